@@ -1,0 +1,5 @@
+"""`python -m budkavle`."""
+
+from budkavle.cli import main
+
+main()

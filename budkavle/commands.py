@@ -1,0 +1,85 @@
+"""What the commands of the command line do."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from budkavle import demo
+from budkavle.service import create_service, now, prepare_database, server_config
+from budkavle.serving import QuietServer, address_of, listen, run_servers
+from budkavle.settings import Settings
+from domain.web_messages import State
+from open_e.mock import MockOpenE
+from open_e.mock_server import server as mock_server
+from persistence import web_messages as stored
+from persistence.database import Database, open_database
+
+Say = Callable[[str], None]
+
+GRACE_SECONDS = 60
+"""A message whose call must have ended so long ago was left over from a crash."""
+
+
+async def serve(settings: Settings, say: Say) -> None:
+    """Runs the service until a signal."""
+    url = settings.database_url.get_secret_value()
+    database = open_database(url)
+    try:
+        await prepare_database(database, url)
+        listener = listen(settings.host, settings.port)
+        server = QuietServer(server_config(settings, create_service(settings, database)))
+        await run_servers([(server, listener)], lambda: say(f"Budkavle listens on {address_of(listener)}"))
+    finally:
+        await database.close()
+
+
+async def mock_open_e(
+    host: str, port: int, username: str | None, password: str | None, cases: tuple[int, ...], say: Say
+) -> None:
+    """Runs the mock until a signal."""
+    mock = MockOpenE(cases=cases or None, username=username, password=password)
+    listener = listen(host, port)
+    server = mock_server(mock, host, port, signals=False)
+    await run_servers([(server, listener)], lambda: say(f"The mock Open-E listens on {address_of(listener)}"))
+
+
+async def dev(settings: Settings, mock_port: int, say: Say) -> None:
+    """Runs the service and the mock until a signal, with the demo."""
+    listener, mock_listener = listen(settings.host, settings.port), listen(settings.host, mock_port)
+    service, mock = address_of(listener), address_of(mock_listener)
+    settings = settings.model_copy(
+        update={
+            "open_e_external_url": f"{mock}/external/api/callback",
+            "open_e_internal_url": f"{mock}/internal/api/callback",
+            "shutdown_timeout": 5,
+        }
+    )
+    database = open_database(settings.database_url.get_secret_value())
+    try:
+        await database.migrate()
+        await demo.put_demo_rows(database)
+        server = QuietServer(server_config(settings, create_service(settings, database, extra_keys=(demo.demo_key(),))))
+        open_e = mock_server(MockOpenE(), settings.host, mock_port, signals=False)
+        await run_servers([(server, listener), (open_e, mock_listener)], lambda: say(demo.commands(service, mock)))
+    finally:
+        await database.close()
+
+
+async def list_unsettled(
+    database: Database, settings: Settings, states: tuple[str, ...], limit: int
+) -> list[dict[str, Any]]:
+    """What operators see of messages that are not settled."""
+    wanted = tuple(State(state) for state in states) or (State.SENDING, State.UNKNOWN)
+    longest = timedelta(seconds=settings.open_e_connect_timeout + settings.open_e_read_timeout + GRACE_SECONDS)
+    left_over_before = now() - longest
+    return [
+        {
+            "id": message.id,
+            "state": str(message.state),
+            "oepInstance": str(message.oep_instance),
+            "flowInstanceId": message.flow_instance_id,
+            "sent": message.sent.isoformat(timespec="milliseconds"),
+            "leftOver": message.state is State.SENDING and message.sent < left_over_before,
+        }
+        for message in await stored.list_unsettled(database, wanted, limit)
+    ]

@@ -1,0 +1,66 @@
+"""What `budkavle dev` shows: the rows that the examples of the contracts name, and the commands to paste."""
+
+import contextlib
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from domain.api_keys import SCOPES, ApiKey, hash_key
+from domain.errors import NotFound
+from domain.web_messages import Attachment, ExternalReference, WebMessage
+from persistence import web_messages as stored
+from persistence.database import Database
+
+KEY = "demo"
+"""The key of `budkavle dev`, which is on loopback only. It is in no database, so no other process takes it."""
+
+_CREATED = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
+_FILE = b"Hello\n"
+
+_FETCHED = WebMessage(
+    id="81471222-5798-11e9-ae24-57fa13b361e1",
+    party_id="81471222-5798-11e9-ae24-57fa13b361e1",
+    message="This is a message",
+    external_references=(ExternalReference("flowInstanceId", "1068"),),
+    sender_user_id="joe01doe",
+    attachments=(
+        Attachment(
+            id="a2a1b9f0-5798-11e9-ae24-57fa13b361e1",
+            file_name="hello.txt",
+            mime_type="text/plain",
+            size=len(_FILE),
+            sha256=hashlib.sha256(_FILE).hexdigest(),
+            data=_FILE,
+        ),
+    ),
+    created=_CREATED,
+)
+_DELETED = replace(_FETCHED, id="0b1f4c1e-5798-11e9-ae24-57fa13b361e1", attachments=())
+
+
+def demo_key() -> ApiKey:
+    """The key `demo`, with every scope."""
+    return ApiKey(key_hash=hash_key(KEY.encode()), name=KEY, scopes=SCOPES, created=_CREATED)
+
+
+async def put_demo_rows(database: Database) -> None:
+    """Makes the messages that the examples name anew, whatever became of them."""
+    for message in (_FETCHED, _DELETED):
+        with contextlib.suppress(NotFound):
+            await stored.delete(database, message.id)
+        await stored.store(database, message)
+
+
+def commands(service: str, mock: str) -> str:
+    """The commands to paste, one line each, and the pages to open."""
+    message = '{"message": "This is a message", "externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}'
+    return f"""Post a message to case 1068:
+curl -sS -i -X POST {service}/webmessages -H 'apikey: {KEY}' -H 'Content-Type: application/json' -d '{message}'
+
+Fetch the messages of that case:
+curl -sS {service}/webmessages/external-references/flowInstanceId/1068 -H 'apikey: {KEY}'
+
+API pages:          {service}/docs
+Inbox of the mock:  {mock}/
+Ctrl-C ends it.
+"""

@@ -1,0 +1,102 @@
+"""The assembled service: settings in, ASGI application out."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from budkavle.settings import Settings
+from domain.api_keys import ApiKey
+from handlers.application import create_application
+from handlers.requests import Services
+from handlers.security import ApiKeys
+from open_e.calls import OpenECalls
+from open_e.client import OpenEClient
+from persistence.database import Database, open_database
+
+_HERE = Path(__file__).parent
+
+
+def spec_dir() -> Path:
+    """Where the contracts are: within the package when it is installed, beside it in the repository."""
+    packaged = _HERE / "spec"
+    return packaged if packaged.is_dir() else _HERE.parent / "spec"
+
+
+def now() -> datetime:
+    """The time, in the milliseconds that the service keeps."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def new_id() -> str:
+    """A new random id."""
+    return str(uuid.uuid4())
+
+
+def create_service(
+    settings: Settings,
+    database: Database | None = None,
+    *,
+    extra_keys: tuple[ApiKey, ...] = (),
+    validate_replies: bool = False,
+    clock: Callable[[], datetime] = now,
+) -> ASGIApp:
+    """The service as an ASGI application. Its start migrates a SQLite file; other databases must be ready."""
+    store = database or open_database(settings.database_url.get_secret_value())
+    accounts = settings.accounts()
+    client = OpenEClient(
+        accounts,
+        connect_timeout=settings.open_e_connect_timeout,
+        read_timeout=settings.open_e_read_timeout,
+        threads=settings.open_e_threads,
+    )
+    open_e = OpenECalls(
+        client, frozenset(accounts), threads=settings.open_e_threads, queue_timeout=settings.open_e_queue_timeout
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[None]:
+        yield
+        open_e.close()
+        if database is None:
+            await store.close()
+
+    return create_application(
+        spec_dir(),
+        Services(database=store, open_e=open_e, now=clock, new_id=new_id),
+        ApiKeys(store, extra_keys),
+        lifespan=lifespan,
+        validate_replies=validate_replies,
+    )
+
+
+async def prepare_database(database: Database, url: str) -> None:
+    """Makes a database ready for use: a SQLite file is migrated, another must have been."""
+    if url.startswith("sqlite"):
+        await database.migrate()
+    else:
+        await database.check_version()
+
+
+def server_config(settings: Settings, application: ASGIApp) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        application,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        # A service that cannot be assembled must not start.
+        lifespan="on",
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=settings.shutdown_timeout,
+    )

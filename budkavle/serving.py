@@ -1,0 +1,67 @@
+"""Runs servers in one event loop until a signal ends them cleanly."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from domain.errors import BudkavleError
+
+
+class CannotListen(BudkavleError):
+    """An address cannot be listened on."""
+
+
+class QuietServer(uvicorn.Server):
+    """A server whose signals are handled for all servers of the process together."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # uvicorn declares a generator; any context manager does.
+        return contextlib.nullcontext()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises `CannotListen`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048, reuse_port=False)
+    except OSError as exc:
+        raise CannotListen(f"cannot listen on {host} port {port}: {exc.strerror}") from exc
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where a listener can be called, as a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def run_servers(servers: list[tuple[uvicorn.Server, socket.socket]], started: Callable[[], None]) -> None:
+    """Serves until SIGINT or SIGTERM; then running requests end and new ones are refused. A second signal hurries."""
+
+    def stop() -> None:
+        for server, _ in servers:
+            server.force_exit = server.should_exit
+            server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    tasks = [asyncio.create_task(server.serve([listener])) for server, listener in servers]
+    while not all(server.started for server, _ in servers) and not any(task.done() for task in tasks):  # noqa: ASYNC110  # uvicorn has no event for it.
+        await asyncio.sleep(0.01)
+    if not any(task.done() for task in tasks):
+        started()
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        stop()
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine on uvloop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)

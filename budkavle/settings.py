@@ -1,0 +1,82 @@
+"""All settings, from the environment: `BUDKAVLE_` and the name in capitals."""
+
+from typing import Literal
+
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from domain.errors import BudkavleError
+from domain.web_messages import OepInstance
+from open_e.client import Account
+
+
+class SettingsUnusable(BudkavleError):
+    """A setting cannot be used."""
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Each description is the sentence of the README."""
+
+    model_config = SettingsConfigDict(env_prefix="BUDKAVLE_", frozen=True, env_ignore_empty=True)
+
+    database_url: SecretStr = Field(
+        SecretStr("sqlite:///budkavle.db"), description="Where data is kept: `sqlite:///PATH` or `postgresql://…`."
+    )
+    host: str = Field("127.0.0.1", description="The address that the service listens on.")
+    port: int = Field(8080, ge=0, le=65535, description="The port that the service listens on; 0 takes a free one.")
+    open_e_external_url: AnyHttpUrl | None = Field(
+        None, description="The callback of the citizens' Open-E, `https://host/api/callback`."
+    )
+    open_e_external_username: str = Field("", description="The account for the citizens' Open-E.")
+    open_e_external_password: SecretStr = Field(SecretStr(""), description="Its password.")
+    open_e_internal_url: AnyHttpUrl | None = Field(
+        None, description="The callback of the staff's Open-E, `https://host/api/callback`."
+    )
+    open_e_internal_username: str = Field("", description="The account for the staff's Open-E.")
+    open_e_internal_password: SecretStr = Field(SecretStr(""), description="Its password.")
+    open_e_connect_timeout: float = Field(5, gt=0, le=600, description="Seconds to connect to Open-E.")
+    open_e_read_timeout: float = Field(
+        30, gt=0, le=3600, description="Seconds to wait for its answer; a whole call ends after both together."
+    )
+    open_e_threads: int = Field(64, ge=1, le=1000, description="Calls to Open-E at once.")
+    open_e_queue_timeout: float = Field(
+        10, gt=0, le=600, description="Seconds that a message waits when all those calls are taken."
+    )
+    shutdown_timeout: int = Field(60, ge=0, le=3600, description="Seconds that running requests get when it stops.")
+    log_format: Literal["json", "console"] = Field("json", description="`json`, a line per entry, or `console`.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level to log.")
+
+    def accounts(self) -> dict[OepInstance, Account]:
+        """The Open-E instances that have an address."""
+        given = {
+            OepInstance.EXTERNAL: (
+                self.open_e_external_url,
+                self.open_e_external_username,
+                self.open_e_external_password,
+            ),
+            OepInstance.INTERNAL: (
+                self.open_e_internal_url,
+                self.open_e_internal_username,
+                self.open_e_internal_password,
+            ),
+        }
+        return {
+            instance: Account(str(url), username, password.get_secret_value())
+            for instance, (url, username, password) in given.items()
+            if url is not None
+        }
+
+
+def read_settings(**overrides: object) -> Settings:
+    """The settings of this process; `overrides` that are not None win over the environment.
+
+    Raises `SettingsUnusable` with all that is wrong in one line; never with a value, which may be a secret.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]  # pydantic checks them.
+    except ValidationError as exc:
+        faults = "; ".join(
+            f"BUDKAVLE_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
+            for fault in exc.errors(include_input=False, include_url=False)
+        )
+        raise SettingsUnusable(f"unusable settings: {faults}") from None

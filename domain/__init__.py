@@ -1,0 +1,1 @@
+"""Words and rules of the service: frozen dataclasses, pure functions, errors. Imports nothing of ours."""

@@ -1,0 +1,69 @@
+"""What can go wrong, by meaning. The docstring of a kind is its default message."""
+
+from dataclasses import dataclass
+
+
+class BudkavleError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__ or "")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Violation:
+    """One fault of a request: the field in the caller's terms (`attachments[0].fileName`) and what is wrong."""
+
+    field: str
+    message: str
+
+
+class Invalid(BudkavleError):
+    """The request breaks the contract."""
+
+    def __init__(self, violations: list[Violation]) -> None:
+        super().__init__()
+        self.violations = tuple(sorted(set(violations)))
+
+
+class Unauthenticated(BudkavleError):
+    """A valid key is needed."""
+
+
+class Forbidden(BudkavleError):
+    """The key does not open this operation."""
+
+
+class NotFound(BudkavleError):
+    """There is no such thing."""
+
+
+class Conflict(BudkavleError):
+    """It cannot be done beside what is already there."""
+
+
+class TooLarge(BudkavleError):
+    """The body is larger than the service takes."""
+
+
+class UnsupportedMediaType(BudkavleError):
+    """The body is of a media type that the operation does not take."""
+
+
+class BackendRefused(BudkavleError):
+    """Another system refused; for certain it has done nothing."""
+
+
+class BackendUnavailable(BudkavleError):
+    """Another system could not be reached; for certain it has done nothing."""
+
+
+class OutcomeUnknown(BudkavleError):
+    """Another system may or may not have done what it was asked."""
+
+
+class StorageFailed(BudkavleError):
+    """The database does not answer."""

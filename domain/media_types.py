@@ -1,0 +1,76 @@
+"""The media type of a file: from its content, or from its name where the content says too little."""
+
+import mimetypes
+from pathlib import PurePosixPath
+
+import puremagic
+
+UNKNOWN = "application/octet-stream"
+
+_SURE = 0.3
+"""Confidence below which puremagic has seen two or three bytes, which text may begin with as well."""
+
+_ENOUGH_BYTES = 64 * 1024
+"""Signatures lie at the beginning."""
+
+_SAYS_TOO_LITTLE = {
+    "",
+    UNKNOWN,
+    "application/zip",
+    "application/json",
+    "application/xml",
+    "application/msword",  # Any OLE document: Word, Excel, PowerPoint, Outlook, Visio.
+    "application/x-ole-storage",
+    "application/vnd.ms-excel",
+    "application/vnd.ms-powerpoint",
+}
+
+_ZIP = b"PK\x03\x04"
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+_OFFICE = {
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".odt": "application/vnd.oasis.opendocument.text",
+    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
+    ".odp": "application/vnd.oasis.opendocument.presentation",
+    ".msg": "application/vnd.ms-outlook",
+    ".rtf": "application/rtf",
+    ".heic": "image/heic",
+    ".md": "text/markdown",
+    ".p7m": "application/pkcs7-mime",
+    ".asice": "application/vnd.etsi.asic-e+zip",
+}
+
+# Only Python's own table: the files of an operating system would make the answer depend on the machine.
+_BY_NAME = mimetypes.MimeTypes(filenames=())
+for _ending, _type in _OFFICE.items():
+    _BY_NAME.add_type(_type, _ending)
+
+
+def media_type(data: bytes, file_name: str) -> str:
+    """The media type of a file, `application/octet-stream` when neither content nor name tell."""
+    return _from_content(data) or _from_name(file_name) or UNKNOWN
+
+
+def _from_content(data: bytes) -> str | None:
+    if data.startswith((_ZIP, _OLE)):
+        return None
+    try:
+        matches = puremagic.magic_string(data[:_ENOUGH_BYTES])
+    except (puremagic.PureError, ValueError):
+        return None
+    best = matches[0] if matches else None
+    if best is None or best.confidence < _SURE:
+        return None
+    found: str = best.mime_type
+    if found in _SAYS_TOO_LITTLE or found.startswith(("text/", "message/")) or found.endswith("+xml"):
+        return None
+    return found
+
+
+def _from_name(file_name: str) -> str | None:
+    # guess_type reads a name as an URL, where `data:` and others mean something.
+    ending = PurePosixPath(file_name).suffix.lower()
+    return _BY_NAME.types_map[True].get(ending)

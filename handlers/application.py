@@ -1,0 +1,151 @@
+"""Assembles the contracts into one ASGI application, with the few layers of Connexion that a request needs."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import inflection
+import structlog
+import yaml
+from connexion.exceptions import ProblemException
+from connexion.lifecycle import ConnexionRequest, ConnexionResponse
+from connexion.middleware import ConnexionMiddleware
+from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
+from connexion.middleware.exceptions import ExceptionMiddleware
+from connexion.middleware.lifespan import LifespanMiddleware
+from connexion.middleware.response_validation import ResponseValidationMiddleware
+from connexion.middleware.security import SecurityMiddleware
+from connexion.resolver import Resolver
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from domain.errors import BudkavleError
+from handlers import replies
+from handlers.bodies import Disconnected
+from handlers.docs import docs_routes
+from handlers.observation import ObservationMiddleware
+from handlers.requests import Handler, Services
+from handlers.routing import RoutingMiddleware
+from handlers.security import ApiKeys, security_map
+from handlers.validation import REQUEST, ValidationMiddleware
+
+log = structlog.get_logger("budkavle.errors")
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
+
+CONTRACTS = ("operations", "web-messages")
+"""The published contracts, by the names of their files."""
+
+
+def create_application(
+    spec_dir: Path,
+    services: Services,
+    keys: ApiKeys,
+    *,
+    lifespan: Lifespan | None = None,
+    validate_replies: bool = False,
+) -> ASGIApp:
+    """The service as an ASGI application.
+
+    With `validate_replies` an answer that breaks its contract becomes a 500: for tests, since by then the work is
+    done. Raises `ValueError` when contracts share an operation id, which would share their security too.
+    """
+    specs = {name: yaml.safe_load((spec_dir / f"{name}.yaml").read_text()) for name in CONTRACTS}
+    _refuse_shared_ids(specs)
+    middlewares: list[Any] = [
+        ObservationMiddleware,
+        ExceptionMiddleware,
+        RoutingMiddleware,
+        SecurityMiddleware,
+        ValidationMiddleware,
+        LifespanMiddleware,
+    ]
+    if validate_replies:
+        middlewares.append(ResponseValidationMiddleware)
+    application: Any = ConnexionMiddleware(
+        _Handlers(docs_routes(spec_dir, specs)),
+        middlewares=middlewares,
+        lifespan=lifespan,
+        resolver=_SnakeResolver(),
+        security_map=security_map(keys),
+        validate_responses=validate_replies,
+    )
+    for kind in (BudkavleError, ProblemException, HTTPException, Exception):
+        application.add_error_handler(kind, _on_error)
+    for spec in specs.values():
+        application.add_api(spec, services=services)
+    served: ASGIApp = application
+    return served
+
+
+class _SnakeResolver(Resolver):  # type: ignore[misc]  # Connexion has no types.
+    """Finds `handlers.web_messages.create_web_message` for the published id `createWebMessage`."""
+
+    def resolve_operation_id(self, operation: Any) -> str:
+        return f"{operation.router_controller}.{inflection.underscore(operation.operation_id)}"
+
+
+class _HandlerApi(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
+    """The handlers of one contract."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_paths()
+
+    def make_operation(self, operation: Any) -> ASGIApp:
+        return partial(_call, operation.function)
+
+
+async def _call(handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
+    request = scope[REQUEST]
+    response = await handler(request)
+    response.headers["x-request-id"] = request.request_id
+    await response(scope, receive, send)
+
+
+class _Handlers(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.
+    """The innermost layer: calls the handler of an operation; what is none may be a page of the documentation."""
+
+    api_cls = _HandlerApi
+
+    def __init__(self, routes: list[BaseRoute]) -> None:
+        super().__init__(Router(routes, redirect_slashes=False, default=_not_found))
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await replies.not_found()(scope, receive, send)
+
+
+async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionResponse:
+    """Every error becomes an answer here; only faults of ours leave a trace in the log."""
+    fields = request.scope["budkavle.log"]
+    if isinstance(error, BudkavleError):
+        fields["error"] = type(error).__name__
+        response = replies.failed(error)
+        if response.status_code >= 500 and not isinstance(error, Disconnected):  # noqa: PLR2004  # The first status that is our fault.
+            log.warning("failed", error=type(error).__name__, detail=str(error), cause=repr(error.__cause__)[:500])
+    elif isinstance(error, HTTPException) and error.status_code < 500:  # noqa: PLR2004
+        response = replies.not_found()
+    else:
+        log.error("unexpected", request_id=request.scope["budkavle.request_id"], exc_info=error)
+        response = replies.unexpected()
+    return ConnexionResponse(
+        status_code=response.status_code, body=bytes(response.body), headers=dict(response.headers.items())
+    )
+
+
+def _refuse_shared_ids(specs: Mapping[str, Any]) -> None:
+    ids = Counter(
+        operation["operationId"]
+        for spec in specs.values()
+        for path in spec["paths"].values()
+        for operation in path.values()
+    )
+    shared = [operation_id for operation_id, count in ids.items() if count > 1]
+    if shared:
+        raise ValueError(f"operation ids are shared: {', '.join(shared)}")

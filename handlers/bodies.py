@@ -1,0 +1,85 @@
+"""Receives bodies: cut off at their limit, decoded off the event loop where they are large."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import anyio.to_thread
+
+from domain.attachments import Content
+from domain.errors import BudkavleError, TooLarge, Violation
+from handlers.json_bodies import JsonReader, decode
+from handlers.multipart_bodies import MultipartReader
+
+JSON = "application/json"
+MULTIPART = "multipart/form-data"
+
+SMALL_BYTES = 256 * 1024
+"""Up to this size a body is decoded where it is; that takes less than a hop to a thread and back, or little more."""
+
+BATCH_BYTES = 1024 * 1024
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class Disconnected(BudkavleError):
+    """The caller went away before the body was complete."""
+
+
+class _Reader(Protocol):
+    lifted: dict[str, Content]
+
+    def feed(self, piece: bytes | bytearray) -> None: ...
+
+    def finish(self) -> Any: ...
+
+
+@dataclass(slots=True)
+class Body:
+    """A decoded body. The value of a `base64Data` that is a key of `lifted` stands for that content."""
+
+    value: Any
+    lifted: dict[str, Content] = field(default_factory=dict)
+    violations: list[Violation] = field(default_factory=list)
+
+
+async def receive_body(receive: Receive, media_type: str, content_type: str, length: int | None, limit: int) -> Body:
+    """The body of a request.
+
+    `length` is the Content-Length, None if there was none. Raises `TooLarge` as soon as more than `limit` bytes are
+    announced or received, `Invalid` for what is not of its media type, `Disconnected`.
+    """
+    if length is not None and length > limit:
+        raise TooLarge(f"The body must be at most {limit} bytes")
+    pending = bytearray()
+    total = 0
+    reader: _Reader | None = MultipartReader(content_type) if media_type == MULTIPART else None
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        piece = message.get("body", b"")
+        total += len(piece)
+        if total > limit:
+            raise TooLarge(f"The body must be at most {limit} bytes")
+        pending += piece
+        more = message.get("more_body", False)
+        if len(pending) >= BATCH_BYTES:
+            reader = reader or JsonReader()
+            await anyio.to_thread.run_sync(reader.feed, pending)
+            pending = bytearray()
+    return await _finish(reader, pending, total)
+
+
+async def _finish(reader: _Reader | None, rest: bytearray, total: int) -> Body:
+    if reader is None and total <= SMALL_BYTES:
+        return Body(decode(rest))
+    last: _Reader = reader or JsonReader()
+
+    def finish() -> Body:
+        last.feed(rest)
+        value = last.finish()
+        return Body(value, last.lifted, last.violations if isinstance(last, MultipartReader) else [])
+
+    return finish() if total <= SMALL_BYTES else await anyio.to_thread.run_sync(finish)

@@ -1,0 +1,201 @@
+"""Decodes JSON that cannot be trusted: small bodies as they are, large ones with their base64 taken out.
+
+A parser holds Python's lock for as long as it runs, half a second for 140 MB. So from large bodies the values of
+`base64Data` are lifted out and decoded piece by piece while they arrive; what is left is small.
+"""
+
+import json
+import re
+import secrets
+from typing import Any, NoReturn
+
+from domain.attachments import Base64Reader, Content
+from domain.errors import Invalid, TooLarge, Violation
+
+MAX_DEPTH = 64
+MAX_VALUES = 1_000_000
+MAX_SKELETON_BYTES = 64 * 1024 * 1024
+"""What a body may hold beside base64: the longest text that Open-E takes, were every character of it escaped."""
+
+_LIFTED_PROPERTY = b'"base64Data"'
+_IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_MAX_BETWEEN = 64
+"""White space that may stand around a colon; a property with more is read with the rest of the body."""
+
+
+def decode(text: bytes | bytearray) -> Any:
+    """The value of a JSON text. Raises `Invalid` for anything that is not strict JSON in UTF-8."""
+    try:
+        value = json.loads(
+            text.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_object, parse_float=_float
+        )
+        if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+            _check_depth(value)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError:
+        refuse("must be JSON in UTF-8")
+    except UnicodeEncodeError:
+        refuse("must not contain half of a surrogate pair")
+    except RecursionError:
+        refuse("must not be nested so deeply")
+    except ValueError as exc:
+        refuse(f"must be JSON: {exc.args[0]}" if isinstance(exc, json.JSONDecodeError) else f"must be JSON: {exc}")
+    return value
+
+
+class JsonReader:
+    """Takes a large JSON text as it comes. In its value each base64Data is a token, whose content is in `lifted`."""
+
+    def __init__(self) -> None:
+        self.lifted: dict[str, Content] = {}
+        self._token = secrets.token_hex(8)
+        self._skeleton = bytearray()
+        self._values = 0
+        self._carry = b""
+        self._in_string = False
+        self._between = bytearray()
+        self._after_property = False
+        self._string = bytearray()
+        self._base64: _EscapedBase64Reader | None = None
+
+    def feed(self, piece: bytes | bytearray) -> None:
+        """Adds bytes. Raises `TooLarge` or `Invalid` when there is more than any message can hold."""
+        chunk = self._carry + piece
+        self._carry = b""
+        position = 0
+        while position < len(chunk):
+            position = self._read_string(chunk, position) if self._in_string else self._read_outside(chunk, position)
+        if len(self._skeleton) > MAX_SKELETON_BYTES:
+            raise TooLarge(f"The body must be at most {MAX_SKELETON_BYTES} bytes, not counting attachments")
+        if self._values > MAX_VALUES:
+            refuse("must not hold so many values")
+
+    def finish(self) -> Any:
+        """The value. Raises `Invalid`."""
+        self._skeleton += self._carry
+        return decode(self._skeleton)
+
+    def _read_outside(self, chunk: bytes, position: int) -> int:
+        end = chunk.find(b'"', position)
+        outside = chunk[position:] if end < 0 else chunk[position:end]
+        self._skeleton += outside
+        self._values += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
+        if self._after_property:
+            self._between += outside[:_MAX_BETWEEN]
+        if end < 0:
+            return len(chunk)
+        self._in_string = True
+        if self._after_property and _COLON.fullmatch(self._between):
+            self._base64 = _EscapedBase64Reader()
+        else:
+            self._string = bytearray(b'"')
+            self._skeleton += b'"'
+        self._after_property = False
+        return end + 1
+
+    def _read_string(self, chunk: bytes, position: int) -> int:
+        match = _IN_STRING.match(chunk, position)
+        end = match.end() if match else position
+        self._take(chunk[position:end])
+        if end == len(chunk):
+            return end
+        if chunk[end : end + 1] != b'"':
+            # A backslash whose escape comes with the next piece.
+            self._carry = chunk[end:]
+            return len(chunk)
+        self._end_string()
+        return end + 1
+
+    def _take(self, inner: bytes) -> None:
+        if self._base64 is not None:
+            self._base64.feed(inner)
+            return
+        self._skeleton += inner
+        if len(self._string) <= len(_LIFTED_PROPERTY):
+            self._string += inner[: len(_LIFTED_PROPERTY)]
+
+    def _end_string(self) -> None:
+        self._in_string = False
+        if self._base64 is not None:
+            if self._base64.is_empty:
+                self._skeleton += b'""'
+            else:
+                token = f"{self._token}-{len(self.lifted)}"
+                self.lifted[token] = self._base64.finish()
+                self._skeleton += b'"%s"' % token.encode()
+            self._base64 = None
+            return
+        self._skeleton += b'"'
+        self._after_property = self._string + b'"' == _LIFTED_PROPERTY
+        self._between = bytearray()
+
+
+class _EscapedBase64Reader:
+    """Base64 within a JSON string, where `/` and `+` may come escaped."""
+
+    def __init__(self) -> None:
+        self.is_empty = True
+        self._reader = Base64Reader()
+        self._held = b""
+        self._is_faulty = False
+
+    def feed(self, inner: bytes) -> None:
+        """Adds what stands in the string; only an escape by number may still miss digits."""
+        self.is_empty = self.is_empty and not inner
+        inner = self._held + inner
+        start = inner.rfind(b"\\u", max(0, len(inner) - len(r"\uXXX")))
+        self._held = inner[start:] if start >= 0 else b""
+        self._decode(inner[:start] if start >= 0 else inner)
+
+    def finish(self) -> Content:
+        """The content, or what is wrong with it."""
+        self._decode(self._held)
+        if self._is_faulty:
+            # No base64 has this character.
+            self._reader.feed(b"!")
+        return self._reader.finish()
+
+    def _decode(self, inner: bytes) -> None:
+        if b"\\" in inner:
+            try:
+                inner = json.loads(b'"%s"' % inner).encode("ascii")
+            except ValueError:
+                self._is_faulty = True
+        if not self._is_faulty:
+            self._reader.feed(inner)
+
+
+def refuse(message: str) -> NoReturn:
+    """Raises `Invalid` for the body as a whole."""
+    raise Invalid([Violation("body", message)])
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        refuse("must not name a property twice")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    refuse(f"must be JSON: {name} is not")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if number in {float("inf"), float("-inf")}:
+        refuse("must not hold a number beyond all measure")
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        containers = [inner for inner in level if isinstance(inner, dict | list)]
+        if not containers:
+            return
+        level = [inner for outer in containers for inner in (outer.values() if isinstance(outer, dict) else outer)]
+    refuse("must not be nested so deeply")

@@ -1,0 +1,33 @@
+"""The operations of spec/operations.yaml."""
+
+from starlette.responses import Response
+
+from domain.errors import StorageFailed
+from domain.web_messages import OepInstance
+from handlers import replies
+from handlers.requests import Request
+from persistence import web_messages as stored
+
+
+async def get_health_live(request: Request) -> Response:
+    """The process runs."""
+    request.raise_violations()
+    return replies.ok({"status": "UP"})
+
+
+async def get_health_ready(request: Request) -> Response:
+    """The database answers; Open-E is only reported."""
+    request.raise_violations()
+    try:
+        await stored.ping(request.services.database)
+        database = "UP"
+    except StorageFailed:
+        database = "DOWN"
+    health = request.services.open_e.health
+    components = {
+        "database": database,
+        "openEExternal": health(OepInstance.EXTERNAL),
+        "openEInternal": health(OepInstance.INTERNAL),
+    }
+    reply = replies.ok if database == "UP" else replies.unavailable
+    return reply({"status": database, "components": components})

@@ -1,0 +1,71 @@
+"""How errors look to callers: the one table of statuses, and the problem+json of the published contract."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from domain import errors
+
+_STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
+    errors.Invalid: HTTPStatus.BAD_REQUEST,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    # The contract has one answer for all that is not the caller's fault.
+    errors.BackendRefused: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.BackendUnavailable: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.OutcomeUnknown: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+_PHRASES = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large"}
+"""Where Python 3.11 has an older phrase than RFC 9110."""
+
+UNEXPECTED = "Something went wrong in the service; nothing is known of the cause here, the log has it"
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def status_of(error: errors.BudkavleError) -> HTTPStatus:
+    """The status of an error; 500 for a kind that no caller should meet."""
+    for kind in type(error).__mro__:
+        if kind in _STATUS:
+            return _STATUS[kind]
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def phrase_of(status: HTTPStatus) -> str:
+    """The reason phrase of RFC 9110."""
+    return _PHRASES.get(status, status.phrase)
+
+
+def problem(status: HTTPStatus, detail: str | None = None, title: str | None = None) -> bytes:
+    """A problem as JSON; `status` is an object, as the contract has it."""
+    return _encode(_head(status, detail, title))
+
+
+def problem_of(error: errors.BudkavleError) -> bytes:
+    """An error as a problem: a validation error with all its violations."""
+    status = status_of(error)
+    if not isinstance(error, errors.Invalid):
+        return problem(status, str(error))
+    head = _head(status, None, "Constraint Violation")
+    violations = [{"field": violation.field, "message": violation.message} for violation in error.violations]
+    return _encode({**head, "violations": violations})
+
+
+def _head(status: HTTPStatus, detail: str | None, title: str | None) -> dict[str, object]:
+    phrase = phrase_of(status)
+    head: dict[str, object] = {
+        "title": title or phrase,
+        "status": {"statusCode": int(status), "reasonPhrase": phrase},
+    }
+    if detail is not None:
+        head["detail"] = detail
+    return head
+
+
+def _encode(body: Mapping[str, object]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -1,0 +1,70 @@
+"""What a handler is given."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from starlette.responses import Response
+
+from domain.attachments import Content
+from domain.errors import Invalid, Violation
+from domain.web_messages import OepInstance, WebMessage
+from persistence.database import Database
+
+
+class OpenE(Protocol):
+    """Open-E, as handlers know it."""
+
+    async def add_message(self, message: WebMessage, *, added: datetime, request_id: str) -> int:
+        """The id that Open-E gave the message. Errors: `open_e.client`."""
+
+    def slot(self) -> Any:
+        """An asynchronous context within which a call has a thread. Raises `BackendUnavailable`."""
+
+    def health(self, instance: OepInstance) -> str:
+        """`UP`, `DOWN`, `UNKNOWN` or `NOT_CONFIGURED`, from the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What handlers work with; the composition root makes it."""
+
+    database: Database
+    open_e: OpenE
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+
+@dataclass(slots=True)
+class Request:
+    """One request, decoded and checked against its contract.
+
+    `parameters` are those of path and query, `body` is the decoded body; a `base64Data` in it that is a key of
+    `lifted` stands for that content. What is wrong with any of them stands in `violations`; a handler asks the domain
+    for what else is wrong, and raises both together.
+    """
+
+    operation_id: str
+    request_id: str
+    services: Services
+    parameters: dict[str, Any] = field(default_factory=dict)
+    body: Any = None
+    lifted: dict[str, Content] = field(default_factory=dict)
+    violations: list[Violation] = field(default_factory=list)
+    log: dict[str, Any] = field(default_factory=dict)
+
+    def is_clean(self, name: str) -> bool:
+        """Whether the contract has nothing against this property of the body, nor against anything within it."""
+        if not isinstance(self.body, dict):
+            return False
+        inner = (f"{name}.", f"{name}[")
+        return not any(fault.field == name or fault.field.startswith(inner) for fault in self.violations)
+
+    def raise_violations(self) -> None:
+        """Raises `Invalid` with all that was found, if anything was."""
+        if self.violations:
+            raise Invalid(self.violations)
+
+
+Handler = Callable[[Request], Awaitable[Response]]

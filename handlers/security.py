@@ -1,0 +1,67 @@
+"""Who calls: the schemes of the contracts, as Connexion asks them."""
+
+import hmac
+import time
+from typing import Any
+
+from connexion.lifecycle import ConnexionRequest
+from connexion.security import AbstractSecurityHandler
+
+from domain.api_keys import ApiKey, hash_key
+from domain.errors import Unauthenticated
+from persistence import api_keys
+from persistence.database import Database
+
+CACHE_SECONDS = 1.0
+"""How long a key is believed: a revoked one ends within this time."""
+
+MAX_CACHED = 10_000
+
+
+class ApiKeys:
+    """Finds API keys by their hash, and remembers for a second what it found."""
+
+    def __init__(self, database: Database, extra_keys: tuple[ApiKey, ...] = ()) -> None:
+        self._database = database
+        self._extra = {key.key_hash: key for key in extra_keys}
+        self._cache: dict[str, tuple[float, ApiKey | None]] = {}
+
+    async def find(self, key: bytes) -> ApiKey | None:
+        """The stored key, None for one that is unknown or revoked."""
+        key_hash = hash_key(key)
+        now = time.monotonic()
+        cached = self._cache.get(key_hash)
+        if cached is not None and now < cached[0]:
+            return cached[1]
+        found = self._extra.get(key_hash) or await api_keys.find(self._database, key_hash)
+        if found is not None and not hmac.compare_digest(found.key_hash, key_hash):
+            found = None
+        if len(self._cache) >= MAX_CACHED:
+            self._cache.clear()
+        self._cache[key_hash] = (now + CACHE_SECONDS, found)
+        return found
+
+
+def security_map(keys: ApiKeys) -> dict[str, type[AbstractSecurityHandler]]:
+    """The handlers for Connexion, which makes one per operation and scheme."""
+
+    class ApiKeyHandler(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion has no types.
+        def get_fn(self, security_scheme: dict[str, Any], required_scopes: list[str]) -> Any:  # noqa: ARG002  # OpenAPI 3.0 gives apiKey schemes no scopes.
+            header = security_scheme["name"].lower().encode()
+            scope = security_scheme["x-scope"]
+
+            async def verify(request: ConnexionRequest) -> dict[str, Any]:
+                return await _verify(keys, header, scope, request.scope["headers"])
+
+            return verify
+
+    return {"apiKey": ApiKeyHandler}
+
+
+async def _verify(keys: ApiKeys, header: bytes, scope: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    given = next((value for name, value in headers if name == header), None)
+    found = None if given is None else await keys.find(given)
+    if found is None:
+        raise Unauthenticated(f"A valid key in the header {header.decode()} is needed")
+    # A key without the scope is refused later: whether the body can be taken at all is told before.
+    return {"sub": found.name, "lacks": None if scope in found.scopes else scope}

@@ -1,0 +1,98 @@
+"""Checks a request against its contract and hands it, decoded, to the handler.
+
+It collects: faults of path, query and body stand beside the decoded values, and the handler adds those of the rules.
+Checks go in this order: who calls (before this), media type and size, what the caller may do, then all the rest.
+"""
+
+from typing import Any
+
+from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from domain.errors import Forbidden, Invalid, UnsupportedMediaType
+from handlers.bodies import JSON, receive_body
+from handlers.parameters import Parameters
+from handlers.requests import Request, Services
+from handlers.schemas import Schema
+
+REQUEST = "budkavle.request"
+"""Where the decoded request stands in an ASGI scope."""
+
+MAX_BODY_BYTES = 150 * 1024 * 1024
+
+
+class _Operation:
+    """One operation of a contract, compiled."""
+
+    def __init__(
+        self, next_app: ASGIApp, operation: Any, raw: dict[str, Any], components: dict[str, Any], services: Services
+    ) -> None:
+        self._next_app = next_app
+        self._services = services
+        self._operation_id: str = raw["operationId"]
+        self._parameters = Parameters(self._operation_id, operation.parameters, components)
+        content = raw.get("requestBody", {}).get("content", {})
+        self._media_types = tuple(content)
+        # A form says the same in parts; it is checked as the JSON that it stands for.
+        self._schema = Schema(content[JSON]["schema"], components) if content else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(self._operation_id, scope["budkavle.request_id"], self._services, log=scope["budkavle.log"])
+        caller = scope["extensions"].get("connexion_context", {}).get("token_info", {})
+        if caller:
+            request.log["caller"] = caller["sub"]
+        await self._take_body(request, scope, receive)
+        if caller.get("lacks"):
+            raise Forbidden(f"The key lacks the scope {caller['lacks']}")
+        request.parameters, faults = self._parameters.read(scope.get("path_params", {}), scope["query_string"])
+        request.violations += faults
+        scope[REQUEST] = request
+        await self._next_app(scope, receive, send)
+
+    async def _take_body(self, request: Request, scope: Scope, receive: Receive) -> None:
+        """Receives the body; what is wrong with its content goes to the violations of the request."""
+        if self._schema is None:
+            return
+        content_type, length = _describe_body(scope["headers"])
+        media_type = content_type.split(";", 1)[0].strip().lower() or JSON
+        if media_type not in self._media_types:
+            raise UnsupportedMediaType(f"The body must be {' or '.join(self._media_types)}")
+        try:
+            body = await receive_body(receive, media_type, content_type, length, MAX_BODY_BYTES)
+        except Invalid as fault:
+            request.violations += fault.violations
+            return
+        request.body, request.lifted = body.value, body.lifted
+        request.violations += body.violations + self._schema.violations(body.value)
+
+
+def _describe_body(headers: list[tuple[bytes, bytes]]) -> tuple[str, int | None]:
+    """The Content-Type and Content-Length of a request."""
+    content_type, length = "", None
+    for name, value in headers:
+        if name == b"content-type" and not content_type:
+            content_type = value.decode("latin-1")
+        elif name == b"content-length" and value.isdigit():
+            length = int(value)
+    return content_type, length
+
+
+class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
+    """One contract."""
+
+    def __init__(self, *args: Any, services: Services, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._services = services
+        self.add_paths()
+
+    def make_operation(self, operation: Any) -> _Operation:
+        components = {"schemas": self.specification.raw["components"].get("schemas", {})}
+        # The raw operation: in the other one Connexion has replaced each reference by what it means.
+        raw = self.specification.raw["paths"][operation.path][operation.method]
+        return _Operation(self.next_app, operation, raw, components, self._services)
+
+
+class ValidationMiddleware(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.
+    """Stands where Connexion's own validation would."""
+
+    api_cls = _Api

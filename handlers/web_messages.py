@@ -1,0 +1,257 @@
+"""The operations of spec/web-messages.yaml."""
+
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+import anyio.to_thread
+from starlette.responses import Response
+
+from domain import web_messages as rules
+from domain.attachments import Content, read_base64
+from domain.errors import BackendRefused, BackendUnavailable, NotFound, OutcomeUnknown, StorageFailed, Violation
+from domain.media_types import media_type
+from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
+from handlers import paging, replies
+from handlers.requests import Request
+from persistence import web_messages as stored
+from persistence.web_messages import Position
+
+PAGE = 500
+"""Messages that are read at once where a caller asks for all."""
+
+ENCODED_AT_ONCE = 192 * 1024
+"""Bytes that become base64 at once; a multiple of 3."""
+
+ReadPage = Callable[[int, Position | None], Awaitable[list[WebMessage]]]
+
+
+async def create_web_message(request: Request) -> Response:
+    """Stores a message, and publishes it first when it names a case."""
+    references = _references(request)
+    contents = _contents(request)
+    if request.is_clean("message") and "message" in request.body:
+        request.violations += rules.violations_of_message(request.body["message"])
+    request.violations += rules.violations_of_references(references)
+    request.raise_violations()
+
+    message = _message(request, references, await _attachments(request, contents))
+    request.log["message_id"] = message.id
+    if message.flow_instance_id is None:
+        await stored.store(request.services.database, _created_now(request, message))
+    else:
+        await _publish(request, message)
+    return replies.created(f"/webmessages/{message.id}")
+
+
+async def get_web_message_by_id(request: Request) -> Response:
+    """A message with the content of its attachments."""
+    request.raise_violations()
+    message = await stored.get(request.services.database, request.parameters["id"].lower())
+    if not message.attachments:
+        return replies.ok(_to_value(message))
+    segments = _segments_around_contents(message)
+    length = sum(map(len, segments)) + sum(_encoded_length(attachment.size) for attachment in message.attachments)
+    return replies.ok_stream(_with_contents(request, message, segments), length)
+
+
+async def delete_web_message_by_id(request: Request) -> Response:
+    """Deletes what is stored; Open-E keeps what was published."""
+    request.raise_violations()
+    await stored.delete(request.services.database, request.parameters["id"].lower())
+    return replies.no_content()
+
+
+async def get_web_message_attachment(request: Request) -> Response:
+    """A file, to be saved."""
+    request.raise_violations()
+    database = request.services.database
+    message_id, attachment_id = request.parameters["id"].lower(), request.parameters["attachmentId"].lower()
+    attachment = await stored.get_attachment(database, message_id, attachment_id)
+    data = await stored.get_attachment_data(database, attachment)
+    return replies.download(data, attachment.mime_type, attachment.file_name)
+
+
+async def get_web_messages_by_party_id(request: Request) -> Response:
+    """The messages to a party."""
+    request.raise_violations()
+    party_id = request.parameters["partyId"].lower()
+
+    def read(limit: int, after: Position | None) -> Awaitable[list[WebMessage]]:
+        return stored.list_by_party(request.services.database, party_id, limit, after)
+
+    return await _list(request, f"/webmessages/recipients/{party_id}", read)
+
+
+async def get_web_messages_by_external_reference(request: Request) -> Response:
+    """The messages about something."""
+    request.raise_violations()
+    reference = ExternalReference(request.parameters["key"], request.parameters["value"])
+
+    def read(limit: int, after: Position | None) -> Awaitable[list[WebMessage]]:
+        return stored.list_by_reference(request.services.database, reference, limit, after)
+
+    path = f"/webmessages/external-references/{quote(reference.key, safe='')}/{quote(reference.value, safe='')}"
+    return await _list(request, path, read)
+
+
+async def _publish(request: Request, message: WebMessage) -> None:
+    """Publishes a message on its case: never lost, never doubled (design, "Publishing on Open-E")."""
+    services = request.services
+    async with services.open_e.slot():
+        sent = services.now()
+        await stored.begin_sending(services.database, message, sent)
+        try:
+            open_e_id = await services.open_e.add_message(message, added=sent, request_id=request.request_id)
+        except OutcomeUnknown as exc:
+            await stored.mark_unknown(services.database, message.id)
+            raise OutcomeUnknown(f"{exc}. Whether message '{message.id}' was published is unknown") from exc
+        except (NotFound, BackendRefused, BackendUnavailable):
+            await stored.drop_refused(services.database, message.id)
+            raise
+        try:
+            await stored.mark_published(services.database, message, open_e_id, services.now())
+        except StorageFailed as exc:
+            raise OutcomeUnknown(
+                f"Open-E has taken message '{message.id}', but it could not be marked so here"
+            ) from exc
+
+
+def _references(request: Request) -> list[ExternalReference]:
+    if not request.is_clean("externalReferences") or "externalReferences" not in request.body:
+        return []
+    return [ExternalReference(item["key"], item["value"]) for item in request.body["externalReferences"]]
+
+
+def _contents(request: Request) -> list[Content]:
+    """The contents of the attachments; what is wrong with one goes to the violations."""
+    if not request.is_clean("attachments"):
+        return []
+    contents = []
+    for index, item in enumerate(request.body.get("attachments") or ()):
+        content = request.lifted.get(item["base64Data"]) or read_base64(item["base64Data"])
+        if content.fault is not None:
+            request.violations.append(Violation(f"attachments[{index}].base64Data", content.fault))
+        contents.append(content)
+    return contents
+
+
+async def _attachments(request: Request, contents: list[Content]) -> tuple[Attachment, ...]:
+    if not contents:
+        return ()
+    names = [item["fileName"] for item in request.body["attachments"]]
+
+    def describe() -> tuple[Attachment, ...]:
+        return tuple(
+            Attachment(
+                id=request.services.new_id(),
+                file_name=name,
+                mime_type=media_type(content.data, name),
+                size=len(content.data),
+                sha256=content.sha256,
+                data=content.data,
+            )
+            for name, content in zip(names, contents, strict=True)
+        )
+
+    return await anyio.to_thread.run_sync(describe)
+
+
+def _message(request: Request, references: list[ExternalReference], attachments: tuple[Attachment, ...]) -> WebMessage:
+    body: dict[str, Any] = request.body
+    return WebMessage(
+        id=request.services.new_id(),
+        party_id=body["partyId"].lower() if body.get("partyId") else None,
+        message=body["message"],
+        external_references=rules.normalize_references(references),
+        sender_user_id=(body.get("sender") or {}).get("userId"),
+        oep_instance=OepInstance(body.get("oepInstance") or OepInstance.EXTERNAL),
+        attachments=attachments,
+    )
+
+
+def _created_now(request: Request, message: WebMessage) -> WebMessage:
+    return replace(message, created=request.services.now())
+
+
+async def _list(request: Request, path: str, read: ReadPage) -> Response:
+    limit: int | None = request.parameters.get("limit")
+    after = paging.decode(request.parameters["after"]) if "after" in request.parameters else None
+    if limit is None:
+        return await _list_all(read, after)
+    page = await read(limit + 1, after)
+    response = replies.ok([_to_value(message) for message in page[:limit]])
+    if len(page) > limit:
+        response.headers["Link"] = f'<{path}?limit={limit}&after={paging.encode(page[limit - 1])}>; rel="next"'
+    return response
+
+
+async def _list_all(read: ReadPage, after: Position | None) -> Response:
+    first = await read(PAGE, after)
+    if len(first) < PAGE:
+        return replies.ok([_to_value(message) for message in first])
+
+    async def pages() -> AsyncIterator[bytes]:
+        page, opening = first, b"["
+        while page:
+            yield opening + replies.to_json([_to_value(message) for message in page])[1:-1]
+            opening = b","
+            last = page[-1]
+            page = await read(PAGE, paging.decode(paging.encode(last))) if len(page) == PAGE else []
+        yield b"]"
+
+    return replies.ok_stream(pages(), None)
+
+
+def _to_value(message: WebMessage) -> dict[str, Any]:
+    """A message as the contract has it; what is absent is left out."""
+    value: dict[str, Any] = {"id": message.id}
+    if message.party_id is not None:
+        value["partyId"] = message.party_id
+    value["message"] = message.message
+    value["externalReferences"] = [
+        {"key": reference.key, "value": reference.value} for reference in message.external_references
+    ]
+    if message.sender_user_id is not None:
+        value["sender"] = {"userId": message.sender_user_id}
+    value["oepInstance"] = str(message.oep_instance)
+    if message.created is not None:
+        value["created"] = message.created.isoformat(timespec="milliseconds")
+    if message.attachments:
+        value["attachments"] = [_attachment_to_value(attachment) for attachment in message.attachments]
+    return value
+
+
+def _attachment_to_value(attachment: Attachment) -> dict[str, Any]:
+    return {
+        "id": attachment.id,
+        "fileName": attachment.file_name,
+        "mimeType": attachment.mime_type,
+        "size": attachment.size,
+        "sha256": attachment.sha256,
+    }
+
+
+def _segments_around_contents(message: WebMessage) -> list[bytes]:
+    """The JSON of a message, cut where each base64 text belongs."""
+    value = _to_value(message)
+    attachments = value.pop("attachments")
+    heads = [replies.to_json(attachment)[:-1] + b',"base64Data":"' for attachment in attachments]
+    segments = [replies.to_json(value)[:-1] + b',"attachments":[' + heads[0]]
+    segments += [b'"},' + head for head in heads[1:]]
+    return [*segments, b'"}]}']
+
+
+async def _with_contents(request: Request, message: WebMessage, segments: list[bytes]) -> AsyncIterator[bytes]:
+    for segment, attachment in zip(segments[:-1], message.attachments, strict=True):
+        yield segment
+        data = memoryview(await stored.get_attachment_data(request.services.database, attachment))
+        for start in range(0, len(data), ENCODED_AT_ONCE):
+            yield base64.b64encode(data[start : start + ENCODED_AT_ONCE])
+    yield segments[-1]
+
+
+def _encoded_length(size: int) -> int:
+    return (size + 2) // 3 * 4

@@ -1,0 +1,67 @@
+"""Stores and finds API keys, by hash."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from domain.api_keys import ApiKey
+from domain.errors import Conflict, NotFound
+from persistence.database import Database
+from persistence.tables import api_keys as table
+
+
+async def create(database: Database, key: ApiKey) -> None:
+    """Stores a key. Raises `Conflict` when a key of this name is in use."""
+    try:
+        await database.write(_insert, key)
+    except sa.exc.IntegrityError as exc:
+        raise Conflict(f"a key named '{key.name}' is in use; revoke it first") from exc
+
+
+async def find(database: Database, key_hash: str) -> ApiKey | None:
+    """The key with this hash, unless it is revoked or there is none."""
+    return await database.read(_find, key_hash)
+
+
+async def list_all(database: Database) -> list[ApiKey]:
+    """All keys, revoked ones too, by name."""
+    return await database.read(_list)
+
+
+async def revoke(database: Database, name: str, now: datetime) -> None:
+    """Ends the key of this name. Raises `NotFound` when none of that name is in use."""
+    if not await database.write(_revoke, name, now):
+        raise NotFound(f"no key named '{name}' is in use")
+
+
+_FIND = table.select().where(table.c.key_hash == sa.bindparam("key_hash"), table.c.revoked.is_(None))
+
+
+def _insert(connection: sa.Connection, key: ApiKey) -> None:
+    connection.execute(
+        table.insert().values(key_hash=key.key_hash, name=key.name, scopes=list(key.scopes), created=key.created)
+    )
+
+
+def _find(connection: sa.Connection, key_hash: str) -> ApiKey | None:
+    row = connection.execute(_FIND, {"key_hash": key_hash}).mappings().first()
+    return None if row is None else _key(row)
+
+
+def _list(connection: sa.Connection) -> list[ApiKey]:
+    return [_key(row) for row in connection.execute(table.select().order_by(table.c.name, table.c.created)).mappings()]
+
+
+def _revoke(connection: sa.Connection, name: str, now: datetime) -> bool:
+    statement = table.update().where(table.c.name == name, table.c.revoked.is_(None)).values(revoked=now)
+    return connection.execute(statement).rowcount > 0
+
+
+def _key(row: sa.RowMapping) -> ApiKey:
+    return ApiKey(
+        key_hash=row["key_hash"],
+        name=row["name"],
+        scopes=tuple(row["scopes"]),
+        created=row["created"],
+        revoked=row["revoked"],
+    )

@@ -1,0 +1,88 @@
+"""The door to a database: how a function over a plain `Connection` becomes one transaction.
+
+Persistence functions are written once, over SQLAlchemy's synchronous `Connection`. A database runs them in the way
+that is cheapest for it (decision 0004): PostgreSQL over asyncpg without threads, SQLite inline.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+import sqlalchemy as sa
+
+from domain.errors import BudkavleError, StorageFailed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Work = Callable[Concatenate[sa.Connection, P], T]
+
+
+class DatabaseUnusable(BudkavleError):
+    """The database cannot be used: its address is wrong or its tables are not those of this version."""
+
+
+class Database(Protocol):
+    """Runs work in transactions. `large` says that the work moves much data, so that others must not wait for it."""
+
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `work` returns; each of its statements sees what is committed when it begins."""
+
+    async def read_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `read`, for much data."""
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `work` returns, once all that it did is durable; if it raises, it did nothing."""
+
+    async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `write`, for much data."""
+
+    async def migrate(self) -> None:
+        """Brings the tables to this version. Safe when several processes do it at once."""
+
+    async def check_version(self) -> None:
+        """Raises `DatabaseUnusable` unless the tables are those of this version."""
+
+    async def close(self) -> None:
+        """Ends all connections."""
+
+
+def open_database(url: str) -> Database:
+    """The database at `sqlite:///path` or `postgresql://…`; connects when first used.
+
+    Raises `DatabaseUnusable` for any other address.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as exc:
+        raise DatabaseUnusable("BUDKAVLE_DATABASE_URL is not a database URL") from exc
+    if parsed.drivername == "sqlite" and parsed.database not in {None, "", ":memory:"}:
+        from persistence.sqlite import SqliteDatabase
+
+        return SqliteDatabase(str(parsed.database))
+    if parsed.drivername in {"postgresql", "postgres"}:
+        from persistence.postgresql import PostgresqlDatabase
+
+        return PostgresqlDatabase(parsed)
+    raise DatabaseUnusable("BUDKAVLE_DATABASE_URL must begin with sqlite:///PATH or postgresql://")
+
+
+def to_json(value: object) -> str:
+    """JSON as it is stored: compact, and readable in any language."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Raises `StorageFailed` for a database that is out of reach, busy for too long, full or broken."""
+    try:
+        yield
+    except (
+        sa.exc.OperationalError,
+        sa.exc.InterfaceError,
+        sa.exc.InternalError,
+        sa.exc.TimeoutError,
+        OSError,
+    ) as exc:
+        raise StorageFailed from exc

@@ -1,0 +1,61 @@
+"""PostgreSQL over asyncpg: no threads, any number of processes."""
+
+from typing import ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from persistence import schema
+from persistence.database import Work, storage_errors, to_json
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+POOL_SIZE = 20
+"""Connections of one process. More requests than these wait for one; none holds two."""
+
+_MIGRATION_LOCK = 0x6275646B61766C65
+"""Names our advisory lock: the letters of the product."""
+
+
+class PostgresqlDatabase:
+    """A PostgreSQL database."""
+
+    def __init__(self, url: sa.URL) -> None:
+        self._engine = create_async_engine(
+            url.set(drivername="postgresql+asyncpg"),
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            json_serializer=to_json,
+            # Errors reach the log, and parameters hold what callers sent.
+            hide_parameters=True,
+        )
+        # Single statements need no BEGIN and COMMIT around them: two round trips less.
+        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with storage_errors():
+            async with self._autocommit.connect() as connection:
+                return await connection.run_sync(work, *args, **kwargs)
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with storage_errors():
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(work, *args, **kwargs)
+
+    # asyncpg reads and writes as the socket allows, so much data stops nobody.
+    read_large = read
+    write_large = write
+
+    async def migrate(self) -> None:
+        with storage_errors():
+            async with self._engine.begin() as connection:
+                # Held until the transaction ends, so a second process waits and then finds nothing to do.
+                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+                await connection.run_sync(schema.upgrade)
+
+    async def check_version(self) -> None:
+        await self.read(schema.check)
+
+    async def close(self) -> None:
+        await self._engine.dispose()

@@ -1,0 +1,44 @@
+"""Brings a database to the tables of this version, and tells whether it is there."""
+
+from pathlib import Path
+
+import alembic.command
+import alembic.config
+import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from persistence.database import DatabaseUnusable
+
+
+def upgrade(connection: sa.Connection) -> None:
+    """Runs the migrations that are missing, on this connection; the caller commits."""
+    if _revision(connection) == _head():
+        return
+    config = _config()
+    config.attributes["connection"] = connection
+    alembic.command.upgrade(config, "head")
+
+
+def check(connection: sa.Connection) -> None:
+    """Raises `DatabaseUnusable` unless the tables are those of this version."""
+    found, wanted = _revision(connection), _head()
+    if found != wanted:
+        raise DatabaseUnusable(
+            f"the database is at version {found or 'none'}, this program needs {wanted}: run 'budkavle migrate'"
+        )
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _head() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,156 @@
+"""SQLite: one writer, readers beside it (WAL), short work inline on the event loop.
+
+A statement on SQLite takes microseconds, a hop to a thread takes more. So short work runs where it is asked for.
+Nothing there may wait: the busy timeout is zero, and work that meets a lock of another process, or that moves much
+data, goes to a thread.
+"""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import anyio.to_thread
+import fasteners
+import sqlalchemy as sa
+
+from persistence import schema
+from persistence.database import Work, storage_errors, to_json
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_SECONDS = 20
+"""How long a thread waits for the lock of another process before it gives up."""
+
+READER_THREADS = 8
+
+
+class SqliteDatabase:
+    """A SQLite file. Any number of processes may use it; writes of all of them are one after the other."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        url = sa.URL.create("sqlite", database=path)
+        options = {"hide_parameters": True, "json_serializer": to_json, "connect_args": {"check_same_thread": False}}
+        self._inline_engine = sa.create_engine(url, poolclass=sa.NullPool, **options)
+        self._thread_engine = sa.create_engine(
+            url, poolclass=sa.QueuePool, pool_size=READER_THREADS, max_overflow=0, **options
+        )
+        sa.event.listen(self._inline_engine, "connect", _set_up_inline)
+        sa.event.listen(self._thread_engine, "connect", _set_up_thread)
+        self._reader: sa.Connection | None = None
+        self._writer: sa.Connection | None = None
+        self._write_lock = asyncio.Lock()
+        self._reader_threads = anyio.CapacityLimiter(READER_THREADS)
+        self._writer_thread = anyio.CapacityLimiter(1)
+
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with storage_errors():
+            if self._reader is None:
+                self._reader = self._inline_engine.connect()
+            try:
+                return work(self._reader, *args, **kwargs)
+            except sa.exc.OperationalError as exc:
+                if not _is_busy(exc):
+                    raise
+        return await self.read_large(work, *args, **kwargs)
+
+    async def read_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def in_thread() -> T:
+            with self._thread_engine.connect() as connection:
+                return work(connection, *args, **kwargs)
+
+        with storage_errors():
+            return await anyio.to_thread.run_sync(in_thread, limiter=self._reader_threads)
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._write_lock:
+            with storage_errors():
+                try:
+                    return self._transact(0, work, *args, **kwargs)
+                except sa.exc.OperationalError as exc:
+                    # BEGIN IMMEDIATE is the only statement that can meet a lock here, so nothing was done yet.
+                    if not _is_busy(exc):
+                        raise
+            return await self._transact_in_thread(work, *args, **kwargs)
+
+    async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._write_lock:
+            return await self._transact_in_thread(work, *args, **kwargs)
+
+    async def migrate(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+
+        def in_thread() -> None:
+            with (
+                fasteners.InterProcessLock(f"{self._path}.lock"),
+                self._thread_engine.connect() as connection,
+            ):
+                # One transaction: a process that dies half-way leaves the old tables.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                schema.upgrade(connection)
+                connection.commit()
+
+        with storage_errors():
+            await anyio.to_thread.run_sync(in_thread)
+
+    async def check_version(self) -> None:
+        await self.read_large(schema.check)
+
+    async def close(self) -> None:
+        async with self._write_lock:
+            for connection in (self._reader, self._writer):
+                if connection is not None:
+                    connection.close()
+            self._reader = self._writer = None
+            self._thread_engine.dispose()
+
+    async def _transact_in_thread(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def in_thread() -> T:
+            return self._transact(BUSY_SECONDS, work, *args, **kwargs)
+
+        # A caller that goes away does not end the thread: run_sync waits for it, so the lock outlives it.
+        with storage_errors():
+            return await anyio.to_thread.run_sync(in_thread, limiter=self._writer_thread)
+
+    def _transact(self, busy_seconds: int, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._writer is None:
+            self._writer = self._inline_engine.connect()
+        if busy_seconds:
+            _wait_for_locks(self._writer, busy_seconds)
+        try:
+            with self._writer.begin():
+                self._writer.exec_driver_sql("BEGIN IMMEDIATE")
+                return work(self._writer, *args, **kwargs)
+        finally:
+            if busy_seconds:
+                _wait_for_locks(self._writer, 0)
+
+
+def _set_up_inline(connection: sqlite3.Connection, _record: object) -> None:
+    _set_up(connection, 0)
+
+
+def _set_up_thread(connection: sqlite3.Connection, _record: object) -> None:
+    _set_up(connection, BUSY_SECONDS)
+
+
+def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
+    # Transactions are begun by us: the driver's own way begins them late, and then cannot always get the lock.
+    connection.isolation_level = None
+    # Until WAL is on, readers and writers do block each other.
+    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute(f"PRAGMA busy_timeout={busy_seconds * 1000}")
+
+
+def _wait_for_locks(connection: sa.Connection, seconds: int) -> None:
+    connection.connection.execute(f"PRAGMA busy_timeout={seconds * 1000}")
+
+
+def _is_busy(exc: sa.exc.OperationalError) -> bool:
+    code = getattr(exc.orig, "sqlite_errorcode", 0)
+    return isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_BUSY

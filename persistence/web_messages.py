@@ -1,0 +1,266 @@
+"""Stores and reads web messages. Callers' reads know only messages that are stored or published."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from domain.errors import NotFound
+from domain.web_messages import Attachment, ExternalReference, OepInstance, State, Unsettled, WebMessage
+from persistence.database import Database
+from persistence.tables import web_message_attachments as attachments_table
+from persistence.tables import web_message_references as references_table
+from persistence.tables import web_messages as messages_table
+
+LARGE_BYTES = 256 * 1024
+"""Above this a message is written and read as large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a list: after the message that was created then and has this id."""
+
+    created: datetime
+    id: str
+
+
+async def store(database: Database, message: WebMessage) -> None:
+    """Stores a message that names no case; `created` must be set."""
+    write = database.write_large if _is_large(message) else database.write
+    await write(_insert, message, State.STORED, None)
+
+
+async def begin_sending(database: Database, message: WebMessage, sent: datetime) -> None:
+    """Stores a message that is about to be published: until it is settled, only operators see it."""
+    write = database.write_large if _is_large(message) else database.write
+    await write(_insert, message, State.SENDING, sent)
+
+
+async def mark_published(database: Database, message: WebMessage, open_e_message_id: int, created: datetime) -> None:
+    """Makes a message readable that Open-E has taken."""
+    await database.write(_mark_published, message, open_e_message_id, created)
+
+
+async def mark_unknown(database: Database, message_id: str) -> None:
+    """Keeps a message for operators of which nobody can say whether Open-E has it."""
+    await database.write(_mark_unknown, message_id)
+
+
+async def drop_refused(database: Database, message_id: str) -> None:
+    """Removes a message that Open-E has, for certain, not taken."""
+    await database.write(_drop_refused, message_id)
+
+
+async def get(database: Database, message_id: str) -> WebMessage:
+    """The message, its attachments without data. Raises `NotFound`."""
+    row = await database.read(_first, _SELECT_BY_ID, {"id": message_id})
+    if row is None:
+        raise NotFound(f"WebMessage with id '{message_id}' not found")
+    return _message(row)
+
+
+async def get_attachment(database: Database, message_id: str, attachment_id: str) -> Attachment:
+    """An attachment of a message, without data. Raises `NotFound` for either."""
+    message = await get(database, message_id)
+    for attachment in message.attachments:
+        if attachment.id == attachment_id:
+            return attachment
+    raise NotFound(f"Attachment with id '{attachment_id}' not found in WebMessage with id '{message_id}'")
+
+
+async def get_attachment_data(database: Database, attachment: Attachment) -> bytes:
+    """The content of an attachment. Raises `NotFound` if its message was deleted meanwhile."""
+    read = database.read_large if attachment.size > LARGE_BYTES else database.read
+    row = await read(_first, _SELECT_DATA, {"id": attachment.id})
+    if row is None:
+        raise NotFound(f"Attachment with id '{attachment.id}' not found")
+    data: bytes = row["data"]
+    return data
+
+
+async def list_by_party(database: Database, party_id: str, limit: int, after: Position | None) -> list[WebMessage]:
+    """At most `limit` messages to a party, oldest first, their attachments without data."""
+    if after is None:
+        rows = await database.read(_all, _SELECT_BY_PARTY, {"party_id": party_id, "limit": limit})
+    else:
+        parameters = {"party_id": party_id, "limit": limit, "created": after.created, "id": after.id}
+        rows = await database.read(_all, _SELECT_BY_PARTY_AFTER, parameters)
+    return [_message(row) for row in rows]
+
+
+async def list_by_reference(
+    database: Database, reference: ExternalReference, limit: int, after: Position | None
+) -> list[WebMessage]:
+    """At most `limit` messages about something, oldest first, their attachments without data."""
+    parameters: dict[str, Any] = {"key": reference.key, "value": reference.value, "limit": limit}
+    if after is None:
+        rows = await database.read(_all, _SELECT_BY_REFERENCE, parameters)
+    else:
+        parameters |= {"created": after.created, "id": after.id}
+        rows = await database.read(_all, _SELECT_BY_REFERENCE_AFTER, parameters)
+    return [_message(row) for row in rows]
+
+
+async def delete(database: Database, message_id: str) -> None:
+    """Removes a message that callers can read. Raises `NotFound`."""
+    if not await database.write(_delete, message_id):
+        raise NotFound(f"WebMessage with id '{message_id}' not found")
+
+
+async def list_unsettled(
+    database: Database, states: tuple[State, ...], limit: int, sent_before: datetime | None = None
+) -> list[Unsettled]:
+    """Messages in these states, the longest waiting first; with `sent_before` only those sent before it."""
+    table = messages_table
+    select = sa.select(table.c.id, table.c.state, table.c.oep_instance, table.c.flow_instance_id, table.c.sent).where(
+        table.c.state.in_([str(state) for state in states])
+    )
+    if sent_before is not None:
+        select = select.where(table.c.sent < sent_before)
+    rows = await database.read(_all, select.order_by(table.c.sent, table.c.id).limit(limit), {})
+    return [
+        Unsettled(
+            id=row["id"],
+            state=State(row["state"]),
+            oep_instance=OepInstance(row["oep_instance"]),
+            flow_instance_id=row["flow_instance_id"],
+            sent=row["sent"],
+        )
+        for row in rows
+    ]
+
+
+async def ping(database: Database) -> None:
+    """Returns if the database answers."""
+    await database.read(_first, _PING, {})
+
+
+_COLUMNS = (
+    messages_table.c.id,
+    messages_table.c.party_id,
+    messages_table.c.message,
+    messages_table.c.external_references,
+    messages_table.c.sender_user_id,
+    messages_table.c.oep_instance,
+    messages_table.c.attachments,
+    messages_table.c.created,
+)
+_IS_READABLE = messages_table.c.created.is_not(None)
+_INSERT = messages_table.insert()
+_INSERT_REFERENCES = references_table.insert()
+_INSERT_ATTACHMENT = attachments_table.insert()
+_PING = sa.select(sa.literal(1))
+_SELECT_BY_ID = sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE)
+_SELECT_DATA = sa.select(attachments_table.c.data).where(attachments_table.c.id == sa.bindparam("id"))
+
+_AFTER = sa.tuple_(
+    sa.bindparam("created", type_=messages_table.c.created.type), sa.bindparam("id", type_=sa.Uuid(False))
+)
+_SELECT_BY_PARTY = (
+    sa.select(*_COLUMNS)
+    .where(messages_table.c.party_id == sa.bindparam("party_id"), _IS_READABLE)
+    .order_by(messages_table.c.created, messages_table.c.id)
+    .limit(sa.bindparam("limit"))
+)
+_SELECT_BY_PARTY_AFTER = _SELECT_BY_PARTY.where(sa.tuple_(messages_table.c.created, messages_table.c.id) > _AFTER)
+_SELECT_BY_REFERENCE = (
+    sa.select(*_COLUMNS)
+    .join(references_table, references_table.c.message_id == messages_table.c.id)
+    .where(references_table.c.key == sa.bindparam("key"), references_table.c.value == sa.bindparam("value"))
+    .order_by(references_table.c.created, references_table.c.message_id)
+    .limit(sa.bindparam("limit"))
+)
+_SELECT_BY_REFERENCE_AFTER = _SELECT_BY_REFERENCE.where(
+    sa.tuple_(references_table.c.created, references_table.c.message_id) > _AFTER
+)
+
+
+def _first(connection: sa.Connection, statement: sa.Select[Any], parameters: dict[str, Any]) -> sa.RowMapping | None:
+    return connection.execute(statement, parameters).mappings().first()
+
+
+def _all(connection: sa.Connection, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[sa.RowMapping]:
+    return list(connection.execute(statement, parameters).mappings())
+
+
+def _insert(connection: sa.Connection, message: WebMessage, state: State, sent: datetime | None) -> None:
+    connection.execute(
+        _INSERT,
+        {
+            "id": message.id,
+            "party_id": message.party_id,
+            "message": message.message,
+            "external_references": [[reference.key, reference.value] for reference in message.external_references],
+            "sender_user_id": message.sender_user_id,
+            "oep_instance": str(message.oep_instance),
+            "attachments": [
+                [attachment.id, attachment.file_name, attachment.mime_type, attachment.size, attachment.sha256]
+                for attachment in message.attachments
+            ],
+            "flow_instance_id": message.flow_instance_id,
+            "state": str(state),
+            "sent": sent,
+            "created": message.created,
+        },
+    )
+    if message.created is not None:
+        _insert_references(connection, message, message.created)
+    # One statement each: a driver would hold the data of all rows of one statement at once.
+    for attachment in message.attachments:
+        connection.execute(_INSERT_ATTACHMENT, {"id": attachment.id, "message_id": message.id, "data": attachment.data})
+
+
+def _insert_references(connection: sa.Connection, message: WebMessage, created: datetime) -> None:
+    connection.execute(
+        _INSERT_REFERENCES,
+        [
+            {"key": reference.key, "value": reference.value, "created": created, "message_id": message.id}
+            for reference in message.external_references
+        ],
+    )
+
+
+def _mark_published(connection: sa.Connection, message: WebMessage, open_e_message_id: int, created: datetime) -> None:
+    table = messages_table
+    connection.execute(
+        table.update()
+        .where(table.c.id == message.id)
+        .values(state=str(State.PUBLISHED), created=created, open_e_message_id=open_e_message_id)
+    )
+    _insert_references(connection, message, created)
+
+
+def _mark_unknown(connection: sa.Connection, message_id: str) -> None:
+    table = messages_table
+    connection.execute(table.update().where(table.c.id == message_id).values(state=str(State.UNKNOWN)))
+
+
+def _drop_refused(connection: sa.Connection, message_id: str) -> None:
+    table = messages_table
+    connection.execute(table.delete().where(table.c.id == message_id, table.c.state == str(State.SENDING)))
+
+
+def _delete(connection: sa.Connection, message_id: str) -> bool:
+    statement = messages_table.delete().where(messages_table.c.id == message_id, _IS_READABLE)
+    return connection.execute(statement).rowcount > 0
+
+
+def _message(row: sa.RowMapping) -> WebMessage:
+    return WebMessage(
+        id=row["id"],
+        party_id=row["party_id"],
+        message=row["message"],
+        external_references=tuple(ExternalReference(key, value) for key, value in row["external_references"]),
+        sender_user_id=row["sender_user_id"],
+        oep_instance=OepInstance(row["oep_instance"]),
+        attachments=tuple(
+            Attachment(id=id_, file_name=file_name, mime_type=mime_type, size=size, sha256=sha256)
+            for id_, file_name, mime_type, size, sha256 in row["attachments"]
+        ),
+        created=row["created"],
+    )
+
+
+def _is_large(message: WebMessage) -> bool:
+    return len(message.message) + sum(attachment.size for attachment in message.attachments) > LARGE_BYTES

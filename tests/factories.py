@@ -1,0 +1,49 @@
+"""Things that tests need, with what does not matter filled in."""
+
+import hashlib
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from domain.web_messages import Attachment, ExternalReference, WebMessage
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
+PARTY_ID = "81471222-5798-11e9-ae24-57fa13b361e1"
+
+
+def message_body(**changes: Any) -> dict[str, Any]:
+    """The JSON of a message that names no case; a change to None takes the property out."""
+    body = {
+        "partyId": PARTY_ID,
+        "message": "This is a message",
+        "externalReferences": [{"key": "errandNumber", "value": "A-2026-17"}],
+    }
+    return {name: value for name, value in (body | changes).items() if value is not None}
+
+
+def case_body(case: int = 1068, **changes: Any) -> dict[str, Any]:
+    """The JSON of a message to a case."""
+    return message_body(externalReferences=[{"key": "flowInstanceId", "value": str(case)}], **changes)
+
+
+def attachment(data: bytes = b"Hello\n", file_name: str = "hello.txt", mime_type: str = "text/plain") -> Attachment:
+    return Attachment(
+        id=str(uuid.uuid4()),
+        file_name=file_name,
+        mime_type=mime_type,
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        data=data,
+    )
+
+
+def web_message(**changes: Any) -> WebMessage:
+    """A message that names no case."""
+    values: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "party_id": PARTY_ID,
+        "message": "This is a message",
+        "external_references": (ExternalReference("errandNumber", "A-2026-17"),),
+        "created": NOW,
+    }
+    return WebMessage(**(values | changes))
