@@ -1,0 +1,68 @@
+"""Calls to Open-E from the event loop: in threads of their own, so that a slow Open-E stops nobody else."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import anyio
+import anyio.to_thread
+
+from domain.errors import BackendRefused, BackendUnavailable, NotFound, OutcomeUnknown
+from domain.web_messages import OepInstance, WebMessage
+from open_e.client import OpenEClient
+
+
+class OpenECalls:
+    """The client, `threads` calls at once. A call beyond these waits `queue_timeout` seconds for a thread."""
+
+    def __init__(
+        self, client: OpenEClient, configured: frozenset[OepInstance], *, threads: int, queue_timeout: float
+    ) -> None:
+        self._client = client
+        self._threads = anyio.CapacityLimiter(threads)
+        # One call at a time has a slot of its own, so the limiter of the threads never waits.
+        self._slots = anyio.Semaphore(threads)
+        self._queue_timeout = queue_timeout
+        self._health = {instance: "UNKNOWN" if instance in configured else "NOT_CONFIGURED" for instance in OepInstance}
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Holds a thread for one call. Raises `BackendUnavailable` when none is free in time."""
+        try:
+            with anyio.fail_after(self._queue_timeout):
+                await self._slots.acquire()
+        except TimeoutError as exc:
+            raise BackendUnavailable("Open-E is busy: too many calls to it are waiting") from exc
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    async def add_message(self, message: WebMessage, *, added: datetime, request_id: str) -> int:
+        """Publishes a message, within a `slot`. Errors: those of `OpenEClient.add_message`."""
+
+        def call() -> int:
+            return self._client.add_message(message, added=added, request_id=request_id)
+
+        try:
+            open_e_id = await anyio.to_thread.run_sync(call, limiter=self._threads)
+        except (NotFound, BackendRefused):
+            self._note(message.oep_instance, "UP")
+            raise
+        except (BackendUnavailable, OutcomeUnknown):
+            self._note(message.oep_instance, "DOWN")
+            raise
+        self._note(message.oep_instance, "UP")
+        return open_e_id
+
+    def health(self, instance: OepInstance) -> str:
+        """`UP` or `DOWN` as the last call found it, `UNKNOWN` before the first, `NOT_CONFIGURED` without address."""
+        return self._health[instance]
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+    def _note(self, instance: OepInstance, health: str) -> None:
+        if self._health[instance] != "NOT_CONFIGURED":
+            self._health[instance] = health

@@ -1,0 +1,181 @@
+"""The server door of the mock Open-E: SOAP, the control API and the inbox page, as an ASGI app on uvicorn.
+
+- `POST /external/api/callback`, `/internal/api/callback`, `/api/callback` (the external one): SOAP.
+- `GET /control/messages`: the stored messages. `DELETE /control/messages`: forgets them (204).
+- `POST /control/faults` `{"fault", "times": 1, "seconds": 1}`: orders a fault (201 with the order as understood;
+  400 with everything that is wrong with it). `DELETE /control/faults`: forgets the orders (204).
+- `GET /`: the inbox page.
+
+Credentials, when set, guard SOAP only.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from typing import Any
+
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from open_e.mock import Instance, MockOpenE
+from open_e.mock_inbox import HEADERS, page
+from open_e.mock_orders import WrongOrder, read_order
+
+LARGEST_BODY = 200 * 2**20
+"""Bytes of a SOAP request: ten files of 10 MiB are 140 MB as base64."""
+
+_LARGEST_ORDER = 65_536
+_LARGEST_INLINE = 65_536
+_TRANSPORT = "open_e.transport"
+
+
+def create_app(mock: MockOpenE) -> ASGIApp:
+    """The mock as an ASGI app. `Reset` and `AcceptedAnswerLost` need it to run under MockProtocol."""
+
+    async def messages(request: Request) -> Response:
+        if request.method == "DELETE":
+            mock.clear_messages()
+            return Response(status_code=204)
+        return JSONResponse(mock.messages)
+
+    async def faults(request: Request) -> Response:
+        if request.method == "DELETE":
+            mock.clear_faults()
+            return Response(status_code=204)
+        body = await _body(request.receive, _LARGEST_ORDER)
+        if body is None:
+            return JSONResponse({"errors": [f"the body must be at most {_LARGEST_ORDER} bytes"]}, 413)
+        try:
+            order = read_order(body)
+        except WrongOrder as error:
+            return JSONResponse({"errors": error.faults}, 400)
+        mock.fail(order.fault, times=order.times, seconds=order.seconds)
+        return JSONResponse(order._asdict(), 201)
+
+    async def inbox(_: Request) -> Response:
+        return Response(page(mock.messages), headers=HEADERS)
+
+    return Router(
+        [
+            Route("/external/api/callback", _SoapDoor(mock, "external"), methods=["POST"]),
+            Route("/internal/api/callback", _SoapDoor(mock, "internal"), methods=["POST"]),
+            Route("/api/callback", _SoapDoor(mock, "external"), methods=["POST"]),
+            Route("/control/messages", messages, methods=["GET", "DELETE"]),
+            Route("/control/faults", faults, methods=["POST", "DELETE"]),
+            Route("/", inbox),
+        ],
+        redirect_slashes=False,
+    )
+
+
+class _SoapDoor:
+    """One instance's callback."""
+
+    def __init__(self, mock: MockOpenE, instance: Instance) -> None:
+        self._mock = mock
+        self._instance = instance
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _body(receive, LARGEST_BODY)
+        if body is None:
+            await Response(status_code=413, headers={"Connection": "close"})(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if len(body) <= _LARGEST_INLINE:
+            answer = self._mock.answer(self._instance, headers, body)
+        else:
+            answer = await asyncio.to_thread(self._mock.answer, self._instance, headers, body)
+        del body
+        if answer.ending != "answer":
+            await _end_connection(scope, receive, reset=answer.ending == "reset")
+            return
+        if answer.delay:
+            await _wait(answer.delay, receive)
+        await Response(answer.body, answer.status, answer.headers)(scope, receive, send)
+
+
+async def _body(receive: Receive, limit: int) -> bytearray | None:
+    """The whole body, or None as soon as it is longer than the limit or the caller has gone."""
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
+            return None
+    return body
+
+
+async def _wait(seconds: float, receive: Receive) -> None:
+    """Waits that long, but no longer than the caller is there and the server runs."""
+    # A stopping server cancels what still runs; the answer then goes out at once instead of a trace into the log.
+    with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+        async with asyncio.timeout(seconds):
+            await _disconnected(receive)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _end_connection(scope: Scope, receive: Receive, *, reset: bool) -> None:
+    """Ends the connection without a byte, with RST or in peace, and waits until it has ended."""
+    transport: asyncio.Transport = scope["extensions"][_TRANSPORT]["transport"]
+    if reset:
+        # Closing with unsent data thrown away and no time to linger is what makes the kernel send RST.
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    else:
+        transport.close()
+    await _disconnected(receive)
+
+
+class MockProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with the connection itself within reach of the app, and without a line per request."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # uvicorn's own setting silences the access log of every other server in the process too.
+        self.access_log = False
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {_TRANSPORT: {"transport": self.transport}}
+
+
+class _GuestServer(uvicorn.Server):
+    """A server in a process whose signals are somebody else's."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # uvicorn declares a generator; any context manager does.
+        return contextlib.nullcontext()
+
+
+def server(mock: MockOpenE, host: str, port: int, *, signals: bool = True) -> uvicorn.Server:
+    """The mock on uvicorn, not yet running: awaiting its `serve()` runs it until its `should_exit` is set.
+
+    Port 0 takes any free port. With `signals` it ends on SIGINT and SIGTERM; without, signals are left alone.
+    Logging is left as it is. A stop waits one second for running requests.
+    """
+    config = uvicorn.Config(
+        create_app(mock),
+        host=host,
+        port=port,
+        http=MockProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(config) if signals else _GuestServer(config)

@@ -1,0 +1,153 @@
+import gzip
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import responses
+
+from domain.errors import BackendRefused, NotFound, OutcomeUnknown
+from domain.web_messages import OepInstance
+from open_e.client import Account, OpenEClient
+from open_e.mock import FAULT_NAMES, mock_open_e
+from tests.open_e.peers import ADDED, PUBLISHED, add, answer, answering, read_request, web_message, within
+
+
+def test_add_message_sends_the_headers_and_the_exact_length(peer):
+    heads = []
+
+    def serve(connection, _):
+        heads.append(read_request(connection)[0].lower())
+        connection.sendall(answer())
+
+    assert add(peer(serve).url, username="oep.user", password="hemligt å") == 151
+    lines = heads[0].split("\r\n")
+    assert lines[0] == "post /api/callback http/1.1"
+    assert "content-type: text/xml; charset=utf-8" in lines
+    assert "accept: text/xml; charset=utf-8" in lines
+    assert "x-request-id: request-1" in lines
+    assert "accept-encoding: identity" in lines
+    assert "authorization: basic b2vwlnvzzxi6agvtbglndcddpq==" in lines
+    assert "transfer-encoding" not in heads[0]
+    assert "soapaction" not in heads[0]
+
+
+def test_add_message_from_many_threads(peer):
+    one = peer(answering())
+    client = OpenEClient({OepInstance.EXTERNAL: Account(one.url)}, connect_timeout=5, read_timeout=5, threads=8)
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(lambda _: client.add_message(web_message(), added=ADDED, request_id="r"), range(40)))
+    client.close()
+    assert ids == [151] * 40
+    assert one.connections <= 8
+
+
+def test_add_message_does_not_follow_a_redirect(peer):
+    one = peer(answering(b"x" * 5_000_000, "302 Found", "Location: /login?redirect=\r\n"))
+    assert "302" in within(2, BackendRefused, one.url)
+    assert one.connections == 1
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "404 Not Found", "415 Unsupported"])
+def test_add_message_is_refused_by_a_4xx(peer, status):
+    assert status[:3] in within(2, BackendRefused, peer(answering(b"no", status)).url)
+
+
+def test_add_message_is_refused_when_the_body_of_a_4xx_never_comes(peer):
+    def serve(connection, _):
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\nUn")
+        connection.recv(1)
+
+    within(2, BackendRefused, peer(serve).url)
+
+
+def test_add_message_is_refused_by_an_early_401_that_leaves_the_body_unread(peer):
+    def serve(connection, _):
+        connection.recv(1000)
+        connection.sendall(answer(b"no", "401 Unauthorized", "Connection: close\r\n"))
+
+    within(5, BackendRefused, peer(serve).url, web_message(data=bytes(20_000_000)), connect_timeout=2, read_timeout=2)
+
+
+@pytest.mark.parametrize(
+    "served",
+    [
+        answer(b"oops", "500 Internal Server Error"),
+        answer(b"oops", "503 Service Unavailable"),
+        answer(b"This is not XML"),
+        answer(b""),
+        answer(PUBLISHED[:-1]),
+        answer(PUBLISHED)[:-1],
+        answer(PUBLISHED, "500 Internal Server Error"),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n<S:E\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 1000 + b"\r\n",
+        b"\x00\x01\x02\x03\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n",
+    ],
+)
+def test_add_message_is_unknown_after_an_answer_that_proves_nothing(peer, served):
+    def serve(connection, _):
+        read_request(connection)
+        connection.sendall(served)
+
+    within(2, OutcomeUnknown, peer(serve).url)
+
+
+def test_add_message_understands_a_compressed_answer(peer):
+    one = peer(answering(gzip.compress(PUBLISHED), headers="Content-Encoding: gzip\r\n"))
+    assert add(one.url) == 151
+
+
+def test_add_message_does_not_unpack_a_bomb(peer):
+    bomb = io.BytesIO()
+    with gzip.GzipFile(fileobj=bomb, mode="wb") as packed:
+        for _ in range(200):
+            packed.write(bytes(1_000_000))
+    one = peer(answering(bomb.getvalue(), headers="Content-Encoding: gzip\r\n"))
+    within(2, OutcomeUnknown, one.url, read_timeout=2)
+
+
+def test_add_message_does_not_read_a_huge_answer(peer):
+    def serve(connection, _):
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + PUBLISHED)
+        while True:
+            connection.sendall(b" " * 1_000_000)
+
+    within(5, OutcomeUnknown, peer(serve).url, read_timeout=5)
+
+
+def test_add_message_is_refused_without_an_address():
+    client = OpenEClient({}, connect_timeout=1, read_timeout=1, threads=1)
+    with pytest.raises(BackendRefused, match="internal"):
+        client.add_message(web_message(instance=OepInstance.INTERNAL), added=ADDED, request_id="r")
+
+
+def test_add_message_needs_a_case():
+    with pytest.raises(ValueError, match="case"):
+        add("http://open-e.test/", web_message(case=None))
+
+
+def test_account_does_not_show_its_password():
+    assert "hemligt" not in repr(Account("http://open-e.test/", "user", "hemligt"))
+
+
+@pytest.mark.parametrize("fault", FAULT_NAMES)
+def test_add_message_under_responses_has_the_same_outcomes(fault):
+    outcomes = {
+        "FlowInstanceNotFound": NotFound,
+        "AccessDenied": BackendRefused,
+    }
+    url = "http://open-e.test/external/api/callback"
+    with mock_open_e(username="u", password="p") as open_e:
+        open_e.fail(fault, seconds=40)
+        with pytest.raises(outcomes.get(fault, OutcomeUnknown)):
+            add(url, username="u", password="p")
+        assert add(url, username="u", password="p") == len(open_e.messages)
+        with pytest.raises(BackendRefused, match="401"):
+            add(url, username="u", password="wrong")
+
+
+def test_add_message_is_unknown_at_an_address_that_responses_does_not_know():
+    with responses.RequestsMock(), pytest.raises(OutcomeUnknown):
+        add("http://other.test/")

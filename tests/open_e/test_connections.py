@@ -1,0 +1,167 @@
+import socket
+import ssl
+import struct
+import threading
+import time
+
+import pytest
+import trustme
+
+from domain.errors import BackendUnavailable, OutcomeUnknown
+from domain.web_messages import OepInstance
+from open_e.client import Account, OpenEClient
+from tests.open_e.peers import ADDED, NEVER, answer, drip, read_request, web_message, within
+
+
+def test_add_message_keeps_a_connection_and_no_cookie(peer):
+    heads = []
+
+    def serve(connection, _):
+        while True:
+            heads.append(read_request(connection)[0].lower())
+            connection.sendall(answer(headers="Set-Cookie: a=b; Path=/\r\n"))
+
+    one = peer(serve)
+    client = OpenEClient({OepInstance.EXTERNAL: Account(one.url)}, connect_timeout=1, read_timeout=1, threads=2)
+    for _ in range(3):
+        assert client.add_message(web_message(), added=ADDED, request_id="r") == 151
+    client.close()
+    assert one.connections == 1
+    assert not any("cookie" in head for head in heads)
+
+
+def test_add_message_opens_a_new_connection_when_the_kept_one_was_closed(peer):
+    closed = threading.Event()
+
+    def serve(connection, _):
+        read_request(connection)
+        connection.sendall(answer())
+        # No "Connection: close": the client learns of it only from the socket.
+        connection.shutdown(socket.SHUT_RDWR)
+        closed.set()
+
+    one = peer(serve)
+    client = OpenEClient({OepInstance.EXTERNAL: Account(one.url)}, connect_timeout=1, read_timeout=1, threads=2)
+    for _ in range(3):
+        assert client.add_message(web_message(), added=ADDED, request_id="r") == 151
+        assert closed.wait(5)
+        closed.clear()
+    client.close()
+    assert one.connections == 3
+
+
+def test_add_message_is_unknown_when_the_status_line_drips(peer):
+    def serve(connection, _):
+        read_request(connection)
+        drip(connection, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000)
+
+    assert "in time" in within(2, OutcomeUnknown, peer(serve).url)
+
+
+def test_add_message_is_unknown_when_the_body_drips(peer):
+    def serve(connection, _):
+        read_request(connection)
+        head, blank, body = answer().partition(b"\r\n\r\n")
+        connection.sendall(head + blank)
+        drip(connection, body)
+
+    within(2, OutcomeUnknown, peer(serve).url)
+
+
+def test_add_message_is_unknown_when_nothing_comes_for_the_read_timeout(peer):
+    def serve(connection, _):
+        read_request(connection)
+        connection.recv(1)
+
+    assert "in time" in within(2, OutcomeUnknown, peer(serve).url, connect_timeout=20, read_timeout=0.2)
+
+
+def test_add_message_is_unknown_when_the_body_is_never_read(peer):
+    def serve(connection, _):
+        connection.recv(10)
+        NEVER.wait(1)
+
+    message = web_message(data=bytes(20_000_000))
+    assert "in time" in within(2, OutcomeUnknown, peer(serve).url, message)
+
+
+def test_add_message_is_unavailable_when_the_connection_is_refused():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        words = within(2, BackendUnavailable, f"http://127.0.0.1:{unused.getsockname()[1]}/")
+    assert "takes no connections" in words
+
+
+def test_add_message_is_unavailable_when_the_name_is_unknown():
+    assert "name" in within(20, BackendUnavailable, "http://no-such-host.invalid/", connect_timeout=10)
+
+
+@pytest.mark.parametrize("url", ["open-e", "ftp://open-e.test/", "http://", "http://a..b/", f"http://{'a' * 70}.test/"])
+def test_add_message_is_unavailable_when_the_address_cannot_be_used(url):
+    within(5, BackendUnavailable, url)
+
+
+def test_add_message_is_unavailable_when_the_peer_does_not_trust_or_speak_tls(peer):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+
+    def serve(connection, _):
+        with context.wrap_socket(connection, server_side=True) as secured:
+            secured.recv(1)
+
+    words = within(2, BackendUnavailable, peer(serve).url.replace("http:", "https:"), connect_timeout=2)
+    assert "TLS handshake failed" in words
+
+    def reset(connection, _):
+        connection.recv(1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    within(2, BackendUnavailable, peer(reset).url.replace("http:", "https:"))
+
+
+def test_add_message_is_unavailable_when_the_handshake_hangs(peer):
+    url = peer(lambda connection, _: drip(connection, bytes(1000))).url
+    within(2, BackendUnavailable, url.replace("http:", "https:"))
+    silent = peer(lambda _connection, _: NEVER.wait(1)).url
+    assert "in time" in within(2, BackendUnavailable, silent.replace("http:", "https:"))
+
+
+def test_add_message_over_tls_keeps_the_deadline(peer, tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def serve(connection, _):
+        with context.wrap_socket(connection, server_side=True) as secured:
+            read_request(secured)
+            secured.sendall(answer())
+            read_request(secured)
+            drip(secured, answer())
+
+    one = peer(serve)
+    account = Account(one.url.replace("http:", "https:"))
+    client = OpenEClient({OepInstance.EXTERNAL: account}, connect_timeout=1, read_timeout=0.3, threads=1)
+    # A certificate authority of one's own is a setting of the session that the client has no need of yet.
+    client._sessions[OepInstance.EXTERNAL].verify = str(tmp_path / "ca.pem")
+    assert client.add_message(web_message(data=bytes(500_000)), added=ADDED, request_id="r") == 151
+    started = time.monotonic()
+    with pytest.raises(OutcomeUnknown):
+        client.add_message(web_message(), added=ADDED, request_id="r")
+    assert time.monotonic() - started < 3
+    client.close()
+    assert one.connections == 1
+
+
+def test_add_message_is_unknown_when_the_connection_is_reset_after_sending(peer):
+    def serve(connection, _):
+        read_request(connection)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    one = peer(serve)
+    assert "lost" in within(2, OutcomeUnknown, one.url)
+    assert one.connections == 1
+
+
+def test_add_message_is_unknown_when_the_connection_is_closed_without_an_answer(peer):
+    within(2, OutcomeUnknown, peer(lambda connection, _: read_request(connection)).url)

@@ -1,0 +1,133 @@
+import base64
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from lxml import etree
+
+from open_e.envelopes import AddMessageEnvelope, Fault, File, read_answer
+
+NS = "http://www.oeplatform.org/version/1.0/schemas/integration/callback"
+ADDED = datetime(2026, 2, 19, 7, 57, 6, 123_456, timezone(timedelta(hours=1)))
+
+
+def envelope(text="Hej", files=(), user_id=None, added=ADDED):
+    return AddMessageEnvelope(flow_instance_id=356434, text=text, added=added, files=files, user_id=user_id)
+
+
+def answered(body):
+    return (
+        "<?xml version='1.0' encoding='UTF-8'?>"
+        f'<S:Envelope xmlns:S="http://schemas.xmlsoap.org/soap/envelope/"><S:Body>{body}</S:Body></S:Envelope>'
+    ).encode()
+
+
+def fault(code="S:Server", text="It went wrong", detail=""):
+    return answered(
+        '<S:Fault xmlns:ns4="http://www.w3.org/2003/05/soap-envelope">'
+        f"<faultcode>{code}</faultcode><faultstring>{text}</faultstring>{detail}</S:Fault>"
+    )
+
+
+def test_add_message_envelope_is_what_other_clients_send():
+    sent = b"".join(envelope("Hej <b> åäö\nrad 2", [File("test.pdf", b"hej")], "joe01doe"))
+    assert (
+        sent
+        == (
+            '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>'
+            f'<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/" xmlns:ns2="{NS}"><Body><ns2:addMessage>'
+            "<ns2:flowInstanceID>356434</ns2:flowInstanceID><ns2:message>"
+            "<ns2:added>2026-02-19T07:57:06.123+01:00</ns2:added>"
+            "<ns2:attachments><ns2:encodedData>aGVq</ns2:encodedData><ns2:filename>test.pdf</ns2:filename>"
+            "<ns2:size>3</ns2:size></ns2:attachments>"
+            "<ns2:message>Hej &lt;b&gt; åäö&#13;\nrad 2</ns2:message></ns2:message>"
+            "<ns2:principal><ns2:userID>joe01doe</ns2:userID></ns2:principal></ns2:addMessage></Body></Envelope>"
+        ).encode()
+    )
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 196_609, 1_000_000])
+def test_add_message_envelope_knows_its_length_and_encodes_files_whole(size):
+    data = bytes(i * 7 % 256 for i in range(size))
+    built = envelope("åäö 😀", [File("å.bin", data), File("b", bytearray(b"ab")), File("c", memoryview(b"abcd"))])
+    chunks = list(built)
+    assert sum(map(len, chunks)) == len(built)
+    assert max(map(len, chunks)) < 300_000
+    encoded = etree.fromstring(b"".join(chunks)).iter(f"{{{NS}}}encodedData")
+    assert [base64.b64decode(element.text or "") for element in encoded] == [data, b"ab", b"abcd"]
+
+
+def test_add_message_envelope_can_be_sent_twice():
+    built = envelope(files=[File("a", b"abc")])
+    assert list(built) == list(built)
+
+
+@pytest.mark.parametrize("text", ["a\r\nb", "a\rb", "a\nb"])
+def test_add_message_envelope_sends_every_line_break_so_that_it_arrives(text):
+    root = etree.fromstring(b"".join(envelope(text)))
+    assert root.findtext(f".//{{{NS}}}message/{{{NS}}}message") == "a\r\nb"
+
+
+def test_add_message_envelope_escapes_file_names_and_users():
+    built = envelope(files=[File('<a> & "b" ]]>\r.txt', b"a")], user_id="a&b")
+    root = etree.fromstring(b"".join(built))
+    assert root.findtext(f".//{{{NS}}}filename") == '<a> & "b" ]]>\r.txt'
+    assert root.findtext(f".//{{{NS}}}userID") == "a&b"
+
+
+def test_add_message_envelope_leaves_the_principal_out_without_a_user():
+    assert b"principal" not in b"".join(envelope())
+
+
+def test_add_message_envelope_refuses_a_time_without_offset():
+    with pytest.raises(ValueError, match="offset"):
+        envelope(added=datetime(2026, 1, 1))  # noqa: DTZ001 (the wrong input of this test)
+
+
+def test_add_message_envelope_writes_utc_with_offset():
+    assert b">2026-01-01T00:00:00.000+00:00<" in b"".join(envelope(added=datetime(2026, 1, 1, tzinfo=UTC)))
+
+
+def test_read_answer_gives_the_message_id():
+    body = answered(f'<addMessageResponse xmlns="{NS}"><messageID> 151 </messageID></addMessageResponse>')
+    assert read_answer(body) == 151
+
+
+@pytest.mark.parametrize("text", ["", "x", "1.5", "99999999999", "2147483648", "1" * 5000, "\uff11\uff15"])
+def test_read_answer_does_not_understand_a_message_id_that_is_no_int(text):
+    body = answered(f'<addMessageResponse xmlns="{NS}"><messageID>{text}</messageID></addMessageResponse>')
+    assert read_answer(body) is None
+
+
+def test_read_answer_gives_a_declared_fault():
+    detail = f'<detail><FlowInstanceNotFoundFault xmlns="{NS}"/></detail>'
+    assert read_answer(fault(text="Not &lt;found&gt;", detail=detail)) == Fault(
+        "Server", "Not <found>", ("FlowInstanceNotFoundFault",)
+    )
+
+
+def test_read_answer_gives_a_fault_without_detail():
+    assert read_answer(fault("S:Client")) == Fault("Client", "It went wrong")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"This is not XML",
+        b"<html><body>Login</body></html>",
+        answered(""),
+        answered("<other/>"),
+        answered(f'<addMessageResponse xmlns="{NS}"/>'),
+        answered("<addMessageResponse><messageID>1</messageID></addMessageResponse>"),
+        answered("")[:-5],
+        b'<!DOCTYPE x [<!ENTITY a "1">]>'
+        + answered(f'<addMessageResponse xmlns="{NS}"><messageID>&a;</messageID></addMessageResponse>')[38:],
+        b"<!DOCTYPE x [<!-- -->]>"
+        + answered(f'<addMessageResponse xmlns="{NS}"><messageID>1</messageID></addMessageResponse>')[38:],
+        b"<?xml version='1.0' encoding='no-such-thing'?><a/>",
+        b"\x00\x01\x02",
+        b"<a>" * 100_000,
+    ],
+)
+def test_read_answer_does_not_understand(body):
+    assert read_answer(body) is None

@@ -1,0 +1,102 @@
+import pytest
+import requests
+from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError, ProtocolError
+
+from domain.errors import BackendRefused, BackendUnavailable, NotFound, OutcomeUnknown
+from open_e.envelopes import Fault
+from open_e.faults import failure, message_id
+
+NOT_FOUND = Fault("Server", "No such case", ("FlowInstanceNotFoundFault",))
+DENIED = Fault("Server", "No access", ("AccessDeniedFault",))
+
+
+def test_message_id_gives_the_id_of_a_published_message():
+    assert message_id(200, 151) == 151
+
+
+@pytest.mark.parametrize("status", [200, 404, 500, 503])
+def test_message_id_raises_not_found_whatever_the_status(status):
+    with pytest.raises(NotFound, match="No such case"):
+        message_id(status, NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "words"),
+    [
+        (200, DENIED, "No access"),
+        (500, DENIED, "No access"),
+        (500, Fault("Client", "Cannot find dispatch method"), "Cannot find dispatch method"),
+        (500, Fault("Client.Authentication", "Who?"), "Who?"),
+        (500, Fault("VersionMismatch", ""), "VersionMismatch"),
+        (500, Fault("MustUnderstand", "Header"), "Header"),
+        (302, None, "302"),
+        (401, None, "401"),
+        (404, 151, "404"),
+        (415, Fault("Server", "odd"), "415"),
+    ],
+)
+def test_message_id_raises_backend_refused(status, answer, words):
+    with pytest.raises(BackendRefused, match=words):
+        message_id(status, answer)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (500, Fault("Server", "secret text")),
+        (500, Fault("Server", "secret text", ("SomethingElse",))),
+        (200, Fault("", "secret text")),
+        (500, None),
+        (500, 151),
+        (503, None),
+        (200, None),
+        (202, 151),
+        (103, None),
+    ],
+)
+def test_message_id_raises_outcome_unknown_without_quoting(status, answer):
+    with pytest.raises(OutcomeUnknown) as caught:
+        message_id(status, answer)
+    assert "secret" not in str(caught.value)
+
+
+def test_message_id_cuts_a_long_faultstring():
+    with pytest.raises(BackendRefused) as caught:
+        message_id(500, Fault("Client", "x" * 100_000))
+    assert len(str(caught.value)) == 1000
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.ConnectTimeout(),
+        requests.exceptions.SSLError(),
+        requests.exceptions.InvalidURL(),
+        requests.exceptions.MissingSchema(),
+        requests.ConnectionError(MaxRetryError(None, "/", NewConnectionError(None, "refused"))),
+        requests.ConnectionError(MaxRetryError(None, "/", NameResolutionError("h", None, OSError()))),
+        requests.ConnectionError(NewConnectionError(None, "refused")),
+    ],
+)
+def test_failure_of_a_call_that_reached_nobody_is_unavailable(error):
+    assert isinstance(failure(error, sent=None), BackendUnavailable)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.ConnectionError(),
+        requests.ConnectionError("lost"),
+        requests.ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError())),
+        requests.ReadTimeout(),
+        requests.exceptions.ChunkedEncodingError(),
+        ProtocolError("odd"),
+    ],
+)
+def test_failure_of_an_unwatched_call_that_may_have_been_sent_is_unknown(error):
+    assert isinstance(failure(error, sent=None), OutcomeUnknown)
+
+
+def test_failure_goes_by_what_was_sent_where_that_is_known():
+    assert isinstance(failure(requests.ConnectionError(), sent=False), BackendUnavailable)
+    assert isinstance(failure(requests.exceptions.SSLError(), sent=True), OutcomeUnknown)
