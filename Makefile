@@ -1,0 +1,66 @@
+# Everything works on a bare machine with Python 3.11: each target makes what it needs.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.PHONY: run install test check format bench soak wheel lock clean
+
+run: install ## Run the service, a mock Open-E and a demo
+	@$(BIN)/budkavle dev
+
+install: $(VENV)/.runtime ## Set up .venv from the locked requirements
+
+test: $(VENV)/.dev ## Run all tests, on SQLite and PostgreSQL
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/.dev ## Format, lint, types, imports, contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict spec
+	$(BIN)/openapi-spec-validator spec/*.yaml
+
+format: $(VENV)/.dev ## Mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.bench ## Measure, beside the peers
+	$(BIN)/python -m benchmarks.run bench
+
+soak: $(VENV)/.bench ## The long runs
+	$(BIN)/python -m benchmarks.run soak
+
+wheel: $(VENV)/.dev ## Build a wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+lock: $(VENV)/.dev ## Lock the requirements anew
+	$(LOCK) -o requirements/runtime.txt pyproject.toml
+	$(LOCK) --extra build -c requirements/runtime.txt -o requirements/build.txt pyproject.toml
+	$(LOCK) --extra build --extra test --extra check -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
+	$(LOCK) --extra build --extra test --extra check --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
+
+clean: ## Remove what was set up and built
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Requirements with hashes, nothing else; then the project itself, as it stands here.
+define set_up
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes $(1)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+endef
+
+$(VENV)/.runtime: requirements/build.txt pyproject.toml | $(BIN)/python
+	$(call set_up,-r requirements/build.txt)
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	$(call set_up,-r requirements/dev.txt)
+
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
+	$(call set_up,-r requirements/bench.txt)
