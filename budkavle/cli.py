@@ -1,6 +1,7 @@
 """The command line: `budkavle COMMAND`."""
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
@@ -76,7 +77,9 @@ def dev(port: int, mock_port: int) -> None:
     """Run the service, a mock Open-E and a demo on this machine, and print commands to try."""
     from budkavle import commands, serving
 
-    settings = _settings(host="127.0.0.1", port=port)
+    # Somebody watches, unless the environment says otherwise.
+    log_format = None if "BUDKAVLE_LOG_FORMAT" in os.environ else "console"
+    settings = _settings(host="127.0.0.1", port=port, log_format=log_format)
     serving.run(commands.dev(settings, mock_port, _say))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine
@@ -30,7 +31,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048, reuse_port=False)
     except OSError as exc:
-        raise CannotListen(f"cannot listen on {host} port {port}: {exc.strerror}") from exc
+        raise CannotListen(f"cannot listen on {host} port {port}: {os.strerror(exc.errno or 0)}") from exc
 
 
 def address_of(listener: socket.socket) -> str:

