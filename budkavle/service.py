@@ -9,6 +9,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from budkavle.protocol import BoundedProtocol
 from budkavle.settings import Settings
 from domain.api_keys import ApiKey
 from handlers.application import create_application
@@ -89,7 +90,7 @@ def server_config(settings: Settings, application: ASGIApp) -> uvicorn.Config:
         application,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         log_config=None,
         access_log=False,

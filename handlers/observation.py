@@ -47,13 +47,18 @@ class ObservationMiddleware:
         finally:
             log.info(
                 "request",
-                operation=extensions.get(ROUTING_CONTEXT, {}).get("operation_id"),
+                operation=_operation(extensions),
                 method=scope["method"][:16],
                 status=status,
                 milliseconds=round((time.perf_counter() - begun) * 1000, 1),
                 request_id=request_id,
                 **fields,
             )
+
+
+def _operation(extensions: dict[str, Any]) -> str | None:
+    operation_id: str | None = extensions.get(ROUTING_CONTEXT, {}).get("operation_id")
+    return operation_id and operation_id.rpartition(".")[2]
 
 
 def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
