@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import BudkavleError
 from handlers import replies
-from handlers.bodies import Disconnected
 from handlers.docs import docs_routes
 from handlers.observation import ObservationMiddleware
 from handlers.requests import Handler, Services
@@ -127,9 +127,12 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
     if isinstance(error, BudkavleError):
         fields["error"] = type(error).__name__
         response = replies.failed(error)
-        if response.status_code >= 500 and not isinstance(error, Disconnected):  # noqa: PLR2004  # The first status that is our fault.
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.warning("failed", error=type(error).__name__, detail=str(error), cause=repr(error.__cause__)[:500])
-    elif isinstance(error, HTTPException) and error.status_code < 500:  # noqa: PLR2004
+    elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # From a page of the documentation: the contracts' own refusals never get here.
+        response = replies.method_not_allowed("GET, HEAD")
+    elif isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         response = replies.not_found()
     else:
         log.error("unexpected", request_id=request.scope["budkavle.request_id"], exc_info=error)

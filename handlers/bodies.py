@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import anyio.to_thread
 
 from domain.attachments import Content
-from domain.errors import BudkavleError, TooLarge, Violation
-from handlers.json_bodies import JsonReader, decode
+from domain.errors import TooLarge, Violation
+from handlers.json_bodies import JsonReader, decode, refuse
 from handlers.multipart_bodies import MultipartReader
 
 JSON = "application/json"
@@ -20,10 +20,6 @@ SMALL_BYTES = 256 * 1024
 BATCH_BYTES = 1024 * 1024
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
-
-class Disconnected(BudkavleError):
-    """The caller went away before the body was complete."""
 
 
 class _Reader(Protocol):
@@ -47,7 +43,7 @@ async def receive_body(receive: Receive, media_type: str, content_type: str, len
     """The body of a request.
 
     `length` is the Content-Length, None if there was none. Raises `TooLarge` as soon as more than `limit` bytes are
-    announced or received, `Invalid` for what is not of its media type, `Disconnected`.
+    announced or received, `Invalid` for what is not of its media type or not complete.
     """
     if length is not None and length > limit:
         raise TooLarge(f"The body must be at most {limit} bytes")
@@ -58,7 +54,7 @@ async def receive_body(receive: Receive, media_type: str, content_type: str, len
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Disconnected
+            refuse("must be complete; the connection ended before it was")
         piece = message.get("body", b"")
         total += len(piece)
         if total > limit:
