@@ -12,7 +12,7 @@ MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024
 class Content:
     """The bytes of a file. `fault` says why they cannot be taken; `data` is then not to be used."""
 
-    data: bytes
+    data: bytes | bytearray
     sha256: str
     fault: str | None = None
 
@@ -38,7 +38,7 @@ class ContentReader:
 
     def finish(self) -> Content:
         """The whole content, or what is wrong with it."""
-        data, self._data = bytes(self._data), bytearray()
+        data, self._data = self._data, bytearray()
         fault = None
         if self._is_too_large:
             fault = f"must be at most {MAX_ATTACHMENT_BYTES} bytes"

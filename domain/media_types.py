@@ -49,16 +49,16 @@ for _ending, _type in _OFFICE.items():
     _BY_NAME.add_type(_type, _ending)
 
 
-def media_type(data: bytes, file_name: str) -> str:
+def media_type(data: bytes | bytearray, file_name: str) -> str:
     """The media type of a file, `application/octet-stream` when neither content nor name tell."""
     return _from_content(data) or _from_name(file_name) or UNKNOWN
 
 
-def _from_content(data: bytes) -> str | None:
+def _from_content(data: bytes | bytearray) -> str | None:
     if data.startswith((_ZIP, _OLE)):
         return None
     try:
-        matches = puremagic.magic_string(data[:_ENOUGH_BYTES])
+        matches = puremagic.magic_string(bytes(data[:_ENOUGH_BYTES]))
     except (puremagic.PureError, ValueError):
         return None
     best = matches[0] if matches else None

@@ -1,10 +1,9 @@
 """Receives bodies: cut off at their limit, decoded off the event loop where they are large."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-
-import anyio.to_thread
 
 from domain.attachments import Content
 from domain.errors import TooLarge, Violation
@@ -63,7 +62,7 @@ async def receive_body(receive: Receive, media_type: str, content_type: str, len
         more = message.get("more_body", False)
         if len(pending) >= BATCH_BYTES:
             reader = reader or JsonReader()
-            await anyio.to_thread.run_sync(reader.feed, pending)
+            await asyncio.to_thread(reader.feed, pending)
             pending = bytearray()
     return await _finish(reader, pending, total)
 
@@ -78,4 +77,4 @@ async def _finish(reader: _Reader | None, rest: bytearray, total: int) -> Body:
         value = last.finish()
         return Body(value, last.lifted, last.violations if isinstance(last, MultipartReader) else [])
 
-    return finish() if total <= SMALL_BYTES else await anyio.to_thread.run_sync(finish)
+    return finish() if total <= SMALL_BYTES else await asyncio.to_thread(finish)

@@ -59,6 +59,8 @@ class MultipartReader:
 
     def finish(self) -> Any:
         """The body, as if it had come as JSON. What is wrong with the form itself stands in `violations`."""
+        # The parser knows us by our methods; without this the contents would stay until cycles are collected.
+        del self._parser
         if not self._is_ended:
             refuse("must be a whole multipart form; its end is missing")
         if self._json is None:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from starlette.responses import Response, StreamingResponse
 
 from domain.errors import BudkavleError, Unauthenticated
+from domain.web_messages import Attachment
 from handlers import problems
 
 JSON = "application/json"
@@ -44,13 +45,14 @@ def no_content() -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def download(data: bytes, media_type: str, file_name: str) -> Response:
+def download(pieces: AsyncIterator[bytes], attachment: Attachment) -> Response:
     """200 with a file, to be saved and not to be shown."""
-    return Response(
-        data,
+    return StreamingResponse(
+        pieces,
         headers={
-            "Content-Type": media_type,
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file_name, safe='')}",
+            "Content-Type": attachment.mime_type,
+            "Content-Length": str(attachment.size),
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(attachment.file_name, safe='')}",
             "X-Content-Type-Options": "nosniff",
         },
     )

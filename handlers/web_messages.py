@@ -1,12 +1,12 @@
 """The operations of spec/web-messages.yaml."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-import anyio.to_thread
 from starlette.responses import Response
 
 from domain import web_messages as rules
@@ -21,9 +21,6 @@ from persistence.web_messages import Position
 
 PAGE = 500
 """Messages that are read at once where a caller asks for all."""
-
-ENCODED_AT_ONCE = 192 * 1024
-"""Bytes that become base64 at once; a multiple of 3."""
 
 ReadPage = Callable[[int, Position | None], Awaitable[list[WebMessage]]]
 
@@ -70,8 +67,7 @@ async def get_web_message_attachment(request: Request) -> Response:
     database = request.services.database
     message_id, attachment_id = request.parameters["id"].lower(), request.parameters["attachmentId"].lower()
     attachment = await stored.get_attachment(database, message_id, attachment_id)
-    data = await stored.get_attachment_data(database, attachment)
-    return replies.download(data, attachment.mime_type, attachment.file_name)
+    return replies.download(stored.read_attachment(database, attachment), attachment)
 
 
 async def get_web_messages_by_party_id(request: Request) -> Response:
@@ -156,7 +152,7 @@ async def _attachments(request: Request, contents: list[Content]) -> tuple[Attac
             for name, content in zip(names, contents, strict=True)
         )
 
-    return await anyio.to_thread.run_sync(describe)
+    return await asyncio.to_thread(describe)
 
 
 def _message(request: Request, references: list[ExternalReference], attachments: tuple[Attachment, ...]) -> WebMessage:
@@ -247,9 +243,8 @@ def _segments_around_contents(message: WebMessage) -> list[bytes]:
 async def _with_contents(request: Request, message: WebMessage, segments: list[bytes]) -> AsyncIterator[bytes]:
     for segment, attachment in zip(segments[:-1], message.attachments, strict=True):
         yield segment
-        data = memoryview(await stored.get_attachment_data(request.services.database, attachment))
-        for start in range(0, len(data), ENCODED_AT_ONCE):
-            yield base64.b64encode(data[start : start + ENCODED_AT_ONCE])
+        async for piece in stored.read_attachment(request.services.database, attachment):
+            yield base64.b64encode(piece)
     yield segments[-1]
 
 

@@ -1,11 +1,12 @@
 """Calls to Open-E from the event loop: in threads of their own, so that a slow Open-E stops nobody else."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
 
 import anyio
-import anyio.to_thread
 
 from domain.errors import BackendRefused, BackendUnavailable, NotFound, OutcomeUnknown
 from domain.web_messages import OepInstance, WebMessage
@@ -19,8 +20,7 @@ class OpenECalls:
         self, client: OpenEClient, configured: frozenset[OepInstance], *, threads: int, queue_timeout: float
     ) -> None:
         self._client = client
-        self._threads = anyio.CapacityLimiter(threads)
-        # One call at a time has a slot of its own, so the limiter of the threads never waits.
+        self._threads = ThreadPoolExecutor(threads, "open-e")
         self._slots = anyio.Semaphore(threads)
         self._queue_timeout = queue_timeout
         self._health = {instance: "UNKNOWN" if instance in configured else "NOT_CONFIGURED" for instance in OepInstance}
@@ -45,7 +45,7 @@ class OpenECalls:
             return self._client.add_message(message, added=added, request_id=request_id)
 
         try:
-            open_e_id = await anyio.to_thread.run_sync(call, limiter=self._threads)
+            open_e_id = await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except (NotFound, BackendRefused):
             self._note(message.oep_instance, "UP")
             raise
@@ -61,6 +61,7 @@ class OpenECalls:
 
     def close(self) -> None:
         """Closes the connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
     def _note(self, instance: OepInstance, health: str) -> None:

@@ -7,10 +7,10 @@ data, goes to a thread.
 
 import asyncio
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-import anyio.to_thread
 import fasteners
 import sqlalchemy as sa
 
@@ -32,18 +32,27 @@ class SqliteDatabase:
     def __init__(self, path: str) -> None:
         self._path = Path(path)
         url = sa.URL.create("sqlite", database=path)
-        options = {"hide_parameters": True, "json_serializer": to_json, "connect_args": {"check_same_thread": False}}
-        self._inline_engine = sa.create_engine(url, poolclass=sa.NullPool, **options)
+        options: dict[str, Any] = {"hide_parameters": True, "json_serializer": to_json}
+        self._inline_engine = sa.create_engine(
+            url, poolclass=sa.NullPool, connect_args={"check_same_thread": False}, **options
+        )
         self._thread_engine = sa.create_engine(
-            url, poolclass=sa.QueuePool, pool_size=READER_THREADS, max_overflow=0, **options
+            url,
+            poolclass=sa.QueuePool,
+            pool_size=READER_THREADS + 1,
+            max_overflow=0,
+            # A cached statement keeps the values that it was last given: here, whole files.
+            connect_args={"check_same_thread": False, "cached_statements": 0},
+            **options,
         )
         sa.event.listen(self._inline_engine, "connect", _set_up_inline)
         sa.event.listen(self._thread_engine, "connect", _set_up_thread)
         self._reader: sa.Connection | None = None
         self._writer: sa.Connection | None = None
         self._write_lock = asyncio.Lock()
-        self._reader_threads = anyio.CapacityLimiter(READER_THREADS)
-        self._writer_thread = anyio.CapacityLimiter(1)
+        # Not those of anyio: a thread of its pool keeps the last work, and all the data in it, until the next.
+        self._reader_threads = ThreadPoolExecutor(READER_THREADS, "sqlite-reader")
+        self._writer_thread = ThreadPoolExecutor(1, "sqlite-writer")
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with storage_errors():
@@ -62,22 +71,24 @@ class SqliteDatabase:
                 return work(connection, *args, **kwargs)
 
         with storage_errors():
-            return await anyio.to_thread.run_sync(in_thread, limiter=self._reader_threads)
+            return await asyncio.get_running_loop().run_in_executor(self._reader_threads, in_thread)
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._write_lock:
             with storage_errors():
                 try:
-                    return self._transact(0, work, *args, **kwargs)
+                    if self._writer is None:
+                        self._writer = self._inline_engine.connect()
+                    return _transact(self._writer, work, *args, **kwargs)
                 except sa.exc.OperationalError as exc:
                     # BEGIN IMMEDIATE is the only statement that can meet a lock here, so nothing was done yet.
                     if not _is_busy(exc):
                         raise
-            return await self._transact_in_thread(work, *args, **kwargs)
+            return await self._write_in_thread(work, *args, **kwargs)
 
     async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._write_lock:
-            return await self._transact_in_thread(work, *args, **kwargs)
+            return await self._write_in_thread(work, *args, **kwargs)
 
     async def migrate(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +104,7 @@ class SqliteDatabase:
                 connection.commit()
 
         with storage_errors():
-            await anyio.to_thread.run_sync(in_thread)
+            await asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
 
     async def check_version(self) -> None:
         await self.read_large(schema.check)
@@ -105,27 +116,28 @@ class SqliteDatabase:
                     connection.close()
             self._reader = self._writer = None
             self._thread_engine.dispose()
+            self._reader_threads.shutdown()
+            self._writer_thread.shutdown()
 
-    async def _transact_in_thread(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _write_in_thread(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         def in_thread() -> T:
-            return self._transact(BUSY_SECONDS, work, *args, **kwargs)
+            with self._thread_engine.connect() as connection:
+                return _transact(connection, work, *args, **kwargs)
 
-        # A caller that goes away does not end the thread: run_sync waits for it, so the lock outlives it.
+        future = asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
         with storage_errors():
-            return await anyio.to_thread.run_sync(in_thread, limiter=self._writer_thread)
+            try:
+                return await asyncio.shield(future)
+            except asyncio.CancelledError:
+                # A caller that goes away does not end the thread, and the lock must outlive it.
+                await asyncio.wait([future])
+                raise
 
-    def _transact(self, busy_seconds: int, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._writer is None:
-            self._writer = self._inline_engine.connect()
-        if busy_seconds:
-            _wait_for_locks(self._writer, busy_seconds)
-        try:
-            with self._writer.begin():
-                self._writer.exec_driver_sql("BEGIN IMMEDIATE")
-                return work(self._writer, *args, **kwargs)
-        finally:
-            if busy_seconds:
-                _wait_for_locks(self._writer, 0)
+
+def _transact(connection: sa.Connection, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    with connection.begin():
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return work(connection, *args, **kwargs)
 
 
 def _set_up_inline(connection: sqlite3.Connection, _record: object) -> None:
@@ -145,10 +157,6 @@ def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute(f"PRAGMA busy_timeout={busy_seconds * 1000}")
-
-
-def _wait_for_locks(connection: sa.Connection, seconds: int) -> None:
-    connection.connection.execute(f"PRAGMA busy_timeout={seconds * 1000}")
 
 
 def _is_busy(exc: sa.exc.OperationalError) -> bool:

@@ -78,6 +78,7 @@ web_message_attachments = sa.Table(
     "web_message_attachments",
     metadata,
     sa.Column("id", _uuid(), primary_key=True),
+    sa.Column("piece", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("message_id", _uuid(), sa.ForeignKey("web_messages.id", ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("data", sa.LargeBinary, nullable=False),
 )

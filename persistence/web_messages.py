@@ -1,5 +1,7 @@
 """Stores and reads web messages. Callers' reads know only messages that are stored or published."""
 
+import math
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +17,9 @@ from persistence.tables import web_messages as messages_table
 
 LARGE_BYTES = 256 * 1024
 """Above this a message is written and read as large."""
+
+PIECE_BYTES = 768 * 1024
+"""Contents are kept in pieces of this size, which is a multiple of 3 so that each becomes base64 by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +74,21 @@ async def get_attachment(database: Database, message_id: str, attachment_id: str
     raise NotFound(f"Attachment with id '{attachment_id}' not found in WebMessage with id '{message_id}'")
 
 
-async def get_attachment_data(database: Database, attachment: Attachment) -> bytes:
-    """The content of an attachment. Raises `NotFound` if its message was deleted meanwhile."""
+async def read_attachment(database: Database, attachment: Attachment) -> AsyncIterator[bytes]:
+    """The content of an attachment, in pieces of `PIECE_BYTES`; no connection is held between two of them.
+
+    Raises `NotFound` if its message was deleted meanwhile.
+    """
     read = database.read_large if attachment.size > LARGE_BYTES else database.read
-    row = await read(_first, _SELECT_DATA, {"id": attachment.id})
-    if row is None:
-        raise NotFound(f"Attachment with id '{attachment.id}' not found")
-    data: bytes = row["data"]
-    return data
+    for piece in range(math.ceil(attachment.size / PIECE_BYTES)):
+        row = await read(_first, _SELECT_PIECE, {"id": attachment.id, "piece": piece})
+        if row is None:
+            raise NotFound(f"Attachment with id '{attachment.id}' not found")
+        yield row["data"]
+
+
+async def get_attachment_data(database: Database, attachment: Attachment) -> bytes:
+    return b"".join([piece async for piece in read_attachment(database, attachment)])
 
 
 async def list_by_party(database: Database, party_id: str, limit: int, after: Position | None) -> list[WebMessage]:
@@ -149,10 +161,12 @@ _COLUMNS = (
 _IS_READABLE = messages_table.c.created.is_not(None)
 _INSERT = messages_table.insert()
 _INSERT_REFERENCES = references_table.insert()
-_INSERT_ATTACHMENT = attachments_table.insert()
+_INSERT_PIECE = attachments_table.insert()
 _PING = sa.select(sa.literal(1))
 _SELECT_BY_ID = sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE)
-_SELECT_DATA = sa.select(attachments_table.c.data).where(attachments_table.c.id == sa.bindparam("id"))
+_SELECT_PIECE = sa.select(attachments_table.c.data).where(
+    attachments_table.c.id == sa.bindparam("id"), attachments_table.c.piece == sa.bindparam("piece")
+)
 
 _AFTER = sa.tuple_(
     sa.bindparam("created", type_=messages_table.c.created.type), sa.bindparam("id", type_=sa.Uuid(False))
@@ -206,9 +220,21 @@ def _insert(connection: sa.Connection, message: WebMessage, state: State, sent: 
     )
     if message.created is not None:
         _insert_references(connection, message, message.created)
-    # One statement each: a driver would hold the data of all rows of one statement at once.
     for attachment in message.attachments:
-        connection.execute(_INSERT_ATTACHMENT, {"id": attachment.id, "message_id": message.id, "data": attachment.data})
+        _insert_pieces(connection, message, attachment)
+
+
+def _insert_pieces(connection: sa.Connection, message: WebMessage, attachment: Attachment) -> None:
+    # One statement each: a driver would hold the data of all rows of one statement at once.
+    data = memoryview(attachment.data or b"")
+    for piece, start in enumerate(range(0, len(data), PIECE_BYTES)):
+        row = {
+            "id": attachment.id,
+            "piece": piece,
+            "message_id": message.id,
+            "data": data[start : start + PIECE_BYTES],
+        }
+        connection.execute(_INSERT_PIECE, row)
 
 
 def _insert_references(connection: sa.Connection, message: WebMessage, created: datetime) -> None:

@@ -60,13 +60,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_web_message_references_message_id", "web_message_references", ["message_id"])
 
-    # Contents stand apart, so that reading a message does not read its files.
+    # Contents stand apart, so that reading a message does not read its files, and in pieces, so that neither we nor a
+    # driver ever holds a whole file twice.
     op.create_table(
         "web_message_attachments",
         sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("piece", sa.Integer, nullable=False),
         sa.Column("message_id", sa.Uuid(as_uuid=False), nullable=False),
         sa.Column("data", sa.LargeBinary, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_web_message_attachments"),
+        sa.PrimaryKeyConstraint("id", "piece", name="pk_web_message_attachments"),
         sa.ForeignKeyConstraint(
             ["message_id"], ["web_messages.id"], name="fk_web_message_attachments_message_id", ondelete="CASCADE"
         ),
