@@ -26,9 +26,9 @@ async def serve(settings: Settings, say: Say) -> None:
     database = open_database(url)
     try:
         await prepare_database(database, url)
-        listener = listen(settings.host, settings.port)
-        server = QuietServer(server_config(settings, create_service(settings, database)))
-        await run_servers([(server, listener)], lambda: say(f"Budkavle listens on {address_of(listener)}"))
+        with listen(settings.host, settings.port) as listener:
+            server = QuietServer(server_config(settings, create_service(settings, database)))
+            await run_servers([(server, listener)], lambda: say(f"Budkavle listens on {address_of(listener)}"))
     finally:
         await database.close()
 
@@ -38,31 +38,33 @@ async def mock_open_e(
 ) -> None:
     """Runs the mock until a signal."""
     mock = MockOpenE(cases=cases or None, username=username, password=password)
-    listener = listen(host, port)
-    server = mock_server(mock, host, port, signals=False)
-    await run_servers([(server, listener)], lambda: say(f"The mock Open-E listens on {address_of(listener)}"))
+    with listen(host, port) as listener:
+        server = mock_server(mock, host, port, signals=False)
+        await run_servers([(server, listener)], lambda: say(f"The mock Open-E listens on {address_of(listener)}"))
 
 
 async def dev(settings: Settings, mock_port: int, say: Say) -> None:
     """Runs the service and the mock until a signal, with the demo."""
-    listener, mock_listener = listen(settings.host, settings.port), listen(settings.host, mock_port)
-    service, mock = address_of(listener), address_of(mock_listener)
-    settings = settings.model_copy(
-        update={
-            "open_e_external_url": f"{mock}/external/api/callback",
-            "open_e_internal_url": f"{mock}/internal/api/callback",
-            "shutdown_timeout": 5,
-        }
-    )
-    database = open_database(settings.database_url.get_secret_value())
-    try:
-        await database.migrate()
-        await demo.put_demo_rows(database)
-        server = QuietServer(server_config(settings, create_service(settings, database, extra_keys=(demo.demo_key(),))))
-        open_e = mock_server(MockOpenE(), settings.host, mock_port, signals=False)
-        await run_servers([(server, listener), (open_e, mock_listener)], lambda: say(demo.commands(service, mock)))
-    finally:
-        await database.close()
+    with listen(settings.host, settings.port) as listener, listen(settings.host, mock_port) as mock_listener:
+        service, mock = address_of(listener), address_of(mock_listener)
+        settings = settings.model_copy(
+            update={
+                "open_e_external_url": f"{mock}/external/api/callback",
+                "open_e_internal_url": f"{mock}/internal/api/callback",
+                "shutdown_timeout": 5,
+            }
+        )
+        database = open_database(settings.database_url.get_secret_value())
+        try:
+            await database.migrate()
+            await demo.put_demo_rows(database)
+            application = create_service(settings, database, extra_keys=(demo.demo_key(),))
+            server = QuietServer(server_config(settings, application))
+            open_e = mock_server(MockOpenE(), settings.host, mock_port, signals=False)
+            servers = [(server, listener), (open_e, mock_listener)]
+            await run_servers(servers, lambda: say(demo.commands(service, mock)))
+        finally:
+            await database.close()
 
 
 async def list_unsettled(

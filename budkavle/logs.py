@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
 
 def set_up_logs(log_format: str, level: str) -> None:
@@ -20,7 +20,11 @@ def set_up_logs(log_format: str, level: str) -> None:
     if log_format == "json":
         # Traces without the values of variables, which may hold what callers sent.
         traces = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        renderer = [structlog.processors.ExceptionRenderer(traces), structlog.processors.JSONRenderer()]
+        renderer = [
+            structlog.processors.ExceptionRenderer(traces),
+            _shorten_errors,
+            structlog.processors.JSONRenderer(),
+        ]
     else:
         renderer = [
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
@@ -40,3 +44,10 @@ def set_up_logs(log_format: str, level: str) -> None:
     )
     # Libraries may log what they were given; only what goes wrong in them is of interest here.
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _shorten_errors(_logger: object, _name: str, entry: "EventDict") -> "EventDict":
+    """Keeps the first line of what an error says: databases put whole rows into the next."""
+    for error in entry.get("exception") or ():
+        error["exc_value"] = error["exc_value"].split("\n", 1)[0][:300]
+    return entry

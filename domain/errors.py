@@ -67,3 +67,8 @@ class OutcomeUnknown(BudkavleError):
 
 class StorageFailed(BudkavleError):
     """The database does not answer."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__()
+        self.reason = reason
+        """For the log: kind and code, never a value."""

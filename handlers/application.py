@@ -128,7 +128,8 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
         fields["error"] = type(error).__name__
         response = replies.failed(error)
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.warning("failed", error=type(error).__name__, detail=str(error), cause=repr(error.__cause__)[:500])
+            reason = getattr(error, "reason", "")
+            log.warning("failed", error=type(error).__name__, detail=str(error), reason=reason)
     elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # From a page of the documentation: the contracts' own refusals never get here.
         response = replies.method_not_allowed("GET, HEAD")

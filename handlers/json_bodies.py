@@ -83,12 +83,12 @@ class JsonReader:
         outside = chunk[position:] if end < 0 else chunk[position:end]
         self._skeleton += outside
         self._values += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
-        if self._after_property:
-            self._between += outside[:_MAX_BETWEEN]
+        if self._after_property and len(self._between) <= _MAX_BETWEEN:
+            self._between += outside[: _MAX_BETWEEN + 1]
         if end < 0:
             return len(chunk)
         self._in_string = True
-        if self._after_property and _COLON.fullmatch(self._between):
+        if self._after_property and len(self._between) <= _MAX_BETWEEN and _COLON.fullmatch(self._between):
             self._base64 = _EscapedBase64Reader()
         else:
             self._string = bytearray(b'"')

@@ -1,6 +1,8 @@
 """Decodes multipart/form-data: the part `message`, then files, each taken in as it comes."""
 
+import re
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -12,6 +14,8 @@ from handlers.json_bodies import MAX_SKELETON_BYTES, decode, refuse
 MAX_PARTS = 100
 MAX_HEADER_BYTES = 16 * 1024
 JSON_PART = "message"
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^\s;]*)", re.IGNORECASE)
 FILE_PART = "attachments"
 
 
@@ -101,7 +105,7 @@ class MultipartReader:
         if name == JSON_PART and self._parts == 1:
             self._part = self._begin_json()
         elif name == FILE_PART:
-            self._part = self._begin_file(options.get(b"filename"))
+            self._part = self._begin_file(_file_name(self._headers[b"content-disposition"], options))
         else:
             self._part = None
             place = "must be the first part, and only once" if name == JSON_PART else "not a part of this form"
@@ -114,8 +118,8 @@ class MultipartReader:
         self._json = bytearray()
         return self._json
 
-    def _begin_file(self, raw_name: bytes | None) -> ContentReader | None:
-        file_name = _text(raw_name or b"")
+    def _begin_file(self, raw_name: bytes) -> ContentReader | None:
+        file_name = _text(raw_name)
         if file_name is None:
             self._fault(f"{FILE_PART}[{len(self._files)}].fileName", "must be UTF-8")
         token = str(len(self._files))
@@ -141,6 +145,15 @@ class MultipartReader:
 
     def _fault(self, field: str, message: str) -> None:
         self.violations.append(Violation(field, message))
+
+
+def _file_name(header: bytes, options: dict[bytes, bytes]) -> bytes:
+    """The name of a file in UTF-8: that of `filename*` (RFC 5987) wins, which the library does not read."""
+    extended = _EXTENDED_NAME.search(_QUOTED.sub(b'""', header))
+    if extended is None:
+        return options.get(b"filename", b"")
+    raw = unquote_to_bytes(extended[2])
+    return raw if extended[1].lower() == b"utf-8" else raw.decode("latin-1").encode()
 
 
 def _text(raw: bytes) -> str | None:

@@ -2,7 +2,7 @@
 
 import re
 from typing import Any
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from domain.errors import Violation
 from handlers.schemas import Schema
@@ -44,19 +44,18 @@ class Parameters:
         return values, violations + self._schema.violations(values, self._prefix)
 
     def _read_query(self, query: bytes, values: dict[str, Any], violations: list[Violation]) -> None:
-        try:
-            pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_PARAMETERS)
-        except ValueError:
+        pairs = [pair.partition(b"=") for pair in query.split(b"&") if pair]
+        if len(pairs) > MAX_QUERY_PARAMETERS:
             violations.append(Violation(f"{self._prefix}query", f"more than {MAX_QUERY_PARAMETERS} parameters"))
             return
-        for raw_name, raw_value in pairs:
-            name = raw_name.decode("utf-8", "replace")
+        for raw_name, _, raw_value in pairs:
+            name = _unquote(raw_name).decode("utf-8", "replace")
             if name not in self._query:
                 violations.append(Violation(f"{self._prefix}{name[:100]}", "not a parameter of this operation"))
             elif name in values:
                 violations.append(Violation(f"{self._prefix}{name}", "must be given once"))
             else:
-                self._take(name, raw_value, values, violations)
+                self._take(name, _unquote(raw_value), values, violations)
 
     def _take(self, name: str, raw: bytes, values: dict[str, Any], violations: list[Violation]) -> None:
         try:
@@ -76,6 +75,10 @@ class Parameters:
             return text == "true"
         # What is no integer stays text, and the schema says so.
         return text
+
+
+def _unquote(raw: bytes) -> bytes:
+    return unquote_to_bytes(raw.replace(b"+", b" "))
 
 
 def _type_of(schema: dict[str, Any], components: dict[str, Any]) -> str | None:

@@ -51,6 +51,7 @@ class Request:
     parameters: dict[str, Any] = field(default_factory=dict)
     body: Any = None
     lifted: dict[str, Content] = field(default_factory=dict)
+    is_form: bool = False
     violations: list[Violation] = field(default_factory=list)
     log: dict[str, Any] = field(default_factory=dict)
 

@@ -111,7 +111,8 @@ def _of_case(fault: Fault) -> str | None:
 
 
 def _is_blank(value: object) -> bool:
-    return isinstance(value, str) and not value.strip()
+    # JSON Schema's white space is that of ECMAScript, where U+FEFF is some.
+    return isinstance(value, str) and not value.replace("\ufeff", " ").strip()
 
 
 def _size(least: int, most: int) -> str:

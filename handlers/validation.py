@@ -10,7 +10,7 @@ from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import Forbidden, Invalid, UnsupportedMediaType
-from handlers.bodies import JSON, receive_body
+from handlers.bodies import JSON, MULTIPART, receive_body
 from handlers.parameters import Parameters
 from handlers.requests import Request, Services
 from handlers.schemas import Schema
@@ -62,7 +62,7 @@ class _Operation:
         except Invalid as fault:
             request.violations += fault.violations
             return
-        request.body, request.lifted = body.value, body.lifted
+        request.body, request.lifted, request.is_form = body.value, body.lifted, media_type == MULTIPART
         request.violations += body.violations + self._schema.violations(body.value)
 
 

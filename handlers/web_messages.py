@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+import structlog
 from starlette.responses import Response
 
 from domain import web_messages as rules
@@ -21,6 +22,8 @@ from persistence.web_messages import Position
 
 PAGE = 500
 """Messages that are read at once where a caller asks for all."""
+
+log = structlog.get_logger("budkavle.errors")
 
 ReadPage = Callable[[int, Position | None], Awaitable[list[WebMessage]]]
 
@@ -102,10 +105,10 @@ async def _publish(request: Request, message: WebMessage) -> None:
         try:
             open_e_id = await services.open_e.add_message(message, added=sent, request_id=request.request_id)
         except OutcomeUnknown as exc:
-            await stored.mark_unknown(services.database, message.id)
+            await _settle(stored.mark_unknown(services.database, message.id))
             raise OutcomeUnknown(f"{exc}. Whether message '{message.id}' was published is unknown") from exc
         except (NotFound, BackendRefused, BackendUnavailable):
-            await stored.drop_refused(services.database, message.id)
+            await _settle(stored.drop_refused(services.database, message.id))
             raise
         try:
             await stored.mark_published(services.database, message, open_e_id, services.now())
@@ -115,21 +118,40 @@ async def _publish(request: Request, message: WebMessage) -> None:
             ) from exc
 
 
+async def _settle(settling: Awaitable[None]) -> None:
+    """Settles a row; if that fails it stays as it is, for operators, and the caller hears of the message itself."""
+    try:
+        await settling
+    except StorageFailed as exc:
+        log.warning("unsettled", reason=exc.reason)
+
+
 def _references(request: Request) -> list[ExternalReference]:
-    if not request.is_clean("externalReferences") or "externalReferences" not in request.body:
-        return []
-    return [ExternalReference(item["key"], item["value"]) for item in request.body["externalReferences"]]
+    """The references that could be read, also where others could not."""
+    items = request.body.get("externalReferences") if isinstance(request.body, dict) else None
+    return [
+        ExternalReference(item["key"], item["value"])
+        for item in (items if isinstance(items, list) else ())
+        if isinstance(item, dict) and isinstance(item.get("key"), str) and isinstance(item.get("value"), str)
+    ]
 
 
 def _contents(request: Request) -> list[Content]:
     """The contents of the attachments; what is wrong with one goes to the violations."""
-    if not request.is_clean("attachments"):
-        return []
+    items = request.body.get("attachments") if isinstance(request.body, dict) else None
     contents = []
-    for index, item in enumerate(request.body.get("attachments") or ()):
-        content = request.lifted.get(item["base64Data"]) or read_base64(item["base64Data"])
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        field = f"attachments[{index}].base64Data"
+        if not isinstance(item, dict) or "base64Data" not in item or not request.is_clean(field):
+            continue
+        content = request.lifted.get(item["base64Data"])
+        if content is None and not request.is_form:
+            content = read_base64(item["base64Data"])
+        if content is None:
+            # A file beyond the number that a form may have; that is told already.
+            continue
         if content.fault is not None:
-            request.violations.append(Violation(f"attachments[{index}].base64Data", content.fault))
+            request.violations.append(Violation(f"attachments[{index}]" if request.is_form else field, content.fault))
         contents.append(content)
     return contents
 

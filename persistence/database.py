@@ -55,7 +55,7 @@ def open_database(url: str) -> Database:
     """
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError as exc:
+    except (sa.exc.ArgumentError, ValueError) as exc:
         raise DatabaseUnusable("BUDKAVLE_DATABASE_URL is not a database URL") from exc
     if parsed.drivername == "sqlite" and parsed.database not in {None, "", ":memory:"}:
         from persistence.sqlite import SqliteDatabase
@@ -75,14 +75,23 @@ def to_json(value: object) -> str:
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Raises `StorageFailed` for a database that is out of reach, busy for too long, full or broken."""
+    """Raises `StorageFailed` for a database that is out of reach, busy for too long, full, broken or of other tables.
+
+    What a driver says may hold what callers sent, so only the kind of its error and its code go on.
+    """
     try:
         yield
-    except (
-        sa.exc.OperationalError,
-        sa.exc.InterfaceError,
-        sa.exc.InternalError,
-        sa.exc.TimeoutError,
-        OSError,
-    ) as exc:
-        raise StorageFailed from exc
+    except sa.exc.IntegrityError:
+        # What breaks a constraint is for the function that wrote it to understand.
+        raise
+    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as exc:
+        raise StorageFailed(_kind(exc)) from exc
+    except OSError as exc:
+        raise StorageFailed(type(exc).__name__) from exc
+
+
+def _kind(exc: sa.exc.SQLAlchemyError) -> str:
+    original = getattr(exc, "orig", None) or exc
+    driver_error = original.__cause__ or original
+    code = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
+    return f"{type(driver_error).__name__} {code or ''}".rstrip()

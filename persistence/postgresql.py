@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from persistence import schema
-from persistence.database import Work, storage_errors, to_json
+from persistence.database import DatabaseUnusable, Work, storage_errors, to_json
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,12 +18,16 @@ _MIGRATION_LOCK = 0x6275646B61766C65
 """Names our advisory lock: the letters of the product."""
 
 
+_OPTIONS = {"host": "host", "port": "port", "ssl": "ssl", "sslmode": "ssl"}
+"""What may follow the `?` of an address, and how the driver calls it."""
+
+
 class PostgresqlDatabase:
     """A PostgreSQL database."""
 
     def __init__(self, url: sa.URL) -> None:
         self._engine = create_async_engine(
-            url.set(drivername="postgresql+asyncpg"),
+            _for_asyncpg(url),
             pool_size=POOL_SIZE,
             max_overflow=0,
             json_serializer=to_json,
@@ -59,3 +63,11 @@ class PostgresqlDatabase:
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+def _for_asyncpg(url: sa.URL) -> sa.URL:
+    unknown = sorted(set(url.query) - set(_OPTIONS))
+    if unknown:
+        raise DatabaseUnusable(f"BUDKAVLE_DATABASE_URL has options that are not known: {', '.join(unknown)}")
+    query = {_OPTIONS[name]: value for name, value in url.query.items()}
+    return url.set(drivername="postgresql+asyncpg", query=query)

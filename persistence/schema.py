@@ -12,10 +12,19 @@ from persistence.database import DatabaseUnusable
 
 
 def upgrade(connection: sa.Connection) -> None:
-    """Runs the migrations that are missing, on this connection; the caller commits."""
-    if _revision(connection) == _head():
+    """Runs the migrations that are missing, on this connection; the caller commits.
+
+    Raises `DatabaseUnusable` for a database of a later version than this program.
+    """
+    found = _revision(connection)
+    if found == _head():
         return
     config = _config()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise DatabaseUnusable(
+            f"the database is at version {found}, this program needs {_head()}: it is too old for it"
+        )
     config.attributes["connection"] = connection
     alembic.command.upgrade(config, "head")
 

@@ -91,9 +91,8 @@ class SqliteDatabase:
             return await self._write_in_thread(work, *args, **kwargs)
 
     async def migrate(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-
         def in_thread() -> None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             with (
                 fasteners.InterProcessLock(f"{self._path}.lock"),
                 self._thread_engine.connect() as connection,
