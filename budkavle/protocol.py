@@ -1,45 +1,113 @@
-"""uvicorn's HTTP protocol, with a bound on what comes before a body and answers in the form of the contracts."""
+"""uvicorn's HTTP protocol, with bounds on all that is not a body, and answers in the form of the contracts."""
 
+import re
 from http import HTTPStatus
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from handlers import problems
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Request line and headers together. httptools itself takes any number."""
+"""Request line and headers together; also trailers together, and anything that httptools holds back. It sets none."""
+
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Ends a connection whose request head is too long (431) or no HTTP (400)."""
+    """Ends a connection whose request head is too long (431) or no HTTP (400), after the answers that are due."""
 
-    _head_bytes = 0
     _in_head = True
+    _is_refused = False
+    _is_silent = True
+    _head_bytes = 0
+    _trailer_bytes = 0
+    _silent_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse(
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The headers must be at most {MAX_HEAD_BYTES} bytes"
-            )
+        if self._is_refused or self.transport.is_closing():
+            return
+        if self._in_head:
+            data = _without_upgrade(data)
+            self._head_bytes += len(data)
+        self._unset_keepalive_if_required()
+        self._is_silent = True
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            too_long = self._trailer_bytes > MAX_HEAD_BYTES
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_long else HTTPStatus.BAD_REQUEST)
+            return
+        self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
+        if (self._in_head and self._head_bytes > MAX_HEAD_BYTES) or self._silent_bytes > MAX_HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                # Of a request that came in one piece with the one before; it had no body.
+                data = data[offer.args[0] :]
+            else:
+                return
 
     def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._trailer_bytes = True, 0, 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._is_silent = False
+        if self._in_head:
+            super().on_header(name, value.rstrip(b" \t"))
+            return
+        # Trailers mean nothing here, and must not join the headers of a request that is under way.
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > MAX_HEAD_BYTES:
+            raise ValueError
+
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_head = self._is_silent = False
         super().on_headers_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+    def on_body(self, body: bytes) -> None:
+        self._is_silent = False
+        super().on_body(body)
 
-    def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        body = problems.problem(status, detail)
+    def on_message_complete(self) -> None:
+        self._in_head, self._head_bytes, self._is_silent = True, 0, False
+        super().on_message_complete()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._is_refused = True
+        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+            # The request before was whole: its answer goes out, and is the last one.
+            self.cycle.keep_alive = False
+            self.pipeline.clear()
+            return
+        body = problems.problem(status, _DETAILS[status])
         head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
+            f"HTTP/1.1 {status.value} {problems.phrase_of(status)}\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+_DETAILS = {
+    HTTPStatus.BAD_REQUEST: "This is not HTTP",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"The headers must be at most {MAX_HEAD_BYTES} bytes",
+}
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """A request head without the offer of another protocol, which Java's client makes with every request.
+
+    We speak HTTP/1.1 only, and may ignore it; httptools would take the body for the other protocol. The header gets
+    another name of the same length.
+    """
+    end = data.find(b"\r\n\r\n")
+    head = data if end < 0 else data[: end + 2]
+    if _UPGRADE.search(head) is None:
+        return data
+    return _UPGRADE.sub(b"\r\nx-offer:", head) + data[len(head) :]

@@ -70,7 +70,10 @@ class MultipartReader:
         if self._json is None:
             self._fault(JSON_PART, "must be the first part, of type application/json")
             raise Invalid(self.violations)
-        body = decode(self._json)
+        try:
+            body = decode(self._json)
+        except Invalid as fault:
+            raise Invalid([*self.violations, *fault.violations]) from fault
         if not isinstance(body, dict):
             return body
         if FILE_PART in body:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import jsonschema_rs
@@ -10,6 +11,9 @@ import jsonschema_rs
 from domain.errors import Violation
 
 BODY = "body"
+
+MAX_FAULTS = 1000
+"""Nobody needs more by name, and while they are found and told all other callers wait."""
 
 _REFERENCES = "can not be empty or contain elements with empty keys or values"
 _NO_UUID = "not a valid UUID"
@@ -31,9 +35,19 @@ class Schema:
         """Every fault of a value; `prefix` stands before each field."""
         if self._validator.is_valid(value):
             return []
-        faults = (fault for error in self._validator.iter_errors(value) for fault in _faults(error))
-        found = [_violation(fault, prefix) for fault in faults]
+        faults = (fault for error in self._validator.iter_errors(_shortened(value)) for fault in _faults(error))
+        found = [_violation(fault, prefix) for fault in islice(faults, MAX_FAULTS)]
         return [violation for violation in found if violation is not None]
+
+
+def _shortened(value: Any) -> Any:
+    """A faulty object with its lists cut to more than any contract takes; the validator finds all faults at once."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: inner[: MAX_FAULTS + 1] if isinstance(inner, list) else inner
+        for name, inner in islice(value.items(), MAX_FAULTS)
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +175,7 @@ _TEXTS: dict[tuple[str, str], Text] = {
     ("externalReferences", "required"): _REFERENCES,
     ("externalReferences", "type"): _type_of_references,
     ("externalReferences", "minItems"): _REFERENCES,
+    ("externalReferences", "maxItems"): _size(1, 1000),
     ("externalReferences[]", "type"): _type_of_references,
     ("externalReferences[]", "anyOf"): _of_case,
     ("externalReferences[].key", "required"): _REFERENCES,

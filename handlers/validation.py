@@ -53,10 +53,12 @@ class _Operation:
         """Receives the body; what is wrong with its content goes to the violations of the request."""
         if self._schema is None:
             return
-        content_type, length = _describe_body(scope["headers"])
+        content_type, encoding, length = _describe_body(scope["headers"])
         media_type = content_type.split(";", 1)[0].strip().lower() or JSON
         if media_type not in self._media_types:
             raise UnsupportedMediaType(f"The body must be {' or '.join(self._media_types)}")
+        if encoding not in {"", "identity"}:
+            raise UnsupportedMediaType("The body must not be compressed")
         try:
             body = await receive_body(receive, media_type, content_type, length, MAX_BODY_BYTES)
         except Invalid as fault:
@@ -66,15 +68,17 @@ class _Operation:
         request.violations += body.violations + self._schema.violations(body.value)
 
 
-def _describe_body(headers: list[tuple[bytes, bytes]]) -> tuple[str, int | None]:
-    """The Content-Type and Content-Length of a request."""
-    content_type, length = "", None
+def _describe_body(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, int | None]:
+    """The Content-Type, Content-Encoding and Content-Length of a request."""
+    content_type, encoding, length = "", "", None
     for name, value in headers:
         if name == b"content-type" and not content_type:
             content_type = value.decode("latin-1")
+        elif name == b"content-encoding":
+            encoding = value.decode("latin-1").lower()
         elif name == b"content-length" and value.isdigit():
             length = int(value)
-    return content_type, length
+    return content_type, encoding, length
 
 
 class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.

@@ -17,6 +17,7 @@ from domain.media_types import media_type
 from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
 from handlers import paging, replies
 from handlers.requests import Request
+from handlers.schemas import MAX_FAULTS
 from persistence import web_messages as stored
 from persistence.web_messages import Position
 
@@ -140,7 +141,7 @@ def _contents(request: Request) -> list[Content]:
     """The contents of the attachments; what is wrong with one goes to the violations."""
     items = request.body.get("attachments") if isinstance(request.body, dict) else None
     contents = []
-    for index, item in enumerate(items if isinstance(items, list) else ()):
+    for index, item in enumerate(items[:MAX_FAULTS] if isinstance(items, list) else ()):
         field = f"attachments[{index}].base64Data"
         if not isinstance(item, dict) or "base64Data" not in item or not request.is_clean(field):
             continue

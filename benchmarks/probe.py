@@ -1,0 +1,100 @@
+"""Asks a program the same small things again and again, and tells how long the slowest answer took.
+
+`watching` starts it in a process of its own; run as a module it takes its targets as JSON on the first line of
+standard input, says when it has begun, and prints what it saw once standard input ends.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import uvloop
+
+from benchmarks.load import ROOT
+
+PAUSE_SECONDS = 0.01
+SECONDS = 300
+
+
+@dataclass
+class Seen:
+    """Answers by target: how many, how many not 2xx, the slowest in milliseconds.
+
+    `lag` is by how much the slowest of its own pauses was too long, in milliseconds: what the machine adds by itself.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    worst: dict[str, float] = field(default_factory=dict)
+    lag: float = 0.0
+
+    @property
+    def slowest(self) -> float:
+        return max(self.worst.values(), default=0.0)
+
+
+@contextmanager
+def watching(port: int, targets: Mapping[str, str]) -> Iterator[Seen]:
+    """Asks while the block runs; what was seen is filled in at its end. `targets` are requests by name."""
+    seen = Seen()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.probe"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps({"port": port, "targets": dict(targets)}) + "\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        yield seen
+        output, _ = process.communicate(timeout=SECONDS)
+        for name, value in json.loads(output).items():
+            setattr(seen, name, value)
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+async def _ask(port: int, name: str, request: bytes, seen: Seen, ended: asyncio.Event) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    while not ended.is_set():
+        begun = time.perf_counter()
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r")[0])
+        await reader.readexactly(length)
+        took = (time.perf_counter() - begun) * 1000
+        seen.counts[name] = seen.counts.get(name, 0) + 1
+        seen.worst[name] = max(seen.worst.get(name, 0.0), took)
+        seen.refused[name] = seen.refused.get(name, 0) + (not head.startswith(b"HTTP/1.1 2"))
+        await asyncio.sleep(PAUSE_SECONDS)
+    writer.close()
+
+
+async def _watch_self(seen: Seen, ended: asyncio.Event) -> None:
+    while not ended.is_set():
+        begun = time.perf_counter()
+        await asyncio.sleep(PAUSE_SECONDS)
+        seen.lag = max(seen.lag, (time.perf_counter() - begun - PAUSE_SECONDS) * 1000)
+
+
+async def _main(job: Mapping[str, Any]) -> Seen:
+    seen, ended = Seen(), asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
+    print("begun", flush=True)
+    async with asyncio.timeout(SECONDS):
+        await asyncio.gather(
+            _watch_self(seen, ended),
+            *(_ask(job["port"], name, text.encode(), seen, ended) for name, text in job["targets"].items()),
+        )
+    return seen
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(uvloop.run(_main(json.loads(sys.stdin.readline()))))))

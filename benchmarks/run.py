@@ -1,0 +1,66 @@
+"""Runs all benchmarks, or all soaks, one after the other, and prints one summary in Markdown.
+
+Run: python -m benchmarks.run bench | soak
+"""
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+
+from benchmarks.load import ROOT
+
+BENCHES = {
+    "throughput": ([], 420),
+    "slow_open_e": ([], 120),
+    "large_bodies": ([], 240),
+    "soap_memory": ([], 120),
+}
+"""Modules with their arguments and the seconds after which they are ended."""
+
+SOAKS = {"kill_publish": ([], 900)}
+
+
+def main() -> None:
+    if sys.argv[1:] not in (["bench"], ["soak"]):
+        sys.exit("usage: python -m benchmarks.run bench | soak")
+    programs = BENCHES if sys.argv[1] == "bench" else SOAKS
+    print(f"{_machine()}\n", flush=True)
+    begun = time.monotonic()
+    failed = [name for name, (arguments, seconds) in programs.items() if not _run(name, arguments, seconds)]
+    print(f"Took {(time.monotonic() - begun) / 60:.1f} minutes.")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def _machine() -> str:
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("connexion", "sqlalchemy", "uvicorn"))
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores shared by service, database and clients, "
+        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {libraries}."
+    )
+
+
+def _run(name: str, arguments: list[str], seconds: int) -> bool:
+    """Whether a benchmark ended well. What it prints is passed on."""
+    if not (ROOT / "benchmarks" / f"{name}.py").exists():
+        return True
+    if name == "soap_memory":
+        print("### Memory of a call to Open-E\n", flush=True)
+    process = subprocess.Popen([sys.executable, "-m", f"benchmarks.{name}", *arguments], cwd=ROOT)
+    try:
+        code = process.wait(seconds)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        # An interrupt lets it end the programs that it has started.
+        process.send_signal(signal.SIGINT)
+        code = process.wait(120)
+        print(f"\n{name} was ended after {seconds} s")
+    print(flush=True)
+    return code == 0
+
+
+if __name__ == "__main__":
+    main()

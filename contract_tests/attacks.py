@@ -1,0 +1,143 @@
+"""Requests in bytes, with what does not matter filled in, and what every refusal has in common."""
+
+import json
+import re
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from conftest import MESSAGES_KEY
+from contract_tests.raw_http import Answer
+
+REFUSED_REFERENCE = {"key": "attack", "value": "refused"}
+REFUSED_CASE = {"key": "flowInstanceId", "value": "6660666"}
+"""References of messages that must never be stored or sent; what may be stored names others."""
+
+JSON = "application/json"
+FORM = "multipart/form-data; boundary=XX"
+
+REASONS = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    431: "Request Header Fields Too Large",
+}
+
+
+def request(
+    method: str = "GET",
+    target: str | bytes = "/health/live",
+    *,
+    headers: Sequence[str | bytes] = (),
+    body: bytes | None = None,
+    content_type: str | bytes | None = None,
+    key: str | bytes | None = MESSAGES_KEY,
+) -> bytes:
+    """A request; with a body it has a Content-Length, unless `headers` frame it otherwise."""
+    lines = [_bytes(method) + b" " + _bytes(target) + b" HTTP/1.1", b"Host: budkavle.test"]
+    lines += [_bytes(header) for header in headers]
+    if key is not None:
+        lines.append(b"apikey: " + _bytes(key))
+    if content_type is not None:
+        lines.append(b"Content-Type: " + _bytes(content_type))
+    is_framed = any(line.lower().startswith((b"content-length", b"transfer-encoding")) for line in lines)
+    if body is not None and not is_framed:
+        lines.append(b"Content-Length: %d" % len(body))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + (body or b"")
+
+
+def post(body: bytes, content_type: str | bytes | None = JSON, **options: Any) -> bytes:
+    """A request that creates a message."""
+    return request("POST", "/webmessages", body=body, content_type=content_type, **options)
+
+
+def chunks(body: bytes, size: int = 1000) -> bytes:
+    """A body in chunks, as `Transfer-Encoding: chunked` frames it."""
+    pieces = (body[start : start + size] for start in range(0, len(body), size))
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def post_in_chunks(body: bytes, content_type: str | bytes | None = JSON, **options: Any) -> bytes:
+    """The same without a Content-Length."""
+    return post(chunks(body), content_type, headers=["Transfer-Encoding: chunked"], **options)
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    """The JSON of a message that must be refused for what `changes` make of it."""
+    return {"message": "This is an attack", "externalReferences": [REFUSED_REFERENCE, REFUSED_CASE], **changes}
+
+
+def text(**changes: Any) -> bytes:
+    """The same as bytes."""
+    return json.dumps(message(**changes)).encode()
+
+
+def accepted_reference() -> dict[str, str]:
+    """A reference of a message that may be stored; no two are the same."""
+    return {"key": "accepted", "value": uuid.uuid4().hex}
+
+
+def attachment(**changes: Any) -> dict[str, Any]:
+    """The JSON of a file."""
+    return {"fileName": "hello.txt", "base64Data": "SGVsbG8K", **changes}
+
+
+def part(body: bytes, disposition: str | bytes, content_type: str | None = None, *headers: bytes) -> bytes:
+    """One part of a form."""
+    lines = [b"Content-Disposition: form-data; " + _bytes(disposition)]
+    if content_type is not None:
+        lines.append(b"Content-Type: " + content_type.encode())
+    return b"\r\n".join([*lines, *headers]) + b"\r\n\r\n" + body
+
+
+def message_part(body: bytes | None = None, content_type: str | None = JSON, *headers: bytes) -> bytes:
+    """The part with the JSON."""
+    return part(text() if body is None else body, 'name="message"', content_type, *headers)
+
+
+def file_part(body: bytes = b"Hello\n", file_name: str = 'filename="hello.txt"') -> bytes:
+    """A part with a file; `file_name` is the whole parameter."""
+    return part(body, f'name="attachments"; {file_name}'.removesuffix("; "), "text/plain")
+
+
+def form(*parts: bytes, boundary: bytes = b"XX") -> bytes:
+    """A whole form."""
+    return b"".join(b"--%s\r\n%s\r\n" % (boundary, part) for part in parts) + b"--%s--\r\n" % boundary
+
+
+def assert_problem(answer: Answer, status: int, title: str | None = None) -> None:
+    """The answer is a problem of the published shape, and names its request."""
+    _assert_shape(answer, status, title or REASONS[status])
+    assert re.fullmatch("[A-Za-z0-9._:-]{1,46}", answer.headers["x-request-id"])
+
+
+def assert_violations(answer: Answer, *fields: str) -> None:
+    """The answer is a 400 that names these fields and no others."""
+    assert_problem(answer, 400, "Constraint Violation")
+    violations = answer.json()["violations"]
+    assert all(set(violation) == {"field", "message"} and violation["message"] for violation in violations)
+    assert violations == sorted(violations, key=lambda violation: (violation["field"], violation["message"]))
+    assert [violation["field"] for violation in violations] == sorted(fields), violations
+
+
+def assert_no_http(answer: Answer, status: int = 400) -> None:
+    """The answer is that of the HTTP parser, which knows no requests: what came was none, and the connection ends."""
+    _assert_shape(answer, status, REASONS[status])
+    assert answer.headers["connection"] == "close"
+
+
+def _assert_shape(answer: Answer, status: int, title: str) -> None:
+    problem = answer.json()
+    assert answer.status == status, problem
+    assert answer.media_type == "application/problem+json"
+    assert problem["status"] == {"statusCode": status, "reasonPhrase": REASONS[status]}
+    assert problem["title"] == title
+    assert set(problem) <= {"title", "status", "detail", "violations"}
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value

@@ -1,0 +1,213 @@
+"""How a body is framed: lengths that lie, chunks that are none, and several requests on one connection."""
+
+import pytest
+
+from contract_tests.attacks import (
+    JSON,
+    accepted_reference,
+    assert_no_http,
+    assert_problem,
+    assert_violations,
+    chunks,
+    post,
+    post_in_chunks,
+    request,
+    text,
+)
+from contract_tests.conftest import Target
+from contract_tests.raw_http import Answer, Connection
+
+BODY = text(message=" ")
+"""Were it taken, it would be refused for its blank message."""
+
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+def accepted(size: int = 1) -> tuple[bytes, dict[str, str]]:
+    reference = accepted_reference()
+    return text(message="x" * size, externalReferences=[reference]), reference
+
+
+def answers_to(target: Target, data: bytes, count: int, *, ends: bool = False) -> list[Answer]:
+    """The answers on one connection, which has to end after them if `ends`."""
+    with Connection(target.port) as connection:
+        connection.send(data)
+        answers = [connection.answer() for _ in range(count)]
+        if ends:
+            assert connection.answer() is None
+    return [answer for answer in answers if answer is not None]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_chunks_of_any_size_make_a_body(size: int, target: Target) -> None:
+    body, reference = accepted()
+    answer = target.send(post(chunks(body, size), headers=[CHUNKED]))
+    assert answer.status == 201
+    assert len(target.messages_about(**reference)) == 1
+
+
+@pytest.mark.parametrize("header", ["transfer-encoding: CHUNKED", "Transfer-Encoding:chunked"])
+def test_chunks_are_announced_in_any_case(header: str, target: Target) -> None:
+    assert target.send(post(chunks(accepted()[0]), headers=[header])).status == 201
+
+
+def test_chunks_with_extensions_and_trailers_make_a_body(target: Target) -> None:
+    body, _ = accepted()
+    framed = b'%x;name="value"\r\n%s\r\n0\r\nX-Trailer: x\r\n\r\n' % (len(body), body)
+    assert target.send(post(framed, headers=[CHUNKED])).status == 201
+
+
+def test_body_in_chunks_is_validated(target: Target) -> None:
+    assert_violations(target.send(post_in_chunks(BODY)), "message")
+
+
+@pytest.mark.parametrize("body", [chunks(b""), b"0" * 10_000 + b"\r\n\r\n"], ids=["none", "long zero"])
+def test_no_chunks_are_an_empty_body(body: bytes, target: Target) -> None:
+    assert_violations(target.send(post(body, headers=[CHUNKED])), "body")
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        b"zz\r\nab\r\n0\r\n\r\n",
+        b"-1\r\nab\r\n0\r\n\r\n",
+        b"+5\r\nabcde\r\n0\r\n\r\n",
+        b"0x5\r\nabcde\r\n0\r\n\r\n",
+        b"5 \r\nabcde\r\n0\r\n\r\n",
+        b"3\r\nabcde\r\n0\r\n\r\n",
+        b"5\nabcde\n0\n\n",
+        b"\r\nabcde",
+        b"f" * 17 + b"\r\nab",
+    ],
+)
+def test_chunks_that_are_none_end_the_connection(framed: bytes, target: Target) -> None:
+    (answer,) = answers_to(target, post(framed, headers=[CHUNKED]), 1, ends=True)
+    assert_no_http(answer)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["Content-Length: -1"],
+        ["Content-Length: +5"],
+        ["Content-Length: 0x5"],
+        ["Content-Length: 1_0"],
+        ["Content-Length: five"],
+        ["Content-Length: "],
+        ["Content-Length: 8 2"],
+        ["Content-Length: 5, 5"],
+        [b"Content-Length: \xef\xbc\x95"],
+        ["Content-Length: " + "9" * 5000],
+        ["Content-Length: 18446744073709551616"],
+        ["Content-Length: 5", "Content-Length: 5"],
+        ["Content-Length: 5", "Content-Length: 6"],
+        ["Content-Length: 5", CHUNKED],
+        [CHUNKED, "Content-Length: 5"],
+        [CHUNKED, CHUNKED],
+        ["Transfer-Encoding: xchunked"],
+        ["Transfer-Encoding: identity"],
+        ["Transfer-Encoding: chunked, gzip"],
+    ],
+    ids=lambda headers: str(headers)[:60],
+)
+def test_contradicting_frames_end_the_connection(headers: list[str | bytes], target: Target) -> None:
+    data = post(chunks(BODY), headers=headers)
+    (answer,) = answers_to(target, data, 1, ends=True)
+    assert_no_http(answer)
+
+
+def test_length_that_is_too_short_cuts_the_body(target: Target) -> None:
+    """What is left over is no request, so the connection ends; which of the two 400s comes first does not matter."""
+    body = text()
+    (answer, *_) = answers_to(target, post(body, headers=[f"Content-Length: {len(body) - 5}"]), 1)
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize("headers", [["Content-Length: 10000"], [CHUNKED]])
+@pytest.mark.parametrize("content_type", [JSON, "multipart/form-data; boundary=XX"])
+def test_body_that_ends_too_early_is_not_taken(headers: list[str], content_type: str, target: Target) -> None:
+    with Connection(target.port) as connection:
+        connection.send(post(text(), content_type, headers=headers))
+        connection.end_sending()
+        answer = connection.answer()
+    assert answer is None or answer.status == 400
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_request_that_is_cut_anywhere_is_not_taken(share: float, target: Target) -> None:
+    data = post(text())
+    with Connection(target.port) as connection:
+        connection.send(data[: int(len(data) * share)])
+
+
+def test_nobody_waits_for_the_answer_to_a_taken_message(target: Target) -> None:
+    body, reference = accepted()
+    with Connection(target.port) as connection:
+        connection.send(post(body))
+        connection.answer()
+    assert len(target.messages_about(**reference)) == 1
+
+
+def test_requests_in_one_go_are_answered_in_order(target: Target) -> None:
+    body, _ = accepted()
+    data = post(body) + post(BODY) + request() + request(target="/nothing") + post(b"{}", key=None) + post(body)
+    answers = answers_to(target, data, 6)
+    assert [answer.status for answer in answers] == [201, 400, 200, 404, 401, 201]
+
+
+def test_a_hundred_requests_in_one_go_are_answered(target: Target) -> None:
+    answers = answers_to(target, request() * 100, 100)
+    assert [answer.status for answer in answers] == [200] * 100
+
+
+def test_requests_after_connection_close_are_not_taken(target: Target) -> None:
+    (answer,) = answers_to(target, request(headers=["Connection: close"]) + post(text()), 1, ends=True)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("rest", [b"\r\n", b"\r\n\r\n"])
+def test_line_breaks_after_a_body_are_harmless(rest: bytes, target: Target) -> None:
+    answers = answers_to(target, post(accepted()[0]) + rest + request(), 2)
+    assert [answer.status for answer in answers] == [201, 200]
+
+
+@pytest.mark.parametrize("rest", [b"}", b" ", b"\0", b"GARBAGE\r\n\r\n", b"more bytes than were announced"])
+def test_taken_message_is_answered_as_taken_whatever_follows_it(rest: bytes, target: Target) -> None:
+    body, reference = accepted()
+    answer = target.send(post(body) + rest)
+    assert len(target.messages_about(**reference)) == 1
+    assert answer.status == 201
+
+
+def test_caller_is_told_to_go_on(target: Target) -> None:
+    body, _ = accepted()
+    with Connection(target.port) as connection:
+        connection.send(post(b"", headers=[f"Content-Length: {len(body)}", "Expect: 100-continue"]))
+        interim = connection.answer()
+        connection.send(body)
+        final = connection.answer()
+    assert [answer.status for answer in (interim, final) if answer] == [100, 201]
+
+
+def test_caller_without_a_key_is_not_told_to_go_on(target: Target) -> None:
+    data = post(b"", headers=["Content-Length: 1000", "Expect: 100-continue"], key=None)
+    assert_problem(target.send(data), 401)
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
+@pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
+def test_offer_of_another_protocol_is_ignored_and_the_body_taken(upgrade: str, in_chunks: bool, target: Target) -> None:
+    """Java's HttpClient offers HTTP/2 with every request unless it is told not to."""
+    body, reference = accepted()
+    offer = ["Connection: Upgrade, HTTP2-Settings", f"Upgrade: {upgrade}", "HTTP2-Settings: AAMAAABkAAQBAAAAAAIAAAAA"]
+    data = post(chunks(body), headers=[*offer, CHUNKED]) if in_chunks else post(body, headers=offer)
+
+    answers = answers_to(target, data + request(), 2)
+
+    assert [answer.status for answer in answers] == [201, 200]
+    assert len(target.messages_about(**reference)) == 1
+
+
+def test_offer_of_another_protocol_does_not_end_a_connection(target: Target) -> None:
+    offer = request(headers=["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"])
+    assert [answer.status for answer in answers_to(target, offer + offer, 2)] == [200, 200]

@@ -1,0 +1,200 @@
+"""Headers: keys, request ids, media types, and more of them than anybody needs."""
+
+import gzip
+import re
+
+import pytest
+
+from conftest import MESSAGES_KEY, PUBLISH_KEY
+from contract_tests.attacks import (
+    FORM,
+    accepted_reference,
+    assert_no_http,
+    assert_problem,
+    assert_violations,
+    chunks,
+    form,
+    message_part,
+    post,
+    request,
+    text,
+)
+from contract_tests.conftest import Target
+
+ID = "81471222-5798-11e9-ae24-57fa13b361e1"
+MESSAGE = f"/webmessages/{ID}"
+
+WRONG_KEYS: dict[str, list[str | bytes]] = {
+    "none": [],
+    "empty": ["apikey: "],
+    "unknown": ["apikey: x"],
+    "one character short": [f"apikey: {MESSAGES_KEY[:-1]}"],
+    "one character more": [f"apikey: {MESSAGES_KEY}x"],
+    "other case": [f"apikey: {MESSAGES_KEY.swapcase()}"],
+    "quoted": [f'apikey: "{MESSAGES_KEY}"'],
+    "with a scheme": [f"apikey: Bearer {MESSAGES_KEY}"],
+    "two in one": [f"apikey: {MESSAGES_KEY}, x"],
+    "wrong one first": ["apikey: x", f"apikey: {MESSAGES_KEY}"],
+    "wrong one last": [f"apikey: {MESSAGES_KEY}", "apikey: x"],
+    "100,000 characters": ["apikey: " + "k" * 100_000],
+    "no ASCII": [b"apikey: \xff\xfe\xc3\xa5"],
+    "percent-encoded": ["apikey: %00"],
+    "in another header": [f"Authorization: {MESSAGES_KEY}"],
+    "in a header of similar name": [
+        f"api_key: {MESSAGES_KEY}",
+        f"api-key: {MESSAGES_KEY}",
+        f"x-apikey: {MESSAGES_KEY}",
+    ],
+    "in a cookie": [f"Cookie: apikey={MESSAGES_KEY}"],
+}
+
+
+@pytest.mark.parametrize("headers", WRONG_KEYS.values(), ids=WRONG_KEYS.keys())
+def test_nothing_opens_without_the_key(headers: list[str | bytes], target: Target) -> None:
+    for answer in (
+        target.send(request(target=MESSAGE, headers=headers, key=None)),
+        target.send(post(text(), headers=headers, key=None)),
+    ):
+        assert_problem(answer, 401)
+        assert "apikey" in answer.headers["www-authenticate"]
+
+
+def test_key_in_the_query_does_not_open(target: Target) -> None:
+    assert_problem(target.send(request(target=f"{MESSAGE}?apikey={MESSAGES_KEY}", key=None)), 401)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", MESSAGE),
+        ("DELETE", MESSAGE),
+        ("GET", f"/webmessages/recipients/{ID}"),
+        ("GET", "/webmessages/external-references/abc/def"),
+        ("GET", f"{MESSAGE}/attachments/{ID}"),
+        ("GET", "/webmessages/x?unknown=1"),
+    ],
+)
+def test_key_is_asked_for_before_anything_else_is_told(method: str, path: str, target: Target) -> None:
+    assert_problem(target.send(request(method, path, key=None)), 401)
+    assert_problem(target.send(request(method, path, key=PUBLISH_KEY)), 403)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [(text(), "text/plain", 415), (b"{", "application/json", 403), (text(), "application/json", 403), (b"", FORM, 403)],
+)
+def test_key_of_the_wrong_scope_sends_nothing(body: bytes, content_type: str, status: int, target: Target) -> None:
+    assert_problem(target.send(post(body, content_type, key=PUBLISH_KEY)), status)
+
+
+@pytest.mark.parametrize("header", ["APIKEY: {}", "ApiKey:{}", "apikey: \t {}", "apikey: {} ", "apikey: {}\t "])
+def test_key_is_found_in_any_spelling_of_its_header(header: str, target: Target) -> None:
+    """White space around the value of a header is no part of it (RFC 9110, section 5.5)."""
+    headers = [header.format(MESSAGES_KEY)]
+    assert_problem(target.send(request(target=MESSAGE, headers=headers, key=None)), 404)
+
+
+@pytest.mark.parametrize("given", ["a", "A-z.0:9_", "x" * 46])
+def test_request_id_comes_back(given: str, target: Target) -> None:
+    for path in (MESSAGE, "/health/live", "/nothing"):
+        answer = target.send(request(target=path, headers=[f"x-request-id: {given}"]))
+        assert answer.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize(
+    "given", [b"", b"x" * 47, b"a b", b"a,b", b"\xc3\xa5", b"\xff", b"a/b", b"<script>", b'a"b', b"%0d%0aSet-Cookie:x"]
+)
+def test_request_id_of_another_form_is_replaced(given: bytes, target: Target) -> None:
+    answer = target.send(request(target=MESSAGE, headers=[b"x-request-id: " + given]))
+    assert_problem(answer, 404)
+    assert answer.headers["x-request-id"].encode() != given
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"bad name: x", b"no colon", b": no name", b" folded: x", b"a: b\r\n c", b"x: \0", b"x: \x7f", b"x: a\rb"],
+)
+def test_header_that_is_none_ends_the_connection(header: bytes, target: Target) -> None:
+    assert_no_http(target.send(request(headers=[header])))
+
+
+def test_header_may_hold_any_bytes(target: Target) -> None:
+    assert target.send(request(headers=[b"x: \x80\xff\xfe", b"cookie: \xc3"])).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [["x: " + "a" * 1024 * 1024], [f"x-{number}: v" for number in range(50_000)], ["x" * 1024 * 1024 + ": v"]],
+    ids=["1 MiB in one", "50,000 of them", "a name of 1 MiB"],
+)
+def test_headers_beyond_all_need_are_refused(headers: list[str], target: Target) -> None:
+    """They are held in memory before anybody knows who calls."""
+    assert_no_http(target.send(request(headers=headers, key=None)), 431)
+
+
+def test_trailers_beyond_all_need_are_refused(target: Target) -> None:
+    body = text(externalReferences=[accepted_reference()])
+    trailers = b"".join(b"x-%d: v\r\n" % number for number in range(50_000))
+    framed = chunks(body).removesuffix(b"\r\n") + trailers + b"\r\n"
+    answer = target.send(post(framed, headers=["Transfer-Encoding: chunked"]))
+    assert_no_http(answer, 431)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["Application/JSON", "APPLICATION/JSON;charset=utf-8", "application/json ; x=y", "\tapplication/json", None, " "],
+)
+def test_json_is_validated_however_its_media_type_is_written(content_type: str | None, target: Target) -> None:
+    assert_violations(target.send(post(text(message=""), content_type)), "message")
+    taken = text(externalReferences=[accepted_reference()])
+    assert target.send(post(taken, content_type)).status == 201
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain",
+        "text/json",
+        "application/xml",
+        "application/x-www-form-urlencoded",
+        "application/problem+json",
+        "application/json+x",
+        "application/jsonx",
+        "application",
+        "json",
+        "application/json, text/plain",
+        "application/ json",
+        "multipart/mixed; boundary=XX",
+        "multipart/form-data-x; boundary=XX",
+        "*/*",
+        b"application/json\xff",
+        "x" * 10_000,
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_other_media_types_are_refused(content_type: str | bytes, target: Target) -> None:
+    assert_problem(target.send(post(text(), content_type)), 415)
+
+
+@pytest.mark.parametrize("content_type", ["Multipart/Form-Data; Boundary=XX", 'multipart/form-data;boundary="XX"'])
+def test_form_is_validated_however_its_media_type_is_written(content_type: str, target: Target) -> None:
+    answer = target.send(post(form(message_part(text(message=""))), content_type))
+    assert_violations(answer, "message")
+
+
+def test_charset_does_not_change_how_json_is_read(target: Target) -> None:
+    body = text(message="")
+    assert_violations(target.send(post(body, "application/json; charset=utf-16")), "message")
+    assert_violations(target.send(post(body.decode().encode("utf-16"), "application/json; charset=utf-16")), "body")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "nonsense"])
+def test_compressed_body_is_refused_as_such(coding: str, target: Target) -> None:
+    answer = target.send(post(gzip.compress(text()), headers=[f"Content-Encoding: {coding}"]))
+    assert_problem(answer, 415)
+
+
+def test_no_answer_repeats_what_was_sent(target: Target) -> None:
+    for secret in ("topsecretkey", "x" * 1000):
+        answer = target.send(request(target=MESSAGE, headers=[f"x-request-id: {secret}!"], key=secret))
+        assert not re.search(secret, str(answer))

@@ -1,0 +1,115 @@
+"""Bodies beyond the limits, made as they are sent: cut off while they arrive, whatever they say of themselves."""
+
+import base64
+from collections.abc import Iterator
+
+import pytest
+
+from contract_tests.attacks import (
+    FORM,
+    JSON,
+    REFUSED_CASE,
+    accepted_reference,
+    assert_problem,
+    assert_violations,
+    attachment,
+    file_part,
+    form,
+    message_part,
+    post,
+    request,
+    text,
+)
+from contract_tests.conftest import Target
+from contract_tests.raw_http import Connection
+
+LIMIT = 150 * 1024 * 1024
+MAX_FILE = 10 * 1024 * 1024
+PIECE = 1024 * 1024
+FIELD = "attachments[0].base64Data"
+
+pytestmark = pytest.mark.parametrize("target", ["sqlite"], indirect=True)
+
+
+def in_chunks(start: bytes, filling: bytes, size: int) -> Iterator[bytes]:
+    """A body of `size` bytes that begins with `start`, in chunks, never whole."""
+    yield b"%x\r\n%s\r\n" % (len(start), start)
+    chunk = b"%x\r\n%s\r\n" % (PIECE, filling * PIECE)
+    for _ in range((size - len(start)) // PIECE + 1):
+        yield chunk
+    yield b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("content_type", [JSON, FORM])
+@pytest.mark.parametrize("length", [LIMIT + 1, 10**12, 2**63 - 1])
+def test_body_that_announces_too_much_is_refused_before_it_comes(
+    length: int, content_type: str, target: Target
+) -> None:
+    assert_problem(target.send(post(b"", content_type, headers=[f"Content-Length: {length}"])), 413)
+
+
+def test_body_that_announces_too_much_is_not_asked_for(target: Target) -> None:
+    headers = [f"Content-Length: {LIMIT + 1}", "Expect: 100-continue"]
+    assert_problem(target.send(post(b"", headers=headers)), 413)
+
+
+def test_key_is_asked_for_before_the_length_is_told(target: Target) -> None:
+    assert_problem(target.send(post(b"", headers=[f"Content-Length: {LIMIT + 1}"], key=None)), 401)
+
+
+BASE64 = b'{"attachments": [{"fileName": "a", "base64Data": "'
+FILE = form(message_part(), file_part()).removesuffix(b"Hello\n\r\n--XX--\r\n")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "start", "filling"),
+    [(JSON, b" ", b" "), (JSON, BASE64, b"A"), (JSON, b'{"message": "', b"a"), (FORM, FILE, b"A")],
+    ids=["white space", "base64", "text", "file"],
+)
+def test_body_that_comes_in_too_many_chunks_is_cut_off(
+    content_type: str, start: bytes, filling: bytes, target: Target
+) -> None:
+    data = post(b"", content_type, headers=["Transfer-Encoding: chunked"])
+    assert_problem(target.send(data, *in_chunks(start, filling, LIMIT + 1)), 413)
+
+
+def test_body_is_refused_while_it_comes(target: Target) -> None:
+    """The answer is there although the body never ends."""
+    with Connection(target.port) as connection:
+        connection.send(post(b"", headers=["Transfer-Encoding: chunked"]))
+        connection.send(*list(in_chunks(b" ", b" ", 70 * 1024 * 1024))[:-1])
+        answer = connection.answer()
+    assert answer is not None
+    assert_problem(answer, 413)
+
+
+def test_file_may_have_10_mib_and_no_byte_more(target: Target) -> None:
+    for size, is_taken in ((MAX_FILE, True), (MAX_FILE + 1, False)):
+        reference = accepted_reference() if is_taken else REFUSED_CASE
+        content = base64.b64encode(bytes(size)).decode()
+        as_json = target.send(post(text(externalReferences=[reference], attachments=[attachment(base64Data=content)])))
+        part = message_part(text(externalReferences=[reference]))
+        as_form = target.send(post(form(part, file_part(bytes(size))), FORM))
+        if is_taken:
+            assert (as_json.status, as_form.status) == (201, 201)
+        else:
+            assert_violations(as_json, FIELD)
+            assert_violations(as_form, "attachments[0]")
+
+
+@pytest.mark.parametrize(("character", "count"), [("a", 16_777_216), ("å", 8_388_608), ("\U0001f600", 4_194_304)])
+def test_message_may_have_no_more_bytes_than_open_e_can_hold(character: str, count: int, target: Target) -> None:
+    assert_violations(target.send(post(text(message=character * count))), "message")
+
+
+def test_long_field_is_refused_as_such(target: Target) -> None:
+    long = "x " * PIECE
+    assert_violations(target.send(post(text(attachments=[attachment(fileName=long)]))), "attachments[0].fileName")
+    assert_violations(target.send(post(text(partyId=long, oepInstance=long))), "oepInstance", "partyId")
+
+
+def test_connection_is_usable_after_an_early_refusal(target: Target) -> None:
+    with Connection(target.port) as connection:
+        connection.send(post(b" " * 100_000, "text/plain"), request())
+        statuses = [answer.status for answer in (connection.answer(), connection.answer()) if answer]
+    assert statuses == [415, 200]

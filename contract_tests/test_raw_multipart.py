@@ -1,0 +1,188 @@
+"""Forms that are none, and forms that are not the one of the contract."""
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from contract_tests.attacks import (
+    FORM,
+    JSON,
+    accepted_reference,
+    assert_violations,
+    attachment,
+    chunks,
+    file_part,
+    form,
+    message_part,
+    part,
+    post,
+    text,
+)
+from contract_tests.conftest import Target
+
+WHOLE = form(message_part(), file_part())
+LONG = b"x" * 100_000
+
+
+def send(target: Target, *parts: bytes) -> Any:
+    return target.send(post(form(*parts), FORM))
+
+
+NO_FORM: dict[str, tuple[bytes, str]] = {
+    "no boundary": (WHOLE, "multipart/form-data"),
+    "empty boundary": (WHOLE, "multipart/form-data; boundary="),
+    "empty quoted boundary": (WHOLE, 'multipart/form-data; boundary=""'),
+    "another boundary": (WHOLE, "multipart/form-data; boundary=YY"),
+    "boundary in other case": (WHOLE, "multipart/form-data; boundary=xx"),
+    "boundary of 1,000 characters": (
+        form(message_part(), boundary=b"B" * 1000),
+        f"multipart/form-data; boundary={'B' * 1000}",
+    ),
+    "nothing": (b"", FORM),
+    "a word": (b"message", FORM),
+    "JSON": (text(), FORM),
+    "no end": (WHOLE.removesuffix(b"--XX--\r\n"), FORM),
+    "half an end": (WHOLE.removesuffix(b"--\r\n"), FORM),
+    "cut in a file": (WHOLE[:-14], FORM),
+    "cut in a header": (WHOLE[:20], FORM),
+    "boundary alone": (b"--XX", FORM),
+    "boundary and a line break": (b"--XX\r\n", FORM),
+    "boundary and more": (b"--XXX\r\n", FORM),
+    "bare line feeds": (WHOLE.replace(b"\r\n", b"\n"), FORM),
+    "NUL": (b"\0" * 1000, FORM),
+    "part header without a colon": (form(b"no colon\r\n\r\n" + text()), FORM),
+    "part header with a blank in its name": (form(b"bad name: x\r\n\r\n" + text()), FORM),
+    "part header over two lines": (form(b'Content-Disposition: form-data;\r\n name="message"\r\n\r\n' + text()), FORM),
+    "part header of 100 kB": (form(message_part(None, JSON, b"X: " + LONG)), FORM),
+    "part header name of 100 kB": (form(message_part(None, JSON, LONG + b": x")), FORM),
+    "20,000 part headers": (form(message_part(None, JSON, *(b"X-%d: v" % n for n in range(20_000)))), FORM),
+    "part name of 100 kB": (form(message_part(), part(b"x", b'name="' + LONG + b'"')), FORM),
+    "1,000 files": (form(message_part(), *[file_part()] * 1000), FORM),
+    "1,000 unknown parts": (form(message_part(), *[part(b"", 'name="x"')] * 1000), FORM),
+    "100,000 empty parts": (b"--XX\r\n\r\n\r\n" * 100_000 + b"--XX--\r\n", FORM),
+}
+
+
+@pytest.mark.parametrize(("body", "content_type"), NO_FORM.values(), ids=NO_FORM.keys())
+@pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
+def test_body_that_is_no_form_is_refused(in_chunks: bool, body: bytes, content_type: str, target: Target) -> None:
+    whole = post(body, content_type)
+    chunked = post(chunks(body), content_type, headers=["Transfer-Encoding: chunked"])
+    assert_violations(target.send(chunked if in_chunks else whole), "body")
+
+
+BLANK_FILE = part(b"x", 'name="attachments"')
+OTHER_FORM: dict[str, tuple[list[bytes], list[str]]] = {
+    "no parts": ([], ["message"]),
+    "no message": ([file_part()], ["message"]),
+    "message in the second place": ([file_part(), message_part()], ["message", "message"]),
+    "two messages": ([message_part(), message_part()], ["message"]),
+    "two messages, one bad": ([message_part(), message_part(b"{")], ["message"]),
+    "an unknown part": ([message_part(), part(b"x", 'name="other"')], ["other"]),
+    "an unknown part of 2 MB": ([message_part(), part(b"x" * 2_000_000, 'name="other"')], ["other"]),
+    "unknown parts": ([message_part(), part(b"x", 'name="b"'), part(b"x", 'name="a"; filename="f"')], ["a", "b"]),
+    "a part in other case": ([message_part(), part(b"x", 'name="Attachments"; filename="f"')], ["Attachments"]),
+    "a part with brackets": ([message_part(), part(b"x", 'name="attachments[]"; filename="f"')], ["attachments[]"]),
+    "a part without a name": ([message_part(), part(b"x", "x=y")], ["body"]),
+    "a part whose name is no UTF-8": ([message_part(), part(b"x", b'name="\xff"')], ["body"]),
+    "a part without headers": ([message_part(), b"\r\nx"], ["body"]),
+    "message of another type": ([message_part(None, "text/plain")], ["message"]),
+    "message of no real type": ([message_part(None, "application/octet-stream")], ["message"]),
+    "message of a broken type": ([message_part(None, ";;;")], ["message"]),
+    "message that is blank": ([message_part(text(message=" "))], ["message"]),
+    "message that lacks all": ([message_part(b"{}"), file_part()], ["externalReferences", "message"]),
+    "attachments in both places": ([message_part(text(attachments=[attachment()])), file_part()], ["attachments"]),
+    "attachments in the JSON alone": ([message_part(text(attachments=[attachment()]))], ["attachments"]),
+    "bad attachments in the JSON": ([message_part(text(attachments="x"))], ["attachments"]),
+    "null attachments in the JSON": ([message_part(text(attachments=None))], ["attachments"]),
+    "eleven files": ([message_part(), *[file_part()] * 11], ["attachments"]),
+    "a file without a name": ([message_part(), BLANK_FILE], ["attachments[0].fileName"]),
+    "a file with an empty name": ([message_part(), file_part(b"x", 'filename=""')], ["attachments[0].fileName"]),
+    "a file with a blank name": ([message_part(), file_part(b"x", 'filename="  "')], ["attachments[0].fileName"]),
+    "a file with a long name": (
+        [message_part(), file_part(), file_part(b"x", f'filename="{"f" * 256}"')],
+        ["attachments[1].fileName"],
+    ),
+    "a file with a control character in its name": (
+        [message_part(), file_part(b"x", 'filename="a\x01b"')],
+        ["attachments[0].fileName"],
+    ),
+    "a file whose name is no UTF-8": (
+        [message_part(), part(b"x", b'name="attachments"; filename="r\xe4k"')],
+        ["attachments[0].fileName"],
+    ),
+    "a file whose encoded name is no UTF-8": (
+        [message_part(), file_part(b"x", "filename*=UTF-8''r%e4k")],
+        ["attachments[0].fileName"],
+    ),
+    "a file without content": ([message_part(), file_part(b"")], ["attachments[0]"]),
+    "two files without content": (
+        [message_part(), file_part(b""), file_part(), file_part(b"")],
+        ["attachments[0]", "attachments[2]"],
+    ),
+    "a file without a name, another without content": (
+        [message_part(), BLANK_FILE, file_part(b"")],
+        ["attachments[0].fileName", "attachments[1]"],
+    ),
+    "a bad message and a bad file": (
+        [message_part(text(partyId="x")), file_part(b"")],
+        ["attachments[0]", "partyId"],
+    ),
+    "no JSON and an unknown part": ([message_part(b"{"), part(b"x", 'name="other"')], ["body", "other"]),
+    "no object and an unknown part": ([message_part(b"[]"), part(b"x", 'name="other"')], ["body", "other"]),
+    "no object and a bad file": ([message_part(b"null"), BLANK_FILE], ["body"]),
+}
+
+
+@pytest.mark.parametrize(("parts", "fields"), OTHER_FORM.values(), ids=OTHER_FORM.keys())
+@pytest.mark.parametrize("epilogue", [b"", b"x" * 300 * 1024], ids=["small", "large"])
+def test_form_that_the_contract_does_not_have_is_refused(
+    epilogue: bytes, parts: list[bytes], fields: list[str], target: Target
+) -> None:
+    assert_violations(target.send(post(form(*parts) + epilogue, FORM)), *fields)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "name"),
+    [
+        ('filename="hello.txt"', "hello.txt"),
+        ("filename=hello.txt", "hello.txt"),
+        ('FILENAME="hello.txt"', "hello.txt"),
+        ('filename="räksmörgås.txt"', "räksmörgås.txt"),
+        ('filename="a;b=c.txt"', "a;b=c.txt"),
+        (r'filename="a\"b.txt"', 'a"b.txt'),
+        ("filename*=UTF-8''hello.txt", "hello.txt"),
+        ("filename*=utf-8''r%C3%A4ksm%C3%B6rg%C3%A5s.txt", "räksmörgås.txt"),
+        ("filename*=UTF-8'sv'r%C3%A4k.txt", "räk.txt"),
+        ("filename=\"rak.txt\"; filename*=UTF-8''r%C3%A4k.txt", "räk.txt"),
+        ("filename*=UTF-8''r%C3%A4k.txt; filename=\"rak.txt\"", "räk.txt"),
+    ],
+)
+def test_file_name_is_read_in_every_form(parameter: str, name: str, target: Target) -> None:
+    reference = accepted_reference()
+    answer = send(target, message_part(text(externalReferences=[reference])), file_part(b"Hello\n", parameter))
+    assert answer.status == 201, answer.body
+    (stored,) = target.messages_about(**reference)
+    (file,) = stored["attachments"]
+    assert (file["fileName"], file["sha256"]) == (name, hashlib.sha256(b"Hello\n").hexdigest())
+
+
+@pytest.mark.parametrize("content", [b"\r\n--XY\r\n", b"\r\n--X", b"--", b"\r\n" * 100, b"\0" * 1000, b"\r\n--XX"[:-1]])
+def test_file_may_look_like_a_boundary(content: bytes, target: Target) -> None:
+    reference = accepted_reference()
+    assert send(target, message_part(text(externalReferences=[reference])), file_part(content)).status == 201
+    (stored,) = target.messages_about(**reference)
+    assert stored["attachments"][0]["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("content_type", [None, "application/json", "Application/JSON; charset=utf-8"])
+def test_message_may_come_with_every_spelling_of_its_type(content_type: str | None, target: Target) -> None:
+    body = text(externalReferences=[accepted_reference()])
+    assert send(target, message_part(body, content_type), file_part()).status == 201
+
+
+@pytest.mark.parametrize("boundary", ["X", "B" * 70, "'()+_,-./:=?"])
+def test_boundary_may_be_any_that_mime_allows(boundary: str, target: Target) -> None:
+    body = form(message_part(text(externalReferences=[accepted_reference()])), boundary=boundary.encode())
+    assert target.send(post(body, f'multipart/form-data; boundary="{boundary}"')).status == 201

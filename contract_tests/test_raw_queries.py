@@ -1,0 +1,105 @@
+"""Query strings that no generated client would write."""
+
+import pytest
+
+from contract_tests.attacks import assert_violations, request
+from contract_tests.conftest import Target
+
+ID = "81471222-5798-11e9-ae24-57fa13b361e1"
+PARTY = f"/webmessages/recipients/{ID}"
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("limit=1_0", ["limit"]),
+        ("limit=+1", ["limit"]),
+        ("limit=%2B1", ["limit"]),
+        ("limit=%201", ["limit"]),
+        ("limit=1%0a", ["limit"]),
+        ("limit=1.0", ["limit"]),
+        ("limit=1e1", ["limit"]),
+        ("limit=0x1", ["limit"]),
+        ("limit=true", ["limit"]),
+        ("limit=null", ["limit"]),
+        ("limit=[1]", ["limit"]),
+        ("limit=0", ["limit"]),
+        ("limit=-1", ["limit"]),
+        ("limit=1001", ["limit"]),
+        pytest.param("limit=" + "9" * 5000, ["limit"], id="5,000 digits"),
+        pytest.param("limit=-" + "9" * 4000, ["limit"], id="4,000 digits below zero"),
+        ("limit=", ["limit"]),
+        ("limit", ["limit"]),
+        ("limit=%00", ["limit"]),
+        ("limit=%zz", ["limit"]),
+        ("limit=1&limit=2", ["limit"]),
+        ("limit=1&limit=1", ["limit"]),
+        ("limit=1;limit=2", ["limit"]),
+        ("limit=1%26limit=2", ["limit"]),
+        ("limit[]=1", ["limit[]"]),
+        ("LIMIT=1", ["LIMIT"]),
+        ("after=", ["after"]),
+        ("after=zz", ["after"]),
+        ("after=%00", ["after"]),
+        ("after=" + "f" * 42, ["after"]),
+        ("after=" + "F" * 43, ["after"]),
+        ("after=" + "f" * 43 + "%0a", ["after"]),
+        ("unknown=1", ["unknown"]),
+        ("apikey=x", ["apikey"]),
+        ("=1", [""]),
+        ("?limit=1", ["?limit"]),
+        ("limit=0&after=x&unknown=1&other=2", ["limit", "after", "unknown", "other"]),
+    ],
+)
+def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: list[str], target: Target) -> None:
+    answer = target.send(request(target=f"{PARTY}?{query}"))
+    assert_violations(answer, *(f"getWebMessagesByPartyId.{field}" for field in fields))
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("limit=%EF%BC%91", ["limit"]),
+        ("limit=%ff", ["limit"]),
+        ("after=%C3%A5", ["after"]),
+        ("after=%ed%a0%80", ["after"]),
+        ("limit=0&%C3%A5=1", ["limit", "å"]),
+        ("limit=%ff&after=%ff&unknown=%ff", ["limit", "after", "unknown"]),
+    ],
+)
+def test_query_beyond_ascii_is_refused_by_the_names_of_its_faults(
+    query: str, fields: list[str], target: Target
+) -> None:
+    answer = target.send(request(target=f"{PARTY}?{query}"))
+    assert_violations(answer, *(f"getWebMessagesByPartyId.{field}" for field in fields))
+    assert not any("more than" in violation["message"] for violation in answer.json()["violations"])
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["&".join(f"a{number}=1" for number in range(5000)), "a=1&" * 10_000],
+    ids=["5,000 names", "one name 10,000 times"],
+)
+def test_query_of_too_many_parameters_is_refused(query: str, target: Target) -> None:
+    assert_violations(target.send(request(target=f"{PARTY}?{query}")), "getWebMessagesByPartyId.query")
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/health/live", "getHealthLive.verbose"),
+        ("/health/ready", "getHealthReady.verbose"),
+        (f"/webmessages/{ID}", "getWebMessageById.verbose"),
+        (f"/webmessages/{ID}/attachments/{ID}", "getWebMessageAttachment.verbose"),
+        ("/webmessages/external-references/abc/def", "getWebMessagesByExternalReference.verbose"),
+    ],
+)
+def test_unknown_query_parameter_is_refused_everywhere(path: str, field: str, target: Target) -> None:
+    assert_violations(target.send(request(target=f"{path}?verbose=1")), field)
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=1", "limit=01", "limit=1000", "after=" + "0" * 43, "after=" + "f" * 43, "", "&" * 200]
+)
+def test_query_that_the_contract_has_is_taken(query: str, target: Target) -> None:
+    assert target.send(request(target=f"{PARTY}?{query}")).status == 200

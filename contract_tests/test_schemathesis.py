@@ -1,0 +1,60 @@
+"""Schemathesis on the published contracts: good and bad data, examples, edge cases, and sequences of calls.
+
+What it must be told of them stands in schemathesis.toml, which the command line reads too (test_cli.py).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import schemathesis
+from schemathesis.config import SchemathesisConfig
+
+from budkavle.service import spec_dir
+from conftest import MESSAGES_KEY
+from contract_tests.conftest import Target
+
+CONFIG = Path(__file__).parent.parent / "schemathesis.toml"
+HEADERS = {"apikey": MESSAGES_KEY}
+
+
+def contract(name: str) -> Any:
+    """A contract, to be attacked with less than on the command line."""
+    config = SchemathesisConfig.from_path(CONFIG)
+    project = config.projects.default
+    project.generation.max_examples = 25
+    # The database is empty: what the examples name is not found.
+    project.phases.examples.checks.positive_data_acceptance.expected_statuses = ["2xx", "404"]
+    return schemathesis.openapi.from_path(spec_dir() / f"{name}.yaml", config=config)
+
+
+operations = contract("operations")
+web_messages = contract("web-messages")
+
+
+@operations.parametrize()
+def test_operations_keeps_its_contract(case: schemathesis.Case, target: Target) -> None:
+    case.call_and_validate(base_url=target.url, headers=HEADERS)
+
+
+@web_messages.parametrize()
+def test_web_messages_keeps_its_contract(case: schemathesis.Case, target: Target) -> None:
+    case.call_and_validate(base_url=target.url, headers=HEADERS)
+
+
+def test_web_messages_keeps_its_contract_over_sequences_of_calls(target: Target) -> None:
+    class Machine(web_messages.as_state_machine()):  # type: ignore[misc]
+        def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
+            return {"base_url": target.url, "headers": HEADERS}
+
+    Machine.run(
+        settings=hypothesis.settings(
+            max_examples=25,
+            stateful_step_count=6,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=[hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+    )

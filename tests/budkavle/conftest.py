@@ -1,0 +1,42 @@
+"""Commands in this process, and databases for those that run in others."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from budkavle.cli import main
+from budkavle.logs import set_up_logs
+from tests.held_open_e import HeldOpenE, held_open_e
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke() -> Iterator[Invoke]:
+    """Runs a command in this process: `invoke(url, "api-key", "list")`."""
+
+    def run(database_url: str, *arguments: str, **settings: str) -> Result:
+        environment = {f"BUDKAVLE_{name.upper()}": value for name, value in settings.items()}
+        result = CliRunner().invoke(main, arguments, env={"BUDKAVLE_DATABASE_URL": database_url, **environment})
+        assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+        return result
+
+    yield run
+    # Commands send logs to the streams of their runner.
+    set_up_logs("json", "error")
+
+
+@pytest.fixture
+def held() -> Iterator[HeldOpenE]:
+    with held_open_e() as open_e:
+        yield open_e
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: bytes, tmp_path: Path) -> str:
+    """A migrated, empty SQLite database."""
+    path = tmp_path / "test.db"
+    path.write_bytes(migrated_sqlite)
+    return f"sqlite:///{path}"

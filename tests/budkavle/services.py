@@ -1,0 +1,56 @@
+"""`budkavle serve` as a process of its own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from domain.api_keys import ApiKey, hash_key
+from persistence import api_keys
+from persistence.database import Database, open_database
+from tests.factories import NOW
+from tests.processes import Process, budkavle, running
+
+KEY = "key-of-the-tests"
+
+
+def with_database(url: str, work: Callable[[Database], Awaitable[Any]]) -> Any:
+    """What `work` returns, done on a database that is opened for it."""
+
+    async def run() -> Any:
+        database = open_database(url)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def put_key(url: str, name: str = "tests", key: str = KEY) -> None:
+    """Stores a key with the scope messages."""
+    stored = ApiKey(hash_key(key.encode()), name, ("messages",), NOW)
+    with_database(url, lambda database: api_keys.create(database, stored))
+
+
+@dataclass
+class Served:
+    process: Process
+    url: str
+    client: httpx.Client
+
+    @property
+    def port(self) -> int:
+        return httpx.URL(self.url).port or 0
+
+
+@contextmanager
+def served(database_url: str, **settings: object) -> Iterator[Served]:
+    """The service on a free port; `client` sends the key of `put_key`."""
+    with running(*budkavle("serve", "--port", "0"), database_url=database_url, **settings) as process:
+        url = process.wait_for("Budkavle listens on ")
+        with httpx.Client(base_url=url, headers={"apikey": KEY}, timeout=60, trust_env=False) as client:
+            yield Served(process, url, client)

@@ -1,0 +1,262 @@
+"""The command line."""
+
+import json
+import re
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from budkavle.service import now
+from conftest import PostgresqlServer
+from domain.api_keys import hash_key
+from domain.web_messages import ExternalReference, OepInstance
+from persistence import api_keys
+from persistence import web_messages as stored
+from persistence.database import Database
+from tests.budkavle.conftest import Invoke
+from tests.budkavle.services import KEY, put_key, served, with_database
+from tests.factories import web_message
+from tests.processes import budkavle, result_of
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
+
+
+def test_api_key_create_prints_the_key_alone(database_url: str, invoke: Invoke) -> None:
+    result = invoke(database_url, "api-key", "create", "caller", "--scope", "publish", "--scope", "messages")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", result.stdout)
+    found = with_database(
+        database_url, lambda database: api_keys.find(database, hash_key(result.stdout.strip().encode()))
+    )
+    assert (found.name, found.scopes) == ("caller", ("messages", "publish"))
+
+
+def test_api_key_create_refuses_a_name_in_use(database_url: str, invoke: Invoke) -> None:
+    assert invoke(database_url, "api-key", "create", "caller", "--scope", "messages").exit_code == 0
+    result = invoke(database_url, "api-key", "create", "caller", "--scope", "messages")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: a key named 'caller' is in use; revoke it first\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("caller",),
+        ("caller", "--scope", "everything"),
+        ("", "--scope", "messages"),
+        (" ", "--scope", "messages"),
+        ("a\nb", "--scope", "messages"),
+        ("--scope", "messages"),
+    ],
+    ids=["no-scope", "unknown-scope", "empty", "blank", "two-lines", "no-name"],
+)
+def test_api_key_create_refuses_unusable_arguments(
+    database_url: str, invoke: Invoke, arguments: tuple[str, ...]
+) -> None:
+    result = invoke(database_url, "api-key", "create", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert with_database(database_url, api_keys.list_all) == []
+
+
+def test_api_key_list_shows_all_but_keys(database_url: str, invoke: Invoke) -> None:
+    key = invoke(database_url, "api-key", "create", "åke", "--scope", "messages").stdout.strip()
+    invoke(database_url, "api-key", "revoke", "åke")
+    invoke(database_url, "api-key", "create", "åke", "--scope", "publish")
+    result = invoke(database_url, "api-key", "list")
+    assert (result.exit_code, result.stderr) == (0, "")
+    first, second = (json.loads(line) for line in result.stdout.splitlines())
+    assert TIME.fullmatch(first.pop("created"))
+    assert TIME.fullmatch(first.pop("revoked"))
+    assert TIME.fullmatch(second.pop("created"))
+    assert first == {"name": "åke", "scopes": ["messages"]}
+    assert second == {"name": "åke", "scopes": ["publish"]}
+    assert key not in result.stdout
+    assert hash_key(key.encode()) not in result.stdout
+
+
+def test_api_key_revoke_refuses_a_name_that_is_not_in_use(database_url: str, invoke: Invoke) -> None:
+    result = invoke(database_url, "api-key", "revoke", "nobody")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: no key named 'nobody' is in use\n"
+
+
+def test_keys_made_and_revoked_elsewhere_begin_and_end_while_the_service_runs(
+    database_url: str, invoke: Invoke
+) -> None:
+    with served(database_url) as service:
+        created = invoke(database_url, "api-key", "create", "caller", "--scope", "messages")
+        headers = {"apikey": created.stdout.strip()}
+        path = "/webmessages/81471222-5798-11e9-ae24-57fa13b361e1"
+        assert service.client.get(path, headers=headers).status_code == 404
+        revoked = invoke(database_url, "api-key", "revoke", "caller")
+        assert (revoked.exit_code, revoked.output) == (0, "")
+        while service.client.get(path, headers=headers).status_code != 401:
+            pass
+
+
+def unsettled(database_url: str) -> list[str]:
+    """Stores unsettled messages, the oldest first: left over, just not left over, new, unknown. Their ids."""
+    longest = timedelta(seconds=5 + 30 + 60)
+    ages = [longest + timedelta(seconds=1), longest - timedelta(seconds=30), timedelta(seconds=1), timedelta(0)]
+    messages = [
+        web_message(
+            created=None,
+            external_references=(ExternalReference("flowInstanceId", str(number)),),
+            oep_instance=OepInstance.INTERNAL if number == 2 else OepInstance.EXTERNAL,
+        )
+        for number in range(1, 5)
+    ]
+
+    async def put(database: Database) -> None:
+        for message, age in zip(messages, ages, strict=True):
+            await stored.begin_sending(database, message, now() - age)
+        await stored.mark_unknown(database, messages[3].id)
+        await stored.store(database, web_message())
+
+    with_database(database_url, put)
+    return [message.id for message in messages]
+
+
+def test_messages_list_shows_what_is_not_settled(database_url: str, invoke: Invoke) -> None:
+    ids = unsettled(database_url)
+    result = invoke(database_url, "messages", "list")
+    assert (result.exit_code, result.stderr) == (0, "")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert all(TIME.fullmatch(row.pop("sent")) for row in rows)
+    common = {"state": "sending", "oepInstance": "external", "leftOver": False}
+    assert rows == [
+        common | {"id": ids[0], "flowInstanceId": 1, "leftOver": True},
+        common | {"id": ids[1], "flowInstanceId": 2, "oepInstance": "internal"},
+        common | {"id": ids[2], "flowInstanceId": 3},
+        common | {"id": ids[3], "flowInstanceId": 4, "state": "unknown"},
+    ]
+
+
+def test_messages_list_knows_the_timeouts_that_are_set(database_url: str, invoke: Invoke) -> None:
+    unsettled(database_url)
+    result = invoke(database_url, "messages", "list", open_e_connect_timeout="1", open_e_read_timeout="1")
+    assert [json.loads(line)["leftOver"] for line in result.stdout.splitlines()] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (("--state", "sending"), [0, 1, 2]),
+        (("--state", "unknown"), [3]),
+        (("--state", "unknown", "--state", "sending"), [0, 1, 2, 3]),
+        (("--limit", "2"), [0, 1]),
+        (("--state", "unknown", "--limit", "1"), [3]),
+    ],
+)
+def test_messages_list_is_narrowed(
+    database_url: str, invoke: Invoke, arguments: tuple[str, ...], shown: list[int]
+) -> None:
+    ids = unsettled(database_url)
+    result = invoke(database_url, "messages", "list", *arguments)
+    assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [ids[index] for index in shown]
+
+
+@pytest.mark.parametrize("arguments", [("--state", "stored"), ("--limit", "0"), ("--limit", "x")])
+def test_messages_list_refuses_unusable_arguments(
+    database_url: str, invoke: Invoke, arguments: tuple[str, ...]
+) -> None:
+    assert invoke(database_url, "messages", "list", *arguments).exit_code == 2
+
+
+COMMANDS = [("serve", "--port", "0"), ("migrate",), ("api-key", "list"), ("messages", "list")]
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != ("migrate",)], ids=" ".join)
+def test_commands_refuse_a_postgresql_that_is_not_migrated(
+    postgresql_server: PostgresqlServer, invoke: Invoke, command: tuple[str, ...]
+) -> None:
+    url = postgresql_server.new_empty(f"unmigrated_{uuid.uuid4().hex}")
+    result = invoke(url, *command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.fullmatch(
+        r"Error: the database is at version none, this program needs \d{4}: run 'budkavle migrate'\n", result.stderr
+    )
+
+
+def test_migrate_makes_a_postgresql_usable(postgresql_server: PostgresqlServer, invoke: Invoke) -> None:
+    url = postgresql_server.new_empty(f"to_migrate_{uuid.uuid4().hex}")
+    for _ in range(2):
+        result = invoke(url, "migrate")
+        assert (result.exit_code, result.output) == (0, "")
+    assert invoke(url, "api-key", "list").exit_code == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS[1:], ids=" ".join)
+def test_every_command_migrates_a_sqlite_file(invoke: Invoke, tmp_path: Path, command: tuple[str, ...]) -> None:
+    url = f"sqlite:///{tmp_path}/new/test.db"
+    assert invoke(url, *command).exit_code == 0
+    put_key(url)
+
+
+BAD_URLS = {
+    "nonsense": "secret",
+    "other": "mysql://user:secret@host/db",
+    "memory": "sqlite://",
+    "no-number": "postgresql://user:secret@127.0.0.1:port/db",
+    "nobody-listens": "postgresql://user:secret@127.0.0.1:1/db",
+    "no-such-host": "postgresql://user:secret@no.such.host.invalid/db",
+    "no-tls": "postgresql://user:secret@127.0.0.1:1/db?sslmode=require",
+    "unknown-option": "postgresql://user:secret@127.0.0.1:1/db?no_such_option=1",
+    "folder": "sqlite:///{folder}",
+    "below-a-file": "sqlite:///{folder}/file/secret.db",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS[:2], ids=" ".join)
+@pytest.mark.parametrize("url", BAD_URLS.values(), ids=BAD_URLS)
+def test_commands_say_in_one_line_what_is_wrong_with_the_database(
+    invoke: Invoke, tmp_path: Path, url: str, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    result = invoke(url.format(folder=tmp_path / "folder"), *command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.fullmatch(r"Error: [^\n]+\n", result.stderr)
+    assert "secret" not in result.stderr
+
+
+def test_commands_say_in_one_line_that_there_is_no_such_database(
+    postgresql_server: PostgresqlServer, invoke: Invoke
+) -> None:
+    for command in COMMANDS:
+        result = invoke(postgresql_server.url("nobody_made_it"), *command)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert re.fullmatch(r"Error: [^\n]+\n", result.stderr)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, ("dev",), ("mock-open-e",)], ids=" ".join)
+def test_commands_say_in_one_line_which_setting_is_unusable(invoke: Invoke, command: tuple[str, ...]) -> None:
+    result = invoke("sqlite:///never.db", *command, shutdown_timeout="secret")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.fullmatch(r"Error: unusable settings: BUDKAVLE_SHUTDOWN_TIMEOUT: [^\n]+\n", result.stderr)
+    assert "secret" not in result.stderr
+
+
+def test_a_program_writes_as_the_runner_does(sqlite_url: str) -> None:
+    done = result_of(*budkavle("api-key", "create", "caller", "--scope", "messages"), database_url=sqlite_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", done.stdout)
+    done = result_of(*budkavle("migrate"), database_url="nonsense")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: BUDKAVLE_DATABASE_URL is not a database URL\n"
+
+
+def test_mock_open_e_asks_for_a_user_with_a_password(invoke: Invoke) -> None:
+    result = invoke("sqlite:///never.db", "mock-open-e", "--password", "secret")
+    assert result.exit_code == 2
+    assert "--password needs --username" in result.stderr
+
+
+def test_help_and_version_need_nothing(invoke: Invoke) -> None:
+    for arguments in (("--help",), ("-h",), ("--version",), ("serve", "--help"), ("api-key", "--help")):
+        result = invoke("nonsense", *arguments)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout
+    assert KEY not in result.stdout

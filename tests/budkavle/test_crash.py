@@ -1,0 +1,131 @@
+"""kill -9 at the worst moments: nothing is lost, nothing is hidden from operators."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from tests.budkavle.conftest import Invoke
+from tests.budkavle.services import Served, put_key, served
+from tests.factories import PARTY_ID, case_body, message_body
+from tests.held_open_e import HeldOpenE
+from tests.processes import SECONDS
+
+
+def post_until_killed(
+    service: Served, body: dict[str, Any], hold: "contextlib.AbstractContextManager[None]", held: HeldOpenE
+) -> None:
+    """Posts a message and kills the service within `hold`, once Open-E has the call."""
+    with ThreadPoolExecutor(1) as caller:
+        answer = caller.submit(service.client.post, "/webmessages", json=body)
+        held.wait_for_calls(1)
+        with hold:
+            service.process.send(signal.SIGKILL)
+            assert service.process.wait() == -signal.SIGKILL
+        with pytest.raises(httpx.TransportError):
+            answer.result(SECONDS)
+
+
+def assert_only_operators_see_it(database_url: str, held: HeldOpenE, invoke: Invoke) -> None:
+    """After a start the message is there for operators, and for nobody else."""
+    with served(database_url, open_e_external_url=held.url) as service:
+        assert service.client.get(f"/webmessages/recipients/{PARTY_ID}").json() == []
+        assert service.client.get("/webmessages/external-references/flowInstanceId/1068").json() == []
+        listed = invoke(database_url, "messages", "list", "--state", "sending")
+        assert listed.exit_code == 0
+        (line,) = listed.stdout.splitlines()
+        row = json.loads(line)
+        assert row.pop("sent")
+        message_id = row.pop("id")
+        expected = {"state": "sending", "oepInstance": "external", "flowInstanceId": 1068, "leftOver": False}
+        assert row == expected
+        for method in ("GET", "DELETE"):
+            assert service.client.request(method, f"/webmessages/{message_id}").status_code == 404
+        # Nobody sends it again by himself, and work goes on.
+        assert held.calls == 1
+        held.let_go()
+        assert service.client.post("/webmessages", json=case_body()).status_code == 201
+        assert held.calls == 2
+    assert [message["flowInstanceID"] for message in held.mock.messages] == [1068, 1068]
+
+
+def test_a_service_killed_while_open_e_is_called_leaves_the_message_to_operators(
+    database_url: str, held: HeldOpenE, invoke: Invoke
+) -> None:
+    put_key(database_url)
+    with served(database_url, open_e_external_url=held.url) as service:
+        body = case_body(attachments=[{"fileName": "a.txt", "base64Data": "YQ=="}])
+        post_until_killed(service, body, contextlib.nullcontext(), held)
+    assert_only_operators_see_it(database_url, held, invoke)
+
+
+@contextlib.contextmanager
+def locked(database_url: str, held: HeldOpenE) -> Iterator[None]:
+    """Keeps the service from writing down what Open-E answers, and lets Open-E answer."""
+    url = sa.make_url(database_url)
+    if url.drivername == "sqlite":
+        connection = sqlite3.connect(str(url.database), isolation_level=None)
+        connection.execute("begin immediate")
+        held.let_go()
+        yield
+        connection.execute("rollback")
+        connection.close()
+        return
+    is_locked, may_end = threading.Event(), threading.Event()
+
+    async def lock() -> None:
+        other = await asyncpg.connect(database_url)
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("lock table web_messages in exclusive mode")
+        is_locked.set()
+        await asyncio.to_thread(may_end.wait, SECONDS)
+        await transaction.rollback()
+        await other.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(lock()))
+    thread.start()
+    assert is_locked.wait(SECONDS)
+    held.let_go()
+    try:
+        yield
+    finally:
+        may_end.set()
+        thread.join()
+
+
+def test_a_service_killed_after_open_e_answered_leaves_the_message_to_operators(
+    database_url: str, held: HeldOpenE, invoke: Invoke
+) -> None:
+    put_key(database_url)
+    with served(database_url, open_e_external_url=held.url) as service:
+        post_until_killed(service, case_body(), locked(database_url, held), held)
+    assert_only_operators_see_it(database_url, held, invoke)
+
+
+def test_what_was_answered_with_201_is_there_after_a_kill(database_url: str, held: HeldOpenE) -> None:
+    put_key(database_url)
+    held.let_go()
+    with served(database_url, open_e_external_url=held.url) as service:
+        large = [{"fileName": "a.bin", "base64Data": "QUJD" * 100_000}]
+        bodies = [message_body(), case_body(), message_body(attachments=large), case_body(attachments=large)]
+        answers = [service.client.post("/webmessages", json=body) for body in bodies]
+        service.process.send(signal.SIGKILL)
+        assert service.process.wait() == -signal.SIGKILL
+    with served(database_url, open_e_external_url=held.url) as service:
+        for body, answer in zip(bodies, answers, strict=True):
+            assert answer.status_code == 201
+            value = service.client.get(answer.headers["location"]).json()
+            found = [(file["fileName"], file["base64Data"]) for file in value.get("attachments", [])]
+            assert found == [(file["fileName"], file["base64Data"]) for file in body.get("attachments", [])]
+    assert len(held.mock.messages) == 2

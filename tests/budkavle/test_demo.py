@@ -1,0 +1,144 @@
+"""`budkavle dev`: what it prints works as pasted, and it ends cleanly."""
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.processes import REPOSITORY, Process, budkavle, running
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("curl") is None, reason="the demo prints commands for curl, which is missing"
+)
+
+SPECS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))}
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[info +\] request")
+
+
+class Demo:
+    """What the demo printed."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        process.wait_for("Ctrl-C")
+        self.commands = [line.strip() for line in process.out if line.startswith("curl ")]
+        self.addresses = re.findall(r"^\S.*:\s+(http\S+)$", "".join(process.out), re.MULTILINE)
+        self.service = self.addresses[0].removesuffix("/docs")
+        self.client = httpx.Client(base_url=self.service, headers={"apikey": "demo"}, trust_env=False)
+
+    def paste(self, command: str) -> str:
+        done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stderr == ""
+        return done.stdout
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self.client.close()
+        self.process.send(signal.SIGINT)
+        assert self.process.wait() == 0
+        for line in self.process.err:
+            assert LOG_LINE.match(line), line
+
+
+@contextmanager
+def demo(folder: Path, **settings: object) -> Iterator[Demo]:
+    with running(*budkavle("dev", "--port", "0", "--mock-port", "0"), folder=folder, **settings) as process:
+        shown = Demo(process)
+        yield shown
+        shown.client.close()
+
+
+def operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    for name, spec in SPECS.items():
+        for path, methods in spec["paths"].items():
+            for method, operation in methods.items():
+                yield name, path, method, operation
+
+
+def value_of(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    """A part of a contract with its reference followed."""
+    while "$ref" in node:
+        _, _, kind, name = node["$ref"].split("/")
+        node = spec["components"][kind][name]
+    return node
+
+
+def requests_of(spec: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The requests that the examples of an operation show."""
+    url, query = path, {}
+    for parameter in (value_of(spec, node) for node in operation.get("parameters", [])):
+        assert "example" in parameter, f"{operation['operationId']}: {parameter['name']} has no example"
+        if parameter["in"] == "path":
+            url = url.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
+        elif parameter["in"] == "query":
+            query[parameter["name"]] = str(parameter["example"])
+    request = {"method": method.upper(), "url": url, "params": query}
+    contents = operation.get("requestBody", {}).get("content", {})
+    if not contents:
+        yield request
+    for media_type, content in contents.items():
+        for example in content["examples"].values():
+            if media_type == "application/json":
+                yield {**request, "json": example["value"]}
+            else:
+                value = dict(example["value"])
+                files = [("message", (None, json.dumps(value.pop("message")), "application/json"))]
+                files += [("attachments", ("a.txt", data)) for data in value.pop("attachments", [])]
+                assert not value
+                yield {**request, "files": files}
+
+
+def assert_examples_work(shown: Demo, methods: set[str]) -> None:
+    for name, path, method, operation in operations():
+        for request in requests_of(SPECS[name], path, method, operation) if method in methods else ():
+            response = shown.client.request(**request)
+            success = [status for status in operation["responses"] if status.startswith("2")]
+            assert str(response.status_code) in success, f"{operation['operationId']}: {response.text}"
+
+
+def test_dev_prints_commands_that_work_as_do_all_examples_and_a_second_start_finds_the_old_data(tmp_path: Path) -> None:
+    with demo(tmp_path) as first:
+        post, fetch = first.commands
+        assert all("apikey: demo" in shlex.split(command) for command in first.commands)
+        assert first.process.out[0].startswith("Post a message to case 1068")
+        answer = first.paste(post)
+        assert answer.startswith("HTTP/1.1 201 Created")
+        match = re.search(r"^location: /webmessages/(\S+)", answer, re.MULTILINE | re.IGNORECASE)
+        assert match is not None
+        listed = json.loads(first.paste(fetch))
+        assert match[1] in {message["id"] for message in listed}
+        for address in first.addresses:
+            assert httpx.get(address, trust_env=False).status_code == 200, address
+        inbox = httpx.get(first.addresses[-1], trust_env=False).text
+        assert "This is a message" in inbox
+        assert_examples_work(first, {"post", "get", "delete"})
+        listed = json.loads(first.paste(fetch))
+        first.interrupt()
+    assert (tmp_path / "budkavle.db").exists()
+    with demo(tmp_path) as second:
+        found = {message["id"] for message in json.loads(second.paste(second.commands[1]))}
+        assert {message["id"] for message in listed} <= found
+        # What an example deleted is there again.
+        assert_examples_work(second, {"get", "delete"})
+        second.interrupt()
+
+
+def test_dev_listens_on_this_machine_only_and_its_key_is_in_no_database(tmp_path: Path) -> None:
+    with demo(tmp_path, host="0.0.0.0", log_format="json") as shown:
+        assert shown.service.startswith("http://127.0.0.1:")
+        assert shown.client.get("/webmessages/x", headers={"apikey": "wrong"}).status_code == 401
+        assert b"demo" not in (tmp_path / "budkavle.db").read_bytes()
+        shown.client.close()
+        shown.process.send(signal.SIGINT)
+        assert shown.process.wait() == 0
+        assert [json.loads(line)["status"] for line in shown.process.err] == [401]

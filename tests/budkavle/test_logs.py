@@ -1,0 +1,251 @@
+"""Logs: one line per request, ids only, whatever happens."""
+
+import base64
+import json
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from conftest import PostgresqlServer
+from persistence.database import Database
+from tests.budkavle.services import KEY, Served, put_key, served, with_database
+from tests.factories import case_body, message_body
+from tests.held_open_e import held_open_e
+from tests.processes import Process
+
+TEXT = "Kanelbullar till alla"
+FILE_NAME = "dagbok.txt"
+CONTENT = b"Ingen far se detta"
+USER = "hemlig01"
+VALUE = "hemligt-varde"
+WRONG_KEY = "en-felaktig-nyckel"
+SECRETS = (
+    TEXT,
+    FILE_NAME,
+    CONTENT.decode(),
+    base64.b64encode(CONTENT).decode()[:16],
+    USER,
+    VALUE,
+    KEY,
+    WRONG_KEY,
+    "open-e-word",
+)
+CONTENTS = {
+    "message": TEXT,
+    "sender": {"userId": USER},
+    "attachments": [{"fileName": FILE_NAME, "base64Data": base64.b64encode(CONTENT).decode()}],
+}
+REFERENCES = [{"key": "hemlig-nyckel", "value": VALUE}]
+
+
+def entries(process: Process) -> list[dict[str, Any]]:
+    """What a service that has ended wrote: each line must be an object, and none may hold a secret."""
+    text = "".join(process.err)
+    for secret in SECRETS:
+        assert secret not in text
+    return [json.loads(line) for line in process.err]
+
+
+def stop(service: Served) -> list[dict[str, Any]]:
+    service.process.send(signal.SIGTERM)
+    assert service.process.wait() == 0
+    return entries(service.process)
+
+
+def requests_of(log: list[dict[str, Any]]) -> list[tuple[str | None, int]]:
+    found = []
+    for entry in log:
+        if entry["event"] == "request":
+            assert entry["level"] == "info"
+            assert re.fullmatch(r"[A-Za-z0-9._:-]{1,46}", entry["request_id"])
+            assert isinstance(entry["milliseconds"], float)
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", entry["timestamp"])
+            operation = entry["operation"]
+            found.append((operation and re.sub("_", "", operation).lower(), entry["status"]))
+    return found
+
+
+def test_each_request_is_one_line_that_holds_ids_only(sqlite_url: str) -> None:
+    put_key(sqlite_url)
+    with held_open_e() as held:
+        held.let_go()
+        settings = {
+            "open_e_external_url": held.url,
+            "open_e_external_username": "me",
+            "open_e_external_password": "open-e-word",
+        }
+        with served(sqlite_url, **settings) as service:
+            call = service.client
+            named = {"x-request-id": "named-0001"}
+            stored = call.post(
+                "/webmessages", json=message_body(externalReferences=REFERENCES, **CONTENTS), headers=named
+            )
+            location = stored.headers["location"]
+            published = call.post("/webmessages", json=case_body(**CONTENTS))
+            call.post("/webmessages", json=message_body(unknown=VALUE, **CONTENTS))
+            call.post("/webmessages", content=f'{{"message": "{TEXT}'.encode())
+            call.get(location)
+            call.get(f"{location}/attachments/{call.get(location).json()['attachments'][0]['id']}")
+            call.get(f"/webmessages/external-references/hemlig-nyckel/{VALUE}")
+            call.get(location, headers={"apikey": WRONG_KEY})
+            call.get(f"/{VALUE}?{VALUE}={VALUE}")
+            call.put(f"/webmessages/{VALUE}", content=VALUE)
+            call.delete(location)
+            log = stop(service)
+    create = "createwebmessage"
+    # An answer that is streamed may be with the caller before its line is written.
+    assert sorted(requests_of(log), key=str) == sorted(
+        [
+            (create, 201),
+            (create, 201),
+            (create, 400),
+            (create, 400),
+            ("getwebmessagebyid", 200),
+            ("getwebmessagebyid", 200),
+            ("getwebmessageattachment", 200),
+            ("getwebmessagesbyexternalreference", 200),
+            ("getwebmessagebyid", 401),
+            (None, 404),
+            (None, 405),
+            ("deletewebmessagebyid", 204),
+        ],
+        key=str,
+    )
+    assert log[0]["request_id"] == "named-0001"
+    assert log[0]["message_id"] == location.removeprefix("/webmessages/")
+    assert log[1]["message_id"] == published.headers["location"].removeprefix("/webmessages/")
+    assert log[0]["caller"] == "tests"
+    assert all(entry["event"] == "request" for entry in log)
+
+
+def break_rows(database_url: str) -> None:
+    """Writes what no version of the service writes, so that reading it is a fault that nobody foresaw."""
+
+    def run(connection: sa.Connection) -> None:
+        connection.execute(sa.text("update web_messages set oep_instance = 'nowhere'"))
+
+    async def work(database: Database) -> None:
+        await database.write(run)
+
+    with_database(database_url, work)
+
+
+def test_an_unexpected_error_is_logged_with_its_trace_and_without_what_callers_sent(sqlite_url: str) -> None:
+    put_key(sqlite_url)
+    with served(sqlite_url) as service:
+        body = message_body(externalReferences=REFERENCES, **CONTENTS)
+        location = service.client.post("/webmessages", json=body).headers["location"]
+        break_rows(sqlite_url)
+        response = service.client.get(location, headers={"x-request-id": "named-0002"})
+        assert response.status_code == 500
+        assert response.json() == {
+            "title": "Internal Server Error",
+            "status": {"statusCode": 500, "reasonPhrase": "Internal Server Error"},
+            "detail": "Something went wrong in the service; nothing is known of the cause here, the log has it",
+        }
+        log = stop(service)
+    (unexpected,) = (entry for entry in log if entry["event"] == "unexpected")
+    assert (unexpected["level"], unexpected["request_id"]) == ("error", "named-0002")
+    assert unexpected["exception"][0]["exc_type"] == "ValueError"
+    frames = unexpected["exception"][0]["frames"]
+    assert any(frame["filename"].endswith("web_messages.py") for frame in frames)
+    assert all("locals" not in frame for frame in frames)
+    assert requests_of(log) == [("createwebmessage", 201), ("getwebmessagebyid", 500)]
+
+
+def refuse_all(connection: sa.Connection) -> None:
+    """A constraint that the service does not know. PostgreSQL's error holds the whole row."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("alter table web_messages add constraint never check (message = 'never') not valid"))
+    else:
+        fail = "select raise(abort, 'CHECK constraint failed: never')"
+        connection.execute(sa.text(f"create trigger never before insert on web_messages begin {fail}; end"))
+
+
+def test_an_error_of_the_database_is_logged_without_the_row(database_url: str) -> None:
+    put_key(database_url)
+
+    async def work(database: Database) -> None:
+        await database.write(refuse_all)
+
+    with_database(database_url, work)
+    with served(database_url) as service:
+        body = message_body(externalReferences=REFERENCES, **CONTENTS)
+        response = service.client.post("/webmessages", json=body)
+        assert response.status_code == 500
+        assert TEXT not in response.text
+        log = stop(service)
+    assert requests_of(log) == [("createwebmessage", 500)]
+    assert any("never" in json.dumps(entry) for entry in log)
+
+
+def test_a_console_is_shown_no_row_either(postgresql_server: PostgresqlServer) -> None:
+    url = postgresql_server.new_migrated()
+    put_key(url)
+
+    async def work(database: Database) -> None:
+        await database.write(refuse_all)
+
+    with_database(url, work)
+    with served(url, log_format="console") as service:
+        body = message_body(externalReferences=REFERENCES, **CONTENTS)
+        assert service.client.post("/webmessages", json=body).status_code == 500
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+    text = "".join(service.process.err)
+    assert "never" in text
+    assert not [secret for secret in SECRETS if secret in text]
+
+
+def test_a_failure_of_open_e_is_one_warning_without_what_was_sent(sqlite_url: str) -> None:
+    put_key(sqlite_url)
+    with held_open_e() as held:
+        held.let_go()
+        with served(sqlite_url, open_e_external_url=held.url) as service:
+            statuses = []
+            for fault in ("NoDetail", "AccessDenied", "FlowInstanceNotFound"):
+                held.mock.fail(fault)
+                statuses.append(service.client.post("/webmessages", json=case_body(**CONTENTS)).status_code)
+            assert statuses == [500, 500, 404]
+            log = stop(service)
+    assert [entry["event"] for entry in log] == ["failed", "request", "failed", "request", "request"]
+    assert [entry["error"] for entry in log if entry["event"] == "failed"] == ["OutcomeUnknown", "BackendRefused"]
+    assert all("exception" not in entry for entry in log)
+    assert [entry["error"] for entry in log if entry["event"] == "request"] == [
+        "OutcomeUnknown",
+        "BackendRefused",
+        "NotFound",
+    ]
+
+
+def test_a_missing_table_is_logged_without_what_was_sent(database_url: str) -> None:
+    put_key(database_url)
+    with served(database_url) as service:
+
+        async def work(database: Database) -> None:
+            await database.write(lambda connection: connection.execute(sa.text("drop table web_message_references")))
+
+        with_database(database_url, work)
+        body = message_body(externalReferences=REFERENCES, **CONTENTS)
+        assert service.client.post("/webmessages", json=body).status_code == 500
+        log = stop(service)
+    assert requests_of(log) == [("createwebmessage", 500)]
+
+
+def test_a_level_silences_what_is_below_it(tmp_path: Path) -> None:
+    with served(f"sqlite:///{tmp_path}/test.db", log_level="warning") as service:
+        assert service.client.get("/health/live").status_code == 200
+        assert stop(service) == []
+
+
+def test_a_console_gets_text(tmp_path: Path) -> None:
+    with served(f"sqlite:///{tmp_path}/test.db", log_format="console") as service:
+        service.client.get("/health/live")
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+        (line,) = service.process.err
+        assert re.match(r"\d{4}-\d\d-\d\dT\S+Z \[info +\] request", line)
+        assert "\x1b" not in line

@@ -1,0 +1,130 @@
+"""Settings: from the environment, each with a default and a sentence, unusable ones told in one line."""
+
+import os
+import re
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from budkavle.settings import Settings, SettingsUnusable, read_settings
+from domain.web_messages import OepInstance
+from open_e.client import Account
+from tests.processes import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text()
+ROWS = dict(re.findall(r"^\| `(BUDKAVLE_\w+)` \| (.*) \|$", README, re.MULTILINE))
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("BUDKAVLE_")]:
+        monkeypatch.delenv(name)
+
+
+def default_of(name: str) -> str:
+    """A default as the README writes it; absent ones are left blank."""
+    value = Settings.model_fields[name].default
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    return "" if value in {None, ""} else f"`{value}`"
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_each_setting_is_in_the_readme_with_its_default_and_its_sentence(name: str) -> None:
+    variable = f"BUDKAVLE_{name.upper()}"
+    assert variable in ROWS, f"{variable} is not in the table of the README"
+    default, _, sentence = ROWS[variable].partition("|")
+    assert sentence.strip() == Settings.model_fields[name].description
+    assert default.strip() == default_of(name)
+
+
+def test_the_readme_names_no_setting_that_is_not_there() -> None:
+    assert set(ROWS) == {f"BUDKAVLE_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"BUDKAVLE_[A-Z_]+[A-Z]", README)) <= set(ROWS)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_each_setting_has_a_default_and_a_sentence(name: str) -> None:
+    field = Settings.model_fields[name]
+    assert not field.is_required()
+    assert field.description
+    assert field.description.endswith(".")
+
+
+def test_read_settings_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUDKAVLE_PORT", "81")
+    monkeypatch.setenv("BUDKAVLE_OPEN_E_READ_TIMEOUT", "0.5")
+    monkeypatch.setenv("BUDKAVLE_HOST", "")
+    settings = read_settings()
+    assert (settings.port, settings.open_e_read_timeout, settings.host) == (81, 0.5, "127.0.0.1")
+
+
+def test_read_settings_prefers_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUDKAVLE_PORT", "81")
+    assert read_settings(port=82).port == 82
+    assert read_settings(port=None).port == 81
+
+
+UNUSABLE = {
+    "PORT": ["secret", "-1", "65536", "80.5"],
+    "OPEN_E_EXTERNAL_URL": ["secret", "ftp://secret/api/callback", "https://"],
+    "OPEN_E_INTERNAL_URL": ["//secret"],
+    "OPEN_E_CONNECT_TIMEOUT": ["0", "-1", "secret", "inf", "nan"],
+    "OPEN_E_READ_TIMEOUT": ["0", "100000"],
+    "OPEN_E_THREADS": ["0", "1001", "secret"],
+    "OPEN_E_QUEUE_TIMEOUT": ["0"],
+    "SHUTDOWN_TIMEOUT": ["-1", "secret"],
+    "LOG_FORMAT": ["secret"],
+    "LOG_LEVEL": ["secret", "INFO"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in UNUSABLE.items() for value in values])
+def test_read_settings_says_what_is_unusable_without_the_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"BUDKAVLE_{name}", value)
+    with pytest.raises(SettingsUnusable) as caught:
+        read_settings()
+    message = str(caught.value)
+    assert message.startswith(f"unusable settings: BUDKAVLE_{name}: ")
+    assert "secret" not in message
+    assert "\n" not in message
+    assert caught.value.__cause__ is None
+
+
+def test_read_settings_names_all_that_are_unusable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PORT", "LOG_LEVEL", "OPEN_E_THREADS"):
+        monkeypatch.setenv(f"BUDKAVLE_{name}", "secret")
+    with pytest.raises(SettingsUnusable) as caught:
+        read_settings()
+    assert re.findall(r"BUDKAVLE_(\w+)", str(caught.value)) == ["PORT", "OPEN_E_THREADS", "LOG_LEVEL"]
+
+
+def test_secrets_are_masked() -> None:
+    settings = Settings(
+        database_url="postgresql://user:secret-1@host/db",
+        open_e_external_password="secret-2",
+        open_e_internal_password="secret-3",
+    )
+    for text in (repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json()):
+        assert "secret-" not in text
+    accounts = Settings(open_e_external_url="http://host/", open_e_external_password="secret-4").accounts()
+    assert "secret-" not in repr(accounts)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1
+
+
+def test_accounts_are_those_with_an_address() -> None:
+    assert Settings().accounts() == {}
+    settings = Settings(
+        open_e_internal_url="https://staff.example/api/callback",
+        open_e_internal_username="service",
+        open_e_internal_password="word",
+        open_e_external_username="alone",
+    )
+    account = Account("https://staff.example/api/callback", "service", "word")
+    assert settings.accounts() == {OepInstance.INTERNAL: account}

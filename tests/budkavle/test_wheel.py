@@ -1,0 +1,99 @@
+"""A wheel holds all that the commands need."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.processes import REPOSITORY, SECONDS, result_of, running
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of the repository, built from a copy: a build leaves files behind."""
+    pytest.importorskip("hatchling")
+    source = tmp_path_factory.mktemp("source")
+    for name in ("budkavle", "handlers", "domain", "persistence", "open_e", "spec"):
+        shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
+        shutil.copy(REPOSITORY / name, source / name)
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """The programs of an empty virtual environment with the wheel in it.
+
+    There may be no network, so the dependencies come from the environment of the tests, by a path file; path files
+    within that environment, such as that of the repository itself, are not followed.
+    """
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
+    done = subprocess.run(install, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "bin"
+
+
+def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in (REPOSITORY / "spec").glob("*.yaml"):
+        assert f"budkavle/spec/{path.name}" in names
+    for path in (REPOSITORY / "persistence" / "migrations").rglob("*.py"):
+        assert str(path.relative_to(REPOSITORY)) in names
+    folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    assert folders == {"budkavle", "handlers", "domain", "persistence", "open_e"}
+    assert not any("__pycache__" in name for name in names)
+
+
+def test_the_wheel_is_what_runs(programs: Path, tmp_path: Path) -> None:
+    code = "import budkavle, domain, handlers, open_e, persistence as p; print(budkavle.__file__, p.__file__)"
+    done = result_of(str(programs / "python"), "-c", code, folder=tmp_path)
+    assert all(path.startswith(str(programs.parent)) for path in done.stdout.split())
+
+
+def test_serve_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
+    with running(str(programs / "budkavle"), "serve", "--port", "0", folder=tmp_path) as process:
+        url = process.wait_for("Budkavle listens on ")
+        assert httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/docs/web-messages/openapi.yaml", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/docs/static/swagger-ui.css", trust_env=False).status_code == 200
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+    assert (tmp_path / "budkavle.db").exists()
+
+
+def test_mock_open_e_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
+    with running(str(programs / "budkavle"), "mock-open-e", "--port", "0", folder=tmp_path) as process:
+        url = process.wait_for("The mock Open-E listens on ")
+        assert httpx.get(f"{url}/control/messages", trust_env=False).json() == []
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dev_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
+    with running(str(programs / "budkavle"), "dev", "--port", "0", "--mock-port", "0", folder=tmp_path) as process:
+        process.wait_for("Post a message")
+        address = process.wait_for("API pages:")
+        body = {"message": "Hej", "externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}
+        url = address.removesuffix("/docs")
+        answer = httpx.post(f"{url}/webmessages", json=body, headers={"apikey": "demo"}, trust_env=False)
+        assert answer.status_code == 201
+        process.send(signal.SIGINT)
+        assert process.wait() == 0

@@ -1,0 +1,35 @@
+"""Errors, by meaning."""
+
+import pytest
+
+from domain import errors
+from domain.errors import BudkavleError, Invalid, NotFound, StorageFailed, Violation
+
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BudkavleError)]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not Invalid])
+def test_the_docstring_of_a_kind_is_its_message(kind: type[BudkavleError]) -> None:
+    assert str(kind()) == kind.__doc__
+    assert str(kind()).endswith(".")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {Invalid, StorageFailed}])
+def test_a_kind_says_what_it_is_given(kind: type[BudkavleError]) -> None:
+    assert str(kind("because")) == "because"
+
+
+def test_a_failure_of_storage_keeps_its_reason_for_the_log() -> None:
+    error = StorageFailed("DiskFull 53100")
+    assert (str(error), error.reason) == (str(StorageFailed()), "DiskFull 53100")
+
+
+def test_a_message_of_percent_and_braces_is_kept() -> None:
+    assert str(NotFound("100 % {of} %s")) == "100 % {of} %s"
+
+
+def test_invalid_holds_each_violation_once_in_order() -> None:
+    violations = [Violation("b", "x"), Violation("a", "y"), Violation("b", "x"), Violation("a", "x")]
+    error = Invalid(violations)
+    assert error.violations == (Violation("a", "x"), Violation("a", "y"), Violation("b", "x"))
+    assert str(error) == "The request breaks the contract."

@@ -1,0 +1,102 @@
+"""The rules of web messages that the contract cannot say."""
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from domain.errors import Violation
+from domain.web_messages import (
+    MAX_MESSAGE_BYTES,
+    ExternalReference,
+    normalize_references,
+    violations_of_message,
+    violations_of_references,
+)
+from tests.factories import web_message
+
+CASE = ExternalReference("flowInstanceId", "1068")
+
+
+def references(*pairs: tuple[str, str]) -> list[ExternalReference]:
+    return [ExternalReference(key, value) for key, value in pairs]
+
+
+@pytest.mark.parametrize(
+    "key", ["flowInstanceId", "flowinstanceid", "FLOWINSTANCEID", "FlowInstanceID", "fLOWiNSTANCEiD"]
+)
+def test_normalize_references_knows_the_case_in_every_spelling(key: str) -> None:
+    assert normalize_references(references((key, "1068"))) == (CASE,)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "flow_instance_id",
+        "flowInstanceId ",
+        " flowInstanceId",
+        "flowInstance",
+        "flowInstanceIds",
+        "flow\u0131nstanceId",
+        "FLOW\u0130NSTANCEID",
+        "ﬂowInstanceId",
+    ],
+)
+def test_normalize_references_leaves_other_keys_as_they_are(key: str) -> None:
+    assert normalize_references(references((key, "1068"))) == (ExternalReference(key, "1068"),)
+
+
+def test_normalize_references_keeps_each_pair_once_in_order() -> None:
+    given = references(
+        ("b", "1"), ("FLOWINSTANCEID", "1068"), ("a", "1"), ("b", "1"), ("flowInstanceId", "1068"), ("b", "2")
+    )
+    expected = references(("b", "1"), ("flowInstanceId", "1068"), ("a", "1"), ("b", "2"))
+    assert normalize_references(given) == tuple(expected)
+
+
+def test_normalize_references_tells_apart_what_differs_in_case_only() -> None:
+    given = references(("errand", "a"), ("Errand", "a"), ("errand", "A"))
+    assert normalize_references(given) == tuple(given)
+
+
+def test_normalize_references_of_nothing_is_nothing() -> None:
+    assert normalize_references([]) == ()
+
+
+def test_violations_of_references_allows_one_case_however_often_it_is_named() -> None:
+    assert violations_of_references([]) == []
+    assert violations_of_references(references(("errand", "1"), ("errand", "2"))) == []
+    assert violations_of_references(references(("flowInstanceId", "1"), ("FLOWINSTANCEID", "1"), ("errand", "2"))) == []
+
+
+@pytest.mark.parametrize("other", ["flowInstanceId", "FLOWINSTANCEID"])
+def test_violations_of_references_refuses_two_cases(other: str) -> None:
+    expected = [Violation("externalReferences", "must not name more than one 'flowInstanceId'")]
+    assert violations_of_references(references(("flowInstanceId", "1"), ("errand", "2"), (other, "2"))) == expected
+    assert violations_of_references(references(("flowInstanceId", "1"), (other, "2"), (other, "3"))) == expected
+
+
+@pytest.mark.parametrize("character", ["a", "ä", "€", "😀"])
+def test_violations_of_message_counts_bytes_of_utf8(character: str) -> None:
+    size = len(character.encode())
+    longest = character * (MAX_MESSAGE_BYTES // size) + "a" * (MAX_MESSAGE_BYTES % size)
+    assert len(longest.encode()) == MAX_MESSAGE_BYTES
+    assert violations_of_message(longest) == []
+    expected = [Violation("message", "must be at most 16777215 bytes of UTF-8")]
+    assert violations_of_message(longest + "a") == expected
+
+
+def test_violations_of_message_takes_short_ones() -> None:
+    assert violations_of_message("a") == []
+
+
+def test_flow_instance_id_is_the_number_of_the_case() -> None:
+    message = web_message(
+        external_references=(ExternalReference("errand", "7"), ExternalReference("flowInstanceId", "2147483647"))
+    )
+    assert message.flow_instance_id == 2147483647
+    assert web_message().flow_instance_id is None
+
+
+def test_messages_do_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        web_message().message = "another"

@@ -1,0 +1,66 @@
+"""Reads the answers of the service."""
+
+import asyncio
+import uuid
+from typing import Any
+
+import httpx
+
+from conftest import RunningService
+from domain.web_messages import State, Unsettled
+from persistence import web_messages as stored
+from persistence.database import open_database
+from tests.factories import message_body
+
+PROBLEM = "application/problem+json"
+
+
+def unique_id() -> str:
+    return str(uuid.uuid4())
+
+
+def problem(response: httpx.Response, status: int, title: str) -> dict[str, Any]:
+    """The problem in an answer, whose status and title must be these."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == PROBLEM
+    value: dict[str, Any] = response.json()
+    assert value["title"] == title
+    assert value["status"]["statusCode"] == status
+    return value
+
+
+def violations(response: httpx.Response) -> list[tuple[str, str]]:
+    """The fields and messages of a validation error."""
+    value = problem(response, 400, "Constraint Violation")
+    assert value["status"]["reasonPhrase"] == "Bad Request"
+    found = [(violation["field"], violation["message"]) for violation in value["violations"]]
+    assert found == sorted(found)
+    return found
+
+
+def post(service: RunningService, **changes: Any) -> str:
+    """Posts a message that must be taken; its id."""
+    response = service.client.post("/webmessages", json=message_body(**changes))
+    assert response.status_code == 201, response.text
+    return response.headers["location"].removeprefix("/webmessages/")
+
+
+def get(service: RunningService, message_id: str) -> dict[str, Any]:
+    """A message that must be there."""
+    response = service.client.get(f"/webmessages/{message_id}")
+    assert response.status_code == 200, response.text
+    value: dict[str, Any] = response.json()
+    return value
+
+
+def unsettled(service: RunningService) -> list[Unsettled]:
+    """The messages that only operators see."""
+
+    async def listed() -> list[Unsettled]:
+        database = open_database(service.settings.database_url.get_secret_value())
+        try:
+            return await stored.list_unsettled(database, (State.SENDING, State.UNKNOWN), 1000)
+        finally:
+            await database.close()
+
+    return asyncio.run(listed())

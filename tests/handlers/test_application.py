@@ -1,0 +1,40 @@
+"""The assembled application."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handlers.application import create_application
+from handlers.requests import Services
+from handlers.security import ApiKeys
+from open_e.calls import OpenECalls
+from open_e.client import OpenEClient
+from persistence.database import open_database
+from tests.factories import NOW
+from tests.handlers.answers import unique_id
+
+SPEC = Path(__file__).parents[2] / "spec"
+
+
+def create(spec_dir: Path) -> Any:
+    database = open_database("sqlite:///never-opened.db")
+    client = OpenEClient({}, connect_timeout=1, read_timeout=1, threads=1)
+    open_e = OpenECalls(client, frozenset(), threads=1, queue_timeout=1)
+    services = Services(database=database, open_e=open_e, now=lambda: NOW, new_id=unique_id)
+    return create_application(spec_dir, services, ApiKeys(database))
+
+
+def test_create_application_refuses_contracts_that_share_an_operation_id(tmp_path: Path) -> None:
+    """Connexion keys security by the id: the second operation would answer without authentication."""
+    folder = tmp_path / "spec"
+    shutil.copytree(SPEC, folder)
+    path = folder / "operations.yaml"
+    path.write_text(path.read_text().replace("operationId: getHealthLive", "operationId: getWebMessageById"))
+    with pytest.raises(ValueError, match="operation ids are shared: getWebMessageById"):
+        create(folder)
+
+
+def test_create_application_takes_the_contracts_that_are_published() -> None:
+    assert callable(create(SPEC))

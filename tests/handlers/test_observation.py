@@ -1,0 +1,68 @@
+"""Names of requests."""
+
+import re
+
+import pytest
+
+from conftest import MESSAGES_KEY, RunningService
+from open_e.mock import MockOpenE
+from tests.factories import message_body
+from tests.handlers.answers import unique_id
+from tests.raw_http import request
+
+NEW = re.compile(r"[0-9a-f]{32}")
+GOOD = ["a", "3f6a5c9e-0001", "A.b_c:d-e", "x" * 46]
+BAD = ["", "x" * 47, "a b", "å".encode().decode("latin-1"), "a/b", "a,b", "${jndi:ldap://x}", "<script>", "a\tb"]
+
+
+def name_of(service: RunningService, request_id: str, target: str = "/health/live", method: str = "GET") -> str:
+    head = f"{method} {target} HTTP/1.1\r\nHost: x\r\napikey: {MESSAGES_KEY}\r\nX-Request-ID: {request_id}\r\n\r\n"
+    return request(service.port, head.encode("latin-1")).headers["x-request-id"]
+
+
+@pytest.mark.parametrize("request_id", GOOD)
+def test_a_request_keeps_the_name_that_it_has(contract: RunningService, request_id: str) -> None:
+    assert name_of(contract, request_id) == request_id
+
+
+@pytest.mark.parametrize("request_id", BAD)
+def test_another_name_is_replaced_and_never_refused(contract: RunningService, request_id: str) -> None:
+    assert NEW.fullmatch(name_of(contract, request_id))
+
+
+def test_a_request_without_a_name_gets_a_new_one_each_time(contract: RunningService) -> None:
+    names = {contract.client.get("/health/live").headers["x-request-id"] for _ in range(3)}
+    assert len(names) == 3
+    assert all(NEW.fullmatch(name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("target", "method"),
+    [
+        ("/health/live", "GET"),
+        ("/health/live?x=1", "GET"),
+        (f"/webmessages/{unique_id()}", "GET"),
+        (f"/webmessages/{unique_id()}", "DELETE"),
+        ("/webmessages/x", "GET"),
+        ("/webmessages", "PUT"),
+        ("/nowhere", "GET"),
+        ("/docs", "GET"),
+        ("/docs/static/swagger-ui.css", "GET"),
+    ],
+)
+def test_every_answer_carries_the_name_once(contract: RunningService, target: str, method: str) -> None:
+    response = contract.client.request(method, target, headers={"x-request-id": "named-0001"})
+    assert response.headers.get_list("x-request-id") == ["named-0001"]
+
+
+def test_a_created_message_and_a_refused_caller_carry_the_name(contract: RunningService) -> None:
+    for headers in ({}, {"apikey": "wrong"}, {"content-type": "text/plain"}):
+        response = contract.client.post("/webmessages", json=message_body(), headers=headers | {"x-request-id": "n1"})
+        assert response.headers.get_list("x-request-id") == ["n1"]
+
+
+def test_a_failure_of_open_e_carries_the_name(contract: RunningService, shared_open_e: MockOpenE) -> None:
+    shared_open_e.fail("Http500")
+    body = message_body(externalReferences=[{"key": "flowInstanceId", "value": "1"}])
+    response = contract.client.post("/webmessages", json=body, headers={"x-request-id": "n2"})
+    assert (response.status_code, response.headers.get_list("x-request-id")) == (500, ["n2"])

@@ -1,0 +1,113 @@
+"""Health."""
+
+from pathlib import Path
+
+import pytest
+
+from conftest import PostgresqlServer, RunningService, running_service
+from open_e.mock import FaultName, MockOpenE
+from tests.factories import case_body, message_body
+from tests.handlers.answers import problem, unique_id, violations
+from tests.handlers.conftest import OPEN_E_URLS
+from tests.held_open_e import closed_port
+
+
+def test_get_health_live_says_up(contract: RunningService) -> None:
+    response = contract.client.get("/health/live")
+    assert (response.status_code, response.json()) == (200, {"status": "UP"})
+    assert response.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+def test_health_takes_no_parameters(contract: RunningService, path: str) -> None:
+    operation = "getHealthLive" if path.endswith("live") else "getHealthReady"
+    expected = [(f"{operation}.verbose", "not a parameter of this operation")]
+    assert violations(contract.client.get(f"{path}?verbose=true")) == expected
+
+
+def test_get_health_ready_says_up_with_a_database(database_url: str) -> None:
+    with running_service(database_url=database_url, open_e_external_url=OPEN_E_URLS["open_e_external_url"]) as service:
+        response = service.client.get("/health/ready")
+        assert response.status_code == 200
+        components = {"database": "UP", "openEExternal": "UNKNOWN", "openEInternal": "NOT_CONFIGURED"}
+        assert response.json() == {"status": "UP", "components": components}
+
+
+@pytest.mark.parametrize(
+    ("fault", "health"),
+    [
+        (None, "UP"),
+        ("FlowInstanceNotFound", "UP"),
+        ("AccessDenied", "UP"),
+        ("NoDetail", "DOWN"),
+        ("Http500", "DOWN"),
+        ("Slow", "DOWN"),
+        ("Reset", "DOWN"),
+        ("Garbage", "DOWN"),
+    ],
+)
+def test_get_health_ready_reports_the_last_call_to_each_open_e(
+    contract: RunningService, shared_open_e: MockOpenE, fault: FaultName | None, health: str
+) -> None:
+    if fault:
+        shared_open_e.fail(fault, seconds=3600)
+    contract.client.post("/webmessages", json=case_body(oepInstance="internal"))
+    response = contract.client.get("/health/ready")
+    assert response.status_code == 200
+    components = {"database": "UP", "openEExternal": "UNKNOWN", "openEInternal": health}
+    assert response.json() == {"status": "UP", "components": components}
+    contract.client.post("/webmessages", json=case_body(oepInstance="internal"))
+    assert contract.client.get("/health/ready").json()["components"]["openEInternal"] == "UP"
+
+
+def test_get_health_ready_is_a_503_and_live_is_not_when_postgresql_cannot_be_reached() -> None:
+    with (
+        closed_port() as port,
+        running_service(database_url=f"postgresql://user:secret@127.0.0.1:{port}/db") as service,
+    ):
+        response = service.client.get("/health/ready")
+        assert response.status_code == 503
+        assert response.headers["content-type"] == "application/json"
+        components = {"database": "DOWN", "openEExternal": "NOT_CONFIGURED", "openEInternal": "NOT_CONFIGURED"}
+        assert response.json() == {"status": "DOWN", "components": components}
+        assert service.client.get("/health/live").status_code == 200
+        value = problem(service.client.post("/webmessages", json=message_body()), 500, "Internal Server Error")
+        assert value["detail"].startswith("The database does not answer")
+
+
+def test_get_health_ready_is_a_503_when_postgresql_has_no_such_database(postgresql_server: PostgresqlServer) -> None:
+    with running_service(database_url=postgresql_server.url("nobody_made_it")) as service:
+        assert service.client.get("/health/ready").status_code == 503
+
+
+def test_get_health_ready_is_a_503_when_postgresql_goes_away_and_a_200_when_it_is_back(
+    postgresql_server: PostgresqlServer,
+) -> None:
+    url = postgresql_server.new_migrated()
+    name = url.split("?")[0].rpartition("/")[2]
+    with running_service(database_url=url) as service:
+        assert service.client.get("/health/ready").status_code == 200
+        postgresql_server.execute(f"alter database {name} with allow_connections false")
+        postgresql_server.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")
+        assert [service.client.get("/health/ready").status_code for _ in range(3)] == [503, 503, 503]
+        postgresql_server.execute(f"alter database {name} with allow_connections true")
+        assert service.client.get("/health/ready").status_code == 200
+        assert service.client.get(f"/webmessages/{unique_id()}").status_code == 404
+
+
+def test_get_health_ready_is_a_503_when_the_sqlite_file_cannot_be_opened(tmp_path: Path) -> None:
+    with running_service(database_url=f"sqlite:///{tmp_path}") as service:
+        assert service.client.get("/health/ready").status_code == 503
+
+
+def test_get_health_ready_is_a_503_when_the_sqlite_file_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    path.write_bytes(b"This is no database. " * 1000)
+    with running_service(database_url=f"sqlite:///{path}") as service:
+        assert service.client.get("/health/ready").status_code == 503
+
+
+def test_a_reader_that_reports_open_e_needs_none(shared_open_e: MockOpenE, contract: RunningService) -> None:
+    shared_open_e.clear()
+    contract.client.get("/health/ready")
+    assert shared_open_e.messages == []

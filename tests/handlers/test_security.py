@@ -1,0 +1,129 @@
+"""Keys: who may call, and until when."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
+from domain.api_keys import ApiKey, hash_key, new_key
+from handlers import security
+from handlers.security import ApiKeys
+from persistence import api_keys
+from persistence.database import Database, open_database
+from tests.factories import NOW
+from tests.handlers.answers import problem, unique_id
+from tests.raw_http import request
+
+
+def with_database(url: str, work: Callable[[Database], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        database = open_database(url)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def stored_key(key: str, *scopes: str, name: str = "caller") -> ApiKey:
+    return ApiKey(hash_key(key.encode()), name, scopes, NOW)
+
+
+@pytest.fixture
+def url_of(shared: RunningService) -> str:
+    return shared.settings.database_url.get_secret_value()
+
+
+def test_a_stored_key_opens_what_its_scope_says(shared: RunningService, url_of: str) -> None:
+    keys = {scopes: new_key() for scopes in (("messages",), ("publish",), ("messages", "publish"))}
+    for scopes, key in keys.items():
+        stored = stored_key(key, *scopes, name=unique_id())
+        with_database(url_of, lambda database, stored=stored: api_keys.create(database, stored))
+    path = f"/webmessages/{unique_id()}"
+    statuses = {scopes: shared.client.get(path, headers={"apikey": key}).status_code for scopes, key in keys.items()}
+    assert statuses == {("messages",): 404, ("publish",): 403, ("messages", "publish"): 404}
+
+
+def test_a_revoked_key_is_unknown(shared: RunningService, url_of: str) -> None:
+    key, name = new_key(), unique_id()
+    with_database(url_of, lambda database: api_keys.create(database, stored_key(key, "messages", name=name)))
+    with_database(url_of, lambda database: api_keys.revoke(database, name, NOW))
+    response = shared.client.get(f"/webmessages/{unique_id()}", headers={"apikey": key})
+    assert problem(response, 401, "Unauthorized")["detail"] == "A valid key in the header apikey is needed"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        MESSAGES_KEY + "x",
+        MESSAGES_KEY[:-1],
+        MESSAGES_KEY.swapcase(),
+        f"Bearer {MESSAGES_KEY}",
+        hash_key(MESSAGES_KEY.encode()),
+        "x" * 8000,
+    ],
+)
+def test_another_key_is_unknown(contract: RunningService, key: str) -> None:
+    response = contract.client.get(f"/webmessages/{unique_id()}", headers={"apikey": key})
+    assert problem(response, 401, "Unauthorized")
+    assert 'header="apikey"' in response.headers["www-authenticate"]
+
+
+def test_a_key_that_is_no_text_is_unknown(contract: RunningService) -> None:
+    answer = request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\napikey: \xff\xfe\r\n\r\n")
+    assert answer.status == 401
+
+
+def test_a_key_is_read_from_a_header_in_every_spelling_and_from_nowhere_else(contract: RunningService) -> None:
+    head = f"GET /webmessages/x HTTP/1.1\r\nHost: x\r\nApiKey: {MESSAGES_KEY}\r\n\r\n"
+    assert request(contract.port, head.encode()).status == 400
+    head = f"GET /webmessages/x?apikey={MESSAGES_KEY} HTTP/1.1\r\nHost: x\r\nCookie: apikey={MESSAGES_KEY}\r\n\r\n"
+    assert request(contract.port, head.encode()).status == 401
+
+
+def test_health_and_documents_ask_for_no_key(contract: RunningService) -> None:
+    for path in ("/health/live", "/health/ready", "/docs", "/docs/web-messages", "/docs/web-messages/openapi.json"):
+        assert contract.client.get(path, headers={"apikey": "wrong"}).status_code == 200
+
+
+def test_find_stops_believing_a_revoked_key(migrated_sqlite: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    path.write_bytes(migrated_sqlite)
+    key = new_key()
+
+    async def scenario(database: Database) -> None:
+        keys = ApiKeys(database)
+        await api_keys.create(database, stored_key(key, "messages"))
+        assert await keys.find(key.encode()) == stored_key(key, "messages")
+        await api_keys.revoke(database, "caller", NOW)
+        async with asyncio.timeout(30):
+            while await keys.find(key.encode()) is not None:
+                await asyncio.to_thread(str)
+
+    with_database(f"sqlite:///{path}", scenario)
+
+
+def test_find_forgets_keys_rather_than_remember_ever_more(database_url: str) -> None:
+    async def scenario(database: Database) -> None:
+        keys = ApiKeys(database)
+        for number in range(20):
+            await keys.find(b"%d" % number)
+        assert len(keys._cache) == 20
+        keys._cache = {str(number): (0.0, None) for number in range(security.MAX_CACHED)}
+        await keys.find(b"one more")
+        assert len(keys._cache) == 1
+
+    with_database(database_url, scenario)
+
+
+def test_find_prefers_extra_keys_without_asking_the_database() -> None:
+    extra = stored_key(PUBLISH_KEY, "publish")
+
+    async def scenario(database: Database) -> None:
+        assert await ApiKeys(database, (extra,)).find(PUBLISH_KEY.encode()) == extra
+
+    with_database("postgresql://127.0.0.1:1/nowhere", scenario)

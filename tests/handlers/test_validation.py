@@ -1,0 +1,197 @@
+"""The order of checks between kinds, and what a body may be."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
+from handlers.validation import MAX_BODY_BYTES
+from tests.factories import message_body
+from tests.handlers.answers import problem, violations
+from tests.raw_http import RawAnswer, RawConnection, request
+
+GOOD = json.dumps(message_body()).encode()
+TOO_LARGE = f"The body must be at most {MAX_BODY_BYTES} bytes"
+JSON = {"content-type": "application/json"}
+WRONG_TYPE = {"content-type": "text/plain"}
+WRONG_KEY = {"apikey": "wrong"}
+WRONG_SCOPE = {"apikey": PUBLISH_KEY}
+
+
+def post(service: RunningService, body: bytes, headers: dict[str, Any], query: str = "") -> httpx.Response:
+    return service.client.post(f"/webmessages{query}", content=body, headers=headers)
+
+
+def announce(service: RunningService, length: int, *headers: bytes, key: str = MESSAGES_KEY) -> RawAnswer:
+    """Says that a body of this length comes, and sends none of it."""
+    lines = [
+        b"POST /webmessages?unknown=1 HTTP/1.1",
+        b"Host: x",
+        b"apikey: " + key.encode(),
+        b"Content-Length: %d" % length,
+        *headers,
+    ]
+    return request(service.port, b"\r\n".join(lines) + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("headers", [WRONG_KEY, WRONG_KEY | WRONG_TYPE, WRONG_KEY | {"apikey": ""}])
+def test_an_unknown_key_is_told_before_everything(contract: RunningService, headers: dict[str, str]) -> None:
+    response = post(contract, b"{", headers, "?unknown=1")
+    assert problem(response, 401, "Unauthorized")["detail"] == "A valid key in the header apikey is needed"
+
+
+def test_a_media_type_is_told_before_a_scope_and_faults(contract: RunningService) -> None:
+    response = post(contract, b"{", WRONG_SCOPE | WRONG_TYPE, "?unknown=1")
+    value = problem(response, 415, "Unsupported Media Type")
+    assert value["detail"] == "The body must be application/json or multipart/form-data"
+
+
+def test_a_scope_is_told_before_faults(contract: RunningService) -> None:
+    response = post(contract, b"{", WRONG_SCOPE | JSON, "?unknown=1")
+    assert problem(response, 403, "Forbidden")["detail"] == "The key lacks the scope messages"
+
+
+def test_a_size_is_told_before_a_scope_and_after_a_key_and_a_media_type(contract: RunningService) -> None:
+    answer = announce(contract, MAX_BODY_BYTES + 1, key=PUBLISH_KEY)
+    assert answer.status == 413
+    assert json.loads(answer.body)["detail"] == TOO_LARGE
+    assert json.loads(answer.body)["status"] == {"statusCode": 413, "reasonPhrase": "Content Too Large"}
+    assert announce(contract, MAX_BODY_BYTES + 1, key="wrong").status == 401
+    assert announce(contract, MAX_BODY_BYTES + 1, b"Content-Type: text/plain").status == 415
+
+
+def test_a_body_is_cut_off_as_soon_as_it_is_over_the_limit(contract: RunningService) -> None:
+    with RawConnection(contract.port) as connection:
+        head = "POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: {}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.send(head.format(MESSAGES_KEY).encode())
+        begin = b'{"attachments":[{"base64Data":"'
+        connection.send(b"%x\r\n%s\r\n" % (len(begin), begin))
+        size = 10 * 1024 * 1024
+        chunk = b"%x\r\n%s\r\n" % (size, b"A" * size)
+        # The text is over the limit, but its end never comes.
+        for _ in range(MAX_BODY_BYTES // size):
+            connection.send(chunk)
+        answer = connection.read_answer()
+        assert answer.status == 413
+        assert json.loads(answer.body)["detail"] == TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        ("/webmessages/invalid", "GET"),
+        ("/webmessages/invalid", "DELETE"),
+        ("/webmessages/invalid/attachments/invalid", "GET"),
+        ("/webmessages/recipients/invalid", "GET"),
+        ("/webmessages/external-references/a/b", "GET"),
+    ],
+)
+def test_every_operation_checks_key_scope_and_faults_in_this_order(
+    contract: RunningService, path: str, method: str
+) -> None:
+    call = contract.client.request
+    response = call(method, path, headers=WRONG_KEY)
+    assert problem(response, 401, "Unauthorized")
+    assert response.headers["www-authenticate"] == 'ApiKey realm="budkavle", header="apikey"'
+    assert problem(call(method, path, headers=WRONG_SCOPE), 403, "Forbidden")
+    assert violations(call(method, path))
+
+
+def test_a_request_without_a_key_is_a_401(contract: RunningService) -> None:
+    answer = request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.status == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "Application/JSON", "APPLICATION/json; charset=UTF-8", "application/json ;x=y", ""],
+)
+def test_json_is_known_in_every_spelling(contract: RunningService, content_type: str) -> None:
+    assert post(contract, GOOD, {"content-type": content_type}).status_code == 201
+    assert violations(post(contract, b'{"message": " "}', {"content-type": content_type}))
+
+
+def test_a_body_without_a_media_type_is_json(contract: RunningService) -> None:
+    assert post(contract, GOOD, {}).status_code == 201
+    assert violations(post(contract, b"{}", {}))
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/jsonx", "json", "application/xml", "*/*", "\xe4"])
+def test_other_media_types_are_refused(contract: RunningService, content_type: str) -> None:
+    response = post(contract, GOOD, {"content-type": content_type.encode("latin-1")})
+    assert problem(response, 415, "Unsupported Media Type")
+
+
+def test_a_chunked_body_is_read(contract: RunningService) -> None:
+    pieces = (GOOD[index : index + 7] for index in range(0, len(GOOD), 7))
+    response = contract.client.post("/webmessages", content=pieces, headers=JSON)
+    assert response.status_code == 201, response.text
+
+
+def wrong_bodies() -> dict[str, tuple[bytes, str]]:
+    return {
+        "nothing": (b"", "must be JSON: Expecting value: line 1 column 1 (char 0)"),
+        "cut-off": (GOOD[:-1], "must be JSON: Expecting ',' delimiter: line 1 column 154 (char 153)"),
+        "two-values": (b"{}{}", "must be JSON: Extra data: line 1 column 3 (char 2)"),
+        "utf-16": (GOOD.decode().encode("utf-16"), "must be JSON in UTF-8"),
+        "utf-8-bom": (
+            b"\xef\xbb\xbf{}",
+            "must be JSON: Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)",
+        ),
+        "latin-1": ('{"message":"å"}'.encode("latin-1"), "must be JSON in UTF-8"),
+        "encoded-surrogate": (b'{"message":"\xed\xa0\x80"}', "must be JSON in UTF-8"),
+        "half-a-surrogate-pair": (b'{"message":"\\ud83d"}', "must not contain half of a surrogate pair"),
+        "half-in-a-name": (b'{"\\udc00":1}', "must not contain half of a surrogate pair"),
+        "nan": (b'{"message":NaN}', "must be JSON: NaN is not"),
+        "infinity": (b'{"message":-Infinity}', "must be JSON: -Infinity is not"),
+        "beyond-measure": (b'{"message":1e999}', "must not hold a number beyond all measure"),
+        "property-twice": (b'{"message":"a","message":"b"}', "must not name a property twice"),
+        "inner-property-twice": (b'{"sender":{"userId":"a","\\u0075serId":"b"}}', "must not name a property twice"),
+        "brackets": (b"[" * 100_000, "must not be nested so deeply"),
+        "closed-brackets": (b"[" * 65 + b"]" * 65, "must not be nested so deeply"),
+        "objects": (b'{"a":' * 100_000, "must not be nested so deeply"),
+    }
+
+
+@pytest.mark.parametrize(("body", "message"), wrong_bodies().values(), ids=wrong_bodies())
+def test_what_is_not_strict_json_is_refused(contract: RunningService, body: bytes, message: str) -> None:
+    assert violations(post(contract, body, JSON)) == [("body", message)]
+
+
+def test_a_wrong_body_is_told_together_with_wrong_parameters(contract: RunningService) -> None:
+    assert violations(post(contract, b"{", JSON, "?limit=1")) == [
+        ("body", "must be JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("createWebMessage.limit", "not a parameter of this operation"),
+    ]
+
+
+def test_an_integer_of_5000_digits_is_refused(contract: RunningService) -> None:
+    ((field, message),) = violations(post(contract, b'{"message":' + b"9" * 5000 + b"}", JSON))
+    assert field == "body"
+    assert message.startswith("must be JSON: Exceeds the limit")
+
+
+@pytest.mark.parametrize("number", [b"9" * 4000, b"-" + b"9" * 30, b"1e300", b"0.1"])
+def test_a_number_is_no_text(contract: RunningService, number: bytes) -> None:
+    body = b'{"partyId":%s,"message":%s,"externalReferences":[]}' % (number, number)
+    assert violations(post(contract, body, JSON)) == [
+        ("externalReferences", "can not be empty or contain elements with empty keys or values"),
+        ("message", "must be a string"),
+        ("partyId", "must be a string"),
+    ]
+
+
+def test_a_charset_of_the_media_type_changes_nothing(contract: RunningService) -> None:
+    assert post(contract, GOOD, {"content-type": "application/json; charset=utf-16"}).status_code == 201
+
+
+def test_nesting_within_the_limit_is_judged_by_the_contract(contract: RunningService) -> None:
+    assert violations(post(contract, b"[" * 64 + b"]" * 64, JSON)) == [("body", "must be an object")]
+
+
+def test_a_get_with_a_body_is_answered(contract: RunningService) -> None:
+    response = contract.client.request("GET", "/webmessages/x", content=b"{", headers=WRONG_TYPE)
+    assert violations(response) == [("getWebMessageById.id", "not a valid UUID")]

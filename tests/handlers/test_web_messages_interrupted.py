@@ -1,0 +1,59 @@
+"""Answers that end early: callers who go away, messages that are deleted while they are read."""
+
+import base64
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from conftest import MESSAGES_KEY, RunningService, new_database, running_service
+from domain.attachments import MAX_ATTACHMENT_BYTES
+from persistence.postgresql import POOL_SIZE
+from tests.handlers.answers import get, post
+from tests.raw_http import RawConnection
+
+
+@pytest.fixture(scope="module")
+def file() -> dict[str, str]:
+    return {"fileName": "a.bin", "base64Data": base64.b64encode(os.urandom(MAX_ATTACHMENT_BYTES)).decode()}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service that streams, as it does outside of tests."""
+    url = new_database(request, tmp_path_factory.mktemp("streaming"))
+    with running_service(database_url=url, validate_replies=False) as running:
+        yield running
+
+
+@pytest.fixture
+def message_id(shared: RunningService, file: dict[str, str]) -> Iterator[str]:
+    """A message of so many bytes that no buffer between here and the service holds them."""
+    posted = post(shared, attachments=[file] * 3)
+    yield posted
+    shared.client.delete(f"/webmessages/{posted}")
+
+
+def begin(service: RunningService, path: str) -> RawConnection:
+    connection = RawConnection(service.port)
+    connection.send(f"GET {path} HTTP/1.1\r\nHost: x\r\napikey: {MESSAGES_KEY}\r\n\r\n".encode())
+    return connection
+
+
+def test_a_message_deleted_while_it_is_read_ends_short_of_its_length(shared: RunningService, message_id: str) -> None:
+    with begin(shared, f"/webmessages/{message_id}") as connection:
+        answer = connection.read_answer(has_body=False)
+        assert answer.status == 200
+        assert shared.client.delete(f"/webmessages/{message_id}").status_code == 204
+        rest = connection.read_all()
+        assert len(rest) < int(answer.headers["content-length"])
+    assert shared.client.get(f"/webmessages/{message_id}").status_code == 404
+
+
+def test_callers_who_go_away_take_no_connection_with_them(shared: RunningService, message_id: str) -> None:
+    for _ in range(POOL_SIZE + 5):
+        with begin(shared, f"/webmessages/{message_id}") as connection:
+            assert connection.read_answer(has_body=False).status == 200
+    for _ in range(POOL_SIZE + 5):
+        assert shared.client.get("/health/ready").status_code == 200
+    assert len(get(shared, message_id)["attachments"]) == 3

@@ -1,0 +1,202 @@
+"""Lists over HTTP: what they hold, their order, and their pages."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from conftest import RunningService
+from domain.web_messages import ExternalReference
+from persistence import web_messages as stored
+from persistence.database import open_database
+from tests.factories import NOW, web_message
+from tests.handlers.answers import get, post, unique_id
+
+
+def put(service: RunningService, party_id: str, count: int, value: str = "1", created: Any = NOW) -> list[str]:
+    """Stores messages without HTTP, all created at the same time; their ids in the order of a list."""
+    ids = sorted(str(uuid.uuid4()) for _ in range(count))
+
+    async def store() -> None:
+        database = open_database(service.settings.database_url.get_secret_value())
+        references = (ExternalReference("errand", value),)
+        for message_id in ids:
+            message = web_message(id=message_id, party_id=party_id, external_references=references, created=created)
+            await stored.store(database, message)
+        await database.close()
+
+    asyncio.run(store())
+    return ids
+
+
+def ids_of(response: httpx.Response) -> list[str]:
+    assert response.status_code == 200, response.text
+    return [message["id"] for message in response.json()]
+
+
+def next_page(response: httpx.Response) -> str:
+    match = re.fullmatch(r'<(/webmessages/[^>]+)>; rel="next"', response.headers["link"])
+    assert match is not None
+    return match[1]
+
+
+def by_party(party_id: str) -> str:
+    return f"/webmessages/recipients/{party_id}"
+
+
+def by_reference(party_id: str) -> str:
+    return f"/webmessages/external-references/errand/{party_id}"
+
+
+@pytest.mark.parametrize("path", [by_party(unique_id()), "/webmessages/external-references/errand/nothing-here"])
+def test_a_list_of_nothing_is_empty(shared: RunningService, path: str) -> None:
+    response = shared.client.get(path)
+    assert (response.status_code, response.json()) == (200, [])
+    assert "link" not in response.headers
+
+
+def test_a_list_describes_attachments_without_their_content(shared: RunningService) -> None:
+    party_id = unique_id()
+    message_id = post(shared, partyId=party_id, attachments=[{"fileName": "a.txt", "base64Data": "YQ=="}])
+    whole = get(shared, message_id)
+    assert whole["attachments"][0].pop("base64Data") == "YQ=="
+    assert set(whole["attachments"][0]) == {"id", "fileName", "mimeType", "size", "sha256"}
+    assert shared.client.get(by_party(party_id)).json() == [whole]
+
+
+def test_a_list_begins_with_the_oldest(shared: RunningService) -> None:
+    party_id = unique_id()
+    ids = [post(shared, partyId=party_id) for _ in range(3)]
+    older = put(shared, party_id, 1, created=NOW - timedelta(milliseconds=1))
+    oldest = put(shared, party_id, 1, created=NOW - timedelta(days=1))
+    values = shared.client.get(by_party(party_id)).json()
+    found = [value["id"] for value in values]
+    assert found[:2] == [*oldest, *older]
+    assert sorted(found[2:]) == sorted(ids)
+    assert [(value["created"], value["id"]) for value in values] == sorted(
+        (value["created"], value["id"]) for value in values
+    )
+
+
+def test_a_list_holds_only_messages_to_the_party(shared: RunningService) -> None:
+    party_id = unique_id()
+    ids = put(shared, party_id, 2)
+    put(shared, unique_id(), 1)
+    assert ids_of(shared.client.get(by_party(party_id))) == ids
+
+
+def test_a_list_by_reference_compares_key_and_value_exactly(shared: RunningService) -> None:
+    value = unique_id()
+    ids = put(shared, unique_id(), 1, value=value)
+    assert ids_of(shared.client.get(f"/webmessages/external-references/errand/{value}")) == ids
+    for key, other in (("Errand", value), ("errand", value.upper()), ("errand ", value), ("errand", value[:-1])):
+        path = f"/webmessages/external-references/{quote(key)}/{quote(other)}"
+        assert ids_of(shared.client.get(path)) == []
+
+
+def test_a_list_by_reference_names_a_message_once_that_has_the_reference_among_others(shared: RunningService) -> None:
+    value = unique_id()
+    references = [
+        {"key": "errand", "value": value},
+        {"key": "errand", "value": "other"},
+        {"key": "other", "value": value},
+    ]
+    message_id = post(shared, externalReferences=references)
+    assert ids_of(shared.client.get(f"/webmessages/external-references/errand/{value}")) == [message_id]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("a/b", "c/d?e=f#g"), ("100%", "%2F"), ("åäö", "😀😀😀"), (" x ", "a+b c"), ("...", "..."), ("k;v,=", "&'\"<>\\")],
+)
+def test_a_list_by_reference_finds_every_character_that_was_stored(
+    shared: RunningService, key: str, value: str
+) -> None:
+    message_id = post(shared, externalReferences=[{"key": key, "value": value}])
+    path = f"/webmessages/external-references/{quote(key, safe='')}/{quote(value, safe='')}"
+    assert message_id in ids_of(shared.client.get(path))
+    response = shared.client.get(f"{path}?limit=1")
+    assert response.status_code == 200
+
+
+def test_a_slash_in_a_reference_survives_paging(shared: RunningService) -> None:
+    value = f"a/b ä {unique_id()}"
+    ids = put(shared, unique_id(), 3, value=value)
+    response = shared.client.get(f"/webmessages/external-references/errand/{quote(value, safe='')}?limit=2")
+    assert ids_of(response) == ids[:2]
+    assert ids_of(shared.client.get(next_page(response))) == ids[2:]
+
+
+@pytest.mark.parametrize("path", [by_party, by_reference], ids=["party", "reference"])
+def test_pages_follow_each_other_through_equal_times(shared: RunningService, path: Callable[[str], str]) -> None:
+    party_id = unique_id()
+    ids = put(shared, party_id, 5, value=party_id)
+    first = shared.client.get(f"{path(party_id)}?limit=2")
+    assert ids_of(first) == ids[:2]
+    assert next_page(first).startswith(f"{path(party_id)}?limit=2&after=")
+    second = shared.client.get(next_page(first))
+    assert ids_of(second) == ids[2:4]
+    last = shared.client.get(next_page(second))
+    assert ids_of(last) == ids[4:]
+    assert "link" not in last.headers
+
+
+@pytest.mark.parametrize(("limit", "count"), [(3, 3), (4, 3), (1000, 3)])
+def test_the_last_page_has_no_link(shared: RunningService, limit: int, count: int) -> None:
+    party_id = unique_id()
+    put(shared, party_id, count)
+    response = shared.client.get(f"{by_party(party_id)}?limit={limit}")
+    assert len(response.json()) == count
+    assert "link" not in response.headers
+
+
+@pytest.mark.parametrize("path", [by_party, by_reference], ids=["party", "reference"])
+def test_a_page_is_found_when_the_message_before_it_was_deleted(
+    shared: RunningService, path: Callable[[str], str]
+) -> None:
+    party_id = unique_id()
+    ids = put(shared, party_id, 4, value=party_id)
+    first = shared.client.get(f"{path(party_id)}?limit=2")
+    for message_id in (ids[0], ids[1], ids[2]):
+        assert shared.client.delete(f"/webmessages/{message_id}").status_code == 204
+    assert ids_of(shared.client.get(next_page(first))) == ids[3:]
+
+
+def test_after_without_a_limit_returns_all_the_rest(shared: RunningService) -> None:
+    party_id = unique_id()
+    ids = put(shared, party_id, 4)
+    after = next_page(shared.client.get(f"{by_party(party_id)}?limit=1")).rpartition("&")[2]
+    response = shared.client.get(f"{by_party(party_id)}?{after}")
+    assert ids_of(response) == ids[1:]
+    assert "link" not in response.headers
+
+
+def test_a_link_names_the_party_in_lower_case(shared: RunningService) -> None:
+    party_id = unique_id()
+    put(shared, party_id, 2)
+    response = shared.client.get(f"{by_party(party_id.upper())}?limit=1")
+    assert next_page(response).startswith(f"{by_party(party_id)}?")
+
+
+def test_lists_without_a_limit_return_more_than_one_page_of_500(shared: RunningService) -> None:
+    party_id = unique_id()
+    ids = put(shared, party_id, 501, value=party_id)
+    for path in (by_party(party_id), by_reference(party_id)):
+        response = shared.client.get(path)
+        assert ids_of(response) == ids
+        assert "link" not in response.headers
+    shared.client.delete(f"/webmessages/{ids[-1]}")
+    assert ids_of(shared.client.get(by_party(party_id))) == ids[:-1]
+
+
+@pytest.mark.parametrize("after", ["0" * 43, "f" * 43])
+def test_every_text_of_the_form_of_a_place_is_one(shared: RunningService, after: str) -> None:
+    party_id = unique_id()
+    ids = put(shared, party_id, 1)
+    assert ids_of(shared.client.get(f"{by_party(party_id)}?after={after}")) == (ids if after[0] == "0" else [])

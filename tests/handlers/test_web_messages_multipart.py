@@ -1,0 +1,253 @@
+"""Forms: the same message in parts."""
+
+import base64
+import hashlib
+import json
+import os
+from typing import Any
+
+import httpx
+import pytest
+
+from conftest import RunningService
+from domain.attachments import MAX_ATTACHMENT_BYTES
+from open_e.mock import MockOpenE
+from tests.factories import case_body, message_body
+from tests.handlers.answers import get, violations
+
+BOUNDARY = "b0undary"
+HEADERS = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def part(disposition: str, content: bytes, *headers: str) -> bytes:
+    lines = [f"--{BOUNDARY}", f"Content-Disposition: {disposition}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + content + b"\r\n"
+
+
+def json_part(body: Any = None) -> bytes:
+    content = json.dumps(message_body() if body is None else body).encode()
+    return part('form-data; name="message"', content, "Content-Type: application/json")
+
+
+def file_part(content: bytes = b"Hello\n", name: str = 'filename="hello.txt"', *headers: str) -> bytes:
+    return part(f'form-data; name="attachments"; {name}', content, *headers)
+
+
+def post_form(service: RunningService, *parts: bytes, end: bytes = f"--{BOUNDARY}--\r\n".encode()) -> httpx.Response:
+    return service.client.post("/webmessages", content=b"".join(parts) + end, headers=HEADERS)
+
+
+def sent(service: RunningService, *parts: bytes) -> dict[str, Any]:
+    response = post_form(service, *parts)
+    assert response.status_code == 201, response.text
+    return get(service, response.headers["location"].removeprefix("/webmessages/"))
+
+
+def test_a_form_stores_the_same_as_json(shared: RunningService) -> None:
+    contents = {"b.txt": b"Hello\n", "a å.pdf": b"%PDF-1.7\n" + os.urandom(300_000)}
+    body = message_body(sender={"userId": "joe"}, oepInstance="internal")
+    files = [{"fileName": name, "base64Data": base64.b64encode(data).decode()} for name, data in contents.items()]
+    as_json = shared.client.post("/webmessages", json=body | {"attachments": files})
+    as_form = shared.client.post(
+        "/webmessages",
+        files=[
+            ("message", (None, json.dumps(body), "application/json")),
+            *(("attachments", (name, data, "application/x-wrong")) for name, data in contents.items()),
+        ],
+    )
+    values = [shared.client.get(response.headers["location"]).json() for response in (as_json, as_form)]
+    for value in values:
+        del value["id"], value["created"]
+        for attachment in value["attachments"]:
+            del attachment["id"]
+    assert values[0] == values[1]
+    assert [attachment["mimeType"] for attachment in values[1]["attachments"]] == ["text/plain", "application/pdf"]
+
+
+def test_a_form_is_published(shared: RunningService, shared_open_e: MockOpenE) -> None:
+    shared_open_e.clear()
+    sent(shared, json_part(case_body()), file_part())
+    (message,) = shared_open_e.messages
+    digest = hashlib.sha256(b"Hello\n").hexdigest()
+    assert message["attachments"] == [{"filename": "hello.txt", "size": 6, "sha256": digest}]
+
+
+def test_a_form_without_files_has_no_attachments(shared: RunningService) -> None:
+    assert "attachments" not in sent(shared, json_part())
+
+
+def test_a_form_takes_a_json_part_that_says_no_type(shared: RunningService) -> None:
+    sent(shared, part('form-data; name="message"', json.dumps(message_body()).encode()))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ('filename="hello.txt"', "hello.txt"),
+        ("filename=hello.txt", "hello.txt"),
+        ('filename="räksmörgås.txt"', "räksmörgås.txt"),
+        ("filename*=UTF-8''r%C3%A4ksm%C3%B6rg%C3%A5s%20%F0%9F%98%80.txt", "räksmörgås 😀.txt"),
+        ("filename=\"fallback.txt\"; filename*=UTF-8''%C3%A5.txt", "å.txt"),
+        ("filename*=UTF-8''%C3%A5.txt; filename=\"fallback.txt\"", "å.txt"),
+        ('filename="a;b=c.txt"', "a;b=c.txt"),
+        ('filename="a\\"b.txt"', 'a"b.txt'),
+    ],
+)
+def test_a_form_names_files_as_the_sender_does(shared: RunningService, given: str, expected: str) -> None:
+    value = sent(shared, json_part(), file_part(b"x", given))
+    assert value["attachments"][0]["fileName"] == expected
+
+
+def test_a_form_takes_content_that_looks_like_its_boundary(shared: RunningService) -> None:
+    content = f"\r\n--{BOUNDARY[:-1]}\r\n--\r\n--{BOUNDARY}".encode()[:-1] + b"\r\n"
+    value = sent(shared, json_part(), file_part(content))
+    assert base64.b64decode(value["attachments"][0]["base64Data"]) == content
+
+
+def test_a_form_takes_a_file_of_10_mib_and_refuses_one_byte_more(contract: RunningService) -> None:
+    value = sent(contract, json_part(), file_part(bytes(MAX_ATTACHMENT_BYTES)))
+    assert value["attachments"][0]["size"] == MAX_ATTACHMENT_BYTES
+    response = post_form(contract, json_part(), file_part(b"x"), file_part(bytes(MAX_ATTACHMENT_BYTES + 1)))
+    ((field, message),) = violations(response)
+    assert field.startswith("attachments[1]")
+    assert message == f"must be at most {MAX_ATTACHMENT_BYTES} bytes"
+
+
+def test_a_form_takes_ten_files_and_refuses_eleven(contract: RunningService) -> None:
+    assert len(sent(contract, json_part(), *[file_part()] * 10)["attachments"]) == 10
+    response = post_form(contract, json_part(), *[file_part()] * 11)
+    assert violations(response) == [("attachments", "size must be between 0 and 10")]
+
+
+FIRST = ("message", "must be the first part, of type application/json")
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([file_part()], [FIRST]),
+        ([file_part(), json_part()], [("message", "must be the first part, and only once"), FIRST]),
+        ([json_part(), json_part()], [("message", "must be the first part, and only once")]),
+        (
+            [part('form-data; name="message"', b"{}", "Content-Type: text/plain")],
+            [
+                ("externalReferences", "can not be empty or contain elements with empty keys or values"),
+                ("message", "must be of type application/json"),
+                ("message", "must not be blank"),
+            ],
+        ),
+        ([json_part(), part('form-data; name="other"', b"x")], [("other", "not a part of this form")]),
+        (
+            [json_part(), part('form-data; name="Attachments"; filename="a"', b"x")],
+            [("Attachments", "not a part of this form")],
+        ),
+        ([json_part(), part("form-data", b"x")], [("body", "not a part of this form")]),
+        (
+            [json_part(), part('attachment; name="attachments"; filename="a"', b"x")],
+            [("body", "not a part of this form")],
+        ),
+        (
+            [json_part(message_body(attachments=[])), file_part()],
+            [("attachments", "must be parts of the form, not in the JSON")],
+        ),
+        ([json_part(), file_part(b"x", 'filename=""')], [("attachments[0].fileName", "must not be blank")]),
+        (
+            [json_part(), part('form-data; name="attachments"', b"x")],
+            [("attachments[0].fileName", "must not be blank")],
+        ),
+        (
+            [json_part(), file_part(b"x", f'filename="{"n" * 256}"')],
+            [("attachments[0].fileName", "size must be between 1 and 255")],
+        ),
+        ([json_part(), file_part(b"x", "filename*=UTF-8''%FF.txt")], [("attachments[0].fileName", "must be UTF-8")]),
+        (
+            [json_part(), file_part(b"x", "filename*=UTF-8''a%00.txt")],
+            [("attachments[0].fileName", "must not contain characters that XML 1.0 does not allow")],
+        ),
+        (
+            [
+                json_part({"partyId": "x", "message": " "}),
+                file_part(b"x", 'filename=""'),
+                part('form-data; name="y"', b""),
+            ],
+            [
+                ("attachments[0].fileName", "must not be blank"),
+                ("externalReferences", "can not be empty or contain elements with empty keys or values"),
+                ("message", "must not be blank"),
+                ("partyId", "not a valid UUID"),
+                ("y", "not a part of this form"),
+            ],
+        ),
+        ([json_part([])], [("body", "must be an object")]),
+        (
+            [part('form-data; name="message"', b"{")],
+            [("body", "must be JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)")],
+        ),
+    ],
+    ids=[
+        "no-json",
+        "json-second",
+        "json-twice",
+        "json-as-text",
+        "other",
+        "other-case",
+        "no-name",
+        "no-form-data",
+        "attachments-in-json",
+        "no-file-name",
+        "no-file-name-at-all",
+        "long-file-name",
+        "file-name-not-utf8",
+        "file-name-nul",
+        "all-at-once",
+        "array",
+        "not-json",
+    ],
+)
+def test_a_form_says_what_is_wrong(
+    contract: RunningService, parts: list[bytes], expected: list[tuple[str, str]]
+) -> None:
+    assert violations(post_form(contract, *parts)) == expected
+
+
+def test_a_form_says_which_file_is_empty_in_the_terms_of_a_form(contract: RunningService) -> None:
+    response = post_form(contract, json_part(), file_part(b"x"), file_part(b""))
+    assert violations(response) == [("attachments[1]", "must not be empty")]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "message"),
+    [
+        ("multipart/form-data", b"", "must be a multipart form, with its boundary in the Content-Type"),
+        ("multipart/form-data; boundary=", b"", "must be a multipart form, with its boundary in the Content-Type"),
+        (
+            f"multipart/form-data; boundary={'b' * 300}",
+            b"",
+            "must be a multipart form, with a boundary of at most 70 characters",
+        ),
+        (HEADERS["content-type"], b"", "must be a whole multipart form; its end is missing"),
+        (HEADERS["content-type"], b"garbage", "must be a multipart form"),
+        (HEADERS["content-type"], b"\0" * 1000, "must be a multipart form"),
+        (HEADERS["content-type"], json_part(), "must be a whole multipart form; its end is missing"),
+        (HEADERS["content-type"], b"--b0undary\r\nA: " + b"x" * 20_000, "must be a multipart form"),
+        (
+            HEADERS["content-type"],
+            part("form-data; name=x", b"") * 101 + b"--b0undary--",
+            "must not have so many parts",
+        ),
+    ],
+    ids=["no-boundary", "empty-boundary", "long-boundary", "empty", "garbage", "nul", "no-end", "long-header", "many"],
+)
+def test_what_is_no_form_is_refused(contract: RunningService, content_type: str, body: bytes, message: str) -> None:
+    response = contract.client.post("/webmessages", content=body, headers={"content-type": content_type})
+    assert violations(response) == [("body", message)]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["Multipart/Form-Data; Boundary=b0undary", 'multipart/form-data; boundary="b0undary"']
+)
+def test_a_form_is_known_in_every_spelling(shared: RunningService, content_type: str) -> None:
+    response = shared.client.post(
+        "/webmessages", content=json_part() + b"--b0undary--", headers={"content-type": content_type}
+    )
+    assert response.status_code == 201, response.text

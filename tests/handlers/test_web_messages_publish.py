@@ -1,0 +1,139 @@
+"""Publishing on Open-E: each way a call can end, what the caller is told, and what is kept."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from conftest import RunningService, running_service
+from domain.web_messages import OepInstance, State
+from open_e.mock import FaultName, MockOpenE, mock_open_e
+from tests.factories import case_body, message_body
+from tests.handlers.answers import get, problem, unique_id, unsettled
+from tests.handlers.conftest import OPEN_E_URLS
+
+
+@pytest.fixture(autouse=True)
+def _healthy_open_e(shared_open_e: MockOpenE) -> Iterator[None]:
+    shared_open_e.clear()
+    yield
+    shared_open_e.clear()
+
+
+def post_case(service: RunningService, party_id: str, case: int = 1068) -> httpx.Response:
+    attachments = [{"fileName": "a.txt", "base64Data": "YQ=="}]
+    return service.client.post("/webmessages", json=case_body(case, partyId=party_id, attachments=attachments))
+
+
+def assert_callers_see_nothing(service: RunningService, party_id: str) -> None:
+    assert service.client.get(f"/webmessages/recipients/{party_id}").json() == []
+    listed = service.client.get("/webmessages/external-references/flowInstanceId/1068").json()
+    assert party_id not in {message["partyId"] for message in listed}
+
+
+def test_create_web_message_stores_what_open_e_took(shared: RunningService, shared_open_e: MockOpenE) -> None:
+    before = unsettled(shared)
+    party_id = unique_id()
+    response = post_case(shared, party_id)
+    assert response.status_code == 201
+    message = get(shared, response.headers["location"].removeprefix("/webmessages/"))
+    assert message["attachments"][0]["base64Data"] == "YQ=="
+    assert len(shared_open_e.messages) == 1
+    assert unsettled(shared) == before
+
+
+REFUSALS: list[tuple[FaultName, int, str, str]] = [
+    ("FlowInstanceNotFound", 404, "Not Found", "The requested flow instance with ID 1068 was not found"),
+    ("AccessDenied", 500, "Internal Server Error", "This user does not have access to this flow family"),
+]
+
+
+@pytest.mark.parametrize(("fault", "status", "title", "detail"), REFUSALS, ids=[refusal[0] for refusal in REFUSALS])
+def test_create_web_message_keeps_nothing_of_what_open_e_refused(
+    shared: RunningService, shared_open_e: MockOpenE, fault: FaultName, status: int, title: str, detail: str
+) -> None:
+    before, party_id = unsettled(shared), unique_id()
+    shared_open_e.fail(fault)
+    assert problem(post_case(shared, party_id), status, title)["detail"] == detail
+    assert unsettled(shared) == before
+    assert_callers_see_nothing(shared, party_id)
+    assert shared_open_e.messages == []
+
+
+UNKNOWNS: list[tuple[FaultName, bool, str]] = [
+    ("NoDetail", False, "Open-E answered a fault that does not say whether the message was published"),
+    ("Http500", False, "Open-E answered 500"),
+    ("Slow", True, "Open-E did not answer in time"),
+    ("AcceptedAnswerLost", True, "The connection to Open-E was lost before it answered"),
+    ("Garbage", True, "Open-E answered without a messageID"),
+    ("Reset", False, "The connection to Open-E was lost before it answered"),
+]
+
+
+@pytest.mark.parametrize(("fault", "is_stored", "reason"), UNKNOWNS, ids=[unknown[0] for unknown in UNKNOWNS])
+def test_create_web_message_keeps_for_operators_what_open_e_may_have(
+    shared: RunningService, shared_open_e: MockOpenE, fault: FaultName, is_stored: bool, reason: str
+) -> None:
+    before, party_id = {message.id for message in unsettled(shared)}, unique_id()
+    shared_open_e.fail(fault, seconds=3600)
+    detail = problem(post_case(shared, party_id), 500, "Internal Server Error")["detail"]
+    (message,) = [message for message in unsettled(shared) if message.id not in before]
+    assert detail == f"{reason}. Whether message '{message.id}' was published is unknown"
+    assert (message.state, message.oep_instance, message.flow_instance_id) == (
+        State.UNKNOWN,
+        OepInstance.EXTERNAL,
+        1068,
+    )
+    assert len(shared_open_e.messages) == is_stored
+    assert_callers_see_nothing(shared, party_id)
+    for method in ("GET", "DELETE"):
+        not_there = problem(shared.client.request(method, f"/webmessages/{message.id}"), 404, "Not Found")
+        assert not_there["detail"] == f"WebMessage with id '{message.id}' not found"
+    assert message in unsettled(shared)
+
+
+def test_create_web_message_is_tried_once_only(shared: RunningService, shared_open_e: MockOpenE) -> None:
+    shared_open_e.fail("Http500")
+    assert post_case(shared, unique_id()).status_code == 500
+    assert shared_open_e.messages == []
+    assert post_case(shared, unique_id()).status_code == 201
+
+
+def test_create_web_message_waits_for_a_slow_open_e_within_its_time(
+    shared: RunningService, shared_open_e: MockOpenE
+) -> None:
+    shared_open_e.fail("Slow", seconds=0)
+    assert post_case(shared, unique_id()).status_code == 201
+
+
+def test_create_web_message_says_no_such_case_for_a_case_that_open_e_lacks(database_url: str) -> None:
+    with mock_open_e(cases={1068}), running_service(database_url=database_url, **OPEN_E_URLS) as service:
+        assert post_case(service, unique_id(), 1068).status_code == 201
+        detail = problem(post_case(service, unique_id(), 1069), 404, "Not Found")["detail"]
+        assert detail == "The requested flow instance with ID 1069 was not found"
+        assert unsettled(service) == []
+
+
+def test_create_web_message_tells_that_its_account_is_refused_without_the_account(database_url: str) -> None:
+    with (
+        mock_open_e(username="service", password="right"),
+        running_service(
+            database_url=database_url,
+            **OPEN_E_URLS,
+            open_e_external_username="service",
+            open_e_external_password="wrong-secret",
+        ) as service,
+    ):
+        response = post_case(service, unique_id())
+        assert problem(response, 500, "Internal Server Error")["detail"] == "Open-E answered 401"
+        assert unsettled(service) == []
+
+
+def test_create_web_message_keeps_nothing_for_an_instance_without_address(database_url: str) -> None:
+    with running_service(database_url=database_url) as service:
+        for instance in ("external", "internal"):
+            response = service.client.post("/webmessages", json=case_body(oepInstance=instance))
+            detail = problem(response, 500, "Internal Server Error")["detail"]
+            assert detail == f"There is no address for the {instance} Open-E"
+        assert unsettled(service) == []
+        assert service.client.post("/webmessages", json=message_body()).status_code == 201

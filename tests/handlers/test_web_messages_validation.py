@@ -1,0 +1,149 @@
+"""Every rule for a new message: the fault it gives, and that nothing is stored or sent."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from conftest import RunningService
+from domain.attachments import MAX_ATTACHMENT_BYTES
+from domain.web_messages import MAX_MESSAGE_BYTES
+from open_e.mock import MockOpenE
+from tests.factories import case_body, message_body
+from tests.handlers.answers import unique_id, violations
+from tests.handlers.faults import FAULTS, FILE, NOT_BASE64, NUMERIC, REFERENCES, case
+
+
+@pytest.mark.parametrize(("changes", "expected"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
+def test_create_web_message_says_what_is_wrong(
+    contract: RunningService, changes: dict[str, Any], expected: list[tuple[str, str]]
+) -> None:
+    assert violations(contract.client.post("/webmessages", json=message_body() | changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, [("externalReferences", REFERENCES), ("message", "must not be blank")]),
+        (
+            {"message": None, "externalReferences": None},
+            [("externalReferences", REFERENCES), ("message", "must not be blank")],
+        ),
+        ([], [("body", "must be an object")]),
+        (None, [("body", "must be an object")]),
+        ("text", [("body", "must be an object")]),
+        (17, [("body", "must be an object")]),
+    ],
+    ids=["empty", "null", "array", "null-body", "text", "number"],
+)
+def test_create_web_message_says_what_is_missing(
+    contract: RunningService, body: Any, expected: list[tuple[str, str]]
+) -> None:
+    response = contract.client.post("/webmessages", content=json.dumps(body))
+    assert violations(response) == expected
+
+
+def test_create_web_message_names_a_wrong_party_together_with_three_other_faults(contract: RunningService) -> None:
+    body = message_body(
+        partyId="invalid",
+        message=" ",
+        externalReferences=[{"key": "flowInstanceId", "value": "abc"}],
+        attachments=[FILE | {"fileName": "n" * 256}],
+    )
+    assert violations(contract.client.post("/webmessages", json=body)) == [
+        ("attachments[0].fileName", "size must be between 1 and 255"),
+        ("externalReferences", NUMERIC),
+        ("message", "must not be blank"),
+        ("partyId", "not a valid UUID"),
+    ]
+
+
+def test_create_web_message_names_faults_of_the_contract_and_of_the_rules_together(contract: RunningService) -> None:
+    body = message_body(
+        partyId="invalid",
+        externalReferences=[{"key": "flowInstanceId", "value": "1"}, {"key": "flowInstanceId", "value": "2"}],
+        sender={"userId": ""},
+        attachments=[FILE, FILE | {"base64Data": "YQ"}, FILE | {"base64Data": "YQ==YQ=="}],
+        unknown=1,
+    )
+    response = contract.client.post("/webmessages?limit=1&x=2", json=body)
+    assert violations(response) == [
+        ("attachments[1].base64Data", NOT_BASE64),
+        ("attachments[2].base64Data", NOT_BASE64),
+        ("createWebMessage.limit", "not a parameter of this operation"),
+        ("createWebMessage.x", "not a parameter of this operation"),
+        ("externalReferences", "must not name more than one 'flowInstanceId'"),
+        ("partyId", "not a valid UUID"),
+        ("sender.userId", "must not be blank"),
+        ("unknown", "not a property of this object"),
+    ]
+
+
+def test_create_web_message_names_wrong_data_beside_a_wrong_name_of_the_same_file(contract: RunningService) -> None:
+    attachments = [{"fileName": " ", "base64Data": "YQ"}, {"fileName": "a", "base64Data": "YQ"}]
+    assert violations(contract.client.post("/webmessages", json=message_body(attachments=attachments))) == [
+        ("attachments[0].base64Data", NOT_BASE64),
+        ("attachments[0].fileName", "must not be blank"),
+        ("attachments[1].base64Data", NOT_BASE64),
+    ]
+
+
+def test_create_web_message_names_two_cases_beside_another_fault_of_the_references(contract: RunningService) -> None:
+    references = [
+        {"key": "flowInstanceId", "value": "1"},
+        {"key": "flowInstanceId", "value": "2"},
+        {"key": "ab", "value": "1"},
+    ]
+    assert violations(contract.client.post("/webmessages", json=message_body(externalReferences=references))) == [
+        ("externalReferences", "must not name more than one 'flowInstanceId'"),
+        ("externalReferences[2].key", "size must be between 3 and 128"),
+    ]
+
+
+@pytest.mark.parametrize("value", ["1", "9", "1068", "999999999", "1000000000", "2147483647"])
+def test_create_web_message_takes_every_case_that_open_e_can_have(contract: RunningService, value: str) -> None:
+    assert contract.client.post("/webmessages", json=message_body(**case(value))).status_code == 201
+
+
+@pytest.mark.parametrize("message", ["\t\n\r.", "\ud7ff\ue000\ufffd", "\U0001f600\U0010ffff", "\x7f\x85\x9f"])
+def test_create_web_message_takes_every_character_of_xml(contract: RunningService, message: str) -> None:
+    location = contract.client.post("/webmessages", json=case_body(message=message)).headers["location"]
+    assert contract.client.get(location).json()["message"] == message
+
+
+def test_create_web_message_takes_a_text_as_long_as_open_e_can_hold_and_no_longer(contract: RunningService) -> None:
+    party_id = unique_id()
+    longest = "ä" * (MAX_MESSAGE_BYTES // 2) + "a"
+    response = contract.client.post("/webmessages", json=message_body(partyId=party_id, message=longest))
+    assert response.status_code == 201, response.text
+    assert contract.client.get(response.headers["location"]).json()["message"] == longest
+    response = contract.client.post("/webmessages", json=message_body(partyId=party_id, message=longest + "a"))
+    assert violations(response) == [("message", f"must be at most {MAX_MESSAGE_BYTES} bytes of UTF-8")]
+
+
+def test_create_web_message_refuses_a_text_of_more_characters_than_bytes_are_allowed(contract: RunningService) -> None:
+    response = contract.client.post("/webmessages", json=message_body(message="a" * (MAX_MESSAGE_BYTES + 1)))
+    assert violations(response) == [("message", f"must be at most {MAX_MESSAGE_BYTES} bytes of UTF-8")]
+
+
+def test_create_web_message_takes_a_file_of_10_mib_and_refuses_one_byte_more(contract: RunningService) -> None:
+    files = [
+        {"fileName": "fits", "base64Data": base64.b64encode(bytes(MAX_ATTACHMENT_BYTES)).decode()},
+        {"fileName": "too large", "base64Data": base64.b64encode(bytes(MAX_ATTACHMENT_BYTES + 1)).decode()},
+    ]
+    response = contract.client.post("/webmessages", json=message_body(attachments=files))
+    assert violations(response) == [("attachments[1].base64Data", f"must be at most {MAX_ATTACHMENT_BYTES} bytes")]
+    response = contract.client.post("/webmessages", json=message_body(attachments=files[:1]))
+    assert response.status_code == 201
+
+
+def test_create_web_message_stores_and_sends_nothing_of_a_refused_message(
+    contract: RunningService, shared_open_e: MockOpenE
+) -> None:
+    shared_open_e.clear()
+    party_id = unique_id()
+    for changes in ({"sender": {"userId": ""}}, {"attachments": [FILE | {"base64Data": "YQ"}]}, {"unknown": 1}):
+        assert contract.client.post("/webmessages", json=case_body(partyId=party_id) | changes).status_code == 400
+    assert contract.client.get(f"/webmessages/recipients/{party_id}").json() == []
+    assert shared_open_e.messages == []

@@ -1,0 +1,279 @@
+"""What happens while Open-E is being called: who else may work, and what breaks meanwhile."""
+
+import contextlib
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from conftest import MESSAGES_KEY, PostgresqlServer, RunningService, running_service
+from domain.web_messages import State
+from tests.factories import case_body, message_body
+from tests.handlers.answers import get, problem, unique_id, unsettled
+from tests.held_open_e import HeldOpenE, closed_port, held_open_e
+from tests.raw_http import RawConnection
+
+UNKNOWN = re.compile(r"Whether message '([0-9a-f-]{36})' was published is unknown")
+
+
+@pytest.fixture
+def held() -> Iterator[HeldOpenE]:
+    with held_open_e() as open_e:
+        yield open_e
+
+
+@pytest.fixture
+def callers() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+@contextlib.contextmanager
+def service_of(database_url: str, held: HeldOpenE, **settings: Any) -> Iterator[RunningService]:
+    with running_service(database_url=database_url, open_e_external_url=held.url, **settings) as service:
+        try:
+            yield service
+        finally:
+            held.let_go()
+
+
+def post_case(callers: ThreadPoolExecutor, service: RunningService, **changes: Any) -> Future[httpx.Response]:
+    return callers.submit(service.client.post, "/webmessages", json=case_body(**changes))
+
+
+def test_a_message_is_stored_as_sending_before_open_e_has_it(
+    database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
+) -> None:
+    with service_of(database_url, held) as service:
+        party_id = unique_id()
+        answer = post_case(callers, service, partyId=party_id)
+        held.wait_for_calls(1)
+        (message,) = unsettled(service)
+        assert (message.state, message.flow_instance_id) == (State.SENDING, 1068)
+        assert service.client.get(f"/webmessages/{message.id}").status_code == 404
+        assert service.client.delete(f"/webmessages/{message.id}").status_code == 404
+        assert service.client.get(f"/webmessages/recipients/{party_id}").json() == []
+        assert service.client.get("/webmessages/external-references/flowInstanceId/1068").json() == []
+        held.let_go()
+        assert answer.result().headers["location"] == f"/webmessages/{message.id}"
+        created = get(service, message.id)["created"]
+        assert created > message.sent.isoformat(timespec="milliseconds")
+        assert unsettled(service) == []
+
+
+def test_others_write_and_read_while_open_e_is_called(
+    database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
+) -> None:
+    with service_of(database_url, held) as service:
+        answer = post_case(callers, service)
+        held.wait_for_calls(1)
+        location = service.client.post("/webmessages", json=message_body()).headers["location"]
+        assert service.client.get(location).status_code == 200
+        assert service.client.delete(location).status_code == 204
+        assert service.client.get("/health/ready").status_code == 200
+        assert_no_transaction_is_open(database_url)
+        held.let_go()
+        assert answer.result().status_code == 201
+
+
+def assert_no_transaction_is_open(database_url: str) -> None:
+    url = sa.make_url(database_url)
+    if url.drivername == "sqlite":
+        with contextlib.closing(sqlite3.connect(str(url.database), timeout=0, isolation_level=None)) as connection:
+            connection.execute("begin exclusive")
+            connection.execute("rollback")
+        return
+    import asyncio
+
+    import asyncpg
+
+    async def in_transaction() -> int:
+        connection = await asyncpg.connect(database_url)
+        try:
+            return int(
+                await connection.fetchval(
+                    "select count(*) from pg_stat_activity where datname = current_database()"
+                    " and pid <> pg_backend_pid() and xact_start is not null"
+                )
+            )
+        finally:
+            await connection.close()
+
+    assert asyncio.run(in_transaction()) == 0
+
+
+def test_a_message_that_finds_no_thread_in_time_is_refused_and_not_stored(
+    database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
+) -> None:
+    with service_of(database_url, held, open_e_threads=2, open_e_queue_timeout=0.05) as service:
+        answers = [post_case(callers, service) for _ in range(2)]
+        held.wait_for_calls(2)
+        refused = service.client.post("/webmessages", json=case_body())
+        detail = problem(refused, 500, "Internal Server Error")["detail"]
+        assert detail == "Open-E is busy: too many calls to it are waiting"
+        assert len(unsettled(service)) == 2
+        held.let_go()
+        assert [answer.result().status_code for answer in answers] == [201, 201]
+        assert unsettled(service) == []
+        assert held.calls == 2
+        assert service.client.post("/webmessages", json=case_body()).status_code == 201
+
+
+def test_a_message_waits_its_turn_for_a_thread(database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor) -> None:
+    with service_of(database_url, held, open_e_threads=1) as service:
+        answers = [post_case(callers, service) for _ in range(3)]
+        held.wait_for_calls(1)
+        assert len(unsettled(service)) == 1
+        held.let_go()
+        assert [answer.result().status_code for answer in answers] == [201, 201, 201]
+        assert unsettled(service) == []
+
+
+def test_an_open_e_that_does_not_answer_in_time_leaves_the_outcome_unknown(database_url: str, held: HeldOpenE) -> None:
+    with service_of(database_url, held, open_e_read_timeout=0.2) as service:
+        response = service.client.post("/webmessages", json=case_body())
+        detail = problem(response, 500, "Internal Server Error")["detail"]
+        (message,) = unsettled(service)
+        assert detail == f"Open-E did not answer in time. Whether message '{message.id}' was published is unknown"
+        assert message.state is State.UNKNOWN
+        assert len(held.mock.messages) == 1
+
+
+def test_an_open_e_that_takes_no_connections_leaves_nothing(database_url: str) -> None:
+    with (
+        closed_port() as port,
+        running_service(
+            database_url=database_url, open_e_external_url=f"http://127.0.0.1:{port}/api/callback"
+        ) as service,
+    ):
+        response = service.client.post("/webmessages", json=case_body())
+        detail = problem(response, 500, "Internal Server Error")["detail"]
+        assert detail == "Open-E could not be reached: it takes no connections"
+        assert unsettled(service) == []
+        assert service.client.get("/webmessages/external-references/flowInstanceId/1068").json() == []
+        assert service.client.get("/health/ready").json()["components"]["openEExternal"] == "DOWN"
+
+
+def test_a_caller_that_goes_away_changes_nothing(database_url: str, held: HeldOpenE) -> None:
+    with service_of(database_url, held) as service:
+        party_id = unique_id()
+        body = json.dumps(case_body(partyId=party_id)).encode()
+        with RawConnection(service.port) as connection:
+            connection.send(
+                b"POST /webmessages HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"apikey: %s\r\nContent-Length: %d\r\n\r\n%s" % (MESSAGES_KEY.encode(), len(body), body)
+            )
+            held.wait_for_calls(1)
+        held.let_go()
+        while unsettled(service):
+            pass
+        (message,) = service.client.get(f"/webmessages/recipients/{party_id}").json()
+        assert get(service, message["id"])["message"] == "This is a message"
+
+
+class Breakage:
+    """Takes the database away from a running service, and gives it back."""
+
+    def __init__(self, url: str, server: PostgresqlServer) -> None:
+        self._url = sa.make_url(url)
+        self._server = server
+
+    def begin(self) -> None:
+        if self._url.drivername == "sqlite":
+            self._on_sqlite("alter table web_messages rename to away")
+            return
+        self._server.execute(f"alter database {self._url.database} with allow_connections false")
+        self._server.execute(
+            f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{self._url.database}'"
+        )
+
+    def end(self) -> None:
+        if self._url.drivername == "sqlite":
+            self._on_sqlite("alter table away rename to web_messages")
+            return
+        self._server.execute(f"alter database {self._url.database} with allow_connections true")
+
+    def _on_sqlite(self, statement: str) -> None:
+        with contextlib.closing(sqlite3.connect(str(self._url.database))) as connection:
+            connection.execute(statement)
+            connection.commit()
+
+
+@pytest.fixture
+def breakage(database_url: str, postgresql_server: PostgresqlServer) -> Breakage:
+    return Breakage(database_url, postgresql_server)
+
+
+def test_a_database_that_is_away_before_the_call_lets_nothing_be_sent(
+    database_url: str, held: HeldOpenE, breakage: Breakage
+) -> None:
+    with service_of(database_url, held) as service:
+        held.let_go()
+        assert service.client.post("/webmessages", json=case_body()).status_code == 201
+        breakage.begin()
+        value = problem(service.client.post("/webmessages", json=case_body()), 500, "Internal Server Error")
+        assert value["detail"].startswith("The database does not answer")
+        assert held.calls == 1
+        breakage.end()
+        assert service.client.post("/webmessages", json=case_body()).status_code == 201
+        assert unsettled(service) == []
+
+
+def test_a_database_that_fails_after_open_e_took_the_message_leaves_it_to_operators(
+    database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor, breakage: Breakage
+) -> None:
+    with service_of(database_url, held) as service:
+        answer = post_case(callers, service)
+        held.wait_for_calls(1)
+        (message,) = unsettled(service)
+        breakage.begin()
+        # Twice, so that a pool has let go of its dead connection and tries a new one.
+        for _ in range(2):
+            value = problem(service.client.get(f"/webmessages/{message.id}"), 500, "Internal Server Error")
+            assert value["detail"].startswith("The database does not answer")
+        held.let_go()
+        detail = problem(answer.result(), 500, "Internal Server Error")["detail"]
+        breakage.end()
+        assert message.id in detail
+        assert unsettled(service) == [message]
+        assert len(held.mock.messages) == 1
+
+
+def test_an_unknown_outcome_that_cannot_be_noted_is_still_told(
+    database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor, breakage: Breakage
+) -> None:
+    with service_of(database_url, held) as service:
+        held.mock.fail("Http500")
+        answer = post_case(callers, service)
+        held.wait_for_calls(1)
+        (message,) = unsettled(service)
+        breakage.begin()
+        held.let_go()
+        detail = problem(answer.result(), 500, "Internal Server Error")["detail"]
+        breakage.end()
+        match = UNKNOWN.search(detail)
+        assert match is not None, detail
+        assert match[1] == message.id
+        assert unsettled(service) == [message]
+
+
+def test_a_refusal_after_which_the_row_cannot_go_is_still_told(
+    database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor, breakage: Breakage
+) -> None:
+    with service_of(database_url, held) as service:
+        held.mock.fail("FlowInstanceNotFound")
+        answer = post_case(callers, service)
+        held.wait_for_calls(1)
+        breakage.begin()
+        held.let_go()
+        detail = problem(answer.result(), 404, "Not Found")["detail"]
+        breakage.end()
+        assert detail == "The requested flow instance with ID 1068 was not found"
+        (message,) = unsettled(service)
+        assert message.state is State.SENDING

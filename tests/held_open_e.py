@@ -1,0 +1,86 @@
+"""An Open-E on a real port that takes each call and answers it when the test lets it."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+from open_e.mock import MockOpenE
+
+SECONDS = 60
+"""How long anything here is waited for before the test fails."""
+
+
+class HeldOpenE:
+    """Counts the calls that have arrived; answers them, as the mock does, after `let_go`."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/api/callback"
+        self.mock = MockOpenE()
+        self.calls = 0
+        self._arrived = threading.Condition()
+        self._may_answer = threading.Event()
+
+    def wait_for_calls(self, count: int) -> None:
+        """Returns when so many calls have come, all of their bytes."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: self.calls >= count, SECONDS), f"{self.calls} of {count} calls came"
+
+    def let_go(self) -> None:
+        """Lets all calls be answered, later ones too."""
+        self._may_answer.set()
+
+    def take(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        """The status and body to answer, once it may be."""
+        answer = self.mock.answer("external", headers, body)
+        with self._arrived:
+            self.calls += 1
+            self._arrived.notify_all()
+        assert self._may_answer.wait(SECONDS), "nobody let the call go"
+        return answer.status, answer.body
+
+
+class _Handler(BaseHTTPRequestHandler):
+    open_e: ClassVar[HeldOpenE]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        status, answer = self.open_e.take({name.lower(): value for name, value in self.headers.items()}, body)
+        self.send_response(status)
+        self.send_header("Content-Type", "text/xml; charset=utf-8")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_args: object) -> None:
+        """Says nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_args: object) -> None:
+        """Says nothing: callers that are killed end their connections."""
+
+
+@contextmanager
+def held_open_e() -> Iterator[HeldOpenE]:
+    handler = type("Handler", (_Handler,), {})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        held = handler.open_e = HeldOpenE(server.server_address[1])
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield held
+        finally:
+            held.let_go()
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port at which connections are refused, and which nobody else gets."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]

@@ -1,0 +1,33 @@
+"""Looks at tables directly."""
+
+import sqlalchemy as sa
+
+from domain.web_messages import Attachment
+from persistence import web_messages as stored
+from persistence.database import Database
+from persistence.tables import metadata
+
+
+async def counts(database: Database) -> dict[str, int]:
+    """The number of rows of each table that has any."""
+
+    def count(connection: sa.Connection) -> dict[str, int]:
+        tables = metadata.sorted_tables
+        numbers = {
+            table.name: connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for table in tables
+        }
+        return {name: number for name, number in numbers.items() if number}
+
+    return await database.read(count)
+
+
+async def content_of(database: Database, file: Attachment) -> bytes:
+    """The content of an attachment, its pieces joined."""
+    return b"".join([piece async for piece in stored.read_attachment(database, file)])
+
+
+async def execute(database: Database, statement: str) -> None:
+    def run(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    await database.write(run)

@@ -1,0 +1,141 @@
+"""The door to a database."""
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+
+from domain.errors import StorageFailed
+from persistence import web_messages as stored
+from persistence.database import Database, DatabaseUnusable, open_database, storage_errors, to_json
+from persistence.postgresql import PostgresqlDatabase
+from persistence.sqlite import SqliteDatabase
+from persistence.web_messages import LARGE_BYTES
+from tests.factories import PARTY_ID, attachment, web_message
+from tests.persistence.rows import content_of, counts, execute
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense",
+        "budkavle.db",
+        "sqlite:",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite+aiosqlite:///secret.db",
+        "mysql://user:secret@host/db",
+        "postgresql+psycopg://user:secret@host/db",
+        "http://user:secret@host/db",
+        "postgresql://user:secret@host:notaport/db",
+        "postgresql//user:secret@host/db",
+    ],
+)
+def test_open_database_refuses_other_addresses_without_telling_them(url: str) -> None:
+    with pytest.raises(DatabaseUnusable, match="BUDKAVLE_DATABASE_URL") as caught:
+        open_database(url)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("sqlite:///relative.db", SqliteDatabase),
+        ("sqlite:////absolute/path.db", SqliteDatabase),
+        ("postgresql://user:secret@host/db", PostgresqlDatabase),
+        ("postgres://host/db", PostgresqlDatabase),
+        ("postgresql:///db?host=/run/postgresql", PostgresqlDatabase),
+    ],
+)
+def test_open_database_connects_when_first_used(url: str, kind: type) -> None:
+    assert isinstance(open_database(url), kind)
+
+
+async def test_write_does_nothing_when_its_work_raises(database: Database) -> None:
+    message = web_message(attachments=(attachment(),))
+    await stored.store(database, message)
+
+    def work(connection: sa.Connection, table: str) -> None:
+        connection.exec_driver_sql(f"delete from {table}")
+        raise LookupError(table)
+
+    for write in (database.write, database.write_large):
+        with pytest.raises(LookupError):
+            await write(work, "web_messages")
+    assert await counts(database) == {
+        "web_messages": 1,
+        "web_message_references": 1,
+        "web_message_attachments": 1,
+    }
+
+
+async def test_write_is_seen_by_every_read_that_begins_later(database: Database) -> None:
+    for _ in range(5):
+        message = web_message(attachments=(attachment(b"x" * (LARGE_BYTES + 1)), attachment()))
+        await stored.store(database, message)
+        assert await stored.get(database, message.id)
+        for file in message.attachments:
+            assert await content_of(database, file) == file.data
+
+
+async def test_many_reads_and_writes_at_once_all_end(database: Database) -> None:
+    """More than there are connections: none waits for another for ever."""
+    messages = [web_message(attachments=(attachment(b"x" * size),)) for size in [10] * 60 + [LARGE_BYTES + 1] * 10]
+
+    async def store_and_read(message: object) -> None:
+        await stored.store(database, message)
+        await stored.get(database, message.id)
+        await content_of(database, message.attachments[0])
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(store_and_read(message) for message in messages))
+    assert len(await stored.list_by_party(database, PARTY_ID, 100, None)) == 70
+
+
+async def test_missing_tables_are_a_failure_of_storage(database: Database) -> None:
+    await execute(database, "drop table web_message_references")
+    with pytest.raises(StorageFailed):
+        await stored.store(database, web_message())
+    assert await database.read(lambda connection: connection.scalar(sa.text("select count(*) from web_messages"))) == 0
+
+
+async def test_close_may_come_first_and_twice(database_url: str) -> None:
+    database = open_database(database_url)
+    await database.close()
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sa.exc.OperationalError("select", {}, Exception()),
+        sa.exc.InterfaceError("select", {}, Exception()),
+        sa.exc.InternalError("select", {}, Exception()),
+        sa.exc.DatabaseError("select", {}, Exception()),
+        sa.exc.DBAPIError("select", {}, Exception()),
+        sa.exc.TimeoutError(),
+        ConnectionRefusedError(),
+        TimeoutError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_storage_errors_knows_a_database_that_does_not_work(error: Exception) -> None:
+    with pytest.raises(StorageFailed) as caught, storage_errors():
+        raise error
+    assert caught.value.__cause__ is error
+    assert str(caught.value).startswith("The database does not answer")
+
+
+@pytest.mark.parametrize("error", [sa.exc.IntegrityError("insert", {}, Exception()), ValueError(), KeyError()])
+def test_storage_errors_lets_other_errors_through(error: Exception) -> None:
+    with pytest.raises(type(error)), storage_errors():
+        raise error
+
+
+def test_to_json_is_compact_and_readable() -> None:
+    assert to_json([["å", 1]]) == '[["å",1]]'

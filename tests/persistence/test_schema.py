@@ -1,0 +1,206 @@
+"""Migrations: they make the tables, once, whoever runs them and whatever ends them."""
+
+import asyncio
+import re
+import signal
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import alembic.autogenerate
+import alembic.migration
+import pytest
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from persistence import web_messages as stored
+from persistence.database import Database, DatabaseUnusable, open_database
+from persistence.tables import metadata
+from tests.factories import web_message
+from tests.persistence.rows import execute
+from tests.processes import budkavle, python, running
+
+pytestmark = pytest.mark.anyio
+
+VERSIONS = Path(__file__).parents[2] / "persistence" / "migrations" / "versions"
+HEAD = max(path.name.split("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind without a table."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/empty.db"
+    url: str = request.getfixturevalue("postgresql_server").new_empty(f"empty_{uuid.uuid4().hex}")
+    return url
+
+
+def with_database(url: str, work: Callable[[Database], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        database = open_database(url)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def table_names(connection: sa.Connection) -> set[str]:
+    return set(sa.inspect(connection).get_table_names())
+
+
+def readable(index: Any) -> dict[str, Any]:
+    """An index with the conditions of its dialects as text, which compares."""
+    return {**index, "dialect_options": {name: str(value) for name, value in index.get("dialect_options", {}).items()}}
+
+
+def description(connection: sa.Connection) -> dict[str, Any]:
+    """All of the tables that SQLAlchemy can see: columns, keys, constraints and indexes with their names."""
+    inspector = sa.inspect(connection)
+    return {
+        name: {
+            "columns": [
+                (column["name"], str(column["type"]), column["nullable"], column["default"])
+                for column in inspector.get_columns(name)
+            ],
+            "primary key": inspector.get_pk_constraint(name),
+            "foreign keys": inspector.get_foreign_keys(name),
+            "checks": sorted(inspector.get_check_constraints(name), key=str),
+            "indexes": sorted(map(readable, inspector.get_indexes(name)), key=str),
+            "unique": sorted(inspector.get_unique_constraints(name), key=str),
+        }
+        for name in sorted(table_names(connection) - {"alembic_version"})
+    }
+
+
+def differences(connection: sa.Connection) -> list[Any]:
+    context = alembic.migration.MigrationContext.configure(connection, opts={"compare_server_default": True})
+    return list(alembic.autogenerate.compare_metadata(context, metadata))
+
+
+async def test_migrations_equal_the_tables(database: Database) -> None:
+    assert await database.read(differences) == []
+
+
+def test_migrations_make_what_the_tables_say_names_and_all(empty_url: str, database_url: str) -> None:
+    if sa.make_url(empty_url).drivername != sa.make_url(database_url).drivername:
+        return
+
+    async def create(database: Database) -> dict[str, Any]:
+        await database.write(metadata.create_all)
+        return await database.read(description)
+
+    assert with_database(empty_url, create) == with_database(database_url, lambda database: database.read(description))
+
+
+async def test_constraints_have_names(database: Database) -> None:
+    def names(connection: sa.Connection) -> set[str]:
+        found = set()
+        for table in description(connection).values():
+            found |= {table["primary key"]["name"]}
+            for kind in ("foreign keys", "checks", "indexes", "unique"):
+                found |= {entry["name"] for entry in table[kind]}
+        return found
+
+    assert await database.read(names) == {
+        "pk_web_messages",
+        "pk_web_message_references",
+        "pk_web_message_attachments",
+        "pk_api_keys",
+        "fk_web_message_references_message_id",
+        "fk_web_message_attachments_message_id",
+        "ck_web_messages_state",
+        "ck_web_messages_readable",
+        "ix_web_messages_party_id_created_id",
+        "ix_web_messages_unsettled",
+        "ix_web_message_references_message_id",
+        "ix_web_message_attachments_message_id",
+        "uq_api_keys_name_in_use",
+    }
+
+
+def test_migrations_are_linear() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(VERSIONS.parent))
+    config.set_main_option("path_separator", "os")
+    revisions = list(reversed(list(ScriptDirectory.from_config(config).walk_revisions())))
+    assert [revision.revision for revision in revisions] == [f"{number:04}" for number in range(1, len(revisions) + 1)]
+    assert [revision.down_revision for revision in revisions] == [None, *(r.revision for r in revisions[:-1])]
+    for revision in revisions:
+        assert re.fullmatch(rf"{revision.revision}_[a-z0-9_]+\.py", Path(revision.path).name)
+
+
+def test_check_version_refuses_a_database_without_tables(empty_url: str) -> None:
+    with pytest.raises(DatabaseUnusable) as caught:
+        with_database(empty_url, lambda database: database.check_version())
+    message = f"the database is at version none, this program needs {HEAD}: run 'budkavle migrate'"
+    assert str(caught.value) == message
+
+
+def test_migrate_makes_a_database_usable_and_changes_nothing_the_second_time(empty_url: str) -> None:
+    async def scenario(database: Database) -> None:
+        await database.migrate()
+        await database.check_version()
+        message = web_message()
+        await stored.store(database, message)
+        before = await database.read(description)
+        await database.migrate()
+        assert await database.read(description) == before
+        assert await stored.get(database, message.id) == message
+
+    with_database(empty_url, scenario)
+
+
+async def test_a_newer_database_is_refused_in_plain_words(database: Database) -> None:
+    await execute(database, "update alembic_version set version_num = '9999'")
+    for call in (database.check_version, database.migrate):
+        with pytest.raises(DatabaseUnusable, match="the database is at version 9999"):
+            await call()
+
+
+def test_migrate_may_be_run_by_several_processes_at_once(empty_url: str) -> None:
+    with (
+        running(*budkavle("migrate"), database_url=empty_url) as first,
+        running(*budkavle("migrate"), database_url=empty_url) as second,
+    ):
+        assert [(process.wait(), process.err) for process in (first, second)] == [(0, []), (0, [])]
+    with_database(empty_url, lambda database: database.check_version())
+
+
+DIE = """
+import asyncio, os, signal, sys
+import sqlalchemy as sa
+from persistence.database import open_database
+
+@sa.event.listens_for(sa.Engine, "after_cursor_execute")
+def die(connection, cursor, statement, *rest):
+    if statement.strip().startswith("CREATE TABLE web_message_attachments"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(open_database(sys.stdin.readline().strip()).migrate())
+"""
+
+
+def test_a_process_killed_in_the_middle_of_a_migration_leaves_the_old_tables(empty_url: str) -> None:
+    async def prepare(database: Database) -> None:
+        await execute(database, "create table old (id integer)")
+        await execute(database, "insert into old values (1)")
+
+    with_database(empty_url, prepare)
+    with running(*python(DIE)) as process:
+        process.tell(empty_url)
+        assert process.wait() == -signal.SIGKILL
+
+    async def scenario(database: Database) -> None:
+        assert await database.read(table_names) == {"old"}
+        with pytest.raises(DatabaseUnusable):
+            await database.check_version()
+        await database.migrate()
+        await database.check_version()
+        assert await database.read(lambda connection: connection.scalar(sa.text("select id from old"))) == 1
+        await stored.store(database, web_message())
+
+    with_database(empty_url, scenario)

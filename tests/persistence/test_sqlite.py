@@ -1,0 +1,183 @@
+"""What only SQLite does: one writer, other processes beside it."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from domain.errors import StorageFailed
+from persistence import sqlite
+from persistence import web_messages as stored
+from persistence.database import Database, open_database
+from persistence.web_messages import LARGE_BYTES
+from tests.factories import PARTY_ID, attachment, web_message
+from tests.persistence.rows import content_of
+from tests.processes import Process, python, running
+
+pytestmark = pytest.mark.anyio
+
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.stdin.readline().strip(), isolation_level=None)
+connection.execute("begin immediate")
+connection.execute("delete from web_messages where id = ''")
+print("locked", flush=True)
+sys.stdin.readline()
+connection.execute("commit")
+print("free", flush=True)
+"""
+
+
+@pytest.fixture
+def path(migrated_sqlite: bytes, tmp_path: Path) -> Path:
+    path = tmp_path / "test.db"
+    path.write_bytes(migrated_sqlite)
+    return path
+
+
+@pytest.fixture
+async def database(path: Path) -> AsyncIterator[Database]:
+    opened = open_database(f"sqlite:///{path}")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def holder(path: Path) -> Iterator[Process]:
+    """Another process that holds the write lock until it is told a line."""
+    with running(*python(HOLD)) as process:
+        process.tell(str(path))
+        process.wait_for("locked")
+        yield process
+
+
+async def test_connections_are_durable_and_check_foreign_keys(database: Database) -> None:
+    def pragmas(connection: sa.Connection) -> dict[str, object]:
+        names = ("journal_mode", "synchronous", "foreign_keys")
+        return {name: connection.exec_driver_sql(f"pragma {name}").scalar() for name in names}
+
+    expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    assert await database.read(pragmas) == expected
+    assert await database.read_large(pragmas) == expected
+    assert await database.write(pragmas) == expected
+    assert await database.write_large(pragmas) == expected
+
+
+async def test_reads_go_on_while_a_write_waits_for_another_process(database: Database, holder: Process) -> None:
+    """Were the wait on the event loop, nothing here could tell the other process to end before it fails."""
+    before = web_message(party_id=None)
+    writes = [
+        asyncio.create_task(stored.store(database, message))
+        for message in (web_message(), web_message(attachments=(attachment(b"x" * (LARGE_BYTES + 1)),)), web_message())
+    ]
+    for _ in range(100):
+        await stored.ping(database)
+        assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
+        await asyncio.sleep(0)
+    assert not any(write.done() for write in writes)
+    holder.tell("go on")
+    await asyncio.gather(*writes)
+    await stored.store(database, before)
+    assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) == 3
+
+
+async def test_a_write_that_waits_too_long_fails_and_later_ones_do_not(
+    database: Database, holder: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0)
+    for message in (web_message(), web_message(message="x" * (LARGE_BYTES + 1))):
+        with pytest.raises(StorageFailed):
+            await stored.store(database, message)
+    assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
+    holder.tell("go on")
+    holder.wait_for("free")
+    await stored.store(database, web_message())
+    assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) == 1
+
+
+async def test_a_write_whose_caller_goes_away_while_it_waits_leaves_the_database_usable(
+    database: Database, holder: Process
+) -> None:
+    first = asyncio.create_task(stored.store(database, web_message()))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    first.cancel()
+    second = asyncio.create_task(stored.store(database, web_message()))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    holder.tell("go on")
+    await second
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await stored.store(database, web_message())
+    assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) in {2, 3}
+
+
+async def test_other_processes_see_what_is_written_and_write_themselves(database: Database, path: Path) -> None:
+    await stored.store(database, web_message())
+    other = sqlite3.connect(path, isolation_level=None)
+    assert other.execute("select count(*) from web_messages").fetchone() == (1,)
+    other.execute("delete from web_messages")
+    other.close()
+    assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
+
+
+async def test_a_read_does_not_stop_writers_of_other_processes(database: Database, path: Path) -> None:
+    """No read leaves a transaction open."""
+    await stored.store(database, web_message(attachments=(attachment(b"x" * (LARGE_BYTES + 1)),)))
+    (message,) = await stored.list_by_party(database, PARTY_ID, 1, None)
+    await content_of(database, message.attachments[0])
+    other = sqlite3.connect(path, isolation_level=None, timeout=0)
+    other.execute("begin exclusive")
+    other.execute("rollback")
+    assert other.execute("pragma wal_checkpoint(truncate)").fetchone() == (0, 0, 0)
+    other.close()
+
+
+async def test_a_file_that_is_no_database_is_a_failure_of_storage(tmp_path: Path) -> None:
+    path = tmp_path / "text.db"
+    path.write_text("This is no database. " * 1000)
+    database = open_database(f"sqlite:///{path}")
+    for call in (lambda: stored.ping(database), lambda: stored.store(database, web_message()), database.migrate):
+        with pytest.raises(StorageFailed):
+            await call()
+    await database.close()
+
+
+async def test_a_file_that_cannot_be_made_is_a_failure_of_storage(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "test.db"):
+        database = open_database(f"sqlite:///{path}")
+        for call in (lambda database=database: stored.ping(database), database.migrate):
+            with pytest.raises(StorageFailed):
+                await call()
+        await database.close()
+
+
+@pytest.mark.parametrize("size", [200_000, LARGE_BYTES + 1], ids=["inline", "in-thread"])
+async def test_a_full_file_fails_the_write_and_nothing_else(database: Database, size: int) -> None:
+    async def limit(pages: int) -> None:
+        def run(connection: sa.Connection) -> None:
+            connection.exec_driver_sql(f"pragma max_page_count = {pages}")
+
+        await database.write(run)
+        await database.write_large(run)
+
+    await stored.store(database, web_message())
+    await limit(1)
+    with pytest.raises(StorageFailed):
+        await stored.store(database, web_message(message="x" * size))
+    await limit(1_000_000)
+    await stored.store(database, web_message(message="x" * size))
+    assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) == 2
+
+
+async def test_migrate_makes_the_folder(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/deep/er/100% å.db")
+    await database.migrate()
+    await stored.store(database, web_message())
+    await database.close()
+    assert (tmp_path / "deep" / "er" / "100% å.db").stat().st_size > 0

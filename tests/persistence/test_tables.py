@@ -1,0 +1,40 @@
+"""Times in tables."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+import sqlalchemy as sa
+
+from persistence.database import Database
+from persistence.tables import UtcDateTime
+from tests.factories import NOW
+
+pytestmark = pytest.mark.anyio
+
+WEST = timezone(timedelta(hours=-11, minutes=-30))
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        NOW,
+        NOW.astimezone(WEST),
+        datetime(1970, 1, 1, tzinfo=UTC),
+        datetime(2500, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        datetime(2026, 3, 29, 2, 30, tzinfo=timezone(timedelta(hours=1))),
+        None,
+    ],
+)
+async def test_a_time_comes_back_as_the_same_instant_in_utc(database: Database, moment: datetime | None) -> None:
+    def there_and_back(connection: sa.Connection) -> datetime | None:
+        return connection.scalar(sa.select(sa.cast(sa.bindparam("moment", moment, UtcDateTime), UtcDateTime)))
+
+    def stored_and_read(connection: sa.Connection) -> datetime | None:
+        table = sa.Table("times", sa.MetaData(), sa.Column("moment", UtcDateTime))
+        table.create(connection)
+        connection.execute(table.insert().values(moment=moment))
+        return connection.scalar(sa.select(table.c.moment))
+
+    found = await database.write(stored_and_read)
+    assert found == moment
+    assert found is None or found.utcoffset() == timedelta(0)

@@ -1,0 +1,280 @@
+"""Web messages in the database: stored, published, dropped, read, deleted."""
+
+import os
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from domain.errors import NotFound
+from domain.web_messages import ExternalReference, OepInstance, State, Unsettled, WebMessage
+from persistence import web_messages as stored
+from persistence.database import Database
+from persistence.web_messages import LARGE_BYTES, PIECE_BYTES
+from tests.factories import NOW, PARTY_ID, attachment, web_message
+from tests.persistence.rows import content_of, counts, execute
+
+pytestmark = pytest.mark.anyio
+
+BOTH = (State.SENDING, State.UNKNOWN)
+CASE = ExternalReference("flowInstanceId", "1068")
+LATER = NOW + timedelta(seconds=1)
+
+
+def case_message(**changes: object) -> WebMessage:
+    return web_message(created=None, external_references=(CASE, ExternalReference("errand", "1")), **changes)
+
+
+def described(message: WebMessage) -> WebMessage:
+    """The message as it is read: its attachments without data."""
+    return replace(message, attachments=tuple(replace(file, data=None) for file in message.attachments))
+
+
+MESSAGES = {
+    "small": web_message(),
+    "bare": web_message(party_id=None),
+    "full": web_message(
+        message="Two\r\nlines, 'quotes' \"too\" & <tags> \\ 😀 %s :name {}\t",
+        external_references=(
+            ExternalReference("ä/å", "'; drop table web_messages; --"),
+            ExternalReference("k" * 128, "1"),
+        ),
+        sender_user_id="jöe",
+        oep_instance=OepInstance.INTERNAL,
+        attachments=(attachment(b"\0\xff", "b 😀.txt"), attachment(b"x" * 300_000, "a"), attachment(b"", "empty")),
+        created=NOW.replace(microsecond=1000),
+    ),
+    "long text": web_message(message="å" * LARGE_BYTES),
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
+async def test_get_returns_what_store_stored(database: Database, message: WebMessage) -> None:
+    await stored.store(database, message)
+    assert await stored.get(database, message.id) == described(message)
+    for file in message.attachments:
+        found = await stored.get_attachment(database, message.id, file.id)
+        assert found == replace(file, data=None)
+        assert await content_of(database, found) == file.data
+
+
+async def test_get_gives_aware_times(database: Database) -> None:
+    message = web_message()
+    await stored.store(database, message)
+    created = (await stored.get(database, message.id)).created
+    assert created == NOW
+    assert created is not None
+    assert created.utcoffset() == timedelta(0)
+
+
+async def test_store_needs_the_time_from_which_a_message_is_readable(database: Database) -> None:
+    with pytest.raises(sa.exc.IntegrityError):
+        await stored.store(database, web_message(created=None))
+    assert await counts(database) == {}
+
+
+async def test_get_of_nothing_is_not_found(database: Database) -> None:
+    with pytest.raises(NotFound, match=f"WebMessage with id '{PARTY_ID}' not found"):
+        await stored.get(database, PARTY_ID)
+    with pytest.raises(NotFound, match=f"WebMessage with id '{PARTY_ID}' not found"):
+        await stored.get_attachment(database, PARTY_ID, PARTY_ID)
+    with pytest.raises(NotFound, match="Attachment"):
+        await content_of(database, attachment())
+
+
+async def test_get_attachment_of_another_message_is_not_found(database: Database) -> None:
+    first, second = web_message(attachments=(attachment(),)), web_message(attachments=(attachment(),))
+    for message in (first, second):
+        await stored.store(database, message)
+    with pytest.raises(NotFound, match="Attachment with id"):
+        await stored.get_attachment(database, first.id, second.attachments[0].id)
+
+
+async def test_read_attachment_of_a_deleted_message_is_not_found(database: Database) -> None:
+    message = web_message(attachments=(attachment(), attachment(b"x" * (LARGE_BYTES + 1))))
+    await stored.store(database, message)
+    await stored.delete(database, message.id)
+    for file in message.attachments:
+        with pytest.raises(NotFound, match="Attachment with id"):
+            await content_of(database, file)
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES, 2 * PIECE_BYTES + 1]
+)
+async def test_read_attachment_gives_pieces_that_become_base64_by_themselves(database: Database, size: int) -> None:
+    file = attachment(os.urandom(size))
+    await stored.store(database, web_message(attachments=(attachment(os.urandom(1)), file)))
+    pieces = [piece async for piece in stored.read_attachment(database, replace(file, data=None))]
+    assert b"".join(pieces) == file.data
+    assert all(len(piece) == PIECE_BYTES for piece in pieces[:-1])
+    assert PIECE_BYTES % 3 == 0
+
+
+async def test_read_attachment_ends_when_its_message_is_deleted_between_two_pieces(database: Database) -> None:
+    message = web_message(attachments=(attachment(bytes(2 * PIECE_BYTES)),))
+    await stored.store(database, message)
+    pieces = stored.read_attachment(database, message.attachments[0])
+    assert len(await anext(pieces)) == PIECE_BYTES
+    # No connection and no transaction is held between two pieces.
+    await stored.delete(database, message.id)
+    with pytest.raises(NotFound):
+        await anext(pieces)
+
+
+async def test_begin_sending_hides_a_message_from_callers(database: Database) -> None:
+    message = case_message(attachments=(attachment(),))
+    await stored.begin_sending(database, message, NOW)
+    with pytest.raises(NotFound):
+        await stored.get(database, message.id)
+    with pytest.raises(NotFound):
+        await stored.get_attachment(database, message.id, message.attachments[0].id)
+    with pytest.raises(NotFound):
+        await stored.delete(database, message.id)
+    assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
+    assert await stored.list_by_reference(database, CASE, 10, None) == []
+    assert await counts(database) == {"web_messages": 1, "web_message_attachments": 1}
+
+
+async def test_mark_published_makes_a_message_readable(database: Database) -> None:
+    message = case_message(attachments=(attachment(),))
+    await stored.begin_sending(database, message, NOW)
+    await stored.mark_published(database, message, 2**31 - 1, LATER)
+    expected = described(replace(message, created=LATER))
+    assert await stored.get(database, message.id) == expected
+    assert await stored.list_by_party(database, PARTY_ID, 10, None) == [expected]
+    for reference in message.external_references:
+        assert await stored.list_by_reference(database, reference, 10, None) == [expected]
+    assert await stored.list_unsettled(database, BOTH, 10) == []
+
+
+@pytest.mark.parametrize("size", [1, LARGE_BYTES + 1])
+async def test_begin_sending_stores_attachments_of_any_size(database: Database, size: int) -> None:
+    message = case_message(attachments=(attachment(b"x" * size),))
+    await stored.begin_sending(database, message, NOW)
+    await stored.mark_published(database, message, 1, LATER)
+    assert await content_of(database, message.attachments[0]) == b"x" * size
+
+
+async def test_mark_unknown_keeps_a_message_hidden(database: Database) -> None:
+    message = case_message()
+    await stored.begin_sending(database, message, NOW)
+    await stored.mark_unknown(database, message.id)
+    with pytest.raises(NotFound):
+        await stored.get(database, message.id)
+    with pytest.raises(NotFound):
+        await stored.delete(database, message.id)
+    unsettled = Unsettled(message.id, State.UNKNOWN, OepInstance.EXTERNAL, 1068, NOW)
+    assert await stored.list_unsettled(database, BOTH, 10) == [unsettled]
+
+
+async def test_drop_refused_leaves_nothing(database: Database) -> None:
+    message = case_message(attachments=(attachment(), attachment()))
+    await stored.begin_sending(database, message, NOW)
+    await stored.drop_refused(database, message.id)
+    assert await counts(database) == {}
+
+
+async def test_drop_refused_removes_only_what_is_being_sent(database: Database) -> None:
+    sending, unknown, published, plain = case_message(), case_message(), case_message(), web_message()
+    for message in (sending, unknown, published):
+        await stored.begin_sending(database, message, NOW)
+    await stored.mark_unknown(database, unknown.id)
+    await stored.mark_published(database, published, 1, LATER)
+    await stored.store(database, plain)
+    for message in (sending, unknown, published, plain):
+        await stored.drop_refused(database, message.id)
+    assert await counts(database) == {"web_messages": 3, "web_message_references": 3}
+
+
+async def test_delete_removes_references_and_attachments_of_that_message_only(database: Database) -> None:
+    first, second = (web_message(attachments=(attachment(), attachment())) for _ in range(2))
+    for message in (first, second):
+        await stored.store(database, message)
+    await stored.delete(database, first.id)
+    assert await counts(database) == {"web_messages": 1, "web_message_references": 1, "web_message_attachments": 2}
+    assert await stored.get(database, second.id) == described(second)
+    with pytest.raises(NotFound):
+        await stored.delete(database, first.id)
+
+
+async def test_delete_takes_published_messages_too(database: Database) -> None:
+    message = case_message()
+    await stored.begin_sending(database, message, NOW)
+    await stored.mark_published(database, message, 1, LATER)
+    await stored.delete(database, message.id)
+    assert await counts(database) == {}
+
+
+async def test_store_leaves_nothing_when_it_fails_in_the_middle(database: Database) -> None:
+    taken = attachment()
+    await stored.store(database, web_message(attachments=(taken,)))
+    before = await counts(database)
+    for files in ((attachment(), taken), (attachment(b"x" * LARGE_BYTES), taken)):
+        with pytest.raises(sa.exc.IntegrityError):
+            await stored.store(database, web_message(attachments=files))
+        assert await counts(database) == before
+    await stored.store(database, web_message())
+
+
+async def test_begin_sending_leaves_nothing_when_it_fails_in_the_middle(database: Database) -> None:
+    taken = attachment()
+    await stored.begin_sending(database, case_message(attachments=(taken,)), NOW)
+    before = await counts(database)
+    with pytest.raises(sa.exc.IntegrityError):
+        await stored.begin_sending(database, case_message(attachments=(attachment(), taken)), NOW)
+    assert await counts(database) == before
+
+
+async def test_mark_published_changes_nothing_when_it_fails_in_the_middle(database: Database) -> None:
+    message = case_message()
+    await stored.begin_sending(database, message, NOW)
+    twice = replace(message, external_references=(CASE, CASE))
+    with pytest.raises(sa.exc.IntegrityError):
+        await stored.mark_published(database, twice, 1, LATER)
+    (unsettled,) = await stored.list_unsettled(database, BOTH, 10)
+    assert (unsettled.id, unsettled.state) == (message.id, State.SENDING)
+    with pytest.raises(NotFound):
+        await stored.get(database, message.id)
+
+
+async def test_list_unsettled_begins_with_the_longest_waiting(database: Database) -> None:
+    messages = [case_message() for _ in range(4)]
+    times = [NOW + timedelta(seconds=2), NOW, NOW + timedelta(seconds=1), NOW]
+    for message, sent in zip(messages, times, strict=True):
+        await stored.begin_sending(database, message, sent)
+    await stored.mark_unknown(database, messages[0].id)
+    await stored.store(database, web_message())
+    first, second = sorted((messages[1].id, messages[3].id))
+    ordered = [first, second, messages[2].id, messages[0].id]
+    assert [row.id for row in await stored.list_unsettled(database, BOTH, 10)] == ordered
+    assert [row.id for row in await stored.list_unsettled(database, BOTH, 2)] == ordered[:2]
+    assert [row.id for row in await stored.list_unsettled(database, (State.UNKNOWN,), 10)] == ordered[3:]
+    assert [row.id for row in await stored.list_unsettled(database, (State.SENDING,), 10)] == ordered[:3]
+    before = NOW + timedelta(seconds=1)
+    assert [row.id for row in await stored.list_unsettled(database, BOTH, 10, before)] == ordered[:2]
+
+
+async def test_list_unsettled_says_what_an_operator_needs(database: Database) -> None:
+    message = case_message(oep_instance=OepInstance.INTERNAL)
+    await stored.begin_sending(database, message, NOW)
+    (row,) = await stored.list_unsettled(database, BOTH, 1)
+    assert row == Unsettled(message.id, State.SENDING, OepInstance.INTERNAL, 1068, NOW)
+
+
+async def test_ping_returns_when_the_database_answers(database: Database) -> None:
+    await stored.ping(database)
+
+
+async def test_states_and_readability_agree_in_every_row(database: Database) -> None:
+    message = case_message()
+    await stored.begin_sending(database, message, NOW)
+    for statement in (
+        "update web_messages set state = 'published'",
+        "update web_messages set state = 'stored'",
+        "update web_messages set state = 'lost'",
+        "update web_messages set created = sent",
+    ):
+        with pytest.raises(sa.exc.IntegrityError):
+            await execute(database, statement)

@@ -1,0 +1,119 @@
+"""Lists and their pages in the database."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from domain.web_messages import ExternalReference, WebMessage
+from persistence import web_messages as stored
+from persistence.database import Database
+from persistence.web_messages import Position
+from tests.factories import NOW, web_message
+
+pytestmark = pytest.mark.anyio
+
+PARTY = "11111111-5798-11e9-ae24-57fa13b361e1"
+REFERENCE = ExternalReference("errand", "1")
+
+List = Callable[[Database, int, Position | None], Awaitable[list[WebMessage]]]
+
+
+async def by_party(database: Database, limit: int, after: Position | None) -> list[WebMessage]:
+    return await stored.list_by_party(database, PARTY, limit, after)
+
+
+async def by_reference(database: Database, limit: int, after: Position | None) -> list[WebMessage]:
+    return await stored.list_by_reference(database, REFERENCE, limit, after)
+
+
+both_lists = pytest.mark.parametrize("list_messages", [by_party, by_reference], ids=["party", "reference"])
+
+
+async def put(database: Database, *milliseconds: int) -> list[WebMessage]:
+    """Stores a message created at each time; gives them in the order of a list."""
+    messages = [
+        web_message(
+            party_id=PARTY,
+            external_references=(REFERENCE, ExternalReference("errand", "2")),
+            created=NOW + timedelta(milliseconds=moment),
+        )
+        for moment in milliseconds
+    ]
+    for message in messages:
+        await stored.store(database, message)
+    return sorted(messages, key=lambda message: (message.created, message.id))
+
+
+def position(message: WebMessage) -> Position:
+    assert message.created is not None
+    return Position(message.created, message.id)
+
+
+@both_lists
+async def test_lists_are_ordered_by_time_then_id(database: Database, list_messages: List) -> None:
+    messages = await put(database, 2, 1, 1, 0, 1, -(10**9), 10**9)
+    assert await list_messages(database, 100, None) == messages
+
+
+@both_lists
+async def test_pages_meet_each_message_once_through_equal_times(database: Database, list_messages: List) -> None:
+    messages = await put(database, *[0] * 7, 1, 1)
+    for limit in (1, 2, 3, 9):
+        found: list[WebMessage] = []
+        after = None
+        while page := await list_messages(database, limit, after):
+            assert len(page) <= limit
+            found += page
+            after = position(page[-1])
+        assert found == messages
+
+
+@both_lists
+async def test_pages_survive_deletions_between_them(database: Database, list_messages: List) -> None:
+    messages = await put(database, 0, 0, 0, 0, 0)
+    first = await list_messages(database, 2, None)
+    assert first == messages[:2]
+    for message in messages[:3]:
+        await stored.delete(database, message.id)
+    assert await list_messages(database, 2, position(first[-1])) == messages[3:]
+
+
+@both_lists
+async def test_pages_meet_what_is_added_behind_them(database: Database, list_messages: List) -> None:
+    messages = await put(database, 0, 1)
+    added = await put(database, -1, 2)
+    assert await list_messages(database, 10, position(messages[-1])) == added[1:]
+
+
+@both_lists
+async def test_a_position_needs_no_message(database: Database, list_messages: List) -> None:
+    messages = await put(database, 0, 10)
+    between = Position(NOW + timedelta(milliseconds=5), "ffffffff-ffff-ffff-ffff-ffffffffffff")
+    assert await list_messages(database, 10, between) == messages[1:]
+    at_first = Position(NOW, "00000000-0000-0000-0000-000000000000")
+    assert await list_messages(database, 10, at_first) == messages
+    assert await list_messages(database, 10, Position(NOW, "ffffffff-ffff-ffff-ffff-ffffffffffff")) == messages[1:]
+
+
+async def test_list_by_party_holds_messages_to_that_party_only(database: Database) -> None:
+    messages = await put(database, 0)
+    await stored.store(database, web_message(party_id=None))
+    await stored.store(database, web_message())
+    assert await by_party(database, 10, None) == messages
+
+
+async def test_list_by_reference_compares_exactly(database: Database) -> None:
+    messages = await put(database, 0)
+    assert await by_reference(database, 10, None) == messages
+    for key, value in (("Errand", "1"), ("errand", "1 "), ("errand", "11"), ("erran_", "1"), ("errand", "%")):
+        assert await stored.list_by_reference(database, ExternalReference(key, value), 10, None) == []
+
+
+async def test_list_by_reference_tells_apart_what_looks_alike(database: Database) -> None:
+    composed, decomposed = (
+        web_message(external_references=(ExternalReference("errand", value),)) for value in ("\u00e5", "a\u030a")
+    )
+    for message in (composed, decomposed):
+        await stored.store(database, message)
+        assert await stored.list_by_reference(database, message.external_references[0], 10, None) == [message]

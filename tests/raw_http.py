@@ -1,0 +1,58 @@
+"""HTTP by hand, for requests that no client would send."""
+
+import socket
+from types import TracebackType
+from typing import NamedTuple, Self
+
+SECONDS = 30
+
+
+class RawAnswer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class RawConnection:
+    """A connection to a port of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), SECONDS)
+        self._file = self._socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def read_answer(self, *, has_body: bool = True) -> RawAnswer:
+        """The next answer, which must have a Content-Length or no body."""
+        status_line = self._file.readline().decode()
+        headers = {}
+        while (line := self._file.readline()) not in {b"\r\n", b""}:
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.strip().lower()] = value.strip()
+        body = self._file.read(int(headers.get("content-length", "0"))) if has_body else b""
+        return RawAnswer(int(status_line.split()[1]), headers, body)
+
+    def read_all(self) -> bytes:
+        """All that comes until the peer ends the connection."""
+        return self._file.read()
+
+    def is_ended(self) -> bool:
+        """Whether the peer has ended the connection; waits for the end or for a byte."""
+        return self._file.read(1) == b""
+
+
+def request(port: int, data: bytes, *, has_body: bool = True) -> RawAnswer:
+    """Sends bytes; the first answer. `has_body` is false where HTTP lets none follow."""
+    with RawConnection(port) as connection:
+        connection.send(data)
+        return connection.read_answer(has_body=has_body)

@@ -1,0 +1,260 @@
+"""Guards: they read the repository."""
+
+import importlib
+import inspect
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import inflection
+import pytest
+import yaml
+from openapi_schema_validator import OAS30Validator, oas30_format_checker
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT4
+
+from tests.processes import REPOSITORY
+
+SPECS: dict[str, dict[str, Any]] = {
+    path.stem: yaml.safe_load(path.read_text()) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))
+}
+PACKAGES = ("budkavle", "handlers", "domain", "persistence", "open_e")
+METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+
+LONG_FILES: dict[str, str] = {}
+"""Files that may have more than 300 lines, each with the reason."""
+
+NOT_OF_A_MODULE = {
+    "tests/budkavle/test_crash.py": "kills the whole service",
+    "tests/budkavle/test_wheel.py": "installs all packages",
+}
+"""Tests of a package that are named after no module of it, each with the reason."""
+
+
+def operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    for name, spec in SPECS.items():
+        for path, methods in spec["paths"].items():
+            for method, operation in methods.items():
+                if method in METHODS:
+                    yield name, path, method, operation
+
+
+OPERATIONS = {operation["operationId"]: (name, operation) for name, _, _, operation in operations()}
+
+
+def resolved(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        target: Any = spec
+        for name in node["$ref"].removeprefix("#/").split("/"):
+            target = target[name]
+        node = target
+    return node
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_each_operation_has_a_handler(operation_id: str) -> None:
+    name, operation = OPERATIONS[operation_id]
+    module = f"handlers.{name.replace('-', '_')}"
+    assert operation["x-openapi-router-controller"] == module
+    handler = getattr(importlib.import_module(module), inflection.underscore(operation_id))
+    assert inspect.iscoroutinefunction(handler)
+    assert handler.__doc__
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_each_contract_has_a_handler_for_nothing_else(name: str) -> None:
+    module = importlib.import_module(f"handlers.{name.replace('-', '_')}")
+    public = {
+        name
+        for name, member in inspect.getmembers(module, inspect.iscoroutinefunction)
+        if not name.startswith("_") and member.__module__ == module.__name__
+    }
+    expected = {inflection.underscore(operation_id) for operation_id, (spec, _) in OPERATIONS.items() if spec == name}
+    assert public == expected
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_each_operation_says_its_security(operation_id: str) -> None:
+    name, operation = OPERATIONS[operation_id]
+    security = operation.get("security", SPECS[name].get("security"))
+    assert isinstance(security, list), f"{operation_id} says nothing of who may call it"
+    schemes = SPECS[name]["components"].get("securitySchemes", {})
+    for requirement in security:
+        assert requirement, f"{operation_id}: an empty requirement lets everybody in; say `security: []`"
+        for scheme in requirement:
+            assert schemes[scheme]["x-scope"]
+
+
+def test_what_is_open_to_all_is_health_alone() -> None:
+    open_to_all = {
+        operation_id
+        for operation_id, (name, operation) in OPERATIONS.items()
+        if not operation.get("security", SPECS[name].get("security"))
+    }
+    assert open_to_all == {"getHealthLive", "getHealthReady"}
+
+
+def test_operation_ids_are_unique() -> None:
+    """Connexion keys security by them: of two operations that share one, one answers without authentication."""
+    counts = Counter(operation["operationId"] for _, _, _, operation in operations())
+    assert [operation_id for operation_id, count in counts.items() if count > 1] == []
+
+
+def test_paths_are_unique() -> None:
+    counts = Counter(re.sub(r"\{[^}]*\}", "{}", path) for spec in SPECS.values() for path in spec["paths"])
+    assert [path for path, count in counts.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_every_error_has_one_shape(operation_id: str) -> None:
+    name, operation = OPERATIONS[operation_id]
+    for status, response in operation["responses"].items():
+        if status == "503" or status < "400":
+            continue
+        content = resolved(SPECS[name], response)["content"]
+        for media_type in content.values():
+            assert media_type["schema"] == {"$ref": "#/components/schemas/Problem"}, status
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_every_answer_names_the_request(operation_id: str) -> None:
+    name, operation = OPERATIONS[operation_id]
+    for status, response in operation["responses"].items():
+        headers = {header.lower() for header in resolved(SPECS[name], response).get("headers", {})}
+        assert "x-request-id" in headers, status
+
+
+def validator(name: str, pointer: str) -> OAS30Validator:
+    """Validates against the schema at a JSON pointer of a contract."""
+    resource = Resource.from_contents(SPECS[name], default_specification=DRAFT4)
+    registry = Registry().with_resource("urn:spec", resource)
+    return OAS30Validator({"$ref": f"urn:spec#{pointer}"}, registry=registry, format_checker=oas30_format_checker)
+
+
+def examples(node: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
+    """The examples in a part of a contract, each with the pointer of its schema."""
+    if isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from examples(item, f"{pointer}/{index}")
+    if not isinstance(node, dict):
+        return
+    if "schema" in node:
+        if "example" in node:
+            yield f"{pointer}/schema", node["example"]
+        for example in node.get("examples", {}).values():
+            yield f"{pointer}/schema", example["value"]
+    elif "example" in node and "properties" not in pointer.rsplit("/", 1)[-1:]:
+        yield pointer, node["example"]
+    for key, value in node.items():
+        if key not in {"example", "examples"}:
+            yield from examples(value, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_example_fits_its_schema(name: str) -> None:
+    found = list(examples(SPECS[name]))
+    assert len(found) >= 5
+    for pointer, example in found:
+        errors = [error.message for error in validator(name, pointer).iter_errors(example)]
+        assert errors == [], f"{pointer}: {example!r}"
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_each_operation_has_an_example(operation_id: str) -> None:
+    name, operation = OPERATIONS[operation_id]
+    for parameter in (resolved(SPECS[name], node) for node in operation.get("parameters", [])):
+        assert "example" in parameter, parameter["name"]
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        assert content.get("examples") or "example" in content
+
+
+def python_files(*folders: str) -> list[Path]:
+    found = [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*.py"))]
+    return [path for path in found if not {"node_modules", "__pycache__"} & set(path.parts)]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+def test_each_test_of_a_package_is_named_after_a_module() -> None:
+    for package in PACKAGES:
+        modules = {path.stem for path in (REPOSITORY / package).glob("*.py")}
+        for path in (REPOSITORY / "tests" / package).glob("test_*.py"):
+            name = path.stem.removeprefix("test_")
+            is_of_a_module = any(name == module or name.startswith(f"{module}_") for module in modules)
+            assert is_of_a_module or relative(path) in NOT_OF_A_MODULE, relative(path)
+
+
+def test_nouns_have_one_file_name_on_every_floor() -> None:
+    """A stored noun is in the domain and in the handlers too."""
+    domain = {path.stem for path in (REPOSITORY / "domain").glob("*.py")}
+    for noun in ("web_messages", "api_keys"):
+        assert noun in domain
+        assert (REPOSITORY / "persistence" / f"{noun}.py").exists()
+
+
+def test_files_are_short() -> None:
+    files = [REPOSITORY / "conftest.py", *python_files(*PACKAGES, "tests", "contract_tests", "benchmarks")]
+    long = {relative(path) for path in files if len(path.read_text().splitlines()) > 300}
+    assert long == set(LONG_FILES)
+
+
+def test_tests_neither_sleep_nor_replace_our_functions() -> None:
+    forbidden = re.compile(r"\btime\.sleep|from time import .*sleep|\bmock\.patch|MagicMock|mocker\.|@patch")
+    for path in [REPOSITORY / "conftest.py", *python_files("tests", "contract_tests")]:
+        if path == Path(__file__):
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            assert not forbidden.search(line), f"{relative(path)}:{number}: {line.strip()}"
+
+
+def test_every_exception_from_a_check_says_why() -> None:
+    """`noqa`, `type: ignore` and `fmt` with their reasons on the line; none that names no rule."""
+    for path in python_files(*PACKAGES):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            where = f"{relative(path)}:{number}: {line.strip()}"
+            for mark in ("# noqa", "# type: ignore"):
+                if mark in line:
+                    rest = line.split(mark, 1)[1]
+                    assert rest.startswith((":", "[")), where
+                    assert len(re.findall(r"[a-zA-Z]+", rest)) >= 4, where
+
+
+def committed_files() -> list[Path]:
+    if shutil.which("git") is None or not (REPOSITORY / ".git").exists():
+        pytest.skip("this is no clone, or git is missing")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
+    return [REPOSITORY / name for name in done.stdout.decode().split("\0") if name]
+
+
+def test_no_line_names_a_path_of_a_machine_or_a_package_registry() -> None:
+    # In pieces, so that these lines do not name them.
+    paths = [rf"/{name}/" for name in ("home/[a-z]", "Us" + "ers/[A-Za-z]", "ro" + "ot", "wo" + "rk")]
+    hosts = [
+        "py" + r"pi\.org",
+        "files.python" + "hosted",
+        "registry.npm" + "js",
+        "npm" + r"js\.org",
+        "index-url [^-]*http",
+    ]
+    forbidden = re.compile("|".join([rf"(?<![\w.]){path}" for path in paths] + hosts))
+    for path in committed_files():
+        if not path.is_file():
+            continue
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            assert not forbidden.search(line), f"{relative(path)}:{number}: {line.strip()[:200]}"
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    names = sorted(path.name for path in (REPOSITORY / "docs" / "decisions").glob("*.md"))
+    assert [name[:5] for name in names] == [f"{number:04}-" for number in range(1, len(names) + 1)]
