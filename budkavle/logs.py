@@ -2,12 +2,13 @@
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+import traceback
+from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, Processor
+    from structlog.typing import EventDict, ExcInfo, Processor
 
 
 def set_up_logs(log_format: str, level: str) -> None:
@@ -26,9 +27,7 @@ def set_up_logs(log_format: str, level: str) -> None:
             structlog.processors.JSONRenderer(),
         ]
     else:
-        renderer = [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        ]
+        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_trace)]
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -46,8 +45,19 @@ def set_up_logs(log_format: str, level: str) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
+def _write_trace(stream: TextIO, exc_info: "ExcInfo") -> None:
+    """A trace for people; of what the error says the first line, as below."""
+    kind, error, trace = exc_info
+    stream.write("".join(traceback.format_tb(trace)))
+    stream.write(f"{kind.__name__}: {_first_line(str(error))}")
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0][:300]
+
+
 def _shorten_errors(_logger: object, _name: str, entry: "EventDict") -> "EventDict":
     """Keeps the first line of what an error says: databases put whole rows into the next."""
     for error in entry.get("exception") or ():
-        error["exc_value"] = error["exc_value"].split("\n", 1)[0][:300]
+        error["exc_value"] = _first_line(error["exc_value"])
     return entry

@@ -208,6 +208,28 @@ def test_offer_of_another_protocol_is_ignored_and_the_body_taken(upgrade: str, i
     assert len(target.messages_about(**reference)) == 1
 
 
+def test_offer_of_another_protocol_is_ignored_in_any_request_of_a_connection(target: Target) -> None:
+    offer = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"]
+    data = [post(accepted()[0], headers=offer) for _ in range(3)]
+    answers = answers_to(target, b"".join([*data, request()]), 4)
+    assert [answer.status for answer in answers] == [201, 201, 201, 200]
+
+
+@pytest.mark.parametrize("shift", [-3, -2, -1, 0, 1, 4, 7, 8, 12])
+def test_offer_of_another_protocol_is_ignored_wherever_it_is_cut(shift: int, target: Target) -> None:
+    body, _ = accepted()
+    data = post(body, headers=["Connection: upgrade", "Upgrade: h2c", "HTTP2-Settings: x"])
+    cut = data.index(b"Upgrade: ") + shift
+    with Connection(target.port) as connection:
+        connection.send(data[:cut])
+        # When it has answered this, the service has read what came before it.
+        assert target.is_alive()
+        connection.send(data[cut:])
+        answer = connection.answer()
+    assert answer is not None
+    assert answer.status == 201
+
+
 def test_offer_of_another_protocol_does_not_end_a_connection(target: Target) -> None:
     offer = request(headers=["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"])
     assert [answer.status for answer in answers_to(target, offer + offer, 2)] == [200, 200]

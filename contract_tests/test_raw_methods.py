@@ -80,3 +80,11 @@ def test_what_is_no_http_ends_the_connection(start: bytes, target: Target) -> No
 
 def test_options_of_the_whole_server_are_not_found(target: Target) -> None:
     assert_problem(target.send(request("OPTIONS", "*")), 404)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/web-messages", "/docs/web-messages/openapi.json"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "QUERY"])
+def test_pages_of_the_documentation_are_only_read(method: str, path: str, target: Target) -> None:
+    answer = target.send(request(method, path, key=None))
+    assert_problem(answer, 405)
+    assert answer.headers["allow"] == "GET, HEAD"

@@ -36,7 +36,7 @@ class ObservationMiddleware:
         async def observed_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 # An answer of a handler has it already.
                 if not any(name == _HEADER for name, _ in message["headers"]):
                     message["headers"] = [*message["headers"], (_HEADER, request_id.encode())]

@@ -7,7 +7,10 @@ data, goes to a thread.
 
 import asyncio
 import sqlite3
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,6 +27,9 @@ BUSY_SECONDS = 20
 """How long a thread waits for the lock of another process before it gives up."""
 
 READER_THREADS = 8
+
+BATCH = 16
+"""Writes that become durable together at the most."""
 
 
 class SqliteDatabase:
@@ -50,6 +56,8 @@ class SqliteDatabase:
         self._reader: sa.Connection | None = None
         self._writer: sa.Connection | None = None
         self._write_lock = asyncio.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._flushing: asyncio.Task[None] | None = None
         # Not those of anyio: a thread of its pool keeps the last work, and all the data in it, until the next.
         self._reader_threads = ThreadPoolExecutor(READER_THREADS, "sqlite-reader")
         self._writer_thread = ThreadPoolExecutor(1, "sqlite-writer")
@@ -74,17 +82,12 @@ class SqliteDatabase:
             return await asyncio.get_running_loop().run_in_executor(self._reader_threads, in_thread)
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        async with self._write_lock:
-            with storage_errors():
-                try:
-                    if self._writer is None:
-                        self._writer = self._inline_engine.connect()
-                    return _transact(self._writer, work, *args, **kwargs)
-                except sa.exc.OperationalError as exc:
-                    # BEGIN IMMEDIATE is the only statement that can meet a lock here, so nothing was done yet.
-                    if not _is_busy(exc):
-                        raise
-            return await self._write_in_thread(work, *args, **kwargs)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(lambda connection: work(connection, *args, **kwargs), future))
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        with storage_errors():
+            return await future
 
     async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._write_lock:
@@ -118,6 +121,30 @@ class SqliteDatabase:
             self._reader_threads.shutdown()
             self._writer_thread.shutdown()
 
+    async def _flush(self) -> None:
+        """Does all that waits, as many as came together in one transaction: the disk is asked once for all of them."""
+        async with self._write_lock:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
+                try:
+                    if self._writer is None:
+                        self._writer = self._inline_engine.connect()
+                    outcomes = _transact(self._writer, _do_all, batch)
+                except Exception as exc:  # noqa: BLE001  # Of whatever kind: it is for who waits.
+                    # BEGIN IMMEDIATE is the only statement that can meet a lock here, so nothing was done yet.
+                    outcomes = await self._do_in_thread(batch) if _is_busy(exc) else [exc] * len(batch)
+                for waiting, outcome in zip(batch, outcomes, strict=True):
+                    waiting.settle(outcome)
+                # Others come first, and more may come together.
+                await asyncio.sleep(0)
+            self._flushing = None
+
+    async def _do_in_thread(self, batch: list["_Waiting"]) -> list[Any]:
+        try:
+            return await self._write_in_thread(_do_all, batch)
+        except Exception as exc:  # noqa: BLE001  # As above.
+            return [exc] * len(batch)
+
     async def _write_in_thread(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         def in_thread() -> T:
             with self._thread_engine.connect() as connection:
@@ -131,6 +158,39 @@ class SqliteDatabase:
                 # A caller that goes away does not end the thread, and the lock must outlive it.
                 await asyncio.wait([future])
                 raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Work that waits for its turn to be written, and who waits for its outcome."""
+
+    work: Callable[[sa.Connection], Any]
+    future: asyncio.Future[Any]
+
+    def settle(self, outcome: Any) -> None:
+        if self.future.done():
+            return
+        if isinstance(outcome, Exception):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+
+def _do_all(connection: sa.Connection, batch: list[_Waiting]) -> list[Any]:
+    """What each work returned or raised; one that raised has done nothing."""
+    if len(batch) == 1:
+        return [batch[0].work(connection)]
+    driver = connection.connection
+    outcomes: list[Any] = []
+    for waiting in batch:
+        driver.execute("SAVEPOINT work")
+        try:
+            outcomes.append(waiting.work(connection))
+        except Exception as exc:  # noqa: BLE001  # Of whatever kind: it is for who waits, not for the others.
+            driver.execute("ROLLBACK TO work")
+            outcomes.append(exc)
+        driver.execute("RELEASE work")
+    return outcomes
 
 
 def _transact(connection: sa.Connection, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -158,6 +218,6 @@ def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
     connection.execute(f"PRAGMA busy_timeout={busy_seconds * 1000}")
 
 
-def _is_busy(exc: sa.exc.OperationalError) -> bool:
-    code = getattr(exc.orig, "sqlite_errorcode", 0)
+def _is_busy(exc: Exception) -> bool:
+    code = getattr(getattr(exc, "orig", None), "sqlite_errorcode", 0)
     return isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_BUSY

@@ -19,7 +19,8 @@ select md5(
     || (select coalesce(string_agg(conname, ',' order by conname), '')
           from pg_constraint where connamespace = 'public'::regnamespace)
     || (select string_agg(version_num, ',') from public.alembic_version)
-    || (select count(*) from pg_db_role_setting where setdatabase <> 0)
+    || (select count(*) from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase
+         where d.datname = current_database())
 )
 """
 _EMPTY = "truncate web_messages, web_message_references, web_message_attachments, api_keys"

@@ -97,6 +97,37 @@ async def test_many_reads_and_writes_at_once_all_end(database: Database) -> None
     assert len(await stored.list_by_party(database, PARTY_ID, 100, None)) == 70
 
 
+async def test_one_of_many_writes_that_fails_takes_no_other_with_it(database: Database) -> None:
+    taken = attachment()
+    await stored.store(database, web_message(attachments=(taken,)))
+    good = [web_message(attachments=(attachment(),)) for _ in range(30)]
+    bad = [web_message(attachments=(attachment(), taken)) for _ in range(5)]
+    messages = [message for index, message in enumerate(good) for message in (message, *bad[index : index + 1])]
+    outcomes = await asyncio.gather(*(stored.store(database, message) for message in messages), return_exceptions=True)
+    refused = [message for message, outcome in zip(messages, outcomes, strict=True) if outcome is not None]
+    assert refused == bad
+    assert all(isinstance(outcome, sa.exc.IntegrityError) for outcome in outcomes if outcome is not None)
+    found = await stored.list_by_party(database, PARTY_ID, 100, None)
+    assert {message.id for message in good} <= {message.id for message in found}
+    assert await counts(database) == {
+        "web_messages": 31,
+        "web_message_references": 31,
+        "web_message_attachments": 31,
+    }
+
+
+async def test_a_write_whose_caller_goes_away_takes_no_other_with_it(database: Database) -> None:
+    messages = [web_message() for _ in range(10)]
+    writes = [asyncio.create_task(stored.store(database, message)) for message in messages]
+    await asyncio.sleep(0)
+    writes[3].cancel()
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+    assert [outcome for index, outcome in enumerate(outcomes) if index != 3] == [None] * 9
+    await stored.store(database, web_message())
+    found = {message.id for message in await stored.list_by_party(database, PARTY_ID, 100, None)}
+    assert {message.id for index, message in enumerate(messages) if index != 3} <= found
+
+
 async def test_missing_tables_are_a_failure_of_storage(database: Database) -> None:
     await execute(database, "drop table web_message_references")
     with pytest.raises(StorageFailed):
