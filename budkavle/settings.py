@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
+from pydantic import AnyHttpUrl, Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.errors import BudkavleError
@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     )
     open_e_internal_username: str = Field("", description="The account for the staff's Open-E.")
     open_e_internal_password: SecretStr = Field(SecretStr(""), description="Its password.")
+    open_e_ca: FilePath | None = Field(
+        None, description="A PEM file with the CA of both, if theirs is not among those that everyone trusts."
+    )
     open_e_connect_timeout: float = Field(5, gt=0, le=600, description="Seconds to connect to Open-E.")
     open_e_read_timeout: float = Field(
         30, gt=0, le=3600, description="Seconds to wait for its answer; a whole call ends after both together."
@@ -61,7 +64,9 @@ class Settings(BaseSettings):
             ),
         }
         return {
-            instance: Account(str(url), username, password.get_secret_value())
+            instance: Account(
+                str(url), username, password.get_secret_value(), str(self.open_e_ca) if self.open_e_ca else None
+            )
             for instance, (url, username, password) in given.items()
             if url is not None
         }

@@ -111,12 +111,10 @@ async def _publish(request: Request, message: WebMessage) -> None:
         except (NotFound, BackendRefused, BackendUnavailable):
             await _settle(stored.drop_refused(services.database, message.id))
             raise
-        try:
-            await stored.mark_published(services.database, message, open_e_id, services.now())
-        except StorageFailed as exc:
-            raise OutcomeUnknown(
-                f"Open-E has taken message '{message.id}', but it could not be marked so here"
-            ) from exc
+    try:
+        await stored.mark_published(services.database, message, open_e_id, services.now())
+    except StorageFailed as exc:
+        raise OutcomeUnknown(f"Open-E has taken message '{message.id}', but it could not be marked so here") from exc
 
 
 async def _settle(settling: Awaitable[None]) -> None:

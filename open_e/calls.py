@@ -21,13 +21,14 @@ class OpenECalls:
     ) -> None:
         self._client = client
         self._threads = ThreadPoolExecutor(threads, "open-e")
-        self._slots = anyio.Semaphore(threads)
+        # A few more than threads: their messages are being stored while the calls of others run.
+        self._slots = anyio.Semaphore(threads + threads // 4)
         self._queue_timeout = queue_timeout
         self._health = {instance: "UNKNOWN" if instance in configured else "NOT_CONFIGURED" for instance in OepInstance}
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Holds a thread for one call. Raises `BackendUnavailable` when none is free in time."""
+        """Holds a place for one call. Raises `BackendUnavailable` when none is free in time."""
         try:
             with anyio.fail_after(self._queue_timeout):
                 await self._slots.acquire()

@@ -32,6 +32,9 @@ class Database(Protocol):
     async def read_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `read`, for much data."""
 
+    async def read_aside(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `read`, but beside all that waits for a connection: for questions about the database itself."""
+
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` returns, once all that it did is durable; if it raises, it did nothing."""
 

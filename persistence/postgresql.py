@@ -12,7 +12,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 POOL_SIZE = 20
-"""Connections of one process. More requests than these wait for one; none holds two."""
+"""Connections of one process, beside one for its health. More requests than these wait for one; none holds two."""
 
 _MIGRATION_LOCK = 0x6275646B61766C65
 """Names our advisory lock: the letters of the product."""
@@ -26,20 +26,21 @@ class PostgresqlDatabase:
     """A PostgreSQL database."""
 
     def __init__(self, url: sa.URL) -> None:
-        self._engine = create_async_engine(
-            _for_asyncpg(url),
-            pool_size=POOL_SIZE,
-            max_overflow=0,
-            json_serializer=to_json,
-            # Errors reach the log, and parameters hold what callers sent.
-            hide_parameters=True,
-        )
+        # Errors reach the log, and parameters hold what callers sent.
+        options = {"max_overflow": 0, "json_serializer": to_json, "hide_parameters": True}
+        self._engine = create_async_engine(_for_asyncpg(url), pool_size=POOL_SIZE, **options)
+        self._aside = create_async_engine(_for_asyncpg(url), pool_size=1, isolation_level="AUTOCOMMIT", **options)
         # Single statements need no BEGIN and COMMIT around them: two round trips less.
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with storage_errors():
             async with self._autocommit.connect() as connection:
+                return await connection.run_sync(work, *args, **kwargs)
+
+    async def read_aside(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with storage_errors():
+            async with self._aside.connect() as connection:
                 return await connection.run_sync(work, *args, **kwargs)
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -63,6 +64,7 @@ class PostgresqlDatabase:
 
     async def close(self) -> None:
         await self._engine.dispose()
+        await self._aside.dispose()
 
 
 def _for_asyncpg(url: sa.URL) -> sa.URL:

@@ -81,6 +81,9 @@ class SqliteDatabase:
         with storage_errors():
             return await asyncio.get_running_loop().run_in_executor(self._reader_threads, in_thread)
 
+    # Nothing waits for a connection here.
+    read_aside = read
+
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(lambda connection: work(connection, *args, **kwargs), future))

@@ -145,7 +145,7 @@ async def list_unsettled(
 
 async def ping(database: Database) -> None:
     """Returns if the database answers."""
-    await database.read(_first, _PING, {})
+    await database.read_aside(_first, _PING, {})
 
 
 _COLUMNS = (
@@ -162,6 +162,19 @@ _IS_READABLE = messages_table.c.created.is_not(None)
 _INSERT = messages_table.insert()
 _INSERT_REFERENCES = references_table.insert()
 _INSERT_PIECE = attachments_table.insert()
+_IS_THIS = messages_table.c.id == sa.bindparam("message_id")
+_MARK_PUBLISHED = (
+    messages_table.update()
+    .where(_IS_THIS)
+    .values(
+        state=str(State.PUBLISHED),
+        created=sa.bindparam("created"),
+        open_e_message_id=sa.bindparam("open_e_message_id"),
+    )
+)
+_MARK_UNKNOWN = messages_table.update().where(_IS_THIS).values(state=str(State.UNKNOWN))
+_DROP_REFUSED = messages_table.delete().where(_IS_THIS, messages_table.c.state == str(State.SENDING))
+_DELETE = messages_table.delete().where(_IS_THIS, _IS_READABLE)
 _PING = sa.select(sa.literal(1))
 _SELECT_BY_ID = sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE)
 _SELECT_PIECE = sa.select(attachments_table.c.data).where(
@@ -248,28 +261,21 @@ def _insert_references(connection: sa.Connection, message: WebMessage, created: 
 
 
 def _mark_published(connection: sa.Connection, message: WebMessage, open_e_message_id: int, created: datetime) -> None:
-    table = messages_table
-    connection.execute(
-        table.update()
-        .where(table.c.id == message.id)
-        .values(state=str(State.PUBLISHED), created=created, open_e_message_id=open_e_message_id)
-    )
+    parameters = {"message_id": message.id, "open_e_message_id": open_e_message_id, "created": created}
+    connection.execute(_MARK_PUBLISHED, parameters)
     _insert_references(connection, message, created)
 
 
 def _mark_unknown(connection: sa.Connection, message_id: str) -> None:
-    table = messages_table
-    connection.execute(table.update().where(table.c.id == message_id).values(state=str(State.UNKNOWN)))
+    connection.execute(_MARK_UNKNOWN, {"message_id": message_id})
 
 
 def _drop_refused(connection: sa.Connection, message_id: str) -> None:
-    table = messages_table
-    connection.execute(table.delete().where(table.c.id == message_id, table.c.state == str(State.SENDING)))
+    connection.execute(_DROP_REFUSED, {"message_id": message_id})
 
 
 def _delete(connection: sa.Connection, message_id: str) -> bool:
-    statement = messages_table.delete().where(messages_table.c.id == message_id, _IS_READABLE)
-    return connection.execute(statement).rowcount > 0
+    return connection.execute(_DELETE, {"message_id": message_id}).rowcount > 0
 
 
 def _message(row: sa.RowMapping) -> WebMessage:

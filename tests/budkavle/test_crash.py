@@ -129,3 +129,29 @@ def test_what_was_answered_with_201_is_there_after_a_kill(database_url: str, hel
             found = [(file["fileName"], file["base64Data"]) for file in value.get("attachments", [])]
             assert found == [(file["fileName"], file["base64Data"]) for file in body.get("attachments", [])]
     assert len(held.mock.messages) == 2
+
+
+def test_nothing_that_was_answered_is_lost_by_a_kill_in_the_middle_of_many_posts(database_url: str) -> None:
+    put_key(database_url)
+    many = threading.Semaphore(0)
+    locations: list[str] = []
+
+    def post(service: Served) -> None:
+        with contextlib.suppress(httpx.TransportError):
+            while True:
+                response = service.client.post("/webmessages", json=message_body())
+                assert response.status_code == 201
+                locations.append(response.headers["location"])
+                many.release()
+
+    with served(database_url) as service, ThreadPoolExecutor(8) as callers:
+        posts = [callers.submit(post, service) for _ in range(8)]
+        for _ in range(100):
+            assert many.acquire(timeout=SECONDS)
+        service.process.send(signal.SIGKILL)
+        assert service.process.wait() == -signal.SIGKILL
+        for each in posts:
+            each.result(SECONDS)
+    with served(database_url) as service:
+        stored = {message["id"] for message in service.client.get(f"/webmessages/recipients/{PARTY_ID}").json()}
+    assert {location.removeprefix("/webmessages/") for location in locations} <= stored

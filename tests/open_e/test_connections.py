@@ -140,10 +140,8 @@ def test_add_message_over_tls_keeps_the_deadline(peer, tmp_path):
             drip(secured, answer())
 
     one = peer(serve)
-    account = Account(one.url.replace("http:", "https:"))
+    account = Account(one.url.replace("http:", "https:"), ca=str(tmp_path / "ca.pem"))
     client = OpenEClient({OepInstance.EXTERNAL: account}, connect_timeout=1, read_timeout=0.3, threads=1)
-    # A certificate authority of one's own is a setting of the session that the client has no need of yet.
-    client._sessions[OepInstance.EXTERNAL].verify = str(tmp_path / "ca.pem")
     assert client.add_message(web_message(data=bytes(500_000)), added=ADDED, request_id="r") == 151
     started = time.monotonic()
     with pytest.raises(OutcomeUnknown):

@@ -128,6 +128,24 @@ async def test_a_write_whose_caller_goes_away_takes_no_other_with_it(database: D
     assert {message.id for index, message in enumerate(messages) if index != 3} <= found
 
 
+async def test_a_large_write_gets_its_turn_among_small_ones_that_never_end(database: Database) -> None:
+    is_stored = False
+
+    async def keep_storing() -> None:
+        while not is_stored:
+            await stored.store(database, web_message())
+
+    small = [asyncio.create_task(keep_storing()) for _ in range(20)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(20):
+            await stored.store(database, web_message(message="x" * (LARGE_BYTES + 1)))
+    finally:
+        is_stored = True
+        await asyncio.gather(*small)
+
+
 async def test_missing_tables_are_a_failure_of_storage(database: Database) -> None:
     await execute(database, "drop table web_message_references")
     with pytest.raises(StorageFailed):
