@@ -145,7 +145,7 @@ class SqliteDatabase:
     async def _do_in_thread(self, batch: list["_Waiting"]) -> list[Any]:
         try:
             return await self._write_in_thread(_do_all, batch)
-        except Exception as exc:  # noqa: BLE001  # As above.
+        except Exception as exc:  # noqa: BLE001  # It is for who waits, as above.
             return [exc] * len(batch)
 
     async def _write_in_thread(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
