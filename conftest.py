@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvloop
 
 from budkavle.logs import set_up_logs
 from budkavle.service import create_service, server_config
@@ -109,7 +110,7 @@ def running_service(*, validate_replies: bool = True, **overrides: Any) -> Itera
         started.set()
         await task
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread = threading.Thread(target=lambda: uvloop.run(serve()), daemon=True)
     thread.start()
     assert started.wait(30)
     url = address_of(listener)

@@ -1,6 +1,5 @@
 """uvicorn's HTTP protocol, with bounds on all that is not a body, and answers in the form of the contracts."""
 
-import re
 from http import HTTPStatus
 
 import httptools
@@ -11,8 +10,6 @@ from handlers import problems
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers together; also trailers together, and anything that httptools holds back. It sets none."""
 
-_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
-
 
 class BoundedProtocol(HttpToolsProtocol):
     """Ends a connection whose request head is too long (431) or no HTTP (400), after the answers that are due."""
@@ -20,6 +17,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _in_head = True
     _is_refused = False
     _is_silent = True
+    _offer: bytes | None = None
     _head_bytes = 0
     _trailer_bytes = 0
     _silent_bytes = 0
@@ -28,7 +26,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_refused or self.transport.is_closing():
             return
         if self._in_head:
-            data = _without_upgrade(data)
             self._head_bytes += len(data)
         self._unset_keepalive_if_required()
         self._is_silent = True
@@ -43,12 +40,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def _feed(self, data: bytes) -> None:
-        while data:
+        while True:
             try:
                 self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as offer:
-                # Of a request that came in one piece with the one before; it had no body.
-                data = data[offer.args[0] :]
+            except httptools.HttpParserUpgrade as pause:
+                data = data[pause.args[0] :]
+                if self._offer is not None:
+                    data = self._offer + data
+                    self._offer = None
+                    self.parser = _new_parser(self)
+                elif not data:
+                    return
             else:
                 return
 
@@ -67,14 +69,30 @@ class BoundedProtocol(HttpToolsProtocol):
             raise ValueError
 
     def on_headers_complete(self) -> None:
-        self._in_head = self._is_silent = False
+        self._is_silent = False
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._offer = self._head_without_offer()
+            return
+        self._in_head = False
         super().on_headers_complete()
+
+    def _head_without_offer(self) -> bytes:
+        """The head that was read, without the offer of another protocol, which Java's client makes with every request.
+
+        We speak HTTP/1.1 only, and may ignore it; httptools would take the body for the other protocol. So it reads
+        this head again.
+        """
+        line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        headers = [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([line, *headers]) + b"\r\n\r\n"
 
     def on_body(self, body: bytes) -> None:
         self._is_silent = False
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._offer is not None:
+            return
         self._in_head, self._head_bytes, self._is_silent = True, 0, False
         super().on_message_complete()
 
@@ -100,14 +118,8 @@ _DETAILS = {
 }
 
 
-def _without_upgrade(data: bytes) -> bytes:
-    """A request head without the offer of another protocol, which Java's client makes with every request.
-
-    We speak HTTP/1.1 only, and may ignore it; httptools would take the body for the other protocol. The header gets
-    another name of the same length.
-    """
-    end = data.find(b"\r\n\r\n")
-    head = data if end < 0 else data[: end + 2]
-    if _UPGRADE.search(head) is None:
-        return data
-    return _UPGRADE.sub(b"\r\nx-offer:", head) + data[len(head) :]
+def _new_parser(protocol: BoundedProtocol) -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(protocol)
+    # As uvicorn makes its own.
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser

@@ -36,6 +36,7 @@ class Body:
     value: Any
     lifted: dict[str, Content] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
+    is_large: bool = False
 
 
 async def receive_body(receive: Receive, media_type: str, content_type: str, length: int | None, limit: int) -> Body:
@@ -75,6 +76,7 @@ async def _finish(reader: _Reader | None, rest: bytearray, total: int) -> Body:
     def finish() -> Body:
         last.feed(rest)
         value = last.finish()
-        return Body(value, last.lifted, last.violations if isinstance(last, MultipartReader) else [])
+        violations = last.violations if isinstance(last, MultipartReader) else []
+        return Body(value, last.lifted, violations, is_large=total > SMALL_BYTES)
 
     return finish() if total <= SMALL_BYTES else await asyncio.to_thread(finish)

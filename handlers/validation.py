@@ -4,6 +4,7 @@ It collects: faults of path, query and body stand beside the decoded values, and
 Checks go in this order: who calls (before this), media type and size, what the caller may do, then all the rest.
 """
 
+import asyncio
 from typing import Any
 
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
@@ -65,7 +66,11 @@ class _Operation:
             request.violations += fault.violations
             return
         request.body, request.lifted, request.is_form = body.value, body.lifted, media_type == MULTIPART
-        request.violations += body.violations + self._schema.violations(body.value)
+        if body.is_large:
+            faults = await asyncio.to_thread(self._schema.violations, body.value)
+        else:
+            faults = self._schema.violations(body.value)
+        request.violations += body.violations + faults
 
 
 def _describe_body(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, int | None]:

@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +27,13 @@ UNKNOWN = re.compile(r"Whether message '([0-9a-f-]{36})' was published is unknow
 def held() -> Iterator[HeldOpenE]:
     with held_open_e() as open_e:
         yield open_e
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: bytes, tmp_path: Path) -> str:
+    path = tmp_path / "test.db"
+    path.write_bytes(migrated_sqlite)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture
@@ -109,9 +117,9 @@ def assert_no_transaction_is_open(database_url: str) -> None:
 
 
 def test_a_message_that_finds_no_thread_in_time_is_refused_and_not_stored(
-    database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
+    sqlite_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
-    with service_of(database_url, held, open_e_threads=2, open_e_queue_timeout=0.05) as service:
+    with service_of(sqlite_url, held, open_e_threads=2, open_e_queue_timeout=0.05) as service:
         answers = [post_case(callers, service) for _ in range(2)]
         held.wait_for_calls(2)
         refused = service.client.post("/webmessages", json=case_body())
@@ -125,8 +133,8 @@ def test_a_message_that_finds_no_thread_in_time_is_refused_and_not_stored(
         assert service.client.post("/webmessages", json=case_body()).status_code == 201
 
 
-def test_a_message_waits_its_turn_for_a_thread(database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor) -> None:
-    with service_of(database_url, held, open_e_threads=1) as service:
+def test_a_message_waits_its_turn_for_a_thread(sqlite_url: str, held: HeldOpenE, callers: ThreadPoolExecutor) -> None:
+    with service_of(sqlite_url, held, open_e_threads=1) as service:
         answers = [post_case(callers, service) for _ in range(3)]
         held.wait_for_calls(1)
         assert len(unsettled(service)) == 1
