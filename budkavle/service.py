@@ -47,7 +47,7 @@ def create_service(
     validate_replies: bool = False,
     clock: Callable[[], datetime] = now,
 ) -> ASGIApp:
-    """The service as an ASGI application. Its start migrates a SQLite file; other databases must be ready."""
+    """The service as an ASGI application, on a database that is ready (`prepare_database`)."""
     store = database or open_database(settings.database_url.get_secret_value())
     accounts = settings.accounts()
     client = OpenEClient(

@@ -52,7 +52,7 @@ class MultipartReader:
                 },
             )
         except FormParserError:
-            refuse("must be a multipart form, with a boundary of at most 70 characters")
+            refuse("must be a multipart form, with a boundary of at most 256 characters")
 
     def feed(self, piece: bytes | bytearray) -> None:
         """Adds bytes. Raises `Invalid` when they are no form, `TooLarge` when the JSON part is too long."""

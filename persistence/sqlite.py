@@ -126,21 +126,27 @@ class SqliteDatabase:
 
     async def _flush(self) -> None:
         """Does all that waits, as many as came together in one transaction: the disk is asked once for all of them."""
-        async with self._write_lock:
+        try:
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
-                try:
-                    if self._writer is None:
-                        self._writer = self._inline_engine.connect()
-                    outcomes = _transact(self._writer, _do_all, batch)
-                except Exception as exc:  # noqa: BLE001  # Of whatever kind: it is for who waits.
-                    # BEGIN IMMEDIATE is the only statement that can meet a lock here, so nothing was done yet.
-                    outcomes = await self._do_in_thread(batch) if _is_busy(exc) else [exc] * len(batch)
-                for waiting, outcome in zip(batch, outcomes, strict=True):
-                    waiting.settle(outcome)
+                # The lock is taken anew for each batch, so that large work has its turn among small.
+                async with self._write_lock:
+                    await self._do_batch()
                 # Others come first, and more may come together.
                 await asyncio.sleep(0)
+        finally:
             self._flushing = None
+
+    async def _do_batch(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
+        try:
+            if self._writer is None:
+                self._writer = self._inline_engine.connect()
+            outcomes = _transact(self._writer, _do_all, batch)
+        except Exception as exc:  # noqa: BLE001  # Of whatever kind: it is for who waits.
+            # BEGIN IMMEDIATE is the only statement that can meet a lock here, so nothing was done yet.
+            outcomes = await self._do_in_thread(batch) if _is_busy(exc) else [exc] * len(batch)
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            waiting.settle(outcome)
 
     async def _do_in_thread(self, batch: list["_Waiting"]) -> list[Any]:
         try:

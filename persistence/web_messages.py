@@ -87,10 +87,6 @@ async def read_attachment(database: Database, attachment: Attachment) -> AsyncIt
         yield row["data"]
 
 
-async def get_attachment_data(database: Database, attachment: Attachment) -> bytes:
-    return b"".join([piece async for piece in read_attachment(database, attachment)])
-
-
 async def list_by_party(database: Database, party_id: str, limit: int, after: Position | None) -> list[WebMessage]:
     """At most `limit` messages to a party, oldest first, their attachments without data."""
     if after is None:

@@ -223,7 +223,7 @@ def test_a_form_says_which_file_is_empty_in_the_terms_of_a_form(contract: Runnin
         (
             f"multipart/form-data; boundary={'b' * 300}",
             b"",
-            "must be a multipart form, with a boundary of at most 70 characters",
+            "must be a multipart form, with a boundary of at most 256 characters",
         ),
         (HEADERS["content-type"], b"", "must be a whole multipart form; its end is missing"),
         (HEADERS["content-type"], b"garbage", "must be a multipart form"),

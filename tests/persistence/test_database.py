@@ -139,7 +139,7 @@ async def test_a_large_write_gets_its_turn_among_small_ones_that_never_end(datab
     for _ in range(20):
         await asyncio.sleep(0)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(10):
             await stored.store(database, web_message(message="x" * (LARGE_BYTES + 1)))
     finally:
         is_stored = True
