@@ -140,6 +140,8 @@ def _contents(request: Request) -> list[Content]:
     items = request.body.get("attachments") if isinstance(request.body, dict) else None
     contents = []
     for index, item in enumerate(items[:MAX_FAULTS] if isinstance(items, list) else ()):
+        if len(request.violations) >= MAX_FAULTS:
+            break
         field = f"attachments[{index}].base64Data"
         if not isinstance(item, dict) or "base64Data" not in item or not request.is_clean(field):
             continue
