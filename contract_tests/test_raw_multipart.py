@@ -131,7 +131,9 @@ OTHER_FORM: dict[str, tuple[list[bytes], list[str]]] = {
     ),
     "no JSON and an unknown part": ([message_part(b"{"), part(b"x", 'name="other"')], ["body", "other"]),
     "no object and an unknown part": ([message_part(b"[]"), part(b"x", 'name="other"')], ["body", "other"]),
-    "no object and a bad file": ([message_part(b"null"), BLANK_FILE], ["body"]),
+    "no object and a bad file": ([message_part(b"null"), BLANK_FILE], ["attachments[0].fileName", "body"]),
+    "no JSON and a file without content": ([message_part(b"{"), file_part(b"")], ["attachments[0]", "body"]),
+    "no message and a bad file": ([BLANK_FILE], ["attachments[0].fileName", "message"]),
 }
 
 

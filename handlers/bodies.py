@@ -37,6 +37,8 @@ class Body:
     lifted: dict[str, Content] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
     is_large: bool = False
+    is_files_only: bool = False
+    """Whether the value holds the files of a form alone; what else it lacks is told in `violations`."""
 
 
 async def receive_body(receive: Receive, media_type: str, content_type: str, length: int | None, limit: int) -> Body:
@@ -76,7 +78,9 @@ async def _finish(reader: _Reader | None, rest: bytearray, total: int) -> Body:
     def finish() -> Body:
         last.feed(rest)
         value = last.finish()
-        violations = last.violations if isinstance(last, MultipartReader) else []
-        return Body(value, last.lifted, violations, is_large=total > SMALL_BYTES)
+        body = Body(value, last.lifted, is_large=total > SMALL_BYTES)
+        if isinstance(last, MultipartReader):
+            body.violations, body.is_files_only = last.violations, last.is_files_only
+        return body
 
     return finish() if total <= SMALL_BYTES else await asyncio.to_thread(finish)

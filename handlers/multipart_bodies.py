@@ -29,6 +29,8 @@ class MultipartReader:
             refuse("must be a multipart form, with its boundary in the Content-Type")
         self.lifted: dict[str, Content] = {}
         self.violations: list[Violation] = []
+        self.is_files_only = False
+        """Whether the value holds the files alone, since the JSON part could not be read."""
         self._json: bytearray | None = None
         self._files: list[dict[str, str]] = []
         self._parts = 0
@@ -67,18 +69,28 @@ class MultipartReader:
         del self._parser
         if not self._is_ended:
             refuse("must be a whole multipart form; its end is missing")
+        message = self._message()
+        if message is None:
+            self.is_files_only = True
+            return {FILE_PART: self._files}
+        if FILE_PART in message:
+            self._fault(FILE_PART, "must be parts of the form, not in the JSON")
+        return {**message, FILE_PART: self._files}
+
+    def _message(self) -> dict[str, Any] | None:
+        """The JSON part, None for one that is missing or cannot be read; that is a violation then."""
         if self._json is None:
             self._fault(JSON_PART, "must be the first part, of type application/json")
-            raise Invalid(self.violations)
+            return None
         try:
-            body = decode(self._json)
+            message = decode(self._json)
         except Invalid as fault:
-            raise Invalid([*self.violations, *fault.violations]) from fault
-        if not isinstance(body, dict):
-            return body
-        if FILE_PART in body:
-            self._fault(FILE_PART, "must be parts of the form, not in the JSON")
-        return {**body, FILE_PART: self._files}
+            self.violations += fault.violations
+            return None
+        if isinstance(message, dict):
+            return message
+        self._fault("body", "must be an object")
+        return None
 
     def _begin_part(self) -> None:
         self._parts += 1

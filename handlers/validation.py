@@ -70,6 +70,8 @@ class _Operation:
             faults = await asyncio.to_thread(self._schema.violations, body.value)
         else:
             faults = self._schema.violations(body.value)
+        if body.is_files_only:
+            faults = [fault for fault in faults if fault.field.startswith("attachments")]
         request.violations += body.violations + faults
 
 
