@@ -31,6 +31,7 @@ from handlers.observation import ObservationMiddleware
 from handlers.requests import Handler, Services
 from handlers.routing import RoutingMiddleware
 from handlers.security import ApiKeys, security_map
+from handlers.turnstile import Turnstile
 from handlers.validation import REQUEST, ValidationMiddleware
 
 log = structlog.get_logger("budkavle.errors")
@@ -76,8 +77,9 @@ def create_application(
     )
     for kind in (BudkavleError, ProblemException, HTTPException, Exception):
         application.add_error_handler(kind, _on_error)
+    turnstile = Turnstile()
     for spec in specs.values():
-        application.add_api(spec, services=services)
+        application.add_api(spec, services=services, turnstile=turnstile)
     served: ASGIApp = application
     return served
 

@@ -1,5 +1,6 @@
 """Who calls: the schemes of the contracts, as Connexion asks them."""
 
+import asyncio
 import hmac
 import time
 from typing import Any
@@ -25,20 +26,33 @@ class ApiKeys:
         self._database = database
         self._extra = {key.key_hash: key for key in extra_keys}
         self._cache: dict[str, tuple[float, ApiKey | None]] = {}
+        self._looking_up: dict[str, asyncio.Task[ApiKey | None]] = {}
 
     async def find(self, key: bytes) -> ApiKey | None:
         """The stored key, None for one that is unknown or revoked."""
         key_hash = hash_key(key)
-        now = time.monotonic()
+        if key_hash in self._extra:
+            return self._extra[key_hash]
         cached = self._cache.get(key_hash)
-        if cached is not None and now < cached[0]:
+        if cached is not None and time.monotonic() < cached[0]:
             return cached[1]
-        found = self._extra.get(key_hash) or await api_keys.find(self._database, key_hash)
+        looking_up = self._looking_up.get(key_hash)
+        if looking_up is None:
+            looking_up = self._looking_up[key_hash] = asyncio.create_task(self._look_up(key_hash))
+        # All who ask meanwhile hear the same; one that goes away leaves the others their answer.
+        return await asyncio.shield(looking_up)
+
+    async def _look_up(self, key_hash: str) -> ApiKey | None:
+        begun = time.monotonic()
+        try:
+            found = await api_keys.find(self._database, key_hash)
+        finally:
+            del self._looking_up[key_hash]
         if found is not None and not hmac.compare_digest(found.key_hash, key_hash):
             found = None
         if len(self._cache) >= MAX_CACHED:
             self._cache.clear()
-        self._cache[key_hash] = (now + CACHE_SECONDS, found)
+        self._cache[key_hash] = (begun + CACHE_SECONDS, found)
         return found
 
 

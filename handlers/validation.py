@@ -15,6 +15,7 @@ from handlers.bodies import JSON, MULTIPART, receive_body
 from handlers.parameters import Parameters
 from handlers.requests import Request, Services
 from handlers.schemas import Schema
+from handlers.turnstile import Turnstile
 
 REQUEST = "budkavle.request"
 """Where the decoded request stands in an ASGI scope."""
@@ -26,9 +27,16 @@ class _Operation:
     """One operation of a contract, compiled."""
 
     def __init__(
-        self, next_app: ASGIApp, operation: Any, raw: dict[str, Any], components: dict[str, Any], services: Services
+        self,
+        next_app: ASGIApp,
+        operation: Any,
+        raw: dict[str, Any],
+        components: dict[str, Any],
+        services: Services,
+        turnstile: Turnstile,
     ) -> None:
         self._next_app = next_app
+        self._turnstile = turnstile
         self._services = services
         self._operation_id: str = raw["operationId"]
         self._parameters = Parameters(self._operation_id, operation.parameters, components)
@@ -42,6 +50,7 @@ class _Operation:
         caller = scope["extensions"].get("connexion_context", {}).get("token_info", {})
         if caller:
             request.log["caller"] = caller["sub"]
+            await self._turnstile.pass_through()
         await self._take_body(request, scope, receive)
         if caller.get("lacks"):
             raise Forbidden(f"The key lacks the scope {caller['lacks']}")
@@ -91,16 +100,17 @@ def _describe_body(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, int | 
 class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
     """One contract."""
 
-    def __init__(self, *args: Any, services: Services, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, services: Services, turnstile: Turnstile, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._services = services
+        self._turnstile = turnstile
         self.add_paths()
 
     def make_operation(self, operation: Any) -> _Operation:
         components = {"schemas": self.specification.raw["components"].get("schemas", {})}
         # The raw operation: in the other one Connexion has replaced each reference by what it means.
         raw = self.specification.raw["paths"][operation.path][operation.method]
-        return _Operation(self.next_app, operation, raw, components, self._services)
+        return _Operation(self.next_app, operation, raw, components, self._services, self._turnstile)
 
 
 class ValidationMiddleware(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.

@@ -7,7 +7,7 @@ that is cheapest for it (decision 0004): PostgreSQL over asyncpg without threads
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 
@@ -37,6 +37,13 @@ class Database(Protocol):
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` returns, once all that it did is durable; if it raises, it did nothing."""
+
+    async def write_together(self, work: Callable[[sa.Connection, list[Any]], None], item: Any) -> None:
+        """Returns once `work` has written the item durably, together with others that wait for the same work.
+
+        `work` is given all of them, and is to write them with as few statements as one. If it raises, it is called
+        again for each alone, and its error reaches the caller whose item it is.
+        """
 
     async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `write`, for much data."""

@@ -1,12 +1,13 @@
 """PostgreSQL over asyncpg: no threads, any number of processes."""
 
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from persistence import schema
 from persistence.database import DatabaseUnusable, Work, storage_errors, to_json
+from persistence.gathering import Gathering, WorkTogether
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +33,8 @@ class PostgresqlDatabase:
         self._aside = create_async_engine(_for_asyncpg(url), pool_size=1, isolation_level="AUTOCOMMIT", **options)
         # Single statements need no BEGIN and COMMIT around them: two round trips less.
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        # What is written together is one statement.
+        self._gathering = Gathering(self.read)
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with storage_errors():
@@ -47,6 +50,9 @@ class PostgresqlDatabase:
         with storage_errors():
             async with self._engine.begin() as connection:
                 return await connection.run_sync(work, *args, **kwargs)
+
+    async def write_together(self, work: WorkTogether, item: Any) -> None:
+        await self._gathering.add(work, item)
 
     # asyncpg reads and writes as the socket allows, so much data stops nobody.
     read_large = read

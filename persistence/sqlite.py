@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from persistence import schema
 from persistence.database import Work, storage_errors, to_json
+from persistence.gathering import Gathering, WorkTogether
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,6 +57,7 @@ class SqliteDatabase:
         self._reader: sa.Connection | None = None
         self._writer: sa.Connection | None = None
         self._write_lock = asyncio.Lock()
+        self._gathering = Gathering(self.write)
         self._waiting: deque[_Waiting] = deque()
         self._flushing: asyncio.Task[None] | None = None
         # Not those of anyio: a thread of its pool keeps the last work, and all the data in it, until the next.
@@ -91,6 +93,9 @@ class SqliteDatabase:
             self._flushing = asyncio.create_task(self._flush())
         with storage_errors():
             return await future
+
+    async def write_together(self, work: WorkTogether, item: Any) -> None:
+        await self._gathering.add(work, item)
 
     async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._write_lock:

@@ -10,16 +10,11 @@ import sqlalchemy as sa
 
 from domain.errors import NotFound
 from domain.web_messages import Attachment, ExternalReference, OepInstance, State, Unsettled, WebMessage
+from persistence import web_message_rows as rows
 from persistence.database import Database
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
-
-LARGE_BYTES = 256 * 1024
-"""Above this a message is written and read as large."""
-
-PIECE_BYTES = 768 * 1024
-"""Contents are kept in pieces of this size, which is a multiple of 3 so that each becomes base64 by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +27,17 @@ class Position:
 
 async def store(database: Database, message: WebMessage) -> None:
     """Stores a message that names no case; `created` must be set."""
-    write = database.write_large if _is_large(message) else database.write
-    await write(_insert, message, State.STORED, None)
+    await _write(database, rows.New(message, State.STORED, None))
 
 
 async def begin_sending(database: Database, message: WebMessage, sent: datetime) -> None:
     """Stores a message that is about to be published: until it is settled, only operators see it."""
-    write = database.write_large if _is_large(message) else database.write
-    await write(_insert, message, State.SENDING, sent)
+    await _write(database, rows.New(message, State.SENDING, sent))
 
 
 async def mark_published(database: Database, message: WebMessage, open_e_message_id: int, created: datetime) -> None:
     """Makes a message readable that Open-E has taken."""
-    await database.write(_mark_published, message, open_e_message_id, created)
+    await database.write_together(rows.mark_published, rows.Published(message, open_e_message_id, created))
 
 
 async def mark_unknown(database: Database, message_id: str) -> None:
@@ -62,7 +55,7 @@ async def get(database: Database, message_id: str) -> WebMessage:
     row = await database.read(_first, _SELECT_BY_ID, {"id": message_id})
     if row is None:
         raise NotFound(f"WebMessage with id '{message_id}' not found")
-    return _message(row)
+    return rows.to_message(row)
 
 
 async def get_attachment(database: Database, message_id: str, attachment_id: str) -> Attachment:
@@ -75,12 +68,12 @@ async def get_attachment(database: Database, message_id: str, attachment_id: str
 
 
 async def read_attachment(database: Database, attachment: Attachment) -> AsyncIterator[bytes]:
-    """The content of an attachment, in pieces of `PIECE_BYTES`; no connection is held between two of them.
+    """The content of an attachment, in pieces of `rows.PIECE_BYTES`; no connection is held between two of them.
 
     Raises `NotFound` if its message was deleted meanwhile.
     """
-    read = database.read_large if attachment.size > LARGE_BYTES else database.read
-    for piece in range(math.ceil(attachment.size / PIECE_BYTES)):
+    read = database.read_large if attachment.size > rows.LARGE_BYTES else database.read
+    for piece in range(math.ceil(attachment.size / rows.PIECE_BYTES)):
         row = await read(_first, _SELECT_PIECE, {"id": attachment.id, "piece": piece})
         if row is None:
             raise NotFound(f"Attachment with id '{attachment.id}' not found")
@@ -90,11 +83,11 @@ async def read_attachment(database: Database, attachment: Attachment) -> AsyncIt
 async def list_by_party(database: Database, party_id: str, limit: int, after: Position | None) -> list[WebMessage]:
     """At most `limit` messages to a party, oldest first, their attachments without data."""
     if after is None:
-        rows = await database.read(_all, _SELECT_BY_PARTY, {"party_id": party_id, "limit": limit})
+        found = await database.read(_all, _SELECT_BY_PARTY, {"party_id": party_id, "limit": limit})
     else:
         parameters = {"party_id": party_id, "limit": limit, "created": after.created, "id": after.id}
-        rows = await database.read(_all, _SELECT_BY_PARTY_AFTER, parameters)
-    return [_message(row) for row in rows]
+        found = await database.read(_all, _SELECT_BY_PARTY_AFTER, parameters)
+    return [rows.to_message(row) for row in found]
 
 
 async def list_by_reference(
@@ -103,11 +96,11 @@ async def list_by_reference(
     """At most `limit` messages about something, oldest first, their attachments without data."""
     parameters: dict[str, Any] = {"key": reference.key, "value": reference.value, "limit": limit}
     if after is None:
-        rows = await database.read(_all, _SELECT_BY_REFERENCE, parameters)
+        found = await database.read(_all, _SELECT_BY_REFERENCE, parameters)
     else:
         parameters |= {"created": after.created, "id": after.id}
-        rows = await database.read(_all, _SELECT_BY_REFERENCE_AFTER, parameters)
-    return [_message(row) for row in rows]
+        found = await database.read(_all, _SELECT_BY_REFERENCE_AFTER, parameters)
+    return [rows.to_message(row) for row in found]
 
 
 async def delete(database: Database, message_id: str) -> None:
@@ -126,7 +119,7 @@ async def list_unsettled(
     )
     if sent_before is not None:
         select = select.where(table.c.sent < sent_before)
-    rows = await database.read(_all, select.order_by(table.c.sent, table.c.id).limit(limit), {})
+    found = await database.read(_all, select.order_by(table.c.sent, table.c.id).limit(limit), {})
     return [
         Unsettled(
             id=row["id"],
@@ -135,7 +128,7 @@ async def list_unsettled(
             flow_instance_id=row["flow_instance_id"],
             sent=row["sent"],
         )
-        for row in rows
+        for row in found
     ]
 
 
@@ -144,35 +137,13 @@ async def ping(database: Database) -> None:
     await database.read_aside(_first, _PING, {})
 
 
-_COLUMNS = (
-    messages_table.c.id,
-    messages_table.c.party_id,
-    messages_table.c.message,
-    messages_table.c.external_references,
-    messages_table.c.sender_user_id,
-    messages_table.c.oep_instance,
-    messages_table.c.attachments,
-    messages_table.c.created,
-)
 _IS_READABLE = messages_table.c.created.is_not(None)
-_INSERT = messages_table.insert()
-_INSERT_REFERENCES = references_table.insert()
-_INSERT_PIECE = attachments_table.insert()
 _IS_THIS = messages_table.c.id == sa.bindparam("message_id")
-_MARK_PUBLISHED = (
-    messages_table.update()
-    .where(_IS_THIS)
-    .values(
-        state=str(State.PUBLISHED),
-        created=sa.bindparam("created"),
-        open_e_message_id=sa.bindparam("open_e_message_id"),
-    )
-)
 _MARK_UNKNOWN = messages_table.update().where(_IS_THIS).values(state=str(State.UNKNOWN))
 _DROP_REFUSED = messages_table.delete().where(_IS_THIS, messages_table.c.state == str(State.SENDING))
 _DELETE = messages_table.delete().where(_IS_THIS, _IS_READABLE)
 _PING = sa.select(sa.literal(1))
-_SELECT_BY_ID = sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE)
+_SELECT_BY_ID = sa.select(*rows.COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE)
 _SELECT_PIECE = sa.select(attachments_table.c.data).where(
     attachments_table.c.id == sa.bindparam("id"), attachments_table.c.piece == sa.bindparam("piece")
 )
@@ -181,14 +152,14 @@ _AFTER = sa.tuple_(
     sa.bindparam("created", type_=messages_table.c.created.type), sa.bindparam("id", type_=sa.Uuid(False))
 )
 _SELECT_BY_PARTY = (
-    sa.select(*_COLUMNS)
+    sa.select(*rows.COLUMNS)
     .where(messages_table.c.party_id == sa.bindparam("party_id"), _IS_READABLE)
     .order_by(messages_table.c.created, messages_table.c.id)
     .limit(sa.bindparam("limit"))
 )
 _SELECT_BY_PARTY_AFTER = _SELECT_BY_PARTY.where(sa.tuple_(messages_table.c.created, messages_table.c.id) > _AFTER)
 _SELECT_BY_REFERENCE = (
-    sa.select(*_COLUMNS)
+    sa.select(*rows.COLUMNS)
     .join(references_table, references_table.c.message_id == messages_table.c.id)
     .where(references_table.c.key == sa.bindparam("key"), references_table.c.value == sa.bindparam("value"))
     .order_by(references_table.c.created, references_table.c.message_id)
@@ -207,61 +178,6 @@ def _all(connection: sa.Connection, statement: sa.Select[Any], parameters: dict[
     return list(connection.execute(statement, parameters).mappings())
 
 
-def _insert(connection: sa.Connection, message: WebMessage, state: State, sent: datetime | None) -> None:
-    connection.execute(
-        _INSERT,
-        {
-            "id": message.id,
-            "party_id": message.party_id,
-            "message": message.message,
-            "external_references": [[reference.key, reference.value] for reference in message.external_references],
-            "sender_user_id": message.sender_user_id,
-            "oep_instance": str(message.oep_instance),
-            "attachments": [
-                [attachment.id, attachment.file_name, attachment.mime_type, attachment.size, attachment.sha256]
-                for attachment in message.attachments
-            ],
-            "flow_instance_id": message.flow_instance_id,
-            "state": str(state),
-            "sent": sent,
-            "created": message.created,
-        },
-    )
-    if message.created is not None:
-        _insert_references(connection, message, message.created)
-    for attachment in message.attachments:
-        _insert_pieces(connection, message, attachment)
-
-
-def _insert_pieces(connection: sa.Connection, message: WebMessage, attachment: Attachment) -> None:
-    # One statement each: a driver would hold the data of all rows of one statement at once.
-    data = memoryview(attachment.data or b"")
-    for piece, start in enumerate(range(0, len(data), PIECE_BYTES)):
-        row = {
-            "id": attachment.id,
-            "piece": piece,
-            "message_id": message.id,
-            "data": data[start : start + PIECE_BYTES],
-        }
-        connection.execute(_INSERT_PIECE, row)
-
-
-def _insert_references(connection: sa.Connection, message: WebMessage, created: datetime) -> None:
-    connection.execute(
-        _INSERT_REFERENCES,
-        [
-            {"key": reference.key, "value": reference.value, "created": created, "message_id": message.id}
-            for reference in message.external_references
-        ],
-    )
-
-
-def _mark_published(connection: sa.Connection, message: WebMessage, open_e_message_id: int, created: datetime) -> None:
-    parameters = {"message_id": message.id, "open_e_message_id": open_e_message_id, "created": created}
-    connection.execute(_MARK_PUBLISHED, parameters)
-    _insert_references(connection, message, created)
-
-
 def _mark_unknown(connection: sa.Connection, message_id: str) -> None:
     connection.execute(_MARK_UNKNOWN, {"message_id": message_id})
 
@@ -274,21 +190,10 @@ def _delete(connection: sa.Connection, message_id: str) -> bool:
     return connection.execute(_DELETE, {"message_id": message_id}).rowcount > 0
 
 
-def _message(row: sa.RowMapping) -> WebMessage:
-    return WebMessage(
-        id=row["id"],
-        party_id=row["party_id"],
-        message=row["message"],
-        external_references=tuple(ExternalReference(key, value) for key, value in row["external_references"]),
-        sender_user_id=row["sender_user_id"],
-        oep_instance=OepInstance(row["oep_instance"]),
-        attachments=tuple(
-            Attachment(id=id_, file_name=file_name, mime_type=mime_type, size=size, sha256=sha256)
-            for id_, file_name, mime_type, size, sha256 in row["attachments"]
-        ),
-        created=row["created"],
-    )
-
-
-def _is_large(message: WebMessage) -> bool:
-    return len(message.message) + sum(attachment.size for attachment in message.attachments) > LARGE_BYTES
+async def _write(database: Database, new: rows.New) -> None:
+    if new.is_large:
+        await database.write_large(rows.insert_with_files, new)
+    elif new.message.attachments:
+        await database.write(rows.insert_with_files, new)
+    else:
+        await database.write_together(rows.insert, new)

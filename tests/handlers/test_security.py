@@ -9,6 +9,7 @@ import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
 from domain.api_keys import ApiKey, hash_key, new_key
+from domain.errors import StorageFailed
 from handlers import security
 from handlers.security import ApiKeys
 from persistence import api_keys
@@ -118,6 +119,36 @@ def test_find_forgets_keys_rather_than_remember_ever_more(database_url: str) -> 
         assert len(keys._cache) == 1
 
     with_database(database_url, scenario)
+
+
+def test_find_asks_once_for_all_who_ask_together(migrated_sqlite: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    path.write_bytes(migrated_sqlite)
+    key = new_key()
+
+    async def scenario(database: Database) -> None:
+        await api_keys.create(database, stored_key(key, "messages"))
+        keys = ApiKeys(database)
+        asked = [asyncio.create_task(keys.find(key.encode())) for _ in range(50)]
+        await asyncio.sleep(0)
+        assert len(keys._looking_up) == 1
+        asked[0].cancel()
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(found[0], asyncio.CancelledError)
+        assert found[1:] == [stored_key(key, "messages")] * 49
+        assert not keys._looking_up
+
+    with_database(f"sqlite:///{path}", scenario)
+
+
+def test_find_hears_of_a_database_that_does_not_answer_and_asks_again() -> None:
+    async def scenario(database: Database) -> None:
+        keys = ApiKeys(database)
+        for _ in range(2):
+            outcomes = await asyncio.gather(*(keys.find(b"any") for _ in range(3)), return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes] == [StorageFailed] * 3
+
+    with_database("postgresql://127.0.0.1:1/nowhere", scenario)
 
 
 def test_find_prefers_extra_keys_without_asking_the_database() -> None:

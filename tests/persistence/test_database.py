@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from domain.errors import StorageFailed
 from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable, open_database, storage_errors, to_json
+from persistence.gathering import AT_MOST
 from persistence.postgresql import PostgresqlDatabase
 from persistence.sqlite import SqliteDatabase
-from persistence.web_messages import LARGE_BYTES
+from persistence.web_message_rows import LARGE_BYTES
 from tests.factories import PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of, counts, execute
 
@@ -114,6 +115,34 @@ async def test_one_of_many_writes_that_fails_takes_no_other_with_it(database: Da
         "web_message_references": 31,
         "web_message_attachments": 31,
     }
+
+
+async def test_one_of_many_small_writes_that_fails_takes_no_other_with_it(database: Database) -> None:
+    taken = web_message()
+    await stored.store(database, taken)
+    good = [web_message() for _ in range(30)]
+    messages = [message for index, message in enumerate(good) for message in (message, *[taken][index % 10 :])]
+    outcomes = await asyncio.gather(*(stored.store(database, message) for message in messages), return_exceptions=True)
+    refused = [message for message, outcome in zip(messages, outcomes, strict=True) if outcome is not None]
+    assert refused == [taken] * 3
+    assert all(isinstance(outcome, sa.exc.IntegrityError) for outcome in outcomes if outcome is not None)
+    assert await counts(database) == {
+        "web_messages": 31,
+        "web_message_references": 31,
+    }
+
+
+async def test_small_writes_that_wait_together_are_written_together(database: Database) -> None:
+    calls = []
+
+    def count(connection: sa.Connection, items: list[int]) -> None:
+        calls.append(list(items))
+        connection.execute(sa.text("select 1"))
+
+    await asyncio.gather(*(database.write_together(count, number) for number in range(40)))
+    assert [number for items in calls for number in items] == list(range(40))
+    assert max(map(len, calls)) == AT_MOST
+    assert len(calls) <= 40 // AT_MOST + 2
 
 
 async def test_a_write_whose_caller_goes_away_takes_no_other_with_it(database: Database) -> None:

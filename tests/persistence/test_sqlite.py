@@ -12,7 +12,7 @@ from domain.errors import StorageFailed
 from persistence import sqlite
 from persistence import web_messages as stored
 from persistence.database import Database, open_database
-from persistence.web_messages import LARGE_BYTES
+from persistence.web_message_rows import LARGE_BYTES
 from tests.factories import PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of
 from tests.processes import Process, python, running

@@ -11,7 +11,7 @@ from domain.errors import NotFound
 from domain.web_messages import ExternalReference, OepInstance, State, Unsettled, WebMessage
 from persistence import web_messages as stored
 from persistence.database import Database
-from persistence.web_messages import LARGE_BYTES, PIECE_BYTES
+from persistence.web_message_rows import LARGE_BYTES, PIECE_BYTES
 from tests.factories import NOW, PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of, counts, execute
 
@@ -23,7 +23,8 @@ LATER = NOW + timedelta(seconds=1)
 
 
 def case_message(**changes: object) -> WebMessage:
-    return web_message(created=None, external_references=(CASE, ExternalReference("errand", "1")), **changes)
+    references = (CASE, ExternalReference("errand", "1"))
+    return web_message(**{"created": None, "external_references": references} | changes)
 
 
 def described(message: WebMessage) -> WebMessage:
@@ -228,11 +229,10 @@ async def test_begin_sending_leaves_nothing_when_it_fails_in_the_middle(database
 
 
 async def test_mark_published_changes_nothing_when_it_fails_in_the_middle(database: Database) -> None:
-    message = case_message()
+    message = case_message(external_references=(CASE, CASE))
     await stored.begin_sending(database, message, NOW)
-    twice = replace(message, external_references=(CASE, CASE))
     with pytest.raises(sa.exc.IntegrityError):
-        await stored.mark_published(database, twice, 1, LATER)
+        await stored.mark_published(database, message, 1, LATER)
     (unsettled,) = await stored.list_unsettled(database, BOTH, 10)
     assert (unsettled.id, unsettled.state) == (message.id, State.SENDING)
     with pytest.raises(NotFound):

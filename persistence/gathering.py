@@ -1,0 +1,67 @@
+"""Puts writes together that wait at the same moment: the database is asked once for all of them."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+AT_MOST = 16
+"""Items that are written together. More would keep the event loop from others for longer than they notice."""
+
+WorkTogether = Callable[[sa.Connection, list[Any]], None]
+_Waiting = tuple[Any, asyncio.Future[None]]
+
+
+class Gathering:
+    """Collects items for the same work while the batch before is being written. Nobody waits for others to come."""
+
+    def __init__(self, write: Callable[[WorkTogether, list[Any]], Awaitable[None]]) -> None:
+        self._write = write
+        self._waiting: dict[WorkTogether, deque[_Waiting]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def add(self, work: WorkTogether, item: Any) -> None:
+        """Returns when the item is durable. What `work` raises for it reaches its caller alone."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.get(work)
+        if waiting is None:
+            waiting = self._waiting[work] = deque()
+            task = asyncio.create_task(self._run(work, waiting))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        waiting.append((item, future))
+        await future
+
+    async def _run(self, work: WorkTogether, waiting: deque[_Waiting]) -> None:
+        while waiting:
+            batch = [waiting.popleft() for _ in range(min(len(waiting), AT_MOST))]
+            # Who went away before it began gets nothing written.
+            batch = [(item, future) for item, future in batch if not future.done()]
+            outcome = await self._try(work, batch)
+            if outcome is None or len(batch) == 1:
+                outcomes = [outcome] * len(batch)
+            else:
+                # Each by itself, so that who is to blame is the only one to hear of it.
+                outcomes = await asyncio.gather(*(self._try(work, [waiter]) for waiter in batch))
+            for (_, future), error in zip(batch, outcomes, strict=True):
+                _settle(future, error)
+        del self._waiting[work]
+
+    async def _try(self, work: WorkTogether, batch: list[_Waiting]) -> Exception | None:
+        try:
+            if batch:
+                await self._write(work, [item for item, _ in batch])
+        except Exception as exc:  # noqa: BLE001  # Of whatever kind: it is for who waits.
+            return exc
+        return None
+
+
+def _settle(future: asyncio.Future[None], outcome: Exception | None) -> None:
+    if future.done():
+        return
+    if outcome is None:
+        future.set_result(None)
+    else:
+        future.set_exception(outcome)

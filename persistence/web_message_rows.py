@@ -1,0 +1,182 @@
+"""How a web message becomes rows and is read from one."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from domain.web_messages import Attachment, ExternalReference, OepInstance, State, WebMessage
+from persistence.tables import web_message_attachments as attachments_table
+from persistence.tables import web_message_references as references_table
+from persistence.tables import web_messages as messages_table
+
+LARGE_BYTES = 256 * 1024
+"""Above this a message is written and read as large."""
+
+PIECE_BYTES = 768 * 1024
+"""Contents are kept in pieces of this size, which is a multiple of 3 so that each becomes base64 by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """A message to store; `sent` is when its call to Open-E begins, None for one that names no case."""
+
+    message: WebMessage
+    state: State
+    sent: datetime | None
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is so much data that others should not wait for it."""
+        files = sum(attachment.size for attachment in self.message.attachments)
+        return len(self.message.message) + files > LARGE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A stored message that Open-E has taken under this id, and when it became readable."""
+
+    message: WebMessage
+    open_e_message_id: int
+    created: datetime
+
+
+COLUMNS = (
+    messages_table.c.id,
+    messages_table.c.party_id,
+    messages_table.c.message,
+    messages_table.c.external_references,
+    messages_table.c.sender_user_id,
+    messages_table.c.oep_instance,
+    messages_table.c.attachments,
+    messages_table.c.created,
+)
+
+
+def insert(connection: sa.Connection, items: Sequence[New]) -> None:
+    """Inserts messages, and the references of those that are readable: on PostgreSQL in one statement."""
+    parameters = [_to_parameters(new) for new in items]
+    if connection.dialect.name == "postgresql":
+        connection.execute(_INSERT_ALL, parameters)
+        return
+    connection.execute(_INSERT, parameters)
+    _insert_references(connection, ((new.message, new.message.created) for new in items))
+
+
+def insert_with_files(connection: sa.Connection, new: New) -> None:
+    """Inserts a message and the contents of its attachments."""
+    insert(connection, [new])
+    for attachment in new.message.attachments:
+        _insert_pieces(connection, new.message, attachment)
+
+
+def mark_published(connection: sa.Connection, items: Sequence[Published]) -> None:
+    """Makes messages readable, with their references: on PostgreSQL in one statement."""
+    parameters = [
+        {
+            "message_id": published.message.id,
+            "open_e_message_id": published.open_e_message_id,
+            "created": published.created,
+        }
+        for published in items
+    ]
+    if connection.dialect.name == "postgresql":
+        connection.execute(_MARK_PUBLISHED_ALL, parameters)
+        return
+    connection.execute(_MARK_PUBLISHED, parameters)
+    _insert_references(connection, ((published.message, published.created) for published in items))
+
+
+def to_message(row: sa.RowMapping) -> WebMessage:
+    """The message of a row of `COLUMNS`, its attachments without data."""
+    return WebMessage(
+        id=row["id"],
+        party_id=row["party_id"],
+        message=row["message"],
+        external_references=tuple(ExternalReference(key, value) for key, value in row["external_references"]),
+        sender_user_id=row["sender_user_id"],
+        oep_instance=OepInstance(row["oep_instance"]),
+        attachments=tuple(
+            Attachment(id=id_, file_name=file_name, mime_type=mime_type, size=size, sha256=sha256)
+            for id_, file_name, mime_type, size, sha256 in row["attachments"]
+        ),
+        created=row["created"],
+    )
+
+
+def _with_references(statement: sa.Insert | sa.Update) -> sa.Insert:
+    """A statement that writes a message, and its references if it is readable then: one for PostgreSQL."""
+    columns = (messages_table.c.id, messages_table.c.created, messages_table.c.external_references)
+    written = statement.returning(*columns).cte("written")
+    reference = sa.func.json_array_elements(written.c.external_references).table_valued("value", name="reference")
+    key, value = (reference.c.value.op("->>")(sa.literal_column(place)) for place in "01")
+    return references_table.insert().from_select(
+        ["key", "value", "created", "message_id"],
+        sa.select(key, value, written.c.created, written.c.id)
+        .select_from(written.join(reference, sa.true()))
+        .where(written.c.created.is_not(None)),
+    )
+
+
+_INSERT = messages_table.insert().values(
+    {column: sa.bindparam(f"new_{column.name}") for column in messages_table.c if column.name != "open_e_message_id"}
+)
+_INSERT_REFERENCES = references_table.insert()
+_INSERT_ALL = _with_references(_INSERT)
+_INSERT_PIECE = attachments_table.insert()
+_MARK_PUBLISHED = (
+    messages_table.update()
+    .where(messages_table.c.id == sa.bindparam("message_id"))
+    .values(
+        state=str(State.PUBLISHED),
+        created=sa.bindparam("created"),
+        open_e_message_id=sa.bindparam("open_e_message_id"),
+    )
+)
+_MARK_PUBLISHED_ALL = _with_references(_MARK_PUBLISHED)
+
+
+def _to_parameters(new: New) -> dict[str, Any]:
+    message = new.message
+    return {
+        "new_id": message.id,
+        "new_party_id": message.party_id,
+        "new_message": message.message,
+        "new_external_references": [[reference.key, reference.value] for reference in message.external_references],
+        "new_sender_user_id": message.sender_user_id,
+        "new_oep_instance": str(message.oep_instance),
+        "new_attachments": [
+            [attachment.id, attachment.file_name, attachment.mime_type, attachment.size, attachment.sha256]
+            for attachment in message.attachments
+        ],
+        "new_flow_instance_id": message.flow_instance_id,
+        "new_state": str(new.state),
+        "new_sent": new.sent,
+        "new_created": message.created,
+    }
+
+
+def _insert_references(connection: sa.Connection, readable: Iterable[tuple[WebMessage, datetime | None]]) -> None:
+    parameters = [
+        {"key": reference.key, "value": reference.value, "created": created, "message_id": message.id}
+        for message, created in readable
+        if created is not None
+        for reference in message.external_references
+    ]
+    if parameters:
+        connection.execute(_INSERT_REFERENCES, parameters)
+
+
+def _insert_pieces(connection: sa.Connection, message: WebMessage, attachment: Attachment) -> None:
+    # One statement each: a driver would hold the data of all rows of one statement at once.
+    data = memoryview(attachment.data or b"")
+    for piece, start in enumerate(range(0, len(data), PIECE_BYTES)):
+        row = {
+            "id": attachment.id,
+            "piece": piece,
+            "message_id": message.id,
+            "data": data[start : start + PIECE_BYTES],
+        }
+        connection.execute(_INSERT_PIECE, row)
