@@ -1,5 +1,6 @@
 """The subscriptions of systems: the sync, and what callers look up."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,6 +70,12 @@ async def sync(database: Database, call: Sync) -> SyncResult:
     """
     write = database.write_large if len(call.wanted) > LARGE_ENTRIES else database.write
     return await write(_sync, call)
+
+
+async def list_broken_rules(database: Database, wanted: Sequence[Entry], now: datetime) -> Sequence[SyncError]:
+    """The rules that entries break whichever system they are for: as new ones of a system that has none."""
+    catalogue = await database.read(_catalogue)
+    return await asyncio.to_thread(lambda: plan_sync({}, wanted, catalogue, now).errors)
 
 
 async def systems_of(database: Database, fingerprint: str) -> frozenset[str]:
