@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from conftest import RunningService, new_database, running_service
-from tests.catalogue_rows import put_message_types
 from open_e.mock import MockOpenE, mock_open_e
+from tests.catalogue_rows import put_message_types
 
 OPEN_E_URLS = {
     "open_e_external_url": "http://open-e.test/external/api/callback",

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from conftest import RunningService
-from tests.catalogue_rows import ALLOWED, ENDED, NOT_ALLOWED, OTHER, UNKNOWN
+from persistence import tables
+from tests.catalogue_rows import ALLOWED, ENDED, NOT_ALLOWED, OTHER, UNKNOWN, execute
 from tests.handlers.callers import Caller, entry, errors, new_caller, places
 
 TIME_TEXTS = ["", "2023-01-01", "2023-01-01T00:00", "2023-01-01 00:00:00", "1899-12-31T23:59:59", "3000-01-01T00:00:00"]
@@ -24,6 +25,11 @@ WEBHOOKS = [
     "/%zz",
     "/" + "a" * 1024,
 ]
+
+NOT_ALLOWED_TEXT = (
+    "Denne orgtype har ikke adgang til at abonnere på entity type 205. Tjek webservice metoden "
+    "hentTilladteBeskedtyper (GET /v1/beskedtype/tilladte?orgType=1) for at se hvilke entiteter du må abonnere på"
+)
 
 
 @pytest.fixture
@@ -97,8 +103,7 @@ def test_texts_are_the_published_ones(caller: Caller) -> None:
         "Den angivne varighed er negativ, startdato er større end slutdato",
         "Slutdato skal være dagsdato eller i fremtiden",
         "Det angivne beskedtypeId er ikke kendt i systemet",
-        "Denne orgtype har ikke adgang til at abonnere på entity type 205. Tjek webservice metoden "
-        "hentTilladteBeskedtyper (GET /v1/beskedtype/tilladte?orgType=1) for at se hvilke entiteter du må abonnere på",
+        NOT_ALLOWED_TEXT,
         "Samme orgType, orgCode og entityType er allerede angivet tidligere i requestet",
     ]
 
@@ -184,23 +189,15 @@ def test_a_look_up_tells_its_faults(caller: Caller) -> None:
 
 
 def test_the_same_request_stays_acceptable_when_the_catalogue_changes(caller: Caller) -> None:
-    from persistence import tables
-    from tests.catalogue_rows import execute
-
+    table = tables.allowed_subscriptions
     execute(caller.database_url, tables.message_types.insert().values(entity_type=300, name="x"))
-    execute(caller.database_url, tables.allowed_subscriptions.insert().values(org_type=1, entity_type=300))
+    execute(caller.database_url, table.insert().values(org_type=1, entity_type=300))
     caller.sync(entry(entityType=300))
-    execute(caller.database_url, tables.allowed_subscriptions.delete().where(sa_entity() == 300))
+    execute(caller.database_url, table.delete().where(table.c.entity_type == 300))
     execute(caller.database_url, tables.message_types.delete().where(tables.message_types.c.entity_type == 300))
 
     assert caller.sync(entry(entityType=300)) == (0, 0, 0, 1, 0)
     assert places(caller.send(caller.body(entry(entityType=300, webhookUrl="/x")))) == [(0, "entityType", 150002)]
-
-
-def sa_entity() -> Any:
-    from persistence import tables
-
-    return tables.allowed_subscriptions.c.entity_type
 
 
 def test_a_refused_sync_changes_nothing(caller: Caller) -> None:
