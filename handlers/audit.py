@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from domain.audit import AuditEntry
+from domain.audit import NO_SYSTEM, AuditEntry
 from domain.errors import StorageFailed
 from handlers.requests import CALL, Call, Services
 from persistence import audit
@@ -41,6 +41,9 @@ class AuditedOperation:
             outcome, detail = "failed", {"status": status}
         elif status >= HTTPStatus.BAD_REQUEST:
             outcome, detail = "refused", {"status": status, "errors": call.errors}
+            if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+                # Who was not let in says nothing in the chain of a system, though it was one a moment ago.
+                call.chain = NO_SYSTEM
         entry = AuditEntry(
             chain=call.chain,
             kind="call",
