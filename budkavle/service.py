@@ -71,6 +71,7 @@ def create_service(
         spec_dir(),
         Services(database=store, open_e=open_e, now=clock, new_id=new_id),
         ApiKeys(store, extra_keys),
+        trusted_proxies=settings.trusted_proxies,
         lifespan=lifespan,
         validate_replies=validate_replies,
     )

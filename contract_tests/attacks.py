@@ -13,6 +13,9 @@ REFUSED_REFERENCE = {"key": "attack", "value": "refused"}
 REFUSED_CASE = {"key": "flowInstanceId", "value": "6660666"}
 """References of messages that must never be stored or sent; what may be stored names others."""
 
+ATTACKED_SYSTEM = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
+"""A system that must never have subscriptions: every sync of its set must be refused, or be of an empty one."""
+
 JSON = "application/json"
 FORM = "multipart/form-data; boundary=XX"
 
@@ -64,6 +67,13 @@ def chunks(body: bytes, size: int = 1000) -> bytes:
 def post_in_chunks(body: bytes, content_type: str | bytes | None = JSON, **options: Any) -> bytes:
     """The same without a Content-Length."""
     return post(chunks(body), content_type, headers=["Transfer-Encoding: chunked"], **options)
+
+
+def sync(body: bytes, certificate: str | None, content_type: str | bytes | None = JSON, **options: Any) -> bytes:
+    """A request that sets the subscriptions of a system."""
+    headers = [*options.pop("headers", ()), *([] if certificate is None else [f"Client-Cert: {certificate}"])]
+    options = {"key": None, **options, "headers": headers}
+    return request("POST", "/v1/abonnement/sync", body=body, content_type=content_type, **options)
 
 
 def message(**changes: Any) -> dict[str, Any]:
@@ -122,6 +132,17 @@ def assert_violations(answer: Answer, *fields: str) -> None:
     assert all(set(violation) == {"field", "message"} and violation["message"] for violation in violations)
     assert violations == sorted(violations, key=lambda violation: (violation["field"], violation["message"]))
     assert [violation["field"] for violation in violations] == sorted(fields), violations
+
+
+def assert_error_list(answer: Answer, status: int, *places: tuple[int | None, str | None, int]) -> None:
+    """The answer is an error list of the published shape, which names its request; places are index, field, number."""
+    assert answer.status == status, answer.body
+    assert answer.media_type == JSON
+    assert re.fullmatch("[A-Za-z0-9._:-]{1,46}", answer.headers["x-requestid"])
+    errors = answer.json()["errors"]
+    names = {"orgtype", "orgcode", "entitytype", "errorCode", "message", "index", "field"}
+    assert all(set(error) == names and error["message"] for error in errors)
+    assert [(error["index"], error["field"], error["errorCode"]) for error in errors] == list(places), errors
 
 
 def assert_no_http(answer: Answer, status: int = 400) -> None:

@@ -8,9 +8,12 @@ import pytest
 import structlog
 
 from conftest import new_database, running_service
-from contract_tests.attacks import REFUSED_CASE, REFUSED_REFERENCE, request
+from contract_tests.attacks import ATTACKED_SYSTEM, REFUSED_CASE, REFUSED_REFERENCE, request
 from contract_tests.raw_http import Answer, Connection
+from contract_tests.schemathesis_hooks import ALLOWED_PAIRS, SYSTEM
 from open_e.mock import MockOpenE, mock_open_e
+from tests.catalogue_rows import put_message_types, put_system
+from tests.handlers.callers import Certificate, new_certificate
 
 OURS = ("http://127.0.0.1",)
 """Addresses that Schemathesis really calls, while the mock stands in for all others."""
@@ -22,6 +25,7 @@ class Target:
 
     port: int
     open_e: MockOpenE
+    certificate: Certificate
     harm: list[object] = field(default_factory=list)
 
     @property
@@ -41,6 +45,7 @@ class Target:
         found = [
             *self.messages_about(**REFUSED_REFERENCE),
             *self.messages_about(**REFUSED_CASE),
+            *self.subscriptions_of(ATTACKED_SYSTEM),
             *(sent for sent in self.open_e.messages if str(sent["flowInstanceID"]) == REFUSED_CASE["value"]),
         ]
         new = [item for item in found if item not in self.harm]
@@ -49,6 +54,14 @@ class Target:
 
     def is_alive(self) -> bool:
         return self.send(request(target="/health/live", key=None)).status == 200
+
+    def subscriptions_of(self, system_id: str) -> list[object]:
+        """What the service has stored for a system."""
+        headers = [f"Client-Cert: {self.certificate.header}"]
+        answer = self.send(request(target=f"/v1/abonnement?systemIdentifier={system_id}", headers=headers, key=None))
+        assert answer.status == 200
+        found: list[object] = answer.json()["abonnementer"]
+        return found
 
     def messages_about(self, key: str, value: str) -> list[dict[str, object]]:
         """What the service has stored under a reference."""
@@ -63,11 +76,20 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """One service for all attacks, which must survive them all; its database is its own."""
     url = new_database(request, tmp_path_factory.mktemp("contract"))
     external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
+    certificate = new_certificate()
+    put_message_types(url, *ALLOWED_PAIRS)
+    for system_id in (SYSTEM, ATTACKED_SYSTEM):
+        put_system(url, system_id, certificate.fingerprint)
     with (
         mock_open_e(url_external=external, url_internal=internal, passthrough=OURS) as open_e,
-        running_service(database_url=url, open_e_external_url=external, open_e_internal_url=internal) as running,
+        running_service(
+            database_url=url,
+            open_e_external_url=external,
+            open_e_internal_url=internal,
+            trusted_proxies="127.0.0.1",
+        ) as running,
     ):
-        yield Target(running.port, open_e)
+        yield Target(running.port, open_e, certificate)
 
 
 @pytest.fixture(autouse=True)

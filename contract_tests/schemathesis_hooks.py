@@ -1,22 +1,81 @@
 """What Schemathesis must be told of the contracts beyond the schemas; `schemathesis.toml` names this module."""
 
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 import jsonschema_rs
 import schemathesis
 
+from domain.subscriptions import COPENHAGEN, read_time
+
 FORM = "multipart/form-data"
 ACCEPTED_BAD_DATA = "ST201"
 MAX_FILES = 10
 
+SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
+"""The system that the caller may touch: that of the examples."""
+
+_ORG_TYPES = (0, 1, 2, 8, 2147483647)
+_ENTITY_TYPES = (0, 1, 202, 203, 100008, 2147483647)
+ALLOWED_PAIRS = tuple((org_type, entity_type) for org_type in _ORG_TYPES for entity_type in _ENTITY_TYPES)
+"""What the service under attack lets be subscribed to."""
+
+_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, **_: Any) -> None:
-    """Puts the part `message` first: a schema gives the parts of a form no order."""
+    """Puts the part `message` first: a schema gives the parts of a form no order; and fits what rules ask for."""
+    if case.operation.path.startswith("/v1/"):
+        _fit(case.query or {})
+        if isinstance(case.body, dict):
+            _fit(case.body)
     if case.media_type == FORM and isinstance(case.body, dict) and "message" in case.body:
         # In place: a new body would be judged anew, and its files are no text that fits a schema.
         for name in [name for name in case.body if name != "message"]:
             case.body[name] = case.body.pop(name)
+
+
+def _fit(values: dict[str, Any]) -> None:
+    """Replaces what no schema can know: the caller's system, allowed types, dates that exist, one of each identity.
+
+    Only values that fit the schema are replaced, by others that do: bad data stays bad.
+    """
+    system = values.get("systemIdentifier")
+    if isinstance(system, str) and _UUID.fullmatch(system):
+        values["systemIdentifier"] = SYSTEM
+    entries = values.get("abonnementer")
+    seen: set[Any] = set()
+    for entry in [entry for entry in (entries if isinstance(entries, list) else ()) if isinstance(entry, dict)]:
+        for name, allowed in (("orgType", _ORG_TYPES), ("entityType", _ENTITY_TYPES)):
+            value = entry.get(name)
+            if type(value) is int and 0 <= value <= _MAX_INT and value not in allowed:
+                entry[name] = allowed[value % len(allowed)]
+        _fit_dates(entry)
+        identity = repr([entry.get(name) for name in ("orgType", "orgCode", "entityType")])
+        if identity in seen and all(type(entry.get(name)) is int for name in ("orgType", "orgCode", "entityType")):
+            entries[:] = [other for other in entries if other is not entry]
+        seen.add(identity)
+
+
+_MAX_INT = 2147483647
+_TIME = re.compile(
+    r"(19|2[0-9])[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+    r"(\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?"
+)
+
+
+def _fit_dates(entry: dict[str, Any]) -> None:
+    for name, good in (("startDato", "2023-01-01T00:00:00"), ("slutDato", "2999-06-30T23:59:59")):
+        text = entry.get(name)
+        if not isinstance(text, str) or not _TIME.fullmatch(text):
+            continue
+        moment = read_time(text)
+        exists = moment is not None and 1900 <= moment.astimezone(COPENHAGEN).year <= 2999  # The contract's years.
+        is_in_order = moment is not None and (moment < datetime.now(UTC)) == (name == "startDato")
+        if not exists or not is_in_order:
+            entry[name] = good
 
 
 @schemathesis.hook

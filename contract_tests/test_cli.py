@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from contract_tests.conftest import Target
+
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("BUDKAVLE_", "SCHEMATHESIS_"))}
@@ -33,9 +35,19 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize("contract", ["operations", "web-messages"])
 def test_schemathesis_finds_nothing(contract: str, dev: str) -> None:
-    command = [BIN / "schemathesis", "run", f"{dev}/docs/{contract}/openapi.json", "-H", "apikey: demo"]
+    assert_nothing_is_found(f"{dev}/docs/{contract}/openapi.json", "apikey: demo")
 
-    run = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False)
+
+@pytest.mark.parametrize("target", ["sqlite"], indirect=True)
+def test_schemathesis_finds_nothing_in_subscriptions(target: Target) -> None:
+    header = f"Client-Cert: {target.certificate.header}"
+    assert_nothing_is_found(f"{target.url}/docs/subscriptions/openapi.json", header)
+
+
+def assert_nothing_is_found(contract: str, header: str) -> None:
+    command = [BIN / "schemathesis", "run", contract, "-H", header]
+
+    run = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=280, check=False)
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert "No issues found" in run.stdout

@@ -12,10 +12,20 @@ from schemathesis.config import SchemathesisConfig
 
 from budkavle.service import spec_dir
 from conftest import MESSAGES_KEY
+from contract_tests import schemathesis_hooks  # noqa: F401  # Its hooks are registered by the import.
 from contract_tests.conftest import Target
 
 CONFIG = Path(__file__).parent.parent / "schemathesis.toml"
 HEADERS = {"apikey": MESSAGES_KEY}
+SEQUENCES = hypothesis.settings(
+    max_examples=25,
+    stateful_step_count=6,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[hypothesis.Phase.generate],
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
 
 
 def contract(name: str) -> Any:
@@ -30,6 +40,7 @@ def contract(name: str) -> Any:
 
 operations = contract("operations")
 web_messages = contract("web-messages")
+subscriptions = contract("subscriptions")
 
 
 @operations.parametrize()
@@ -42,19 +53,22 @@ def test_web_messages_keeps_its_contract(case: schemathesis.Case, target: Target
     case.call_and_validate(base_url=target.url, headers=HEADERS)
 
 
+@subscriptions.parametrize()
+def test_subscriptions_keeps_its_contract(case: schemathesis.Case, target: Target) -> None:
+    case.call_and_validate(base_url=target.url, headers={"Client-Cert": target.certificate.header})
+
+
+def test_subscriptions_keeps_its_contract_over_sequences_of_calls(target: Target) -> None:
+    class Machine(subscriptions.as_state_machine()):  # type: ignore[misc]
+        def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
+            return {"base_url": target.url, "headers": {"Client-Cert": target.certificate.header}}
+
+    Machine.run(settings=SEQUENCES)
+
+
 def test_web_messages_keeps_its_contract_over_sequences_of_calls(target: Target) -> None:
     class Machine(web_messages.as_state_machine()):  # type: ignore[misc]
         def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
             return {"base_url": target.url, "headers": HEADERS}
 
-    Machine.run(
-        settings=hypothesis.settings(
-            max_examples=25,
-            stateful_step_count=6,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            phases=[hypothesis.Phase.generate],
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )
-    )
+    Machine.run(settings=SEQUENCES)

@@ -1,5 +1,6 @@
 """What can go wrong, by meaning. The docstring of a kind is its default message."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -13,20 +14,31 @@ class BudkavleError(Exception):
         return str(self.args[0])
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Violation:
-    """One fault of a request: the field in the caller's terms (`attachments[0].fileName`) and what is wrong."""
+    """One fault of a request: the field in the caller's terms (`attachments[0].fileName`) and what is wrong.
+
+    Contracts that number their errors have a `code`, those that tell faults by entry the `index` of the entry.
+    """
 
     field: str
     message: str
+    code: int | None = None
+    index: int | None = None
+
+    @property
+    def order(self) -> tuple[int, str, int, str]:
+        """What violations are sorted by: those of no entry first, then by entry, field, code and message."""
+        index = -1 if self.index is None else self.index
+        return (index, self.field, self.code or 0, self.message)
 
 
 class Invalid(BudkavleError):
     """The request breaks the contract."""
 
-    def __init__(self, violations: list[Violation]) -> None:
+    def __init__(self, violations: Iterable[Violation]) -> None:
         super().__init__()
-        self.violations = tuple(sorted(set(violations)))
+        self.violations = tuple(sorted(set(violations), key=lambda violation: violation.order))
 
 
 class Unauthenticated(BudkavleError):
@@ -47,6 +59,11 @@ class Conflict(BudkavleError):
 
 class TooLarge(BudkavleError):
     """The body is larger than the service takes."""
+
+    def __init__(self, message: str | None = None, limit: int | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        """How many bytes it takes, where that is of the whole body."""
 
 
 class UnsupportedMediaType(BudkavleError):

@@ -1,10 +1,12 @@
 """Assembles the contracts into one ASGI application, with the few layers of Connexion that a request needs."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from http import HTTPStatus
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import BudkavleError
 from handlers import replies
+from handlers.client_certificates import ClientCertificateMiddleware
+from handlers.contracts import CONTRACTS, FORM, ContractMiddleware
 from handlers.docs import docs_routes
-from handlers.observation import ObservationMiddleware
-from handlers.requests import Handler, Services
+from handlers.error_forms import PROBLEMS, ErrorForm
+from handlers.error_lists import count
+from handlers.observation import REQUEST_ID_HEADER, ObservationMiddleware
+from handlers.requests import CALL, Handler, Services
 from handlers.routing import RoutingMiddleware
 from handlers.security import ApiKeys, security_map
 from handlers.turnstile import Turnstile
@@ -38,8 +44,8 @@ log = structlog.get_logger("budkavle.errors")
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
-CONTRACTS = ("operations", "web-messages")
-"""The published contracts, by the names of their files."""
+MANY_ERRORS = 200
+"""An answer with more of them is written in a thread."""
 
 
 def create_application(
@@ -47,20 +53,26 @@ def create_application(
     services: Services,
     keys: ApiKeys,
     *,
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     lifespan: Lifespan | None = None,
     validate_replies: bool = False,
 ) -> ASGIApp:
     """The service as an ASGI application.
 
     With `validate_replies` an answer that breaks its contract becomes a 500: for tests, since by then the work is
-    done. Raises `ValueError` when contracts share an operation id, which would share their security too.
+    done. The header `Client-Cert` is believed of `trusted_proxies` alone. Raises `ValueError` when contracts share an
+    operation id, which would share their security too.
     """
     specs = {name: yaml.safe_load((spec_dir / f"{name}.yaml").read_text()) for name in CONTRACTS}
     _refuse_shared_ids(specs)
     middlewares: list[Any] = [
         ObservationMiddleware,
+        partial(ClientCertificateMiddleware, trusted_proxies=trusted_proxies),
         ExceptionMiddleware,
         RoutingMiddleware,
+        ContractMiddleware,
+        # Once more: what goes wrong within an operation is an answer already where it is audited.
+        ExceptionMiddleware,
         SecurityMiddleware,
         ValidationMiddleware,
         LifespanMiddleware,
@@ -72,14 +84,14 @@ def create_application(
         middlewares=middlewares,
         lifespan=lifespan,
         resolver=_SnakeResolver(),
-        security_map=security_map(keys),
+        security_map=security_map(keys, services),
         validate_responses=validate_replies,
     )
     for kind in (BudkavleError, ProblemException, HTTPException, Exception):
         application.add_error_handler(kind, _on_error)
     turnstile = Turnstile()
-    for spec in specs.values():
-        application.add_api(spec, services=services, turnstile=turnstile)
+    for name, spec in specs.items():
+        application.add_api(spec, services=services, contract=CONTRACTS[name], turnstile=turnstile)
     served: ASGIApp = application
     return served
 
@@ -105,7 +117,7 @@ class _HandlerApi(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
 async def _call(handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
     request = scope[REQUEST]
     response = await handler(request)
-    response.headers["x-request-id"] = request.request_id
+    response.headers[scope[REQUEST_ID_HEADER]] = request.request_id
     await response(scope, receive, send)
 
 
@@ -126,9 +138,13 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
 async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionResponse:
     """Every error becomes an answer here; only faults of ours leave a trace in the log."""
     fields = request.scope["budkavle.log"]
+    form: ErrorForm = request.scope.get(FORM, PROBLEMS)
     if isinstance(error, BudkavleError):
         fields["error"] = type(error).__name__
-        response = replies.failed(error)
+        errors = count(error)
+        if CALL in request.scope:
+            request.scope[CALL].errors = errors
+        response = form.failed(error) if errors <= MANY_ERRORS else await asyncio.to_thread(form.failed, error)
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             reason = getattr(error, "reason", "")
             log.warning("failed", error=type(error).__name__, detail=str(error), reason=reason)
@@ -139,7 +155,7 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
         response = replies.not_found()
     else:
         log.error("unexpected", request_id=request.scope["budkavle.request_id"], exc_info=error)
-        response = replies.unexpected()
+        response = form.unexpected()
     return ConnexionResponse(
         status_code=response.status_code, body=bytes(response.body), headers=dict(response.headers.items())
     )

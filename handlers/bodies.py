@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from domain.attachments import Content
 from domain.errors import TooLarge, Violation
-from handlers.json_bodies import JsonReader, decode, refuse
+from handlers.json_bodies import JsonReader, PlainJsonReader, decode, refuse
 from handlers.multipart_bodies import MultipartReader
 
 JSON = "application/json"
@@ -41,39 +41,57 @@ class Body:
     """Whether the value holds the files of a form alone; what else it lacks is told in `violations`."""
 
 
-async def receive_body(receive: Receive, media_type: str, content_type: str, length: int | None, limit: int) -> Body:
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What an operation takes: media types, bytes, and whether there may be files among them, in JSON as base64."""
+
+    media_types: tuple[str, ...]
+    max_bytes: int
+
+    @property
+    def has_files(self) -> bool:
+        return MULTIPART in self.media_types
+
+
+async def receive_body(
+    receive: Receive, media_type: str, content_type: str, length: int | None, allowance: Allowance
+) -> Body:
     """The body of a request.
 
-    `length` is the Content-Length, None if there was none. Raises `TooLarge` as soon as more than `limit` bytes are
-    announced or received, `Invalid` for what is not of its media type or not complete.
+    `length` is the Content-Length, None if there was none. Raises `TooLarge` as soon as more bytes are announced or
+    received than are taken, `Unreadable` for what is not of its media type or not complete.
     """
+    limit = allowance.max_bytes
     if length is not None and length > limit:
-        raise TooLarge(f"The body must be at most {limit} bytes")
+        raise TooLarge(f"The body must be at most {limit} bytes", limit)
     pending = bytearray()
     total = 0
+    json_reader = JsonReader if allowance.has_files else PlainJsonReader
     reader: _Reader | None = MultipartReader(content_type) if media_type == MULTIPART else None
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            refuse("must be complete; the connection ended before it was")
+            refuse("must be complete; the connection ended before it was", "incomplete")
         piece = message.get("body", b"")
         total += len(piece)
         if total > limit:
-            raise TooLarge(f"The body must be at most {limit} bytes")
+            raise TooLarge(f"The body must be at most {limit} bytes", limit)
         pending += piece
         more = message.get("more_body", False)
         if len(pending) >= BATCH_BYTES:
-            reader = reader or JsonReader()
+            reader = reader or json_reader()
             await asyncio.to_thread(reader.feed, pending)
             pending = bytearray()
+    if reader is None and total > SMALL_BYTES:
+        reader = json_reader()
     return await _finish(reader, pending, total)
 
 
 async def _finish(reader: _Reader | None, rest: bytearray, total: int) -> Body:
-    if reader is None and total <= SMALL_BYTES:
+    if reader is None:
         return Body(decode(rest))
-    last: _Reader = reader or JsonReader()
+    last = reader
 
     def finish() -> Body:
         last.feed(rest)

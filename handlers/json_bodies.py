@@ -10,11 +10,14 @@ import secrets
 from typing import Any, NoReturn
 
 from domain.attachments import Base64Reader, Content
-from domain.errors import Invalid, TooLarge, Violation
+from domain.errors import TooLarge
+from handlers.faults import Reason, Unreadable
 
 MAX_DEPTH = 64
 MAX_VALUES = 200_000
 """Texts, commas and brackets; a message has some dozens, and each costs some microseconds."""
+MAX_CONTAINERS = 250_000
+"""Brackets and braces in a body without files: more than whole subscriptions would fit into its limit of bytes."""
 MAX_SKELETON_BYTES = 64 * 1024 * 1024
 """What a body may hold beside base64: the longest text that Open-E takes, were every character of it escaped."""
 
@@ -37,14 +40,16 @@ def decode(text: bytes | bytearray) -> Any:
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError:
-        refuse("must be JSON in UTF-8")
+        refuse("must be JSON in UTF-8", "utf-8")
     except UnicodeEncodeError:
-        refuse("must not contain half of a surrogate pair")
+        refuse("must not contain half of a surrogate pair", "surrogate")
     except RecursionError:
-        refuse("must not be nested so deeply")
-    except ValueError as exc:
+        refuse("must not be nested so deeply", "depth")
+    except json.JSONDecodeError as exc:
+        raise Unreadable(f"must be JSON: {exc}", "json", (exc.lineno, exc.colno)) from exc
+    except ValueError:
         # The only other one is that of a number whose digits Python will not count.
-        refuse(f"must be JSON: {exc}" if isinstance(exc, json.JSONDecodeError) else "must not hold a number so long")
+        refuse("must not hold a number so long", "number")
     return value
 
 
@@ -73,7 +78,7 @@ class JsonReader:
         if len(self._skeleton) > MAX_SKELETON_BYTES:
             raise TooLarge(f"The body must be at most {MAX_SKELETON_BYTES} bytes, not counting attachments")
         if self._values > MAX_VALUES:
-            refuse("must not hold so many values")
+            refuse("must not hold so many values", "values")
 
     def finish(self) -> Any:
         """The value. Raises `Invalid`."""
@@ -136,6 +141,29 @@ class JsonReader:
         self._between = bytearray()
 
 
+class PlainJsonReader:
+    """Takes a large JSON text that holds no files, and reads it as a whole at the end.
+
+    What it must not hold too many of is objects and lists: each takes some hundred bytes of memory for two of text.
+    """
+
+    def __init__(self) -> None:
+        self.lifted: dict[str, Content] = {}
+        self._text = bytearray()
+        self._containers = 0
+
+    def feed(self, piece: bytes | bytearray) -> None:
+        """Adds bytes. Raises `Unreadable` when they hold more objects and lists than any contract takes."""
+        self._text += piece
+        self._containers += piece.count(b"[") + piece.count(b"{")
+        if self._containers > MAX_CONTAINERS:
+            refuse("must not hold so many values", "values")
+
+    def finish(self) -> Any:
+        """The value. Raises `Unreadable`."""
+        return decode(self._text)
+
+
 class _EscapedBase64Reader:
     """Base64 within a JSON string, where `/` and `+` may come escaped."""
 
@@ -171,26 +199,26 @@ class _EscapedBase64Reader:
             self._reader.feed(inner)
 
 
-def refuse(message: str) -> NoReturn:
-    """Raises `Invalid` for the body as a whole."""
-    raise Invalid([Violation("body", message)])
+def refuse(message: str, reason: Reason) -> NoReturn:
+    """Raises `Unreadable` for the body as a whole."""
+    raise Unreadable(message, reason)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        refuse("must not name a property twice")
+        refuse("must not name a property twice", "twice")
     return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    refuse(f"must be JSON: {name} is not")
+    refuse(f"must be JSON: {name} is not", "json")
 
 
 def _float(text: str) -> float:
     number = float(text)
     if number in {float("inf"), float("-inf")}:
-        refuse("must not hold a number beyond all measure")
+        refuse("must not hold a number beyond all measure", "number")
     return number
 
 
@@ -201,4 +229,4 @@ def _check_depth(value: Any) -> None:
         if not containers:
             return
         level = [inner for outer in containers for inner in (outer.values() if isinstance(outer, dict) else outer)]
-    refuse("must not be nested so deeply")
+    refuse("must not be nested so deeply", "depth")

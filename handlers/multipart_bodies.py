@@ -26,7 +26,7 @@ class MultipartReader:
         _, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
         if not boundary:
-            refuse("must be a multipart form, with its boundary in the Content-Type")
+            refuse("must be a multipart form, with its boundary in the Content-Type", "form")
         self.lifted: dict[str, Content] = {}
         self.violations: list[Violation] = []
         self.is_files_only = False
@@ -54,21 +54,21 @@ class MultipartReader:
                 },
             )
         except FormParserError:
-            refuse("must be a multipart form, with a boundary of at most 256 characters")
+            refuse("must be a multipart form, with a boundary of at most 256 characters", "form")
 
     def feed(self, piece: bytes | bytearray) -> None:
         """Adds bytes. Raises `Invalid` when they are no form, `TooLarge` when the JSON part is too long."""
         try:
             self._parser.write(bytes(piece))
         except FormParserError:
-            refuse("must be a multipart form")
+            refuse("must be a multipart form", "form")
 
     def finish(self) -> Any:
         """The body, as if it had come as JSON. What is wrong with the form itself stands in `violations`."""
         # The parser knows us by our methods; without this the contents would stay until cycles are collected.
         del self._parser
         if not self._is_ended:
-            refuse("must be a whole multipart form; its end is missing")
+            refuse("must be a whole multipart form; its end is missing", "form")
         message = self._message()
         if message is None:
             self.is_files_only = True
@@ -95,7 +95,7 @@ class MultipartReader:
     def _begin_part(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            refuse("must not have so many parts")
+            refuse("must not have so many parts", "form")
         self._headers = {}
 
     def _read_header_name(self, data: bytes, start: int, end: int) -> None:
@@ -108,7 +108,7 @@ class MultipartReader:
 
     def _check_header(self) -> None:
         if len(self._header_name) + len(self._header_value) > MAX_HEADER_BYTES:
-            refuse("must not have such long headers in its parts")
+            refuse("must not have such long headers in its parts", "form")
 
     def _end_header(self) -> None:
         self._headers[bytes(self._header_name).lower()] = bytes(self._header_value)

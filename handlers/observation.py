@@ -9,10 +9,17 @@ import structlog
 from connexion.middleware.abstract import ROUTING_CONTEXT
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from handlers.routing import canonical_path
+
 log = structlog.get_logger("budkavle.requests")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,46}")
 _HEADER = b"x-request-id"
+_HEADER_OF_V1 = b"x-requestid"
+"""Published as `x-requestId`; header names have no case."""
+
+REQUEST_ID_HEADER = "budkavle.request_id_header"
+"""Where the name of the header stands in an ASGI scope."""
 
 
 class ObservationMiddleware:
@@ -26,20 +33,22 @@ class ObservationMiddleware:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        request_id = _request_id(scope["headers"])
+        header = header_of(scope.get("raw_path") or scope["path"].encode())
+        request_id = _request_id(scope["headers"], header)
         fields: dict[str, Any] = {}
         status = 0
         extensions = scope.setdefault("extensions", {})
         scope["budkavle.request_id"] = request_id
         scope["budkavle.log"] = fields
+        scope[REQUEST_ID_HEADER] = header.decode()
 
         async def observed_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
                 # An answer of a handler has it already.
-                if not any(name == _HEADER for name, _ in message["headers"]):
-                    message["headers"] = [*message["headers"], (_HEADER, request_id.encode())]
+                if not any(name == header for name, _ in message["headers"]):
+                    message["headers"] = [*message["headers"], (header, request_id.encode())]
             await send(message)
 
         try:
@@ -61,8 +70,14 @@ def _operation(extensions: dict[str, Any]) -> str | None:
     return operation_id and operation_id.rpartition(".")[2]
 
 
-def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
+def header_of(raw_path: bytes) -> bytes:
+    """The header that names requests of a path, of those too where no contract has anything."""
+    path = canonical_path(raw_path)
+    return _HEADER_OF_V1 if path == "/v1" or path.startswith("/v1/") else _HEADER
+
+
+def _request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
     for name, value in headers:
-        if name == _HEADER and _REQUEST_ID.fullmatch(value):
+        if name == header and _REQUEST_ID.fullmatch(value):
             return value.decode()
     return secrets.token_hex(16)

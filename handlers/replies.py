@@ -20,6 +20,11 @@ def ok(value: Any) -> Response:
     return Response(to_json(value), media_type=JSON)
 
 
+def ok_json(text: bytes) -> Response:
+    """200 with JSON that is written already."""
+    return Response(text, media_type=JSON)
+
+
 def unavailable(value: Any) -> Response:
     """503 with a JSON value."""
     return Response(to_json(value), HTTPStatus.SERVICE_UNAVAILABLE, media_type=JSON)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from starlette.responses import Response
 
 from domain.attachments import Content
+from domain.audit import NO_SYSTEM
 from domain.errors import Invalid, Violation
 from domain.web_messages import OepInstance, WebMessage
 from persistence.database import Database
@@ -36,13 +37,29 @@ class Services:
     new_id: Callable[[], str]
 
 
+CALL = "budkavle.call"
+"""Where the call stands in an ASGI scope, for operations that are audited."""
+
+
+@dataclass(slots=True)
+class Call:
+    """What the audit knows of a call so far; those who learn more of it write it here."""
+
+    caller: str = "-"
+    chain: str = NO_SYSTEM
+    errors: int = 1
+    """How many errors the answer lists, if it refuses the call."""
+    is_recorded: bool = False
+    """Whether the transaction that did the work has recorded it."""
+
+
 @dataclass(slots=True)
 class Request:
     """One request, decoded and checked against its contract.
 
     `parameters` are those of path and query, `body` is the decoded body; a `base64Data` in it that is a key of
     `lifted` stands for that content. What is wrong with any of them stands in `violations`; a handler asks the domain
-    for what else is wrong, and raises both together.
+    for what else is wrong, and raises both together. `systems` are those that the caller may touch.
     """
 
     operation_id: str
@@ -54,6 +71,8 @@ class Request:
     is_form: bool = False
     violations: list[Violation] = field(default_factory=list)
     log: dict[str, Any] = field(default_factory=dict)
+    systems: frozenset[str] = frozenset()
+    call: Call = field(default_factory=Call)
 
     def is_clean(self, name: str) -> bool:
         """Whether the contract has nothing against this property of the body, nor against anything within it."""

@@ -1,16 +1,13 @@
-"""Checks values against the schemas of a contract, and says in the caller's terms what is wrong."""
+"""Checks values against the schemas of a contract."""
 
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import jsonschema_rs
 
 from domain.errors import Violation
-
-BODY = "body"
+from handlers.faults import Fault, Say
 
 MAX_TEXT = 16_777_215
 """Characters of the longest text that a contract takes."""
@@ -18,30 +15,31 @@ MAX_TEXT = 16_777_215
 MAX_FAULTS = 1000
 """Nobody needs more by name, and while they are found and told all other callers wait."""
 
-_REFERENCES = "can not be empty or contain elements with empty keys or values"
-_NO_UUID = "not a valid UUID"
-_BLANK = "must not be blank"
-_NOT_XML = "must not contain characters that XML 1.0 does not allow"
-_INDEX = re.compile(r"\[\d+\]")
-
-Text = str | Callable[["Fault"], str | None]
-
 
 class Schema:
-    """One schema of a contract, compiled once."""
+    """One schema of a contract, compiled once; `say` puts its faults in words."""
 
-    def __init__(self, schema: dict[str, Any], components: dict[str, Any]) -> None:
-        root = _to_json_schema({**schema, "components": components})
-        self._validator = jsonschema_rs.Draft4Validator(root, validate_formats=False)
+    def __init__(self, schema: dict[str, Any], components: dict[str, Any], say: Say) -> None:
+        self._validator = compiled(schema, components)
+        self._say = say
+
+    def is_long(self, _value: Any) -> bool:
+        """Whether a value that came in a small body takes long to check all the same."""
+        return False
 
     def violations(self, value: Any, prefix: str = "") -> list[Violation]:
         """Every fault of a value; `prefix` stands before each field."""
         value = _without_overlong_texts(value)
         if self._validator.is_valid(value):
             return []
-        faults = (fault for error in self._validator.iter_errors(_shortened(value)) for fault in _faults(error))
-        found = [_violation(fault, prefix) for fault in islice(faults, MAX_FAULTS)]
+        faults = (fault for error in self._validator.iter_errors(_shortened(value)) for fault in faults_of(error))
+        found = [self._say(fault, prefix) for fault in islice(faults, MAX_FAULTS)]
         return [violation for violation in found if violation is not None]
+
+
+def compiled(schema: dict[str, Any], components: dict[str, Any]) -> jsonschema_rs.Draft4Validator:
+    """A validator for a schema whose references are to `components`."""
+    return jsonschema_rs.Draft4Validator(_to_json_schema({**schema, "components": components}), validate_formats=False)
 
 
 def _without_overlong_texts(value: Any) -> Any:
@@ -61,17 +59,7 @@ def _shortened(value: Any) -> Any:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One fault as the validator found it: where, which keyword, what the keyword says, and the value."""
-
-    path: list[str | int]
-    keyword: str
-    rule: dict[str, Any]
-    value: object
-
-
-def _faults(error: jsonschema_rs.ValidationError) -> Iterator[Fault]:
+def faults_of(error: jsonschema_rs.ValidationError) -> Iterator[Fault]:
     """The faults of one error; jsonschema-rs names all unknown properties of an object in one."""
     path, keyword, rule = list(error.instance_path), error.kind.name, error.kind.as_dict()
     if keyword == "required":
@@ -81,143 +69,6 @@ def _faults(error: jsonschema_rs.ValidationError) -> Iterator[Fault]:
             yield Fault([*path, name], keyword, rule, error.instance)
     else:
         yield Fault(path, keyword, rule, error.instance)
-
-
-def _violation(fault: Fault, prefix: str) -> Violation | None:
-    field = _field(fault.path)
-    general = _INDEX.sub("[]", field)
-    text = _TEXTS.get((general, fault.keyword), _BY_KEYWORD.get(fault.keyword, "does not fit the contract"))
-    message = text if isinstance(text, str) else text(fault)
-    if message is None:
-        return None
-    if message == _REFERENCES or fault.keyword == "anyOf":
-        field = "externalReferences"
-    return Violation(f"{prefix}{field}" if field else BODY, message)
-
-
-def _field(path: list[str | int]) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
-def _of_text(fault: Fault) -> str:
-    """A text that must not be blank and must fit XML."""
-    return _BLANK if _is_blank(fault.value) else _NOT_XML
-
-
-def _of_reference(fault: Fault) -> str:
-    return _REFERENCES if _is_blank(fault.value) else "must not contain U+0000"
-
-
-def _size_of_reference(fault: Fault) -> str:
-    return _REFERENCES if _is_blank(fault.value) else _size(3, 128)
-
-
-def _type(fault: Fault) -> str:
-    return f"must be {' or '.join(_ARTICLES.get(name, name) for name in fault.rule['types'] if name != 'null')}"
-
-
-def _type_of_required_text(fault: Fault) -> str:
-    return _BLANK if fault.value is None else _type(fault)
-
-
-def _type_of_references(fault: Fault) -> str:
-    return _REFERENCES if fault.value is None else _type(fault)
-
-
-def _of_case(fault: Fault) -> str | None:
-    value = fault.value.get("value") if isinstance(fault.value, dict) else None
-    if not isinstance(value, str) or _is_blank(value):
-        # Said already, of the value itself.
-        return None
-    return "element with key 'flowInstanceId' must have value of numeric type"
-
-
-def _is_blank(value: object) -> bool:
-    # JSON Schema's white space is that of ECMAScript, where U+FEFF is some.
-    return isinstance(value, str) and not value.replace("\ufeff", " ").strip()
-
-
-def _size(least: int, most: int) -> str:
-    return f"size must be between {least} and {most}"
-
-
-def _limit(words: str) -> Callable[[Fault], str]:
-    return lambda fault: f"{words} {fault.rule['limit']}"
-
-
-def _options(fault: Fault) -> str:
-    return f"must be one of {', '.join(option for option in fault.rule['options'] if option is not None)}"
-
-
-_ARTICLES = {
-    "string": "a string",
-    "integer": "an integer",
-    "number": "a number",
-    "boolean": "a boolean",
-    "array": "an array",
-    "object": "an object",
-}
-
-_BY_KEYWORD: dict[str, Text] = {
-    "required": "is required",
-    "type": _type,
-    "additionalProperties": "not a property of this object",
-    "enum": _options,
-    "minLength": _limit("size must be at least"),
-    "maxLength": _limit("size must be at most"),
-    "minItems": _limit("size must be at least"),
-    "maxItems": _limit("size must be at most"),
-    "minimum": _limit("must be at least"),
-    "maximum": _limit("must be at most"),
-    "pattern": "does not have the form that the contract asks for",
-}
-
-_TEXTS: dict[tuple[str, str], Text] = {
-    ("partyId", "pattern"): _NO_UUID,
-    ("id", "pattern"): _NO_UUID,
-    ("attachmentId", "pattern"): _NO_UUID,
-    ("message", "required"): _BLANK,
-    ("message", "type"): _type_of_required_text,
-    ("message", "pattern"): _of_text,
-    ("message", "maxLength"): "must be at most 16777215 bytes of UTF-8",
-    ("externalReferences", "required"): _REFERENCES,
-    ("externalReferences", "type"): _type_of_references,
-    ("externalReferences", "minItems"): _REFERENCES,
-    ("externalReferences", "maxItems"): _size(1, 1000),
-    ("externalReferences[]", "type"): _type_of_references,
-    ("externalReferences[]", "anyOf"): _of_case,
-    ("externalReferences[].key", "required"): _REFERENCES,
-    ("externalReferences[].key", "type"): _type_of_references,
-    ("externalReferences[].key", "pattern"): _of_reference,
-    ("externalReferences[].key", "minLength"): _size_of_reference,
-    ("externalReferences[].key", "maxLength"): _size(3, 128),
-    ("externalReferences[].value", "required"): _REFERENCES,
-    ("externalReferences[].value", "type"): _type_of_references,
-    ("externalReferences[].value", "pattern"): _of_reference,
-    ("externalReferences[].value", "minLength"): _REFERENCES,
-    ("externalReferences[].value", "maxLength"): _size(1, 128),
-    ("sender.userId", "pattern"): _of_text,
-    ("sender.userId", "minLength"): _BLANK,
-    ("sender.userId", "maxLength"): _size(1, 255),
-    ("attachments", "maxItems"): _size(0, 10),
-    ("attachments[].fileName", "required"): _BLANK,
-    ("attachments[].fileName", "type"): _type_of_required_text,
-    ("attachments[].fileName", "pattern"): _of_text,
-    ("attachments[].fileName", "minLength"): _BLANK,
-    ("attachments[].fileName", "maxLength"): _size(1, 255),
-    ("attachments[].base64Data", "required"): _BLANK,
-    ("attachments[].base64Data", "type"): _type_of_required_text,
-    ("attachments[].base64Data", "minLength"): _BLANK,
-    ("key", "minLength"): _size(3, 128),
-    ("key", "maxLength"): _size(3, 128),
-    ("value", "minLength"): _size(3, 128),
-    ("value", "maxLength"): _size(3, 128),
-    ("after", "pattern"): "not a place in a list that this service gave",
-}
-"""Texts that the service we replace has published, and others where the general text would not help."""
 
 
 def _to_json_schema(schema: Any) -> Any:

@@ -7,11 +7,15 @@ from typing import Any
 
 from connexion.lifecycle import ConnexionRequest
 from connexion.security import AbstractSecurityHandler
+from starlette.types import Scope
 
 from domain.api_keys import ApiKey, hash_key
 from domain.errors import Unauthenticated
+from handlers.client_certificates import HEADER, read_certificate
+from handlers.requests import CALL, Services
 from persistence import api_keys
 from persistence.database import Database
+from persistence.subscriptions import systems_of
 
 CACHE_SECONDS = 1.0
 """How long a key is believed: a revoked one ends within this time."""
@@ -56,20 +60,37 @@ class ApiKeys:
         return found
 
 
-def security_map(keys: ApiKeys) -> dict[str, type[AbstractSecurityHandler]]:
+def security_map(keys: ApiKeys, services: Services) -> dict[str, type[AbstractSecurityHandler]]:
     """The handlers for Connexion, which makes one per operation and scheme."""
 
-    class ApiKeyHandler(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion has no types.
+    class HeaderHandler(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion has no types.
         def get_fn(self, security_scheme: dict[str, Any], required_scopes: list[str]) -> Any:  # noqa: ARG002  # OpenAPI 3.0 gives apiKey schemes no scopes.
             header = security_scheme["name"].lower().encode()
-            scope = security_scheme["x-scope"]
 
-            async def verify(request: ConnexionRequest) -> dict[str, Any]:
-                return await _verify(keys, header, scope, request.scope["headers"])
+            async def verify_certificate(request: ConnexionRequest) -> dict[str, Any]:
+                return await _verify_certificate(services, request.scope)
 
-            return verify
+            async def verify_key(request: ConnexionRequest) -> dict[str, Any]:
+                return await _verify(keys, header, security_scheme["x-scope"], request.scope["headers"])
 
-    return {"apiKey": ApiKeyHandler}
+            return verify_certificate if header == HEADER else verify_key
+
+    return {"apiKey": HeaderHandler}
+
+
+async def _verify_certificate(services: Services, scope: Scope) -> dict[str, Any]:
+    # What stands in the header is trustworthy here: the layer around all this has seen to that.
+    given = [value for name, value in scope["headers"] if name == HEADER]
+    if len(given) != 1:
+        raise Unauthenticated("A client certificate is needed")
+    fingerprint = read_certificate(given[0], services.now())
+    caller = f"sha256:{fingerprint}"
+    if CALL in scope:
+        scope[CALL].caller = caller
+    systems = await systems_of(services.database, fingerprint)
+    if not systems:
+        raise Unauthenticated("The client certificate is not known")
+    return {"sub": caller, "systems": systems}
 
 
 async def _verify(keys: ApiKeys, header: bytes, scope: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:

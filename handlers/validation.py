@@ -10,17 +10,17 @@ from typing import Any
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domain.errors import Forbidden, Invalid, UnsupportedMediaType
-from handlers.bodies import JSON, MULTIPART, receive_body
+from domain.errors import Forbidden, UnsupportedMediaType
+from handlers.bodies import JSON, MULTIPART, Allowance, receive_body
+from handlers.contracts import Contract
+from handlers.faults import Unreadable
+from handlers.list_schemas import schema_of_body
 from handlers.parameters import Parameters
-from handlers.requests import Request, Services
-from handlers.schemas import Schema
+from handlers.requests import CALL, Call, Request, Services
 from handlers.turnstile import Turnstile
 
 REQUEST = "budkavle.request"
 """Where the decoded request stands in an ASGI scope."""
-
-MAX_BODY_BYTES = 150 * 1024 * 1024
 
 
 class _Operation:
@@ -33,21 +33,30 @@ class _Operation:
         raw: dict[str, Any],
         components: dict[str, Any],
         services: Services,
+        contract: Contract,
         turnstile: Turnstile,
     ) -> None:
+        self._form = contract.form
         self._next_app = next_app
         self._turnstile = turnstile
         self._services = services
         self._operation_id: str = raw["operationId"]
-        self._parameters = Parameters(self._operation_id, operation.parameters, components)
-        content = raw.get("requestBody", {}).get("content", {})
-        self._media_types = tuple(content)
+        self._parameters = Parameters(self._operation_id, operation.parameters, components, self._form.say)
+        body = raw.get("requestBody")
+        self._allowance = Allowance(tuple(body["content"]), body["x-max-bytes"]) if body else None
         # A form says the same in parts; it is checked as the JSON that it stands for.
-        self._schema = Schema(content[JSON]["schema"], components) if content else None
+        self._schema = schema_of_body(body["content"][JSON]["schema"], components, self._form.say) if body else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(self._operation_id, scope["budkavle.request_id"], self._services, log=scope["budkavle.log"])
         caller = scope["extensions"].get("connexion_context", {}).get("token_info", {})
+        request = Request(
+            self._operation_id,
+            scope["budkavle.request_id"],
+            self._services,
+            log=scope["budkavle.log"],
+            systems=caller.get("systems", frozenset()),
+            call=scope.get(CALL) or Call(),
+        )
         if caller:
             request.log["caller"] = caller["sub"]
             await self._turnstile.pass_through()
@@ -61,21 +70,22 @@ class _Operation:
 
     async def _take_body(self, request: Request, scope: Scope, receive: Receive) -> None:
         """Receives the body; what is wrong with its content goes to the violations of the request."""
-        if self._schema is None:
+        if self._schema is None or self._allowance is None:
             return
+        media_types = self._allowance.media_types
         content_type, encoding, length = _describe_body(scope["headers"])
         media_type = content_type.split(";", 1)[0].strip().lower() or JSON
-        if media_type not in self._media_types:
-            raise UnsupportedMediaType(f"The body must be {' or '.join(self._media_types)}")
+        if media_type not in media_types:
+            raise UnsupportedMediaType(f"The body must be {' or '.join(media_types)}")
         if encoding not in {"", "identity"}:
             raise UnsupportedMediaType("The body must not be compressed")
         try:
-            body = await receive_body(receive, media_type, content_type, length, MAX_BODY_BYTES)
-        except Invalid as fault:
-            request.violations += fault.violations
+            body = await receive_body(receive, media_type, content_type, length, self._allowance)
+        except Unreadable as fault:
+            request.violations += self._form.unreadable(fault)
             return
         request.body, request.lifted, request.is_form = body.value, body.lifted, media_type == MULTIPART
-        if body.is_large:
+        if body.is_large or self._schema.is_long(body.value):
             faults = await asyncio.to_thread(self._schema.violations, body.value)
         else:
             faults = self._schema.violations(body.value)
@@ -100,9 +110,10 @@ def _describe_body(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, int | 
 class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
     """One contract."""
 
-    def __init__(self, *args: Any, services: Services, turnstile: Turnstile, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, services: Services, contract: Contract, turnstile: Turnstile, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._services = services
+        self._contract = contract
         self._turnstile = turnstile
         self.add_paths()
 
@@ -110,7 +121,7 @@ class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
         components = {"schemas": self.specification.raw["components"].get("schemas", {})}
         # The raw operation: in the other one Connexion has replaced each reference by what it means.
         raw = self.specification.raw["paths"][operation.path][operation.method]
-        return _Operation(self.next_app, operation, raw, components, self._services, self._turnstile)
+        return _Operation(self.next_app, operation, raw, components, self._services, self._contract, self._turnstile)
 
 
 class ValidationMiddleware(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.

@@ -36,6 +36,10 @@ def _uuid() -> sa.Uuid[str]:
     return sa.Uuid(as_uuid=False)
 
 
+BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""SQLite numbers rows only where the type is exactly INTEGER."""
+
+
 web_messages = sa.Table(
     "web_messages",
     metadata,
@@ -98,4 +102,124 @@ api_keys = sa.Table(
         sqlite_where=sa.text("revoked is null"),
         postgresql_where=sa.text("revoked is null"),
     ),
+)
+
+systems = sa.Table(
+    "systems",
+    metadata,
+    sa.Column("id", _uuid(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("base_url", sa.Text, nullable=False),
+    sa.Column("webhook_secrets", sa.JSON, nullable=False),
+    sa.Column("allow_private_addresses", sa.Boolean, nullable=False),
+    sa.Column("client_certificate", sa.JSON),
+    sa.Column("ca", sa.Text),
+)
+
+certificates = sa.Table(
+    "certificates",
+    metadata,
+    sa.Column("fingerprint", sa.Text, primary_key=True),
+    sa.Column("system_id", _uuid(), sa.ForeignKey("systems.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+message_types = sa.Table(
+    "message_types",
+    metadata,
+    sa.Column("entity_type", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("start_date", sa.Date),
+    sa.Column("end_date", sa.Date),
+)
+
+allowed_subscriptions = sa.Table(
+    "allowed_subscriptions",
+    metadata,
+    sa.Column("org_type", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column(
+        "entity_type",
+        sa.Integer,
+        sa.ForeignKey("message_types.entity_type", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+)
+
+web_message_events = sa.Table(
+    "web_message_events",
+    metadata,
+    sa.Column(
+        "number", sa.Integer, sa.CheckConstraint("number = 1", name="number"), primary_key=True, autoincrement=False
+    ),
+    sa.Column("org_type", sa.Integer, nullable=False),
+    sa.Column("org_code", sa.Integer, nullable=False),
+    sa.Column("entity_type", sa.Integer, sa.ForeignKey("message_types.entity_type"), nullable=False),
+)
+
+subscriptions = sa.Table(
+    "subscriptions",
+    metadata,
+    sa.Column("id", BIG_ID, primary_key=True),
+    sa.Column("system_id", _uuid(), sa.ForeignKey("systems.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("org_type", sa.Integer, nullable=False),
+    sa.Column("org_code", sa.Integer, nullable=False),
+    sa.Column("entity_type", sa.Integer, nullable=False),
+    sa.Column("webhook_url", sa.Text, nullable=False),
+    sa.Column("start_time", UtcDateTime, nullable=False),
+    sa.Column("end_time", UtcDateTime),
+    sa.UniqueConstraint("system_id", "org_type", "org_code", "entity_type", name="uq_subscriptions_identity"),
+    sa.Index("ix_subscriptions_matching", "entity_type", "org_type", "org_code"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", _uuid(), primary_key=True),
+    sa.Column("entity_type", sa.Integer, nullable=False),
+    sa.Column("org_type", sa.Integer, nullable=False),
+    sa.Column("org_code", sa.Integer, nullable=False),
+    sa.Column("created", UtcDateTime, nullable=False),
+    sa.Column("content", sa.JSON, nullable=False),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", _uuid(), primary_key=True),
+    sa.Column("event_id", _uuid(), sa.ForeignKey("events.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column(
+        "subscription_id",
+        BIG_ID,
+        sa.ForeignKey("subscriptions.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("leased_until", UtcDateTime),
+    sa.CheckConstraint("state in ('waiting', 'parked')", name="state"),
+)
+
+chains = sa.Table(
+    "chains",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("head", sa.Text, nullable=False),
+    sa.Column("length", sa.BigInteger, nullable=False),
+)
+
+audit_entries = sa.Table(
+    "audit_entries",
+    metadata,
+    sa.Column("id", BIG_ID, primary_key=True),
+    sa.Column("chain", sa.Text, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("time", UtcDateTime, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Index("ix_audit_entries_chain_number", "chain", "number"),
 )

@@ -6,6 +6,7 @@ import pytest
 
 from conftest import RunningService, new_database, running_service
 from open_e.mock import MockOpenE, mock_open_e
+from tests.catalogue_rows import put_message_types
 
 OPEN_E_URLS = {
     "open_e_external_url": "http://open-e.test/external/api/callback",
@@ -27,6 +28,23 @@ def shared(
     """The running service on each database, for all tests of a module."""
     url = new_database(request, tmp_path_factory.mktemp("shared"))
     with running_service(database_url=url, **OPEN_E_URLS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def subscribing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """The running service on each database, with message types; it believes the `Client-Cert` header of its callers."""
+    url = new_database(request, tmp_path_factory.mktemp("subscribing"))
+    put_message_types(url)
+    with running_service(database_url=url, trusted_proxies="127.0.0.1") as running:
+        yield running
+
+
+@pytest.fixture
+def subscribing_alone(database_url: str) -> Iterator[RunningService]:
+    """The same for one test, which may break the database."""
+    put_message_types(database_url)
+    with running_service(database_url=database_url, trusted_proxies="127.0.0.1") as running:
         yield running
 
 

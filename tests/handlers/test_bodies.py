@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from domain.errors import Invalid, TooLarge, Violation
-from handlers.bodies import BATCH_BYTES, JSON, MULTIPART, SMALL_BYTES, Body, receive_body
+from handlers.bodies import BATCH_BYTES, JSON, MULTIPART, SMALL_BYTES, Allowance, Body, receive_body
 
 
 class Caller:
@@ -29,9 +29,15 @@ class Caller:
         return self._messages[self.asked - 1]
 
 
-def received(caller: Caller, media_type: str = JSON, length: int | None = None, limit: int = 1000) -> Body:
+def received(
+    caller: Caller,
+    media_type: str = JSON,
+    length: int | None = None,
+    limit: int = 1000,
+    taken: tuple[str, ...] = (JSON, MULTIPART),
+) -> Body:
     async def run(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> Body:
-        return await receive_body(receive, media_type, media_type + "; boundary=x", length, limit)
+        return await receive_body(receive, media_type, media_type + "; boundary=x", length, Allowance(taken, limit))
 
     return anyio.run(run, caller.receive)
 

@@ -6,6 +6,7 @@ import pytest
 
 from domain.errors import Violation
 from handlers.parameters import Parameters
+from handlers.problem_texts import violation
 
 PARAMETERS = Parameters(
     "op",
@@ -17,6 +18,7 @@ PARAMETERS = Parameters(
         {"name": "x-request-id", "in": "header", "schema": {"type": "string"}},
     ],
     {"schemas": {"Number": {"type": "integer", "minimum": -5}}},
+    violation,
 )
 
 

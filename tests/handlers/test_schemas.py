@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from handlers import problem_texts
 from handlers.schemas import Schema
 from tests.factories import case_body, message_body
 
@@ -14,7 +15,7 @@ COMPONENTS = SPEC["components"]
 
 
 def faults(schema: dict[str, Any], value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    violations = Schema(schema, {"schemas": {}}).violations(value, prefix)
+    violations = Schema(schema, {"schemas": {}}, problem_texts.violation).violations(value, prefix)
     return sorted((violation.field, violation.message) for violation in violations)
 
 
@@ -74,7 +75,7 @@ def test_schema_names_every_unknown_and_every_missing_property() -> None:
 
 
 def create_request(value: Any) -> list[tuple[str, str]]:
-    schema = Schema({"$ref": "#/components/schemas/CreateWebMessageRequest"}, COMPONENTS)
+    schema = Schema({"$ref": "#/components/schemas/CreateWebMessageRequest"}, COMPONENTS, problem_texts.violation)
     return sorted({(violation.field, violation.message) for violation in schema.violations(value)})
 
 

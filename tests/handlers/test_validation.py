@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
-from handlers.validation import MAX_BODY_BYTES
 from tests.factories import message_body
 from tests.handlers.answers import problem, violations
 from tests.raw_http import RawAnswer, RawConnection, request
 
+MAX_BODY_BYTES = 150 * 1024 * 1024
 GOOD = json.dumps(message_body()).encode()
 TOO_LARGE = f"The body must be at most {MAX_BODY_BYTES} bytes"
 JSON = {"content-type": "application/json"}

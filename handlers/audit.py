@@ -1,0 +1,63 @@
+"""Records every call of an audited operation that its own transaction does not: look-ups, refusals, failures."""
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from domain.audit import NO_SYSTEM, AuditEntry
+from domain.errors import StorageFailed
+from handlers.requests import CALL, Call, Services
+from persistence import audit
+
+log = structlog.get_logger("budkavle.audit")
+
+
+class AuditedOperation:
+    """One operation whose calls are audited."""
+
+    def __init__(self, app: ASGIApp, operation: str, services: Services) -> None:
+        self._app = app
+        self._operation = operation
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Records a call before its answer goes out."""
+        call = scope[CALL] = Call()
+
+        async def audited_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and not call.is_recorded:
+                call.is_recorded = True
+                await self._record(call, message["status"], scope["budkavle.request_id"])
+            await send(message)
+
+        await self._app(scope, receive, audited_send)
+
+    async def _record(self, call: Call, status: int, request_id: str) -> None:
+        detail: dict[str, Any] = {}
+        outcome = "answered"
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            outcome, detail = "failed", {"status": status}
+        elif status >= HTTPStatus.BAD_REQUEST:
+            outcome, detail = "refused", {"status": status, "errors": call.errors}
+            if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+                # Who was not let in says nothing in the chain of a system, though it was one a moment ago.
+                call.chain = NO_SYSTEM
+        entry = AuditEntry(
+            chain=call.chain,
+            kind="call",
+            time=self._services.now(),
+            operation=self._operation,
+            caller=call.caller,
+            outcome=outcome,
+            request_id=request_id,
+            detail=detail,
+        )
+        try:
+            await audit.record(self._services.database, entry)
+        except StorageFailed as exc:
+            # The caller gets the answer all the same: what it asked for was or was not done already.
+            log.error(  # noqa: TRY400  # A trace would tell nothing that the reason does not.
+                "not audited", operation=self._operation, outcome=outcome, request_id=request_id, reason=exc.reason
+            )

@@ -1,0 +1,102 @@
+"""The error lists of the subscriptions: `{"errors": [...]}`, every error with its number, in Danish."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+from domain import errors
+from domain.errors import BudkavleError, Invalid, Violation
+from domain.subscriptions import ErrorCode
+from handlers import problems, replies
+from handlers.error_list_texts import NOT_VALID
+
+_KIND = {
+    errors.Unauthenticated: (
+        ErrorCode.NO_CERTIFICATE,
+        "Klientcertifikat mangler i requestet, er ikke kendt eller er uden for sin gyldighedsperiode",
+    ),
+    errors.Forbidden: (
+        ErrorCode.NO_ACCESS,
+        "Klientcertifikatet har ikke adgang til et system med den angivne systemIdentifier",
+    ),
+    errors.UnsupportedMediaType: (
+        ErrorCode.NOT_VALID,
+        f"{NOT_VALID}: body skal være application/json og må ikke være komprimeret",
+    ),
+}
+_INTERNAL = (ErrorCode.INTERNAL, "Intern fejl i servicen; intet er ændret")
+
+_SUBJECT = ("orgType", "orgCode", "entityType")
+
+MAX_SUBJECT = 2**63
+"""Callers read integers of 64 bits; what is beyond them is told as null."""
+
+
+class InvalidEntries(Invalid):
+    """The request breaks the contract or its rules; `entries` are those that the indexes of violations mean."""
+
+    def __init__(self, violations: Iterable[Violation], entries: Sequence[Any]) -> None:
+        super().__init__(violations)
+        self.entries = entries
+
+
+def failed(error: BudkavleError) -> Response:
+    """An error as a list of errors."""
+    status = problems.status_of(error)
+    if isinstance(error, Invalid):
+        entries = error.entries if isinstance(error, InvalidEntries) else ()
+        # One at a time: an encoder keeps Python's lock for as long as it runs.
+        items = [replies.to_json(_of_violation(violation, entries)) for violation in error.violations]
+        return Response(b'{"errors":[%s]}' % b",".join(items), status, media_type=replies.JSON)
+    response = Response(replies.to_json({"errors": [_of_call(*_kind_of(error))]}), status, media_type=replies.JSON)
+    if isinstance(error, errors.Unauthenticated):
+        response.headers["WWW-Authenticate"] = 'ClientCertificate realm="budkavle"'
+    return response
+
+
+def unexpected() -> Response:
+    """500 for a fault of ours."""
+    return failed(BudkavleError())
+
+
+def count(error: Exception) -> int:
+    """How many errors the answer lists."""
+    return len(error.violations) if isinstance(error, Invalid) else 1
+
+
+def _kind_of(error: BudkavleError) -> tuple[ErrorCode, str]:
+    if isinstance(error, errors.TooLarge):
+        return ErrorCode.NOT_VALID, f"{NOT_VALID}: body må højst fylde {error.limit} bytes"
+    return next((kind for cls, kind in _KIND.items() if isinstance(error, cls)), _INTERNAL)
+
+
+def _of_violation(violation: Violation, entries: Sequence[Any]) -> dict[str, Any]:
+    entry = None if violation.index is None else entries[violation.index]
+    values = [entry.get(name) if isinstance(entry, dict) else None for name in _SUBJECT]
+    org_type, org_code, entity_type = (value if _is_integer(value) else None for value in values)
+    return {
+        "orgtype": org_type,
+        "orgcode": org_code,
+        "entitytype": entity_type,
+        "errorCode": violation.code,
+        "message": violation.message,
+        "index": violation.index,
+        "field": violation.field or None,
+    }
+
+
+def _is_integer(value: object) -> bool:
+    return type(value) is int and -MAX_SUBJECT <= value < MAX_SUBJECT
+
+
+def _of_call(code: ErrorCode, message: str) -> dict[str, Any]:
+    return {
+        "orgtype": None,
+        "orgcode": None,
+        "entitytype": None,
+        "errorCode": code,
+        "message": message,
+        "index": None,
+        "field": None,
+    }

@@ -1,0 +1,91 @@
+"""Puts rows of the operator's catalogue into a database, and takes them out; reads the audit."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+
+from persistence import audit, tables
+from persistence.database import Database, open_database
+
+ORG_TYPE = 1
+"""May subscribe to ALLOWED and OTHER and ENDED."""
+ALLOWED = 202
+OTHER = 203
+ENDED = 204
+"""A message type that has ended."""
+NOT_ALLOWED = 205
+"""A message type that nobody may subscribe to."""
+UNKNOWN = 987
+
+
+def in_database(url: str, work: Callable[[Database], Awaitable[Any]]) -> Any:
+    """What the work on the database returns."""
+
+    async def run() -> Any:
+        database = open_database(url)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def execute(url: str, *statements: Any) -> None:
+    """Runs statements in one transaction."""
+
+    def run(connection: sa.Connection) -> None:
+        for statement in statements:
+            connection.execute(statement)
+
+    in_database(url, lambda database: database.write(run))
+
+
+def put_message_types(url: str, *pairs: tuple[int, int]) -> None:
+    """The message types that tests name; with pairs of orgType and entityType those are allowed instead."""
+    types = [(ALLOWED, None), (OTHER, None), (ENDED, date(2020, 12, 31)), (NOT_ALLOWED, None)]
+    allowed = pairs or tuple((ORG_TYPE, entity_type) for entity_type in (ALLOWED, OTHER, ENDED))
+    if pairs:
+        types = [(entity_type, None) for entity_type in sorted({entity_type for _, entity_type in pairs})]
+    execute(
+        url,
+        tables.message_types.insert().values(
+            [
+                {"entity_type": entity_type, "name": f"Type {entity_type}", "start_date": None, "end_date": end}
+                for entity_type, end in types
+            ]
+        ),
+        tables.allowed_subscriptions.insert().values(
+            [{"org_type": org_type, "entity_type": entity_type} for org_type, entity_type in allowed]
+        ),
+    )
+
+
+def put_system(url: str, system_id: str, *fingerprints: str) -> None:
+    """A system that these certificates may touch."""
+    system = tables.systems.insert().values(
+        id=system_id,
+        name="A system of the tests",
+        base_url="https://system.test/star",
+        webhook_secrets=[],
+        allow_private_addresses=False,
+    )
+    execute(url, system, *(_certificate(fingerprint, system_id) for fingerprint in fingerprints))
+
+
+def remove_certificate(url: str, fingerprint: str) -> None:
+    """Takes a certificate out of the catalogue."""
+    execute(url, tables.certificates.delete().where(tables.certificates.c.fingerprint == fingerprint))
+
+
+def audit_of(url: str, request_id: str) -> list[Any]:
+    """The entries of one request, oldest first."""
+    pages = in_database(url, lambda database: audit.list_page(database, after=0, limit=100_000))
+    return [item.entry for _, item in pages if item.entry.request_id == request_id]
+
+
+def _certificate(fingerprint: str, system_id: str) -> Any:
+    return tables.certificates.insert().values(fingerprint=fingerprint, system_id=system_id)

@@ -1,0 +1,88 @@
+"""The three operations where nothing is wrong."""
+
+import pytest
+
+from conftest import RunningService
+from tests.catalogue_rows import ALLOWED, ENDED, ORG_TYPE, OTHER
+from tests.handlers.callers import Caller, entry, errors, new_caller
+
+
+@pytest.fixture
+def caller(subscribing: RunningService) -> Caller:
+    return new_caller(subscribing)
+
+
+def test_sync_makes_the_set_what_the_request_says(caller: Caller) -> None:
+    assert caller.sync(entry(), entry(entityType=OTHER)) == (2, 0, 0, 0, 0)
+    assert caller.sync(entry(webhookUrl="/other"), entry(orgCode=102)) == (1, 1, 1, 0, 0)
+    assert [(item["orgCode"], item["entityType"], item["webhookUrl"]) for item in caller.current()] == [
+        (101, ALLOWED, "/other"),
+        (102, ALLOWED, "/webhook"),
+    ]
+    assert caller.sync() == (0, 0, 2, 0, 0)
+    assert caller.current() == []
+
+
+def test_sync_of_the_same_set_changes_nothing(caller: Caller) -> None:
+    wanted = [entry(slutDato=None), entry(orgCode=-1, slutDato=...)]
+    assert caller.sync(*wanted) == (2, 0, 0, 0, 0)
+    assert caller.sync(*reversed(wanted)) == (0, 0, 0, 2, 0)
+
+
+def test_sync_takes_what_get_answers(caller: Caller) -> None:
+    caller.sync(
+        entry(startDato="2024-07-01T12:00:00.123456789Z", slutDato=None),
+        entry(orgCode=0, startDato="2024-10-27T02:30:00", slutDato="2100-07-01T03:00:00"),
+        entry(orgCode=99999999, startDato="1900-01-01T00:00:00", slutDato="2999-12-31T23:59:59.999999"),
+    )
+    answer = caller.get()
+    assert answer.json()["systemIdentifier"] == caller.system_id
+    assert [(item["startDato"], item["slutDato"]) for item in answer.json()["abonnementer"]] == [
+        ("2024-10-27T02:30:00+02:00", "2100-07-01T03:00:00+02:00"),
+        ("2024-07-01T14:00:00.123456+02:00", None),
+        ("1900-01-01T00:00:00+01:00", "2999-12-31T23:59:59.999999+01:00"),
+    ]
+    again = caller.send(answer.json())
+    assert again.json() == {"oprettet": 0, "opdateret": 0, "slettet": 0, "uaendret": 3, "slettedeBeskeder": 0}
+
+
+def test_system_is_known_in_either_case_and_told_in_lower(caller: Caller) -> None:
+    body = caller.body(entry(), systemIdentifier=caller.system_id.upper())
+    assert caller.send(body).json()["oprettet"] == 1
+    assert caller.get(caller.system_id.upper()).json()["systemIdentifier"] == caller.system_id
+    assert caller.sync(entry()) == (0, 0, 0, 1, 0)
+
+
+@pytest.mark.parametrize(("value", "is_dry"), [("true", True), ("false", False)])
+def test_dry_run_answers_the_same_and_changes_nothing(caller: Caller, value: str, is_dry: bool) -> None:
+    caller.sync(entry())
+    before = caller.current()
+    assert caller.sync(entry(entityType=OTHER), query=f"?dryRun={value}") == (1, 0, 1, 0, 0)
+    assert (caller.current() == before) == is_dry
+
+
+def test_dry_run_tells_errors_too(caller: Caller) -> None:
+    (error,) = errors(caller.send(caller.body(entry(entityType=ENDED)), "?dryRun=true"), 400)
+    assert error["errorCode"] == 150002
+
+
+def test_allowed_message_types_are_those_of_the_orgtype(caller: Caller) -> None:
+    def allowed(org_type: int) -> object:
+        query = {"orgType": org_type}
+        return caller.service.client.get("/v1/beskedtype/tilladte", params=query, headers=caller.headers()).json()
+
+    assert allowed(ORG_TYPE) == {
+        "beskedtyper": [
+            {"orgType": 1, "entityType": 202, "navn": "Type 202", "startDato": None, "slutDato": None},
+            {"orgType": 1, "entityType": 203, "navn": "Type 203", "startDato": None, "slutDato": None},
+            {"orgType": 1, "entityType": 204, "navn": "Type 204", "startDato": None, "slutDato": "2020-12-31"},
+        ]
+    }
+    assert allowed(2147483647) == {"beskedtyper": []}
+
+
+def test_each_system_has_a_set_of_its_own(subscribing: RunningService) -> None:
+    one, other = new_caller(subscribing), new_caller(subscribing)
+    one.sync(entry())
+    other.sync(entry(), entry(orgCode=7))
+    assert (len(one.current()), len(other.current())) == (1, 2)

@@ -1,0 +1,170 @@
+"""Who may call, what a refused caller is told, and the form of every error."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from conftest import RunningService
+from handlers.json_bodies import MAX_CONTAINERS
+from tests.catalogue_rows import put_system, remove_certificate
+from tests.handlers.answers import unique_id
+from tests.handlers.callers import DAY, Caller, Certificate, entry, errors, new_caller, new_certificate
+from tests.raw_http import RawConnection, request
+
+LIMIT = 16 * 1024 * 1024
+OPERATIONS = [
+    ("POST", "/v1/abonnement/sync"),
+    ("GET", "/v1/abonnement?systemIdentifier=x"),
+    ("GET", "/v1/beskedtype/tilladte"),
+]
+
+
+@pytest.fixture
+def caller(subscribing: RunningService) -> Caller:
+    return new_caller(subscribing)
+
+
+def known(caller: Caller, begins: timedelta, ends: timedelta) -> Certificate:
+    """A certificate of the caller's system that is valid from then to then."""
+    certificate = new_certificate(begins, ends)
+    put_system(caller.database_url, unique_id(), certificate.fingerprint)
+    return certificate
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_nobody_is_let_in_without_a_known_certificate(caller: Caller, method: str, path: str) -> None:
+    own = caller.certificate.header
+    refused = {
+        "unknown": [new_certificate().header],
+        "ended": [known(caller, -2 * DAY, -DAY).header],
+        "not yet": [known(caller, DAY, 2 * DAY).header],
+        "none": [],
+        "empty": [""],
+        "no base64": [":!:"],
+        "cut": [own[:-9] + ":"],
+        "twice": [own, own],
+        "fingerprint": [caller.certificate.fingerprint],
+    }
+    answers = set()
+    for name, headers in refused.items():
+        response = caller.service.client.request(method, path, headers=[("client-cert", text) for text in headers])
+        (error,) = errors(response, 401)
+        assert error["errorCode"] == 1101, name
+        assert response.headers["www-authenticate"] == 'ClientCertificate realm="budkavle"'
+        answers.add(response.content)
+    assert len(answers) == 1
+
+
+def test_an_api_key_does_not_open_subscriptions_nor_a_certificate_web_messages(caller: Caller) -> None:
+    client = caller.service.client
+    assert errors(client.get("/v1/beskedtype/tilladte?orgType=1"), 401)
+    headers = caller.headers(apikey="wrong")
+    assert client.get(f"/webmessages/{unique_id()}", headers=headers).status_code == 401
+    assert client.get(f"/webmessages/{unique_id()}").status_code == 404
+
+
+def test_a_certificate_that_was_removed_a_moment_ago_opens_nothing(caller: Caller) -> None:
+    caller.sync(entry())
+    remove_certificate(caller.database_url, caller.certificate.fingerprint)
+    assert errors(caller.send(caller.body()), 401)
+    assert errors(caller.get(), 401)
+
+
+def test_a_system_of_another_and_one_that_is_none_are_not_told_apart(subscribing: RunningService) -> None:
+    caller, other = new_caller(subscribing), new_caller(subscribing)
+    other.sync(entry())
+    broken = [entry(entityType="x")] * 3
+    answers = []
+    for system_id in (other.system_id, other.system_id.upper(), unique_id()):
+        for response in (
+            caller.send(caller.body(*broken, systemIdentifier=system_id, more=1), "?x=1"),
+            caller.send({"systemIdentifier": system_id}),
+            caller.send(caller.body(systemIdentifier=system_id)),
+            caller.get(system_id),
+        ):
+            (error,) = errors(response, 403)
+            assert error["errorCode"] == 1013
+            volatile = {"date", "x-requestid"}
+            answers.append((response.content, {k: v for k, v in response.headers.items() if k not in volatile}))
+    assert all(answer == answers[0] for answer in answers)
+    assert len(other.current()) == 1
+
+
+def test_a_certificate_may_open_several_systems_and_a_system_have_several(caller: Caller) -> None:
+    second, another = unique_id(), new_certificate()
+    put_system(caller.database_url, second, caller.certificate.fingerprint, another.fingerprint)
+    assert caller.send(caller.body(entry(), systemIdentifier=second)).status_code == 200
+    assert len(Caller(caller.service, another, second).current()) == 1
+    assert errors(Caller(caller.service, another, second).get(caller.system_id), 403)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[" * 100_000, b'{"a":NaN}', b'{"a":1,"a":1}', b"\xff", b"9" * 5000])
+def test_a_body_that_is_not_json_is_1014(caller: Caller, text: bytes) -> None:
+    for body in (text, b" " * 300_000 + text, b" " * 2_000_000 + text):
+        (error,) = errors(caller.send_bytes(body), 400)
+        assert (error["errorCode"], error["index"], error["field"]) == (1014, None, None)
+        assert error["message"].startswith("Request validerer ikke: body ")
+
+
+def test_a_body_of_more_objects_than_anybody_needs_is_refused(caller: Caller) -> None:
+    (error,) = errors(caller.send_bytes(b"[" + b"{}," * MAX_CONTAINERS + b"{}]"), 400)
+    assert error["message"] == "Request validerer ikke: body må ikke indeholde så mange værdier"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data; boundary=x", "application/xml"])
+def test_other_media_types_are_refused_before_anything_of_the_body(caller: Caller, content_type: str) -> None:
+    body = json.dumps(caller.body(systemIdentifier=unique_id())).encode()
+    (error,) = errors(caller.send_bytes(body, content_type=content_type), 415)
+    assert error["errorCode"] == 1014
+    assert errors(caller.send_bytes(body, content_encoding="gzip"), 415)
+
+
+def test_a_body_of_16_mib_is_taken_and_not_a_byte_more(caller: Caller) -> None:
+    body = json.dumps(caller.body(entry())).encode()
+    assert caller.send_bytes(body + b" " * (LIMIT - len(body))).status_code == 200
+    (error,) = errors(caller.send_bytes(body + b" " * (LIMIT - len(body) + 1)), 413)
+    assert error["errorCode"] == 1014
+
+
+def test_a_body_is_cut_off_while_it_comes(caller: Caller) -> None:
+    head = f"POST /v1/abonnement/sync HTTP/1.1\r\nHost: x\r\nClient-Cert: {caller.certificate.header}\r\n"
+    with RawConnection(caller.service.port) as connection:
+        connection.send(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
+        chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+        for _ in range(17):
+            connection.send(chunk)
+        answer = connection.read_answer()
+    assert answer.status == 413
+    assert json.loads(answer.body)["errors"][0]["errorCode"] == 1014
+
+
+def test_paths_and_methods_that_are_none_stay_problems(caller: Caller) -> None:
+    for method, path, status in (("GET", "/v1/nothing", 404), ("PUT", "/v1/abonnement", 405), ("GET", "/v1", 404)):
+        response = caller.service.client.request(method, path, headers=caller.headers())
+        assert response.status_code == status
+        assert response.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/v1/abonnement/sync", "/v1/nothing", "/v1", "/%761/abonnement", "/v1/abonnement?x"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_requests_below_v1_are_named_by_x_request_id_without_a_dash(caller: Caller, method: str, path: str) -> None:
+    headers = caller.headers(x_requestId="named-1") | {"X-REQUESTID": "named-1", "x-request-id": "other"}
+    response = caller.service.client.request(method, path, headers=headers)
+    assert set(response.headers.get_list("x-requestId")) == {"named-1"}
+    assert "x-request-id" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/webmessages/x", "/v10", "/v1x/abonnement", "/nothing/v1/x"])
+def test_requests_elsewhere_are_named_by_x_request_id(caller: Caller, path: str) -> None:
+    response = caller.service.client.get(path, headers={"x-requestId": "other", "x-request-id": "named-2"})
+    assert response.headers["x-request-id"] == "named-2"
+    assert "x-requestid" not in response.headers
+
+
+def test_a_request_id_of_another_form_is_replaced(caller: Caller) -> None:
+    response = caller.get(**{"x-requestId": "a b"})
+    assert response.status_code == 200
+    assert len(response.headers["x-requestId"]) == 32
+    raw = request(caller.service.port, b"GET /v1/abonnement HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (raw.status, len(raw.headers["x-requestid"])) == (401, 32)
