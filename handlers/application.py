@@ -1,10 +1,11 @@
 """Assembles the contracts into one ASGI application, with the few layers of Connexion that a request needs."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from http import HTTPStatus
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import BudkavleError
 from handlers import replies
+from handlers.client_certificates import ClientCertificateMiddleware
 from handlers.docs import docs_routes
 from handlers.observation import ObservationMiddleware
 from handlers.requests import Handler, Services
@@ -46,18 +48,21 @@ def create_application(
     services: Services,
     keys: ApiKeys,
     *,
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     lifespan: Lifespan | None = None,
     validate_replies: bool = False,
 ) -> ASGIApp:
     """The service as an ASGI application.
 
     With `validate_replies` an answer that breaks its contract becomes a 500: for tests, since by then the work is
-    done. Raises `ValueError` when contracts share an operation id, which would share their security too.
+    done. The header `Client-Cert` is believed of `trusted_proxies` alone. Raises `ValueError` when contracts share an
+    operation id, which would share their security too.
     """
     specs = {name: yaml.safe_load((spec_dir / f"{name}.yaml").read_text()) for name in CONTRACTS}
     _refuse_shared_ids(specs)
     middlewares: list[Any] = [
         ObservationMiddleware,
+        partial(ClientCertificateMiddleware, trusted_proxies=trusted_proxies),
         ExceptionMiddleware,
         RoutingMiddleware,
         SecurityMiddleware,

@@ -1,0 +1,150 @@
+"""Who calls, by client certificate: the header `Client-Cert` (RFC 9440), made trustworthy and read."""
+
+import binascii
+import hashlib
+import re
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+import structlog
+from cryptography import x509
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from domain.errors import Unauthenticated
+
+log = structlog.get_logger("budkavle.client_certificates")
+
+HEADER = b"client-cert"
+
+LINES_PER_SECOND = 10
+"""How many removed headers are told at most: whoever sends many fills no disk."""
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*")
+
+
+class ClientCertificateMiddleware:
+    """Leaves at most one `Client-Cert` header in a request, which says by which certificate the caller is known.
+
+    A listed proxy speaks for its callers: its header stays, and a certificate of its own connection counts for nobody.
+    From all others the header is removed, and the certificate of their connection put in its place, if they have one.
+    """
+
+    def __init__(self, app: ASGIApp, trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()) -> None:
+        self._app = app
+        self._trusted_proxies = trusted_proxies
+        self._lines = LineLimit(LINES_PER_SECOND)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self._settle(scope)
+        await self._app(scope, receive, send)
+
+    def _settle(self, scope: Scope) -> None:
+        given = [value for name, value in scope["headers"] if name == HEADER]
+        own: bytes | None = scope.get("extensions", {}).get("tls", {}).get("client_certificate")
+        if not given and own is None:
+            return
+        value: bytes | None = None
+        if self._is_trusted(scope["client"]):
+            # Several are no certificate, however often it is the same one: `read_certificate` refuses what this makes.
+            value = b", ".join(given) if given else None
+        else:
+            if given:
+                self._tell(scope)
+            if own is not None:
+                value = b":%s:" % binascii.b2a_base64(own, newline=False)
+        headers = [header for header in scope["headers"] if header[0] != HEADER]
+        scope["headers"] = headers if value is None else [*headers, (HEADER, value)]
+
+    def _is_trusted(self, client: tuple[str, int] | None) -> bool:
+        if client is None or not self._trusted_proxies:
+            return False
+        address = ip_address(client[0])
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._trusted_proxies)
+
+    def _tell(self, scope: Scope) -> None:
+        untold = self._lines.ask()
+        if untold is not None:
+            log.warning(
+                "removed a Client-Cert header",
+                address=scope["client"] and scope["client"][0],
+                request_id=scope.get("budkavle.request_id"),
+                **({"untold": untold} if untold else {}),
+            )
+
+
+class LineLimit:
+    """Lets so many lines into the log in each second."""
+
+    def __init__(self, lines: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lines = lines
+        self._clock = clock
+        self._ends = 0.0
+        self._left = 0
+        self._untold = 0
+
+    def ask(self) -> int | None:
+        """How many lines were held back since the last one, or None: this one is held back too."""
+        now = self._clock()
+        if now >= self._ends:
+            self._ends, self._left = now + 1, self._lines
+        if not self._left:
+            self._untold += 1
+            return None
+        self._left -= 1
+        untold, self._untold = self._untold, 0
+        return untold
+
+
+def read_certificate(value: bytes, now: datetime) -> str:
+    """The fingerprint of the certificate in a `Client-Cert` header: SHA-256 of its DER, in lower-case hex.
+
+    Takes RFC 9440 (`:base64 of the DER:`), and what proxies send that cannot make that: the certificate as PEM,
+    URL-encoded (nginx, Envoy) or with spaces in the place of its line breaks (Apache). Raises `Unauthenticated` for
+    what is not exactly one certificate, and for one that is not valid `now`.
+    """
+    certificate = _parse(value)
+    if not certificate.begins <= now <= certificate.ends:
+        raise Unauthenticated("The client certificate is outside its dates")
+    return certificate.fingerprint
+
+
+class _Certificate(NamedTuple):
+    fingerprint: str
+    begins: datetime
+    ends: datetime
+
+
+@lru_cache(maxsize=512)
+def _parse(value: bytes) -> _Certificate:
+    try:
+        der = _decode(value)
+        with warnings.catch_warnings():
+            # Certificates that are odd, as by a negative serial number, can still be told apart.
+            warnings.simplefilter("ignore")
+            parsed = x509.load_der_x509_certificate(der)
+        begins, ends = parsed.not_valid_before_utc, parsed.not_valid_after_utc
+    except (ValueError, x509.InvalidVersion) as exc:
+        raise Unauthenticated("The client certificate cannot be read") from exc
+    return _Certificate(hashlib.sha256(der).hexdigest(), begins, ends)
+
+
+def _decode(value: bytes) -> bytes:
+    if value.startswith(b":"):
+        if not value.endswith(b":"):
+            raise ValueError("no end")
+        text = value[1:-1]
+    else:
+        pem = _PEM.fullmatch(unquote_to_bytes(value))
+        if pem is None:
+            raise ValueError("no PEM")
+        text = b"".join(pem[1].split())
+    return binascii.a2b_base64(text, strict_mode=True)
