@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from budkavle.protocol import BoundedProtocol
 from budkavle.settings import Settings
+from budkavle.tls import server_context
 from domain.api_keys import ApiKey
 from handlers.application import create_application
 from handlers.requests import Services
@@ -71,6 +72,7 @@ def create_service(
         spec_dir(),
         Services(database=store, open_e=open_e, now=clock, new_id=new_id),
         ApiKeys(store, extra_keys),
+        trusted_proxies=settings.trusted_proxies,
         lifespan=lifespan,
         validate_replies=validate_replies,
     )
@@ -85,12 +87,14 @@ async def prepare_database(database: Database, url: str) -> None:
 
 
 def server_config(settings: Settings, application: ASGIApp) -> uvicorn.Config:
-    """How uvicorn serves the application."""
+    """How uvicorn serves the application. Raises `SettingsUnusable` for TLS that cannot be spoken."""
+    context = server_context(settings)
     return uvicorn.Config(
         application,
         host=settings.host,
         port=settings.port,
         http=BoundedProtocol,
+        ssl_context_factory=None if context is None else lambda _config, _default: context,
         ws="none",
         log_config=None,
         access_log=False,

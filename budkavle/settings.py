@@ -1,9 +1,11 @@
 """All settings, from the environment: `BUDKAVLE_` and the name in capitals."""
 
-from typing import Literal
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Literal
 
-from pydantic import AnyHttpUrl, Field, FilePath, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AnyHttpUrl, BeforeValidator, Field, FilePath, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.errors import BudkavleError
 from domain.web_messages import OepInstance
@@ -12,6 +14,32 @@ from open_e.client import Account
 
 class SettingsUnusable(BudkavleError):
     """A setting cannot be used."""
+
+
+Network = IPv4Network | IPv6Network
+
+
+def _networks(given: object) -> object:
+    """Addresses and networks, separated by commas; a fault names the place of an entry, not its text."""
+    if not isinstance(given, str):
+        return given
+    networks: list[Network] = []
+    for place, entry in enumerate(given.split(","), 1):
+        try:
+            network: Network = ip_network(entry.strip())
+        except ValueError:
+            message = "entry {place} is no address, and no network without host bits"
+            raise PydanticCustomError("network", message, {"place": place}) from None
+        mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+        # Callers with an IPv4 address are known by that, also where they come over a socket for both.
+        if mapped is not None and network.prefixlen >= _MAPPED_BITS:
+            network = IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+        networks.append(network)
+    return tuple(networks)
+
+
+_MAPPED_BITS = 96
+"""How many bits of `::ffff:192.0.2.1` stand before the IPv4 address."""
 
 
 class Settings(BaseSettings):
@@ -24,6 +52,16 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="The address that the service listens on.")
     port: int = Field(8080, ge=0, le=65535, description="The port that the service listens on; 0 takes a free one.")
+    tls_cert: FilePath | None = Field(
+        None, description="A PEM file with the service's certificate and its chain: it speaks TLS then."
+    )
+    tls_key: FilePath | None = Field(None, description="A PEM file with the key of that certificate, without password.")
+    client_ca: FilePath | None = Field(
+        None, description="A PEM file with the CA of the client certificates that callers may show."
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
+        (), description="Proxies whose `Client-Cert` header is believed: addresses and networks, separated by commas."
+    )
     open_e_external_url: AnyHttpUrl | None = Field(
         None, description="The callback of the citizens' Open-E, `https://host/api/callback`."
     )
