@@ -12,11 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
-import uvloop
 
 from budkavle.logs import set_up_logs
 from budkavle.service import create_service, server_config
-from budkavle.serving import QuietServer, address_of, listen
+from budkavle.serving import QuietServer, address_of, listen, run_loop
 from budkavle.settings import Settings
 from domain.api_keys import ApiKey, hash_key
 from open_e.mock import MockOpenE, mock_open_e
@@ -99,8 +98,19 @@ def running_service(*, validate_replies: bool = True, **overrides: Any) -> Itera
         ApiKey(hash_key(PUBLISH_KEY.encode()), "publisher", ("publish",), NOW),
     )
     application = create_service(settings, extra_keys=keys, validate_replies=validate_replies)
+    with (
+        running_server(settings, application) as url,
+        httpx.Client(base_url=url, headers={"apikey": MESSAGES_KEY}, timeout=60, trust_env=False) as client,
+    ):
+        yield RunningService(url, client, settings)
+
+
+@contextmanager
+def running_server(settings: Settings, application: Any) -> Iterator[str]:
+    """An application in a thread of this process, served as the service is; where it can be called."""
+    config = server_config(settings, application)
     listener = listen("127.0.0.1", 0)
-    server = QuietServer(server_config(settings, application))
+    server = QuietServer(config)
     started = threading.Event()
 
     async def serve() -> None:
@@ -110,13 +120,11 @@ def running_service(*, validate_replies: bool = True, **overrides: Any) -> Itera
         started.set()
         await task
 
-    thread = threading.Thread(target=lambda: uvloop.run(serve()), daemon=True)
+    thread = threading.Thread(target=lambda: run_loop(serve()), daemon=True)
     thread.start()
     assert started.wait(30)
-    url = address_of(listener)
     try:
-        with httpx.Client(base_url=url, headers={"apikey": MESSAGES_KEY}, timeout=60, trust_env=False) as client:
-            yield RunningService(url, client, settings)
+        yield address_of(listener, tls=config.is_ssl)
     finally:
         server.should_exit = True
         thread.join(30)

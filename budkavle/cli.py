@@ -40,12 +40,14 @@ def main() -> None:
 @main.command()
 @click.option("--host", help="Instead of BUDKAVLE_HOST.")
 @click.option("--port", type=int, help="Instead of BUDKAVLE_PORT; 0 takes a free one.")
-def serve(host: str | None, port: int | None) -> None:
+@click.option("--tls-cert", metavar="FILE", help="Instead of BUDKAVLE_TLS_CERT.")
+@click.option("--tls-key", metavar="FILE", help="Instead of BUDKAVLE_TLS_KEY.")
+@click.option("--client-ca", metavar="FILE", help="Instead of BUDKAVLE_CLIENT_CA.")
+def serve(**given: str | int | None) -> None:
     """Run the service."""
     from budkavle import commands, serving
 
-    settings = _settings(host=host, port=port)
-    serving.run(commands.serve(settings, _say))
+    serving.run(commands.serve(_settings(**given), _say))
 
 
 @main.command("mock-open-e")

@@ -27,8 +27,9 @@ async def serve(settings: Settings, say: Say) -> None:
     try:
         await prepare_database(database, url)
         with listen(settings.host, settings.port) as listener:
-            server = QuietServer(server_config(settings, create_service(settings, database)))
-            await run_servers([(server, listener)], lambda: say(f"Budkavle listens on {address_of(listener)}"))
+            config = server_config(settings, create_service(settings, database))
+            address = address_of(listener, tls=config.is_ssl)
+            await run_servers([(QuietServer(config), listener)], lambda: say(f"Budkavle listens on {address}"))
     finally:
         await database.close()
 
@@ -52,6 +53,10 @@ async def dev(settings: Settings, mock_port: int, say: Say) -> None:
                 "open_e_external_url": f"{mock}/external/api/callback",
                 "open_e_internal_url": f"{mock}/internal/api/callback",
                 "shutdown_timeout": 5,
+                # What it prints is for plain HTTP.
+                "tls_cert": None,
+                "tls_key": None,
+                "client_ca": None,
             }
         )
         database = open_database(settings.database_url.get_secret_value())

@@ -1,5 +1,9 @@
-"""uvicorn's HTTP protocol, with bounds on all that is not a body, and answers in the form of the contracts."""
+"""uvicorn's HTTP protocol, with bounds on all that is not a body, and answers in the form of the contracts.
 
+It leaves the certificate that a caller showed, as DER, in `scope["extensions"]["tls"]["client_certificate"]`.
+"""
+
+import asyncio
 from http import HTTPStatus
 
 import httptools
@@ -21,6 +25,12 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _trailer_bytes = 0
     _silent_bytes = 0
+    _client_certificate: bytes | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too.
+        super().connection_made(transport)
+        if self.scheme == "https":
+            self._client_certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused or self.transport.is_closing():
@@ -57,6 +67,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._in_head, self._head_bytes, self._trailer_bytes = True, 0, 0
         super().on_message_begin()
+        if self._client_certificate is not None:
+            self.scope["extensions"] = {"tls": {"client_certificate": self._client_certificate}}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._is_silent = False

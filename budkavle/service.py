@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from budkavle.protocol import BoundedProtocol
 from budkavle.settings import Settings
+from budkavle.tls import server_context
 from domain.api_keys import ApiKey
 from handlers.application import create_application
 from handlers.requests import Services
@@ -86,12 +87,14 @@ async def prepare_database(database: Database, url: str) -> None:
 
 
 def server_config(settings: Settings, application: ASGIApp) -> uvicorn.Config:
-    """How uvicorn serves the application."""
+    """How uvicorn serves the application. Raises `SettingsUnusable` for TLS that cannot be spoken."""
+    context = server_context(settings)
     return uvicorn.Config(
         application,
         host=settings.host,
         port=settings.port,
         http=BoundedProtocol,
+        ssl_context_factory=None if context is None else lambda _config, _default: context,
         ws="none",
         log_config=None,
         access_log=False,

@@ -20,6 +20,11 @@ class CannotListen(BudkavleError):
     """An address cannot be listened on."""
 
 
+TLS_HANDSHAKE_SECONDS = 15
+TLS_END_SECONDS = 3
+"""How long a peer may take to begin and to end TLS: one that says nothing must not hold up a stop."""
+
+
 class QuietServer(uvicorn.Server):
     """A server whose signals are handled for all servers of the process together."""
 
@@ -36,10 +41,11 @@ def listen(host: str, port: int) -> socket.socket:
         raise CannotListen(f"cannot listen on {host} port {port}: {os.strerror(exc.errno or 0)}") from exc
 
 
-def address_of(listener: socket.socket) -> str:
+def address_of(listener: socket.socket, *, tls: bool = False) -> str:
     """Where a listener can be called, as a URL."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def run_servers(servers: list[tuple[uvicorn.Server, socket.socket]], started: Callable[[], None]) -> None:
@@ -64,12 +70,26 @@ async def run_servers(servers: list[tuple[uvicorn.Server, socket.socket]], start
         stop()
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Runs a coroutine on uvloop."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_Loop) as runner:
         runner.run(main)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine as the whole of this process."""
+    run_loop(main)
     if any(thread is not threading.current_thread() and not thread.daemon for thread in threading.enumerate()):
         # A call to Open-E outlived the shutdown timeout. Its message is on record as being sent; Python would wait.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+class _Loop(uvloop.Loop):
+    """A loop that gives TLS the limits for which uvicorn has no setting."""
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.AbstractServer:  # type: ignore[override]  # All arguments go on as they come.
+        if kwargs.get("ssl") is not None:
+            kwargs |= {"ssl_handshake_timeout": TLS_HANDSHAKE_SECONDS, "ssl_shutdown_timeout": TLS_END_SECONDS}
+        return await super().create_server(*args, **kwargs)

@@ -4,6 +4,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 
 from pydantic import AnyHttpUrl, BeforeValidator, Field, FilePath, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.errors import BudkavleError
@@ -27,7 +28,8 @@ def _networks(given: object) -> object:
         try:
             network: Network = ip_network(entry.strip())
         except ValueError:
-            raise ValueError(f"entry {place} is no address, and no network without host bits") from None
+            message = "entry {place} is no address, and no network without host bits"
+            raise PydanticCustomError("network", message, {"place": place}) from None
         mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
         # Callers with an IPv4 address are known by that, also where they come over a socket for both.
         if mapped is not None and network.prefixlen >= _MAPPED_BITS:
@@ -50,6 +52,13 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="The address that the service listens on.")
     port: int = Field(8080, ge=0, le=65535, description="The port that the service listens on; 0 takes a free one.")
+    tls_cert: FilePath | None = Field(
+        None, description="A PEM file with the service's certificate and its chain: it speaks TLS then."
+    )
+    tls_key: FilePath | None = Field(None, description="A PEM file with the key of that certificate, without password.")
+    client_ca: FilePath | None = Field(
+        None, description="A PEM file with the CA of the client certificates that callers may show."
+    )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
         (), description="Proxies whose `Client-Cert` header is believed: addresses and networks, separated by commas."
     )

@@ -23,9 +23,11 @@ def environment(**settings: object) -> dict[str, str]:
 
 
 class Process:
-    """A running program. `wait_for` reads what it writes to standard output, line by line."""
+    """A running program; `fds` stay open in it. `wait_for` reads what it writes to standard output, line by line."""
 
-    def __init__(self, arguments: list[str], env: dict[str, str], folder: Path | None = None) -> None:
+    def __init__(
+        self, arguments: list[str], env: dict[str, str], folder: Path | None = None, fds: tuple[int, ...] = ()
+    ) -> None:
         self._process = subprocess.Popen(
             arguments,
             env=env,
@@ -35,6 +37,7 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            pass_fds=fds,
         )
         self.name = " ".join(arguments)
         self.out: list[str] = []

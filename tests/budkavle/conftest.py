@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from budkavle.cli import main
 from budkavle.logs import set_up_logs
+from tests.certificates import Authority, Issued
 from tests.held_open_e import HeldOpenE, held_open_e
 
 Invoke = Callable[..., Result]
@@ -40,3 +41,22 @@ def sqlite_url(migrated_sqlite: bytes, tmp_path: Path) -> str:
     path = tmp_path / "test.db"
     path.write_bytes(migrated_sqlite)
     return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The CA of the service and of its callers."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def caller(authority: Authority) -> Issued:
+    """A certificate that callers show."""
+    return authority.issue()
+
+
+@pytest.fixture(scope="session")
+def tls(authority: Authority) -> dict[str, Path]:
+    """Settings of a service that speaks TLS on 127.0.0.1."""
+    file = authority.issue("127.0.0.1", "localhost").file
+    return {"tls_cert": file, "tls_key": file, "client_ca": authority.file}

@@ -93,6 +93,7 @@ def test_listen_takes_a_free_port_and_refuses_a_taken_one() -> None:
     with listen("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
         assert address_of(first) == f"http://127.0.0.1:{port}"
+        assert address_of(first, tls=True) == f"https://127.0.0.1:{port}"
         with pytest.raises(CannotListen, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
             listen("127.0.0.1", port)
 

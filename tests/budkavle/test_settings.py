@@ -26,7 +26,7 @@ def default_of(name: str) -> str:
     value = Settings.model_fields[name].default
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    return "" if value in {None, ""} else f"`{value}`"
+    return "" if value in {None, "", ()} else f"`{value}`"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -74,6 +74,18 @@ UNUSABLE = {
     "OPEN_E_THREADS": ["0", "1001", "secret"],
     "OPEN_E_QUEUE_TIMEOUT": ["0"],
     "SHUTDOWN_TIMEOUT": ["-1", "secret"],
+    "TLS_CERT": ["/no/such/secret", "/"],
+    "TLS_KEY": ["/no/such/secret"],
+    "CLIENT_CA": ["/no/such/secret"],
+    "TRUSTED_PROXIES": [
+        "secret",
+        "192.0.2.1,secret",
+        "192.0.2.1,",
+        ",",
+        "10.0.0.1/8",
+        "10.0.0.0/33",
+        "::ffff:10.0.0.1/100",
+    ],
     "LOG_FORMAT": ["secret"],
     "LOG_LEVEL": ["secret", "INFO"],
 }
@@ -111,6 +123,23 @@ def test_secrets_are_masked() -> None:
         assert "secret-" not in text
     accounts = Settings(open_e_external_url="http://host/", open_e_external_password="secret-4").accounts()
     assert "secret-" not in repr(accounts)
+
+
+def test_trusted_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().trusted_proxies == ()
+    monkeypatch.setenv(
+        "BUDKAVLE_TRUSTED_PROXIES", "192.0.2.7, 10.0.0.0/8,::1 ,2001:db8::/32,::ffff:192.0.2.8,::ffff:11.0.0.0/104"
+    )
+    networks = ["192.0.2.7/32", "10.0.0.0/8", "::1/128", "2001:db8::/32", "192.0.2.8/32", "11.0.0.0/8"]
+    assert [str(network) for network in read_settings().trusted_proxies] == networks
+
+
+def test_read_settings_says_which_trusted_proxy_is_unusable() -> None:
+    with pytest.raises(SettingsUnusable) as caught:
+        read_settings(trusted_proxies="192.0.2.7,10.0.0.1/8")
+    assert str(caught.value) == (
+        "unusable settings: BUDKAVLE_TRUSTED_PROXIES: entry 2 is no address, and no network without host bits"
+    )
 
 
 def test_settings_do_not_change() -> None:

@@ -1,0 +1,80 @@
+"""Behind a real nginx that ends TLS, configured as the README says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.budkavle.services import KEY, put_key, served
+from tests.certificates import DAY, TODAY, Authority, Issued
+from tests.factories import message_body
+from tests.identity import identity_service
+from tests.nginx import nginx_before
+
+
+@pytest.fixture(scope="module", params=["PEM", "RFC 9440"])
+def proxy(
+    request: pytest.FixtureRequest, tls: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("nginx")
+    with (
+        identity_service(trusted_proxies="127.0.0.1") as service,
+        nginx_before(service, tls, folder, javascript=request.param == "RFC 9440") as url,
+    ):
+        yield url
+
+
+def test_callers_behind_nginx_are_known_by_their_certificates(proxy: str, authority: Authority, caller: Issued) -> None:
+    another = authority.issue()
+    with authority.client(proxy, caller) as first, authority.client(proxy, another) as second:
+        for _ in range(3):
+            assert first.get("/").json() == {"fingerprint": caller.fingerprint}
+            assert second.get("/").json() == {"fingerprint": another.fingerprint}
+    with authority.client(proxy) as client:
+        assert client.get("/").json() == {"fingerprint": None}
+
+
+def test_headers_of_callers_do_not_pass_nginx(proxy: str, authority: Authority, caller: Issued) -> None:
+    victim = authority.issue()
+    for value in (victim.header, victim.escaped):
+        headers = [("Client-Cert", value), ("client-cert", value), ("Client_Cert", value)]
+        with authority.client(proxy, caller) as client:
+            assert client.get("/", headers=headers).json() == {"fingerprint": caller.fingerprint}
+        with authority.client(proxy) as client:
+            assert client.get("/", headers=headers).json() == {"fingerprint": None}
+
+
+def test_nginx_lets_no_certificate_through_that_is_not_good(proxy: str, authority: Authority, tmp_path: Path) -> None:
+    stranger = Authority(tmp_path, "stranger").issue()
+    expired = authority.issue(begins=TODAY - 2 * DAY, ends=TODAY - DAY)
+    for shown in (stranger, expired):
+        with authority.client(proxy, shown) as client:
+            assert client.get("/").status_code == 400
+
+
+def test_an_nginx_that_is_not_listed_speaks_for_nobody(
+    tls: dict[str, Path], authority: Authority, caller: Issued, tmp_path: Path
+) -> None:
+    with (
+        identity_service(trusted_proxies="192.0.2.7,::1") as service,
+        nginx_before(service, tls, tmp_path) as url,
+        authority.client(url, caller) as client,
+    ):
+        assert client.get("/").json() == {"fingerprint": None}
+
+
+def test_the_service_behind_nginx_takes_large_messages(
+    sqlite_url: str, tls: dict[str, Path], authority: Authority, caller: Issued, tmp_path: Path
+) -> None:
+    put_key(sqlite_url)
+    with (
+        served(sqlite_url, trusted_proxies="127.0.0.1") as service,
+        nginx_before(service.url, tls, tmp_path) as url,
+        authority.client(url, caller) as client,
+    ):
+        body = message_body(message="x" * 5_000_000)
+        answer = client.post("/webmessages", json=body, headers={"apikey": KEY})
+        assert answer.status_code == 201
+        stored = client.get(answer.headers["location"], headers={"apikey": KEY})
+        assert httpx.Response.json(stored)["message"] == body["message"]

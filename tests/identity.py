@@ -1,0 +1,36 @@
+"""A tiny application that says by which certificate it knows its caller, served as the service is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from budkavle.settings import Settings
+from conftest import running_server
+from domain.errors import Unauthenticated
+from handlers.client_certificates import ClientCertificateMiddleware, read_certificate
+
+
+async def _tell(request: Request) -> JSONResponse:
+    """200 and the fingerprint, None without a certificate; 401 and why."""
+    given = request.headers.getlist("client-cert")
+    assert len(given) <= 1
+    try:
+        known = read_certificate(given[0].encode("latin-1"), datetime.now(UTC)) if given else None
+    except Unauthenticated as exc:
+        return JSONResponse({"error": str(exc)}, 401)
+    return JSONResponse({"fingerprint": known})
+
+
+@contextmanager
+def identity_service(**given: Any) -> Iterator[str]:
+    """Where it can be called."""
+    settings = Settings(**given)
+    application = ClientCertificateMiddleware(Starlette(routes=[Route("/", _tell)]), settings.trusted_proxies)
+    with running_server(settings, application) as url:
+        yield url

@@ -1,0 +1,83 @@
+"""A real nginx with TLS in front of a service, configured as the README says."""
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.processes import REPOSITORY, Process
+
+README = (REPOSITORY / "README.md").read_text()
+
+
+def block(language: str) -> str:
+    """The only example of the README in a language."""
+    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return str(found)
+
+
+def _nginx() -> str:
+    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        pytest.skip("nginx is not installed")
+    return found
+
+
+def _javascript(nginx: str, folder: Path) -> str:
+    """What loads nginx's JavaScript module and our script."""
+    done = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=True)
+    path = re.search(r"--modules-path=(\S+)", done.stderr)
+    module = Path(path[1] if path else "/usr/lib/nginx/modules") / "ngx_http_js_module.so"
+    if not module.exists():
+        pytest.skip("nginx's JavaScript module is not installed")
+    (folder / "client_cert.js").write_text(block("js"))
+    return f"load_module {module};"
+
+
+@contextmanager
+def nginx_before(url: str, tls: dict[str, Path], folder: Path, *, javascript: bool = False) -> Iterator[str]:
+    """Where nginx listens. With `javascript` it writes RFC 9440."""
+    nginx = _nginx()
+    load, setup = "", ""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        server = block("nginx")
+        if javascript:
+            load = _javascript(nginx, folder)
+            (setup,) = re.findall(r"`(js_import .*?;)`", README)
+            (line,) = re.findall(r"`(proxy_set_header Client-Cert \$client_cert;)`", README)
+            server = server.replace("proxy_set_header Client-Cert $ssl_client_escaped_cert;", line)
+        for written, here in (
+            ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+            ("/etc/nginx/service.pem", str(tls["tls_cert"])),
+            ("/etc/nginx/service.key", str(tls["tls_key"])),
+            ("/etc/nginx/clients-ca.pem", str(tls["client_ca"])),
+            ("http://127.0.0.1:8080", url),
+        ):
+            assert written in server
+            server = server.replace(written, here)
+        paths = [f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
+        (folder / "nginx.conf").write_text(
+            f"{load}\ndaemon off; worker_processes 1; pid {folder}/pid; error_log stderr;\n"
+            f"user {pwd.getpwuid(os.getuid()).pw_name};\nevents {{}}\n"
+            f"http {{ access_log off; {' '.join(paths)}\n{setup}\n{server} }}\n"
+        )
+        # It takes over the socket that listens already, so that there is nothing to wait for.
+        environment = {**os.environ, "NGINX": f"{listener.fileno()};"}
+        arguments = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
+        process = Process(arguments, environment, fds=(listener.fileno(),))
+    try:
+        yield f"https://127.0.0.1:{port}"
+        process.send(signal.SIGQUIT)
+        assert process.wait() == 0
+    finally:
+        process.end()
+        process.show()
