@@ -75,6 +75,11 @@ async def apply(database: Database, call: Apply) -> Applied:
     return await database.write_large(_apply, call)
 
 
+def refusal(call: Apply, parts: Sequence[InUse]) -> AuditEntry:
+    """How the audit tells a call that was refused because these parts are in use."""
+    return _entry(call, CATALOGUE, "call", "refused", {"errors": len(parts)})
+
+
 async def read(database: Database) -> Catalogue:
     """The whole catalogue."""
     return await database.read_large(catalogue_rows.read)
