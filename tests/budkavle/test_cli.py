@@ -165,7 +165,14 @@ def test_messages_list_refuses_unusable_arguments(
     assert invoke(database_url, "messages", "list", *arguments).exit_code == 2
 
 
-COMMANDS = [("serve", "--port", "0"), ("migrate",), ("api-key", "list"), ("messages", "list")]
+COMMANDS = [
+    ("serve", "--port", "0"),
+    ("migrate",),
+    ("api-key", "list"),
+    ("messages", "list"),
+    ("audit", "list"),
+    ("audit", "verify"),
+]
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != ("migrate",)], ids=" ".join)
