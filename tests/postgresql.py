@@ -24,7 +24,7 @@ select md5(
          where d.datname = current_database())
 )
 """
-_EMPTY = f"truncate {', '.join(metadata.tables)}"
+_EMPTY = f"truncate {', '.join(metadata.tables)} restart identity"
 
 
 class PostgresqlServer:
