@@ -84,7 +84,8 @@ def requests_of(spec: dict[str, Any], path: str, method: str, operation: dict[st
         if parameter["in"] == "path":
             url = url.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
         elif parameter["in"] == "query":
-            query[parameter["name"]] = str(parameter["example"])
+            value = parameter["example"]
+            query[parameter["name"]] = json.dumps(value) if isinstance(value, bool) else str(value)
     request = {"method": method.upper(), "url": url, "params": query}
     contents = operation.get("requestBody", {}).get("content", {})
     if not contents:
