@@ -1,47 +1,19 @@
 """The catalogue file: what it says, and that all that is wrong is told at once, each with its line."""
 
 import hashlib
-import ssl
 from datetime import date
 from pathlib import Path
 
 import pytest
-import trustme
 
 from budkavle.catalogue_file import read_catalogue
-from budkavle.catalogue_nodes import MAX_BYTES, CatalogueWrong
+from budkavle.catalogue_nodes import MAX_BYTES
 from domain.catalogue import Allowed, Catalogue, ClientCertificate, System, WebMessageEvent
 from domain.errors import BudkavleError
 from domain.subscriptions import MessageType
+from tests.budkavle.catalogue_files import REST, SYSTEM, faults, write
 from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID
 from tests.processes import REPOSITORY
-
-SYSTEM = f"""systems:
-  - systemIdentifier: {SYSTEM_ID}
-    name: Fasit
-    baseUrl: https://fasit.example/star
-    certificates: ["sha256:{FINGERPRINT}"]
-"""
-REST = """messageTypes: []
-allowedSubscriptions: []
-"""
-
-
-def write(folder: Path, text: str | bytes) -> Path:
-    path = folder / "catalogue.yaml"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
-
-
-def faults(folder: Path, text: str | bytes) -> list[str]:
-    """What is wrong with a file, as `LINE: TEXT`."""
-    path = write(folder, text)
-    with pytest.raises(CatalogueWrong) as caught:
-        read_catalogue(path)
-    first, *lines = str(caught.value).splitlines()
-    assert first == "the catalogue is wrong; nothing was applied"
-    assert all(line.startswith(f"{path}:") for line in lines), lines
-    return [line.removeprefix(f"{path}:") for line in lines]
 
 
 def test_the_example_says_everything(tmp_path: Path) -> None:
@@ -265,45 +237,3 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
             read_catalogue(path)
     with pytest.raises(BudkavleError, match="is larger than"):
         read_catalogue(write(tmp_path, b"#" * (MAX_BYTES + 1)))
-
-
-def certificate() -> bytes:
-    return trustme.CA().issue_cert("caller.example").cert_chain_pems[0].bytes()
-
-
-def with_certificate(folder: Path, data: bytes, name: str = "file:caller.pem") -> str:
-    (folder / "caller.pem").write_bytes(data)
-    return SYSTEM.replace(f"sha256:{FINGERPRINT}", name) + REST
-
-
-def test_a_certificate_file_is_relative_to_the_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pem = certificate()
-    fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode())).hexdigest()
-    write(tmp_path, with_certificate(tmp_path, b"Subject: words before it\n" + pem))
-    for folder, path in ((tmp_path, "catalogue.yaml"), (tmp_path.parent, f"{tmp_path.name}/catalogue.yaml")):
-        monkeypatch.chdir(folder)
-        assert read_catalogue(Path(path)).systems[SYSTEM_ID].certificates == {fingerprint}
-
-
-def test_references_become_absolute_and_links_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    write(tmp_path, SYSTEM + "    webhookSecrets: [file:link/../link/secret, file:/etc/secret]\n" + REST)
-    monkeypatch.chdir(tmp_path)
-    secrets = read_catalogue(Path("catalogue.yaml")).systems[SYSTEM_ID].webhook_secrets
-    assert secrets == (f"file:{tmp_path}/link/secret", "file:/etc/secret")
-
-
-def test_certificate_files_without_one_certificate_are_faults(tmp_path: Path) -> None:
-    pem = certificate()
-    broken = pem.replace(b"M", b"N", 20)
-    for data, reason in (
-        (b"", "holds no certificate in PEM form"),
-        (broken, "holds no certificate in PEM form"),
-        (pem + certificate(), "holds 2 certificates"),
-        (b"#" * (1024 * 1024 + 1), "is larger than"),
-    ):
-        (found,) = faults(tmp_path, with_certificate(tmp_path, data))
-        assert found.startswith(f"5: {tmp_path}/caller.pem {reason}")
-    (found,) = faults(tmp_path, with_certificate(tmp_path, b"", "file:none.pem"))
-    assert found == f"5: {tmp_path}/none.pem cannot be read: No such file or directory"

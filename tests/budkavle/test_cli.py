@@ -18,7 +18,7 @@ from persistence.database import Database
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, served, with_database
 from tests.factories import web_message
-from tests.processes import budkavle, result_of
+from tests.processes import REPOSITORY, budkavle, result_of
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 
@@ -172,6 +172,7 @@ COMMANDS = [
     ("messages", "list"),
     ("audit", "list"),
     ("audit", "verify"),
+    ("apply", str(REPOSITORY / "docs" / "catalogue.example.yaml"), "--dry-run"),
 ]
 
 
