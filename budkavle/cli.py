@@ -2,20 +2,16 @@
 
 import json
 import os
-import sys
 import warnings
-from collections.abc import Awaitable, Callable
-from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from budkavle.settings import Settings, read_settings
+from budkavle.apply_command import apply
+from budkavle.audit_commands import audit
+from budkavle.console import command_settings, say, with_database, write_moment
 from domain.api_keys import SCOPES, ApiKey, hash_key, new_key
 from domain.errors import BudkavleError
-from persistence.database import Database
-
-T = TypeVar("T")
 
 # Connexion imports a test client of Starlette that we do not use.
 warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
@@ -34,7 +30,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="budkavle")
 def main() -> None:
-    """Budkavle: web messages for Open-E and other channels. Settings come from BUDKAVLE_* (see the README)."""
+    """Budkavle: web messages and webhook subscriptions. Settings come from BUDKAVLE_* (see the README)."""
 
 
 @main.command()
@@ -47,7 +43,7 @@ def serve(**given: str | int | None) -> None:
     """Run the service."""
     from budkavle import commands, serving
 
-    serving.run(commands.serve(_settings(**given), _say))
+    serving.run(commands.serve(command_settings(**given), say))
 
 
 @main.command("mock-open-e")
@@ -68,8 +64,8 @@ def mock_open_e(host: str, port: int, username: str | None, password: str | None
 
     if password is not None and username is None:
         raise click.UsageError("--password needs --username")
-    _settings()
-    serving.run(commands.mock_open_e(host, port, username, password, cases, _say))
+    command_settings()
+    serving.run(commands.mock_open_e(host, port, username, password, cases, say))
 
 
 @main.command()
@@ -81,14 +77,14 @@ def dev(port: int, mock_port: int) -> None:
 
     # Somebody watches, unless the environment says otherwise.
     log_format = None if "BUDKAVLE_LOG_FORMAT" in os.environ else "console"
-    settings = _settings(host="127.0.0.1", port=port, log_format=log_format)
-    serving.run(commands.dev(settings, mock_port, _say))
+    settings = command_settings(host="127.0.0.1", port=port, log_format=log_format)
+    serving.run(commands.dev(settings, mock_port, say))
 
 
 @main.command()
 def migrate() -> None:
     """Bring the database to this version. Safe when several processes do it at once."""
-    _with_database(lambda database: database.migrate(), migrated=False)
+    with_database(lambda database: database.migrate(), migrated=False)
 
 
 @main.group("api-key")
@@ -115,7 +111,7 @@ def create_api_key(name: str, scopes: tuple[str, ...]) -> None:
         raise click.BadParameter("must not be blank", param_hint="NAME")
     key = new_key()
     stored = ApiKey(hash_key(key.encode()), name, tuple(sorted(set(scopes))), now())
-    _with_database(lambda database: api_keys.create(database, stored))
+    with_database(lambda database: api_keys.create(database, stored))
     click.echo(key)
 
 
@@ -124,9 +120,11 @@ def list_api_keys() -> None:
     """List all keys, revoked ones too, one line of JSON each."""
     from persistence import api_keys
 
-    for key in _with_database(api_keys.list_all):
-        line = {"name": key.name, "scopes": key.scopes, "created": _time(key.created)}
-        click.echo(json.dumps(line | ({"revoked": _time(key.revoked)} if key.revoked else {}), ensure_ascii=False))
+    for key in with_database(api_keys.list_all):
+        line = {"name": key.name, "scopes": key.scopes, "created": write_moment(key.created)}
+        click.echo(
+            json.dumps(line | ({"revoked": write_moment(key.revoked)} if key.revoked else {}), ensure_ascii=False)
+        )
 
 
 @api_key.command("revoke")
@@ -136,7 +134,7 @@ def revoke_api_key(name: str) -> None:
     from budkavle.service import now
     from persistence import api_keys
 
-    _with_database(lambda database: api_keys.revoke(database, name, now()))
+    with_database(lambda database: api_keys.revoke(database, name, now()))
 
 
 @main.group()
@@ -161,46 +159,10 @@ def list_messages(states: tuple[str, ...], limit: int) -> None:
     """
     from budkavle import commands
 
-    settings = _settings()
-    for line in _with_database(lambda database: commands.list_unsettled(database, settings, states, limit), settings):
+    settings = command_settings()
+    for line in with_database(lambda database: commands.list_unsettled(database, settings, states, limit), settings):
         click.echo(json.dumps(line))
 
 
-def _with_database(
-    work: Callable[[Database], Awaitable[T]], settings: Settings | None = None, *, migrated: bool = True
-) -> T:
-    """What `work` returns, done on the database of the settings."""
-    import asyncio
-
-    from budkavle.service import prepare_database
-    from persistence.database import open_database
-
-    url = (settings or _settings()).database_url.get_secret_value()
-
-    async def run() -> T:
-        database = open_database(url)
-        try:
-            if migrated:
-                await prepare_database(database, url)
-            return await work(database)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
-
-
-def _settings(**overrides: object) -> Settings:
-    from budkavle.logs import set_up_logs
-
-    settings = read_settings(**overrides)
-    set_up_logs(settings.log_format, settings.log_level)
-    return settings
-
-
-def _say(text: str) -> None:
-    click.echo(text)
-    sys.stdout.flush()
-
-
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds")
+main.add_command(apply)
+main.add_command(audit)

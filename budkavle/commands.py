@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any
 
 from budkavle import demo
-from budkavle.service import create_service, now, prepare_database, server_config
+from budkavle.demo_subscriptions import put_demo_system
+from budkavle.service import create_service, new_id, now, prepare_database, server_config
 from budkavle.serving import QuietServer, address_of, listen, run_servers
 from budkavle.settings import Settings
 from domain.web_messages import State
@@ -57,12 +59,15 @@ async def dev(settings: Settings, mock_port: int, say: Say) -> None:
                 "tls_cert": None,
                 "tls_key": None,
                 "client_ca": None,
+                # The printed commands send a certificate as a proxy would.
+                "trusted_proxies": (ip_network("127.0.0.0/8"),),
             }
         )
         database = open_database(settings.database_url.get_secret_value())
         try:
             await database.migrate()
             await demo.put_demo_rows(database)
+            await put_demo_system(database, now(), new_id())
             application = create_service(settings, database, extra_keys=(demo.demo_key(),))
             server = QuietServer(server_config(settings, application))
             open_e = mock_server(MockOpenE(), settings.host, mock_port, signals=False)

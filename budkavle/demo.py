@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from budkavle.demo_subscriptions import subscription_commands
 from domain.api_keys import SCOPES, ApiKey, hash_key
 from domain.errors import NotFound
 from domain.web_messages import Attachment, ExternalReference, WebMessage
@@ -60,6 +61,7 @@ curl -sS -i -X POST {service}/webmessages -H 'apikey: {KEY}' -H 'Content-Type: a
 Fetch the messages of that case:
 curl -sS {service}/webmessages/external-references/flowInstanceId/1068 -H 'apikey: {KEY}'
 
+{subscription_commands(service)}
 API pages:          {service}/docs
 Inbox of the mock:  {mock}/
 Ctrl-C ends it.

@@ -66,9 +66,13 @@ async def list_page(
     return await database.read_large(_list_page, after, limit, chain, since)
 
 
-async def verify(database: Database) -> tuple[dict[str, Head], Broken | None]:
-    """The ends of all chains, and the first entry that was changed, removed or moved, if any was."""
-    return await database.read_large(_verify)
+async def verify(database: Database, kept: str | None = None) -> tuple[dict[str, Head], Broken | None]:
+    """The ends of all chains, and the first entry that was changed, removed or moved, if any was.
+
+    `kept` is a hash that was the end of a chain once: it must still be the hash of an entry. If it is not, nobody can
+    say of which, and `Broken` names chain `""`.
+    """
+    return await database.read_large(_verify, kept)
 
 
 def _record(connection: sa.Connection, entry: AuditEntry) -> None:
@@ -124,13 +128,17 @@ def _list_page(
     return [(row["id"], _from_row(row)) for row in connection.execute(select).mappings()]
 
 
-def _verify(connection: sa.Connection) -> tuple[dict[str, Head], Broken | None]:
+def _verify(connection: sa.Connection, kept: str | None) -> tuple[dict[str, Head], Broken | None]:
     heads = {row.name: Head(row.head, row.length) for row in connection.execute(chains_table.select())}
     names = set(heads) | set(connection.execute(sa.select(entries_table.c.chain).distinct()).scalars())
     for name in sorted(names):
         broken = _verify_chain(connection, name, heads.get(name, Head(domain.FIRST_HASH, 0)))
         if broken is not None:
             return heads, broken
+    # All hashes are now known to be what they must be.
+    found = sa.select(entries_table.c.id).where(entries_table.c.hash == kept).limit(1)
+    if kept is not None and connection.execute(found).first() is None:
+        return heads, Broken("", 0, f"no entry has the hash {kept}")
     return heads, None
 
 

@@ -112,7 +112,7 @@ systems = sa.Table(
     sa.Column("base_url", sa.Text, nullable=False),
     sa.Column("webhook_secrets", sa.JSON, nullable=False),
     sa.Column("allow_private_addresses", sa.Boolean, nullable=False),
-    sa.Column("client_certificate", sa.JSON),
+    sa.Column("client_certificate", sa.JSON(none_as_null=True)),
     sa.Column("ca", sa.Text),
 )
 

@@ -18,7 +18,7 @@ from persistence.database import Database
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, served, with_database
 from tests.factories import web_message
-from tests.processes import budkavle, result_of
+from tests.processes import REPOSITORY, budkavle, result_of
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 
@@ -165,7 +165,15 @@ def test_messages_list_refuses_unusable_arguments(
     assert invoke(database_url, "messages", "list", *arguments).exit_code == 2
 
 
-COMMANDS = [("serve", "--port", "0"), ("migrate",), ("api-key", "list"), ("messages", "list")]
+COMMANDS = [
+    ("serve", "--port", "0"),
+    ("migrate",),
+    ("api-key", "list"),
+    ("messages", "list"),
+    ("audit", "list"),
+    ("audit", "verify"),
+    ("apply", str(REPOSITORY / "docs" / "catalogue.example.yaml"), "--dry-run"),
+]
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != ("migrate",)], ids=" ".join)

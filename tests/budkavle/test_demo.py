@@ -15,6 +15,7 @@ import httpx
 import pytest
 import yaml
 
+from budkavle.demo_subscriptions import CLIENT_CERT
 from tests.processes import REPOSITORY, Process, budkavle, running
 
 pytestmark = pytest.mark.skipif(
@@ -34,7 +35,9 @@ class Demo:
         self.commands = [line.strip() for line in process.out if line.startswith("curl ")]
         self.addresses = re.findall(r"^\S.*:\s+(http\S+)$", "".join(process.out), re.MULTILINE)
         self.service = self.addresses[0].removesuffix("/docs")
-        self.client = httpx.Client(base_url=self.service, headers={"apikey": "demo"}, trust_env=False)
+        # Each operation looks at one of them.
+        headers = {"apikey": "demo", "Client-Cert": CLIENT_CERT}
+        self.client = httpx.Client(base_url=self.service, headers=headers, trust_env=False)
 
     def paste(self, command: str) -> str:
         done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
@@ -54,8 +57,8 @@ class Demo:
 def demo(folder: Path, **settings: object) -> Iterator[Demo]:
     with running(*budkavle("dev", "--port", "0", "--mock-port", "0"), folder=folder, **settings) as process:
         shown = Demo(process)
-        yield shown
-        shown.client.close()
+        with shown.client:
+            yield shown
 
 
 def operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
@@ -81,17 +84,20 @@ def requests_of(spec: dict[str, Any], path: str, method: str, operation: dict[st
         if parameter["in"] == "path":
             url = url.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
         elif parameter["in"] == "query":
-            query[parameter["name"]] = str(parameter["example"])
+            value = parameter["example"]
+            query[parameter["name"]] = json.dumps(value) if isinstance(value, bool) else str(value)
     request = {"method": method.upper(), "url": url, "params": query}
     contents = operation.get("requestBody", {}).get("content", {})
     if not contents:
         yield request
     for media_type, content in contents.items():
-        for example in content["examples"].values():
+        values = (
+            [content["example"]] if "example" in content else [one["value"] for one in content["examples"].values()]
+        )
+        for value in map(dict, values):
             if media_type == "application/json":
-                yield {**request, "json": example["value"]}
+                yield {**request, "json": value}
             else:
-                value = dict(example["value"])
                 files = [("message", (None, json.dumps(value.pop("message")), "application/json"))]
                 files += [("attachments", ("a.txt", data)) for data in value.pop("attachments", [])]
                 assert not value
@@ -108,8 +114,8 @@ def assert_examples_work(shown: Demo, methods: set[str]) -> None:
 
 def test_dev_prints_commands_that_work_as_do_all_examples_and_a_second_start_finds_the_old_data(tmp_path: Path) -> None:
     with demo(tmp_path) as first:
-        post, fetch = first.commands
-        assert all("apikey: demo" in shlex.split(command) for command in first.commands)
+        post, fetch, *_ = first.commands
+        assert all("apikey: demo" in shlex.split(command) for command in (post, fetch))
         assert first.process.out[0].startswith("Post a message to case 1068")
         answer = first.paste(post)
         assert answer.startswith("HTTP/1.1 201 Created")
@@ -142,3 +148,20 @@ def test_dev_listens_on_this_machine_only_and_its_key_is_in_no_database(tmp_path
         shown.process.send(signal.SIGINT)
         assert shown.process.wait() == 0
         assert [json.loads(line)["status"] for line in shown.process.err] == [401]
+
+
+def test_dev_prints_commands_that_set_and_fetch_subscriptions(tmp_path: Path) -> None:
+    with demo(tmp_path) as first:
+        *_, sync, fetch = first.commands
+        # As it is at the start: one subscription, for the examples.
+        (one,) = json.loads(first.paste(fetch))["abonnementer"]
+        assert (one["orgType"], one["orgCode"], one["entityType"]) == (1, 101, 202)
+        answer = first.paste(sync)
+        assert answer.startswith("HTTP/1.1 200 OK")
+        counts = json.loads(answer.split("\r\n\r\n")[-1].splitlines()[-1])
+        assert counts == {"oprettet": 1, "opdateret": 0, "slettet": 0, "uaendret": 1, "slettedeBeskeder": 0}
+        assert len(json.loads(first.paste(fetch))["abonnementer"]) == 2
+        first.interrupt()
+    with demo(tmp_path) as second:
+        assert len(json.loads(second.paste(second.commands[-1]))["abonnementer"]) == 2
+        second.interrupt()

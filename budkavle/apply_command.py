@@ -1,0 +1,115 @@
+"""`budkavle apply`: makes the catalogue what a file says."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from budkavle.console import with_database
+from domain.catalogue import ALLOWED, Catalogue, Change, InUse, Item
+from domain.errors import BudkavleError
+from persistence import audit, catalogue
+from persistence.catalogue import Applied
+from persistence.database import Database
+
+
+class StillNeeded(BudkavleError):
+    """Subscriptions need what the catalogue no longer has; nothing was applied."""
+
+    def __init__(self, parts: Sequence[InUse]) -> None:
+        lines = [
+            f"{_named(part.item)}: {_count(part.subscriptions, 'subscription')} of {', '.join(part.systems)}"
+            for part in parts
+        ]
+        advice = "subscriptions need what the catalogue no longer has; nothing was applied (--prune removes them)"
+        super().__init__("\n".join([advice, *lines]))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Print the same and change nothing.")
+@click.option("--prune", is_flag=True, help="Remove subscriptions that need what goes, with their messages.")
+def apply(file: Path, *, dry_run: bool, prune: bool) -> None:
+    """Make the catalogue what FILE says, in one transaction, and print what changes.
+
+    FILE is YAML: systems, messageTypes, allowedSubscriptions and webMessageEvent. What is not in it goes, unless
+    subscriptions need it: then nothing changes, and all of that is named.
+    """
+    from budkavle.catalogue_file import read_catalogue
+
+    wanted = read_catalogue(file)
+    applied = with_database(lambda database: apply_catalogue(database, wanted, is_dry_run=dry_run, is_pruning=prune))
+    for line in diff(applied):
+        click.echo(line)
+    if dry_run:
+        click.echo("Dry run: nothing was changed.", err=True)
+
+
+async def apply_catalogue(
+    database: Database, wanted: Catalogue, *, is_dry_run: bool = False, is_pruning: bool = False
+) -> Applied:
+    """Applies a catalogue. Raises `StillNeeded`, with that in the audit, if subscriptions need what would go."""
+    from budkavle.service import new_id, now
+
+    call = catalogue.Apply(wanted, now(), new_id(), is_dry_run=is_dry_run, is_pruning=is_pruning)
+    try:
+        return await catalogue.apply(database, call)
+    except catalogue.CatalogueInUse as exc:
+        await audit.record(database, catalogue.refusal(call, exc.parts))
+        raise StillNeeded(exc.parts) from exc
+
+
+def diff(applied: Applied) -> Iterator[str]:
+    """What changes, for people: always in the same order, and values as JSON, so on one line whatever they hold."""
+    for change in applied.changes:
+        yield f"{_sign(change)} {_named(change.item)}"
+        yield from (f"    {line}" for line in _fields(change))
+    for pruned in applied.pruned:
+        messages = _count(pruned.dropped_messages, "message")
+        yield f"- {_count(pruned.subscriptions, 'subscription')} of {pruned.system_id}, with {messages} not delivered"
+    signs = [_sign(change) for change in applied.changes]
+    if signs:
+        yield f"{signs.count('+')} added, {signs.count('~')} changed, {signs.count('-')} removed"
+    else:
+        yield "nothing to change"
+
+
+def _sign(change: Change) -> str:
+    return "+" if change.before is None else "-" if change.after is None else "~"
+
+
+def _named(item: Item) -> str:
+    if item.section == ALLOWED:
+        org_type, entity_type = item.key
+        return f"{item.section} orgType {org_type}, entityType {entity_type}"
+    return " ".join([item.section, *map(str, item.key)])
+
+
+def _fields(change: Change) -> Iterator[str]:
+    before, after = change.before, change.after
+    if before is None or after is None:
+        values: Mapping[str, Any] = before or after or {}
+        # What is absent in the file is absent here.
+        yield from (f"{name}: {_json(value)}" for name, value in values.items() if value not in (None, False, []))
+        return
+    for name in after:
+        if before[name] != after[name]:
+            yield from _difference(name, before[name], after[name])
+
+
+def _difference(name: str, before: Any, after: Any) -> Iterator[str]:
+    if isinstance(before, list) and sorted(before) != sorted(after):
+        yield from (f"{name}: - {_json(value)}" for value in before if value not in after)
+        yield from (f"{name}: + {_json(value)}" for value in after if value not in before)
+    else:
+        yield f"{name}: {_json(before)} -> {_json(after)}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

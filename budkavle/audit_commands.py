@@ -1,0 +1,126 @@
+"""`budkavle audit`: what happened, and whether anybody changed what is written about it."""
+
+import json
+import re
+import uuid
+from datetime import datetime
+from typing import Any
+
+import click
+
+from budkavle.console import say, with_database, write_moment
+from domain.audit import CATALOGUE, NO_SYSTEM, ChainedEntry
+from domain.errors import BudkavleError
+from domain.subscriptions import COPENHAGEN
+from persistence import audit as stored
+from persistence.database import Database
+
+PAGE = 100
+"""Entries read at once. One of them may tell of 50,000 changes."""
+
+
+class _Chain(click.ParamType[str]):
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if text in {CATALOGUE, NO_SYSTEM}:
+            return text
+        try:
+            return str(uuid.UUID(text))
+        except ValueError:
+            self.fail(f"{text!r} is not a UUID, {CATALOGUE!r} or {NO_SYSTEM!r}", param, ctx)
+
+
+class _Moment(click.ParamType[datetime]):
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 2026-03-01, 2026-03-01T12:00 or 2026-03-01T12:00Z", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=COPENHAGEN)
+
+
+class _Hash(click.ParamType[str]):
+    name = "hash"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).lower()
+        if not re.fullmatch(r"[0-9a-f]{64}", text, re.ASCII):
+            self.fail(f"{value!r} is not a hash as `budkavle audit verify` prints them", param, ctx)
+        return text
+
+
+@click.group()
+def audit() -> None:
+    """List and verify what was asked, by whom, and what came of it."""
+
+
+@audit.command("list")
+@click.option("--limit", type=click.IntRange(1), help="At most so many.")
+@click.option(
+    "--system",
+    type=_Chain(),
+    help=f"Only of this system; {CATALOGUE!r}: what operators applied; {NO_SYSTEM!r}: calls that name no system.",
+)
+@click.option("--since", type=_Moment(), help="Only from this time on; without an offset it is Copenhagen's.")
+def list_entries(limit: int | None, system: str | None, since: datetime | None) -> None:
+    """List all entries, the oldest first, one line of JSON each."""
+    with_database(lambda database: print_entries(database, limit, system, since))
+
+
+@audit.command("verify")
+@click.option(
+    "--head", "heads", type=_Hash(), multiple=True, help="A hash that was printed before; may be given many times."
+)
+def verify(heads: tuple[str, ...]) -> None:
+    """Verify that no entry was changed, removed, moved or added; print the hash of the last one of each chain.
+
+    Kept elsewhere, such a hash finds with --head also somebody who rewrote all entries and the ends of their chains.
+    """
+    for line in with_database(lambda database: verify_entries(database, heads)):
+        click.echo(line)
+
+
+async def print_entries(
+    database: Database, limit: int | None, chain: str | None, since: datetime | None, page: int = PAGE
+) -> None:
+    """Prints entries while it reads them, a page at a time."""
+    after = printed = 0
+    while limit is None or printed < limit:
+        wanted = page if limit is None else min(page, limit - printed)
+        entries = await stored.list_page(database, after=after, limit=wanted, chain=chain, since=since)
+        for after, entry in entries:  # noqa: B007  # The last one says where the next page begins.
+            say(json.dumps(_told(entry), ensure_ascii=False))
+        printed += len(entries)
+        if len(entries) < wanted:
+            return
+
+
+async def verify_entries(database: Database, heads: tuple[str, ...]) -> list[str]:
+    """The lines that say where each chain ends. Raises the first thing that is wrong."""
+    for head in heads or (None,):
+        ends, broken = await stored.verify(database, head)
+        if broken is not None and broken.chain:
+            raise BudkavleError(f"the audit is broken: entry {broken.number} of {broken.chain!r}: {broken.reason}")
+        if broken is not None:
+            raise BudkavleError(f"the audit is broken: {broken.reason}")
+    return [*(f"{end.hash} {name} {end.length}" for name, end in sorted(ends.items())), "ok"]
+
+
+def _told(chained: ChainedEntry) -> dict[str, Any]:
+    entry = chained.entry
+    return {
+        "chain": entry.chain,
+        "number": chained.number,
+        "time": write_moment(entry.time),
+        "kind": entry.kind,
+        "operation": entry.operation,
+        "caller": entry.caller,
+        "outcome": entry.outcome,
+        "requestId": entry.request_id,
+        "detail": entry.detail,
+        "hash": chained.hash,
+    }

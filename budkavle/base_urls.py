@@ -1,0 +1,66 @@
+"""Base URLs of systems: a webhookUrl, which begins with `/`, is put behind one."""
+
+import ipaddress
+import re
+
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>[?#].*)?", re.DOTALL
+)
+_AUTHORITY = re.compile(r"(?:(?P<user>.*)@)?(?P<host>\[[^\]]*\]|[^:@\[\]]*)(?::(?P<port>[^@\[\]]*))?", re.DOTALL)
+_NAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?",
+    re.ASCII,
+)
+_PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*", re.ASCII)
+_DOTS = re.compile(r"/(\.|%2[Ee]){1,2}(?=/|$)")
+
+MAX_LENGTH = 1024
+MAX_PORT = 65535
+
+
+def base_url_faults(text: str, *, is_private: bool) -> list[str]:
+    """What is wrong with a base URL; `is_private` is whether the system may have private addresses."""
+    url = _URL.fullmatch(text)
+    if url is None or url["scheme"].lower() not in {"http", "https"} or len(text) > MAX_LENGTH:
+        return [f"must be an absolute URL, https://HOST/PATH, of at most {MAX_LENGTH} characters"]
+    faults = []
+    if url["scheme"].lower() == "http" and not is_private:
+        faults.append("must begin with https://; http:// needs allowPrivateAddresses: true")
+    if url["rest"] is not None:
+        faults.append("must not have a query or a fragment")
+    authority = _AUTHORITY.fullmatch(url["authority"])
+    if authority is not None and authority["user"] is not None:
+        # Not shown: it may be a password.
+        faults.append("must not have a user or a password")
+    if authority is None or not _is_host(authority["host"]):
+        faults.append("must have a host: a name in ASCII, an IPv4 address or an IPv6 address in brackets")
+    if authority is not None and authority["port"] is not None and not _is_port(authority["port"]):
+        faults.append(f"must have a port from 1 to {MAX_PORT}, or none")
+    path = url["path"].removesuffix("/")
+    if not _PATH.fullmatch(path) or _DOTS.search(path):
+        faults.append("must have a path of plain segments: none empty, `.` or `..`, other characters percent-encoded")
+    return faults
+
+
+def normal_base_url(text: str) -> str:
+    """A base URL without faults, as it is stored: no `/` at its end, scheme and host in lower case."""
+    url = _URL.fullmatch(text)
+    return f"{url['scheme']}://{url['authority']}".lower() + url["path"].removesuffix("/") if url else text
+
+
+def _is_host(host: str) -> bool:
+    if host.startswith("["):
+        try:
+            return bool(ipaddress.IPv6Address(host[1:-1]).scope_id is None)
+        except ValueError:
+            return False
+    if re.fullmatch(r"[0-9.]+", host):
+        try:
+            return bool(ipaddress.IPv4Address(host))
+        except ValueError:
+            return False
+    return _NAME.fullmatch(host) is not None
+
+
+def _is_port(port: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) is not None and 0 < int(port) <= MAX_PORT

@@ -1,0 +1,107 @@
+"""The file in which operators describe systems, message types and who may subscribe."""
+
+from pathlib import Path
+
+import yaml
+
+from budkavle.catalogue_nodes import MAX_BYTES, Nodes
+from budkavle.catalogue_systems import Systems
+from domain.catalogue import Allowed, Catalogue, System, WebMessageEvent
+from domain.errors import BudkavleError
+from domain.subscriptions import MessageType
+
+MAX_TYPE = 2147483647
+MIN_ORG_CODE, MAX_ORG_CODE = -1, 99999999
+
+SECTIONS = ("systems", "messageTypes", "allowedSubscriptions")
+
+
+def read_catalogue(path: Path) -> Catalogue:
+    """What a catalogue file says.
+
+    Certificates that it names are read; secrets, keys and CAs are not: these are references, followed where they are
+    used, so `file:` becomes absolute. Raises `CatalogueWrong` with everything that is wrong, each with its line.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise BudkavleError(f"{path} cannot be read: {exc.strerror}") from exc
+    if len(data) > MAX_BYTES:
+        raise BudkavleError(f"{path} is larger than {MAX_BYTES} bytes")
+    nodes = Nodes(str(path))
+    document = nodes.document(data)
+    catalogue = None if document is None else _read(nodes, document, path.absolute().parent)
+    nodes.raise_faults()
+    assert catalogue is not None  # noqa: S101  # What is not there is a fault, and was raised.
+    return catalogue
+
+
+def _read(nodes: Nodes, document: yaml.Node, folder: Path) -> Catalogue:
+    sections = nodes.mapping(document, "the catalogue", SECTIONS, ("webMessageEvent",))
+    types = _message_types(nodes, sections.get("messageTypes"))
+    return Catalogue(
+        systems=_systems(nodes, sections.get("systems"), folder),
+        message_types=types,
+        allowed=_allowed(nodes, sections.get("allowedSubscriptions"), types),
+        web_message_event=_web_message_event(nodes, sections.get("webMessageEvent"), types),
+    )
+
+
+def _systems(nodes: Nodes, section: yaml.Node | None, folder: Path) -> dict[str, System]:
+    reader = Systems(nodes, folder)
+    found = [reader.read(node) for node in nodes.sequence(section, "systems")]
+    return {system.id: system for system in found if system is not None}
+
+
+def _message_types(nodes: Nodes, section: yaml.Node | None) -> dict[int, MessageType]:
+    """The types by number. One whose other values are wrong is among them too: that it is known is right."""
+    types = {}
+    seen: dict[str, yaml.Node] = {}
+    for node in nodes.sequence(section, "messageTypes"):
+        values = nodes.mapping(node, "a message type", ("entityType", "name"), ("startDato", "slutDato"))
+        entity_type = _entity_type(nodes, values)
+        name = nodes.text(values.get("name"), "name")
+        start = nodes.day(values.get("startDato"), "startDato")
+        end = nodes.day(values.get("slutDato"), "slutDato")
+        if start is not None and end is not None and end < start:
+            nodes.fault(values["slutDato"], f"slutDato {end} is before startDato {start}")
+        if entity_type is not None and nodes.is_first(values["entityType"], f"message type {entity_type}", seen):
+            types[entity_type] = MessageType(entity_type, name or "", start, end)
+    return types
+
+
+def _allowed(nodes: Nodes, section: yaml.Node | None, types: dict[int, MessageType]) -> frozenset[Allowed]:
+    pairs = set()
+    seen: dict[str, yaml.Node] = {}
+    for node in nodes.sequence(section, "allowedSubscriptions"):
+        values = nodes.mapping(node, "an allowed subscription", ("orgType", "entityType"))
+        org_type = nodes.number(values.get("orgType"), "orgType", 0, MAX_TYPE)
+        entity_type = _known_type(nodes, values, types)
+        if org_type is not None and entity_type is not None:
+            nodes.is_first(node, f"orgType {org_type} with entityType {entity_type}", seen)
+            pairs.add(Allowed(org_type, entity_type))
+    return frozenset(pairs)
+
+
+def _web_message_event(nodes: Nodes, node: yaml.Node | None, types: dict[int, MessageType]) -> WebMessageEvent | None:
+    if node is None:
+        return None
+    values = nodes.mapping(node, "webMessageEvent", ("orgType", "orgCode", "entityType"))
+    org_type = nodes.number(values.get("orgType"), "orgType", 0, MAX_TYPE)
+    org_code = nodes.number(values.get("orgCode"), "orgCode", MIN_ORG_CODE, MAX_ORG_CODE)
+    entity_type = _known_type(nodes, values, types)
+    if org_type is None or org_code is None or entity_type is None:
+        return None
+    return WebMessageEvent(org_type, org_code, entity_type)
+
+
+def _known_type(nodes: Nodes, values: dict[str, yaml.Node], types: dict[int, MessageType]) -> int | None:
+    entity_type = _entity_type(nodes, values)
+    if entity_type is not None and entity_type not in types:
+        nodes.fault(values["entityType"], f"entityType {entity_type} is not among the messageTypes")
+    return entity_type
+
+
+def _entity_type(nodes: Nodes, values: dict[str, yaml.Node]) -> int | None:
+    return nodes.number(values.get("entityType"), "entityType", 0, MAX_TYPE)

@@ -1,0 +1,131 @@
+"""The systems of a catalogue file."""
+
+import os
+import re
+from pathlib import Path
+
+import yaml
+
+from budkavle.base_urls import base_url_faults, normal_base_url
+from budkavle.catalogue_nodes import Nodes, quoted
+from budkavle.certificate_files import CertificateFileWrong, read_fingerprint
+from domain.catalogue import ClientCertificate, System
+
+REQUIRED = ("systemIdentifier", "name", "baseUrl", "certificates")
+OPTIONAL = ("webhookSecrets", "allowPrivateAddresses", "clientCertificate", "ca")
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}|[0-9a-f]{2}(:[0-9a-f]{2}){31}", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+class Systems:
+    """Reads systems. Each value is checked by itself, so that one that is wrong hides no other."""
+
+    def __init__(self, nodes: Nodes, folder: Path) -> None:
+        """Takes the folder of the catalogue, which `file:` is relative to."""
+        self._nodes = nodes
+        self._folder = folder
+        self._seen: dict[str, yaml.Node] = {}
+
+    def read(self, node: yaml.Node) -> System | None:
+        """One system; None if anything of it is wrong."""
+        faults = len(self._nodes.faults)
+        values = self._nodes.mapping(node, "a system", REQUIRED, OPTIONAL)
+        is_private = self._nodes.flag(values.get("allowPrivateAddresses"), "allowPrivateAddresses")
+        system = System(
+            id=self._id(values.get("systemIdentifier")),
+            name=self._nodes.text(values.get("name"), "name") or "",
+            base_url=self._base_url(values.get("baseUrl"), is_private=is_private),
+            certificates=self._certificates(values.get("certificates")),
+            webhook_secrets=self._secrets(values.get("webhookSecrets")),
+            allow_private_addresses=is_private,
+            client_certificate=self._client_certificate(values.get("clientCertificate")),
+            ca=self._file(values.get("ca"), "ca"),
+        )
+        return system if len(self._nodes.faults) == faults else None
+
+    def _id(self, node: yaml.Node | None) -> str:
+        text = self._nodes.text(node, "systemIdentifier")
+        if node is None or text is None:
+            return ""
+        if _UUID.fullmatch(text.lower()):
+            self._nodes.is_first(node, f"system {text.lower()}", self._seen)
+        else:
+            self._nodes.fault(node, f"systemIdentifier must be a UUID, not {quoted(text)}")
+        return text.lower()
+
+    def _base_url(self, node: yaml.Node | None, *, is_private: bool) -> str:
+        text = self._nodes.text(node, "baseUrl")
+        if node is None or text is None:
+            return ""
+        for fault in base_url_faults(text, is_private=is_private):
+            self._nodes.fault(node, f"baseUrl {fault}")
+        return normal_base_url(text)
+
+    def _certificates(self, section: yaml.Node | None) -> frozenset[str]:
+        """Fingerprints: as they stand, or of the certificates in files."""
+        fingerprints = set()
+        seen: dict[str, yaml.Node] = {}
+        for node in self._nodes.sequence(section, "certificates"):
+            text = self._nodes.text(node, "a certificate")
+            fingerprint = None if text is None else self._fingerprint(node, text)
+            if fingerprint is not None and self._nodes.is_first(node, f"certificate sha256:{fingerprint}", seen):
+                fingerprints.add(fingerprint)
+        return frozenset(fingerprints)
+
+    def _fingerprint(self, node: yaml.Node, text: str) -> str | None:
+        kind, _, rest = text.partition(":")
+        if kind == "sha256" and _FINGERPRINT.fullmatch(rest.lower()):
+            return rest.lower().replace(":", "")
+        if kind == "file" and rest:
+            try:
+                return read_fingerprint(self._folder / rest)
+            except CertificateFileWrong as exc:
+                self._nodes.fault(node, str(exc))
+                return None
+        self._nodes.fault(
+            node, "a certificate must be sha256: and 64 hexadecimal digits, colons between pairs allowed, or file:PATH"
+        )
+        return None
+
+    def _secrets(self, section: yaml.Node | None) -> tuple[str, ...]:
+        """References, which those who sign follow: never secrets, so a message must not show what stands there."""
+        secrets = []
+        seen: dict[str, yaml.Node] = {}
+        for node in self._nodes.sequence(section, "webhookSecrets"):
+            text = self._nodes.text(node, "a webhook secret", is_secret=True)
+            if text is None:
+                continue
+            kind, _, rest = text.partition(":")
+            if kind == "env" and _VARIABLE.fullmatch(rest):
+                reference = text
+            elif kind == "file" and rest:
+                reference = self._absolute(rest)
+            else:
+                self._nodes.fault(node, "a webhook secret must be env:NAME or file:PATH, and never the secret itself")
+                continue
+            if self._nodes.is_first(node, f"webhook secret {reference}", seen):
+                secrets.append(reference)
+        return tuple(secrets)
+
+    def _client_certificate(self, node: yaml.Node | None) -> ClientCertificate | None:
+        if node is None:
+            return None
+        values = self._nodes.mapping(node, "clientCertificate", ("certificate", "key"))
+        certificate, key = (self._file(values.get(name), name) for name in ("certificate", "key"))
+        return ClientCertificate(certificate, key) if certificate and key else None
+
+    def _file(self, node: yaml.Node | None, name: str) -> str | None:
+        text = self._nodes.text(node, name, is_secret=True)
+        if node is None or text is None:
+            return None
+        kind, _, rest = text.partition(":")
+        if kind != "file" or not rest:
+            self._nodes.fault(node, f"{name} must be file:PATH")
+            return None
+        return self._absolute(rest)
+
+    def _absolute(self, path: str) -> str:
+        # Links stay as they are: they are how files are replaced while programs run.
+        return f"file:{os.path.abspath(self._folder / path)}"  # noqa: PTH100  # Path.resolve would follow links.

@@ -1,0 +1,54 @@
+"""What all commands share: settings, logs, a database for the time of a command, and lines for who waits."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TypeVar
+
+import click
+
+from budkavle.settings import Settings, read_settings
+from persistence.database import Database, open_database
+
+T = TypeVar("T")
+
+
+def with_database(
+    work: Callable[[Database], Awaitable[T]], settings: Settings | None = None, *, migrated: bool = True
+) -> T:
+    """What `work` returns, done on the database of the settings; without `migrated` as it is found."""
+    from budkavle.service import prepare_database
+
+    url = (settings or command_settings()).database_url.get_secret_value()
+
+    async def run() -> T:
+        database = open_database(url)
+        try:
+            if migrated:
+                await prepare_database(database, url)
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def command_settings(**overrides: object) -> Settings:
+    """The settings of this process, with logs set up as they say."""
+    from budkavle.logs import set_up_logs
+
+    settings = read_settings(**overrides)
+    set_up_logs(settings.log_format, settings.log_level)
+    return settings
+
+
+def say(text: str) -> None:
+    """Writes to standard output, at once."""
+    click.echo(text)
+    sys.stdout.flush()
+
+
+def write_moment(moment: datetime) -> str:
+    """A moment as commands print it."""
+    return moment.isoformat(timespec="milliseconds")

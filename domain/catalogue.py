@@ -1,0 +1,170 @@
+"""The catalogue: what operators say of systems, message types and who may subscribe, and what changes when they do."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from domain.subscriptions import MessageType
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """Where the certificate and the key are with which we call a system: `file:` and an absolute path, each."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A receiver of events.
+
+    `certificates` are fingerprints, lower-case hex; `webhook_secrets` are references, newest first. `base_url`
+    does not end with `/`: a webhookUrl, which begins with one, is put behind it.
+    """
+
+    id: str
+    name: str
+    base_url: str
+    certificates: frozenset[str] = frozenset()
+    webhook_secrets: tuple[str, ...] = ()
+    allow_private_addresses: bool = False
+    client_certificate: ClientCertificate | None = None
+    ca: str | None = None
+
+
+class Allowed(NamedTuple):
+    """Organisations of a type may subscribe to a message type."""
+
+    org_type: int
+    entity_type: int
+
+
+@dataclass(frozen=True, slots=True)
+class WebMessageEvent:
+    """The event that every stored or published web message raises."""
+
+    org_type: int
+    org_code: int
+    entity_type: int
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All that operators say."""
+
+    systems: Mapping[str, System]
+    message_types: Mapping[int, MessageType]
+    allowed: frozenset[Allowed] = frozenset()
+    web_message_event: WebMessageEvent | None = None
+
+
+class Item(NamedTuple):
+    """What one part of the catalogue is: the section of the file and what makes it itself there."""
+
+    section: str
+    key: tuple[str | int, ...]
+
+
+SYSTEM, MESSAGE_TYPE, ALLOWED, WEB_MESSAGE_EVENT = "system", "messageType", "allowedSubscription", "webMessageEvent"
+
+_ORDER = (SYSTEM, MESSAGE_TYPE, ALLOWED, WEB_MESSAGE_EVENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One part that comes (no before), goes (no after) or becomes another; both in the words of the file."""
+
+    item: Item
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Subscriptions of one system to one message type for one orgType, and how many they are."""
+
+    system_id: str
+    org_type: int
+    entity_type: int
+    subscriptions: int
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """A part that was to go, the systems whose subscriptions need it, and how many subscriptions these are."""
+
+    item: Item
+    systems: tuple[str, ...]
+    subscriptions: int
+
+
+def plan_apply(current: Catalogue, wanted: Catalogue) -> tuple[Change, ...]:
+    """What makes `current` what is wanted: systems first, then types, pairs and the event, each by its key."""
+    before, after = told(current), told(wanted)
+    items = sorted({*before, *after}, key=lambda item: (_ORDER.index(item.section), item.key))
+    return tuple(
+        Change(item, before.get(item), after.get(item)) for item in items if before.get(item) != after.get(item)
+    )
+
+
+def told(catalogue: Catalogue) -> dict[Item, dict[str, Any]]:
+    """Every part of a catalogue in the words and types of the file, so that it is told alike everywhere."""
+    parts: dict[Item, dict[str, Any]] = {}
+    for system in catalogue.systems.values():
+        parts[Item(SYSTEM, (system.id,))] = _told_system(system)
+    for message_type in catalogue.message_types.values():
+        parts[Item(MESSAGE_TYPE, (message_type.entity_type,))] = {
+            "name": message_type.name,
+            "startDato": None if message_type.start is None else message_type.start.isoformat(),
+            "slutDato": None if message_type.end is None else message_type.end.isoformat(),
+        }
+    for pair in catalogue.allowed:
+        parts[Item(ALLOWED, tuple(pair))] = {}
+    event = catalogue.web_message_event
+    if event is not None:
+        parts[Item(WEB_MESSAGE_EVENT, ())] = {
+            "orgType": event.org_type,
+            "orgCode": event.org_code,
+            "entityType": event.entity_type,
+        }
+    return parts
+
+
+def in_use(changes: Iterable[Change], uses: Iterable[Use]) -> tuple[InUse, ...]:
+    """The parts that would go although subscriptions need them, in the order of the changes."""
+    needed_by: dict[Item, list[Use]] = {}
+    for use in uses:
+        for item in needs(use):
+            needed_by.setdefault(item, []).append(use)
+    return tuple(
+        InUse(
+            change.item,
+            tuple(sorted({use.system_id for use in needed_by[change.item]})),
+            sum(use.subscriptions for use in needed_by[change.item]),
+        )
+        for change in changes
+        if change.after is None and change.item in needed_by
+    )
+
+
+def needs(use: Use) -> tuple[Item, ...]:
+    """The parts without which those subscriptions cannot be."""
+    return (
+        Item(SYSTEM, (use.system_id,)),
+        Item(MESSAGE_TYPE, (use.entity_type,)),
+        Item(ALLOWED, (use.org_type, use.entity_type)),
+    )
+
+
+def _told_system(system: System) -> dict[str, Any]:
+    client = system.client_certificate
+    return {
+        "name": system.name,
+        "baseUrl": system.base_url,
+        "certificates": [f"sha256:{fingerprint}" for fingerprint in sorted(system.certificates)],
+        "webhookSecrets": list(system.webhook_secrets),
+        "allowPrivateAddresses": system.allow_private_addresses,
+        "clientCertificate": None if client is None else {"certificate": client.certificate, "key": client.key},
+        "ca": system.ca,
+    }

@@ -1,0 +1,181 @@
+"""Makes the catalogue what operators say, and reads it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from domain.audit import CATALOGUE, AuditEntry
+from domain.catalogue import (
+    Catalogue,
+    Change,
+    InUse,
+    Use,
+    in_use,
+    needs,
+    plan_apply,
+)
+from domain.errors import BudkavleError
+from domain.subscriptions import write_time
+from persistence import audit, catalogue_rows
+from persistence.database import Database
+from persistence.tables import deliveries, subscriptions
+
+OPERATION = "apply"
+"""How the audit calls it."""
+
+NOBODY = "-"
+"""Who applies has no certificate."""
+
+
+class CatalogueInUse(BudkavleError):
+    """Subscriptions still need what the catalogue no longer has; nothing was changed."""
+
+    def __init__(self, parts: Sequence[InUse]) -> None:
+        super().__init__()
+        self.parts = tuple(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """One call: what is wanted, and how it is told in the audit. `is_pruning` removes what is in use, too."""
+
+    wanted: Catalogue
+    now: datetime
+    request_id: str
+    is_dry_run: bool = False
+    is_pruning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a system loses because the catalogue no longer has what it needs."""
+
+    system_id: str
+    subscriptions: int
+    dropped_messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an apply did, or would have done."""
+
+    changes: tuple[Change, ...]
+    pruned: tuple[Pruned, ...] = ()
+
+
+async def apply(database: Database, call: Apply) -> Applied:
+    """Makes the catalogue what the call wants, in one transaction, with its audit.
+
+    Raises `CatalogueInUse` with everything that would go and is still needed; then nothing was changed, and the call is
+    not in the audit.
+    """
+    return await database.write_large(_apply, call)
+
+
+def refusal(call: Apply, parts: Sequence[InUse]) -> AuditEntry:
+    """How the audit tells a call that was refused because these parts are in use."""
+    return _entry(call, CATALOGUE, "call", "refused", {"errors": len(parts)})
+
+
+async def read(database: Database) -> Catalogue:
+    """The whole catalogue."""
+    return await database.read_large(catalogue_rows.read)
+
+
+def _apply(connection: sa.Connection, call: Apply) -> Applied:
+    # Syncs hold this row too, shared: none of them sees half of a catalogue, or uses what is being removed.
+    head = audit.lock_chain(connection, CATALOGUE)
+    changes = plan_apply(catalogue_rows.read(connection), call.wanted)
+    needed = _needed(connection, changes)
+    parts = in_use(changes, needed)
+    if parts and not call.is_pruning:
+        raise CatalogueInUse(parts)
+    pruned = tuple(
+        _prune(connection, call, system_id, needed) for system_id in sorted({use.system_id for use in needed})
+    )
+    if changes and not call.is_dry_run:
+        catalogue_rows.write(connection, call.wanted, changes)
+    applied = Applied(changes, pruned)
+    audit.append(connection, CATALOGUE, head, _entries(call, applied))
+    return applied
+
+
+def _needed(connection: sa.Connection, changes: Sequence[Change]) -> list[Use]:
+    """The subscriptions that cannot stay when these changes are made."""
+    gone = {change.item for change in changes if change.after is None}
+    if not gone:
+        return []
+    names = (subscriptions.c.system_id, subscriptions.c.org_type, subscriptions.c.entity_type)
+    uses = [Use(*row) for row in connection.execute(sa.select(*names, sa.func.count()).group_by(*names))]
+    return [use for use in uses if not gone.isdisjoint(needs(use))]
+
+
+def _prune(connection: sa.Connection, call: Apply, system_id: str, needed: Iterable[Use]) -> Pruned:
+    """Removes subscriptions of one system with their undelivered messages, and tells it in the audit of the system."""
+    names = {(use.org_type, use.entity_type) for use in needed if use.system_id == system_id}
+    # Locked, so that no message is put on their queues between the count and the end.
+    select = subscriptions.select().where(subscriptions.c.system_id == system_id).with_for_update()
+    rows = [row for row in connection.execute(select) if (row.org_type, row.entity_type) in names]
+    count = (
+        sa.select(deliveries.c.subscription_id, sa.func.count())
+        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+        .where(subscriptions.c.system_id == system_id)
+        .group_by(deliveries.c.subscription_id)
+    )
+    queued: dict[int, int] = {id_: number for id_, number in connection.execute(count)}  # noqa: C416  # Rows are no pairs to mypy.
+    pruned = Pruned(system_id, len(rows), sum(queued.get(row.id, 0) for row in rows))
+    if not call.is_dry_run:
+        head = audit.lock_chain(connection, system_id)
+        delete = subscriptions.delete().where(subscriptions.c.id == sa.bindparam("doomed"))
+        connection.execute(delete, [{"doomed": row.id} for row in rows])
+        detail = {"deleted": [_told(row) for row in rows], "droppedMessages": pruned.dropped_messages}
+        audit.append(connection, system_id, head, [_entry(call, system_id, "change", "changed", detail)])
+    return pruned
+
+
+def _entries(call: Apply, applied: Applied) -> list[AuditEntry]:
+    """The entry of the call, then one with all its changes, if it made any."""
+    changes = applied.changes
+    outcome = "dry run" if call.is_dry_run else "changed" if changes else "unchanged"
+    counts = {
+        "added": sum(change.before is None for change in changes),
+        "changed": sum(change.before is not None and change.after is not None for change in changes),
+        "removed": sum(change.after is None for change in changes),
+        "prunedSubscriptions": sum(pruned.subscriptions for pruned in applied.pruned),
+        "droppedMessages": sum(pruned.dropped_messages for pruned in applied.pruned),
+    }
+    entries = [_entry(call, CATALOGUE, "call", outcome, counts)]
+    if changes and not call.is_dry_run:
+        told = [
+            {
+                "section": change.item.section,
+                "key": list(change.item.key),
+                "before": change.before,
+                "after": change.after,
+            }
+            for change in changes
+        ]
+        entries.append(_entry(call, CATALOGUE, "change", outcome, {"changes": told}))
+    return entries
+
+
+def _entry(call: Apply, chain: str, kind: str, outcome: str, detail: dict[str, Any]) -> AuditEntry:
+    return AuditEntry(
+        chain=chain,
+        kind=kind,
+        time=call.now,
+        operation=OPERATION,
+        caller=NOBODY,
+        outcome=outcome,
+        request_id=call.request_id,
+        detail=detail,
+    )
+
+
+def _told(row: Any) -> list[Any]:
+    """A subscription as the audit tells it: identity, path, start, end."""
+    end = None if row.end_time is None else write_time(row.end_time)
+    return [row.org_type, row.org_code, row.entity_type, row.webhook_url, write_time(row.start_time), end]

@@ -1,0 +1,36 @@
+"""Catalogue files for tests, and what is wrong with them."""
+
+from pathlib import Path
+
+import pytest
+
+from budkavle.catalogue_file import read_catalogue
+from budkavle.catalogue_nodes import CatalogueWrong
+from tests.catalogues import FINGERPRINT, SYSTEM_ID
+
+SYSTEM = f"""systems:
+  - systemIdentifier: {SYSTEM_ID}
+    name: Fasit
+    baseUrl: https://fasit.example/star
+    certificates: ["sha256:{FINGERPRINT}"]
+"""
+REST = """messageTypes: []
+allowedSubscriptions: []
+"""
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "catalogue.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def faults(folder: Path, text: str | bytes) -> list[str]:
+    """What is wrong with a file, as `LINE: TEXT`."""
+    path = write(folder, text)
+    with pytest.raises(CatalogueWrong) as caught:
+        read_catalogue(path)
+    first, *lines = str(caught.value).splitlines()
+    assert first == "the catalogue is wrong; nothing was applied"
+    assert all(line.startswith(f"{path}:") for line in lines), lines
+    return [line.removeprefix(f"{path}:") for line in lines]

@@ -1,0 +1,207 @@
+"""`budkavle apply`: what it prints, what it refuses, and that a dry run is one."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from budkavle.apply_command import apply_catalogue, diff
+from domain.audit import CATALOGUE
+from domain.catalogue import Catalogue, ClientCertificate, WebMessageEvent, plan_apply
+from domain.subscriptions import Entry
+from persistence import audit, subscriptions
+from persistence import catalogue as stored
+from persistence.catalogue import Applied, Apply, Pruned
+from persistence.database import Database, open_database
+from tests.budkavle.conftest import Invoke
+from tests.budkavle.services import with_database
+from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, catalogue, message_type, system
+from tests.factories import NOW
+from tests.processes import REPOSITORY, budkavle, result_of
+
+EXAMPLE = REPOSITORY / "docs" / "catalogue.example.yaml"
+NOTHING = "systems: []\nmessageTypes: []\nallowedSubscriptions: []\n"
+
+
+def file_of(folder: Path, text: str) -> str:
+    path = folder / "catalogue.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def outcomes(database_url: str) -> list[tuple[str, str]]:
+    """Kind and outcome of each entry of the catalogue's chain, which is whole."""
+
+    async def read(database: Database) -> list[tuple[str, str]]:
+        _, broken = await audit.verify(database)
+        assert broken is None
+        page = await audit.list_page(database, after=0, limit=1000, chain=CATALOGUE)
+        return [(item.entry.kind, item.entry.outcome) for _, item in page]
+
+    found: list[tuple[str, str]] = with_database(database_url, read)
+    return found
+
+
+def put_subscriptions(database_url: str, system_id: str, *pairs: tuple[int, int], fingerprint: str) -> None:
+    entries = [Entry(place, org, 101, type_, "/webhook", NOW) for place, (org, type_) in enumerate(pairs)]
+    call = subscriptions.Sync(system_id, entries, NOW, f"sha256:{fingerprint}", "sync")
+    with_database(database_url, lambda database: subscriptions.sync(database, call))
+
+
+FIRST = f"""+ system {SYSTEM_ID}
+    name: "Fasit"
+    baseUrl: "https://fasit.example/star"
+    certificates: ["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
+    webhookSecrets: ["env:FASIT_SECRET_2", "file:{EXAMPLE.parent}/secrets/fasit"]
+    clientCertificate: {{"certificate": "file:{EXAMPLE.parent}/certs/our.pem", "key": "file:{EXAMPLE.parent}/secrets/our.key"}}
+    ca: "file:{EXAMPLE.parent}/certs/fasit-ca.pem"
++ system {OTHER_ID}
+    name: "Momentum"
+    baseUrl: "http://10.1.2.3:8080"
+    allowPrivateAddresses: true
++ messageType 100008
+    name: "Kontaktgruppe"
+    startDato: "2024-10-01"
++ messageType 900001
+    name: "Webbesked"
++ allowedSubscription orgType 7, entityType 900001
++ allowedSubscription orgType 8, entityType 100008
++ webMessageEvent
+    orgType: 7
+    orgCode: 281
+    entityType: 900001
+7 added, 0 changed, 0 removed
+"""  # noqa: E501  # Printed lines are as long as what they tell.
+
+
+def test_apply_makes_it_so_and_then_finds_nothing_to_change(database_url: str, invoke: Invoke, tmp_path: Path) -> None:
+    dry = invoke(database_url, "apply", str(EXAMPLE), "--dry-run")
+    assert (dry.exit_code, dry.stdout, dry.stderr) == (0, FIRST, "Dry run: nothing was changed.\n")
+    assert with_database(database_url, stored.read) == EMPTY
+    first = invoke(database_url, "apply", str(EXAMPLE))
+    assert (first.exit_code, first.stdout, first.stderr) == (0, FIRST, "")
+    second = invoke(database_url, "apply", str(EXAMPLE))
+    assert (second.exit_code, second.stdout, second.stderr) == (0, "nothing to change\n", "")
+    gone = invoke(database_url, "apply", file_of(tmp_path, NOTHING))
+    assert gone.stdout == FIRST.replace("+ ", "- ").replace(
+        "7 added, 0 changed, 0 removed", "0 added, 0 changed, 7 removed"
+    )
+    calls = [("call", outcome) for outcome in ("dry run", "changed", "unchanged", "changed")]
+    assert outcomes(database_url) == [*calls[:2], ("change", "changed"), *calls[2:], ("change", "changed")]
+
+
+def test_the_diff_shows_what_changes_within_a_part() -> None:
+    before = catalogue(
+        system(certificates=frozenset({"aa" * 32, "bb" * 32}), webhook_secrets=("env:A", "env:B")),
+        types=[message_type(), 203],
+        event=WebMessageEvent(7, 281, 202),
+    )
+    after = catalogue(
+        system(
+            name='Å "x"',
+            certificates=frozenset({"bb" * 32, "cc" * 32}),
+            webhook_secrets=("env:B", "env:A"),
+            client_certificate=ClientCertificate("file:/a", "file:/b"),
+        ),
+        types=[message_type(name="Other"), 203],
+        event=WebMessageEvent(7, 282, 202),
+    )
+    assert list(diff(Applied(plan_apply(before, after)))) == [
+        f"~ system {SYSTEM_ID}",
+        '    name: "Fasit" -> "Å \\"x\\""',
+        f'    certificates: - "sha256:{"aa" * 32}"',
+        f'    certificates: + "sha256:{"cc" * 32}"',
+        '    webhookSecrets: ["env:A", "env:B"] -> ["env:B", "env:A"]',
+        '    clientCertificate: null -> {"certificate": "file:/a", "key": "file:/b"}',
+        "~ messageType 202",
+        '    name: "Type 202" -> "Other"',
+        "~ webMessageEvent",
+        "    orgCode: 281 -> 282",
+        "0 added, 3 changed, 0 removed",
+    ]
+
+
+def test_the_diff_counts_what_is_pruned() -> None:
+    pruned = (Pruned(SYSTEM_ID, 1, 0), Pruned(OTHER_ID, 2, 1))
+    assert list(diff(Applied((), pruned)))[:2] == [
+        f"- 1 subscription of {SYSTEM_ID}, with 0 messages not delivered",
+        f"- 2 subscriptions of {OTHER_ID}, with 1 message not delivered",
+    ]
+
+
+def test_apply_names_all_that_is_in_use_unless_it_is_to_be_pruned(
+    database_url: str, invoke: Invoke, tmp_path: Path
+) -> None:
+    whole = catalogue(system(), system(OTHER_ID))
+    with_database(database_url, lambda database: stored.apply(database, Apply(whole, NOW, "put")))
+    put_subscriptions(database_url, SYSTEM_ID, (1, 202), (2, 203), fingerprint=FINGERPRINT)
+    put_subscriptions(database_url, OTHER_ID, (1, 202), fingerprint=FINGERPRINT)
+    path = file_of(tmp_path, NOTHING)
+    for options in ((), ("--dry-run",)):
+        refused = invoke(database_url, "apply", path, *options)
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert refused.stderr.splitlines() == [
+            "Error: subscriptions need what the catalogue no longer has; nothing was applied (--prune removes them)",
+            f"system {SYSTEM_ID}: 2 subscriptions of {SYSTEM_ID}",
+            f"system {OTHER_ID}: 1 subscription of {OTHER_ID}",
+            f"messageType 202: 2 subscriptions of {SYSTEM_ID}, {OTHER_ID}",
+            f"messageType 203: 1 subscription of {SYSTEM_ID}",
+            f"allowedSubscription orgType 1, entityType 202: 2 subscriptions of {SYSTEM_ID}, {OTHER_ID}",
+            f"allowedSubscription orgType 2, entityType 203: 1 subscription of {SYSTEM_ID}",
+        ]
+        assert with_database(database_url, stored.read) == whole
+    assert outcomes(database_url)[-2:] == [("call", "refused")] * 2
+    dry = invoke(database_url, "apply", path, "--prune", "--dry-run")
+    assert with_database(database_url, stored.read) == whole
+    pruned = invoke(database_url, "apply", path, "--prune")
+    assert (pruned.exit_code, pruned.stdout) == (0, dry.stdout)
+    assert f"- 2 subscriptions of {SYSTEM_ID}, with 0 messages not delivered" in pruned.stdout.splitlines()
+    assert with_database(database_url, stored.read) == EMPTY
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--prune",)])
+def test_a_wrong_file_applies_nothing(
+    database_url: str, invoke: Invoke, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    text = EXAMPLE.read_text().replace("entityType: 100008}", "entityType: 1}").replace(":8080", ":wrong")
+    wrong = [number for number, line in enumerate(text.splitlines(), 1) if ":wrong" in line or "entityType: 1}" in line]
+    path = file_of(tmp_path, text)
+    result = invoke(database_url, "apply", path, *options)
+    assert (result.exit_code, result.stdout) == (1, "")
+    first, *faults = result.stderr.splitlines()
+    assert first == "Error: the catalogue is wrong; nothing was applied"
+    assert len(faults) == len(wrong) == 2
+    assert all(fault.startswith(f"{path}:{number}: ") for fault, number in zip(faults, wrong, strict=True))
+    assert with_database(database_url, stored.read) == EMPTY
+    assert outcomes(database_url) == []
+
+
+def test_a_file_that_is_not_there_is_said_in_one_line(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("sqlite:///never.db", "apply", f"{tmp_path}/none.yaml")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"Error: {tmp_path}/none.yaml cannot be read: No such file or directory\n"
+
+
+def test_apply_runs_as_a_program(sqlite_url: str) -> None:
+    done = result_of(*budkavle("apply", "docs/catalogue.example.yaml"), folder=REPOSITORY, database_url=sqlite_url)
+    assert (done.returncode, done.stdout, done.stderr) == (0, FIRST, "")
+
+
+def test_applies_of_several_processes_leave_one_of_their_catalogues(database_url: str) -> None:
+    """Each database is that of one process; what they share is what the database itself keeps apart."""
+
+    async def work() -> tuple[list[Any], Catalogue]:
+        databases = [open_database(database_url) for _ in range(4)]
+        wanted = [catalogue(system(name=f"System {place}")) for place in range(4)]
+        calls = [apply_catalogue(database, each) for database, each in zip(databases, wanted, strict=True)]
+        applied = await asyncio.gather(*calls)
+        left = await stored.read(databases[0])
+        for database in databases:
+            await database.close()
+        assert left in wanted
+        return applied, left
+
+    applied, _ = asyncio.run(work())
+    assert sorted(len(each.changes) for each in applied) == [1, 1, 1, 5]
+    assert len(outcomes(database_url)) == 8

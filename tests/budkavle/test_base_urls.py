@@ -1,0 +1,90 @@
+"""Base URLs, to which a webhookUrl is added."""
+
+import pytest
+
+from budkavle.base_urls import base_url_faults, normal_base_url
+
+GOOD = {
+    "https://fasit.example": "https://fasit.example",
+    "https://fasit.example/": "https://fasit.example",
+    "https://fasit.example/star": "https://fasit.example/star",
+    "https://fasit.example/star/": "https://fasit.example/star",
+    "HTTPS://Fasit.Example:8443/Star/%C3%A6~(1)": "https://fasit.example:8443/Star/%C3%A6~(1)",
+    "https://192.0.2.1:1": "https://192.0.2.1:1",
+    "https://[2001:db8::1]:65535/x": "https://[2001:db8::1]:65535/x",
+    "https://xn--fs-kja.example./a.b/..c/...": "https://xn--fs-kja.example./a.b/..c/...",
+    "https://localhost/a": "https://localhost/a",
+}
+
+
+@pytest.mark.parametrize("url", GOOD)
+def test_base_urls_are_taken_and_end_without_a_slash(url: str) -> None:
+    assert base_url_faults(url, is_private=False) == []
+    assert normal_base_url(url) == GOOD[url]
+    # A normal one is normal.
+    assert normal_base_url(GOOD[url]) == GOOD[url]
+
+
+ABSOLUTE, QUERY, USER = "an absolute URL", "a query or a fragment", "a user or a password"
+HOST, PORT, PATH = "a host", "a port", "a path"
+
+
+@pytest.mark.parametrize(
+    ("url", "faults"),
+    [
+        ("/star", [ABSOLUTE]),
+        ("fasit.example/star", [ABSOLUTE]),
+        ("//fasit.example", [ABSOLUTE]),
+        ("ftp://fasit.example", [ABSOLUTE]),
+        ("https:/fasit.example", [ABSOLUTE]),
+        ("https:fasit.example", [ABSOLUTE]),
+        (" https://fasit.example", [ABSOLUTE]),
+        ("https://fasit.example/" + "a" * 1003, [ABSOLUTE]),
+        ("https://fasit.example?a=b", [QUERY]),
+        ("https://fasit.example/?", [QUERY]),
+        ("https://fasit.example/#", [QUERY]),
+        ("https://user@fasit.example", [USER]),
+        ("https://user:secret@fasit.example", [USER]),
+        ("https://@fasit.example", [USER]),
+        ("https://", [HOST]),
+        ("https:///star", [HOST]),
+        ("https://:443", [HOST]),
+        ("https://fas it.example", [HOST]),
+        ("https://-fasit.example", [HOST]),
+        ("https://fasit..example", [HOST]),
+        ("https://fåsit.example", [HOST]),
+        ("https://" + "a" * 64, [HOST]),
+        ("https://256.1.1.1", [HOST]),
+        ("https://1.2.3", [HOST]),
+        ("https://[::g]", [HOST]),
+        ("https://[fe80::1%eth0]", [HOST]),
+        ("https://fasit.example\\@evil.example", [USER]),
+        ("https://fasit.example:", [PORT]),
+        ("https://fasit.example:0", [PORT]),
+        ("https://fasit.example:65536", [PORT]),
+        ("https://fasit.example:000443", [PORT]),
+        ("https://fasit.example//", [PATH]),
+        ("https://fasit.example/a//b", [PATH]),
+        ("https://fasit.example/./b", [PATH]),
+        ("https://fasit.example/a/..", [PATH]),
+        ("https://fasit.example/a/%2e%2E/", [PATH]),
+        ("https://fasit.example/a b", [PATH]),
+        ("https://fasit.example/a\\b", [PATH]),
+        ("https://fasit.example/æ", [PATH]),
+        ("https://fasit.example/%zz", [PATH]),
+        ("https://u:p@fasit.example:x//?q", [QUERY, USER, PORT, PATH]),
+    ],
+)
+def test_base_urls_hear_all_that_is_wrong(url: str, faults: list[str]) -> None:
+    found = base_url_faults(url, is_private=False)
+    assert len(found) == len(faults), found
+    for text, part in zip(found, faults, strict=True):
+        assert part in text
+        assert "secret" not in text
+
+
+def test_http_needs_private_addresses() -> None:
+    (fault,) = base_url_faults("http://fasit.example", is_private=False)
+    assert "allowPrivateAddresses" in fault
+    assert base_url_faults("http://fasit.example", is_private=True) == []
+    assert base_url_faults("https://fasit.example", is_private=True) == []

@@ -1,0 +1,83 @@
+"""The system of the demo, before anything is served."""
+
+import base64
+import hashlib
+import json
+import shlex
+from dataclasses import replace
+from typing import Any
+
+import yaml
+from cryptography import x509
+
+from budkavle.demo_subscriptions import FINGERPRINT, SYSTEM_ID, put_demo_system, subscription_commands
+from domain.catalogue import Allowed, Catalogue
+from domain.subscriptions import Identity, MessageType
+from persistence import catalogue as stored
+from persistence import subscriptions
+from persistence.catalogue import Apply
+from persistence.database import Database
+from tests.budkavle.services import with_database
+from tests.catalogues import OTHER_ID, catalogue, system
+from tests.factories import NOW
+from tests.processes import REPOSITORY
+
+
+def put(database_url: str) -> Catalogue:
+    async def work(database: Database) -> Catalogue:
+        await put_demo_system(database, NOW, "demo")
+        return await stored.read(database)
+
+    found: Catalogue = with_database(database_url, work)
+    return found
+
+
+def test_the_demo_catalogue_takes_the_examples_of_the_contract(database_url: str) -> None:
+    found = put(database_url)
+    spec: dict[str, Any] = yaml.safe_load((REPOSITORY / "spec" / "subscriptions.yaml").read_text())
+    content = spec["paths"]["/v1/abonnement/sync"]["post"]["requestBody"]["content"]["application/json"]
+    example = content["example"] if "example" in content else next(iter(content["examples"].values()))["value"]
+    assert example["systemIdentifier"] in found.systems
+    for entry in example["abonnementer"]:
+        assert entry["entityType"] in found.message_types
+        assert Allowed(entry["orgType"], entry["entityType"]) in found.allowed
+
+
+def test_the_demo_starts_again_as_it_was_and_leaves_the_rest_alone(database_url: str) -> None:
+    first = put(database_url)
+    others = catalogue(
+        replace(first.systems[SYSTEM_ID], certificates=frozenset()),
+        system(OTHER_ID),
+        types=[*first.message_types.values(), MessageType(5, "Other")],
+        allowed=[*first.allowed, (5, 5)],
+    )
+    with_database(database_url, lambda database: stored.apply(database, Apply(others, NOW, "other")))
+    second = put(database_url)
+    assert second == replace(others, systems={**others.systems, SYSTEM_ID: first.systems[SYSTEM_ID]})
+
+
+def test_the_demo_has_one_subscription_unless_somebody_set_others(database_url: str) -> None:
+    for _ in range(2):
+        put(database_url)
+        (one,) = with_database(database_url, lambda database: subscriptions.list_subscriptions(database, SYSTEM_ID))
+        assert one.identity == Identity(1, 101, 202)
+
+
+def test_the_printed_certificate_is_the_one_that_the_catalogue_has(database_url: str) -> None:
+    found = put(database_url)
+    commands = [
+        line for line in subscription_commands("http://127.0.0.1:8080").splitlines() if line.startswith("curl ")
+    ]
+    sync, fetch = (shlex.split(command) for command in commands)
+    for command in (sync, fetch):
+        (header,) = [argument for argument in command if argument.startswith("Client-Cert: :")]
+        der = base64.b64decode(header.removeprefix("Client-Cert: :").removesuffix(":"), validate=True)
+        assert hashlib.sha256(der).hexdigest() == FINGERPRINT
+        assert found.systems[SYSTEM_ID].certificates == {FINGERPRINT}
+        certificate = x509.load_der_x509_certificate(der)
+        assert certificate.not_valid_before_utc < NOW
+        assert certificate.not_valid_after_utc.year == 9999
+    body = json.loads(sync[sync.index("-d") + 1])
+    assert body["systemIdentifier"] == SYSTEM_ID
+    assert all(entry["entityType"] in found.message_types for entry in body["abonnementer"])
+    assert fetch[2] == f"http://127.0.0.1:8080/v1/abonnement?systemIdentifier={SYSTEM_ID}"

@@ -1,0 +1,159 @@
+"""What changes when operators say something else."""
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.catalogue import (
+    Allowed,
+    Catalogue,
+    Change,
+    ClientCertificate,
+    InUse,
+    Item,
+    Use,
+    WebMessageEvent,
+    in_use,
+    plan_apply,
+    told,
+)
+from domain.subscriptions import MessageType
+from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, catalogue, message_type, system
+
+FULL_SYSTEM = system(
+    webhook_secrets=("env:NEW", "file:/secrets/old"),
+    allow_private_addresses=True,
+    client_certificate=ClientCertificate("file:/own.pem", "file:/own.key"),
+    ca="file:/ca.pem",
+)
+
+
+def test_told_speaks_the_words_of_the_file() -> None:
+    whole = catalogue(
+        FULL_SYSTEM,
+        types=[message_type(start=date(2024, 10, 1)), 203],
+        event=WebMessageEvent(7, -1, 203),
+    )
+    assert told(whole) == {
+        Item("system", (SYSTEM_ID,)): {
+            "name": "Fasit",
+            "baseUrl": "https://fasit.example/star",
+            "certificates": [f"sha256:{FINGERPRINT}"],
+            "webhookSecrets": ["env:NEW", "file:/secrets/old"],
+            "allowPrivateAddresses": True,
+            "clientCertificate": {"certificate": "file:/own.pem", "key": "file:/own.key"},
+            "ca": "file:/ca.pem",
+        },
+        Item("messageType", (202,)): {"name": "Type 202", "startDato": "2024-10-01", "slutDato": None},
+        Item("messageType", (203,)): {"name": "Type 203", "startDato": None, "slutDato": None},
+        Item("allowedSubscription", (1, 202)): {},
+        Item("allowedSubscription", (2, 203)): {},
+        Item("webMessageEvent", ()): {"orgType": 7, "orgCode": -1, "entityType": 203},
+    }
+
+
+def test_plan_apply_changes_nothing_that_is_as_it_is_wanted() -> None:
+    assert plan_apply(EMPTY, EMPTY) == ()
+    assert plan_apply(catalogue(FULL_SYSTEM), catalogue(FULL_SYSTEM)) == ()
+
+
+def test_plan_apply_puts_everything_into_an_empty_catalogue_and_takes_it_out_again() -> None:
+    whole = catalogue(system(OTHER_ID), system(), types=[203, 30, 202], event=WebMessageEvent(7, 281, 202))
+    items = [
+        Item("system", (SYSTEM_ID,)),
+        Item("system", (OTHER_ID,)),
+        Item("messageType", (30,)),
+        Item("messageType", (202,)),
+        Item("messageType", (203,)),
+        Item("allowedSubscription", (1, 202)),
+        Item("allowedSubscription", (2, 203)),
+        Item("webMessageEvent", ()),
+    ]
+    assert plan_apply(EMPTY, whole) == tuple(Change(item, None, told(whole)[item]) for item in items)
+    assert plan_apply(whole, EMPTY) == tuple(Change(item, told(whole)[item], None) for item in items)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "Momentum"},
+        {"base_url": "https://other.example"},
+        {"certificates": frozenset()},
+        {"certificates": frozenset({FINGERPRINT, "00" * 32})},
+        {"webhook_secrets": ("file:/secrets/old", "env:NEW")},
+        {"allow_private_addresses": False},
+        {"client_certificate": None},
+        {"client_certificate": ClientCertificate("file:/own.pem", "file:/new.key")},
+        {"ca": None},
+    ],
+    ids="-".join,
+)
+def test_plan_apply_sees_each_change_of_a_system(changes: dict[str, object]) -> None:
+    before, after = catalogue(FULL_SYSTEM), catalogue(replace(FULL_SYSTEM, **changes))
+    item = Item("system", (SYSTEM_ID,))
+    assert plan_apply(before, after) == (Change(item, told(before)[item], told(after)[item]),)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        message_type(name="Other"),
+        message_type(start=date(2024, 1, 1), end=date(2030, 1, 1)),
+        message_type(start=date(2024, 1, 2)),
+    ],
+)
+def test_plan_apply_sees_each_change_of_a_message_type(after: MessageType) -> None:
+    before = message_type(start=date(2024, 1, 1))
+    (change,) = plan_apply(catalogue(types=[before, 203]), catalogue(types=[after, 203]))
+    assert change.item == Item("messageType", (202,))
+
+
+def test_plan_apply_sees_another_event() -> None:
+    before, after = (catalogue(event=WebMessageEvent(7, code, 202)) for code in (1, 2))
+    (change,) = plan_apply(before, after)
+    assert change.before == {"orgType": 7, "orgCode": 1, "entityType": 202}
+    assert change.after == {"orgType": 7, "orgCode": 2, "entityType": 202}
+
+
+NUMBERS = st.integers(0, 3)
+CATALOGUES = st.builds(
+    lambda ids, names, pairs, event: Catalogue(
+        systems={id_: system(id_, name=name) for id_, name in ids.items()},
+        message_types={number: MessageType(number, name) for number, name in names.items()},
+        allowed=frozenset(Allowed(*pair) for pair in pairs),
+        web_message_event=event,
+    ),
+    st.dictionaries(st.sampled_from([SYSTEM_ID, OTHER_ID]), st.sampled_from("ab")),
+    st.dictionaries(NUMBERS, st.sampled_from("ab")),
+    st.sets(st.tuples(NUMBERS, NUMBERS)),
+    st.none() | st.builds(WebMessageEvent, NUMBERS, NUMBERS, NUMBERS),
+)
+
+
+@given(CATALOGUES, CATALOGUES)
+def test_plan_apply_is_the_whole_difference(current: Catalogue, wanted: Catalogue) -> None:
+    parts = told(current)
+    for change in plan_apply(current, wanted):
+        assert parts.pop(change.item, None) == change.before
+        if change.after is not None:
+            parts[change.item] = dict(change.after)
+    assert parts == told(wanted)
+
+
+def test_in_use_names_each_part_that_goes_and_is_needed_with_all_who_need_it() -> None:
+    changes = plan_apply(catalogue(system(), system(OTHER_ID)), catalogue(system(OTHER_ID), types=[203], allowed=[]))
+    uses = [Use(SYSTEM_ID, 1, 202, 3), Use(OTHER_ID, 1, 202, 4), Use(OTHER_ID, 1, 203, 5)]
+    assert in_use(changes, uses) == (
+        InUse(Item("system", (SYSTEM_ID,)), (SYSTEM_ID,), 3),
+        InUse(Item("messageType", (202,)), (SYSTEM_ID, OTHER_ID), 7),
+        InUse(Item("allowedSubscription", (1, 202)), (SYSTEM_ID, OTHER_ID), 7),
+    )
+
+
+def test_in_use_lets_go_what_nobody_needs_and_change_what_is_needed() -> None:
+    before = catalogue(system(), system(OTHER_ID), event=WebMessageEvent(1, 1, 202))
+    after = catalogue(system(name="Other"), types=[message_type(name="Other"), 203], allowed=[(1, 202)])
+    assert in_use(plan_apply(before, after), [Use(SYSTEM_ID, 1, 202, 3)]) == ()
