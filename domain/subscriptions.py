@@ -6,7 +6,7 @@ Sources: the owner's page on SyncWebhookAbonnementer and the error codes of Ekst
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from enum import IntEnum
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -171,13 +171,14 @@ def plan_sync(
     seen: set[Identity] = set()
     unchanged = 0
     today = now.astimezone(COPENHAGEN).date()
+    midnight = datetime.combine(today, time(), COPENHAGEN).astimezone(UTC)
     for entry in wanted:
         identity = entry.identity
         before = None if identity is None else current.get(identity)
         if before is not None and _is_same(entry, before):
             unchanged += 1
         else:
-            errors += _broken_rules(entry, catalogue, today)
+            errors += _broken_rules(entry, catalogue, today, midnight)
             after = _subscription(entry, identity)
             if after is not None and before is None:
                 created.append(after)
@@ -212,11 +213,12 @@ def _subscription(entry: Entry, identity: Identity | None) -> Subscription | Non
     return Subscription(identity, entry.webhook_url, entry.start, entry.end)
 
 
-def _broken_rules(entry: Entry, catalogue: Catalogue, today: date) -> list[SyncError]:
+def _broken_rules(entry: Entry, catalogue: Catalogue, today: date, midnight: datetime) -> list[SyncError]:
+    """What is wrong with a new or changed entry. `midnight` is when today began."""
     errors = []
     if entry.start is not None and entry.end is not None and entry.start > entry.end:
         errors.append(SyncError(ErrorCode.NEGATIVE_DURATION, entry.index, "slutDato"))
-    if entry.end is not None and entry.end.astimezone(COPENHAGEN).date() < today:
+    if entry.end is not None and entry.end < midnight:
         errors.append(SyncError(ErrorCode.END_IN_THE_PAST, entry.index, "slutDato"))
     if entry.entity_type is not None:
         message_type = catalogue.message_types.get(entry.entity_type)

@@ -94,7 +94,9 @@ _LOCK = (
     .where(chains_table.c.name == sa.bindparam("chain_name"))
     .with_for_update()
 )
-_SHARE = sa.select(chains_table.c.name).where(chains_table.c.name == sa.bindparam("chain_name")).with_for_update(read=True)
+_SHARE = (
+    sa.select(chains_table.c.name).where(chains_table.c.name == sa.bindparam("chain_name")).with_for_update(read=True)
+)
 _INSERT = entries_table.insert()
 _OF_A_CHAIN = (
     entries_table.select()

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from domain.subscriptions import Catalogue, Identity, MessageType, Subscription, SyncPlan
+from domain.subscriptions import Catalogue, Identity, MessageType, Subscription
 from persistence.database import to_json
 from persistence.tables import allowed_subscriptions, message_types
 from persistence.tables import subscriptions as table
@@ -23,21 +23,27 @@ class Current:
     subscriptions: Mapping[Identity, Subscription]
     ids: Mapping[Identity, int]
 
-    def ids_of(self, subscriptions: Iterable[Subscription]) -> list[int]:
-        """The ids of the rows of some of them, ascending."""
-        return sorted(self.ids[subscription.identity] for subscription in subscriptions)
-
 
 def read(connection: sa.Connection, system_id: str) -> Current:
     """The set of a system, by identity."""
     subscriptions, ids = {}, {}
-    for id_, org_type, org_code, entity_type, webhook_url, start, end in connection.execute(
-        _SELECT, {"system_id": system_id}
-    ):
+    rows = connection.execute(_SELECT, {"system_id": system_id}).all()
+    for id_, org_type, org_code, entity_type, webhook_url, start, end in rows:
         identity = Identity(org_type, org_code, entity_type)
-        subscriptions[identity] = Subscription(identity, webhook_url, start, end)
+        subscriptions[identity] = Subscription(identity, webhook_url, _moment(start), end and _moment(end))
         ids[identity] = id_
     return Current(subscriptions, ids)
+
+
+def told(subscription: Subscription) -> list[Any]:
+    """A subscription as JSON: its identity, path, start and end (in UTC)."""
+    end = subscription.end
+    return [
+        *subscription.identity,
+        subscription.webhook_url,
+        _text(subscription.start),
+        None if end is None else _text(end),
+    ]
 
 
 def read_catalogue(connection: sa.Connection, entity_types: Iterable[int]) -> Catalogue:
@@ -67,16 +73,14 @@ def delete(connection: sa.Connection, subscription_ids: Sequence[int]) -> int:
     return dropped
 
 
-def update(connection: sa.Connection, current: Current, plan: SyncPlan) -> None:
-    """Changes subscriptions in place: their ids and their queues stay."""
-    rows = [[current.ids[after.identity], *_values(connection, after)] for _, after in plan.updated]
-    _execute(connection, _UPDATE, rows)
+def update(connection: sa.Connection, subscriptions: Iterable[list[Any]], ids: Iterable[int]) -> None:
+    """Changes the subscriptions with these ids, in place: they keep their queues. Takes them as they are told."""
+    _execute(connection, _UPDATE, [[*row, id_] for row, id_ in zip(subscriptions, ids, strict=True)])
 
 
-def insert(connection: sa.Connection, system_id: str, plan: SyncPlan) -> None:
-    """Adds subscriptions."""
-    rows = [[*after.identity, *_values(connection, after)] for after in plan.created]
-    _execute(connection, _INSERT, rows, system_id=system_id)
+def insert(connection: sa.Connection, system_id: str, subscriptions: Sequence[list[Any]]) -> None:
+    """Adds subscriptions. Takes them as they are told."""
+    _execute(connection, _INSERT, subscriptions, system_id=system_id)
 
 
 _SELECT = sa.select(
@@ -85,8 +89,9 @@ _SELECT = sa.select(
     table.c.org_code,
     table.c.entity_type,
     table.c.webhook_url,
-    table.c.start_time,
-    table.c.end_time,
+    # As the driver gives them: the way through the type takes as long as all the rest.
+    sa.type_coerce(table.c.start_time, sa.types.NullType()),
+    sa.type_coerce(table.c.end_time, sa.types.NullType()),
 ).where(table.c.system_id == sa.bindparam("system_id"))
 
 _COUNT_MESSAGES = "select count(*) from deliveries where subscription_id in (select {id} from {rows})"
@@ -97,8 +102,7 @@ _UPDATE = """
 update subscriptions
 set webhook_url = d.webhook_url, start_time = d.start_time, end_time = d.end_time
 from (
-    select cast(value->>0 as bigint) as id, value->>1 as webhook_url,
-           {time_2} as start_time, {time_3} as end_time
+    select value->>3 as webhook_url, {start} as start_time, {end} as end_time, cast(value->>6 as bigint) as id
     from {rows}
 ) as d
 where subscriptions.id = d.id
@@ -106,16 +110,24 @@ where subscriptions.id = d.id
 _INSERT = """
 insert into subscriptions (system_id, org_type, org_code, entity_type, webhook_url, start_time, end_time)
 select :system_id, cast(value->>0 as integer), cast(value->>1 as integer), cast(value->>2 as integer),
-       value->>3, {time_4}, {time_5}
+       value->>3, {start}, {end}
 from {rows}
 """
 
 _DIALECTS = {
-    "sqlite": {"rows": "json_each(:rows)", "id": "value", "time": "value->>{}", "for_update": ""},
+    "sqlite": {
+        "rows": "json_each(:rows)",
+        "id": "value",
+        "for_update": "",
+        # As SQLAlchemy writes it: without an offset.
+        "start": "substr(value->>4, 1, 26)",
+        "end": "substr(value->>5, 1, 26)",
+    },
     "postgresql": {
         "rows": "jsonb_array_elements(cast(:rows as jsonb)) as r(value)",
         "id": "cast(value as bigint)",
-        "time": "cast(value->>{} as timestamptz)",
+        "start": "cast(value->>4 as timestamptz)",
+        "end": "cast(value->>5 as timestamptz)",
         "for_update": "for update",
     },
 }
@@ -136,21 +148,16 @@ _CATALOGUE = {dialect: _catalogue_statement(dialect) for dialect in _DIALECTS}
 
 
 def _execute(connection: sa.Connection, text: str, rows: Sequence[Any], **others: Any) -> sa.CursorResult[Any]:
-    says = _DIALECTS[connection.dialect.name]
-    times = {f"time_{place}": says["time"].format(place) for place in range(2, 6)}
-    statement = sa.text(text.format(**says, **times))
+    statement = sa.text(text.format(**_DIALECTS[connection.dialect.name]))
     if others:
         statement = statement.bindparams(sa.bindparam("system_id", type_=table.c.system_id.type))
     return connection.execute(statement, {"rows": to_json(rows), **others})
 
 
-def _values(connection: sa.Connection, subscription: Subscription) -> list[str | None]:
-    start, end = subscription.start, subscription.end
-    if connection.dialect.name == "sqlite":
-        return [subscription.webhook_url, _sqlite_time(start), None if end is None else _sqlite_time(end)]
-    return [subscription.webhook_url, start.isoformat(), None if end is None else end.isoformat()]
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(" ", "microseconds")
 
 
-def _sqlite_time(moment: datetime) -> str:
-    """What SQLAlchemy writes itself: text without an offset."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+def _moment(stored: datetime | str) -> datetime:
+    """What a column holds: text without an offset on SQLite."""
+    return datetime.fromisoformat(f"{stored}+00:00") if isinstance(stored, str) else stored

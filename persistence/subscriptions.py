@@ -1,6 +1,6 @@
 """The subscriptions of systems: the sync, and what callers look up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,9 +9,10 @@ import sqlalchemy as sa
 
 from domain.audit import AuditEntry
 from domain.errors import BudkavleError, Forbidden
-from domain.subscriptions import Entry, MessageType, Subscription, SyncError, SyncPlan, plan_sync, write_time
+from domain.subscriptions import Entry, MessageType, Subscription, SyncError, SyncPlan, plan_sync
 from persistence import audit, subscription_rows
 from persistence.database import Database
+from persistence.subscription_rows import Current, told
 from persistence.tables import allowed_subscriptions, certificates, message_types
 
 LARGEST_TYPE = 2**31 - 1
@@ -95,22 +96,26 @@ def _sync(connection: sa.Connection, call: Sync) -> SyncResult:
     plan = plan_sync(current.subscriptions, call.wanted, catalogue, call.now)
     if plan.errors or call.is_refused_anyway:
         raise SyncRefused(plan.errors)
-    dropped = _apply(connection, call, current, plan)
+    changes = _changes(plan)
+    dropped = _apply(connection, call, current, plan, changes)
     result = SyncResult(len(plan.created), len(plan.updated), len(plan.deleted), plan.unchanged, dropped)
-    audit.append(connection, call.system_id, head, _entries(call, plan, result))
+    audit.append(connection, call.system_id, head, _entries(call, result, changes if plan.is_change else None))
     return result
 
 
-def _apply(connection: sa.Connection, call: Sync, current: subscription_rows.Current, plan: SyncPlan) -> int:
-    """Does what is planned with one statement for each kind of change; returns how many messages go, or would go."""
-    gone = current.ids_of(plan.deleted)
+def _apply(
+    connection: sa.Connection, call: Sync, current: Current, plan: SyncPlan, changes: Mapping[str, list[Any]]
+) -> int:
+    """Does what is planned, one kind of change after the other; returns how many messages go, or would go."""
+    gone = [current.ids[subscription.identity] for subscription in plan.deleted]
     if call.is_dry_run:
         return subscription_rows.count_messages(connection, gone) if gone else 0
     dropped = subscription_rows.delete(connection, gone) if gone else 0
     if plan.updated:
-        subscription_rows.update(connection, current, plan)
+        ids = [current.ids[after.identity] for _, after in plan.updated]
+        subscription_rows.update(connection, [after for _, after in changes["updated"]], ids)
     if plan.created:
-        subscription_rows.insert(connection, call.system_id, plan)
+        subscription_rows.insert(connection, call.system_id, changes["created"])
     return dropped
 
 
@@ -128,9 +133,18 @@ def _who(call: Sync) -> dict[str, str]:
     return {"fingerprint": call.caller.removeprefix("sha256:"), "system_id": call.system_id}
 
 
-def _entries(call: Sync, plan: SyncPlan, result: SyncResult) -> list[AuditEntry]:
+def _changes(plan: SyncPlan) -> dict[str, list[Any]]:
+    """The changes as the audit tells them."""
+    return {
+        "created": [told(after) for after in plan.created],
+        "updated": [[told(before), told(after)] for before, after in plan.updated],
+        "deleted": [told(before) for before in plan.deleted],
+    }
+
+
+def _entries(call: Sync, result: SyncResult, changes: dict[str, list[Any]] | None) -> list[AuditEntry]:
     """The entry of the call, then one with all its changes, if it made any."""
-    outcome = "dry run" if call.is_dry_run else "changed" if plan.is_change else "unchanged"
+    outcome = "dry run" if call.is_dry_run else "changed" if changes else "unchanged"
     counts = {
         "created": result.created,
         "updated": result.updated,
@@ -139,12 +153,7 @@ def _entries(call: Sync, plan: SyncPlan, result: SyncResult) -> list[AuditEntry]
         "droppedMessages": result.dropped_messages,
     }
     entries = [_entry(call, "call", outcome, counts)]
-    if plan.is_change and not call.is_dry_run:
-        changes = {
-            "created": [_told(after) for after in plan.created],
-            "updated": [[_told(before), _told(after)] for before, after in plan.updated],
-            "deleted": [_told(before) for before in plan.deleted],
-        }
+    if changes and not call.is_dry_run:
         entries.append(_entry(call, "change", outcome, changes))
     return entries
 
@@ -160,12 +169,6 @@ def _entry(call: Sync, kind: str, outcome: str, detail: dict[str, Any]) -> Audit
         request_id=call.request_id,
         detail=detail,
     )
-
-
-def _told(subscription: Subscription) -> list[Any]:
-    """A subscription as the audit tells it: identity, path, start, end."""
-    end = None if subscription.end is None else write_time(subscription.end)
-    return [*subscription.identity, subscription.webhook_url, write_time(subscription.start), end]
 
 
 _IS_LET_IN = sa.select(certificates.c.system_id).where(
