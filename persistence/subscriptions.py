@@ -63,9 +63,9 @@ async def sync(database: Database, call: Sync) -> SyncResult:
         return await database.write_long(_sync, call)
 
 
-async def find_errors(database: Database, wanted: Sequence[Entry], now: datetime) -> tuple[SyncError, ...]:
+async def list_broken_rules(database: Database, wanted: Sequence[Entry], now: datetime) -> tuple[SyncError, ...]:
     """Every rule that entries break when it cannot be told for which system they are: as if all of them were new."""
-    return await database.read_long(_find_errors, wanted, now)
+    return await database.read_long(_list_broken_rules, wanted, now)
 
 
 async def systems_of(database: Database, fingerprint: str) -> frozenset[str]:
@@ -119,7 +119,7 @@ def _apply(
     return dropped
 
 
-def _find_errors(connection: sa.Connection, wanted: Sequence[Entry], now: datetime) -> tuple[SyncError, ...]:
+def _list_broken_rules(connection: sa.Connection, wanted: Sequence[Entry], now: datetime) -> tuple[SyncError, ...]:
     catalogue = subscription_rows.read_catalogue(connection, _types(wanted))
     return plan_sync({}, wanted, catalogue, now).errors
 

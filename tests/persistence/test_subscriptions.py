@@ -1,13 +1,11 @@
 """The sync: what it makes of a set, what it writes, and in how many statements."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from domain.errors import Forbidden
 from domain.subscriptions import ErrorCode, MessageType
@@ -31,29 +29,9 @@ from tests.persistence.catalogues import (
     sync,
 )
 from tests.persistence.rows import counts, execute
+from tests.persistence.watch import Statements, watch, written
 
 pytestmark = pytest.mark.anyio
-
-# A trigger counts each row that is written, whichever statement does it.
-TRIGGER = {
-    "sqlite": """
-        create trigger written_{table}_{verb} after {verb} on {table} begin
-            insert into written values ('{table} {verb}');
-        end
-    """,
-    "postgresql": """
-        create trigger written_{table}_{verb} after {verb} on {table}
-        for each row execute function note_{table}_{verb}()
-    """,
-}
-FUNCTION = """
-create function note_{table}_{verb}() returns trigger language plpgsql as $$
-begin
-    insert into written values ('{table} {verb}');
-    return null;
-end $$
-"""
-WATCHED = ("subscriptions", "deliveries", "events", "audit_entries", "chains", "systems", "message_types")
 
 
 @pytest.fixture
@@ -62,48 +40,6 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await prepare(opened)
     yield opened
     await opened.close()
-
-
-async def watch(database: Database) -> None:
-    """Notes from now on every row that is written."""
-
-    def create(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("create table written (what text)")
-        for table in WATCHED:
-            for verb in ("insert", "update", "delete"):
-                if connection.dialect.name == "postgresql":
-                    connection.exec_driver_sql(FUNCTION.format(table=table, verb=verb))
-                connection.exec_driver_sql(TRIGGER[connection.dialect.name].format(table=table, verb=verb))
-
-    await database.write(create)
-
-
-async def written(database: Database) -> dict[str, int]:
-    """The rows written since the last call, by table and verb."""
-
-    def take(connection: sa.Connection) -> Counter[str]:
-        found = Counter(connection.execute(sa.text("select what from written")).scalars())
-        connection.exec_driver_sql("delete from written")
-        return found
-
-    return dict(await database.write(take))
-
-
-class Statements:
-    """The statements that all databases are sent while it is open."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def __enter__(self) -> Self:
-        sa.event.listen(sa.Engine, "before_cursor_execute", self._add)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sa.event.remove(sa.Engine, "before_cursor_execute", self._add)
-
-    def _add(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
-        self.texts.append(statement)
 
 
 async def test_sync_makes_the_set_what_is_wanted(database: Database) -> None:
@@ -164,10 +100,10 @@ async def test_a_type_that_no_column_can_hold_is_unknown(database: Database) -> 
         assert [error.code for error in caught.value.errors] == [ErrorCode.UNKNOWN_TYPE]
 
 
-async def test_find_errors_takes_all_entries_for_new(database: Database) -> None:
+async def test_list_broken_rules_takes_all_entries_for_new(database: Database) -> None:
     await sync(database, entries(1))
     later = END + timedelta(days=2)
-    errors = await subscriptions.find_errors(database, [entry(0, org_code=0), entry(1, entity_type=999)], later)
+    errors = await subscriptions.list_broken_rules(database, [entry(0, org_code=0), entry(1, entity_type=999)], later)
     assert [(error.index, error.code) for error in errors] == [
         (0, ErrorCode.END_IN_THE_PAST),
         (1, ErrorCode.UNKNOWN_TYPE),
