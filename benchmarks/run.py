@@ -18,10 +18,11 @@ BENCHES = {
     "slow_open_e": ([], 120),
     "large_bodies": ([], 240),
     "soap_memory": ([], 120),
+    "sync": ([], 240),
 }
 """Modules with their arguments and the seconds after which they are ended."""
 
-SOAKS = {"kill_publish": ([], 900)}
+SOAKS = {"kill_publish": ([], 900), "kill_sync": ([], 2400)}
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 NO_SYSTEM = "-"
@@ -13,11 +13,15 @@ CATALOGUE = "catalogue"
 """The chain of the operator's changes."""
 
 FIRST_HASH = "0" * 64
+"""What stands for the hash before the first entry of a chain."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One thing that happened. `kind` is `call` or `change`; `detail` is JSON: what was asked, before and after."""
+    """One thing that happened. `kind` is `call` or `change`; `detail` is JSON: what was asked, before and after.
+
+    `time` counts in milliseconds: what is finer is not kept.
+    """
 
     chain: str
     kind: str
@@ -38,32 +42,36 @@ class ChainedEntry:
     hash: str
 
 
-def chain(entries: list[AuditEntry], head: str, length: int) -> list[ChainedEntry]:
-    """The entries, in order, after a chain that is so long and ends with this hash."""
-    chained = []
-    for entry in entries:
-        length += 1
-        head = hash_entry(entry, length, head)
-        chained.append(ChainedEntry(entry, length, head))
-    return chained
+def write_detail(detail: dict[str, Any]) -> str:
+    """The text of a detail as it is stored and hashed.
+
+    The text itself is hashed, never what it would be after a way through a database and a JSON reader: so no such way
+    can break a chain.
+    """
+    return json.dumps(detail, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def hash_entry(entry: AuditEntry, number: int, previous: str) -> str:
-    """The hash of an entry: of all it says, its place, and the hash before it."""
-    text = json.dumps(
+def kept_time(moment: datetime) -> datetime:
+    """A moment as an entry keeps it: in UTC, to the millisecond."""
+    utc = moment.astimezone(UTC)
+    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+
+
+def hash_entry(entry: AuditEntry, detail: str, number: int, previous: str) -> str:
+    """The hash of an entry: of all it says, its detail as text, its place, and the hash before it."""
+    head = json.dumps(
         [
             previous,
             entry.chain,
             number,
             entry.kind,
-            entry.time.isoformat(timespec="milliseconds"),
+            entry.time.astimezone(UTC).isoformat(timespec="microseconds"),
             entry.operation,
             entry.caller,
             entry.outcome,
             entry.request_id,
-            entry.detail,
         ],
-        sort_keys=True,
         separators=(",", ":"),
     )
-    return hashlib.sha256(text.encode()).hexdigest()
+    # JSON on one line: where the detail begins cannot be moved.
+    return hashlib.sha256(f"{head}\n{detail}".encode()).hexdigest()

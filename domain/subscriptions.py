@@ -6,7 +6,7 @@ Sources: the owner's page on SyncWebhookAbonnementer and the error codes of Ekst
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from enum import IntEnum
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -119,32 +119,36 @@ class SyncPlan:
         return bool(self.created or self.updated or self.deleted)
 
 
-_TIME = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?(?:(Z)|([+-])(\d{2}):(\d{2}))?", re.ASCII
-)
+YEARS = range(1900, 3000)
+"""Of local time: what is told to callers must be what they may send."""
+
+_TIME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(?:(Z)|([+-])(\d{2}):([0-5]\d))?", re.ASCII)
 
 
 def read_time(text: str) -> datetime | None:
-    """The instant that a text of the contract's form means, in UTC; None for one that does not exist.
+    """The instant that a text of the contract's form means, in UTC, to the microsecond; None for one that is none.
 
-    Without an offset it is time in Copenhagen, and the first of two when the clock is set back.
+    Without an offset it is time in Copenhagen, and the first of two when the clock is set back. A time that the clock
+    skips, or one that is not in the years 1900 to 2999 of Copenhagen, is none.
     """
     match = _TIME.fullmatch(text)
     if match is None:
         return None
-    *parts, fraction, zulu, sign, hours, minutes = match.groups()
+    seconds, fraction, zulu, sign, hours, minutes = match.groups()
     try:
-        local = datetime(*map(int, parts), int((fraction or "0")[:6].ljust(6, "0")))  # type: ignore[arg-type, call-arg]  # noqa: DTZ001  # mypy cannot count the parts; the zone comes below.
-    except ValueError:
+        given = datetime.fromisoformat(f"{seconds}.{(fraction or '')[:6]:0<6}")
+        if zulu or sign:
+            offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+            given = given.replace(tzinfo=timezone(-offset if sign == "-" else offset))
+            local = given.astimezone(COPENHAGEN)
+        else:
+            local = given.replace(tzinfo=COPENHAGEN)
+            # A time that the clock skips does not come back from UTC as it went.
+            if local.astimezone(UTC).astimezone(COPENHAGEN).replace(tzinfo=None) != given:
+                return None
+        return local.astimezone(UTC) if local.year in YEARS else None
+    except (ValueError, OverflowError):
         return None
-    if zulu:
-        return local.replace(tzinfo=UTC)
-    if sign:
-        offset = timedelta(hours=int(hours), minutes=int(minutes))
-        return local.replace(tzinfo=timezone(-offset if sign == "-" else offset)).astimezone(UTC)
-    instant = local.replace(tzinfo=COPENHAGEN).astimezone(UTC)
-    # A time that the clock skips does not come back from UTC as it went.
-    return instant if instant.astimezone(COPENHAGEN).replace(tzinfo=None) == local else None
 
 
 def write_time(moment: datetime) -> str:
@@ -155,10 +159,11 @@ def write_time(moment: datetime) -> str:
 def plan_sync(
     current: Mapping[Identity, Subscription], wanted: Sequence[Entry], catalogue: Catalogue, now: datetime
 ) -> SyncPlan:
-    """What makes `current` what is wanted, or every rule that `wanted` breaks.
+    """What makes `current` what is wanted, or every rule that `wanted` breaks, by index, field and code.
 
     A rule is asked only where what it is about could be read. 150000, 150002 and 150101 are asked of entries that
-    change something, so that the same request stays acceptable when time passes or the catalogue changes.
+    change something, so that the same request stays acceptable when time passes or the catalogue changes. An entry
+    that breaks its contract is never the same as what is there.
     """
     errors: list[SyncError] = []
     created: list[Subscription] = []
@@ -166,27 +171,40 @@ def plan_sync(
     seen: set[Identity] = set()
     unchanged = 0
     today = now.astimezone(COPENHAGEN).date()
+    midnight = datetime.combine(today, time(), COPENHAGEN).astimezone(UTC)
     for entry in wanted:
         identity = entry.identity
-        if identity is not None and identity in seen:
-            errors.append(SyncError(ErrorCode.NAMED_TWICE, entry.index, "entityType"))
         before = None if identity is None else current.get(identity)
-        after = _subscription(entry, identity)
-        if after is not None and before == after and identity is not None and identity not in seen:
+        if before is not None and _is_same(entry, before):
             unchanged += 1
         else:
-            errors += _broken_rules(entry, catalogue, today) if after is None or before != after else []
-            if after is not None and identity not in seen:
-                if before is None:
-                    created.append(after)
-                else:
-                    updated.append((before, after))
+            errors += _broken_rules(entry, catalogue, today, midnight)
+            after = _subscription(entry, identity)
+            if after is not None and before is None:
+                created.append(after)
+            elif after is not None and before is not None:
+                updated.append((before, after))
         if identity is not None:
+            if identity in seen:
+                errors.append(SyncError(ErrorCode.NAMED_TWICE, entry.index, "entityType"))
             seen.add(identity)
     if errors:
-        return SyncPlan(errors=tuple(errors))
+        return SyncPlan(errors=tuple(sorted(errors, key=_place)))
     deleted = tuple(subscription for identity, subscription in current.items() if identity not in seen)
     return SyncPlan(tuple(created), tuple(updated), deleted, unchanged)
+
+
+def _place(error: SyncError) -> tuple[int, str, int]:
+    return (-1 if error.index is None else error.index, error.field or "", error.code)
+
+
+def _is_same(entry: Entry, before: Subscription) -> bool:
+    return (
+        entry.webhook_url == before.webhook_url
+        and entry.start == before.start
+        and entry.end == before.end
+        and entry.is_clean
+    )
 
 
 def _subscription(entry: Entry, identity: Identity | None) -> Subscription | None:
@@ -195,11 +213,12 @@ def _subscription(entry: Entry, identity: Identity | None) -> Subscription | Non
     return Subscription(identity, entry.webhook_url, entry.start, entry.end)
 
 
-def _broken_rules(entry: Entry, catalogue: Catalogue, today: date) -> list[SyncError]:
+def _broken_rules(entry: Entry, catalogue: Catalogue, today: date, midnight: datetime) -> list[SyncError]:
+    """What is wrong with a new or changed entry. `midnight` is when today began."""
     errors = []
     if entry.start is not None and entry.end is not None and entry.start > entry.end:
         errors.append(SyncError(ErrorCode.NEGATIVE_DURATION, entry.index, "slutDato"))
-    if entry.end is not None and entry.end.astimezone(COPENHAGEN).date() < today:
+    if entry.end is not None and entry.end < midnight:
         errors.append(SyncError(ErrorCode.END_IN_THE_PAST, entry.index, "slutDato"))
     if entry.entity_type is not None:
         message_type = catalogue.message_types.get(entry.entity_type)

@@ -1,19 +1,19 @@
 """Writes and reads the audit. Entries are only ever added."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from domain import audit as domain
 from domain.audit import AuditEntry, ChainedEntry
 from persistence.database import Database
 from persistence.tables import audit_entries as entries_table
 from persistence.tables import chains as chains_table
-
-PAGE = 1000
+from persistence.tables import subscriptions, systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +35,8 @@ class Broken:
 
 async def record(database: Database, entry: AuditEntry) -> None:
     """Adds one entry, in a transaction of its own: for calls that changed nothing."""
-    await database.write(_record, entry)
-
-
-def lock_chain(connection: sa.Connection, name: str) -> Head:
-    """Locks a chain until the transaction ends, so that its entries are one after the other. Makes it if need be."""
-    select = sa.select(chains_table.c.head, chains_table.c.length).where(chains_table.c.name == name).with_for_update()
-    row = connection.execute(select).first()
-    if row is None:
-        connection.execute(_insert_chain(connection), {"name": name, "head": domain.FIRST_HASH, "length": 0})
-        row = connection.execute(select).one()
-    return Head(row.head, row.length)
-
-
-def append(connection: sa.Connection, name: str, head: Head, entries: list[AuditEntry]) -> None:
-    """Adds entries to a chain that is locked and ends so."""
-    chained = domain.chain(entries, head.hash, head.length)
-    connection.execute(entries_table.insert(), [_to_row(item) for item in chained])
-    connection.execute(
-        chains_table.update()
-        .where(chains_table.c.name == name)
-        .values(head=chained[-1].hash, length=chained[-1].number)
-    )
+    async with database.turns.of(entry.chain):
+        await database.write(_record, entry)
 
 
 async def list_page(
@@ -67,53 +47,73 @@ async def list_page(
 
 
 async def verify(database: Database, kept: str | None = None) -> tuple[dict[str, Head], Broken | None]:
-    """The ends of all chains, and the first entry that was changed, removed or moved, if any was.
+    """The ends of all chains, and the first entry that was changed, removed, moved or added, if any was.
 
-    `kept` is a hash that was the end of a chain once: it must still be the hash of an entry. If it is not, nobody can
-    say of which, and `Broken` names chain `""`.
+    `kept` is a hash that was the end of a chain once and is kept elsewhere, where nobody could rewrite it with the
+    chain: it must still be the hash of an entry. If it is not, nobody can say of which, and `Broken` names chain `""`.
     """
-    return await database.read_large(_verify, kept)
+    return await database.read_long(_verify, kept)
+
+
+def lock_chain(connection: sa.Connection, name: str) -> Head:
+    """Locks a chain until the transaction ends, so that its entries are one after the other. Makes it if need be.
+
+    Who locks several begins with that of the catalogue.
+    """
+    row = connection.execute(_LOCK, {"chain_name": name}).first()
+    if row is None:
+        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        first = {"name": name, "head": domain.FIRST_HASH, "length": 0}
+        connection.execute(insert(chains_table).on_conflict_do_nothing(), first)
+        row = connection.execute(_LOCK, {"chain_name": name}).one()
+    return Head(row.head, row.length)
+
+
+def share_catalogue(connection: sa.Connection) -> None:
+    """Keeps the catalogue as it is until the transaction ends. Others may do the same at the same time."""
+    # Without a row there was never a catalogue, and so there is nothing that could be taken from it.
+    connection.execute(_SHARE, {"chain_name": domain.CATALOGUE})
+
+
+def append(connection: sa.Connection, name: str, head: Head, entries: list[AuditEntry]) -> None:
+    """Adds entries to a chain that is locked and ends so."""
+    rows: list[dict[str, Any]] = []
+    hash_, number = head.hash, head.length
+    for given in entries:
+        entry = replace(given, chain=name, time=domain.kept_time(given.time))
+        detail = domain.write_detail(entry.detail)
+        number += 1
+        hash_ = domain.hash_entry(entry, detail, number, hash_)
+        rows.append(_to_row(entry, detail, number, hash_))
+    connection.execute(_INSERT, rows)
+    connection.execute(_MOVE_HEAD, {"chain_name": name, "new_head": hash_, "new_length": number})
+
+
+_LOCK = (
+    sa.select(chains_table.c.head, chains_table.c.length)
+    .where(chains_table.c.name == sa.bindparam("chain_name"))
+    .with_for_update()
+)
+_SHARE = (
+    sa.select(chains_table.c.name).where(chains_table.c.name == sa.bindparam("chain_name")).with_for_update(read=True)
+)
+_INSERT = entries_table.insert()
+_OF_A_CHAIN = (
+    entries_table.select()
+    .where(entries_table.c.chain == sa.bindparam("chain_name"))
+    .order_by(entries_table.c.number, entries_table.c.id)
+    # A few rows at a time, since one of them may tell of 50,000 changes.
+    .execution_options(yield_per=20)
+)
+_MOVE_HEAD = (
+    chains_table.update()
+    .where(chains_table.c.name == sa.bindparam("chain_name"))
+    .values(head=sa.bindparam("new_head"), length=sa.bindparam("new_length"))
+)
 
 
 def _record(connection: sa.Connection, entry: AuditEntry) -> None:
     append(connection, entry.chain, lock_chain(connection, entry.chain), [entry])
-
-
-def _insert_chain(connection: sa.Connection) -> Any:
-    from sqlalchemy.dialects import postgresql, sqlite
-
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    return insert(chains_table).on_conflict_do_nothing()
-
-
-def _to_row(item: ChainedEntry) -> dict[str, Any]:
-    entry = item.entry
-    return {
-        "chain": entry.chain,
-        "number": item.number,
-        "kind": entry.kind,
-        "time": entry.time,
-        "operation": entry.operation,
-        "caller": entry.caller,
-        "outcome": entry.outcome,
-        "request_id": entry.request_id,
-        "detail": entry.detail,
-        "hash": item.hash,
-    }
-
-
-def _from_row(row: sa.RowMapping) -> ChainedEntry:
-    entry = AuditEntry(
-        chain=row["chain"],
-        kind=row["kind"],
-        time=row["time"],
-        operation=row["operation"],
-        caller=row["caller"],
-        outcome=row["outcome"],
-        request_id=row["request_id"],
-        detail=row["detail"],
-    )
-    return ChainedEntry(entry, row["number"], row["hash"])
 
 
 def _list_page(
@@ -125,47 +125,94 @@ def _list_page(
         select = select.where(table.c.chain == chain)
     if since is not None:
         select = select.where(table.c.time >= since)
-    return [(row["id"], _from_row(row)) for row in connection.execute(select).mappings()]
+    return [
+        (row["id"], ChainedEntry(_entry(row, json.loads(row["detail"])), row["number"], row["hash"]))
+        for row in connection.execute(select).mappings()
+    ]
+
+
+def _to_row(entry: AuditEntry, detail: str, number: int, hash_: str) -> dict[str, Any]:
+    return {
+        "chain": entry.chain,
+        "number": number,
+        "kind": entry.kind,
+        "time": entry.time,
+        "operation": entry.operation,
+        "caller": entry.caller,
+        "outcome": entry.outcome,
+        "request_id": entry.request_id,
+        "detail": detail,
+        "hash": hash_,
+    }
+
+
+def _entry(row: sa.RowMapping, detail: dict[str, Any]) -> AuditEntry:
+    return AuditEntry(
+        chain=row["chain"],
+        kind=row["kind"],
+        time=row["time"],
+        operation=row["operation"],
+        caller=row["caller"],
+        outcome=row["outcome"],
+        request_id=row["request_id"],
+        detail=detail,
+    )
 
 
 def _verify(connection: sa.Connection, kept: str | None) -> tuple[dict[str, Head], Broken | None]:
     heads = {row.name: Head(row.head, row.length) for row in connection.execute(chains_table.select())}
-    names = set(heads) | set(connection.execute(sa.select(entries_table.c.chain).distinct()).scalars())
-    for name in sorted(names):
-        broken = _verify_chain(connection, name, heads.get(name, Head(domain.FIRST_HASH, 0)))
+    is_found = kept is None
+    for name in sorted(set(heads) | _names(connection)):
+        broken, has_kept = _verify_chain(connection, name, heads.get(name), kept)
         if broken is not None:
             return heads, broken
-    # All hashes are now known to be what they must be.
-    found = sa.select(entries_table.c.id).where(entries_table.c.hash == kept).limit(1)
-    if kept is not None and connection.execute(found).first() is None:
-        return heads, Broken("", 0, f"no entry has the hash {kept}")
-    return heads, None
+        is_found = is_found or has_kept
+    return heads, None if is_found else Broken("", 0, f"no entry has the hash {kept}")
 
 
-def _verify_chain(connection: sa.Connection, name: str, head: Head) -> Broken | None:
-    hash_, number = domain.FIRST_HASH, 0
-    for item in _entries_of(connection, name):
-        number += 1
-        if item.number != number:
-            return Broken(name, number, "it is missing")
-        hash_ = domain.hash_entry(item.entry, number, hash_)
-        if item.hash != hash_:
-            return Broken(name, number, "it was changed")
-    if number < head.length:
-        return Broken(name, number + 1, "it is missing")
-    if hash_ != head.hash or number != head.length:
-        return Broken(name, number, "it is not the end that was written")
+def _names(connection: sa.Connection) -> set[str]:
+    """The chains that have entries, and those that must have some."""
+    names = set(connection.execute(sa.select(entries_table.c.chain).distinct()).scalars())
+    # What is subscribed was synced, and what systems there are was applied.
+    names |= set(connection.execute(sa.select(subscriptions.c.system_id).distinct()).scalars())
+    if connection.execute(sa.select(systems.c.id).limit(1)).first() is not None:
+        names.add(domain.CATALOGUE)
+    return names
+
+
+def _verify_chain(
+    connection: sa.Connection, name: str, head: Head | None, kept: str | None
+) -> tuple[Broken | None, bool]:
+    """Where a chain is broken, and whether one of its entries has the hash that was kept."""
+    hash_, number, id_ = domain.FIRST_HASH, 0, 0
+    is_found = False
+    try:
+        with connection.execute(_OF_A_CHAIN, {"chain_name": name}) as rows:
+            for row in rows.mappings():
+                if row["number"] <= number:
+                    return Broken(name, row["number"], "it was added"), is_found
+                number += 1
+                if row["number"] > number:
+                    return Broken(name, number, "it is missing"), is_found
+                hash_ = domain.hash_entry(_entry(row, {}), row["detail"], number, hash_)
+                if row["hash"] != hash_ or row["id"] <= id_:
+                    return Broken(name, number, "it was changed or moved"), is_found
+                id_ = row["id"]
+                is_found = is_found or hash_ == kept
+    except (TypeError, ValueError, AttributeError):
+        # SQLite keeps anything in any column.
+        return Broken(name, number + 1, "it cannot be read"), is_found
+    return _verify_end(name, Head(hash_, number), head), is_found
+
+
+def _verify_end(name: str, found: Head, written: Head | None) -> Broken | None:
+    """Compares the end of the entries with the end as it was written beside them."""
+    if written is None:
+        return Broken(name, found.length or 1, "its chain is not known" if found.length else "it is missing")
+    if found.length < max(written.length, 1):
+        return Broken(name, found.length + 1, "it is missing")
+    if found.length > written.length:
+        return Broken(name, written.length + 1, "it was added")
+    if found.hash != written.hash:
+        return Broken(name, found.length, "it is not what the end of the chain was")
     return None
-
-
-def _entries_of(connection: sa.Connection, name: str) -> Iterator[ChainedEntry]:
-    """All entries of a chain in order, a page at a time."""
-    table = entries_table
-    after = 0
-    while True:
-        select = table.select().where(table.c.chain == name, table.c.number > after).order_by(table.c.number)
-        page = [_from_row(row) for row in connection.execute(select.limit(PAGE)).mappings()]
-        yield from page
-        if len(page) < PAGE:
-            return
-        after = page[-1].number

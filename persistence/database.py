@@ -4,10 +4,12 @@ Persistence functions are written once, over SQLAlchemy's synchronous `Connectio
 that is cheapest for it (decision 0004): PostgreSQL over asyncpg without threads, SQLite inline.
 """
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 
@@ -23,8 +25,27 @@ class DatabaseUnusable(BudkavleError):
     """The database cannot be used: its address is wrong or its tables are not those of this version."""
 
 
+class Turns:
+    """Queues of callers that want the same lock of the database: all but the first wait here, without a connection."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def of(self, name: str) -> AsyncIterator[None]:
+        """Waits until nobody else of this process has this turn, first come first served."""
+        lock = self._locks.setdefault(name, asyncio.Lock())
+        async with lock:
+            yield
+
+
 class Database(Protocol):
-    """Runs work in transactions. `large` says that the work moves much data, so that others must not wait for it."""
+    """Runs work in transactions.
+
+    `large` says that the work moves much data, `long` that it computes for long: others must not wait for either.
+    """
+
+    turns: Turns
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` returns; each of its statements sees what is committed when it begins."""
@@ -47,6 +68,12 @@ class Database(Protocol):
 
     async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `write`, for much data."""
+
+    async def read_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `read`, but beside the event loop; all its statements see the same state."""
+
+    async def write_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `write`, but beside the event loop."""
 
     async def migrate(self) -> None:
         """Brings the tables to this version. Safe when several processes do it at once."""

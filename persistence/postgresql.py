@@ -1,19 +1,23 @@
-"""PostgreSQL over asyncpg: no threads, any number of processes."""
+"""PostgreSQL over asyncpg: any number of processes, and no threads but one for work that computes for long."""
 
 from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from persistence import schema
-from persistence.database import DatabaseUnusable, Work, storage_errors, to_json
+from persistence.database import DatabaseUnusable, Turns, Work, storage_errors, to_json
 from persistence.gathering import Gathering, WorkTogether
+from persistence.loop_thread import LoopThread
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 POOL_SIZE = 20
 """Connections of one process, beside one for its health. More requests than these wait for one; none holds two."""
+
+LONG_POOL_SIZE = 10
+"""Connections of one process for work that computes for long. Whoever wants one more waits, however long it takes."""
 
 _MIGRATION_LOCK = 0x6275646B61766C65
 """Names our advisory lock: the letters of the product."""
@@ -27,10 +31,14 @@ class PostgresqlDatabase:
     """A PostgreSQL database."""
 
     def __init__(self, url: sa.URL) -> None:
+        self.turns = Turns()
         # Errors reach the log, and parameters hold what callers sent.
         options = {"max_overflow": 0, "json_serializer": to_json, "hide_parameters": True}
         self._engine = create_async_engine(_for_asyncpg(url), pool_size=POOL_SIZE, **options)
         self._aside = create_async_engine(_for_asyncpg(url), pool_size=1, isolation_level="AUTOCOMMIT", **options)
+        self._long = create_async_engine(_for_asyncpg(url), pool_size=LONG_POOL_SIZE, pool_timeout=None, **options)
+        self._long_state = self._long.execution_options(isolation_level="REPEATABLE READ")
+        self._thread = LoopThread("postgresql-long")
         # Single statements need no BEGIN and COMMIT around them: two round trips less.
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         # What is written together is one statement.
@@ -58,6 +66,12 @@ class PostgresqlDatabase:
     read_large = read
     write_large = write
 
+    async def read_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._in_thread(self._long_state, work, *args, **kwargs)
+
+    async def write_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._in_thread(self._long, work, *args, **kwargs)
+
     async def migrate(self) -> None:
         with storage_errors():
             async with self._engine.begin() as connection:
@@ -71,6 +85,15 @@ class PostgresqlDatabase:
     async def close(self) -> None:
         await self._engine.dispose()
         await self._aside.dispose()
+        await self._thread.end(self._long.dispose)
+
+    async def _in_thread(self, engine: AsyncEngine, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        async def transact() -> T:
+            async with engine.begin() as connection:
+                return await connection.run_sync(work, *args, **kwargs)
+
+        with storage_errors():
+            return await self._thread.run(transact)
 
 
 def _for_asyncpg(url: sa.URL) -> sa.URL:

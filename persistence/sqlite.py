@@ -18,7 +18,7 @@ import fasteners
 import sqlalchemy as sa
 
 from persistence import schema
-from persistence.database import Work, storage_errors, to_json
+from persistence.database import Turns, Work, storage_errors, to_json
 from persistence.gathering import Gathering, WorkTogether
 
 P = ParamSpec("P")
@@ -37,6 +37,7 @@ class SqliteDatabase:
     """A SQLite file. Any number of processes may use it; writes of all of them are one after the other."""
 
     def __init__(self, path: str) -> None:
+        self.turns = Turns()
         self._path = Path(path)
         url = sa.URL.create("sqlite", database=path)
         options: dict[str, Any] = {"hide_parameters": True, "json_serializer": to_json}
@@ -86,6 +87,14 @@ class SqliteDatabase:
     # Nothing waits for a connection here.
     read_aside = read
 
+    async def read_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def of_one_state(connection: sa.Connection) -> T:
+            with connection.begin():
+                connection.exec_driver_sql("BEGIN")
+                return work(connection, *args, **kwargs)
+
+        return await self.read_large(of_one_state)
+
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(lambda connection: work(connection, *args, **kwargs), future))
@@ -100,6 +109,8 @@ class SqliteDatabase:
     async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._write_lock:
             return await self._write_in_thread(work, *args, **kwargs)
+
+    write_long = write_large
 
     async def migrate(self) -> None:
         def in_thread() -> None:

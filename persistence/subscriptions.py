@@ -1,6 +1,5 @@
 """The subscriptions of systems: the sync, and what callers look up."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,25 +8,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.audit import AuditEntry
-from domain.errors import BudkavleError
-from domain.subscriptions import (
-    Catalogue,
-    Entry,
-    Identity,
-    MessageType,
-    Subscription,
-    SyncError,
-    SyncPlan,
-    plan_sync,
-    write_time,
-)
-from persistence import audit
-from persistence.database import Database, to_json
+from domain.errors import BudkavleError, Forbidden
+from domain.subscriptions import Entry, MessageType, Subscription, SyncError, SyncPlan, plan_sync
+from persistence import audit, subscription_rows
+from persistence.database import Database
+from persistence.subscription_rows import Current, told
 from persistence.tables import allowed_subscriptions, certificates, message_types
-from persistence.tables import subscriptions as table
 
-LARGE_ENTRIES = 200
-"""Above this a sync is written as large."""
+LARGEST_TYPE = 2**31 - 1
+"""The largest entityType that a column holds: larger ones are in no catalogue."""
 
 
 class SyncRefused(BudkavleError):
@@ -66,16 +55,17 @@ class SyncResult:
 async def sync(database: Database, call: Sync) -> SyncResult:
     """Makes the set of a system what the call wants, in one transaction, with its audit.
 
-    Raises `SyncRefused` with every rule that is broken; then nothing was changed, and the call is not in the audit.
+    Raises `SyncRefused` with every rule that is broken, and `Forbidden` when the caller may not, or no longer, touch
+    the system; then nothing was changed, and the call is not in the audit.
     """
-    write = database.write_large if len(call.wanted) > LARGE_ENTRIES else database.write
-    return await write(_sync, call)
+    # Callers of one system wait here for each other, so that they do not hold what callers of others need.
+    async with database.turns.of(call.system_id):
+        return await database.write_long(_sync, call)
 
 
-async def list_broken_rules(database: Database, wanted: Sequence[Entry], now: datetime) -> Sequence[SyncError]:
-    """The rules that entries break whichever system they are for: as new ones of a system that has none."""
-    catalogue = await database.read(_catalogue)
-    return await asyncio.to_thread(lambda: plan_sync({}, wanted, catalogue, now).errors)
+async def list_broken_rules(database: Database, wanted: Sequence[Entry], now: datetime) -> tuple[SyncError, ...]:
+    """Every rule that entries break when it cannot be told for which system they are: as if all of them were new."""
+    return await database.read_long(_list_broken_rules, wanted, now)
 
 
 async def systems_of(database: Database, fingerprint: str) -> frozenset[str]:
@@ -85,114 +75,76 @@ async def systems_of(database: Database, fingerprint: str) -> frozenset[str]:
 
 async def list_subscriptions(database: Database, system_id: str) -> list[Subscription]:
     """The current set of a system, by identity."""
-    rows = await database.read_large(_current, system_id)
-    return [subscription for _, subscription in sorted(rows.values(), key=lambda row: row[1].identity)]
+    return await database.read_long(_list_subscriptions, system_id)
 
 
 async def list_allowed(database: Database, org_type: int) -> list[MessageType]:
     """The message types that an orgType may subscribe to, by entityType."""
-    catalogue = await database.read(_catalogue)
-    return [
-        message_type
-        for entity_type, message_type in sorted(catalogue.message_types.items())
-        if (org_type, entity_type) in catalogue.allowed
-    ]
+    return await database.read(_list_allowed, org_type)
 
 
 def _sync(connection: sa.Connection, call: Sync) -> SyncResult:
+    # The catalogue first, as everybody does who locks both, so that no two wait for each other.
+    audit.share_catalogue(connection)
     # The row of the chain is the lock of the system: a second sync waits here until the first has ended.
     head = audit.lock_chain(connection, call.system_id)
-    current = _current(connection, call.system_id)
-    by_identity = {identity: subscription for identity, (_, subscription) in current.items()}
-    plan = plan_sync(by_identity, call.wanted, _catalogue(connection), call.now)
+    if connection.execute(_IS_LET_IN, _who(call)).first() is None:
+        # While the call waited, the operator took away the system, or the certificate from it.
+        raise Forbidden
+    current = subscription_rows.read(connection, call.system_id)
+    catalogue = subscription_rows.read_catalogue(connection, _types(call.wanted))
+    plan = plan_sync(current.subscriptions, call.wanted, catalogue, call.now)
     if plan.errors or call.is_refused_anyway:
         raise SyncRefused(plan.errors)
-    gone = [current[subscription.identity][0] for subscription in plan.deleted]
-    dropped = _count_messages(connection, gone) if gone else 0
-    if plan.is_change and not call.is_dry_run:
-        _apply(connection, call.system_id, plan, current, gone)
+    changes = _changes(plan)
+    dropped = _apply(connection, call, current, plan, changes)
     result = SyncResult(len(plan.created), len(plan.updated), len(plan.deleted), plan.unchanged, dropped)
-    audit.append(connection, call.system_id, head, _entries(call, plan, result))
+    audit.append(connection, call.system_id, head, _entries(call, result, changes if plan.is_change else None))
     return result
 
 
 def _apply(
-    connection: sa.Connection,
-    system_id: str,
-    plan: SyncPlan,
-    current: Mapping[Identity, tuple[int, Subscription]],
-    gone: list[int],
-) -> None:
-    """One statement for each kind of change, however many there are."""
-    if gone:
-        connection.execute(_statement(connection, _DELETE), {"rows": to_json([[id_] for id_ in gone])})
+    connection: sa.Connection, call: Sync, current: Current, plan: SyncPlan, changes: Mapping[str, list[Any]]
+) -> int:
+    """Does what is planned, one kind of change after the other; returns how many messages go, or would go."""
+    gone = [current.ids[subscription.identity] for subscription in plan.deleted]
+    if call.is_dry_run:
+        return subscription_rows.count_messages(connection, gone) if gone else 0
+    dropped = subscription_rows.delete(connection, gone) if gone else 0
     if plan.updated:
-        rows = [[current[after.identity][0], *_values(connection, after)] for _, after in plan.updated]
-        connection.execute(_statement(connection, _UPDATE), {"rows": to_json(rows)})
+        ids = [current.ids[after.identity] for _, after in plan.updated]
+        subscription_rows.update(connection, [after for _, after in changes["updated"]], ids)
     if plan.created:
-        rows = [[*after.identity, *_values(connection, after)] for after in plan.created]
-        system = sa.bindparam("system_id", type_=table.c.system_id.type)
-        statement = _statement(connection, _INSERT).bindparams(system)
-        connection.execute(statement, {"rows": to_json(rows), "system_id": system_id})
+        subscription_rows.insert(connection, call.system_id, changes["created"])
+    return dropped
 
 
-_DELETE = """
-delete from subscriptions where id in (select cast(value->>0 as bigint) from {rows})
-"""
-_COUNT = """
-select count(*) from deliveries where subscription_id in (select cast(value->>0 as bigint) from {rows})
-"""
-_UPDATE = """
-update subscriptions
-set webhook_url = d.webhook_url, start_time = d.start_time, end_time = d.end_time
-from (
-    select cast(value->>0 as bigint) as id, value->>1 as webhook_url,
-           {time_2} as start_time, {time_3} as end_time
-    from {rows}
-) as d
-where subscriptions.id = d.id
-"""
-_INSERT = """
-insert into subscriptions (system_id, org_type, org_code, entity_type, webhook_url, start_time, end_time)
-select :system_id, cast(value->>0 as integer), cast(value->>1 as integer), cast(value->>2 as integer),
-       value->>3, {time_4}, {time_5}
-from {rows}
-"""
+def _list_broken_rules(connection: sa.Connection, wanted: Sequence[Entry], now: datetime) -> tuple[SyncError, ...]:
+    catalogue = subscription_rows.read_catalogue(connection, _types(wanted))
+    return plan_sync({}, wanted, catalogue, now).errors
 
 
-def _statement(connection: sa.Connection, text: str) -> sa.TextClause:
-    """A statement over the JSON document `:rows`, an array of arrays; one document, since databases limit binds."""
-    if connection.dialect.name == "sqlite":
-        rows, time = "json_each(:rows)", "value->>{}"
-    else:
-        rows, time = "jsonb_array_elements(cast(:rows as jsonb)) as r(value)", "cast(value->>{} as timestamptz)"
-    return sa.text(text.format(rows=rows, **{f"time_{place}": time.format(place) for place in range(2, 6)}))
+def _types(wanted: Sequence[Entry]) -> set[int]:
+    types = {entry.entity_type for entry in wanted if entry.entity_type is not None}
+    return {entity_type for entity_type in types if 0 <= entity_type <= LARGEST_TYPE}
 
 
-def _values(connection: sa.Connection, subscription: Subscription) -> list[str | None]:
-    return [
-        subscription.webhook_url,
-        _stored_time(connection, subscription.start),
-        None if subscription.end is None else _stored_time(connection, subscription.end),
-    ]
+def _who(call: Sync) -> dict[str, str]:
+    return {"fingerprint": call.caller.removeprefix("sha256:"), "system_id": call.system_id}
 
 
-def _stored_time(connection: sa.Connection, moment: datetime) -> str:
-    # What SQLAlchemy writes itself: on SQLite a moment is text without an offset.
-    if connection.dialect.name == "sqlite":
-        return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
-    return moment.isoformat()
+def _changes(plan: SyncPlan) -> dict[str, list[Any]]:
+    """The changes as the audit tells them."""
+    return {
+        "created": [told(after) for after in plan.created],
+        "updated": [[told(before), told(after)] for before, after in plan.updated],
+        "deleted": [told(before) for before in plan.deleted],
+    }
 
 
-def _count_messages(connection: sa.Connection, subscription_ids: list[int]) -> int:
-    rows = to_json([[id_] for id_ in subscription_ids])
-    count: int = connection.execute(_statement(connection, _COUNT), {"rows": rows}).scalar_one()
-    return count
-
-
-def _entries(call: Sync, plan: SyncPlan, result: SyncResult) -> list[AuditEntry]:
+def _entries(call: Sync, result: SyncResult, changes: dict[str, list[Any]] | None) -> list[AuditEntry]:
     """The entry of the call, then one with all its changes, if it made any."""
-    outcome = "dry run" if call.is_dry_run else "changed" if plan.is_change else "unchanged"
+    outcome = "dry run" if call.is_dry_run else "changed" if changes else "unchanged"
     counts = {
         "created": result.created,
         "updated": result.updated,
@@ -201,12 +153,7 @@ def _entries(call: Sync, plan: SyncPlan, result: SyncResult) -> list[AuditEntry]
         "droppedMessages": result.dropped_messages,
     }
     entries = [_entry(call, "call", outcome, counts)]
-    if plan.is_change and not call.is_dry_run:
-        changes = {
-            "created": [_told(after) for after in plan.created],
-            "updated": [[_told(before), _told(after)] for before, after in plan.updated],
-            "deleted": [_told(before) for before in plan.deleted],
-        }
+    if changes and not call.is_dry_run:
         entries.append(_entry(call, "change", outcome, changes))
     return entries
 
@@ -224,40 +171,27 @@ def _entry(call: Sync, kind: str, outcome: str, detail: dict[str, Any]) -> Audit
     )
 
 
-def _told(subscription: Subscription) -> list[Any]:
-    """A subscription as the audit tells it: identity, path, start, end."""
-    end = None if subscription.end is None else write_time(subscription.end)
-    return [*subscription.identity, subscription.webhook_url, write_time(subscription.start), end]
-
-
-def _current(connection: sa.Connection, system_id: str) -> dict[Identity, tuple[int, Subscription]]:
-    select = sa.select(
-        table.c.id,
-        table.c.org_type,
-        table.c.org_code,
-        table.c.entity_type,
-        table.c.webhook_url,
-        table.c.start_time,
-        table.c.end_time,
-    ).where(table.c.system_id == system_id)
-    current = {}
-    for id_, org_type, org_code, entity_type, webhook_url, start, end in connection.execute(select):
-        identity = Identity(org_type, org_code, entity_type)
-        current[identity] = (id_, Subscription(identity, webhook_url, start, end))
-    return current
-
-
-def _catalogue(connection: sa.Connection) -> Catalogue:
-    types = connection.execute(message_types.select())
-    pairs = connection.execute(sa.select(allowed_subscriptions.c.org_type, allowed_subscriptions.c.entity_type))
-    return Catalogue(
-        message_types={
-            row.entity_type: MessageType(row.entity_type, row.name, row.start_date, row.end_date) for row in types
-        },
-        allowed=frozenset((org_type, entity_type) for org_type, entity_type in pairs),
-    )
+_IS_LET_IN = sa.select(certificates.c.system_id).where(
+    certificates.c.fingerprint == sa.bindparam("fingerprint"), certificates.c.system_id == sa.bindparam("system_id")
+)
+_SYSTEMS_OF = sa.select(certificates.c.system_id).where(certificates.c.fingerprint == sa.bindparam("fingerprint"))
+_ALLOWED = (
+    message_types.select()
+    .join(allowed_subscriptions, allowed_subscriptions.c.entity_type == message_types.c.entity_type)
+    .where(allowed_subscriptions.c.org_type == sa.bindparam("org_type"))
+    .order_by(message_types.c.entity_type)
+)
 
 
 def _systems_of(connection: sa.Connection, fingerprint: str) -> frozenset[str]:
-    select = sa.select(certificates.c.system_id).where(certificates.c.fingerprint == fingerprint)
-    return frozenset(connection.execute(select).scalars())
+    return frozenset(connection.execute(_SYSTEMS_OF, {"fingerprint": fingerprint}).scalars())
+
+
+def _list_subscriptions(connection: sa.Connection, system_id: str) -> list[Subscription]:
+    current = subscription_rows.read(connection, system_id)
+    return sorted(current.subscriptions.values(), key=lambda subscription: subscription.identity)
+
+
+def _list_allowed(connection: sa.Connection, org_type: int) -> list[MessageType]:
+    rows = connection.execute(_ALLOWED, {"org_type": org_type})
+    return [MessageType(row.entity_type, row.name, row.start_date, row.end_date) for row in rows]

@@ -219,7 +219,7 @@ audit_entries = sa.Table(
     sa.Column("caller", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("request_id", sa.Text, nullable=False),
-    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
     sa.Index("ix_audit_entries_chain_number", "chain", "number"),
 )

@@ -1,0 +1,197 @@
+"""Kills a program with -9 while it syncs 20,000 entries, again and again; then looks at what is there.
+
+A child process makes one sync: of one of two sets that differ in all of their entries, in turns, so that a mixture can
+be told. It is killed at a random moment of the time that such a sync takes. Undelivered messages wait on the queues.
+
+Checked after each kill, on each database:
+- the set is the old one or the new one, whole, and no message is lost when it is the old one;
+- the audit chain tells of the sync exactly if it was made; it is intact (looked at every tenth time, and at the end).
+
+Run: python -m benchmarks.kill_sync [--rounds 100] [--database SQLite]. It ends with 1 if a check fails.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from uuid import uuid4
+
+import sqlalchemy as sa
+import uvloop
+
+from benchmarks.load import ROOT
+from benchmarks.stage import DATABASES, Stage
+from benchmarks.systems import CALLER, END, START, SYSTEM_IDS, entries, prepare
+from domain.subscriptions import Entry
+from persistence import audit, subscriptions
+from persistence.database import Database, open_database
+from persistence.subscriptions import Sync
+from persistence.tables import deliveries, events
+from persistence.tables import subscriptions as subscriptions_table
+
+COUNT = 20_000
+SYSTEM = SYSTEM_IDS[0]
+CHILD_SECONDS = 120
+QUEUED = 100
+"""Messages that wait on queues before each round."""
+
+VERIFY_EVERY = 10
+"""Kills between two looks at the whole audit, which grows by some megabytes with each sync."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Which set there is, and how many entries the chain of the system has: two more for each sync that was made."""
+
+    which: int
+    length: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Kill -9 while syncing.")
+    parser.add_argument("--rounds", type=int, default=100, help="Kills, per database.")
+    parser.add_argument("--database", choices=DATABASES, action="append")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="Of the moments of the kills.")
+    parser.add_argument("--child", type=int, help="Syncs this set of the database named on standard input.")
+    arguments = parser.parse_args()
+    if arguments.child is not None:
+        uvloop.run(_child(sys.stdin.readline().strip(), arguments.child))
+        return
+    print(f"### Kill -9 while syncing {COUNT:,} entries\n\n{arguments.rounds} kills per database, ", end="")
+    print(f"seed {arguments.seed}.\n", flush=True)
+    faults = []
+    for kind in arguments.database or DATABASES:
+        with Stage() as stage:
+            faults += _soak(kind, stage.database(kind), arguments.rounds, random.Random(arguments.seed))
+    print(f"\n{'FAILED: ' + '; '.join(faults) if faults else 'The old set or the new one, never a mixture.'}")
+    sys.exit(1 if faults else 0)
+
+
+def wanted(which: int) -> list[Entry]:
+    """Set 0 or 1: half of the entries have the same identity in both, and another path."""
+    return entries(COUNT, path=f"/set-{which}", first_code=which * COUNT // 2)
+
+
+async def _child(url: str, which: int) -> None:
+    database = open_database(url)
+    call = Sync(SYSTEM, wanted(which), START, CALLER, "soak")
+    print("begins", flush=True)
+    await subscriptions.sync(database, call)
+    print("done", flush=True)
+    await database.close()
+
+
+def _soak(kind: str, url: str, rounds: int, chance: random.Random) -> list[str]:
+    uvloop.run(_prepare(url))
+    # The second replaces a set, as all that are killed will.
+    seconds = [_sync_in_child(url, which, None)[1] for which in (0, 1)][-1]
+    state = State(which=1, length=4)
+    kept, made = 0, 0
+    for number in range(1, rounds + 1):
+        uvloop.run(_queue(url))
+        is_answered, _ = _sync_in_child(url, 1 - state.which, chance.uniform(0, seconds * 1.5))
+        is_last = number == rounds or number % VERIFY_EVERY == 0
+        found, faults = uvloop.run(_check(url, state, is_answered=is_answered, is_verifying=is_last))
+        if faults:
+            return [f"{kind}, kill {number}: {fault}" for fault in faults]
+        made, kept = (made, kept + 1) if found == state else (made + 1, kept)
+        state = found
+    print(
+        f"{kind}: a sync takes {seconds:.2f} s; after a kill {kept} times the old set, {made} times the new", flush=True
+    )
+    return [] if kept and made else [f"{kind}: the kills met nothing"]
+
+
+def _sync_in_child(url: str, which: int, kill_after: float | None) -> tuple[bool, float]:
+    """Whether the child said that the sync was done, and how long that took."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.kill_sync", "--child", str(which)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(f"{url}\n")
+        process.stdin.flush()
+        if process.stdout.readline() != "begins\n":
+            raise RuntimeError("the child did not begin")
+        begun = time.perf_counter()
+        if kill_after is None:
+            line = process.stdout.readline()
+            seconds = time.perf_counter() - begun
+            process.wait(CHILD_SECONDS)
+            return line == "done\n", seconds
+        time.sleep(kill_after)
+        process.kill()
+        return process.stdout.readline() == "done\n", time.perf_counter() - begun
+    finally:
+        process.kill()
+        process.communicate(timeout=CHILD_SECONDS)
+
+
+async def _prepare(url: str) -> None:
+    database = open_database(url)
+    await database.migrate()
+    await prepare(database)
+    await database.close()
+
+
+async def _queue(url: str) -> None:
+    """Puts messages on the queues of some subscriptions of the set, whichever it is; there are none before."""
+    database = open_database(url)
+
+    def insert(connection: sa.Connection) -> None:
+        connection.execute(deliveries.delete())
+        connection.execute(events.delete())
+        event = {"id": str(uuid4()), "entity_type": 100, "org_type": 7, "org_code": 0, "created": END, "content": {}}
+        connection.execute(events.insert(), event)
+        ids = list(connection.execute(sa.select(subscriptions_table.c.id).limit(QUEUED)).scalars())
+        delivery = {"event_id": event["id"], "state": "waiting", "leased_until": END}
+        rows = [{"id": str(uuid4()), "subscription_id": id_, **delivery} for id_ in ids]
+        connection.execute(deliveries.insert(), rows)
+
+    await database.write_long(insert)
+    await database.close()
+
+
+async def _check(url: str, before: State, *, is_answered: bool, is_verifying: bool) -> tuple[State, list[str]]:
+    """What there is now, and what is wrong with it."""
+    database = open_database(url)
+    # A server may still be ending what the child had asked for: its lock is free once it has.
+    length = (await database.write(audit.lock_chain, SYSTEM)).length
+    rows = await subscriptions.list_subscriptions(database, SYSTEM)
+    found = {(item.identity, item.webhook_url) for item in rows}
+    sets = [{(entry.identity, entry.webhook_url) for entry in wanted(which)} for which in (0, 1)]
+    queued = await _queued(database)
+    faults = []
+    after = State(1 - before.which, before.length + 2)
+    if found not in sets:
+        old, new = len(found & sets[before.which]), len(found & sets[after.which])
+        faults.append(f"a mixture: {old} of the old entries and {new} of the new ones")
+        return before, faults
+    state = State(sets.index(found), length)
+    if state not in (before, after):
+        faults.append(f"{before} became {state}: the set is not what the audit tells")
+    if is_answered and state != after:
+        faults.append("what was answered is not there")
+    if state == before and queued != QUEUED:
+        faults.append(f"{queued} messages of {QUEUED} are left although nothing changed")
+    if is_verifying:
+        _, broken = await audit.verify(database)
+        faults += [f"the audit is broken: {broken}"] if broken else []
+    await database.close()
+    return state, faults
+
+
+async def _queued(database: Database) -> int:
+    count = sa.select(sa.func.count()).select_from(deliveries)
+    return await database.read(lambda connection: int(connection.execute(count).scalar_one()))
+
+
+if __name__ == "__main__":
+    main()

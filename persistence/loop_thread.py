@@ -1,0 +1,59 @@
+"""An event loop in a thread of its own: what computes there for long stops nobody on the loop of the service."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """Runs coroutines in another thread. It starts with the first of them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What the coroutine returns or raises. If the caller is cancelled, so is the coroutine, and has ended then."""
+        here, there = asyncio.get_running_loop(), self._started()
+        ended: asyncio.Future[None] = here.create_future()
+        tasks: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            task = there.create_task(work())
+            tasks.append(task)
+            task.add_done_callback(lambda _: here.call_soon_threadsafe(ended.set_result, None))
+
+        def cancel() -> None:
+            # Calls are made in their order, so it has begun.
+            tasks[0].cancel()
+
+        there.call_soon_threadsafe(begin)
+        try:
+            await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            there.call_soon_threadsafe(cancel)
+            await asyncio.wait([ended])
+            raise
+        return tasks[0].result()
+
+    async def end(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs the last coroutine and ends the thread; does nothing if there was never any work."""
+        if self._loop is None or self._thread is None:
+            return
+        await self.run(last)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join)
+        self._loop.close()
+        self._loop = self._thread = None
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            # A program that does not close its database is not kept from ending.
+            self._thread = threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True)
+            self._thread.start()
+        return self._loop

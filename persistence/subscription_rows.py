@@ -1,0 +1,163 @@
+"""The rows of a system's subscriptions: read as one set, changed as one set.
+
+However many rows a statement is about, it takes one JSON document: databases limit how many values can be bound.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from domain.subscriptions import Catalogue, Identity, MessageType, Subscription
+from persistence.database import to_json
+from persistence.tables import allowed_subscriptions, message_types
+from persistence.tables import subscriptions as table
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The set of a system, and the ids of its rows."""
+
+    subscriptions: Mapping[Identity, Subscription]
+    ids: Mapping[Identity, int]
+
+
+def read(connection: sa.Connection, system_id: str) -> Current:
+    """The set of a system, by identity."""
+    subscriptions, ids = {}, {}
+    rows = connection.execute(_SELECT, {"system_id": system_id}).all()
+    for id_, org_type, org_code, entity_type, webhook_url, start, end in rows:
+        identity = Identity(org_type, org_code, entity_type)
+        subscriptions[identity] = Subscription(identity, webhook_url, _moment(start), end and _moment(end))
+        ids[identity] = id_
+    return Current(subscriptions, ids)
+
+
+def told(subscription: Subscription) -> list[Any]:
+    """A subscription as JSON: its identity, path, start and end (in UTC)."""
+    end = subscription.end
+    return [
+        *subscription.identity,
+        subscription.webhook_url,
+        _text(subscription.start),
+        None if end is None else _text(end),
+    ]
+
+
+def read_catalogue(connection: sa.Connection, entity_types: Iterable[int]) -> Catalogue:
+    """What the operator says of these types."""
+    types, allowed = {}, set()
+    for row in connection.execute(_CATALOGUE[connection.dialect.name], {"rows": to_json(list(entity_types))}):
+        types[row.entity_type] = MessageType(row.entity_type, row.name, row.start_date, row.end_date)
+        allowed.add((row.org_type, row.entity_type))
+    return Catalogue(types, allowed)
+
+
+def count_messages(connection: sa.Connection, subscription_ids: Sequence[int]) -> int:
+    """How many undelivered messages these subscriptions have."""
+    return int(_execute(connection, _COUNT_MESSAGES, subscription_ids).scalar_one())
+
+
+def delete(connection: sa.Connection, subscription_ids: Sequence[int]) -> int:
+    """Removes subscriptions with their undelivered messages, of which it returns the number.
+
+    A claim of a worker is no obstacle: it is a mark in the row, and goes with it.
+    """
+    # Nobody puts a message on a queue whose subscription is locked, so that all are counted. In the order of the ids,
+    # as whoever locks several must, so that no two wait for each other.
+    _execute(connection, _LOCK, subscription_ids)
+    dropped = _execute(connection, _DELETE_MESSAGES, subscription_ids).rowcount
+    _execute(connection, _DELETE, subscription_ids)
+    return dropped
+
+
+def update(connection: sa.Connection, subscriptions: Iterable[list[Any]], ids: Iterable[int]) -> None:
+    """Changes the subscriptions with these ids, in place: they keep their queues. Takes them as they are told."""
+    _execute(connection, _UPDATE, [[*row, id_] for row, id_ in zip(subscriptions, ids, strict=True)])
+
+
+def insert(connection: sa.Connection, system_id: str, subscriptions: Sequence[list[Any]]) -> None:
+    """Adds subscriptions. Takes them as they are told."""
+    _execute(connection, _INSERT, subscriptions, system_id=system_id)
+
+
+_SELECT = sa.select(
+    table.c.id,
+    table.c.org_type,
+    table.c.org_code,
+    table.c.entity_type,
+    table.c.webhook_url,
+    # As the driver gives them: the way through the type takes as long as all the rest.
+    sa.type_coerce(table.c.start_time, sa.types.NullType()),
+    sa.type_coerce(table.c.end_time, sa.types.NullType()),
+).where(table.c.system_id == sa.bindparam("system_id"))
+
+_COUNT_MESSAGES = "select count(*) from deliveries where subscription_id in (select {id} from {rows})"
+_LOCK = "select id from subscriptions where id in (select {id} from {rows}) order by id {for_update}"
+_DELETE_MESSAGES = "delete from deliveries where subscription_id in (select {id} from {rows})"
+_DELETE = "delete from subscriptions where id in (select {id} from {rows})"
+_UPDATE = """
+update subscriptions
+set webhook_url = d.webhook_url, start_time = d.start_time, end_time = d.end_time
+from (
+    select value->>3 as webhook_url, {start} as start_time, {end} as end_time, cast(value->>6 as bigint) as id
+    from {rows}
+) as d
+where subscriptions.id = d.id
+"""
+_INSERT = """
+insert into subscriptions (system_id, org_type, org_code, entity_type, webhook_url, start_time, end_time)
+select :system_id, cast(value->>0 as integer), cast(value->>1 as integer), cast(value->>2 as integer),
+       value->>3, {start}, {end}
+from {rows}
+"""
+
+_DIALECTS = {
+    "sqlite": {
+        "rows": "json_each(:rows)",
+        "id": "value",
+        "for_update": "",
+        # As SQLAlchemy writes it: without an offset.
+        "start": "substr(value->>4, 1, 26)",
+        "end": "substr(value->>5, 1, 26)",
+    },
+    "postgresql": {
+        "rows": "jsonb_array_elements(cast(:rows as jsonb)) as r(value)",
+        "id": "cast(value as bigint)",
+        "start": "cast(value->>4 as timestamptz)",
+        "end": "cast(value->>5 as timestamptz)",
+        "for_update": "for update",
+    },
+}
+"""How each database says it."""
+
+
+def _catalogue_statement(dialect: str) -> sa.Select[Any]:
+    says = _DIALECTS[dialect]
+    given: sa.Select[Any] = sa.select(sa.literal_column(says["id"])).select_from(sa.text(says["rows"]))
+    return (
+        sa.select(message_types, allowed_subscriptions.c.org_type)
+        .outerjoin(allowed_subscriptions, allowed_subscriptions.c.entity_type == message_types.c.entity_type)
+        .where(message_types.c.entity_type.in_(given))
+    )
+
+
+_CATALOGUE = {dialect: _catalogue_statement(dialect) for dialect in _DIALECTS}
+
+
+def _execute(connection: sa.Connection, text: str, rows: Sequence[Any], **others: Any) -> sa.CursorResult[Any]:
+    statement = sa.text(text.format(**_DIALECTS[connection.dialect.name]))
+    if others:
+        statement = statement.bindparams(sa.bindparam("system_id", type_=table.c.system_id.type))
+    return connection.execute(statement, {"rows": to_json(rows), **others})
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(" ", "microseconds")
+
+
+def _moment(stored: datetime | str) -> datetime:
+    """What a column holds: text without an offset on SQLite."""
+    return datetime.fromisoformat(f"{stored}+00:00") if isinstance(stored, str) else stored

@@ -1,0 +1,85 @@
+"""The audit: the hash of an entry says all of it."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.audit import FIRST_HASH, AuditEntry, hash_entry, kept_time, write_detail
+from tests.factories import NOW
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def audit_entry(**changes: Any) -> AuditEntry:
+    values = {
+        "chain": "-",
+        "kind": "call",
+        "time": NOW,
+        "operation": "syncWebhookAbonnementer",
+        "caller": "-",
+        "outcome": "refused",
+        "request_id": "r-1",
+    }
+    return AuditEntry(**(values | changes))
+
+
+def test_hash_entry_is_the_same_for_ever() -> None:
+    """Chains that are kept were made with it."""
+    found = hash_entry(audit_entry(), '{"status":401}', 1, FIRST_HASH)
+    assert found == "fd85ae799d20fa592c2bbc9abb6081775e6821c6dc51a2bca86964e7a40fb4c9"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"chain": "catalogue"},
+        {"kind": "change"},
+        {"time": NOW + timedelta(milliseconds=1)},
+        {"operation": "apply"},
+        {"caller": "sha256:ab"},
+        {"outcome": "failed"},
+        {"request_id": "r-2"},
+    ],
+)
+def test_hash_entry_is_another_for_another_entry(change: dict[str, Any]) -> None:
+    assert hash_entry(audit_entry(**change), "{}", 1, FIRST_HASH) != hash_entry(audit_entry(), "{}", 1, FIRST_HASH)
+
+
+@pytest.mark.parametrize("change", [{"detail": "[]"}, {"number": 2}, {"previous": "1" * 64}])
+def test_hash_entry_is_another_in_another_place_or_with_another_detail(change: dict[str, Any]) -> None:
+    given_values = {"detail": "{}", "number": 1, "previous": FIRST_HASH}
+    assert hash_entry(audit_entry(), **given_values) != hash_entry(audit_entry(), **(given_values | change))
+
+
+def test_hash_entry_does_not_depend_on_the_zone_of_a_time() -> None:
+    copenhagen = replace(audit_entry(), time=NOW.astimezone(timezone(timedelta(hours=1))))
+    assert hash_entry(copenhagen, "{}", 1, FIRST_HASH) == hash_entry(audit_entry(), "{}", 1, FIRST_HASH)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=4))
+def test_write_detail_is_the_same_after_a_way_through_json(detail: dict[str, Any]) -> None:
+    text = write_detail(detail)
+    assert text.isascii()
+    assert "\n" not in text
+    assert write_detail(json.loads(text)) == text
+    assert write_detail(dict(reversed(detail.items()))) == text
+
+
+def test_write_detail_refuses_what_is_no_json() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_detail({"a": float("nan")})
+
+
+def test_kept_time_is_utc_to_the_millisecond() -> None:
+    moment = datetime(2026, 3, 1, 13, 0, 0, 123999, timezone(timedelta(hours=1)))
+    assert kept_time(moment) == datetime(2026, 3, 1, 12, 0, 0, 123000, UTC)
+    assert kept_time(moment).tzinfo is UTC

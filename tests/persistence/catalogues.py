@@ -1,0 +1,97 @@
+"""Systems, message types and entries for tests of the sync."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+from domain.audit import CATALOGUE, AuditEntry
+from domain.subscriptions import Entry, Identity, Subscription
+from persistence import audit, subscriptions
+from persistence.database import Database
+from persistence.subscriptions import Sync, SyncResult
+from persistence.tables import allowed_subscriptions, certificates, deliveries, events, message_types, systems
+from persistence.tables import subscriptions as subscriptions_table
+from tests.factories import NOW
+
+SYSTEM_IDS = [str(UUID(int=number)) for number in range(1, 11)]
+SYSTEM = SYSTEM_IDS[0]
+FINGERPRINT = "ab" * 32
+CALLER = f"sha256:{FINGERPRINT}"
+START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 12, 31, tzinfo=UTC)
+ENTITY_TYPES = (202, 203)
+
+
+async def prepare(database: Database) -> None:
+    """A catalogue with systems that one certificate opens; orgType 1 may subscribe to all types, orgType 2 to none."""
+
+    def insert(connection: sa.Connection) -> None:
+        system = {"base_url": "https://receiver.example", "webhook_secrets": [], "allow_private_addresses": False}
+        connection.execute(systems.insert(), [{"id": id_, "name": id_, **system} for id_ in SYSTEM_IDS])
+        rows = [{"fingerprint": FINGERPRINT, "system_id": id_} for id_ in SYSTEM_IDS]
+        connection.execute(certificates.insert(), rows)
+        connection.execute(message_types.insert(), [{"entity_type": number, "name": "A"} for number in ENTITY_TYPES])
+        allowed = [{"org_type": 1, "entity_type": number} for number in ENTITY_TYPES]
+        connection.execute(allowed_subscriptions.insert(), allowed)
+
+    await database.write(insert)
+    await audit.record(database, AuditEntry(CATALOGUE, "call", NOW, "apply", "-", "changed", "r-0"))
+
+
+def entry(index: int = 0, **changes: Any) -> Entry:
+    values = {"org_type": 1, "org_code": 101, "entity_type": 202, "webhook_url": "/a", "start": START, "end": END}
+    return Entry(index, **(values | changes))
+
+
+def entries(count: int, **changes: Any) -> list[Entry]:
+    """So many entries, each with an orgCode of its own."""
+    return [entry(index, org_code=index, **changes) for index in range(count)]
+
+
+async def sync(database: Database, wanted: Iterable[Entry], system_id: str = SYSTEM, **changes: Any) -> SyncResult:
+    values = {"now": NOW, "caller": CALLER, "request_id": "r-1"}
+    return await subscriptions.sync(database, Sync(system_id, list(wanted), **(values | changes)))
+
+
+def set_of(wanted: Iterable[Entry]) -> list[Subscription]:
+    """What a system has after a sync of these."""
+    return sorted(
+        (Subscription(Identity(e.org_type, e.org_code, e.entity_type), e.webhook_url, e.start, e.end) for e in wanted),
+        key=lambda subscription: subscription.identity,
+    )
+
+
+async def queue(database: Database, system_id: str, count: int, **changes: Any) -> None:
+    """Puts so many undelivered messages on the queue of each subscription of a system."""
+    event_id = str(uuid4())
+
+    def insert(connection: sa.Connection) -> None:
+        event = {"id": event_id, "entity_type": 202, "org_type": 1, "org_code": 1, "created": NOW, "content": {}}
+        connection.execute(events.insert(), [event])
+        ids = connection.execute(
+            sa.select(subscriptions_table.c.id).where(subscriptions_table.c.system_id == system_id)
+        ).scalars()
+        rows = [
+            {"id": str(uuid4()), "event_id": event_id, "subscription_id": id_, "state": "waiting"}
+            for id_ in ids
+            for _ in range(count)
+        ]
+        connection.execute(deliveries.insert(), [row | changes for row in rows])
+
+    await database.write(insert)
+
+
+async def rows_of(database: Database) -> dict[Identity, int]:
+    """The ids of all subscriptions."""
+
+    def select(connection: sa.Connection) -> dict[Identity, int]:
+        found = connection.execute(sa.text("select org_type, org_code, entity_type, id from subscriptions"))
+        return {Identity(*row[:3]): row[3] for row in found}
+
+    return await database.read(select)
+
+
+async def all_entries(database: Database) -> list[AuditEntry]:
+    return [item.entry for _, item in await audit.list_page(database, after=0, limit=10_000)]

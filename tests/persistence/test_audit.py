@@ -1,0 +1,268 @@
+"""The audit: entries are only added, and whatever else happens to them is found."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from domain.audit import CATALOGUE, FIRST_HASH, NO_SYSTEM, AuditEntry, hash_entry, write_detail
+from persistence import audit
+from persistence.audit import Broken, Head
+from persistence.database import Database, open_database
+from persistence.tables import audit_entries
+from tests.factories import NOW
+from tests.persistence.catalogues import SYSTEM, entries, prepare, sync
+from tests.persistence.rows import execute
+
+pytestmark = pytest.mark.anyio
+
+CHAIN = "a"
+
+
+def audit_entry(**changes: Any) -> AuditEntry:
+    values = {
+        "chain": CHAIN,
+        "kind": "call",
+        "time": NOW,
+        "operation": "hentAbonnementer",
+        "caller": "-",
+        "outcome": "answered",
+        "request_id": "r-1",
+        "detail": {"æ": [1.5, 1e300, "\u2028\ud800\x00", None], "b": {"ä": 2**70}},
+    }
+    return AuditEntry(**(values | changes))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = open_database(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def chain(database: Database) -> Sequence[tuple[int, str]]:
+    """A chain of four entries beside another: their ids and hashes."""
+    for number in range(1, 5):
+        await audit.record(database, audit_entry(request_id=f"r-{number}"))
+        await audit.record(database, audit_entry(chain=NO_SYSTEM))
+    page = await audit.list_page(database, after=0, limit=100, chain=CHAIN)
+    assert await broken(database) is None
+    return [(id_, item.hash) for id_, item in page]
+
+
+async def broken(database: Database, kept: str | None = None) -> Broken | None:
+    return (await audit.verify(database, kept))[1]
+
+
+async def test_record_chains_entries_by_hash(database: Database) -> None:
+    first, second = audit_entry(), audit_entry(time=NOW + timedelta(seconds=1, microseconds=999), outcome="failed")
+    await audit.record(database, first)
+    await audit.record(database, audit_entry(chain=NO_SYSTEM))
+    await audit.record(database, second)
+    page = await audit.list_page(database, after=0, limit=10, chain=CHAIN)
+    kept_second = audit_entry(time=NOW + timedelta(seconds=1), outcome="failed")
+    first_hash = hash_entry(first, write_detail(first.detail), 1, FIRST_HASH)
+    second_hash = hash_entry(kept_second, write_detail(first.detail), 2, first_hash)
+    assert [(item.entry, item.number, item.hash) for _, item in page] == [
+        (first, 1, first_hash),
+        (kept_second, 2, second_hash),
+    ]
+    heads, found = await audit.verify(database)
+    assert found is None
+    assert heads[CHAIN] == Head(second_hash, 2)
+    assert set(heads) == {CHAIN, NO_SYSTEM}
+
+
+async def test_list_page_is_oldest_first_and_narrowed(database: Database) -> None:
+    for number in range(6):
+        chain_name, time = (CHAIN, NO_SYSTEM)[number % 2], NOW + timedelta(minutes=number)
+        await audit.record(database, audit_entry(chain=chain_name, time=time, request_id=f"r-{number}"))
+
+    async def ids(**filters: Any) -> list[str]:
+        found, after = [], 0
+        while page := await audit.list_page(database, after=after, limit=2, **filters):
+            assert len(page) <= 2
+            found += [item.entry.request_id for _, item in page]
+            after = page[-1][0]
+        return found
+
+    assert await ids() == ["r-0", "r-1", "r-2", "r-3", "r-4", "r-5"]
+    assert await ids(chain=CHAIN) == ["r-0", "r-2", "r-4"]
+    assert await ids(since=NOW + timedelta(minutes=3)) == ["r-3", "r-4", "r-5"]
+    assert await ids(chain=NO_SYSTEM, since=NOW + timedelta(minutes=2)) == ["r-3", "r-5"]
+    assert await ids(chain="nobody") == []
+
+
+async def test_entries_recorded_at_once_are_one_after_the_other(database: Database) -> None:
+    names = [CHAIN, NO_SYSTEM, CATALOGUE]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(audit.record(database, audit_entry(chain=names[n % 3])) for n in range(90)))
+    heads, found = await audit.verify(database)
+    assert found is None
+    assert {name: head.length for name, head in heads.items()} == dict.fromkeys(names, 30)
+
+
+async def test_verify_of_nothing_finds_nothing(database: Database) -> None:
+    assert await audit.verify(database) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("kind", "'change'"),
+        ("operation", "'apply'"),
+        ("caller", "'sha256:ab'"),
+        ("outcome", "'changed'"),
+        ("request_id", "'r-9'"),
+        ("detail", "'{}'"),
+        ("detail", "detail || ' '"),
+        ("hash", f"'{FIRST_HASH}'"),
+        ("time", "'2026-03-01 12:00:00.124000'"),
+        ("time", "'2026-03-01 12:00:00.123001'"),
+    ],
+)
+async def test_a_changed_entry_is_found(
+    database: Database, chain: Sequence[tuple[int, str]], column: str, value: str
+) -> None:
+    await execute(database, f"update audit_entries set {column} = {value} where id = {chain[1][0]}")
+    assert await broken(database) == Broken(CHAIN, 2, "it was changed or moved")
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+async def test_a_removed_entry_is_found(database: Database, chain: Sequence[tuple[int, str]], number: int) -> None:
+    await execute(database, f"delete from audit_entries where id = {chain[number - 1][0]}")
+    assert await broken(database) == Broken(CHAIN, number, "it is missing")
+
+
+async def test_a_removed_entry_is_found_when_all_later_ones_are_numbered_anew(
+    database: Database, chain: Sequence[tuple[int, str]]
+) -> None:
+    await execute(database, f"delete from audit_entries where id = {chain[1][0]}")
+    await execute(database, f"update audit_entries set number = number - 1 where chain = '{CHAIN}' and number > 2")
+    assert await broken(database) == Broken(CHAIN, 2, "it was changed or moved")
+
+
+async def test_reordered_entries_are_found(database: Database, chain: Sequence[tuple[int, str]]) -> None:
+    swap = "update audit_entries set number = 5 - number where number in (2, 3) and chain = 'a'"
+    await execute(database, swap)
+    assert await broken(database) == Broken(CHAIN, 2, "it was changed or moved")
+
+
+async def test_entries_that_are_listed_in_another_order_are_found(
+    database: Database, chain: Sequence[tuple[int, str]]
+) -> None:
+    """`list` goes by id, which no hash covers."""
+    await execute(database, f"update audit_entries set id = 1000 where id = {chain[1][0]}")
+    assert await broken(database) == Broken(CHAIN, 3, "it was changed or moved")
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(0, (0, "it was added")), (-5, (-5, "it was added")), (2, (2, "it was added")), (5, (5, "it was added"))],
+)
+async def test_an_added_entry_is_found(
+    database: Database, chain: Sequence[tuple[int, str]], number: int, expected: tuple[int, str]
+) -> None:
+    """Also one that continues the chain as it should, but for the end that is written beside it."""
+
+    def insert(connection: sa.Connection) -> None:
+        made_up = audit_entry(request_id="made up", detail={})
+        row = {name: getattr(made_up, name) for name in ("chain", "kind", "time", "operation", "caller", "outcome")}
+        hash_ = hash_entry(made_up, "{}", number, chain[-1][1])
+        row |= {"request_id": "made up", "detail": "{}", "number": number, "hash": hash_}
+        connection.execute(audit_entries.insert(), row)
+
+    await database.write(insert)
+    assert await broken(database) == Broken(CHAIN, *expected)
+
+
+async def test_an_entry_moved_to_another_chain_is_found(database: Database, chain: Sequence[tuple[int, str]]) -> None:
+    await execute(database, f"update audit_entries set chain = 'b' where id = {chain[3][0]}")
+    assert await broken(database) == Broken(CHAIN, 4, "it is missing")
+
+
+async def test_a_chain_without_its_end_is_found(database: Database, chain: Sequence[tuple[int, str]]) -> None:
+    await execute(database, "delete from chains where name = 'a'")
+    assert await broken(database) == Broken(CHAIN, 4, "its chain is not known")
+
+
+@pytest.mark.parametrize("head", [FIRST_HASH, "f" * 64])
+async def test_a_chain_that_is_all_gone_but_its_end_is_found(
+    database: Database, chain: Sequence[tuple[int, str]], head: str
+) -> None:
+    await execute(database, "delete from audit_entries where chain = 'a'")
+    assert await broken(database) == Broken(CHAIN, 1, "it is missing")
+    await execute(database, f"update chains set length = 0, head = '{head}' where name = 'a'")
+    assert await broken(database) == Broken(CHAIN, 1, "it is missing")
+
+
+async def test_another_end_than_that_of_the_entries_is_found(
+    database: Database, chain: Sequence[tuple[int, str]]
+) -> None:
+    await execute(database, f"update chains set head = '{FIRST_HASH}' where name = 'a'")
+    assert await broken(database) == Broken(CHAIN, 4, "it is not what the end of the chain was")
+
+
+async def test_a_chain_that_must_be_there_is_missed(database: Database) -> None:
+    await prepare(database)
+    await sync(database, entries(1))
+    assert await broken(database) is None
+    for name in (CATALOGUE, SYSTEM):
+        await execute(database, f"delete from audit_entries where chain = '{name}'")
+        await execute(database, f"delete from chains where name = '{name}'")
+    assert await broken(database) == Broken(SYSTEM, 1, "it is missing")
+    await execute(database, "delete from subscriptions")
+    assert await broken(database) == Broken(CATALOGUE, 1, "it is missing")
+
+
+async def test_a_kept_hash_finds_who_rewrote_the_chain_and_its_end(
+    database: Database, chain: Sequence[tuple[int, str]]
+) -> None:
+    for _, hash_ in chain:
+        assert await broken(database, hash_) is None
+    assert await broken(database, "f" * 64) == Broken("", 0, f"no entry has the hash {'f' * 64}")
+    await execute(database, "delete from audit_entries where chain = 'a'")
+    await execute(database, "delete from chains where name = 'a'")
+    for number in range(1, 4):
+        await audit.record(database, audit_entry(request_id=f"r-{number}"))
+    assert await broken(database) is None
+    assert await broken(database, chain[2][1]) is None
+    assert await broken(database, chain[3][1]) == Broken("", 0, f"no entry has the hash {chain[3][1]}")
+
+
+@pytest.mark.parametrize("column", ["time", "detail", "number"])
+async def test_what_cannot_be_read_is_found(migrated_sqlite: bytes, tmp_path: Path, column: str) -> None:
+    """SQLite takes anything in any column."""
+    (tmp_path / "test.db").write_bytes(migrated_sqlite)
+    database = open_database(f"sqlite:///{tmp_path}/test.db")
+    for _ in range(3):
+        await audit.record(database, audit_entry())
+    await execute(database, f"update audit_entries set {column} = 'x' where number = 2")
+    found = await broken(database)
+    await database.close()
+    assert found is not None
+    assert found.chain == CHAIN
+    assert found.number == 2
+
+
+async def test_verify_sees_one_state_while_others_record(database: Database) -> None:
+    for _ in range(30):
+        await audit.record(database, audit_entry())
+    task = asyncio.create_task(_record_often(database))
+    for _ in range(10):
+        assert await broken(database) is None
+    assert await task == 100
+    heads, found = await audit.verify(database)
+    assert found is None
+    assert heads[CHAIN].length == 130
+
+
+async def _record_often(database: Database) -> int:
+    for _ in range(100):
+        await audit.record(database, audit_entry())
+    return 100

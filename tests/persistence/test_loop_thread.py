@@ -1,0 +1,77 @@
+"""A thread with an event loop: it gives back what its work does, and ends what nobody waits for."""
+
+import asyncio
+import threading
+
+import pytest
+
+from persistence.loop_thread import LoopThread
+
+pytestmark = pytest.mark.anyio
+
+
+async def nothing() -> None:
+    pass
+
+
+async def test_run_gives_what_the_work_returns_or_raises_in_another_thread() -> None:
+    thread = LoopThread("test")
+
+    async def name() -> str:
+        return threading.current_thread().name
+
+    async def fail() -> None:
+        raise LookupError("of the work")
+
+    assert await asyncio.gather(*(thread.run(name) for _ in range(20))) == ["test"] * 20
+    with pytest.raises(LookupError, match="of the work"):
+        await thread.run(fail)
+    await thread.end(nothing)
+    assert "test" not in {found.name for found in threading.enumerate()}
+    # It can be used again.
+    assert await thread.run(name) == "test"
+    await thread.end(nothing)
+    await thread.end(nothing)
+
+
+async def test_a_cancelled_caller_goes_on_once_its_work_has_ended() -> None:
+    thread = LoopThread("test")
+    begun, steps = threading.Event(), []
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            steps.append("ended")
+
+    task = asyncio.create_task(thread.run(work))
+    await asyncio.to_thread(begun.wait, 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert steps == ["ended"]
+    # Also if it had no time to begin.
+    task = asyncio.create_task(thread.run(work))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await thread.end(nothing)
+
+
+async def test_what_computes_there_stops_nobody_here() -> None:
+    thread = LoopThread("test")
+    is_free = threading.Event()
+
+    async def compute() -> bool:
+        return is_free.wait(30)
+
+    task = asyncio.create_task(thread.run(compute))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not task.done()
+    is_free.set()
+    assert await task
+    await thread.end(nothing)

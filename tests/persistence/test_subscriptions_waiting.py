@@ -1,0 +1,132 @@
+"""Who waits for whom: callers of one system for each other, and for nobody else. Shown on PostgreSQL, row by row."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from conftest import PostgresqlServer
+from domain.audit import CATALOGUE, AuditEntry
+from persistence import audit, subscriptions
+from persistence import web_messages as stored
+from persistence.database import Database, open_database
+from persistence.postgresql import LONG_POOL_SIZE, POOL_SIZE
+from tests.factories import NOW, web_message
+from tests.persistence.catalogues import CALLER, SYSTEM, SYSTEM_IDS, entries, prepare, set_of, sync
+
+pytestmark = pytest.mark.anyio
+
+MANY = 2 * (POOL_SIZE + LONG_POOL_SIZE)
+"""More than there are connections."""
+
+
+@pytest.fixture
+async def url(postgresql_server: PostgresqlServer) -> str:
+    return await asyncio.to_thread(postgresql_server.new_migrated)
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    opened = open_database(url)
+    await prepare(opened)
+    for system_id in SYSTEM_IDS:
+        await sync(opened, entries(1), system_id)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of somebody else."""
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+
+
+async def waiting(connection: asyncpg.Connection) -> int:
+    """How many connections wait for a lock."""
+    return await connection.fetchval(
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    )
+
+
+async def until_waiting(connection: asyncpg.Connection, count: int) -> None:
+    async with asyncio.timeout(60):
+        while await waiting(connection) != count:
+            pass
+
+
+async def hold(connection: asyncpg.Connection, chain: str) -> None:
+    await connection.execute("begin")
+    await connection.fetch("select 1 from chains where name = $1 for update", chain)
+
+
+def refused() -> AuditEntry:
+    return AuditEntry(SYSTEM, "call", NOW, "syncWebhookAbonnementer", CALLER, "refused", "r-1", {"status": 400})
+
+
+async def test_callers_of_a_held_system_keep_nobody_else_waiting(
+    database: Database, other: asyncpg.Connection, url: str
+) -> None:
+    watcher = await asyncpg.connect(url)
+    await hold(other, SYSTEM)
+    held = [asyncio.create_task(sync(database, entries(n))) for n in range(MANY)]
+    held += [asyncio.create_task(audit.record(database, refused())) for _ in range(MANY)]
+    await until_waiting(watcher, 1)
+    async with asyncio.timeout(60):
+        # The others of the system have nothing to wait with but their turn.
+        await asyncio.gather(*(sync(database, entries(3), system_id) for system_id in SYSTEM_IDS[1:]))
+        await subscriptions.list_subscriptions(database, SYSTEM)
+        await stored.store(database, web_message())
+    assert await waiting(watcher) == 1
+    assert not any(task.done() for task in held)
+    await other.execute("commit")
+    async with asyncio.timeout(60):
+        await asyncio.gather(*held)
+    found = await subscriptions.list_subscriptions(database, SYSTEM)
+    assert found in [set_of(entries(n)) for n in range(MANY)]
+    assert (await audit.verify(database))[1] is None
+    await watcher.close()
+
+
+async def test_a_catalogue_that_changes_and_a_sync_wait_for_each_other(
+    database: Database, other: asyncpg.Connection, url: str
+) -> None:
+    watcher = await asyncpg.connect(url)
+    await hold(other, CATALOGUE)
+    await other.execute("delete from message_types")
+    task = asyncio.create_task(sync(database, entries(3)))
+    await until_waiting(watcher, 1)
+    await other.execute("commit")
+    with pytest.raises(subscriptions.SyncRefused):
+        await task
+    await hold(other, SYSTEM)
+    task = asyncio.create_task(sync(database, entries(1)))
+    await until_waiting(watcher, 1)
+    # The sync has the catalogue by now.
+    with pytest.raises(asyncpg.LockNotAvailableError):
+        await watcher.fetch("select 1 from chains where name = 'catalogue' for update nowait")
+    await watcher.fetch("select 1 from chains where name = 'catalogue' for share nowait")
+    await other.execute("commit")
+    assert (await task).unchanged == 1
+    await watcher.close()
+
+
+async def test_a_caller_that_goes_away_while_it_waits_leaves_no_lock(
+    database: Database, other: asyncpg.Connection, url: str
+) -> None:
+    watcher = await asyncpg.connect(url)
+    await hold(other, SYSTEM)
+    first, second = (asyncio.create_task(sync(database, entries(n))) for n in (2, 3))
+    await until_waiting(watcher, 1)
+    for task in (second, first):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    # It has not left a statement behind that would be done later.
+    assert await waiting(watcher) == 0
+    await other.execute("commit")
+    async with asyncio.timeout(60):
+        assert (await sync(database, entries(4))).created == 3
+    await watcher.close()

@@ -1,0 +1,71 @@
+"""Counts what a call does to a database: the rows that it writes, and the statements that it sends."""
+
+from collections import Counter
+from typing import Self
+
+import sqlalchemy as sa
+
+from persistence.database import Database
+
+# A trigger counts each row that is written, whichever statement does it.
+TRIGGER = {
+    "sqlite": """
+        create trigger written_{table}_{verb} after {verb} on {table} begin
+            insert into written values ('{table} {verb}');
+        end
+    """,
+    "postgresql": """
+        create trigger written_{table}_{verb} after {verb} on {table}
+        for each row execute function note_{table}_{verb}()
+    """,
+}
+FUNCTION = """
+create function note_{table}_{verb}() returns trigger language plpgsql as $$
+begin
+    insert into written values ('{table} {verb}');
+    return null;
+end $$
+"""
+WATCHED = ("subscriptions", "deliveries", "events", "audit_entries", "chains", "systems", "message_types")
+
+
+async def watch(database: Database) -> None:
+    """Notes from now on every row that is written."""
+
+    def create(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("create table written (what text)")
+        for table in WATCHED:
+            for verb in ("insert", "update", "delete"):
+                if connection.dialect.name == "postgresql":
+                    connection.exec_driver_sql(FUNCTION.format(table=table, verb=verb))
+                connection.exec_driver_sql(TRIGGER[connection.dialect.name].format(table=table, verb=verb))
+
+    await database.write(create)
+
+
+async def written(database: Database) -> dict[str, int]:
+    """The rows written since the last call, by table and verb."""
+
+    def take(connection: sa.Connection) -> Counter[str]:
+        found = Counter(connection.execute(sa.text("select what from written")).scalars())
+        connection.exec_driver_sql("delete from written")
+        return found
+
+    return dict(await database.write(take))
+
+
+class Statements:
+    """The statements that all databases are sent while it is open."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def __enter__(self) -> Self:
+        sa.event.listen(sa.Engine, "before_cursor_execute", self._add)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sa.event.remove(sa.Engine, "before_cursor_execute", self._add)
+
+    def _add(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        self.texts.append(statement)
