@@ -1,0 +1,163 @@
+"""Who may see the subscriptions of a system: by own TLS and behind a real nginx, with certificates of the catalogue."""
+
+import json
+import signal
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.budkavle.services import Served, served
+from tests.certificates import DAY, TODAY, Authority, Issued
+from tests.nginx import nginx_before
+from tests.processes import budkavle, result_of
+
+OWN = "550e8400-e29b-41d4-a716-446655440000"
+ANOTHERS = "650e8400-e29b-41d4-a716-446655440000"
+NOBODYS = "750e8400-e29b-41d4-a716-446655440000"
+
+
+def system(identifier: str, name: str, *certificates: Issued) -> str:
+    known = ", ".join(f'"sha256:{one.fingerprint}"' for one in certificates)
+    return (
+        f"  - {{systemIdentifier: {identifier}, name: {name}, baseUrl: 'https://{name}.example/star',"
+        f" certificates: [{known}]}}\n"
+    )
+
+
+def apply(database_url: str, folder: Path, *systems: str) -> None:
+    file = folder / "catalogue.yaml"
+    file.write_text(f"systems:\n{''.join(systems)}messageTypes: []\nallowedSubscriptions: []\n")
+    assert result_of(*budkavle("apply", str(file)), database_url=database_url).returncode == 0
+
+
+def get(client: httpx.Client, identifier: str = OWN, **headers: str) -> httpx.Response:
+    return client.get("/v1/abonnement", params={"systemIdentifier": identifier}, headers=headers)
+
+
+def calls(database_url: str) -> list[tuple[str, str, str]]:
+    """What the audit says of each call: chain, caller, outcome."""
+    done = result_of(*budkavle("audit", "list"), database_url=database_url)
+    assert done.returncode == 0
+    entries = [json.loads(line) for line in done.stdout.splitlines()]
+    return [
+        (entry["chain"], entry["caller"], entry["outcome"])
+        for entry in entries
+        if entry["operation"] == "hentAbonnementer"
+    ]
+
+
+@contextmanager
+def reached(way: str, database_url: str, tls: dict[str, Path], folder: Path) -> Iterator[tuple[Served, str]]:
+    """The running service, and where callers reach it."""
+    if way == "own TLS":
+        with served(database_url, **tls) as service:
+            yield service, service.url
+    else:
+        with (
+            served(database_url, trusted_proxies="127.0.0.1") as service,
+            nginx_before(service.url, tls, folder, javascript=way == "RFC 9440") as url,
+        ):
+            yield service, url
+
+
+@pytest.mark.parametrize("way", ["own TLS", "PEM", "RFC 9440"])
+def test_a_certificate_opens_its_own_system_alone(
+    way: str, sqlite_url: str, tls: dict[str, Path], authority: Authority, caller: Issued, tmp_path: Path
+) -> None:
+    another, unknown = authority.issue(), authority.issue()
+    apply(sqlite_url, tmp_path, system(OWN, "fasit", caller), system(ANOTHERS, "modulus", another))
+    with reached(way, sqlite_url, tls, tmp_path) as (_, url):
+        with authority.client(url, caller) as client:
+            answer = get(client)
+            assert (answer.status_code, answer.json()) == (200, {"systemIdentifier": OWN, "abonnementer": []})
+            refused = [get(client, identifier) for identifier in (ANOTHERS, NOBODYS)]
+            assert [one.status_code for one in refused] == [403, 403]
+            assert refused[0].content == refused[1].content
+            # Who says to be another is still known by the connection.
+            assert get(client, **{"Client-Cert": another.header}).status_code == 200
+            assert get(client, ANOTHERS, **{"Client-Cert": another.header}).status_code == 403
+        for shown in (None, unknown):
+            for headers in ({}, {"Client-Cert": caller.header}, {"Client-Cert": caller.escaped}):
+                with authority.client(url, shown) as client:
+                    answer = get(client, **headers)
+                    assert answer.status_code == 401
+                    assert [error["errorCode"] for error in answer.json()["errors"]] == [1101]
+    own, theirs = f"sha256:{caller.fingerprint}", f"sha256:{unknown.fingerprint}"
+    listed = calls(sqlite_url)
+    assert [entry[1:] for entry in listed] == [
+        (own, "answered"),
+        (own, "refused"),
+        (own, "refused"),
+        (own, "answered"),
+        (own, "refused"),
+        *[("-", "refused")] * 3,
+        *[(theirs, "refused")] * 3,
+    ]
+    assert [entry[0] for entry in listed if entry[2] == "answered"] == [OWN, OWN]
+
+
+@pytest.mark.parametrize("way", ["own TLS", "PEM"])
+def test_a_certificate_that_is_taken_back_ends_with_the_next_call(
+    way: str, sqlite_url: str, tls: dict[str, Path], authority: Authority, caller: Issued, tmp_path: Path
+) -> None:
+    apply(sqlite_url, tmp_path, system(OWN, "fasit", caller))
+    with reached(way, sqlite_url, tls, tmp_path) as (_, url), authority.client(url, caller) as client:
+        assert get(client).status_code == 200
+        apply(sqlite_url, tmp_path, system(OWN, "fasit", authority.issue()))
+        assert get(client).status_code == 401
+
+
+def test_a_certificate_outside_its_dates_is_refused_however_it_comes(
+    sqlite_url: str, tls: dict[str, Path], authority: Authority, tmp_path: Path
+) -> None:
+    expired = authority.issue(begins=TODAY - 2 * DAY, ends=TODAY - DAY)
+    early = authority.issue(begins=TODAY + DAY, ends=TODAY + 2 * DAY)
+    apply(sqlite_url, tmp_path, system(OWN, "fasit", expired, early))
+    with served(sqlite_url, trusted_proxies="127.0.0.1") as service:
+        for value in (expired.header, early.header, expired.escaped):
+            assert get(service.client, **{"Client-Cert": value}).status_code == 401
+    assert [entry[2] for entry in calls(sqlite_url)] == ["refused"] * 3
+    with served(sqlite_url, **tls) as service:
+        for shown in (expired, early):
+            with authority.client(service.url, shown) as client, pytest.raises(httpx.TransportError):
+                get(client)
+    assert len(calls(sqlite_url)) == 3
+
+
+def test_a_certificate_of_another_ca_ends_in_the_handshake(
+    sqlite_url: str, tls: dict[str, Path], authority: Authority, tmp_path: Path
+) -> None:
+    """Also one that the catalogue knows."""
+    stranger = Authority(tmp_path, "stranger").issue()
+    apply(sqlite_url, tmp_path, system(OWN, "fasit", stranger))
+    with served(sqlite_url, **tls) as service:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = authority.context(stranger)
+            context.minimum_version = context.maximum_version = version
+            with (
+                httpx.Client(base_url=service.url, verify=context, trust_env=False) as client,
+                pytest.raises(httpx.TransportError),
+            ):
+                get(client)
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+        assert service.process.err == []
+    assert calls(sqlite_url) == []
+
+
+def test_a_header_is_believed_of_listed_proxies_alone(
+    sqlite_url: str, authority: Authority, caller: Issued, tmp_path: Path
+) -> None:
+    apply(sqlite_url, tmp_path, system(OWN, "fasit", caller))
+    for proxies, status in (("", 401), ("192.0.2.0/24,::1", 401), ("127.0.0.1", 200), ("::ffff:127.0.0.0/104", 200)):
+        with served(sqlite_url, trusted_proxies=proxies) as service:
+            for value in (caller.header, caller.escaped):
+                assert get(service.client, **{"Client-Cert": value}).status_code == status
+            with httpx.Client(base_url=service.url, trust_env=False) as client:
+                headers = [("Client-Cert", caller.header)] * 2
+                twice = client.get("/v1/abonnement", params={"systemIdentifier": OWN}, headers=headers)
+                assert twice.status_code == 401
