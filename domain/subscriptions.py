@@ -39,9 +39,11 @@ class Identity(NamedTuple):
     entity_type: int
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """Events of a type, about an organisation, to a path of the system; valid from start to end, both included."""
+class Subscription(NamedTuple):
+    """Events of a type, about an organisation, to a path of the system; valid from start to end, both included.
+
+    A tuple, since a sync makes as many as 100,000 of them.
+    """
 
     identity: Identity
     webhook_url: str

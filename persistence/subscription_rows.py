@@ -15,6 +15,9 @@ from persistence.database import to_json
 from persistence.tables import allowed_subscriptions, message_types
 from persistence.tables import subscriptions as table
 
+PART = 500
+"""Rows that are fetched together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Current:
@@ -27,11 +30,12 @@ class Current:
 def read(connection: sa.Connection, system_id: str) -> Current:
     """The set of a system, by identity."""
     subscriptions, ids = {}, {}
-    rows = connection.execute(_SELECT, {"system_id": system_id}).all()
-    for id_, org_type, org_code, entity_type, webhook_url, start, end in rows:
-        identity = Identity(org_type, org_code, entity_type)
-        subscriptions[identity] = Subscription(identity, webhook_url, _moment(start), end and _moment(end))
-        ids[identity] = id_
+    # In parts: rows that are gone soon are nothing for the collector to look through.
+    for part in connection.execute(_SELECT, {"system_id": system_id}).partitions(PART):
+        for id_, org_type, org_code, entity_type, webhook_url, start, end in part:
+            identity = Identity(org_type, org_code, entity_type)
+            subscriptions[identity] = Subscription(identity, webhook_url, _moment(start), end and _moment(end))
+            ids[identity] = id_
     return Current(subscriptions, ids)
 
 
@@ -160,4 +164,4 @@ def _text(moment: datetime) -> str:
 
 def _moment(stored: datetime | str) -> datetime:
     """What a column holds: text without an offset on SQLite."""
-    return datetime.fromisoformat(f"{stored}+00:00") if isinstance(stored, str) else stored
+    return datetime.fromisoformat(stored + "+00:00") if isinstance(stored, str) else stored

@@ -6,7 +6,7 @@ import hashlib
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.attachments import MAX_ATTACHMENT_BYTES, Base64Reader, Content, ContentReader, read_base64
@@ -25,6 +25,9 @@ def read(*pieces: bytes) -> Content:
 
 def strict(text: bytes) -> bytes | None:
     """What Python's strict decoder makes of a whole text."""
+    if len(text) % 4:
+        # It takes padding where nothing is to be filled, which RFC 4648 does not have.
+        return None
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
@@ -43,6 +46,7 @@ def test_base64_reader_equals_binascii_in_every_split(size: int) -> None:
 
 
 @settings(max_examples=200, deadline=None)
+@example(text=b"0000=", cuts=[])
 @given(
     text=st.one_of(
         st.binary(max_size=60).map(base64.b64encode),
