@@ -14,7 +14,7 @@ run: install ## Run the service, a mock Open-E and a demo
 install: $(VENV)/.runtime ## Set up .venv from the locked requirements
 
 test: $(VENV)/.dev ## Run all tests, on SQLite and PostgreSQL
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.dev ## Format, lint, types, imports, contracts
 	$(BIN)/ruff format --check .

@@ -79,7 +79,6 @@ class SyncError:
     code: ErrorCode
     index: int | None = None
     field: str | None = None
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class MessageType:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class Offer:
     """What may be subscribed to, as the operator says."""
 
     message_types: Mapping[int, MessageType]
@@ -159,7 +158,7 @@ def write_time(moment: datetime) -> str:
 
 
 def plan_sync(
-    current: Mapping[Identity, Subscription], wanted: Sequence[Entry], catalogue: Catalogue, now: datetime
+    current: Mapping[Identity, Subscription], wanted: Sequence[Entry], offer: Offer, now: datetime
 ) -> SyncPlan:
     """What makes `current` what is wanted, or every rule that `wanted` breaks, by index, field and code.
 
@@ -180,7 +179,7 @@ def plan_sync(
         if before is not None and _is_same(entry, before):
             unchanged += 1
         else:
-            errors += _broken_rules(entry, catalogue, today, midnight)
+            errors += _broken_rules(entry, offer, today, midnight)
             after = _subscription(entry, identity)
             if after is not None and before is None:
                 created.append(after)
@@ -215,7 +214,7 @@ def _subscription(entry: Entry, identity: Identity | None) -> Subscription | Non
     return Subscription(identity, entry.webhook_url, entry.start, entry.end)
 
 
-def _broken_rules(entry: Entry, catalogue: Catalogue, today: date, midnight: datetime) -> list[SyncError]:
+def _broken_rules(entry: Entry, offer: Offer, today: date, midnight: datetime) -> list[SyncError]:
     """What is wrong with a new or changed entry. `midnight` is when today began."""
     errors = []
     if entry.start is not None and entry.end is not None and entry.start > entry.end:
@@ -223,11 +222,11 @@ def _broken_rules(entry: Entry, catalogue: Catalogue, today: date, midnight: dat
     if entry.end is not None and entry.end < midnight:
         errors.append(SyncError(ErrorCode.END_IN_THE_PAST, entry.index, "slutDato"))
     if entry.entity_type is not None:
-        message_type = catalogue.message_types.get(entry.entity_type)
+        message_type = offer.message_types.get(entry.entity_type)
         if message_type is None or not message_type.is_valid_on(today):
             errors.append(SyncError(ErrorCode.UNKNOWN_TYPE, entry.index, "entityType"))
         # Of a type that nobody knows there is nothing to allow.
-        is_refused = (entry.org_type, entry.entity_type) not in catalogue.allowed
+        is_refused = (entry.org_type, entry.entity_type) not in offer.allowed
         if message_type is not None and entry.org_type is not None and is_refused:
             errors.append(SyncError(ErrorCode.TYPE_NOT_ALLOWED, entry.index, "orgType"))
     return errors

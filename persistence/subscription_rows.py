@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from domain.subscriptions import Catalogue, Identity, MessageType, Subscription
+from domain.subscriptions import Identity, MessageType, Offer, Subscription
 from persistence.database import to_json
 from persistence.tables import allowed_subscriptions, message_types
 from persistence.tables import subscriptions as table
@@ -50,13 +50,13 @@ def told(subscription: Subscription) -> list[Any]:
     ]
 
 
-def read_catalogue(connection: sa.Connection, entity_types: Iterable[int]) -> Catalogue:
+def read_offer(connection: sa.Connection, entity_types: Iterable[int]) -> Offer:
     """What the operator says of these types."""
     types, allowed = {}, set()
-    for row in connection.execute(_CATALOGUE[connection.dialect.name], {"rows": to_json(list(entity_types))}):
+    for row in connection.execute(_OFFER[connection.dialect.name], {"rows": to_json(list(entity_types))}):
         types[row.entity_type] = MessageType(row.entity_type, row.name, row.start_date, row.end_date)
         allowed.add((row.org_type, row.entity_type))
-    return Catalogue(types, allowed)
+    return Offer(types, allowed)
 
 
 def count_messages(connection: sa.Connection, subscription_ids: Sequence[int]) -> int:
@@ -138,7 +138,7 @@ _DIALECTS = {
 """How each database says it."""
 
 
-def _catalogue_statement(dialect: str) -> sa.Select[Any]:
+def _offer_statement(dialect: str) -> sa.Select[Any]:
     says = _DIALECTS[dialect]
     given: sa.Select[Any] = sa.select(sa.literal_column(says["id"])).select_from(sa.text(says["rows"]))
     return (
@@ -148,7 +148,7 @@ def _catalogue_statement(dialect: str) -> sa.Select[Any]:
     )
 
 
-_CATALOGUE = {dialect: _catalogue_statement(dialect) for dialect in _DIALECTS}
+_OFFER = {dialect: _offer_statement(dialect) for dialect in _DIALECTS}
 
 
 def _execute(connection: sa.Connection, text: str, rows: Sequence[Any], **others: Any) -> sa.CursorResult[Any]:

@@ -92,8 +92,8 @@ def _sync(connection: sa.Connection, call: Sync) -> SyncResult:
         # While the call waited, the operator took away the system, or the certificate from it.
         raise Forbidden
     current = subscription_rows.read(connection, call.system_id)
-    catalogue = subscription_rows.read_catalogue(connection, _types(call.wanted))
-    plan = plan_sync(current.subscriptions, call.wanted, catalogue, call.now)
+    offer = subscription_rows.read_offer(connection, _types(call.wanted))
+    plan = plan_sync(current.subscriptions, call.wanted, offer, call.now)
     if plan.errors or call.is_refused_anyway:
         raise SyncRefused(plan.errors)
     changes = _changes(plan)
@@ -120,8 +120,8 @@ def _apply(
 
 
 def _list_broken_rules(connection: sa.Connection, wanted: Sequence[Entry], now: datetime) -> tuple[SyncError, ...]:
-    catalogue = subscription_rows.read_catalogue(connection, _types(wanted))
-    return plan_sync({}, wanted, catalogue, now).errors
+    offer = subscription_rows.read_offer(connection, _types(wanted))
+    return plan_sync({}, wanted, offer, now).errors
 
 
 def _types(wanted: Sequence[Entry]) -> set[int]:

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.subscriptions import (
-    Catalogue,
     Entry,
     ErrorCode,
     Identity,
     MessageType,
+    Offer,
     Subscription,
     SyncPlan,
     plan_sync,
@@ -24,7 +24,7 @@ NOW = datetime(2026, 3, 1, 22, 59, tzinfo=UTC)
 """One minute before midnight in Copenhagen."""
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 12, 31, tzinfo=UTC)
 FIRST, LAST = datetime(1899, 12, 31, 23, tzinfo=UTC), datetime(2999, 12, 31, 22, 59, 59, tzinfo=UTC)
-CATALOGUE = Catalogue(
+CATALOGUE = Offer(
     message_types={
         202: MessageType(202, "Open"),
         203: MessageType(203, "Ends today", end=date(2026, 3, 1)),
@@ -33,7 +33,7 @@ CATALOGUE = Catalogue(
     },
     allowed={(1, 202), (1, 203), (1, 204), (1, 205)},
 )
-EMPTY = Catalogue({}, set())
+EMPTY = Offer({}, set())
 
 
 def entry(index: int = 0, **changes: Any) -> Entry:
@@ -269,7 +269,7 @@ def after(current: dict[Identity, Subscription], plan: SyncPlan) -> dict[Identit
 
 @given(ENTRIES, ENTRIES, st.sampled_from([CATALOGUE, EMPTY]), st.integers(0, 1000))
 def test_a_plan_makes_the_set_what_is_wanted_and_then_never_changes_it_again(
-    before: list[Entry], wanted: list[Entry], later: Catalogue, days: int
+    before: list[Entry], wanted: list[Entry], later: Offer, days: int
 ) -> None:
     current = subscriptions_of(before)
     plan = plan_sync(current, wanted, CATALOGUE, NOW)

@@ -14,6 +14,9 @@ from tests.factories import message_body
 
 PROBLEM = "application/problem+json"
 
+NOBODY = "00000000-0000-4000-8000-000000000000"
+"""An id that nothing has."""
+
 
 def unique_id() -> str:
     return str(uuid.uuid4())

@@ -7,7 +7,7 @@ import pytest
 from conftest import MESSAGES_KEY, RunningService
 from open_e.mock import MockOpenE
 from tests.factories import message_body
-from tests.handlers.answers import unique_id
+from tests.handlers.answers import NOBODY
 from tests.raw_http import request
 
 NEW = re.compile(r"[0-9a-f]{32}")
@@ -41,8 +41,8 @@ def test_a_request_without_a_name_gets_a_new_one_each_time(contract: RunningServ
     [
         ("/health/live", "GET"),
         ("/health/live?x=1", "GET"),
-        (f"/webmessages/{unique_id()}", "GET"),
-        (f"/webmessages/{unique_id()}", "DELETE"),
+        (f"/webmessages/{NOBODY}", "GET"),
+        (f"/webmessages/{NOBODY}", "DELETE"),
         ("/webmessages/x", "GET"),
         ("/webmessages", "PUT"),
         ("/nowhere", "GET"),

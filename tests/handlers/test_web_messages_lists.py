@@ -16,7 +16,7 @@ from domain.web_messages import ExternalReference
 from persistence import web_messages as stored
 from persistence.database import open_database
 from tests.factories import NOW, web_message
-from tests.handlers.answers import get, post, unique_id
+from tests.handlers.answers import NOBODY, get, post, unique_id
 
 
 def put(service: RunningService, party_id: str, count: int, value: str = "1", created: Any = NOW) -> list[str]:
@@ -54,7 +54,7 @@ def by_reference(party_id: str) -> str:
     return f"/webmessages/external-references/errand/{party_id}"
 
 
-@pytest.mark.parametrize("path", [by_party(unique_id()), "/webmessages/external-references/errand/nothing-here"])
+@pytest.mark.parametrize("path", [by_party(NOBODY), "/webmessages/external-references/errand/nothing-here"])
 def test_a_list_of_nothing_is_empty(shared: RunningService, path: str) -> None:
     response = shared.client.get(path)
     assert (response.status_code, response.json()) == (200, [])
