@@ -98,6 +98,8 @@ class _Response(http.client.HTTPResponse):
 
 class _WatchedConnection(HTTPConnection):
     response_class = _Response
+    _is_in_head = False
+    _head = b""
 
     def _new_conn(self) -> socket.socket:
         call = _current_call.get()
@@ -127,7 +129,18 @@ class _WatchedConnection(HTTPConnection):
             raise ConnectTimeoutError(self, "no connection in time") from failure
         raise NewConnectionError(self, f"no connection: {failure}") from failure
 
+    def endheaders(self, *arguments: Any, **options: Any) -> None:
+        self._is_in_head = True
+        super().endheaders(*arguments, **options)
+        self._is_in_head = False
+
     def send(self, data: Any) -> None:
+        if self._is_in_head:
+            # It goes with the first piece of the body, which every call has: one packet instead of two.
+            self._head = data
+            return
+        if self._head:
+            data, self._head = self._head + data, b""
         call = _current_call.get()
         if self.sock is None:
             self.connect()
