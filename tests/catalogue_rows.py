@@ -1,7 +1,5 @@
 """Puts rows of the operator's catalogue into a database, and takes them out; reads the audit."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Any
 
@@ -9,7 +7,7 @@ import sqlalchemy as sa
 
 from domain.audit import CATALOGUE, AuditEntry
 from persistence import audit, tables
-from persistence.database import Database, open_database
+from tests.databases import with_database
 from tests.factories import NOW
 
 ORG_TYPE = 1
@@ -23,19 +21,6 @@ NOT_ALLOWED = 205
 UNKNOWN = 987
 
 
-def in_database(url: str, work: Callable[[Database], Awaitable[Any]]) -> Any:
-    """What the work on the database returns."""
-
-    async def run() -> Any:
-        database = open_database(url)
-        try:
-            return await work(database)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
-
-
 def execute(url: str, *statements: Any) -> None:
     """Runs statements in one transaction."""
 
@@ -43,7 +28,7 @@ def execute(url: str, *statements: Any) -> None:
         for statement in statements:
             connection.execute(statement)
 
-    in_database(url, lambda database: database.write(run))
+    with_database(url, lambda database: database.write(run))
 
 
 def put_message_types(url: str, *pairs: tuple[int, int]) -> None:
@@ -77,7 +62,7 @@ def put_system(url: str, system_id: str, *fingerprints: str) -> None:
     )
     execute(url, system, *(_certificate(fingerprint, system_id) for fingerprint in fingerprints))
     # As `budkavle apply` would: systems without a word of it in the audit are a broken audit.
-    in_database(url, lambda database: audit.record(database, _applied()))
+    with_database(url, lambda database: audit.record(database, _applied()))
 
 
 def remove_certificate(url: str, fingerprint: str) -> None:
@@ -87,7 +72,7 @@ def remove_certificate(url: str, fingerprint: str) -> None:
 
 def audit_of(url: str, request_id: str) -> list[Any]:
     """The entries of one request, oldest first."""
-    pages = in_database(url, lambda database: audit.list_page(database, after=0, limit=100_000))
+    pages = with_database(url, lambda database: audit.list_page(database, after=0, limit=100_000))
     return [item.entry for _, item in pages if item.entry.request_id == request_id]
 
 

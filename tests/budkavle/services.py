@@ -1,33 +1,18 @@
 """`budkavle serve` as a process of its own."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
 from domain.api_keys import ApiKey, hash_key
 from persistence import api_keys
-from persistence.database import Database, open_database
+from tests.databases import with_database
 from tests.factories import NOW
 from tests.processes import Process, budkavle, running
 
 KEY = "key-of-the-tests"
-
-
-def with_database(url: str, work: Callable[[Database], Awaitable[Any]]) -> Any:
-    """What `work` returns, done on a database that is opened for it."""
-
-    async def run() -> Any:
-        database = open_database(url)
-        try:
-            return await work(database)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
 
 
 def put_key(url: str, name: str = "tests", key: str = KEY) -> None:

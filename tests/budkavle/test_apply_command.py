@@ -15,8 +15,8 @@ from persistence import catalogue as stored
 from persistence.catalogue import Applied, Apply, Pruned
 from persistence.database import Database, open_database
 from tests.budkavle.conftest import Invoke
-from tests.budkavle.services import with_database
 from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, catalogue, message_type, system
+from tests.databases import with_database
 from tests.factories import NOW
 from tests.processes import REPOSITORY, budkavle, result_of
 

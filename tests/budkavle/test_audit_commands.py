@@ -10,8 +10,8 @@ from domain.audit import AuditEntry
 from persistence import audit
 from persistence.database import Database
 from tests.budkavle.conftest import Invoke
-from tests.budkavle.services import with_database
 from tests.catalogues import OTHER_ID, SYSTEM_ID
+from tests.databases import with_database
 from tests.factories import NOW
 from tests.persistence.rows import execute
 

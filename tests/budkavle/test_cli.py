@@ -16,7 +16,8 @@ from persistence import api_keys
 from persistence import web_messages as stored
 from persistence.database import Database
 from tests.budkavle.conftest import Invoke
-from tests.budkavle.services import KEY, put_key, served, with_database
+from tests.budkavle.services import KEY, put_key, served
+from tests.databases import with_database
 from tests.factories import web_message
 from tests.processes import REPOSITORY, budkavle, result_of
 

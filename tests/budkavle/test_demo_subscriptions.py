@@ -17,8 +17,8 @@ from persistence import catalogue as stored
 from persistence import subscriptions
 from persistence.catalogue import Apply
 from persistence.database import Database
-from tests.budkavle.services import with_database
 from tests.catalogues import OTHER_ID, catalogue, system
+from tests.databases import with_database
 from tests.factories import NOW
 from tests.processes import REPOSITORY
 

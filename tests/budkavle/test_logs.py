@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from conftest import PostgresqlServer
 from persistence.database import Database
-from tests.budkavle.services import KEY, Served, put_key, served, with_database
+from tests.budkavle.services import KEY, Served, put_key, served
+from tests.databases import with_database
 from tests.factories import case_body, message_body
 from tests.held_open_e import held_open_e
 from tests.processes import Process

@@ -8,7 +8,8 @@ import structlog
 
 from conftest import RunningService
 from persistence import audit
-from tests.catalogue_rows import UNKNOWN, audit_of, execute, in_database
+from tests.catalogue_rows import UNKNOWN, audit_of, execute
+from tests.databases import with_database
 from tests.handlers.answers import unique_id
 from tests.handlers.callers import Caller, entry, errors, new_caller, new_certificate
 from tests.raw_http import RawConnection
@@ -116,7 +117,7 @@ def test_what_is_no_operation_is_not_recorded(caller: Caller) -> None:
 def test_the_chains_of_all_these_calls_are_whole(caller: Caller) -> None:
     caller.sync(entry())
     errors(caller.send(caller.body(1)), 400)
-    heads, broken = in_database(caller.database_url, audit.verify)
+    heads, broken = with_database(caller.database_url, audit.verify)
     assert broken is None
     assert {caller.system_id} <= set(heads)
 

@@ -1,9 +1,7 @@
 """Keys: who may call, and until when."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,21 +11,11 @@ from domain.errors import StorageFailed
 from handlers import security
 from handlers.security import ApiKeys
 from persistence import api_keys
-from persistence.database import Database, open_database
+from persistence.database import Database
+from tests.databases import with_database
 from tests.factories import NOW
 from tests.handlers.answers import problem, unique_id
 from tests.raw_http import request
-
-
-def with_database(url: str, work: Callable[[Database], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        database = open_database(url)
-        try:
-            return await work(database)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
 
 
 def stored_key(key: str, *scopes: str, name: str = "caller") -> ApiKey:

@@ -1,10 +1,8 @@
 """Migrations: they make the tables, once, whoever runs them and whatever ends them."""
 
-import asyncio
 import re
 import signal
 import uuid
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,9 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from persistence import web_messages as stored
-from persistence.database import Database, DatabaseUnusable, open_database
+from persistence.database import Database, DatabaseUnusable
 from persistence.tables import metadata
+from tests.databases import with_database
 from tests.factories import web_message
 from tests.persistence.rows import execute
 from tests.processes import budkavle, python, running
@@ -35,17 +34,6 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/empty.db"
     url: str = request.getfixturevalue("postgresql_server").new_empty(f"empty_{uuid.uuid4().hex}")
     return url
-
-
-def with_database(url: str, work: Callable[[Database], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        database = open_database(url)
-        try:
-            return await work(database)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
 
 
 def table_names(connection: sa.Connection) -> set[str]:
