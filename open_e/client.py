@@ -70,7 +70,8 @@ class OpenEClient:
                 response = self._adapters[instance].send(
                     self._request(instance, envelope, request_id),
                     stream=True,
-                    timeout=(self._connect_timeout, self._read_timeout),
+                    # The deadline above holds for connecting too; one value is set on the socket fewer times.
+                    timeout=self._read_timeout,
                     verify=self._accounts[instance].ca or True,
                 )
             # requests lets some of urllib3's errors through; its own are OSErrors.

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -67,6 +67,12 @@ def deadline(call: Call) -> Iterator[None]:
         _current_call.reset(token)
 
 
+def _wait_at_most(sock: socket.socket, seconds: float) -> None:
+    # Setting the same again would be one more hand-over of the interpreter, which all threads of a slow Open-E want.
+    if sock.gettimeout() != seconds:
+        sock.settimeout(seconds)
+
+
 class _Reader(io.RawIOBase):
     """Reads from a socket, each time with no more patience than the call has left."""
 
@@ -79,7 +85,7 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        self._socket.settimeout(self._call.patience())
+        _wait_at_most(self._socket, self._call.patience())
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -144,7 +150,7 @@ class _WatchedConnection(HTTPConnection):
         call = _current_call.get()
         if self.sock is None:
             self.connect()
-        self.sock.settimeout(call.patience())
+        _wait_at_most(self.sock, call.patience())
         call.sent = True
         super().send(data)
 
@@ -155,11 +161,15 @@ class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
 
 def _addresses(host: str, port: int, seconds: float) -> _Addresses:
     """The addresses of a host. Looked up in a thread that may be left behind, for no resolver takes a deadline."""
+    host = host.strip("[]")
+    with suppress(OSError, UnicodeError):
+        # An address in figures needs no resolver, so no thread either.
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     found: queue.SimpleQueue[_Addresses | OSError] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
-            found.put(socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM))
+            found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except OSError as error:
             found.put(error)
         except UnicodeError:
