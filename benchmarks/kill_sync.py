@@ -148,10 +148,12 @@ async def _queue(url: str) -> None:
     def insert(connection: sa.Connection) -> None:
         connection.execute(deliveries.delete())
         connection.execute(events.delete())
-        event = {"id": str(uuid4()), "entity_type": 100, "org_type": 7, "org_code": 0, "created": END, "content": {}}
+        event = {"id": str(uuid4()), "entity_type": 100, "created": END, "content": "{}", "subscriptions": QUEUED}
+        event |= {"publisher": "soak", "request_id": "soak"}
         connection.execute(events.insert(), event)
         ids = list(connection.execute(sa.select(subscriptions_table.c.id).limit(QUEUED)).scalars())
-        delivery = {"event_id": event["id"], "state": "waiting", "leased_until": END}
+        delivery = {"event_id": event["id"], "system_id": SYSTEM, "created": END, "due": END, "lease": "worker"}
+        delivery |= {"state": "waiting", "attempts": 0}
         rows = [{"id": str(uuid4()), "subscription_id": id_, **delivery} for id_ in ids]
         connection.execute(deliveries.insert(), rows)
 

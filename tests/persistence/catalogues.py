@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -15,6 +15,7 @@ from persistence.subscriptions import Sync, SyncResult
 from persistence.tables import allowed_subscriptions, certificates, deliveries, events, message_types, systems
 from persistence.tables import subscriptions as subscriptions_table
 from tests.factories import NOW
+from tests.persistence.rows import delivery_row, event_row
 
 SYSTEM_IDS = [str(UUID(int=number)) for number in range(1, 11)]
 SYSTEM = SYSTEM_IDS[0]
@@ -65,20 +66,15 @@ def set_of(wanted: Iterable[Entry]) -> list[Subscription]:
 
 async def queue(database: Database, system_id: str, count: int, **changes: Any) -> None:
     """Puts so many undelivered messages on the queue of each subscription of a system."""
-    event_id = str(uuid4())
 
     def insert(connection: sa.Connection) -> None:
-        event = {"id": event_id, "entity_type": 202, "org_type": 1, "org_code": 1, "created": NOW, "content": {}}
+        event = event_row(NOW)
         connection.execute(events.insert(), [event])
         ids = connection.execute(
             sa.select(subscriptions_table.c.id).where(subscriptions_table.c.system_id == system_id)
         ).scalars()
-        rows = [
-            {"id": str(uuid4()), "event_id": event_id, "subscription_id": id_, "state": "waiting"}
-            for id_ in ids
-            for _ in range(count)
-        ]
-        connection.execute(deliveries.insert(), [row | changes for row in rows])
+        rows = [delivery_row(event, system_id, id_, **changes) for id_ in ids for _ in range(count)]
+        connection.execute(deliveries.insert(), rows)
 
     await database.write(insert)
 

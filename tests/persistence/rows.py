@@ -1,5 +1,9 @@
 """Looks at tables directly."""
 
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
 import sqlalchemy as sa
 
 from domain.web_messages import Attachment
@@ -31,3 +35,16 @@ async def execute(database: Database, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
     await database.write(run)
+
+
+def event_row(created: datetime, **changes: Any) -> dict[str, Any]:
+    """An event of the queue."""
+    row = {"id": str(uuid4()), "created": created, "entity_type": 202, "content": "{}", "subscriptions": 1}
+    return row | {"publisher": "tests", "request_id": "tests"} | changes
+
+
+def delivery_row(event: dict[str, Any], system_id: str, subscription_id: int, **changes: Any) -> dict[str, Any]:
+    """A delivery of that event that waits."""
+    row = {"id": str(uuid4()), "event_id": event["id"], "created": event["created"], "due": event["created"]}
+    row |= {"system_id": system_id, "subscription_id": subscription_id, "state": "waiting", "attempts": 0}
+    return row | {"key": None, "lease": None, "started": None} | changes

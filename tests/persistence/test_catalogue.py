@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from conftest import unique_id
 from domain.audit import CATALOGUE, ChainedEntry
 from domain.catalogue import Catalogue, ClientCertificate, WebMessageEvent
 from domain.errors import StorageFailed
@@ -20,7 +19,7 @@ from persistence.catalogue import Applied, Apply, CatalogueInUse, Pruned
 from persistence.database import Database
 from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, catalogue, message_type, system
 from tests.factories import NOW
-from tests.persistence.rows import counts
+from tests.persistence.rows import counts, delivery_row, event_row
 
 pytestmark = pytest.mark.anyio
 
@@ -44,10 +43,10 @@ async def queue_messages(database: Database, system_id: str, number: int) -> Non
         of_system = sa.select(tables.subscriptions.c.id).where(tables.subscriptions.c.system_id == system_id)
         queues = connection.execute(of_system).scalars().all()
         for place in range(number):
-            event = {"id": unique_id(), "entity_type": 202, "org_type": 1, "org_code": 101, "created": NOW}
-            connection.execute(tables.events.insert(), [event | {"content": {}}])
-            delivery = {"event_id": event["id"], "state": "waiting" if place else "parked", "leased_until": NOW}
-            rows = [delivery | {"id": unique_id(), "subscription_id": queue} for queue in queues]
+            event = event_row(NOW)
+            connection.execute(tables.events.insert(), [event])
+            changes = {"lease": "worker"} if place else {"state": "parked", "due": None}
+            rows = [delivery_row(event, system_id, queue, **changes) for queue in queues]
             connection.execute(tables.deliveries.insert(), rows)
 
     await database.write(put)

@@ -155,7 +155,7 @@ async def test_a_dry_run_answers_the_same_and_changes_nothing(database: Database
 
 @pytest.mark.parametrize(
     "state",
-    [{}, {"state": "parked"}, {"leased_until": NOW + timedelta(days=1)}],
+    [{}, {"state": "parked", "due": None}, {"lease": "worker", "due": NOW + timedelta(days=1)}],
     ids=["waiting", "parked", "claimed by a worker"],
 )
 async def test_undelivered_messages_go_with_their_subscription(database: Database, state: dict[str, Any]) -> None:
