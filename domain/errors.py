@@ -57,6 +57,10 @@ class Conflict(BudkavleError):
     """It cannot be done beside what is already there."""
 
 
+class UnknownType(BudkavleError):
+    """There is no such message type, or it has ended."""
+
+
 class TooLarge(BudkavleError):
     """The body is larger than the service takes."""
 
