@@ -1,7 +1,8 @@
 """The outbox: events, fanned out to the subscriptions that match, in the transaction that accepts them."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ from domain.errors import Conflict, UnknownType
 from domain.events import Event, order_key, write_content
 from domain.subscriptions import COPENHAGEN
 from persistence.database import Database
-from persistence.tables import deliveries, events, message_types, subscriptions
+from persistence.tables import UtcDateTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def _publish(connection: sa.Connection, publication: Publication) -> Published:
     parameters = _parameters(publication)
     row = connection.execute(_ACCEPT[connection.dialect.name], parameters).first()
     if row is not None:
-        if connection.dialect.name == "sqlite" and row.subscriptions:
+        if connection.dialect.name == "sqlite":
             connection.execute(_FAN_OUT, parameters)
         return Published(publication.event.id, row.subscriptions, is_new=True)
     known = connection.execute(_KNOWN, {"id": publication.event.id}).first()
@@ -69,3 +70,73 @@ def _parameters(publication: Publication) -> dict[str, Any]:
         "publisher": publication.publisher,
         "request_id": publication.request_id,
     }
+
+
+_TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
+    "id": sa.Uuid(as_uuid=False),
+    "created": UtcDateTime(),
+    "today": sa.Date(),
+    "entity_type": sa.Integer(),
+    "org_type": sa.Integer(),
+    "org_code": sa.Integer(),
+    "key": sa.Text(),
+    "content": sa.Text(),
+    "publisher": sa.Text(),
+    "request_id": sa.Text(),
+}
+
+
+def _statement(text: str) -> sa.TextClause:
+    return sa.text(text).bindparams(
+        *(sa.bindparam(name, type_=type_) for name, type_ in _TYPES.items() if re.search(rf":{name}\b", text))
+    )
+
+
+_MATCHES = """
+s.entity_type = :entity_type and s.org_type = :org_type and s.org_code = :org_code
+and s.start_time <= :created and (s.end_time is null or s.end_time >= :created)
+"""
+_INSERT_EVENT = """
+insert into events (id, created, entity_type, content, subscriptions, publisher, request_id)
+select :id, :created, :entity_type, :content, {count}, :publisher, :request_id
+where exists (
+    select 1 from message_types t where t.entity_type = :entity_type and (t.end_date is null or t.end_date >= :today)
+)
+on conflict (id) do nothing
+"""
+_INSERT_DELIVERIES = """
+insert into deliveries (id, event_id, subscription_id, system_id, key, state, created, due, attempts)
+select {new_id}, {event_id}, s.id, s.system_id, :key, 'waiting', :created, :created, 0
+"""
+
+NEW_ID_ON_SQLITE = (
+    "lower(hex(randomblob(6)) || '4' || substr(hex(randomblob(2)), 2) || '8' || substr(hex(randomblob(2)), 2)"
+    " || hex(randomblob(6)))"
+)
+"""A random UUID, as SQLAlchemy keeps it."""
+
+_ACCEPT = {
+    # One writer at a time: what is counted is what is fanned out right after.
+    "sqlite": _statement(
+        _INSERT_EVENT.format(count=f"(select count(*) from subscriptions s where {_MATCHES})")
+        + "returning subscriptions"
+    ),
+    # The subscriptions are held, so that a sync that removes one comes before all of this or after all of it: after a
+    # removal there is nothing to deliver to, and nothing that could fail. In the order of the ids, as everybody does
+    # who locks several.
+    "postgresql": _statement(f"""
+        with matching as (
+            select s.id, s.system_id from subscriptions s where {_MATCHES} order by s.id for key share
+        ), accepted as (
+            {_INSERT_EVENT.format(count="(select count(*) from matching)")} returning id, subscriptions
+        ), fanned_out as (
+            {_INSERT_DELIVERIES.format(new_id="gen_random_uuid()", event_id="accepted.id")}
+            from accepted cross join matching s
+        )
+        select subscriptions from accepted
+    """),
+}
+_FAN_OUT = _statement(
+    _INSERT_DELIVERIES.format(new_id=NEW_ID_ON_SQLITE, event_id=":id") + f"from subscriptions s where {_MATCHES}"
+)
+_KNOWN = _statement("select content, subscriptions from events where id = :id")

@@ -1,0 +1,219 @@
+"""What the queue asks of each database. However many deliveries a statement is about, it takes one JSON document."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from persistence.tables import UtcDateTime, attempts, deliveries, events, message_types, subscriptions, systems
+
+_TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
+    "now": UtcDateTime(),
+    "until": UtcDateTime(),
+    "before": UtcDateTime(),
+    "system_id": sa.Uuid(as_uuid=False),
+    "holder": sa.Text(),
+    "numbers": sa.Text(),
+    "rows": sa.Text(),
+    "lanes": sa.Text(),
+    "of": sa.Text(),
+    "most": sa.Integer(),
+    "each": sa.Integer(),
+    "beyond": sa.Integer(),
+    "limit": sa.Integer(),
+}
+
+_PARAMETER = re.compile(r":([a-z_]+)")
+
+_SAYS = {
+    "sqlite": {
+        "numbers": "(select value from json_each(:numbers))",
+        "rows": "json_each(:rows)",
+        "lanes": "json_each(:lanes) as lane",
+        "lane_subscription": "lane.value->>0",
+        "lane_key": "lane.value->>1",
+        "row_due": "value->>'due'",
+        "skip_locked": "",
+    },
+    "postgresql": {
+        "numbers": "(select cast(value as bigint) from jsonb_array_elements(cast(:numbers as jsonb)) as r(value))",
+        "rows": "jsonb_array_elements(cast(:rows as jsonb)) as r(value)",
+        "lanes": "jsonb_array_elements(cast(:lanes as jsonb)) as lane(value)",
+        "lane_subscription": "cast(lane.value->>0 as bigint)",
+        "lane_key": "lane.value->>1",
+        "row_due": "cast(value->>'due' as timestamptz)",
+        "skip_locked": "for update skip locked",
+    },
+}
+"""How each database says it."""
+
+
+def moment(time: datetime) -> str:
+    """A moment as it stands in a document: as SQLAlchemy writes it on SQLite, in UTC."""
+    return time.astimezone(UTC).isoformat(" ", "microseconds").removesuffix("+00:00")
+
+
+def _statement(text: str) -> sa.TextClause:
+    named = sorted(set(_PARAMETER.findall(text)))
+    return sa.text(text).bindparams(*(sa.bindparam(name, type_=_TYPES[name]) for name in named))
+
+
+def _of_each(text: str) -> dict[str, sa.TextClause]:
+    return {dialect: _statement(text.format(**says)) for dialect, says in _SAYS.items()}
+
+
+_BLOCKS = """
+o.subscription_id = d.subscription_id and o.key = d.key and o.state = 'waiting'
+and (o.number < d.number or (o.number > d.number and o.lease is not null and o.due > :now))
+"""
+"""Whether a delivery `o` of the same key keeps `d` from going: an earlier one, or one that is on its way."""
+
+_SEEN = f"""
+select d.number, d.system_id, d.due, d.key is not null and exists (
+    select 1 from deliveries o where {_BLOCKS}
+) as is_behind
+from deliveries d
+"""
+
+DUE_SYSTEMS = _statement(
+    "select s.id from systems s where exists (select 1 from deliveries d where d.system_id = s.id and d.due <= :now)"
+).columns(systems.c.id)
+LOOK_AT_SYSTEM = _statement(
+    f"{_SEEN} where d.system_id = :system_id and d.due <= :now order by d.due, d.number limit :limit"
+).columns(deliveries.c.number, deliveries.c.system_id, deliveries.c.due, sa.column("is_behind", sa.Boolean))
+LOOK = _statement(f"""
+select seen.number, seen.system_id, seen.due, seen.is_behind
+from systems s
+left join jsonb_each_text(cast(:of as jsonb)) as r(id, free) on r.id = cast(s.id as text)
+cross join lateral (
+    {_SEEN} where d.system_id = s.id and d.due <= :now order by d.due, d.number
+    limit case coalesce(cast(r.free as integer), :each) when 0 then 0
+        else least(coalesce(cast(r.free as integer), :each), :most) + :beyond end
+) as seen
+order by seen.due, seen.number
+limit 2 * :most + 20 * :beyond
+""").columns(deliveries.c.number, deliveries.c.system_id, deliveries.c.due, sa.column("is_behind", sa.Boolean))
+
+SET_ASIDE = {
+    "sqlite": _statement(f"""
+        update deliveries as d set due = null
+        where d.number in {_SAYS["sqlite"]["numbers"]} and d.lease is null
+        and exists (select 1 from deliveries o where {_BLOCKS})
+    """),
+    # Only with the one in front held: then whoever settles that one comes after, and lets the next go. If somebody is
+    # settling it now, this one is left as it is, and will be met again.
+    "postgresql": _statement(f"""
+        with held as (
+            select d.number, (
+                select o.number from deliveries o where {_BLOCKS} order by o.number limit 1
+                for key share skip locked
+            ) as ahead
+            from deliveries d where d.number in {_SAYS["postgresql"]["numbers"]} and d.lease is null
+            for update of d skip locked
+        )
+        update deliveries set due = null from held where deliveries.number = held.number and held.ahead is not null
+    """),
+}
+
+CLAIM = _of_each("""
+update deliveries set lease = :holder, due = :until
+where number in (select number from deliveries where number in {numbers} and due <= :now {skip_locked})
+returning number
+""")
+START = _of_each("""
+update deliveries set started = :now, due = :until
+where number in (select number from deliveries where number in {numbers} and lease = :holder {skip_locked})
+returning number
+""")
+GIVE_BACK = _of_each("""
+update deliveries set lease = null, due = :now
+where number in (select number from deliveries where number in {numbers} and lease = :holder {skip_locked})
+""")
+DELETE = _of_each("""
+delete from deliveries
+where number in (select number from deliveries where number in {numbers} and lease = :holder {skip_locked})
+returning number, subscription_id, key
+""")
+FAIL = _of_each("""
+update deliveries set state = said.state, due = said.due, attempts = said.attempts, lease = null
+from (
+    select cast(value->>'number' as bigint) as number, value->>'state' as state, {row_due} as due,
+        cast(value->>'attempts' as integer) as attempts
+    from {rows}
+) as said
+where deliveries.number = said.number and deliveries.number in (
+    select number from deliveries
+    where number in (select cast(value->>'number' as bigint) from {rows}) and lease = :holder {skip_locked}
+)
+returning deliveries.number, subscription_id, key
+""")
+STILL_HELD = _of_each("select number from deliveries where number in {numbers} and lease = :holder")
+LET_NEXT_GO = _of_each("""
+update deliveries set due = :now
+where number in (
+    select number from deliveries
+    where due is null and number in (
+        select (
+            select min(o.number) from deliveries o
+            where o.subscription_id = {lane_subscription} and o.key = {lane_key} and o.state = 'waiting'
+        )
+        from {lanes}
+    )
+    {skip_locked}
+)
+""")
+RELEASE_STUCK = _of_each("""
+update deliveries set due = :now
+where number in (
+    select number from deliveries d
+    where d.state = 'waiting' and d.due is null and not exists (
+        select 1 from deliveries o
+        where o.subscription_id = d.subscription_id and o.key = d.key and o.state = 'waiting' and o.number < d.number
+    )
+    {skip_locked}
+)
+""")
+PRUNE_EVENTS = _statement("""
+delete from events where id in (
+    select e.id from events e
+    where e.created < :before and not exists (select 1 from deliveries d where d.event_id = e.id)
+    order by e.created limit :limit
+)
+""")
+
+KEEP_ATTEMPT = attempts.insert()
+FORGET_ATTEMPTS = attempts.delete().where(
+    attempts.c.delivery == sa.bindparam("delivery_number"), attempts.c.number <= sa.bindparam("last")
+)
+
+
+def _read(dialect: str) -> sa.Select[Any]:
+    return (
+        sa.select(
+            deliveries.c.number,
+            deliveries.c.id,
+            deliveries.c.system_id,
+            deliveries.c.attempts,
+            subscriptions.c.webhook_url,
+            deliveries.c.event_id,
+            deliveries.c.created,
+            events.c.content,
+            message_types.c.name.label("entity_name"),
+            systems.c.base_url,
+            systems.c.webhook_secrets,
+            systems.c.allow_private_addresses,
+            systems.c.client_certificate,
+            systems.c.ca,
+        )
+        .join(events, events.c.id == deliveries.c.event_id)
+        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+        .join(systems, systems.c.id == deliveries.c.system_id)
+        .outerjoin(message_types, message_types.c.entity_type == events.c.entity_type)
+        .where(deliveries.c.number.in_(_statement(_SAYS[dialect]["numbers"][1:-1]).columns(deliveries.c.number)))
+        .order_by(deliveries.c.number)
+    )
+
+
+READ = {dialect: _read(dialect) for dialect in _SAYS}

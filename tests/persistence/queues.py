@@ -1,0 +1,58 @@
+"""Events, and a worker's view of the queue, for tests."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from domain.deliveries import Attempt, Claimed, Outcome, Reason
+from domain.events import Event
+from persistence import outbox, queue
+from persistence.database import Database
+from persistence.outbox import Publication, Published
+from persistence.queue import Lease, Room, Settled
+from tests.factories import NOW
+
+LEASE = timedelta(seconds=30)
+ROOM = Room(100, 100, {})
+SECOND = timedelta(seconds=1)
+
+
+def event(**changes: Any) -> Event:
+    values = {"id": str(uuid4()), "entity_type": 202, "org_type": 1, "org_code": 101, "change": 1, "created": NOW}
+    return Event(**(values | changes))
+
+
+def publication(published: Event) -> Publication:
+    return Publication(published, "publisher", "request")
+
+
+async def publish(database: Database, **changes: Any) -> Published:
+    return await outbox.publish(database, publication(event(**changes)))
+
+
+def lease(holder: str = "worker", now: datetime = NOW) -> Lease:
+    return Lease(holder, now, now + LEASE)
+
+
+async def claim(
+    database: Database, holder: str = "worker", now: datetime = NOW, room: Room = ROOM
+) -> Sequence[Claimed]:
+    return await queue.claim(database, lease(holder, now), room)
+
+
+def settled(claimed: Claimed, outcome: Outcome = Outcome.DONE, due: datetime | None = None) -> Settled:
+    status = {Outcome.DONE: 200, Outcome.AGAIN: 503, Outcome.PARK: 404}[outcome]
+    attempt = Attempt(claimed.attempts + 1, NOW, 20, status, Reason.HTTP, "answer")
+    return Settled(claimed.number, outcome, attempt, due)
+
+
+async def rows(database: Database, table: sa.Table) -> list[Mapping[str, Any]]:
+    """All rows of a table, by its first column."""
+
+    def select(connection: sa.Connection) -> list[Mapping[str, Any]]:
+        return [dict(row) for row in connection.execute(table.select().order_by(*table.primary_key)).mappings()]
+
+    return await database.read(select)

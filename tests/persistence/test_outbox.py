@@ -1,0 +1,129 @@
+"""The outbox: an event is accepted with all its deliveries, or not at all."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from domain.errors import Conflict, UnknownType
+from domain.events import order_key
+from persistence import outbox, tables
+from persistence.database import Database
+from persistence.outbox import Published
+from tests.factories import NOW
+from tests.persistence.catalogues import END, START, SYSTEM, SYSTEM_IDS, entry, prepare, sync
+from tests.persistence.queues import event, publication, publish, rows
+from tests.persistence.rows import counts, execute
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_publish_makes_a_delivery_for_each_subscription_that_matches(database: Database) -> None:
+    await prepare(database)
+    for system_id in SYSTEM_IDS[:3]:
+        await sync(database, [entry(0), entry(1, entity_type=203), entry(2, org_code=102)], system_id)
+    about = event(identification_type=1, identification="0101010101")
+    published = await outbox.publish(database, publication(about))
+    assert published == Published(about.id, 3, is_new=True)
+    found = await rows(database, tables.deliveries)
+    assert {row["system_id"] for row in found} == set(SYSTEM_IDS[:3])
+    assert all(row["due"] == row["created"] == NOW and row["state"] == "waiting" for row in found)
+    assert {row["key"] for row in found} == {order_key(about)}
+    assert len({row["id"] for row in found}) == 3
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        (START - timedelta(milliseconds=1), 0),
+        (START, 1),
+        (END, 1),
+        (END + timedelta(milliseconds=1), 0),
+    ],
+)
+async def test_publish_asks_for_subscriptions_that_are_valid_both_ends_included(
+    database: Database, moment: datetime, number: int
+) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+    assert (await publish(database, created=moment)).subscriptions == number
+
+
+@pytest.mark.parametrize("changes", [{"org_code": 102}, {"org_type": 2}, {"entity_type": 203}])
+async def test_publish_of_an_event_for_nobody_is_accepted(database: Database, changes: dict[str, Any]) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+    published = await publish(database, **changes)
+    assert (published.subscriptions, published.is_new) == (0, True)
+    assert (await counts(database)).get("deliveries", 0) == 0
+
+
+async def test_publish_of_the_same_event_again_answers_the_same_and_writes_nothing(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+    said = event(body={"b": 1, "a": [1, 2]})
+    first = await outbox.publish(database, publication(said))
+    await sync(database, [entry()], SYSTEM_IDS[1])
+    before = await counts(database)
+    again = replace(said, created=NOW + timedelta(days=1), body={"a": [1, 2], "b": 1})
+    assert await outbox.publish(database, publication(again)) == replace(first, is_new=False)
+    assert await counts(database) == before
+
+
+@pytest.mark.parametrize("changes", [{"change": 2}, {"body": {}}, {"external_id": SYSTEM}, {"org_code": 102}])
+async def test_publish_of_another_event_with_the_same_id_is_a_conflict(
+    database: Database, changes: dict[str, Any]
+) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+    said = event()
+    await outbox.publish(database, publication(said))
+    before = await counts(database)
+    with pytest.raises(Conflict):
+        await outbox.publish(database, publication(replace(said, **changes)))
+    assert await counts(database) == before
+
+
+async def test_publish_refuses_a_type_that_is_not_known_or_has_ended(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+    with pytest.raises(UnknownType):
+        await publish(database, entity_type=987)
+    await execute(database, "update message_types set end_date = '2026-03-01' where entity_type = 202")
+    last = datetime(2026, 3, 1, 22, 59, 59, tzinfo=UTC)
+    assert (await publish(database, created=last)).is_new
+    with pytest.raises(UnknownType):
+        await publish(database, created=last + timedelta(seconds=1))
+    assert date(2026, 3, 1) == last.date()
+
+
+async def test_the_same_event_of_many_at_once_is_accepted_once(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+    said = publication(event())
+    answers = await asyncio.gather(*(outbox.publish(database, said) for _ in range(15)))
+    assert sorted(answer.is_new for answer in answers) == [False] * 14 + [True]
+    assert {answer.subscriptions for answer in answers} == {1}
+    found = await counts(database)
+    assert (found["events"], found["deliveries"]) == (1, 1)
+
+
+async def test_events_during_syncs_neither_fail_nor_leave_an_orphan(database: Database) -> None:
+    await prepare(database)
+
+    async def syncs() -> None:
+        for place in range(20):
+            await sync(database, [entry()] if place % 2 else [entry(org_code=102)])
+
+    async def publishes() -> None:
+        for _ in range(25):
+            await publish(database)
+
+    await asyncio.gather(syncs(), *(publishes() for _ in range(4)))
+    found = await counts(database)
+    assert found["events"] == 100
+    # Whatever was fanned out belongs to the subscription that there is in the end.
+    current = {row["id"] for row in await rows(database, tables.subscriptions)}
+    assert {row["subscription_id"] for row in await rows(database, tables.deliveries)} <= current

@@ -1,0 +1,226 @@
+"""The queue as workers use it: order, leases, and what came of attempts."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.deliveries import MAX_ATTEMPTS, Outcome
+from persistence import queue, tables
+from persistence.database import Database
+from persistence.queue import Room
+from tests.factories import NOW
+from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, entry, prepare, sync
+from tests.persistence.queues import LEASE, SECOND, claim, lease, publish, rows, settled
+from tests.persistence.rows import counts, execute
+
+pytestmark = pytest.mark.anyio
+
+PERSON: dict[str, Any] = {"identification_type": 1, "identification": "0101010101"}
+
+
+async def prepared(database: Database, systems: int = 1) -> None:
+    await prepare(database)
+    for system_id in SYSTEM_IDS[:systems]:
+        await sync(database, [entry()], system_id)
+
+
+async def numbers(database: Database, holder: str = "worker", **options: Any) -> list[int]:
+    return [item.number for item in await claim(database, holder, **options)]
+
+
+async def test_claim_gives_what_a_call_needs(database: Database) -> None:
+    await prepared(database)
+    await execute(
+        database,
+        """update systems set webhook_secrets = '["env:B","env:A"]', allow_private_addresses = true, ca = 'file:/ca',
+        client_certificate = '{"certificate":"file:/c","key":"file:/k"}'""",
+    )
+    published = await publish(database, **PERSON, body={"a": 1})
+    (claimed,) = await claim(database)
+    (row,) = await rows(database, tables.deliveries)
+    assert (claimed.number, claimed.id, claimed.event_id) == (row["number"], row["id"], published.event_id)
+    assert (claimed.webhook_url, claimed.entity_name, claimed.created, claimed.attempts) == ("/a", "A", NOW, 0)
+    receiver = claimed.receiver
+    assert (receiver.system_id, receiver.base_url) == (SYSTEM, "https://receiver.example")
+    assert receiver.webhook_secrets == ("env:B", "env:A")
+    assert (receiver.allow_private_addresses, receiver.ca) == (True, "file:/ca")
+    assert (receiver.certificate, receiver.key) == ("file:/c", "file:/k")
+    assert '"body":{"a":1}' in claimed.content
+
+
+async def test_what_is_claimed_is_nobody_elses_until_the_lease_ends(database: Database) -> None:
+    await prepared(database)
+    await publish(database)
+    assert len(await numbers(database)) == 1
+    assert await numbers(database, "other") == []
+    assert await numbers(database, "other", now=NOW + LEASE - SECOND) == []
+    assert len(await numbers(database, "other", now=NOW + LEASE)) == 1
+    # The first holder has lost it.
+    assert await queue.start(database, lease(), [1]) == set()
+
+
+async def test_workers_that_claim_at_once_never_claim_the_same(database: Database) -> None:
+    await prepared(database, 3)
+    for _ in range(20):
+        await publish(database)
+    found = await asyncio.gather(*(numbers(database, str(place), room=Room(10, 10, {})) for place in range(8)))
+    claimed = [number for part in found for number in part]
+    assert len(claimed) == len(set(claimed))
+    assert len(claimed) + len(await numbers(database)) == 60
+
+
+async def test_claim_takes_no_more_than_there_is_room_for(database: Database) -> None:
+    await prepared(database, 4)
+    for _ in range(5):
+        await publish(database)
+    found = await claim(database, room=Room(9, 3, {SYSTEM_IDS[0]: 0, SYSTEM_IDS[1]: 1}))
+    of = [item.receiver.system_id for item in found]
+    assert {id_: of.count(id_) for id_ in SYSTEM_IDS[:4]} == dict(zip(SYSTEM_IDS, (0, 1, 3, 3), strict=False))
+    assert len(await claim(database, room=Room(2, 3, {}))) == 2
+    assert await claim(database, room=Room(5, 0, {})) == []
+
+
+async def test_one_of_each_key_goes_at_a_time_in_the_order_of_the_events(database: Database) -> None:
+    await prepared(database)
+    for _ in range(3):
+        await publish(database, **PERSON)
+    order = []
+    for _ in range(3):
+        (claimed,) = await claim(database)
+        assert await claim(database, "other") == []
+        order.append(claimed.number)
+        assert await queue.settle(database, lease(), [settled(claimed)]) == set()
+    assert order == sorted(order)
+    assert await claim(database) == []
+    assert (await counts(database)).get("deliveries", 0) == 0
+
+
+async def test_events_without_a_key_and_of_other_subscriptions_go_side_by_side(database: Database) -> None:
+    await prepared(database, 2)
+    await publish(database, **PERSON)
+    await publish(database)
+    await publish(database)
+    assert len(await claim(database)) == 6
+
+
+async def test_an_earlier_one_that_is_being_retried_holds_back_its_key_alone(database: Database) -> None:
+    await prepared(database)
+    for _ in range(3):
+        await publish(database, **PERSON)
+    await publish(database, identification_type=1, identification="0202020202")
+    first, other = await claim(database)
+    later = NOW + 10 * SECOND
+    await queue.settle(database, lease(), [settled(first, Outcome.AGAIN, later), settled(other)])
+    assert await claim(database, now=later - SECOND) == []
+    (again,) = await claim(database, now=later)
+    assert (again.number, again.attempts) == (first.number, 1)
+    await queue.settle(database, lease(now=later), [settled(again)])
+    (second,) = await claim(database, now=later)
+    assert second.number > first.number
+
+
+async def test_a_parked_one_lets_the_next_of_its_key_go(database: Database) -> None:
+    await prepared(database)
+    await publish(database, **PERSON)
+    await publish(database, **PERSON)
+    (first,) = await claim(database)
+    await queue.settle(database, lease(), [settled(first, Outcome.PARK)])
+    (second,) = await claim(database)
+    assert second.number > first.number
+    parked, _ = await rows(database, tables.deliveries)
+    assert (parked["state"], parked["due"], parked["lease"], parked["attempts"]) == ("parked", None, None, 1)
+
+
+async def test_a_replayed_one_waits_only_for_the_one_of_its_key_that_is_on_its_way(database: Database) -> None:
+    await prepared(database)
+    for _ in range(3):
+        await publish(database, **PERSON)
+    (first,) = await claim(database)
+    await queue.settle(database, lease(), [settled(first, Outcome.PARK)])
+    (second,) = await claim(database)
+    await execute(database, f"update deliveries set state = 'waiting', due = created where number = {first.number}")
+    assert await claim(database) == []
+    await queue.settle(database, lease(), [settled(second)])
+    (replayed,) = await claim(database)
+    assert replayed.number == first.number
+
+
+async def test_many_behind_one_of_a_key_are_not_looked_at_again(database: Database) -> None:
+    await prepared(database, 2)
+    for _ in range(150):
+        await publish(database, **PERSON)
+    room = Room(10, 2, {})
+    seen = []
+    for _ in range(12):
+        seen += await claim(database, room=room)
+    assert len(seen) == 2
+    waiting = [row for row in await rows(database, tables.deliveries) if row["due"] is not None]
+    assert {row["number"] for row in waiting} == {item.number for item in seen}
+
+
+async def test_what_was_left_behind_is_released(database: Database) -> None:
+    await prepared(database)
+    for _ in range(3):
+        await publish(database, **PERSON)
+    await execute(database, "update deliveries set due = null")
+    assert await claim(database) == []
+    assert await queue.release_stuck(database, NOW) == 1
+    assert len(await claim(database)) == 1
+    assert await queue.release_stuck(database, NOW) == 0
+
+
+async def test_what_was_deleted_meanwhile_is_not_started_and_its_result_is_dropped(database: Database) -> None:
+    await prepared(database)
+    await publish(database)
+    await publish(database)
+    first, second = await claim(database)
+    assert await queue.start(database, lease(), [first.number]) == {first.number}
+    await sync(database, [])
+    assert await queue.start(database, lease(), [first.number, second.number]) == set()
+    gone = [settled(first), settled(second, Outcome.AGAIN, NOW)]
+    assert await queue.settle(database, lease(), gone) == set()
+    assert (await counts(database)).get("attempts", 0) == 0
+
+
+async def test_a_result_of_one_that_another_holds_by_now_is_dropped(database: Database) -> None:
+    await prepared(database)
+    await publish(database)
+    (claimed,) = await claim(database)
+    (taken,) = await claim(database, "other", now=NOW + LEASE)
+    assert await queue.settle(database, lease(), [settled(claimed)]) == set()
+    assert (await counts(database))["deliveries"] == 1
+    await queue.settle(database, lease("other"), [settled(taken)])
+    assert (await counts(database)).get("deliveries", 0) == 0
+
+
+async def test_what_is_given_back_can_be_claimed_at_once(database: Database) -> None:
+    await prepared(database)
+    await publish(database)
+    (claimed,) = await claim(database)
+    await queue.give_back(database, lease("other"), [claimed.number])
+    assert await claim(database) == []
+    await queue.give_back(database, lease(), [claimed.number])
+    assert len(await claim(database)) == 1
+
+
+async def test_the_latest_attempts_are_kept(database: Database) -> None:
+    await prepared(database)
+    await publish(database)
+    for _ in range(MAX_ATTEMPTS + 3):
+        (claimed,) = await claim(database)
+        await queue.settle(database, lease(), [settled(claimed, Outcome.AGAIN, NOW)])
+    kept = await rows(database, tables.attempts)
+    assert [row["number"] for row in kept] == list(range(4, MAX_ATTEMPTS + 4))
+    assert (kept[0]["status"], kept[0]["reason"], kept[0]["answer"], kept[0]["time"]) == (503, "http", "answer", NOW)
+
+
+async def test_old_events_go_when_nothing_of_them_waits(database: Database) -> None:
+    await prepared(database)
+    for days in (3, 2, 0):
+        await publish(database, created=NOW - timedelta(days=days))
+    (first, *_) = await claim(database)
+    await queue.settle(database, lease(), [settled(first)])
+    assert await queue.prune_events(database, NOW - timedelta(days=1), 10) == 1
+    assert (await counts(database))["events"] == 2
