@@ -19,8 +19,11 @@ from domain.deliveries import MAX_ATTEMPTS, Attempt, Claimed, Outcome, Receiver
 from persistence import queue_statements as statements
 from persistence.database import Database, to_json
 
-PER_SYSTEM = 20
+BEYOND = 100
 """Deliveries that a look at the queue sees of each system beyond what there is room for: some may not go yet."""
+
+MOST_LOOKS = 50
+"""How often a claim looks again when all that it saw had to be set aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,15 @@ async def claim(database: Database, lease: Lease, room: Room) -> list[Claimed]:
 
     Deliveries of one subscription and key are claimed one at a time, in their order.
     """
-    found = await database.read(_look, lease.now, room)
-    if not found:
-        return []
-    chosen, behind = _choose(found, room)
-    return await database.write(_claim, lease, chosen, behind)
+    for _ in range(MOST_LOOKS):
+        found = await database.read(_look, lease.now, room)
+        chosen, behind = _choose(found, room)
+        if not chosen and not behind:
+            break
+        claimed = await database.write(_claim, lease, chosen, behind)
+        if chosen:
+            return claimed
+    return []
 
 
 async def start(database: Database, lease: Lease, numbers: Sequence[int]) -> set[int]:
@@ -94,12 +101,12 @@ async def prune_events(database: Database, before: datetime, limit: int) -> int:
 def _look(connection: sa.Connection, now: datetime, room: Room) -> list[Any]:
     if connection.dialect.name == "postgresql":
         parameters = {"now": now, "each": room.each, "of": to_json(dict(room.of)), "most": room.most}
-        return list(connection.execute(statements.LOOK, parameters | {"beyond": PER_SYSTEM}))
+        return list(connection.execute(statements.LOOK, parameters | {"beyond": BEYOND}))
     found: list[Any] = []
     for system_id in connection.execute(statements.DUE_SYSTEMS, {"now": now}).scalars():
         free = min(room.of.get(system_id, room.each), room.most)
         if free > 0:
-            parameters = {"system_id": system_id, "now": now, "limit": free + PER_SYSTEM}
+            parameters = {"system_id": system_id, "now": now, "limit": free + BEYOND}
             found += connection.execute(statements.LOOK_AT_SYSTEM, parameters)
     return sorted(found, key=lambda row: (row.due, row.number))
 
@@ -124,7 +131,7 @@ def _claim(connection: sa.Connection, lease: Lease, chosen: list[int], behind: l
         connection.execute(statements.SET_ASIDE[dialect], {"numbers": to_json(behind), "now": lease.now})
     if not chosen:
         return []
-    parameters = {"numbers": to_json(chosen), "holder": lease.holder, "now": lease.now, "until": lease.until}
+    parameters = _held(lease, chosen) | {"until": lease.until}
     taken = connection.execute(statements.CLAIM[dialect], parameters).scalars().all()
     rows = connection.execute(statements.READ[dialect], {"numbers": to_json(taken)}) if taken else ()
     return [_claimed(row) for row in rows]
@@ -154,13 +161,16 @@ def _claimed(row: Any) -> Claimed:
 
 
 def _start(connection: sa.Connection, lease: Lease, numbers: Sequence[int]) -> set[int]:
-    parameters = {"numbers": to_json(list(numbers)), "holder": lease.holder, "now": lease.now, "until": lease.until}
-    return set(connection.execute(statements.START[connection.dialect.name], parameters).scalars())
+    statement = statements.START[connection.dialect.name]
+    return set(connection.execute(statement, _held(lease, numbers) | {"until": lease.until}).scalars())
 
 
 def _give_back(connection: sa.Connection, lease: Lease, numbers: Sequence[int]) -> None:
-    parameters = {"numbers": to_json(list(numbers)), "holder": lease.holder, "now": lease.now}
-    connection.execute(statements.GIVE_BACK[connection.dialect.name], parameters)
+    connection.execute(statements.GIVE_BACK[connection.dialect.name], _held(lease, numbers))
+
+
+def _held(lease: Lease, numbers: Iterable[int]) -> dict[str, Any]:
+    return {"numbers": to_json(list(numbers)), "holder": lease.holder, "now": lease.now}
 
 
 def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[Settled]) -> set[int]:

@@ -1,0 +1,29 @@
+"""What a worker counts, for Prometheus."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from domain.deliveries import Answer, Outcome
+
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15)
+_LATENCIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 300, 3600, 86400)
+
+_attempts = Counter("budkavle_delivery_attempts", "Attempts that ended, by what came of them.", ("outcome", "answer"))
+_durations = Histogram("budkavle_delivery_attempt_seconds", "How long attempts took.", buckets=_SECONDS)
+_latencies = Histogram(
+    "budkavle_delivery_latency_seconds", "From the acceptance of an event to its arrival.", buckets=_LATENCIES
+)
+_under_way = Gauge("budkavle_delivery_attempts_under_way", "Attempts under way in this process.")
+
+
+def attempt_ended(answer: Answer, outcome: Outcome, seconds: float, latency: float) -> None:
+    """Counts an attempt; `latency` is how long ago its event was accepted, in seconds."""
+    met = f"{answer.status // 100}xx" if answer.status is not None else str(answer.reason)
+    _attempts.labels(str(outcome), met).inc()
+    _durations.observe(seconds)
+    if outcome is Outcome.DONE:
+        _latencies.observe(max(0.0, latency))
+
+
+def set_under_way(number: int) -> None:
+    """Tells how many attempts are under way."""
+    _under_way.set(number)
