@@ -165,7 +165,7 @@ class Worker:
         log.info(
             "attempt",
             delivery=item.id,
-            event=item.event_id,
+            message=item.event_id,
             system=item.receiver.system_id,
             attempt=attempt.number,
             outcome=str(outcome),

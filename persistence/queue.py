@@ -189,8 +189,8 @@ def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[Settled])
     lanes = {(row.subscription_id, row.key) for row in written if row.key is not None}
     if lanes:
         # A statement of its own: it must see what others set aside until those before were held here.
-        parameters = {"lanes": to_json(sorted(lanes)), "now": lease.now}
-        connection.execute(statements.LET_NEXT_GO[dialect], parameters)
+        touched = {"lanes": to_json(sorted(lanes)), "now": lease.now}
+        connection.execute(statements.LET_NEXT_GO[dialect], touched)
     left = {item.number for item in settled} - {row.number for row in written}
     if not left:
         return set()
