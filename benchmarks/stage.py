@@ -110,6 +110,20 @@ class Stage:
         key: str = "",
     ) -> Program:
         """A program that will listen on that port; returns when it answers HTTP."""
+        program = self.spawn(name, port, command, environment, folder, key)
+        _wait_until_it_answers(program)
+        return program
+
+    def spawn(
+        self,
+        name: str,
+        port: int,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path | None = None,
+        key: str = "",
+    ) -> Program:
+        """A program that need not listen; returns at once."""
         self._count += 1
         errors = self._folder / f"{self._count}-{name}.log"
         with errors.open("wb") as log:
@@ -123,7 +137,6 @@ class Stage:
             )
         program = Program(name, port, key, process, errors, dict(environment))
         self._programs.append(program)
-        _wait_until_it_answers(program)
         return program
 
     def stop(self, program: Program) -> None:

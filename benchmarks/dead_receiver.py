@@ -1,0 +1,114 @@
+"""Whether a receiver that is dead slows another one down: 50,000 messages wait for the dead one.
+
+The dead one takes connections and never answers, which holds a worker longest. The latency of the other is taken at 20
+events per second, from acceptance to arrival, without and with the dead one, each with a new worker on the same data.
+
+Run: python -m benchmarks.dead_receiver [--waiting 50000]
+"""
+
+import argparse
+import asyncio
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import sqlalchemy as sa
+
+from benchmarks.queue_stage import (
+    ENTITY_TYPE,
+    Receiver,
+    event,
+    prepare,
+    receiver,
+    run,
+    wait_until,
+    worker,
+)
+from benchmarks.stage import DATABASES, Stage
+from domain.events import write_content
+from persistence import outbox, tables
+from persistence.database import Database
+from persistence.outbox import Publication
+
+EVENTS = 400
+PER_SECOND = 20
+SETTLING_SECONDS = 5
+AIM = 2.0
+"""Times the latency without the dead one: noise is about that large."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A dead receiver beside one that works.")
+    parser.add_argument("--waiting", type=int, default=50_000)
+    arguments = parser.parse_args()
+    print(f"### A dead receiver with {arguments.waiting} messages beside one that works\n")
+    print("| | | p50, ms | p95, ms | arrived |")
+    print("|---|---|--:|--:|--:|")
+    for kind in DATABASES:
+        for keys in (1, arguments.waiting):
+            _measure(kind, arguments.waiting, keys)
+
+
+def _measure(kind: str, number: int, keys: int) -> None:
+    with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
+        url = stage.database(kind)
+        alive = receiver(stage, Path(folder) / "alive")
+        dead = receiver(stage, Path(folder) / "dead")
+        paths = {"/ok/0": alive.program.port, "/ok/1000000": dead.program.port}
+        run(url, lambda database: prepare(database, paths))
+        programs = worker(stage, url)
+        _report(f"{kind}, {keys} keys", "without", _latencies(url, alive))
+        stage.stop(programs)
+        run(url, lambda database: _queue_for_the_dead(database, number, keys))
+        worker(stage, url)
+        time.sleep(SETTLING_SECONDS)
+        _report(f"{kind}, {keys} keys", "with", _latencies(url, alive))
+
+
+def _report(name: str, which: str, latencies: list[float]) -> None:
+    p95 = statistics.quantiles(latencies, n=20)[18]
+    print(f"| {name} | {which} | {statistics.median(latencies):.0f} | {p95:.0f} | {len(latencies)} |", flush=True)
+
+
+async def _queue_for_the_dead(database: Database, number: int, keys: int) -> None:
+    """Puts messages on the queue of the second system alone."""
+
+    def insert(connection: sa.Connection) -> None:
+        of_dead = sa.select(tables.subscriptions).order_by(tables.subscriptions.c.id.desc()).limit(1)
+        subscription = connection.execute(of_dead).one()
+        said = event("queued", 0)
+        row = {"id": said.id, "created": said.created, "entity_type": ENTITY_TYPE, "content": write_content(said)}
+        connection.execute(
+            tables.events.insert(), row | {"subscriptions": 1, "publisher": "benchmark", "request_id": "benchmark"}
+        )
+        delivery = {"event_id": said.id, "subscription_id": subscription.id, "system_id": subscription.system_id}
+        delivery |= {"state": "waiting", "created": said.created, "due": said.created, "attempts": 0}
+        rows = [delivery | {"id": event("", 0).id, "key": str(place % keys)} for place in range(number)]
+        connection.execute(tables.deliveries.insert(), rows)
+
+    await database.write_large(insert)
+
+
+def _latencies(url: str, alive: Receiver) -> list[float]:
+    """Milliseconds from acceptance to arrival of some events at the one that works."""
+    before = alive.count()
+    accepted: dict[str, float] = run(url, _publish)
+    wait_until(lambda: alive.count() >= before + len(accepted), 120, "the arrival of all events")
+    arrived = {arrival.key: arrival.time for arrival in alive.arrivals()[before:]}
+    return [(arrived[key] - moment) * 1000 for key, moment in accepted.items()]
+
+
+async def _publish(database: Database) -> dict[str, float]:
+    accepted = {}
+    begun = time.monotonic()
+    for place in range(EVENTS):
+        await asyncio.sleep(max(0, begun + place / PER_SECOND - time.monotonic()))
+        said = event(f"{begun}-{place}", 0)
+        await outbox.publish(database, Publication(said, "benchmark", "benchmark"))
+        accepted[f"{begun}-{place}"] = time.time()
+    return accepted
+
+
+if __name__ == "__main__":
+    main()

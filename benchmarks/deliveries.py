@@ -1,0 +1,145 @@
+"""Deliveries per second, and how long an event takes to its receiver, beside what a Python team would write instead.
+
+Throughput: events wait; one worker with 100 calls in flight delivers them to a receiver that takes 20 ms. The peer is a
+queue of procrastinate on PostgreSQL whose task makes the same call with aiohttp, with the same number at once.
+Latency: 100 events per second are posted to the service, one after the other at their times; from the answer 202 to the
+arrival, with the worker in a process of its own.
+
+Run: python -m benchmarks.deliveries [--events 10000]
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import aiohttp
+
+from benchmarks.load import ROOT
+from benchmarks.queue_stage import (
+    ENTITY_TYPE,
+    ORG_CODE,
+    ORG_TYPE,
+    Receiver,
+    prepare,
+    publish,
+    receiver,
+    run,
+    wait_until,
+    worker,
+)
+from benchmarks.stage import DATABASES, Stage, run_command
+
+IN_FLIGHT = 100
+PATH = "/ok/20"
+AIM_PER_SECOND = 1500
+AIM_P95_MS = 100
+EVENTS_PER_SECOND = 100
+LATENCY_SECONDS = 20
+WARM_UP = 0.1
+"""The part of the arrivals at the beginning that is not counted: a worker has to start."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Deliveries.")
+    parser.add_argument("--events", type=int, default=10_000)
+    arguments = parser.parse_args()
+    print(f"### Deliveries\n\n{IN_FLIGHT} calls in flight, a receiver that takes 20 ms, one worker process.\n")
+    print(f"| | deliveries/s | p95 of the latency at {EVENTS_PER_SECOND} events/s, ms | p50, ms | not 202 |")
+    print("|---|--:|--:|--:|--:|")
+    misses = []
+    rates: dict[str, float] = {}
+    for kind in DATABASES:
+        rates[kind] = _throughput(kind, arguments.events)
+        median, p95, refused = _latency(kind)
+        print(f"| {kind} | {rates[kind]:.0f} | {p95:.0f} | {median:.0f} | {refused} |", flush=True)
+        misses += [f"{kind}: {rates[kind]:.0f}/s"] if rates[kind] < AIM_PER_SECOND else []
+        misses += [f"{kind}: p95 {p95:.0f} ms"] if p95 > AIM_P95_MS else []
+    peer = _peer(arguments.events)
+    print(f"| procrastinate, PostgreSQL | {peer:.0f} | | | |\n")
+    print(", ".join(f"{kind} {rate / peer:.1f} times procrastinate" for kind, rate in rates.items()))
+    aims = f"Aims, {AIM_PER_SECOND}/s and p95 within {AIM_P95_MS} ms: "
+    print(f"\n{aims}{'not met: ' + '; '.join(misses) if misses else 'met'}")
+
+
+def _throughput(kind: str, events: int) -> float:
+    with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
+        url = stage.database(kind)
+        target = receiver(stage, Path(folder) / "log")
+        run(url, lambda database: prepare(database, {PATH: target.program.port}))
+        run(url, lambda database: publish(database, map(str, range(events)), 1))
+        settings = {"worker_concurrency": IN_FLIGHT, "receiver_concurrency": IN_FLIGHT, "log_level": "info"}
+        worker(stage, url, **settings)
+        return _rate(target, events)
+
+
+def _rate(target: Receiver, events: int) -> float:
+    """Arrivals per second, once the first ones have come."""
+    wait_until(lambda: target.count() >= events, 300, "the arrival of all events")
+    times = sorted(arrival.time for arrival in target.arrivals())
+    first = int(len(times) * WARM_UP)
+    return (len(times) - first - 1) / (times[-1] - times[first])
+
+
+def _latency(kind: str) -> tuple[float, float, int]:
+    """Median and p95 in ms, and how many posts were not taken."""
+    with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
+        url = stage.database(kind)
+        target = receiver(stage, Path(folder) / "log")
+        run(url, lambda database: prepare(database, {"/ok/0": target.program.port}))
+        service = stage.service(url)
+        environment = {"BUDKAVLE_DATABASE_URL": url}
+        key = run_command(["api-key", "create", "publisher", "--scope", "publish"], environment).strip()
+        worker(stage, url)
+        answered = asyncio.run(_post(f"{service.url}/v1/besked", key))
+        taken = {key: moment for key, (status, moment) in answered.items() if status == 202}
+        wait_until(lambda: target.count() >= len(taken), 60, "the arrival of all events")
+        arrived = {arrival.key: arrival.time for arrival in target.arrivals()}
+        latencies = [(arrived[key] - moment) * 1000 for key, moment in taken.items()]
+        cuts = statistics.quantiles(latencies, n=20)
+        return statistics.median(latencies), cuts[18], len(answered) - len(taken)
+
+
+async def _post(url: str, key: str) -> Mapping[str, tuple[int, float]]:
+    """Status and time of the answer of each event, by what it is about."""
+    answered: dict[str, tuple[int, float]] = {}
+    headers = {"apikey": key, "Content-Type": "application/json"}
+
+    async def post(session: aiohttp.ClientSession, number: int) -> None:
+        about = {"identifikationstypeId": 99, "identifikation": str(number), "versionIdentifier": "0"}
+        event = {"entityType": ENTITY_TYPE, "orgType": ORG_TYPE, "orgCode": ORG_CODE, "aendringstype": 1, **about}
+        async with session.post(url, data=json.dumps(event), headers=headers) as response:
+            answered[str(number)] = (response.status, time.time())
+
+    async with aiohttp.ClientSession() as session:
+        moments = [number / EVENTS_PER_SECOND for number in range(EVENTS_PER_SECOND * LATENCY_SECONDS)]
+        begun = time.monotonic()
+        tasks = []
+        for number, (moment, _) in enumerate(pairwise([*moments, 0])):
+            await asyncio.sleep(begun + moment - time.monotonic())
+            tasks.append(asyncio.create_task(post(session, number)))
+        await asyncio.gather(*tasks)
+    return answered
+
+
+def _peer(events: int) -> float:
+    """Deliveries per second of procrastinate."""
+    with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
+        target = receiver(stage, Path(folder) / "log")
+        environment = {"PEER_DATABASE_URL": stage.database("PostgreSQL"), "PEER_URL": f"{target.program.url}{PATH}"}
+        command = [sys.executable, "-m", "benchmarks.peers.procrastinate_webhooks"]
+        filling = stage.spawn("fill", 0, [*command, "fill", str(events)], environment, ROOT)
+        if filling.process.wait(120) != 0:
+            raise RuntimeError(f"procrastinate was not filled: {filling.errors.read_text()[-500:]}")
+        stage.spawn("work", 0, [*command, "work", str(IN_FLIGHT)], environment, ROOT)
+        return _rate(target, events)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Kills workers with -9 every second while they deliver 20,000 events, and the receivers die and come back.
+
+Systems: one whose receiver answers at once, one that is slow, one that fails on first attempts (500, reset, garbage),
+one that answers some events with 404, and one whose receiver itself is killed and started again all the time.
+
+Checked at the end, on each database:
+- what should arrive arrived, at least once, at every system; what was answered with 404 is parked, and nothing else;
+- no event came before an earlier one of its key had arrived or was parked there;
+- what arrived twice did so only where a worker or its receiver died: its first arrival was shortly before that.
+
+Run: python -m benchmarks.kill_workers [--events 20000] [--database SQLite]. It ends with 1 if a check fails.
+"""
+
+import argparse
+import random
+import sys
+import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.queue_checks import out_of_order, twice, wrongly_parked
+from benchmarks.queue_stage import Receiver, prepare, publish, receiver, run, waiting, worker
+from benchmarks.stage import DATABASES, Stage
+from domain.deliveries import State
+from persistence import tables
+from persistence.database import Database
+
+PATHS = ("/ok/0", "/ok/100", "/flaky", "/gone", "/dies/ok/0")
+WORKERS = {"SQLite": 1, "PostgreSQL": 3}
+SECONDS_BETWEEN_KILLS = 1.0
+AT_MOST_SECONDS = 1500
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Kill -9 while delivering.")
+    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--keys", type=int, default=400, help="How many persons the events are about.")
+    parser.add_argument("--database", choices=DATABASES, action="append")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="Of who is killed.")
+    arguments = parser.parse_args()
+    print(f"### Kill -9 of workers, {arguments.events} events to {len(PATHS)} systems, seed {arguments.seed}\n")
+    print("| | deliveries | attempts | kills | receiver's deaths | twice | parked | seconds | faults |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    faults = []
+    for kind in arguments.database or DATABASES:
+        faults += _soak(kind, arguments.keys, arguments.events // arguments.keys, random.Random(arguments.seed))
+    print("\n".join(["", *faults[:20]]))
+    sys.exit(1 if faults else 0)
+
+
+def _soak(kind: str, keys: int, each: int, chance: random.Random) -> list[str]:
+    with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
+        url = stage.database(kind)
+        steady = receiver(stage, Path(folder) / "steady")
+        dying = receiver(stage, Path(folder) / "dying")
+        ports = {path: (dying if path.startswith("/dies") else steady).program.port for path in PATHS}
+        run(url, lambda database: prepare(database, ports))
+        begun = time.monotonic()
+        publishing = threading.Thread(
+            target=lambda: run(url, lambda database: publish(database, map(str, range(keys)), each))
+        )
+        publishing.start()
+        kills, deaths = _kill_until_done(stage, url, WORKERS[kind], dying, publishing, chance)
+        seconds = time.monotonic() - begun
+        arrivals = steady.arrivals() + dying.arrivals()
+        parked = run(url, _parked)
+        arrivals.sort(key=lambda arrival: arrival.time)
+        faults, again = twice(arrivals, kills + deaths)
+        faults += out_of_order(arrivals, each) + wrongly_parked(arrivals, parked)
+        queues = len({(arrival.path, arrival.key) for arrival in arrivals})
+        faults += [] if queues == keys * len(PATHS) else [f"{queues} queues were seen"]
+        print(
+            f"| {kind} | {each * keys * len(PATHS)} | {len(arrivals)} | {len(kills)} | {len(deaths)} | {again} | "
+            f"{len(parked)} | {seconds:.0f} | {len(faults)} |",
+            flush=True,
+        )
+        return [f"{kind}: {fault}" for fault in faults]
+
+
+def _kill_until_done(
+    stage: Stage, url: str, number: int, dying: Receiver, publishing: threading.Thread, chance: random.Random
+) -> tuple[list[float], list[float]]:
+    """Kills workers, and now and then the dying receiver; returns when workers died, and when the receiver did."""
+    settings = {"delivery_lease": 8, "delivery_timeout": 5}
+    running = [worker(stage, url, **settings) for _ in range(number)]
+    kills: list[float] = []
+    deaths: list[float] = []
+    ends = time.monotonic() + AT_MOST_SECONDS
+    while publishing.is_alive() or run(url, waiting):
+        if time.monotonic() > ends:
+            break
+        time.sleep(SECONDS_BETWEEN_KILLS)
+        place = chance.randrange(number)
+        kills.append(time.time())
+        stage.kill(running[place])
+        running[place] = worker(stage, url, **settings)
+        if len(kills) % 5 == 0:
+            deaths.append(time.time())
+            stage.kill(dying.program)
+        elif len(kills) % 5 == 2 and dying.program.process.poll() is not None:
+            dying.program = receiver(stage, dying.log, dying.program.port).program
+    for program in running:
+        stage.stop(program)
+    publishing.join()
+    return kills, deaths
+
+
+async def _parked(database: Database) -> list[str]:
+    select = tables.deliveries.select().where(tables.deliveries.c.state == str(State.PARKED))
+    rows = await database.read(lambda connection: connection.execute(select).all())
+    return [row.id for row in rows]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""A queue for benchmarks: systems with their receivers, events on it, workers, and what arrived."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+from benchmarks.load import ROOT
+from benchmarks.stage import Program, Stage, free_port
+from domain.events import Event
+from persistence import outbox, tables
+from persistence.database import Database, open_database
+from persistence.outbox import Publication
+
+ORG_TYPE, ORG_CODE, ENTITY_TYPE = 7, 101, 100
+START = datetime(2020, 1, 1, tzinfo=UTC)
+PUBLISHERS = 8
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One attempt as its receiver saw it; `status` is 0 where it gave no answer."""
+
+    time: float
+    path: str
+    delivery: str
+    key: str
+    sequence: int
+    status: int
+
+
+@dataclass
+class Receiver:
+    """A program that takes events, and the log of what it took."""
+
+    program: Program
+    log: Path
+    _read: int = field(default=0)
+
+    def arrivals(self) -> list[Arrival]:
+        """All attempts so far, oldest first."""
+        text = self.log.read_text() if self.log.exists() else ""
+        lines = [line.split(" ") for line in text.splitlines()]
+        return [Arrival(float(when), *said, int(sequence), int(status)) for when, *said, sequence, status in lines]
+
+    def count(self) -> int:
+        """How many attempts there were so far."""
+        return self.log.read_bytes().count(b"\n") if self.log.exists() else 0
+
+
+def receiver(stage: Stage, log: Path, port: int = 0) -> Receiver:
+    """A running receiver, on a port of its own unless one is named."""
+    port = port or free_port()
+    command = [sys.executable, "-m", "benchmarks.receiver", str(port), str(log)]
+    return Receiver(stage.start("receiver", port, command, {}, folder=ROOT), log)
+
+
+async def prepare(database: Database, receivers: Mapping[str, int]) -> list[str]:
+    """One system with one subscription for each path, at the receiver on that port; their ids."""
+    await database.migrate()
+    ids = [str(UUID(int=place)) for place in range(1, len(receivers) + 1)]
+
+    def insert(connection: sa.Connection) -> None:
+        connection.execute(tables.message_types.insert(), {"entity_type": ENTITY_TYPE, "name": "A type"})
+        for id_, (path, port) in zip(ids, receivers.items(), strict=True):
+            system = {"id": id_, "name": path, "base_url": f"http://127.0.0.1:{port}", "webhook_secrets": []}
+            connection.execute(tables.systems.insert(), system | {"allow_private_addresses": True})
+            subscription = {"system_id": id_, "org_type": ORG_TYPE, "org_code": ORG_CODE, "entity_type": ENTITY_TYPE}
+            connection.execute(tables.subscriptions.insert(), subscription | {"webhook_url": path, "start_time": START})
+
+    await database.write(insert)
+    return ids
+
+
+async def publish(database: Database, keys: Iterable[str], each: int) -> None:
+    """So many events of each key, numbered from 0: those of one key one after the other, several keys at once."""
+    waiting = list(keys)
+
+    async def work() -> None:
+        while waiting:
+            key = waiting.pop()
+            for sequence in range(each):
+                await outbox.publish(database, Publication(event(key, sequence), "benchmark", "benchmark"))
+
+    await asyncio.gather(*(work() for _ in range(PUBLISHERS)))
+
+
+def event(key: str, sequence: int) -> Event:
+    """An event about somebody who does not exist."""
+    return Event(
+        str(uuid4()),
+        ENTITY_TYPE,
+        ORG_TYPE,
+        ORG_CODE,
+        1,
+        datetime.now(UTC),
+        version=str(sequence),
+        identification_type=99,
+        identification=key,
+    )
+
+
+def worker(stage: Stage, database_url: str, **settings: Any) -> Program:
+    """A worker of its own process; `settings` as in `Settings`."""
+    port = free_port()
+    given = {"database_url": database_url, "worker_port": port, "log_level": "error", **settings}
+    environment = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in given.items()}
+    return stage.start("worker", port, [sys.executable, "-m", "budkavle", "worker"], environment)
+
+
+async def waiting(database: Database) -> int:
+    """How many deliveries wait."""
+    count = sa.select(sa.func.count()).select_from(tables.deliveries).where(tables.deliveries.c.state == "waiting")
+    return await database.read(lambda connection: int(connection.execute(count).scalar_one()))
+
+
+def run(url: str, work: Any) -> Any:
+    """What `work` returns, done on a database that is opened for it."""
+
+    async def on_it() -> Any:
+        database = open_database(url)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(on_it())
+
+
+def wait_until(is_so: Any, seconds: float, what: str) -> None:
+    """Returns when it is so; fails when that takes too long."""
+    ends = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > ends:
+            raise RuntimeError(f"{what}: not within {seconds:g} s")
+        time.sleep(0.05)

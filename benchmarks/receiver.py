@@ -1,0 +1,99 @@
+"""Receivers of webhooks for benchmarks: what a path says is what its system does, and every attempt is told.
+
+Paths: `/ok/MS` answers 200 after so many milliseconds; `/flaky` answers 500, closes with a reset or talks
+garbage on some attempts and 200 on others; `/gone` answers 404 to every event whose version ends with 7.
+
+Run: python -m benchmarks.receiver PORT LOG. The log has a line for each attempt: time, path, delivery, key, sequence,
+status (0 where there was none).
+"""
+
+import asyncio
+import json
+import socket
+import struct
+import sys
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+ANSWERS = {status: b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\nok" % status for status in (200, 404, 500)}
+RESET, GARBAGE = 1, 2
+
+
+class Receiver(asyncio.Protocol):
+    """One connection of a worker."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._data = b""
+        self._seen: dict[str, int] = SEEN
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        head, found, body = self._data.partition(b"\r\n\r\n")
+        if not found:
+            return
+        lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+        if len(body) < int(headers.get("content-length", "0")):
+            return
+        self._data = b""
+        method, path, _ = lines[0].split(" ")
+        if method == "GET":
+            self._transport.write(ANSWERS[200])
+            return
+        self._take(path, headers.get("webhook-id", ""), json.loads(body))
+
+    def _take(self, path: str, delivery: str, event: dict[str, Any]) -> None:
+        *_, kind, detail = ["", *path.split("/")]
+        milliseconds = int(detail) if kind == "ok" else 0
+        status = 200
+        if detail == "gone" and event["versionIdentifier"].endswith("7"):
+            status = 404
+        if detail == "flaky":
+            # Two of three events fail on their first attempt, each in its own way.
+            attempt = self._seen[delivery] = self._seen.get(delivery, 0) + 1
+            way = zlib.crc32(delivery.encode()) % 4
+            status = 200 if attempt > 1 else (500, RESET, GARBAGE, 200)[way]
+        told = (path, delivery, event.get("identifikation", ""), event["versionIdentifier"], status)
+        if milliseconds:
+            asyncio.get_running_loop().call_later(milliseconds / 1000, self._answer, told)
+        else:
+            self._answer(told)
+
+    def _answer(self, told: tuple[str, str, str, str, int]) -> None:
+        *said, status = told
+        print(f"{time.time():.4f}", *said, status if status >= 100 else 0, file=self._log, sep=" ")
+        if self._transport.is_closing():
+            return
+        if status == RESET:
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
+        elif status == GARBAGE:
+            self._transport.write(b"\x00\xff not HTTP\r\n\r\n")
+            self._transport.close()
+        else:
+            self._transport.write(ANSWERS[status])
+
+
+SEEN: dict[str, int] = {}
+
+
+async def _serve(port: int, log: Path) -> None:
+    # Each line at once, so that nothing is lost when this is killed.
+    with log.open("a", buffering=1) as lines:
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Receiver(lines), "127.0.0.1", port, backlog=1000
+        )
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(int(sys.argv[1]), Path(sys.argv[2])))
