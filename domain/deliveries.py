@@ -85,13 +85,15 @@ class Claimed:
 class Answer:
     """What an attempt met. `status` is None where no answer came; `body` is its beginning.
 
-    `retry_after` is how many seconds the receiver asks to be left alone.
+    `retry_after` is how many seconds the receiver asks to be left alone. `detail` says for operators what went wrong
+    where no answer came.
     """
 
     status: int | None
     reason: Reason | None
     body: str = ""
     retry_after: float | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

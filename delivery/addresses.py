@@ -1,0 +1,96 @@
+"""Which addresses may be called. Subscribers name hosts by DNS, so a name can point anywhere, and change between calls.
+
+The address that is checked is the one that is connected to: the check sits where the socket is made.
+
+- Public addresses may be called always, and nothing else unless the system has `allowPrivateAddresses`.
+- With it also `PRIVATE`: private networks, the shared space of carriers and clusters, and this machine itself.
+- Never: what is neither public nor in that list. That is link-local addresses, where clouds keep the metadata of a
+  machine with its credentials (169.254.0.0/16, fe80::/10), multicast, unspecified, reserved, documentation and
+  benchmark networks; and `METADATA`, the same service at addresses that would be private.
+- IPv4 inside IPv6: mapped addresses and those of the well-known NAT64 prefix count as the IPv4 address in them, for
+  that is where they lead. 6to4, Teredo and all else outside 2000::/3 are refused. A NAT64 prefix of a network's own
+  cannot be known here: who has one must filter there.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+PRIVATE = tuple(
+    ip_network(network)
+    for network in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",
+        "100.64.0.0/10",
+        "::1/128",
+        "fc00::/7",
+    )
+)
+METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200")))
+"""Of AWS, Google and Alibaba."""
+
+_UNICAST = ip_network("2000::/3")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_NOT_PUBLIC: tuple[IPv4Network | IPv6Network, ...] = tuple(
+    ip_network(network)
+    for network in (
+        # What Python of some versions takes for public: the relays of 6to4, and 6to4 itself.
+        "192.88.99.0/24",
+        "2002::/16",
+        # The rest of IETF's own block, Teredo in it, and both blocks for documentation.
+        "192.0.0.0/24",
+        "2001::/23",
+        "2001:db8::/32",
+        "3fff::/20",
+    )
+)
+
+
+class AddressRefused(OSError):
+    """The address may not be called. An `OSError`, as everything is that ends an attempt to connect."""
+
+
+def may_be_called(address: str, *, allow_private: bool) -> bool:
+    """Whether an address in figures may be called; what is no address may not."""
+    try:
+        ip = _meant(ip_address(address))
+    except ValueError:
+        return False
+    return _is_public(ip) or (allow_private and ip not in METADATA and any(ip in network for network in PRIVATE))
+
+
+def checked_socket(*, allow_private: bool) -> Callable[[tuple[Any, ...]], socket.socket]:
+    """Makes the sockets of a connector: for an address that may not be called it raises `AddressRefused` instead.
+
+    aiohttp calls it with the very address that it then connects to, whether that came from DNS or stood in the URL.
+    """
+
+    def make(info: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if not may_be_called(address[0], allow_private=allow_private):
+            raise AddressRefused(address[0])
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def _meant(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return ip.ipv4_mapped
+        if ip in _NAT64:
+            return IPv4Address(ip.packed[-4:])
+    return ip
+
+
+def _is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return (
+        ip.is_global
+        and not ip.is_multicast
+        and (ip.version == 4 or ip in _UNICAST)  # noqa: PLR2004  # The 4 of IPv4 needs no name.
+        and not any(ip in network for network in _NOT_PUBLIC)
+    )

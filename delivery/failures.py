@@ -1,0 +1,63 @@
+"""Why a call got no answer."""
+
+import ssl
+from collections.abc import Iterator
+
+import aiohttp
+
+from delivery.addresses import AddressRefused
+from domain.deliveries import Answer, Reason
+
+
+def failed(error: Exception) -> Answer:
+    """What an attempt met that ended with an error of aiohttp, of TLS or of the system.
+
+    The detail never repeats what the receiver sent: it may have sent our message back.
+    """
+    reason, detail = _refused(error) or _plain(error)
+    return Answer(None, reason, detail=detail)
+
+
+def _refused(error: Exception) -> tuple[Reason, str] | None:
+    """What lies below an error of aiohttp: an address that was refused by us, or TLS by either side."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, AddressRefused):
+            return Reason.ADDRESS, str(cause)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            return Reason.TLS, getattr(cause, "verify_message", "") or cause.reason or ""
+    return None
+
+
+def _plain(error: Exception) -> tuple[Reason, str]:
+    for kind, reason, detail in _KINDS:
+        if isinstance(error, kind):
+            return reason, detail
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return Reason.LOST, ""
+    said = error.os_error.strerror or ""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Reason.NAME, said
+    if isinstance(error.os_error, ConnectionResetError | ConnectionAbortedError):
+        # Only what had been connected can be reset before it is used: the other side ended the handshake.
+        return Reason.TLS, "the handshake was ended"
+    return Reason.CONNECT, said
+
+
+_KINDS: tuple[tuple[type[Exception], Reason, str], ...] = (
+    (aiohttp.ConnectionTimeoutError, Reason.TIMEOUT, "while connecting"),
+    (TimeoutError, Reason.TIMEOUT, "while waiting for the answer"),
+    (aiohttp.InvalidURL, Reason.ADDRESS, "no address that can be called"),
+    (aiohttp.ClientResponseError, Reason.GARBAGE, "the answer is not HTTP"),
+    (aiohttp.ClientPayloadError, Reason.LOST, "the answer was cut short"),
+)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what led to it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
