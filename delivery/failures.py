@@ -24,10 +24,11 @@ def _refused(error: Exception) -> tuple[Reason, str] | None:
     for cause in causes:
         if isinstance(cause, AddressRefused):
             return Reason.ADDRESS, str(cause)
-    for cause in causes:
-        if isinstance(cause, ssl.SSLError):
-            return Reason.TLS, getattr(cause, "verify_message", "") or cause.reason or ""
-    return None
+    # The last is what TLS itself said; aiohttp's errors of TLS are of the same kind and know no reason.
+    said = [cause for cause in causes if isinstance(cause, ssl.SSLError)]
+    if not said:
+        return None
+    return Reason.TLS, getattr(said[-1], "verify_message", None) or getattr(said[-1], "reason", None) or ""
 
 
 def _plain(error: Exception) -> tuple[Reason, str]:
@@ -48,6 +49,7 @@ def _plain(error: Exception) -> tuple[Reason, str]:
 _KINDS: tuple[tuple[type[Exception], Reason, str], ...] = (
     (aiohttp.ConnectionTimeoutError, Reason.TIMEOUT, "while connecting"),
     (TimeoutError, Reason.TIMEOUT, "while waiting for the answer"),
+    (aiohttp.NonHttpUrlClientError, Reason.ADDRESS, "no address that can be called"),
     (aiohttp.InvalidURL, Reason.ADDRESS, "no address that can be called"),
     (aiohttp.ClientResponseError, Reason.GARBAGE, "the answer is not HTTP"),
     (aiohttp.ClientPayloadError, Reason.LOST, "the answer was cut short"),

@@ -1,0 +1,132 @@
+"""Deliveries for tests, receivers that take them, and calls to them."""
+
+import socket
+import ssl
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from aiohttp.abc import AbstractResolver
+
+from delivery.calls import Calls
+from domain.deliveries import Claimed, Receiver
+from domain.events import Event, write_content
+from tests.certificates import Authority, Issued
+from tests.open_e.peers import Peer, answer, read_request
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
+OK = answer(b"tak")
+
+
+def at(peer: Peer, host: str = "127.0.0.1", scheme: str = "http") -> str:
+    """The base URL of a peer."""
+    return f"{scheme}://{host}:{urlsplit(peer.url).port}/star"
+
+
+def receiver(base_url: str, **changes) -> Receiver:
+    return Receiver(**({"system_id": "system-1", "base_url": base_url, "allow_private_addresses": True} | changes))
+
+
+def event(**changes) -> Event:
+    values = {
+        "id": "0b0e1a2c-0000-4000-8000-000000000001",
+        "entity_type": 100008,
+        "org_type": 8,
+        "org_code": 101,
+        "change": 2,
+        "created": NOW,
+    }
+    return Event(**(values | changes))
+
+
+def claimed(to: Receiver | str, the_event: Event | None = None, **changes) -> Claimed:
+    the_event = the_event or event()
+    values = {
+        "number": 1,
+        "id": "7d6a9c1e-0000-4000-8000-000000000002",
+        "receiver": receiver(to) if isinstance(to, str) else to,
+        "webhook_url": "/kontakt",
+        "event_id": the_event.id,
+        "entity_name": "Kontaktgruppe",
+        "created": the_event.created,
+        "content": write_content(the_event),
+        "attempts": 0,
+    }
+    return Claimed(**(values | changes))
+
+
+async def send(*deliveries: Claimed, now: datetime = NOW, **options):
+    """The answers to deliveries that are sent one after the other."""
+    calls = Calls(**options)
+    try:
+        return [await calls.send(each, now) for each in deliveries]
+    finally:
+        await calls.close()
+
+
+async def send_one(to: Receiver | str, **options):
+    [answered] = await send(claimed(to), **options)
+    return answered
+
+
+class Recorder:
+    """A receiver that says the same to all requests and keeps them."""
+
+    def __init__(self, said: bytes = OK) -> None:
+        self.requests: list[tuple[str, bytes]] = []
+        self._said = said
+
+    def __call__(self, connection, _) -> None:
+        while True:
+            self.requests.append(read_request(connection))
+            connection.sendall(self._said)
+
+    def headers(self, index: int = -1) -> dict[str, str]:
+        lines = self.requests[index][0].split("\r\n")[1:]
+        return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+
+class Addresses(AbstractResolver):
+    """Names that all have these addresses. `asked` counts look-ups."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+        self.asked = 0
+
+    async def resolve(self, host, port=0, family=0):
+        self.asked += 1
+        return [self.entry(host, port, address) for address in self.addresses]
+
+    def entry(self, host, port, address):
+        return {"hostname": host, "host": address, "port": port, "family": family_of(address), "proto": 0, "flags": 0}
+
+    async def close(self):
+        pass
+
+
+def family_of(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def over_tls(serve, certificate: Issued, clients: Authority | None = None, version: ssl.TLSVersion | None = None):
+    """The same receiver over TLS; with `clients` it demands a certificate of that authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.file)
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(clients.file)
+
+    def secured(connection, number):
+        with context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as encrypted:
+            try:
+                encrypted.do_handshake()
+            except ssl.SSLError:
+                # What the client has sent meanwhile must be taken, or the system resets the connection and with it
+                # loses the alert that says why.
+                while socket.socket.recv(encrypted, 65536):
+                    pass
+                return
+            serve(encrypted, number)
+
+    return secured

@@ -1,0 +1,190 @@
+"""What a call sends, and what it makes of answers."""
+
+import asyncio
+import gzip
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from delivery.calls import Calls
+from domain.deliveries import Answer, Reason
+from tests.delivery.receiving import NOW, OK, Recorder, at, claimed, event, receiver, send, send_one
+from tests.open_e.peers import answer, read_request
+
+
+def test_send_posts_the_payload(run, peer):
+    recorder = Recorder()
+    [answered] = run(send(claimed(at(peer(recorder)), webhook_url="/kontakt/%7Ea%2Fb/")))
+    assert answered == Answer(200, None, "tak")
+    [(head, body)] = recorder.requests
+    assert head.startswith("POST /star/kontakt/%7Ea%2Fb/ HTTP/1.1\r\n")
+    assert json.loads(body)["beskedId"] == event().id
+    headers = recorder.headers()
+    assert headers["content-type"] == "application/json"
+    assert headers["user-agent"] == "Budkavle"
+    assert int(headers["content-length"]) == len(body)
+    assert set(headers) == {
+        "host",
+        "content-type",
+        "content-length",
+        "user-agent",
+        "accept-encoding",
+        "webhook-id",
+        "webhook-timestamp",
+    }
+
+
+def test_send_keeps_connections(run, peer):
+    server = peer(Recorder())
+    assert [each.status for each in run(send(*[claimed(at(server))] * 3))] == [200] * 3
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(200, None), (202, None), (204, None), (299, None), (302, Reason.HTTP), (404, Reason.HTTP), (500, Reason.HTTP)],
+)
+def test_send_tells_the_status(run, peer, status, reason):
+    said = answer(b"" if status == 204 else b"x", f"{status} Says")
+    answered = run(send_one(at(peer(Recorder(said)))))
+    assert (answered.status, answered.reason, answered.body) == (status, reason, "" if status == 204 else "x")
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 Temporary", "308 Permanent"])
+def test_send_does_not_follow_redirects(run, peer, status):
+    target = peer(Recorder())
+    said = answer(b"", status, f"Location: {at(target)}\r\n")
+    assert run(send_one(at(peer(Recorder(said))))).status == int(status[:3])
+    assert target.connections == 0
+
+
+def test_send_keeps_no_cookies(run, peer):
+    recorder = Recorder(answer(b"", headers="Set-Cookie: a=b; Path=/\r\n"))
+    run(send(*[claimed(at(peer(recorder)))] * 2))
+    assert len(recorder.requests) == 2
+    assert "cookie" not in recorder.headers()
+
+
+def test_send_uses_no_proxy_of_the_environment(run, peer, monkeypatch):
+    proxy, server = peer(Recorder()), peer(Recorder())
+    monkeypatch.setenv("http_proxy", at(proxy))
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert run(send_one(at(server))).status == 200
+    assert (proxy.connections, server.connections) == (0, 1)
+
+
+def test_send_unpacks_nothing(run, peer):
+    packed = gzip.compress(b"0" * 10_000_000)
+    recorder = Recorder(answer(packed, headers="Content-Encoding: gzip\r\n"))
+    answered = run(send_one(at(peer(recorder))))
+    assert answered.status == 200
+    assert "000" not in answered.body
+    assert recorder.headers()["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("size", [16 * 1024 + 1, 1024 * 1024])
+def test_send_reads_no_more_than_16_kib(run, peer, size):
+    closed = []
+
+    def serve(connection, _):
+        read_request(connection)
+        whole = answer(b"a" * size)
+        connection.sendall(whole[: len(whole) - size + 16 * 1024])
+        # The rest is not sent: whoever waited for it would wait until the time is over.
+        closed.append(connection.recv(1))
+
+    server = peer(serve)
+    first, second = run(send(*[claimed(at(server))] * 2))
+    assert first == second == Answer(200, None, "a" * 1024)
+    assert server.connections == 2
+    server.close()
+    assert closed == [b"", b""]
+
+
+def test_send_reads_an_answer_of_16_kib_and_keeps_the_connection(run, peer):
+    server = peer(Recorder(answer(b"a" * 16 * 1024)))
+    assert [each.status for each in run(send(*[claimed(at(server))] * 2))] == [200, 200]
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (b"r\xc3\xb8d", "rød"),
+        (b"a\0b", "a\ufffdb"),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b"\xed\xa0\x80", "\ufffd\ufffd\ufffd"),
+        (b"a" * 1023 + "ø".encode(), "a" * 1023 + "\ufffd"),
+        (b"a" * 1025, "a" * 1024),
+    ],
+)
+def test_send_keeps_a_text_that_databases_take(run, peer, sent, kept):
+    assert run(send_one(at(peer(Recorder(answer(sent)))))).body == kept
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120),
+        ("0", 0),
+        ("10800", 10800),
+        ("10801", 10800),
+        ("9" * 5000, 10800),
+        ("Sun, 01 Mar 2026 12:01:00 GMT", 60),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 10800),
+        ("Sun, 01 Mar 2026 11:59:59 GMT", None),
+        ("Sun, 99 Mar 2026 12:01:00 GMT", None),
+        ("Sunday, 01-Mar-26 12:01:00 GMT", None),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("\xb2", None),
+        ("", None),
+    ],
+)
+def test_send_tells_retry_after(run, peer, value, seconds):
+    said = answer(b"", "503 Busy", "Retry-After: VALUE\r\n").replace(b"VALUE", value.encode())
+    answered = run(send_one(at(peer(Recorder(said))), now=datetime(2026, 3, 1, 12, tzinfo=UTC)))
+    assert (answered.status, answered.retry_after) == (503, seconds)
+
+
+def test_send_makes_many_calls_at_once(run, peer):
+    server = peer(Recorder())
+
+    async def many():
+        calls = Calls()
+        try:
+            return await asyncio.gather(*(calls.send(claimed(at(server)), NOW) for _ in range(50)))
+        finally:
+            await calls.close()
+
+    assert [each.status for each in run(many())] == [200] * 50
+
+
+def test_send_can_be_cancelled(run, peer):
+    begun = asyncio.Event()
+
+    def serve(connection, _):
+        read_request(connection)
+        loop.call_soon_threadsafe(begun.set)
+        connection.recv(1)
+
+    async def cancel():
+        nonlocal loop
+        loop = asyncio.get_running_loop()
+        calls = Calls()
+        task = asyncio.create_task(calls.send(claimed(receiver(at(peer(serve)))), NOW))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await calls.close()
+
+    loop = None
+    run(cancel())
+
+
+def test_send_takes_the_interim_answer_for_none(run, peer):
+    said = b"HTTP/1.1 102 Processing\r\n\r\n" + OK
+    assert run(send_one(at(peer(Recorder(said))))).status == 200

@@ -1,0 +1,214 @@
+"""Every way in which a call gets no answer, by a receiver that behaves so."""
+
+import socket
+import ssl
+import struct
+
+import aiohttp
+import pytest
+
+from delivery.failures import failed
+from domain.deliveries import Answer, Reason
+from tests.certificates import DAY, TODAY
+from tests.delivery.receiving import OK, Recorder, at, claimed, over_tls, receiver, send, send_one
+from tests.open_e.peers import answer, drip, read_request
+
+QUICK = {"connect_timeout": 0.3, "attempt_timeout": 0.3}
+
+
+def reset(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def saying(said: bytes):
+    """A receiver that takes the request, says this and ends the connection."""
+
+    def serve(connection, _):
+        read_request(connection)
+        connection.sendall(said)
+
+    return serve
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def test_a_name_that_is_not_known(run):
+    answered = run(send_one("http://receiver.invalid/star"))
+    assert (answered.status, answered.reason) == (None, Reason.NAME)
+
+
+@pytest.mark.parametrize("name", ["a" * 64, "xn--0", "a..b"])
+def test_a_name_that_is_none(run, name):
+    assert run(send_one(f"http://{name}.example/star")).reason in {Reason.NAME, Reason.ADDRESS}
+
+
+def test_nobody_listens(run):
+    answered = run(send_one(f"http://127.0.0.1:{unused_port()}/star"))
+    assert answered == Answer(None, Reason.CONNECT, detail=answered.detail)
+    assert answered.detail
+
+
+def test_no_connection_in_time(run):
+    # Nobody accepts, and the queue of one is full: the next connection is neither taken nor refused.
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        answered = run(send_one(url, connect_timeout=0.3))
+    assert (answered.reason, answered.detail) == (Reason.TIMEOUT, "while connecting")
+
+
+def test_a_handshake_that_does_not_end(run, peer):
+    server = peer(lambda connection, _: connection.recv(65536) and connection.recv(1))
+    answered = run(send_one(at(server, scheme="https"), connect_timeout=0.3))
+    assert (answered.reason, answered.detail) == (Reason.TIMEOUT, "while connecting")
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [
+        lambda connection, _: read_request(connection) and connection.recv(1),
+        lambda connection, _: drip(connection, OK),
+        lambda connection, _: read_request(connection) and drip(connection, answer(b"a" * 1000)),
+        lambda connection, _: read_request(connection) and (connection.sendall(OK[:-1]), connection.recv(1)),
+    ],
+    ids=["silence", "a slow head", "a slow body", "the last byte is missing"],
+)
+def test_no_answer_in_time(run, peer, serve):
+    answered = run(send_one(at(peer(serve)), **QUICK))
+    assert (answered.status, answered.reason) == (None, Reason.TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [
+        lambda connection, _: reset(connection),
+        lambda connection, _: read_request(connection) and reset(connection),
+        saying(b""),
+        saying(b"HTTP/1.1 200 OK\r\nContent-Le"),
+        saying(OK[:-1]),
+        saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"),
+    ],
+    ids=["reset at once", "reset later", "closed", "closed in the head", "closed in the body", "closed in a chunk"],
+)
+def test_a_connection_that_is_lost(run, peer, serve):
+    answered = run(send_one(at(peer(serve)), attempt_timeout=5))
+    assert (answered.status, answered.reason) == (None, Reason.LOST)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x46" * 10,
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nNo colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 20_000 + b"\r\n",
+        b"HTTP/1.1 200 " + b"a" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n",
+    ],
+    ids=["ssh", "tls", "status", "length", "lengths", "colon", "long header", "many headers", "reason", "chunk"],
+)
+def test_an_answer_that_is_no_http(run, peer, said):
+    answered = run(send_one(at(peer(saying(said))), attempt_timeout=5))
+    assert (answered.status, answered.reason) == (None, Reason.GARBAGE)
+    assert "OpenSSH" not in answered.detail
+
+
+def test_a_kept_connection_that_is_closed_makes_no_second_post(run, peer):
+    requests = []
+
+    def serve(connection, _):
+        for said in (OK, b""):
+            requests.append(read_request(connection))
+            connection.sendall(said)
+
+    server = peer(serve)
+    first, second = run(send(*[claimed(at(server))] * 2))
+    assert (first.status, second.reason) == (200, Reason.LOST)
+    assert (len(requests), server.connections) == (2, 1)
+
+
+def test_a_certificate_of_an_unknown_authority(run, peer, authority):
+    recorder = Recorder()
+    server = peer(over_tls(recorder, authority.issue("127.0.0.1")))
+    answered = run(send_one(at(server, scheme="https")))
+    assert (answered.status, answered.reason) == (None, Reason.TLS)
+    assert "certificate" in answered.detail
+    assert recorder.requests == []
+
+
+@pytest.mark.parametrize("name", ["127.0.0.2", "elsewhere.example"])
+def test_a_certificate_of_another_host(run, peer, authority, name):
+    server = peer(over_tls(Recorder(), authority.issue(name)))
+    answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}")))
+    assert (answered.status, answered.reason) == (None, Reason.TLS)
+
+
+def test_a_certificate_that_has_ended(run, peer, authority):
+    ended = authority.issue("127.0.0.1", begins=TODAY - 2 * DAY, ends=TODAY - DAY)
+    server = peer(over_tls(Recorder(), ended))
+    answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}")))
+    assert (answered.reason, answered.detail) == (Reason.TLS, "certificate has expired")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_receiver_that_wants_a_certificate_of_ours(run, peer, authority, version):
+    recorder = Recorder()
+    server = peer(over_tls(recorder, authority.issue("127.0.0.1"), clients=authority, version=version))
+    answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}")))
+    assert (answered.status, answered.reason) == (None, Reason.TLS)
+    assert recorder.requests == []
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_receiver_that_does_not_take_our_certificate(run, peer, authority, other_authority, version):
+    recorder = Recorder()
+    server = peer(over_tls(recorder, authority.issue("127.0.0.1"), clients=authority, version=version))
+    shown = f"file:{other_authority.issue().file}"
+    to = receiver(at(server, scheme="https"), ca=f"file:{authority.file}", certificate=shown, key=shown)
+    answered = run(send_one(to))
+    assert (answered.status, answered.reason) == (None, Reason.TLS)
+    assert recorder.requests == []
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [lambda connection, _: connection.recv(1), lambda connection, _: connection.sendall(OK)],
+    ids=["ends the handshake", "speaks no TLS"],
+)
+def test_a_receiver_without_tls(run, peer, serve):
+    answered = run(send_one(at(peer(serve), scheme="https")))
+    assert (answered.status, answered.reason) == (None, Reason.TLS)
+
+
+@pytest.mark.parametrize("url", ["http://127.1/star", "http://2130706433/star", "ftp://a/star"])
+def test_an_address_that_cannot_be_called(run, url):
+    answered = run(send_one(url))
+    assert (answered.status, answered.reason) == (None, Reason.ADDRESS)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TimeoutError(), Reason.TIMEOUT),
+        (aiohttp.SocketTimeoutError(), Reason.TIMEOUT),
+        (aiohttp.ConnectionTimeoutError(), Reason.TIMEOUT),
+        (aiohttp.ServerDisconnectedError(), Reason.LOST),
+        (aiohttp.ClientConnectionResetError(), Reason.LOST),
+        (aiohttp.ClientConnectionError(), Reason.LOST),
+        (BrokenPipeError(), Reason.LOST),
+        (OSError(), Reason.LOST),
+        (aiohttp.ClientError(), Reason.LOST),
+        (ssl.SSLError(), Reason.TLS),
+    ],
+)
+def test_failed_has_a_reason_for_every_error(error, reason):
+    assert failed(error).reason is reason

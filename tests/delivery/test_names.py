@@ -1,0 +1,61 @@
+"""Names of receivers."""
+
+import asyncio
+import socket
+
+import pytest
+
+from delivery.addresses import AddressRefused
+from delivery.names import CheckedNames, Names
+from domain.deliveries import Reason
+from tests.delivery.receiving import Addresses, Recorder, at, claimed, receiver, send, send_one
+
+
+def test_names_are_those_of_this_machine(run):
+    found = run(Names().resolve("localhost", 80))
+    assert {each["host"] for each in found} <= {"127.0.0.1", "::1"}
+    assert {each["port"] for each in found} == {80}
+    assert all(each["family"] in {socket.AF_INET, socket.AF_INET6} for each in found)
+
+
+@pytest.mark.parametrize("name", ["receiver.invalid", "a" * 64 + ".example", "ø" * 70])
+def test_names_that_are_not_known_raise(run, name):
+    with pytest.raises(OSError, match="."):
+        run(Names().resolve(name, 80))
+
+
+def test_names_are_looked_up_beside_the_loop_and_may_be_left_behind(run):
+    async def left_behind():
+        task = asyncio.create_task(Names().resolve("localhost", 80))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await Names().resolve("localhost", 80)
+
+    assert run(left_behind())
+
+
+def test_checked_names_are_refused_as_a_whole(run):
+    names = Addresses("8.8.8.8", "10.0.0.1")
+    assert len(run(CheckedNames(names, allow_private=True).resolve("a", 80))) == 2
+    with pytest.raises(AddressRefused, match=r"^10\.0\.0\.1$"):
+        run(CheckedNames(names, allow_private=False).resolve("a", 80))
+
+
+def test_a_name_without_addresses_is_an_error(run):
+    assert run(send_one("http://receiver.example", resolver=Addresses())).reason is Reason.NAME
+
+
+def test_a_name_that_hangs_ends_at_the_connect_timeout_and_delays_nobody(run, peer):
+    class Silent(Addresses):
+        async def resolve(self, host, port=0, family=0):
+            if host == "silent.example":
+                await asyncio.Event().wait()
+            return await super().resolve(host, port, family)
+
+    server = peer(Recorder())
+    silent, other = receiver(at(server, "silent.example")), receiver(at(server, "other.example"))
+    options = {"connect_timeout": 0.3, "resolver": Silent("127.0.0.1")}
+    first, second = run(send(claimed(silent), claimed(other), **options))
+    assert (first.reason, second.status) == (Reason.TIMEOUT, 200)

@@ -1,0 +1,265 @@
+"""Receivers: certificates of both sides, secrets, and both replaced while the worker runs."""
+
+import asyncio
+import shutil
+import threading
+from datetime import timedelta
+
+import pytest
+import structlog
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from delivery import receivers
+from delivery.calls import Calls
+from delivery.references import SetupWrong
+from delivery.signing import signature_headers
+from domain.deliveries import Reason
+from tests.delivery.receiving import NOW, OK, Recorder, at, claimed, over_tls, receiver, send, send_one
+from tests.open_e.peers import read_request
+
+SOON, LATER, AFTER = (NOW + timedelta(seconds=seconds) for seconds in (59, 60, 65))
+
+
+def shown_to(serve):
+    """A receiver that keeps the certificates that it was shown."""
+    certificates = []
+
+    def watched(connection, number):
+        certificates.append(connection.getpeercert(binary_form=True))
+        serve(connection, number)
+
+    return watched, certificates
+
+
+def test_a_receiver_with_a_ca_of_its_own(run, peer, authority):
+    server = peer(over_tls(Recorder(), authority.issue("127.0.0.1")))
+    assert run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}"))).status == 200
+
+
+def test_a_ca_of_its_own_is_the_only_one(run, peer, authority, other_authority):
+    server = peer(over_tls(Recorder(), authority.issue("127.0.0.1")))
+    answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{other_authority.file}")))
+    assert answered.reason is Reason.TLS
+
+
+def test_a_ca_that_the_machine_trusts(run, peer, authority, monkeypatch):
+    # What OpenSSL takes for the machine's own file.
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    receivers._public.cache_clear()
+    server = peer(over_tls(Recorder(), authority.issue("localhost")))
+    answered = run(send_one(at(server, "localhost", "https")))
+    receivers._public.cache_clear()
+    assert answered.status == 200
+
+
+def test_a_receiver_that_demands_a_certificate(run, peer, authority, other_authority):
+    serve, certificates = shown_to(Recorder())
+    server = peer(over_tls(serve, authority.issue("127.0.0.1"), clients=other_authority))
+    ours = other_authority.issue()
+    shown = f"file:{ours.file}"
+    url, ca = at(server, scheme="https"), f"file:{authority.file}"
+    assert run(send_one(receiver(url, ca=ca, certificate=shown, key=shown))).status == 200
+    assert certificates == [ours.der]
+
+
+@pytest.fixture
+def wrong_setups(authority, other_authority, tmp_path):
+    """What cannot be used, each with the reference that is named."""
+    good, other = f"file:{authority.issue().file}", f"file:{other_authority.issue().file}"
+    absent, text, locked = (f"file:{tmp_path / name}" for name in ("absent", "text", "locked"))
+    (tmp_path / "text").write_text("no certificate æøå")
+    key = load_pem_private_key((authority.issue().file).read_bytes(), None)
+    encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password"))
+    (tmp_path / "locked").write_bytes(encrypted)
+    return {
+        "no ca": ({"ca": absent}, absent),
+        "ca that is none": ({"ca": text}, text),
+        "no certificate": ({"certificate": absent, "key": good}, absent),
+        "certificate that is none": ({"certificate": text, "key": good}, text),
+        "no key": ({"certificate": good, "key": absent}, absent),
+        "key of another": ({"certificate": good, "key": other}, other),
+        "key with a password": ({"certificate": good, "key": locked}, locked),
+        "no secret": ({"webhook_secrets": (absent,)}, absent),
+        "secret that is none": ({"webhook_secrets": (text,)}, text),
+        "variable": ({"webhook_secrets": ("env:NO_SUCH_SECRET",)}, "env:NO_SUCH_SECRET"),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no ca",
+        "ca that is none",
+        "no certificate",
+        "certificate that is none",
+        "no key",
+        "key of another",
+        "key with a password",
+        "no secret",
+        "secret that is none",
+        "variable",
+    ],
+)
+def test_a_setup_that_is_wrong_ends_the_attempt_and_is_logged(run, wrong_setups, monkeypatch, name):
+    monkeypatch.setattr(receivers, "log", structlog.get_logger())
+    changes, reference = wrong_setups[name]
+    with structlog.testing.capture_logs() as entries:
+        answered = run(send_one(receiver("https://receiver.invalid", **changes)))
+    assert (answered.status, answered.reason) == (None, Reason.SETUP)
+    assert reference in answered.detail
+    [entry] = entries
+    assert (entry["log_level"], entry["system"], entry["reason"]) == ("error", "system-1", answered.detail)
+    assert "æøå" not in str(entries)
+
+
+async def at_times(calls, *times_and_claims):
+    return [await calls.send(each, time) for time, each in times_and_claims]
+
+
+def signatures(recorder):
+    return [recorder.headers(index).get("webhook-signature") for index in range(len(recorder.requests))]
+
+
+def test_a_replaced_secret_counts_within_a_minute(run, peer, secret_file):
+    recorder = Recorder()
+    server = peer(recorder)
+    to = claimed(receiver(at(server), webhook_secrets=(f"file:{secret_file}",)))
+
+    async def replace():
+        calls = Calls()
+        secret_file.write_text("whsec_AQID")
+        await calls.send(to, NOW)
+        secret_file.write_text("whsec_AQIDBA==")
+        await at_times(calls, (SOON, to), (LATER, to))
+        await calls.close()
+
+    run(replace())
+    timestamps = [recorder.headers(index)["webhook-timestamp"] for index in range(3)]
+    assert timestamps == [str(int(time.timestamp())) for time in (NOW, SOON, LATER)]
+    first, second, third = signatures(recorder)
+    assert len({first, second, third}) == 3
+    body = recorder.requests[0][1]
+    for time, key, signature in ((NOW, b"\1\2\3", first), (SOON, b"\1\2\3", second), (LATER, b"\1\2\3\4", third)):
+        assert signature_headers(to.id, time, body, [key])["webhook-signature"] == signature
+    # A new secret needs no new connection.
+    assert server.connections == 1
+
+
+def test_a_secret_that_is_gone_fails_and_one_that_is_back_counts_after_5_seconds(run, peer, secret_file):
+    to = claimed(receiver(at(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",)))
+
+    async def vanish():
+        calls = Calls()
+        secret_file.write_text("whsec_AQID")
+        answers = [await calls.send(to, NOW)]
+        secret_file.unlink()
+        answers += await at_times(calls, (SOON, to), (LATER, to))
+        secret_file.write_text("whsec_AQID")
+        answers += await at_times(calls, (AFTER - timedelta(milliseconds=1), to), (AFTER, to))
+        await calls.close()
+        return [each.status or each.reason for each in answers]
+
+    assert run(vanish()) == [200, 200, Reason.SETUP, Reason.SETUP, 200]
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_for_longer(run, peer, secret_file):
+    to = claimed(receiver(at(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",)))
+
+    async def set_back():
+        calls = Calls()
+        secret_file.write_text("whsec_AQID")
+        await calls.send(to, NOW)
+        secret_file.unlink()
+        [answered] = await at_times(calls, (NOW - timedelta(hours=1), to))
+        await calls.close()
+        return answered.reason
+
+    assert run(set_back()) is Reason.SETUP
+
+
+def test_a_replaced_certificate_counts_within_a_minute(run, peer, authority, tmp_path):
+    serve, certificates = shown_to(Recorder())
+    server = peer(over_tls(serve, authority.issue("127.0.0.1"), clients=authority))
+    old, new = authority.issue(), authority.issue()
+    file = tmp_path / "client.pem"
+    shown = f"file:{file}"
+    ca = f"file:{authority.file}"
+    to = claimed(receiver(at(server, scheme="https"), ca=ca, certificate=shown, key=shown))
+
+    async def replace():
+        calls = Calls()
+        shutil.copy(old.file, file)
+        await calls.send(to, NOW)
+        shutil.copy(new.file, file)
+        answers = await at_times(calls, (SOON, to), (LATER, to), (LATER, to))
+        await calls.close()
+        return [each.status for each in answers]
+
+    assert run(replace()) == [200, 200, 200]
+    assert certificates == [old.der, new.der]
+
+
+def test_a_replaced_ca_lets_calls_end_that_have_begun(run, peer, authority, tmp_path):
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def serve(connection, number):
+        read_request(connection)
+        if number == 1:
+            arrived.set()
+            assert go_on.wait(10)
+        connection.sendall(OK)
+
+    server = peer(over_tls(serve, authority.issue("127.0.0.1")))
+    file = tmp_path / "ca.pem"
+    shutil.copy(authority.file, file)
+    to = claimed(receiver(at(server, scheme="https"), ca=f"file:{file}"))
+
+    async def replace():
+        calls = Calls()
+        first = asyncio.create_task(calls.send(to, NOW))
+        await asyncio.to_thread(arrived.wait, 10)
+        # The same authority, and yet another file.
+        file.write_text(authority.file.read_text() + "\n")
+        second = await calls.send(to, LATER)
+        go_on.set()
+        answers = [(await first).status, second.status]
+        await calls.close()
+        return answers
+
+    assert run(replace()) == [200, 200]
+    assert server.connections == 2
+
+
+def test_lines_are_bounded_and_the_longest_unused_one_goes(run, peer, monkeypatch):
+    monkeypatch.setattr(receivers, "MAX_LINES", 2)
+    server = peer(Recorder())
+    one, two, three = (claimed(receiver(at(server), system_id=name)) for name in ("1", "2", "3"))
+
+    # One is used again before three comes, so it is two that must connect anew.
+    run(send(one, two, one, three, one, three))
+    assert server.connections == 3
+    before = server.connections
+    run(send(one, two, one, three, two))
+    assert server.connections - before == 4
+
+
+def test_line_raises_until_the_setup_is_right(run, secret_file):
+    to = receiver("https://receiver.invalid", webhook_secrets=(f"file:{secret_file}",))
+
+    async def ask():
+        kept = receivers.Receivers(receivers.ClientTimeout())
+        with pytest.raises(SetupWrong, match="cannot be read: No such file"):
+            kept.line(to, NOW)
+        secret_file.write_text("AQID")
+        line = kept.line(to, AFTER)
+        assert line is kept.line(to, AFTER)
+        assert line.keys == (b"\1\2\3",)
+        await kept.close()
+        assert line.session.closed
+
+    run(ask())

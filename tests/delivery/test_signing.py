@@ -1,0 +1,92 @@
+"""Signatures, as the package of the standard checks them."""
+
+import base64
+from datetime import UTC, datetime
+
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from delivery.signing import NotASecret, read_secret, signature_headers
+from tests.delivery.receiving import Recorder, at, claimed, event, receiver, send
+
+OLD, NEW, OTHER = (f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n in (1, 2, 3))
+MOMENT = datetime(2026, 3, 1, 12, 0, 59, 999999, tzinfo=UTC)
+
+
+def test_signature_headers_are_those_of_the_standard():
+    """The example of the standard's own text."""
+    headers = signature_headers(
+        "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        datetime.fromtimestamp(1614265330, UTC),
+        b'{"test": 2432232314}',
+        [read_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")],
+    )
+    assert headers == {
+        "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    }
+
+
+def test_signature_headers_hold_a_signature_by_each_key_in_order():
+    keys = [read_secret(each) for each in (NEW, OLD)]
+    alone = [signature_headers("id", MOMENT, b"{}", [key])["webhook-signature"] for key in keys]
+    assert signature_headers("id", MOMENT, b"{}", keys)["webhook-signature"] == " ".join(alone)
+    assert alone[0] != alone[1]
+
+
+def test_signature_headers_without_keys_sign_nothing():
+    assert signature_headers("id", MOMENT, b"{}", []) == {"webhook-id": "id", "webhook-timestamp": "1772366459"}
+
+
+@pytest.mark.parametrize("text", ["whsec_AQID", "AQID", " whsec_AQID\n", "AQID\r\n"])
+def test_read_secret_takes_both_forms(text):
+    assert read_secret(text) == b"\1\2\3"
+
+
+def test_read_secret_takes_base64_without_padding():
+    assert read_secret("whsec_AQIDBA") == b"\1\2\3\4"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "whsec_", "  ", "whsec_AQI*", "whsec_A", "hemmelig nøgle", "whsec_whsec_AQID", "AQ=ID"]
+)
+def test_read_secret_refuses_all_else_without_repeating_it(text):
+    with pytest.raises(NotASecret) as caught:
+        read_secret(text)
+    assert str(caught.value) == ""
+    assert caught.value.__cause__ is None
+
+
+def verified(recorder, secret, index=-1):
+    return Webhook(secret).verify(recorder.requests[index][1], recorder.headers(index))
+
+
+def test_a_rotation_is_verified_by_both_secrets_until_the_old_one_goes(run, peer, monkeypatch):
+    recorder = Recorder()
+    url = at(peer(recorder))
+    monkeypatch.setenv("OLD_SECRET", OLD)
+    monkeypatch.setenv("NEW_SECRET", NEW)
+    the_event = event(body={"tekst": "Rødgrød"})
+    before, during, after = (
+        claimed(receiver(url, webhook_secrets=secrets), the_event)
+        for secrets in (("env:OLD_SECRET",), ("env:NEW_SECRET", "env:OLD_SECRET"), ("env:NEW_SECRET",))
+    )
+    # The package of the standard takes no time that is more than five minutes off.
+    assert len(run(send(before, during, after, now=datetime.now(UTC)))) == 3
+    assert verified(recorder, OLD, 0)["body"] == {"tekst": "Rødgrød"}
+    assert verified(recorder, OLD, 1) == verified(recorder, NEW, 1) == verified(recorder, NEW, 2)
+    for secret, index in ((NEW, 0), (OLD, 2), (OTHER, 1)):
+        with pytest.raises(WebhookVerificationError):
+            verified(recorder, secret, index)
+
+
+def test_attempts_of_a_delivery_have_one_id_and_times_of_their_own(run, peer):
+    recorder = Recorder()
+    delivery = claimed(at(peer(recorder)))
+    run(send(delivery, now=MOMENT))
+    run(send(delivery, now=datetime(2026, 3, 2, tzinfo=UTC)))
+    first, second = recorder.headers(0), recorder.headers(1)
+    assert first["webhook-id"] == second["webhook-id"] == delivery.id
+    assert (first["webhook-timestamp"], second["webhook-timestamp"]) == ("1772366459", "1772409600")
+    assert "webhook-signature" not in first
