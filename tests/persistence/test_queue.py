@@ -184,13 +184,15 @@ async def test_what_was_deleted_meanwhile_is_not_started_and_its_result_is_dropp
     assert (await counts(database)).get("attempts", 0) == 0
 
 
-async def test_a_result_of_one_that_another_holds_by_now_is_dropped(database: Database) -> None:
+@pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.AGAIN, Outcome.PARK])
+async def test_a_result_of_one_that_another_holds_by_now_is_dropped(database: Database, outcome: Outcome) -> None:
     await prepared(database)
     await publish(database)
     (claimed,) = await claim(database)
     (taken,) = await claim(database, "other", now=NOW + LEASE)
-    assert await queue.settle(database, lease(), [settled(claimed)]) == set()
-    assert (await counts(database))["deliveries"] == 1
+    assert await queue.settle(database, lease(), [settled(claimed, outcome, NOW)]) == set()
+    (row,) = await rows(database, tables.deliveries)
+    assert (row["state"], row["lease"], row["attempts"]) == ("waiting", "other", 0)
     await queue.settle(database, lease("other"), [settled(taken)])
     assert (await counts(database)).get("deliveries", 0) == 0
 

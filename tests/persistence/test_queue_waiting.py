@@ -1,0 +1,92 @@
+"""Nobody of the queue waits for a row that another transaction holds. Shown on PostgreSQL, row by row."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from conftest import PostgresqlServer
+from domain.deliveries import Outcome
+from persistence import queue, tables
+from persistence.database import Database, open_database
+from tests.factories import NOW
+from tests.persistence.catalogues import entry, prepare, sync
+from tests.persistence.queues import claim, lease, publish, rows, settled
+
+pytestmark = pytest.mark.anyio
+
+PERSON = {"identification_type": 1, "identification": "0101010101"}
+HOLD = "select number from deliveries order by number limit 1 for update"
+
+
+@pytest.fixture
+async def url(postgresql_server: PostgresqlServer) -> str:
+    return await asyncio.to_thread(postgresql_server.new_migrated)
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    opened = open_database(url)
+    await prepare(opened)
+    await sync(opened, [entry()])
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of somebody else."""
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.AGAIN, Outcome.PARK])
+async def test_settle_tells_what_somebody_else_is_changing(
+    database: Database, other: asyncpg.Connection, outcome: Outcome
+) -> None:
+    await publish(database)
+    await publish(database)
+    first, second = await claim(database)
+    await other.execute("begin")
+    await other.execute(HOLD)
+    results = [settled(item, outcome, NOW) for item in (first, second)]
+    async with asyncio.timeout(30):
+        assert await queue.settle(database, lease(), results) == {first.number}
+        await other.execute("rollback")
+        assert await queue.settle(database, lease(), results) == set()
+    left = await rows(database, tables.deliveries)
+    assert [row["attempts"] for row in left] == ([] if outcome is Outcome.DONE else [1, 1])
+
+
+async def test_claim_and_start_leave_what_somebody_else_is_changing(
+    database: Database, other: asyncpg.Connection
+) -> None:
+    await publish(database)
+    await publish(database)
+    await other.execute("begin")
+    await other.execute(HOLD)
+    async with asyncio.timeout(30):
+        (second,) = await claim(database)
+        await other.execute("rollback")
+        (first,) = await claim(database)
+        await other.execute("begin")
+        await other.execute(HOLD)
+        assert await queue.start(database, lease(), [first.number, second.number]) == {second.number}
+
+
+async def test_one_behind_another_that_is_being_settled_is_met_again(
+    database: Database, other: asyncpg.Connection
+) -> None:
+    await publish(database, **PERSON)
+    (first,) = await claim(database)
+    await publish(database, **PERSON)
+    await other.execute("begin")
+    await other.execute("delete from deliveries where number = $1", first.number)
+    async with asyncio.timeout(30):
+        # To set it aside now would leave it for ever: who deletes the first one cannot see that.
+        assert await claim(database) == []
+        await other.execute("commit")
+        (second,) = await claim(database)
+    assert second.number > first.number
