@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from budkavle.serving import QuietServer, address_of, listen, run_loop
 from budkavle.settings import Settings
 from domain.api_keys import ApiKey, hash_key
 from open_e.mock import MockOpenE, mock_open_e
-from persistence.database import open_database
+from persistence.database import Database, open_database
 from tests.factories import NOW
 from tests.postgresql import PostgresqlServer
 
@@ -61,6 +61,19 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     yield url
     if request.param == "postgresql":
         request.getfixturevalue("postgresql_server").give_back(url)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A migrated, empty database of each kind, within the event loop of the test."""
+    opened = open_database(database_url)
+    yield opened
+    await opened.close()
 
 
 def new_database(request: pytest.FixtureRequest, folder: Path) -> str:
