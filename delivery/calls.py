@@ -60,7 +60,7 @@ class Calls:
                 return await _post(line, claimed, now)
         except (ClientError, OSError, ValueError) as exc:
             # TimeoutError is an OSError too; ValueError is what aiohttp raises for headers and addresses.
-            return failed(exc)
+            return failed(exc, is_tls=claimed.receiver.base_url.startswith("https:"))
 
     async def close(self) -> None:
         """Ends what is kept open. Calls must be over."""

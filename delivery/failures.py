@@ -9,21 +9,30 @@ from delivery.addresses import AddressRefused
 from domain.deliveries import Answer, Reason
 
 
-def failed(error: Exception) -> Answer:
+def failed(error: Exception, *, is_tls: bool) -> Answer:
     """What an attempt met that ended with an error of aiohttp, of TLS or of the system.
 
-    The detail never repeats what the receiver sent: it may have sent our message back.
+    `is_tls` is whether it was to be a call over TLS. The detail never repeats what the receiver sent: it may have sent
+    our message back.
     """
-    reason, detail = _refused(error) or _plain(error)
+    reason, detail = _refused(error, is_tls=is_tls) or _plain(error, is_tls=is_tls)
     return Answer(None, reason, detail=detail)
 
 
-def _refused(error: Exception) -> tuple[Reason, str] | None:
+_CLOSED_BEFORE_WRITING = "Cannot write to closing transport"
+"""What aiohttp says then, and only then."""
+
+
+def _refused(error: Exception, *, is_tls: bool) -> tuple[Reason, str] | None:
     """What lies below an error of aiohttp: an address that was refused by us, or TLS by either side."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, AddressRefused):
             return Reason.ADDRESS, str(cause)
+    if is_tls and any(str(cause) == _CLOSED_BEFORE_WRITING for cause in causes):
+        # In TLS 1.3 a receiver looks at our certificate after our side of the handshake is done. If it refuses at once
+        # the connection has gone before the request was written, and uvloop does not say why.
+        return Reason.TLS, "the connection was ended after the handshake"
     # The last is what TLS itself said; aiohttp's errors of TLS are of the same kind and know no reason.
     said = [cause for cause in causes if isinstance(cause, ssl.SSLError)]
     if not said:
@@ -31,7 +40,7 @@ def _refused(error: Exception) -> tuple[Reason, str] | None:
     return Reason.TLS, getattr(said[-1], "verify_message", None) or getattr(said[-1], "reason", None) or ""
 
 
-def _plain(error: Exception) -> tuple[Reason, str]:
+def _plain(error: Exception, *, is_tls: bool) -> tuple[Reason, str]:
     for kind, reason, detail in _KINDS:
         if isinstance(error, kind):
             return reason, detail
@@ -41,8 +50,8 @@ def _plain(error: Exception) -> tuple[Reason, str]:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return Reason.NAME, said
     if isinstance(error.os_error, ConnectionResetError | ConnectionAbortedError):
-        # Only what had been connected can be reset before it is used: the other side ended the handshake.
-        return Reason.TLS, "the handshake was ended"
+        # Only what had been connected can be reset before it is used.
+        return (Reason.TLS, "the handshake was ended") if is_tls else (Reason.LOST, "")
     return Reason.CONNECT, said
 
 

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -170,8 +171,8 @@ def _tls(receiver: Receiver) -> ssl.SSLContext | bool:
     if receiver.ca is None and receiver.certificate is None:
         return _public()
     try:
-        context = _context(None if receiver.ca is None else read_file(receiver.ca).decode())
-    except (ssl.SSLError, ValueError) as exc:
+        context = _context(None if receiver.ca is None else path_of(receiver.ca))
+    except (OSError, ValueError) as exc:
         raise SetupWrong(f"{receiver.ca} holds no certificate in PEM form that can be read") from exc
     if receiver.certificate is not None:
         key = receiver.key or receiver.certificate
@@ -189,7 +190,7 @@ def _public() -> ssl.SSLContext:
     return _context(None)
 
 
-def _context(ca: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=ca)
+def _context(ca: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca)
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import queue
 from datetime import UTC, datetime
 
 import pytest
@@ -85,21 +86,20 @@ def test_send_unpacks_nothing(run, peer):
 
 @pytest.mark.parametrize("size", [16 * 1024 + 1, 1024 * 1024])
 def test_send_reads_no_more_than_16_kib(run, peer, size):
-    closed = []
+    closed = queue.SimpleQueue()
 
     def serve(connection, _):
         read_request(connection)
         whole = answer(b"a" * size)
         connection.sendall(whole[: len(whole) - size + 16 * 1024])
         # The rest is not sent: whoever waited for it would wait until the time is over.
-        closed.append(connection.recv(1))
+        closed.put(connection.recv(1))
 
     server = peer(serve)
     first, second = run(send(*[claimed(at(server))] * 2))
     assert first == second == Answer(200, None, "a" * 1024)
     assert server.connections == 2
-    server.close()
-    assert closed == [b"", b""]
+    assert [closed.get(timeout=10) for _ in range(2)] == [b"", b""]
 
 
 def test_send_reads_an_answer_of_16_kib_and_keeps_the_connection(run, peer):

@@ -211,4 +211,4 @@ def test_an_address_that_cannot_be_called(run, url):
     ],
 )
 def test_failed_has_a_reason_for_every_error(error, reason):
-    assert failed(error).reason is reason
+    assert failed(error, is_tls=False).reason is reason
