@@ -58,8 +58,9 @@ class Calls:
         try:
             with line:
                 return await _post(line, claimed, now)
-        except (ClientError, OSError, ValueError) as exc:
-            # TimeoutError is an OSError too; ValueError is what aiohttp raises for headers and addresses.
+        except (ClientError, OSError, ValueError, RuntimeError) as exc:
+            # TimeoutError is an OSError too. aiohttp raises ValueError for headers and addresses; RuntimeError comes of
+            # uvloop for some sockets, and of Python when it has no more threads to look up names.
             return failed(exc, is_tls=claimed.receiver.base_url.startswith("https:"))
 
     async def close(self) -> None:

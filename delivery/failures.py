@@ -60,6 +60,7 @@ _KINDS: tuple[tuple[type[Exception], Reason, str], ...] = (
     (TimeoutError, Reason.TIMEOUT, "while waiting for the answer"),
     (aiohttp.NonHttpUrlClientError, Reason.ADDRESS, "no address that can be called"),
     (aiohttp.InvalidURL, Reason.ADDRESS, "no address that can be called"),
+    (RuntimeError, Reason.CONNECT, "no connection could be made"),
     (aiohttp.ClientResponseError, Reason.GARBAGE, "the answer is not HTTP"),
     (aiohttp.ClientPayloadError, Reason.LOST, "the answer was cut short"),
 )

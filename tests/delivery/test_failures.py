@@ -208,6 +208,7 @@ def test_an_address_that_cannot_be_called(run, url):
         (OSError(), Reason.LOST),
         (aiohttp.ClientError(), Reason.LOST),
         (ssl.SSLError(), Reason.TLS),
+        (RuntimeError(), Reason.CONNECT),
     ],
 )
 def test_failed_has_a_reason_for_every_error(error, reason):

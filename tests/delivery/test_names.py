@@ -59,3 +59,11 @@ def test_a_name_that_hangs_ends_at_the_connect_timeout_and_delays_nobody(run, pe
     options = {"connect_timeout": 0.3, "resolver": Silent("127.0.0.1")}
     first, second = run(send(claimed(silent), claimed(other), **options))
     assert (first.reason, second.status) == (Reason.TIMEOUT, 200)
+
+
+def test_a_machine_without_threads_for_names_ends_the_attempt(run):
+    class Exhausted(Addresses):
+        async def resolve(self, host, port=0, family=0):
+            raise RuntimeError("can't start new thread")
+
+    assert run(send_one("http://receiver.example", resolver=Exhausted())).reason is Reason.CONNECT
