@@ -108,6 +108,31 @@ class Attempt:
     answer: str
 
 
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A delivery as it stands on the queue. `number` is its place there.
+
+    `due` is when it may go, None while it is parked or another one of its key goes first; while `is_held` a worker has
+    it, until then. `attempts` are those that ended; `reason` and `status` are of the last one.
+    """
+
+    number: int
+    id: str
+    event_id: str
+    system_id: str
+    org_type: int
+    org_code: int
+    entity_type: int
+    webhook_url: str
+    state: State
+    attempts: int
+    created: datetime
+    due: datetime | None
+    is_held: bool
+    reason: Reason | None
+    status: int | None
+
+
 def outcome_of(answer: Answer) -> Outcome:
     """What is to become of a delivery.
 

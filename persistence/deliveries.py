@@ -1,0 +1,236 @@
+"""What waits on the queue, as callers and operators see it: they look, send again, drop, and try a subscription.
+
+Nobody here waits for a delivery that another transaction holds, as in `persistence/queue.py`: it is about to change,
+and is left alone.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from domain.deliveries import Attempt, Queued, Reason, State
+from domain.errors import NotFound
+from domain.events import order_key, write_content
+from domain.subscriptions import Identity
+from persistence import queue_statements
+from persistence.database import Database, to_json
+from persistence.outbox import Publication
+from persistence.tables import attempts, deliveries, events, subscriptions
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An event for one subscription of a system alone, and the id that its delivery is to have."""
+
+    publication: Publication
+    system_id: str
+    delivery_id: str
+
+
+async def list_page(
+    database: Database, system_id: str | None, state: State | None, after: int, limit: int
+) -> list[Queued]:
+    """At most `limit` deliveries of a system, or of all, in one state, or in any; the oldest first, from `after` on.
+
+    `after` is the number of the last one that was seen, 0 to begin.
+    """
+    return await database.read_large(_list_page, system_id, state, after, limit)
+
+
+async def get(database: Database, delivery_id: str) -> Queued:
+    """The delivery. Raises `NotFound`, also for one that has arrived."""
+    found = await database.read(_list, _ALL.where(deliveries.c.id == delivery_id))
+    if not found:
+        raise NotFound(f"There is no delivery with id '{delivery_id}' on the queue")
+    return found[0]
+
+
+async def list_attempts(database: Database, number: int) -> list[Attempt]:
+    """The attempts that are kept of the delivery with that number, the first of them first."""
+    return await database.read(_list_attempts, number)
+
+
+async def replay(database: Database, ids: Collection[str], now: datetime, system_id: str | None = None) -> set[str]:
+    """Lets parked deliveries go again at once, at their old place in the order; with a system only those of it.
+
+    Returns the ids of those that go. The others are not parked, not of that system, or being deleted.
+    """
+    return await database.write(_replay, ids, now, system_id)
+
+
+async def drop(database: Database, ids: Collection[str], now: datetime) -> set[str]:
+    """Removes deliveries, whatever their state, and lets those go that waited behind them.
+
+    Returns the ids of those that were removed: not of those that a worker is writing about at this moment. What is on
+    its way may still arrive.
+    """
+    return await database.write(_drop, ids, now)
+
+
+async def publish_test(database: Database, trial: Trial) -> None:
+    """Queues an event for one subscription, whatever its dates and its type. Raises `NotFound`."""
+    await database.write(_publish_test, trial)
+
+
+_ALL = (
+    sa.select(
+        deliveries.c.number,
+        deliveries.c.id,
+        deliveries.c.event_id,
+        deliveries.c.system_id,
+        subscriptions.c.org_type,
+        subscriptions.c.org_code,
+        subscriptions.c.entity_type,
+        subscriptions.c.webhook_url,
+        deliveries.c.state,
+        deliveries.c.attempts,
+        deliveries.c.created,
+        deliveries.c.due,
+        deliveries.c.lease.is_not(None).label("is_held"),
+        attempts.c.reason,
+        attempts.c.status,
+    )
+    .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+    .outerjoin(attempts, (attempts.c.delivery == deliveries.c.number) & (attempts.c.number == deliveries.c.attempts))
+    .order_by(deliveries.c.number)
+)
+
+_SKIP_LOCKED = {"sqlite": "", "postgresql": "for update skip locked"}
+_IDS = {
+    # As SQLAlchemy keeps them there.
+    "sqlite": "(select replace(value, '-', '') from json_each(:ids))",
+    "postgresql": "(select cast(value as uuid) from jsonb_array_elements_text(cast(:ids as jsonb)) as r(value))",
+}
+_TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
+    "ids": sa.Text(),
+    "now": deliveries.c.due.type,
+    "system_id": deliveries.c.system_id.type,
+}
+
+
+def _of_each(text: str) -> dict[str, sa.TextualSelect]:
+    statements = {}
+    for dialect, skip_locked in _SKIP_LOCKED.items():
+        statement = text.format(ids=_IDS[dialect], skip_locked=skip_locked)
+        named = [name for name in _TYPES if re.search(rf":{name}\b", statement)]
+        bound = sa.text(statement).bindparams(*(sa.bindparam(name, type_=_TYPES[name]) for name in named))
+        statements[dialect] = bound.columns(deliveries.c.id, deliveries.c.subscription_id, deliveries.c.key)
+    return statements
+
+
+_REPLAY_TEXT = """
+update deliveries set state = 'waiting', due = :now
+where number in (
+    select number from deliveries where id in {{ids}} and state = 'parked' {of_system} {{skip_locked}}
+)
+returning id, subscription_id, key
+"""
+_REPLAY = _of_each(_REPLAY_TEXT.format(of_system=""))
+_REPLAY_OF_SYSTEM = _of_each(_REPLAY_TEXT.format(of_system="and system_id = :system_id"))
+_DROP = _of_each("""
+delete from deliveries where number in (select number from deliveries where id in {ids} {skip_locked})
+returning id, subscription_id, key
+""")
+
+
+def _list_page(
+    connection: sa.Connection, system_id: str | None, state: State | None, after: int, limit: int
+) -> list[Queued]:
+    select = _ALL.where(deliveries.c.number > after).limit(limit)
+    if system_id is not None:
+        select = select.where(deliveries.c.system_id == system_id)
+    if state is not None:
+        select = select.where(deliveries.c.state == str(state))
+    return _list(connection, select)
+
+
+def _list(connection: sa.Connection, select: sa.Select[Any]) -> list[Queued]:
+    return [_queued(row) for row in connection.execute(select).mappings()]
+
+
+def _queued(row: sa.RowMapping) -> Queued:
+    reason = None if row["reason"] is None else Reason(row["reason"])
+    return Queued(**{**row, "state": State(row["state"]), "reason": reason, "is_held": bool(row["is_held"])})
+
+
+def _list_attempts(connection: sa.Connection, number: int) -> list[Attempt]:
+    rows = connection.execute(attempts.select().where(attempts.c.delivery == number).order_by(attempts.c.number))
+    return [
+        Attempt(
+            number=row.number,
+            time=row.time,
+            milliseconds=row.milliseconds,
+            status=row.status,
+            reason=None if row.reason is None else Reason(row.reason),
+            answer=row.answer,
+        )
+        for row in rows
+    ]
+
+
+def _replay(connection: sa.Connection, ids: Collection[str], now: datetime, system_id: str | None) -> set[str]:
+    parameters: dict[str, Any] = {"ids": to_json(list(ids)), "now": now}
+    if system_id is None:
+        statement = _REPLAY[connection.dialect.name]
+    else:
+        statement = _REPLAY_OF_SYSTEM[connection.dialect.name]
+        parameters["system_id"] = system_id
+    return {row.id for row in connection.execute(statement, parameters)}
+
+
+def _drop(connection: sa.Connection, ids: Collection[str], now: datetime) -> set[str]:
+    dialect = connection.dialect.name
+    gone = connection.execute(_DROP[dialect], {"ids": to_json(list(ids))}).all()
+    lanes = {(row.subscription_id, row.key) for row in gone if row.key is not None}
+    if lanes:
+        parameters = {"lanes": to_json(sorted(lanes)), "now": now}
+        connection.execute(queue_statements.LET_NEXT_GO[dialect], parameters)
+    return {row.id for row in gone}
+
+
+def _publish_test(connection: sa.Connection, trial: Trial) -> None:
+    event = trial.publication.event
+    # Held, so that a sync that removes it comes before all of this or after all of it.
+    subscription = connection.execute(
+        sa.select(subscriptions.c.id)
+        .where(
+            subscriptions.c.system_id == trial.system_id,
+            subscriptions.c.org_type == event.org_type,
+            subscriptions.c.org_code == event.org_code,
+            subscriptions.c.entity_type == event.entity_type,
+        )
+        .with_for_update(read=True, key_share=True)
+    ).scalar()
+    if subscription is None:
+        identity = Identity(event.org_type, event.org_code, event.entity_type)
+        raise NotFound(f"System {trial.system_id} has no subscription {tuple(identity)}")
+    connection.execute(
+        events.insert(),
+        {
+            "id": event.id,
+            "created": event.created,
+            "entity_type": event.entity_type,
+            "content": write_content(event),
+            "subscriptions": 1,
+            "publisher": trial.publication.publisher,
+            "request_id": trial.publication.request_id,
+        },
+    )
+    connection.execute(
+        deliveries.insert(),
+        {
+            "id": trial.delivery_id,
+            "event_id": event.id,
+            "subscription_id": subscription,
+            "system_id": trial.system_id,
+            "key": order_key(event),
+            "state": str(State.WAITING),
+            "created": event.created,
+            "due": event.created,
+            "attempts": 0,
+        },
+    )

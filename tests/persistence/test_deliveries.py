@@ -1,0 +1,203 @@
+"""The queue as callers and operators see it: pages of it, one of it, replays, drops and test messages."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from domain.deliveries import Attempt, Outcome, Queued, Reason, State
+from domain.errors import NotFound
+from domain.events import NO_OBJECT, write_content
+from persistence import deliveries, outbox, queue, tables
+from persistence.database import Database
+from persistence.deliveries import Trial
+from tests.factories import NOW
+from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, entry, prepare, sync
+from tests.persistence.queues import SECOND, claim, event, lease, publication, publish, rows, settled
+from tests.persistence.rows import counts
+
+pytestmark = pytest.mark.anyio
+
+KEYED = {"identification_type": 1, "identification": "0101010101"}
+
+
+@pytest.fixture
+async def subscribed(database: Database) -> Database:
+    """Two systems with the same subscription."""
+    await prepare(database)
+    for system_id in SYSTEM_IDS[:2]:
+        await sync(database, [entry(webhook_url=f"/{system_id}")], system_id)
+    return database
+
+
+async def settle_all(database: Database, outcome: Outcome, **options: Any) -> None:
+    """What may go is claimed, and meets that."""
+    claimed = await claim(database, **options)
+    due = NOW + SECOND if outcome is Outcome.AGAIN else None
+    await queue.settle(database, lease(), [settled(item, outcome, due) for item in claimed])
+
+
+async def listed(database: Database, **changes: Any) -> list[Queued]:
+    values = {"system_id": None, "state": None, "after": 0, "limit": 1000} | changes
+    return await deliveries.list_page(database, **values)
+
+
+async def ids(database: Database, system_id: str | None = None) -> list[str]:
+    return [item.id for item in await listed(database, system_id=system_id)]
+
+
+async def test_list_page_tells_each_delivery_as_it_stands(subscribed: Database) -> None:
+    first, second = [await publish(subscribed, **KEYED) for _ in range(2)]
+    fresh = await listed(subscribed, system_id=SYSTEM)
+    (item, behind) = fresh
+    assert (item.event_id, behind.event_id) == (first.event_id, second.event_id)
+    assert item == Queued(
+        number=item.number,
+        id=item.id,
+        event_id=first.event_id,
+        system_id=SYSTEM,
+        org_type=1,
+        org_code=101,
+        entity_type=202,
+        webhook_url=f"/{SYSTEM}",
+        state=State.WAITING,
+        attempts=0,
+        created=NOW,
+        due=NOW,
+        is_held=False,
+        reason=None,
+        status=None,
+    )
+    assert len(item.id) == 36
+
+    claimed = await claim(subscribed)
+    item, behind = await listed(subscribed, system_id=SYSTEM)
+    assert (item.is_held, item.due, behind.is_held, behind.due) == (True, lease().until, False, None)
+    await queue.settle(subscribed, lease(), [settled(each, Outcome.AGAIN, NOW + SECOND) for each in claimed])
+    item, behind = await listed(subscribed, system_id=SYSTEM)
+    assert (item.is_held, item.due, item.attempts, item.reason, item.status) == (
+        False,
+        NOW + SECOND,
+        1,
+        Reason.HTTP,
+        503,
+    )
+
+
+async def test_list_page_goes_on_after_the_last_one_though_it_is_gone(subscribed: Database) -> None:
+    for _ in range(5):
+        await publish(subscribed)
+    everything = await listed(subscribed)
+    assert len(everything) == 10
+    assert [item.number for item in everything] == sorted(item.number for item in everything)
+    seen = await listed(subscribed, limit=3)
+    assert await deliveries.drop(subscribed, [item.id for item in seen], NOW) == {item.id for item in seen}
+    seen += await listed(subscribed, after=seen[-1].number, limit=100)
+    assert seen == everything
+    assert [item.system_id for item in await listed(subscribed, system_id=SYSTEM, limit=2)] == [SYSTEM] * 2
+
+
+async def test_list_page_narrows_to_a_state(subscribed: Database) -> None:
+    await publish(subscribed)
+    await settle_all(subscribed, Outcome.PARK)
+    await publish(subscribed)
+    assert [item.attempts for item in await listed(subscribed, state=State.PARKED)] == [1, 1]
+    assert [item.attempts for item in await listed(subscribed, state=State.WAITING)] == [0, 0]
+    assert {item.due for item in await listed(subscribed, state=State.PARKED)} == {None}
+
+
+async def test_get_finds_one_with_its_attempts(subscribed: Database) -> None:
+    await publish(subscribed)
+    await settle_all(subscribed, Outcome.AGAIN)
+    await settle_all(subscribed, Outcome.PARK, now=NOW + SECOND)
+    one = (await listed(subscribed))[0]
+    assert await deliveries.get(subscribed, one.id) == one
+    assert (one.attempts, one.status) == (2, 404)
+    assert await deliveries.list_attempts(subscribed, one.number) == [
+        Attempt(1, NOW, 20, 503, Reason.HTTP, "answer"),
+        Attempt(2, NOW, 20, 404, Reason.HTTP, "answer"),
+    ]
+    with pytest.raises(NotFound):
+        await deliveries.get(subscribed, str(uuid4()))
+
+
+async def test_replay_lets_parked_ones_go_at_once_and_no_others(subscribed: Database) -> None:
+    await publish(subscribed)
+    await settle_all(subscribed, Outcome.PARK)
+    await publish(subscribed)
+    parked = {item.id for item in await listed(subscribed, state=State.PARKED)}
+    assert len(parked) == 2
+    later = NOW + timedelta(hours=1)
+    assert await deliveries.replay(subscribed, [*await ids(subscribed), str(uuid4())], later) == parked
+    assert [(item.state, item.due) for item in await listed(subscribed) if item.id in parked] == [
+        (State.WAITING, later)
+    ] * 2
+    assert await deliveries.replay(subscribed, parked, later) == set()
+    assert len(await claim(subscribed, now=later)) == 4
+
+
+async def test_replay_of_a_system_leaves_those_of_others(subscribed: Database) -> None:
+    await publish(subscribed)
+    await settle_all(subscribed, Outcome.PARK)
+    own = set(await ids(subscribed, SYSTEM))
+    assert await deliveries.replay(subscribed, await ids(subscribed), NOW, SYSTEM) == own
+    assert {item.system_id for item in await listed(subscribed, state=State.PARKED)} == {SYSTEM_IDS[1]}
+
+
+async def test_replay_keeps_the_place_in_the_order(subscribed: Database) -> None:
+    first = await publish(subscribed, **KEYED)
+    await settle_all(subscribed, Outcome.PARK)
+    second = await publish(subscribed, **KEYED)
+    assert await deliveries.replay(subscribed, await ids(subscribed), NOW)
+    claimed = await claim(subscribed)
+    assert {item.event_id for item in claimed} == {first.event_id}
+    await queue.settle(subscribed, lease(), [settled(item) for item in claimed])
+    assert {item.event_id for item in await claim(subscribed)} == {second.event_id}
+
+
+async def test_drop_removes_and_lets_the_next_go(subscribed: Database) -> None:
+    for _ in range(3):
+        await publish(subscribed, **KEYED)
+    await claim(subscribed)
+    first, second, third = await ids(subscribed, SYSTEM)
+    assert {item.due for item in await listed(subscribed, system_id=SYSTEM)} == {lease().until, None}
+    assert await deliveries.drop(subscribed, [first, second, str(uuid4())], NOW + SECOND) == {first, second}
+    (left,) = await listed(subscribed, system_id=SYSTEM)
+    assert (left.id, left.due) == (third, NOW + SECOND)
+
+
+async def test_drop_takes_the_attempts_along(subscribed: Database) -> None:
+    await publish(subscribed)
+    await settle_all(subscribed, Outcome.PARK)
+    assert (await counts(subscribed))["attempts"] == 2
+    await deliveries.drop(subscribed, await ids(subscribed), NOW)
+    assert not {"deliveries", "attempts"} & set(await counts(subscribed))
+
+
+def a_trial(**changes: Any) -> Trial:
+    said = event(external_id=NO_OBJECT, body={"testbesked": True}, **changes)
+    return Trial(publication(said), SYSTEM, str(uuid4()))
+
+
+async def test_publish_test_queues_one_delivery_whatever_the_dates(subscribed: Database) -> None:
+    await sync(subscribed, [entry(start=NOW + timedelta(days=1), end=None)])
+    trial = a_trial()
+    await deliveries.publish_test(subscribed, trial)
+    (item,) = await listed(subscribed)
+    assert (item.id, item.system_id, item.due, item.state) == (trial.delivery_id, SYSTEM, NOW, State.WAITING)
+    (row,) = await rows(subscribed, tables.events)
+    assert row["content"] == write_content(trial.publication.event)
+    assert (row["subscriptions"], row["publisher"], row["request_id"]) == (1, "publisher", "request")
+    (claimed,) = await claim(subscribed)
+    assert (claimed.id, claimed.event_id) == (trial.delivery_id, trial.publication.event.id)
+    # The same event may be published again as any other: it is one.
+    assert not (await outbox.publish(subscribed, trial.publication)).is_new
+
+
+@pytest.mark.parametrize("changes", [{"org_code": 102}, {"org_type": 2}, {"entity_type": 203}])
+async def test_publish_test_needs_exactly_that_subscription(subscribed: Database, changes: dict[str, Any]) -> None:
+    before = await counts(subscribed)
+    with pytest.raises(NotFound):
+        await deliveries.publish_test(subscribed, a_trial(**changes))
+    assert await counts(subscribed) == before
