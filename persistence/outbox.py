@@ -38,10 +38,11 @@ async def publish(database: Database, publication: Publication) -> Published:
     The same event again changes nothing. Raises `Conflict` for another one with the same id, and `UnknownType` for a
     message type that is not known or has ended.
     """
-    return await database.write(_publish, publication)
+    return await database.write(accept, publication)
 
 
-def _publish(connection: sa.Connection, publication: Publication) -> Published:
+def accept(connection: sa.Connection, publication: Publication) -> Published:
+    """The same within a transaction."""
     parameters = _parameters(publication)
     row = connection.execute(_ACCEPT[connection.dialect.name], parameters).first()
     if row is not None:
@@ -92,10 +93,19 @@ def _statement(text: str) -> sa.TextClause:
     )
 
 
-_MATCHES = """
-s.entity_type = :entity_type and s.org_type = :org_type and s.org_code = :org_code
-and s.start_time <= :created and (s.end_time is null or s.end_time >= :created)
+MATCHES = """
+s.entity_type = {of}entity_type and s.org_type = {of}org_type and s.org_code = {of}org_code
+and s.start_time <= {of}created and (s.end_time is null or s.end_time >= {of}created)
 """
+"""Whether a subscription `s` is to get an event, whose columns are named after `of`."""
+
+INSERT_DELIVERIES = """
+insert into deliveries (id, event_id, subscription_id, system_id, key, state, created, due, attempts)
+select {new_id}, {event_id}, s.id, s.system_id, {of}key, 'waiting', {of}created, {of}created, 0
+"""
+"""A delivery of an event for each subscription `s`; what follows says which."""
+
+_MATCHES = MATCHES.format(of=":")
 _INSERT_EVENT = """
 insert into events (id, created, entity_type, content, subscriptions, publisher, request_id)
 select :id, :created, :entity_type, :content, {count}, :publisher, :request_id
@@ -103,10 +113,6 @@ where exists (
     select 1 from message_types t where t.entity_type = :entity_type and (t.end_date is null or t.end_date >= :today)
 )
 on conflict (id) do nothing
-"""
-_INSERT_DELIVERIES = """
-insert into deliveries (id, event_id, subscription_id, system_id, key, state, created, due, attempts)
-select {new_id}, {event_id}, s.id, s.system_id, :key, 'waiting', :created, :created, 0
 """
 
 NEW_ID_ON_SQLITE = (
@@ -130,13 +136,13 @@ _ACCEPT = {
         ), accepted as (
             {_INSERT_EVENT.format(count="(select count(*) from matching)")} returning id, subscriptions
         ), fanned_out as (
-            {_INSERT_DELIVERIES.format(new_id="gen_random_uuid()", event_id="accepted.id")}
+            {INSERT_DELIVERIES.format(new_id="gen_random_uuid()", event_id="accepted.id", of=":")}
             from accepted cross join matching s
         )
         select subscriptions from accepted
     """),
 }
 _FAN_OUT = _statement(
-    _INSERT_DELIVERIES.format(new_id=NEW_ID_ON_SQLITE, event_id=":id") + f"from subscriptions s where {_MATCHES}"
+    INSERT_DELIVERIES.format(new_id=NEW_ID_ON_SQLITE, event_id=":id", of=":") + f"from subscriptions s where {_MATCHES}"
 )
 _KNOWN = _statement("select content, subscriptions from events where id = :id")

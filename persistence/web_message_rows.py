@@ -1,6 +1,6 @@
 """How a web message becomes rows and is read from one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from domain.web_messages import Attachment, ExternalReference, OepInstance, Stat
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
+from persistence.web_message_events import raise_events, with_events
 
 LARGE_BYTES = 256 * 1024
 """Above this a message is written and read as large."""
@@ -56,13 +57,13 @@ COLUMNS = (
 
 
 def insert(connection: sa.Connection, items: Sequence[New]) -> None:
-    """Inserts messages, and the references of those that are readable: on PostgreSQL in one statement."""
+    """Inserts messages; of those that are readable the references and events too: on PostgreSQL in one statement."""
     parameters = [_to_parameters(new) for new in items]
     if connection.dialect.name == "postgresql":
         connection.execute(_INSERT_ALL, parameters)
         return
     connection.execute(_INSERT, parameters)
-    _insert_references(connection, ((new.message, new.message.created) for new in items))
+    _make_known(connection, [(new.message, new.message.created) for new in items])
 
 
 def insert_with_files(connection: sa.Connection, new: New) -> None:
@@ -73,7 +74,7 @@ def insert_with_files(connection: sa.Connection, new: New) -> None:
 
 
 def mark_published(connection: sa.Connection, items: Sequence[Published]) -> None:
-    """Makes messages readable, with their references: on PostgreSQL in one statement."""
+    """Makes messages readable, with their references and events: on PostgreSQL in one statement."""
     parameters = [
         {
             "message_id": published.message.id,
@@ -86,7 +87,7 @@ def mark_published(connection: sa.Connection, items: Sequence[Published]) -> Non
         connection.execute(_MARK_PUBLISHED_ALL, parameters)
         return
     connection.execute(_MARK_PUBLISHED, parameters)
-    _insert_references(connection, ((published.message, published.created) for published in items))
+    _make_known(connection, [(published.message, published.created) for published in items])
 
 
 def to_message(row: sa.RowMapping) -> WebMessage:
@@ -106,25 +107,26 @@ def to_message(row: sa.RowMapping) -> WebMessage:
     )
 
 
-def _with_references(statement: sa.Insert | sa.Update) -> sa.Insert:
-    """A statement that writes a message, and its references if it is readable then: one for PostgreSQL."""
+def _with_what_follows(statement: sa.Insert | sa.Update) -> sa.Insert:
+    """A statement that writes a message, its references and its event if it is readable then: one for PostgreSQL."""
     columns = (messages_table.c.id, messages_table.c.created, messages_table.c.external_references)
     written = statement.returning(*columns).cte("written")
     reference = sa.func.json_array_elements(written.c.external_references).table_valued("value", name="reference")
     key, value = (reference.c.value.op("->>")(sa.literal_column(place)) for place in "01")
-    return references_table.insert().from_select(
+    references = references_table.insert().from_select(
         ["key", "value", "created", "message_id"],
         sa.select(key, value, written.c.created, written.c.id)
         .select_from(written.join(reference, sa.true()))
         .where(written.c.created.is_not(None)),
     )
+    return with_events(references, written)
 
 
 _INSERT = messages_table.insert().values(
     {column: sa.bindparam(f"new_{column.name}") for column in messages_table.c if column.name != "open_e_message_id"}
 )
 _INSERT_REFERENCES = references_table.insert()
-_INSERT_ALL = _with_references(_INSERT)
+_INSERT_ALL = _with_what_follows(_INSERT)
 _INSERT_PIECE = attachments_table.insert()
 _MARK_PUBLISHED = (
     messages_table.update()
@@ -135,7 +137,7 @@ _MARK_PUBLISHED = (
         open_e_message_id=sa.bindparam("open_e_message_id"),
     )
 )
-_MARK_PUBLISHED_ALL = _with_references(_MARK_PUBLISHED)
+_MARK_PUBLISHED_ALL = _with_what_follows(_MARK_PUBLISHED)
 
 
 def _to_parameters(new: New) -> dict[str, Any]:
@@ -158,7 +160,7 @@ def _to_parameters(new: New) -> dict[str, Any]:
     }
 
 
-def _insert_references(connection: sa.Connection, readable: Iterable[tuple[WebMessage, datetime | None]]) -> None:
+def _make_known(connection: sa.Connection, readable: Sequence[tuple[WebMessage, datetime | None]]) -> None:
     parameters = [
         {"key": reference.key, "value": reference.value, "created": created, "message_id": message.id}
         for message, created in readable
@@ -167,6 +169,7 @@ def _insert_references(connection: sa.Connection, readable: Iterable[tuple[WebMe
     ]
     if parameters:
         connection.execute(_INSERT_REFERENCES, parameters)
+    raise_events(connection, ((message.id, created) for message, created in readable))
 
 
 def _insert_pieces(connection: sa.Connection, message: WebMessage, attachment: Attachment) -> None:

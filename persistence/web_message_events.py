@@ -1,0 +1,88 @@
+"""The event that a web message raises when it becomes readable, where the operator has mapped web messages to a type.
+
+It is written in the transaction that makes the message readable. On SQLite the one writer looks first whether there is
+anything to raise; on PostgreSQL it is part of the one statement that stores the message, and says in SQL what
+`domain.events` says in Python.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from domain.errors import UnknownType
+from domain.events import Event
+from persistence import outbox
+from persistence.outbox import INSERT_DELIVERIES, MATCHES, Publication
+
+PUBLISHER = "web messages"
+NO_REQUEST = "-"
+CREATED = 1
+"""The kind of change that each of these events is."""
+
+
+def raise_events(connection: sa.Connection, readable: Iterable[tuple[str, datetime | None]]) -> None:
+    """Publishes an event for each id of a message that is readable from a moment on; on SQLite."""
+    # Past SQLAlchemy, which would take longer to ask than the database takes to say that there is nothing.
+    mapped = connection.connection.cursor()
+    mapped.execute("select org_type, org_code, entity_type from web_message_events")
+    found = mapped.fetchone()
+    if found is None:
+        return
+    org_type, org_code, entity_type = found
+    for message_id, created in readable:
+        if created is not None:
+            event = Event(
+                id=str(uuid4()),
+                entity_type=entity_type,
+                org_type=org_type,
+                org_code=org_code,
+                change=CREATED,
+                created=created,
+                external_id=message_id,
+            )
+            # The message is stored also where the operator has let the type end.
+            with suppress(UnknownType):
+                outbox.accept(connection, Publication(event, PUBLISHER, NO_REQUEST))
+
+
+def with_events(statement: sa.Insert, written: sa.CTE) -> sa.Insert:
+    """A statement for PostgreSQL that raises the events too, of the id and `created` of what is `written`."""
+    texts = [sa.text(text).columns(sa.column("id")).cte(name) for name, text in _RAISE.items()]
+    return statement.add_cte(written, *texts)
+
+
+_CONTENT = '{"aendringstype"\\:1,"eksternIdentifier"\\:"%s","entityType"\\:%s,"orgCode"\\:%s,"orgType"\\:%s}'
+"""As `domain.events.write_content` writes it; a colon without a backslash would begin a parameter."""
+
+_KEY = "left(encode(sha256(convert_to('object\\:' || written.id, 'UTF8')), 'hex'), 32)"
+"""As `domain.events.order_key` makes it."""
+
+_RAISE = {
+    "mapped": f"""
+        select gen_random_uuid() as id, written.id as message_id, written.created, {_KEY} as key,
+            m.entity_type, m.org_type, m.org_code
+        from written cross join web_message_events m join message_types t on t.entity_type = m.entity_type
+        where written.created is not null
+        and (t.end_date is null or t.end_date >= cast(written.created at time zone 'Europe/Copenhagen' as date))
+    """,  # noqa: S608  # Made of the texts here alone.
+    # Held, in the order of the ids, as `outbox.publish` does.
+    "matching": f"""
+        select s.id, s.system_id from mapped join subscriptions s on {MATCHES.format(of="mapped.")}
+        order by s.id for key share of s
+    """,  # noqa: S608  # Made of the texts here alone.
+    "raised": f"""
+        insert into events (id, created, entity_type, content, subscriptions, publisher, request_id)
+        select id, created, entity_type, format('{_CONTENT}', message_id, entity_type, org_code, org_type),
+            (select count(*) from matching), '{PUBLISHER}', '{NO_REQUEST}'
+        from mapped
+        returning id
+    """,  # noqa: S608  # Made of the texts here alone.
+    "fanned_out": f"""
+        {INSERT_DELIVERIES.format(new_id="gen_random_uuid()", event_id="mapped.id", of="mapped.")}
+        from mapped cross join matching s
+        returning id
+    """,
+}

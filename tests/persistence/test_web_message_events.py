@@ -1,0 +1,165 @@
+"""A web message raises its event in the transaction that makes it readable."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from domain.events import Event, order_key, write_content
+from domain.web_messages import ExternalReference, WebMessage
+from persistence import tables
+from persistence import web_messages as stored
+from persistence.database import Database
+from persistence.web_message_rows import LARGE_BYTES
+from tests.factories import NOW, attachment, web_message
+from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
+from tests.persistence.queues import rows
+from tests.persistence.rows import counts, execute
+
+pytestmark = pytest.mark.anyio
+
+LATER = NOW + timedelta(seconds=1)
+MAP = "insert into web_message_events (number, org_type, org_code, entity_type) values (1, 1, -1, 202)"
+
+
+async def subscribe(database: Database, *, is_mapped: bool = True) -> None:
+    """Two systems that subscribe to the events of web messages, and one that subscribes to others."""
+    await prepare(database)
+    for system_id in SYSTEM_IDS[:2]:
+        await sync(database, [entry(org_code=-1)], system_id)
+    await sync(database, [entry(org_code=-1, entity_type=203), entry(1, org_code=1)], SYSTEM_IDS[2])
+    if is_mapped:
+        await execute(database, MAP)
+
+
+async def publish(database: Database, message: WebMessage) -> None:
+    """A message that names a case, as it goes to Open-E and comes back."""
+    await stored.begin_sending(database, replace(message, created=None), NOW)
+    assert "events" not in await counts(database)
+    await stored.mark_published(database, message, 7, LATER)
+
+
+async def store(database: Database, message: WebMessage) -> None:
+    await stored.store(database, message)
+
+
+FILES = (attachment(), attachment(b"x" * 10))
+MESSAGES = {
+    "small": web_message(),
+    "with files": web_message(attachments=FILES),
+    "large": web_message(message="å" * LARGE_BYTES),
+    "to a case": web_message(external_references=(ExternalReference("flowInstanceId", "1068"),)),
+}
+
+
+@pytest.mark.parametrize("way", [store, publish])
+@pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
+async def test_message_that_becomes_readable_raises_an_event(
+    database: Database, message: WebMessage, way: Callable[[Database, WebMessage], Awaitable[None]]
+) -> None:
+    await subscribe(database)
+    await way(database, message)
+    (event,) = await rows(database, tables.events)
+    created = NOW if way is store else LATER
+    expected = Event(event["id"], 202, 1, -1, change=1, created=created, external_id=message.id)
+    assert event == {
+        "id": event["id"],
+        "created": created,
+        "entity_type": 202,
+        "content": write_content(expected),
+        "subscriptions": 2,
+        "publisher": "web messages",
+        "request_id": "-",
+    }
+    assert event["id"] != message.id
+    found = await rows(database, tables.deliveries)
+    assert {row["system_id"] for row in found} == set(SYSTEM_IDS[:2])
+    assert len({row["id"] for row in found}) == 2
+    for row in found:
+        assert row["event_id"] == event["id"]
+        assert row["key"] == order_key(expected)
+        assert (row["state"], row["created"], row["due"]) == ("waiting", created, created)
+        assert (row["attempts"], row["lease"], row["started"]) == (0, None, None)
+
+
+@pytest.mark.parametrize("way", [store, publish])
+async def test_message_raises_no_event_where_nothing_is_mapped(
+    database: Database, way: Callable[[Database, WebMessage], Awaitable[None]]
+) -> None:
+    await subscribe(database, is_mapped=False)
+    await way(database, web_message())
+    assert not {"events", "deliveries"} & set(await counts(database))
+
+
+async def test_event_for_nobody_is_kept(database: Database) -> None:
+    await prepare(database)
+    await execute(database, MAP)
+    await stored.store(database, web_message())
+    assert [row["subscriptions"] for row in await rows(database, tables.events)] == [0]
+
+
+@pytest.mark.parametrize("state", ["unknown", "refused"])
+async def test_message_that_is_never_readable_raises_no_event(database: Database, state: str) -> None:
+    await subscribe(database)
+    message = web_message(created=None)
+    await stored.begin_sending(database, message, NOW)
+    await (stored.mark_unknown if state == "unknown" else stored.drop_refused)(database, message.id)
+    assert not {"events", "deliveries"} & set(await counts(database))
+
+
+async def test_type_that_has_ended_fails_no_message(database: Database) -> None:
+    await subscribe(database)
+    await execute(database, "update message_types set end_date = '2026-03-01' where entity_type = 202")
+    last = datetime(2026, 3, 1, 22, 59, 59, tzinfo=UTC)
+    for message in (web_message(created=last), web_message(created=last + timedelta(seconds=1))):
+        await stored.store(database, message)
+    await stored.begin_sending(database, web_message(created=None), NOW)
+    found = await counts(database)
+    assert (found["events"], found["deliveries"], found["web_messages"]) == (1, 2, 3)
+    assert [row["created"] for row in await rows(database, tables.events)] == [last]
+
+
+async def test_messages_stored_together_raise_an_event_each(database: Database) -> None:
+    await subscribe(database)
+    messages = [web_message() for _ in range(40)]
+    await asyncio.gather(*(stored.store(database, message) for message in messages))
+    found = await counts(database)
+    assert (found["events"], found["deliveries"]) == (40, 80)
+    contents = {row["content"] for row in await rows(database, tables.events)}
+    assert len(contents) == 40
+    assert all(any(message.id in content for content in contents) for message in messages)
+
+
+async def test_message_that_cannot_be_stored_raises_no_event(database: Database) -> None:
+    await subscribe(database)
+    message = web_message()
+    await stored.store(database, message)
+    other = web_message()
+    outcomes: list[Any] = await asyncio.gather(
+        stored.store(database, message), stored.store(database, other), return_exceptions=True
+    )
+    assert isinstance(outcomes[0], sa.exc.IntegrityError)
+    assert outcomes[1] is None
+    found = await counts(database)
+    assert (found["web_messages"], found["events"], found["deliveries"]) == (2, 2, 4)
+
+
+async def test_messages_during_syncs_neither_fail_nor_leave_an_orphan(database: Database) -> None:
+    await subscribe(database)
+
+    async def syncs() -> None:
+        for place in range(20):
+            await sync(database, [entry(org_code=-1)] if place % 2 else [entry(org_code=102)])
+
+    async def stores() -> None:
+        for _ in range(25):
+            await stored.store(database, web_message())
+
+    await asyncio.gather(syncs(), *(stores() for _ in range(4)))
+    assert (await counts(database))["events"] == 100
+    current = {row["id"] for row in await rows(database, tables.subscriptions)}
+    assert {row["subscription_id"] for row in await rows(database, tables.deliveries)} <= current
