@@ -42,10 +42,18 @@ class Invalid(BudkavleError):
 
 
 class Unauthenticated(BudkavleError):
+    """Nobody knows who calls."""
+
+
+class KeyNeeded(Unauthenticated):
     """A valid key is needed."""
 
 
 class Forbidden(BudkavleError):
+    """The caller may not do this."""
+
+
+class KeyLacksScope(Forbidden):
     """The key does not open this operation."""
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,6 +36,16 @@ class Event:
     body: dict[str, Any] | None = None
 
 
+def is_too_large(body: Mapping[str, Any]) -> bool:
+    """Whether a body is more than events carry."""
+    return len(_to_json(body).encode()) > MAX_BODY_BYTES
+
+
+def holds_nul(body: Mapping[str, Any]) -> bool:
+    """Whether U+0000 stands anywhere in a body, be it in a name."""
+    return _NUL.search(_to_json(body)) is not None
+
+
 def order_key(event: Event) -> str | None:
     """What events have in common that must reach a subscriber one after the other; None for one without order.
 
@@ -63,4 +75,12 @@ def write_content(event: Event) -> str:
         "body": event.body,
     }
     said = {name: value for name, value in content.items() if value is not None}
-    return json.dumps(said, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _to_json(said)
+
+
+def _to_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""As JSON writes it: an escape whose backslash is not itself escaped."""

@@ -21,6 +21,7 @@ class ErrorCode(IntEnum):
 
     NEGATIVE_DURATION = 1003
     INTERNAL = 1011
+    NO_KEY = 1012
     NO_ACCESS = 1013
     NOT_VALID = 1014
     NO_CERTIFICATE = 1101
@@ -29,6 +30,8 @@ class ErrorCode(IntEnum):
     TYPE_NOT_ALLOWED = 150101
     WEBHOOK_NOT_ACCEPTABLE = 150102
     NAMED_TWICE = 150103
+    ANOTHER_EVENT = 150104
+    NO_SUBSCRIPTION = 150105
 
 
 class Identity(NamedTuple):

@@ -43,9 +43,9 @@ class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
 
     def make_operation(self, operation: Any) -> ASGIApp:
         app: ASGIApp = self.next_app
-        if self._contract.is_audited:
-            # As it was published; Connexion's own operation has the name of the handler.
-            raw = self.specification.raw["paths"][operation.path][operation.method]
+        # As it was published; Connexion's own operation has the name of the handler.
+        raw = self.specification.raw["paths"][operation.path][operation.method]
+        if self._contract.is_audited and raw.get("x-audited", True):
             app = AuditedOperation(app, raw["operationId"], self._services)
         return partial(_with_form, app, self._contract.form)
 

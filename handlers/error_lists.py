@@ -12,6 +12,11 @@ from handlers import problems, replies
 from handlers.error_list_texts import NOT_VALID
 
 _KIND = {
+    errors.KeyNeeded: (
+        ErrorCode.NO_KEY,
+        "API-nøgle mangler i headeren apikey, er ikke kendt eller er trukket tilbage",
+    ),
+    errors.KeyLacksScope: (ErrorCode.NO_ACCESS, "API-nøglen giver ikke adgang til at oprette beskeder"),
     errors.Unauthenticated: (
         ErrorCode.NO_CERTIFICATE,
         "Klientcertifikat mangler i requestet, er ikke kendt eller er uden for sin gyldighedsperiode",
@@ -20,12 +25,21 @@ _KIND = {
         ErrorCode.NO_ACCESS,
         "Klientcertifikatet har ikke adgang til et system med den angivne systemIdentifier",
     ),
+    errors.Conflict: (ErrorCode.ANOTHER_EVENT, "Der er allerede oprettet en anden besked med samme beskedId"),
+    errors.NotFound: (
+        ErrorCode.NO_SUBSCRIPTION,
+        "Systemet har intet abonnement med den angivne orgType, orgCode og entityType",
+    ),
     errors.UnsupportedMediaType: (
         ErrorCode.NOT_VALID,
         f"{NOT_VALID}: body skal være application/json og må ikke være komprimeret",
     ),
 }
+"""The first kind that fits counts."""
+
 _INTERNAL = (ErrorCode.INTERNAL, "Intern fejl i servicen; intet er ændret")
+
+_CERTIFICATE_CHALLENGE = 'ClientCertificate realm="budkavle"'
 
 _SUBJECT = ("orgType", "orgCode", "entityType")
 
@@ -34,24 +48,29 @@ MAX_SUBJECT = 2**63
 
 
 class InvalidEntries(Invalid):
-    """The request breaks the contract or its rules; `entries` are those that the indexes of violations mean."""
+    """The request breaks the contract or its rules.
 
-    def __init__(self, violations: Iterable[Violation], entries: Sequence[Any]) -> None:
+    `entries` are those that the indexes of violations mean; what has no index is about the `whole`.
+    """
+
+    def __init__(self, violations: Iterable[Violation], entries: Sequence[Any], whole: Any = None) -> None:
         super().__init__(violations)
         self.entries = entries
+        self.whole = whole
 
 
 def failed(error: BudkavleError) -> Response:
     """An error as a list of errors."""
     status = problems.status_of(error)
     if isinstance(error, Invalid):
-        entries = error.entries if isinstance(error, InvalidEntries) else ()
+        told = error if isinstance(error, InvalidEntries) else InvalidEntries(error.violations, ())
         # One at a time: an encoder keeps Python's lock for as long as it runs.
-        items = [replies.to_json(_of_violation(violation, entries)) for violation in error.violations]
+        items = [replies.to_json(_of_violation(violation, told)) for violation in told.violations]
         return Response(b'{"errors":[%s]}' % b",".join(items), status, media_type=replies.JSON)
     response = Response(replies.to_json({"errors": [_of_call(*_kind_of(error))]}), status, media_type=replies.JSON)
     if isinstance(error, errors.Unauthenticated):
-        response.headers["WWW-Authenticate"] = 'ClientCertificate realm="budkavle"'
+        is_of_key = isinstance(error, errors.KeyNeeded)
+        response.headers["WWW-Authenticate"] = replies.KEY_CHALLENGE if is_of_key else _CERTIFICATE_CHALLENGE
     return response
 
 
@@ -71,8 +90,10 @@ def _kind_of(error: BudkavleError) -> tuple[ErrorCode, str]:
     return next((kind for cls, kind in _KIND.items() if isinstance(error, cls)), _INTERNAL)
 
 
-def _of_violation(violation: Violation, entries: Sequence[Any]) -> dict[str, Any]:
-    entry = None if violation.index is None else entries[violation.index]
+def _of_violation(violation: Violation, told: InvalidEntries) -> dict[str, Any]:
+    # An index that means none of the entries is a place in another list.
+    index = violation.index
+    entry = told.entries[index] if index is not None and index < len(told.entries) else told.whole
     values = [entry.get(name) if isinstance(entry, dict) else None for name in _SUBJECT]
     org_type, org_code, entity_type = (value if _is_integer(value) else None for value in values)
     return {

@@ -21,3 +21,13 @@ def decode(text: str) -> Position:
     """The place that `encode` wrote; every text that fits the contract is one."""
     created = _EPOCH + int(text[:_TIME_DIGITS], 16) * _MILLISECOND
     return Position(created, str(UUID(text[_TIME_DIGITS:])))
+
+
+def encode_number(number: int) -> str:
+    """The place after what has this number in a queue: 16 digits, hexadecimal."""
+    return f"{number:016x}"
+
+
+def decode_number(text: str) -> int:
+    """The number that `encode_number` wrote; every text that fits the contract is one of 63 bits."""
+    return int(text, 16)

@@ -14,6 +14,9 @@ from handlers import problems
 
 JSON = "application/json"
 
+KEY_CHALLENGE = 'ApiKey realm="budkavle", header="apikey"'
+"""What a caller without a valid key is told that it needs."""
+
 
 def ok(value: Any) -> Response:
     """200 with a JSON value."""
@@ -23,6 +26,11 @@ def ok(value: Any) -> Response:
 def ok_json(text: bytes) -> Response:
     """200 with JSON that is written already."""
     return Response(text, media_type=JSON)
+
+
+def accepted(value: Any) -> Response:
+    """202 with a JSON value."""
+    return Response(to_json(value), HTTPStatus.ACCEPTED, media_type=JSON)
 
 
 def unavailable(value: Any) -> Response:
@@ -69,7 +77,7 @@ def failed(error: BudkavleError) -> Response:
         problems.problem_of(error), problems.status_of(error), headers={"Content-Type": problems.MEDIA_TYPE}
     )
     if isinstance(error, Unauthenticated):
-        response.headers["WWW-Authenticate"] = 'ApiKey realm="budkavle", header="apikey"'
+        response.headers["WWW-Authenticate"] = KEY_CHALLENGE
     return response
 
 

@@ -10,7 +10,7 @@ from connexion.security import AbstractSecurityHandler
 from starlette.types import Scope
 
 from domain.api_keys import ApiKey, hash_key
-from domain.errors import Unauthenticated
+from domain.errors import KeyNeeded, Unauthenticated
 from handlers.client_certificates import HEADER, read_certificate
 from handlers.requests import CALL, Services
 from persistence import api_keys
@@ -98,6 +98,6 @@ async def _verify(keys: ApiKeys, header: bytes, scope: str, headers: list[tuple[
     given = {value for name, value in headers if name == header}
     found = await keys.find(given.pop()) if len(given) == 1 else None
     if found is None:
-        raise Unauthenticated(f"A valid key in the header {header.decode()} is needed")
+        raise KeyNeeded(f"A valid key in the header {header.decode()} is needed")
     # A key without the scope is refused later: whether the body can be taken at all is told before.
     return {"sub": found.name, "lacks": None if scope in found.scopes else scope}

@@ -6,20 +6,19 @@ from typing import Any, ParamSpec, TypeVar
 
 from starlette.responses import Response
 
-from domain.errors import Forbidden, Violation
+from domain.errors import Violation
 from domain.subscriptions import MAX_SUBSCRIPTIONS, Entry, SyncError
 from handlers import replies
 from handlers.error_list_texts import of_rule
 from handlers.error_lists import InvalidEntries
 from handlers.requests import Request
 from handlers.subscription_values import read_entries, write_message_type, write_set
+from handlers.systems import SYSTEM, let_in
 from persistence import subscriptions as stored
 from persistence.subscriptions import Sync, SyncRefused, SyncResult
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-SYSTEM = "systemIdentifier"
 
 SHORT = 200
 """Entries that are read and told where they are; more go to a thread."""
@@ -28,7 +27,7 @@ SHORT = 200
 async def sync_webhook_abonnementer(request: Request) -> Response:
     """Makes the set of a system what the request says, or says everything that is wrong with it."""
     body = request.body if isinstance(request.body, dict) else {}
-    system_id = _let_in(request, body.get(SYSTEM))
+    system_id = let_in(request, body.get(SYSTEM))
     items = body.get("abonnementer")
     items = items[:MAX_SUBSCRIPTIONS] if isinstance(items, list) else []
     wanted = await _aside(len(items), read_entries, items, request.violations)
@@ -50,7 +49,7 @@ async def sync_webhook_abonnementer(request: Request) -> Response:
 
 async def hent_abonnementer(request: Request) -> Response:
     """The current set of a system, in the shape of the sync."""
-    system_id = _let_in(request, request.parameters.get(SYSTEM))
+    system_id = let_in(request, request.parameters.get(SYSTEM))
     request.raise_violations()
     assert system_id is not None  # noqa: S101  # A parameter without violations is there.
     current = await stored.list_subscriptions(request.services.database, system_id)
@@ -63,20 +62,6 @@ async def hent_tilladte_beskedtyper(request: Request) -> Response:
     org_type = request.parameters["orgType"]
     allowed = await stored.list_allowed(request.services.database, org_type)
     return replies.ok({"beskedtyper": [write_message_type(org_type, message_type) for message_type in allowed]})
-
-
-def _let_in(request: Request, given: Any) -> str | None:
-    """The system that a request names, None if that cannot be read.
-
-    Raises `Forbidden` for one that the caller may not touch, and for one that does not exist.
-    """
-    if given is None or any(fault.index is None and fault.field == SYSTEM for fault in request.violations):
-        return None
-    system_id: str = given.lower()
-    if system_id not in request.systems:
-        raise Forbidden("The certificate does not open this system")
-    request.call.chain = system_id
-    return system_id
 
 
 async def _sync(

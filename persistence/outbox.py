@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -41,6 +42,12 @@ async def publish(database: Database, publication: Publication) -> Published:
     return await database.write(accept, publication)
 
 
+async def knows_type(database: Database, entity_type: int, now: datetime) -> bool:
+    """Whether there is such a message type, and it has not ended."""
+    today = now.astimezone(COPENHAGEN).date()
+    return await database.read(_knows_type, {"entity_type": entity_type, "today": today})
+
+
 def accept(connection: sa.Connection, publication: Publication) -> Published:
     """The same within a transaction."""
     parameters = _parameters(publication)
@@ -55,6 +62,10 @@ def accept(connection: sa.Connection, publication: Publication) -> Published:
     if known.content != parameters["content"]:
         raise Conflict("An event with this id has been published already, and it was another one")
     return Published(publication.event.id, known.subscriptions, is_new=False)
+
+
+def _knows_type(connection: sa.Connection, parameters: Mapping[str, Any]) -> bool:
+    return connection.execute(_IS_TYPE, parameters).first() is not None
 
 
 def _parameters(publication: Publication) -> dict[str, Any]:
@@ -106,12 +117,13 @@ select {new_id}, {event_id}, s.id, s.system_id, {of}key, 'waiting', {of}created,
 """A delivery of an event for each subscription `s`; what follows says which."""
 
 _MATCHES = MATCHES.format(of=":")
-_INSERT_EVENT = """
+_IS_TYPE_TEXT = """
+select 1 from message_types t where t.entity_type = :entity_type and (t.end_date is null or t.end_date >= :today)
+"""
+_INSERT_EVENT = f"""
 insert into events (id, created, entity_type, content, subscriptions, publisher, request_id)
-select :id, :created, :entity_type, :content, {count}, :publisher, :request_id
-where exists (
-    select 1 from message_types t where t.entity_type = :entity_type and (t.end_date is null or t.end_date >= :today)
-)
+select :id, :created, :entity_type, :content, {{count}}, :publisher, :request_id
+where exists ({_IS_TYPE_TEXT})
 on conflict (id) do nothing
 """
 
@@ -145,4 +157,5 @@ _ACCEPT = {
 _FAN_OUT = _statement(
     INSERT_DELIVERIES.format(new_id=NEW_ID_ON_SQLITE, event_id=":id", of=":") + f"from subscriptions s where {_MATCHES}"
 )
+_IS_TYPE = _statement(_IS_TYPE_TEXT)
 _KNOWN = _statement("select content, subscriptions from events where id = :id")

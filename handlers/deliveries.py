@@ -1,0 +1,102 @@
+"""The operations of spec/subscriptions.yaml about what waits for a system."""
+
+import asyncio
+from typing import Any
+
+from starlette.responses import Response
+
+from domain.deliveries import Queued, State
+from domain.events import NO_OBJECT, Event
+from domain.subscriptions import write_time
+from handlers import paging, replies
+from handlers.requests import Request
+from handlers.systems import SYSTEM, let_in
+from persistence import deliveries as queued
+from persistence.deliveries import Trial
+from persistence.outbox import Publication
+
+MAX_PAGE = 1000
+
+STATUS = {State.WAITING: "venter", State.PARKED: "parkeret"}
+_STATE = {name: state for state, name in STATUS.items()}
+
+CREATED = 1
+"""The kind of change that a test message tells."""
+
+
+async def hent_beskeder(request: Request) -> Response:
+    """The undelivered messages of a system, without their content."""
+    parameters = request.parameters
+    system_id = let_in(request, parameters.get(SYSTEM))
+    request.raise_violations()
+    assert system_id is not None  # noqa: S101  # A parameter without violations is there.
+    status: str | None = parameters.get("status")
+    limit: int = parameters.get("limit", MAX_PAGE)
+    after = paging.decode_number(parameters["after"]) if "after" in parameters else 0
+    state = None if status is None else _STATE[status]
+    page = await queued.list_page(request.services.database, system_id, state, after, limit + 1)
+
+    response = await asyncio.to_thread(_page, page[:limit])
+    if len(page) > limit:
+        of_status = "" if status is None else f"&status={status}"
+        place = f"limit={limit}&after={paging.encode_number(page[limit - 1].number)}"
+        path = f"/v1/abonnement/beskeder?{SYSTEM}={system_id}{of_status}&{place}"
+        response.headers["Link"] = f'<{path}>; rel="next"'
+    return response
+
+
+async def genfremsend_beskeder(request: Request) -> Response:
+    """Lets parked messages of a system go again at once."""
+    body = request.body if isinstance(request.body, dict) else {}
+    system_id = let_in(request, body.get(SYSTEM))
+    request.raise_violations()
+    services = request.services
+    ids = list(dict.fromkeys(id_.lower() for id_ in body["leveringIds"]))
+    sent = await queued.replay(services.database, ids, services.now(), system_id)
+    return replies.ok({"genfremsendt": len(sent), "ikkeParkerede": [id_ for id_ in ids if id_ not in sent]})
+
+
+async def send_testbesked(request: Request) -> Response:
+    """Sends a message to one subscription of a system."""
+    body = request.body if isinstance(request.body, dict) else {}
+    system_id = let_in(request, body.get(SYSTEM))
+    request.raise_violations()
+    assert system_id is not None  # noqa: S101  # A body without violations names it.
+    services = request.services
+    event = Event(
+        id=services.new_id(),
+        entity_type=body["entityType"],
+        org_type=body["orgType"],
+        org_code=body["orgCode"],
+        change=CREATED,
+        created=services.now(),
+        external_id=NO_OBJECT,
+        body={"testbesked": True},
+    )
+    publication = Publication(event, request.call.caller, request.request_id)
+    trial = Trial(publication, system_id, services.new_id())
+    await queued.publish_test(services.database, trial)
+    return replies.accepted({"beskedId": event.id, "leveringId": trial.delivery_id})
+
+
+def _page(page: list[Queued]) -> Response:
+    return replies.ok({"beskeder": [_write(item) for item in page]})
+
+
+def _write(item: Queued) -> dict[str, Any]:
+    # While a worker has it, its due is the end of the lease.
+    next_attempt = None if item.is_held else item.due
+    return {
+        "leveringId": item.id,
+        "beskedId": item.event_id,
+        "orgType": item.org_type,
+        "orgCode": item.org_code,
+        "entityType": item.entity_type,
+        "webhookUrl": item.webhook_url,
+        "status": STATUS[item.state],
+        "forsoeg": item.attempts,
+        "oprettet": write_time(item.created),
+        "naesteForsoeg": None if next_attempt is None else write_time(next_attempt),
+        "aarsag": item.reason,
+        "httpStatus": item.status,
+    }

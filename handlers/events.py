@@ -1,0 +1,65 @@
+"""The operation of spec/subscriptions.yaml that publishes an event."""
+
+from typing import Any
+
+from starlette.responses import Response
+
+from domain.errors import UnknownType, Violation
+from domain.events import MAX_BODY_BYTES, Event, holds_nul, is_too_large
+from handlers import replies
+from handlers.error_list_texts import not_valid, unknown_type
+from handlers.error_lists import InvalidEntries
+from handlers.requests import Request
+from persistence import outbox
+from persistence.outbox import Publication
+
+
+async def opret_besked(request: Request) -> Response:
+    """Accepts an event, and says to how many subscriptions it goes."""
+    services, body = request.services, request.body
+    if request.is_clean("body") and "body" in body:
+        request.violations += _violations_of(body["body"])
+    if request.violations:
+        if request.is_clean("entityType") and not await outbox.knows_type(
+            services.database, body["entityType"], services.now()
+        ):
+            request.violations.append(unknown_type())
+        raise InvalidEntries(request.violations, (), body)
+
+    event = _event(request, body)
+    request.log["event_id"] = event.id
+    try:
+        published = await outbox.publish(
+            services.database, Publication(event, request.log["caller"], request.request_id)
+        )
+    except UnknownType as exc:
+        raise InvalidEntries([unknown_type()], (), body) from exc
+    reply = replies.accepted if published.is_new else replies.ok
+    return reply({"beskedId": published.event_id, "abonnementer": published.subscriptions})
+
+
+def _violations_of(content: dict[str, Any]) -> list[Violation]:
+    """What no schema can say of the body of an event."""
+    violations = []
+    if is_too_large(content):
+        violations.append(not_valid(f"body må højst fylde {MAX_BODY_BYTES} bytes som kompakt JSON i UTF-8", "body"))
+    if holds_nul(content):
+        violations.append(not_valid("body må ikke indeholde U+0000", "body"))
+    return violations
+
+
+def _event(request: Request, body: dict[str, Any]) -> Event:
+    external_id = body.get("eksternIdentifier")
+    return Event(
+        id=body["beskedId"].lower() if "beskedId" in body else request.services.new_id(),
+        entity_type=body["entityType"],
+        org_type=body["orgType"],
+        org_code=body["orgCode"],
+        change=body["aendringstype"],
+        created=request.services.now(),
+        external_id=None if external_id is None else external_id.lower(),
+        version=body.get("versionIdentifier"),
+        identification_type=body.get("identifikationstypeId"),
+        identification=body.get("identifikation"),
+        body=body.get("body"),
+    )
