@@ -31,6 +31,9 @@ LONG_FILES: dict[str, str] = {}
 ERRORS = {"operations": "Problem", "web-messages": "Problem", "subscriptions": "Errors"}
 """The schema of the errors of each contract."""
 
+MORE_HANDLERS = {"subscriptions": ("handlers.events", "handlers.deliveries")}
+"""Nouns of a contract beside the one that it is named after."""
+
 REQUEST_ID = {"operations": "x-request-id", "web-messages": "x-request-id", "subscriptions": "x-requestid"}
 """The header that names a request in each contract, in lower case."""
 
@@ -64,8 +67,8 @@ def resolved(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("operation_id", OPERATIONS)
 def test_each_operation_has_a_handler(operation_id: str) -> None:
     name, operation = OPERATIONS[operation_id]
-    module = f"handlers.{name.replace('-', '_')}"
-    assert operation["x-openapi-router-controller"] == module
+    module = operation["x-openapi-router-controller"]
+    assert module in {f"handlers.{name.replace('-', '_')}", *MORE_HANDLERS.get(name, ())}
     handler = getattr(importlib.import_module(module), inflection.underscore(operation_id))
     assert inspect.iscoroutinefunction(handler)
     assert handler.__doc__
@@ -73,11 +76,11 @@ def test_each_operation_has_a_handler(operation_id: str) -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_each_contract_has_a_handler_for_nothing_else(name: str) -> None:
-    module = importlib.import_module(f"handlers.{name.replace('-', '_')}")
     public = {
-        name
-        for name, member in inspect.getmembers(module, inspect.iscoroutinefunction)
-        if not name.startswith("_") and member.__module__ == module.__name__
+        member.__name__
+        for module in (f"handlers.{name.replace('-', '_')}", *MORE_HANDLERS.get(name, ()))
+        for _, member in inspect.getmembers(importlib.import_module(module), inspect.iscoroutinefunction)
+        if not member.__name__.startswith("_") and member.__module__ == module
     }
     expected = {inflection.underscore(operation_id) for operation_id, (spec, _) in OPERATIONS.items() if spec == name}
     assert public == expected
@@ -207,7 +210,7 @@ def test_each_test_of_a_package_is_named_after_a_module() -> None:
 def test_nouns_have_one_file_name_on_every_floor() -> None:
     """A stored noun is in the domain and in the handlers too."""
     domain = {path.stem for path in (REPOSITORY / "domain").glob("*.py")}
-    for noun in ("web_messages", "api_keys", "subscriptions", "audit"):
+    for noun in ("web_messages", "api_keys", "subscriptions", "deliveries", "audit"):
         assert noun in domain
         assert (REPOSITORY / "persistence" / f"{noun}.py").exists()
 

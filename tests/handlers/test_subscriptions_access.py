@@ -17,6 +17,9 @@ OPERATIONS = [
     ("POST", "/v1/abonnement/sync"),
     ("GET", "/v1/abonnement?systemIdentifier=x"),
     ("GET", "/v1/beskedtype/tilladte"),
+    ("GET", "/v1/abonnement/beskeder"),
+    ("POST", "/v1/abonnement/beskeder/genfremsend"),
+    ("POST", "/v1/abonnement/testbesked"),
 ]
 
 

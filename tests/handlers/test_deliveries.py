@@ -1,0 +1,146 @@
+"""What waits for a system, page by page."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from conftest import RunningService
+from domain.deliveries import Outcome, Reason
+from persistence import deliveries, queue, tables
+from persistence.database import Database
+from persistence.queue import Lease
+from tests.catalogue_rows import ALLOWED, execute
+from tests.databases import with_database
+from tests.handlers.answers import unique_id
+from tests.handlers.callers import Caller, errors, new_caller, places
+from tests.handlers.waiting import LIST, ROOM, SECOND, get, later, listed, meet, org_code_of, publish, subscribe
+from tests.persistence.queues import LEASE, rows
+from tests.test_guards import SPECS
+
+
+@pytest.fixture
+def caller(subscribing: RunningService) -> Caller:
+    """A caller whose system subscribes to events of an orgCode of its own."""
+    return new_caller(subscribing)
+
+
+def test_what_waits_is_told_without_its_content(caller: Caller) -> None:
+    subscribe(caller)
+    event_id = publish(caller, identifikationstypeId=1, identifikation="0101010101", body={"secret": "s3cr3t"})
+    response = get(caller)
+    assert "s3cr3t" not in response.text
+    assert "0101010101" not in response.text
+    (item,) = response.json()["beskeder"]
+    assert item == {
+        "leveringId": item["leveringId"],
+        "beskedId": event_id,
+        "orgType": 1,
+        "orgCode": org_code_of(caller),
+        "entityType": ALLOWED,
+        "webhookUrl": "/webhook",
+        "status": "venter",
+        "forsoeg": 0,
+        "oprettet": item["oprettet"],
+        "naesteForsoeg": item["oprettet"],
+        "aarsag": None,
+        "httpStatus": None,
+    }
+    assert datetime.fromisoformat(item["oprettet"]).utcoffset() is not None
+    assert "link" not in response.headers
+
+
+def test_what_became_of_it_is_told(caller: Caller) -> None:
+    subscribe(caller)
+    keyed = {"eksternIdentifier": unique_id()}
+    publish(caller, **keyed)
+    publish(caller, **keyed)
+    now = later()
+    meet(caller, Outcome.AGAIN, now)
+    first, behind = listed(caller)
+    assert (first["status"], first["forsoeg"], first["aarsag"], first["httpStatus"]) == ("venter", 1, "http", 503)
+    assert datetime.fromisoformat(first["naesteForsoeg"]) == now + SECOND
+    assert (behind["forsoeg"], behind["naesteForsoeg"], behind["aarsag"]) == (0, None, None)
+    meet(caller, Outcome.PARK, now + SECOND)
+    first, behind = listed(caller)
+    assert (first["status"], first["naesteForsoeg"], first["httpStatus"]) == ("parkeret", None, 404)
+    assert behind["naesteForsoeg"] is not None
+    assert listed(caller, "&status=parkeret") == [first]
+    assert listed(caller, "&status=venter") == [behind]
+
+
+def test_what_a_worker_holds_has_no_next_attempt(caller: Caller) -> None:
+    subscribe(caller)
+    publish(caller)
+    lease = Lease("tests", later(), later() + LEASE)
+    with_database(caller.database_url, lambda database: queue.claim(database, lease, ROOM))
+    (item,) = listed(caller)
+    assert (item["status"], item["naesteForsoeg"]) == ("venter", None)
+
+
+def test_pages_follow_each_other_though_messages_go(caller: Caller) -> None:
+    subscribe(caller)
+    published = [publish(caller) for _ in range(5)]
+    meet(caller, Outcome.PARK, later())
+    response = get(caller, "&limit=2&status=parkeret")
+    seen = response.json()["beskeder"]
+    link = response.headers["link"]
+    assert link.endswith('>; rel="next"')
+    gone = [item["leveringId"] for item in seen]
+    with_database(caller.database_url, lambda database: deliveries.drop(database, gone, later()))
+    while True:
+        path = link[1 : link.index(">")]
+        assert path.startswith(f"{LIST}?systemIdentifier={caller.system_id}&status=parkeret&limit=2&after=")
+        response = caller.service.client.get(path, headers=caller.headers())
+        seen += response.json()["beskeder"]
+        if "link" not in response.headers:
+            break
+        link = response.headers["link"]
+    assert [item["beskedId"] for item in seen] == published
+    assert "link" not in get(caller, "&limit=3").headers
+
+
+def test_without_a_limit_a_page_has_a_thousand(caller: Caller) -> None:
+    subscribe(caller)
+    event_id = publish(caller)
+
+    async def double(database: Database) -> list[dict[str, Any]]:
+        (row,) = [row for row in await rows(database, tables.deliveries) if row["event_id"] == event_id]
+        return [{**row, "id": unique_id(), "number": None, "state": "parked", "due": None} for _ in range(1000)]
+
+    more = with_database(caller.database_url, double)
+    for row in more:
+        del row["number"]
+    execute(caller.database_url, tables.deliveries.insert().values(more))
+    response = get(caller)
+    assert len(response.json()["beskeder"]) == 1000
+    path = response.headers["link"].split(">")[0][1:]
+    assert len(caller.service.client.get(path, headers=caller.headers()).json()["beskeder"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        *((f"&limit={value}", "limit") for value in ("0", "1001", "-1", "x", "1.0", "", "9" * 30)),
+        *((f"&after={value}", "after") for value in ("", "x", "1", "8" + "0" * 15, "0" * 17, "00000000000000AA")),
+        *((f"&status={value}", "status") for value in ("", "x", "Venter", "waiting", "parkeret%00")),
+        ("&limit=1&limit=1", "limit"),
+        ("&x=1", "x"),
+    ],
+)
+def test_faults_of_the_query_are_told(caller: Caller, query: str, field: str) -> None:
+    assert places(get(caller, query)) == [(None, field, 1014)]
+
+
+def test_all_faults_of_the_query_are_told_at_once(caller: Caller) -> None:
+    response = caller.service.client.get(f"{LIST}?limit=0&status=x&after=x&x=1", headers=caller.headers())
+    fields = ["after", "limit", "status", "systemIdentifier", "x"]
+    assert places(response) == [(None, field, 1014) for field in fields]
+    texts = {error["field"]: error["message"] for error in errors(response, 400)}
+    assert texts["status"] == "Request validerer ikke: status skal være en af venter, parkeret"
+    assert texts["after"] == "Request validerer ikke: after skal være taget fra headeren Link i et svar"
+
+
+def test_the_contract_names_every_reason() -> None:
+    enum = SPECS["subscriptions"]["components"]["schemas"]["Delivery"]["properties"]["aarsag"]["enum"]
+    assert enum == [*map(str, Reason), None]

@@ -1,0 +1,93 @@
+"""Who may see and send again what waits, and what the audit says of it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from conftest import RunningService
+from tests.catalogue_rows import audit_of
+from tests.handlers.answers import unique_id
+from tests.handlers.callers import Caller, errors, new_caller, places
+from tests.handlers.waiting import (
+    LIST,
+    NOBODYS,
+    REPLAY,
+    TEST,
+    a_test,
+    get,
+    listed,
+    post,
+    subscribe,
+)
+from tests.test_guards import SPECS
+
+
+@pytest.fixture
+def caller(subscribing: RunningService) -> Caller:
+    """A caller whose system subscribes to events of an orgCode of its own."""
+    return new_caller(subscribing)
+
+
+def requests(system_id: str) -> list[tuple[str, str, dict[str, Any] | None]]:
+    """A request of each operation that breaks its contract beside naming this system."""
+    named = {"systemIdentifier": system_id}
+    return [
+        ("GET", f"{LIST}?systemIdentifier={system_id}&limit=0", None),
+        ("GET", f"{LIST}?systemIdentifier={system_id}", None),
+        ("POST", REPLAY, named | {"leveringIds": [NOBODYS]}),
+        ("POST", REPLAY, named),
+        ("POST", TEST, named | {"orgType": 1, "orgCode": 101, "entityType": 202}),
+        ("POST", TEST, named),
+    ]
+
+
+def test_a_system_of_another_and_one_that_is_none_are_not_told_apart(caller: Caller) -> None:
+    other = new_caller(caller.service)
+    subscribe(other)
+    answers = []
+    for system_id in (other.system_id, other.system_id.upper(), unique_id()):
+        for method, path, body in requests(system_id):
+            response = caller.service.client.request(method, path, json=body, headers=caller.headers())
+            (error,) = errors(response, 403)
+            assert error["errorCode"] == 1013
+            answers.append(response.content)
+    assert len(set(answers)) == 1
+    assert listed(other) == []
+
+
+def test_checks_come_in_their_order(caller: Caller) -> None:
+    """401, then 413 and 415, then 403, then 400."""
+    send = caller.service.client.request
+    for method, path, _ in requests(caller.system_id):
+        response = send(method, path, content=b"{" if method == "POST" else None)
+        assert errors(response, 401)[0]["errorCode"] == 1101
+        assert response.headers["www-authenticate"] == 'ClientCertificate realm="budkavle"'
+    for path in (REPLAY, TEST):
+        body = json.dumps({"systemIdentifier": unique_id()}).encode()
+        response = send("POST", path, content=body, headers=caller.headers(content_type="text/plain"))
+        assert errors(response, 415)[0]["errorCode"] == 1014
+        limit: int = SPECS["subscriptions"]["paths"][path]["post"]["requestBody"]["x-max-bytes"]
+        response = send("POST", path, content=body + b" " * limit, headers=caller.headers())
+        assert errors(response, 413)[0]["errorCode"] == 1014
+        assert places(send("POST", path, content=b"{", headers=caller.headers())) == [(None, None, 1014)]
+
+
+def test_each_call_is_audited(caller: Caller) -> None:
+    subscribe(caller)
+    calls = {
+        "hentBeskeder": lambda id_: get(caller, x_requestId=id_),
+        "genfremsendBeskeder": lambda id_: post(
+            caller, REPLAY, {"systemIdentifier": caller.system_id, "leveringIds": [NOBODYS]}, x_requestId=id_
+        ),
+        "sendTestbesked": lambda id_: post(caller, TEST, a_test(caller), x_requestId=id_),
+    }
+    for operation, call in calls.items():
+        request_id = f"audited-{unique_id()}"
+        assert call(request_id).status_code in {200, 202}
+        (recorded,) = audit_of(caller.database_url, request_id)
+        assert (recorded.operation, recorded.chain, recorded.outcome) == (operation, caller.system_id, "answered")
+    request_id = f"audited-{unique_id()}"
+    assert post(caller, TEST, a_test(caller, orgCode=7), x_requestId=request_id).status_code == 404
+    (recorded,) = audit_of(caller.database_url, request_id)
+    assert (recorded.outcome, recorded.detail) == ("refused", {"status": 404, "errors": 1})

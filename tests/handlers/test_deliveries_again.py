@@ -1,0 +1,128 @@
+"""What is parked is sent again, and a subscription is tried with a test message."""
+
+import json
+from typing import Any
+
+import pytest
+
+from conftest import RunningService
+from domain.deliveries import Outcome
+from persistence import tables
+from tests.catalogue_rows import ALLOWED
+from tests.databases import with_database
+from tests.handlers.answers import unique_id
+from tests.handlers.callers import Caller, entry, errors, new_caller, places
+from tests.handlers.waiting import (
+    NOBODYS,
+    REPLAY,
+    TEST,
+    a_test,
+    later,
+    listed,
+    meet,
+    org_code_of,
+    post,
+    publish,
+    replay,
+    subscribe,
+)
+from tests.persistence.queues import rows
+
+
+@pytest.fixture
+def caller(subscribing: RunningService) -> Caller:
+    """A caller whose system subscribes to events of an orgCode of its own."""
+    return new_caller(subscribing)
+
+
+def test_parked_messages_go_again_at_once(caller: Caller) -> None:
+    subscribe(caller)
+    publish(caller)
+    publish(caller)
+    meet(caller, Outcome.PARK, later())
+    publish(caller)
+    first, second, waiting = [item["leveringId"] for item in listed(caller)]
+    asked = [waiting, first.upper(), NOBODYS.upper(), second, first]
+    assert replay(caller, *asked) == {"genfremsendt": 2, "ikkeParkerede": [waiting, NOBODYS]}
+    assert [(item["status"], item["forsoeg"]) for item in listed(caller)] == [
+        ("venter", 1),
+        ("venter", 1),
+        ("venter", 0),
+    ]
+    assert {item["naesteForsoeg"] is not None for item in listed(caller)} == {True}
+    assert replay(caller, first, second) == {"genfremsendt": 0, "ikkeParkerede": [first, second]}
+
+
+def test_messages_of_another_system_are_not_parked_ones_of_this(caller: Caller) -> None:
+    other = new_caller(caller.service)
+    subscribe(other)
+    publish(other)
+    meet(other, Outcome.PARK, later())
+    (item,) = listed(other)
+    assert replay(caller, item["leveringId"]) == {"genfremsendt": 0, "ikkeParkerede": [item["leveringId"]]}
+    assert listed(other) == [item]
+
+
+IDS = "leveringIds"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        *(({IDS: value}, [(None, IDS, 1014)]) for value in (None, [], {}, "x", [NOBODYS] * 1001)),
+        ({IDS: [NOBODYS, "x", None, {"orgType": 1}]}, [(index, IDS, 1014) for index in (1, 2, 3)]),
+        ({IDS: [NOBODYS], "x": 1}, [(None, "x", 1014)]),
+        ({IDS: ["x"], "systemIdentifier": "x"}, [(None, "systemIdentifier", 1014), (0, IDS, 1014)]),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_faults_of_a_replay_are_told(
+    caller: Caller, changes: dict[str, Any], expected: list[tuple[int | None, str, int]]
+) -> None:
+    response = post(caller, REPLAY, {"systemIdentifier": caller.system_id} | changes)
+    assert places(response) == expected
+    assert {error["orgtype"] for error in errors(response, 400)} == {None}
+
+
+def test_a_thousand_ids_are_taken(caller: Caller) -> None:
+    ids = [unique_id() for _ in range(1000)]
+    assert replay(caller, *ids) == {"genfremsendt": 0, "ikkeParkerede": ids}
+
+
+def test_a_test_message_goes_to_one_subscription_alone(caller: Caller) -> None:
+    other = new_caller(caller.service)
+    for each in (caller, other):
+        each.sync(entry(orgCode=org_code_of(caller), startDato="2900-01-01T00:00:00"), entry(orgCode=1))
+    response = post(caller, TEST, a_test(caller), x_requestId="test-1")
+    assert response.status_code == 202
+    (item,) = listed(caller)
+    assert response.json() == {"beskedId": item["beskedId"], "leveringId": item["leveringId"]}
+    assert (item["orgCode"], item["status"]) == (org_code_of(caller), "venter")
+    assert listed(other) == []
+    found = with_database(caller.database_url, lambda database: rows(database, tables.events))
+    (row,) = [row for row in found if row["id"] == item["beskedId"]]
+    assert (row["publisher"], row["request_id"]) == (f"sha256:{caller.certificate.fingerprint}", "test-1")
+    assert json.loads(row["content"]) == {
+        "aendringstype": 1,
+        "body": {"testbesked": True},
+        "eksternIdentifier": "00000000-0000-0000-0000-000000000000",
+        "entityType": ALLOWED,
+        "orgCode": org_code_of(caller),
+        "orgType": 1,
+    }
+
+
+@pytest.mark.parametrize("changes", [{"orgCode": 5}, {"orgType": 2}, {"entityType": 203}])
+def test_a_test_message_to_no_subscription_is_not_found(caller: Caller, changes: dict[str, int]) -> None:
+    subscribe(caller)
+    (error,) = errors(post(caller, TEST, a_test(caller, **changes)), 404)
+    assert error["errorCode"] == 150105
+    assert error["message"] == "Systemet har intet abonnement med den angivne orgType, orgCode og entityType"
+    assert listed(caller) == []
+
+
+def test_faults_of_a_test_message_are_told_at_once(caller: Caller) -> None:
+    body = {"systemIdentifier": caller.system_id, "orgType": -1, "orgCode": "x", "x": 1}
+    fields = ["entityType", "orgCode", "orgType", "x"]
+    assert places(post(caller, TEST, body)) == [(None, field, 1014) for field in fields]
+    assert places(post(caller, TEST, [])) == [(None, None, 1014)]

@@ -1,0 +1,281 @@
+"""Publishing events: what is accepted, what is refused, and that the same event again changes nothing."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
+from domain.events import MAX_BODY_BYTES
+from persistence import tables
+from persistence.database import Database
+from tests.catalogue_rows import ALLOWED, ENDED, UNKNOWN, audit_of
+from tests.databases import with_database
+from tests.handlers.answers import NOBODY, unique_id
+from tests.handlers.callers import Caller, entry, errors, new_caller, places
+from tests.persistence.queues import rows
+
+NO_KEY = 'ApiKey realm="budkavle", header="apikey"'
+LIMIT = 256 * 1024
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    """An event that may be published; a change to `...` takes the property out."""
+    values = {"entityType": ALLOWED, "orgType": 1, "orgCode": 101, "aendringstype": 1}
+    return {name: value for name, value in (values | changes).items() if value is not ...}
+
+
+def publish(service: RunningService, body: Any, key: str | None = PUBLISH_KEY, **headers: str) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"content-type": "application/json", **headers}
+    request = service.client.build_request("POST", "/v1/besked", content=content, headers=headers)
+    if key is None:
+        del request.headers["apikey"]
+    else:
+        request.headers["apikey"] = key
+    return service.client.send(request)
+
+
+def stored(service: RunningService, event_id: str) -> dict[str, Any]:
+    """The event as it is kept."""
+
+    async def read(database: Database) -> dict[str, Any]:
+        (row,) = [row for row in await rows(database, tables.events) if row["id"] == event_id]
+        return dict(row)
+
+    found: dict[str, Any] = with_database(service.settings.database_url.get_secret_value(), read)
+    return found
+
+
+@pytest.fixture
+def org_code(subscribing: RunningService) -> int:
+    """An orgCode that two systems subscribe to, and nobody else."""
+    code = int(unique_id()[:6], 16)
+    for _ in range(2):
+        new_caller(subscribing).sync(entry(orgCode=code), entry())
+    return code
+
+
+def test_event_is_accepted_and_goes_to_those_who_subscribe(subscribing: RunningService, org_code: int) -> None:
+    response = publish(subscribing, event(orgCode=org_code), **{"x-requestId": "named-1"})
+    assert response.status_code == 202
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-requestId"] == "named-1"
+    value = response.json()
+    assert value == {"beskedId": value["beskedId"], "abonnementer": 2}
+    row = stored(subscribing, value["beskedId"])
+    assert (row["publisher"], row["request_id"], row["subscriptions"]) == ("publisher", "named-1", 2)
+
+
+def test_every_property_is_kept_as_it_came(subscribing: RunningService) -> None:
+    said = event(
+        eksternIdentifier=unique_id().upper(),
+        versionIdentifier="v 1 å😀",
+        identifikationstypeId=2147483647,
+        identifikation=" 'x' ",
+        beskedId=unique_id().upper(),
+        body={"z": [1, -0.5, 1e300, 12345678901234567890123, True, None], "a": {"å": "\t\\u0000 \\ %s :x"}, "": {}},
+    )
+    response = publish(subscribing, said)
+    assert response.status_code == 202
+    assert response.json()["beskedId"] == said["beskedId"].lower()
+    content = json.loads(stored(subscribing, said["beskedId"].lower())["content"])
+    del said["beskedId"]
+    assert content == said | {"eksternIdentifier": said["eksternIdentifier"].lower()}
+    assert [type(item) for item in content["body"]["z"]] == [type(item) for item in said["body"]["z"]]
+
+
+def test_the_same_event_again_is_answered_the_same(subscribing: RunningService, org_code: int) -> None:
+    id_, pointed_at = unique_id(), unique_id()
+    said = event(orgCode=org_code, beskedId=id_, eksternIdentifier=pointed_at, body={"a": 1, "b": [2]})
+    first = publish(subscribing, said)
+    again = dict(reversed(said.items())) | {
+        "beskedId": id_.upper(),
+        "eksternIdentifier": pointed_at.upper(),
+        "body": {"b": [2], "a": 1},
+    }
+    second = publish(subscribing, again)
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert second.content == first.content
+    assert second.json() == {"beskedId": id_, "abonnementer": 2}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"aendringstype": 2}, {"body": {"a": 2}}, {"body": ...}, {"orgCode": 102}, {"versionIdentifier": "2"}],
+    ids=str,
+)
+def test_another_event_with_the_same_id_is_a_conflict(subscribing: RunningService, changes: dict[str, Any]) -> None:
+    said = event(beskedId=unique_id(), body={"a": 1})
+    assert publish(subscribing, said).status_code == 202
+    before = stored(subscribing, said["beskedId"])
+    other = {name: value for name, value in (said | changes).items() if value is not ...}
+    (error,) = errors(publish(subscribing, other), 409)
+    assert error["errorCode"] == 150104
+    assert error["message"] == "Der er allerede oprettet en anden besked med samme beskedId"
+    assert stored(subscribing, said["beskedId"]) == before
+
+
+ONE_FAULT: list[tuple[str, dict[str, Any], list[tuple[str, int]]]] = [
+    ("unknown-type", {"entityType": UNKNOWN}, [("entityType", 150002)]),
+    ("ended-type", {"entityType": ENDED}, [("entityType", 150002)]),
+    *(
+        (f"{name}-{value}"[:40], {name: value}, [(name, 1014)])
+        for name in ("entityType", "orgType", "orgCode", "aendringstype")
+        for value in (..., None, "1", True, 1.0, 1.5, -2, 2147483648, 10**30, [1], {})
+    ),
+    *((f"change-{value}", {"aendringstype": value}, [("aendringstype", 1014)]) for value in (0, 4, 1e3)),
+    *(
+        (f"{name}-{value}"[:40], {name: value}, [(name, 1014)])
+        for name in ("eksternIdentifier", "beskedId")
+        for value in (None, 1, "", "x", "0" * 32, f"{{{NOBODY}}}", f"{NOBODY}\n", f"{NOBODY[:-1]}\uff11")
+    ),
+    *(
+        (f"version-{str(value)[:9]!r}", {"versionIdentifier": value}, [("versionIdentifier", 1014)])
+        for value in (None, 1, "", "x" * 256, "a\0", [])
+    ),
+    *(
+        (
+            f"identification-{str(value)[:9]!r}",
+            {"identifikationstypeId": 1, "identifikation": value},
+            [("identifikation", 1014)],
+        )
+        for value in (None, 1, "", "x" * 256, "a\0")
+    ),
+    *(
+        (
+            f"identification-type-{value}",
+            {"identifikationstypeId": value, "identifikation": "1"},
+            [("identifikationstypeId", 1014)],
+        )
+        for value in (None, "1", -1, 1.0, 2147483648, True)
+    ),
+    ("identification-alone", {"identifikation": "1"}, [("identifikationstypeId", 1014)]),
+    ("identification-type-alone", {"identifikationstypeId": 1}, [("identifikation", 1014)]),
+    *((f"body-{value}", {"body": value}, [("body", 1014)]) for value in (None, 1, "x", [], [{}], True)),
+    ("body-nul", {"body": {"a": ["\0"]}}, [("body", 1014)]),
+    ("body-nul-name", {"body": {"a": {"\\\\\0": 1}}}, [("body", 1014)]),
+    ("unknown-property", {"x": 1}, [("x", 1014)]),
+    ("empty-property", {"": 1}, [(None, 1014)]),  # type: ignore[list-item]  # It has no name to tell.
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), [row[1:] for row in ONE_FAULT], ids=[row[0] for row in ONE_FAULT])
+def test_each_fault_is_told_with_its_number(
+    subscribing: RunningService, changes: dict[str, Any], expected: list[tuple[str, int]]
+) -> None:
+    response = publish(subscribing, event(**changes))
+    assert places(response) == [(None, *place) for place in expected]
+
+
+def test_every_fault_is_told_at_once(subscribing: RunningService) -> None:
+    response = publish(
+        subscribing,
+        event(
+            entityType=UNKNOWN,
+            orgType="x",
+            orgCode=...,
+            aendringstype=9,
+            eksternIdentifier="x",
+            identifikation="1",
+            body={"a": "\0" + "x" * MAX_BODY_BYTES},
+            more=1,
+        ),
+    )
+    assert places(response) == [
+        (None, "aendringstype", 1014),
+        (None, "body", 1014),
+        (None, "body", 1014),
+        (None, "eksternIdentifier", 1014),
+        (None, "entityType", 150002),
+        (None, "identifikationstypeId", 1014),
+        (None, "more", 1014),
+        (None, "orgCode", 1014),
+        (None, "orgType", 1014),
+    ]
+    texts = {error["field"]: error["message"] for error in errors(response, 400)}
+    assert texts["entityType"] == "Det angivne beskedtypeId er ikke kendt i systemet"
+    assert texts["aendringstype"] == "Request validerer ikke: aendringstype skal være en af 1, 2, 3"
+    assert texts["orgCode"] == "Request validerer ikke: orgCode mangler"
+    assert texts["eksternIdentifier"].endswith("eksternIdentifier skal være en UUID på formen 8-4-4-4-12")
+    assert texts["identifikationstypeId"].endswith(
+        "identifikationstypeId og identifikation skal angives sammen eller slet ikke"
+    )
+
+
+def test_an_error_names_the_integers_of_the_event(subscribing: RunningService) -> None:
+    (error,) = errors(publish(subscribing, event(entityType=UNKNOWN)), 400)
+    assert (error["orgtype"], error["orgcode"], error["entitytype"]) == (1, 101, UNKNOWN)
+    (error,) = errors(publish(subscribing, event(orgType="1")), 400)
+    assert (error["orgtype"], error["orgcode"], error["entitytype"]) == (None, 101, ALLOWED)
+
+
+@pytest.mark.parametrize("body", [None, [], 1, "x", [event()]])
+def test_a_body_that_is_no_object_is_told_as_a_whole(subscribing: RunningService, body: Any) -> None:
+    assert places(publish(subscribing, body)) == [(None, None, 1014)]
+
+
+def test_a_content_of_64_kib_is_taken_and_not_a_byte_more(subscribing: RunningService) -> None:
+    frame = len('{"a":""}')
+    largest = "å" * ((MAX_BODY_BYTES - frame) // 2)
+    assert publish(subscribing, event(body={"a": largest})).status_code == 202
+    # Escapes and white space do not count.
+    padded = json.dumps(event(body={"a": "\u00e5" * 10, "b": "x" * (MAX_BODY_BYTES - 60)}), indent=8).encode()
+    assert publish(subscribing, padded).status_code == 202
+    assert places(publish(subscribing, event(body={"a": largest + "x"}))) == [(None, "body", 1014)]
+
+
+def test_a_request_of_256_kib_is_taken_and_not_a_byte_more(subscribing: RunningService) -> None:
+    body = json.dumps(event()).encode()
+    assert publish(subscribing, body + b" " * (LIMIT - len(body))).status_code == 202
+    (error,) = errors(publish(subscribing, body + b" " * (LIMIT - len(body) + 1)), 413)
+    assert error["errorCode"] == 1014
+    assert str(LIMIT) in error["message"]
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"a":NaN}', b'{"a":1,"a":1}', b"\xff", b"9" * 5000])
+def test_a_body_that_is_not_json_is_1014(subscribing: RunningService, text: bytes) -> None:
+    assert places(publish(subscribing, text)) == [(None, None, 1014)]
+
+
+def test_unknown_query_parameters_are_told_beside_the_rest(subscribing: RunningService) -> None:
+    response = subscribing.client.post("/v1/besked?x=1", json={}, headers={"apikey": PUBLISH_KEY})
+    assert (None, "x", 1014) in places(response)
+    assert len(places(response)) == 5
+
+
+def test_who_calls_is_asked_before_what_is_sent(subscribing: RunningService) -> None:
+    """401, then 413 and 415, then 403, then 400."""
+    caller = new_caller(subscribing)
+    for key in (None, "wrong", MESSAGES_KEY + PUBLISH_KEY):
+        response = publish(subscribing, b"{" * LIMIT * 2, key, **caller.headers(content_type="text/plain"))
+        (error,) = errors(response, 401)
+        assert error["errorCode"] == 1012
+        assert error["message"] == "API-nøgle mangler i headeren apikey, er ikke kendt eller er trukket tilbage"
+        assert response.headers["www-authenticate"] == NO_KEY
+    for key in (MESSAGES_KEY, PUBLISH_KEY):
+        assert errors(publish(subscribing, b"{" * LIMIT * 2, key), 413)[0]["errorCode"] == 1014
+        response = publish(subscribing, b"{", key, **{"content-type": "text/plain"})
+        assert errors(response, 415)[0]["errorCode"] == 1014
+    for body in (b"{", event()):
+        (error,) = errors(publish(subscribing, body, MESSAGES_KEY), 403)
+        assert error["errorCode"] == 1013
+        assert error["message"] == "API-nøglen giver ikke adgang til at oprette beskeder"
+
+
+def test_a_key_does_not_open_what_needs_a_certificate(subscribing: RunningService) -> None:
+    caller = Caller(subscribing, new_caller(subscribing).certificate, unique_id())
+    headers = {"apikey": PUBLISH_KEY}
+    response = subscribing.client.get("/v1/abonnement/beskeder", headers=headers)
+    assert errors(response, 401)[0]["errorCode"] == 1101
+    assert errors(publish(subscribing, event(), None, **caller.headers()), 401)[0]["errorCode"] == 1012
+
+
+def test_publishing_is_not_audited(subscribing: RunningService) -> None:
+    """An event keeps its publisher and request itself."""
+    url = subscribing.settings.database_url.get_secret_value()
+    for key, body in ((PUBLISH_KEY, event()), (PUBLISH_KEY, {}), (MESSAGES_KEY, event()), (None, event())):
+        request_id = f"events-{unique_id()}"
+        assert publish(subscribing, body, key, **{"x-requestId": request_id}).headers["x-requestId"] == request_id
+        assert audit_of(url, request_id) == []

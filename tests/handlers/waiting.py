@@ -1,0 +1,85 @@
+"""Callers for whose systems messages wait, and what becomes of those."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from conftest import PUBLISH_KEY
+from domain.deliveries import Outcome
+from persistence import queue
+from persistence.database import Database
+from persistence.queue import Lease, Room
+from tests.catalogue_rows import ALLOWED
+from tests.databases import with_database
+from tests.handlers.callers import Caller, entry
+from tests.persistence.queues import LEASE, settled
+
+LIST, REPLAY, TEST = "/v1/abonnement/beskeder", "/v1/abonnement/beskeder/genfremsend", "/v1/abonnement/testbesked"
+SECOND = timedelta(seconds=1)
+NOBODYS = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
+"""The id of no delivery."""
+
+ROOM = Room(100_000, 100_000, {})
+
+
+def org_code_of(caller: Caller) -> int:
+    return int(caller.system_id[:6], 16)
+
+
+def subscribe(caller: Caller) -> None:
+    caller.sync(entry(orgCode=org_code_of(caller)))
+
+
+def publish(caller: Caller, **changes: Any) -> str:
+    """The id of an event to the caller's subscription."""
+    body = {"entityType": ALLOWED, "orgType": 1, "orgCode": org_code_of(caller), "aendringstype": 1} | changes
+    response = caller.service.client.post("/v1/besked", json=body, headers={"apikey": PUBLISH_KEY})
+    assert response.json()["abonnementer"] == 1
+    id_: str = response.json()["beskedId"]
+    return id_
+
+
+def meet(caller: Caller, outcome: Outcome, now: datetime) -> None:
+    """All that may go, of all systems, meets that."""
+
+    async def work(database: Database) -> None:
+        lease = Lease("tests", now, now + LEASE)
+        claimed = await queue.claim(database, lease, ROOM)
+        due = now + SECOND if outcome is Outcome.AGAIN else None
+        await queue.settle(database, lease, [settled(item, outcome, due) for item in claimed])
+
+    with_database(caller.database_url, work)
+
+
+def later() -> datetime:
+    """A moment at which all that was published is due."""
+    return datetime.now(UTC) + SECOND
+
+
+def get(caller: Caller, query: str = "", **headers: str) -> httpx.Response:
+    path = f"{LIST}?systemIdentifier={caller.system_id}{query}"
+    return caller.service.client.get(path, headers=caller.headers(**headers))
+
+
+def listed(caller: Caller, query: str = "") -> list[dict[str, Any]]:
+    response = get(caller, query)
+    assert response.status_code == 200, response.text
+    found: list[dict[str, Any]] = response.json()["beskeder"]
+    return found
+
+
+def post(caller: Caller, path: str, body: Any, **headers: str) -> httpx.Response:
+    return caller.service.client.post(path, json=body, headers=caller.headers(**headers))
+
+
+def replay(caller: Caller, *ids: str) -> dict[str, Any]:
+    response = post(caller, REPLAY, {"systemIdentifier": caller.system_id, "leveringIds": ids})
+    assert response.status_code == 200, response.text
+    value: dict[str, Any] = response.json()
+    return value
+
+
+def a_test(caller: Caller, **changes: Any) -> dict[str, Any]:
+    identity = {"orgType": 1, "orgCode": org_code_of(caller), "entityType": ALLOWED}
+    return {"systemIdentifier": caller.system_id} | identity | changes
