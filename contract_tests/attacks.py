@@ -16,6 +16,11 @@ REFUSED_CASE = {"key": "flowInstanceId", "value": "6660666"}
 ATTACKED_SYSTEM = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
 """A system that must never have subscriptions: every sync of its set must be refused, or be of an empty one."""
 
+ATTACKED_IDENTITY = {"orgType": 1, "orgCode": 66606, "entityType": 202}
+"""Of a subscription of the system for which messages wait, to which nothing must ever be published."""
+ATTACKED_DELIVERY = "3e4f4c1e-5798-41e9-ae24-57fa13b361e1"
+"""A message to it that is parked, and must stay so."""
+
 JSON = "application/json"
 FORM = "multipart/form-data; boundary=XX"
 

@@ -8,11 +8,24 @@ import pytest
 import structlog
 
 from conftest import new_database, running_service
-from contract_tests.attacks import ATTACKED_SYSTEM, REFUSED_CASE, REFUSED_REFERENCE, request
+from contract_tests.attacks import (
+    ATTACKED_DELIVERY,
+    ATTACKED_IDENTITY,
+    ATTACKED_SYSTEM,
+    REFUSED_CASE,
+    REFUSED_REFERENCE,
+    request,
+)
 from contract_tests.raw_http import Answer, Connection
-from contract_tests.schemathesis_hooks import ALLOWED_PAIRS, SYSTEM
+from contract_tests.schemathesis_hooks import (
+    ALLOWED_PAIRS,
+    QUEUED_DELIVERY,
+    QUEUED_IDENTITY,
+    QUEUED_SYSTEM,
+    SYSTEM,
+)
 from open_e.mock import MockOpenE, mock_open_e
-from tests.catalogue_rows import put_message_types, put_system
+from tests.catalogue_rows import put_message_types, put_parked_message, put_system
 from tests.handlers.callers import Certificate, new_certificate
 
 OURS = ("http://127.0.0.1",)
@@ -46,6 +59,7 @@ class Target:
             *self.messages_about(**REFUSED_REFERENCE),
             *self.messages_about(**REFUSED_CASE),
             *self.subscriptions_of(ATTACKED_SYSTEM),
+            *self.attacked_messages(),
             *(sent for sent in self.open_e.messages if str(sent["flowInstanceID"]) == REFUSED_CASE["value"]),
         ]
         new = [item for item in found if item not in self.harm]
@@ -54,6 +68,24 @@ class Target:
 
     def is_alive(self) -> bool:
         return self.send(request(target="/health/live", key=None)).status == 200
+
+    def attacked_messages(self) -> list[object]:
+        """What waits for the subscription that must get nothing, beside what is parked there as it was."""
+        headers = [f"Client-Cert: {self.certificate.header}"]
+        path = f"/v1/abonnement/beskeder?systemIdentifier={QUEUED_SYSTEM}"
+        found: list[object] = []
+        while True:
+            answer = self.send(request(target=path, headers=headers, key=None))
+            assert answer.status == 200
+            found += [
+                item
+                for item in answer.json()["beskeder"]
+                if item["orgCode"] == ATTACKED_IDENTITY["orgCode"]
+                and (item["leveringId"], item["status"]) != (ATTACKED_DELIVERY, "parkeret")
+            ]
+            if "link" not in answer.headers:
+                return found
+            path = answer.headers["link"].split(">")[0][1:]
 
     def subscriptions_of(self, system_id: str) -> list[object]:
         """What the service has stored for a system."""
@@ -78,8 +110,10 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
     certificate = new_certificate()
     put_message_types(url, *ALLOWED_PAIRS)
-    for system_id in (SYSTEM, ATTACKED_SYSTEM):
+    for system_id in (SYSTEM, ATTACKED_SYSTEM, QUEUED_SYSTEM):
         put_system(url, system_id, certificate.fingerprint)
+    put_parked_message(url, QUEUED_SYSTEM, tuple(QUEUED_IDENTITY.values()), QUEUED_DELIVERY)
+    put_parked_message(url, QUEUED_SYSTEM, tuple(ATTACKED_IDENTITY.values()), ATTACKED_DELIVERY)
     with (
         mock_open_e(url_external=external, url_internal=internal, passthrough=OURS) as open_e,
         running_service(

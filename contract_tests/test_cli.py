@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import PUBLISH_KEY
 from contract_tests.conftest import Target
 
 ROOT = Path(__file__).parent.parent
@@ -40,12 +41,12 @@ def test_schemathesis_finds_nothing(contract: str, dev: str) -> None:
 
 @pytest.mark.parametrize("target", ["sqlite"], indirect=True)
 def test_schemathesis_finds_nothing_in_subscriptions(target: Target) -> None:
-    header = f"Client-Cert: {target.certificate.header}"
-    assert_nothing_is_found(f"{target.url}/docs/subscriptions/openapi.json", header)
+    headers = (f"Client-Cert: {target.certificate.header}", f"apikey: {PUBLISH_KEY}")
+    assert_nothing_is_found(f"{target.url}/docs/subscriptions/openapi.json", *headers)
 
 
-def assert_nothing_is_found(contract: str, header: str) -> None:
-    command = [BIN / "schemathesis", "run", contract, "-H", header]
+def assert_nothing_is_found(contract: str, *headers: str) -> None:
+    command = [BIN / "schemathesis", "run", contract, *(word for header in headers for word in ("-H", header))]
 
     run = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=280, check=False)
 

@@ -11,7 +11,7 @@ import schemathesis
 from schemathesis.config import SchemathesisConfig
 
 from budkavle.service import spec_dir
-from conftest import MESSAGES_KEY
+from conftest import MESSAGES_KEY, PUBLISH_KEY
 from contract_tests import schemathesis_hooks  # noqa: F401  # Its hooks are registered by the import.
 from contract_tests.conftest import Target
 
@@ -38,6 +38,11 @@ def contract(name: str) -> Any:
     return schemathesis.openapi.from_path(spec_dir() / f"{name}.yaml", config=config)
 
 
+def identities(target: Target) -> dict[str, str]:
+    """A system and a publisher in one."""
+    return {"Client-Cert": target.certificate.header, "apikey": PUBLISH_KEY}
+
+
 operations = contract("operations")
 web_messages = contract("web-messages")
 subscriptions = contract("subscriptions")
@@ -55,13 +60,13 @@ def test_web_messages_keeps_its_contract(case: schemathesis.Case, target: Target
 
 @subscriptions.parametrize()
 def test_subscriptions_keeps_its_contract(case: schemathesis.Case, target: Target) -> None:
-    case.call_and_validate(base_url=target.url, headers={"Client-Cert": target.certificate.header})
+    case.call_and_validate(base_url=target.url, headers=identities(target))
 
 
 def test_subscriptions_keeps_its_contract_over_sequences_of_calls(target: Target) -> None:
     class Machine(subscriptions.as_state_machine()):  # type: ignore[misc]
         def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
-            return {"base_url": target.url, "headers": {"Client-Cert": target.certificate.header}}
+            return {"base_url": target.url, "headers": identities(target)}
 
     Machine.run(settings=SEQUENCES)
 

@@ -2,6 +2,7 @@
 
 from datetime import date
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 
@@ -63,6 +64,32 @@ def put_system(url: str, system_id: str, *fingerprints: str) -> None:
     execute(url, system, *(_certificate(fingerprint, system_id) for fingerprint in fingerprints))
     # As `budkavle apply` would: systems without a word of it in the audit are a broken audit.
     with_database(url, lambda database: audit.record(database, _applied()))
+
+
+def put_parked_message(url: str, system_id: str, identity: tuple[int, ...], delivery_id: str) -> None:
+    """A subscription of a system, with a message that is parked."""
+    org_type, org_code, entity_type = identity
+    event_id = str(uuid4())
+
+    def run(connection: sa.Connection) -> None:
+        values = {"org_type": org_type, "org_code": org_code, "entity_type": entity_type, "webhook_url": "/webhook"}
+        subscription = tables.subscriptions.insert().values(system_id=system_id, start_time=NOW, **values)
+        (subscription_id,) = connection.execute(subscription).inserted_primary_key
+        event = {"id": event_id, "created": NOW, "entity_type": entity_type, "content": "{}", "subscriptions": 1}
+        connection.execute(tables.events.insert().values(publisher="tests", request_id="tests", **event))
+        connection.execute(
+            tables.deliveries.insert().values(
+                id=delivery_id,
+                event_id=event_id,
+                subscription_id=subscription_id,
+                system_id=system_id,
+                state="parked",
+                created=NOW,
+                attempts=1,
+            )
+        )
+
+    with_database(url, lambda database: database.write(run))
 
 
 def remove_certificate(url: str, fingerprint: str) -> None:
