@@ -1,0 +1,85 @@
+"""Who waits for whom while a sync removes a subscription with all that waits for it. Shown on PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from conftest import PostgresqlServer
+from domain.deliveries import Outcome
+from domain.errors import NotFound
+from persistence import deliveries, queue
+from persistence.database import Database, open_database
+from persistence.deliveries import Trial
+from tests.factories import NOW
+from tests.persistence.catalogues import SYSTEM, entry, prepare, sync
+from tests.persistence.queues import claim, event, lease, publication, publish, settled
+from tests.persistence.rows import counts
+
+pytestmark = pytest.mark.anyio
+
+DELETE = "delete from subscriptions"
+WAITING = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+
+
+@pytest.fixture
+async def url(postgresql_server: PostgresqlServer) -> str:
+    return await asyncio.to_thread(postgresql_server.new_migrated)
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """A database with two messages that are parked."""
+    opened = open_database(url)
+    await prepare(opened)
+    await sync(opened, [entry()])
+    for _ in range(2):
+        await publish(opened)
+    await queue.settle(opened, lease(), [settled(item, Outcome.PARK) for item in await claim(opened)])
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of somebody else."""
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+
+
+async def parked(database: Database) -> list[str]:
+    return [item.id for item in await deliveries.list_page(database, SYSTEM, None, 0, 10)]
+
+
+async def test_replay_and_drop_leave_what_is_being_deleted(database: Database, other: asyncpg.Connection) -> None:
+    ids = await parked(database)
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute(DELETE)
+    async with asyncio.timeout(60):
+        assert await deliveries.replay(database, ids, NOW, SYSTEM) == set()
+        assert await deliveries.drop(database, ids, NOW) == set()
+    await transaction.rollback()
+    assert await deliveries.replay(database, ids[:1], NOW, SYSTEM) == {ids[0]}
+    assert await deliveries.drop(database, ids, NOW) == set(ids)
+
+
+async def test_a_test_message_waits_for_the_sync_that_removes_its_subscription(
+    database: Database, other: asyncpg.Connection
+) -> None:
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute(DELETE)
+    trial = Trial(publication(event()), SYSTEM, str(uuid4()))
+    sending = asyncio.create_task(deliveries.publish_test(database, trial))
+    async with asyncio.timeout(60):
+        while not await other.fetchval(WAITING):
+            pass
+        await transaction.commit()
+        with pytest.raises(NotFound):
+            await sending
+    assert (await counts(database))["events"] == 2
+    assert "deliveries" not in await counts(database)
