@@ -171,6 +171,7 @@ class Worker:
             outcome=str(outcome),
             status=answer.status,
             reason=answer.reason and str(answer.reason),
+            detail=answer.detail or None,
             milliseconds=attempt.milliseconds,
         )
         self._woken.set()

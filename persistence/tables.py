@@ -219,6 +219,7 @@ deliveries = sa.Table(
         sqlite_where=sa.text("key is not null and state = 'waiting'"),
         postgresql_where=sa.text("key is not null and state = 'waiting'"),
     ),
+    sqlite_autoincrement=True,
 )
 
 attempts = sa.Table(

@@ -59,6 +59,8 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("state in ('waiting', 'parked')", name=op.f("ck_deliveries_state")),
         sa.CheckConstraint("state = 'waiting' or (due is null and lease is null)", name=op.f("ck_deliveries_parked")),
+        # A number is never used again: pages of lists go by it.
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_deliveries_event_id", "deliveries", ["event_id"])
     op.create_index("ix_deliveries_of_subscription", "deliveries", ["subscription_id", "number"])
