@@ -3,7 +3,16 @@
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 
-from pydantic import AnyHttpUrl, BeforeValidator, Field, FilePath, SecretStr, ValidationError
+from pydantic import (
+    AnyHttpUrl,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -83,9 +92,38 @@ class Settings(BaseSettings):
     open_e_queue_timeout: float = Field(
         10, gt=0, le=600, description="Seconds that a message waits when all those calls are taken."
     )
-    shutdown_timeout: int = Field(60, ge=0, le=3600, description="Seconds that running requests get when it stops.")
+    worker_host: str = Field("127.0.0.1", description="The address on which a worker shows its health and metrics.")
+    worker_port: int = Field(
+        8082, ge=0, le=65535, description="The port on which a worker shows them; 0 takes a free one."
+    )
+    worker_concurrency: int = Field(200, ge=1, le=10_000, description="Deliveries that a worker has under way at once.")
+    receiver_concurrency: int = Field(
+        100, ge=1, le=10_000, description="Those of them that may be at the same receiver."
+    )
+    delivery_connect_timeout: float = Field(5, gt=0, le=600, description="Seconds to connect to a receiver.")
+    delivery_timeout: float = Field(15, gt=0, le=600, description="Seconds that one attempt may take in all.")
+    delivery_lease: float = Field(
+        30, gt=0, le=3600, description="Seconds until others take over what a worker that died had under way."
+    )
+    event_retention_hours: float = Field(
+        24,
+        gt=0,
+        le=87_600,
+        description="Hours that an event is kept after it was published, for who publishes it again.",
+    )
+    shutdown_timeout: int = Field(
+        60, ge=0, le=3600, description="Seconds that running requests and deliveries get when it stops."
+    )
     log_format: Literal["json", "console"] = Field("json", description="`json`, a line per entry, or `console`.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level to log.")
+
+    @field_validator("delivery_lease")
+    @classmethod
+    def _lease_outlives_attempt(cls, lease: float, info: ValidationInfo) -> float:
+        # Otherwise a second worker would begin what the first has under way. The other setting may be unusable itself.
+        if lease <= info.data.get("delivery_timeout", 0):
+            raise PydanticCustomError("lease", "must be more than BUDKAVLE_DELIVERY_TIMEOUT")
+        return lease
 
     def accounts(self) -> dict[OepInstance, Account]:
         """The Open-E instances that have an address."""

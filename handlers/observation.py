@@ -1,4 +1,4 @@
-"""Names every request and logs one line about it: ids, status, duration, never content."""
+"""Names every request, counts it and logs one line about it: ids, status, duration, never content."""
 
 import re
 import secrets
@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from connexion.middleware.abstract import ROUTING_CONTEXT
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handlers.routing import canonical_path
@@ -20,6 +21,11 @@ _HEADER_OF_V1 = b"x-requestid"
 
 REQUEST_ID_HEADER = "budkavle.request_id_header"
 """Where the name of the header stands in an ASGI scope."""
+
+_REQUESTS = Counter("budkavle_requests", "Requests by operation and status.", ["operation", "status"])
+_DURATION = Histogram("budkavle_request_duration_seconds", "How long requests took.", ["operation"])
+_NO_OPERATION = "none"
+"""The label of all paths and methods that no contract has: what callers make up makes no labels."""
 
 
 class ObservationMiddleware:
@@ -54,12 +60,14 @@ class ObservationMiddleware:
         try:
             await self._app(scope, receive, observed_send)
         finally:
+            operation, seconds = _operation(extensions), time.perf_counter() - begun
+            _count(operation, status, seconds)
             log.info(
                 "request",
-                operation=_operation(extensions),
+                operation=operation,
                 method=scope["method"][:16],
                 status=status,
-                milliseconds=round((time.perf_counter() - begun) * 1000, 1),
+                milliseconds=round(seconds * 1000, 1),
                 request_id=request_id,
                 **fields,
             )
@@ -68,6 +76,20 @@ class ObservationMiddleware:
 def _operation(extensions: dict[str, Any]) -> str | None:
     operation_id: str | None = extensions.get(ROUTING_CONTEXT, {}).get("operation_id")
     return operation_id and operation_id.rpartition(".")[2]
+
+
+_counters: dict[tuple[str | None, int], tuple[Counter, Histogram]] = {}
+"""Those of each operation and status: to look them up by their labels each time would cost several times as much."""
+
+
+def _count(operation: str | None, status: int, seconds: float) -> None:
+    bound = _counters.get((operation, status))
+    if bound is None:
+        name = operation or _NO_OPERATION
+        bound = _counters[operation, status] = (_REQUESTS.labels(name, str(status)), _DURATION.labels(name))
+    requests, duration = bound
+    requests.inc()
+    duration.observe(seconds)
 
 
 def header_of(raw_path: bytes) -> bytes:

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from domain.errors import StorageFailed
 from domain.web_messages import OepInstance
-from handlers import replies
+from handlers import metrics, replies
 from handlers.requests import Request
 from persistence import web_messages as stored
 
@@ -31,3 +31,10 @@ async def get_health_ready(request: Request) -> Response:
     }
     reply = replies.ok if database == "UP" else replies.unavailable
     return reply({"status": database, "components": components})
+
+
+async def get_metrics(request: Request) -> Response:
+    """What the process counted, and how deep the queue is; the former also when the database does not answer."""
+    request.raise_violations()
+    now = request.services.now()
+    return replies.metrics(metrics.write(await metrics.ask_depths(request.services.database, now), now))

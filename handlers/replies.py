@@ -48,6 +48,11 @@ def ok_stream(pieces: AsyncIterator[bytes], length: int | None, link: str | None
     return response
 
 
+def metrics(text: bytes) -> Response:
+    """200 with samples as Prometheus reads them."""
+    return Response(text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
 def created(location: str) -> Response:
     """201 without a body."""
     return Response(status_code=HTTPStatus.CREATED, headers={"Location": location})

@@ -99,13 +99,13 @@ def test_each_operation_says_its_security(operation_id: str) -> None:
             assert schemes[scheme]["name"] == "Client-Cert" or schemes[scheme]["x-scope"]
 
 
-def test_what_is_open_to_all_is_health_alone() -> None:
+def test_what_is_open_to_all_is_health_and_metrics_alone() -> None:
     open_to_all = {
         operation_id
         for operation_id, (name, operation) in OPERATIONS.items()
         if not operation.get("security", SPECS[name].get("security"))
     }
-    assert open_to_all == {"getHealthLive", "getHealthReady"}
+    assert open_to_all == {"getHealthLive", "getHealthReady", "getMetrics"}
 
 
 def test_operation_ids_are_unique() -> None:

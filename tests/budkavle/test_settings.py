@@ -73,6 +73,13 @@ UNUSABLE = {
     "OPEN_E_READ_TIMEOUT": ["0", "100000"],
     "OPEN_E_THREADS": ["0", "1001", "secret"],
     "OPEN_E_QUEUE_TIMEOUT": ["0"],
+    "WORKER_PORT": ["-1", "65536", "secret"],
+    "WORKER_CONCURRENCY": ["0", "secret"],
+    "RECEIVER_CONCURRENCY": ["0", "secret"],
+    "DELIVERY_CONNECT_TIMEOUT": ["0", "inf", "secret"],
+    "DELIVERY_TIMEOUT": ["0", "601", "secret"],
+    "DELIVERY_LEASE": ["0", "15", "3601", "secret"],
+    "EVENT_RETENTION_HOURS": ["0", "secret"],
     "SHUTDOWN_TIMEOUT": ["-1", "secret"],
     "TLS_CERT": ["/no/such/secret", "/"],
     "TLS_KEY": ["/no/such/secret"],
@@ -140,6 +147,15 @@ def test_read_settings_says_which_trusted_proxy_is_unusable() -> None:
     assert str(caught.value) == (
         "unusable settings: BUDKAVLE_TRUSTED_PROXIES: entry 2 is no address, and no network without host bits"
     )
+
+
+def test_a_lease_outlives_an_attempt() -> None:
+    with pytest.raises(SettingsUnusable) as caught:
+        read_settings(delivery_timeout=40)
+    assert str(caught.value) == (
+        "unusable settings: BUDKAVLE_DELIVERY_LEASE: must be more than BUDKAVLE_DELIVERY_TIMEOUT"
+    )
+    assert read_settings(delivery_timeout=40, delivery_lease=41).delivery_lease == 41
 
 
 def test_settings_do_not_change() -> None:

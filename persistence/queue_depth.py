@@ -1,0 +1,66 @@
+"""How much waits in the queue, for those who watch it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from persistence.database import Database
+from persistence.tables import deliveries, systems
+
+GRACE = timedelta(minutes=1)
+"""Workers that keep up begin an attempt long before it is so late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What the queue has of one system.
+
+    `oldest` is when the longest waiting delivery was accepted; `overdue` are those whose next attempt should have begun
+    more than a minute ago, or whose worker died and nobody took over.
+    """
+
+    system_id: str
+    waiting: int
+    parked: int
+    oldest: datetime | None
+    overdue: int
+
+
+async def list_depths(database: Database, now: datetime) -> list[Depth]:
+    """The depth of each system, of those too for which nothing waits."""
+    # Whoever asks, the table is walked by one at a time.
+    async with database.turns.of("queue depth"):
+        return await database.read_long(_list_depths, now)
+
+
+_IS_WAITING = deliveries.c.state == "waiting"
+_COUNTED = (
+    sa.select(
+        deliveries.c.system_id,
+        sa.func.count().filter(_IS_WAITING).label("waiting"),
+        sa.func.count().filter(deliveries.c.state == "parked").label("parked"),
+        sa.func.min(deliveries.c.created).filter(_IS_WAITING).label("oldest"),
+        sa.func.count().filter(deliveries.c.due < sa.bindparam("late")).label("overdue"),
+    )
+    .group_by(deliveries.c.system_id)
+    .subquery()
+)
+_DEPTHS = (
+    sa.select(
+        systems.c.id,
+        sa.func.coalesce(_COUNTED.c.waiting, 0).label("waiting"),
+        sa.func.coalesce(_COUNTED.c.parked, 0).label("parked"),
+        _COUNTED.c.oldest,
+        sa.func.coalesce(_COUNTED.c.overdue, 0).label("overdue"),
+    )
+    .outerjoin(_COUNTED, _COUNTED.c.system_id == systems.c.id)
+    .order_by(systems.c.id)
+)
+
+
+def _list_depths(connection: sa.Connection, now: datetime) -> list[Depth]:
+    return [
+        Depth(row.id, row.waiting, row.parked, row.oldest, row.overdue)
+        for row in connection.execute(_DEPTHS, {"late": now - GRACE})
+    ]

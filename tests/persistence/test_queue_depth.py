@@ -1,0 +1,50 @@
+"""How much waits, as those see it who watch the queue."""
+
+from datetime import timedelta
+
+import pytest
+
+from domain.deliveries import Outcome
+from persistence import queue
+from persistence.database import Database
+from persistence.queue_depth import Depth, list_depths
+from tests.factories import NOW
+from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
+from tests.persistence.queues import LEASE, SECOND, claim, lease, publish, settled
+
+pytestmark = pytest.mark.anyio
+
+FIRST, SECOND_SYSTEM = SYSTEM_IDS[:2]
+MINUTE = timedelta(minutes=1)
+
+
+async def test_list_depths_tells_of_each_system(database: Database) -> None:
+    await prepare(database)
+    for system_id in (FIRST, SECOND_SYSTEM):
+        await sync(database, [entry()], system_id)
+    await publish(database)
+    await publish(database, created=NOW + MINUTE)
+    of_first = next(item for item in await claim(database) if item.receiver.system_id == FIRST)
+    await queue.settle(database, lease(), [settled(of_first, Outcome.PARK)])
+    found = {depth.system_id: depth for depth in await list_depths(database, NOW + MINUTE)}
+    assert list(found) == SYSTEM_IDS
+    assert found[FIRST] == Depth(FIRST, 1, 1, NOW + MINUTE, 0)
+    assert found[SECOND_SYSTEM] == Depth(SECOND_SYSTEM, 2, 0, NOW, 0)
+    assert found[SYSTEM_IDS[2]] == Depth(SYSTEM_IDS[2], 0, 0, None, 0)
+
+
+async def test_list_depths_counts_what_should_have_begun_more_than_a_minute_ago(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+
+    async def overdue(after: timedelta) -> int:
+        return (await list_depths(database, NOW + after))[0].overdue
+
+    for _ in range(2):
+        await publish(database, identification_type=1, identification="0101010101")
+    assert (await overdue(MINUTE), await overdue(MINUTE + SECOND)) == (0, 2)
+    (first,) = await claim(database)
+    # The other one waits behind it; this one has a minute more than its lease.
+    assert (await overdue(LEASE + MINUTE), await overdue(LEASE + MINUTE + SECOND)) == (0, 1)
+    await queue.settle(database, lease(), [settled(first, Outcome.AGAIN, NOW + timedelta(hours=1))])
+    assert await overdue(timedelta(minutes=61)) == 0
