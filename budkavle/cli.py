@@ -39,11 +39,25 @@ def main() -> None:
 @click.option("--tls-cert", metavar="FILE", help="Instead of BUDKAVLE_TLS_CERT.")
 @click.option("--tls-key", metavar="FILE", help="Instead of BUDKAVLE_TLS_KEY.")
 @click.option("--client-ca", metavar="FILE", help="Instead of BUDKAVLE_CLIENT_CA.")
-def serve(**given: str | int | None) -> None:
+@click.option("--with-worker", is_flag=True, help="Deliver events in this process too.")
+def serve(*, with_worker: bool, **given: str | int | None) -> None:
     """Run the service."""
     from budkavle import commands, serving
 
-    serving.run(commands.serve(command_settings(**given), say))
+    serving.run(commands.serve(command_settings(**given), say, with_worker=with_worker))
+
+
+@main.command()
+@click.option("--concurrency", type=int, help="Instead of BUDKAVLE_WORKER_CONCURRENCY.")
+def worker(concurrency: int | None) -> None:
+    """Deliver events to the webhooks that subscribe to them.
+
+    Health and metrics are on BUDKAVLE_WORKER_HOST and BUDKAVLE_WORKER_PORT. On PostgreSQL any number may run, on SQLite
+    all but one wait.
+    """
+    from budkavle import commands, serving
+
+    serving.run(commands.worker(command_settings(worker_concurrency=concurrency), say))
 
 
 @main.command("mock-open-e")

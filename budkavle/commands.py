@@ -1,11 +1,13 @@
 """What the commands of the command line do."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
 from budkavle import demo
+from budkavle.delivering import Delivering
 from budkavle.demo_subscriptions import put_demo_system
 from budkavle.service import create_service, new_id, now, prepare_database, server_config
 from budkavle.serving import QuietServer, address_of, listen, run_servers
@@ -22,16 +24,39 @@ GRACE_SECONDS = 60
 """A message whose call must have ended so long ago was left over from a crash."""
 
 
-async def serve(settings: Settings, say: Say) -> None:
-    """Runs the service until a signal."""
+async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> None:
+    """Runs the service until a signal, with a worker if that is wanted."""
+    async with _database(settings) as database:
+        delivering = Delivering(settings, database, say) if with_worker else None
+        with listen(settings.host, settings.port) as listener:
+            application = create_service(settings, database, worker=delivering.worker if delivering else None)
+            config = server_config(settings, application)
+            address = address_of(listener, tls=config.is_ssl)
+            works = [delivering] if delivering else []
+            await run_servers([(QuietServer(config), listener)], lambda: say(f"Budkavle listens on {address}"), *works)
+
+
+async def worker(settings: Settings, say: Say) -> None:
+    """Runs a worker until a signal, beside a server for its health and its metrics."""
+    own = {"host": settings.worker_host, "port": settings.worker_port}
+    # Nobody shows a certificate here.
+    settings = settings.model_copy(update=own | {"tls_cert": None, "tls_key": None, "client_ca": None})
+    async with _database(settings) as database:
+        with listen(settings.host, settings.port) as listener:
+            server = QuietServer(server_config(settings, create_service(settings, database, contracts=["operations"])))
+            address = address_of(listener)
+            delivering = Delivering(settings, database, say)
+            await run_servers([(server, listener)], lambda: say(f"The worker listens on {address}"), delivering)
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    """The database of the settings, ready, while something runs on it."""
     url = settings.database_url.get_secret_value()
     database = open_database(url)
     try:
         await prepare_database(database, url)
-        with listen(settings.host, settings.port) as listener:
-            config = server_config(settings, create_service(settings, database))
-            address = address_of(listener, tls=config.is_ssl)
-            await run_servers([(QuietServer(config), listener)], lambda: say(f"Budkavle listens on {address}"))
+        yield database
     finally:
         await database.close()
 

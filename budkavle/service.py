@@ -1,8 +1,9 @@
 """The assembled service: settings in, ASGI application out."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from starlette.types import ASGIApp
 from budkavle.protocol import BoundedProtocol
 from budkavle.settings import Settings
 from budkavle.tls import server_context
+from delivery.worker import Worker
 from domain.api_keys import ApiKey
 from handlers.application import create_application
+from handlers.contracts import CONTRACTS
 from handlers.requests import Services
 from handlers.security import ApiKeys
 from open_e.calls import OpenECalls
@@ -47,8 +50,13 @@ def create_service(
     extra_keys: tuple[ApiKey, ...] = (),
     validate_replies: bool = False,
     clock: Callable[[], datetime] = now,
+    contracts: Collection[str] = CONTRACTS,
+    worker: Worker | None = None,
 ) -> ASGIApp:
-    """The service as an ASGI application, on a database that is ready (`prepare_database`)."""
+    """The service as an ASGI application, on a database that is ready (`prepare_database`).
+
+    A `worker` in the same process is woken for each event that is accepted.
+    """
     store = database or open_database(settings.database_url.get_secret_value())
     accounts = settings.accounts()
     client = OpenEClient(
@@ -61,6 +69,10 @@ def create_service(
         client, frozenset(accounts), threads=settings.open_e_threads, queue_timeout=settings.open_e_queue_timeout
     )
 
+    services = Services(database=store, open_e=open_e, now=clock, new_id=new_id)
+    if worker is not None:
+        services = replace(services, wake_worker=worker.wake)
+
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
         yield
@@ -70,11 +82,12 @@ def create_service(
 
     return create_application(
         spec_dir(),
-        Services(database=store, open_e=open_e, now=clock, new_id=new_id),
+        services,
         ApiKeys(store, extra_keys),
         trusted_proxies=settings.trusted_proxies,
         lifespan=lifespan,
         validate_replies=validate_replies,
+        contracts=contracts,
     )
 
 

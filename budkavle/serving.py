@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 import uvloop
@@ -49,13 +49,27 @@ def address_of(listener: socket.socket, *, tls: bool = False) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-async def run_servers(servers: list[tuple[uvicorn.Server, socket.socket]], started: Callable[[], None]) -> None:
-    """Serves until SIGINT or SIGTERM; then running requests end and new ones are refused. A second signal hurries."""
+class Work(Protocol):
+    """What a process does beside serving."""
+
+    async def run(self) -> None:
+        """Works until it is stopped."""
+
+    def stop(self) -> None:
+        """Lets what is under way end, and begins no more; the second time even that is given up."""
+
+
+async def run_servers(
+    servers: list[tuple[uvicorn.Server, socket.socket]], started: Callable[[], None], *works: Work
+) -> None:
+    """Serves and works until SIGINT or SIGTERM; then what runs ends and nothing new begins. A second signal hurries."""
 
     def stop() -> None:
         for server, _ in servers:
             server.force_exit = server.should_exit
             server.should_exit = True
+        for work in works:
+            work.stop()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -66,6 +80,7 @@ async def run_servers(servers: list[tuple[uvicorn.Server, socket.socket]], start
     if not any(task.done() for task in tasks):
         _settle_memory()
         started()
+        tasks += [asyncio.create_task(work.run()) for work in works]
     try:
         await asyncio.gather(*tasks)
     finally:

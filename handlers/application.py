@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from http import HTTPStatus
@@ -56,14 +56,15 @@ def create_application(
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     lifespan: Lifespan | None = None,
     validate_replies: bool = False,
+    contracts: Collection[str] = CONTRACTS,
 ) -> ASGIApp:
-    """The service as an ASGI application.
+    """The service as an ASGI application, or what it has of some contracts alone.
 
     With `validate_replies` an answer that breaks its contract becomes a 500: for tests, since by then the work is
     done. The header `Client-Cert` is believed of `trusted_proxies` alone. Raises `ValueError` when contracts share an
     operation id, which would share their security too.
     """
-    specs = {name: yaml.safe_load((spec_dir / f"{name}.yaml").read_text()) for name in CONTRACTS}
+    specs = {name: yaml.safe_load((spec_dir / f"{name}.yaml").read_text()) for name in contracts}
     _refuse_shared_ids(specs)
     middlewares: list[Any] = [
         ObservationMiddleware,

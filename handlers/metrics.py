@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 5
 """How long the database may take to tell of the queue: Prometheus itself waits for 10 seconds."""
 
 # When a counter was made is a sample of its own for each, which nobody asked for.
-prometheus_client.disable_created_metrics()
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # It takes and returns nothing.
 
 
 async def ask_depths(database: Database, now: datetime) -> list[Depth] | None:

@@ -27,14 +27,22 @@ class OpenE(Protocol):
         """`UP`, `DOWN`, `UNKNOWN` or `NOT_CONFIGURED`, from the last call."""
 
 
+def _nobody() -> None:
+    """No worker is in this process; those elsewhere look at the queue by themselves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What handlers work with; the composition root makes it."""
+    """What handlers work with; the composition root makes it.
+
+    `wake_worker` is to be called when an event was accepted: a worker in this process then looks at the queue at once.
+    """
 
     database: Database
     open_e: OpenE
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    wake_worker: Callable[[], None] = _nobody
 
 
 CALL = "budkavle.call"

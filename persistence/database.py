@@ -7,7 +7,7 @@ that is cheapest for it (decision 0004): PostgreSQL over asyncpg without threads
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -74,6 +74,9 @@ class Database(Protocol):
 
     async def write_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `write`, but beside the event loop."""
+
+    def worker_turn(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """Within it no other worker is at this database, where there may be only one; `waits` is told of a wait."""
 
     async def migrate(self) -> None:
         """Brings the tables to this version. Safe when several processes do it at once."""

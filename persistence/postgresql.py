@@ -1,5 +1,7 @@
 """PostgreSQL over asyncpg: any number of processes, and no threads but one for work that computes for long."""
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
@@ -71,6 +73,9 @@ class PostgresqlDatabase:
 
     async def write_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._in_thread(self._long, work, *args, **kwargs)
+
+    def worker_turn(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:  # noqa: ARG002  # Any number may work at once.
+        return nullcontext()
 
     async def migrate(self) -> None:
         with storage_errors():

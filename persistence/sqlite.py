@@ -10,6 +10,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 
 from persistence import schema
 from persistence.database import Turns, Work, storage_errors, to_json
+from persistence.file_turn import file_turn
 from persistence.gathering import Gathering, WorkTogether
 
 P = ParamSpec("P")
@@ -111,6 +113,10 @@ class SqliteDatabase:
             return await self._write_in_thread(work, *args, **kwargs)
 
     write_long = write_large
+
+    def worker_turn(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        # Two would be in each other's way at the file's one lock, and be no faster.
+        return file_turn(f"{self._path}.worker.lock", waits)
 
     async def migrate(self) -> None:
         def in_thread() -> None:

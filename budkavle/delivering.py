@@ -1,0 +1,76 @@
+"""Delivery as a part of a process: a worker with its calls, when its turn comes, until it is stopped."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+from budkavle.service import new_id, now
+from budkavle.settings import Settings
+from delivery.calls import Calls
+from delivery.worker import Limits, Worker
+from persistence.database import Database
+
+
+class Delivering:
+    """A worker that runs beside servers. `say` is told when it must wait for another one, and when that is over."""
+
+    def __init__(self, settings: Settings, database: Database, say: Callable[[str], None]) -> None:
+        limits = Limits(
+            concurrency=settings.worker_concurrency,
+            receiver_concurrency=settings.receiver_concurrency,
+            lease=timedelta(seconds=settings.delivery_lease),
+            event_retention=timedelta(hours=settings.event_retention_hours),
+        )
+        self._calls = Calls(
+            connect_timeout=settings.delivery_connect_timeout, attempt_timeout=settings.delivery_timeout
+        )
+        self.worker = Worker(database, self._calls, limits, holder=new_id(), now=now)
+        self._database = database
+        self._say = say
+        self._shutdown_timeout = settings.shutdown_timeout
+        self._has_turn = self._is_stopping = False
+        self._work: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Delivers until `stop`, then ends what is under way, within the shutdown timeout.
+
+        What it gives up then others take over, once its lease has ended.
+        """
+        self._work = asyncio.create_task(self._deliver())
+        if self._is_stopping:
+            # The signal came before this began.
+            self._give_up()
+        try:
+            await asyncio.wait([self._work])
+        finally:
+            self._work.cancel()
+            await self._calls.close()
+        if not self._work.cancelled():
+            self._work.result()
+
+    def stop(self) -> None:
+        """Claims nothing more; the second time, what is under way is given up too."""
+        is_first, self._is_stopping = not self._is_stopping, True
+        self.worker.stop()
+        if is_first and self._has_turn:
+            asyncio.get_running_loop().call_later(self._shutdown_timeout, self._give_up)
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+
+    async def _deliver(self) -> None:
+        waited = False
+
+        def waits() -> None:
+            nonlocal waited
+            waited = True
+            self._say("The worker waits for another worker on this file")
+
+        async with self._database.worker_turn(waits):
+            self._has_turn = True
+            if waited:
+                self._say("The worker takes over")
+            await self.worker.run_forever()

@@ -1,0 +1,53 @@
+"""Events on the queue of a database, from tests that are no coroutines."""
+
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from budkavle.service import new_id, now
+from domain.deliveries import Queued
+from domain.events import Event
+from domain.subscriptions import Entry
+from persistence import catalogue, deliveries, outbox, subscriptions
+from persistence.catalogue import Apply
+from persistence.database import Database
+from persistence.outbox import Publication
+from persistence.subscriptions import Sync
+from tests import catalogues
+from tests.catalogues import FINGERPRINT, SYSTEM_ID
+from tests.databases import with_database
+from tests.persistence.catalogues import START
+
+
+def subscribe(url: str, base_url: str = "http://127.0.0.1:9", *system_ids: str) -> None:
+    """Systems, one if none is named, that have their receiver there and subscribe to 202 of organisation 1/101."""
+
+    async def put(database: Database) -> None:
+        ids = system_ids or (SYSTEM_ID,)
+        systems = [catalogues.system(id_, base_url=base_url, allow_private_addresses=True) for id_ in ids]
+        await catalogue.apply(database, Apply(catalogues.catalogue(*systems), now(), new_id()))
+        for id_ in ids:
+            entry = Entry(0, 1, 101, 202, "/webhook", START)
+            await subscriptions.sync(database, Sync(id_, [entry], now(), f"sha256:{FINGERPRINT}", new_id()))
+
+    with_database(url, put)
+
+
+def publish(url: str, count: int = 1, created: datetime | None = None, **changes: Any) -> list[str]:
+    """Publishes so many events; their ids."""
+
+    async def put(database: Database) -> list[str]:
+        values = {"entity_type": 202, "org_type": 1, "org_code": 101, "change": 1, "created": created or now()}
+        events = [Event(**({"id": str(uuid4())} | values | changes)) for _ in range(count)]
+        for event in events:
+            await outbox.publish(database, Publication(event, "tests", new_id()))
+        return [event.id for event in events]
+
+    ids: list[str] = with_database(url, put)
+    return ids
+
+
+def queued(url: str) -> list[Queued]:
+    """What is on the queue, the oldest first."""
+    found: list[Queued] = with_database(url, lambda database: deliveries.list_page(database, None, None, 0, 10_000))
+    return found

@@ -1,0 +1,172 @@
+"""Workers as processes: they deliver, end cleanly, and take over from one that died."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from domain.deliveries import State
+from tests.budkavle.queues import publish, queued, subscribe
+from tests.budkavle.test_serving import wait_until_refused
+from tests.held_receiver import held_receiver
+from tests.processes import Process, budkavle, result_of, running
+
+WAITS = "The worker waits for another worker on this file"
+
+
+@dataclass
+class Working:
+    process: Process
+    url: str
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", trust_env=False)
+
+    def sample(self, name: str, **labels: str) -> float:
+        """One sample of its metrics, 0 if there is none."""
+        families = text_string_to_metric_families(self.get("/metrics").text)
+        found = (sample for family in families for sample in family.samples)
+        return sum(sample.value for sample in found if (sample.name, sample.labels) == (name, labels))
+
+    def wait_for_sample(self, name: str, value: float, **labels: str) -> None:
+        while self.sample(name, **labels) != value:
+            pass
+
+    def end(self) -> None:
+        self.process.send(signal.SIGTERM)
+        assert self.process.wait() == 0
+
+
+@contextmanager
+def working(database_url: str, *arguments: str, **settings: Any) -> Iterator[Working]:
+    """A worker on a free port."""
+    settings = {"database_url": database_url, "worker_port": 0, **settings}
+    with running(*budkavle("worker", *arguments), **settings) as process:
+        yield Working(process, process.wait_for("The worker listens on "))
+
+
+def test_a_worker_delivers_and_shows_its_health_and_its_metrics_alone(database_url: str) -> None:
+    with held_receiver(is_held=False) as receiver, working(database_url) as worker:
+        subscribe(database_url, receiver.url)
+        ids = publish(database_url, 3)
+        worker.wait_for_sample("budkavle_delivery_attempts_total", 3, outcome="done", answer="2xx")
+        assert sorted(body["beskedId"] for body in receiver.bodies) == sorted(ids)
+        worker.wait_for_sample("budkavle_queue_deliveries", 0, state="waiting")
+        assert worker.sample("budkavle_delivery_latency_seconds_count") == 3
+        assert worker.sample("budkavle_database_up") == 1
+        assert worker.get("/health/live").json() == {"status": "UP"}
+        assert worker.get("/health/ready").json()["components"]["database"] == "UP"
+        assert worker.get("/webmessages/x").status_code == 404
+        assert worker.get("/v1/beskedtype/tilladte").status_code == 404
+        worker.end()
+    assert queued(database_url) == []
+
+
+def test_a_worker_ends_and_settles_what_is_under_way_and_leaves_the_rest(database_url: str) -> None:
+    with held_receiver() as receiver, working(database_url, "--concurrency", "1") as worker:
+        subscribe(database_url, receiver.url)
+        publish(database_url, 3)
+        receiver.wait_for_calls(1)
+        worker.process.send(signal.SIGTERM)
+        wait_until_refused(httpx.URL(worker.url).port or 0)
+        receiver.let_go()
+        assert worker.process.wait() == 0
+        assert len(receiver.bodies) == 1
+    left = queued(database_url)
+    assert [(item.state, item.attempts, item.is_held) for item in left] == [(State.WAITING, 0, False)] * 2
+
+
+@pytest.mark.parametrize(("signals", "timeout"), [(2, 3600), (1, 1)], ids=["second-signal", "timeout"])
+def test_a_worker_gives_up_what_takes_too_long_to_end(sqlite_url: str, signals: int, timeout: int) -> None:
+    settings = {"shutdown_timeout": timeout, "delivery_timeout": 600, "delivery_lease": 700}
+    with held_receiver() as receiver, working(sqlite_url, **settings) as worker:
+        subscribe(sqlite_url, receiver.url)
+        publish(sqlite_url)
+        receiver.wait_for_calls(1)
+        worker.process.send(signal.SIGTERM)
+        wait_until_refused(httpx.URL(worker.url).port or 0)
+        if signals == 2:
+            worker.process.send(signal.SIGTERM)
+        assert worker.process.wait(20) == 0
+    # It comes back by itself.
+    assert [(item.state, item.is_held) for item in queued(sqlite_url)] == [(State.WAITING, True)]
+
+
+def test_a_second_worker_on_a_sqlite_file_waits_and_takes_over_from_one_that_is_killed(sqlite_url: str) -> None:
+    settings = {"delivery_timeout": 1, "delivery_lease": 2}
+    with held_receiver() as receiver, working(sqlite_url, **settings) as first:
+        subscribe(sqlite_url, receiver.url)
+        (event_id,) = publish(sqlite_url)
+        receiver.wait_for_calls(1)
+        with working(sqlite_url) as second, working(sqlite_url) as third:
+            for waiting in (second, third):
+                waiting.process.wait_for(WAITS)
+                # It can be asked all the same.
+                assert waiting.get("/health/ready").status_code == 200
+            third.end()
+            first.process.send(signal.SIGKILL)
+            second.process.wait_for("The worker takes over")
+            receiver.let_go()
+            receiver.wait_for_calls(2)
+            assert {body["beskedId"] for body in receiver.bodies} == {event_id}
+            second.wait_for_sample("budkavle_delivery_attempts_total", 1, outcome="done", answer="2xx")
+            second.end()
+            assert second.process.out.count(f"{WAITS}\n") == 1
+    assert queued(sqlite_url) == []
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_workers_on_postgresql_do_not_wait_for_each_other(database_url: str) -> None:
+    with (
+        held_receiver() as receiver,
+        working(database_url, "--concurrency", "1") as first,
+        working(database_url, "--concurrency", "1") as second,
+    ):
+        subscribe(database_url, receiver.url)
+        publish(database_url, 2)
+        receiver.wait_for_calls(2)
+        for worker in (first, second):
+            worker.wait_for_sample("budkavle_delivery_attempts_under_way", 1)
+        receiver.let_go()
+        first.end()
+        second.end()
+    assert queued(database_url) == []
+
+
+def test_serve_delivers_with_a_worker_alone(sqlite_url: str) -> None:
+    arguments = budkavle("serve", "--port", "0", "--with-worker")
+    with held_receiver(is_held=False) as receiver, running(*arguments, database_url=sqlite_url) as process:
+        process.wait_for("Budkavle listens on ")
+        subscribe(sqlite_url, receiver.url)
+        publish(sqlite_url)
+        receiver.wait_for_calls(1)
+        with working(sqlite_url) as second:
+            second.process.wait_for(WAITS)
+            process.send(signal.SIGTERM)
+            assert process.wait() == 0
+            second.process.wait_for("The worker takes over")
+            second.end()
+    assert queued(sqlite_url) == []
+
+
+def test_a_worker_parks_what_is_refused_and_counts_it(sqlite_url: str) -> None:
+    with held_receiver(404, is_held=False) as receiver, working(sqlite_url) as worker:
+        subscribe(sqlite_url, receiver.url)
+        publish(sqlite_url)
+        worker.wait_for_sample("budkavle_delivery_attempts_total", 1, outcome="park", answer="4xx")
+        worker.end()
+    (parked,) = queued(sqlite_url)
+    assert (parked.state, parked.status) == (State.PARKED, 404)
+
+
+def test_a_worker_refuses_a_lease_that_ends_before_an_attempt(sqlite_url: str) -> None:
+    done = result_of(*budkavle("worker"), database_url=sqlite_url, delivery_timeout=20, delivery_lease=20)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Error: unusable settings: BUDKAVLE_DELIVERY_LEASE: must be more than BUDKAVLE_DELIVERY_TIMEOUT\n"
+    )

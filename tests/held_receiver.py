@@ -1,0 +1,81 @@
+"""A receiver of events on a real port that answers each call at once, or when the test lets it."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+SECONDS = 60
+"""How long anything here is waited for before the test fails."""
+
+
+class HeldReceiver:
+    """Keeps the bodies of the calls that arrived, and answers them with a status; while it is held, after `let_go`."""
+
+    def __init__(self, port: int, status: int, *, is_held: bool) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.status = status
+        self.bodies: list[dict[str, Any]] = []
+        self._arrived = threading.Condition()
+        self._may_answer = threading.Event()
+        if not is_held:
+            self.let_go()
+
+    def wait_for_calls(self, count: int) -> None:
+        """Returns when so many calls have come, all of their bytes."""
+        with self._arrived:
+            came = self._arrived.wait_for(lambda: len(self.bodies) >= count, SECONDS)
+            assert came, f"{len(self.bodies)} of {count} calls came"
+
+    def let_go(self) -> None:
+        """Lets all calls be answered, later ones too."""
+        self._may_answer.set()
+
+    def take(self, body: bytes) -> int:
+        """The status to answer, once it may be."""
+        with self._arrived:
+            self.bodies.append(json.loads(body))
+            self._arrived.notify_all()
+        assert self._may_answer.wait(SECONDS), "nobody let the call go"
+        return self.status
+
+
+class _Handler(BaseHTTPRequestHandler):
+    receiver: ClassVar[HeldReceiver]
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        status = self.receiver.take(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", "7")
+        self.end_headers()
+        self.wfile.write(b"<Sorry>")
+
+    def log_message(self, *_args: object) -> None:
+        """Says nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, *_args: object) -> None:
+        """Callers that go away are what some tests are about."""
+
+
+@contextmanager
+def held_receiver(status: int = 200, *, is_held: bool = True) -> Iterator[HeldReceiver]:
+    handler = type("Handler", (_Handler,), {})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        handler.receiver = receiver = HeldReceiver(server.server_port, status, is_held=is_held)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield receiver
+        finally:
+            receiver.let_go()
+            server.shutdown()
+            thread.join(SECONDS)
