@@ -85,14 +85,17 @@ def mock_open_e(host: str, port: int, username: str | None, password: str | None
 @main.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Of the service.")
 @click.option("--mock-port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="Of the mock Open-E.")
-def dev(port: int, mock_port: int) -> None:
-    """Run the service, a mock Open-E and a demo on this machine, and print commands to try."""
+@click.option(
+    "--receiver-port", type=click.IntRange(0, 65535), default=8083, show_default=True, help="Of the receiver of events."
+)
+def dev(port: int, mock_port: int, receiver_port: int) -> None:
+    """Run the service, a mock Open-E, a receiver of events and a demo on this machine, and print commands to try."""
     from budkavle import commands, serving
 
     # Somebody watches, unless the environment says otherwise.
     log_format = None if "BUDKAVLE_LOG_FORMAT" in os.environ else "console"
     settings = command_settings(host="127.0.0.1", port=port, log_format=log_format)
-    serving.run(commands.dev(settings, mock_port, say))
+    serving.run(commands.dev(settings, mock_port, receiver_port, say))
 
 
 @main.command()

@@ -1,5 +1,6 @@
 """What the commands of the command line do."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -8,6 +9,7 @@ from typing import Any
 
 from budkavle import demo
 from budkavle.delivering import Delivering
+from budkavle.demo_receiver import SECRET, SECRET_VARIABLE, create_receiver
 from budkavle.demo_subscriptions import put_demo_system
 from budkavle.service import create_service, new_id, now, prepare_database, server_config
 from budkavle.serving import QuietServer, address_of, listen, run_servers
@@ -71,10 +73,14 @@ async def mock_open_e(
         await run_servers([(server, listener)], lambda: say(f"The mock Open-E listens on {address_of(listener)}"))
 
 
-async def dev(settings: Settings, mock_port: int, say: Say) -> None:
-    """Runs the service and the mock until a signal, with the demo."""
-    with listen(settings.host, settings.port) as listener, listen(settings.host, mock_port) as mock_listener:
-        service, mock = address_of(listener), address_of(mock_listener)
+async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) -> None:
+    """Runs the service, a worker, the mock and a receiver until a signal, with the demo."""
+    with (
+        listen(settings.host, settings.port) as listener,
+        listen(settings.host, mock_port) as mock_listener,
+        listen(settings.host, receiver_port) as receiver_listener,
+    ):
+        service, mock, receiver = map(address_of, (listener, mock_listener, receiver_listener))
         settings = settings.model_copy(
             update={
                 "open_e_external_url": f"{mock}/external/api/callback",
@@ -88,16 +94,20 @@ async def dev(settings: Settings, mock_port: int, say: Say) -> None:
                 "trusted_proxies": (ip_network("127.0.0.0/8"),),
             }
         )
+        os.environ[SECRET_VARIABLE] = SECRET
         database = open_database(settings.database_url.get_secret_value())
         try:
             await database.migrate()
             await demo.put_demo_rows(database)
-            await put_demo_system(database, now(), new_id())
-            application = create_service(settings, database, extra_keys=(demo.demo_key(),))
-            server = QuietServer(server_config(settings, application))
-            open_e = mock_server(MockOpenE(), settings.host, mock_port, signals=False)
-            servers = [(server, listener), (open_e, mock_listener)]
-            await run_servers(servers, lambda: say(demo.commands(service, mock)))
+            await put_demo_system(database, receiver, now(), new_id())
+            delivering = Delivering(settings, database, say)
+            application = create_service(settings, database, extra_keys=(demo.demo_key(),), worker=delivering.worker)
+            servers = [
+                (QuietServer(server_config(settings, application)), listener),
+                (mock_server(MockOpenE(), settings.host, mock_port, signals=False), mock_listener),
+                (QuietServer(server_config(settings, create_receiver(now), lifespan="off")), receiver_listener),
+            ]
+            await run_servers(servers, lambda: say(demo.commands(service, mock, receiver)), delivering)
         finally:
             await database.close()
 

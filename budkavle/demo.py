@@ -52,7 +52,7 @@ async def put_demo_rows(database: Database) -> None:
         await stored.store(database, message)
 
 
-def commands(service: str, mock: str) -> str:
+def commands(service: str, mock: str, receiver: str) -> str:
     """The commands to paste, one line each, and the pages to open."""
     message = '{"message": "This is a message", "externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}'
     return f"""Post a message to case 1068:
@@ -61,8 +61,9 @@ curl -sS -i -X POST {service}/webmessages -H 'apikey: {KEY}' -H 'Content-Type: a
 Fetch the messages of that case:
 curl -sS {service}/webmessages/external-references/flowInstanceId/1068 -H 'apikey: {KEY}'
 
-{subscription_commands(service)}
+{subscription_commands(service, KEY)}
 API pages:          {service}/docs
+Receiver of events: {receiver}/
 Inbox of the mock:  {mock}/
 Ctrl-C ends it.
 """

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import datetime
 
+from budkavle.demo_receiver import SECRET_VARIABLE
 from domain.catalogue import Allowed, System
 from domain.subscriptions import Entry, MessageType, read_time
 from persistence import catalogue, subscriptions
@@ -28,21 +29,39 @@ CLIENT_CERT = f":{CERTIFICATE}:"
 
 FINGERPRINT = hashlib.sha256(base64.b64decode(CERTIFICATE)).hexdigest()
 
-_SYSTEM = System(SYSTEM_ID, "Demo", "https://fasit.example/star", frozenset({FINGERPRINT}))
 _TYPES = (MessageType(202, "Demo 202"), MessageType(203, "Demo 203"))
 _ALLOWED = frozenset({Allowed(1, 202), Allowed(2, 203)})
+_EVENT = {
+    "entityType": 202,
+    "orgType": 1,
+    "orgCode": 101,
+    "aendringstype": 1,
+    "identifikationstypeId": 1,
+    # Nobody's number: there is no month 99.
+    "identifikation": "9999999999",
+    "body": {"hello": "world"},
+}
 _START = "2023-01-01T00:00:00"
 
 
-async def put_demo_system(database: Database, now: datetime, request_id: str) -> None:
+async def put_demo_system(database: Database, receiver: str, now: datetime, request_id: str) -> None:
     """Makes the system of the examples as it was first, beside whatever else the catalogue has.
 
-    It gets a subscription if it has none, so that there is one to read.
+    Its events go to the receiver at that address. It gets a subscription if it has none, so that there is one to read.
     """
+    system = System(
+        SYSTEM_ID,
+        "Demo",
+        receiver,
+        frozenset({FINGERPRINT}),
+        webhook_secrets=(f"env:{SECRET_VARIABLE}",),
+        # The receiver is on this machine.
+        allow_private_addresses=True,
+    )
     current = await catalogue.read(database)
     wanted = replace(
         current,
-        systems={**current.systems, SYSTEM_ID: _SYSTEM},
+        systems={**current.systems, SYSTEM_ID: system},
         message_types={**current.message_types, **{item.entity_type: item for item in _TYPES}},
         allowed=current.allowed | _ALLOWED,
     )
@@ -52,18 +71,27 @@ async def put_demo_system(database: Database, now: datetime, request_id: str) ->
         await subscriptions.sync(database, Sync(SYSTEM_ID, [entry], now, f"sha256:{FINGERPRINT}", request_id))
 
 
-def subscription_commands(service: str) -> str:
+def subscription_commands(service: str, api_key: str) -> str:
     """The commands to paste, one line each."""
     entries = [
         {"orgType": 1, "orgCode": 101, "entityType": 202, "webhookUrl": "/webhook", "startDato": _START},
         {"orgType": 2, "orgCode": 102, "entityType": 203, "webhookUrl": "/webhook", "startDato": _START},
     ]
     body = json.dumps({"systemIdentifier": SYSTEM_ID, "abonnementer": entries})
+    key = f"-H 'apikey: {api_key}'"
     header = f"-H 'Client-Cert: {CLIENT_CERT}'"
     sync = f"curl -sS -i -X POST {service}/v1/abonnement/sync {header} -H 'Content-Type: application/json' -d '{body}'"
+    event = json.dumps(_EVENT)
+    publish = f"curl -sS -i -X POST {service}/v1/besked {key} -H 'Content-Type: application/json' -d '{event}'"
     return f"""Set all webhook subscriptions of a system, whose certificate a proxy would send along like this:
 {sync}
 
 Fetch them:
 curl -sS '{service}/v1/abonnement?systemIdentifier={SYSTEM_ID}' {header}
+
+Publish an event, which goes to the first of them at once:
+{publish}
+
+See what waits for the system, if its receiver does not take it:
+curl -sS '{service}/v1/abonnement/beskeder?systemIdentifier={SYSTEM_ID}' {header}
 """

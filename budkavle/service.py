@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -99,7 +100,7 @@ async def prepare_database(database: Database, url: str) -> None:
         await database.check_version()
 
 
-def server_config(settings: Settings, application: ASGIApp) -> uvicorn.Config:
+def server_config(settings: Settings, application: ASGIApp, lifespan: Literal["on", "off"] = "on") -> uvicorn.Config:
     """How uvicorn serves the application. Raises `SettingsUnusable` for TLS that cannot be spoken."""
     context = server_context(settings)
     return uvicorn.Config(
@@ -113,7 +114,7 @@ def server_config(settings: Settings, application: ASGIApp) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         # A service that cannot be assembled must not start.
-        lifespan="on",
+        lifespan=lifespan,
         server_header=False,
         date_header=True,
         timeout_graceful_shutdown=settings.shutdown_timeout,

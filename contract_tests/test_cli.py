@@ -21,7 +21,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where `budkavle dev` runs, with a mock Open-E of its own and the rows that the examples name."""
     folder = tmp_path_factory.mktemp("dev")
-    command = [BIN / "budkavle", "dev", "--port", "0", "--mock-port", "0"]
+    command = [BIN / "budkavle", "dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"]
     with (
         (folder / "log").open("w") as log,
         subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=log, text=True) as popen,

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SPECS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))}
-LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[info +\] request")
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[info +\] (request|attempt)")
 
 
 class Demo:
@@ -35,6 +35,7 @@ class Demo:
         self.commands = [line.strip() for line in process.out if line.startswith("curl ")]
         self.addresses = re.findall(r"^\S.*:\s+(http\S+)$", "".join(process.out), re.MULTILINE)
         self.service = self.addresses[0].removesuffix("/docs")
+        self.receiver = self.addresses[1]
         # Each operation looks at one of them.
         headers = {"apikey": "demo", "Client-Cert": CLIENT_CERT}
         self.client = httpx.Client(base_url=self.service, headers=headers, trust_env=False)
@@ -55,7 +56,9 @@ class Demo:
 
 @contextmanager
 def demo(folder: Path, **settings: object) -> Iterator[Demo]:
-    with running(*budkavle("dev", "--port", "0", "--mock-port", "0"), folder=folder, **settings) as process:
+    with running(
+        *budkavle("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"), folder=folder, **settings
+    ) as process:
         shown = Demo(process)
         with shown.client:
             yield shown
@@ -152,7 +155,7 @@ def test_dev_listens_on_this_machine_only_and_its_key_is_in_no_database(tmp_path
 
 def test_dev_prints_commands_that_set_and_fetch_subscriptions(tmp_path: Path) -> None:
     with demo(tmp_path) as first:
-        *_, sync, fetch = first.commands
+        _, _, sync, fetch, *_ = first.commands
         # As it is at the start: one subscription, for the examples.
         (one,) = json.loads(first.paste(fetch))["abonnementer"]
         assert (one["orgType"], one["orgCode"], one["entityType"]) == (1, 101, 202)
@@ -163,5 +166,22 @@ def test_dev_prints_commands_that_set_and_fetch_subscriptions(tmp_path: Path) ->
         assert len(json.loads(first.paste(fetch))["abonnementer"]) == 2
         first.interrupt()
     with demo(tmp_path) as second:
-        assert len(json.loads(second.paste(second.commands[-1]))["abonnementer"]) == 2
+        assert len(json.loads(second.paste(second.commands[3]))["abonnementer"]) == 2
         second.interrupt()
+
+
+def test_dev_prints_a_command_that_publishes_an_event_which_arrives_signed(tmp_path: Path) -> None:
+    with demo(tmp_path) as shown:
+        *_, publish, waiting = shown.commands
+        assert "Nothing came yet." in httpx.get(shown.receiver, trust_env=False).text
+        answer = shown.paste(publish)
+        assert answer.startswith("HTTP/1.1 202 Accepted")
+        accepted = json.loads(answer.splitlines()[-1])
+        assert accepted["abonnementer"] == 1
+        while accepted["beskedId"] not in (page := httpx.get(shown.receiver, trust_env=False).text):
+            pass
+        assert "/webhook: signature verified" in page
+        assert "&quot;hello&quot;: &quot;world&quot;" in page
+        while json.loads(shown.paste(waiting))["beskeder"]:
+            pass
+        shown.interrupt()

@@ -25,7 +25,7 @@ from tests.processes import REPOSITORY
 
 def put(database_url: str) -> Catalogue:
     async def work(database: Database) -> Catalogue:
-        await put_demo_system(database, NOW, "demo")
+        await put_demo_system(database, "http://127.0.0.1:8083", NOW, "demo")
         return await stored.read(database)
 
     found: Catalogue = with_database(database_url, work)
@@ -66,10 +66,10 @@ def test_the_demo_has_one_subscription_unless_somebody_set_others(database_url: 
 def test_the_printed_certificate_is_the_one_that_the_catalogue_has(database_url: str) -> None:
     found = put(database_url)
     commands = [
-        line for line in subscription_commands("http://127.0.0.1:8080").splitlines() if line.startswith("curl ")
+        line for line in subscription_commands("http://127.0.0.1:8080", "demo").splitlines() if line.startswith("curl ")
     ]
-    sync, fetch = (shlex.split(command) for command in commands)
-    for command in (sync, fetch):
+    sync, fetch, _, waiting = (shlex.split(command) for command in commands)
+    for command in (sync, fetch, waiting):
         (header,) = [argument for argument in command if argument.startswith("Client-Cert: :")]
         der = base64.b64decode(header.removeprefix("Client-Cert: :").removesuffix(":"), validate=True)
         assert hashlib.sha256(der).hexdigest() == FINGERPRINT

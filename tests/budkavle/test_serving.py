@@ -74,7 +74,11 @@ def test_commands_say_in_one_line_that_a_port_is_taken(sqlite_url: str, invoke: 
             result = invoke(sqlite_url, *command)
             assert (result.exit_code, result.stdout) == (1, "")
             assert result.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
-        done = result_of(*budkavle("dev", "--port", "0", "--mock-port", port), database_url=sqlite_url)
+        for arguments in (("--mock-port", port, "--receiver-port", "0"), ("--mock-port", "0", "--receiver-port", port)):
+            done = result_of(*budkavle("dev", "--port", "0", *arguments), database_url=sqlite_url)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert done.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+        done = result_of(*budkavle("worker"), database_url=sqlite_url, worker_port=port)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
 

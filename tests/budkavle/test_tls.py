@@ -219,7 +219,9 @@ def test_unusable_files_stop_the_start_with_one_line(
 
 
 def test_the_demo_speaks_plain_http_whatever_is_set(sqlite_url: str, tls: dict[str, Path]) -> None:
-    with running(*budkavle("dev", "--port", "0", "--mock-port", "0"), database_url=sqlite_url, **tls) as process:
+    with running(
+        *budkavle("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"), database_url=sqlite_url, **tls
+    ) as process:
         url = process.wait_for("curl -sS -i -X POST ").split("/webmessages")[0]
         assert url.startswith("http://127.0.0.1:")
         assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 200

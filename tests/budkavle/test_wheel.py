@@ -88,7 +88,9 @@ def test_mock_open_e_works_from_another_folder(programs: Path, tmp_path: Path) -
 
 
 def test_dev_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
-    with running(str(programs / "budkavle"), "dev", "--port", "0", "--mock-port", "0", folder=tmp_path) as process:
+    with running(
+        str(programs / "budkavle"), "dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0", folder=tmp_path
+    ) as process:
         process.wait_for("Post a message")
         address = process.wait_for("API pages:")
         body = {"message": "Hej", "externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}

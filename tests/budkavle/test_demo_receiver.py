@@ -1,0 +1,95 @@
+"""The receiver of the demo: what it believes, and what it shows."""
+
+import base64
+import hmac
+from collections.abc import Callable
+from datetime import timedelta
+
+import httpx
+import pytest
+from standardwebhooks import Webhook
+
+from budkavle.demo_receiver import LARGEST_BODY, SECRET, create_receiver, verify
+from delivery.signing import read_secret, signature_headers
+from tests.factories import NOW
+
+BODY = b'{"a": "<b>"}'
+OTHER_SECRET = "whsec_" + base64.b64encode(b"another").decode()
+
+
+def signed(body: bytes = BODY, secret: str = SECRET, age: int = 0) -> dict[str, str]:
+    time = NOW - timedelta(seconds=age)
+    signature = Webhook(secret).sign("msg_1", time, body.decode())
+    return {"webhook-id": "msg_1", "webhook-timestamp": str(int(time.timestamp())), "webhook-signature": signature}
+
+
+def test_verify_believes_what_the_worker_and_the_standards_own_library_sign() -> None:
+    assert verify(SECRET, signed(), BODY, NOW)
+    keys = [read_secret(OTHER_SECRET), read_secret(SECRET)]
+    assert verify(SECRET, signature_headers("msg_1", NOW, BODY, keys), BODY, NOW)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        signed(secret=OTHER_SECRET),
+        signed(body=b"{}"),
+        signed(age=301),
+        signed(age=-301),
+        signed() | {"webhook-id": "msg_2"},
+        signed() | {"webhook-timestamp": str(int(NOW.timestamp()) + 1)},
+        signed() | {"webhook-timestamp": "²"},
+        signed() | {"webhook-timestamp": "9" * 5000},
+        signed() | {"webhook-signature": ""},
+        signed() | {"webhook-signature": "v1,"},
+        signed() | {"webhook-signature": "v1,ø v1 v1,%%%"},
+        signed() | {"webhook-signature": signed()["webhook-signature"].replace("v1,", "v2,")},
+    ],
+)
+def test_verify_believes_nothing_else(headers: dict[str, str]) -> None:
+    assert not verify(SECRET, headers, BODY, NOW)
+
+
+def with_receiver(run: Callable, work: Callable) -> None:
+    async def talk() -> None:
+        transport = httpx.ASGITransport(create_receiver(lambda: NOW))
+        async with httpx.AsyncClient(transport=transport, base_url="http://receiver.test") as client:
+            await work(client)
+
+    run(talk())
+
+
+def test_the_page_shows_what_came_the_newest_first_as_text(run: Callable) -> None:
+    async def work(client: httpx.AsyncClient) -> None:
+        assert "Nothing came yet." in (await client.get("/")).text
+        assert (await client.post("/webhook", content=BODY, headers=signed())).status_code == 204
+        await client.post("/<i>", content=b"<script>", headers={"webhook-id": "<u>"})
+        response = await client.get("/")
+        assert response.headers["content-type"] == "text/html; charset=utf-8"
+        assert response.headers["content-security-policy"].startswith("default-src 'none'")
+        page = response.text
+        assert "2 events" in page
+        assert page.index("NOT verified") < page.index("/webhook: signature verified")
+        assert "&quot;a&quot;: &quot;&lt;b&gt;&quot;" in page
+        for tag in ("<b>", "<i>", "<u>", "<script"):
+            assert tag not in page
+
+    with_receiver(run, work)
+
+
+def test_the_receiver_keeps_no_more_than_it_shows_and_takes_no_large_bodies(run: Callable) -> None:
+    async def work(client: httpx.AsyncClient) -> None:
+        assert (await client.post("/", content=b"x" * (LARGEST_BODY + 1))).status_code == 413
+        for number in range(101):
+            await client.post(f"/{number}.", content=b"")
+        page = (await client.get("/")).text
+        assert "100 events" in page
+        assert "/100.:" in page
+        assert "/0.:" not in page
+
+    with_receiver(run, work)
+
+
+def test_the_secret_is_one_that_libraries_read() -> None:
+    assert hmac.compare_digest(read_secret(SECRET), base64.b64decode(SECRET.removeprefix("whsec_")))
