@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from budkavle.console import say, with_database, write_moment
+from budkavle.option_types import Moment
 from domain.audit import CATALOGUE, NO_SYSTEM, ChainedEntry
 from domain.errors import BudkavleError
-from domain.subscriptions import COPENHAGEN
 from persistence import audit as stored
 from persistence.database import Database
 
@@ -30,17 +30,6 @@ class _Chain(click.ParamType[str]):
             return str(uuid.UUID(text))
         except ValueError:
             self.fail(f"{text!r} is not a UUID, {CATALOGUE!r} or {NO_SYSTEM!r}", param, ctx)
-
-
-class _Moment(click.ParamType[datetime]):
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            moment = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not a time such as 2026-03-01, 2026-03-01T12:00 or 2026-03-01T12:00Z", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=COPENHAGEN)
 
 
 class _Hash(click.ParamType[str]):
@@ -65,7 +54,7 @@ def audit() -> None:
     type=_Chain(),
     help=f"Only of this system; {CATALOGUE!r}: what operators applied; {NO_SYSTEM!r}: calls that name no system.",
 )
-@click.option("--since", type=_Moment(), help="Only from this time on; without an offset it is Copenhagen's.")
+@click.option("--since", type=Moment(), help="Only from this time on; without an offset it is Copenhagen's.")
 def list_entries(limit: int | None, system: str | None, since: datetime | None) -> None:
     """List all entries, the oldest first, one line of JSON each."""
     with_database(lambda database: print_entries(database, limit, system, since))

@@ -166,13 +166,17 @@ def test_messages_list_refuses_unusable_arguments(
     assert invoke(database_url, "messages", "list", *arguments).exit_code == 2
 
 
+RUNNING = [("serve", "--port", "0"), ("worker",)]
 COMMANDS = [
-    ("serve", "--port", "0"),
+    *RUNNING,
     ("migrate",),
     ("api-key", "list"),
     ("messages", "list"),
     ("audit", "list"),
     ("audit", "verify"),
+    ("deliveries", "list"),
+    ("deliveries", "replay", "--all"),
+    ("deliveries", "drop", "--all", "--yes"),
     ("apply", str(REPOSITORY / "docs" / "catalogue.example.yaml"), "--dry-run"),
 ]
 
@@ -197,7 +201,7 @@ def test_migrate_makes_a_postgresql_usable(postgresql_server: PostgresqlServer, 
     assert invoke(url, "api-key", "list").exit_code == 0
 
 
-@pytest.mark.parametrize("command", COMMANDS[1:], ids=" ".join)
+@pytest.mark.parametrize("command", COMMANDS[len(RUNNING) :], ids=" ".join)
 def test_every_command_migrates_a_sqlite_file(invoke: Invoke, tmp_path: Path, command: tuple[str, ...]) -> None:
     url = f"sqlite:///{tmp_path}/new/test.db"
     assert invoke(url, *command).exit_code == 0
@@ -218,7 +222,7 @@ BAD_URLS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS[:2], ids=" ".join)
+@pytest.mark.parametrize("command", COMMANDS[: len(RUNNING) + 1], ids=" ".join)
 @pytest.mark.parametrize("url", BAD_URLS.values(), ids=BAD_URLS)
 def test_commands_say_in_one_line_what_is_wrong_with_the_database(
     invoke: Invoke, tmp_path: Path, url: str, command: tuple[str, ...]

@@ -1,0 +1,165 @@
+"""`budkavle deliveries`: what has not arrived, why, and what is to become of it."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import click
+
+from budkavle.console import say, with_database, write_moment
+from budkavle.deliveries_selection import Action, Do, Selection, carry_out, select
+from budkavle.option_types import Id, Moment
+from domain.deliveries import Attempt, Queued, Reason, State
+from persistence import deliveries as stored
+from persistence.database import Database
+
+_SYSTEM = click.option("--system", type=Id(), help="Only of this system.")
+_SINCE = click.option(
+    "--since", type=Moment(), help="Only accepted from this time on; without an offset it is Copenhagen's."
+)
+_REASON = click.option(
+    "--reason", type=click.Choice([str(reason) for reason in Reason]), help="Only those whose last attempt failed so."
+)
+_STATE = click.option("--state", type=click.Choice([str(state) for state in State]), help="Only in this state.")
+_ALL = click.option("--all", "is_all", is_flag=True, help="All of them.")
+_IDS = click.argument("ids", type=Id(), nargs=-1)
+
+
+@click.group()
+def deliveries() -> None:
+    """List, show, send again and drop what has not arrived."""
+
+
+@deliveries.command("list")
+@_SYSTEM
+@_STATE
+@_SINCE
+@_REASON
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
+def list_deliveries(
+    system: str | None, state: str | None, since: datetime | None, reason: str | None, limit: int
+) -> None:
+    """List what has not arrived, the oldest first, one line of JSON each."""
+    with_database(lambda database: print_list(database, _selection(system, state, since, reason), limit))
+
+
+@deliveries.command("show")
+@click.argument("delivery_id", metavar="ID", type=Id())
+def show(delivery_id: str) -> None:
+    """Show a delivery and the attempts that are kept of it, the first of them first, one line of JSON each."""
+    with_database(lambda database: _print_one(database, delivery_id))
+
+
+@deliveries.command("replay")
+@_IDS
+@_SYSTEM
+@_SINCE
+@_REASON
+@_ALL
+def replay(
+    ids: tuple[str, ...], system: str | None, since: datetime | None, reason: str | None, *, is_all: bool
+) -> None:
+    """Let parked deliveries go again at once: these IDS, or all that match, or --all."""
+    selection = _selection(system, str(State.PARKED), since, reason)
+    _check_what(ids, is_all=is_all, is_narrowed=any((system, since, reason)))
+    _carry_out("replay", "go again", stored.replay, ids, selection)
+
+
+@deliveries.command("drop")
+@_IDS
+@_SYSTEM
+@_STATE
+@_SINCE
+@_REASON
+@_ALL
+@click.option("--yes", is_flag=True, help="Needed to drop what is not named by its id.")
+def drop(
+    ids: tuple[str, ...],
+    system: str | None,
+    state: str | None,
+    since: datetime | None,
+    reason: str | None,
+    *,
+    is_all: bool,
+    yes: bool,
+) -> None:
+    """Drop deliveries for good: these IDS, or all that match, or --all. What is on its way may still arrive."""
+    _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
+    if not ids and not yes:
+        raise click.UsageError("this drops all that match, for good: --yes says that you want it")
+    _carry_out("drop", "dropped", stored.drop, ids, _selection(system, state, since, reason))
+
+
+async def print_list(database: Database, selection: Selection, limit: int) -> None:
+    """Prints deliveries while it reads them, a page at a time."""
+    printed = 0
+    async for page in select(database, selection):
+        for item in page[: limit - printed]:
+            say(_json(_told(item)))
+        printed += len(page)
+        if printed >= limit:
+            return
+
+
+async def _print_one(database: Database, delivery_id: str) -> None:
+    item = await stored.get(database, delivery_id)
+    say(_json(_told(item)))
+    for attempt in await stored.list_attempts(database, item.number):
+        say(_json(_told_attempt(attempt)))
+
+
+def _selection(system: str | None, state: str | None, since: datetime | None, reason: str | None) -> Selection:
+    return Selection(system, None if state is None else State(state), since, None if reason is None else Reason(reason))
+
+
+def _check_what(ids: tuple[str, ...], *, is_all: bool, is_narrowed: bool) -> None:
+    if [bool(ids), is_all, is_narrowed].count(True) != 1:
+        raise click.UsageError("give ids, or what they have in common, or --all")
+
+
+def _carry_out(name: str, done_to: str, do: Do, ids: tuple[str, ...], selection: Selection) -> None:
+    from budkavle.service import new_id, now
+
+    action = Action(name, done_to, now, new_id(), do)
+    done, left = with_database(lambda database: carry_out(database, action, list(dict.fromkeys(ids)) or selection))
+    say(f"{done} {done_to}, {len(left)} left as they are")
+    if ids and left:
+        click.echo("\n".join(["Left as they are:", *left]), err=True)
+        raise click.exceptions.Exit(1)
+
+
+def _told(item: Queued) -> dict[str, Any]:
+    told = {
+        "id": item.id,
+        "eventId": item.event_id,
+        "system": item.system_id,
+        "orgType": item.org_type,
+        "orgCode": item.org_code,
+        "entityType": item.entity_type,
+        "webhookUrl": item.webhook_url,
+        "state": str(item.state),
+        "attempts": item.attempts,
+        "created": write_moment(item.created),
+        # While a worker has it, it is due again when the worker's lease ends.
+        "due": None if item.due is None else write_moment(item.due),
+        "underWay": item.is_held or None,
+        "reason": item.reason and str(item.reason),
+        "status": item.status,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _told_attempt(attempt: Attempt) -> dict[str, Any]:
+    told = {
+        "attempt": attempt.number,
+        "time": write_moment(attempt.time),
+        "milliseconds": attempt.milliseconds,
+        "reason": attempt.reason and str(attempt.reason),
+        "status": attempt.status,
+        "answer": attempt.answer,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,212 @@
+"""`budkavle deliveries`: what operators see of what has not arrived, and what they make of it."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from budkavle.service import now
+from domain.deliveries import Attempt, Outcome, Reason, State
+from persistence import queue
+from persistence.database import Database
+from persistence.queue import Lease, Room, Settled
+from tests.budkavle.conftest import Invoke
+from tests.budkavle.queues import publish, queued, subscribe
+from tests.catalogues import OTHER_ID, SYSTEM_ID
+from tests.databases import with_database
+from tests.factories import NOW
+
+SECOND = timedelta(seconds=1)
+
+
+def settle(url: str, *fates: tuple[str, Outcome, Reason]) -> None:
+    """What is due for these systems meets that, one delivery each."""
+
+    async def work(database: Database) -> None:
+        lease = Lease("tests", now(), now() + timedelta(seconds=30))
+        claimed = list(await queue.claim(database, lease, Room(1000, 1000, {})))
+        for system_id, outcome, reason in fates:
+            item = next(item for item in claimed if item.receiver.system_id == system_id)
+            claimed.remove(item)
+            status = 404 if reason is Reason.HTTP else None
+            attempt = Attempt(1, NOW, 20, status, reason, "<Sorry>")
+            due = now() + timedelta(hours=1) if outcome is Outcome.AGAIN else None
+            await queue.settle(database, lease, [Settled(item.number, outcome, attempt, due)])
+        await queue.give_back(database, lease, [item.number for item in claimed])
+
+    with_database(url, work)
+
+
+@pytest.fixture
+def filled(database_url: str) -> str:
+    """Two systems with two deliveries each; the first of each is parked, the second of the other one comes again."""
+    subscribe(database_url, "http://127.0.0.1:9", SYSTEM_ID, OTHER_ID)
+    publish(database_url, created=NOW)
+    publish(database_url, created=NOW + SECOND)
+    settle(
+        database_url,
+        (SYSTEM_ID, Outcome.PARK, Reason.HTTP),
+        (OTHER_ID, Outcome.PARK, Reason.ADDRESS),
+        (OTHER_ID, Outcome.AGAIN, Reason.TIMEOUT),
+    )
+    return database_url
+
+
+def listed(url: str, invoke: Invoke, *arguments: str) -> list[dict[str, Any]]:
+    result = invoke(url, "deliveries", "list", *arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def audited(url: str, invoke: Invoke) -> list[tuple[str, str, int]]:
+    """What the audit has of commands: chain, operation, deliveries. It is whole."""
+    assert invoke(url, "audit", "verify").exit_code == 0
+    lines = map(json.loads, invoke(url, "audit", "list").stdout.splitlines())
+    entries = [line for line in lines if line["operation"].startswith("deliveries ")]
+    assert all((line["kind"], line["outcome"], line["caller"]) == ("call", "changed", "-") for line in entries)
+    assert len({line["requestId"] for line in entries}) <= 1
+    return [(line["chain"], line["operation"], line["detail"]["deliveries"]) for line in entries]
+
+
+def states(url: str) -> list[tuple[str, State]]:
+    return [(item.system_id, item.state) for item in queued(url)]
+
+
+def test_list_prints_what_has_not_arrived_the_oldest_first_without_content(filled: str, invoke: Invoke) -> None:
+    lines = listed(filled, invoke)
+    rows = queued(filled)
+    assert [line["id"] for line in lines] == [row.id for row in rows]
+    parked = next(line for line in lines if line["system"] == SYSTEM_ID and line["state"] == "parked")
+    row = next(row for row in rows if row.id == parked["id"])
+    assert parked == {
+        "id": row.id,
+        "eventId": row.event_id,
+        "system": SYSTEM_ID,
+        "orgType": 1,
+        "orgCode": 101,
+        "entityType": 202,
+        "webhookUrl": "/webhook",
+        "state": "parked",
+        "attempts": 1,
+        "created": "2026-03-01T12:00:00.123+00:00",
+        "reason": "http",
+        "status": 404,
+    }
+    fresh = next(line for line in lines if line["attempts"] == 0)
+    assert set(fresh) == {*parked, "due"} - {"reason", "status"}
+    assert datetime.fromisoformat(fresh["due"]).tzinfo
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--system", SYSTEM_ID.upper()), [(SYSTEM_ID, 0), (SYSTEM_ID, 1)]),
+        (("--state", "waiting"), [(SYSTEM_ID, 1), (OTHER_ID, 1)]),
+        (("--state", "parked", "--system", OTHER_ID), [(OTHER_ID, 0)]),
+        (("--reason", "timeout"), [(OTHER_ID, 1)]),
+        (("--since", "2026-03-01T13:00:01"), [(SYSTEM_ID, 1), (OTHER_ID, 1)]),
+        (("--limit", "1", "--state", "waiting", "--system", OTHER_ID), [(OTHER_ID, 1)]),
+        (("--reason", "lost"), []),
+    ],
+)
+def test_list_is_narrowed(
+    filled: str, invoke: Invoke, arguments: tuple[str, ...], expected: list[tuple[str, int]]
+) -> None:
+    lines = listed(filled, invoke, *arguments)
+    found = [(line["system"], datetime.fromisoformat(line["created"]).second) for line in lines]
+    assert sorted(found) == sorted(expected)
+
+
+def test_list_prints_no_more_than_it_may(filled: str, invoke: Invoke) -> None:
+    assert [len(listed(filled, invoke, "--limit", str(limit))) for limit in (1, 3, 4, 5)] == [1, 3, 4, 4]
+
+
+def test_show_prints_a_delivery_and_its_attempts(filled: str, invoke: Invoke) -> None:
+    (item,) = listed(filled, invoke, "--reason", "http")
+    result = invoke(filled, "deliveries", "show", item["id"].upper())
+    assert (result.exit_code, result.stderr) == (0, "")
+    first, attempt = map(json.loads, result.stdout.splitlines())
+    assert first == item
+    time = "2026-03-01T12:00:00.123+00:00"
+    expected = {"attempt": 1, "time": time, "milliseconds": 20, "reason": "http", "status": 404, "answer": "<Sorry>"}
+    assert attempt == expected
+
+
+def test_show_says_that_there_is_no_such_delivery(database_url: str, invoke: Invoke) -> None:
+    result = invoke(database_url, "deliveries", "show", SYSTEM_ID)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"Error: There is no delivery with id '{SYSTEM_ID}' on the queue\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "systems"),
+    [
+        (("--all",), [SYSTEM_ID, OTHER_ID]),
+        (("--system", OTHER_ID), [OTHER_ID]),
+        (("--reason", "http"), [SYSTEM_ID]),
+        (("--since", "2026-03-01T12:00:00Z"), [SYSTEM_ID, OTHER_ID]),
+        (("--since", "2026-03-01T12:00:01Z"), []),
+    ],
+)
+def test_replay_lets_parked_ones_go_again_and_the_audit_of_each_system_tells(
+    filled: str, invoke: Invoke, arguments: tuple[str, ...], systems: list[str]
+) -> None:
+    result = invoke(filled, "deliveries", "replay", *arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{len(systems)} go again, 0 left as they are\n"
+    still = {system_id for system_id, state in states(filled) if state is State.PARKED}
+    assert still == {SYSTEM_ID, OTHER_ID} - set(systems)
+    assert audited(filled, invoke) == [(system_id, "deliveries replay", 1) for system_id in sorted(systems)]
+
+
+def test_replay_names_those_that_it_leaves_as_they_are(filled: str, invoke: Invoke) -> None:
+    ids = {line["attempts"]: line["id"] for line in listed(filled, invoke, "--system", SYSTEM_ID)}
+    result = invoke(filled, "deliveries", "replay", ids[1], OTHER_ID, ids[1], ids[0])
+    assert (result.exit_code, result.stdout) == (1, "1 go again, 2 left as they are\n")
+    assert sorted(result.stderr.splitlines()) == sorted(["Left as they are:", OTHER_ID, ids[0]])
+    assert audited(filled, invoke) == [(SYSTEM_ID, "deliveries replay", 1)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        (("--all",), 0),
+        (("--system", SYSTEM_ID), 2),
+        (("--state", "parked"), 2),
+        (("--reason", "timeout"), 3),
+    ],
+)
+def test_drop_removes_what_matches_once_that_was_said_twice(
+    filled: str, invoke: Invoke, arguments: tuple[str, ...], left: int
+) -> None:
+    refused = invoke(filled, "deliveries", "drop", *arguments)
+    assert (refused.exit_code, len(queued(filled))) == (2, 4)
+    assert "--yes" in refused.stderr
+    result = invoke(filled, "deliveries", "drop", *arguments, "--yes")
+    assert (result.exit_code, result.output) == (0, f"{4 - left} dropped, 0 left as they are\n")
+    assert len(queued(filled)) == left
+    entries = audited(filled, invoke)
+    assert sum(number for _, _, number in entries) == 4 - left
+    assert {operation for _, operation, _ in entries} == {"deliveries drop"}
+
+
+def test_drop_takes_ids_as_they_are(filled: str, invoke: Invoke) -> None:
+    first, *_ = queued(filled)
+    result = invoke(filled, "deliveries", "drop", first.id)
+    assert (result.exit_code, result.output) == (0, "1 dropped, 0 left as they are\n")
+    assert audited(filled, invoke) == [(first.system_id, "deliveries drop", 1)]
+
+
+@pytest.mark.parametrize("command", ["replay", "drop"])
+@pytest.mark.parametrize(
+    "arguments",
+    [(), (SYSTEM_ID, "--all"), (SYSTEM_ID, "--system", OTHER_ID), ("--all", "--reason", "http"), ("x",)],
+)
+def test_commands_want_to_know_what_is_meant(
+    filled: str, invoke: Invoke, command: str, arguments: tuple[str, ...]
+) -> None:
+    before = states(filled)
+    result = invoke(filled, "deliveries", command, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert states(filled) == before

@@ -1,0 +1,96 @@
+"""Many deliveries at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from budkavle import deliveries_selection
+from budkavle.deliveries_selection import PAGE, Action, Selection, carry_out, select
+from domain.audit import AuditEntry
+from domain.deliveries import State
+from persistence import audit, deliveries
+from persistence.database import Database
+from tests.budkavle.queues import publish, queued, subscribe
+from tests.catalogues import SYSTEM_ID
+from tests.databases import with_database
+from tests.factories import NOW
+
+MANY = PAGE + 2
+
+
+@pytest.fixture
+def many(database_url: str) -> str:
+    """More than a page of deliveries."""
+    subscribe(database_url)
+    publish(database_url, MANY)
+    return database_url
+
+
+def action(do: Any) -> Action:
+    return Action("drop", "dropped", lambda: NOW, "request", do)
+
+
+def entries(url: str) -> list[AuditEntry]:
+    async def read(database: Database) -> list[AuditEntry]:
+        page = await audit.list_page(database, after=0, limit=100, chain=SYSTEM_ID)
+        return [chained.entry for _, chained in page if chained.entry.operation == "deliveries drop"]
+
+    found: list[AuditEntry] = with_database(url, read)
+    return found
+
+
+def test_select_reads_all_in_pages(many: str) -> None:
+    async def read(database: Database) -> list[list[str]]:
+        return [[item.id for item in page] async for page in select(database, Selection(state=State.WAITING))]
+
+    pages = with_database(many, read)
+    assert [len(page) for page in pages] == [PAGE, 2]
+    assert [id_ for page in pages for id_ in page] == [item.id for item in queued(many)]
+
+
+@pytest.mark.parametrize("by_id", [False, True], ids=["selection", "ids"])
+def test_carry_out_goes_in_pieces_with_one_entry_in_the_audit(
+    many: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], by_id: bool
+) -> None:
+    monkeypatch.setattr(deliveries_selection, "PROGRESS_SECONDS", 0)
+    what = [item.id for item in queued(many)] if by_id else Selection()
+    sizes: list[int] = []
+
+    async def do(database: Database, ids: list[str], moment: Any) -> set[str]:
+        sizes.append(len(ids))
+        return await deliveries.drop(database, ids, moment)
+
+    done, left = with_database(many, lambda database: carry_out(database, action(do), what))
+    assert (done, left, sizes, queued(many)) == (MANY, [], [PAGE, 2], [])
+    assert capsys.readouterr().err.splitlines() == [f"{PAGE} dropped", f"{MANY} dropped"]
+    (entry,) = entries(many)
+    assert (entry.detail, entry.request_id) == ({"deliveries": MANY}, "request")
+
+
+def test_carry_out_says_nothing_of_what_does_not_last(many: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with_database(many, lambda database: carry_out(database, action(deliveries.drop), Selection()))
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_broken_off_is_in_the_audit_as_far_as_it_came(many: str, run: Callable) -> None:
+    class BrokenOff(Exception):
+        pass
+
+    async def do(database: Database, ids: list[str], moment: Any) -> set[str]:
+        if len(ids) < PAGE:
+            raise BrokenOff
+        return await deliveries.drop(database, ids, moment)
+
+    with pytest.raises(BrokenOff):
+        with_database(many, lambda database: carry_out(database, action(do), Selection()))
+    assert len(queued(many)) == 2
+    (entry,) = entries(many)
+    assert entry.detail == {"deliveries": PAGE}
+
+
+def test_nothing_that_was_done_is_nothing_in_the_audit(database_url: str) -> None:
+    subscribe(database_url)
+    done = with_database(database_url, lambda database: carry_out(database, action(deliveries.drop), [SYSTEM_ID]))
+    assert done == (0, [SYSTEM_ID])
+    assert entries(database_url) == []
