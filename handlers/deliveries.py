@@ -53,6 +53,7 @@ async def genfremsend_beskeder(request: Request) -> Response:
     services = request.services
     ids = list(dict.fromkeys(id_.lower() for id_ in body["leveringIds"]))
     sent = await queued.replay(services.database, ids, services.now(), system_id)
+    services.wake_worker()
     return replies.ok({"genfremsendt": len(sent), "ikkeParkerede": [id_ for id_ in ids if id_ not in sent]})
 
 
@@ -76,6 +77,7 @@ async def send_testbesked(request: Request) -> Response:
     publication = Publication(event, request.call.caller, request.request_id)
     trial = Trial(publication, system_id, services.new_id())
     await queued.publish_test(services.database, trial)
+    services.wake_worker()
     return replies.accepted({"beskedId": event.id, "leveringId": trial.delivery_id})
 
 

@@ -34,6 +34,7 @@ async def opret_besked(request: Request) -> Response:
         )
     except UnknownType as exc:
         raise InvalidEntries([unknown_type()], (), body) from exc
+    services.wake_worker()
     reply = replies.accepted if published.is_new else replies.ok
     return reply({"beskedId": published.event_id, "abonnementer": published.subscriptions})
 

@@ -44,6 +44,8 @@ async def create_web_message(request: Request) -> Response:
         await stored.store(request.services.database, _created_now(request, message))
     else:
         await _publish(request, message)
+    # It may have raised an event.
+    request.services.wake_worker()
     return replies.created(f"/webmessages/{message.id}")
 
 

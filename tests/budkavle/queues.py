@@ -14,21 +14,22 @@ from persistence.database import Database
 from persistence.outbox import Publication
 from persistence.subscriptions import Sync
 from tests import catalogues
-from tests.catalogues import FINGERPRINT, SYSTEM_ID
+from tests.catalogues import SYSTEM_ID
 from tests.databases import with_database
 from tests.persistence.catalogues import START
 
 
-def subscribe(url: str, base_url: str = "http://127.0.0.1:9", *system_ids: str) -> None:
+def subscribe(url: str, base_url: str = "http://127.0.0.1:9", *system_ids: str, **changes: Any) -> None:
     """Systems, one if none is named, that have their receiver there and subscribe to 202 of organisation 1/101."""
 
     async def put(database: Database) -> None:
         ids = system_ids or (SYSTEM_ID,)
-        systems = [catalogues.system(id_, base_url=base_url, allow_private_addresses=True) for id_ in ids]
+        systems = [catalogues.system(id_, base_url=base_url, allow_private_addresses=True, **changes) for id_ in ids]
         await catalogue.apply(database, Apply(catalogues.catalogue(*systems), now(), new_id()))
         for id_ in ids:
             entry = Entry(0, 1, 101, 202, "/webhook", START)
-            await subscriptions.sync(database, Sync(id_, [entry], now(), f"sha256:{FINGERPRINT}", new_id()))
+            caller = f"sha256:{min(systems[0].certificates)}"
+            await subscriptions.sync(database, Sync(id_, [entry], now(), caller, new_id()))
 
     with_database(url, put)
 
