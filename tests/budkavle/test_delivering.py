@@ -1,5 +1,6 @@
 """Workers as processes: they deliver, end cleanly, and take over from one that died."""
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from domain.deliveries import State
 from tests.budkavle.queues import publish, queued, subscribe
 from tests.budkavle.test_serving import wait_until_refused
 from tests.held_receiver import held_receiver
-from tests.processes import Process, budkavle, result_of, running
+from tests.processes import REPOSITORY, Process, budkavle, result_of, running
 
 WAITS = "The worker waits for another worker on this file"
 
@@ -65,6 +67,31 @@ def test_a_worker_delivers_and_shows_its_health_and_its_metrics_alone(database_u
         assert worker.get("/v1/beskedtype/tilladte").status_code == 404
         worker.end()
     assert queued(database_url) == []
+
+
+def test_the_readme_names_all_that_is_measured_and_nothing_else(sqlite_url: str) -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    section = readme.partition("### Metrics")[2].partition("### Settings")[0]
+    told = set(re.findall(r"^\| `(budkavle_\w+)` \| ([\w, ]*)\|", section, re.MULTILINE))
+    subscribe(sqlite_url)
+    with working(sqlite_url) as worker:
+        # Each operation has labels from its first request on.
+        worker.get("/metrics")
+        families = list(text_string_to_metric_families(worker.get("/metrics").text))
+        worker.end()
+    names = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in families
+        if family.name.startswith("budkavle_")
+    }
+    assert {name for name, _ in told} == names
+    for name, labels in told:
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        for sample in samples:
+            assert sorted(sample.labels) == sorted(labels.replace(",", "").split()), name
+    (rules,) = re.findall(r"```yaml\n(groups:.*?)```", section, re.DOTALL)
+    for rule in yaml.safe_load(rules)["groups"][0]["rules"]:
+        assert set(re.findall(r"budkavle_\w+", rule["expr"])) <= names
 
 
 def test_a_worker_ends_and_settles_what_is_under_way_and_leaves_the_rest(database_url: str) -> None:
