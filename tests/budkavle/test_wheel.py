@@ -20,7 +20,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel of the repository, built from a copy: a build leaves files behind."""
     pytest.importorskip("hatchling")
     source = tmp_path_factory.mktemp("source")
-    for name in ("budkavle", "handlers", "domain", "persistence", "open_e", "spec"):
+    for name in ("budkavle", "handlers", "domain", "persistence", "open_e", "delivery", "spec"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
         shutil.copy(REPOSITORY / name, source / name)
@@ -57,12 +57,12 @@ def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> N
     for path in (REPOSITORY / "persistence" / "migrations").rglob("*.py"):
         assert str(path.relative_to(REPOSITORY)) in names
     folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert folders == {"budkavle", "handlers", "domain", "persistence", "open_e"}
+    assert folders == {"budkavle", "handlers", "domain", "persistence", "open_e", "delivery"}
     assert not any("__pycache__" in name for name in names)
 
 
 def test_the_wheel_is_what_runs(programs: Path, tmp_path: Path) -> None:
-    code = "import budkavle, domain, handlers, open_e, persistence as p; print(budkavle.__file__, p.__file__)"
+    code = "import budkavle, delivery, domain, handlers, open_e, persistence as p; print(budkavle.__file__, p.__file__)"
     done = result_of(str(programs / "python"), "-c", code, folder=tmp_path)
     assert all(path.startswith(str(programs.parent)) for path in done.stdout.split())
 
