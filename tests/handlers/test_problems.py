@@ -11,7 +11,9 @@ from handlers.problems import problem, problem_of, status_of
 STATUSES = {
     errors.Invalid: 400,
     errors.Unauthenticated: 401,
+    errors.KeyNeeded: 401,
     errors.Forbidden: 403,
+    errors.KeyLacksScope: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.TooLarge: 413,
@@ -20,6 +22,8 @@ STATUSES = {
     errors.BackendUnavailable: 500,
     errors.OutcomeUnknown: 500,
     errors.StorageFailed: 500,
+    # Told to callers as a violation of the request.
+    errors.UnknownType: 500,
 }
 
 
