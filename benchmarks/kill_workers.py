@@ -92,12 +92,12 @@ def _kill_until_done(
             break
         time.sleep(SECONDS_BETWEEN_KILLS)
         place = chance.randrange(number)
-        kills.append(time.time())
         stage.kill(running[place])
+        kills.append(time.time())
         running[place] = worker(stage, url, **settings)
         if len(kills) % 5 == 0:
-            deaths.append(time.time())
             stage.kill(dying.program)
+            deaths.append(time.time())
         elif len(kills) % 5 == 2 and dying.program.process.poll() is not None:
             dying.program = receiver(stage, dying.log, dying.program.port).program
     for program in running:

@@ -69,9 +69,10 @@ class Receiver(asyncio.Protocol):
 
     def _answer(self, told: tuple[str, str, str, str, int]) -> None:
         *said, status = told
-        print(f"{time.time():.4f}", *said, status if status >= 100 else 0, file=self._log, sep=" ")
         if self._transport.is_closing():
-            return
+            # Whoever asked has died: nobody hears the answer.
+            status = 0
+        print(f"{time.time():.4f}", *said, status if status >= 100 else 0, file=self._log, sep=" ")
         if status == RESET:
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -79,7 +80,7 @@ class Receiver(asyncio.Protocol):
         elif status == GARBAGE:
             self._transport.write(b"\x00\xff not HTTP\r\n\r\n")
             self._transport.close()
-        else:
+        elif status:
             self._transport.write(ANSWERS[status])
 
 
