@@ -82,7 +82,7 @@ def _kill_until_done(
     stage: Stage, url: str, number: int, dying: Receiver, publishing: threading.Thread, chance: random.Random
 ) -> tuple[list[float], list[float]]:
     """Kills workers, and now and then the dying receiver; returns when workers died, and when the receiver did."""
-    settings = {"delivery_lease": 8, "delivery_timeout": 5}
+    settings = {"delivery_lease": 5, "delivery_timeout": 3, "delivery_connect_timeout": 2}
     running = [worker(stage, url, **settings) for _ in range(number)]
     kills: list[float] = []
     deaths: list[float] = []
