@@ -165,7 +165,7 @@ class Worker:
         log.info(
             "attempt",
             delivery=item.id,
-            message=item.event_id,
+            event_id=item.event_id,
             system=item.receiver.system_id,
             attempt=attempt.number,
             outcome=str(outcome),
