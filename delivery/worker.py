@@ -81,23 +81,12 @@ class Worker:
         Raises `StorageFailed`; nothing is lost then.
         """
         lease = Lease(self._holder, now, now + self._limits.lease)
-        await self._settle(lease)
-        free = self._limits.concurrency - len(self._under_way) - len(self._ended)
-        if free <= 0 or self._is_stopping:
-            return 0
-        claimed = await queue.claim(self._database, lease, self._windows.room(free))
-        # One whose lease ended while its attempt goes on is claimed again, and has not ended all the same.
-        known = self._under_way.keys() | {item.number for item in self._ended}
-        new = [item for item in claimed if item.number not in known]
-        if not new:
-            return 0
-        started = await queue.start(self._database, lease, [item.number for item in new])
-        for item in new:
-            if item.number in started:
-                self._windows.began(item.receiver.system_id)
-                self._under_way[item.number] = asyncio.create_task(self._attempt(item))
-        metrics.set_under_way(len(self._under_way))
-        return len(started)
+        # Side by side: neither needs the other, and both wait for the database.
+        settling = asyncio.create_task(self._settle(lease))
+        try:
+            return await self._start(lease)
+        finally:
+            await settling
 
     async def finish(self) -> None:
         """Waits for all that is under way, and settles it."""
@@ -175,6 +164,25 @@ class Worker:
             milliseconds=attempt.milliseconds,
         )
         self._woken.set()
+
+    async def _start(self, lease: Lease) -> int:
+        free = self._limits.concurrency - len(self._under_way)
+        # What cannot be settled must not grow without bound.
+        if free <= 0 or self._is_stopping or len(self._ended) > self._limits.concurrency:
+            return 0
+        claimed = await queue.claim(self._database, lease, self._windows.room(free))
+        # One whose lease ended while its attempt goes on is claimed again, and has not ended all the same.
+        known = self._under_way.keys() | {item.number for item in self._ended}
+        new = [item for item in claimed if item.number not in known]
+        if not new:
+            return 0
+        started = await queue.start(self._database, lease, [item.number for item in new])
+        for item in new:
+            if item.number in started:
+                self._windows.began(item.receiver.system_id)
+                self._under_way[item.number] = asyncio.create_task(self._attempt(item))
+        metrics.set_under_way(len(self._under_way))
+        return len(started)
 
     async def _settle(self, lease: Lease) -> None:
         if not self._ended:

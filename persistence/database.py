@@ -59,6 +59,9 @@ class Database(Protocol):
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` returns, once all that it did is durable; if it raises, it did nothing."""
 
+    async def mark(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `write`, for marks that end by themselves: each statement may stand alone, and a crash may undo it."""
+
     async def write_together(self, work: Callable[[sa.Connection, list[Any]], None], item: Any) -> None:
         """Returns once `work` has written the item durably, together with others that wait for the same work.
 

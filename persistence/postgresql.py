@@ -18,6 +18,9 @@ T = TypeVar("T")
 POOL_SIZE = 20
 """Connections of one process, beside one for its health. More requests than these wait for one; none holds two."""
 
+MARKS_POOL_SIZE = 2
+"""Connections of one process for marks."""
+
 LONG_POOL_SIZE = 10
 """Connections of one process for work that computes for long. Whoever wants one more waits, however long it takes."""
 
@@ -38,6 +41,14 @@ class PostgresqlDatabase:
         options = {"max_overflow": 0, "json_serializer": to_json, "hide_parameters": True}
         self._engine = create_async_engine(_for_asyncpg(url), pool_size=POOL_SIZE, **options)
         self._aside = create_async_engine(_for_asyncpg(url), pool_size=1, isolation_level="AUTOCOMMIT", **options)
+        # What a crash of the database undoes there comes to its end anyway: nobody waits for the disk.
+        self._marks = create_async_engine(
+            _for_asyncpg(url),
+            pool_size=MARKS_POOL_SIZE,
+            isolation_level="AUTOCOMMIT",
+            connect_args={"server_settings": {"synchronous_commit": "off"}},
+            **options,
+        )
         self._long = create_async_engine(_for_asyncpg(url), pool_size=LONG_POOL_SIZE, pool_timeout=None, **options)
         self._long_state = self._long.execution_options(isolation_level="REPEATABLE READ")
         self._thread = LoopThread("postgresql-long")
@@ -59,6 +70,11 @@ class PostgresqlDatabase:
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with storage_errors():
             async with self._engine.begin() as connection:
+                return await connection.run_sync(work, *args, **kwargs)
+
+    async def mark(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with storage_errors():
+            async with self._marks.connect() as connection:
                 return await connection.run_sync(work, *args, **kwargs)
 
     async def write_together(self, work: WorkTogether, item: Any) -> None:
@@ -90,6 +106,7 @@ class PostgresqlDatabase:
     async def close(self) -> None:
         await self._engine.dispose()
         await self._aside.dispose()
+        await self._marks.dispose()
         await self._thread.end(self._long.dispose)
 
     async def _in_thread(self, engine: AsyncEngine, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -64,7 +64,7 @@ async def claim(database: Database, lease: Lease, room: Room) -> list[Claimed]:
         chosen, behind = _choose(found, room)
         if not chosen and not behind:
             break
-        claimed = await database.write(_claim, lease, chosen, behind)
+        claimed = await database.mark(_claim, lease, chosen, behind)
         if chosen:
             return claimed
     return []
@@ -72,7 +72,7 @@ async def claim(database: Database, lease: Lease, room: Room) -> list[Claimed]:
 
 async def start(database: Database, lease: Lease, numbers: Sequence[int]) -> set[int]:
     """Those deliveries that may be called now, and until when: not those that were deleted, or that another holds."""
-    return await database.write(_start, lease, numbers)
+    return await database.mark(_start, lease, numbers)
 
 
 async def settle(database: Database, lease: Lease, settled: Sequence[Settled]) -> set[int]:

@@ -105,6 +105,9 @@ class SqliteDatabase:
         with storage_errors():
             return await future
 
+    # What waits together is made durable together, so there is nothing to be saved.
+    mark = write
+
     async def write_together(self, work: WorkTogether, item: Any) -> None:
         await self._gathering.add(work, item)
 

@@ -266,18 +266,18 @@ async def test_a_receiver_that_fails_is_called_less_at_once(database: Database, 
 
 
 class Meddling:
-    """A database on which somebody else does something right before the second write of a worker."""
+    """A database on which somebody else does something right before the second mark of a worker: its start."""
 
     def __init__(self, database: Database, meddle: Callable[[], Awaitable[Any]]) -> None:
         self._database = database
         self._meddle = meddle
-        self._writes = 0
+        self._marks = 0
 
-    async def write(self, *arguments: Any) -> Any:
-        self._writes += 1
-        if self._writes == 2:
+    async def mark(self, *arguments: Any) -> Any:
+        self._marks += 1
+        if self._marks == 2:
             await self._meddle()
-        return await self._database.write(*arguments)
+        return await self._database.mark(*arguments)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._database, name)
