@@ -1,0 +1,110 @@
+"""Orders for faults: which calls are to fail, how, and how often."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+Instance = Literal["external", "internal"]
+INSTANCES: tuple[Instance, ...] = get_args(Instance)
+"""The citizens' Open-E and that of the staff."""
+
+FaultName = Literal[
+    "FlowInstanceNotFound",
+    "AccessDenied",
+    "NoDetail",
+    "Http500",
+    "Slow",
+    "Reset",
+    "AcceptedAnswerLost",
+    "Garbage",
+    "Http401",
+    "Http403",
+    "Http404",
+    "TruncatedXml",
+    "SlowBytes",
+    "WrongCharset",
+    "Http200Fault",
+    "DatabaseTooLong",
+]
+FAULT_NAMES: tuple[FaultName, ...] = get_args(FaultName)
+
+STORING: frozenset[FaultName] = frozenset(
+    {"Slow", "Garbage", "AcceptedAnswerLost", "TruncatedXml", "SlowBytes", "WrongCharset"}
+)
+"""Faults that come after the work is done: the message is stored, only its answer is spoilt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A fault for calls that would otherwise be accepted.
+
+    The first `times` calls get it (None: all), or with `every` each nth of them. Only calls of that `operation`, on
+    that `case`, to that `instance` count; None means any. `seconds` is how long `Slow` waits before it answers, and
+    how long `SlowBytes` takes for the whole answer.
+    """
+
+    fault: FaultName
+    times: int | None = 1
+    seconds: float = 1.0
+    every: int = 1
+    operation: str | None = None
+    case: int | None = None
+    instance: Instance | None = None
+
+    def __post_init__(self) -> None:
+        is_count = self.times is None or self.times >= 1
+        if self.fault not in FAULT_NAMES or not is_count or self.seconds < 0 or self.every < 1:
+            raise ValueError(
+                f"not a fault to order: {self.fault!r}, {self.times} times, every {self.every}, {self.seconds} seconds"
+            )
+
+    def fits(self, instance: Instance, operation: str, case: int | None) -> bool:
+        """Whether a call is one that it speaks of."""
+        return (
+            self.instance in {None, instance}
+            and self.operation in {None, operation}
+            and (self.case is None or self.case == case)
+        )
+
+
+@dataclass(slots=True)
+class _Pending:
+    order: Order
+    fitted: int = 0
+    failed: int = 0
+
+
+class Orders:
+    """The orders that are not used up, in the sequence in which they were given. Not thread-safe."""
+
+    def __init__(self, orders: Iterable[Order] = ()) -> None:
+        self._pending = [_Pending(order) for order in orders]
+
+    def add(self, order: Order) -> None:
+        """Takes one more, behind all others."""
+        self._pending.append(_Pending(order))
+
+    def clear(self) -> None:
+        """Forgets all of them."""
+        self._pending.clear()
+
+    def remaining(self) -> list[Order]:
+        """What is still to come; `times` is what is left of each."""
+        return [
+            replace(each.order, times=None if each.order.times is None else each.order.times - each.failed)
+            for each in self._pending
+        ]
+
+    def take(self, instance: Instance, operation: str, case: int | None) -> Order | None:
+        """The order for a call: the first that fits and is due. Those behind it do not count the call."""
+        for each in self._pending:
+            if not each.order.fits(instance, operation, case):
+                continue
+            each.fitted += 1
+            if each.fitted % each.order.every:
+                continue
+            each.failed += 1
+            if each.failed == each.order.times:
+                self._pending.remove(each)
+            return each.order
+        return None
