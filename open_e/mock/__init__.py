@@ -10,13 +10,14 @@ The other door is a server (`open_e.mock_server`, or `budkavle mock-open-e` on t
 from open_e.mock.behaviour import MockOpenE
 from open_e.mock.door import mock_open_e
 from open_e.mock.journal import Answer, Entry, Refusal, SentFile
-from open_e.mock.orders import FAULT_NAMES, INSTANCES, STORING, FaultName, Instance, Order
+from open_e.mock.orders import FAULT_NAMES, INSTANCES, OPERATION_NAMES, STORING, FaultName, Instance, Order
 from open_e.mock.scenario import Account, DeclaredCase, Family, Scenario, Status, User
 from open_e.mock.state import Case, Event, File, Limits, Message
 
 __all__ = [
     "FAULT_NAMES",
     "INSTANCES",
+    "OPERATION_NAMES",
     "STORING",
     "Account",
     "Answer",

@@ -258,7 +258,7 @@ class MockOpenE:
         del account
         with self._lock:
             state = self._states[call.instance]
-            return messageapi.answer(call, findings, state, self._scenario, self._files, self._orders)
+            return messageapi.answer(call, findings, state, self._files, self._orders)
 
 
 def _address(headers: Mapping[str, str], path: str) -> str:

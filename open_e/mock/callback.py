@@ -83,16 +83,16 @@ def receive(headers: Mapping[str, str], body: bytes | bytearray, findings: Findi
 def carry_out(sent: Sent, request: Request, orders: Orders) -> Answer:
     """The answer to a request. The caller holds the lock."""
     findings = request.findings
-    findings.notes = sent.notes
     try:
-        name, change = check(request)
+        findings.notes = (*sent.notes, *unknown_senders(request))
         if request.scenario.strict:
-            refuse_strictly((*sent.notes, *unknown_senders(request)))
+            refuse_strictly(findings.notes)
+        name, change = check(request)
         order = orders.take(request.state.instance, name, findings.case)
         findings.fault = order.fault if order else None
         spoilt = spoiling.before_the_work(order, findings.case)
         if spoilt is not None:
-            findings.refusal = _ordered(spoilt.status)
+            findings.refusal = spoiling.ordered(spoilt.status)
             return spoilt
         reply = change()
     except SoapFault as fault:
@@ -103,12 +103,8 @@ def carry_out(sent: Sent, request: Request, orders: Orders) -> Answer:
 
 
 def _refused(fault: SoapFault, charset: str | None, findings: Findings) -> Answer:
-    findings.refusal = _ordered(500) if findings.fault else fault.refusal
+    findings.refusal = spoiling.ordered(500) if findings.fault else fault.refusal
     return Answer(500, {"Content-Type": content_type(charset)}, write_fault(fault, charset))
-
-
-def _ordered(status: int) -> Refusal:
-    return Refusal("a call that would have been accepted", f"the same: a fault was ordered, answered with {status}")
 
 
 def sent_files(operation: Operation) -> tuple[SentFile, ...]:

@@ -34,12 +34,31 @@ STORING: frozenset[FaultName] = frozenset(
 """Faults that come after the work is done: the message is stored, only its answer is spoilt."""
 
 
+READING = "messageapi"
+"""The operation by which orders name every call of the messageapi."""
+
+OPERATION_NAMES = (
+    "addEvent",
+    "addInternalMessage",
+    "addMessage",
+    "addMessageAsOwner",
+    "confirmDelivery",
+    "deleteInstance",
+    "getManagers",
+    "setAttribute",
+    "setManagers",
+    "setStatus",
+    READING,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """A fault for calls that would otherwise be accepted.
 
     The first `times` calls get it (None: all), or with `every` each nth of them. Only calls of that `operation`, on
-    that `case`, to that `instance` count; None means any. `seconds` is how long `Slow` waits before it answers, and
+    that `case`, to that `instance` count; None means any (of the callback: calls of the messageapi only count for an
+    order that names it). `seconds` is how long `Slow` waits before it answers, and
     how long `SlowBytes` takes for the whole answer.
     """
 
@@ -53,7 +72,8 @@ class Order:
 
     def __post_init__(self) -> None:
         is_count = self.times is None or self.times >= 1
-        if self.fault not in FAULT_NAMES or not is_count or self.seconds < 0 or self.every < 1:
+        is_known = self.operation is None or self.operation in OPERATION_NAMES
+        if self.fault not in FAULT_NAMES or not is_count or not is_known or self.seconds < 0 or self.every < 1:
             raise ValueError(
                 f"not a fault to order: {self.fault!r}, {self.times} times, every {self.every}, {self.seconds} seconds"
             )
@@ -62,7 +82,7 @@ class Order:
         """Whether a call is one that it speaks of."""
         return (
             self.instance in {None, instance}
-            and self.operation in {None, operation}
+            and (operation == self.operation or (self.operation is None and operation != READING))
             and (self.case is None or self.case == case)
         )
 

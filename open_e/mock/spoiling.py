@@ -4,12 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from open_e.mock import refusals
-from open_e.mock.journal import Answer
+from open_e.mock.journal import Answer, Refusal
 from open_e.mock.orders import STORING, FaultName, Order
 from open_e.mock.soap import SoapFault, write_fault
 
 HTML = "text/html;charset=ISO-8859-1"
 """The Content-Type of Open-E's own pages."""
+
+
+def ordered(status: int) -> Refusal:
+    """Why a call was refused that an ordered fault hit."""
+    return Refusal("a call that would have been accepted", f"the same: a fault was ordered, answered with {status}")
 
 
 def before_the_work(order: Order | None, case: int | None) -> Answer | None:

@@ -1,0 +1,31 @@
+"""A pytest plugin with the mock Open-E as a fixture. It is found by itself where this package is installed.
+
+    def test_it(open_e_mock):
+        ...                                        # code under test posts with `requests`
+        assert open_e_mock.messages[0]["message"] == "Hej"
+
+    @pytest.mark.open_e_mock(cases={1068}, strict=True)     # what `mock_open_e` takes
+    def test_it_strictly(open_e_mock): ...
+
+The mock itself is imported when a test asks for it, so that nobody else pays for that.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes the marker known."""
+    config.addinivalue_line("markers", "open_e_mock(**options): what `open_e.mock.mock_open_e` takes, for open_e_mock")
+
+
+@pytest.fixture
+def open_e_mock(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A `MockOpenE` for everything in this process that uses `requests`; a new one for each test."""
+    from open_e.mock import mock_open_e
+
+    marker = request.node.get_closest_marker("open_e_mock")
+    with mock_open_e(**({} if marker is None else marker.kwargs)) as mock:
+        yield mock
