@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import click
@@ -73,14 +74,36 @@ def worker(concurrency: int | None) -> None:
     multiple=True,
     help="A known case; may be given many times. Without it every number is one.",
 )
-def mock_open_e(host: str, port: int, username: str | None, password: str | None, cases: tuple[int, ...]) -> None:
+@click.option(
+    "--scenario",
+    "scenario_path",
+    type=click.Path(path_type=Path),
+    help="A YAML file: credentials, users, families, cases, faults. What is given beside it counts.",
+)
+@click.option("--strict", is_flag=True, help="Also refuse what Open-E silently swallows, and say why.")
+def mock_open_e(
+    host: str,
+    port: int,
+    username: str | None,
+    password: str | None,
+    cases: tuple[int, ...],
+    scenario_path: Path | None,
+    *,
+    strict: bool,
+) -> None:
     """Run a mock Open-E for integration partners."""
     from budkavle import commands, serving
+    from budkavle.scenario_file import read_scenario
+    from open_e.mock import MockOpenE
 
     if password is not None and username is None:
         raise click.UsageError("--password needs --username")
     command_settings()
-    serving.run(commands.mock_open_e(host, port, username, password, cases, say))
+    scenario = None if scenario_path is None else read_scenario(scenario_path)
+    mock = MockOpenE(
+        cases=cases or None, username=username, password=password, scenario=scenario, strict=strict or None
+    )
+    serving.run(commands.mock_open_e(host, port, mock, say))
 
 
 @main.command()

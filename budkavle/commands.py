@@ -63,11 +63,8 @@ async def _database(settings: Settings) -> AsyncIterator[Database]:
         await database.close()
 
 
-async def mock_open_e(
-    host: str, port: int, username: str | None, password: str | None, cases: tuple[int, ...], say: Say
-) -> None:
+async def mock_open_e(host: str, port: int, mock: MockOpenE, say: Say) -> None:
     """Runs the mock until a signal."""
-    mock = MockOpenE(cases=cases or None, username=username, password=password)
     with listen(host, port) as listener:
         server = mock_server(mock, host, port, signals=False)
         await run_servers([(server, listener)], lambda: say(f"The mock Open-E listens on {address_of(listener)}"))

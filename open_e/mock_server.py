@@ -13,16 +13,17 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import AsyncIterator
 from typing import Any
 
 import uvicorn
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from open_e.mock import Instance, MockOpenE
+from open_e.mock import Answer, Instance, MockOpenE
 from open_e.mock_inbox import HEADERS, page
 from open_e.mock_orders import WrongOrder, read_order
 
@@ -31,6 +32,7 @@ LARGEST_BODY = 200 * 2**20
 
 _LARGEST_ORDER = 65_536
 _LARGEST_INLINE = 65_536
+_MESSAGEAPI = "messageapi/"
 _TRANSPORT = "open_e.transport"
 
 
@@ -62,9 +64,9 @@ def create_app(mock: MockOpenE) -> ASGIApp:
 
     return Router(
         [
-            Route("/external/api/callback", _SoapDoor(mock, "external"), methods=["POST"]),
-            Route("/internal/api/callback", _SoapDoor(mock, "internal"), methods=["POST"]),
-            Route("/api/callback", _SoapDoor(mock, "external"), methods=["POST"]),
+            Route("/external/api/{path:path}", _SoapDoor(mock, "external")),
+            Route("/internal/api/{path:path}", _SoapDoor(mock, "internal")),
+            Route("/api/{path:path}", _SoapDoor(mock, "external")),
             Route("/control/messages", messages, methods=["GET", "DELETE"]),
             Route("/control/faults", faults, methods=["POST", "DELETE"]),
             Route("/", inbox),
@@ -86,17 +88,40 @@ class _SoapDoor:
             await Response(status_code=413, headers={"Connection": "close"})(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if len(body) <= _LARGEST_INLINE:
-            answer = self._mock.answer(self._instance, headers, body)
+        request = Request(scope)
+        path, method, query = request.path_params["path"], request.method, request.url.query
+        if path.startswith(_MESSAGEAPI):
+            path = path.removeprefix(_MESSAGEAPI)
+            answer = self._mock.read_back(self._instance, headers, path, method=method, query=query)
+        elif path != "callback":
+            await Response(status_code=404)(scope, receive, send)
+            return
         else:
-            answer = await asyncio.to_thread(self._mock.answer, self._instance, headers, body)
+            url = str(request.url.replace(query=""))
+            options = {"method": method, "query": query, "url": url}
+            if len(body) <= _LARGEST_INLINE:
+                answer = self._mock.answer(self._instance, headers, body, **options)
+            else:
+                answer = await asyncio.to_thread(self._mock.answer, self._instance, headers, body, **options)
         del body
         if answer.ending != "answer":
             await _end_connection(scope, receive, reset=answer.ending == "reset")
             return
         if answer.delay:
             await _wait(answer.delay, receive)
+        if answer.trickle:
+            length = {"Content-Length": str(len(answer.body)), **answer.headers}
+            slow = StreamingResponse(_trickling(answer), answer.status, length)
+            await slow(scope, receive, send)
+            return
         await Response(answer.body, answer.status, answer.headers)(scope, receive, send)
+
+
+async def _trickling(answer: Answer) -> AsyncIterator[bytes]:
+    """The body byte by byte, over as many seconds as it shall take."""
+    for byte in answer.body:
+        await asyncio.sleep(answer.trickle / len(answer.body))
+        yield bytes([byte])
 
 
 async def _body(receive: Receive, limit: int) -> bytearray | None:

@@ -201,6 +201,8 @@ def relative(path: Path) -> str:
 def test_each_test_of_a_package_is_named_after_a_module() -> None:
     for package in PACKAGES:
         modules = {path.stem for path in (REPOSITORY / package).glob("*.py")}
+        # A package within a package: its tests are named after it, and after its modules.
+        modules |= {path.parent.name for path in (REPOSITORY / package).glob("*/__init__.py")}
         for path in (REPOSITORY / "tests" / package).glob("test_*.py"):
             name = path.stem.removeprefix("test_")
             is_of_a_module = any(name == module or name.startswith(f"{module}_") for module in modules)

@@ -48,8 +48,10 @@ class WatchedMock(MockOpenE):
         super().__init__(**options)
         self.dealt_with = threading.Event()
 
-    def answer(self, instance: Instance, headers: Mapping[str, str], body: bytes | bytearray) -> Answer:
-        answer = super().answer(instance, headers, body)
+    def answer(
+        self, instance: Instance, headers: Mapping[str, str], body: bytes | bytearray = b"", **options: Any
+    ) -> Answer:
+        answer = super().answer(instance, headers, body, **options)
         self.dealt_with.set()
         return answer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from open_e.mock import FAULT_NAMES, MockOpenE, mock_open_e
+from open_e.mock import FAULT_NAMES, STORING, MockOpenE, mock_open_e
 from tests.open_e.soap import UTF8, add_message, send
 
 
@@ -97,7 +97,9 @@ def post(url=EXTERNAL, body=None, timeout=(1, 1)):
 
 @pytest.mark.parametrize("fault", FAULT_NAMES)
 def test_mock_open_e_fails_as_ordered(fault):
-    stored = fault in {"Slow", "AcceptedAnswerLost", "Garbage"}
+    stored = fault in STORING
+    statuses = {"Http200Fault": 200, "Http401": 401, "Http403": 403, "Http404": 404}
+    soap_faults = {"FlowInstanceNotFound", "AccessDenied", "NoDetail", "DatabaseTooLong", "Http200Fault"}
     with mock_open_e() as open_e:
         open_e.fail(fault, seconds=40)
         if fault in {"Reset", "AcceptedAnswerLost"}:
@@ -108,9 +110,9 @@ def test_mock_open_e_fails_as_ordered(fault):
                 post()
         else:
             answer = post()
-            assert answer.status_code == (200 if fault == "Garbage" else 500)
+            assert answer.status_code == (200 if stored else statuses.get(fault, 500))
             assert (f"{fault}Fault" in answer.text) == (fault in {"FlowInstanceNotFound", "AccessDenied"})
-            assert ("<S:Fault" in answer.text) == (fault not in {"Http500", "Garbage"})
+            assert ("<S:Fault" in answer.text) == (fault in soap_faults)
         assert len(open_e.messages) == stored
         assert post().status_code == 200
         assert len(open_e.messages) == stored + 1

@@ -14,11 +14,10 @@ import requests
 from domain.errors import BackendRefused, NotFound, OutcomeUnknown
 from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
 from open_e.client import Account, OpenEClient
-from open_e.mock import FAULT_NAMES, MockOpenE
+from open_e.mock import FAULT_NAMES, STORING, MockOpenE
 from open_e.mock_server import server
 
 ADDED = datetime(2026, 2, 19, 7, 57, 6, tzinfo=UTC)
-STORING = {"Slow", "AcceptedAnswerLost", "Garbage"}
 
 
 def web_message(text="Hej", case=1068, instance=OepInstance.EXTERNAL, files=()):
@@ -81,8 +80,11 @@ def test_server_answers_an_unknown_case(add):
 @pytest.mark.parametrize("fault", FAULT_NAMES)
 def test_server_fails_as_ordered(mock_url, add, fault):
     assert order(mock_url, fault=fault, seconds=0.2) == {"fault": fault, "times": 1, "seconds": 0.2}
-    expected = {"FlowInstanceNotFound": NotFound, "AccessDenied": BackendRefused}.get(fault, OutcomeUnknown)
-    if fault == "Slow":
+    refused = ("AccessDenied", "Http401", "Http403", "Http404")
+    not_found = ("FlowInstanceNotFound", "Http200Fault")
+    outcomes = {**dict.fromkeys(refused, BackendRefused), **dict.fromkeys(not_found, NotFound)}
+    expected = outcomes.get(fault, OutcomeUnknown)
+    if fault in {"Slow", "SlowBytes"}:
         started = time.monotonic()
         add()
         assert time.monotonic() - started >= 0.2
@@ -204,7 +206,7 @@ def test_control_forgets_messages(mock_url, add):
     [
         ("GET", "/nothing", 404, None),
         ("GET", "/control/messages/", 404, None),
-        ("GET", "/external/api/callback", 405, {"POST"}),
+        ("DELETE", "/external/api/callback", 405, {"GET", "POST", "PUT"}),
         ("POST", "/control/messages", 405, {"GET", "HEAD", "DELETE"}),
         ("GET", "/control/faults", 405, {"POST", "DELETE"}),
         ("POST", "/", 405, {"GET", "HEAD"}),
