@@ -8,6 +8,7 @@ import codecs
 import hashlib
 import re
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from lxml import etree
 from lxml.etree import _Element as Element
@@ -87,7 +88,7 @@ class _Reader:
     def _content(self, element: Element) -> Content | None:
         include = element.find(_INCLUDE)
         if include is not None:
-            data = self._parts.get((include.get("href") or "").removeprefix("cid:"))
+            data = self._parts.get(unquote((include.get("href") or "").removeprefix("cid:")))
         else:
             data = _from_base64(text_of(element) or "")
         if data is None:
