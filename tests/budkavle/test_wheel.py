@@ -99,3 +99,56 @@ def test_dev_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
         assert answer.status_code == 201
         process.send(signal.SIGINT)
         assert process.wait() == 0
+
+
+PROJECT = {
+    "domain/__init__.py": "OURS = 'Hej'",
+    "handlers/__init__.py": """
+import domain
+import requests
+import zeep
+
+def send(session=None):
+    client = zeep.Client("http://open-e.test/external/api/callback?wsdl")
+    return client.service.addMessage(flowInstanceID=1068, message={
+        "added": "2026-02-19T07:57:06", "message": domain.OURS, "userID": "", "readReceiptEnabled": False,
+    })
+""",
+    "test_project.py": """
+import sys
+import handlers
+import pytest
+import zeep.exceptions
+from open_e.mock import mock_open_e
+
+def test_the_door():
+    with mock_open_e(cases={1068}) as open_e:
+        assert handlers.send() == 1
+        assert open_e.messages[0]["message"] == "Hej"
+
+def test_the_fixture(open_e_mock):
+    assert handlers.send() == 1
+    assert len(open_e_mock.messages) == 1
+
+@pytest.mark.open_e_mock(strict=True)
+def test_the_marker(open_e_mock):
+    with pytest.raises(zeep.exceptions.Fault, match="There is no principal"):
+        handlers.send()
+
+def test_nothing_else_of_the_wheel_was_imported():
+    assert "site-packages" not in handlers.__file__ + handlers.domain.__file__
+    assert not {"persistence", "delivery", "budkavle", "connexion", "starlette"} & set(sys.modules)
+    assert "/environment" in sys.modules["open_e.mock"].__file__
+""",
+}
+
+
+def test_the_python_door_works_in_a_project_with_packages_of_our_names(programs: Path, tmp_path: Path) -> None:
+    for name, text in PROJECT.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    # Other plugins in the environment of these tests would import what this project has not.
+    plugins = ("-p", "no:schemathesis", "-p", "no:anyio", "-p", "no:cacheprovider")
+    done = result_of(str(programs / "python"), "-m", "pytest", "-q", "--strict-markers", *plugins, folder=tmp_path)
+    assert "4 passed" in done.stdout
