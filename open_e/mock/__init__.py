@@ -4,7 +4,25 @@
         ...                                   # code under test posts with `requests`
         assert open_e.messages[0]["message"] == "Hej"
 
-The other door is a server (`open_e.mock_server`, or `budkavle mock-open-e` on the command line).
+The other door is a server (`open_e.mock_server`, or `budkavle mock-open-e` on the command line). Projects that use
+pytest have the fixture `open_e_mock` (`open_e.pytest_plugin`).
+
+It answers what Open-E answers, in Open-E's order and words; the README has a table of it with the tests. In strict mode
+it also refuses what Open-E silently swallows, and says why. It does not imitate:
+- what Open-E's own XML parser says about broken XML: the beginning of the text is the same;
+- what nobody knows of the real texts: those for values that the database has no room for, for an attribute without a
+  name, the flow's name in StatusNotFoundFault;
+- checks of addEvent, which takes any date and any message; the order of checks within addMessageAsOwner and
+  addInternalMessage is that of addMessage;
+- notifications, e-mail, the search index, what a flow hides from owners, cases without owners;
+- accounts that are locked after many wrong passwords, and the redirect to a login form;
+- flow versions in the messageapi, whose number is taken for that of a family; the zone of the server: times are shown
+  and compared as they were sent; other APIs (instanceapi, getflows);
+- an answer with attachments to MTOM requests, and gzip: such requests are a fault, as there;
+- sizes without bound: it takes 200,000 elements, 500 of them within each other, and keeps the newest messages only.
+
+Nothing here needs more than the standard library, lxml, `requests` and `responses`, so that it can be used beside any
+other package.
 """
 
 from open_e.mock.behaviour import MockOpenE
