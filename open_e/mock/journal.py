@@ -1,15 +1,16 @@
 """The journal of the mock Open-E: every call that came, what was answered, and why a refused one was refused."""
 
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from open_e.mock.kept import Newest
 from open_e.mock.orders import FaultName, Instance
 from open_e.mock.state import Limits
 
+_FILE_WEIGHT = 200
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key", "apikey"})
 
 
@@ -107,8 +108,7 @@ class Journal:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._entries: deque[Entry] = deque()
-        self._bytes = 0
+        self._entries = Newest[Entry](limits.journal_entries, limits.journal_bytes, _weight)
         self._next = 1
 
     def entries(self) -> list[Entry]:
@@ -133,15 +133,11 @@ class Journal:
             **{each.name: getattr(findings, each.name) for each in fields(findings)},
         )
         self._next += 1
-        self._entries.append(entry)
-        self._bytes += _weight(entry)
-        while len(self._entries) > self._limits.journal_entries or self._bytes > self._limits.journal_bytes:
-            self._bytes -= _weight(self._entries.popleft())
+        self._entries.add(entry)
 
     def clear(self) -> None:
         """Forgets all calls. Numbers go on."""
         self._entries.clear()
-        self._bytes = 0
 
 
 def _without_secrets(headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -150,5 +146,7 @@ def _without_secrets(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _weight(entry: Entry) -> int:
-    sizes: Iterable[int] = (len(name) + len(value) for name, value in entry.headers.items())
+    sizes = [len(name) + len(value) for name, value in entry.headers.items()]
+    sizes += [len(text) for text in (entry.url, entry.query, entry.operation or "", entry.user_id or "", *entry.notes)]
+    sizes += [_FILE_WEIGHT + len(file.filename) for file in entry.files]
     return len(entry.body) + len(entry.answer.body) + sum(sizes)

@@ -21,7 +21,7 @@ _JAVA_BLANKS = "".join(map(chr, range(0x21)))
 _NO_CONTENT = Content(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", b"")
 
 _LONGEST_TEXT = 2**24 - 1
-_LONGEST_NAME = 255
+LONGEST_NAME = 255
 _LARGEST_SIZE = 2**32 - 1
 
 _DATE_TIME = re.compile(
@@ -120,7 +120,7 @@ def _check_columns(text: str, files: list[tuple[str, int, Content]]) -> None:
     if len(text) > _LONGEST_TEXT // 4 and len(text.encode()) > _LONGEST_TEXT:
         raise refusals.too_long("message")
     for filename, size, _ in files:
-        if len(filename) > _LONGEST_NAME:
+        if len(filename) > LONGEST_NAME:
             raise refusals.too_long("filename")
         if size > _LARGEST_SIZE:
             raise refusals.too_long("size")

@@ -11,6 +11,9 @@ from open_e.mock.request import Change, Reply, Request, family_of, find_case, se
 from open_e.mock.soap import xml_text
 from open_e.mock.state import Case
 
+_LONGEST_VALUE = 65_535
+"""Characters of an attribute; inferred."""
+
 
 def set_status(request: Request) -> Change:
     """Another status for the case; eventID 0 where it has that status already."""
@@ -91,6 +94,8 @@ def set_attribute(request: Request) -> Change:
     value = text_of(child(request.element, "value"))
     if not name:
         raise refusals.attribute_without_name()
+    if len(name) > messages.LONGEST_NAME or len(value or "") > _LONGEST_VALUE:
+        raise refusals.too_long("name" if len(name) > messages.LONGEST_NAME else "value")
 
     def change() -> Reply:
         attributes = {key: kept for key, kept in case.attributes.items() if key != f"callback.{name}"}

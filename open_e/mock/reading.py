@@ -29,6 +29,7 @@ _BYTES_PER_BITE = 65_536
 
 _MOST_ELEMENTS = 200_000
 _DEEPEST = 500
+_LONGEST_REASON = 300
 
 _BEFORE_THE_ROOT = re.compile(rb"[\s\x00]+|<\?.*?\?>|<!--.*?-->", re.DOTALL)
 _DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._:-]{1,40})[\"']")
@@ -142,7 +143,8 @@ def read_request(
         reader.take(parser)
     except etree.XMLSyntaxError as error:
         reader.take(parser)
-        raise (_broken(str(error.msg)) if reader.in_body else _not_an_envelope(str(error.msg))) from error
+        reason = " ".join((error.msg or "").split())[:_LONGEST_REASON]
+        raise (_broken(reason) if reader.in_body else _not_an_envelope(reason)) from error
     return Operation(_first_in_body(root), reader.contents)
 
 

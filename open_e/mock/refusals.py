@@ -134,8 +134,8 @@ def too_long(column: str) -> SoapFault:
     return SoapFault(
         f"java.sql.SQLException: Data too long for column '{column}' at row 1",
         received=f"a {column} that the database has no room for",
-        accepted="a message of at most 16777215 bytes of UTF-8, file names of at most 255 characters, "
-        "sizes of at most 4294967295",
+        accepted="a message of at most 16777215 bytes of UTF-8, names of at most 255 "
+        "characters, sizes of at most 4294967295, attributes of at most 65535 characters",
     )
 
 

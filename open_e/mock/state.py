@@ -4,13 +4,14 @@ What goes out are frozen snapshots. Nothing here is thread-safe: `MockOpenE` hol
 """
 
 import hashlib
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from open_e.mock.kept import Newest
 from open_e.mock.orders import Instance
 from open_e.mock.scenario import Scenario, User
 
@@ -19,6 +20,10 @@ Kind = Literal["manager", "owner", "internal"]
 
 FIRST_NUMBERS: Mapping[Instance, int] = {"external": 1, "internal": 1_000_001}
 """Each instance counts for itself; far apart, so that a mix-up is seen."""
+
+
+_FILE_WEIGHT = 200
+"""What the record of a file is held to take, without its bytes."""
 
 
 class Content(NamedTuple):
@@ -157,11 +162,9 @@ class State:
 
     def __init__(self, instance: Instance, scenario: Scenario, limits: Limits, sequence: Iterator[int]) -> None:
         self.instance = instance
-        self.messages: deque[Message] = deque()
-        self.events: deque[Event] = deque(maxlen=limits.events)
-        self._limits = limits
+        self.messages = Newest[Message](limits.messages, limits.text_bytes, _message_weight)
+        self.events = Newest[Event](limits.events, limits.text_bytes, _event_weight)
         self._sequence = sequence
-        self._text_bytes = 0
         self._firsts: dict[bytes, int] = {}
         self._next = dict.fromkeys(("message", "internal", "event", "attachment"), FIRST_NUMBERS[instance])
         self._creates_cases = scenario.cases is None
@@ -198,20 +201,16 @@ class State:
         duplicate_of = None if first == message.message_id else first
         message = replace(message, duplicate_of=duplicate_of, sequence=next(self._sequence))
         self.put(self._cases.get(message.case) or Case(self.instance, message.case))
-        self.messages.append(message)
-        self._text_bytes += len(message.text)
-        while len(self.messages) > self._limits.messages or self._text_bytes > self._limits.text_bytes:
-            oldest = self.messages.popleft()
-            self._text_bytes -= len(oldest.text)
+        for gone in self.messages.add(message):
             # As long as a message is kept, its copies are known as such.
-            if self._firsts.get(_likeness(oldest)) == oldest.message_id:
-                del self._firsts[_likeness(oldest)]
+            if self._firsts.get(_likeness(gone)) == gone.message_id:
+                del self._firsts[_likeness(gone)]
         return message
 
     def add_event(self, case: int, kind: str, date: str, text: str, user_id: str | None) -> Event:
         """Writes an entry into the history of a case."""
         event = Event(self.instance, self.number("event"), case, kind, date, text, user_id)
-        self.events.append(event)
+        self.events.add(event)
         return event
 
     def clear(self) -> None:
@@ -219,7 +218,15 @@ class State:
         self.messages.clear()
         self.events.clear()
         self._firsts.clear()
-        self._text_bytes = 0
+
+
+def _message_weight(message: Message) -> int:
+    texts = (message.text, message.added, message.user_id or "", message.citizen_id or "")
+    return sum(map(len, texts)) + sum(_FILE_WEIGHT + len(file.filename) for file in message.files)
+
+
+def _event_weight(event: Event) -> int:
+    return len(event.text) + len(event.date) + len(event.user_id or "")
 
 
 def _likeness(message: Message) -> bytes:

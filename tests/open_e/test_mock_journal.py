@@ -137,3 +137,20 @@ def test_reset_makes_everything_as_it_was_at_first():
     mock.reset()
     assert (mock.list_messages(), mock.list_calls(), mock.list_faults(), mock.file(sha256)) == ([], [], [], None)
     assert b"<messageID>1<" in send(mock, add_message()).body
+
+
+def test_long_names_in_refused_calls_do_not_grow_the_journal():
+    mock = MockOpenE(cases={1}, limits=Limits(journal_bytes=100_000, journal_entry_bytes=1000))
+    name = "a" * 60_000
+    for body in [request(f"<{name}/>"), with_file(FILE.replace("test.pdf", name)), request(f"<{name}/>")]:
+        send(mock, body)
+    assert len(mock.list_calls()) == 1
+
+
+def test_the_history_is_bounded_by_its_text():
+    mock = MockOpenE(limits=Limits(text_bytes=1000))
+    ns = "http://www.oeplatform.org/version/1.0/schemas/integration/callback"
+    for letter in "abc":
+        event = f"<flowInstanceID>1</flowInstanceID><date>2026-01-01</date><message>{letter * 600}</message>"
+        send(mock, request(f'<addEvent xmlns="{ns}">{event}</addEvent>'))
+    assert [event.text[0] for event in mock.list_events()] == ["c"]

@@ -166,6 +166,18 @@ def test_set_attribute_prefixes_the_name_and_removes_with_an_empty_value(mock):
     assert call(mock, "setAttribute", "<value>b</value>")[0] == 500
 
 
+@pytest.mark.parametrize(
+    ("content", "column"),
+    [
+        (f"<name>{'a' * 256}</name><value>b</value>", "name"),
+        (f"<name>a</name><value>{'b' * 65_536}</value>", "value"),
+    ],
+)
+def test_set_attribute_refuses_what_the_database_has_no_room_for(mock, content, column):
+    expected = fault(f"java.sql.SQLException: Data too long for column '{column}' at row 1")
+    assert call(mock, "setAttribute", content) == (500, expected)
+
+
 def test_managers_are_set_and_got(mock):
     joe = "<managers><name>Joe Doe</name><userID>joe01doe</userID></managers>"
     assert call(mock, "getManagersRequest", "") == good("getManagersResponse", joe)
