@@ -19,10 +19,12 @@ BENCHES = {
     "large_bodies": ([], 240),
     "soap_memory": ([], 120),
     "sync": ([], 240),
+    "deliveries": ([], 300),
+    "dead_receiver": ([], 420),
 }
 """Modules with their arguments and the seconds after which they are ended."""
 
-SOAKS = {"kill_publish": ([], 900), "kill_sync": ([], 2400)}
+SOAKS = {"kill_publish": ([], 900), "kill_sync": ([], 2400), "kill_workers": ([], 3600)}
 
 
 def main() -> None:
