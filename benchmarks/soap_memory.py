@@ -61,8 +61,8 @@ WSDL = f"""<?xml version="1.0"?>
 
 def serve(port: str) -> None:
     """The mock's server, until it is killed."""
+    from budkavle.mock_server import server
     from open_e.mock import MockOpenE
-    from open_e.mock_server import server
 
     server(MockOpenE(), "127.0.0.1", int(port)).run()
 

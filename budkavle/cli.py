@@ -81,6 +81,11 @@ def worker(concurrency: int | None) -> None:
     help="A YAML file: credentials, users, families, cases, faults. What is given beside it counts.",
 )
 @click.option("--strict", is_flag=True, help="Also refuse what Open-E silently swallows, and say why.")
+@click.option(
+    "--ready-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Has the address in it while the mock listens: for scripts that wait for it.",
+)
 def mock_open_e(
     host: str,
     port: int,
@@ -88,11 +93,13 @@ def mock_open_e(
     password: str | None,
     cases: tuple[int, ...],
     scenario_path: Path | None,
+    ready_file: Path | None,
     *,
     strict: bool,
 ) -> None:
     """Run a mock Open-E for integration partners."""
-    from budkavle import commands, serving
+    from budkavle import serving
+    from budkavle.mock_server import serve_mock
     from budkavle.scenario_file import read_scenario
     from open_e.mock import MockOpenE
 
@@ -103,7 +110,7 @@ def mock_open_e(
     mock = MockOpenE(
         cases=cases or None, username=username, password=password, scenario=scenario, strict=strict or None
     )
-    serving.run(commands.mock_open_e(host, port, mock, say))
+    serving.run(serve_mock(host, port, mock, ready_file, say))
 
 
 @main.command()

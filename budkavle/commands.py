@@ -11,12 +11,12 @@ from budkavle import demo
 from budkavle.delivering import Delivering
 from budkavle.demo_receiver import SECRET, SECRET_VARIABLE, create_receiver
 from budkavle.demo_subscriptions import put_demo_system
+from budkavle.mock_server import server as mock_server
 from budkavle.service import create_service, new_id, now, prepare_database, server_config
 from budkavle.serving import QuietServer, address_of, listen, run_servers
 from budkavle.settings import Settings
 from domain.web_messages import State
 from open_e.mock import MockOpenE
-from open_e.mock_server import server as mock_server
 from persistence import web_messages as stored
 from persistence.database import Database, open_database
 
@@ -61,13 +61,6 @@ async def _database(settings: Settings) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
-
-
-async def mock_open_e(host: str, port: int, mock: MockOpenE, say: Say) -> None:
-    """Runs the mock until a signal."""
-    with listen(host, port) as listener:
-        server = mock_server(mock, host, port, signals=False)
-        await run_servers([(server, listener)], lambda: say(f"The mock Open-E listens on {address_of(listener)}"))
 
 
 async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) -> None:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 import uvicorn
@@ -13,6 +12,7 @@ from starlette.types import ASGIApp
 
 from budkavle.protocol import BoundedProtocol
 from budkavle.settings import Settings
+from budkavle.specs import spec_dir
 from budkavle.tls import server_context
 from delivery.worker import Worker
 from domain.api_keys import ApiKey
@@ -23,14 +23,6 @@ from handlers.security import ApiKeys
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
 from persistence.database import Database, open_database
-
-_HERE = Path(__file__).parent
-
-
-def spec_dir() -> Path:
-    """Where the contracts are: within the package when it is installed, beside it in the repository."""
-    packaged = _HERE / "spec"
-    return packaged if packaged.is_dir() else _HERE.parent / "spec"
 
 
 def now() -> datetime:

@@ -35,7 +35,7 @@ CONTRACTS: Mapping[str, Contract] = {
 class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
     """One contract."""
 
-    def __init__(self, *args: Any, contract: Contract, services: Services, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, contract: Contract, services: Services | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._contract = contract
         self._services = services
@@ -45,7 +45,7 @@ class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
         app: ASGIApp = self.next_app
         # As it was published; Connexion's own operation has the name of the handler.
         raw = self.specification.raw["paths"][operation.path][operation.method]
-        if self._contract.is_audited and raw.get("x-audited", True):
+        if self._contract.is_audited and self._services is not None and raw.get("x-audited", True):
             app = AuditedOperation(app, raw["operationId"], self._services)
         return partial(_with_form, app, self._contract.form)
 

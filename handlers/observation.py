@@ -29,10 +29,11 @@ _NO_OPERATION = "none"
 
 
 class ObservationMiddleware:
-    """The outermost layer."""
+    """The outermost layer. Without `is_logged` it names requests, and logs no line about them."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, is_logged: bool = True) -> None:
         self._app = app
+        self._is_logged = is_logged
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,16 +62,17 @@ class ObservationMiddleware:
             await self._app(scope, receive, observed_send)
         finally:
             operation, seconds = _operation(extensions), time.perf_counter() - begun
-            _count(operation, status, seconds)
-            log.info(
-                "request",
-                operation=operation,
-                method=scope["method"][:16],
-                status=status,
-                milliseconds=round(seconds * 1000, 1),
-                request_id=request_id,
-                **fields,
-            )
+            if self._is_logged:
+                _count(operation, status, seconds)
+                log.info(
+                    "request",
+                    operation=operation,
+                    method=scope["method"][:16],
+                    status=status,
+                    milliseconds=round(seconds * 1000, 1),
+                    request_id=request_id,
+                    **fields,
+                )
 
 
 def _operation(extensions: dict[str, Any]) -> str | None:

@@ -58,6 +58,16 @@ def created(location: str) -> Response:
     return Response(status_code=HTTPStatus.CREATED, headers={"Location": location})
 
 
+def created_json(value: Any) -> Response:
+    """201 with a JSON value."""
+    return Response(to_json(value), HTTPStatus.CREATED, media_type=JSON)
+
+
+def timed_out(value: Any) -> Response:
+    """408 with a JSON value: what was waited for did not come."""
+    return Response(to_json(value), HTTPStatus.REQUEST_TIMEOUT, media_type=JSON)
+
+
 def no_content() -> Response:
     """204."""
     return Response(status_code=HTTPStatus.NO_CONTENT)

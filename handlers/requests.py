@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from starlette.responses import Response
 
@@ -61,8 +61,11 @@ class Call:
     """Whether the transaction that did the work has recorded it."""
 
 
+ServicesT = TypeVar("ServicesT")
+
+
 @dataclass(slots=True)
-class Request:
+class Decoded(Generic[ServicesT]):
     """One request, decoded and checked against its contract.
 
     `parameters` are those of path and query, `body` is the decoded body; a `base64Data` in it that is a key of
@@ -72,7 +75,7 @@ class Request:
 
     operation_id: str
     request_id: str
-    services: Services
+    services: ServicesT
     parameters: dict[str, Any] = field(default_factory=dict)
     body: Any = None
     lifted: dict[str, Content] = field(default_factory=dict)
@@ -95,4 +98,10 @@ class Request:
             raise Invalid(self.violations)
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+Request = Decoded[Services]
+"""A request of a contract of the service."""
+
+SERVICES = "budkavle.services"
+"""Where the services stand in an ASGI scope, for contracts whose calls bring their own."""
+
+Handler = Callable[[Decoded[Any]], Awaitable[Response]]

@@ -16,7 +16,7 @@ from handlers.contracts import Contract
 from handlers.faults import Unreadable
 from handlers.list_schemas import schema_of_body
 from handlers.parameters import Parameters
-from handlers.requests import CALL, Call, Request, Services
+from handlers.requests import CALL, SERVICES, Call, Decoded, Services
 from handlers.turnstile import Turnstile
 
 REQUEST = "budkavle.request"
@@ -32,7 +32,7 @@ class _Operation:
         operation: Any,
         raw: dict[str, Any],
         components: dict[str, Any],
-        services: Services,
+        services: Services | None,
         contract: Contract,
         turnstile: Turnstile,
     ) -> None:
@@ -49,10 +49,10 @@ class _Operation:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller = scope["extensions"].get("connexion_context", {}).get("token_info", {})
-        request = Request(
+        request = Decoded(
             self._operation_id,
             scope["budkavle.request_id"],
-            self._services,
+            scope.get(SERVICES, self._services),
             log=scope["budkavle.log"],
             systems=caller.get("systems", frozenset()),
             call=scope.get(CALL) or Call(),
@@ -68,7 +68,7 @@ class _Operation:
         scope[REQUEST] = request
         await self._next_app(scope, receive, send)
 
-    async def _take_body(self, request: Request, scope: Scope, receive: Receive) -> None:
+    async def _take_body(self, request: Decoded[Any], scope: Scope, receive: Receive) -> None:
         """Receives the body; what is wrong with its content goes to the violations of the request."""
         if self._schema is None or self._allowance is None:
             return
@@ -110,7 +110,9 @@ def _describe_body(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, int | 
 class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
     """One contract."""
 
-    def __init__(self, *args: Any, services: Services, contract: Contract, turnstile: Turnstile, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, services: Services | None, contract: Contract, turnstile: Turnstile, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._services = services
         self._contract = contract

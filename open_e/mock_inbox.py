@@ -1,47 +1,39 @@
-"""The inbox page of the mock Open-E: what was sent, newest first, as plain HTML without scripts."""
+"""The inbox page of the mock Open-E: three files, no build step, and nothing from anywhere else."""
 
-import base64
-import hashlib
-from collections.abc import Sequence
-from html import escape
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
 
-_MOST_MESSAGES = 100
-_LONGEST_TEXT = 2000
+_FOLDER = Path(__file__).parent / "inbox"
 
-_STYLE = (
-    "body{font-family:sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}"
-    "article{border-top:1px solid;padding:1rem 0}p{white-space:pre-wrap;overflow-wrap:anywhere}"
-)
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-
-HEADERS = {
-    "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors 'none'",
+_HEADERS = {
+    # What is shown was written by callers. Only these files may run or style anything, so no text of theirs can.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    ),
     "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-"""Headers that the page must be sent with."""
 
 
-def page(messages: Sequence[dict[str, Any]]) -> str:
-    """The page for messages in the form of the control API, oldest first: the last 100, each text cut at 2000."""
-    shown = "".join(_article(message) for message in reversed(messages[-_MOST_MESSAGES:]))
-    return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Mock Open-E</title><style>{_STYLE}</style>'
-        f"</head><body><h1>Mock Open-E: {len(messages)} messages</h1>{shown or '<p>Nothing was sent yet.</p>'}"
-        '<footer><a href="/control/messages">As JSON</a></footer></body></html>'
-    )
+class PageFile(NamedTuple):
+    """One file of the page, with the headers that it must be sent with."""
+
+    content: bytes
+    headers: Mapping[str, str]
 
 
-def _article(message: dict[str, Any]) -> str:
-    text = message["message"]
-    if len(text) > _LONGEST_TEXT:
-        text = text[:_LONGEST_TEXT] + "…"
-    sender = f", from {message['userID']}" if message["userID"] is not None else ""
-    title = f"{message['instance']} message {message['messageID']} on case {message['flowInstanceID']}"
-    files = "".join(f"<li>{escape(file['filename'])} ({file['size']} bytes)</li>" for file in message["attachments"])
-    return (
-        f"<article><h2>{escape(title)}</h2><div>{escape(message['added'] + sender)}</div>"
-        f"<p>{escape(text)}</p>{f'<ul>{files}</ul>' if files else ''}</article>"
-    )
+def page_files() -> Mapping[str, PageFile]:
+    """The files of the page by path. All addresses in them are relative to the page's own."""
+    kinds = {
+        "/": ("index.html", "text/html; charset=utf-8"),
+        "/inbox.css": ("inbox.css", "text/css; charset=utf-8"),
+        "/inbox.js": ("inbox.js", "text/javascript; charset=utf-8"),
+        "/text.js": ("text.js", "text/javascript; charset=utf-8"),
+    }
+    return {
+        path: PageFile((_FOLDER / name).read_bytes(), {**_HEADERS, "Content-Type": media_type})
+        for path, (name, media_type) in kinds.items()
+    }

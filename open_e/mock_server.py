@@ -1,12 +1,9 @@
-"""The server door of the mock Open-E: SOAP, the control API and the inbox page, as an ASGI app on uvicorn.
+"""The server door of the mock Open-E: the callbacks and the messageapi of one mock, as an ASGI app under uvicorn.
 
-- `POST /external/api/callback`, `/internal/api/callback`, `/api/callback` (the external one): SOAP.
-- `GET /control/messages`: the stored messages. `DELETE /control/messages`: forgets them (204).
-- `POST /control/faults` `{"fault", "times": 1, "seconds": 1}`: orders a fault (201 with the order as understood;
-  400 with everything that is wrong with it). `DELETE /control/faults`: forgets the orders (204).
-- `GET /`: the inbox page.
+- `/external/api/callback`, `/internal/api/callback`, `/api/callback` (the external one): SOAP, WSDL and schema.
+- `/external/api/messageapi/…`, `/internal/api/messageapi/…`, `/api/messageapi/…`: reading back.
 
-Credentials, when set, guard SOAP only.
+Credentials, when set, guard these; the control API and the inbox page (`budkavle.mock_server`) are open.
 """
 
 import asyncio
@@ -16,60 +13,29 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
-import uvicorn
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from open_e.mock import Answer, Instance, MockOpenE
-from open_e.mock_inbox import HEADERS, page
-from open_e.mock_orders import WrongOrder, read_order
 
 LARGEST_BODY = 200 * 2**20
 """Bytes of a SOAP request: ten files of 10 MiB are 140 MB as base64."""
 
-_LARGEST_ORDER = 65_536
 _LARGEST_INLINE = 65_536
 _MESSAGEAPI = "messageapi/"
 _TRANSPORT = "open_e.transport"
 
 
 def create_app(mock: MockOpenE) -> ASGIApp:
-    """The mock as an ASGI app. `Reset` and `AcceptedAnswerLost` need it to run under MockProtocol."""
-
-    async def messages(request: Request) -> Response:
-        if request.method == "DELETE":
-            mock.clear_messages()
-            return Response(status_code=204)
-        return JSONResponse(mock.messages)
-
-    async def faults(request: Request) -> Response:
-        if request.method == "DELETE":
-            mock.clear_faults()
-            return Response(status_code=204)
-        body = await _body(request.receive, _LARGEST_ORDER)
-        if body is None:
-            return JSONResponse({"errors": [f"the body must be at most {_LARGEST_ORDER} bytes"]}, 413)
-        try:
-            order = read_order(body)
-        except WrongOrder as error:
-            return JSONResponse({"errors": error.faults}, 400)
-        mock.fail(order.fault, times=order.times, seconds=order.seconds)
-        return JSONResponse(order._asdict(), 201)
-
-    async def inbox(_: Request) -> Response:
-        return Response(page(mock.messages), headers=HEADERS)
-
+    """The callbacks of a mock as an ASGI app. `Reset` and `AcceptedAnswerLost` need it to run under MockProtocol."""
     return Router(
         [
             Route("/external/api/{path:path}", _SoapDoor(mock, "external")),
             Route("/internal/api/{path:path}", _SoapDoor(mock, "internal")),
             Route("/api/{path:path}", _SoapDoor(mock, "external")),
-            Route("/control/messages", messages, methods=["GET", "DELETE"]),
-            Route("/control/faults", faults, methods=["POST", "DELETE"]),
-            Route("/", inbox),
         ],
         redirect_slashes=False,
     )
@@ -176,31 +142,3 @@ class MockProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {_TRANSPORT: {"transport": self.transport}}
-
-
-class _GuestServer(uvicorn.Server):
-    """A server in a process whose signals are somebody else's."""
-
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # uvicorn declares a generator; any context manager does.
-        return contextlib.nullcontext()
-
-
-def server(mock: MockOpenE, host: str, port: int, *, signals: bool = True) -> uvicorn.Server:
-    """The mock on uvicorn, not yet running: awaiting its `serve()` runs it until its `should_exit` is set.
-
-    Port 0 takes any free port. With `signals` it ends on SIGINT and SIGTERM; without, signals are left alone.
-    Logging is left as it is. A stop waits one second for running requests.
-    """
-    config = uvicorn.Config(
-        create_app(mock),
-        host=host,
-        port=port,
-        http=MockProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
-    )
-    return uvicorn.Server(config) if signals else _GuestServer(config)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from budkavle.mock_server import server
 from open_e.mock import Answer, Instance, MockOpenE
-from open_e.mock_server import server
 from tests.open_e.peers import Peer
 
 

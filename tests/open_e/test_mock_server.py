@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 import pytest
 import requests
 
+from budkavle.mock_server import server
 from domain.errors import BackendRefused, NotFound, OutcomeUnknown
 from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
 from open_e.client import Account, OpenEClient
 from open_e.mock import FAULT_NAMES, STORING, MockOpenE
-from open_e.mock_server import server
 
 ADDED = datetime(2026, 2, 19, 7, 57, 6, tzinfo=UTC)
 
@@ -174,7 +174,7 @@ def send_for_ever(connection):
         ),
         (b'{"fault": "Slow", "times": true}', ["times must be a positive integer"]),
         (b'{"fault": "Slow", "times": 1.5}', ["times must be a positive integer"]),
-        (b'{"fault": "Slow", "seconds": NaN}', ["seconds must be a number from 0 to 3600"]),
+        (b'{"fault": "Slow", "seconds": NaN}', ["the body is not JSON"]),
         (b'{"fault": "Slow", "seconds": -1}', ["seconds must be a number from 0 to 3600"]),
         (b'{"fault": "Slow", "seconds": null}', ["seconds must be a number from 0 to 3600"]),
     ],
@@ -216,19 +216,6 @@ def test_server_refuses_other_paths_and_methods(idle_mock_url, method, path, sta
     answer = requests.request(method, idle_mock_url + path, timeout=5, allow_redirects=False)
     assert answer.status_code == status
     assert allow is None or set(answer.headers["Allow"].split(", ")) == allow
-
-
-def test_inbox_escapes_everything_and_allows_nothing(mock_url, add):
-    assert "Nothing was sent yet" in requests.get(mock_url, timeout=5).text
-    add(web_message("<script>alert(1)</script>" + "x" * 5000, files=[("<img src=x>.pdf", b"hej")]))
-    page = requests.get(mock_url, timeout=5)
-    assert "<script" not in page.text
-    assert "<img" not in page.text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
-    assert "&lt;img src=x&gt;.pdf (3 bytes)" in page.text
-    assert len(page.text) < 5000
-    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert "external message 1 on case 1068" in page.text
 
 
 def test_credentials_guard_soap_only(run_mock):

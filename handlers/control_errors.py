@@ -1,0 +1,61 @@
+"""Errors of the mock's control API: a list of sentences, as it has told them from the beginning."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from starlette.responses import Response
+
+from domain.errors import BudkavleError, Invalid, TooLarge, Violation
+from handlers import problem_texts, problems, replies
+from handlers.faults import Fault, Unreadable
+
+_NO_JSON = frozenset({"json", "utf-8", "depth"})
+_FIELDS = ("fault", "times", "seconds", "every", "operation", "flowInstanceID", "instance")
+"""The sequence in which orders are told what is wrong with them."""
+
+_SENTENCES = {
+    "times": "times must be a positive integer",
+    "seconds": "seconds must be a number from 0 to 3600",
+}
+
+
+def say(fault: Fault, _prefix: str = "") -> Violation | None:
+    """A fault as a sentence; unknown fields come first, then those of an order as the contract has them."""
+    name = str(fault.path[-1]) if fault.path else ""
+    if fault.keyword == "additionalProperties":
+        return Violation(name, f"unknown field {name[:100]!r}", index=0)
+    if fault.keyword == "unknown":
+        return Violation(name, f"unknown parameter {name[:100]!r}", index=0)
+    if not fault.path:
+        return Violation("body", "the body is not a JSON object", index=0)
+    general = problem_texts.violation(fault)
+    if general is None:
+        return None
+    index = _FIELDS.index(general.field) + 1 if general.field in _FIELDS else len(_FIELDS) + 1
+    sentence = _SENTENCES.get(general.field, f"{general.field} {general.message}")
+    return Violation(general.field, sentence, index=index)
+
+
+def unreadable(fault: Unreadable) -> Sequence[Violation]:
+    """A body that cannot be read."""
+    if fault.reason in _NO_JSON:
+        return [Violation("body", "the body is not JSON")]
+    return [Violation("body", f"the body {violation.message}") for violation in fault.violations]
+
+
+def failed(error: BudkavleError) -> Response:
+    """An error as its sentences."""
+    if isinstance(error, Invalid):
+        return _answer(problems.status_of(error), list(dict.fromkeys(each.message for each in error.violations)))
+    if isinstance(error, TooLarge) and error.limit is not None:
+        return _answer(problems.status_of(error), [f"the body must be at most {error.limit} bytes"])
+    return _answer(problems.status_of(error), [str(error)])
+
+
+def unexpected() -> Response:
+    """500 for a fault of ours."""
+    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, ["something went wrong in the mock; its log has it"])
+
+
+def _answer(status: HTTPStatus, errors: list[str]) -> Response:
+    return Response(replies.to_json({"errors": errors}), status, media_type=replies.JSON)

@@ -1,0 +1,56 @@
+"""Assembles the control API of the mock Open-E into an ASGI application: routed by its contract, as all else is."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from connexion.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from handlers.application import assemble, read_spec
+from handlers.contracts import FORM, Contract, ContractMiddleware
+from handlers.control_errors import failed, say, unexpected, unreadable
+from handlers.error_forms import ErrorForm
+from handlers.observation import ObservationMiddleware
+from handlers.requests import SERVICES
+from handlers.routing import RoutingMiddleware
+from handlers.turnstile import Turnstile
+from handlers.validation import ValidationMiddleware
+from open_e.mock_worlds import World
+
+NAME = "mock-open-e"
+"""The contract, by the name of its file."""
+
+_FORM = ErrorForm(say, unreadable, failed, unexpected)
+
+
+def create_control_application(spec_dir: Path) -> "ControlApplication":
+    """The control API, for the world that each call brings with it."""
+    middlewares: list[Any] = [
+        # Whoever polls would fill the log.
+        partial(ObservationMiddleware, is_logged=False),
+        ExceptionMiddleware,
+        RoutingMiddleware,
+        ContractMiddleware,
+        ExceptionMiddleware,
+        ValidationMiddleware,
+    ]
+    application = assemble(middlewares, [])
+    spec = read_spec(spec_dir, NAME)
+    # Connexion would mount it at the servers that callers read of; the world is in the path already.
+    spec["servers"] = [{"url": "/"}]
+    application.add_api(spec, services=None, contract=Contract(_FORM), turnstile=Turnstile())
+    return ControlApplication(application)
+
+
+class ControlApplication:
+    """An application that is given the world of each call."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, world: World) -> None:
+        # Any Content-Type is taken, as from the beginning: curl says of JSON that it is a form, if it is not told.
+        headers = [header for header in scope["headers"] if header[0] != b"content-type"]
+        scope = {**scope, "headers": headers, SERVICES: world, FORM: _FORM}
+        await self._application(scope, receive, send)
