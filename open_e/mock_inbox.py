@@ -9,7 +9,7 @@ _FOLDER = Path(__file__).parent / "inbox"
 _HEADERS = {
     # What is shown was written by callers. Only these files may run or style anything, so no text of theirs can.
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
         "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
     ),
     "X-Content-Type-Options": "nosniff",
