@@ -27,6 +27,7 @@ from contract_tests.schemathesis_hooks import (
 from open_e.mock import MockOpenE, mock_open_e
 from tests.catalogue_rows import put_message_types, put_parked_message, put_system
 from tests.handlers.callers import Certificate, new_certificate
+from tests.mock_servers import running_mock
 
 OURS = ("http://127.0.0.1",)
 """Addresses that Schemathesis really calls, while the mock stands in for all others."""
@@ -124,6 +125,13 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         ) as running,
     ):
         yield Target(running.port, open_e, certificate)
+
+
+@pytest.fixture(scope="package")
+def mock_url() -> Iterator[str]:
+    """The mock Open-E as partners run it, on a port."""
+    with running_mock(MockOpenE()) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

@@ -41,6 +41,8 @@ _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 @schemathesis.hook
 def before_call(context: Any, case: Any, **_: Any) -> None:
     """Puts the part `message` first: a schema gives the parts of a form no order; and fits what rules ask for."""
+    if case.operation.path.startswith("/control/"):
+        _fit_control(case)
     if case.operation.path.startswith("/v1/"):
         path = case.operation.path
         system = QUEUED_SYSTEM if path in {LIST_PATH, REPLAY_PATH, TEST_PATH} else SYSTEM
@@ -52,6 +54,22 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
         # In place: a new body would be judged anew, and its files are no text that fits a schema.
         for name in [name for name in case.body if name != "message"]:
             case.body[name] = case.body.pop(name)
+
+
+def _fit_control(case: Any) -> None:
+    """Waits for nothing, and asks for days that exist; what is bad stays bad."""
+    query = case.query or {}
+    waits = case.operation.path in {"/control/expect", "/control/overview"}
+    if waits and ("timeout" not in query or re.fullmatch("[0-9]+", str(query["timeout"]))):
+        is_good = "timeout" not in query or int(query["timeout"]) <= _LONGEST_WAIT
+        if is_good:
+            case.query = {**query, "timeout": 0}
+    added = case.body.get("added") if isinstance(case.body, dict) else None
+    if isinstance(added, str):
+        case.body["added"] = re.sub(r"^([0-9]{4}-[0-9]{2})-(29|30|31)T", r"\1-28T", added)
+
+
+_LONGEST_WAIT = 300
 
 
 def _fit(values: dict[str, Any], system_id: str) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import requests
 import schemathesis
 from schemathesis.config import SchemathesisConfig
 
-from budkavle.service import spec_dir
+from budkavle.specs import spec_dir
 from conftest import MESSAGES_KEY, PUBLISH_KEY
 from contract_tests import schemathesis_hooks  # noqa: F401  # Its hooks are registered by the import.
 from contract_tests.conftest import Target
@@ -28,13 +29,14 @@ SEQUENCES = hypothesis.settings(
 )
 
 
-def contract(name: str) -> Any:
-    """A contract, to be attacked with less than on the command line."""
+def contract(name: str, *accepted: str) -> Any:
+    """A contract, to be attacked with less than on the command line; `accepted` are more answers to good data."""
     config = SchemathesisConfig.from_path(CONFIG)
     project = config.projects.default
     project.generation.max_examples = 25
     # The database is empty: what the examples name is not found.
-    project.phases.examples.checks.positive_data_acceptance.expected_statuses = ["2xx", "404"]
+    project.checks.positive_data_acceptance.expected_statuses = ["2xx", "404", *accepted]
+    project.phases.examples.checks.positive_data_acceptance.expected_statuses = ["2xx", "404", *accepted]
     return schemathesis.openapi.from_path(spec_dir() / f"{name}.yaml", config=config)
 
 
@@ -46,6 +48,7 @@ def identities(target: Target) -> dict[str, str]:
 operations = contract("operations")
 web_messages = contract("web-messages")
 subscriptions = contract("subscriptions")
+mock = contract("mock-open-e", "408")
 
 
 @operations.parametrize()
@@ -75,5 +78,22 @@ def test_web_messages_keeps_its_contract_over_sequences_of_calls(target: Target)
     class Machine(web_messages.as_state_machine()):  # type: ignore[misc]
         def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
             return {"base_url": target.url, "headers": HEADERS}
+
+    Machine.run(settings=SEQUENCES)
+
+
+@mock.parametrize()
+def test_mock_open_e_keeps_its_contract(case: schemathesis.Case, mock_url: str) -> None:
+    case.call_and_validate(base_url=mock_url)
+
+
+def test_mock_open_e_keeps_its_contract_over_sequences_of_calls(mock_url: str) -> None:
+    class Machine(mock.as_state_machine()):  # type: ignore[misc]
+        def setup(self) -> None:
+            # What a sequence finds must not depend on the one before it.
+            requests.post(f"{mock_url}/control/reset", timeout=5).raise_for_status()
+
+        def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
+            return {"base_url": mock_url}
 
     Machine.run(settings=SEQUENCES)

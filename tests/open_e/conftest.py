@@ -3,13 +3,13 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
-from budkavle.mock_server import server
 from open_e.mock import Answer, Instance, MockOpenE
+from tests.mock_servers import running_mock
 from tests.open_e.peers import Peer
 
 
@@ -24,21 +24,6 @@ def peer() -> Iterator[Callable[[Callable[[socket.socket, int], None]], Peer]]:
     yield start
     for each in peers:
         each.close()
-
-
-@contextmanager
-def _running(mock: MockOpenE) -> Iterator[str]:
-    """The mock's server on a free port, in a thread; gives its address without a slash at the end."""
-    uvicorn_server = server(mock, "127.0.0.1", 0, signals=False)
-    listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=uvicorn_server.run, args=([listener],))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        uvicorn_server.should_exit = True
-        thread.join(10)
-        listener.close()
 
 
 class WatchedMock(MockOpenE):
@@ -63,18 +48,18 @@ def mock() -> WatchedMock:
 
 @pytest.fixture
 def mock_url(mock: WatchedMock) -> Iterator[str]:
-    with _running(mock) as url:
+    with running_mock(mock) as url:
         yield url
 
 
 @pytest.fixture
 def run_mock() -> Callable[[MockOpenE], AbstractContextManager[str]]:
     """Runs another mock on another port: `with run_mock(mock) as url`."""
-    return _running
+    return running_mock
 
 
 @pytest.fixture(scope="module")
 def idle_mock_url() -> Iterator[str]:
     """The address of a mock that a module's tests share, because they change nothing in it."""
-    with _running(MockOpenE()) as url:
+    with running_mock(MockOpenE()) as url:
         yield url

@@ -38,6 +38,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver.quit()
 
 
+@pytest.fixture
+def page(browser: Any, mock_url: str) -> Iterator[Any]:
+    """The browser, which leaves the page before its server stops, and forgets what it complained of."""
+    yield browser
+    browser.get("about:blank")
+    browser.get_log("browser")
+
+
 def wait(browser: Any, script: str) -> Any:
     """What a script gives, as soon as it gives anything."""
     from selenium.webdriver.support.wait import WebDriverWait
@@ -54,7 +62,7 @@ def errors_of(browser: Any) -> list[str]:
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in {"SEVERE", "WARNING"}]
 
 
-def test_page_shows_a_case_as_the_citizen_sees_it_and_runs_nothing(browser, mock_url):
+def test_page_shows_a_case_as_the_citizen_sees_it_and_runs_nothing(page, mock_url):
     files = (
         "<attachments><encodedData>PHNjcmlwdD4=</encodedData><filename>&lt;img src=x onerror=harm&gt;.html</filename>"
         "<size>8</size></attachments>"
@@ -62,20 +70,20 @@ def test_page_shows_a_case_as_the_citizen_sees_it_and_runs_nothing(browser, mock
     url = f"{mock_url}/s/browser"
     assert post(url, HOSTILE, files=files, user_id="<b>joe</b>").status_code == 200
     assert post(url, "second\nline").status_code == 200
-    browser.get(f"{url}/")
-    assert wait(browser, "document.querySelectorAll('article').length === 2")
-    first = browser.execute_script("return document.querySelector('article p').textContent")
+    page.get(f"{url}/")
+    assert wait(page, "document.querySelectorAll('article').length === 2")
+    first = page.execute_script("return document.querySelector('article p').textContent")
     assert first == HOSTILE.replace("\r", "")
-    assert browser.execute_script("return document.querySelectorAll('article p br').length") == 2
-    links = browser.execute_script("return [...document.querySelectorAll('article p a')].map((each) => each.href)")
+    assert page.execute_script("return document.querySelectorAll('article p br').length") == 2
+    links = page.execute_script("return [...document.querySelectorAll('article p a')].map((each) => each.href)")
     assert links == ["https://example.org/a?b=c", "ftp://example.org/d"]
     for selector in ("main script", "main img", "main svg", "main b", "[onerror]"):
-        assert browser.execute_script(f"return document.querySelector('{selector}')") is None
-    assert browser.execute_script("return window.harm") is None
-    assert "without carriage returns" in text_of(browser, "article:nth-of-type(2) footer")
-    assert errors_of(browser) == []
+        assert page.execute_script(f"return document.querySelector('{selector}')") is None
+    assert page.execute_script("return window.harm") is None
+    assert "without carriage returns" in text_of(page, "article:nth-of-type(2) footer")
+    assert errors_of(page) == []
 
-    href = browser.execute_script("return document.querySelector('article ul a').href")
+    href = page.execute_script("return document.querySelector('article ul a').href")
     answer = requests.get(href, timeout=5)
     assert answer.content == b"<script>"
     assert answer.headers["Content-Disposition"].startswith("attachment; ")
@@ -84,9 +92,9 @@ def test_page_shows_a_case_as_the_citizen_sees_it_and_runs_nothing(browser, mock
     assert answer.headers["Content-Security-Policy"].startswith("sandbox")
 
 
-def test_page_would_not_run_a_script_that_got_into_it(browser, mock_url):
-    browser.get(mock_url)
-    assert wait(browser, "document.querySelector('#faults button')")
+def test_page_would_not_run_a_script_that_got_into_it(page, mock_url):
+    page.get(mock_url)
+    assert wait(page, "document.querySelector('#faults button')")
     script = """
         const refused = [];
         const attempts = [
@@ -100,35 +108,35 @@ def test_page_would_not_run_a_script_that_got_into_it(browser, mock_url):
         document.querySelector("h1").click();
         return refused;
     """
-    assert browser.execute_script(script)[:2] == ["TypeError", "TypeError"]
-    assert browser.execute_script("return window.harm") is None
-    assert errors_of(browser)
+    assert page.execute_script(script)[:2] == ["TypeError", "TypeError"]
+    assert page.execute_script("return window.harm") is None
+    assert errors_of(page)
 
 
-def test_page_is_live_orders_faults_and_explains_refusals(browser, mock_url, tmp_path):
-    browser.get(mock_url)
-    assert wait(browser, "document.querySelector('#faults button')")
+def test_page_is_live_orders_faults_and_explains_refusals(page, mock_url, tmp_path):
+    page.get(mock_url)
+    assert wait(page, "document.querySelector('#faults button')")
     assert post(mock_url, "Your application has arrived.\r\nSee https://example.org/next").status_code == 200
-    assert wait(browser, "document.querySelectorAll('article').length === 1")
+    assert wait(page, "document.querySelectorAll('article').length === 1")
     requests.post(
         f"{mock_url}/control/cases/external/1068/messages",
         json={"message": "Thank you. When do I hear from you?", "attachments": [{"filename": "a", "base64Data": "YQ=="}]},
         timeout=5,
     ).raise_for_status()
-    assert wait(browser, "document.querySelector('article.owner')")
-    browser.execute_script("[...document.querySelectorAll('#faults button')].find((b) => b.innerText === 'Http500').click()")
-    assert wait(browser, "document.querySelector('#orders').innerText.startsWith('Ordered: Http500')")
+    assert wait(page, "document.querySelector('article.owner')")
+    page.execute_script("[...document.querySelectorAll('#faults button')].find((b) => b.innerText === 'Http500').click()")
+    assert wait(page, "document.querySelector('#orders').innerText.startsWith('Ordered: Http500')")
     assert post(mock_url).status_code == 500
-    assert wait(browser, "document.querySelector('#orders').innerText === 'Nothing is ordered.'")
+    assert wait(page, "document.querySelector('#orders').innerText === 'Nothing is ordered.'")
     assert post(mock_url, case=7).status_code == 500
-    assert wait(browser, "document.querySelector('details.refused[data-number=\"3\"]')")
-    browser.execute_script("document.querySelector('details.refused[data-number=\"3\"] summary').click()")
-    assert "flowInstanceID>7<" in wait(browser, "document.querySelector('details[data-number=\"3\"] pre')?.innerText")
-    assert "the case 7, which is not known here" in text_of(browser, "details.refused")
-    assert browser.execute_script("return document.querySelectorAll('details.refused').length") == 2
+    assert wait(page, "document.querySelector('details.refused[data-number=\"3\"]')")
+    page.execute_script("document.querySelector('details.refused[data-number=\"3\"] summary').click()")
+    assert "flowInstanceID>7<" in wait(page, "document.querySelector('details[data-number=\"3\"] pre')?.innerText")
+    assert "the case 7, which is not known here" in text_of(page, "details.refused")
+    assert page.execute_script("return document.querySelectorAll('details.refused').length") == 2
     picture = Path(os.environ.get("CI_ARTIFACTS_DIR", tmp_path)) / "inbox.png"
-    assert browser.save_screenshot(str(picture))
+    assert page.save_screenshot(str(picture))
     assert picture.stat().st_size > 10_000
-    browser.execute_script("document.querySelector('#reset').click()")
-    assert wait(browser, "document.querySelectorAll('article, details').length === 0")
-    assert errors_of(browser) == []
+    page.execute_script("document.querySelector('#reset').click()")
+    assert wait(page, "document.querySelectorAll('article, details').length === 0")
+    assert errors_of(page) == []

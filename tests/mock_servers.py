@@ -1,0 +1,24 @@
+"""The mock Open-E as partners run it, on a port of this machine."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from budkavle.mock_server import server
+from open_e.mock import MockOpenE
+
+
+@contextmanager
+def running_mock(mock: MockOpenE) -> Iterator[str]:
+    """The mock's server on a free port, in a thread; gives its address without a slash at the end."""
+    uvicorn_server = server(mock, "127.0.0.1", 0, signals=False)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=uvicorn_server.run, args=([listener],))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        uvicorn_server.should_exit = True
+        thread.join(10)
+        listener.close()
