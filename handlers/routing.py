@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handlers.replies import method_not_allowed
 
-
 _CONVERTER = re.compile(r":[a-z]+\}")
 
 

@@ -56,6 +56,8 @@ def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> N
         assert f"budkavle/spec/{path.name}" in names
     for path in (REPOSITORY / "persistence" / "migrations").rglob("*.py"):
         assert str(path.relative_to(REPOSITORY)) in names
+    for path in (REPOSITORY / "open_e" / "inbox").iterdir():
+        assert f"open_e/inbox/{path.name}" in names
     folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert folders == {"budkavle", "handlers", "domain", "persistence", "open_e", "delivery"}
     assert not any("__pycache__" in name for name in names)
@@ -82,6 +84,7 @@ def test_mock_open_e_works_from_another_folder(programs: Path, tmp_path: Path) -
     with running(str(programs / "budkavle"), "mock-open-e", "--port", "0", folder=tmp_path) as process:
         url = process.wait_for("The mock Open-E listens on ")
         assert httpx.get(f"{url}/control/messages", trust_env=False).json() == []
+        assert httpx.get(f"{url}/s/job1/inbox.js", trust_env=False).status_code == 200
         process.send(signal.SIGTERM)
         assert process.wait() == 0
     assert list(tmp_path.iterdir()) == []

@@ -111,7 +111,9 @@ def test_case_shows_messages_by_the_time_that_they_tell(url):
         ("from staff", "manager", "Joe Doe"),
     ]
     assert whole["messages"][0] == planted
-    assert planted["attachments"] == [{"attachmentID": 2, "filename": "a.txt", "size": 3, "sha256": SHA, "isKept": True}]
+    assert planted["attachments"] == [
+        {"attachmentID": 2, "filename": "a.txt", "size": 3, "sha256": SHA, "isKept": True}
+    ]
     assert [event["kind"] for event in whole["events"]] == ["message"]
     assert [(case["instance"], case["flowInstanceID"], case["messages"]) for case in get(url, "cases")] == [
         ("external", 7, 0),
@@ -126,7 +128,9 @@ def test_plant_is_refused_for_what_cannot_be(url):
     assert send(url, "cases/external/8/messages", 404, message="x")["errors"] == [
         "there is no case 8 in the external instance"
     ]
-    assert "added" in send(url, "cases/external/7/messages", 400, message="x", added="2026-02-30T00:00:00Z")["errors"][0]
+    assert (
+        "added" in send(url, "cases/external/7/messages", 400, message="x", added="2026-02-30T00:00:00Z")["errors"][0]
+    )
     assert get(url, "cases/external/8", 404)["errors"]
     bad = [{"filename": "a", "base64Data": "a"}]
     assert "base64Data" in send(url, "cases/external/7/messages", 400, message="x", attachments=bad)["errors"][0]
@@ -141,7 +145,9 @@ def test_journal_explains_and_has_the_raw_xml(url):
     assert (accepted["status"], accepted["refusal"], accepted["messageID"]) == (200, None, 1)
     assert (refused["status"], refused["operation"], refused["flowInstanceID"]) == (500, "addMessage", 8)
     assert refused["files"] == [{"filename": "å/b.pdf", "size": 3, "sha256": SHA, "isKept": True}]
-    assert get(url, "journal", refused="true") == get(url, "journal", after=1) == get(url, "journal", limit=1) == [refused]
+    assert (
+        get(url, "journal", refused="true") == get(url, "journal", after=1) == get(url, "journal", limit=1) == [refused]
+    )
     whole = get(url, "journal/2")
     assert whole["call"] == refused
     assert "Hej &lt;å&gt;" in whole["request"]["text"]
@@ -155,7 +161,10 @@ def test_journal_explains_and_has_the_raw_xml(url):
 def test_journal_shows_any_charset(url):
     for charset in ("utf-7", "no-such", "rot13", "unicode_escape", "iso-8859-1"):
         requests.post(
-            f"{url}/api/callback", b"\\ud800 +2AA- \xe5", headers={"Content-Type": f"text/xml; charset={charset}"}, timeout=5
+            f"{url}/api/callback",
+            b"\\ud800 +2AA- \xe5",
+            headers={"Content-Type": f"text/xml; charset={charset}"},
+            timeout=5,
         )
     assert get(url, "journal/5")["request"]["text"] == "\\ud800 +2AA- å"
     assert all(get(url, f"journal/{number}")["call"]["number"] == number for number in range(1, 6))

@@ -1,4 +1,4 @@
-"""Callers of a running mock Open-E, at its root or at one of its names: they post by SOAP and look by the control API."""
+"""Callers of a running mock Open-E, at its root or under a name: they post by SOAP and look by the control API."""
 
 from xml.sax.saxutils import escape
 

@@ -120,11 +120,16 @@ def test_page_is_live_orders_faults_and_explains_refusals(page, mock_url, tmp_pa
     assert wait(page, "document.querySelectorAll('article').length === 1")
     requests.post(
         f"{mock_url}/control/cases/external/1068/messages",
-        json={"message": "Thank you. When do I hear from you?", "attachments": [{"filename": "a", "base64Data": "YQ=="}]},
+        json={
+            "message": "Thank you. When do I hear from you?",
+            "attachments": [{"filename": "a", "base64Data": "YQ=="}],
+        },
         timeout=5,
     ).raise_for_status()
     assert wait(page, "document.querySelector('article.owner')")
-    page.execute_script("[...document.querySelectorAll('#faults button')].find((b) => b.innerText === 'Http500').click()")
+    page.execute_script(
+        "[...document.querySelectorAll('#faults button')].find((b) => b.innerText === 'Http500').click()"
+    )
     assert wait(page, "document.querySelector('#orders').innerText.startsWith('Ordered: Http500')")
     assert post(mock_url).status_code == 500
     assert wait(page, "document.querySelector('#orders').innerText === 'Nothing is ordered.'")
