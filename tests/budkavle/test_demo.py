@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from budkavle.demo_subscriptions import CLIENT_CERT
+from handlers.contracts import CONTRACTS
 from tests.processes import REPOSITORY, Process, budkavle, running
 
 pytestmark = pytest.mark.skipif(
@@ -109,6 +110,9 @@ def requests_of(spec: dict[str, Any], path: str, method: str, operation: dict[st
 
 def assert_examples_work(shown: Demo, methods: set[str]) -> None:
     for name, path, method, operation in operations():
+        if name not in CONTRACTS:
+            # The contract of the mock is served by another program.
+            continue
         for request in requests_of(SPECS[name], path, method, operation) if method in methods else ():
             response = shown.client.request(**request)
             success = [status for status in operation["responses"] if status.startswith("2")]
