@@ -1,0 +1,151 @@
+"""The worker among others: receivers that hold it up, a sync or a death in between, a stop."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from persistence import subscriptions, tables
+from persistence.database import Database
+from persistence.subscriptions import Sync
+from tests.delivery.receiving import OK, Recorder, at
+from tests.delivery.working import LIMITS, SECOND, StartPeer, deliveries, subscribe, work, working
+from tests.factories import NOW
+from tests.open_e.peers import answer, read_request
+from tests.persistence.catalogues import CALLER, SYSTEM, sync
+from tests.persistence.queues import publish
+from tests.persistence.rows import counts
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_what_a_dead_worker_held_goes_to_another_when_the_lease_ends(database: Database, peer: StartPeer) -> None:
+    recorder = Recorder()
+    await subscribe(database, at(peer(recorder)))
+    await publish(database)
+    async with working(database, "dead") as dead:
+        # It dies before the call gets out.
+        assert await dead.run_once(NOW) == 1
+        dead._under_way.popitem()[1].cancel()
+    assert await work(database, NOW + LIMITS.lease - SECOND) == 0
+    assert await work(database, NOW + LIMITS.lease) == 1
+    assert len(recorder.requests) == 1
+
+
+class Held:
+    """A receiver that answers nobody until it is let go."""
+
+    def __init__(self) -> None:
+        self.came = threading.Semaphore(0)
+        self.number = 0
+        self.go = threading.Event()
+
+    def __call__(self, connection: Any, _: int) -> None:
+        while True:
+            read_request(connection)
+            self.number += 1
+            self.came.release()
+            self.go.wait(60)
+            connection.sendall(OK)
+
+    async def until(self, number: int) -> None:
+        """Waits until so many more are held."""
+        for _ in range(number):
+            assert await asyncio.to_thread(self.came.acquire, timeout=60)
+
+
+async def test_a_sync_that_drops_a_subscription_ends_its_deliveries(database: Database, peer: StartPeer) -> None:
+    held = Held()
+    await subscribe(database, at(peer(held)))
+    await publish(database)
+    first = (await deliveries(database))[0]
+    copies = [
+        {**first, "number": first["number"] + place, "id": f"{place:08x}-0000-4000-8000-000000000000"}
+        for place in range(1, 10_000)
+    ]
+    await database.write_large(lambda c: c.execute(tables.deliveries.insert(), copies))
+    async with working(database) as worker:
+        running = asyncio.create_task(worker.run_forever())
+        # As many as a receiver gets that is not known yet.
+        await held.until(10)
+        result = await subscriptions.sync(database, Sync(SYSTEM, [], NOW, CALLER, "drop"))
+        assert result.dropped_messages == 10_000
+        held.go.set()
+        worker.stop()
+        await running
+    assert held.number == 10
+    found = await counts(database)
+    assert (found.get("deliveries", 0), found.get("attempts", 0)) == (0, 0)
+
+
+async def test_a_receiver_that_does_not_answer_keeps_no_other_waiting(database: Database, peer: StartPeer) -> None:
+    held, alive = Held(), Held()
+    alive.go.set()
+    await subscribe(database, at(peer(held)), at(peer(alive)))
+    for _ in range(30):
+        await publish(database)
+    async with working(database) as worker:
+        running = asyncio.create_task(worker.run_forever())
+        await alive.until(30)
+        assert held.number <= 10
+        held.go.set()
+        worker.stop()
+        await running
+
+
+async def test_stop_ends_what_is_under_way_and_leaves_the_rest(database: Database, peer: StartPeer) -> None:
+    held = Held()
+    await subscribe(database, at(peer(held)))
+    for _ in range(12):
+        await publish(database)
+    async with working(database) as worker:
+        running = asyncio.create_task(worker.run_forever())
+        await held.until(10)
+        worker.stop()
+        held.go.set()
+        async with asyncio.timeout(60):
+            await running
+    assert held.number == 10
+    assert len([row for row in await deliveries(database) if row["lease"] is None]) == 2
+
+
+async def test_a_receiver_that_fails_is_called_less_at_once(database: Database, peer: StartPeer) -> None:
+    await subscribe(database, at(peer(Recorder(answer(b"", "500 Oh")))))
+    for _ in range(30):
+        await publish(database)
+    async with working(database) as worker:
+        started = []
+        for _ in range(3):
+            started.append(await worker.run_once(NOW))
+            await worker.finish()
+    assert started == [10, 1, 1]
+
+
+class Meddling:
+    """A database on which somebody else does something right before the second mark of a worker: its start."""
+
+    def __init__(self, database: Database, meddle: Callable[[], Awaitable[Any]]) -> None:
+        self._database = database
+        self._meddle = meddle
+        self._marks = 0
+
+    async def mark(self, *arguments: Any) -> Any:
+        self._marks += 1
+        if self._marks == 2:
+            await self._meddle()
+        return await self._database.mark(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+
+async def test_what_is_deleted_after_its_claim_is_not_called(database: Database, peer: StartPeer) -> None:
+    recorder = Recorder()
+    await subscribe(database, at(peer(recorder)))
+    await publish(database)
+    async with working(Meddling(database, lambda: sync(database, []))) as worker:
+        assert await worker.run_once(NOW) == 0
+        await worker.finish()
+    assert recorder.requests == []

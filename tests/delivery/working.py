@@ -1,0 +1,62 @@
+"""A worker on a database, with systems whose receivers are real."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from delivery.calls import Calls
+from delivery.worker import Limits, Worker
+from persistence import tables
+from persistence.database import Database
+from tests.factories import NOW
+from tests.open_e.peers import Peer
+from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
+from tests.persistence.queues import rows
+
+SECOND = timedelta(seconds=1)
+LIMITS = Limits(concurrency=50, receiver_concurrency=20)
+PERSON: dict[str, Any] = {"identification_type": 1, "identification": "0101010101"}
+StartPeer = Callable[[Any], Peer]
+
+
+async def subscribe(database: Database, *bases: str) -> None:
+    """Systems with these base URLs, each with one subscription."""
+    await prepare(database)
+
+    def place(connection: sa.Connection) -> None:
+        for system_id, base in zip(SYSTEM_IDS, bases, strict=False):
+            change = tables.systems.update().where(tables.systems.c.id == system_id)
+            connection.execute(change.values(base_url=base, allow_private_addresses=True))
+
+    await database.write(place)
+    for system_id, _ in zip(SYSTEM_IDS, bases, strict=False):
+        await sync(database, [entry()], system_id)
+
+
+@asynccontextmanager
+async def working(
+    database: Database, holder: str = "worker", now: datetime = NOW, limits: Limits = LIMITS, **options: Any
+) -> AsyncIterator[Worker]:
+    calls = Calls(**options)
+    worker = Worker(database, calls, limits, holder=holder, now=lambda: now, chance=lambda: 0.5)
+    try:
+        yield worker
+    finally:
+        await calls.close()
+
+
+async def work(database: Database, now: datetime = NOW) -> int:
+    """Delivers what is due then; returns how many attempts there were."""
+    async with working(database, now=now) as worker:
+        attempts = 0
+        while started := await worker.run_once(now):
+            attempts += started
+            await worker.finish()
+        return attempts
+
+
+async def deliveries(database: Database) -> list[Any]:
+    return await rows(database, tables.deliveries)
