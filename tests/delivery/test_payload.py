@@ -12,7 +12,7 @@ WHOLE = event(
     external_id="11111111-0000-4000-8000-000000000001",
     version="7",
     identification_type=1,
-    identification="0101011234",
+    identification="9999991234",
     body={"navn": "Ærø", "entityType": 1, "n": [1, 2.5, None, True], "tom": {}},
 )
 
@@ -27,7 +27,7 @@ def test_write_payload_says_all():
         "eksternIdentifier": "11111111-0000-4000-8000-000000000001",
         "versionIdentifier": "7",
         "identifikationstypeId": 1,
-        "identifikation": "0101011234",
+        "identifikation": "9999991234",
         "aendringstype": 2,
         "tidspunkt": "2026-03-01T13:00:00.123000+01:00",
         "body": {"navn": "Ærø", "entityType": 1, "n": [1, 2.5, None, True], "tom": {}},

@@ -18,7 +18,7 @@ from tests.persistence.queues import rows
 
 SECOND = timedelta(seconds=1)
 LIMITS = Limits(concurrency=50, receiver_concurrency=20)
-PERSON: dict[str, Any] = {"identification_type": 1, "identification": "0101010101"}
+PERSON: dict[str, Any] = {"identification_type": 1, "identification": "9999999901"}
 StartPeer = Callable[[Any], Peer]
 
 

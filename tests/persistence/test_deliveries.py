@@ -19,7 +19,7 @@ from tests.persistence.rows import counts
 
 pytestmark = pytest.mark.anyio
 
-KEYED = {"identification_type": 1, "identification": "0101010101"}
+KEYED = {"identification_type": 1, "identification": "9999999901"}
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ async def test_publish_makes_a_delivery_for_each_subscription_that_matches(datab
     await prepare(database)
     for system_id in SYSTEM_IDS[:3]:
         await sync(database, [entry(0), entry(1, entity_type=203), entry(2, org_code=102)], system_id)
-    about = event(identification_type=1, identification="0101010101")
+    about = event(identification_type=1, identification="9999999901")
     published = await outbox.publish(database, publication(about))
     assert published == Published(about.id, 3, is_new=True)
     found = await rows(database, tables.deliveries)

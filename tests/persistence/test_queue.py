@@ -17,7 +17,7 @@ from tests.persistence.rows import counts, execute
 
 pytestmark = pytest.mark.anyio
 
-PERSON: dict[str, Any] = {"identification_type": 1, "identification": "0101010101"}
+PERSON: dict[str, Any] = {"identification_type": 1, "identification": "9999999901"}
 
 
 async def prepared(database: Database, systems: int = 1) -> None:
@@ -109,7 +109,7 @@ async def test_an_earlier_one_that_is_being_retried_holds_back_its_key_alone(dat
     await prepared(database)
     for _ in range(3):
         await publish(database, **PERSON)
-    await publish(database, identification_type=1, identification="0202020202")
+    await publish(database, identification_type=1, identification="9999999902")
     first, other = await claim(database)
     later = NOW + 10 * SECOND
     await queue.settle(database, lease(), [settled(first, Outcome.AGAIN, later), settled(other)])

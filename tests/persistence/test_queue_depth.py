@@ -41,7 +41,7 @@ async def test_list_depths_counts_what_should_have_begun_more_than_a_minute_ago(
         return (await list_depths(database, NOW + after))[0].overdue
 
     for _ in range(2):
-        await publish(database, identification_type=1, identification="0101010101")
+        await publish(database, identification_type=1, identification="9999999901")
     assert (await overdue(MINUTE), await overdue(MINUTE + SECOND)) == (0, 2)
     (first,) = await claim(database)
     # The other one waits behind it; this one has a minute more than its lease.

@@ -16,7 +16,7 @@ from tests.persistence.queues import claim, lease, publish, rows, settled
 
 pytestmark = pytest.mark.anyio
 
-PERSON = {"identification_type": 1, "identification": "0101010101"}
+PERSON = {"identification_type": 1, "identification": "9999999901"}
 HOLD = "select number from deliveries order by number limit 1 for update"
 
 
