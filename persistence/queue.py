@@ -83,11 +83,6 @@ async def settle(database: Database, lease: Lease, settled: Sequence[Settled]) -
     return await database.write(_settle, lease, settled)
 
 
-async def give_back(database: Database, lease: Lease, numbers: Sequence[int]) -> None:
-    """Ends the lease of deliveries that were not called: they may be claimed at once."""
-    await database.write(_give_back, lease, numbers)
-
-
 async def release_stuck(database: Database, now: datetime) -> int:
     """Lets the first of each key go, should it have been left behind; returns how many were."""
     return await database.write_large(_release_stuck, now)
@@ -163,10 +158,6 @@ def _claimed(row: Any) -> Claimed:
 def _start(connection: sa.Connection, lease: Lease, numbers: Sequence[int]) -> set[int]:
     statement = statements.START[connection.dialect.name]
     return set(connection.execute(statement, _held(lease, numbers) | {"until": lease.until}).scalars())
-
-
-def _give_back(connection: sa.Connection, lease: Lease, numbers: Sequence[int]) -> None:
-    connection.execute(statements.GIVE_BACK[connection.dialect.name], _held(lease, numbers))
 
 
 def _held(lease: Lease, numbers: Iterable[int]) -> dict[str, Any]:

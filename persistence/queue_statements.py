@@ -127,10 +127,6 @@ update deliveries set started = :now, due = :until
 where number in (select number from deliveries where number in {numbers} and lease = :holder {skip_locked})
 returning number
 """)
-GIVE_BACK = _of_each("""
-update deliveries set lease = null, due = :now
-where number in (select number from deliveries where number in {numbers} and lease = :holder {skip_locked})
-""")
 DELETE = _of_each("""
 delete from deliveries
 where number in (select number from deliveries where number in {numbers} and lease = :holder {skip_locked})

@@ -197,16 +197,6 @@ async def test_a_result_of_one_that_another_holds_by_now_is_dropped(database: Da
     assert (await counts(database)).get("deliveries", 0) == 0
 
 
-async def test_what_is_given_back_can_be_claimed_at_once(database: Database) -> None:
-    await prepared(database)
-    await publish(database)
-    (claimed,) = await claim(database)
-    await queue.give_back(database, lease("other"), [claimed.number])
-    assert await claim(database) == []
-    await queue.give_back(database, lease(), [claimed.number])
-    assert len(await claim(database)) == 1
-
-
 async def test_the_latest_attempts_are_kept(database: Database) -> None:
     await prepared(database)
     await publish(database)
