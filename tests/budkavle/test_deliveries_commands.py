@@ -1,6 +1,7 @@
 """`budkavle deliveries`: what operators see of what has not arrived, and what they make of it."""
 
 import json
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,7 +26,8 @@ def settle(url: str, *fates: tuple[str, Outcome, Reason]) -> None:
 
     async def work(database: Database) -> None:
         lease = Lease("tests", now(), now() + timedelta(seconds=30))
-        claimed = list(await queue.claim(database, lease, Room(1000, 1000, {})))
+        room = Room(len(fates), 0, Counter(system_id for system_id, *_ in fates))
+        claimed = list(await queue.claim(database, lease, room))
         for system_id, outcome, reason in fates:
             item = next(item for item in claimed if item.receiver.system_id == system_id)
             claimed.remove(item)
@@ -33,7 +35,6 @@ def settle(url: str, *fates: tuple[str, Outcome, Reason]) -> None:
             attempt = Attempt(1, NOW, 20, status, reason, "<Sorry>")
             due = now() + timedelta(hours=1) if outcome is Outcome.AGAIN else None
             await queue.settle(database, lease, [Settled(item.number, outcome, attempt, due)])
-        await queue.give_back(database, lease, [item.number for item in claimed])
 
     with_database(url, work)
 
