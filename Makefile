@@ -40,8 +40,9 @@ wheel: $(VENV)/.dev ## Build a wheel into dist/
 lock: $(VENV)/.dev ## Lock the requirements anew
 	$(LOCK) -o requirements/runtime.txt pyproject.toml
 	$(LOCK) --extra build -c requirements/runtime.txt -o requirements/build.txt pyproject.toml
-	$(LOCK) --extra build --extra test --extra check -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
-	$(LOCK) --extra build --extra test --extra check --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
+	$(LOCK) --extra build --extra contract -c requirements/runtime.txt -o requirements/contract.txt pyproject.toml
+	$(LOCK) --extra build --extra contract --extra test --extra check -c requirements/contract.txt -o requirements/dev.txt pyproject.toml
+	$(LOCK) --extra build --extra contract --extra test --extra check --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 
 clean: ## Remove what was set up and built
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
