@@ -2,9 +2,12 @@
 
 import json
 import socket
-from collections.abc import Iterable
+import ssl
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Self
+
+from contract_tests import evidence
 
 TIMEOUT_SECONDS = 30
 
@@ -16,6 +19,8 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+    in_own_words: bool = True
+    """Whether a refusal must be in the words of the contract, since no gateway stands in between."""
 
     @property
     def media_type(self) -> str:
@@ -25,14 +30,30 @@ class Answer:
         return json.loads(self.body)
 
 
-class Connection:
-    """A connection to the service."""
+CLOSED = Answer(0, {}, b"", in_own_words=False)
+"""A connection that was closed in the place of an answer."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
+
+class Connection:
+    """A connection to the service. `fill` makes what is sent of what was written."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        fill: Callable[[bytes], bytes] = bytes,
+        tls: ssl.SSLContext | None = None,
+        *,
+        in_own_words: bool = True,
+    ) -> None:
+        plain = socket.create_connection((host, port), timeout=TIMEOUT_SECONDS)
         # Each piece goes at once.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = plain if tls is None else tls.wrap_socket(plain, server_hostname=host)
         self._reader = self._socket.makefile("rb")
+        self._fill = fill
+        self._in_own_words = in_own_words
+        self._sent = evidence.sent_in_bytes()
 
     def __enter__(self) -> Self:
         return self
@@ -45,17 +66,24 @@ class Connection:
         """Sends bytes. A server that has answered already may have closed its side; the answer tells."""
         try:
             for piece in pieces:
-                self._socket.sendall(piece)
-        except ConnectionError:
+                self._sent.add(piece)
+                self._socket.sendall(self._fill(piece))
+        except (ConnectionError, ssl.SSLError):
             pass
 
     def end_sending(self) -> None:
         """Closes our side only."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            # TLS has no half of a connection that all servers know; what was sent must do.
+            return
         self._socket.shutdown(socket.SHUT_WR)
 
     def answer(self, *, to_head: bool = False) -> Answer | None:
         """The next answer, None when the server closes the connection without one."""
-        status_line = self._reader.readline()
+        try:
+            status_line = self._reader.readline()
+        except (ConnectionError, ssl.SSLError):
+            status_line = b""
         if not status_line:
             return None
         status = int(status_line.split(b" ", 2)[1])
@@ -65,7 +93,8 @@ class Connection:
             key = name.decode("ascii").lower()
             text = value.strip().decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        return Answer(status, headers, b"" if to_head else self._body(status, headers))
+        evidence.note_answer(status, headers.get("location"))
+        return Answer(status, headers, b"" if to_head else self._body(status, headers), self._in_own_words)
 
     def _body(self, status: int, headers: dict[str, str]) -> bytes:
         if status < 200 or status in {204, 304}:

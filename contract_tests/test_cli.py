@@ -39,7 +39,7 @@ def test_schemathesis_finds_nothing(contract: str, dev: str) -> None:
     assert_nothing_is_found(f"{dev}/docs/{contract}/openapi.json", "apikey: demo")
 
 
-@pytest.mark.parametrize("target", ["sqlite"], indirect=True)
+@pytest.mark.one_database
 def test_schemathesis_finds_nothing_in_subscriptions(target: Target) -> None:
     headers = (f"Client-Cert: {target.certificate.header}", f"apikey: {PUBLISH_KEY}")
     assert_nothing_is_found(f"{target.url}/docs/subscriptions/openapi.json", *headers)

@@ -38,7 +38,7 @@ class Process:
     key: str
 
     def attack(self, data: bytes, *, waits: bool = True) -> None:
-        with Connection(self.port) as connection:
+        with Connection("127.0.0.1", self.port) as connection:
             connection.send(data)
             if waits:
                 connection.answer()

@@ -14,9 +14,9 @@ from schemathesis.config import SchemathesisConfig
 from budkavle.specs import spec_dir
 from conftest import MESSAGES_KEY, PUBLISH_KEY
 from contract_tests import schemathesis_hooks  # noqa: F401  # Its hooks are registered by the import.
-from contract_tests.conftest import Target
+from contract_tests.target import Target
 
-CONFIG = Path(__file__).parent.parent / "schemathesis.toml"
+CONFIG = Path(__file__).parent / "schemathesis.toml"
 HEADERS = {"apikey": MESSAGES_KEY}
 SEQUENCES = hypothesis.settings(
     max_examples=25,
@@ -42,6 +42,7 @@ def contract(name: str, *accepted: str) -> Any:
 
 def identities(target: Target) -> dict[str, str]:
     """A system and a publisher in one."""
+    assert target.certificate is not None
     return {"Client-Cert": target.certificate.header, "apikey": PUBLISH_KEY}
 
 

@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from conftest import MESSAGES_KEY, PUBLISH_KEY
 from contract_tests.attacks import (
     FORM,
     accepted_reference,
@@ -19,7 +18,7 @@ from contract_tests.attacks import (
     request,
     text,
 )
-from contract_tests.conftest import Target
+from contract_tests.target import API_KEY, PUBLISH_KEY, Target
 
 ID = "81471222-5798-11e9-ae24-57fa13b361e1"
 MESSAGE = f"/webmessages/{ID}"
@@ -28,24 +27,24 @@ WRONG_KEYS: dict[str, list[str | bytes]] = {
     "none": [],
     "empty": ["apikey: "],
     "unknown": ["apikey: x"],
-    "one character short": [f"apikey: {MESSAGES_KEY[:-1]}"],
-    "one character more": [f"apikey: {MESSAGES_KEY}x"],
-    "other case": [f"apikey: {MESSAGES_KEY.swapcase()}"],
-    "quoted": [f'apikey: "{MESSAGES_KEY}"'],
-    "with a scheme": [f"apikey: Bearer {MESSAGES_KEY}"],
-    "two in one": [f"apikey: {MESSAGES_KEY}, x"],
-    "wrong one first": ["apikey: x", f"apikey: {MESSAGES_KEY}"],
-    "wrong one last": [f"apikey: {MESSAGES_KEY}", "apikey: x"],
+    "one character short": [f"apikey: {API_KEY[:-1]}"],
+    "one character more": [f"apikey: {API_KEY}x"],
+    "other case": [f"apikey: {API_KEY.swapcase()}"],
+    "quoted": [f'apikey: "{API_KEY}"'],
+    "with a scheme": [f"apikey: Bearer {API_KEY}"],
+    "two in one": [f"apikey: {API_KEY}, x"],
+    "wrong one first": ["apikey: x", f"apikey: {API_KEY}"],
+    "wrong one last": [f"apikey: {API_KEY}", "apikey: x"],
     "100,000 characters": ["apikey: " + "k" * 100_000],
     "no ASCII": [b"apikey: \xff\xfe\xc3\xa5"],
     "percent-encoded": ["apikey: %00"],
-    "in another header": [f"Authorization: {MESSAGES_KEY}"],
+    "in another header": [f"Authorization: {API_KEY}"],
     "in a header of similar name": [
-        f"api_key: {MESSAGES_KEY}",
-        f"api-key: {MESSAGES_KEY}",
-        f"x-apikey: {MESSAGES_KEY}",
+        f"api_key: {API_KEY}",
+        f"api-key: {API_KEY}",
+        f"x-apikey: {API_KEY}",
     ],
-    "in a cookie": [f"Cookie: apikey={MESSAGES_KEY}"],
+    "in a cookie": [f"Cookie: apikey={API_KEY}"],
 }
 
 
@@ -60,7 +59,7 @@ def test_nothing_opens_without_the_key(headers: list[str | bytes], target: Targe
 
 
 def test_key_in_the_query_does_not_open(target: Target) -> None:
-    assert_problem(target.send(request(target=f"{MESSAGE}?apikey={MESSAGES_KEY}", key=None)), 401)
+    assert_problem(target.send(request(target=f"{MESSAGE}?apikey={API_KEY}", key=None)), 401)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +89,7 @@ def test_key_of_the_wrong_scope_sends_nothing(body: bytes, content_type: str, st
 @pytest.mark.parametrize("header", ["APIKEY: {}", "ApiKey:{}", "apikey: \t {}", "apikey: {} ", "apikey: {}\t "])
 def test_key_is_found_in_any_spelling_of_its_header(header: str, target: Target) -> None:
     """White space around the value of a header is no part of it (RFC 9110, section 5.5)."""
-    headers = [header.format(MESSAGES_KEY)]
+    headers = [header.format(API_KEY)]
     assert_problem(target.send(request(target=MESSAGE, headers=headers, key=None)), 404)
 
 

@@ -14,7 +14,8 @@ from contract_tests.attacks import (
     post,
     text,
 )
-from contract_tests.conftest import Target
+from contract_tests.harm import messages_about
+from contract_tests.target import Target
 
 PADDING = {"small": b"", "large": b"\n" * (300 * 1024)}
 REFERENCES = "externalReferences"
@@ -208,7 +209,7 @@ def test_words_say_that_a_message_is_blank(blank: str, target: Target) -> None:
     assert answer.json()["violations"] == [{"field": "message", "message": "must not be blank"}]
 
 
-@pytest.mark.parametrize("target", ["sqlite"], indirect=True)
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("name", "item"),
     [
@@ -244,7 +245,7 @@ def test_nothing_that_may_be_left_out_is_missed(target: Target) -> None:
     options = {"partyId": None, "sender": None, "oepInstance": None, "attachments": None}
     assert target.send(post(text(externalReferences=[reference], **options))).status == 201
     assert target.send(post(text(externalReferences=[reference], sender={}, attachments=[]))).status == 201
-    assert [set(message) for message in target.messages_about(**reference)] == [
+    assert [set(message) for message in messages_about(target, **reference)] == [
         {"id", "message", "externalReferences", "oepInstance", "created"}
     ] * 2
 
@@ -254,4 +255,4 @@ def test_attack_is_a_message_but_for_its_fault(target: Target) -> None:
     reference = accepted_reference()
     assert REFUSED_CASE["key"] == "flowInstanceId"
     assert target.send(post(text(externalReferences=[reference], attachments=[attachment()]))).status == 201
-    assert len(target.messages_about(**reference)) == 1
+    assert len(messages_about(target, **reference)) == 1

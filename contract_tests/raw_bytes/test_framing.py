@@ -14,8 +14,9 @@ from contract_tests.attacks import (
     request,
     text,
 )
-from contract_tests.conftest import Target
-from contract_tests.raw_http import Answer, Connection
+from contract_tests.harm import messages_about
+from contract_tests.raw_http import Answer
+from contract_tests.target import Target
 
 BODY = text(message=" ")
 """Were it taken, it would be refused for its blank message."""
@@ -30,7 +31,7 @@ def accepted(size: int = 1) -> tuple[bytes, dict[str, str]]:
 
 def answers_to(target: Target, data: bytes, count: int, *, ends: bool = False) -> list[Answer]:
     """The answers on one connection, which has to end after them if `ends`."""
-    with Connection(target.port) as connection:
+    with target.connect() as connection:
         connection.send(data)
         answers = [connection.answer() for _ in range(count)]
         if ends:
@@ -43,7 +44,7 @@ def test_chunks_of_any_size_make_a_body(size: int, target: Target) -> None:
     body, reference = accepted()
     answer = target.send(post(chunks(body, size), headers=[CHUNKED]))
     assert answer.status == 201
-    assert len(target.messages_about(**reference)) == 1
+    assert len(messages_about(target, **reference)) == 1
 
 
 @pytest.mark.parametrize("header", ["transfer-encoding: CHUNKED", "Transfer-Encoding:chunked"])
@@ -126,7 +127,7 @@ def test_length_that_is_too_short_cuts_the_body(target: Target) -> None:
 @pytest.mark.parametrize("headers", [["Content-Length: 10000"], [CHUNKED]])
 @pytest.mark.parametrize("content_type", [JSON, "multipart/form-data; boundary=XX"])
 def test_body_that_ends_too_early_is_not_taken(headers: list[str], content_type: str, target: Target) -> None:
-    with Connection(target.port) as connection:
+    with target.connect() as connection:
         connection.send(post(text(), content_type, headers=headers))
         connection.end_sending()
         answer = connection.answer()
@@ -136,16 +137,16 @@ def test_body_that_ends_too_early_is_not_taken(headers: list[str], content_type:
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_request_that_is_cut_anywhere_is_not_taken(share: float, target: Target) -> None:
     data = post(text())
-    with Connection(target.port) as connection:
+    with target.connect() as connection:
         connection.send(data[: int(len(data) * share)])
 
 
 def test_nobody_waits_for_the_answer_to_a_taken_message(target: Target) -> None:
     body, reference = accepted()
-    with Connection(target.port) as connection:
+    with target.connect() as connection:
         connection.send(post(body))
         connection.answer()
-    assert len(target.messages_about(**reference)) == 1
+    assert len(messages_about(target, **reference)) == 1
 
 
 def test_requests_in_one_go_are_answered_in_order(target: Target) -> None:
@@ -175,13 +176,13 @@ def test_line_breaks_after_a_body_are_harmless(rest: bytes, target: Target) -> N
 def test_taken_message_is_answered_as_taken_whatever_follows_it(rest: bytes, target: Target) -> None:
     body, reference = accepted()
     answer = target.send(post(body) + rest)
-    assert len(target.messages_about(**reference)) == 1
+    assert len(messages_about(target, **reference)) == 1
     assert answer.status == 201
 
 
 def test_caller_is_told_to_go_on(target: Target) -> None:
     body, _ = accepted()
-    with Connection(target.port) as connection:
+    with target.connect() as connection:
         connection.send(post(b"", headers=[f"Content-Length: {len(body)}", "Expect: 100-continue"]))
         interim = connection.answer()
         connection.send(body)
@@ -205,7 +206,7 @@ def test_offer_of_another_protocol_is_ignored_and_the_body_taken(upgrade: str, i
     answers = answers_to(target, data + request(), 2)
 
     assert [answer.status for answer in answers] == [201, 200]
-    assert len(target.messages_about(**reference)) == 1
+    assert len(messages_about(target, **reference)) == 1
 
 
 def test_offer_of_another_protocol_is_ignored_in_any_request_of_a_connection(target: Target) -> None:
@@ -220,7 +221,7 @@ def test_offer_of_another_protocol_is_ignored_wherever_it_is_cut(shift: int, tar
     body, _ = accepted()
     data = post(body, headers=["Connection: upgrade", "Upgrade: h2c", "HTTP2-Settings: x"])
     cut = data.index(b"Upgrade: ") + shift
-    with Connection(target.port) as connection:
+    with target.connect() as connection:
         connection.send(data[:cut])
         # When it has answered this, the service has read what came before it.
         assert target.is_alive()

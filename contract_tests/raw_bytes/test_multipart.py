@@ -19,7 +19,8 @@ from contract_tests.attacks import (
     post,
     text,
 )
-from contract_tests.conftest import Target
+from contract_tests.harm import messages_about
+from contract_tests.target import Target
 
 WHOLE = form(message_part(), file_part())
 LONG = b"x" * 100_000
@@ -165,7 +166,7 @@ def test_file_name_is_read_in_every_form(parameter: str, name: str, target: Targ
     reference = accepted_reference()
     answer = send(target, message_part(text(externalReferences=[reference])), file_part(b"Hello\n", parameter))
     assert answer.status == 201, answer.body
-    (stored,) = target.messages_about(**reference)
+    (stored,) = messages_about(target, **reference)
     (file,) = stored["attachments"]
     assert (file["fileName"], file["sha256"]) == (name, hashlib.sha256(b"Hello\n").hexdigest())
 
@@ -174,7 +175,7 @@ def test_file_name_is_read_in_every_form(parameter: str, name: str, target: Targ
 def test_file_may_look_like_a_boundary(content: bytes, target: Target) -> None:
     reference = accepted_reference()
     assert send(target, message_part(text(externalReferences=[reference])), file_part(content)).status == 201
-    (stored,) = target.messages_about(**reference)
+    (stored,) = messages_about(target, **reference)
     assert stored["attachments"][0]["sha256"] == hashlib.sha256(content).hexdigest()
 
 

@@ -20,15 +20,14 @@ from contract_tests.attacks import (
     request,
     text,
 )
-from contract_tests.conftest import Target
-from contract_tests.raw_http import Connection
+from contract_tests.target import Target
 
 LIMIT = 150 * 1024 * 1024
 MAX_FILE = 10 * 1024 * 1024
 PIECE = 1024 * 1024
 FIELD = "attachments[0].base64Data"
 
-pytestmark = pytest.mark.parametrize("target", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.one_database
 
 
 def in_chunks(start: bytes, filling: bytes, size: int) -> Iterator[bytes]:
@@ -75,7 +74,7 @@ def test_body_that_comes_in_too_many_chunks_is_cut_off(
 
 def test_body_is_refused_while_it_comes(target: Target) -> None:
     """The answer is there although the body never ends."""
-    with Connection(target.port) as connection:
+    with target.connect() as connection:
         connection.send(post(b"", headers=["Transfer-Encoding: chunked"]))
         connection.send(*list(in_chunks(b" ", b" ", 70 * 1024 * 1024))[:-1])
         answer = connection.answer()
@@ -109,7 +108,7 @@ def test_long_field_is_refused_as_such(target: Target) -> None:
 
 
 def test_connection_is_usable_after_an_early_refusal(target: Target) -> None:
-    with Connection(target.port) as connection:
+    with target.connect() as connection:
         connection.send(post(b" " * 100_000, "text/plain"), request())
         statuses = [answer.status for answer in (connection.answer(), connection.answer()) if answer]
     assert statuses == [415, 200]

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from conftest import MESSAGES_KEY, PUBLISH_KEY
 from contract_tests.attacks import (
     ATTACKED_DELIVERY,
     ATTACKED_IDENTITY,
@@ -16,9 +15,8 @@ from contract_tests.attacks import (
     chunks,
     request,
 )
-from contract_tests.conftest import Target
-from contract_tests.raw_http import Connection
 from contract_tests.schemathesis_hooks import QUEUED_IDENTITY, QUEUED_SYSTEM
+from contract_tests.target import API_KEY, CERTIFICATE, PUBLISH_KEY, Target
 
 CHUNKED = "Transfer-Encoding: chunked"
 LARGE = b"\n" * (300 * 1024)
@@ -40,7 +38,7 @@ def send(
     target: Target, path: str, body: bytes, content_type: str | bytes | None = JSON, headers: tuple[str, ...] = ()
 ) -> Any:
     """The answer to a request of one who may call this."""
-    who = f"apikey: {PUBLISH_KEY}" if path == EVENT else f"Client-Cert: {target.certificate.header}"
+    who = f"apikey: {PUBLISH_KEY}" if path == EVENT else f"Client-Cert: {CERTIFICATE}"
     sent = request("POST", path, body=body, content_type=content_type, headers=[who, *headers], key=None)
     return target.send(sent)
 
@@ -155,8 +153,8 @@ def test_contradicting_frames_end_the_connection(path: str, headers: tuple[str, 
 @pytest.mark.parametrize("path", GOOD)
 @pytest.mark.parametrize("framing", ["Content-Length: 10000", CHUNKED])
 def test_body_that_ends_too_early_is_not_taken(path: str, framing: str, target: Target) -> None:
-    who = [f"apikey: {PUBLISH_KEY}", f"Client-Cert: {target.certificate.header}", framing]
-    with Connection(target.port) as connection:
+    who = [f"apikey: {PUBLISH_KEY}", f"Client-Cert: {CERTIFICATE}", framing]
+    with target.connect() as connection:
         connection.send(request("POST", path, body=good(path), content_type=JSON, headers=who, key=None))
         connection.end_sending()
         answer = connection.answer()
@@ -166,7 +164,7 @@ def test_body_that_ends_too_early_is_not_taken(path: str, framing: str, target: 
 @pytest.mark.parametrize("key", [None, "", "x", PUBLISH_KEY.upper(), f"{PUBLISH_KEY},{PUBLISH_KEY}", b"\xff"])
 @pytest.mark.parametrize("body", [good(EVENT), b"{", LARGE], ids=["good", "no JSON", "too large"])
 def test_event_without_a_key_is_refused_before_its_body(key: str | bytes | None, body: bytes, target: Target) -> None:
-    headers = [f"Client-Cert: {target.certificate.header}"]
+    headers = [f"Client-Cert: {CERTIFICATE}"]
     sent = request("POST", EVENT, body=body, content_type="text/plain", headers=headers, key=key)
     answer = target.send(sent)
     assert_error_list(answer, 401, (None, None, 1012))
@@ -175,12 +173,12 @@ def test_event_without_a_key_is_refused_before_its_body(key: str | bytes | None,
 
 def test_event_with_two_keys_is_refused(target: Target) -> None:
     headers = [f"apikey: {PUBLISH_KEY}"]
-    sent = request("POST", EVENT, body=good(EVENT), content_type=JSON, headers=headers, key=MESSAGES_KEY)
+    sent = request("POST", EVENT, body=good(EVENT), content_type=JSON, headers=headers, key=API_KEY)
     assert_error_list(target.send(sent), 401, (None, None, 1012))
 
 
 def test_event_with_a_key_of_another_scope_is_refused(target: Target) -> None:
-    sent = request("POST", EVENT, body=good(EVENT), content_type=JSON, key=MESSAGES_KEY)
+    sent = request("POST", EVENT, body=good(EVENT), content_type=JSON, key=API_KEY)
     assert_error_list(target.send(sent), 403, (None, None, 1013))
 
 
@@ -197,7 +195,7 @@ def test_call_without_a_certificate_is_refused_before_its_body(
 
 @pytest.mark.parametrize("path", GOOD)
 def test_unknown_query_parameter_is_refused(path: str, target: Target) -> None:
-    who = [f"apikey: {PUBLISH_KEY}", f"Client-Cert: {target.certificate.header}"]
+    who = [f"apikey: {PUBLISH_KEY}", f"Client-Cert: {CERTIFICATE}"]
     sent = request("POST", f"{path}?verbose=%ff", body=good(path), content_type=JSON, headers=who, key=None)
     assert_error_list(target.send(sent), 400, (None, "verbose", 1014))
 
@@ -216,7 +214,7 @@ def test_unknown_query_parameter_is_refused(path: str, target: Target) -> None:
     ids=lambda value: str(value)[:30],
 )
 def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: list[str], target: Target) -> None:
-    headers = [f"Client-Cert: {target.certificate.header}"]
+    headers = [f"Client-Cert: {CERTIFICATE}"]
     path = f"{LIST}?systemIdentifier={QUEUED_SYSTEM}&{query}"
     answer = target.send(request(target=path, headers=headers, key=None))
     assert_error_list(answer, 400, *((None, field, 1014) for field in fields))
@@ -224,7 +222,7 @@ def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: li
 
 @pytest.mark.parametrize("query", ["limit=01", "after=" + "0" * 16, "after=7" + "f" * 15, "status=venter", "&&"])
 def test_query_that_the_contract_has_is_taken(query: str, target: Target) -> None:
-    headers = [f"Client-Cert: {target.certificate.header}"]
+    headers = [f"Client-Cert: {CERTIFICATE}"]
     path = f"{LIST}?systemIdentifier={QUEUED_SYSTEM}&{query}"
     assert target.send(request(target=path, headers=headers, key=None)).status == 200
 

@@ -3,8 +3,7 @@
 import pytest
 
 from contract_tests.attacks import assert_no_http, assert_problem, request
-from contract_tests.conftest import Target
-from contract_tests.raw_http import Connection
+from contract_tests.target import Target
 
 ID = "81471222-5798-11e9-ae24-57fa13b361e1"
 
@@ -31,7 +30,7 @@ def test_method_that_the_path_does_not_have_is_refused(path: str, method: str, t
 
 @pytest.mark.parametrize("path", ALLOWED)
 def test_head_is_refused_without_a_body(path: str, target: Target) -> None:
-    with Connection(target.port) as connection:
+    with target.connect() as connection:
         connection.send(request("HEAD", path, headers=["Connection: close"]))
         answer = connection.answer(to_head=True)
         assert connection.answer() is None
@@ -45,7 +44,7 @@ def test_wrong_method_is_told_before_the_key_is_asked_for(target: Target) -> Non
 
 
 def test_wrong_method_with_a_body_leaves_the_connection_usable(target: Target) -> None:
-    with Connection(target.port) as connection:
+    with target.connect() as connection:
         connection.send(request("PUT", "/webmessages", body=b"x" * 100_000), request(target="/health/live"))
         statuses = [answer.status for answer in (connection.answer(), connection.answer()) if answer]
     assert statuses == [405, 200]

@@ -15,7 +15,8 @@ from contract_tests.attacks import (
     post_in_chunks,
     text,
 )
-from contract_tests.conftest import Target
+from contract_tests.harm import messages_about
+from contract_tests.target import Target
 
 LARGE = b"\n" * (300 * 1024)
 """A body with it goes the way of large ones, where base64 is taken out while it arrives."""
@@ -160,7 +161,7 @@ def test_every_spelling_of_strict_json_is_taken(way: str, target: Target) -> Non
         b"MESSAGE", rb"\ud83d\ude00\/\t\u00e5" + "å".encode()
     )
     assert target.send(WAYS[way](b" \t\r\n" + body + b"\n")).status == 201
-    (stored,) = target.messages_about(**reference)
+    (stored,) = messages_about(target, **reference)
     assert stored["message"] == "\U0001f600/\tåå"
 
 

@@ -11,8 +11,7 @@ from contract_tests.attacks import (
     chunks,
     sync,
 )
-from contract_tests.conftest import Target
-from contract_tests.raw_http import Connection
+from contract_tests.target import CERTIFICATE, Target
 
 LARGE = b"\n" * (300 * 1024)
 LIMIT = 16 * 1024 * 1024
@@ -54,7 +53,7 @@ NO_JSON = {
 def test_sync_that_is_no_strict_json_is_refused(body: bytes, is_large: bool, in_chunks: bool, target: Target) -> None:
     sent = LARGE + body if is_large else body
     framed = (chunks(sent), [CHUNKED]) if in_chunks else (sent, [])
-    answer = target.send(sync(framed[0], target.certificate.header, headers=framed[1]))
+    answer = target.send(sync(framed[0], CERTIFICATE, headers=framed[1]))
     assert_error_list(answer, 400, (None, None, 1014))
 
 
@@ -64,7 +63,7 @@ def test_sync_that_is_no_strict_json_is_refused(body: bytes, is_large: bool, in_
     ids=lambda raw: raw[:12].decode(),
 )
 def test_number_that_is_no_integer_of_32_bits_is_refused(raw: bytes, target: Target) -> None:
-    assert_error_list(target.send(sync(with_org_type(raw), target.certificate.header)), 400, (0, "orgType", 1014))
+    assert_error_list(target.send(sync(with_org_type(raw), CERTIFICATE)), 400, (0, "orgType", 1014))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +72,7 @@ def test_number_that_is_no_integer_of_32_bits_is_refused(raw: bytes, target: Tar
 )
 def test_character_that_no_path_has_is_refused(raw: bytes, code: int, target: Target) -> None:
     body = GOOD.replace(b"/webhook", raw)
-    assert_error_list(target.send(sync(body, target.certificate.header)), 400, (0, "webhookUrl", code))
+    assert_error_list(target.send(sync(body, CERTIFICATE)), 400, (0, "webhookUrl", code))
 
 
 @pytest.mark.parametrize(
@@ -81,31 +80,31 @@ def test_character_that_no_path_has_is_refused(raw: bytes, code: int, target: Ta
     ["text/plain", "multipart/form-data; boundary=XX", "application/jsonx", "*/*", b"json\xff"],
 )
 def test_other_media_type_is_refused(content_type: str | bytes, target: Target) -> None:
-    answer = target.send(sync(GOOD, target.certificate.header, content_type))
+    answer = target.send(sync(GOOD, CERTIFICATE, content_type))
     assert_error_list(answer, 415, (None, None, 1014))
 
 
 @pytest.mark.parametrize("content_type", ["Application/JSON", "application/json;charset=utf-16", None])
 def test_json_is_validated_however_its_media_type_is_written(content_type: str | None, target: Target) -> None:
-    answer = target.send(sync(with_org_type(b"-1"), target.certificate.header, content_type))
+    answer = target.send(sync(with_org_type(b"-1"), CERTIFICATE, content_type))
     assert_error_list(answer, 400, (0, "orgType", 1014))
 
 
 def test_compressed_sync_is_refused(target: Target) -> None:
-    answer = target.send(sync(GOOD, target.certificate.header, headers=["Content-Encoding: gzip"]))
+    answer = target.send(sync(GOOD, CERTIFICATE, headers=["Content-Encoding: gzip"]))
     assert_error_list(answer, 415, (None, None, 1014))
 
 
 @pytest.mark.parametrize("length", [LIMIT + 1, 10**12, 2**63 - 1])
 def test_sync_that_announces_too_much_is_refused_before_it_comes(length: int, target: Target) -> None:
-    answer = target.send(sync(b"", target.certificate.header, headers=[f"Content-Length: {length}"]))
+    answer = target.send(sync(b"", CERTIFICATE, headers=[f"Content-Length: {length}"]))
     assert_error_list(answer, 413, (None, None, 1014))
 
 
 def test_sync_is_cut_off_while_it_comes(target: Target) -> None:
     piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
-    with Connection(target.port) as connection:
-        connection.send(sync(b"", target.certificate.header, headers=[CHUNKED]), *[piece] * 17)
+    with target.connect() as connection:
+        connection.send(sync(b"", CERTIFICATE, headers=[CHUNKED]), *[piece] * 17)
         answer = connection.answer()
     assert answer is not None
     assert_error_list(answer, 413, (None, None, 1014))
@@ -113,13 +112,13 @@ def test_sync_is_cut_off_while_it_comes(target: Target) -> None:
 
 @pytest.mark.parametrize("headers", [["Content-Length: 5", CHUNKED], ["Content-Length: -1"], [CHUNKED, CHUNKED]])
 def test_contradicting_frames_end_the_connection(headers: list[str], target: Target) -> None:
-    assert_no_http(target.send(sync(chunks(GOOD), target.certificate.header, headers=headers)))
+    assert_no_http(target.send(sync(chunks(GOOD), CERTIFICATE, headers=headers)))
 
 
 @pytest.mark.parametrize("headers", [["Content-Length: 10000"], [CHUNKED]])
 def test_sync_that_ends_too_early_is_not_taken(headers: list[str], target: Target) -> None:
-    with Connection(target.port) as connection:
-        connection.send(sync(GOOD, target.certificate.header, headers=headers))
+    with target.connect() as connection:
+        connection.send(sync(GOOD, CERTIFICATE, headers=headers))
         connection.end_sending()
         answer = connection.answer()
     assert answer is None or answer.status == 400
@@ -135,4 +134,4 @@ def test_sync_without_a_certificate_is_refused_before_its_body(certificate: str 
 
 def test_no_answer_repeats_what_was_sent(target: Target) -> None:
     for body in (b'{"secret": s3cr3t}', GOOD.replace(b"/webhook", b"s3cr3t"), GOOD + b"s3cr3t"):
-        assert b"s3cr3t" not in target.send(sync(body, target.certificate.header)).body
+        assert b"s3cr3t" not in target.send(sync(body, CERTIFICATE)).body

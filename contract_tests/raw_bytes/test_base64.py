@@ -7,7 +7,8 @@ import json
 import pytest
 
 from contract_tests.attacks import accepted_reference, assert_violations, attachment, chunks, message, post, text
-from contract_tests.conftest import Target
+from contract_tests.harm import messages_about
+from contract_tests.target import Target
 
 LARGE = b"\n" * (300 * 1024)
 FIELD = "attachments[0].base64Data"
@@ -27,7 +28,7 @@ def body_with(raw: bytes, *, refused: bool = True) -> tuple[bytes, dict[str, str
 
 def stored_file(target: Target, reference: dict[str, str]) -> str:
     """The SHA-256 of the one file of the one message."""
-    (stored,) = target.messages_about(**reference)
+    (stored,) = messages_about(target, **reference)
     (file,) = stored["attachments"]
     return str(file["sha256"])
 
@@ -53,7 +54,7 @@ def test_escapes_in_base64_are_read(raw: bytes, target: Target) -> None:
     assert stored_file(target, reference) == hashlib.sha256(DATA).hexdigest()
 
 
-@pytest.mark.parametrize("target", ["sqlite"], indirect=True)
+@pytest.mark.one_database
 @pytest.mark.parametrize("shift", range(12))
 def test_escapes_may_be_cut_anywhere_between_two_pieces(shift: int, target: Target) -> None:
     """The text is nothing but escapes, so that wherever the service cuts it, it cuts one; each time elsewhere."""
@@ -162,7 +163,7 @@ def test_texts_that_look_like_the_property_stay_texts(target: Target) -> None:
     file = attachment(fileName="base64Data", base64Data="QQ==")
     body = text(message=words, externalReferences=[reference], sender={"userId": "base64Data"}, attachments=[file])
     assert target.send(post(LARGE + body)).status == 201
-    (stored,) = target.messages_about(**reference)
+    (stored,) = messages_about(target, **reference)
     assert (stored["message"], stored["sender"]) == (words, {"userId": "base64Data"})
     assert stored_file(target, reference) == hashlib.sha256(b"A").hexdigest()
 
@@ -179,7 +180,7 @@ def test_body_that_ends_in_base64_is_refused(rest: bytes, target: Target) -> Non
     assert_violations(target.send(post(start + rest)), "body")
 
 
-@pytest.mark.parametrize("target", ["sqlite"], indirect=True)
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "raw", [b'""', b'"base64Data":""', b'"base64Data":"QQ=="', b'"a",'], ids=lambda raw: raw.decode()
 )

@@ -1,0 +1,156 @@
+"""Calls of the contracts' operations, as their callers make them."""
+
+import json
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import quote
+from uuid import UUID
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from contract_tests import evidence
+from contract_tests.curl import curl
+from contract_tests.target import Identity, Target
+
+Caller = Literal["sender", "publisher", "system", "nobody"]
+"""Who calls: by API key for messages, by one for events, by client certificate, or without any of them."""
+
+JSON = "application/json"
+SYNC = "/v1/abonnement/sync"
+TIMEOUT_SECONDS = 60
+
+_CERTIFICATE_PATHS = ("/v1/",)
+_PUBLISH_PATHS = ("/v1/besked",)
+
+
+@dataclass
+class Api:
+    """The operations of a target; each call is kept as a line for the shell, and what it makes is noted."""
+
+    target: Target
+    random: random.Random
+    """All that a check makes up comes from here, so that the same seed makes it up again."""
+    _session: requests.Session = field(default_factory=requests.Session)
+
+    def __post_init__(self) -> None:
+        self._session.trust_env = False
+        # A connection that the service closed while idle is no failure of the contract.
+        self._session.mount(self.target.url, HTTPAdapter(max_retries=0))
+
+    def close(self) -> None:
+        self._session.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        content_type: str | None = JSON,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        caller: Caller | None = None,
+    ) -> requests.Response:
+        """The answer. `body` is JSON, or bytes as they are; `caller` is whoever may call that path, unless said."""
+        prepared = requests.Request(method, self.target.url + path, params=_query(query)).prepare()
+        url = prepared.url or ""
+        who = _caller_of(path) if caller is None else caller
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        typed = {} if data is None or content_type is None else {"Content-Type": content_type}
+        sent = {**typed, **self._identity(who), **(headers or {})}
+        by_tls = self.target.is_tls and who == "system"
+        evidence.sent_as(curl(self.target, method, url.removeprefix(self.target.url), sent, data, by_tls=by_tls))
+        certificate = self.target.certificate
+        response = self._session.request(
+            method,
+            url,
+            data=data,
+            headers=sent,
+            allow_redirects=False,
+            timeout=TIMEOUT_SECONDS,
+            verify=self.target.ca or True,
+            cert=(certificate.file, certificate.key) if by_tls and certificate is not None else None,
+        )
+        evidence.note_answer(response.status_code, response.headers.get("Location"))
+        return response
+
+    def post_message(self, message: Any, **options: Any) -> requests.Response:
+        return self.call("POST", "/webmessages", body=message, **options)
+
+    def create_message(self, message: Mapping[str, Any]) -> str:
+        """The id of a message that must be taken."""
+        response = self.post_message(message)
+        assert response.status_code == 201, response.text
+        return response.headers["Location"].rsplit("/", 1)[1]
+
+    def get_message(self, id_: str, **options: Any) -> requests.Response:
+        return self.call("GET", f"/webmessages/{id_}", **options)
+
+    def list_messages(self, key: str, value: str, **options: Any) -> requests.Response:
+        path = f"/webmessages/external-references/{quote(key, safe='')}/{quote(value, safe='')}"
+        return self.call("GET", path, **options)
+
+    def messages_about(self, key: str, value: str) -> list[dict[str, Any]]:
+        """What is stored under a reference, all pages of it at once."""
+        response = self.list_messages(key, value)
+        assert response.status_code == 200, response.text
+        found: list[dict[str, Any]] = response.json()
+        return found
+
+    def sync(self, entries: Any, *, system: str | None = None, **options: Any) -> requests.Response:
+        """The answer to a set of subscriptions, beside those that stay for other checks."""
+        body = {"systemIdentifier": system or self.target.system, "abonnementer": entries}
+        return self.call("POST", SYNC, body=body, **options)
+
+    def subscriptions(self, system: str | None = None) -> list[dict[str, Any]]:
+        """The current set of the system."""
+        query = {"systemIdentifier": system or self.target.system}
+        response = self.call("GET", "/v1/abonnement", query=query)
+        assert response.status_code == 200, response.text
+        found: list[dict[str, Any]] = response.json()["abonnementer"]
+        return found
+
+    def uuid(self) -> str:
+        """A UUID of version 4 that was made up."""
+        return str(UUID(int=self.random.getrandbits(128), version=4))
+
+    def reference(self, key: str = "contract-check") -> dict[str, str]:
+        """A reference that no other message has."""
+        return {"key": key, "value": self.uuid()}
+
+    def message(self, **changes: Any) -> dict[str, Any]:
+        """A message that is taken; a change to `...` takes the property out."""
+        values = {"message": "A contract check", "externalReferences": [self.reference()], **changes}
+        return {name: value for name, value in values.items() if value is not ...}
+
+    def entry(self, identity: Identity | None = None, **changes: Any) -> dict[str, Any]:
+        """A subscription that may be made; a change to `...` takes the property out."""
+        org_type, entity_type = self.target.allowed[0]
+        of_whom = (identity or Identity(org_type, self.random.randrange(1000, 99_999_999), entity_type)).json()
+        values = {**of_whom, "webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00", **changes}
+        return {name: value for name, value in values.items() if value is not ...}
+
+    def _identity(self, caller: Caller) -> dict[str, str]:
+        target = self.target
+        if caller == "sender":
+            return {} if target.api_key is None else {"apikey": target.api_key}
+        if caller == "publisher":
+            return {} if target.publish_key is None else {"apikey": target.publish_key}
+        if caller == "system" and target.certificate is not None and not target.is_tls:
+            return {"Client-Cert": target.certificate.header}
+        return {}
+
+
+def _caller_of(path: str) -> Caller:
+    if path.startswith(_PUBLISH_PATHS) and not path.startswith("/v1/beskedtype"):
+        return "publisher"
+    return "system" if path.startswith(_CERTIFICATE_PATHS) else "sender"
+
+
+def _query(query: Mapping[str, Any] | None) -> Iterable[tuple[str, str]] | None:
+    if query is None:
+        return None
+    return [(name, str(value).lower() if isinstance(value, bool) else str(value)) for name, value in query.items()]

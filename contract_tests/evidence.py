@@ -1,0 +1,61 @@
+"""What was sent and what was made by it: told when a check fails, and cleaned up at the end."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DIARY = "BUDKAVLE_CONTRACT_DIARY"
+"""Names the file that each check and each thing made is noted in, a line each."""
+
+KEPT_BYTES = 1024 * 1024
+"""Of what was sent in bytes; a failure in a larger one says so."""
+
+
+@dataclass
+class SentInBytes:
+    """What went over one connection, with keys still standing for themselves."""
+
+    data: bytearray = field(default_factory=bytearray)
+    size: int = 0
+
+    def add(self, piece: bytes) -> None:
+        self.size += len(piece)
+        self.data += piece[: KEPT_BYTES - len(self.data)]
+
+
+_sent: list[str | SentInBytes] = []
+
+
+@contextmanager
+def of_one_check() -> Iterator[list[str | SentInBytes]]:
+    """What is sent meanwhile: a line for the shell, or bytes."""
+    _sent.clear()
+    yield _sent
+
+
+def sent_in_bytes() -> SentInBytes:
+    """A new connection's."""
+    sent = SentInBytes()
+    _sent.append(sent)
+    return sent
+
+
+def sent_as(line: str) -> None:
+    """A request, as a line for the shell."""
+    _sent.append(line)
+
+
+def note_answer(status: int, location: str | None) -> None:
+    """What an answer says was made, so that it can be deleted."""
+    if status == 201 and location is not None:
+        note("made", location)
+
+
+def note(kind: str, text: str) -> None:
+    """A line in the diary, if one is kept."""
+    path = os.environ.get(DIARY)
+    if path is not None:
+        with Path(path).open("a", encoding="utf-8") as diary:
+            diary.write(f"{kind} {text}\n")

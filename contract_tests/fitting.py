@@ -1,0 +1,165 @@
+"""Fits generated data to what no schema can know: the caller's system, allowed types, dates that exist.
+
+Only values that fit the schema are replaced, by others that do: bad data stays bad.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+from zoneinfo import ZoneInfo
+
+from contract_tests.target import Identity, Target
+
+JSONObject = dict[str, Any]
+
+SYNC, EVENT, LIST = "/v1/abonnement/sync", "/v1/besked", "/v1/abonnement/beskeder"
+REPLAY, TEST = f"{LIST}/genfremsend", "/v1/abonnement/testbesked"
+QUEUE_PATHS = {LIST, REPLAY, TEST}
+
+_IDENTITY = ("orgType", "orgCode", "entityType")
+_MAX_INT = 2147483647
+_MAX_ORG_CODE = 99_999_999
+_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_TIME = re.compile(
+    r"(19|2[0-9])[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+    r"(\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?"
+)
+_COPENHAGEN = ZoneInfo("Europe/Copenhagen")
+_YEARS = range(1900, 3000)
+
+_target = Target.of_environment() or Target("")
+
+
+def use(target: Target) -> None:
+    """What data are fitted to from now on; a process that was started for a target knows it already."""
+    global _target  # noqa: PLW0603  # Hooks of the tool are functions that get nothing of ours.
+    _target = target
+
+
+def fit(path: str, query: JSONObject, body: Any) -> None:
+    """Changes the values of a call of the subscriptions in place."""
+    system = _target.queued_system if path in QUEUE_PATHS else _target.system
+    _fit_system(query, system)
+    if isinstance(body, dict):
+        _fit_system(body, system)
+        _FIT_BODY.get(path, _leave)(body)
+
+
+def _leave(_: JSONObject) -> None:
+    pass
+
+
+def _fit_system(values: JSONObject, system: str | None) -> None:
+    value = values.get("systemIdentifier")
+    if isinstance(value, str) and _UUID.fullmatch(value) and system is not None:
+        values["systemIdentifier"] = system
+
+
+def _fit_sync(body: JSONObject) -> None:
+    """Pairs that may be subscribed to, dates that exist and have not passed, one of each identity; some that stay."""
+    entries = body.get("abonnementer")
+    if not isinstance(entries, list):
+        return
+    seen: set[str] = set()
+    for entry in [entry for entry in entries if isinstance(entry, dict)]:
+        _fit_pair(entry)
+        _fit_dates(entry)
+        values = [entry.get(name) for name in _IDENTITY]
+        if repr(values) in seen and all(type(value) is int for value in values):
+            entries[:] = [other for other in entries if other is not entry]
+        seen.add(repr(values))
+    if _target.system == _target.queued_system:
+        stay = [identity for identity in (_target.queued, _target.attacked) if identity is not None]
+        entries += [kept(identity) for identity in stay if repr(list(identity.json().values())) not in seen]
+
+
+def kept(identity: Identity) -> JSONObject:
+    """The entry of a subscription that stays while the checks run."""
+    return {**identity.json(), "webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00"}
+
+
+def _fit_pair(entry: JSONObject) -> None:
+    """A pair that may be subscribed to, in the place of one that may not."""
+    org_type, entity_type = entry.get("orgType"), entry.get("entityType")
+    if not _is_of_32_bits(org_type) or not _is_of_32_bits(entity_type) or not _target.allowed:
+        return
+    if (org_type, entity_type) not in _target.allowed:
+        pair = _target.allowed[(org_type + entity_type) % len(_target.allowed)]
+        entry["orgType"], entry["entityType"] = pair
+
+
+def _fit_dates(entry: JSONObject) -> None:
+    for name, good in (("startDato", "2023-01-01T00:00:00"), ("slutDato", "2999-06-30T23:59:59")):
+        text = entry.get(name)
+        if not isinstance(text, str) or not _TIME.fullmatch(text):
+            continue
+        moment = _moment(text)
+        is_known = moment is not None and moment.astimezone(_COPENHAGEN).year in _YEARS
+        is_in_order = moment is not None and (moment < datetime.now(UTC)) == (name == "startDato")
+        if not is_known or not is_in_order:
+            entry[name] = good
+
+
+def _moment(text: str) -> datetime | None:
+    """The moment, local times in Copenhagen; None for a day or a local time that there is not."""
+    try:
+        read = datetime.fromisoformat(text)
+        moment = read if read.tzinfo else read.replace(tzinfo=_COPENHAGEN)
+        back = moment.astimezone(UTC).astimezone(moment.tzinfo)
+    except (ValueError, OverflowError):
+        return None
+    return moment if back.replace(tzinfo=None) == moment.replace(tzinfo=None) else None
+
+
+def _fit_event(event: JSONObject) -> None:
+    """A type that there is, an id that belongs to the content (so it may come again), no U+0000 in the body."""
+    known = sorted({entity_type for _, entity_type in _target.allowed})
+    entity_type = event.get("entityType")
+    if known and _is_of_32_bits(entity_type) and entity_type not in known:
+        event["entityType"] = known[entity_type % len(known)]
+    if isinstance(event.get("body"), dict):
+        event["body"] = _without_nul(event["body"])
+    id_ = event.get("beskedId")
+    if isinstance(id_, str) and _UUID.fullmatch(id_):
+        rest = {name: value for name, value in event.items() if name != "beskedId"}
+        event["beskedId"] = str(uuid5(NAMESPACE_OID, repr(sorted(rest.items(), key=repr))))
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_nul(name): _without_nul(item) for name, item in value.items()}
+    return value
+
+
+def _fit_replay(replay: JSONObject) -> None:
+    """Asks for the message that is parked, or was."""
+    ids = replay.get("leveringIds")
+    first = ids[0] if isinstance(ids, list) and ids else None
+    if isinstance(ids, list) and isinstance(first, str) and _UUID.fullmatch(first) and _target.queued_delivery:
+        ids[0] = _target.queued_delivery
+
+
+def _fit_test(test: JSONObject) -> None:
+    """Tries the subscription that there is."""
+    org_type, org_code, entity_type = (test.get(name) for name in _IDENTITY)
+    is_org_code = type(org_code) is int and -1 < org_code <= _MAX_ORG_CODE
+    if _is_of_32_bits(org_type) and _is_of_32_bits(entity_type) and is_org_code and _target.queued is not None:
+        test.update(_target.queued.json())
+
+
+def _is_of_32_bits(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_INT
+
+
+_FIT_BODY: dict[str, Callable[[JSONObject], None]] = {
+    SYNC: _fit_sync,
+    EVENT: _fit_event,
+    REPLAY: _fit_replay,
+    TEST: _fit_test,
+}

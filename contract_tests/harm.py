@@ -1,0 +1,69 @@
+"""What must not be there: what was stored or sent although it must be refused."""
+
+from typing import Any
+
+from contract_tests.attacks import REFUSED_CASE, REFUSED_REFERENCE, request
+from contract_tests.target import CERTIFICATE, Target
+
+JSONObject = dict[str, Any]
+
+
+def messages_about(target: Target, key: str, value: str) -> list[JSONObject]:
+    """What the service has stored under a reference."""
+    found: list[JSONObject] = _read(target, f"/webmessages/external-references/{key}/{value}", is_system=False)
+    return found
+
+
+def subscriptions_of(target: Target, system: str) -> list[JSONObject]:
+    """What the service has stored for a system."""
+    found: list[JSONObject] = _read(target, f"/v1/abonnement?systemIdentifier={system}")["abonnementer"]
+    return found
+
+
+def stored_messages(target: Target) -> list[JSONObject]:
+    """Messages that must have been refused."""
+    return [*messages_about(target, **REFUSED_REFERENCE), *messages_about(target, **REFUSED_CASE)]
+
+
+def stored_subscriptions(target: Target) -> list[JSONObject]:
+    """Subscriptions of the attacked system, beside those that stay."""
+    stay = [target.queued, target.attacked] if target.attacked_system == target.queued_system else []
+    kept = [identity.json() for identity in stay if identity is not None]
+    return [
+        entry
+        for entry in subscriptions_of(target, target.attacked_system or "")
+        if {name: entry[name] for name in ("orgType", "orgCode", "entityType")} not in kept
+    ]
+
+
+def queued_messages(target: Target) -> list[JSONObject]:
+    """What waits for the subscription that must get nothing, beside what is parked there as it was."""
+    assert target.attacked is not None
+    path = f"/v1/abonnement/beskeder?systemIdentifier={target.queued_system}"
+    found: list[JSONObject] = []
+    while path:
+        answer = target.send(request(target=path, headers=[f"Client-Cert: {CERTIFICATE}"], key=None))
+        assert answer.status == 200
+        found += [
+            item
+            for item in answer.json()["beskeder"]
+            if item["orgCode"] == target.attacked.org_code
+            and (item["leveringId"], item["status"]) != (target.attacked_delivery, "parkeret")
+        ]
+        path = answer.headers["link"].split(">")[0][1:] if "link" in answer.headers else ""
+    return found
+
+
+def find_harm(target: Target) -> list[JSONObject]:
+    """All of it, as far as the target is known."""
+    found = [] if target.api_key is None else stored_messages(target)
+    if target.attacked_system is not None:
+        found += stored_subscriptions(target)
+    return found if target.queued_system is None else found + queued_messages(target)
+
+
+def _read(target: Target, path: str, *, is_system: bool = True) -> Any:
+    who = {"headers": [f"Client-Cert: {CERTIFICATE}"], "key": None} if is_system else {}
+    answer = target.send(request(target=path, **who))
+    assert answer.status == 200, answer.body
+    return answer.json()
