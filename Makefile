@@ -11,7 +11,7 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extr
 run: install ## Run the service, a mock Open-E and a demo
 	@$(BIN)/budkavle dev
 
-install: $(VENV)/.runtime ## Set up .venv from the locked requirements
+install: $(VENV)/.runtime ## Set up .venv from the locked requirements, with what contract-check needs
 
 test: $(VENV)/.dev ## Run all tests, on SQLite and PostgreSQL
 	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -39,7 +39,6 @@ wheel: $(VENV)/.dev ## Build a wheel into dist/
 
 lock: $(VENV)/.dev ## Lock the requirements anew
 	$(LOCK) -o requirements/runtime.txt pyproject.toml
-	$(LOCK) --extra build -c requirements/runtime.txt -o requirements/build.txt pyproject.toml
 	$(LOCK) --extra build --extra contract -c requirements/runtime.txt -o requirements/contract.txt pyproject.toml
 	$(LOCK) --extra build --extra contract --extra test --extra check -c requirements/contract.txt -o requirements/dev.txt pyproject.toml
 	$(LOCK) --extra build --extra contract --extra test --extra check --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
@@ -57,8 +56,8 @@ define set_up
 	touch $@
 endef
 
-$(VENV)/.runtime: requirements/build.txt pyproject.toml | $(BIN)/python
-	$(call set_up,-r requirements/build.txt)
+$(VENV)/.runtime: requirements/contract.txt pyproject.toml | $(BIN)/python
+	$(call set_up,-r requirements/contract.txt)
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	$(call set_up,-r requirements/dev.txt)

@@ -11,6 +11,7 @@ import click
 from budkavle.apply_command import apply
 from budkavle.audit_commands import audit
 from budkavle.console import command_settings, say, with_database, write_moment
+from budkavle.contract_check_command import contract_check
 from budkavle.deliveries_commands import deliveries
 from domain.api_keys import SCOPES, ApiKey, hash_key, new_key
 from domain.errors import BudkavleError
@@ -214,4 +215,5 @@ def list_messages(states: tuple[str, ...], limit: int) -> None:
 
 main.add_command(apply)
 main.add_command(audit)
+main.add_command(contract_check)
 main.add_command(deliveries)

@@ -26,7 +26,7 @@ _CERTIFICATE_PATHS = ("/v1/",)
 _PUBLISH_PATHS = ("/v1/besked",)
 
 
-@dataclass
+@dataclass(repr=False)
 class Api:
     """The operations of a target; each call is kept as a line for the shell, and what it makes is noted."""
 
@@ -39,6 +39,9 @@ class Api:
         self._session.trust_env = False
         # A connection that the service closed while idle is no failure of the contract.
         self._session.mount(self.target.url, HTTPAdapter(max_retries=0))
+
+    def __repr__(self) -> str:
+        return f"Api({self.target.url})"
 
     def close(self) -> None:
         self._session.close()
@@ -63,7 +66,6 @@ class Api:
         sent = {**typed, **self._identity(who), **(headers or {})}
         by_tls = self.target.is_tls and who == "system"
         evidence.sent_as(curl(self.target, method, url.removeprefix(self.target.url), sent, data, by_tls=by_tls))
-        certificate = self.target.certificate
         response = self._session.request(
             method,
             url,
@@ -72,7 +74,7 @@ class Api:
             allow_redirects=False,
             timeout=TIMEOUT_SECONDS,
             verify=self.target.ca or True,
-            cert=(certificate.file, certificate.key) if by_tls and certificate is not None else None,
+            cert=self.target.certificate.files if by_tls and self.target.certificate is not None else None,
         )
         evidence.note_answer(response.status_code, response.headers.get("Location"))
         return response

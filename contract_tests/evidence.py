@@ -9,6 +9,9 @@ from pathlib import Path
 DIARY = "BUDKAVLE_CONTRACT_DIARY"
 """Names the file that each check and each thing made is noted in, a line each."""
 
+FOLDER = "BUDKAVLE_CONTRACT_REPORT"
+"""Names the folder for what a line of the shell needs beside itself."""
+
 KEPT_BYTES = 1024 * 1024
 """Of what was sent in bytes; a failure in a larger one says so."""
 

@@ -6,7 +6,7 @@ Only values that fit the schema are replaced, by others that do: bad data stays 
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import NAMESPACE_OID, uuid5
 from zoneinfo import ZoneInfo
 
@@ -153,7 +153,7 @@ def _fit_test(test: JSONObject) -> None:
         test.update(_target.queued.json())
 
 
-def _is_of_32_bits(value: Any) -> bool:
+def _is_of_32_bits(value: Any) -> TypeGuard[int]:
     return type(value) is int and 0 <= value <= _MAX_INT
 
 

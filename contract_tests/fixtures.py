@@ -32,7 +32,7 @@ OPTIONS = {
 
 
 @pytest.fixture(autouse=True)
-def _needs(request: pytest.FixtureRequest) -> None:
+def needs(request: pytest.FixtureRequest) -> None:
     """Leaves a check out whose marks `needs` name what is not known of the target."""
     names = [name for mark in request.node.iter_markers("needs") for name in mark.args]
     if not names:

@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from contract_tests.attacks import REFUSED_CASE, REFUSED_REFERENCE, request
-from contract_tests.target import CERTIFICATE, Target
+from contract_tests.target import API_KEY, CERTIFICATE, Target
 
 JSONObject = dict[str, Any]
 
@@ -70,7 +70,7 @@ def _path_of(target: Target, link: str) -> str:
 
 
 def _read(target: Target, path: str, *, is_system: bool = True) -> Any:
-    who = {"headers": [f"Client-Cert: {CERTIFICATE}"], "key": None} if is_system else {}
-    answer = target.send(request(target=path, **who))
+    headers = [f"Client-Cert: {CERTIFICATE}"] if is_system else []
+    answer = target.send(request(target=path, headers=headers, key=None if is_system else API_KEY))
     assert answer.status == 200, answer.body
     return answer.json()

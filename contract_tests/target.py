@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import ssl
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -42,6 +42,11 @@ class Certificate:
     header: str
     """As RFC 9440 writes it."""
 
+    @property
+    def files(self) -> str | tuple[str, str]:
+        """As `requests` takes them."""
+        return self.file if self.key is None else (self.file, self.key)
+
 
 @dataclass(frozen=True)
 class Target:
@@ -49,9 +54,10 @@ class Target:
 
     url: str
     """Without a final slash."""
-    api_key: str | None = None
-    publish_key: str | None = None
-    certificate: Certificate | None = None
+    # Reports of failures show neither keys nor certificates.
+    api_key: str | None = field(default=None, repr=False)
+    publish_key: str | None = field(default=None, repr=False)
+    certificate: Certificate | None = field(default=None, repr=False)
     ca: str | None = None
     """A file with the authority that the service's own certificate is from."""
     system: str | None = None

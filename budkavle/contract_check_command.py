@@ -1,0 +1,158 @@
+"""`budkavle contract-check`: prove that a server keeps the contract."""
+
+import importlib.util
+import ipaddress
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from budkavle.specs import spec_dir
+
+if TYPE_CHECKING:
+    from contract_tests.suites import Check
+
+SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
+"""The system that the examples of the contract name."""
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command("contract-check")
+@click.argument("base_url")
+@click.option("--spec", type=click.Choice(["web-messages", "subscriptions", "all"]), default="all", show_default=True)
+@click.option("--api-key", envvar="BUDKAVLE_CHECK_API_KEY", show_envvar=True, help="For web messages.")
+@click.option(
+    "--publish-key",
+    envvar="BUDKAVLE_CHECK_PUBLISH_KEY",
+    show_envvar=True,
+    help="For events, where it is not the same key.",
+)
+@click.option("--client-cert", type=_FILE, help="PEM; to an http:// address it goes in the header of a proxy.")
+@click.option("--client-key", type=_FILE, help="Its key, where it is in a file of its own.")
+@click.option("--ca", type=_FILE, help="The authority that the server's own certificate is from.")
+@click.option("--system", default=SYSTEM, show_default=True, help="Its subscriptions are replaced meanwhile.")
+@click.option("--case", type=click.IntRange(1, 2147483647), help="In Open-E, for tests: messages are published on it.")
+@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=20260301, show_default=True)
+@click.option("--fail-fast", is_flag=True, help="End at the first failure.")
+@click.option(
+    "--report",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("contract-report"),
+    show_default=True,
+    metavar="DIR",
+    help="JUnit XML, every failure, logs.",
+)
+@click.option("--allow-host", metavar="NAME", help="Needed for a server that is not on this machine.")
+@click.pass_context
+def contract_check(  # Each is an option of the command.
+    context: click.Context,
+    base_url: str,
+    spec: str,
+    api_key: str | None,
+    publish_key: str | None,
+    client_cert: Path | None,
+    client_key: Path | None,
+    ca: Path | None,
+    system: str,
+    case: int | None,
+    profile: str,
+    seed: int,
+    report: Path,
+    allow_host: str | None,
+    *,
+    fail_fast: bool,
+) -> None:
+    """Prove that the server at BASE_URL keeps the contract.
+
+    It gets some thousand requests, good and bad, and messages are posted and deleted. Use a server for tests, in front
+    of a mock Open-E: requests that are made up may name any case. Ends with 0 if the contract is kept, 1 if it is
+    broken, 2 if it could not be checked.
+    """
+    url = _checked(base_url, allow_host)
+    if importlib.util.find_spec("schemathesis") is None or importlib.util.find_spec("pytest") is None:
+        raise click.UsageError("this command needs more packages: pip install 'budkavle[contract]'")
+    from contract_tests.suites import SPECS, Check
+    from contract_tests.target import Target, read_certificate
+
+    try:
+        certificate = None if client_cert is None else read_certificate(client_cert, client_key)
+    except (OSError, ValueError) as exc:
+        raise click.BadParameter(f"{client_cert}: {exc}", param_hint="--client-cert") from exc
+    target = Target(
+        url,
+        api_key=api_key,
+        publish_key=publish_key or api_key,
+        certificate=certificate,
+        ca=None if ca is None else str(ca.resolve()),
+        system=system.lower(),
+        case=case,
+        seed=seed,
+    )
+    specs = SPECS if spec == "all" else (spec,)
+    check = Check(target, spec_dir(), report, specs, "full" if profile == "full" else "quick", fail_fast=fail_fast)
+    context.exit(_run(check))
+
+
+def _run(check: "Check") -> int:
+    from contract_tests import check as checking
+    from contract_tests import summary
+    from contract_tests.preparing import CannotCheckError
+
+    try:
+        verdict = checking.run(check, _tell, lambda result: _say(summary.line(result)))
+    except CannotCheckError as exc:
+        raise click.UsageError(str(exc)) from exc
+    _clear()
+    text = summary.one_screen(verdict, check)
+    (check.report / "summary.txt").write_text(summary.whole(verdict, check), encoding="utf-8")
+    click.echo("\n" + text, nl=False)
+    if verdict.failures:
+        return 1
+    return 2 if verdict.errors else 0
+
+
+def _checked(base_url: str, allow_host: str | None) -> str:
+    """The address without a final slash. Raises UsageError where nobody allowed it."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment or parts.username:
+        raise click.BadParameter("must be like http://127.0.0.1:8080", param_hint="BASE_URL")
+    if not _is_loopback(host) and host != (allow_host or "").lower():
+        raise click.UsageError(
+            f"{host} is not this machine. The check posts thousands of requests and replaces subscriptions: "
+            f"if it is a server for tests, say --allow-host {host}"
+        )
+    return base_url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _tell(suite: str, done: int, total: int | None, last: str) -> None:
+    """Writes how far it is over what was there, on a terminal only."""
+    if sys.stderr.isatty():
+        of_all = "" if total is None else f" of {total}"
+        count = f" {done}{of_all}" if done else ""
+        text = f"{suite}:{count}  {last}"[: shutil.get_terminal_size().columns - 1]
+        click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+
+
+def _clear() -> None:
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def _say(text: str) -> None:
+    _clear()
+    click.echo(text)

@@ -1,0 +1,114 @@
+"""Before the checks: learns what may be done on a target, and gives its system the subscriptions that they need."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+
+from contract_tests.api import Api
+from contract_tests.fitting import kept
+from contract_tests.target import Identity, Target
+
+ORG_TYPES = range(100)
+"""Those that are asked for what they may subscribe to, beside those of the current set."""
+
+QUEUED_ORG_CODES = range(66_600, 66_700)
+"""From here come the codes of the two subscriptions that stay while the checks run."""
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+class CannotCheckError(Exception):
+    """The target cannot be checked as it was asked for; the text says what to do."""
+
+
+def learn(target: Target, specs: Iterable[str]) -> tuple[Target, list[dict[str, Any]]]:
+    """The target with what was learnt of it, and the subscriptions that its system has now; changes nothing."""
+    api = Api(target, random.Random(target.seed))  # Nothing secret is made up here.
+    try:
+        if "web-messages" in specs:
+            _ask_for_messages(api)
+        return _learn_subscriptions(api) if "subscriptions" in specs else (replace(target, system=None), [])
+    except requests.RequestException as exc:
+        raise CannotCheckError(f"{target.url} cannot be reached: {_in_short(exc)}") from exc
+    finally:
+        api.close()
+
+
+def set_up(target: Target) -> None:
+    """Gives the system the two subscriptions that stay while the checks run, and no others."""
+    if target.queued is None or target.attacked is None:
+        return
+    api = Api(target, random.Random(target.seed))  # Nothing secret is made up here.
+    response = api.sync([kept(target.queued), kept(target.attacked)])
+    api.close()
+    if response.status_code != requests.codes.ok:
+        raise CannotCheckError(f"system {target.system} cannot be given subscriptions: {_told(response)}")
+
+
+def _ask_for_messages(api: Api) -> None:
+    if api.target.api_key is None:
+        raise CannotCheckError("web messages need --api-key; --spec subscriptions leaves them out")
+    response = api.get_message(NOBODY)
+    if response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
+        raise CannotCheckError(f"the API key may not read web messages: {_told(response)}")
+
+
+def _learn_subscriptions(api: Api) -> tuple[Target, list[dict[str, Any]]]:
+    target = api.target
+    if target.certificate is None:
+        raise CannotCheckError("subscriptions need --client-cert; --spec web-messages leaves them out")
+    query = {"systemIdentifier": target.system}
+    response = api.call("GET", "/v1/abonnement", query=query)
+    if response.status_code != requests.codes.ok:
+        raise CannotCheckError(
+            f"the certificate may not touch system {target.system} (--system names another): {_told(response)}"
+        )
+    current: list[dict[str, Any]] = response.json().get("abonnementer", [])
+    _refuse_to_lose_messages(api, query)
+    allowed = _allowed_pairs(api, {*ORG_TYPES, *(entry["orgType"] for entry in current)})
+    if not allowed:
+        raise CannotCheckError("no orgType from 0 to 99 may subscribe to anything: allow one on the target")
+    taken = {entry["orgCode"] for entry in current}
+    free = iter(code for code in QUEUED_ORG_CODES if code not in taken)
+    queued, attacked = (Identity(allowed[0][0], next(free), allowed[0][1]) for _ in range(2))
+    known = replace(target, allowed=allowed, publish_key=_key_that_publishes(api))
+    return known.with_one_system(target.system or "", queued, attacked), current
+
+
+def _refuse_to_lose_messages(api: Api, query: dict[str, Any]) -> None:
+    response = api.call("GET", "/v1/abonnement/beskeder", query={**query, "limit": 1})
+    if response.status_code == requests.codes.ok and response.json().get("beskeder"):
+        raise CannotCheckError(
+            f"messages wait for system {query['systemIdentifier']}, and would be lost with its subscriptions: "
+            "name a system for tests with --system"
+        )
+
+
+def _allowed_pairs(api: Api, org_types: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Pairs that may be subscribed to now."""
+    today = datetime.now(UTC).date().isoformat()
+    pairs = []
+    for org_type in sorted(org_types):
+        response = api.call("GET", "/v1/beskedtype/tilladte", query={"orgType": org_type})
+        found = response.json().get("beskedtyper", []) if response.status_code == requests.codes.ok else []
+        pairs += [(item["orgType"], item["entityType"]) for item in found if (item["slutDato"] or today) >= today]
+    return tuple(pairs)
+
+
+def _key_that_publishes(api: Api) -> str | None:
+    """The key for events, None where it opens none: then they are left out."""
+    response = api.call("POST", "/v1/besked", body={})
+    refused = {requests.codes.unauthorized, requests.codes.forbidden, requests.codes.not_found}
+    return None if response.status_code in refused else api.target.publish_key
+
+
+def _told(response: requests.Response) -> str:
+    return f"{response.status_code} {response.text[:300]}"
+
+
+def _in_short(exc: requests.RequestException) -> str:
+    return str(exc).split("Caused by ")[-1].strip("()'\"")[:300]

@@ -1,0 +1,126 @@
+"""The suites of a check: what each runs, as a process of its own."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from contract_tests.evidence import DIARY, FOLDER
+from contract_tests.target import VARIABLE, Target
+
+Profile = Literal["quick", "full"]
+SPECS = ("web-messages", "subscriptions")
+
+HERE = Path(__file__).parent
+EXAMPLES: dict[Profile, int] = {"quick": 12, "full": 100}
+"""How many cases of each operation Schemathesis makes up, beside those that follow from the schemas."""
+
+_FILES_OF_SUBSCRIPTIONS = re.compile("test_(subscription|event|delivery)")
+_KEY, _CERTIFICATE = "BUDKAVLE_CONTRACT_KEY", "BUDKAVLE_CONTRACT_CERTIFICATE"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What is to be checked, and how much of it."""
+
+    target: Target
+    spec_folder: Path
+    report: Path
+    specs: tuple[str, ...] = SPECS
+    profile: Profile = "quick"
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One process that checks, and where it tells of it."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    junit: Path
+    log: Path
+
+
+def suites(check: Check, work: Path) -> Iterator[Suite]:
+    """The quickest first. `work` is a folder for the time of the check, with the target's file in it."""
+    yield _pytest(check, work, "rules", "rules")
+    for spec in check.specs:
+        yield _schemathesis(check, work, spec)
+    if check.profile == "full":
+        yield _pytest(check, work, "raw bytes", "raw_bytes")
+
+
+def target_file(work: Path) -> Path:
+    return work / "target.json"
+
+
+def diary_file(work: Path) -> Path:
+    return work / "diary"
+
+
+# `-P`: what stands where the command is run is not imported, whatever its name.
+def _pytest(check: Check, work: Path, name: str, folder: str) -> Suite:
+    junit = check.report / f"{folder.replace('_', '-')}.xml"
+    files = [str(path) for path in sorted((HERE / folder).glob("test_*.py")) if _spec_of(path) in check.specs]
+    command = [
+        *(sys.executable, "-P", "-m", "pytest", "--noconftest", "-c", str(HERE / "suite.ini")),
+        *("--rootdir", str(HERE.parent), "-p", "contract_tests.plugin", "--junitxml", str(junit), "-v"),
+        *(["-x"] if check.fail_fast else []),
+        *("-m", "not own and not full" if check.profile == "quick" else "not own"),
+        *files,
+    ]
+    return Suite(name, tuple(command), _environment(check, work), junit, junit.with_suffix(".log"))
+
+
+def _spec_of(path: Path) -> str:
+    return "subscriptions" if _FILES_OF_SUBSCRIPTIONS.match(path.name) else "web-messages"
+
+
+def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
+    target, name = check.target, f"schema-{spec}"
+    junit = check.report / f"{name}.xml"
+    is_of_systems = spec == "subscriptions"
+    config = work / f"{name}.toml"
+    headers = [f'apikey = "${{{_KEY}}}"', *([f'Client-Cert = "${{{_CERTIFICATE}}}"'] if is_of_systems else [])]
+    # Keys stand in no command line, where all processes of the machine could read them.
+    config.write_text(
+        f"headers = {{ {', '.join(headers)} }}\n" + (HERE / "schemathesis.toml").read_text(encoding="utf-8"),
+        encoding="utf-8",
+    )
+    key = (target.publish_key if is_of_systems else None) or target.api_key or "none"
+    header = "none" if target.certificate is None or target.is_tls else target.certificate.header
+    command = [
+        *(sys.executable, "-P", "-m", "schemathesis.cli", "--config-file", str(config), "run"),
+        *(str(check.spec_folder / f"{spec}.yaml"), "--url", target.url, "--seed", str(target.seed)),
+        *("--max-examples", str(EXAMPLES[check.profile]), "--report", "junit,json"),
+        *("--report-junit-path", str(junit), "--report-json-path", str(junit.with_suffix(".json"))),
+        *(["--max-failures", "1"] if check.fail_fast else []),
+        *(["--tls-verify", target.ca] if target.ca else []),
+    ]
+    if target.is_tls and is_of_systems and target.certificate is not None:
+        command += ["--request-cert", target.certificate.file]
+        command += [] if target.certificate.key is None else ["--request-cert-key", target.certificate.key]
+    environment = {**_environment(check, work), _KEY: key, _CERTIFICATE: header}
+    return Suite(f"schema of {spec}", tuple(command), environment, junit, junit.with_suffix(".log"))
+
+
+def _environment(check: Check, work: Path) -> dict[str, str]:
+    """What a suite is told; nothing in this environment changes how it checks, or sends it by way of a proxy."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not re.match("(?i)(PYTEST|SCHEMATHESIS|HYPOTHESIS|BUDKAVLE_CONTRACT)_|.*_PROXY$", name)
+    }
+    return kept | {
+        VARIABLE: str(target_file(work)),
+        DIARY: str(diary_file(work)),
+        FOLDER: str(check.report),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        # Sets are walked through in the same order each time.
+        "PYTHONHASHSEED": "0",
+        "NO_PROXY": "*",
+    }

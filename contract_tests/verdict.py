@@ -1,0 +1,102 @@
+"""What the suites found, read from the JUnit XML that each wrote."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from xml.etree import ElementTree as ET
+
+from contract_tests.reproducing import TITLE
+from contract_tests.suites import Suite
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One check that failed: what it asked, what was wrong, and the lines for the shell that show it."""
+
+    suite: str
+    name: str
+    words: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """What one suite found. `error` says why it did not come to its end."""
+
+    name: str
+    checks: int = 0
+    seconds: float = 0.0
+    failures: tuple[Failure, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Why, once for each check."""
+    error: str | None = None
+
+
+@dataclass
+class Verdict:
+    """What all suites found, and what could not be cleaned up."""
+
+    results: list[SuiteResult] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[Failure]:
+        return [failure for result in self.results for failure in result.failures]
+
+    @property
+    def errors(self) -> list[str]:
+        return [f"{result.name}: {result.error}" for result in self.results if result.error is not None]
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.failures and not self.errors
+
+
+def read_result(suite: Suite, exit_code: int, seconds: float) -> SuiteResult:
+    """What a suite that has ended found."""
+    try:
+        cases = list(ET.parse(suite.junit).getroot().iter("testcase"))  # Our own process wrote it.
+    except (OSError, ET.ParseError):
+        return SuiteResult(suite.name, seconds=seconds, error=f"ended with {exit_code}; see {suite.log}")
+    failures = tuple(
+        failure
+        for case in cases
+        for node in [*case.findall("failure"), *case.findall("error")]
+        for failure in _failures(suite, case, node)
+    )
+    left_out = tuple(node.get("message", "") for case in cases for node in case.findall("skipped"))
+    # pytest ends with 1 where a check failed, with 5 where there was none; Schemathesis with 1 for warnings too.
+    is_explained = exit_code == 0 or (exit_code == 1 and failures) or (exit_code == 5 and not cases)
+    error = None if is_explained else f"ended with {exit_code}; see {suite.log}"
+    return SuiteResult(suite.name, _checks(suite, cases) - len(left_out), seconds, failures, left_out, error)
+
+
+def _checks(suite: Suite, cases: list[ET.Element]) -> int:
+    """How many there were; Schemathesis makes up many cases for each operation."""
+    summary = suite.junit.with_suffix(".json")
+    if not summary.exists():
+        return len(cases)
+    return int(json.loads(summary.read_text(encoding="utf-8"))["test_cases"]["generated"])
+
+
+def _failures(suite: Suite, case: ET.Element, node: ET.Element) -> list[Failure]:
+    name, text = case.get("name", ""), node.text or ""
+    if not suite.name.startswith("schema"):
+        words = (node.get("message") or text).strip()
+        return [Failure(suite.name, _in_words(name), words, _lines(text.rpartition(TITLE)[2]))]
+    # Each failure of an operation begins with its number.
+    blocks = re.split(r"(?m)^\d+\. Test Case ID: .*$", text)[1:] or [text]
+    return [
+        Failure(suite.name, name, before.strip(), _lines(after))
+        for before, _, after in (block.partition(f"{TITLE}:") for block in blocks)
+    ]
+
+
+def _in_words(name: str) -> str:
+    """The name of a check as a sentence."""
+    function, bracket, of_what = name.partition("[")
+    return function.removeprefix("test_").replace("_", " ") + (f" [{of_what}" if bracket else "")
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.splitlines() if re.match(r"\s*(curl|sed|LC_ALL|openssl|#|\() ?", line))

@@ -1,0 +1,235 @@
+"""Ways in which a server may break the contract; `contract-check` must see each of them."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+
+MESSAGES, SYNC, EVENT = "/webmessages", "/v1/abonnement/sync", "/v1/besked"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A breakage, the contract that it breaks, and a word of the failure that tells of it."""
+
+    breakage: Breakage
+    spec: str
+    word: str
+    profile: str = "quick"
+
+
+async def no_location(request: Request, forward: Forward) -> Answer:
+    return (await forward(request)).without("location")
+
+
+async def wrong_status(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    return replace(answer, status=200) if answer.status == 201 else answer
+
+
+async def lost_violation(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    value = answer.json()
+    if answer.status != 400 or len(value.get("violations", [])) < 2:
+        return answer
+    return answer.with_json({**value, "violations": value["violations"][:-1]})
+
+
+async def lost_error(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    value = answer.json()
+    if answer.status != 400 or len(value.get("errors", [])) < 2:
+        return answer
+    return answer.with_json({"errors": value["errors"][:-1]})
+
+
+async def half_applied_sync(request: Request, forward: Forward) -> Answer:
+    """What is good of a refused set is made all the same."""
+    answer = await forward(request)
+    body = request.json()
+    if request.path == SYNC and answer.status == 400 and b"true" not in request.query.lower():
+        bad = {error["index"] for error in answer.json()["errors"]}
+        if None not in bad:
+            good = [entry for index, entry in enumerate(body["abonnementer"]) if index not in bad]
+            await forward(request.with_json({**body, "abonnementer": good}))
+    return answer
+
+
+async def unknown_properties_taken(request: Request, forward: Forward) -> Answer:
+    """A validation is skipped."""
+    body = request.json()
+    if request.path != MESSAGES or not isinstance(body, dict):
+        return await forward(request)
+    known = {"message", "externalReferences", "partyId", "sender", "oepInstance", "attachments"}
+    return await forward(request.with_json({name: value for name, value in body.items() if name in known}))
+
+
+async def second_case_taken(request: Request, forward: Forward) -> Answer:
+    """A rule is skipped that no schema says."""
+    body = request.json()
+    if request.path == MESSAGES and isinstance(body, dict) and isinstance(body.get("externalReferences"), list):
+        kept: list[Any] = []
+        for reference in body["externalReferences"]:
+            is_case = isinstance(reference, dict) and str(reference.get("key")).lower() == "flowinstanceid"
+            if not is_case or not any(str(other.get("key")).lower() == "flowinstanceid" for other in kept):
+                kept.append(reference)
+        if all(isinstance(reference, dict) for reference in kept) and len(kept) < len(body["externalReferences"]):
+            request = request.with_json({**body, "externalReferences": kept})
+    return await forward(request)
+
+
+async def unchanged_told_as_updated(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    if request.path != SYNC or answer.status != 200:
+        return answer
+    value = answer.json()
+    return answer.with_json({**value, "opdateret": value["opdateret"] + value["uaendret"], "uaendret": 0})
+
+
+async def dry_run_is_none(request: Request, forward: Forward) -> Answer:
+    is_dry = request.path == SYNC and request.query == b"dryRun=true"
+    return await forward(replace(request, query=b"") if is_dry else request)
+
+
+async def list_backwards(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    value = answer.json()
+    return answer.with_json(value[::-1]) if isinstance(value, list) else answer
+
+
+async def no_next_page(request: Request, forward: Forward) -> Answer:
+    return (await forward(request)).without("link")
+
+
+async def page_forgets_its_limit(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    link = answer.header("link")
+    return answer if link is None else answer.with_header("link", link.replace("limit=", "limit=1000&was="))
+
+
+async def page_loses_its_first(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    value = answer.json()
+    is_later = b"after=" in request.query and isinstance(value, list)
+    return answer.with_json(value[1:]) if is_later else answer
+
+
+async def attachments_backwards(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    value = answer.json()
+    if answer.status != 200 or not isinstance(value, dict) or "attachments" not in value:
+        return answer
+    return answer.with_json({**value, "attachments": value["attachments"][::-1]})
+
+
+async def null_for_what_is_absent(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    value = answer.json()
+    if answer.status != 200 or not isinstance(value, dict) or "message" not in value:
+        return answer
+    return answer.with_json({"partyId": None, "sender": None, **value})
+
+
+async def nothing_is_deleted(request: Request, forward: Forward) -> Answer:
+    if request.method != "DELETE":
+        return await forward(request)
+    answer = await forward(replace(request, method="GET"))
+    return (
+        Answer(204, [pair for pair in answer.headers if pair[0] == b"x-request-id"], b"")
+        if (answer.status == 200)
+        else answer
+    )
+
+
+async def refused_message_is_stored(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    body = request.json()
+    if request.path == MESSAGES and answer.status == 400 and isinstance(body, dict):
+        await forward(request.with_json({**body, "message": "Stored all the same"}))
+    return answer
+
+
+async def any_key_reads(request: Request, forward: Forward) -> Answer:
+    if request.method != "GET":
+        return await forward(request)
+    rest = [pair for pair in request.headers if pair[0] != b"apikey"]
+    return await forward(replace(request, headers=[*rest, (b"apikey", b"messages-key-of-the-tests")]))
+
+
+async def event_twice(request: Request, forward: Forward) -> Answer:
+    """The same event again is another one."""
+    body = request.json()
+    if request.path != EVENT or not isinstance(body, dict) or "beskedId" not in body:
+        return await forward(request)
+    answer = await forward(request.with_json({name: body[name] for name in body if name != "beskedId"}))
+    return answer if answer.status != 202 else answer.with_json({**answer.json(), "beskedId": body["beskedId"]})
+
+
+async def unknown_system_is_not_found(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    return replace(answer, status=404) if answer.status == 403 else answer
+
+
+async def violations_in_any_order(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    value = answer.json()
+    if answer.status != 400 or "violations" not in (value or {}):
+        return answer
+    return answer.with_json({**value, "violations": value["violations"][::-1]})
+
+
+async def problem_as_plain_json(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    return answer.with_header("content-type", "application/json") if answer.status == 400 else answer
+
+
+async def broken_by_a_limit(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    is_bad_limit = b"limit=" in request.query and answer.status == 400
+    return replace(answer, status=500) if is_bad_limit else answer
+
+
+async def broken_by_bytes(request: Request, forward: Forward) -> Answer:
+    """A body that is not UTF-8 is met by a 500: nothing that JSON and HTTP can say shows it."""
+    answer = await forward(request)
+    try:
+        request.body.decode()
+    except UnicodeDecodeError:
+        is_json = any(pair == (b"content-type", b"application/json") for pair in request.headers)
+        return replace(answer, status=500) if is_json else answer
+    return answer
+
+
+async def large_files_refused(request: Request, forward: Forward) -> Answer:
+    """A file of 10 MiB is within the limits."""
+    answer = await forward(request if len(request.body) < 5_000_000 else replace(request, path="/health/live"))
+    return answer if answer.status != 405 else replace(answer, status=413)
+
+
+BREAKAGES = {
+    "no Location": Case(no_location, "web-messages", "Location"),
+    "200 instead of 201": Case(wrong_status, "web-messages", "201"),
+    "a violation is lost": Case(lost_violation, "web-messages", "violations"),
+    "an error of a sync is lost": Case(lost_error, "subscriptions", "error"),
+    "a refused sync is half applied": Case(half_applied_sync, "subscriptions", "changes nothing"),
+    "unknown properties are taken": Case(unknown_properties_taken, "web-messages", "unknown"),
+    "a second case is taken": Case(second_case_taken, "web-messages", "case"),
+    "unchanged is told as updated": Case(unchanged_told_as_updated, "subscriptions", "uaendret"),
+    "a dry run is none": Case(dry_run_is_none, "subscriptions", "dry"),
+    "lists are backwards": Case(list_backwards, "web-messages", "order"),
+    "no Link to the next page": Case(no_next_page, "web-messages", "Link"),
+    "the next page forgets its limit": Case(page_forgets_its_limit, "web-messages", "limit"),
+    "the next page loses its first": Case(page_loses_its_first, "web-messages", "page"),
+    "attachments are backwards": Case(attachments_backwards, "web-messages", "attachments"),
+    "null for what is absent": Case(null_for_what_is_absent, "web-messages", "absent"),
+    "nothing is deleted": Case(nothing_is_deleted, "web-messages", "delete"),
+    "a refused message is stored": Case(refused_message_is_stored, "web-messages", "stored"),
+    "any key reads": Case(any_key_reads, "web-messages", "key"),
+    "an event comes twice": Case(event_twice, "subscriptions", "event"),
+    "404 for a system of others": Case(unknown_system_is_not_found, "subscriptions", "403"),
+    "violations are in any order": Case(violations_in_any_order, "web-messages", "violations"),
+    "a problem is plain JSON": Case(problem_as_plain_json, "web-messages", "problem"),
+    "500 for a bad limit": Case(broken_by_a_limit, "web-messages", "500"),
+    "500 for bytes that are no UTF-8": Case(broken_by_bytes, "web-messages", "500", "full"),
+    "large files are refused": Case(large_files_refused, "web-messages", "413", "full"),
+}

@@ -1,0 +1,126 @@
+"""A server that breaks the contract in one way: our own, with one thing between it and its callers."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a caller sent."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: Headers
+    body: bytes
+
+    def json(self) -> Any:
+        """What the body says, None where it is no JSON."""
+        return _json(self.body)
+
+    def with_json(self, value: Any) -> "Request":
+        body = json.dumps(value).encode()
+        return replace(self, body=body, headers=_with_length(self.headers, body))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the service says to it."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    def json(self) -> Any:
+        return _json(self.body)
+
+    def header(self, name: str) -> str | None:
+        return next((value.decode() for key, value in self.headers if key.decode().lower() == name), None)
+
+    def without(self, name: str) -> "Answer":
+        return replace(self, headers=[pair for pair in self.headers if pair[0].decode().lower() != name])
+
+    def with_header(self, name: str, value: str) -> "Answer":
+        return replace(self.without(name), headers=[*self.without(name).headers, (name.encode(), value.encode())])
+
+    def with_body(self, body: bytes) -> "Answer":
+        return replace(self, body=body, headers=_with_length(self.headers, body))
+
+    def with_json(self, value: Any) -> "Answer":
+        return self.with_body(json.dumps(value).encode())
+
+
+Forward = Callable[[Request], Awaitable[Answer]]
+Breakage = Callable[[Request, Forward], Awaitable[Answer]]
+"""Answers a request in the place of the service, which it may ask as often as it likes."""
+
+
+def broken(application: Any, breakage: Breakage) -> Any:
+    """The application, with the breakage in front of it."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await application(scope, receive, send)
+            return
+
+        async def forward(request: Request) -> Answer:
+            return await _ask(application, scope, request)
+
+        body = await _body(receive)
+        request = Request(scope["method"], scope["path"], scope["query_string"], list(scope["headers"]), body)
+        answer = await breakage(request, forward)
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    return serve
+
+
+async def _body(receive: Any) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+
+
+async def _ask(application: Any, scope: Any, request: Request) -> Answer:
+    pieces = [{"type": "http.request", "body": request.body, "more_body": False}]
+    status, headers, body = 0, [], b""
+
+    async def receive() -> Any:
+        return pieces.pop() if pieces else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        nonlocal status, headers, body
+        if message["type"] == "http.response.start":
+            status, headers = message["status"], list(message["headers"])
+        elif message["type"] == "http.response.body":
+            body += message.get("body", b"")
+
+    changed = {
+        "method": request.method,
+        "path": request.path,
+        "query_string": request.query,
+        "headers": request.headers,
+    }
+    if request.path != scope["path"]:
+        changed["raw_path"] = request.path.encode()
+    await application({**scope, **changed}, receive, send)
+    return Answer(status, headers, body)
+
+
+def _with_length(headers: Headers, body: bytes) -> Headers:
+    rest = [pair for pair in headers if pair[0].lower() not in {b"content-length", b"transfer-encoding"}]
+    return [*rest, (b"content-length", str(len(body)).encode())]
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None

@@ -1,0 +1,79 @@
+"""A server to be checked, and `budkavle contract-check` as teams run it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from budkavle.service import create_service
+from budkavle.settings import Settings
+from conftest import MESSAGES_KEY, PUBLISH_KEY, running_server
+from domain.api_keys import ApiKey, hash_key
+from tests.catalogue_rows import put_message_types, put_system
+from tests.contract_tests.broken import Breakage, broken
+from tests.factories import NOW
+from tests.handlers.callers import new_certificate
+
+BUDKAVLE = Path(sys.executable).with_name("budkavle")
+SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
+CASE = "1068"
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where it is, and who calls it."""
+
+    url: str
+    certificate: Path
+    database_url: str
+
+    def check(self, folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """What `contract-check` says of it; its report is in the folder."""
+        command = [
+            *(str(BUDKAVLE), "contract-check", self.url, "--api-key", MESSAGES_KEY, "--publish-key", PUBLISH_KEY),
+            *("--client-cert", str(self.certificate), "--case", CASE, "--report", str(folder / "report"), *options),
+        ]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env={**kept, **environment},
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+
+
+@contextmanager
+def running_target(
+    database_url: str, open_e_url: str, folder: Path, breakage: Breakage | None = None
+) -> Iterator[Server]:
+    """Our service, as it is or broken, in front of a mock Open-E."""
+    certificate = new_certificate()
+    put_message_types(database_url)
+    put_system(database_url, SYSTEM, certificate.fingerprint)
+    settings = Settings(
+        database_url=database_url,
+        open_e_external_url=f"{open_e_url}/external/api/callback",
+        open_e_internal_url=f"{open_e_url}/internal/api/callback",
+        trusted_proxies="127.0.0.1",
+    )
+    keys = (
+        ApiKey(hash_key(MESSAGES_KEY.encode()), "tests", ("messages",), NOW),
+        ApiKey(hash_key(PUBLISH_KEY.encode()), "publisher", ("publish",), NOW),
+    )
+    application: Any = create_service(settings, extra_keys=keys)
+    file = folder / "client.pem"
+    file.write_text(pem(certificate.header))
+    with running_server(settings, application if breakage is None else broken(application, breakage)) as url:
+        yield Server(url, file, database_url)
+
+
+def pem(header: str) -> str:
+    """The certificate of a header as a file has it."""
+    return f"-----BEGIN CERTIFICATE-----\n{header.strip(':')}\n-----END CERTIFICATE-----\n"

@@ -1,0 +1,36 @@
+"""Deliberately broken servers: a harness that misses one of them proves nothing of the others."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import new_database
+from open_e.mock import MockOpenE
+from tests.contract_tests.breakages import BREAKAGES, Case
+from tests.contract_tests.checking import Server, running_target
+from tests.mock_servers import running_mock
+
+
+@pytest.fixture(scope="module")
+def open_e_url() -> Iterator[str]:
+    with running_mock(MockOpenE()) as url:
+        yield url
+
+
+@pytest.fixture
+def server(case: Case, request: pytest.FixtureRequest, open_e_url: str, tmp_path: Path) -> Iterator[Server]:
+    request.param = "sqlite"
+    with running_target(new_database(request, tmp_path), open_e_url, tmp_path, case.breakage) as server:
+        yield server
+
+
+@pytest.mark.parametrize("case", BREAKAGES.values(), ids=BREAKAGES.keys())
+def test_broken_server_is_caught(case: Case, server: Server, tmp_path: Path) -> None:
+    ended = server.check(tmp_path, "--spec", case.spec, "--profile", case.profile, "--fail-fast")
+
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "BREAKS the contract" in ended.stdout
+    assert case.word.lower() in ended.stdout.lower()
+    assert "reproduce with:" in ended.stdout
+    assert "curl" in ended.stdout
