@@ -13,6 +13,9 @@ REFUSED_REFERENCE = {"key": "attack", "value": "refused"}
 REFUSED_CASE = {"key": "flowInstanceId", "value": "6660666"}
 """References of messages that must never be stored or sent; what may be stored names others."""
 
+NOTHING = "/webmessages/external-references/attack/nothing"
+"""What every caller with a key may read, and find nothing at."""
+
 JSON = "application/json"
 FORM = "multipart/form-data; boundary=XX"
 
@@ -30,7 +33,7 @@ REASONS = {
 
 def request(
     method: str = "GET",
-    target: str | bytes = "/health/live",
+    target: str | bytes = NOTHING,
     *,
     headers: Sequence[str | bytes] = (),
     body: bytes | None = None,
@@ -119,9 +122,16 @@ def form(*parts: bytes, boundary: bytes = b"XX") -> bytes:
     return b"".join(b"--%s\r\n%s\r\n" % (boundary, part) for part in parts) + b"--%s--\r\n" % boundary
 
 
-def assert_refused(answer: Answer) -> None:
-    """The answer is a refusal, in whatever words, or the connection was closed."""
-    assert answer is CLOSED or 400 <= answer.status < 500, (answer.status, answer.body[:1000])
+def assert_refused(answer: Answer | None, *, may_be_mended: bool = False) -> None:
+    """The answer is a refusal, in whatever words, or the connection was closed.
+
+    501 and 505 are HTTP's own refusals, of methods, transfer codings and versions that a server does not know; any
+    other 5xx is a fault. With `may_be_mended` a gateway may leave out or put right what is wrong and hand on the rest.
+    """
+    if answer is None or answer is CLOSED:
+        return
+    is_mended = may_be_mended and 200 <= answer.status < 400
+    assert is_mended or 400 <= answer.status < 500 or answer.status in {501, 505}, (answer.status, answer.body[:1000])
 
 
 def assert_problem(answer: Answer, status: int, title: str | None = None) -> None:
@@ -131,6 +141,15 @@ def assert_problem(answer: Answer, status: int, title: str | None = None) -> Non
         return
     _assert_shape(answer, status, title or REASONS[status])
     assert re.fullmatch("[A-Za-z0-9._:-]{1,46}", answer.headers["x-request-id"])
+
+
+def assert_not_allowed(answer: Answer, *allowed: str) -> None:
+    """The answer says that the path does not have this method, and which it has."""
+    if not answer.in_own_words:
+        assert_refused(answer)
+        return
+    assert (answer.status, answer.headers["allow"]) == (405, ", ".join(sorted(allowed)))
+    assert answer.body == b"" or answer.media_type == "application/problem+json"
 
 
 def assert_violations(answer: Answer, *fields: str) -> None:
@@ -159,13 +178,33 @@ def assert_error_list(answer: Answer, status: int, *places: tuple[int | None, st
     assert [(error["index"], error["field"], error["errorCode"]) for error in errors] == list(places), errors
 
 
-def assert_no_http(answer: Answer, status: int = 400) -> None:
+def assert_no_http(answer: Answer, status: int = 400, *, may_be_mended: bool = False) -> None:
     """The answer is that of the HTTP parser, which knows no requests: what came was none, and the connection ends."""
     if not answer.in_own_words:
-        assert_refused(answer)
+        assert_refused(answer, may_be_mended=may_be_mended)
         return
     _assert_shape(answer, status, REASONS[status])
     assert answer.headers["connection"] == "close"
+
+
+def assert_silent(answer: Answer, *secrets: str) -> None:
+    """The answer is a refusal that repeats nothing of what was sent; what a gateway says is its own."""
+    assert_refused(answer)
+    assert not answer.in_own_words or not any(secret in str(answer) for secret in secrets)
+
+
+def assert_in_order(answers: Sequence[Answer | None], *statuses: int) -> None:
+    """The answers on one connection have these statuses; a gateway may end it after any but the first."""
+    first = answers[0]
+    assert first is not None
+    if first.in_own_words:
+        assert [answer and answer.status for answer in answers] == list(statuses)
+        return
+    for answer, status in zip([answer for answer in answers if answer], statuses, strict=False):
+        if status < 400:
+            assert answer.status == status
+        else:
+            assert_refused(answer)
 
 
 def _assert_shape(answer: Answer, status: int, title: str) -> None:

@@ -4,6 +4,7 @@ import json
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -73,33 +74,46 @@ class Connection:
 
     def end_sending(self) -> None:
         """Closes our side only."""
-        if isinstance(self._socket, ssl.SSLSocket):
-            # TLS has no half of a connection that all servers know; what was sent must do.
-            return
-        self._socket.shutdown(socket.SHUT_WR)
+        # Below TLS too, which has no word for it that all servers know: they see that their caller is gone.
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
     def answer(self, *, to_head: bool = False) -> Answer | None:
-        """The next answer, None when the server closes the connection without one."""
+        """The next answer, None when the server closes the connection without one.
+
+        What is no HTTP/1 (an alert of TLS, a frame of HTTP/2) answers no request, so it counts as none.
+        """
         try:
             status_line = self._reader.readline()
         except (ConnectionError, ssl.SSLError):
             status_line = b""
-        if not status_line:
+        if not status_line.startswith(b"HTTP/1."):
+            assert not status_line or not self._in_own_words, status_line[:100]
             return None
         status = int(status_line.split(b" ", 2)[1])
+        try:
+            answer = self._rest_of_answer(status, to_head=to_head)
+        except (ConnectionError, ssl.SSLError):
+            # A gateway may close while its words are on their way: it has not read what came, and needs not to.
+            if self._in_own_words:
+                raise
+            answer = Answer(status, {}, b"", self._in_own_words)
+        evidence.note_answer(status, answer.headers.get("location"))
+        return answer
+
+    def _rest_of_answer(self, status: int, *, to_head: bool) -> Answer:
         headers: dict[str, str] = {}
         while line := self._reader.readline().rstrip(b"\r\n"):
             name, _, value = line.partition(b":")
             key = name.decode("ascii").lower()
             text = value.strip().decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        evidence.note_answer(status, headers.get("location"))
         return Answer(status, headers, b"" if to_head else self._body(status, headers), self._in_own_words)
 
     def _body(self, status: int, headers: dict[str, str]) -> bytes:
         if status < 200 or status in {204, 304}:
             return b""
-        if headers.get("transfer-encoding") == "chunked":
+        if headers.get("transfer-encoding", "").lower() == "chunked":
             return b"".join(self._chunks())
         if "content-length" in headers:
             return self._reader.read(int(headers["content-length"]))

@@ -15,6 +15,8 @@ VARIABLE = "BUDKAVLE_CONTRACT_TARGET"
 """Names the file that tells a suite what to attack."""
 
 API_KEY, PUBLISH_KEY, CERTIFICATE = "{api-key}", "{publish-key}", "{certificate}"
+CUT_API_KEY, SWAPPED_API_KEY = "{api-key-cut}", "{api-key-swapped}"
+"""The key without its last character, and with small letters for great ones: near to the secret, so just as secret."""
 HOST, BASE_PATH = "{host}", "{base-path}"
 """Stand in requests that are written in bytes for what the target asks for."""
 
@@ -131,6 +133,8 @@ class Target:
             data = data.replace(f"Client-Cert: {CERTIFICATE}\r\n".encode(), b"")
         values = {
             API_KEY: self.api_key,
+            CUT_API_KEY: (self.api_key or "")[:-1],
+            SWAPPED_API_KEY: (self.api_key or "").swapcase(),
             PUBLISH_KEY: self.publish_key,
             CERTIFICATE: certificate,
             HOST: self._authority,
@@ -145,10 +149,15 @@ class Target:
         context = self.tls(with_certificate=with_certificate) if self.is_tls else None
         return Connection(self.host, self.port, self.fill, context, in_own_words=self.own_words)
 
-    def send(self, *pieces: bytes) -> Answer:
-        """The answer to one request, sent as it is; `CLOSED` where a gateway may end the connection instead."""
+    def send(self, *pieces: bytes, is_unfinished: bool = False) -> Answer:
+        """The answer to one request, sent as it is; `CLOSED` where a gateway may end the connection instead.
+
+        What `is_unfinished` must be refused before it has come; a gateway that waits for it is told that it never will.
+        """
         with self.connect(with_certificate=any(CERTIFICATE.encode() in piece for piece in pieces)) as connection:
             connection.send(*pieces)
+            if is_unfinished and not self.own_words:
+                connection.end_sending()
             answer = connection.answer()
         if answer is None and not self.own_words:
             return CLOSED

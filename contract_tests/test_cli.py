@@ -1,4 +1,4 @@
-"""`schemathesis run` as teams run it in their CI: schemathesis.toml, all phases and checks, warnings as errors."""
+"""`schemathesis run` on `budkavle dev`: the examples of the contracts work there, and our own operations are sound."""
 
 import os
 import re
@@ -9,17 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PUBLISH_KEY
-from contract_tests.conftest import Target
+from budkavle.demo import KEY
+from budkavle.demo_subscriptions import CLIENT_CERT, SYSTEM_ID
+from contract_tests.target import VARIABLE, Identity, Target
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
+CONFIG = ROOT / "contract_tests" / "schemathesis.toml"
+OF_EXAMPLES = '[phases.examples.checks]\npositive_data_acceptance.expected-statuses = ["2xx", "404"]'
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("BUDKAVLE_", "SCHEMATHESIS_"))}
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where `budkavle dev` runs, with a mock Open-E of its own and the rows that the examples name."""
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """`budkavle dev`, with a mock Open-E of its own and the rows that the examples name."""
     folder = tmp_path_factory.mktemp("dev")
     command = [BIN / "budkavle", "dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"]
     with (
@@ -29,28 +32,49 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         try:
             assert popen.stdout is not None
             pages = (re.match(r"API pages: +(\S+)/docs$", line) for line in popen.stdout)
-            yield next(page[1] for page in pages if page)
+            yield Target(
+                next(page[1] for page in pages if page),
+                system=SYSTEM_ID,
+                queued_system=SYSTEM_ID,
+                queued=Identity(1, 101, 202),
+                allowed=((1, 202), (2, 203)),
+            )
         finally:
             popen.kill()
 
 
-@pytest.mark.parametrize("contract", ["operations", "web-messages"])
-def test_schemathesis_finds_nothing(contract: str, dev: str) -> None:
-    assert_nothing_is_found(f"{dev}/docs/{contract}/openapi.json", "apikey: demo")
+@pytest.mark.parametrize("contract", ["web-messages", "subscriptions"])
+def test_every_example_works(contract: str, dev: Target, tmp_path: Path) -> None:
+    config = tmp_path / "schemathesis.toml"
+    shipped = CONFIG.read_text()
+    assert OF_EXAMPLES in shipped
+    # Here are the rows that the examples name.
+    config.write_text(shipped.replace(OF_EXAMPLES, OF_EXAMPLES.replace(', "404"', "")))
+    assert "✅ Examples" in run(dev, contract, config, tmp_path, "--phases", "examples")
 
 
-@pytest.mark.one_database
-def test_schemathesis_finds_nothing_in_subscriptions(target: Target) -> None:
-    headers = (f"Client-Cert: {target.certificate.header}", f"apikey: {PUBLISH_KEY}")
-    assert_nothing_is_found(f"{target.url}/docs/subscriptions/openapi.json", *headers)
-
-
-def assert_nothing_is_found(contract: str, *headers: str) -> None:
-    command = [BIN / "schemathesis", "run", contract, *(word for header in headers for word in ("-H", header))]
-
-    run = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=280, check=False)
-
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "No issues found" in run.stdout
+def test_schemathesis_finds_nothing_in_operations(dev: Target, tmp_path: Path) -> None:
+    found = run(dev, "operations", CONFIG, tmp_path)
     for phase in ("Coverage", "Fuzzing"):
-        assert f"✅ {phase}" in run.stdout
+        assert f"✅ {phase}" in found
+
+
+def run(dev: Target, contract: str, config: Path, folder: Path, *options: str) -> str:
+    """What the tool says when it finds nothing."""
+    target = folder / "target.json"
+    dev.write(target)
+    url = f"{dev.url}/docs/{contract}/openapi.json"
+    command = [BIN / "schemathesis", "--config-file", config, "run", url, *options]
+    headers = ["-H", f"apikey: {KEY}", "-H", f"Client-Cert: {CLIENT_CERT}"]
+    done = subprocess.run(
+        [*command, *headers],
+        cwd=ROOT,
+        env={**ENVIRONMENT, VARIABLE: str(target)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No issues found" in done.stdout
+    return done.stdout

@@ -22,7 +22,7 @@ from contract_tests.attacks import (
     request,
     text,
 )
-from contract_tests.raw_http import Connection
+from contract_tests.target import Target
 
 BUDKAVLE = Path(sys.executable).with_name("budkavle")
 SECRET = "s3cr3t"
@@ -38,7 +38,8 @@ class Process:
     key: str
 
     def attack(self, data: bytes, *, waits: bool = True) -> None:
-        with Connection("127.0.0.1", self.port) as connection:
+        target = Target(f"http://127.0.0.1:{self.port}", api_key=self.key, own_words=True)
+        with target.connect() as connection:
             connection.send(data)
             if waits:
                 connection.answer()
@@ -79,28 +80,28 @@ def test_log_tells_of_attacks_without_faults_and_without_their_content(process: 
     body = text(**changes, partyId=SECRET, sender={"userId": SECRET}, attachments=[attachment(fileName=SECRET)])
     taken = text(**changes, sender={"userId": SECRET}, attachments=[attachment(fileName=SECRET)])
     whole = [
-        post(taken, key=process.key),
-        post(body, key=process.key),
-        post(taken + SECRET.encode(), key=process.key),
-        post(body.replace(b"{", SECRET.encode()), key=process.key),
-        post(b"[" * 100_000, key=process.key),
-        post(form(message_part(taken), file_part(b"x", f'filename="{SECRET}"')), FORM, key=process.key),
-        post(form(message_part(taken, SECRET)), FORM, key=process.key),
-        post(SECRET.encode(), FORM, key=process.key),
-        post(taken, SECRET, key=process.key),
-        request(target=f"/webmessages/{SECRET}?{SECRET}={SECRET}", key=process.key),
-        request(target=f"/webmessages/external-references/{SECRET}/{SECRET}", key=process.key),
+        post(taken),
+        post(body),
+        post(taken + SECRET.encode()),
+        post(body.replace(b"{", SECRET.encode())),
+        post(b"[" * 100_000),
+        post(form(message_part(taken), file_part(b"x", f'filename="{SECRET}"')), FORM),
+        post(form(message_part(taken, SECRET)), FORM),
+        post(SECRET.encode(), FORM),
+        post(taken, SECRET),
+        request(target=f"/webmessages/{SECRET}?{SECRET}={SECRET}"),
+        request(target=f"/webmessages/external-references/{SECRET}/{SECRET}"),
         request(target=f"/{SECRET}", headers=[f"x-request-id: {SECRET}!", f"{SECRET}: {SECRET}"], key=SECRET),
         f"{SECRET}\r\n\r\n".encode(),
     ]
     cut = [
-        post(body, headers=["Content-Length: 1000000"], key=process.key),
-        post(body + b" " * 2_000_000, headers=["Content-Length: 9000000"], key=process.key),
-        post(b"5\r\nab", headers=["Transfer-Encoding: chunked"], key=process.key),
-        post(f"{SECRET}\r\n".encode(), headers=["Transfer-Encoding: chunked"], key=process.key),
-        post(form(message_part(body))[:-20], FORM, headers=["Content-Length: 1000000"], key=process.key),
-        post(body, key=process.key)[:-100],
-        post(taken, key=process.key),
+        post(body, headers=["Content-Length: 1000000"]),
+        post(body + b" " * 2_000_000, headers=["Content-Length: 9000000"]),
+        post(b"5\r\nab", headers=["Transfer-Encoding: chunked"]),
+        post(f"{SECRET}\r\n".encode(), headers=["Transfer-Encoding: chunked"]),
+        post(form(message_part(body))[:-20], FORM, headers=["Content-Length: 1000000"]),
+        post(body)[:-100],
+        post(taken),
     ]
     for data in whole:
         process.attack(data)

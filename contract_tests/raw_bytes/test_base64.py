@@ -6,9 +6,19 @@ import json
 
 import pytest
 
-from contract_tests.attacks import accepted_reference, assert_violations, attachment, chunks, message, post, text
+from contract_tests.attacks import (
+    accepted_reference,
+    assert_violations,
+    attachment,
+    chunks,
+    message,
+    post,
+    text,
+)
 from contract_tests.harm import messages_about
 from contract_tests.target import Target
+
+pytestmark = pytest.mark.needs("api_key")
 
 LARGE = b"\n" * (300 * 1024)
 FIELD = "attachments[0].base64Data"
@@ -131,9 +141,8 @@ def test_content_that_is_no_json_is_refused(is_large: bool, raw: bytes, target: 
     """A large body need not say whether it is the JSON or the base64 that is wrong."""
     body, _ = body_with(raw)
     answer = target.send(post(body if is_large else body[len(LARGE) :]))
-    assert answer.status == 400
-    assert_violations(answer, answer.json()["violations"][0]["field"])
-    assert answer.json()["violations"][0]["field"] in ({FIELD, "body"} if is_large else {"body"})
+    is_of_content = is_large and answer.in_own_words and answer.json()["violations"][0]["field"] == FIELD
+    assert_violations(answer, FIELD if is_of_content else "body")
 
 
 CONTENT = {"base64Data": TEXT.decode()}
@@ -190,4 +199,4 @@ def test_body_of_nothing_but_strings_does_not_keep_a_processor_busy(raw: bytes, 
     answer = target.send(post(body))
     assert_violations(answer, "body")
     # Refused by their number, before they are read one by one.
-    assert "must not hold so many values" in answer.body.decode()
+    assert not answer.in_own_words or "must not hold so many values" in answer.body.decode()

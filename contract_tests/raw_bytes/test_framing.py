@@ -5,8 +5,10 @@ import pytest
 from contract_tests.attacks import (
     JSON,
     accepted_reference,
+    assert_in_order,
     assert_no_http,
     assert_problem,
+    assert_refused,
     assert_violations,
     chunks,
     post,
@@ -17,6 +19,8 @@ from contract_tests.attacks import (
 from contract_tests.harm import messages_about
 from contract_tests.raw_http import Answer
 from contract_tests.target import Target
+
+pytestmark = pytest.mark.needs("api_key")
 
 BODY = text(message=" ")
 """Were it taken, it would be refused for its blank message."""
@@ -29,14 +33,25 @@ def accepted(size: int = 1) -> tuple[bytes, dict[str, str]]:
     return text(message="x" * size, externalReferences=[reference]), reference
 
 
-def answers_to(target: Target, data: bytes, count: int, *, ends: bool = False) -> list[Answer]:
-    """The answers on one connection, which has to end after them if `ends`."""
+def answers_to(target: Target, data: bytes, count: int) -> list[Answer | None]:
+    """The answers on one connection, None where it has ended."""
     with target.connect() as connection:
         connection.send(data)
-        answers = [connection.answer() for _ in range(count)]
-        if ends:
-            assert connection.answer() is None
-    return [answer for answer in answers if answer is not None]
+        return [connection.answer() for _ in range(count)]
+
+
+def assert_end(target: Target, data: bytes) -> None:
+    """These bytes are no request: they get one answer, after which the connection ends."""
+    with target.connect() as connection:
+        connection.send(data)
+        if not target.own_words:
+            # A gateway may have read a body that is still to come, and waits for it.
+            connection.end_sending()
+        answer = connection.answer()
+        assert_refused(answer)
+        if answer is not None:
+            assert_no_http(answer)
+        assert not target.own_words or (answer is not None and connection.answer() is None)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -82,8 +97,7 @@ def test_no_chunks_are_an_empty_body(body: bytes, target: Target) -> None:
     ],
 )
 def test_chunks_that_are_none_end_the_connection(framed: bytes, target: Target) -> None:
-    (answer,) = answers_to(target, post(framed, headers=[CHUNKED]), 1, ends=True)
-    assert_no_http(answer)
+    assert_end(target, post(framed, headers=[CHUNKED]))
 
 
 @pytest.mark.parametrize(
@@ -112,16 +126,15 @@ def test_chunks_that_are_none_end_the_connection(framed: bytes, target: Target) 
     ids=lambda headers: str(headers)[:60],
 )
 def test_contradicting_frames_end_the_connection(headers: list[str | bytes], target: Target) -> None:
-    data = post(chunks(BODY), headers=headers)
-    (answer,) = answers_to(target, data, 1, ends=True)
-    assert_no_http(answer)
+    assert_end(target, post(chunks(BODY), headers=headers))
 
 
 def test_length_that_is_too_short_cuts_the_body(target: Target) -> None:
     """What is left over is no request, so the connection ends; which of the two 400s comes first does not matter."""
     body = text()
-    (answer, *_) = answers_to(target, post(body, headers=[f"Content-Length: {len(body) - 5}"]), 1)
-    assert answer.status == 400
+    answer = target.send(post(body, headers=[f"Content-Length: {len(body) - 5}"]))
+    assert_refused(answer)
+    assert not answer.in_own_words or answer.status == 400
 
 
 @pytest.mark.parametrize("headers", [["Content-Length: 10000"], [CHUNKED]])
@@ -131,12 +144,13 @@ def test_body_that_ends_too_early_is_not_taken(headers: list[str], content_type:
         connection.send(post(text(), content_type, headers=headers))
         connection.end_sending()
         answer = connection.answer()
-    assert answer is None or answer.status == 400
+    assert_refused(answer)
+    assert answer is None or not target.own_words or answer.status == 400
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_request_that_is_cut_anywhere_is_not_taken(share: float, target: Target) -> None:
-    data = post(text())
+    data = target.fill(post(text()))
     with target.connect() as connection:
         connection.send(data[: int(len(data) * share)])
 
@@ -152,24 +166,22 @@ def test_nobody_waits_for_the_answer_to_a_taken_message(target: Target) -> None:
 def test_requests_in_one_go_are_answered_in_order(target: Target) -> None:
     body, _ = accepted()
     data = post(body) + post(BODY) + request() + request(target="/nothing") + post(b"{}", key=None) + post(body)
-    answers = answers_to(target, data, 6)
-    assert [answer.status for answer in answers] == [201, 400, 200, 404, 401, 201]
+    assert_in_order(answers_to(target, data, 6), 201, 400, 200, 404, 401, 201)
 
 
 def test_a_hundred_requests_in_one_go_are_answered(target: Target) -> None:
-    answers = answers_to(target, request() * 100, 100)
-    assert [answer.status for answer in answers] == [200] * 100
+    assert_in_order(answers_to(target, request() * 100, 100), *[200] * 100)
 
 
 def test_requests_after_connection_close_are_not_taken(target: Target) -> None:
-    (answer,) = answers_to(target, request(headers=["Connection: close"]) + post(text()), 1, ends=True)
-    assert answer.status == 200
+    answer, nothing = answers_to(target, request(headers=["Connection: close"]) + post(text()), 2)
+    assert answer is not None
+    assert (answer.status, nothing) == (200, None)
 
 
 @pytest.mark.parametrize("rest", [b"\r\n", b"\r\n\r\n"])
 def test_line_breaks_after_a_body_are_harmless(rest: bytes, target: Target) -> None:
-    answers = answers_to(target, post(accepted()[0]) + rest + request(), 2)
-    assert [answer.status for answer in answers] == [201, 200]
+    assert_in_order(answers_to(target, post(accepted()[0]) + rest + request(), 2), 201, 200)
 
 
 @pytest.mark.parametrize("rest", [b"}", b" ", b"\0", b"GARBAGE\r\n\r\n", b"more bytes than were announced"])
@@ -192,7 +204,16 @@ def test_caller_is_told_to_go_on(target: Target) -> None:
 
 def test_caller_without_a_key_is_not_told_to_go_on(target: Target) -> None:
     data = post(b"", headers=["Content-Length: 1000", "Expect: 100-continue"], key=None)
-    assert_problem(target.send(data), 401)
+    with target.connect() as connection:
+        connection.send(data)
+        answer = connection.answer()
+        if answer is not None and answer.status == 100 and not answer.in_own_words:
+            # A gateway that holds bodies until they are whole asks for them before it asks anybody else.
+            connection.send(b" " * 1000)
+            answer = connection.answer()
+    assert_refused(answer)
+    if answer is not None:
+        assert_problem(answer, 401)
 
 
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
@@ -203,28 +224,25 @@ def test_offer_of_another_protocol_is_ignored_and_the_body_taken(upgrade: str, i
     offer = ["Connection: Upgrade, HTTP2-Settings", f"Upgrade: {upgrade}", "HTTP2-Settings: AAMAAABkAAQBAAAAAAIAAAAA"]
     data = post(chunks(body), headers=[*offer, CHUNKED]) if in_chunks else post(body, headers=offer)
 
-    answers = answers_to(target, data + request(), 2)
-
-    assert [answer.status for answer in answers] == [201, 200]
+    assert_in_order(answers_to(target, data + request(), 2), 201, 200)
     assert len(messages_about(target, **reference)) == 1
 
 
 def test_offer_of_another_protocol_is_ignored_in_any_request_of_a_connection(target: Target) -> None:
     offer = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"]
     data = [post(accepted()[0], headers=offer) for _ in range(3)]
-    answers = answers_to(target, b"".join([*data, request()]), 4)
-    assert [answer.status for answer in answers] == [201, 201, 201, 200]
+    assert_in_order(answers_to(target, b"".join([*data, request()]), 4), 201, 201, 201, 200)
 
 
 @pytest.mark.parametrize("shift", [-3, -2, -1, 0, 1, 4, 7, 8, 12])
 def test_offer_of_another_protocol_is_ignored_wherever_it_is_cut(shift: int, target: Target) -> None:
     body, _ = accepted()
-    data = post(body, headers=["Connection: upgrade", "Upgrade: h2c", "HTTP2-Settings: x"])
+    data = target.fill(post(body, headers=["Connection: upgrade", "Upgrade: h2c", "HTTP2-Settings: x"]))
     cut = data.index(b"Upgrade: ") + shift
     with target.connect() as connection:
         connection.send(data[:cut])
         # When it has answered this, the service has read what came before it.
-        assert target.is_alive()
+        assert target.send(request()).status == 200
         connection.send(data[cut:])
         answer = connection.answer()
     assert answer is not None
@@ -233,4 +251,4 @@ def test_offer_of_another_protocol_is_ignored_wherever_it_is_cut(shift: int, tar
 
 def test_offer_of_another_protocol_does_not_end_a_connection(target: Target) -> None:
     offer = request(headers=["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"])
-    assert [answer.status for answer in answers_to(target, offer + offer, 2)] == [200, 200]
+    assert_in_order(answers_to(target, offer + offer, 2), 200, 200)

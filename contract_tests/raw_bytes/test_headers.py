@@ -1,15 +1,17 @@
 """Headers: keys, request ids, media types, and more of them than anybody needs."""
 
 import gzip
-import re
 
 import pytest
 
 from contract_tests.attacks import (
     FORM,
+    NOTHING,
     accepted_reference,
     assert_no_http,
     assert_problem,
+    assert_refused,
+    assert_silent,
     assert_violations,
     chunks,
     form,
@@ -18,7 +20,9 @@ from contract_tests.attacks import (
     request,
     text,
 )
-from contract_tests.target import API_KEY, PUBLISH_KEY, Target
+from contract_tests.target import API_KEY, CUT_API_KEY, PUBLISH_KEY, SWAPPED_API_KEY, Target
+
+pytestmark = pytest.mark.needs("api_key")
 
 ID = "81471222-5798-11e9-ae24-57fa13b361e1"
 MESSAGE = f"/webmessages/{ID}"
@@ -27,9 +31,9 @@ WRONG_KEYS: dict[str, list[str | bytes]] = {
     "none": [],
     "empty": ["apikey: "],
     "unknown": ["apikey: x"],
-    "one character short": [f"apikey: {API_KEY[:-1]}"],
+    "one character short": [f"apikey: {CUT_API_KEY}"],
     "one character more": [f"apikey: {API_KEY}x"],
-    "other case": [f"apikey: {API_KEY.swapcase()}"],
+    "other case": [f"apikey: {SWAPPED_API_KEY}"],
     "quoted": [f'apikey: "{API_KEY}"'],
     "with a scheme": [f"apikey: Bearer {API_KEY}"],
     "two in one": [f"apikey: {API_KEY}, x"],
@@ -55,14 +59,14 @@ def test_nothing_opens_without_the_key(headers: list[str | bytes], target: Targe
         target.send(post(text(), headers=headers, key=None)),
     ):
         assert_problem(answer, 401)
-        assert "apikey" in answer.headers["www-authenticate"]
+        assert not answer.in_own_words or "apikey" in answer.headers["www-authenticate"]
 
 
 def test_key_in_the_query_does_not_open(target: Target) -> None:
     assert_problem(target.send(request(target=f"{MESSAGE}?apikey={API_KEY}", key=None)), 401)
 
 
-@pytest.mark.parametrize(
+PATHS = pytest.mark.parametrize(
     ("method", "path"),
     [
         ("GET", MESSAGE),
@@ -73,11 +77,20 @@ def test_key_in_the_query_does_not_open(target: Target) -> None:
         ("GET", "/webmessages/x?unknown=1"),
     ],
 )
+
+
+@PATHS
 def test_key_is_asked_for_before_anything_else_is_told(method: str, path: str, target: Target) -> None:
     assert_problem(target.send(request(method, path, key=None)), 401)
+
+
+@PATHS
+@pytest.mark.needs("publish_key")
+def test_key_of_the_wrong_scope_reads_and_deletes_nothing(method: str, path: str, target: Target) -> None:
     assert_problem(target.send(request(method, path, key=PUBLISH_KEY)), 403)
 
 
+@pytest.mark.needs("publish_key")
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
     [(text(), "text/plain", 415), (b"{", "application/json", 403), (text(), "application/json", 403), (b"", FORM, 403)],
@@ -90,12 +103,12 @@ def test_key_of_the_wrong_scope_sends_nothing(body: bytes, content_type: str, st
 def test_key_is_found_in_any_spelling_of_its_header(header: str, target: Target) -> None:
     """White space around the value of a header is no part of it (RFC 9110, section 5.5)."""
     headers = [header.format(API_KEY)]
-    assert_problem(target.send(request(target=MESSAGE, headers=headers, key=None)), 404)
+    assert target.send(request(headers=headers, key=None)).status == 200
 
 
 @pytest.mark.parametrize("given", ["a", "A-z.0:9_", "x" * 46])
 def test_request_id_comes_back(given: str, target: Target) -> None:
-    for path in (MESSAGE, "/health/live", "/nothing"):
+    for path in (NOTHING, *((MESSAGE, "/health/live", "/nothing") if target.own_words else ())):
         answer = target.send(request(target=path, headers=[f"x-request-id: {given}"]))
         assert answer.headers["x-request-id"] == given
 
@@ -106,7 +119,7 @@ def test_request_id_comes_back(given: str, target: Target) -> None:
 def test_request_id_of_another_form_is_replaced(given: bytes, target: Target) -> None:
     answer = target.send(request(target=MESSAGE, headers=[b"x-request-id: " + given]))
     assert_problem(answer, 404)
-    assert answer.headers["x-request-id"].encode() != given
+    assert not answer.in_own_words or answer.headers["x-request-id"].encode() != given
 
 
 @pytest.mark.parametrize(
@@ -114,11 +127,13 @@ def test_request_id_of_another_form_is_replaced(given: bytes, target: Target) ->
     [b"bad name: x", b"no colon", b": no name", b" folded: x", b"a: b\r\n c", b"x: \0", b"x: \x7f", b"x: a\rb"],
 )
 def test_header_that_is_none_ends_the_connection(header: bytes, target: Target) -> None:
-    assert_no_http(target.send(request(headers=[header])))
+    assert_no_http(target.send(request(headers=[header])), may_be_mended=True)
 
 
 def test_header_may_hold_any_bytes(target: Target) -> None:
-    assert target.send(request(headers=[b"x: \x80\xff\xfe", b"cookie: \xc3"])).status == 200
+    answer = target.send(request(headers=[b"x: \x80\xff\xfe", b"cookie: \xc3"]))
+    assert_refused(answer, may_be_mended=True)
+    assert not answer.in_own_words or answer.status == 200
 
 
 @pytest.mark.parametrize(
@@ -136,12 +151,16 @@ def test_trailers_beyond_all_need_are_refused(target: Target) -> None:
     trailers = b"".join(b"x-%d: v\r\n" % number for number in range(50_000))
     framed = chunks(body).removesuffix(b"\r\n") + trailers + b"\r\n"
     answer = target.send(post(framed, headers=["Transfer-Encoding: chunked"]))
-    assert_no_http(answer, 431)
+    assert_no_http(answer, 431, may_be_mended=True)
+
+
+UNSAID = [pytest.param(value, marks=pytest.mark.own) for value in (None, " ")]
+"""No media type: we read JSON, but the contract does not say that everybody must."""
 
 
 @pytest.mark.parametrize(
     "content_type",
-    ["Application/JSON", "APPLICATION/JSON;charset=utf-8", "application/json ; x=y", "\tapplication/json", None, " "],
+    ["Application/JSON", "APPLICATION/JSON;charset=utf-8", "application/json ; x=y", "\tapplication/json", *UNSAID],
 )
 def test_json_is_validated_however_its_media_type_is_written(content_type: str | None, target: Target) -> None:
     assert_violations(target.send(post(text(message=""), content_type)), "message")
@@ -196,4 +215,4 @@ def test_compressed_body_is_refused_as_such(coding: str, target: Target) -> None
 def test_no_answer_repeats_what_was_sent(target: Target) -> None:
     for secret in ("topsecretkey", "x" * 1000):
         answer = target.send(request(target=MESSAGE, headers=[f"x-request-id: {secret}!"], key=secret))
-        assert not re.search(secret, str(answer))
+        assert_silent(answer, secret)

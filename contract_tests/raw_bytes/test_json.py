@@ -7,6 +7,7 @@ import pytest
 from contract_tests.attacks import (
     FORM,
     accepted_reference,
+    assert_silent,
     assert_violations,
     file_part,
     form,
@@ -17,6 +18,8 @@ from contract_tests.attacks import (
 )
 from contract_tests.harm import messages_about
 from contract_tests.target import Target
+
+pytestmark = pytest.mark.needs("api_key")
 
 LARGE = b"\n" * (300 * 1024)
 """A body with it goes the way of large ones, where base64 is taken out while it arrives."""
@@ -173,4 +176,4 @@ def test_body_is_refused_without_being_repeated(way: str, target: Target) -> Non
         GOOD.replace(b"attack", b"s3cr3t") + b"s3cr3t",
         with_message(b'"s3cr3t\\u0000"'),
     ):
-        assert b"s3cr3t" not in target.send(WAYS[way](body)).body
+        assert_silent(target.send(WAYS[way](body)), "s3cr3t")

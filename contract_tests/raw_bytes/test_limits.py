@@ -10,7 +10,9 @@ from contract_tests.attacks import (
     JSON,
     REFUSED_CASE,
     accepted_reference,
+    assert_in_order,
     assert_problem,
+    assert_refused,
     assert_violations,
     attachment,
     file_part,
@@ -27,7 +29,7 @@ MAX_FILE = 10 * 1024 * 1024
 PIECE = 1024 * 1024
 FIELD = "attachments[0].base64Data"
 
-pytestmark = pytest.mark.one_database
+pytestmark = [pytest.mark.needs("api_key"), pytest.mark.one_database]
 
 
 def in_chunks(start: bytes, filling: bytes, size: int) -> Iterator[bytes]:
@@ -44,16 +46,27 @@ def in_chunks(start: bytes, filling: bytes, size: int) -> Iterator[bytes]:
 def test_body_that_announces_too_much_is_refused_before_it_comes(
     length: int, content_type: str, target: Target
 ) -> None:
-    assert_problem(target.send(post(b"", content_type, headers=[f"Content-Length: {length}"])), 413)
+    data = post(b"", content_type, headers=[f"Content-Length: {length}"])
+    assert_problem(target.send(data, is_unfinished=True), 413)
 
 
 def test_body_that_announces_too_much_is_not_asked_for(target: Target) -> None:
     headers = [f"Content-Length: {LIMIT + 1}", "Expect: 100-continue"]
-    assert_problem(target.send(post(b"", headers=headers)), 413)
+    with target.connect() as connection:
+        connection.send(post(b"", headers=headers))
+        answer = connection.answer()
+        if answer is not None and answer.status == 100 and not answer.in_own_words:
+            # A gateway that lets more through than we take asks for it before we can tell.
+            connection.end_sending()
+            answer = connection.answer()
+    assert_refused(answer)
+    if answer is not None:
+        assert_problem(answer, 413)
 
 
 def test_key_is_asked_for_before_the_length_is_told(target: Target) -> None:
-    assert_problem(target.send(post(b"", headers=[f"Content-Length: {LIMIT + 1}"], key=None)), 401)
+    data = post(b"", headers=[f"Content-Length: {LIMIT + 1}"], key=None)
+    assert_problem(target.send(data, is_unfinished=True), 401)
 
 
 BASE64 = b'{"attachments": [{"fileName": "a", "base64Data": "'
@@ -74,12 +87,9 @@ def test_body_that_comes_in_too_many_chunks_is_cut_off(
 
 def test_body_is_refused_while_it_comes(target: Target) -> None:
     """The answer is there although the body never ends."""
-    with target.connect() as connection:
-        connection.send(post(b"", headers=["Transfer-Encoding: chunked"]))
-        connection.send(*list(in_chunks(b" ", b" ", 70 * 1024 * 1024))[:-1])
-        answer = connection.answer()
-    assert answer is not None
-    assert_problem(answer, 413)
+    data = post(b"", headers=["Transfer-Encoding: chunked"])
+    never_ending = list(in_chunks(b" ", b" ", 70 * 1024 * 1024))[:-1]
+    assert_problem(target.send(data, *never_ending, is_unfinished=True), 413)
 
 
 def test_file_may_have_10_mib_and_no_byte_more(target: Target) -> None:
@@ -110,5 +120,4 @@ def test_long_field_is_refused_as_such(target: Target) -> None:
 def test_connection_is_usable_after_an_early_refusal(target: Target) -> None:
     with target.connect() as connection:
         connection.send(post(b" " * 100_000, "text/plain"), request())
-        statuses = [answer.status for answer in (connection.answer(), connection.answer()) if answer]
-    assert statuses == [415, 200]
+        assert_in_order([connection.answer(), connection.answer()], 415, 200)

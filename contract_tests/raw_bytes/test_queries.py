@@ -5,6 +5,8 @@ import pytest
 from contract_tests.attacks import assert_violations, request
 from contract_tests.target import Target
 
+pytestmark = pytest.mark.needs("api_key")
+
 ID = "81471222-5798-11e9-ae24-57fa13b361e1"
 PARTY = f"/webmessages/recipients/{ID}"
 
@@ -72,7 +74,7 @@ def test_query_beyond_ascii_is_refused_by_the_names_of_its_faults(
 ) -> None:
     answer = target.send(request(target=f"{PARTY}?{query}"))
     assert_violations(answer, *(f"getWebMessagesByPartyId.{field}" for field in fields))
-    assert not any("more than" in violation["message"] for violation in answer.json()["violations"])
+    assert not answer.in_own_words or "more than" not in answer.body.decode()
 
 
 @pytest.mark.parametrize(
@@ -87,8 +89,8 @@ def test_query_of_too_many_parameters_is_refused(query: str, target: Target) -> 
 @pytest.mark.parametrize(
     ("path", "field"),
     [
-        ("/health/live", "getHealthLive.verbose"),
-        ("/health/ready", "getHealthReady.verbose"),
+        pytest.param("/health/live", "getHealthLive.verbose", marks=pytest.mark.own),
+        pytest.param("/health/ready", "getHealthReady.verbose", marks=pytest.mark.own),
         (f"/webmessages/{ID}", "getWebMessageById.verbose"),
         (f"/webmessages/{ID}/attachments/{ID}", "getWebMessageAttachment.verbose"),
         ("/webmessages/external-references/abc/def", "getWebMessagesByExternalReference.verbose"),
@@ -99,7 +101,16 @@ def test_unknown_query_parameter_is_refused_everywhere(path: str, field: str, ta
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=1", "limit=01", "limit=1000", "after=" + "0" * 43, "after=" + "f" * 43, "", "&" * 200]
+    "query",
+    [
+        "limit=1",
+        pytest.param("limit=01", marks=pytest.mark.own),
+        "limit=1000",
+        "after=" + "0" * 43,
+        "after=" + "f" * 43,
+        "",
+        "&" * 200,
+    ],
 )
 def test_query_that_the_contract_has_is_taken(query: str, target: Target) -> None:
     assert target.send(request(target=f"{PARTY}?{query}")).status == 200

@@ -2,8 +2,10 @@
 
 import pytest
 
-from contract_tests.attacks import assert_no_http, assert_problem, assert_violations, request
-from contract_tests.target import Target
+from contract_tests.attacks import NOTHING, assert_no_http, assert_problem, assert_violations, request
+from contract_tests.target import BASE_PATH, HOST, Target
+
+pytestmark = pytest.mark.needs("api_key")
 
 ID = "81471222-5798-11e9-ae24-57fa13b361e1"
 PARTY = f"/webmessages/recipients/{ID}"
@@ -13,8 +15,6 @@ REFERENCES = "/webmessages/external-references"
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
-        "//",
         "/nothing",
         "/webmessages/",
         "//webmessages",
@@ -31,6 +31,20 @@ REFERENCES = "/webmessages/external-references"
         f"/webmessages/{ID}/attachments",
         f"/webmessages/{ID}/attachments/",
         f"/webmessages/{ID}/attachments/{ID}/",
+        "/webmessages/recipients/%2e%2e/recipients",
+        "*",
+    ],
+)
+def test_path_that_no_contract_has_is_not_found(path: str, target: Target) -> None:
+    assert_problem(target.send(request(target=path)), 404)
+
+
+@pytest.mark.own
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "//",
         "/webmessages/../health/live",
         "/./health/live",
         "/health/./live",
@@ -47,10 +61,9 @@ REFERENCES = "/webmessages/external-references"
         "/docs/static/%00",
         "/docs/static/%ff",
         pytest.param(f"/docs/static/{'a' * 5000}", id="a long name"),
-        "*",
     ],
 )
-def test_path_that_no_contract_has_is_not_found(path: str, target: Target) -> None:
+def test_path_beside_the_contracts_is_not_found(path: str, target: Target) -> None:
     assert_problem(target.send(request(target=path)), 404)
 
 
@@ -61,16 +74,16 @@ def test_path_that_no_contract_has_is_not_found(path: str, target: Target) -> No
         b"nothing",
         b"webmessages/x",
         b"http://budkavle.test",
-        b"http://[::1/health/live",
-        b"http://budkavle.test:99999/health/live",
+        b"http://[::1/webmessages/x",
+        b"http://budkavle.test:99999/webmessages/x",
         b"/webmessages/\x00",
         b"/webmessages/\x01",
         b"/webmessages/\x7f",
         b"/webmessages/\xff",
         "/webmessages/å".encode(),
-        b"/health/live?\xff",
-        b"/health/live?a\tb",
-        b"/health/live HTTP/1.1 x",
+        b"/webmessages/x?\xff",
+        b"/webmessages/x?a\tb",
+        b"/webmessages/x HTTP/1.1 x",
         pytest.param(b"/" + b"a" * 70_000, id="70,000 characters"),
     ],
 )
@@ -78,7 +91,17 @@ def test_request_target_that_is_none_ends_the_connection(path: bytes, target: Ta
     assert_no_http(target.send(request(target=path)))
 
 
-@pytest.mark.parametrize("path", ["http://elsewhere.test/health/live", "/%68ealth/li%76e", "/health/live?"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"http://{HOST}{BASE_PATH}{NOTHING}",
+        "/%77ebmessages/external-references/%61ttack/no%74hing",
+        f"{NOTHING}?",
+        pytest.param("http://elsewhere.test/health/live", marks=pytest.mark.own),
+        pytest.param("/%68ealth/li%76e", marks=pytest.mark.own),
+        pytest.param("/health/live?", marks=pytest.mark.own),
+    ],
+)
 def test_other_spellings_of_a_path_reach_it(path: str, target: Target) -> None:
     assert target.send(request(target=path)).status == 200
 
@@ -128,7 +151,7 @@ def test_every_id_of_a_path_is_named(target: Target) -> None:
 def test_id_is_read_in_either_case(target: Target) -> None:
     answer = target.send(request(target=f"/webmessages/{ID.upper()}"))
     assert_problem(answer, 404)
-    assert ID in answer.json()["detail"]
+    assert not answer.in_own_words or ID in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +178,8 @@ def test_reference_that_cannot_be_looked_up_is_refused(key: str, value: str, fie
     ("key", "value"),
     [
         ("a%2Fb", "c%2Fd"),
-        ("%2F%2F%2F", "..%2F.."),
+        # Gateways are known to take this for an attack.
+        pytest.param("%2F%2F%2F", "..%2F..", marks=pytest.mark.own),
         pytest.param("%C3%A5" * 128, "a+b%20c", id="128 characters"),
         ("%2e%2e%2e", "%25%25%25"),
     ],
