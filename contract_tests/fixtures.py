@@ -17,9 +17,41 @@ def sent() -> Iterator[list[str | evidence.SentInBytes]]:
         yield sent
 
 
+OPTIONS = {
+    "api_key": "--api-key",
+    "publish_key": "--publish-key",
+    "certificate": "--client-cert",
+    "system": "--system",
+    "queued": "--system",
+    "case": "--case",
+}
+"""What tells the command each thing that a check may need."""
+
+
+@pytest.fixture(autouse=True)
+def needs(request: pytest.FixtureRequest) -> None:
+    """Leaves a check out whose marks `needs` name what is not known of the target."""
+    names = [name for mark in request.node.iter_markers("needs") for name in mark.args]
+    if not names:
+        return
+    target: Target = request.getfixturevalue("target")
+    missing = {OPTIONS.get(name, name): None for name in names if not getattr(target, name)}
+    if missing:
+        pytest.skip(f"needs {' and '.join(missing)}")
+
+
 @pytest.fixture
 def api(target: Target, request: pytest.FixtureRequest) -> Iterator[Api]:
     """The operations of the target; what the check makes up follows from the seed and the check's name."""
     api = Api(target, random.Random(f"{target.seed} {request.node.originalname} {request.node.name}"))
     yield api
     api.close()
+
+
+@pytest.fixture
+def own_set(api: Api) -> Iterator[Api]:
+    """The operations of the target while its system has no subscriptions; what it had is put back."""
+    before = api.subscriptions()
+    api.subscribe()
+    yield api
+    api.subscribe(*before)
