@@ -1,8 +1,8 @@
 """A pytest plugin: every answer that a test is given by our programs is held against the published contracts.
 
 Nobody who writes a test does anything for it. In this process the outermost layer of each server keeps its answers; of
-programs that tests start, the HTTP clients do. They are judged when the test is done, and nothing is changed on the way:
-so answers stream as they do outside of tests, and a wrong one fails the test that caused it.
+programs that tests start, the HTTP clients do. They are judged when the test is done, and nothing is changed on the
+way: so answers stream as they do outside of tests, and a wrong one fails the test that caused it.
 """
 
 from collections import deque
