@@ -54,7 +54,7 @@ class Published:
 
     def faults_of(self, answer: Answer) -> list[str]:
         """Sentences; none when the contracts are kept."""
-        segments = answer.path.split("?", 1)[0].split("/")[1:]
+        segments = answer.path.split("?", 1)[0].split("/")[1:] or [answer.path]
         if self._is_mock and len(segments) > 2 and segments[0] == "s" and re.fullmatch(WORLD, segments[1]):
             segments = segments[2:]
         first = unquote(segments[0])

@@ -59,6 +59,7 @@ def live(*headers: tuple[str, str], status: int = 200, body: bytes | None = LIVE
         Answer("DELETE", f"{CREATED[1]}", 204, [ID], b""),
         live(ID, PROBLEM, ("allow", "GET"), status=405, body=b"{}", method="POST"),
         Answer("GET", "/nowhere", 404, [ID, PROBLEM], b"{}"),
+        Answer("OPTIONS", "*", 404, [ID, PROBLEM], b"{}"),
         Answer("GET", "/v1/nowhere", 404, [V1_ID, PROBLEM], b"{}"),
         Answer("GET", "/docs/anything", 200, [], b""),
     ],
