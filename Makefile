@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: run install test check format bench soak wheel lock clean
+.PHONY: run install test check coverage format bench soak wheel lock clean
 
 run: install ## Run the service, a mock Open-E and a demo
 	@$(BIN)/budkavle dev
@@ -23,6 +23,9 @@ check: $(VENV)/.dev ## Format, lint, types, imports, contracts
 	$(BIN)/lint-imports
 	$(BIN)/yamllint --strict spec
 	$(BIN)/openapi-spec-validator spec/*.yaml
+
+coverage: $(VENV)/.dev ## What of the contracts their tests try
+	$(BIN)/python -W ignore -m contract_tests.coverage
 
 format: $(VENV)/.dev ## Mend what can be mended
 	$(BIN)/ruff format .
