@@ -1,4 +1,4 @@
-"""What the owners published, where more than "nothing is lost" is meant; `contract_tests/compatibility` sees to that."""
+"""What the owners published, beyond "nothing is lost": that is for `contract_tests/compatibility` to see."""
 
 from typing import Any
 

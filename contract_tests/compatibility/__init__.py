@@ -19,8 +19,8 @@ A contract is compared with an older one, and what has gone or become narrower i
 | `anyOf`, `not`, `multipleOf`, unknown words | | any change: "changed, look" |
 
 A new property of an answer is compatible, also where `additionalProperties` is false: clients must take what they do
-not know. Descriptions, examples, titles, the order of things, and `x-` words but `x-max-bytes` and `x-scope` do not
-count.
+not know. So is a new property of a request that may be left out, also where a request might have had any. Descriptions,
+examples, titles, the order of things, and `x-` words but `x-max-bytes` and `x-scope` do not count.
 
 A schema that has the same name on both sides is compared once for requests and once for answers, and its differences
 are told with its name alone: what many operations share is one line.
