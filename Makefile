@@ -30,7 +30,7 @@ released-contracts: ## With a release: keep its contracts, for the next ones to 
 	cp spec/*.yaml docs/contracts/released/
 
 coverage: $(VENV)/.dev ## What of the contracts their tests try
-	$(BIN)/python -W ignore -m contract_tests.coverage
+	$(BIN)/python -W ignore -m tests.contract_coverage
 
 format: $(VENV)/.dev ## Mend what can be mended
 	$(BIN)/ruff format .

@@ -1,11 +1,10 @@
 """Which words of the contracts Schemathesis tried, with values that keep them and with values that break them.
 
-    python -m contract_tests.coverage [FOLDER]
+    python -m tests.contract_coverage [FOLDER]
 
-Runs what contract_tests/test_cli.py runs, on a service of its own, and has TraceCov count. The reports are written to
+Runs Schemathesis as the harness does, on a service of its own, and has TraceCov count. The reports are written to
 FOLDER. Each keyword that was not tried both ways must stand in uncovered.yaml with the reason; what stands there and
-was tried both ways must go. Ends with 1 otherwise. It lives here because it is the contract tests' own measure: the
-same hooks, configuration and rows. What the answers are worth is judged by the tests, not here.
+was tried both ways must go. Ends with 1 otherwise. What the answers are worth is judged by the tests, not here.
 """
 
 import asyncio
@@ -25,22 +24,17 @@ import yaml
 
 from budkavle.logs import set_up_logs
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_service
-from contract_tests.schemathesis_hooks import (
-    ALLOWED_PAIRS,
-    QUEUED_DELIVERY,
-    QUEUED_IDENTITY,
-    QUEUED_SYSTEM,
-    SYSTEM,
-)
+from contract_tests.target import VARIABLE
 from open_e.mock import MockOpenE, mock_open_e
 from persistence.database import open_database
-from tests.catalogue_rows import put_message_types, put_parked_message, put_system
+from tests.attacked import attacked_target, put_attacked
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
 
 ROOT = Path(__file__).parent.parent
 EXPLAINED = Path(__file__).parent / "uncovered.yaml"
 FOLDER = ROOT / "build" / "coverage"
+CONFIG = ROOT / "contract_tests" / "schemathesis.toml"
 SPECS = ("operations", "web-messages", "subscriptions", "mock-open-e")
 DIMENSIONS = ("operations", "parameters", "keywords", "examples", "responses")
 SECONDS = 280
@@ -50,16 +44,13 @@ COMMAND = "import tracecov.schemathesis as t; t.install(); from schemathesis.cli
 
 
 @contextmanager
-def running_targets() -> Iterator[dict[str, tuple[str, tuple[str, ...]]]]:
-    """By contract: where it is served, and what callers send with every request."""
+def running_targets() -> Iterator[tuple[Path, dict[str, tuple[str, tuple[str, ...]]]]]:
+    """The file that tells of the service; by contract where it is served, and what callers send with every request."""
     certificate = new_certificate()
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/coverage.db"
         asyncio.run(_migrate(url))
-        put_message_types(url, *ALLOWED_PAIRS)
-        for system_id in (SYSTEM, QUEUED_SYSTEM):
-            put_system(url, system_id, certificate.fingerprint)
-        put_parked_message(url, QUEUED_SYSTEM, tuple(QUEUED_IDENTITY.values()), QUEUED_DELIVERY)
+        put_attacked(url, certificate)
         external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
         with (
             mock_open_e(url_external=external, url_internal=internal),
@@ -71,13 +62,18 @@ def running_targets() -> Iterator[dict[str, tuple[str, tuple[str, ...]]]]:
             ) as service,
             running_mock(MockOpenE()) as mock_url,
         ):
+            target = Path(folder) / "target.json"
+            attacked_target(service.url, certificate).write(target)
             messages = (f"apikey: {MESSAGES_KEY}",)
-            yield {
-                "operations": (service.url, ()),
-                "web-messages": (service.url, messages),
-                "subscriptions": (service.url, (f"Client-Cert: {certificate.header}", f"apikey: {PUBLISH_KEY}")),
-                "mock-open-e": (mock_url, ()),
-            }
+            yield (
+                target,
+                {
+                    "operations": (service.url, ()),
+                    "web-messages": (service.url, messages),
+                    "subscriptions": (service.url, (f"Client-Cert: {certificate.header}", f"apikey: {PUBLISH_KEY}")),
+                    "mock-open-e": (mock_url, ()),
+                },
+            )
 
 
 async def _migrate(url: str) -> None:
@@ -86,14 +82,32 @@ async def _migrate(url: str) -> None:
     await database.close()
 
 
-def attack(name: str, url: str, headers: tuple[str, ...], folder: Path) -> dict[str, Any]:
+def attack(name: str, target: Path, url: str, headers: tuple[str, ...], folder: Path) -> dict[str, Any]:
     """TraceCov's report on one contract; in `folder` beside it what Schemathesis wrote, and the same to look at."""
     formats = [f"--coverage-report-{kind}-path={folder / f'{name}.{kind}'}" for kind in ("json", "html")]
-    command = [sys.executable, "-c", COMMAND, "run", str(ROOT / "spec" / f"{name}.yaml"), "--url", url]
+    command = [
+        sys.executable,
+        "-c",
+        COMMAND,
+        "--config-file",
+        str(CONFIG),
+        "run",
+        str(ROOT / "spec" / f"{name}.yaml"),
+        "--url",
+        url,
+    ]
     command += [word for header in headers for word in ("-H", header)]
     command += ["--coverage-format=json,html", *formats]
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("BUDKAVLE_", "SCHEMATHESIS_"))}
-    done = subprocess.run(command, cwd=ROOT, env=kept, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**kept, VARIABLE: str(target)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
     (folder / f"{name}.txt").write_text(done.stdout + done.stderr)
     if "Coverage Errors" in done.stdout or not (folder / f"{name}.json").exists():
         raise SystemExit(f"no coverage of {name}:\n{done.stdout}{done.stderr}")
@@ -135,8 +149,8 @@ def main(folder: Path) -> int:
     set_up_logs("json", "error")
     folder.mkdir(parents=True, exist_ok=True)
     explained = yaml.safe_load(EXPLAINED.read_text())
-    with running_targets() as targets, ThreadPoolExecutor(len(SPECS)) as attackers:
-        runs = {name: attackers.submit(attack, name, *targets[name], folder) for name in SPECS}
+    with running_targets() as (target, targets), ThreadPoolExecutor(len(SPECS)) as attackers:
+        runs = {name: attackers.submit(attack, name, target, *targets[name], folder) for name in SPECS}
         reports = {name: run.result() for name, run in runs.items()}
     click.echo(f"| | {' | '.join(DIMENSIONS)} |\n|---|{'---|' * len(DIMENSIONS)}")
     wrong = []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from contract_tests.coverage import EXPLAINED, ROOT, SPECS, differences, row, uncovered
+from tests.contract_coverage import EXPLAINED, ROOT, SPECS, differences, row, uncovered
 
 REASONS = [
     (name, place, reason)
