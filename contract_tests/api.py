@@ -13,7 +13,6 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from contract_tests import evidence
-from contract_tests.curl import curl
 from contract_tests.target import Identity, Target
 
 Caller = Literal["sender", "publisher", "system", "nobody"]
@@ -68,7 +67,7 @@ class Api:
         typed = {} if data is None or content_type is None else {"Content-Type": content_type}
         sent = {**typed, **self._identity(who), **(headers or {})}
         by_tls = self.target.is_tls and who == "system"
-        evidence.sent_as(curl(self.target, method, url.removeprefix(self.target.url), sent, data, by_tls=by_tls))
+        evidence.sent(evidence.Call(method, url.removeprefix(self.target.url), sent, data, by_tls))
         response = self._session.request(
             method,
             url,

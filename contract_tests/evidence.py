@@ -1,7 +1,7 @@
 """What was sent and what was made by it: told when a check fails, and cleaned up at the end."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +28,27 @@ class SentInBytes:
         self.data += piece[: KEPT_BYTES - len(self.data)]
 
 
-_sent: list[str | SentInBytes] = []
+@dataclass(frozen=True)
+class Call:
+    """A request that an ordinary client sent."""
+
+    method: str
+    path: str
+    """Below the target's URL, with the query."""
+    headers: Mapping[str, str]
+    body: bytes | None = None
+    by_tls: bool = False
+    """Whether the client certificate went by TLS."""
+
+
+Sent = Call | SentInBytes
+
+_sent: list[Sent] = []
 
 
 @contextmanager
-def of_one_check() -> Iterator[list[str | SentInBytes]]:
-    """What is sent meanwhile: a line for the shell, or bytes."""
+def of_one_check() -> Iterator[list[Sent]]:
+    """What is sent meanwhile."""
     _sent.clear()
     yield _sent
 
@@ -45,9 +60,9 @@ def sent_in_bytes() -> SentInBytes:
     return sent
 
 
-def sent_as(line: str) -> None:
-    """A request, as a line for the shell."""
-    _sent.append(line)
+def sent(call: Call) -> None:
+    """Keeps a request."""
+    _sent.append(call)
 
 
 def note_answer(status: int, location: str | None) -> None:

@@ -11,7 +11,7 @@ from contract_tests.target import Target
 
 
 @pytest.fixture(autouse=True)
-def sent() -> Iterator[list[str | evidence.SentInBytes]]:
+def sent() -> Iterator[list[evidence.Sent]]:
     """What this check sent."""
     with evidence.of_one_check() as sent:
         yield sent

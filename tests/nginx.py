@@ -43,8 +43,8 @@ def _javascript(nginx: str, folder: Path) -> str:
 
 
 @contextmanager
-def nginx_before(url: str, tls: dict[str, Path], folder: Path, *, javascript: bool = False) -> Iterator[str]:
-    """Where nginx listens. With `javascript` it writes RFC 9440."""
+def nginx_before(url: str, tls: dict[str, Path] | None, folder: Path, *, javascript: bool = False) -> Iterator[str]:
+    """Where nginx listens. With `javascript` it writes RFC 9440. Without `tls` it hands on what callers say they are."""
     nginx = _nginx()
     load, setup = "", ""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -55,13 +55,15 @@ def nginx_before(url: str, tls: dict[str, Path], folder: Path, *, javascript: bo
             (setup,) = re.findall(r"`(js_import .*?;)`", README)
             (line,) = re.findall(r"`(proxy_set_header Client-Cert \$client_cert;)`", README)
             server = server.replace("proxy_set_header Client-Cert $ssl_client_escaped_cert;", line)
-        for written, here in (
-            ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
-            ("/etc/nginx/service.pem", str(tls["tls_cert"])),
-            ("/etc/nginx/service.key", str(tls["tls_key"])),
-            ("/etc/nginx/clients-ca.pem", str(tls["client_ca"])),
-            ("http://127.0.0.1:8080", url),
-        ):
+        places = {"listen 443 ssl": f"listen 127.0.0.1:{port} ssl", "http://127.0.0.1:8080": url}
+        if tls is None:
+            server = re.sub(r"\n *(ssl_|proxy_set_header Client-Cert).*", "", server)
+            places["listen 443 ssl"] = f"listen 127.0.0.1:{port}"
+        else:
+            places["/etc/nginx/service.pem"] = str(tls["tls_cert"])
+            places["/etc/nginx/service.key"] = str(tls["tls_key"])
+            places["/etc/nginx/clients-ca.pem"] = str(tls["client_ca"])
+        for written, here in places.items():
             assert written in server
             server = server.replace(written, here)
         paths = [f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
@@ -75,7 +77,7 @@ def nginx_before(url: str, tls: dict[str, Path], folder: Path, *, javascript: bo
         arguments = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
         process = Process(arguments, environment, fds=(listener.fileno(),))
     try:
-        yield f"https://127.0.0.1:{port}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
         process.send(signal.SIGQUIT)
         assert process.wait() == 0
     finally:

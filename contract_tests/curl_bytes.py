@@ -1,0 +1,139 @@
+"""What was sent in bytes as a line for the shell: one of curl where curl can say it, else the bytes as they are."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from contract_tests.curl import KEPT_IN_LINE, quoted, save, trust
+from contract_tests.evidence import SentInBytes
+from contract_tests.target import (
+    API_KEY,
+    BASE_PATH,
+    CERTIFICATE,
+    CUT_API_KEY,
+    HOST,
+    PUBLISH_KEY,
+    SWAPPED_API_KEY,
+    Target,
+)
+
+SHELL = {
+    API_KEY: "$API_KEY",
+    PUBLISH_KEY: "$PUBLISH_KEY",
+    CERTIFICATE: "$CLIENT_CERT",
+    CUT_API_KEY: "${API_KEY%?}",
+    SWAPPED_API_KEY: '$(printf %s "$API_KEY" | tr a-zA-Z A-Za-z)',
+}
+"""What stands in bytes for secrets, and the shell's words for them."""
+
+_SECRET = re.compile("|".join(re.escape(name) for name in SHELL))
+_HEAD = re.compile(rb"([A-Z]+) ([!-~]+) HTTP/1\.1\r\nHost: \{host\}((?:\r\n[!-9;-~]+: [!-~]+(?: [!-~]+)*)*)\r\n\r\n")
+_PLAIN_TARGET = re.compile(r"/[\w/.~%?&=+,:;@!$'()*-]*", re.ASCII)
+# curl has ways of its own with these, or asks for more than it is told to.
+_NOT_OF_CURL = re.compile(rb"\r\n(transfer-encoding|expect|upgrade|connection|content-encoding): ", re.IGNORECASE)
+_METHODS_NOT_OF_CURL = {b"HEAD", b"CONNECT"}
+
+_SECONDS = 10
+"""How long a line waits for a server that keeps the connection open."""
+
+
+def line(sent: SentInBytes, target: Target, name: str, folder: Path) -> str:
+    """One line; what it sends from a file is saved in the folder. `name` is that of the check."""
+    if sent.size > len(sent.data):
+        return f"# {name} sent {sent.size} bytes on one connection, more than are kept: run it again"
+    data = bytes(sent.data)
+    if not data:
+        return f"# {name} sent nothing on one connection"
+    return _curl(data, target, folder) or _as_they_are(data, target, folder)
+
+
+def _curl(data: bytes, target: Target, folder: Path) -> str | None:
+    """The line where curl sends exactly this, in this order."""
+    found = _HEAD.match(data)
+    if found is None or found[1] in _METHODS_NOT_OF_CURL or _NOT_OF_CURL.search(found[0]):
+        return None
+    method, path, body = found[1].decode(), found[2].decode(), data[found.end() :]
+    headers = [header.decode() for header in found[3].split(b"\r\n")[1:]]
+    names = [header.split(":")[0].lower() for header in headers]
+    lengths = [header.split(": ")[1] for header, name in zip(headers, names, strict=True) if name == "content-length"]
+    is_whole = lengths == [str(len(body))] or (not lengths and not body)
+    if not is_whole or _SECRET.search(body.decode("latin-1")):
+        return None
+    is_of_tls = target.is_tls and f"Client-Cert: {CERTIFICATE}" in headers
+    words = ["curl -sS -i --path-as-is -X", method, *trust(target, with_certificate=is_of_tls)]
+    for header in headers:
+        if not (is_of_tls and header == f"Client-Cert: {CERTIFICATE}"):
+            words += ["-H", _word(header)]
+    # What curl adds by itself.
+    words += [f"-H {name}:" for name in ("User-Agent", "Accept") if name.lower() not in names]
+    if body:
+        words += [] if "content-type" in names else ["-H Content-Type:"]
+        words += ["--data-binary", _body(body, folder)]
+    return " ".join([*words, _url(path, target)])
+
+
+def _url(path: str, target: Target) -> str:
+    below = path.removeprefix(BASE_PATH)
+    if path.startswith(BASE_PATH) and _PLAIN_TARGET.fullmatch(below):
+        return quoted(target.url + below)
+    known = path.replace(BASE_PATH, target.base_path).replace(HOST, urlsplit(target.url).netloc)
+    return f"--request-target {_word(known)} {quoted(target.url)}"
+
+
+def _body(body: bytes, folder: Path) -> str:
+    is_text = all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in body)
+    if is_text and len(body) <= KEPT_IN_LINE and not body.startswith(b"@"):
+        return shlex.quote(body.decode())
+    return shlex.quote(f"@{save(body, folder)}")
+
+
+def _word(text: str) -> str:
+    """A word with the shell's variables in the place of what stands for secrets."""
+    return "".join(_pieces(text)) or "''"
+
+
+def _pieces(text: str) -> Iterator[str]:
+    place = 0
+    for found in _SECRET.finditer(text):
+        if found.start() > place:
+            yield shlex.quote(text[place : found.start()])
+        yield f'"{SHELL[found[0]]}"'
+        place = found.end()
+    if place < len(text):
+        yield shlex.quote(text[place:])
+
+
+def _as_they_are(data: bytes, target: Target, folder: Path) -> str:
+    """The line that sends the bytes of a file. curl's telnet cannot: it ends with its input, and doubles 0xFF."""
+    with_certificate = f"Client-Cert: {CERTIFICATE}\r\n".encode() in data
+    if target.is_tls:
+        data = data.replace(f"Client-Cert: {CERTIFICATE}\r\n".encode(), b"")
+    data = data.replace(HOST.encode(), urlsplit(target.url).netloc.encode())
+    data = data.replace(BASE_PATH.encode(), target.base_path.encode())
+    file = shlex.quote(str(save(data, folder)))
+    names = [name for name in SHELL if name.encode() in data]
+    fill = "".join(f' -e "s|{name}|{_replacement(name)}|g"' for name in names)
+    read = f"LC_ALL=C sed{fill} {file}" if names else f"cat {file}"
+    return f"{read} | {_connect(target, with_certificate=with_certificate)}"
+
+
+def _replacement(name: str) -> str:
+    """A variable as sed takes it, whatever its value is."""
+    return f"$(printf %s \"{SHELL[name]}\" | sed 's/[&|\\\\]/\\\\&/g')"
+
+
+def _connect(target: Target, *, with_certificate: bool) -> str:
+    """What sends its input, and shows what comes."""
+    if not target.is_tls:
+        socket = shlex.quote(f"/dev/tcp/{target.host}/{target.port}")
+        return f"bash -c {shlex.quote(f'exec 3<>{socket}; cat >&3; timeout {_SECONDS} cat <&3')}"
+    words = [f"timeout {_SECONDS} openssl s_client -quiet -verify_quiet -connect"]
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    words.append(shlex.quote(f"{host}:{target.port}"))
+    words += [] if target.ca is None else ["-CAfile", shlex.quote(target.ca)]
+    if with_certificate and target.certificate is not None:
+        words += ["-cert", shlex.quote(target.certificate.file)]
+        words += ["-key", shlex.quote(target.certificate.key or target.certificate.file)]
+    return " ".join(words)

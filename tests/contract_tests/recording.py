@@ -1,0 +1,97 @@
+"""A server that keeps what comes, and lines for the shell that are run against it."""
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from tests.certificates import Authority
+
+SECONDS = 30
+ANSWER = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\nConnection: close\r\n\r\nSeen"
+
+
+class Recorder:
+    """Takes one connection, answers when all that is expected has come, and keeps what came."""
+
+    def __init__(self, authority: Authority | None = None) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(SECONDS)
+        self._authority = authority
+        self._thread = threading.Thread(target=self._serve)
+        self.port = self._listener.getsockname()[1]
+        self.length = 0
+        self.has_head = False
+        self.came = b""
+        self.certificate: bytes | None = None
+
+    @property
+    def url(self) -> str:
+        return f"{'http' if self._authority is None else 'https'}://127.0.0.1:{self.port}"
+
+    def run(self, line: str, length: int, *, has_head: bool = False, **environment: str) -> bytes:
+        """What came of a line that the shell ran; `length` of bytes, after a head with `has_head`."""
+        self.length, self.has_head = length, has_head
+        self._thread.start()
+        done = subprocess.run(
+            ["sh", "-c", line],
+            env={"PATH": os.environ["PATH"], **environment},
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        self._thread.join()
+        assert b"Seen" in done.stdout, (line, done.stdout, done.stderr)
+        return self.came
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.settimeout(SECONDS)
+        with connection, self._secured(connection) as stream:
+            if isinstance(stream, ssl.SSLSocket):
+                self.certificate = stream.getpeercert(binary_form=True)
+            while not self._is_whole() and (piece := stream.recv(65536)):
+                self.came += piece
+            stream.sendall(ANSWER)
+            # Whatever is more than what was expected.
+            stream.settimeout(0.2)
+            with suppress(TimeoutError):
+                self.came += stream.recv(65536)
+
+    def _is_whole(self) -> bool:
+        _, blank, body = self.came.partition(b"\r\n\r\n")
+        return (bool(blank) and len(body) >= self.length) if self.has_head else len(self.came) >= self.length
+
+    def _secured(self, connection: socket.socket) -> socket.socket:
+        if self._authority is None:
+            return connection
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self._authority.file))
+        context.load_cert_chain(str(self._authority.issue("127.0.0.1").file))
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context.wrap_socket(connection, server_side=True)
+
+
+@contextmanager
+def recording(authority: Authority | None = None) -> Iterator[Recorder]:
+    """A recorder on a port; by TLS with an authority."""
+    recorder = Recorder(authority)
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+
+
+def need(*programs: str) -> None:
+    """Leaves a test out where these are not installed."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")

@@ -1,0 +1,114 @@
+"""The line for the shell makes the call of an ordinary client again, with the shell's own keys."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract_tests.curl import curl
+from contract_tests.evidence import Call
+from contract_tests.target import Certificate, Target
+from tests.certificates import Authority
+from tests.contract_tests.recording import Recorder, need, recording
+
+KEYS = {"API_KEY": "a'b$c", "PUBLISH_KEY": 'd"e', "CLIENT_CERT": ":Q2VydA==:"}
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    need("curl")
+    with recording() as recorder:
+        yield recorder
+
+
+def of(url: str) -> Target:
+    return Target(url, KEYS["API_KEY"], KEYS["PUBLISH_KEY"], Certificate("", None, KEYS["CLIENT_CERT"]))
+
+
+def head_and_body(came: bytes) -> tuple[str, dict[str, str], bytes]:
+    """The request line, headers by their names in lower case, and the body."""
+    head, _, body = came.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    pairs = (line.split(":", 1) for line in lines)
+    return first, {name.lower(): value.strip() for name, value in pairs}, body
+
+
+BODIES = {
+    "JSON": b'{"a": "b"}',
+    "quotes": b"""It's "$HOME" `id` \\ \\n !""",
+    "lines": b"a\nb\r\nc\n",
+    "UTF-8": "Gr\u00f8d p\u00e5 b\u00e5l \U0001f600".encode(),
+    "no UTF-8": b"r\xe4k\xff",
+    "NUL": b"a\0b",
+    "all bytes": bytes(range(256)),
+    "a file name": b"@/nothing",
+    "large": b"x" * 5000,
+    "large lines": b"a\n" * 5000,
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+@pytest.mark.parametrize("content_type", ["application/json", None])
+def test_body_comes_as_it_was_sent(content_type: str | None, body: bytes, recorder: Recorder, tmp_path: Path) -> None:
+    headers = {"apikey": KEYS["API_KEY"], **({"Content-Type": content_type} if content_type else {})}
+    line = curl(Call("POST", "/webmessages", headers, body), of(recorder.url), tmp_path)
+    first, seen, came = head_and_body(recorder.run(line, len(body), has_head=True, **KEYS))
+    assert (first, came) == ("POST /webmessages HTTP/1.1", body)
+    assert (seen["apikey"], seen.get("content-type")) == (KEYS["API_KEY"], content_type)
+    assert KEYS["API_KEY"] not in line
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/webmessages/recipients/x?limit=1&after=a%00b"),
+        ("GET", "/webmessages/[a-c]/{d,e}/../%2e%2e?a[]=$HOME'\"`id`"),
+        ("DELETE", "/webmessages/x"),
+        ("TRACE", "/webmessages"),
+        ("QUERY", "/v1/besked"),
+    ],
+)
+def test_line_has_the_method_and_the_path(method: str, path: str, recorder: Recorder, tmp_path: Path) -> None:
+    line = curl(Call(method, path, {}), of(recorder.url), tmp_path)
+    first, seen, _ = head_and_body(recorder.run(line, 0, has_head=True))
+    assert first == f"{method} {path} HTTP/1.1"
+    assert "content-type" not in seen
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("apikey", KEYS["API_KEY"], "$API_KEY"),
+        ("apikey", KEYS["PUBLISH_KEY"], "$PUBLISH_KEY"),
+        ("Client-Cert", KEYS["CLIENT_CERT"], "$CLIENT_CERT"),
+        ("apikey", "", "apikey;"),
+        ("apikey", "wr\"o'ng$", "wr"),
+        ("x-request-id", "a b`id`", "a b"),
+    ],
+)
+def test_headers_come_with_the_values_of_the_shell(
+    name: str, value: str, word: str, recorder: Recorder, tmp_path: Path
+) -> None:
+    line = curl(Call("GET", "/", {name: value}), of(recorder.url), tmp_path)
+    assert word in line
+    assert not any(key in line for key in KEYS.values())
+    _, seen, _ = head_and_body(recorder.run(line, 0, has_head=True, **KEYS))
+    assert seen[name.lower()] == value
+
+
+@pytest.mark.parametrize("by_tls", [False, True])
+def test_certificate_goes_by_tls_where_it_went_so(by_tls: bool, tmp_path: Path) -> None:
+    need("curl")
+    authority = Authority(tmp_path)
+    caller = authority.issue()
+    with recording(authority) as recorder:
+        target = Target(recorder.url, certificate=Certificate(str(caller.file), None, "x"), ca=str(authority.file))
+        recorder.run(curl(Call("GET", "/", {}, None, by_tls), target, tmp_path), 0, has_head=True)
+    assert recorder.certificate == (caller.der if by_tls else None)
+
+
+def test_large_bodies_are_saved_once(tmp_path: Path) -> None:
+    lines = {curl(Call("POST", "/", {}, body), of("http://x.test"), tmp_path) for body in (b"x" * 5000, b"x" * 5000)}
+    (file,) = (tmp_path / "sent").iterdir()
+    assert file.read_bytes() == b"x" * 5000
+    assert len(lines) == 1
