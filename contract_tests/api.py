@@ -156,8 +156,24 @@ class Api:
         return str(UUID(int=self.random.getrandbits(128), version=4))
 
     def reference(self, key: str = "contract-check") -> dict[str, str]:
-        """A reference that no other message has."""
+        """A reference that no other message of this run has."""
         return {"key": key, "value": self.uuid()}
+
+    def unused(self) -> str:
+        """A UUID under which nothing is stored, neither to such a party nor about it.
+
+        A run that was killed has left what the same seed makes up again.
+        """
+        while True:
+            made_up = self.uuid()
+            found = self.call("GET", f"/webmessages/recipients/{made_up}", query={"limit": 1})
+            assert found.status_code == 200, found.text
+            if found.json() == self.messages_about("contract-check", made_up) == []:
+                return made_up
+
+    def unused_reference(self) -> dict[str, str]:
+        """A reference that no message has."""
+        return {"key": "contract-check", "value": self.unused()}
 
     def message(self, **changes: Any) -> dict[str, Any]:
         """A message that is taken; a change to `...` takes the property out."""

@@ -49,7 +49,8 @@ def test_each_attachment_has_an_id_of_its_own(api: Api) -> None:
 
 
 def test_lists_describe_attachments_without_their_content(api: Api) -> None:
-    party, about = api.uuid(), api.reference()
+    party = api.unused()
+    about = reference("contract-check", party)
     whole = attach(api, file(), file(b"x", "b.txt"), partyId=party, externalReferences=[about])
     for item in whole["attachments"]:
         del item["base64Data"]
@@ -145,7 +146,7 @@ def test_shortest_that_the_contract_allows_is_taken(api: Api) -> None:
 @pytest.mark.one_database
 def test_ten_files_of_10_mib_are_taken(api: Api) -> None:
     content = api.random.randbytes(10 * 1024 * 1024)
-    about = api.reference()
+    about = api.unused_reference()
     sent = [file(content, f"{number}.bin") for number in range(10)]
     api.create_message(api.message(externalReferences=[about], attachments=sent))
     (message,) = api.messages_about(**about)

@@ -16,7 +16,8 @@ def expect_no_such_message(api: Api, method: str, id_: str) -> None:
 
 
 def test_deleted_message_is_in_no_read(api: Api) -> None:
-    party, about = api.uuid(), api.reference()
+    party = api.unused()
+    about = {"key": "contract-check", "value": party}
     id_ = api.create_message(api.message(partyId=party, externalReferences=[about], attachments=[file()]))
     attachment = api.read_message(id_)["attachments"][0]["id"]
     response = expect(api.call("DELETE", f"/webmessages/{id_}"), 204)

@@ -124,7 +124,7 @@ def test_message_that_breaks_one_rule_is_refused_by_its_field(
 
 def test_same_message_without_a_fault_is_taken(api: Api) -> None:
     """Else all the refusals here would prove nothing."""
-    about = api.reference()
+    about = api.unused_reference()
     references = [about, reference("abc", "x")]
     api.create_message(api.message(partyId=PARTY, externalReferences=references, **attached()))
     assert len(api.messages_about(**about)) == 1

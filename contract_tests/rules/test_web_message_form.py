@@ -73,7 +73,7 @@ def test_form_keeps_the_order_of_its_files(api: Api) -> None:
 
 
 def test_form_takes_ten_files_and_refuses_eleven(api: Api) -> None:
-    about = api.reference()
+    about = api.unused_reference()
     head = message_part(api, externalReferences=[about])
     expect_violations(post_form(api, head, *[file_part()] * 11), ("attachments", None))
     assert api.messages_about(**about) == []
@@ -81,7 +81,7 @@ def test_form_takes_ten_files_and_refuses_eleven(api: Api) -> None:
 
 
 def test_message_is_the_first_part_of_a_form(api: Api) -> None:
-    about = api.reference()
+    about = api.unused_reference()
     head = message_part(api, externalReferences=[about])
     for parts in ([file_part(), head], [file_part()], []):
         response = expect(post_form(api, *parts), 400)
@@ -91,7 +91,7 @@ def test_message_is_the_first_part_of_a_form(api: Api) -> None:
 
 
 def test_form_has_no_other_parts(api: Api) -> None:
-    about = api.reference()
+    about = api.unused_reference()
     head = message_part(api, externalReferences=[about])
     for name in ("other", "Attachments", "attachments[]"):
         other = part(f'form-data; name="{name}"; filename="a.txt"', b"x", "text/plain")
@@ -101,7 +101,7 @@ def test_form_has_no_other_parts(api: Api) -> None:
 
 
 def test_form_has_its_files_in_parts_alone(api: Api) -> None:
-    about = api.reference()
+    about = api.unused_reference()
     for files in ([file()], []):
         head = message_part(api, externalReferences=[about], attachments=files)
         expect_violations(post_form(api, head, file_part()), ("attachments", None))
@@ -141,7 +141,7 @@ def test_every_fault_of_a_form_is_named_at_once(api: Api) -> None:
 @pytest.mark.one_database
 def test_form_takes_ten_files_of_10_mib_and_refuses_a_byte_more(api: Api) -> None:
     content = api.random.randbytes(10 * 1024 * 1024).replace(b"--XX", b"xxxx")
-    about = api.reference()
+    about = api.unused_reference()
     head = message_part(api, externalReferences=[about])
     expect(post_form(api, head, *[file_part(content)] * 10), 201)
     (message,) = api.messages_about(**about)

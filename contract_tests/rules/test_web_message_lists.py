@@ -46,7 +46,7 @@ def test_nothing_found_is_an_empty_list(path: Path, api: Api) -> None:
 
 
 def test_list_of_a_party_holds_the_messages_to_it_and_no_others(api: Api) -> None:
-    party = api.uuid()
+    party = api.unused()
     ids = [api.create_message(api.message(partyId=party)) for _ in range(2)]
     api.create_message(api.message(partyId=api.uuid()))
     api.create_message(api.message())
@@ -54,7 +54,7 @@ def test_list_of_a_party_holds_the_messages_to_it_and_no_others(api: Api) -> Non
 
 
 def test_list_of_a_reference_holds_a_message_once_that_has_it_among_others(api: Api) -> None:
-    about = api.reference()
+    about = api.unused_reference()
     others = [reference(about["key"], "other"), reference("other", about["value"])]
     id_ = api.create_message(api.message(externalReferences=[*others, about]))
     api.create_message(api.message(externalReferences=others))
@@ -63,7 +63,7 @@ def test_list_of_a_reference_holds_a_message_once_that_has_it_among_others(api: 
 
 @both_lists
 def test_list_is_ordered_by_created_and_then_by_id(path: Path, api: Api) -> None:
-    named = api.uuid()
+    named = api.unused()
     ids = create_about(api, reference("contract-check", named), 6, partyId=named)
     found = [(message["created"], message["id"]) for message in listed(api, path(named))]
     assert found == sorted(found), f"expected the order of created and id, but got {found}"
@@ -72,7 +72,7 @@ def test_list_is_ordered_by_created_and_then_by_id(path: Path, api: Api) -> None
 
 @both_lists
 def test_list_says_of_each_message_what_a_get_says(path: Path, api: Api) -> None:
-    named = api.uuid()
+    named = api.unused()
     create(api, named, 2)
     for message in listed(api, path(named)):
         whole = api.read_message(message["id"])
@@ -83,7 +83,7 @@ def test_list_says_of_each_message_what_a_get_says(path: Path, api: Api) -> None
 @both_lists
 def test_pages_together_are_the_whole_list(path: Path, limit: int, api: Api) -> None:
     """Each page but the last is full and links to the next, with the same limit; nothing is missing or doubled."""
-    named = api.uuid()
+    named = api.unused()
     ids = create(api, named, 5)
     pages = list(api.pages(f"{path(named)}?limit={limit}"))
     assert [id_ for page in pages for id_ in ids_of(page.json())] == ids
@@ -95,7 +95,7 @@ def test_pages_together_are_the_whole_list(path: Path, limit: int, api: Api) -> 
 
 @both_lists
 def test_without_a_limit_all_are_returned_and_there_is_no_next_page(path: Path, api: Api) -> None:
-    named = api.uuid()
+    named = api.unused()
     ids = create(api, named, 3)
     response = expect(api.call("GET", path(named)), 200)
     assert ids_of(response.json()) == ids
@@ -104,7 +104,7 @@ def test_without_a_limit_all_are_returned_and_there_is_no_next_page(path: Path, 
 
 @both_lists
 def test_next_page_is_found_when_the_messages_before_it_were_deleted(path: Path, api: Api) -> None:
-    named = api.uuid()
+    named = api.unused()
     ids = create(api, named, 5)
     first = expect(api.call("GET", f"{path(named)}?limit=2"), 200)
     for id_ in ids[:3]:
@@ -115,7 +115,7 @@ def test_next_page_is_found_when_the_messages_before_it_were_deleted(path: Path,
 
 @both_lists
 def test_after_without_a_limit_returns_all_the_rest(path: Path, api: Api) -> None:
-    named = api.uuid()
+    named = api.unused()
     ids = create(api, named, 4)
     link = next_page(expect(api.call("GET", f"{path(named)}?limit=1"), 200)) or ""
     after = next(item for item in link.partition("?")[2].split("&") if item.startswith("after="))
@@ -140,17 +140,19 @@ def test_after_without_a_limit_returns_all_the_rest(path: Path, api: Api) -> Non
 )
 def test_reference_is_found_whatever_its_characters(key: str, value: str, api: Api) -> None:
     """Key and value are percent-encoded; a `/` in either is `%2F`, and what is encoded twice is another text."""
-    value = f"{value}{api.uuid()}"
-    id_ = api.create_message(api.message(externalReferences=[reference(key, value)]))
+    party = api.unused()
+    value = f"{value}{party}"
+    (id_,) = create_about(api, reference(key, value), 1, partyId=party)
     assert ids_of(api.messages_about(key, value)) == [id_]
-    api.create_message(api.message(externalReferences=[reference(key, value)]))
+    create_about(api, reference(key, value), 1, partyId=party)
     path = f"/webmessages/external-references/{quote(key, safe='')}/{quote(value, safe='')}?limit=1"
     assert len({id_ for page in api.pages(path) for id_ in ids_of(page.json())}) == 2, "a Link keeps key and value"
 
 
 def test_reference_is_compared_exactly(api: Api) -> None:
-    value = f"aBc/ä {api.uuid()}"
-    api.create_message(api.message(externalReferences=[reference("errand", value)]))
+    party = api.unused()
+    value = f"aBc/ä {party}"
+    create_about(api, reference("errand", value), 1, partyId=party)
     assert len(api.messages_about("errand", value)) == 1
     others = [
         *((key, value) for key in ("Errand", "ERRAND", "errand ", "erran", "errand%")),
@@ -169,7 +171,7 @@ def test_reference_is_compared_exactly(api: Api) -> None:
 @pytest.mark.full
 @pytest.mark.one_database
 def test_list_of_more_than_a_thousand_is_whole(api: Api) -> None:
-    named = api.uuid()
+    named = api.unused()
     ids = create(api, named, 1001)
     assert len(ids) == 1001
     pages = [ids_of(page.json()) for page in api.pages(f"{by_party(named)}?limit=1000")]

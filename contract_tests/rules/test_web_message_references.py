@@ -21,15 +21,16 @@ def test_exact_duplicates_of_a_reference_are_dropped(api: Api) -> None:
 
 
 def test_key_of_one_message_may_have_many_values(api: Api) -> None:
-    about = [api.reference("errand") for _ in range(50)]
-    id_ = api.create_message(api.message(externalReferences=about))
+    party = api.unused()
+    about = [reference("errand", f"{number} {party}") for number in range(50)]
+    id_ = api.create_message(api.message(partyId=party, externalReferences=about))
     for item in (about[0], about[49]):
         assert ids_of(api.messages_about(**item)) == [id_]
 
 
 @pytest.mark.needs("case")
 def test_message_on_a_case_is_published_and_readable(api: Api) -> None:
-    about = api.reference()
+    about = api.unused_reference()
     sent = api.message(
         message="A contract check\nof two lines åäö",
         externalReferences=[about, reference(CASE, str(api.target.case))],

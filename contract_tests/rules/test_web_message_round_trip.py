@@ -110,7 +110,7 @@ def test_reading_changes_nothing(api: Api) -> None:
 
 
 def test_uuids_are_read_in_either_case_and_returned_in_lower(api: Api) -> None:
-    party = api.uuid()
+    party = api.unused()
     id_ = api.create_message(api.message(partyId=party.upper()))
     found = api.read_message(id_.upper())
     assert (found["id"], found["partyId"]) == (id_, party), f"expected lower case, but got {found}"
@@ -119,7 +119,7 @@ def test_uuids_are_read_in_either_case_and_returned_in_lower(api: Api) -> None:
 
 
 def test_same_message_twice_is_two_messages(api: Api) -> None:
-    sent = api.message()
+    sent = api.message(externalReferences=[api.unused_reference()])
     first, second = api.create_message(sent), api.create_message(sent)
     assert first != second
     about = sent["externalReferences"][0]
