@@ -86,9 +86,7 @@ class Api:
 
     def create_message(self, message: Mapping[str, Any]) -> str:
         """The id of a message that must be taken."""
-        response = self.post_message(message)
-        assert response.status_code == 201, response.text
-        return response.headers["Location"].rsplit("/", 1)[1]
+        return created_id(self.post_message(message))
 
     def get_message(self, id_: str, **options: Any) -> requests.Response:
         return self.call("GET", f"/webmessages/{id_}", **options)
@@ -212,6 +210,15 @@ def next_page(response: requests.Response) -> str | None:
     match = re.fullmatch(r'<(/[^>]*)>; *rel="?next"?', link)
     assert match is not None, f'a Link must be <path>; rel="next" with a path of the service, but was {link}'
     return match[1]
+
+
+def created_id(response: requests.Response) -> str:
+    """The id of a message that must have been taken."""
+    status, location = response.status_code, response.headers.get("Location", "")
+    assert status == 201, f"a good message is answered with 201, but was with {status}: {response.text[:500]}"
+    found = re.fullmatch("/webmessages/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", location)
+    assert found is not None, f"the Location of a 201 is /webmessages/{{id}}, but was {location!r}"
+    return found[1]
 
 
 def _caller_of(path: str) -> Caller:
