@@ -22,7 +22,7 @@ OPTIONS = {
     "publish_key": "--publish-key",
     "certificate": "--client-cert",
     "system": "--system",
-    "queued": "--system",
+    "allowed": "--system",
     "case": "--case",
 }
 """What tells the command each thing that a check may need."""
