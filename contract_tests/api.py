@@ -23,6 +23,8 @@ FORM = "multipart/form-data; boundary=XX"
 SYNC, EVENT, LIST = "/v1/abonnement/sync", "/v1/besked", "/v1/abonnement/beskeder"
 REPLAY, TEST = f"{LIST}/genfremsend", "/v1/abonnement/testbesked"
 TIMEOUT_SECONDS = 60
+MAX_PAGES = 1000
+"""Of a list: a service whose pages have no end must not hold a check for ever."""
 
 _CERTIFICATE_PATHS = ("/v1/",)
 _PUBLISH_PATHS = ("/v1/besked",)
@@ -111,7 +113,11 @@ class Api:
 
     def pages(self, path: str, **options: Any) -> Iterator[requests.Response]:
         """A list, page by page, as the `Link` of each says where the next one is."""
+        seen: set[str] = set()
         while path:
+            assert path not in seen, f"the pages go round: {path} is linked to a second time"
+            assert len(seen) < MAX_PAGES, f"the list has more than {MAX_PAGES} pages"
+            seen.add(path)
             response = self.call("GET", path, **options)
             assert response.status_code == 200, f"GET {path} was answered {response.status_code}: {response.text}"
             yield response
@@ -136,9 +142,8 @@ class Api:
         """What waits or is parked for the system, of all pages."""
         query = {"systemIdentifier": system or self.target.system, **query}
         found: list[dict[str, Any]] = []
-        for number, response in enumerate(self.pages(f"{LIST}?{urlencode(query)}")):
+        for response in self.pages(f"{LIST}?{urlencode(query)}"):
             found += response.json()["beskeder"]
-            assert number < 10_000, "the pages of the list have no end"
         return found
 
     def subscriptions(self, system: str | None = None) -> list[dict[str, Any]]:
