@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: run install test check format bench soak wheel lock clean
+.PHONY: run install test check coverage released-contracts format bench soak wheel lock clean
 
 run: install ## Run the service, a mock Open-E and a demo
 	@$(BIN)/budkavle dev
@@ -21,8 +21,16 @@ check: $(VENV)/.dev ## Format, lint, types, imports, contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/yamllint --strict spec
-	$(BIN)/openapi-spec-validator spec/*.yaml
+	$(BIN)/yamllint --strict spec docs/contracts
+	$(BIN)/openapi-spec-validator spec/*.yaml docs/contracts/*/*.yaml
+	$(BIN)/python -m contract_tests.compatibility
+
+released-contracts: ## With a release: keep its contracts, for the next ones to be compared with
+	rm -f docs/contracts/released/*.yaml
+	cp spec/*.yaml docs/contracts/released/
+
+coverage: $(VENV)/.dev ## What of the contracts their tests try
+	$(BIN)/python -W ignore -m tests.contract_coverage
 
 format: $(VENV)/.dev ## Mend what can be mended
 	$(BIN)/ruff format .

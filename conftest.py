@@ -22,6 +22,13 @@ from open_e.mock import MockOpenE, mock_open_e
 from persistence.database import Database, open_database
 from tests.factories import NOW
 from tests.postgresql import PostgresqlServer
+from tests.watching import (
+    Watched,
+    _watched_clients,  # noqa: F401  # A fixture of every test: the import makes it known.
+    pytest_runtest_call,  # noqa: F401  # The same of these hooks.
+    pytest_runtest_setup,  # noqa: F401
+    pytest_runtest_teardown,  # noqa: F401
+)
 
 # The same wherever this file is imported.
 MESSAGES_KEY = "messages-key-of-the-tests"
@@ -100,17 +107,17 @@ class RunningService:
 
 
 @contextmanager
-def running_service(*, validate_replies: bool = True, **overrides: Any) -> Iterator[RunningService]:
+def running_service(**overrides: Any) -> Iterator[RunningService]:
     """The service in a thread of this process, so that `responses` reaches its Open-E client.
 
-    With `validate_replies` an answer that breaks its contract is a 500, and a streamed one is held until it is whole.
+    An answer that breaks its contract is sent as it is, and fails the test (`tests/watching.py`).
     """
     settings = Settings(**overrides)
     keys = (
         ApiKey(hash_key(MESSAGES_KEY.encode()), "tests", ("messages",), NOW),
         ApiKey(hash_key(PUBLISH_KEY.encode()), "publisher", ("publish",), NOW),
     )
-    application = create_service(settings, extra_keys=keys, validate_replies=validate_replies)
+    application = create_service(settings, extra_keys=keys)
     with (
         running_server(settings, application) as url,
         httpx.Client(base_url=url, headers={"apikey": MESSAGES_KEY}, timeout=60, trust_env=False) as client,
@@ -119,9 +126,9 @@ def running_service(*, validate_replies: bool = True, **overrides: Any) -> Itera
 
 
 @contextmanager
-def running_server(settings: Settings, application: Any) -> Iterator[str]:
+def running_server(settings: Settings, application: Any, *, is_service: bool = True) -> Iterator[str]:
     """An application in a thread of this process, served as the service is; where it can be called."""
-    config = server_config(settings, application)
+    config = server_config(settings, Watched(application, "service") if is_service else application)
     listener = listen("127.0.0.1", 0)
     server = QuietServer(config)
     started = threading.Event()

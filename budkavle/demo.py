@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from budkavle.demo_subscriptions import subscription_commands
+from budkavle.demo_subscriptions import check_command, subscription_commands
 from domain.api_keys import SCOPES, ApiKey, hash_key
 from domain.errors import NotFound
 from domain.web_messages import Attachment, ExternalReference, WebMessage
@@ -62,6 +62,9 @@ Fetch the messages of that case:
 curl -sS {service}/webmessages/external-references/flowInstanceId/1068 -H 'apikey: {KEY}'
 
 {subscription_commands(service, KEY)}
+Prove that it keeps the contract (half a minute):
+{check_command(service, KEY)}
+
 API pages:          {service}/docs
 Receiver of events: {receiver}/
 Inbox of the mock:  {mock}/

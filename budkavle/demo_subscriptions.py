@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import json
+import shlex
+import sys
 from dataclasses import replace
 from datetime import datetime
 
@@ -95,3 +97,13 @@ Publish an event, which goes to the first of them at once:
 See what waits for the system, if its receiver does not take it:
 curl -sS '{service}/v1/abonnement/beskeder?systemIdentifier={SYSTEM_ID}' {header}
 """
+
+
+def check_command(service: str, api_key: str) -> str:
+    """The command that proves that the demo keeps the contract; it writes the certificate to a file first."""
+    pem = f"-----BEGIN CERTIFICATE-----\\n{CERTIFICATE}\\n-----END CERTIFICATE-----\\n"
+    file = "demo-certificate.pem"
+    # Where the program is depends on how it was installed.
+    program = shlex.quote(sys.argv[0]) if sys.argv[0].endswith("budkavle") else "budkavle"
+    check = f"{program} contract-check {service} --api-key {api_key} --client-cert {file} --case 1068"
+    return f"printf -- '{pem}' > {file} && {check}"

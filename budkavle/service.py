@@ -41,7 +41,6 @@ def create_service(
     database: Database | None = None,
     *,
     extra_keys: tuple[ApiKey, ...] = (),
-    validate_replies: bool = False,
     clock: Callable[[], datetime] = now,
     contracts: Collection[str] = CONTRACTS,
     worker: Worker | None = None,
@@ -79,7 +78,6 @@ def create_service(
         ApiKeys(store, extra_keys),
         trusted_proxies=settings.trusted_proxies,
         lifespan=lifespan,
-        validate_replies=validate_replies,
         contracts=contracts,
     )
 

@@ -2,10 +2,11 @@
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import requests
@@ -18,7 +19,9 @@ Caller = Literal["sender", "publisher", "system", "nobody"]
 """Who calls: by API key for messages, by one for events, by client certificate, or without any of them."""
 
 JSON = "application/json"
-SYNC = "/v1/abonnement/sync"
+FORM = "multipart/form-data; boundary=XX"
+SYNC, EVENT, LIST = "/v1/abonnement/sync", "/v1/besked", "/v1/abonnement/beskeder"
+REPLAY, TEST = f"{LIST}/genfremsend", "/v1/abonnement/testbesked"
 TIMEOUT_SECONDS = 60
 
 _CERTIFICATE_PATHS = ("/v1/",)
@@ -94,6 +97,13 @@ class Api:
         path = f"/webmessages/external-references/{quote(key, safe='')}/{quote(value, safe='')}"
         return self.call("GET", path, **options)
 
+    def read_message(self, id_: str) -> dict[str, Any]:
+        """A message that must be there."""
+        response = self.get_message(id_)
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.json()
+        return found
+
     def messages_about(self, key: str, value: str) -> list[dict[str, Any]]:
         """What is stored under a reference, all pages of it at once."""
         response = self.list_messages(key, value)
@@ -101,10 +111,37 @@ class Api:
         found: list[dict[str, Any]] = response.json()
         return found
 
+    def pages(self, path: str, **options: Any) -> Iterator[requests.Response]:
+        """A list, page by page, as the `Link` of each says where the next one is."""
+        while path:
+            response = self.call("GET", path, **options)
+            assert response.status_code == 200, f"GET {path} was answered {response.status_code}: {response.text}"
+            yield response
+            path = next_page(response) or ""
+
     def sync(self, entries: Any, *, system: str | None = None, **options: Any) -> requests.Response:
-        """The answer to a set of subscriptions, beside those that stay for other checks."""
+        """The answer to a whole set of subscriptions."""
         body = {"systemIdentifier": system or self.target.system, "abonnementer": entries}
         return self.call("POST", SYNC, body=body, **options)
+
+    def subscribe(self, *entries: Any, **options: Any) -> dict[str, int]:
+        """What a sync that must be taken has done."""
+        response = self.sync(list(entries), **options)
+        assert response.status_code == 200, f"a good set was answered {response.status_code}: {response.text}"
+        done: dict[str, int] = response.json()
+        return done
+
+    def publish(self, event: Any, **options: Any) -> requests.Response:
+        return self.call("POST", EVENT, body=event, **options)
+
+    def deliveries(self, system: str | None = None, **query: Any) -> list[dict[str, Any]]:
+        """What waits or is parked for the system, of all pages."""
+        query = {"systemIdentifier": system or self.target.system, **query}
+        found: list[dict[str, Any]] = []
+        for number, response in enumerate(self.pages(f"{LIST}?{urlencode(query)}")):
+            found += response.json()["beskeder"]
+            assert number < 10_000, "the pages of the list have no end"
+        return found
 
     def subscriptions(self, system: str | None = None) -> list[dict[str, Any]]:
         """The current set of the system."""
@@ -119,8 +156,24 @@ class Api:
         return str(UUID(int=self.random.getrandbits(128), version=4))
 
     def reference(self, key: str = "contract-check") -> dict[str, str]:
-        """A reference that no other message has."""
+        """A reference that no other message of this run has."""
         return {"key": key, "value": self.uuid()}
+
+    def unused(self) -> str:
+        """A UUID under which nothing is stored, neither to such a party nor about it.
+
+        A run that was killed has left what the same seed makes up again.
+        """
+        while True:
+            made_up = self.uuid()
+            found = self.call("GET", f"/webmessages/recipients/{made_up}", query={"limit": 1})
+            assert found.status_code == 200, found.text
+            if found.json() == self.messages_about("contract-check", made_up) == []:
+                return made_up
+
+    def unused_reference(self) -> dict[str, str]:
+        """A reference that no message has."""
+        return {"key": "contract-check", "value": self.unused()}
 
     def message(self, **changes: Any) -> dict[str, Any]:
         """A message that is taken; a change to `...` takes the property out."""
@@ -134,6 +187,12 @@ class Api:
         values = {**of_whom, "webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00", **changes}
         return {name: value for name, value in values.items() if value is not ...}
 
+    def event(self, entry: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+        """An event that goes to a subscription; a change to `...` takes the property out."""
+        of_whom = {name: entry[name] for name in ("entityType", "orgType", "orgCode")}
+        values = {**of_whom, "aendringstype": 1, **changes}
+        return {name: value for name, value in values.items() if value is not ...}
+
     def _identity(self, caller: Caller) -> dict[str, str]:
         target = self.target
         if caller == "sender":
@@ -143,6 +202,16 @@ class Api:
         if caller == "system" and target.certificate is not None and not target.is_tls:
             return {"Client-Cert": target.certificate.header}
         return {}
+
+
+def next_page(response: requests.Response) -> str | None:
+    """Where the next page of a list begins: a path with its query. None after the last."""
+    link = response.headers.get("Link")
+    if link is None:
+        return None
+    match = re.fullmatch(r'<(/[^>]*)>; *rel="?next"?', link)
+    assert match is not None, f'a Link must be <path>; rel="next" with a path of the service, but was {link}'
+    return match[1]
 
 
 def _caller_of(path: str) -> Caller:

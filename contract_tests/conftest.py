@@ -10,34 +10,18 @@ from dataclasses import dataclass, field
 import pytest
 import structlog
 
-from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database, running_service
+from conftest import new_database, running_service
 from contract_tests import attacks, fitting
-from contract_tests.fixtures import api, needs, sent  # noqa: F401  # The checks use these fixtures of the suites.
+from contract_tests.fixtures import api, needs, own_set, sent  # noqa: F401  # The checks use these fixtures of the suites.
 from contract_tests.harm import find_harm
-from contract_tests.target import Certificate, Identity, Target
+from contract_tests.target import Target
 from open_e.mock import MockOpenE, mock_open_e
-from tests.catalogue_rows import put_message_types, put_parked_message, put_system
+from tests.attacked import attacked_target, put_attacked
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
 
 OURS = ("http://127.0.0.1",)
 """Addresses that Schemathesis really calls, while the mock stands in for all others."""
-
-SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
-"""The system that the caller may touch: that of the examples."""
-ATTACKED_SYSTEM = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
-"""A system that must never have subscriptions: every sync of its set must be refused, or be of an empty one."""
-QUEUED_SYSTEM = "1c2f4c1e-5798-41e9-ae24-57fa13b361e1"
-"""A system for which messages wait; its subscriptions stay as they are."""
-QUEUED = Identity(1, 101, 202)
-QUEUED_DELIVERY = "2d3f4c1e-5798-41e9-ae24-57fa13b361e1"
-ATTACKED = Identity(1, 66606, 202)
-ATTACKED_DELIVERY = "3e4f4c1e-5798-41e9-ae24-57fa13b361e1"
-ALLOWED = tuple(
-    (org_type, entity_type)
-    for org_type in (0, 1, 2, 8, 2147483647)
-    for entity_type in (0, 1, 202, 203, 100008, 2147483647)
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -74,11 +58,7 @@ def attacked(
     url = new_database(request, tmp_path_factory.mktemp("contract"))
     external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
     certificate = new_certificate()
-    put_message_types(url, *ALLOWED)
-    for system_id in (SYSTEM, ATTACKED_SYSTEM, QUEUED_SYSTEM):
-        put_system(url, system_id, certificate.fingerprint)
-    put_parked_message(url, QUEUED_SYSTEM, tuple(QUEUED.json().values()), QUEUED_DELIVERY)
-    put_parked_message(url, QUEUED_SYSTEM, tuple(ATTACKED.json().values()), ATTACKED_DELIVERY)
+    put_attacked(url, certificate)
     with (
         mock_open_e(url_external=external, url_internal=internal, passthrough=OURS) as open_e,
         running_service(
@@ -88,22 +68,7 @@ def attacked(
             trusted_proxies="127.0.0.1",
         ) as running,
     ):
-        target = Target(
-            running.url,
-            api_key=MESSAGES_KEY,
-            publish_key=PUBLISH_KEY,
-            certificate=Certificate("", None, certificate.header),
-            system=SYSTEM,
-            attacked_system=ATTACKED_SYSTEM,
-            queued_system=QUEUED_SYSTEM,
-            queued=QUEUED,
-            attacked=ATTACKED,
-            queued_delivery=QUEUED_DELIVERY,
-            attacked_delivery=ATTACKED_DELIVERY,
-            allowed=ALLOWED,
-            case=1068,
-            own_words=True,
-        )
+        target = attacked_target(running.url, certificate)
         fitting.use(target)
         yield target, Behind(open_e)
 

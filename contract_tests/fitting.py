@@ -21,6 +21,7 @@ QUEUE_PATHS = {LIST, REPLAY, TEST}
 _IDENTITY = ("orgType", "orgCode", "entityType")
 _MAX_INT = 2147483647
 _MAX_ORG_CODE = 99_999_999
+_MAX_ENTRIES = 50_000
 _UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TIME = re.compile(
     r"(19|2[0-9])[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
@@ -60,19 +61,23 @@ def _fit_system(values: JSONObject, system: str | None) -> None:
 def _fit_sync(body: JSONObject) -> None:
     """Pairs that may be subscribed to, dates that exist and have not passed, one of each identity; some that stay."""
     entries = body.get("abonnementer")
-    if not isinstance(entries, list):
+    if not isinstance(entries, list) or len(entries) > _MAX_ENTRIES:
         return
     seen: set[str] = set()
-    for entry in [entry for entry in entries if isinstance(entry, dict)]:
-        _fit_pair(entry)
-        _fit_dates(entry)
-        values = [entry.get(name) for name in _IDENTITY]
-        if repr(values) in seen and all(type(value) is int for value in values):
-            entries[:] = [other for other in entries if other is not entry]
-        seen.add(repr(values))
+    fitted = []
+    for entry in entries:
+        if isinstance(entry, dict):
+            _fit_pair(entry)
+            _fit_dates(entry)
+            values = [entry.get(name) for name in _IDENTITY]
+            if repr(values) in seen and all(type(value) is int for value in values):
+                continue
+            seen.add(repr(values))
+        fitted.append(entry)
     if _target.system == _target.queued_system:
         stay = [identity for identity in (_target.queued, _target.attacked) if identity is not None]
-        entries += [kept(identity) for identity in stay if repr(list(identity.json().values())) not in seen]
+        fitted += [kept(identity) for identity in stay if repr(list(identity.json().values())) not in seen]
+    entries[:] = fitted
 
 
 def kept(identity: Identity) -> JSONObject:

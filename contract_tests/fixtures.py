@@ -49,3 +49,12 @@ def api(target: Target, request: pytest.FixtureRequest) -> Iterator[Api]:
     api = Api(target, random.Random(f"{target.seed} {request.node.originalname} {request.node.name}"))
     yield api
     api.close()
+
+
+@pytest.fixture
+def own_set(api: Api) -> Iterator[Api]:
+    """The operations of the target while its system has no subscriptions; what it had is put back."""
+    before = api.subscriptions()
+    api.subscribe()
+    yield api
+    api.subscribe(*before)

@@ -19,7 +19,6 @@ from connexion.middleware import ConnexionMiddleware
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
 from connexion.middleware.exceptions import ExceptionMiddleware
 from connexion.middleware.lifespan import LifespanMiddleware
-from connexion.middleware.response_validation import ResponseValidationMiddleware
 from connexion.middleware.security import SecurityMiddleware
 from connexion.resolver import Resolver
 from starlette.exceptions import HTTPException
@@ -55,13 +54,11 @@ def create_application(
     *,
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     lifespan: Lifespan | None = None,
-    validate_replies: bool = False,
     contracts: Collection[str] = CONTRACTS,
 ) -> ASGIApp:
     """The service as an ASGI application, or what it has of some contracts alone.
 
-    With `validate_replies` an answer that breaks its contract becomes a 500: for tests, since by then the work is
-    done. The header `Client-Cert` is believed of `trusted_proxies` alone. Raises `ValueError` when contracts share an
+    The header `Client-Cert` is believed of `trusted_proxies` alone. Raises `ValueError` when contracts share an
     operation id, which would share their security too.
     """
     specs = {name: read_spec(spec_dir, name) for name in contracts}
@@ -78,14 +75,11 @@ def create_application(
         ValidationMiddleware,
         LifespanMiddleware,
     ]
-    if validate_replies:
-        middlewares.append(ResponseValidationMiddleware)
     application = assemble(
         middlewares,
         docs_routes(spec_dir, specs),
         lifespan=lifespan,
         security_map=security_map(keys, services),
-        validate_responses=validate_replies,
     )
     turnstile = Turnstile()
     for name, spec in specs.items():

@@ -1,5 +1,6 @@
 """Names every request, counts it and logs one line about it: ids, status, duration, never content."""
 
+import asyncio
 import re
 import secrets
 import time
@@ -10,6 +11,8 @@ from connexion.middleware.abstract import ROUTING_CONTEXT
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from handlers.contracts import FORM
+from handlers.error_forms import ERROR_LISTS, PROBLEMS, ErrorForm
 from handlers.routing import canonical_path
 
 log = structlog.get_logger("budkavle.requests")
@@ -60,6 +63,12 @@ class ObservationMiddleware:
 
         try:
             await self._app(scope, receive, observed_send)
+        except asyncio.CancelledError:
+            if not status:
+                # The service stops and waits no longer. The server would answer in words of its own.
+                form: ErrorForm = scope.get(FORM, ERROR_LISTS if header == _HEADER_OF_V1 else PROBLEMS)
+                await form.unexpected()(scope, receive, observed_send)
+            raise
         finally:
             operation, seconds = _operation(extensions), time.perf_counter() - begun
             if self._is_logged:

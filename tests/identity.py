@@ -32,5 +32,5 @@ def identity_service(**given: Any) -> Iterator[str]:
     """Where it can be called."""
     settings = Settings(**given)
     application = ClientCertificateMiddleware(Starlette(routes=[Route("/", _tell)]), settings.trusted_proxies)
-    with running_server(settings, application) as url:
+    with running_server(settings, application, is_service=False) as url:
         yield url

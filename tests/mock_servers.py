@@ -7,12 +7,14 @@ from contextlib import contextmanager
 
 from budkavle.mock_server import server
 from open_e.mock import MockOpenE
+from tests.watching import Watched
 
 
 @contextmanager
 def running_mock(mock: MockOpenE) -> Iterator[str]:
     """The mock's server on a free port, in a thread; gives its address without a slash at the end."""
     uvicorn_server = server(mock, "127.0.0.1", 0, signals=False)
+    uvicorn_server.config.app = Watched(uvicorn_server.config.app, "mock")
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=uvicorn_server.run, args=([listener],))
     thread.start()

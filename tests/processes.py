@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.programs import listens
+
 REPOSITORY = Path(__file__).parents[1]
 SECONDS = 60
 """How long anything here is waited for before the test fails."""
@@ -54,6 +56,7 @@ class Process:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.out.append(line)
+            listens(line)
             self._news.put(line)
         self._news.put(None)
 

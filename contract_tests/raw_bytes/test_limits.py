@@ -108,7 +108,9 @@ def test_file_may_have_10_mib_and_no_byte_more(target: Target) -> None:
 
 @pytest.mark.parametrize(("character", "count"), [("a", 16_777_216), ("å", 8_388_608), ("\U0001f600", 4_194_304)])
 def test_message_may_have_no_more_bytes_than_open_e_can_hold(character: str, count: int, target: Target) -> None:
-    assert_violations(target.send(post(text(message=character * count))), "message")
+    body = text(message=character * count)
+    assert_violations(target.send(post(body)), "message")
+    assert_violations(target.send(post(form(message_part(body)), FORM)), "message")
 
 
 def test_long_field_is_refused_as_such(target: Target) -> None:

@@ -94,6 +94,13 @@ OTHER_FORM: dict[str, tuple[list[bytes], list[str]]] = {
     "message of no real type": ([message_part(None, "application/octet-stream")], ["message"]),
     "message of a broken type": ([message_part(None, ";;;")], ["message"]),
     "message that is blank": ([message_part(text(message=" "))], ["message"]),
+    "message that is no text": ([message_part(text(message=1))], ["message"]),
+    "a reference that is a text": ([message_part(text(externalReferences=["x"]))], ["externalReferences[0]"]),
+    "a key that is a number": (
+        [message_part(text(externalReferences=[{"key": 1, "value": "1"}]))],
+        ["externalReferences[0].key"],
+    ),
+    "a user id that is a number": ([message_part(text(sender={"userId": 1}))], ["sender.userId"]),
     "message that lacks all": ([message_part(b"{}"), file_part()], ["externalReferences", "message"]),
     "attachments in both places": ([message_part(text(attachments=[attachment()])), file_part()], ["attachments"]),
     "attachments in the JSON alone": ([message_part(text(attachments=[attachment()]))], ["attachments"]),

@@ -46,9 +46,11 @@ def test_serve_gives_running_requests_no_longer_than_is_set(sqlite_url: str, hel
     put_key(sqlite_url)
     settings = {"open_e_external_url": held.url, "open_e_read_timeout": 3600, "shutdown_timeout": 1}
     with served(sqlite_url, **settings) as service, ThreadPoolExecutor(1) as caller:
-        caller.submit(service.client.post, "/webmessages", json=case_body())
+        call = caller.submit(service.client.post, "/webmessages", json=case_body())
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
+        answer = call.result(20)
+        assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
         assert service.process.wait(20) == 0
     listed = invoke(sqlite_url, "messages", "list")
     assert [json.loads(line)["state"] for line in listed.stdout.splitlines()] == ["sending"]

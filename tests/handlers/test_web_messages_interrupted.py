@@ -20,9 +20,9 @@ def file() -> dict[str, str]:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service that streams, as it does outside of tests."""
+    """A service that a module's tests share."""
     url = new_database(request, tmp_path_factory.mktemp("streaming"))
-    with running_service(database_url=url, validate_replies=False) as running:
+    with running_service(database_url=url) as running:
         yield running
 
 

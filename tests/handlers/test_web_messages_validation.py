@@ -9,6 +9,7 @@ import pytest
 from conftest import RunningService
 from domain.attachments import MAX_ATTACHMENT_BYTES
 from domain.web_messages import MAX_MESSAGE_BYTES
+from handlers.schemas import MAX_FAULTS
 from open_e.mock import MockOpenE
 from tests.factories import case_body, message_body
 from tests.handlers.answers import unique_id, violations
@@ -147,3 +148,29 @@ def test_create_web_message_stores_and_sends_nothing_of_a_refused_message(
         assert contract.client.post("/webmessages", json=case_body(partyId=party_id) | changes).status_code == 400
     assert contract.client.get(f"/webmessages/recipients/{party_id}").json() == []
     assert shared_open_e.messages == []
+
+
+@pytest.mark.parametrize(
+    ("name", "item"),
+    [
+        ("externalReferences", 0),
+        ("externalReferences", {}),
+        ("externalReferences", {"key": "a", "value": "b"}),
+        ("externalReferences", {"key": "flowInstanceId", "value": "x"}),
+        ("attachments", 0),
+        ("attachments", {"base64Data": "Q"}),
+        ("attachments", {"fileName": "", "base64Data": "Q"}),
+    ],
+)
+def test_body_of_nothing_but_faults_does_not_hold_up_others(contract: RunningService, name: str, item: object) -> None:
+    """Nobody needs all of them by name; and while they are found and told, all other callers wait."""
+    body = json.dumps({"message": "x", name: [item] * (256 * 1024 // (len(json.dumps(item)) + 2) - 10)}).encode()
+    response = contract.client.post("/webmessages", content=body, headers={"content-type": "application/json"})
+    assert len(violations(response)) <= MAX_FAULTS + 2
+    assert len(response.content) < len(body)
+
+
+def test_object_of_nothing_but_unknown_properties_does_not_hold_up_others(contract: RunningService) -> None:
+    response = contract.client.post("/webmessages", json={f"x{number}": 1 for number in range(20_000)})
+    assert len(violations(response)) <= MAX_FAULTS + 2
+    assert len(response.content) < len(response.request.content)

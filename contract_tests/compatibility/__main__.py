@@ -1,0 +1,42 @@
+"""Says whether the contracts in a repository keep what was published and released; ends with 1 if not, 2 if unknown."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from contract_tests.compatibility.guard import Verdict, verdicts
+from contract_tests.compatibility.listed import BadList
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compares and prints; the one argument is the repository, the current folder if it is left out."""
+    repository = Path(arguments[0]) if arguments else Path()
+    try:
+        all_of_them = list(verdicts(repository))
+    except (OSError, BadList) as error:
+        sys.stderr.write(f"The contracts cannot be compared: {error}\n")
+        return 2
+    broken = [verdict for verdict in all_of_them if not verdict.keeps]
+    if broken:
+        sys.stdout.write("\n".join(line for verdict in broken for line in report(verdict)))
+        return 1
+    meant = sum(verdict.listed for verdict in all_of_them)
+    sys.stdout.write(f"Contracts: all that was published or released is kept, but for {meant} listed differences.\n")
+    return 0
+
+
+def report(verdict: Verdict) -> list[str]:
+    """The lines that tell what is wrong with a contract, and what to do."""
+    baseline = verdict.baseline
+    lines = [f"spec/{verdict.contract}.yaml, beside {baseline.words} ({baseline.folder}):"]
+    if verdict.unlisted:
+        lines += [f"  {line}" for line in verdict.unlisted]
+        lines += [f"List in {baseline.page} what of this is meant, with the reason; mend the rest."]
+    if verdict.outdated:
+        lines += [f"  {line}" for line in verdict.outdated]
+        lines += [f"This is listed in {baseline.page}, but it is no difference now, or it is listed twice."]
+    return [*lines, ""]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

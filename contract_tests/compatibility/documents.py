@@ -1,0 +1,63 @@
+"""A contract, with the references within it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+Node = dict[str, Any]
+
+ANNOTATIONS = frozenset({"description", "summary", "title", "example", "examples", "externalDocs", "deprecated", "xml"})
+"""What is said to people and asserts nothing."""
+
+
+def asserts(keyword: str) -> bool:
+    """Whether a keyword of a schema, a parameter or the like says what is sent."""
+    return keyword not in ANNOTATIONS and not keyword.startswith("x-")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A contract as it was read from its file."""
+
+    contents: Node
+
+    def resolved(self, node: Node) -> Node:
+        """The node, or what it refers to."""
+        while "$ref" in node:
+            reference: str = node["$ref"]
+            if not reference.startswith("#/"):
+                raise ValueError(f"{reference}: only references within a contract can be compared")
+            target: Any = self.contents
+            for name in reference.removeprefix("#/").split("/"):
+                target = target[name.replace("~1", "/").replace("~0", "~")]
+            node = target
+        return node
+
+    def plain(self, node: Any, within: tuple[str, ...] = ()) -> Any:
+        """The node with all that it refers to in place of references, without annotations.
+
+        A schema within itself stays a reference.
+        """
+        if isinstance(node, list):
+            return [self.plain(item, within) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            reference = node["$ref"]
+            return node if reference in within else self.plain(self.resolved(node), (*within, reference))
+        return {
+            # The names of properties are no keywords: one may be called `title`.
+            key: {name: self.plain(schema, within) for name, schema in value.items()}
+            if key == "properties"
+            else self.plain(value, within)
+            for key, value in node.items()
+            if asserts(key)
+        }
+
+
+def name_of(node: Node) -> str | None:
+    """The name under which a node refers to something, such as `Problem`; `None` where it says it in place."""
+    reference: str | None = node.get("$ref")
+    if reference is None:
+        return None
+    kind_and_name = reference.removeprefix("#/components/")
+    return kind_and_name.split("/", 1)[-1]

@@ -1,0 +1,101 @@
+"""The keywords of a schema, each with the rule that says which change of it is a difference."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from contract_tests.compatibility.differences import LOOK, Side, told
+
+Rule = Callable[[str, Side, Any, Any], str | None]
+"""Of a keyword, a side, the value that was and the one that is: what is told, or `None` where it is compatible.
+
+Both are given as they stand, `None` where the keyword is not there; they differ.
+"""
+
+
+def _narrows(side: Side, keyword: str, was: Any, now: Any, *, narrower: bool) -> str | None:
+    """Requests must not become narrower, answers not wider."""
+    return told(keyword, was, now) if narrower == (side is Side.REQUESTS) else None
+
+
+def _lower_limit(keyword: str, side: Side, was: Any, now: Any) -> str | None:
+    nothing = float("-inf") if keyword == "minimum" else 0
+    before, after = (nothing if value is None else value for value in (was, now))
+    return None if before == after else _narrows(side, keyword, was, now, narrower=after > before)
+
+
+def upper_limit(keyword: str, side: Side, was: Any, now: Any) -> str | None:
+    """A limit above, also that of a body in bytes."""
+    before, after = (float("inf") if value is None else value for value in (was, now))
+    return None if before == after else _narrows(side, keyword, was, now, narrower=after < before)
+
+
+def _restriction(keyword: str, side: Side, was: Any, now: Any) -> str | None:
+    """True is narrower than false, which need not be said."""
+    return None if bool(was) == bool(now) else _narrows(side, keyword, was, now, narrower=bool(now))
+
+
+def _nullable(_keyword: str, side: Side, was: Any, now: Any) -> str | None:
+    if bool(was) == bool(now) or bool(now) == (side is Side.REQUESTS):
+        return None
+    return "may be null now" if now else "may no longer be null"
+
+
+def _said(keyword: str, side: Side, was: Any, now: Any) -> str | None:
+    """To say something narrows, to say nothing widens, to say something else is neither."""
+    if (now if side is Side.REQUESTS else was) is None:
+        return None
+    return told(keyword, was, now)
+
+
+def _type(keyword: str, side: Side, was: Any, now: Any) -> str | None:
+    # A type that goes from a request refuses nobody, but clients that are generated have none to write against then.
+    widens = side is Side.REQUESTS and (was, now) == ("integer", "number")
+    narrows = side is Side.ANSWERS and was is None
+    return None if widens or narrows else told(keyword, was, now)
+
+
+def _enum(keyword: str, side: Side, was: Any, now: Any) -> str | None:
+    if was is None or now is None:
+        return _said(keyword, side, was, now)
+    lost = [value for value in was if value not in now]
+    added = [value for value in now if value not in was]
+    words = [f"no longer has {json.dumps(value, ensure_ascii=False)}" for value in lost]
+    if side is Side.ANSWERS:
+        words += [f"has {json.dumps(value, ensure_ascii=False)} now" for value in added]
+    return f"{keyword} {' and '.join(words)}" if words else None
+
+
+def _pattern(keyword: str, side: Side, was: Any, now: Any) -> str | None:
+    # Which of two patterns takes more is not computed, and they are too long to be told.
+    if was is None:
+        return f"{keyword} is new" if side is Side.REQUESTS else None
+    if now is None:
+        return f"{keyword} is gone" if side is Side.ANSWERS else None
+    return f"{keyword} {LOOK}"
+
+
+def _fixed(keyword: str, _side: Side, was: Any, now: Any) -> str | None:
+    return told(keyword, was, now)
+
+
+def _flag(keyword: str, _side: Side, was: Any, now: Any) -> str | None:
+    return None if bool(was) == bool(now) else told(keyword, was, now)
+
+
+RULES: dict[str, Rule] = {
+    "type": _type,
+    "format": _said,
+    "nullable": _nullable,
+    "enum": _enum,
+    "pattern": _pattern,
+    "default": _fixed,
+    "readOnly": _flag,
+    "writeOnly": _flag,
+    "uniqueItems": _restriction,
+    "exclusiveMinimum": _restriction,
+    "exclusiveMaximum": _restriction,
+    **dict.fromkeys(("minimum", "minLength", "minItems", "minProperties"), _lower_limit),
+    **dict.fromkeys(("maximum", "maxLength", "maxItems", "maxProperties"), upper_limit),
+}
+"""All keywords that stand for themselves. Any other that changes is to be looked at."""

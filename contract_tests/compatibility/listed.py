@@ -1,0 +1,58 @@
+"""The differences that are meant, as pages list them for people.
+
+A page lists them in tables, under a heading that names the contract in code, such as `spec/web-messages.yaml`:
+
+    | what | why | differences |
+    |---|---|---|
+    | `message` is required | Open-E refuses a blank text | `requests CreateWebMessageRequest.message: required now` |
+
+The last cell holds the exact lines that the guard prints, each in code, with `<br>` between them; it is empty where a
+contract has no words for what is meant.
+"""
+
+import re
+
+_CONTRACT = re.compile(r"`spec/([a-z0-9-]+)\.yaml`")
+_HEADER = "| what | why | differences |"
+_CODE = re.compile(r"`([^`]+)`")
+
+
+class BadList(ValueError):
+    """A list that cannot be read, with the line that is wrong."""
+
+
+def listed_differences(page: str) -> dict[str, list[str]]:
+    """By the name of the contract, the lines listed in a page. Raises `BadList`."""
+    found: dict[str, list[str]] = {}
+    contract = None
+    in_table = False
+    for line in page.splitlines():
+        if line.startswith("#"):
+            name = _CONTRACT.search(line)
+            contract = name[1] if name else None
+        if line == _HEADER:
+            if contract is None:
+                raise BadList(f"the heading above this table names no contract: {line}")
+            in_table = True
+        elif not line.startswith("|"):
+            in_table = False
+        elif in_table and contract is not None and not line.startswith("|--"):
+            found.setdefault(contract, []).extend(_differences(line))
+    return found
+
+
+def _differences(row: str) -> list[str]:
+    # Cells are cut at the first two bars only: a difference may hold more of them.
+    cells = [cell.strip() for cell in row.removeprefix("|").removesuffix("|").split(" | ", 2)]
+    if len(cells) < 3 or not cells[0] or not cells[1]:
+        raise BadList(f"a row says what, why and which differences: {row}")
+    differences = [part.strip() for part in cells[2].split("<br>")] if cells[2] else []
+    if not all(_CODE.fullmatch(part) for part in differences):
+        raise BadList(f"differences stand in code, with <br> between them: {row}")
+    return [part.strip("`") for part in differences]
+
+
+def unreleased(changelog: str) -> str:
+    """The part of a changelog, in the format of Keep a Changelog, on what comes with the next release."""
+    _, _, after = changelog.partition("\n## [Unreleased]")
+    return after.split("\n## ", 1)[0]

@@ -1,0 +1,102 @@
+"""Contracts, operation by operation: what is called and how. What comes back is in `answers.py`."""
+
+from collections.abc import Iterator
+
+from contract_tests.compatibility.answers import Answers
+from contract_tests.compatibility.differences import GONE, LOOK, Difference, Side, told
+from contract_tests.compatibility.documents import Document, Node
+from contract_tests.compatibility.keywords import upper_limit
+from contract_tests.compatibility.parts import Parts
+from contract_tests.compatibility.security import Security
+
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_OF_OPERATIONS = frozenset({"operationId", "tags", "parameters", "requestBody", "responses", "security"})
+
+
+def differences(old: Node, new: Node) -> list[Difference]:
+    """What the old contract says and the new one no longer does, in the order of the old one, each once."""
+    return list(dict.fromkeys(_Comparison(Document(old), Document(new)).differences()))
+
+
+class _Comparison:
+    """Two contracts, and the comparison of what their operations are made of."""
+
+    def __init__(self, old: Document, new: Document) -> None:
+        self._old = old
+        self._new = new
+        self._parts = Parts(old, new)
+        self._answers = Answers(self._parts)
+        self._security = Security(old.contents, new.contents)
+
+    def differences(self) -> Iterator[Difference]:
+        here = [{"url": "/"}]
+        old, new = self._old.contents, self._new.contents
+        if self._old.plain(old.get("servers", here)) != self._new.plain(new.get("servers", here)):
+            yield Difference("servers", LOOK)
+        yield from self._security.schemes()
+        for path, operations in old["paths"].items():
+            if path not in new["paths"]:
+                yield Difference(path, GONE)
+                continue
+            changed = new["paths"][path]
+            yield from self._parts.others(path, operations, changed, frozenset({*METHODS, "parameters"}))
+            for method in METHODS:
+                if method in operations and method not in changed:
+                    yield Difference(f"{method.upper()} {path}", GONE)
+                elif method in operations:
+                    whole = [_with_parameters_of_path(item, method) for item in (operations, changed)]
+                    yield from self._operation(f"{method.upper()} {path}", *whole)
+
+    def _operation(self, place: str, old: Node, new: Node) -> Iterator[Difference]:
+        address = old.get("operationId", place)
+        for keyword in ("operationId", "tags"):
+            if old.get(keyword) != new.get(keyword):
+                yield Difference(address, told(keyword, old.get(keyword), new.get(keyword)))
+        yield from self._security.differences(address, old, new)
+        yield from self._parts.others(address, old, new, _OF_OPERATIONS)
+        yield from self._parameters(address, old["parameters"], new["parameters"])
+        yield from self._body(f"{address} body", old.get("requestBody"), new.get("requestBody"))
+        yield from self._answers.differences(address, old["responses"], new["responses"])
+
+    def _parameters(self, address: str, old: list[Node], new: list[Node]) -> Iterator[Difference]:
+        before = {_key(self._old.resolved(node)): node for node in old}
+        now = {_key(self._new.resolved(node)): node for node in new}
+        for key, node in before.items():
+            place = f"{address} {' '.join(key)}"
+            if key in now:
+                yield from self._parts.described(place, Side.REQUESTS, node, now[key])
+            else:
+                yield Difference(place, GONE)
+        for key, node in now.items():
+            if key not in before and self._new.resolved(node).get("required"):
+                yield Difference(f"{address} {' '.join(key)}", "required now")
+
+    def _body(self, address: str, old: Node | None, new: Node | None) -> Iterator[Difference]:
+        before = None if old is None else self._old.resolved(old)
+        now = None if new is None else self._new.resolved(new)
+        if now is None:
+            if before is not None:
+                yield Difference(address, GONE)
+            return
+        if now.get("required") and not (before or {}).get("required"):
+            yield Difference(address, "required now")
+        if before is None:
+            return
+        limits = before.get("x-max-bytes"), now.get("x-max-bytes")
+        text = upper_limit("x-max-bytes", Side.REQUESTS, *limits)
+        if text is not None:
+            yield Difference(address, text)
+        yield from self._parts.content(address, Side.REQUESTS, before, now)
+
+
+def _with_parameters_of_path(operations: Node, method: str) -> Node:
+    """An operation with the parameters that all operations of its path have before its own, which win."""
+    operation: Node = operations[method]
+    parameters = [*operations.get("parameters", []), *operation.get("parameters", [])]
+    return {**operation, "parameters": parameters}
+
+
+def _key(parameter: Node) -> tuple[str, str]:
+    """Where a parameter stands and its name, by which it is known; headers have no case."""
+    place, name = parameter["in"], parameter["name"]
+    return place, name.lower() if place == "header" else name

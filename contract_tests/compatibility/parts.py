@@ -1,0 +1,66 @@
+"""What requests and answers are made of alike: parameters and headers, and content by media type."""
+
+from collections.abc import Iterator
+
+from contract_tests.compatibility.differences import GONE, LOOK, Difference, Side
+from contract_tests.compatibility.documents import Document, Node, asserts, name_of
+from contract_tests.compatibility.schemas import Schemas
+
+_DEFAULT_STYLE = {"query": "form", "cookie": "form", "path": "simple", "header": "simple"}
+
+
+class Parts:
+    """Compares parts of two contracts; one that both name alike only once."""
+
+    def __init__(self, old: Document, new: Document) -> None:
+        self.old = old
+        self.new = new
+        self._schemas = Schemas(old, new)
+        self._compared: set[str] = set()
+
+    def address(self, address: str, kind: str, old: Node, new: Node) -> str | None:
+        """Where differences of a part are told: at its name if it has the same one in both; `None` if they were."""
+        name = name_of(old)
+        if name is None or name != name_of(new):
+            return address
+        if f"{kind} {name}" in self._compared:
+            return None
+        self._compared.add(f"{kind} {name}")
+        return f"{kind} {name}"
+
+    def others(self, address: str, old: Node, new: Node, known: frozenset[str]) -> Iterator[Difference]:
+        """What is said beside what is compared in detail."""
+        for keyword in sorted((old.keys() | new.keys()) - known):
+            if asserts(keyword) and self.old.plain(old.get(keyword)) != self.new.plain(new.get(keyword)):
+                yield Difference(address, f"{keyword} {LOOK}")
+
+    def described(self, address: str, side: Side, old: Node, new: Node) -> Iterator[Difference]:
+        """Differences of a parameter, or of a header of an answer."""
+        place = self.address(address, "parameter" if side is Side.REQUESTS else "header", old, new)
+        if place is None:
+            return
+        was, now = (self._with_style(node) for node in (self.old.resolved(old), self.new.resolved(new)))
+        if side is Side.REQUESTS and now.get("required") and not was.get("required"):
+            yield Difference(place, "required now")
+        if side is Side.ANSWERS and was.get("required") and not now.get("required"):
+            yield Difference(place, "no longer always there")
+        yield from self.others(place, was, now, frozenset({"in", "name", "required", "schema"}))
+        yield from self._schemas.differences(place, side, was.get("schema", {}), now.get("schema", {}))
+
+    def content(self, address: str, side: Side, old: Node, new: Node) -> Iterator[Difference]:
+        """Differences of what is sent, by media type."""
+        was, now = old.get("content", {}), new.get("content", {})
+        for media_type, node in was.items():
+            place = f"{address} {media_type}"
+            if media_type not in now:
+                yield Difference(place, GONE)
+                continue
+            changed = now[media_type]
+            yield from self.others(place, node, changed, frozenset({"schema"}))
+            yield from self._schemas.differences(place, side, node.get("schema", {}), changed.get("schema", {}))
+
+    @staticmethod
+    def _with_style(node: Node) -> Node:
+        """A parameter or header with the style that it has where it says none."""
+        style = node.get("style", _DEFAULT_STYLE[node.get("in", "header")])
+        return {"explode": style == "form", "allowReserved": False, "allowEmptyValue": False, **node, "style": style}

@@ -1,0 +1,51 @@
+"""What callers must show of who they are."""
+
+from collections.abc import Iterator
+
+from contract_tests.compatibility.differences import GONE, Difference, told
+from contract_tests.compatibility.documents import Node
+
+_OF_SCHEMES = ("type", "in", "name", "scheme", "bearerFormat", "flows", "openIdConnectUrl", "x-scope")
+
+Way = frozenset[tuple[str, tuple[str, ...]]]
+"""One way to be let in: all these schemes, each with its scopes."""
+
+
+class Security:
+    """Compares who may call the operations of two contracts."""
+
+    def __init__(self, old: Node, new: Node) -> None:
+        self._old = old
+        self._new = new
+
+    def schemes(self) -> Iterator[Difference]:
+        """Keys, certificates and the like that are shown otherwise than they were."""
+        before, now = (contract.get("components", {}).get("securitySchemes", {}) for contract in (self._old, self._new))
+        for name, scheme in before.items():
+            address = f"security scheme {name}"
+            if name not in now:
+                yield Difference(address, GONE)
+                continue
+            for keyword in _OF_SCHEMES:
+                if scheme.get(keyword) != now[name].get(keyword):
+                    yield Difference(address, told(keyword, scheme.get(keyword), now[name].get(keyword)))
+
+    def differences(self, address: str, old: Node, new: Node) -> Iterator[Difference]:
+        """Other ways into an operation than before: to demand more shuts callers out, to demand less lets others in."""
+        before, now = _ways(self._old, old), _ways(self._new, new)
+        if before == now:
+            return
+        shuts_out = any(not any(way <= old_way for way in now) for old_way in before)
+        words = "demands more" if shuts_out else "demands less, look"
+        yield Difference(address, f"security {words}: was {_told(before)}, is {_told(now)}")
+
+
+def _ways(contract: Node, operation: Node) -> set[Way]:
+    """The ways into an operation; one that demands nothing where none is listed."""
+    listed: list[dict[str, list[str]]] = (operation if "security" in operation else contract).get("security") or []
+    return {frozenset((name, tuple(sorted(scopes))) for name, scopes in way.items()) for way in listed} or {frozenset()}
+
+
+def _told(ways: set[Way]) -> str:
+    each = (" and ".join(sorted(" ".join((name, *scopes)) for name, scopes in way)) for way in ways)
+    return " or ".join(sorted(way or "open to all" for way in each))

@@ -1,0 +1,114 @@
+"""What is parked is sent again; a subscription is tried with a test message."""
+
+import json
+from typing import Any
+
+import pytest
+
+from contract_tests.api import REPLAY, TEST, Api
+from contract_tests.rules.answers import expect, expect_errors, told
+from contract_tests.rules.events import deliveries_to, publish
+from contract_tests.rules.subscription_sets import IDENTITY, MISSING, NOT_VALID
+
+pytestmark = pytest.mark.needs("certificate", "system", "allowed")
+
+IDS = "leveringIds"
+NOBODYS = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
+
+
+def replay(api: Api, *ids: str) -> dict[str, Any]:
+    body = {"systemIdentifier": api.target.system, IDS: list(ids)}
+    answer: dict[str, Any] = expect(api.call("POST", REPLAY, body=body), 200).json()
+    return answer
+
+
+def a_test(api: Api, entry: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A test message to a subscription."""
+    return {"systemIdentifier": api.target.system, **{name: entry[name] for name in IDENTITY}, **changes}
+
+
+def test_ids_that_nothing_has_are_named_in_order_each_once(api: Api) -> None:
+    first, second, third = (api.uuid() for _ in range(3))
+    answer = replay(api, second, first.upper(), third, second.upper(), first)
+    wanted = {"genfremsendt": 0, "ikkeParkerede": [second, first, third]}
+    assert answer == wanted, f"expected {wanted}, but got {answer}"
+
+
+def test_thousand_ids_are_taken_and_not_one_more(api: Api) -> None:
+    ids = [api.uuid() for _ in range(1001)]
+    assert replay(api, *ids[:1000]) == {"genfremsendt": 0, "ikkeParkerede": ids[:1000]}
+    body = {"systemIdentifier": api.target.system, IDS: ids}
+    expect_errors(api.call("POST", REPLAY, body=body), 400, (None, IDS, NOT_VALID))
+
+
+@pytest.mark.needs("publish_key")
+def test_each_id_is_sent_again_or_named(own_set: Api) -> None:
+    """What waits is not parked; whether it was parked meanwhile, only the receiver knows."""
+    entry = own_set.entry()
+    own_set.subscribe(entry)
+    for _ in range(3):
+        publish(own_set, entry)
+    ids = [item["leveringId"] for item in own_set.deliveries()]
+    nobodys = own_set.uuid()
+    answer = replay(own_set, nobodys, *ids, *ids)
+    named = answer["ikkeParkerede"]
+    assert named[0] == nobodys, answer
+    assert answer["genfremsendt"] + len(named) == 1 + len(ids), f"expected each of {ids} once, but got {answer}"
+    assert named[1:] == [id_ for id_ in ids if id_ in named], f"expected the order of the request, but got {answer}"
+
+
+@pytest.mark.needs("publish_key")
+def test_what_went_with_its_subscription_cannot_be_sent_again(own_set: Api) -> None:
+    entry = own_set.entry()
+    own_set.subscribe(entry)
+    publish(own_set, entry)
+    ids = [item["leveringId"] for item in own_set.deliveries()] or [own_set.uuid()]
+    own_set.subscribe()
+    assert replay(own_set, *ids) == {"genfremsendt": 0, "ikkeParkerede": ids}
+    assert own_set.deliveries() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "places"),
+    [
+        *(({IDS: value}, [(None, IDS, NOT_VALID)]) for value in (None, [], {}, "x")),
+        ({IDS: [NOBODYS, "x", None, 1]}, [(index, IDS, NOT_VALID) for index in (1, 2, 3)]),
+        ({IDS: [NOBODYS], "x": 1}, [(None, "x", NOT_VALID)]),
+        ({IDS: ["x"], "systemIdentifier": "x"}, [(None, "systemIdentifier", NOT_VALID), (0, IDS, NOT_VALID)]),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_faults_of_a_replay_are_all_told(
+    changes: dict[str, Any], places: list[tuple[int | None, str, int]], api: Api
+) -> None:
+    expect_errors(api.call("POST", REPLAY, body={"systemIdentifier": api.target.system} | changes), 400, *places)
+
+
+def test_test_message_goes_to_its_subscription_alone(own_set: Api) -> None:
+    """Whatever its dates."""
+    entry, other = own_set.entry(startDato="2900-01-01T00:00:00"), own_set.entry()
+    own_set.subscribe(entry, other)
+    response = expect(own_set.call("POST", TEST, body=a_test(own_set, entry)), 202)
+    answer = response.json()
+    assert set(answer) == {"beskedId", "leveringId"}, told(response)
+    assert deliveries_to(own_set, other) == []
+    found = {(item["beskedId"], item["leveringId"]) for item in deliveries_to(own_set, entry)}
+    assert found <= {(answer["beskedId"], answer["leveringId"])}, f"expected {answer}, but the list has {found}"
+
+
+@pytest.mark.parametrize("change", IDENTITY)
+def test_test_message_to_no_subscription_is_not_found(change: str, own_set: Api) -> None:
+    entry = own_set.entry()
+    own_set.subscribe(entry)
+    other = a_test(own_set, entry) | {change: entry[change] - 1 if entry[change] else 1}
+    (error,) = expect_errors(own_set.call("POST", TEST, body=other), 404, (None, None, MISSING))
+    wanted = "Systemet har intet abonnement med den angivne orgType, orgCode og entityType"
+    assert error["message"] == wanted, error
+    assert own_set.deliveries() == []
+
+
+def test_faults_of_a_test_message_are_all_told(api: Api) -> None:
+    body = {"systemIdentifier": api.target.system, "orgType": -1, "orgCode": "x", "x": 1}
+    fields = ("entityType", "orgCode", "orgType", "x")
+    expect_errors(api.call("POST", TEST, body=body), 400, *((None, field, NOT_VALID) for field in fields))
+    expect_errors(api.call("POST", TEST, body=json.dumps([]).encode()), 400, (None, None, NOT_VALID))

@@ -1,0 +1,132 @@
+"""Events that break a rule: every error is told, and nothing is sent."""
+
+import json
+from typing import Any
+
+import pytest
+
+from contract_tests.api import EVENT, Api
+from contract_tests.rules.answers import expect, expect_errors
+from contract_tests.rules.subscription_sets import NOT_VALID, UNKNOWN, unknown_type
+
+pytestmark = pytest.mark.needs("publish_key", "allowed")
+
+NOBODY = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
+
+ONE_FAULT: list[tuple[dict[str, Any], str]] = [
+    *(
+        ({name: value}, name)
+        for name in ("entityType", "orgType", "orgCode", "aendringstype")
+        for value in (..., None, "1", True, 1.0, 1.5, -2, 2147483648, 10**30, [1], {})
+    ),
+    *(({"aendringstype": value}, "aendringstype") for value in (0, 4)),
+    ({"orgCode": 100_000_000}, "orgCode"),
+    *(
+        ({name: value}, name)
+        for name in ("eksternIdentifier", "beskedId")
+        for value in (None, 1, "", "x", "0" * 32, f"{{{NOBODY}}}", f"{NOBODY}\n", f"{NOBODY[:-1]}\uff11")
+    ),
+    *(({"versionIdentifier": value}, "versionIdentifier") for value in (None, 1, "", "x" * 256, "a\0", [])),
+    ({"identifikation": "x"}, "identifikationstypeId"),
+    ({"identifikationstypeId": 1}, "identifikation"),
+    *(
+        ({"identifikationstypeId": 1, "identifikation": value}, "identifikation")
+        for value in (None, 1, "", "x" * 256, "\0")
+    ),
+    *(
+        ({"identifikation": "x", "identifikationstypeId": value}, "identifikationstypeId")
+        for value in (None, "1", -1, 2147483648)
+    ),
+    *(({"body": value}, "body") for value in (None, [], "x", 1, {"a\0": 1}, {"a": [{"b": "\0"}]})),
+    ({"x": 1}, "x"),
+    ({"orgtype": 1}, "orgtype"),
+]
+
+
+def event(api: Api, **changes: Any) -> dict[str, Any]:
+    org_type, entity_type = api.target.allowed[0]
+    return api.event({"orgType": org_type, "orgCode": -1, "entityType": entity_type}, **changes)
+
+
+@pytest.mark.parametrize(("changes", "field"), ONE_FAULT, ids=[ascii(changes)[:60] for changes, _ in ONE_FAULT])
+def test_event_that_breaks_one_rule_is_refused_by_its_field(changes: dict[str, Any], field: str, api: Api) -> None:
+    """identifikationstypeId and identifikation come together or not at all; no text holds U+0000."""
+    expect_errors(api.publish(event(api, **changes)), 400, (None, field, NOT_VALID))
+
+
+def test_event_of_an_unknown_type_is_refused(api: Api) -> None:
+    unknown = unknown_type(api)
+    (error,) = expect_errors(api.publish(event(api, entityType=unknown)), 400, (None, "entityType", UNKNOWN))
+    assert error["message"].startswith("Det angivne beskedtypeId er ikke kendt i systemet"), error
+    org_type, _ = api.target.allowed[0]
+    assert (error["orgtype"], error["orgcode"], error["entitytype"]) == (org_type, -1, unknown), error
+
+
+def test_every_error_of_an_event_is_told_at_once(api: Api) -> None:
+    bad = event(
+        api,
+        entityType=unknown_type(api),
+        orgType="x",
+        orgCode=...,
+        aendringstype=9,
+        eksternIdentifier="x",
+        identifikation="1",
+        body={"a": "x" * 65_536},
+        more=1,
+    )
+    expect_errors(
+        api.call("POST", f"{EVENT}?x=1", body=bad),
+        400,
+        *((None, field, NOT_VALID) for field in ("aendringstype", "body", "eksternIdentifier")),
+        (None, "entityType", UNKNOWN),
+        *((None, field, NOT_VALID) for field in ("identifikationstypeId", "more", "orgCode", "orgType", "x")),
+    )
+
+
+@pytest.mark.needs("certificate", "system")
+def test_event_that_is_refused_is_not_sent(own_set: Api) -> None:
+    entry = own_set.entry()
+    own_set.subscribe(entry)
+    for changes in ({"x": 1}, {"aendringstype": 4}, {"body": []}, {"identifikation": "x"}):
+        expect(own_set.publish(own_set.event(entry, **changes)), 400)
+    assert own_set.deliveries() == []
+
+
+@pytest.mark.parametrize("body", [None, [], 1, "x", [{}]], ids=ascii)
+def test_body_that_is_no_object_is_told_as_a_whole(body: object, api: Api) -> None:
+    expect_errors(api.publish(json.dumps(body).encode()), 400, (None, None, NOT_VALID))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"a": NaN}', b'{"a": 1, "a": 1}', b"\xff"])
+def test_body_that_is_no_json_is_told_as_a_whole(body: bytes, api: Api) -> None:
+    expect_errors(api.publish(body), 400, (None, None, NOT_VALID))
+
+
+@pytest.mark.parametrize("key", [None, "", "unknown-key"])
+def test_nobody_publishes_without_a_known_key(key: str | None, api: Api) -> None:
+    """Before anything of the request is read."""
+    headers = {} if key is None else {"apikey": key}
+    for body, content_type in ((event(api), "application/json"), (b"{", "application/json"), (b"x", "text/plain")):
+        response = api.publish(body, headers=headers, content_type=content_type, caller="nobody")
+        expect_errors(response, 401, (None, None, 1012))
+        assert "apikey" in response.headers.get("WWW-Authenticate", ""), "WWW-Authenticate names the header of the key"
+
+
+@pytest.mark.needs("api_key")
+def test_key_of_another_scope_publishes_nothing(api: Api) -> None:
+    """A key with the scope `messages` alone does not publish; 403 comes before what is wrong with the body."""
+    if api.target.publish_key == api.target.api_key:
+        pytest.skip("needs --publish-key of another key than --api-key")
+    for body in (event(api), {}, b"{"):
+        expect_errors(api.publish(body, caller="sender"), 403, (None, None, 1013))
+
+
+@pytest.mark.needs("certificate")
+def test_certificate_of_a_system_publishes_nothing(api: Api) -> None:
+    expect_errors(api.publish(event(api), caller="system"), 401, (None, None, 1012))
+
+
+def test_other_media_type_is_refused(api: Api) -> None:
+    body = json.dumps(event(api)).encode()
+    for options in ({"content_type": "text/plain"}, {"headers": {"Content-Encoding": "gzip"}}):
+        expect_errors(api.publish(body, **options), 415, (None, None, NOT_VALID))

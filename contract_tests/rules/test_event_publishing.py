@@ -1,0 +1,159 @@
+"""Events: accepted once, however often they come, and counted by who subscribes now."""
+
+from collections.abc import Callable
+from datetime import datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from contract_tests.api import Api
+from contract_tests.rules.answers import expect, expect_errors, told
+from contract_tests.rules.events import NO_OBJECT, deliveries_to, new_event_id, publish
+from contract_tests.rules.subscription_sets import ANOTHER
+
+pytestmark = pytest.mark.needs("publish_key", "certificate", "system", "allowed")
+
+Event = dict[str, Any]
+
+
+def test_event_is_accepted_with_an_id(own_set: Api) -> None:
+    response = expect(own_set.publish(own_set.event(own_set.entry())), 202)
+    answer = response.json()
+    assert set(answer) == {"beskedId", "abonnementer"}, told(response)
+    again = expect(own_set.publish(own_set.event(own_set.entry())), 202).json()
+    assert again["beskedId"] != answer["beskedId"], "two events have the same id"
+
+
+def reordered(event: Event) -> Event:
+    return dict(reversed(event.items())) | {"body": dict(reversed(event["body"].items()))}
+
+
+AGAIN: dict[str, Callable[[Event], Event]] = {
+    "as it was": lambda event: event,
+    "in another order": reordered,
+    "with UUIDs in upper case": lambda event: (
+        event | {name: event[name].upper() for name in ("beskedId", "eksternIdentifier")}
+    ),
+}
+
+
+@pytest.mark.parametrize("again", AGAIN.values(), ids=AGAIN.keys())
+def test_same_event_again_is_answered_the_same(again: Callable[[Event], Event], own_set: Api) -> None:
+    """202 once, then 200 with the same body, though subscriptions have changed meanwhile; nothing is sent twice."""
+    entry = own_set.entry()
+    own_set.subscribe(entry)
+    event = own_set.event(
+        entry,
+        beskedId=new_event_id(own_set),
+        eksternIdentifier=own_set.uuid(),
+        versionIdentifier="7",
+        body={"a": 1, "b": [2, {"c": None}]},
+    )
+    first = expect(own_set.publish(event), 202)
+    assert first.json()["beskedId"] == event["beskedId"], told(first)
+    assert len([item for item in deliveries_to(own_set, entry) if item["beskedId"] == event["beskedId"]]) <= 1
+    own_set.subscribe()
+    second = expect(own_set.publish(again(event)), 200)
+    assert second.json() == first.json(), f"expected what was answered first, {first.text}, but {told(second)}"
+    own_set.subscribe(entry)
+    assert deliveries_to(own_set, entry) == [], "an event that came again must not be sent again"
+
+
+def test_event_may_come_again_by_the_id_that_it_was_given(own_set: Api) -> None:
+    event = own_set.event(own_set.entry(), body={"a": 1})
+    first = expect(own_set.publish(event), 202).json()
+    again = expect(own_set.publish(event | {"beskedId": first["beskedId"]}), 200)
+    assert again.json() == first, told(again)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aendringstype": 2},
+        {"body": {"a": 2}},
+        {"body": {"a": "1"}},
+        {"body": ...},
+        {"orgCode": 102},
+        {"versionIdentifier": "8"},
+        {"versionIdentifier": ...},
+        {"eksternIdentifier": NO_OBJECT},
+        {"identifikationstypeId": 2, "identifikation": "x"},
+    ],
+    ids=str,
+)
+def test_another_event_with_the_same_id_is_a_conflict(changes: Event, own_set: Api) -> None:
+    """Nothing of it happens: the first one is still the one that is known."""
+    entry = own_set.entry()
+    event = own_set.event(
+        entry, beskedId=new_event_id(own_set), eksternIdentifier=own_set.uuid(), versionIdentifier="7", body={"a": 1}
+    )
+    first = expect(own_set.publish(event), 202)
+    own_set.subscribe(entry, own_set.entry(orgCode=102))
+    other = {name: value for name, value in (event | changes).items() if value is not ...}
+    (error,) = expect_errors(own_set.publish(other), 409, (None, None, ANOTHER))
+    assert error["message"] == "Der er allerede oprettet en anden besked med samme beskedId", error
+    assert own_set.deliveries() == [], "an event that is refused must not be sent"
+    assert expect(own_set.publish(event), 200).json() == first.json()
+
+
+def test_subscriptions_that_are_valid_now_are_counted(own_set: Api) -> None:
+    """Neither one that begins later nor one that has ended, nor one of another orgCode."""
+    entry = own_set.entry()
+    before = publish(own_set, entry)["abonnementer"]
+    midnight = datetime.combine(datetime.now(ZoneInfo("Europe/Copenhagen")), time()).isoformat()
+    for changes, more in (
+        ({}, 1),
+        ({"slutDato": "2999-01-01T00:00:00"}, 1),
+        ({"startDato": "2900-01-01T00:00:00"}, 0),
+        ({"slutDato": midnight}, 0),
+        ({"orgCode": -1}, 0),
+        ({}, 1),
+    ):
+        own_set.subscribe(entry | changes)
+        found = publish(own_set, entry)["abonnementer"]
+        assert found == before + more, f"expected {before + more} subscriptions with {changes}, but got {found}"
+    own_set.subscribe()
+    assert publish(own_set, entry)["abonnementer"] == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aendringstype": 3},
+        {"eksternIdentifier": NO_OBJECT},
+        {"versionIdentifier": "å" * 255},
+        {"identifikationstypeId": 0, "identifikation": "x"},
+        {"identifikationstypeId": 2147483647, "identifikation": "å" * 255},
+        {"body": {}},
+        {"body": {"": {}, "å😀": [1, -0.5, 1e300, 12345678901234567890123, True, None, "\t\\u0000"]}},
+    ],
+    ids=ascii,
+)
+def test_event_is_taken_at_the_ends_of_what_it_may_be(changes: Event, own_set: Api) -> None:
+    event = own_set.event(own_set.entry(), beskedId=new_event_id(own_set), **changes)
+    expect(own_set.publish(event), 202)
+    expect(own_set.publish(event), 200)
+
+
+def test_body_of_64_kib_is_taken_and_not_a_byte_more(own_set: Api) -> None:
+    """65536 bytes as compact JSON in UTF-8; white space and escapes of the request do not count."""
+    entry = own_set.entry()
+    largest = "å" * ((65_536 - len('{"a":""}')) // 2)
+    publish(own_set, entry, body={"a": largest})
+    expect_errors(own_set.publish(own_set.event(entry, body={"a": largest + "x"})), 400, (None, "body", 1014))
+
+
+@pytest.mark.parametrize("length", [65_535, 65_536])
+def test_body_is_counted_with_its_names(length: int, own_set: Api) -> None:
+    frame = '{"name":["",1]}'
+    publish(own_set, own_set.entry(), body={"name": ["x" * (length - len(frame)), 1]})
+    too_large = own_set.event(own_set.entry(), body={"name": ["x" * (65_537 - len(frame)), 1]})
+    expect_errors(own_set.publish(too_large), 400, (None, "body", 1014))
+
+
+def test_request_of_256_kib_is_taken_and_not_a_byte_more(own_set: Api) -> None:
+    largest = own_set.event(own_set.entry(), body={})
+    text = str(largest).replace("'", '"').encode()
+    expect(own_set.publish(text + b" " * (262_144 - len(text))), 202)
+    expect_errors(own_set.publish(text + b" " * (262_145 - len(text))), 413, (None, None, 1014))

@@ -1,0 +1,145 @@
+"""Whose set it is, who may see it, and the form of what others are told."""
+
+import json
+from typing import Any
+
+import pytest
+
+from contract_tests.api import LIST, REPLAY, SYNC, TEST, Api
+from contract_tests.rules.answers import expect, expect_errors, expect_problem, told
+from contract_tests.rules.subscription_sets import NOT_VALID, allowed_types, counts, entries
+
+pytestmark = pytest.mark.needs("certificate", "system", "allowed")
+
+OPERATIONS = [
+    ("POST", SYNC),
+    ("GET", "/v1/abonnement"),
+    ("GET", "/v1/abonnement?systemIdentifier=x"),
+    ("GET", "/v1/beskedtype/tilladte"),
+    ("GET", LIST),
+    ("POST", REPLAY),
+    ("POST", TEST),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_nobody_is_let_in_without_a_certificate(method: str, path: str, api: Api) -> None:
+    """Before anything of the request is read: not its form, nor its size."""
+    for content_type, body in (("application/json", b"{"), ("text/plain", b"x"), ("application/json", b"x" * 500_000)):
+        sent = body if method == "POST" else None
+        response = api.call(method, path, body=sent, content_type=content_type, caller="nobody")
+        expect_errors(response, 401, (None, None, 1101))
+        assert "WWW-Authenticate" in response.headers, "a 401 says in WWW-Authenticate what is expected"
+
+
+@pytest.mark.needs("publish_key")
+def test_key_of_a_publisher_does_not_open_subscriptions(api: Api) -> None:
+    query = {"systemIdentifier": api.target.system}
+    expect_errors(api.call("GET", "/v1/abonnement", query=query, caller="publisher"), 401, (None, None, 1101))
+
+
+def test_set_that_nobody_sent_changes_nothing(own_set: Api) -> None:
+    own_set.subscribe(own_set.entry())
+    before = own_set.subscriptions()
+    expect(own_set.sync([], caller="nobody"), 401)
+    assert own_set.subscriptions() == before
+
+
+def test_system_of_somebody_else_is_refused_before_its_body_is_told(own_set: Api) -> None:
+    """As soon as systemIdentifier can be read; the answer repeats nothing of the request."""
+    other = own_set.uuid()
+    bad = own_set.entry(webhookUrl="x", orgCode=7654321)
+    answers = set()
+    for body in (
+        {"systemIdentifier": other, "abonnementer": [bad], "more": 1},
+        {"systemIdentifier": other.upper(), "abonnementer": [own_set.entry()]},
+        {"systemIdentifier": other},
+    ):
+        for query in ("", "?dryRun=x", "?dryRun=true"):
+            response = own_set.call("POST", f"{SYNC}{query}", body=body)
+            expect_errors(response, 403, (None, None, 1013))
+            assert other not in response.text.lower(), told(response)
+            assert "7654321" not in response.text, told(response)
+            answers.add(response.content)
+    assert len(answers) == 1, f"all of them are refused in the same words, but got {answers}"
+
+
+@pytest.mark.parametrize("path", ["/v1/abonnement", LIST])
+def test_look_up_of_somebody_elses_system_is_refused(path: str, api: Api) -> None:
+    query = {"systemIdentifier": api.uuid()}
+    expect_errors(api.call("GET", path, query=query), 403, (None, None, 1013))
+    expect_errors(api.call("GET", path, query=query | {"unknown": 1}), 403, (None, None, 1013))
+
+
+def test_replays_and_test_messages_of_somebody_elses_system_are_refused(api: Api) -> None:
+    system = {"systemIdentifier": api.uuid()}
+    bodies: list[tuple[str, dict[str, Any]]] = [(REPLAY, {"leveringIds": ["x"]}), (TEST, {"orgType": "x"})]
+    for path, body in bodies:
+        expect_errors(api.call("POST", path, body=system | body), 403, (None, None, 1013))
+
+
+def test_allowed_types_are_those_that_can_be_subscribed_to(own_set: Api) -> None:
+    for org_type, entity_type in own_set.target.allowed[:5]:
+        query = {"orgType": org_type}
+        response = expect(own_set.call("GET", "/v1/beskedtype/tilladte", query=query), 200)
+        found = response.json()["beskedtyper"]
+        assert entity_type in [item["entityType"] for item in found], told(response)
+        assert {item["orgType"] for item in found} == {org_type}, f"it asks for {org_type}, but {told(response)}"
+        entry = own_set.entry(orgType=org_type, entityType=entity_type)
+        assert own_set.subscribe(entry)["oprettet"] == 1
+        own_set.subscribe()
+
+
+def test_orgtype_that_may_subscribe_to_nothing_is_told_an_empty_list(api: Api) -> None:
+    taken = {org_type for org_type, _ in api.target.allowed}
+    org_type = next(number for number in range(1_900_000_000, 2_000_000_000) if number not in taken)
+    assert allowed_types(api, org_type) == []
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "multipart/form-data; boundary=x"])
+def test_other_media_type_is_refused(content_type: str, own_set: Api) -> None:
+    own_set.subscribe(own_set.entry())
+    body = json.dumps({"systemIdentifier": own_set.target.system, "abonnementer": []}).encode()
+    response = own_set.call("POST", SYNC, body=body, content_type=content_type)
+    expect_errors(response, 415, (None, None, NOT_VALID))
+    response = own_set.call("POST", SYNC, body=body, headers={"Content-Encoding": "gzip"})
+    expect_errors(response, 415, (None, None, NOT_VALID))
+    assert len(own_set.subscriptions()) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [(SYNC, "POST"), ("/v1/abonnement", "GET"), ("/v1/beskedtype/tilladte", "GET"), (LIST, "GET"), (REPLAY, "POST")],
+)
+def test_method_that_a_path_does_not_have_is_told_with_those_it_has(path: str, allowed: str, api: Api) -> None:
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        if method != allowed:
+            response = api.call(method, path)
+            expect_problem(response, 405)
+            assert response.headers.get("Allow") == allowed, f"expected Allow: {allowed}; {response.headers}"
+
+
+def test_path_that_there_is_not_is_a_problem(api: Api) -> None:
+    for path in ("/v1/nothing", "/v1", "/v1/abonnement/", "/v1/Abonnement"):
+        expect_problem(api.call("GET", path), 404)
+
+
+def test_request_id_comes_back_or_is_replaced(api: Api) -> None:
+    query = {"systemIdentifier": api.target.system}
+    for given, comes_back in (("named-1", True), ("x" * 46, True), ("x" * 47, False), ("a b", False), ("", False)):
+        for caller, status in (("system", 200), ("nobody", 401)):
+            headers = {"x-requestId": given}
+            response = expect(api.call("GET", "/v1/abonnement", query=query, headers=headers, caller=caller), status)
+            found = response.headers.get("x-requestId", "")
+            assert (found == given) == comes_back, f"x-requestId {given!r} was answered {found!r}"
+            assert 1 <= len(found) <= 46, f"every answer has an x-requestId, but got {found!r}"
+
+
+@pytest.mark.full
+@pytest.mark.one_database
+def test_body_of_16_mib_is_taken_and_not_a_byte_more(own_set: Api) -> None:
+    body = json.dumps({"systemIdentifier": own_set.target.system, "abonnementer": entries(own_set, 1)}).encode()
+    full = body + b" " * (16 * 1024 * 1024 - len(body))
+    response = expect(own_set.call("POST", SYNC, body=full), 200)
+    assert response.json() == counts(oprettet=1)
+    expect_errors(own_set.call("POST", SYNC, body=full + b" "), 413, (None, None, NOT_VALID))

@@ -1,0 +1,167 @@
+"""Every error of every entry is told, with its number and place, in the published order."""
+
+from typing import Any
+
+import pytest
+
+from contract_tests.api import SYNC, Api
+from contract_tests.rules.answers import expect_error_list, expect_errors, told
+from contract_tests.rules.subscription_sets import (
+    DURATION,
+    END,
+    NOT_VALID,
+    TWICE,
+    UNKNOWN,
+    WEBHOOK,
+    entries,
+    expect_refused,
+    type_not_allowed,
+    unknown_type,
+)
+
+pytestmark = pytest.mark.needs("certificate", "system", "allowed")
+
+NUMBERS = ("orgType", "orgCode", "entityType")
+NO_NUMBERS = (..., None, "1", True, 1.0, 1e3, 1.5, -2, 2147483648, 10**30, [1], {})
+NO_TEXTS = (..., None, 1, True, [], {})
+
+BROKEN_SCHEMA: list[tuple[dict[str, Any], str, int]] = [
+    *(({name: value}, name, NOT_VALID) for name in NUMBERS for value in NO_NUMBERS),
+    ({"orgType": -1}, "orgType", NOT_VALID),
+    ({"entityType": -1}, "entityType", NOT_VALID),
+    ({"orgCode": 100_000_000}, "orgCode", NOT_VALID),
+    *(({name: value}, name, NOT_VALID) for name in ("webhookUrl", "startDato") for value in NO_TEXTS),
+    *(({"slutDato": value}, "slutDato", NOT_VALID) for value in NO_TEXTS[2:]),
+    *(({name: 1}, name, NOT_VALID) for name in ("orgtype", "slutdato", "webhookURL")),
+]
+
+
+def test_each_entry_that_breaks_its_schema_is_told_by_index_and_field(own_set: Api) -> None:
+    """All of them at once, the good ones between them not."""
+    own_set.subscribe(own_set.entry())
+    request: list[Any] = []
+    for changes, _, _ in BROKEN_SCHEMA:
+        request += [own_set.entry(), own_set.entry(**changes)]
+    places = [(2 * number + 1, field, code) for number, (_, field, code) in enumerate(BROKEN_SCHEMA)]
+    expect_refused(own_set, request, *places)
+
+
+@pytest.mark.parametrize("value", [None, 1, "x", [], True], ids=ascii)
+def test_entry_that_is_no_object_is_told_as_a_whole(value: object, own_set: Api) -> None:
+    own_set.subscribe(own_set.entry())
+    expect_refused(own_set, [own_set.entry(), value], (1, None, NOT_VALID))
+
+
+def test_all_errors_of_all_entries_are_told_in_order(own_set: Api) -> None:
+    """Schema and rules together; a rule is asked wherever what it is about can be read."""
+    first = own_set.entry()
+    own_set.subscribe(own_set.entry())
+    request = [
+        first,
+        own_set.entry(
+            webhookUrl="x",
+            startDato="2023-13-01T00:00:00",
+            slutDato="2022-01-01T00:00:00",
+            entityType=unknown_type(own_set),
+        ),
+        first | {"webhookUrl": 3, "slutDato": "2022-01-01T00:00:00"},
+        own_set.entry(orgType="1"),
+        own_set.entry(**type_not_allowed(own_set), startDato=..., slutDato="2024-03-31T02:30:00", unknown=1),
+        7,
+    ]
+    expect_refused(
+        own_set,
+        request,
+        (1, "entityType", UNKNOWN),
+        (1, "slutDato", END),
+        (1, "startDato", NOT_VALID),
+        (1, "webhookUrl", WEBHOOK),
+        (2, "entityType", TWICE),
+        (2, "slutDato", DURATION),
+        (2, "slutDato", END),
+        (2, "webhookUrl", NOT_VALID),
+        (3, "orgType", NOT_VALID),
+        (4, "orgType", 150101),
+        (4, "slutDato", NOT_VALID),
+        (4, "startDato", NOT_VALID),
+        (4, "unknown", NOT_VALID),
+        (5, None, NOT_VALID),
+    )
+
+
+def test_faults_of_body_and_query_are_told_beside_those_of_entries(own_set: Api) -> None:
+    body = {
+        "systemIdentifier": own_set.target.system,
+        "abonnementer": [own_set.entry(), own_set.entry(webhookUrl="x")],
+        "more": 1,
+    }
+    expect_errors(
+        own_set.call("POST", f"{SYNC}?dryRun=ja&x=1", body=body),
+        400,
+        (None, "dryRun", NOT_VALID),
+        (None, "more", NOT_VALID),
+        (None, "x", NOT_VALID),
+        (1, "webhookUrl", WEBHOOK),
+    )
+
+
+def test_error_names_the_integers_of_its_entry_in_lower_case(own_set: Api) -> None:
+    """Null where there is no such integer."""
+    bad = own_set.entry(entityType=unknown_type(own_set), orgCode=-5)
+    errors = expect_error_list(own_set.sync([bad, own_set.entry(orgType=1.5, orgCode="1", entityType=...), 7]), 400)
+    for error in errors:
+        found = (error["orgtype"], error["orgcode"], error["entitytype"])
+        known = (bad["orgType"], bad["orgCode"], bad["entityType"]) if error["index"] == 0 else (None, None, None)
+        assert found == known, f"expected orgtype, orgcode, entitytype {known}, but got {error}"
+
+
+def test_error_of_an_orgtype_says_where_to_look_up_what_is_allowed(own_set: Api) -> None:
+    pair = type_not_allowed(own_set)
+    (error,) = expect_errors(own_set.sync([own_set.entry(**pair)]), 400, (0, "orgType", 150101))
+    assert str(pair["entityType"]) in error["message"], error
+    assert "hentTilladteBeskedtyper" in error["message"], error
+
+
+def test_every_error_of_300_entries_is_told(own_set: Api) -> None:
+    request = entries(own_set, 300, webhookUrl="x", slutDato="2022-01-01T00:00:00")
+    fields = [("slutDato", DURATION), ("slutDato", END), ("webhookUrl", WEBHOOK)]
+    places = [(index, field, code) for index in range(300) for field, code in fields]
+    expect_refused(own_set, request, *places)
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({}, ["abonnementer", "systemIdentifier"]),
+        ([], [None]),
+        (None, [None]),
+        ({"systemIdentifier": 1, "abonnementer": {}}, ["abonnementer", "systemIdentifier"]),
+        ({"systemIdentifier": "x", "abonnementer": []}, ["systemIdentifier"]),
+        ({"systemIdentifier": "x", "abonnementer": None, "more": 1}, ["abonnementer", "more", "systemIdentifier"]),
+    ],
+    ids=ascii,
+)
+def test_faults_of_the_whole_body_are_told(body: object, fields: list[str | None], api: Api) -> None:
+    response = api.call("POST", SYNC, body=b"null" if body is None else body)
+    expect_errors(response, 400, *((None, field, NOT_VALID) for field in fields))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"x", b'{"a": NaN}', b'{"a": 1, "a": 1}', b"\xff", b"[" * 1000])
+def test_body_that_is_no_json_is_told_as_a_whole(body: bytes, api: Api) -> None:
+    (error,) = expect_errors(api.call("POST", SYNC, body=body), 400, (None, None, NOT_VALID))
+    assert error["message"].startswith("Request validerer ikke"), error
+
+
+def test_look_ups_tell_all_their_faults(api: Api) -> None:
+    system = api.target.system
+    for path, fields in (
+        ("/v1/abonnement", ["systemIdentifier"]),
+        ("/v1/abonnement?systemIdentifier=x&limit=1", ["limit", "systemIdentifier"]),
+        (f"/v1/abonnement?systemIdentifier={system}&dryRun=true", ["dryRun"]),
+        ("/v1/beskedtype/tilladte", ["orgType"]),
+        ("/v1/beskedtype/tilladte?orgType=1&entityType=1", ["entityType"]),
+        *((f"/v1/beskedtype/tilladte?orgType={value}", ["orgType"]) for value in ("", "x", "1.0", "-1", "2147483648")),
+    ):
+        response = api.call("GET", path)
+        expect_errors(response, 400, *((None, field, NOT_VALID) for field in fields))
+        assert all(error["message"] for error in response.json()["errors"]), told(response)

@@ -1,0 +1,36 @@
+"""Syncs of one system at the same time wait for each other."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from contract_tests.api import Api
+from contract_tests.rules.subscription_sets import entries, webhooks
+
+pytestmark = pytest.mark.needs("certificate", "system", "allowed")
+
+
+def test_syncs_at_once_end_in_one_of_their_sets_and_never_in_a_mixture(own_set: Api) -> None:
+    identities = entries(own_set, 60)
+    sets = [
+        [entry | {"webhookUrl": f"/{number}"} for entry in identities[number * 5 : number * 5 + 30]]
+        for number in range(6)
+    ]
+    for _ in range(3):
+        with ThreadPoolExecutor(len(sets)) as threads:
+            answers = list(threads.map(own_set.sync, sets))
+        statuses = [answer.status_code for answer in answers]
+        assert statuses == [200] * 6, f"every sync of a good set succeeds, but was answered {statuses}"
+        found = webhooks(own_set.subscriptions())
+        assert found in [webhooks(wanted) for wanted in sets], f"the set is a mixture: {found}"
+    made = sum(answer.json()["oprettet"] - answer.json()["slettet"] for answer in answers)
+    assert made == 0, f"from a set of 30 to another one made and removed the same number, but the sum is {made}"
+
+
+def test_same_sync_at_once_makes_each_subscription_once(own_set: Api) -> None:
+    wanted = entries(own_set, 30)
+    with ThreadPoolExecutor(6) as threads:
+        answers = [answer.json() for answer in threads.map(own_set.sync, [wanted] * 6)]
+    assert sum(answer["oprettet"] for answer in answers) == 30, answers
+    assert sum(answer["uaendret"] for answer in answers) == 150, answers
+    assert webhooks(own_set.subscriptions()) == webhooks(wanted)

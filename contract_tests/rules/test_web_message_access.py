@@ -1,0 +1,118 @@
+"""Who may call, in which form, and how a request is named."""
+
+import gzip
+import json
+import re
+
+import pytest
+
+from contract_tests.api import Api
+from contract_tests.rules.answers import expect, expect_problem
+
+pytestmark = pytest.mark.needs("api_key")
+
+ID = "81471222-5798-11e9-ae24-57fa13b361e1"
+READS = [
+    ("GET", f"/webmessages/{ID}"),
+    ("DELETE", f"/webmessages/{ID}"),
+    ("GET", f"/webmessages/recipients/{ID}"),
+    ("GET", "/webmessages/external-references/abc/def"),
+    ("GET", f"/webmessages/{ID}/attachments/{ID}"),
+    ("GET", "/webmessages/x?unknown=1"),
+]
+
+
+@pytest.mark.parametrize("key", [None, "", "unknown-key"])
+def test_nobody_is_let_in_without_a_known_key(key: str | None, api: Api) -> None:
+    """Before anything else of the request is told: not what is found, nor what is wrong with it."""
+    headers = {} if key is None else {"apikey": key}
+    for method, path in READS:
+        response = api.call(method, path, headers=headers, caller="nobody")
+        expect_problem(response, 401)
+        assert "apikey" in response.headers.get("WWW-Authenticate", ""), "WWW-Authenticate names the header of the key"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [(b"{}", "application/json"), (b"{", "application/json"), (b"x", "text/plain"), (b"x" * 1_000_000, "image/png")],
+    ids=["faults", "no JSON", "media type", "large"],
+)
+def test_key_is_asked_for_before_the_body(body: bytes, content_type: str, api: Api) -> None:
+    expect_problem(api.post_message(body, content_type=content_type, caller="nobody"), 401)
+
+
+def test_message_that_nobody_sent_is_not_stored(api: Api) -> None:
+    about = api.reference()
+    expect_problem(api.post_message(api.message(externalReferences=[about]), caller="nobody"), 401)
+    assert api.messages_about(**about) == []
+
+
+def test_message_that_is_there_is_not_told_of_nor_deleted_without_a_key(api: Api) -> None:
+    id_ = api.create_message(api.message())
+    for method in ("GET", "DELETE"):
+        expect_problem(api.call(method, f"/webmessages/{id_}", caller="nobody"), 401)
+    assert api.read_message(id_)["id"] == id_
+
+
+@pytest.mark.needs("publish_key")
+def test_key_of_another_scope_opens_nothing(api: Api) -> None:
+    """A key with the scope `publish` alone does not open messages."""
+    if api.target.publish_key == api.target.api_key:
+        pytest.skip("needs --publish-key of another key than --api-key")
+    about = api.reference()
+    for method, path in READS:
+        expect_problem(api.call(method, path, caller="publisher"), 403)
+    expect_problem(api.post_message(api.message(externalReferences=[about]), caller="publisher"), 403)
+    assert api.messages_about(**about) == []
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/mixed; boundary=X"],
+)
+def test_other_media_type_is_refused(content_type: str, api: Api) -> None:
+    about = api.reference()
+    body = json.dumps(api.message(externalReferences=[about])).encode()
+    expect_problem(api.post_message(body, content_type=content_type), 415)
+    assert api.messages_about(**about) == []
+
+
+def test_media_type_is_known_in_any_case_and_with_parameters(api: Api) -> None:
+    for content_type in ("Application/JSON", "application/json; charset=utf-8"):
+        expect(api.post_message(api.message(), content_type=content_type), 201)
+        expect_problem(api.post_message(api.message(message=""), content_type=content_type), 400)
+
+
+def test_compressed_body_is_refused(api: Api) -> None:
+    body = gzip.compress(json.dumps(api.message()).encode(), mtime=0)
+    expect_problem(api.post_message(body, headers={"Content-Encoding": "gzip"}), 415)
+
+
+@pytest.mark.parametrize("given", ["a", "A-z.0:9_", "x" * 46])
+def test_request_id_comes_back(given: str, api: Api) -> None:
+    headers = {"x-request-id": given}
+    for response in (
+        expect(api.post_message(api.message(), headers=headers), 201),
+        expect(api.post_message({}, headers=headers), 400),
+        expect(api.call("GET", f"/webmessages/{api.uuid()}", headers=headers), 404),
+        expect(api.call("GET", f"/webmessages/{ID}", headers=headers, caller="nobody"), 401),
+    ):
+        assert response.headers.get("x-request-id") == given, f"expected x-request-id {given}, got {response.headers}"
+
+
+@pytest.mark.parametrize("given", [None, "", "x" * 47, "a b", "a,b", "a/b", "<script>", 'a"b'])
+def test_request_id_of_another_form_is_replaced_and_not_refused(given: str | None, api: Api) -> None:
+    headers = {} if given is None else {"x-request-id": given}
+    found = [
+        expect(api.call("GET", f"/webmessages/recipients/{ID}", headers=headers), 200).headers.get("x-request-id", "")
+        for _ in range(2)
+    ]
+    for id_ in found:
+        assert re.fullmatch("[A-Za-z0-9._:-]{1,46}", id_), f"expected a new x-request-id, but got {id_!r}"
+    assert found[0] != found[1], f"two requests have the same name {found[0]}"
+
+
+@pytest.mark.full
+@pytest.mark.one_database
+def test_body_of_more_than_150_mib_is_too_large(api: Api) -> None:
+    expect_problem(api.post_message(b" " * (150 * 1024 * 1024 + 1)), 413)

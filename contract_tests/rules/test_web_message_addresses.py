@@ -1,0 +1,118 @@
+"""Paths and queries: what is wrong with them is named as the caller wrote it, all at once."""
+
+import pytest
+
+from contract_tests.api import Api
+from contract_tests.rules.answers import NO_UUID, SIZE, expect, expect_problem, expect_violations
+
+pytestmark = pytest.mark.needs("api_key")
+
+ID = "81471222-5798-11e9-ae24-57fa13b361e1"
+LISTS = {
+    "getWebMessagesByPartyId": f"/webmessages/recipients/{ID}",
+    "getWebMessagesByExternalReference": f"/webmessages/external-references/abc/{ID}",
+}
+both_lists = pytest.mark.parametrize(("operation", "path"), LISTS.items(), ids=["party", "reference"])
+NO_UUIDS = ("x", ID[:-1], f"{ID}0", ID.replace("-", ""), f"%7B{ID}%7D", f"{ID}%0A", f"{ID[:-1]}%F0%9D%9F%8F", "%2F")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("text", NO_UUIDS)
+def test_id_that_is_no_uuid_is_refused(method: str, text: str, api: Api) -> None:
+    operation = {"GET": "getWebMessageById", "DELETE": "deleteWebMessageById"}[method]
+    expect_violations(api.call(method, f"/webmessages/{text}"), (f"{operation}.id", NO_UUID))
+
+
+@pytest.mark.parametrize("text", NO_UUIDS)
+def test_party_that_is_no_uuid_is_refused(text: str, api: Api) -> None:
+    path = f"/webmessages/recipients/{text}"
+    expect_violations(api.call("GET", path), ("getWebMessagesByPartyId.partyId", NO_UUID))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wrong"),
+    [
+        ("ab", "abc", ["key"]),
+        ("abc", "ab", ["value"]),
+        ("k" * 129, "v" * 129, ["key", "value"]),
+        ("ab", "v" * 129, ["key", "value"]),
+        ("%C3%A5%C3%A5", "abc", ["key"]),
+    ],
+)
+def test_reference_of_another_length_than_look_ups_take_is_refused(
+    key: str, value: str, wrong: list[str], api: Api
+) -> None:
+    response = api.call("GET", f"/webmessages/external-references/{key}/{value}")
+    expect_violations(response, *((f"getWebMessagesByExternalReference.{name}", SIZE) for name in wrong))
+
+
+def test_reference_of_either_length_that_look_ups_take_is_looked_up(api: Api) -> None:
+    for key, value in (("abc", "def"), ("k" * 128, "v" * 128), ("%C3%A5" * 128, "%F0%9F%98%80" * 3)):
+        expect(api.call("GET", f"/webmessages/external-references/{key}/{value}"), 200)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1001", "abc", "", "1.0", "1e1", "1_0", "%2B1", "%D9%A1", "9" * 1000])
+@both_lists
+def test_limit_beyond_1_to_1000_is_refused(operation: str, path: str, text: str, api: Api) -> None:
+    expect_violations(api.call("GET", f"{path}?limit={text}"), (f"{operation}.limit", None))
+
+
+@pytest.mark.parametrize("text", ["1", "1000"])
+@both_lists
+def test_limit_from_1_to_1000_is_taken(operation: str, path: str, text: str, api: Api) -> None:
+    expect(api.call("GET", f"{path}?limit={text}"), 200)
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "0", "%00", "%C3%A5", "g" * 43, "0" * 42, "0" * 44, ID])
+@both_lists
+def test_place_in_a_list_that_nobody_was_given_is_refused(operation: str, path: str, text: str, api: Api) -> None:
+    expect_violations(api.call("GET", f"{path}?after={text}"), (f"{operation}.after", None))
+
+
+@both_lists
+def test_unknown_query_parameter_is_refused(operation: str, path: str, api: Api) -> None:
+    """A misspelt parameter must not be lost in silence."""
+    for name in ("offset", "Limit", "page"):
+        expect_violations(api.call("GET", f"{path}?{name}=1"), (f"{operation}.{name}", None))
+
+
+def test_every_fault_of_an_address_is_named_at_once(api: Api) -> None:
+    expect_violations(
+        api.call("GET", "/webmessages/recipients/x?limit=0&after=x&page=1"),
+        *((f"getWebMessagesByPartyId.{name}", None) for name in ("after", "limit", "page", "partyId")),
+    )
+    expect_violations(
+        api.call("GET", "/webmessages/x?base64=1"),
+        ("getWebMessageById.base64", None),
+        ("getWebMessageById.id", NO_UUID),
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/webmessages/", "/Webmessages", f"/webmessages/{ID}/", f"/webmessages/{ID}/attachments", "/webmessages/a/b/c/d"],
+)
+def test_path_that_there_is_not_is_a_problem(path: str, api: Api) -> None:
+    """Not a redirect either."""
+    expect_problem(api.call("GET", path), 404)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/webmessages", {"POST"}),
+        (f"/webmessages/{ID}", {"DELETE", "GET"}),
+        (f"/webmessages/{ID}/attachments/{ID}", {"GET"}),
+        *((path, {"GET"}) for path in LISTS.values()),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_method_that_a_path_does_not_have_is_told_with_those_it_has(
+    path: str, allowed: set[str], method: str, api: Api
+) -> None:
+    if method in allowed:
+        return
+    response = api.call(method, path)
+    expect_problem(response, 405)
+    given = {name.strip() for name in response.headers.get("Allow", "").split(",")}
+    assert given == allowed, f"expected Allow to name {sorted(allowed)}, but was {sorted(given)}"

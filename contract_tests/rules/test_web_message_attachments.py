@@ -1,0 +1,175 @@
+"""Files of a message: whole, described, and ready to download."""
+
+import base64
+import hashlib
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import requests
+
+from contract_tests.api import Api
+from contract_tests.rules.answers import NO_UUID, expect, expect_problem, expect_violations, media_type, told
+from contract_tests.rules.messages import file, reference
+
+pytestmark = pytest.mark.needs("api_key")
+
+TEXT = "Hello å 😀\r\n".encode()
+METADATA = {"id", "fileName", "mimeType", "size", "sha256"}
+
+
+def attach(api: Api, *files: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A message with files, as it is read."""
+    return api.read_message(api.create_message(api.message(attachments=list(files), **changes)))
+
+
+def download(api: Api, message: dict[str, Any], number: int = 0) -> requests.Response:
+    path = f"/webmessages/{message['id']}/attachments/{message['attachments'][number]['id']}"
+    return expect(api.call("GET", path), 200)
+
+
+@pytest.mark.parametrize("sizes", [(1,), (2,), (3,), (1, 2, 3, 4, 5), (65_535, 65_536, 65_537), (300_000, 1)], ids=str)
+def test_base64_comes_back_identical(sizes: tuple[int, ...], api: Api) -> None:
+    sent = [file(api.random.randbytes(size), f"{number}.bin") for number, size in enumerate(sizes)]
+    found = attach(api, *sent)["attachments"]
+    assert [item["base64Data"] for item in found] == [item["base64Data"] for item in sent]
+
+
+def test_attachment_is_described_by_its_content(api: Api) -> None:
+    contents = [bytes(range(256)), b"\0", b"a" * 1000]
+    for item, content in zip(attach(api, *map(file, contents))["attachments"], contents, strict=True):
+        assert set(item) == METADATA | {"base64Data"}, item
+        digest = hashlib.sha256(content).hexdigest()
+        assert (item["size"], item["sha256"]) == (len(content), digest), f"{item} is not of {content[:9]!r}…"
+
+
+def test_each_attachment_has_an_id_of_its_own(api: Api) -> None:
+    ids = [item["id"] for item in attach(api, *[file()] * 10)["attachments"]]
+    assert len(set(ids)) == 10, f"ten files have the ids {ids}"
+
+
+def test_lists_describe_attachments_without_their_content(api: Api) -> None:
+    party = api.unused()
+    about = reference("contract-check", party)
+    whole = attach(api, file(), file(b"x", "b.txt"), partyId=party, externalReferences=[about])
+    for item in whole["attachments"]:
+        del item["base64Data"]
+    for path in (f"recipients/{party}", f"external-references/{about['key']}/{about['value']}"):
+        response = expect(api.call("GET", f"/webmessages/{path}"), 200)
+        assert response.json() == [whole], f"expected {[whole]}, but {told(response)}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hello.txt", "räksmörgås 😀.txt", "a\"b;c=d,e%20f'.txt", "line\r\nSet-Cookie: a=b", "../../etc/passwd", "*"],
+    ids=ascii,
+)
+def test_download_has_the_bytes_and_the_name(name: str, api: Api) -> None:
+    """RFC 6266: `filename*` holds every name, whatever its characters; nothing of it is a header of its own."""
+    message = attach(api, file(TEXT, name))
+    response = download(api, message)
+    assert response.content == TEXT, "expected the bytes that were sent"
+    assert response.headers["X-Content-Type-Options"].lower() == "nosniff"
+    assert "Set-Cookie" not in response.headers or "a=b" not in response.headers["Set-Cookie"]
+    disposition = response.headers["Content-Disposition"]
+    assert disposition.startswith("attachment"), disposition
+    assert disposition.isascii(), disposition
+    _, _, extended = disposition.partition("filename*=UTF-8''")
+    given = unquote(extended.partition(";")[0])
+    assert given == name, f"expected the name {name!r} in filename*, but was {disposition!r}"
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "expected"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\10\6\0\0\0\x1f\x15\xc4\x89", "a.txt", "image/png"),
+        (b"%PDF-1.7\n", "b.txt", "application/pdf"),
+        (b"Hello\n", "c.txt", "text/plain"),
+        (b"a;b\n1;2\n", "numbers.csv", "text/csv"),
+        (b"\x01\x02\x03", "nobody.knows", "application/octet-stream"),
+    ],
+    ids=["png", "pdf", "text", "csv", "unknown"],
+)
+def test_media_type_is_that_of_the_content_and_else_of_the_name(
+    content: bytes, name: str, expected: str, api: Api
+) -> None:
+    message = attach(api, file(content, name))
+    assert message["attachments"][0]["mimeType"] == expected
+    response = download(api, message)
+    assert media_type(response) == expected, f"expected the Content-Type {expected}; {response.headers}"
+
+
+def test_files_are_not_mixed_up(api: Api) -> None:
+    message = attach(api, file(b"one", "a.txt"), file(b"two", "a.txt"))
+    assert [download(api, message, number).content for number in (0, 1)] == [b"one", b"two"]
+
+
+def test_attachment_is_found_at_its_own_message_only(api: Api) -> None:
+    first, second = attach(api, file()), attach(api, file())
+    path = f"/webmessages/{first['id']}/attachments/{second['attachments'][0]['id']}"
+    expect_problem(api.call("GET", path), 404)
+    expect_problem(api.call("GET", f"/webmessages/{first['id']}/attachments/{api.uuid()}"), 404)
+    expect_problem(api.call("GET", f"/webmessages/{api.uuid()}/attachments/{first['attachments'][0]['id']}"), 404)
+
+
+def test_bad_ids_of_an_attachment_are_both_named(api: Api) -> None:
+    names = ("getWebMessageAttachment.attachmentId", "getWebMessageAttachment.id")
+    expect_violations(api.call("GET", "/webmessages/x/attachments/y"), *((name, NO_UUID) for name in names))
+
+
+def test_longest_that_the_contract_allows_is_taken(api: Api) -> None:
+    sent = api.message(
+        externalReferences=[api.reference("k" * 128), reference("abc", "ä" * 128), reference("åäö", "1")],
+        sender={"userId": "ö" * 255},
+        attachments=[file(b"1", "å" * 251 + ".txt")] * 10,
+    )
+    found = api.read_message(api.create_message(sent))
+    for name in ("externalReferences", "sender"):
+        assert found[name] == sent[name], f"expected {sent[name]}, but got {found[name]}"
+    assert [item["fileName"] for item in found["attachments"]] == ["å" * 251 + ".txt"] * 10
+
+
+def test_shortest_that_the_contract_allows_is_taken(api: Api) -> None:
+    sent = api.message(
+        message="x", externalReferences=[reference("abc", "1")], sender={"userId": "u"}, attachments=[file(b"1", "f")]
+    )
+    found = api.read_message(api.create_message(sent))
+    assert base64.b64decode(found["attachments"][0]["base64Data"]) == b"1"
+    assert (found["message"], found["sender"], found["externalReferences"]) == (
+        "x",
+        {"userId": "u"},
+        [reference("abc", "1")],
+    )
+
+
+@pytest.mark.full
+@pytest.mark.one_database
+def test_ten_files_of_10_mib_are_taken(api: Api) -> None:
+    content = api.random.randbytes(10 * 1024 * 1024)
+    about = api.unused_reference()
+    sent = [file(content, f"{number}.bin") for number in range(10)]
+    api.create_message(api.message(externalReferences=[about], attachments=sent))
+    (message,) = api.messages_about(**about)
+    described = [(item["fileName"], item["size"], item["sha256"]) for item in message["attachments"]]
+    digest = hashlib.sha256(content).hexdigest()
+    assert described == [(f"{number}.bin", len(content), digest) for number in range(10)]
+    assert download(api, message, 9).content == content
+
+
+@pytest.mark.full
+@pytest.mark.one_database
+def test_file_of_a_byte_more_than_10_mib_is_refused(api: Api) -> None:
+    about = api.reference()
+    files = [file(), file(bytes(10 * 1024 * 1024 + 1))]
+    response = api.post_message(api.message(externalReferences=[about], attachments=files))
+    expect_violations(response, ("attachments[1].base64Data", None))
+    assert api.messages_about(**about) == []
+
+
+@pytest.mark.full
+@pytest.mark.one_database
+def test_text_is_counted_in_bytes_up_to_what_open_e_holds(api: Api) -> None:
+    """At most 16777215 bytes of UTF-8, which is 8388607 letters of two bytes and one of one."""
+    longest = "å" * 8_388_607 + "x"
+    assert api.read_message(api.create_message(api.message(message=longest)))["message"] == longest
+    expect_violations(api.post_message(api.message(message=longest + "x")), ("message", None))

@@ -1,0 +1,50 @@
+"""A deleted message is gone, from everywhere."""
+
+import pytest
+
+from contract_tests.api import Api
+from contract_tests.rules.answers import expect, expect_problem, told
+from contract_tests.rules.messages import file
+
+pytestmark = pytest.mark.needs("api_key")
+
+
+def expect_no_such_message(api: Api, method: str, id_: str) -> None:
+    value = expect_problem(api.call(method, f"/webmessages/{id_}"), 404)
+    wanted = f"WebMessage with id '{id_.lower()}' not found"
+    assert value.get("detail") == wanted, f"expected the published detail {wanted!r}, but got {value}"
+
+
+def test_deleted_message_is_in_no_read(api: Api) -> None:
+    party = api.unused()
+    about = {"key": "contract-check", "value": party}
+    id_ = api.create_message(api.message(partyId=party, externalReferences=[about], attachments=[file()]))
+    attachment = api.read_message(id_)["attachments"][0]["id"]
+    response = expect(api.call("DELETE", f"/webmessages/{id_}"), 204)
+    assert response.content == b"", f"a 204 has no body, but {told(response)}"
+    expect_no_such_message(api, "GET", id_)
+    expect_problem(api.call("GET", f"/webmessages/{id_}/attachments/{attachment}"), 404)
+    for path in (f"recipients/{party}", f"external-references/{about['key']}/{about['value']}"):
+        response = expect(api.call("GET", f"/webmessages/{path}"), 200)
+        assert response.json() == [], f"a deleted message is in no list, but {told(response)}"
+
+
+def test_deleting_twice_is_not_found(api: Api) -> None:
+    id_ = api.create_message(api.message())
+    expect(api.call("DELETE", f"/webmessages/{id_.upper()}"), 204)
+    expect_no_such_message(api, "DELETE", id_)
+
+
+def test_deleting_a_message_leaves_others(api: Api) -> None:
+    about = api.reference()
+    kept, gone = (api.create_message(api.message(externalReferences=[about], attachments=[file()])) for _ in range(2))
+    before = api.read_message(kept)
+    expect(api.call("DELETE", f"/webmessages/{gone}"), 204)
+    assert api.read_message(kept) == before
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_message_that_there_is_not_is_told_by_its_id(method: str, api: Api) -> None:
+    id_ = api.uuid()
+    expect_no_such_message(api, method, id_)
+    expect_no_such_message(api, method, id_.upper())

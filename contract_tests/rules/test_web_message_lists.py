@@ -1,0 +1,179 @@
+"""Lists of messages: what is in them, their order, and their pages."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from contract_tests.api import Api, next_page
+from contract_tests.rules.answers import expect, told
+from contract_tests.rules.messages import create_about, ids_of, reference
+
+pytestmark = pytest.mark.needs("api_key")
+
+Path = Callable[[str], str]
+
+
+def by_party(party: str) -> str:
+    return f"/webmessages/recipients/{party}"
+
+
+def by_reference(value: str) -> str:
+    return f"/webmessages/external-references/contract-check/{value}"
+
+
+both_lists = pytest.mark.parametrize("path", [by_party, by_reference], ids=["party", "reference"])
+
+
+def create(api: Api, named: str, count: int) -> list[str]:
+    """Messages to a party that are about the same; their ids in the order of the list."""
+    create_about(api, reference("contract-check", named), count, partyId=named)
+    return ids_of(listed(api, by_party(named)))
+
+
+def listed(api: Api, path: str, **query: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = expect(api.call("GET", path, query=query), 200).json()
+    return found
+
+
+@both_lists
+def test_nothing_found_is_an_empty_list(path: Path, api: Api) -> None:
+    for query in ({}, {"limit": 1}):
+        response = expect(api.call("GET", path(api.uuid()), query=query), 200)
+        assert response.json() == [], told(response)
+        assert "Link" not in response.headers, f"there is no next page, but Link was {response.headers['Link']}"
+
+
+def test_list_of_a_party_holds_the_messages_to_it_and_no_others(api: Api) -> None:
+    party = api.unused()
+    ids = [api.create_message(api.message(partyId=party)) for _ in range(2)]
+    api.create_message(api.message(partyId=api.uuid()))
+    api.create_message(api.message())
+    assert sorted(ids_of(listed(api, by_party(party)))) == sorted(ids)
+
+
+def test_list_of_a_reference_holds_a_message_once_that_has_it_among_others(api: Api) -> None:
+    about = api.unused_reference()
+    others = [reference(about["key"], "other"), reference("other", about["value"])]
+    id_ = api.create_message(api.message(externalReferences=[*others, about]))
+    api.create_message(api.message(externalReferences=others))
+    assert ids_of(api.messages_about(**about)) == [id_]
+
+
+@both_lists
+def test_list_is_ordered_by_created_and_then_by_id(path: Path, api: Api) -> None:
+    named = api.unused()
+    ids = create_about(api, reference("contract-check", named), 6, partyId=named)
+    found = [(message["created"], message["id"]) for message in listed(api, path(named))]
+    assert found == sorted(found), f"expected the order of created and id, but got {found}"
+    assert sorted(id_ for _, id_ in found) == sorted(ids)
+
+
+@both_lists
+def test_list_says_of_each_message_what_a_get_says(path: Path, api: Api) -> None:
+    named = api.unused()
+    create(api, named, 2)
+    for message in listed(api, path(named)):
+        whole = api.read_message(message["id"])
+        assert message == whole, f"the list says {message}, and GET by id {whole}"
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 1000])
+@both_lists
+def test_pages_together_are_the_whole_list(path: Path, limit: int, api: Api) -> None:
+    """Each page but the last is full and links to the next, with the same limit; nothing is missing or doubled."""
+    named = api.unused()
+    ids = create(api, named, 5)
+    pages = list(api.pages(f"{path(named)}?limit={limit}"))
+    assert [id_ for page in pages for id_ in ids_of(page.json())] == ids
+    wanted = [min(limit, 5 - start) for start in range(0, 5, limit)]
+    assert [len(page.json()) for page in pages] == wanted, "each page but the last is full; there is no empty one"
+    for page in pages[:-1]:
+        assert f"limit={limit}" in (next_page(page) or "").partition("?")[2].split("&"), page.headers["Link"]
+
+
+@both_lists
+def test_without_a_limit_all_are_returned_and_there_is_no_next_page(path: Path, api: Api) -> None:
+    named = api.unused()
+    ids = create(api, named, 3)
+    response = expect(api.call("GET", path(named)), 200)
+    assert ids_of(response.json()) == ids
+    assert "Link" not in response.headers
+
+
+@both_lists
+def test_next_page_is_found_when_the_messages_before_it_were_deleted(path: Path, api: Api) -> None:
+    named = api.unused()
+    ids = create(api, named, 5)
+    first = expect(api.call("GET", f"{path(named)}?limit=2"), 200)
+    for id_ in ids[:3]:
+        expect(api.call("DELETE", f"/webmessages/{id_}"), 204)
+    rest = [id_ for page in api.pages(next_page(first) or "") for id_ in ids_of(page.json())]
+    assert rest == ids[3:], f"expected the rest {ids[3:]}, but got {rest}"
+
+
+@both_lists
+def test_after_without_a_limit_returns_all_the_rest(path: Path, api: Api) -> None:
+    named = api.unused()
+    ids = create(api, named, 4)
+    link = next_page(expect(api.call("GET", f"{path(named)}?limit=1"), 200)) or ""
+    after = next(item for item in link.partition("?")[2].split("&") if item.startswith("after="))
+    response = expect(api.call("GET", f"{path(named)}?{after}"), 200)
+    assert ids_of(response.json()) == ids[1:]
+    assert "Link" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("a/b", "c/d?e=f#g"),
+        ("100%", "%2F"),
+        ("%2f", "%252F"),
+        ("a+b", "a b"),
+        ("åäö", "😀 😀"),
+        (" x ", "\ttab"),
+        ("...", ".. "),
+        ("k;v,=", "&'\"<>\\"),
+        ("[]{}", "^`|~"),
+    ],
+)
+def test_reference_is_found_whatever_its_characters(key: str, value: str, api: Api) -> None:
+    """Key and value are percent-encoded; a `/` in either is `%2F`, and what is encoded twice is another text."""
+    party = api.unused()
+    value = f"{value}{party}"
+    (id_,) = create_about(api, reference(key, value), 1, partyId=party)
+    assert ids_of(api.messages_about(key, value)) == [id_]
+    create_about(api, reference(key, value), 1, partyId=party)
+    path = f"/webmessages/external-references/{quote(key, safe='')}/{quote(value, safe='')}?limit=1"
+    assert len({id_ for page in api.pages(path) for id_ in ids_of(page.json())}) == 2, "a Link keeps key and value"
+
+
+def test_reference_is_compared_exactly(api: Api) -> None:
+    party = api.unused()
+    value = f"aBc/ä {party}"
+    create_about(api, reference("errand", value), 1, partyId=party)
+    assert len(api.messages_about("errand", value)) == 1
+    others = [
+        *((key, value) for key in ("Errand", "ERRAND", "errand ", "erran", "errand%")),
+        *(
+            ("errand", other)
+            for other in (value.upper(), value.lower(), value[:-1], f"{value} ", value.replace("ä", "a"))
+        ),
+        *(("errand", other) for other in (value.replace("ä", "a\u0308"), value.replace("/", "_"), "%" + value[1:])),
+        (value, "errand"),
+    ]
+    for key, other in others:
+        found = api.messages_about(key, other)
+        assert found == [], f"{key!a}/{other!a} is another reference than errand/{value!a}, but found {found}"
+
+
+@pytest.mark.full
+@pytest.mark.one_database
+def test_list_of_more_than_a_thousand_is_whole(api: Api) -> None:
+    named = api.unused()
+    ids = create(api, named, 1001)
+    assert len(ids) == 1001
+    pages = [ids_of(page.json()) for page in api.pages(f"{by_party(named)}?limit=1000")]
+    assert [len(page) for page in pages] == [1000, 1]
+    assert [id_ for page in pages for id_ in page] == ids

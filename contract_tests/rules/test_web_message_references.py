@@ -1,0 +1,77 @@
+"""References: each pair once, and a case in its one spelling."""
+
+import pytest
+
+from contract_tests.api import Api
+from contract_tests.rules.answers import expect, expect_violations
+from contract_tests.rules.messages import as_sent, file, ids_of, reference
+
+pytestmark = pytest.mark.needs("api_key")
+
+CASE = "flowInstanceId"
+
+
+def test_exact_duplicates_of_a_reference_are_dropped(api: Api) -> None:
+    """The first stays at its place; what differs in case or white space is no duplicate."""
+    one, other = api.reference("errand"), api.reference("errand")
+    differing = [reference("Errand", one["value"]), reference("errand", f"{one['value']} ")]
+    sent = [one, other, one, *differing, other, one]
+    found = api.read_message(api.create_message(api.message(externalReferences=sent)))
+    assert found["externalReferences"] == [one, other, *differing]
+
+
+def test_key_of_one_message_may_have_many_values(api: Api) -> None:
+    party = api.unused()
+    about = [reference("errand", f"{number} {party}") for number in range(50)]
+    id_ = api.create_message(api.message(partyId=party, externalReferences=about))
+    for item in (about[0], about[49]):
+        assert ids_of(api.messages_about(**item)) == [id_]
+
+
+@pytest.mark.needs("case")
+def test_message_on_a_case_is_published_and_readable(api: Api) -> None:
+    about = api.unused_reference()
+    sent = api.message(
+        message="A contract check\nof two lines åäö",
+        externalReferences=[about, reference(CASE, str(api.target.case))],
+        attachments=[file(b"1", "b.txt"), file(b"2", "a.txt")],
+    )
+    response = expect(api.post_message(sent), 201)
+    found = api.read_message(response.headers["Location"].rsplit("/", 1)[1])
+    assert as_sent(found) == sent | {"oepInstance": "external"}
+    assert ids_of(api.messages_about(**about)) == [found["id"]]
+
+
+@pytest.mark.needs("case")
+@pytest.mark.parametrize("spelling", ["FLOWINSTANCEID", "flowinstanceid", "FlowInstanceID"])
+def test_case_is_stored_in_its_one_spelling(spelling: str, api: Api) -> None:
+    about, case = api.reference(), str(api.target.case)
+    references = [about, reference(spelling, case), reference(CASE, case), reference(spelling.upper(), case)]
+    id_ = api.create_message(api.message(externalReferences=references))
+    found = api.read_message(id_)["externalReferences"]
+    assert found == [about, reference(CASE, case)], f"any spelling is stored as {CASE}, once, but got {found}"
+
+
+@pytest.mark.needs("case")
+def test_message_is_found_by_its_case(api: Api) -> None:
+    case = str(api.target.case)
+    if len(case) < 3:
+        pytest.skip("needs --case of three digits or more, which look-ups take")
+    id_ = api.create_message(api.message(externalReferences=[reference("FLOWINSTANCEID", case)]))
+    assert id_ in ids_of(api.messages_about(CASE, case))
+    assert id_ not in ids_of(api.messages_about("FLOWINSTANCEID", case))
+
+
+@pytest.mark.needs("case")
+def test_refused_message_on_a_case_is_not_stored(api: Api) -> None:
+    about = api.reference()
+    references = [about, reference(CASE, str(api.target.case))]
+    expect_violations(api.post_message(api.message(message=" ", externalReferences=references)), ("message", None))
+    assert api.messages_about(**about) == []
+
+
+def test_thousand_references_are_taken_and_not_one_more(api: Api) -> None:
+    about = [reference("errand", f"{number} {api.uuid()}") for number in range(1001)]
+    found = api.read_message(api.create_message(api.message(externalReferences=about[:1000])))
+    assert found["externalReferences"] == about[:1000]
+    expect_violations(api.post_message(api.message(externalReferences=about)), ("externalReferences", None))

@@ -1,0 +1,126 @@
+"""What was sent comes back as it was sent."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from contract_tests.api import Api
+from contract_tests.rules.answers import expect, told
+from contract_tests.rules.messages import ABSENT, as_sent, file, reference
+
+pytestmark = pytest.mark.needs("api_key")
+
+UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+
+def test_created_message_is_answered_with_its_location_and_no_body(api: Api) -> None:
+    response = expect(api.post_message(api.message()), 201)
+    location = response.headers.get("Location", "")
+    assert re.fullmatch(f"/webmessages/{UUID}", location), f"Location must be /webmessages/{{id}}, but was {location!r}"
+    assert response.content == b"", f"a 201 has no body, but {told(response)}"
+    assert expect(api.call("GET", location), 200).json()["id"] == location.removeprefix("/webmessages/")
+
+
+def test_get_gives_back_exactly_what_was_sent(api: Api) -> None:
+    """References and attachments keep the order of the request, and nothing is rounded off."""
+    sent = api.message(
+        partyId=api.uuid(),
+        message="Two lines\r\nof åäö",
+        externalReferences=[reference("zebra", "2"), api.reference(), reference("alpha", "1/ä?&#%2F"), api.reference()],
+        sender={"userId": "joe01doe"},
+        oepInstance="internal",
+        attachments=[file(b"2", "z.txt"), file(b"1", "a å 😀.txt"), file(b"3", "m.txt"), file(b"2", "z.txt")],
+    )
+    found = api.read_message(api.create_message(sent))
+    assert as_sent(found) == sent, f"expected what was sent: {sent}, but got {found}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\nb",
+        "a\r\nb",
+        "a\rb\n\n\r\n",
+        " \t leading and trailing \n",
+        "åäöÅÄÖß€中文",
+        "e\u0301 is not \u00e9",
+        "😀👩‍👩‍👧\U0010fffd",
+        "\ufeff\u200b\u2028x\u2029\u00a0",
+        "<b>&amp;\"'</b>]]><!-- --> ${x} {{x}} %s \\n \\u0041 '; --",
+        "\x7f\x80\x85\x9f",
+    ],
+    ids=ascii,
+)
+def test_text_comes_back_character_by_character(text: str, api: Api) -> None:
+    sender = {"userId": text.replace("\n", " ")}
+    found = api.read_message(api.create_message(api.message(message=text, sender=sender)))
+    assert found["message"] == text, f"expected the message {text!a}, but got {found['message']!a}"
+    assert found["sender"] == sender, f"expected the sender {sender}, but got {found['sender']}"
+
+
+def test_long_text_comes_back_whole(api: Api) -> None:
+    text = "0123456789å€😀\n" * 20_000
+    assert api.read_message(api.create_message(api.message(message=text)))["message"] == text
+
+
+def test_json_may_be_written_with_escapes_or_without(api: Api) -> None:
+    about = api.reference()
+    written = '{"message": "\\u00e5\\ud83d\\ude00å😀\\/", "externalReferences": [{"key": "%s", "value": "%s"}]}'
+    response = expect(api.post_message((written % (about["key"], about["value"])).encode()), 201)
+    assert api.read_message(response.headers["Location"].rsplit("/", 1)[1])["message"] == "å😀å😀/"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"partyId": None, "sender": None, "oepInstance": None, "attachments": None},
+        {"sender": {}, "attachments": []},
+        {"sender": {"userId": None}},
+    ],
+    ids=["left out", "null", "empty", "null within"],
+)
+def test_what_is_absent_is_left_out_and_not_null(said: dict[str, Any], api: Api) -> None:
+    """An empty sender and an empty list of attachments count as absent."""
+    found = api.read_message(api.create_message(api.message(**said)))
+    assert set(found) == ABSENT, f"expected the properties {sorted(ABSENT)}, but got {found}"
+
+
+def test_instance_is_external_unless_said(api: Api) -> None:
+    assert api.read_message(api.create_message(api.message()))["oepInstance"] == "external"
+    assert api.read_message(api.create_message(api.message(oepInstance="external")))["oepInstance"] == "external"
+    assert api.read_message(api.create_message(api.message(oepInstance="internal")))["oepInstance"] == "internal"
+
+
+def test_created_has_milliseconds_and_an_offset(api: Api) -> None:
+    found = [api.read_message(api.create_message(api.message()))["created"] for _ in range(2)]
+    for created in found:
+        form = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d)"
+        assert re.fullmatch(form, created), f"created must have milliseconds and an offset, but was {created}"
+    first, second = map(datetime.fromisoformat, found)
+    assert first <= second, f"the second message was created before the first: {found}"
+
+
+def test_reading_changes_nothing(api: Api) -> None:
+    id_ = api.create_message(api.message(attachments=[file()]))
+    first, second = api.read_message(id_), api.read_message(id_)
+    assert first == second, f"expected the same answer twice, but got {first} and {second}"
+
+
+def test_uuids_are_read_in_either_case_and_returned_in_lower(api: Api) -> None:
+    party = api.unused()
+    id_ = api.create_message(api.message(partyId=party.upper()))
+    found = api.read_message(id_.upper())
+    assert (found["id"], found["partyId"]) == (id_, party), f"expected lower case, but got {found}"
+    listed = expect(api.call("GET", f"/webmessages/recipients/{party.upper()}"), 200)
+    assert [message["id"] for message in listed.json()] == [id_], told(listed)
+
+
+def test_same_message_twice_is_two_messages(api: Api) -> None:
+    sent = api.message(externalReferences=[api.unused_reference()])
+    first, second = api.create_message(sent), api.create_message(sent)
+    assert first != second
+    about = sent["externalReferences"][0]
+    assert {message["id"] for message in api.messages_about(**about)} == {first, second}

@@ -1,0 +1,51 @@
+"""Our own service as the suites of the contract know it: its systems, what they may have, what waits."""
+
+from conftest import MESSAGES_KEY, PUBLISH_KEY
+from contract_tests.target import Certificate, Identity, Target
+from tests.catalogue_rows import put_message_types, put_parked_message, put_system
+from tests.handlers import callers
+
+SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
+"""The system that the caller may touch: that of the examples."""
+ATTACKED_SYSTEM = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
+"""A system that must never have subscriptions: every sync of its set must be refused, or be of an empty one."""
+QUEUED_SYSTEM = "1c2f4c1e-5798-41e9-ae24-57fa13b361e1"
+"""A system for which messages wait; its subscriptions stay as they are."""
+QUEUED = Identity(1, 101, 202)
+QUEUED_DELIVERY = "2d3f4c1e-5798-41e9-ae24-57fa13b361e1"
+ATTACKED = Identity(1, 66606, 202)
+ATTACKED_DELIVERY = "3e4f4c1e-5798-41e9-ae24-57fa13b361e1"
+ALLOWED = tuple(
+    (org_type, entity_type)
+    for org_type in (0, 1, 2, 8, 2147483647)
+    for entity_type in (0, 1, 202, 203, 100008, 2147483647)
+)
+
+
+def put_attacked(database_url: str, certificate: callers.Certificate) -> None:
+    """The rows that the target says it has."""
+    put_message_types(database_url, *ALLOWED)
+    for system_id in (SYSTEM, ATTACKED_SYSTEM, QUEUED_SYSTEM):
+        put_system(database_url, system_id, certificate.fingerprint)
+    put_parked_message(database_url, QUEUED_SYSTEM, tuple(QUEUED.json().values()), QUEUED_DELIVERY)
+    put_parked_message(database_url, QUEUED_SYSTEM, tuple(ATTACKED.json().values()), ATTACKED_DELIVERY)
+
+
+def attacked_target(url: str, certificate: callers.Certificate) -> Target:
+    """The service at that address."""
+    return Target(
+        url,
+        api_key=MESSAGES_KEY,
+        publish_key=PUBLISH_KEY,
+        certificate=Certificate("", None, certificate.header),
+        system=SYSTEM,
+        attacked_system=ATTACKED_SYSTEM,
+        queued_system=QUEUED_SYSTEM,
+        queued=QUEUED,
+        attacked=ATTACKED,
+        queued_delivery=QUEUED_DELIVERY,
+        attacked_delivery=ATTACKED_DELIVERY,
+        allowed=ALLOWED,
+        case=1068,
+        own_words=True,
+    )

@@ -1,0 +1,106 @@
+"""Which answers of a contract the tests meet, and which no caller can cause."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import httpx
+
+from tests.clients.generating import Generated
+
+
+class Api(Protocol):
+    """A generated client at a running service."""
+
+    generated: Generated
+
+    def arguments(self, operation_id: str) -> dict[str, Any]:
+        """Good arguments of an operation, with the client of one who may call it."""
+
+
+Case = Callable[[Callable[..., Any], Any], Any]
+"""Calls an operation, whose arguments are good but for those that it gives, and gives the answer."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One documented answer, and how to meet it."""
+
+    operation_id: str
+    status: int
+    case: Case
+
+    def __str__(self) -> str:
+        return f"{self.operation_id}-{self.status}-{self.case.__name__}"
+
+    def meet(self, api: Any) -> None:
+        """Calls the operation: the answer has this status and, if it is an error, the type that the contract says."""
+        call = partial(api.generated.operation(self.operation_id).sync_detailed, **api.arguments(self.operation_id))
+        _check(api.generated, self.operation_id, self.status, self.case(call, api))
+
+
+@dataclass
+class Answers:
+    """The answers of a contract; `uncaused` are those that no caller can cause, each with the reason."""
+
+    uncaused: dict[tuple[str, int], str] = field(default_factory=dict)
+    met: list[Answer] = field(default_factory=list)
+
+    def of(self, status: int, *operation_ids: str) -> Callable[[Case], Case]:
+        """The decorated function meets this status of each of these operations."""
+
+        def keep(case: Case) -> Case:
+            self.met.extend(Answer(operation_id, status, case) for operation_id in operation_ids)
+            return case
+
+        return keep
+
+    def not_caused(self, status: int, operation_ids: Iterable[str], *, because: str) -> None:
+        self.uncaused.update({(operation_id, status): because for operation_id in operation_ids})
+
+    def check_that_none_is_left_out(self, generated: Generated) -> None:
+        """Each documented answer of each operation is met, or it is said why it is not."""
+        met = {(answer.operation_id, answer.status) for answer in self.met}
+        assert met.isdisjoint(self.uncaused)
+        assert met | set(self.uncaused) == set(_documented(generated))
+
+    def check_that_the_others_are_parsed(self, api: Any) -> None:
+        """What no caller can cause is understood by the client all the same, as the contract shows it."""
+        for operation_id, status in self.uncaused:
+            content = api.generated.answer(operation_id, status)["content"].values()
+            example = next(iter(content)).get("example", {"title": "Not Found"})
+            transport = httpx.MockTransport(
+                lambda _, status=status, example=example: httpx.Response(status, json=example)
+            )
+            arguments = {
+                **api.arguments(operation_id),
+                "client": api.generated.caller("http://service.test", transport=transport),
+            }
+            response = api.generated.operation(operation_id).sync_detailed(**arguments)
+            assert response.parsed.to_dict() == example
+            _check(api.generated, operation_id, status, response, of_the_service=False)
+
+
+def _documented(generated: Generated) -> Iterator[tuple[str, int]]:
+    for operation_id, operation in generated.operations().items():
+        for status in operation["responses"]:
+            yield operation_id, int(status)
+
+
+def _check(generated: Generated, operation_id: str, status: int, response: Any, *, of_the_service: bool = True) -> None:
+    assert response.status_code == status, response.content[:1000]
+    documented = generated.answer(operation_id, status)
+    if of_the_service:
+        required = [
+            name for name, header in documented["headers"].items() if header.get("required") or "$ref" in header
+        ]
+        assert [name for name in required if name not in response.headers] == []
+    if "content" not in documented:
+        assert response.parsed is None
+        return
+    schema = next(iter(documented["content"].values()))["schema"]
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        named = generated.spec["components"]["schemas"][name].get("title", name)
+        assert type(response.parsed) is getattr(generated.models, named)

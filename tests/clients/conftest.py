@@ -1,0 +1,55 @@
+"""Clients made of the contracts, once in a session, and services for them."""
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import pytest
+
+from conftest import RunningService, new_database, running_service
+from open_e.mock import MockOpenE, mock_open_e
+from tests.catalogue_rows import put_message_types
+from tests.clients.generating import Generated, generated
+from tests.handlers.conftest import OPEN_E_URLS
+from tests.held_open_e import closed_port
+
+CASE = 1068
+"""The only case that Open-E knows."""
+
+
+@pytest.fixture(scope="session")
+def generate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Generated]]:
+    """Gives the client of a contract, made on first use."""
+    folder = tmp_path_factory.mktemp("clients")
+    path = sys.path.copy()
+    yield cache(lambda contract: generated(contract, folder))
+    sys.path[:] = path
+
+
+@pytest.fixture(scope="module")
+def open_e_of_clients() -> Iterator[MockOpenE]:
+    with mock_open_e(cases={CASE}) as mock:
+        yield mock
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, open_e_of_clients: MockOpenE
+) -> Iterator[RunningService]:
+    """The running service on each database, with message types; it believes the `Client-Cert` header of its callers."""
+    url = new_database(request, tmp_path_factory.mktemp("running"))
+    put_message_types(url)
+    with running_service(database_url=url, trusted_proxies="127.0.0.1", **OPEN_E_URLS) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def broken() -> Iterator[RunningService]:
+    """A service whose database cannot be reached."""
+    with (
+        closed_port() as port,
+        running_service(
+            database_url=f"postgresql://user:secret@127.0.0.1:{port}/db", trusted_proxies="127.0.0.1", **OPEN_E_URLS
+        ) as service,
+    ):
+        yield service

@@ -1,0 +1,128 @@
+"""Clients that openapi-python-client makes of the contracts, as a team would make them."""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx
+import inflection
+import yaml
+
+from tests.processes import REPOSITORY
+
+METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+SECONDS = 120
+
+
+def run_generator(spec: Path, project: Path) -> str:
+    """Makes a project of a contract, as the README tells to; what the generator says. A warning of it is an error."""
+    command = [sys.executable, "-m", "openapi_python_client", "generate", "--fail-on-warning"]
+    # It calls ruff by name to format what it has written.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    done = subprocess.run(
+        [*command, "--path", str(spec), "--output-path", str(project)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env={**os.environ, "PATH": path},
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    return said
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The package that was made of a contract, and what the generator said."""
+
+    contract: str
+    package: Path
+    said: str
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        value: dict[str, Any] = yaml.safe_load((REPOSITORY / "spec" / f"{self.contract}.yaml").read_text())
+        return value
+
+    @cached_property
+    def models(self) -> Any:
+        return self.module("models")
+
+    @cached_property
+    def types(self) -> Any:
+        return self.module("types")
+
+    def module(self, name: str) -> ModuleType:
+        return importlib.import_module(f"{self.package.name}.{name}")
+
+    def operations(self) -> dict[str, dict[str, Any]]:
+        """The operations of the contract by their ids."""
+        return {
+            operation["operationId"]: operation
+            for methods in self.spec["paths"].values()
+            for method, operation in methods.items()
+            if method in METHODS
+        }
+
+    def operation(self, operation_id: str) -> ModuleType:
+        """The module that was made of an operation."""
+        tag = inflection.underscore(self.operations()[operation_id]["tags"][0])
+        return self.module(f"api.{tag}.{inflection.underscore(operation_id)}")
+
+    def answer(self, operation_id: str, status: int) -> dict[str, Any]:
+        """What the contract says of an answer."""
+        node: dict[str, Any] = self.operations()[operation_id]["responses"][str(status)]
+        if "$ref" in node:
+            node = self.spec["components"]["responses"][node["$ref"].rpartition("/")[2]]
+        return node
+
+    def caller(
+        self,
+        url: str,
+        token: str = "",
+        header: str = "apikey",
+        change: Callable[[httpx.Request], None] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """A client that sends its token in a header; `change` may spoil each request before it goes."""
+        if change is not None:
+            arguments["event_hooks"] = {"request": [change]}
+        return self.module("client").AuthenticatedClient(
+            base_url=url,
+            token=token,
+            prefix="",
+            auth_header_name=header,
+            # Callers are made for one call and left behind: no connection of theirs may stay.
+            headers={"Connection": "close"},
+            timeout=httpx.Timeout(60),
+            raise_on_unexpected_status=True,
+            httpx_args={"trust_env": False, **arguments},
+        )
+
+
+def generated(contract: str, folder: Path) -> Generated:
+    """The client of a contract, made in a folder below this one, which is on the path from now on."""
+    project = folder / contract
+    said = run_generator(REPOSITORY / "spec" / f"{contract}.yaml", project)
+    sys.path.insert(0, str(project))
+    (package,) = project.glob("*_client")
+    return Generated(contract, package, said)
+
+
+def as_text(request: httpx.Request) -> None:
+    """Says that a body is text, which a generated client never does by itself."""
+    request.headers["Content-Type"] = "text/plain"
+
+
+def next_page(response: Any) -> str:
+    """The value of `after` in the `Link` header of a page."""
+    link = httpx.Response(200, headers=response.headers).links["next"]
+    return httpx.URL(link["url"]).params["after"]

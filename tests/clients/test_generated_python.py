@@ -1,0 +1,78 @@
+"""What openapi-python-client makes of the contracts: all of it, with types that catch mistakes."""
+
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import inflection
+import pytest
+
+from tests.clients.generating import Generated, run_generator
+from tests.processes import REPOSITORY
+
+CONTRACTS = sorted(path.stem for path in (REPOSITORY / "spec").glob("*.yaml"))
+MISTAKES = REPOSITORY / "tests" / "clients" / "mistakes.py"
+SECONDS = 120
+
+Generate = Callable[[str], Generated]
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_generator_has_nothing_to_say_against_a_contract(contract: str, generate: Generate) -> None:
+    """Where it cannot do with something it warns, leaves that out and goes on."""
+    said = " ".join(generate(contract).said.split())
+    assert said.startswith("Generating ")
+    assert "arning" not in said
+
+
+def test_generator_would_warn_of_an_answer_that_it_leaves_out(tmp_path: Path) -> None:
+    spec = (REPOSITORY / "spec" / "operations.yaml").read_text()
+    changed = tmp_path / "operations.yaml"
+    changed.write_text(spec.replace("            text/plain:\n", "            '*/*':\n"))
+    with pytest.raises(AssertionError, match="Cannot parse response"):
+        run_generator(changed, tmp_path / "client")
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_no_schema_of_an_object_or_of_choices_is_left_out(contract: str, generate: Generate) -> None:
+    """Without a warning, a schema that has `anyOf` beside its properties would be left out, or lose its properties."""
+    generated = generate(contract)
+    for name, schema in generated.spec["components"]["schemas"].items():
+        if "properties" in schema or "enum" in schema:
+            model = getattr(generated.models, schema.get("title", name))
+            fields = set(inspect.signature(model).parameters)
+            expected = {generated_name(field) for field in schema.get("properties", {})}
+            assert expected <= fields, name
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_no_argument_is_without_a_type(contract: str, generate: Generate) -> None:
+    generated = generate(contract)
+    for operation_id in generated.operations():
+        signature = inspect.signature(generated.operation(operation_id).sync_detailed)
+        assert [name for name, parameter in signature.parameters.items() if parameter.annotation in {"Any", None}] == []
+        assert "Any" not in str(signature.parameters.get("body", ""))
+
+
+def test_types_are_strict_and_catch_mistakes(generate: Generate, tmp_path: Path) -> None:
+    """A mistake that mypy does not see makes its `type: ignore` an unused one, which is an error."""
+    packages = [generate(contract).package for contract in CONTRACTS]
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(tmp_path / "mypy")]
+    done = subprocess.run(
+        [*command, *map(str, packages), str(MISTAKES)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env={**os.environ, "MYPYPATH": os.pathsep.join(str(package.parent) for package in packages)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def generated_name(name: str) -> str:
+    """What the generator calls a property: in snake case, a digit apart, an underscore after a word of Python."""
+    return {"type": "type_", "base64Data": "base_64_data"}.get(name, inflection.underscore(name))

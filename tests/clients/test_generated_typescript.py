@@ -1,0 +1,134 @@
+"""What openapi-typescript makes of the contracts: strict types that catch mistakes, and call every operation."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
+from open_e.mock import MockOpenE
+from tests.catalogue_rows import put_system
+from tests.clients.conftest import CASE
+from tests.handlers.callers import new_certificate
+from tests.mock_servers import running_mock
+from tests.processes import REPOSITORY
+
+SPECS = sorted((REPOSITORY / "spec").glob("*.yaml"))
+PROGRAM = REPOSITORY / "tests" / "clients" / "node"
+
+GENERATOR = "node_modules/openapi-typescript/bin/cli.js"
+COMPILER = "node_modules/typescript/bin/tsc"
+SECONDS = 200
+
+OUTCOMES: dict[str, tuple[int, int, str]] = {
+    "createWebMessage": (201, 400, "message"),
+    "getWebMessageById": (200, 404, "WebMessage with id '00000000-0000-4000-8000-000000000000' not found"),
+    "deleteWebMessageById": (204, 400, "deleteWebMessageById.id"),
+    "getWebMessagesByPartyId": (200, 400, "getWebMessagesByPartyId.limit"),
+    "getWebMessagesByExternalReference": (200, 400, "getWebMessagesByExternalReference.key"),
+    "getWebMessageAttachment": (200, 401, "A valid key in the header apikey is needed"),
+    "syncWebhookAbonnementer": (200, 400, "1 orgType 150101"),
+    "hentAbonnementer": (200, 403, "null null 1013"),
+    "hentTilladteBeskedtyper": (200, 400, "null orgType 1014"),
+    "opretBesked": (202, 409, "null null 150104"),
+    "hentBeskeder": (200, 400, "null limit 1014"),
+    "genfremsendBeskeder": (200, 400, "null leveringIds 1014"),
+    "sendTestbesked": (202, 404, "null null 150105"),
+    "getHealthLive": (200, 400, "getHealthLive.verbose"),
+    "getHealthReady": (200, 400, "getHealthReady.verbose"),
+    "getMetrics": (200, 400, "getMetrics.verbose"),
+    "plantMessage": (201, 404, "there is no case 7 in the external instance"),
+    "getCase": (200, 404, "the case 7 of the external instance was neither declared nor written to"),
+    "listCases": (200, 400, "unknown parameter 'colour'"),
+    "getFile": (200, 404, "there is no file with this SHA-256, or its bytes are no longer kept"),
+    "listControlMessages": (200, 400, "unknown parameter 'colour'"),
+    "expectMessages": (200, 408, "0 of 1 messages came within 0 seconds"),
+    "clearControlMessages": (204, 400, "unknown parameter 'colour'"),
+    "orderFault": (201, 400, "times must be a positive integer"),
+    "clearFaults": (204, 400, "unknown parameter 'colour'"),
+    "listCalls": (200, 400, "limit must be at least 1"),
+    "getCall": (200, 404, "there is no call 3 in the journal, or it is no longer kept"),
+    "clearCalls": (204, 400, "unknown parameter 'colour'"),
+    "getOverview": (200, 400, "timeout must be at most 300"),
+    "resetWorld": (204, 400, "unknown parameter 'colour'"),
+}
+"""Of each operation: the status of a good call, that of a bad one, and what the program read of its error."""
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "npm_config_update_notifier": "false"}
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment
+    )
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program in a folder with the compiler and with the types of each contract."""
+    if shutil.which("npm") is None:
+        pytest.skip("Node is not installed")
+    folder = tmp_path_factory.mktemp("typescript")
+    shutil.copytree(PROGRAM, folder, dirs_exist_ok=True)
+    if run(folder, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts").returncode:
+        pytest.skip("npm could not install the compiler: there is no registry to be reached")
+    for spec in SPECS:
+        types = f"generated/{spec.stem}.ts"
+        # Else a field with a default would have to be sent.
+        options = ("--default-non-nullable=false", "-o", types)
+        done = run(folder, "node", GENERATOR, str(spec), *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compiled(program: Path) -> Path:
+    """The same, compiled: every operation is called, and every mistake was seen."""
+    done = run(program, "node", COMPILER)
+    assert done.returncode == 0, done.stdout
+    return program / "built" / "src" / "main.js"
+
+
+def test_types_see_what_is_wrong(program: Path, compiled: Path) -> None:
+    """A mistake that the compiler does not see, and an operation that is left out, do not compile."""
+    folder = program.parent / f"{program.name}-wrong"
+    shutil.copytree(program, folder, ignore=shutil.ignore_patterns("node_modules"))
+    (folder / "node_modules").symlink_to(program / "node_modules")
+    mistakes, calls = folder / "src" / "mistakes.ts", folder / "src" / "operations.ts"
+    mistakes.write_text(mistakes.read_text().replace("aendringstype: 4", "aendringstype: 3"))
+    calls.write_text(calls.read_text().replace("async getMetrics()", "async getMetric()"))
+    done = run(folder, "node", COMPILER)
+    assert done.returncode != 0
+    errors = [line for line in done.stdout.splitlines() if line.startswith("src")]
+    assert [line.partition("(")[0] for line in errors] == ["src/mistakes.ts", "src/operations.ts"]
+    assert "Unused '@ts-expect-error'" in errors[0]
+    assert "getMetric" in errors[1]
+
+
+@pytest.fixture
+def given(running: RunningService) -> Iterator[str]:
+    """What the program is told, as `src/outcomes.ts` names it."""
+    certificate, system = new_certificate(), str(uuid4())
+    put_system(running.settings.database_url.get_secret_value(), system, certificate.fingerprint)
+    with running_mock(MockOpenE(cases={CASE})) as mock_url:
+        yield json.dumps(
+            {
+                "service": running.url,
+                "mock": mock_url,
+                "messagesKey": MESSAGES_KEY,
+                "publishKey": PUBLISH_KEY,
+                "certificate": certificate.header,
+                "system": system,
+            }
+        )
+
+
+def test_program_calls_every_operation(compiled: Path, given: str) -> None:
+    done = run(compiled.parent, "node", str(compiled), given)
+    assert done.returncode == 0, done.stderr
+    outcomes = {name: tuple(outcome.values()) for name, outcome in json.loads(done.stdout).items()}
+    assert outcomes == OUTCOMES

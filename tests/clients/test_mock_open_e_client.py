@@ -1,0 +1,231 @@
+"""The client of the control API of the mock Open-E, made by openapi-python-client: every operation and every answer."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from open_e.mock import MockOpenE
+from tests.clients.answering import Answer, Answers
+from tests.clients.conftest import CASE
+from tests.clients.generating import Generated
+from tests.clients.mock_open_e_api import (
+    ALL,
+    CALLS,
+    CASES,
+    CLEAR,
+    CLEAR_CALLS,
+    CLEAR_FAULTS,
+    DATA,
+    EXPECT,
+    FILE,
+    MESSAGES,
+    ONE_CALL,
+    ONE_CASE,
+    ORDER,
+    OVERVIEW,
+    PLANT,
+    RESET,
+    SHA256,
+    MockApi,
+)
+from tests.mock_servers import running_mock
+from tests.open_e.posting import post
+
+WITH_FILE = "<attachments><encodedData>SGVsbG8K</encodedData><filename>a.txt</filename><size>6</size></attachments>"
+
+ANSWERS = Answers()
+ANSWERS.not_caused(500, ALL, because="a fault of the mock itself, which keeps all in memory")
+
+
+@pytest.fixture(scope="module")
+def mock_url() -> Iterator[str]:
+    with running_mock(MockOpenE(cases={CASE})) as url:
+        yield url
+
+
+@pytest.fixture
+def api(generate: Callable[[str], Generated], mock_url: str) -> MockApi:
+    return MockApi(generate("mock-open-e"), f"{mock_url}/s/{uuid4()}")
+
+
+@ANSWERS.of(200, MESSAGES)
+def what_was_sent(call: Any, api: MockApi) -> Any:
+    post(api.address, files=WITH_FILE)
+    response = call()
+    (message,) = response.parsed
+    assert (message.instance, message.flow_instance_id) == (api.models.MessageInstance.EXTERNAL, CASE)
+    assert [(file.filename, file.size, file.sha256) for file in message.attachments] == [("a.txt", 6, SHA256)]
+    return response
+
+
+@ANSWERS.of(204, CLEAR)
+def forgotten(call: Any, api: MockApi) -> Any:
+    post(api.address)
+    response = call()
+    assert api.get(MESSAGES) == []
+    return response
+
+
+@ANSWERS.of(200, EXPECT)
+def awaited(call: Any, api: MockApi) -> Any:
+    post(api.address, "This is it")
+    response = call(case=CASE, text="is it", instance=api.models.ExpectMessagesInstance.EXTERNAL)
+    assert [message.message for message in response.parsed.messages] == ["This is it"]
+    return response
+
+
+@ANSWERS.of(408, EXPECT)
+def awaited_in_vain(call: Any, api: MockApi) -> Any:
+    post(api.address)
+    post(api.address, case=7)
+    response = call(text="nobody says it")
+    assert response.parsed.errors == ["0 of 1 messages came within 0 seconds"]
+    assert [other.message.flow_instance_id for other in response.parsed.others] == [CASE]
+    assert [refused.flow_instance_id for refused in response.parsed.refused] == [7]
+    return response
+
+
+@ANSWERS.of(201, ORDER)
+def fault(call: Any, api: MockApi) -> Any:
+    models = api.models
+    order = models.FaultOrder(
+        models.FaultOrderFault.HTTP500, times=None, operation=models.FaultOrderOperation.ADDMESSAGE
+    )
+    response = call(body=order)
+    assert (response.parsed.fault, response.parsed.times) == (models.FaultOrderFault.HTTP500, None)
+    assert [order.fault for order in api.get(OVERVIEW).faults] == [response.parsed.fault]
+    assert post(api.address).status_code == 500
+    return response
+
+
+@ANSWERS.of(204, CLEAR_FAULTS)
+def no_fault(call: Any, api: MockApi) -> Any:
+    api.get(ORDER, body=api.models.FaultOrder(api.models.FaultOrderFault.HTTP500))
+    response = call()
+    assert post(api.address).status_code == 200
+    return response
+
+
+@ANSWERS.of(200, CASES)
+def cases(call: Any, api: MockApi) -> Any:
+    response = call(instance=api.models.ListCasesInstance.INTERNAL)
+    assert [(case.instance.value, case.flow_instance_id, case.status) for case in response.parsed] == [
+        ("internal", CASE, 0)
+    ]
+    return response
+
+
+@ANSWERS.of(200, ONE_CASE)
+def case(call: Any, api: MockApi) -> Any:
+    post(api.address, "From staff")
+    response = call()
+    assert response.parsed.case.messages == 1
+    assert [message.kind for message in response.parsed.messages] == [api.models.CaseMessageKind.MANAGER]
+    assert [event.text for event in response.parsed.events] == ["From staff"]
+    return response
+
+
+@ANSWERS.of(201, PLANT)
+def planted(call: Any, api: MockApi) -> Any:
+    file = api.models.PlantedMessageAttachmentsItem(filename="a.txt", base_64_data="SGVsbG8K")
+    response = call(body=api.models.PlantedMessage("From a citizen", attachments=[file]))
+    assert (response.parsed.kind, response.parsed.origin) == (api.models.CaseMessageKind.OWNER, "planted")
+    assert [attachment.sha256 for attachment in response.parsed.attachments] == [SHA256]
+    return response
+
+
+@ANSWERS.of(200, CALLS)
+def calls(call: Any, api: MockApi) -> Any:
+    post(api.address)
+    post(api.address, case=7)
+    response = call(refused=True)
+    (refused,) = response.parsed
+    assert (refused.number, refused.status, type(refused.refusal)) == (2, 500, api.models.CallRefusal)
+    assert [(found.number, found.refusal) for found in call(limit=2, after=0).parsed[:1]] == [(1, None)]
+    return response
+
+
+@ANSWERS.of(204, CLEAR_CALLS)
+def no_calls(call: Any, api: MockApi) -> Any:
+    post(api.address)
+    response = call()
+    assert api.get(CALLS) == []
+    return response
+
+
+@ANSWERS.of(200, ONE_CALL)
+def whole_call(call: Any, api: MockApi) -> Any:
+    post(api.address, "Hej")
+    response = call()
+    assert "<message>Hej</message>" in response.parsed.request.text
+    assert response.parsed.answer.headers.additional_properties
+    return response
+
+
+@ANSWERS.of(200, FILE)
+def kept_file(call: Any, api: MockApi) -> Any:
+    post(api.address, files=WITH_FILE)
+    response = call(name="hello.txt")
+    assert response.parsed.payload.read() == DATA
+    return response
+
+
+@ANSWERS.of(200, OVERVIEW)
+def overview(call: Any, api: MockApi) -> Any:
+    post(api.address)
+    response = call(since=0)
+    assert (response.parsed.messages, response.parsed.calls, response.parsed.strict) == (1, 1, False)
+    return response
+
+
+@ANSWERS.of(204, RESET)
+def anew(call: Any, api: MockApi) -> Any:
+    post(api.address)
+    response = call()
+    assert (api.get(OVERVIEW).messages, api.get(CALLS)) == (0, [])
+    return response
+
+
+@ANSWERS.of(400, *ALL)
+def unknown_parameter(call: Any, api: MockApi) -> Any:
+    response = call(client=api.client(params={"colour": "red"}))
+    assert "unknown parameter 'colour'" in response.parsed.errors
+    return response
+
+
+@ANSWERS.of(404, ONE_CASE, PLANT)
+def unknown_case(call: Any, api: MockApi) -> Any:
+    response = call(flow_instance_id=7)
+    (told,) = response.parsed.errors
+    assert "case 7" in told
+    return response
+
+
+@ANSWERS.of(404, ONE_CALL, FILE)
+def nothing_was_sent(call: Any, api: MockApi) -> Any:
+    return call()
+
+
+@ANSWERS.of(413, ORDER)
+def too_large_an_order(call: Any, api: MockApi) -> Any:
+    return call(body=api.models.FaultOrder(api.models.FaultOrderFault.HTTP500, seconds="1" * 65536))
+
+
+@ANSWERS.of(413, PLANT)
+def too_large_a_message(call: Any, api: MockApi) -> Any:
+    return call(body=api.models.PlantedMessage("a" * 33554432))
+
+
+@pytest.mark.parametrize("answer", ANSWERS.met, ids=str)
+def test_each_answer_comes_in_its_type(answer: Answer, api: MockApi) -> None:
+    answer.meet(api)
+
+
+def test_no_answer_is_left_out(generate: Callable[[str], Generated]) -> None:
+    ANSWERS.check_that_none_is_left_out(generate("mock-open-e"))
+
+
+def test_answers_that_no_caller_can_cause_are_understood(api: MockApi) -> None:
+    ANSWERS.check_that_the_others_are_parsed(api)

@@ -1,0 +1,136 @@
+"""The client of the subscriptions, made by openapi-python-client: every operation and every answer."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from conftest import RunningService
+from tests.catalogue_rows import ALLOWED, ORG_TYPE, OTHER
+from tests.clients.answering import Answer, Answers
+from tests.clients.generating import Generated, next_page
+from tests.clients.subscriptions_api import (
+    ALLOWED_TYPES,
+    CURRENT,
+    IDENTITY,
+    PUBLISH,
+    REPLAY,
+    SYNC,
+    TEST,
+    WAITING,
+    SubscriptionsApi,
+)
+from tests.clients.subscriptions_errors import ERRORS
+
+ANSWERS = Answers(met=[*ERRORS.met])
+
+
+@pytest.fixture
+def api(generate: Callable[[str], Generated], running: RunningService, broken: RunningService) -> SubscriptionsApi:
+    return SubscriptionsApi(generate("subscriptions"), running, broken)
+
+
+@ANSWERS.of(200, SYNC)
+def whole_set(call: Any, api: SubscriptionsApi) -> Any:
+    changed = api.subscription(webhook_url="/other", slut_dato="2999-12-31T23:59:59")
+    new = api.subscription(entity_type=OTHER)
+    for body, done in [
+        (api.set_of(api.subscription()), (1, 0, 0, 0)),
+        (api.set_of(changed, new), (1, 1, 0, 0)),
+        (api.set_of(new), (0, 0, 1, 1)),
+    ]:
+        dry, response = call(body=body, dry_run=True), call(body=body)
+        assert dry.parsed == response.parsed
+        result = response.parsed
+        assert (result.oprettet, result.opdateret, result.slettet, result.uaendret) == done
+    return response
+
+
+@ANSWERS.of(200, CURRENT)
+def what_was_set(call: Any, api: SubscriptionsApi) -> Any:
+    api.sync(api.subscription(), api.subscription(org_code=-1, slut_dato="2999-12-31T23:59:59"))
+    response = call(x_request_id="named-by-the-client")
+    assert response.headers["x-requestId"] == "named-by-the-client"
+    assert response.parsed.system_identifier == api.system_id
+    found = {(entry.org_code, entry.start_dato, entry.slut_dato) for entry in response.parsed.abonnementer}
+    start = "2023-01-01T00:00:00+01:00"
+    assert found == {(101, start, None), (-1, start, "2999-12-31T23:59:59+01:00")}
+    # It may be sent back as it is.
+    sync = api.generated.operation(SYNC)
+    body = api.models.SyncRequest.from_dict(response.parsed.to_dict())
+    assert sync.sync(client=api.system(), body=body).uaendret == 2
+    return response
+
+
+@ANSWERS.of(200, ALLOWED_TYPES)
+def allowed_types(call: Any, api: SubscriptionsApi) -> Any:
+    response = call()
+    assert ALLOWED in [found.entity_type for found in response.parsed.beskedtyper]
+    assert {(found.org_type, found.start_dato) for found in response.parsed.beskedtyper} == {(ORG_TYPE, None)}
+    return response
+
+
+@ANSWERS.of(202, PUBLISH)
+def event(call: Any, api: SubscriptionsApi) -> Any:
+    api.sync(api.subscription(org_code=7))
+    body = api.models.EventBody.from_dict({"navn": "Team Nord"})
+    response = call(body=api.event(org_code=7, body=body, ekstern_identifier=uuid4()))
+    (waiting,) = api.waiting()
+    assert (waiting.besked_id, waiting.org_code) == (response.parsed.besked_id, 7)
+    assert (waiting.status, waiting.aarsag) == (api.models.Status.VENTER, None)
+    assert datetime.now(UTC) - waiting.oprettet < timedelta(minutes=5)
+    return response
+
+
+@ANSWERS.of(200, PUBLISH)
+def event_again(call: Any, api: SubscriptionsApi) -> Any:
+    sent = api.event(besked_id=uuid4())
+    first, again = call(body=sent), call(body=sent)
+    assert (first.status_code, first.parsed) == (202, again.parsed)
+    assert again.parsed.besked_id == sent.besked_id
+    return again
+
+
+@ANSWERS.of(200, WAITING)
+def pages(call: Any, api: SubscriptionsApi) -> Any:
+    parked = [api.park(org_code) for org_code in (1, 2, 3)]
+    api.sync(*(api.subscription(org_code=org_code) for org_code in (1, 2, 3, 4)))
+    api.generated.operation(TEST).sync(
+        client=api.system(), body=api.models.TestMessage(api.system_id, **IDENTITY | {"org_code": 4})
+    )
+    status = api.models.Status.PARKERET
+    first = call(status=status, limit=2)
+    last = call(status=status, limit=2, after=next_page(first))
+    found = first.parsed.beskeder + last.parsed.beskeder
+    assert {delivery.levering_id for delivery in found} == set(parked)
+    assert {(delivery.status, delivery.naeste_forsoeg) for delivery in found} == {(status, None)}
+    assert len(api.waiting()) == 4
+    return last
+
+
+@ANSWERS.of(200, REPLAY)
+def parked_and_not(call: Any, api: SubscriptionsApi) -> Any:
+    parked, unknown = api.park(1), uuid4()
+    response = call(body=api.models.Replay(api.system_id, [parked, unknown]))
+    assert (response.parsed.genfremsendt, response.parsed.ikke_parkerede) == (1, [unknown])
+    assert [delivery.status for delivery in api.waiting()] == [api.models.Status.VENTER]
+    return response
+
+
+@ANSWERS.of(202, TEST)
+def message_to_one(call: Any, api: SubscriptionsApi) -> Any:
+    api.sync(api.subscription())
+    response = call()
+    assert [delivery.levering_id for delivery in api.waiting()] == [response.parsed.levering_id]
+    return response
+
+
+@pytest.mark.parametrize("answer", ANSWERS.met, ids=str)
+def test_each_answer_comes_in_its_type(answer: Answer, api: SubscriptionsApi) -> None:
+    answer.meet(api)
+
+
+def test_no_answer_is_left_out(generate: Callable[[str], Generated]) -> None:
+    ANSWERS.check_that_none_is_left_out(generate("subscriptions"))

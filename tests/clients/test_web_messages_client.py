@@ -1,0 +1,232 @@
+"""The client of the web messages, made by openapi-python-client: every operation and every answer."""
+
+import hashlib
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
+from open_e.mock import MockOpenE
+from tests.clients.answering import Answer, Answers
+from tests.clients.conftest import CASE
+from tests.clients.generating import Generated, as_text, next_page
+from tests.clients.web_messages_api import (
+    ALL,
+    BY_ID,
+    BY_PARTY,
+    BY_REFERENCE,
+    CREATE,
+    DELETE,
+    FILE,
+    LISTS,
+    WebMessagesApi,
+)
+
+TOO_MUCH = 157286400
+FILES = {"hello.txt": b"Hello\n", "å.bin": bytes(range(256)) * 100}
+
+ANSWERS = Answers()
+ANSWERS.not_caused(404, LISTS, because="where nothing is found the answer is an empty list")
+
+
+@pytest.fixture
+def api(
+    generate: Callable[[str], Generated], running: RunningService, broken: RunningService, open_e_of_clients: MockOpenE
+) -> WebMessagesApi:
+    return WebMessagesApi(generate("web-messages"), running, broken, open_e_of_clients)
+
+
+@ANSWERS.of(201, CREATE)
+def json_to_a_case(call: Any, api: WebMessagesApi) -> Any:
+    api.open_e.reset()
+    models, party_id = api.models, uuid4()
+    message = api.message(
+        CASE,
+        party_id=party_id,
+        sender=models.SenderRequest(user_id="joe01doe"),
+        oep_instance=models.CreateWebMessageRequestOepInstance.INTERNAL,
+        attachments=[models.AttachmentRequest(file_name="hello.txt", base_64_data="SGVsbG8K")],
+    )
+    response = call(body=message, x_request_id="named-by-the-client")
+    assert response.headers["x-request-id"] == "named-by-the-client"
+    stored = api.get(UUID(response.headers["Location"].rpartition("/")[2]))
+    assert (stored.party_id, stored.sender.user_id) == (party_id, "joe01doe")
+    assert stored.oep_instance is models.WebMessageOepInstance.INTERNAL
+    assert [(file.file_name, file.base_64_data) for file in stored.attachments] == [("hello.txt", "SGVsbG8K")]
+    assert stored.created.tzinfo is not None
+    (sent,) = api.open_e.messages
+    assert (sent["instance"], sent["flowInstanceID"], sent["userID"]) == ("internal", CASE, "joe01doe")
+    return response
+
+
+@ANSWERS.of(201, CREATE)
+def form_with_files(call: Any, api: WebMessagesApi) -> Any:
+    files = [api.generated.types.File(BytesIO(data), name) for name, data in FILES.items()]
+    part = api.models.CreateWebMessagePart.from_dict(api.message().to_dict())
+    response = call(body=api.models.CreateWebMessageForm(message=part, attachments=files))
+    stored = api.get(UUID(response.headers["Location"].rpartition("/")[2]))
+    assert {file.file_name: file.sha256 for file in stored.attachments} == {
+        name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()
+    }
+    for file in stored.attachments:
+        found = api.generated.operation(FILE).sync(client=api.client(), id=stored.id, attachment_id=file.id)
+        assert found.payload.read() == FILES[file.file_name]
+    return response
+
+
+@ANSWERS.of(400, CREATE)
+def faults_of_a_body(call: Any, api: WebMessagesApi) -> Any:
+    response = call(body=api.message("no case", message="", party_id="no party"))
+    assert response.parsed.title == "Constraint Violation"
+    assert response.parsed.status.status_code == 400
+    fields = [violation.field for violation in response.parsed.violations]
+    assert fields == ["externalReferences", "message", "partyId"]
+    assert all(violation.message for violation in response.parsed.violations)
+    return response
+
+
+@ANSWERS.of(400, BY_ID, DELETE, FILE)
+def no_id(call: Any, api: WebMessagesApi) -> Any:
+    response = call(id="no-id")
+    assert [(violation.field.rpartition(".")[2]) for violation in response.parsed.violations] == ["id"]
+    return response
+
+
+@ANSWERS.of(400, *LISTS)
+def no_limit(call: Any, api: WebMessagesApi) -> Any:
+    response = call(limit=0, after="nowhere")
+    fields = [violation.field.rpartition(".")[2] for violation in response.parsed.violations]
+    assert fields == ["after", "limit"]
+    return response
+
+
+@ANSWERS.of(401, *ALL)
+def unknown_key(call: Any, api: WebMessagesApi) -> Any:
+    response = call(client=api.client("nobody-knows-it"))
+    assert response.parsed.status.reason_phrase == "Unauthorized"
+    return response
+
+
+@ANSWERS.of(403, *ALL)
+def key_of_another_scope(call: Any, api: WebMessagesApi) -> Any:
+    response = call(client=api.client(PUBLISH_KEY))
+    assert response.parsed.detail == "The key lacks the scope messages"
+    return response
+
+
+@ANSWERS.of(404, CREATE)
+def unknown_case(call: Any, api: WebMessagesApi) -> Any:
+    response = call(body=api.message(7))
+    assert response.parsed.detail == "The requested flow instance with ID 7 was not found"
+    return response
+
+
+@ANSWERS.of(404, BY_ID, DELETE, FILE)
+def unknown_id(call: Any, api: WebMessagesApi) -> Any:
+    response = call()
+    assert response.parsed.status.status_code == 404
+    return response
+
+
+@ANSWERS.of(413, CREATE)
+def too_large(call: Any, api: WebMessagesApi) -> Any:
+    part = api.models.CreateWebMessagePart.from_dict(api.message().to_dict())
+    file = api.generated.types.File(BytesIO(bytes(TOO_MUCH)), "zeros.bin")
+    response = call(body=api.models.CreateWebMessageForm(message=part, attachments=[file]))
+    assert response.parsed.detail == f"The body must be at most {TOO_MUCH} bytes"
+    return response
+
+
+@ANSWERS.of(415, CREATE)
+def text(call: Any, api: WebMessagesApi) -> Any:
+    return call(client=api.client(change=as_text))
+
+
+@ANSWERS.of(500, CREATE)
+def open_e_fails(call: Any, api: WebMessagesApi) -> Any:
+    api.open_e.fail("AcceptedAnswerLost")
+    response = call(body=api.message(CASE))
+    assert "unknown" in response.parsed.detail
+    return response
+
+
+@ANSWERS.of(500, *ALL)
+def no_database(call: Any, api: WebMessagesApi) -> Any:
+    response = call(client=api.generated.caller(api.broken.url, MESSAGES_KEY))
+    assert response.parsed.title == "Internal Server Error"
+    return response
+
+
+@ANSWERS.of(200, BY_ID)
+def message(call: Any, api: WebMessagesApi) -> Any:
+    message_id = api.post(message="Grüße å")
+    response = call(id=message_id)
+    assert (response.parsed.id, response.parsed.message) == (message_id, "Grüße å")
+    assert not response.parsed.attachments
+    return response
+
+
+@ANSWERS.of(204, DELETE)
+def deleted(call: Any, api: WebMessagesApi) -> Any:
+    message_id = api.post()
+    response = call(id=message_id)
+    assert api.generated.operation(BY_ID).sync(client=api.client(), id=message_id).title == "Not Found"
+    return response
+
+
+@ANSWERS.of(200, FILE)
+def file(call: Any, api: WebMessagesApi) -> Any:
+    file = api.models.AttachmentRequest(file_name="hello.txt", base_64_data="SGVsbG8K")
+    message_id = api.post(attachments=[file])
+    response = call(id=message_id, attachment_id=api.get(message_id).attachments[0].id)
+    assert response.parsed.payload.read() == b"Hello\n"
+    assert "hello.txt" in response.headers["Content-Disposition"]
+    return response
+
+
+@ANSWERS.of(200, BY_PARTY)
+def pages_of_a_party(call: Any, api: WebMessagesApi) -> Any:
+    party_id = uuid4()
+    posted = [api.post(party_id=party_id) for _ in range(3)]
+    first = call(party_id=party_id, limit=2)
+    last = call(party_id=party_id, limit=2, after=next_page(first))
+    assert [found.id for found in first.parsed + last.parsed] == posted
+    assert "link" not in last.headers
+    return last
+
+
+@ANSWERS.of(200, BY_REFERENCE)
+def pages_of_a_reference(call: Any, api: WebMessagesApi) -> Any:
+    # A slash and a percent sign are the client's to write as they must be in a path.
+    value = f"{uuid4()}/50 %"
+    reference = api.models.ExternalReferenceRequest(key="errand/number", value=value)
+    posted = [api.post(external_references=[reference]) for _ in range(2)]
+    first = call(key="errand/number", value=value, limit=1)
+    assert [found.id for found in first.parsed] == posted[:1]
+    return call(key="errand/number", value=value, after=next_page(first))
+
+
+@pytest.mark.parametrize("answer", ANSWERS.met, ids=str)
+def test_each_answer_comes_in_its_type(answer: Answer, api: WebMessagesApi) -> None:
+    answer.meet(api)
+
+
+def test_no_answer_is_left_out(generate: Callable[[str], Generated]) -> None:
+    ANSWERS.check_that_none_is_left_out(generate("web-messages"))
+
+
+def test_answers_that_no_caller_can_cause_are_understood(api: WebMessagesApi) -> None:
+    ANSWERS.check_that_the_others_are_parsed(api)
+
+
+def test_the_client_works_without_threads_too(api: WebMessagesApi, run: Callable[[Any], Any]) -> None:
+    async def post_and_get() -> Any:
+        async with api.client() as client:
+            created = await api.generated.operation(CREATE).asyncio_detailed(client=client, body=api.message())
+            message_id = UUID(created.headers["Location"].rpartition("/")[2])
+            return await api.generated.operation(BY_ID).asyncio(client=client, id=message_id)
+
+    assert run(post_and_get()).message == "This is a message"

@@ -1,0 +1,174 @@
+"""Which words of the contracts Schemathesis tried, with values that keep them and with values that break them.
+
+    python -m tests.contract_coverage [FOLDER]
+
+Runs Schemathesis as the harness does, on a service of its own, and has TraceCov count. The reports are written to
+FOLDER. Each keyword that was not tried both ways must stand in uncovered.yaml with the reason; what stands there and
+was tried both ways must go. Ends with 1 otherwise. What the answers are worth is judged by the tests, not here.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from budkavle.logs import set_up_logs
+from conftest import MESSAGES_KEY, PUBLISH_KEY, running_service
+from contract_tests.target import VARIABLE
+from open_e.mock import MockOpenE, mock_open_e
+from persistence.database import open_database
+from tests.attacked import attacked_target, put_attacked
+from tests.handlers.callers import new_certificate
+from tests.mock_servers import running_mock
+
+ROOT = Path(__file__).parent.parent
+EXPLAINED = Path(__file__).parent / "uncovered.yaml"
+FOLDER = ROOT / "build" / "coverage"
+CONFIG = ROOT / "contract_tests" / "schemathesis.toml"
+SPECS = ("operations", "web-messages", "subscriptions", "mock-open-e")
+DIMENSIONS = ("operations", "parameters", "keywords", "examples", "responses")
+SECONDS = 280
+
+# Schemathesis with TraceCov's options; `schemathesis.toml` names one module of hooks, which is ours.
+COMMAND = "import tracecov.schemathesis as t; t.install(); from schemathesis.cli import schemathesis as s; s()"
+
+
+@contextmanager
+def running_targets() -> Iterator[tuple[Path, dict[str, tuple[str, tuple[str, ...]]]]]:
+    """The file that tells of the service; by contract where it is served, and what callers send with every request."""
+    certificate = new_certificate()
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/coverage.db"
+        asyncio.run(_migrate(url))
+        put_attacked(url, certificate)
+        external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
+        with (
+            mock_open_e(url_external=external, url_internal=internal),
+            running_service(
+                database_url=url,
+                open_e_external_url=external,
+                open_e_internal_url=internal,
+                trusted_proxies="127.0.0.1",
+            ) as service,
+            running_mock(MockOpenE()) as mock_url,
+        ):
+            target = Path(folder) / "target.json"
+            attacked_target(service.url, certificate).write(target)
+            messages = (f"apikey: {MESSAGES_KEY}",)
+            yield (
+                target,
+                {
+                    "operations": (service.url, ()),
+                    "web-messages": (service.url, messages),
+                    "subscriptions": (service.url, (f"Client-Cert: {certificate.header}", f"apikey: {PUBLISH_KEY}")),
+                    "mock-open-e": (mock_url, ()),
+                },
+            )
+
+
+async def _migrate(url: str) -> None:
+    database = open_database(url)
+    await database.migrate()
+    await database.close()
+
+
+def attack(name: str, target: Path, url: str, headers: tuple[str, ...], folder: Path) -> dict[str, Any]:
+    """TraceCov's report on one contract; in `folder` beside it what Schemathesis wrote, and the same to look at."""
+    formats = [f"--coverage-report-{kind}-path={folder / f'{name}.{kind}'}" for kind in ("json", "html")]
+    command = [
+        sys.executable,
+        "-c",
+        COMMAND,
+        "--config-file",
+        str(CONFIG),
+        "run",
+        str(ROOT / "spec" / f"{name}.yaml"),
+        "--url",
+        url,
+    ]
+    command += [word for header in headers for word in ("-H", header)]
+    command += ["--coverage-format=json,html", *formats]
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("BUDKAVLE_", "SCHEMATHESIS_"))}
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**kept, VARIABLE: str(target)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    (folder / f"{name}.txt").write_text(done.stdout + done.stderr)
+    if "Coverage Errors" in done.stdout or not (folder / f"{name}.json").exists():
+        raise SystemExit(f"no coverage of {name}:\n{done.stdout}{done.stderr}")
+    report: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
+    return report
+
+
+def uncovered(report: dict[str, Any]) -> set[str]:
+    """The places of a contract that were not tried both ways, and what is missing."""
+    found = set()
+    for operation in report["operations"]:
+        where = f"{operation['method']} {operation['path']}"
+        if not operation["hits"]:
+            found.add(f"{where}: never called")
+        for parameter in operation.get("parameters", []):
+            name = f"{where} {parameter['location']} {parameter.get('name') or parameter.get('media_type')}"
+            for keyword in parameter.get("keywords", []):
+                missing = [way for way in ("valid", "invalid") if not keyword.get(way)]
+                if keyword["state"] != "full":
+                    found.add(f"{name} {keyword['schema_path']}: no {' and no '.join(missing)} value")
+    return found
+
+
+def differences(name: str, found: set[str], explained: dict[str, str]) -> list[str]:
+    """Sentences on what is uncovered without a reason, and on reasons without cause."""
+    new = [f"{name}: {place}; cover it, or explain it in {EXPLAINED.name}" for place in sorted(found - set(explained))]
+    old = [f"{name}: {place} is covered; take it out of {EXPLAINED.name}" for place in sorted(set(explained) - found)]
+    return new + old
+
+
+def row(name: str, report: dict[str, Any]) -> str:
+    """A line of the table."""
+    counts = (report["summary"][dimension] for dimension in DIMENSIONS)
+    return " | ".join([f"| {name}", *(f"{count['covered']} of {count['total']}" for count in counts)]) + " |"
+
+
+def main(folder: Path) -> int:
+    """The exit code."""
+    set_up_logs("json", "error")
+    folder.mkdir(parents=True, exist_ok=True)
+    explained = yaml.safe_load(EXPLAINED.read_text())
+    with running_targets() as (target, targets), ThreadPoolExecutor(len(SPECS)) as attackers:
+        runs = {name: attackers.submit(attack, name, target, *targets[name], folder) for name in SPECS}
+        reports = {name: run.result() for name, run in runs.items()}
+    click.echo(f"| | {' | '.join(DIMENSIONS)} |\n|---|{'---|' * len(DIMENSIONS)}")
+    wrong = []
+    for name, report in reports.items():
+        found = uncovered(report)
+        reasons = explained.get(name) or {}
+        wrong += differences(name, found, reasons)
+        click.echo(row(name, report))
+    click.echo()
+    for name, report in reports.items():
+        reasons = explained.get(name) or {}
+        for place in sorted(uncovered(report)):
+            click.echo(f"{name}: {place}\n    {reasons.get(place, 'NOT EXPLAINED')}")
+    click.echo(f"\nThe reports are in {folder}")
+    if wrong:
+        click.echo("\n".join(["", *wrong]), err=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER))

@@ -1,0 +1,35 @@
+"""Our contracts, and what was published, to plant breaks in."""
+
+import json
+from typing import Any
+
+import yaml
+
+from contract_tests.compatibility import differences
+from contract_tests.compatibility.guard import BASELINES
+from tests.contract_tests.small_contracts import changed
+from tests.processes import REPOSITORY
+
+
+def contract(folder: str, name: str) -> dict[str, Any]:
+    """A contract without YAML's aliases, so that a change is made in one place only."""
+    loaded: dict[str, Any] = json.loads(json.dumps(yaml.safe_load((REPOSITORY / folder / f"{name}.yaml").read_text())))
+    return loaded
+
+
+OURS = {name: contract("spec", name) for name in ("web-messages", "subscriptions", "operations", "mock-open-e")}
+PUBLISHED = {name: contract(BASELINES[0].folder, name) for name in ("web-messages", "subscriptions")}
+
+
+def since_published(name: str, place: str, value: Any) -> set[str]:
+    """What a change of our contract tells beside what was published, less what is told without it."""
+    return _lines(PUBLISHED[name], changed(OURS[name], place, value)) - _lines(PUBLISHED[name], OURS[name])
+
+
+def since_now(name: str, place: str, value: Any) -> set[str]:
+    """What a change of our contract tells beside the contract as it is, which is what a release keeps."""
+    return _lines(OURS[name], changed(OURS[name], place, value))
+
+
+def _lines(old: dict[str, Any], new: dict[str, Any]) -> set[str]:
+    return {str(difference) for difference in differences(old, new)}

@@ -1,0 +1,67 @@
+"""The lists of differences that are meant, out of pages for people."""
+
+import pytest
+
+from contract_tests.compatibility.listed import BadList, listed_differences, unreleased
+
+PAGE = """\
+# Page
+
+| what | why | other |
+|---|---|---|
+| not | this | `table` |
+
+## Narrowed in `spec/web-messages.yaml`
+
+Words.
+
+| what | why | differences |
+|---|---|---|
+| the `message` | for `reasons` | `requests A.b: required now`<br>`getA 200: no longer there` |
+| a rule | that no contract has words for | |
+| an enum | with a bar in it | `answers A: enum no longer has "x | y"` |
+
+| no | header |
+
+## In `spec/subscriptions.yaml`
+
+| what | why | differences |
+|---|---|---|
+| one | reason | `getB: tags gone` |
+"""
+
+
+def test_differences_are_read_by_the_contract_of_their_heading() -> None:
+    assert listed_differences(PAGE) == {
+        "web-messages": [
+            "requests A.b: required now",
+            "getA 200: no longer there",
+            'answers A: enum no longer has "x | y"',
+        ],
+        "subscriptions": ["getB: tags gone"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("| one | `a: b` |", "a row says what, why and which differences"),
+        ("| one |  | `a: b` |", "a row says what, why and which differences"),
+        ("| one | reason | a: b |", "differences stand in code"),
+        ("| one | reason | `a: b`, `c: d` |", "differences stand in code"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_refused(row: str, words: str) -> None:
+    with pytest.raises(BadList, match=words):
+        listed_differences(f"## `spec/a.yaml`\n| what | why | differences |\n|---|---|---|\n{row}\n")
+
+
+def test_a_table_of_no_contract_is_refused() -> None:
+    with pytest.raises(BadList, match="the heading above this table names no contract"):
+        listed_differences("## `spec/a.yaml`\n## Other\n| what | why | differences |\n")
+
+
+def test_of_a_changelog_only_what_comes_next_counts() -> None:
+    changelog = "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- New\n\n## [0.1.0]\n\n- Old\n"
+    assert unreleased(changelog).strip() == "### Added\n\n- New"
+    assert unreleased("# Changelog\n\n## [0.1.0]\n\n- Old\n") == ""

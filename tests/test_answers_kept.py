@@ -1,0 +1,204 @@
+"""A wrong answer of each kind is seen, and fails the test that caused it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from budkavle.settings import Settings
+from conftest import running_server
+from tests import answers_kept
+from tests.answers_kept import Answer
+from tests.processes import REPOSITORY, python, result_of, running
+from tests.raw_http import request
+from tests.watching import take_faults
+
+ID = ("x-request-id", "a-1")
+V1_ID = ("x-requestid", "a-1")
+JSON = ("content-type", "application/json")
+PROBLEM = ("content-type", "application/problem+json")
+LIVE = b'{"status":"UP"}'
+DELIVERY: dict[str, Any] = {
+    "leveringId": "7d1a8f10-5798-41e9-ae24-57fa13b361e1",
+    "beskedId": "0b1f4c1e-5798-41e9-ae24-57fa13b361e1",
+    "orgType": 1,
+    "orgCode": 101,
+    "entityType": 202,
+    "webhookUrl": "/webhook",
+    "status": "venter",
+    "forsoeg": 3,
+    "oprettet": "2026-03-01T13:00:00.123456+01:00",
+    "naesteForsoeg": None,
+    "aarsag": None,
+    "httpStatus": None,
+}
+CREATED = ("location", "/webmessages/7d1a8f10-5798-41e9-ae24-57fa13b361e1")
+
+
+def deliveries(**changes: Any) -> Answer:
+    body = json.dumps({"beskeder": [DELIVERY | changes]}).encode()
+    return Answer("GET", "/v1/abonnement/beskeder?limit=1", 200, [V1_ID, JSON], body)
+
+
+def live(*headers: tuple[str, str], status: int = 200, body: bytes | None = LIVE, method: str = "GET") -> Answer:
+    return Answer(method, "/health/live", status, headers or [ID, JSON], body)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        live(),
+        live(body=None),
+        deliveries(),
+        deliveries(naesteForsoeg="2026-03-01T13:00:00+01:00", aarsag="http", httpStatus=503),
+        Answer("POST", "/webmessages", 201, [ID, CREATED], b""),
+        Answer("DELETE", f"{CREATED[1]}", 204, [ID], b""),
+        live(ID, PROBLEM, ("allow", "GET"), status=405, body=b"{}", method="POST"),
+        Answer("GET", "/nowhere", 404, [ID, PROBLEM], b"{}"),
+        Answer("OPTIONS", "*", 404, [ID, PROBLEM], b"{}"),
+        Answer("GET", "/v1/nowhere", 404, [V1_ID, PROBLEM], b"{}"),
+        Answer("GET", "/docs/anything", 200, [], b""),
+    ],
+)
+def test_faults_of_a_good_answer_are_none(answer: Answer) -> None:
+    assert answers_kept.service().faults_of(answer) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (live(status=418), "the status is none of 200, 400, 500"),
+        (live(ID, ("content-type", "text/plain")), "'text/plain' is none of application/json"),
+        (live(ID), "the content type is [], and must be one"),
+        (live(JSON), "the header x-request-id is missing"),
+        (live(ID, ID, JSON), "the header x-request-id comes 2 times"),
+        (live(("x-request-id", "a b"), JSON), "the header x-request-id is 'a b'"),
+        (live(ID, JSON, ("x-secret", "1")), "the header x-secret is not documented"),
+        (live(body=b'{"status":"UP"'), "the body is no application/json"),
+        (live(body=b'{"status":NaN}'), "NaN is no JSON"),
+        (live(body=b'{"status":"\xff"}'), "the body is no application/json"),
+        (live(body=b'{"status":"DOWN"}'), "the body: status"),
+        (live(body=b'{"status":"UP","more":1}'), "the body: all of it"),
+        (live(body=b""), "the body is no application/json"),
+        (deliveries(oprettet="2026-03-01"), "beskeder/0/oprettet"),
+        (deliveries(leveringId="1"), "beskeder/0/leveringId"),
+        (deliveries(orgType=2**31), "beskeder/0/orgType"),
+        (deliveries(webhookUrl="//"), "beskeder/0/webhookUrl"),
+        (deliveries(forsoeg=None), "beskeder/0/forsoeg"),
+        (Answer("POST", "/webmessages", 201, [ID], b""), "the header location is missing"),
+        (Answer("POST", "/webmessages", 201, [ID, CREATED], b"{}"), "and must be none"),
+        (Answer("DELETE", CREATED[1], 204, [ID], b"x"), "and must be none"),
+        (Answer("DELETE", CREATED[1], 204, [ID, JSON], b""), "and must be none"),
+        (Answer("GET", "/nowhere", 200, [ID, JSON], b"{}"), "the status is not 404"),
+        (Answer("GET", "/nowhere", 404, [ID, ("content-type", "text/html")], b"-"), "'text/html' is none of"),
+        (live(method="POST"), "the status is not 405"),
+        (live(ID, PROBLEM, status=405, body=b"{}", method="POST"), "the header allow is missing"),
+        (live(ID, PROBLEM, ("allow", "PUT"), status=405, body=b"{}", method="POST"), "Allow says ['PUT']"),
+    ],
+)
+def test_faults_of_a_wrong_answer_are_said(answer: Answer, said: str) -> None:
+    assert any(said in fault for fault in answers_kept.service().faults_of(answer))
+
+
+@pytest.mark.parametrize("prefix", ["", "/s/job1"])
+def test_faults_of_an_answer_of_the_mock_are_said_in_each_world(prefix: str) -> None:
+    path = f"{prefix}/control/messages"
+    for method in ("GET", "HEAD"):
+        assert answers_kept.mock().faults_of(Answer(method, path, 200, [ID, JSON], b"[]")) == []
+    assert answers_kept.mock().faults_of(Answer("GET", path, 200, [ID, JSON], b"[1]")) != []
+    assert answers_kept.mock().faults_of(Answer("HEAD", path, 200, [JSON], b"")) != []
+    assert answers_kept.mock().faults_of(Answer("GET", f"{prefix}/api/callback", 418, [], b"-")) == []
+
+
+def wrong(status: int, *, ends: bool = True) -> ASGIApp:
+    """An application that answers so, in two pieces, or breaks off."""
+
+    async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers = [(b"content-type", b"application/json"), (b"x-request-id", b"a-1"), (b"content-length", b"15")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": LIVE[:5], "more_body": True})
+        if ends:
+            await send({"type": "http.response.body", "body": LIVE[5:]})
+
+    return answer
+
+
+SETTINGS = Settings()
+TOLD = ["GET /health/live -> 418: the status is none of 200, 400, 500"]
+
+
+def test_watched_keeps_what_any_client_is_answered_and_leaves_it_as_it_is() -> None:
+    with running_server(SETTINGS, wrong(418)) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        answer = client.get("/health/live")
+        assert (answer.status_code, answer.content) == (418, LIVE)
+        assert take_faults() == TOLD
+        raw = request(httpx.URL(url).port or 0, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (raw.status, raw.body) == (418, LIVE)
+        assert take_faults() == TOLD
+        assert take_faults() == []
+
+
+def test_watched_keeps_the_head_of_an_answer_that_breaks_off() -> None:
+    with running_server(SETTINGS, wrong(418, ends=False)) as url, pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(f"{url}/health/live", trust_env=False)
+    assert take_faults() == TOLD
+
+
+PROGRAM = """
+import http.server
+
+class Wrong(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(418)
+        self.end_headers()
+
+server = http.server.HTTPServer(("127.0.0.1", 0), Wrong)
+print("Budkavle listens on http://127.0.0.1:%d" % server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def test_clients_keep_what_a_program_answers() -> None:
+    with running(*python(PROGRAM)) as process:
+        url = process.wait_for("Budkavle listens on ")
+        assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 418
+        assert take_faults() == TOLD
+
+
+TESTS = """
+import httpx
+from tests.test_answers_kept import SETTINGS, running_server, wrong
+
+def test_of_nothing():
+    pass
+
+def test_that_is_content():
+    with running_server(SETTINGS, wrong(418)) as url:
+        assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 418
+
+def test_that_fails_anyway():
+    with running_server(SETTINGS, wrong(418)) as url:
+        assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 200
+
+def test_of_a_good_answer():
+    with running_server(SETTINGS, wrong(200)) as url:
+        assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 200
+"""
+
+
+def test_a_wrong_answer_fails_the_test_that_caused_it_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "test_content.py"
+    path.write_text(TESTS)
+    options = ("-q", "-p", "tests.watching", "-p", "no:cacheprovider", "-c", str(REPOSITORY / "pyproject.toml"))
+    done = result_of(sys.executable, "-m", "pytest", *options, f"--rootdir={tmp_path}", str(path), folder=REPOSITORY)
+    assert done.returncode == 1
+    assert "2 failed, 2 passed" in done.stdout
+    assert done.stdout.count(TOLD[0]) >= 2
+    for name in ("test_that_is_content", "test_that_fails_anyway"):
+        assert f"test_content.py::{name}\n" in done.stdout

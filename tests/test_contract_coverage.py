@@ -1,0 +1,68 @@
+"""What `make coverage` says of a report, and that what it lets pass has a reason that holds."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.contract_coverage import EXPLAINED, ROOT, SPECS, differences, row, uncovered
+
+REASONS = [
+    (name, place, reason)
+    for name, places in yaml.safe_load(EXPLAINED.read_text()).items()
+    for place, reason in places.items()
+]
+PLACE = "POST /x body application/json"
+
+
+def report(*keywords: dict[str, Any], hits: int = 1) -> dict[str, Any]:
+    body = {"location": "body", "media_type": "application/json", "keywords": list(keywords)}
+    count = {"covered": 1, "total": 2}
+    return {
+        "operations": [{"method": "POST", "path": "/x", "hits": hits, "parameters": [body]}],
+        "summary": dict.fromkeys(("operations", "parameters", "keywords", "examples", "responses"), count),
+    }
+
+
+def keyword(name: str, state: str, valid: int, invalid: int) -> dict[str, Any]:
+    return {"schema_path": f"/{name}", "state": state, "valid": valid, "invalid": invalid}
+
+
+def test_uncovered_names_what_is_missing_where() -> None:
+    found = uncovered(
+        report(
+            keyword("type", "full", 2, 1),
+            keyword("minLength", "partial", 2, 0),
+            keyword("pattern", "partial", 0, 1),
+            keyword("enum", "miss", 0, 0),
+        )
+    )
+    assert found == {
+        f"{PLACE} /minLength: no invalid value",
+        f"{PLACE} /pattern: no valid value",
+        f"{PLACE} /enum: no valid and no invalid value",
+    }
+    assert uncovered(report(hits=0)) == {"POST /x: never called"}
+
+
+def test_differences_are_told_both_ways() -> None:
+    found = {"known", "new"}
+    new, old = differences("x", found, {"known": "for a reason", "old": "for a reason"})
+    assert new.startswith("x: new; cover it")
+    assert old.startswith("x: old is covered")
+    assert differences("x", found, dict.fromkeys(found, "for a reason")) == []
+
+
+def test_row_counts_what_is_covered() -> None:
+    assert row("x", report()) == f"| x{' | 1 of 2' * 5} |"
+
+
+@pytest.mark.parametrize(("name", "place", "reason"), REASONS)
+def test_each_reason_names_a_test_that_exists_or_says_why(name: str, place: str, reason: str) -> None:
+    assert name in SPECS
+    assert place
+    assert len(reason.split()) >= 6
+    for path, test in re.findall(r"(\S+\.py)::(\w+)", reason):
+        assert f"def {test}(" in Path(ROOT, path).read_text()

@@ -1,0 +1,59 @@
+"""What the owners published, beyond "nothing is lost": that is for `contract_tests/compatibility` to see."""
+
+from typing import Any
+
+import pytest
+
+from tests.test_guards import SPECS, validator
+
+SYNC = SPECS["subscriptions"]["paths"]["/v1/abonnement/sync"]["post"]
+ERROR = SPECS["subscriptions"]["components"]["schemas"]["Error"]["properties"]
+
+PUBLISHED_ENTRIES = [
+    {
+        "orgType": number,
+        "orgCode": 100 + number,
+        "entityType": 201 + number,
+        "webhookUrl": "/webhook",
+        "startDato": "2023-01-01T00:00:00",
+        "slutDato": "2023-12-31T23:59:59",
+    }
+    for number in (1, 2)
+]
+PUBLISHED_SYSTEM = {"systemIdentifier": "550e8400-e29b-41d4-a716-446655440000"}
+PUBLISHED_ERROR = {"orgtype", "orgcode", "entitytype", "errorCode", "message"}
+
+
+@pytest.mark.parametrize("name", ["key", "value"])
+def test_look_ups_by_reference_take_exactly_the_published_lengths(name: str) -> None:
+    """To take more would be compatible, but docs/decisions/0002 says that it stays so."""
+    operation = SPECS["web-messages"]["paths"]["/webmessages/external-references/{key}/{value}"]["get"]
+    (schema,) = [parameter["schema"] for parameter in operation["parameters"] if parameter.get("name") == name]
+    assert schema == {"type": "string", "minLength": 3, "maxLength": 128}
+
+
+def test_a_message_must_have_a_body() -> None:
+    assert SPECS["web-messages"]["paths"]["/webmessages"]["post"]["requestBody"]["required"] is True
+
+
+def test_the_sync_is_posted_as_json_alone() -> None:
+    assert set(SYNC["requestBody"]["content"]) == {"application/json"}
+
+
+def test_the_published_request_of_the_sync_fits() -> None:
+    request = PUBLISHED_SYSTEM | {"abonnementer": PUBLISHED_ENTRIES}
+    assert list(validator("subscriptions", "/components/schemas/SyncRequest").iter_errors(request)) == []
+
+
+def test_the_example_of_the_sync_is_the_published_request_with_dates_that_do_not_pass() -> None:
+    example: dict[str, Any] = SYNC["requestBody"]["content"]["application/json"]["example"]
+    dated = [entry | {"slutDato": "2999-12-31T23:59:59"} for entry in PUBLISHED_ENTRIES]
+    assert example == PUBLISHED_SYSTEM | {"abonnementer": dated}
+
+
+def test_what_is_added_to_an_error_of_the_sync_is_the_place_alone() -> None:
+    assert set(ERROR) - PUBLISHED_ERROR == {"index", "field"}
+
+
+def test_the_codes_of_the_published_example_mean_something_else_there_and_are_not_used() -> None:
+    assert not {1001, 1002} & set(ERROR["errorCode"]["enum"])

@@ -1,0 +1,143 @@
+"""A pytest plugin: every answer that a test is given by our programs is held against the published contracts.
+
+Nobody who writes a test does anything for it. In this process the outermost layer of each server keeps its answers; of
+programs that tests start, the HTTP clients do. They are judged when the test is done, and nothing is changed on the
+way: so answers stream as they do outside of tests, and a wrong one fails the test that caused it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import requests
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tests.answers_kept import Answer, Published, mock, service, worker
+from tests.programs import program_at
+
+PUBLISHED: dict[str, Callable[[], Published]] = {"service": service, "worker": worker, "mock": mock}
+
+_answers: deque[tuple[str, Answer]] = deque()
+"""What was answered and not yet judged, each with whose answer it is. Servers are in threads of their own."""
+
+
+def take_faults() -> list[str]:
+    """What is wrong with the answers since this was last asked; it is not said again."""
+    found = []
+    while _answers:
+        whose, answer = _answers.popleft()
+        faults = PUBLISHED[whose]().faults_of(answer)
+        found += [f"{answer}: {fault}" for fault in faults]
+    return list(dict.fromkeys(found))
+
+
+class Watched:
+    """An application whose answers are kept, whoever the client is."""
+
+    def __init__(self, app: ASGIApp, whose: str) -> None:
+        self._app = app
+        self._whose = whose
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start: Message | None = None
+        pieces: list[bytes] = []
+        is_whole = False
+
+        def keep(body: bytes | None) -> None:
+            assert start is not None
+            headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in start["headers"]]
+            path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+            _answers.append((self._whose, Answer(scope["method"], path, start["status"], headers, body)))
+
+        async def watched_send(message: Message) -> None:
+            nonlocal start, is_whole
+            if message["type"] == "http.response.start":
+                start = message
+            elif message["type"] == "http.response.body":
+                pieces.append(message.get("body", b""))
+                if not message.get("more_body", False):
+                    is_whole = True
+                    # Before it is sent: when the test has it, it is kept.
+                    keep(b"".join(pieces))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        finally:
+            if start is not None and not is_whole:
+                keep(None)
+
+
+def _keep_of_program(method: str | None, url: str, status: int, headers: Any, body: Callable[[], bytes]) -> None:
+    parts = urlsplit(url)
+    whose = program_at(parts.port or 0)
+    if whose is not None:
+        _answers.append((whose, Answer(method or "", parts.path, status, headers, body())))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _watched_clients() -> Iterator[None]:
+    """The HTTP clients of this process keep what programs answer that tests started."""
+    with pytest.MonkeyPatch.context() as patch:
+        send_httpx, send_requests = httpx.Client.send, requests.Session.send
+
+        def watched_httpx(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+            response = send_httpx(client, request, **options)
+            if not response.is_stream_consumed:
+                return response
+            headers = response.headers.multi_items()
+            path = f"{request.url.scheme}://{request.url.netloc.decode()}{request.url.raw_path.decode()}"
+            _keep_of_program(request.method, path, response.status_code, headers, lambda: response.content)
+            return response
+
+        def watched_requests(
+            session: requests.Session, request: requests.PreparedRequest, **options: Any
+        ) -> requests.Response:
+            response = send_requests(session, request, **options)
+            headers = [(name.lower(), value) for name, value in response.headers.items()]
+            if not options.get("stream"):
+                _keep_of_program(
+                    request.method, request.url or "", response.status_code, headers, lambda: response.content
+                )
+            return response
+
+        patch.setattr(httpx.Client, "send", watched_httpx)
+        patch.setattr(requests.Session, "send", watched_requests)
+        yield
+
+
+def _judging() -> Generator[None, Any, Any]:
+    try:
+        result = yield
+    except BaseException as exc:
+        if faults := take_faults():
+            exc.add_note(_told(faults))
+        raise
+    if faults := take_faults():
+        pytest.fail(_told(faults), pytrace=False)
+    return result
+
+
+def _told(faults: list[str]) -> str:
+    return "\n".join(["answers break their published contracts:", *(f"- {fault}" for fault in faults)])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from _judging())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from _judging())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from _judging())
