@@ -1,11 +1,12 @@
 """What must have been refused is found where it is, and nothing else is."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
+from conftest import MESSAGES_KEY, PUBLISH_KEY, running_service
 from contract_tests import attacks
 from contract_tests.harm import find_harm
 from contract_tests.target import Certificate, Identity, Target
@@ -15,20 +16,21 @@ from tests.handlers.callers import new_certificate
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 QUEUED, ATTACKED = Identity(1, 101, 202), Identity(1, 66606, 202)
 PARKED = "3e4f4c1e-5798-41e9-ae24-57fa13b361e1"
+OTHER_PARKED = "2d3f4c1e-5798-41e9-ae24-57fa13b361e1"
 
 
 @pytest.fixture
-def target(service: RunningService) -> Target:
+def target(database_url: str) -> Iterator[Target]:
     """Our service, with one system for everything."""
-    url = service.settings.database_url.get_secret_value()
     certificate = new_certificate()
-    put_message_types(url)
-    put_system(url, SYSTEM, certificate.fingerprint)
-    put_parked_message(url, SYSTEM, tuple(ATTACKED.json().values()), PARKED)
-    put_parked_message(url, SYSTEM, tuple(QUEUED.json().values()), PARKED.replace("3", "4"))
+    put_message_types(database_url)
+    put_system(database_url, SYSTEM, certificate.fingerprint)
+    put_parked_message(database_url, SYSTEM, tuple(ATTACKED.json().values()), PARKED)
+    put_parked_message(database_url, SYSTEM, tuple(QUEUED.json().values()), OTHER_PARKED)
     known = Certificate("", None, certificate.header)
-    target = Target(service.url, MESSAGES_KEY, PUBLISH_KEY, known, attacked_delivery=PARKED, own_words=True)
-    return target.with_one_system(SYSTEM, QUEUED, ATTACKED)
+    with running_service(database_url=database_url, trusted_proxies="127.0.0.1") as service:
+        target = Target(service.url, MESSAGES_KEY, PUBLISH_KEY, known, attacked_delivery=PARKED, own_words=True)
+        yield target.with_one_system(SYSTEM, QUEUED, ATTACKED)
 
 
 def test_what_may_be_there_is_no_harm(target: Target) -> None:
