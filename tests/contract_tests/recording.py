@@ -6,14 +6,16 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import pytest
 
 from tests.certificates import Authority
 
 SECONDS = 30
+Result = TypeVar("Result")
 ANSWER = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\nConnection: close\r\n\r\nSeen"
 
 
@@ -28,6 +30,7 @@ class Recorder:
         self.port = self._listener.getsockname()[1]
         self.length = 0
         self.has_head = False
+        self._answer = ANSWER
         self.came = b""
         self.certificate: bytes | None = None
 
@@ -37,18 +40,23 @@ class Recorder:
 
     def run(self, line: str, length: int, *, has_head: bool = False, **environment: str) -> bytes:
         """What came of a line that the shell ran; `length` of bytes, after a head with `has_head`."""
-        self.length, self.has_head = length, has_head
-        self._thread.start()
-        done = subprocess.run(
-            ["sh", "-c", line],
-            env={"PATH": os.environ["PATH"], **environment},
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
+        self.has_head = has_head
+        command, known = ["sh", "-c", line], {"PATH": os.environ["PATH"], **environment}
+        done = self.take(
+            length,
+            lambda: subprocess.run(command, env=known, capture_output=True, timeout=SECONDS, check=False),
         )
-        self._thread.join()
         assert b"Seen" in done.stdout, (line, done.stdout, done.stderr)
         return self.came
+
+    def take(self, length: int, call: Callable[[], Result], answer: bytes = ANSWER) -> Result:
+        """The result of a call that sends so many bytes, and is answered."""
+        self.length, self._answer = length, answer
+        self._thread.start()
+        try:
+            return call()
+        finally:
+            self._thread.join()
 
     def close(self) -> None:
         self._listener.close()
@@ -61,9 +69,9 @@ class Recorder:
                 self.certificate = stream.getpeercert(binary_form=True)
             while not self._is_whole() and (piece := stream.recv(65536)):
                 self.came += piece
-            stream.sendall(ANSWER)
+            stream.sendall(self._answer)
             # Whatever is more than what was expected.
-            stream.settimeout(0.2)
+            stream.settimeout(0.1)
             with suppress(TimeoutError):
                 self.came += stream.recv(65536)
 

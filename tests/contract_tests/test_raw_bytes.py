@@ -23,8 +23,8 @@ SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 QUEUED, ATTACKED = Identity(1, 101, 202), Identity(1, 66606, 202)
 PARKED = "2d3f4c1e-5798-41e9-ae24-57fa13b361e1"
 DELIVERY = "3e4f4c1e-5798-41e9-ae24-57fa13b361e1"
-EXTENT = os.environ.get("RAW_BYTES_BEHIND_NGINX", "framing or methods or sync or headers")
-"""What is run here, since all of it takes minutes; an empty word is all of it."""
+EXTENT = os.environ.get("RAW_BYTES_BEHIND_NGINX", "framing or methods or subscription")
+"""What is run here, since all of it takes more than a minute; with an empty word it is all."""
 
 
 @pytest.fixture(params=["TLS", "http"])
@@ -92,7 +92,7 @@ def test_gateway_may_answer_in_its_own_words(behind_nginx: Target, tmp_path: Pat
         },
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

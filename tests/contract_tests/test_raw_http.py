@@ -1,0 +1,62 @@
+"""Answers are read as they come, whoever's they are."""
+
+import pytest
+
+from contract_tests.attacks import assert_in_order, assert_refused
+from contract_tests.raw_http import CLOSED, Answer
+from contract_tests.target import Target
+from tests.contract_tests.recording import recording
+
+
+def answer_to(answer: bytes, *, own_words: bool = False) -> Answer:
+    with recording() as recorder:
+        target = Target(recorder.url, own_words=own_words)
+        found = recorder.take(1, lambda: target.send(b"x"), answer=answer)
+    assert isinstance(found, Answer)
+    return found
+
+
+def test_answer_is_read_however_it_is_framed() -> None:
+    for framed in (
+        b"Content-Length: 5\r\n\r\nHello",
+        b"Transfer-Encoding: Chunked\r\n\r\n2\r\nHe\r\n3\r\nllo\r\n0\r\n\r\n",
+        b"\r\nHello",
+    ):
+        answer = answer_to(b"HTTP/1.1 400 No\r\nX: a\r\nx: b\r\n" + framed)
+        assert (answer.status, answer.headers["x"], answer.body) == (400, "a, b", b"Hello")
+
+
+@pytest.mark.parametrize("answer", [b"\x15\x03\x01\x00\x02\x02\x0a", b"\0\0\x06\x04\0\0\0\0\0", b"<html>"])
+def test_what_is_no_http_answers_nothing(answer: bytes) -> None:
+    assert answer_to(answer) is CLOSED
+    with pytest.raises(AssertionError):
+        answer_to(answer, own_words=True)
+
+
+@pytest.mark.parametrize("status", [400, 404, 499, 501, 505])
+def test_refusal_is_any_of_the_caller_and_those_of_http_itself(status: int) -> None:
+    assert_refused(Answer(status, {}, b""))
+
+
+@pytest.mark.parametrize("status", [100, 200, 302, 500, 502, 503])
+def test_nothing_else_is_a_refusal(status: int) -> None:
+    with pytest.raises(AssertionError):
+        assert_refused(Answer(status, {}, b""))
+
+
+def test_what_a_gateway_may_mend_may_be_taken_and_is_no_fault() -> None:
+    assert_refused(Answer(200, {}, b""), may_be_mended=True)
+    with pytest.raises(AssertionError):
+        assert_refused(Answer(500, {}, b""), may_be_mended=True)
+
+
+def test_gateway_may_end_a_connection_after_the_first_answer() -> None:
+    theirs = [Answer(status, {}, b"", in_own_words=False) for status in (201, 422)]
+    assert_in_order([*theirs, None], 201, 400, 200)
+    for wrong in ([None, *theirs], [theirs[1], theirs[0], None]):
+        with pytest.raises(AssertionError):
+            assert_in_order(wrong, 201, 400, 200)
+    ours = [Answer(status, {}, b"") for status in (201, 400)]
+    assert_in_order(ours, 201, 400)
+    with pytest.raises(AssertionError):
+        assert_in_order([*ours, None], 201, 400, 200)
