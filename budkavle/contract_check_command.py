@@ -5,7 +5,7 @@ import ipaddress
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import click
@@ -37,6 +37,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--system", default=SYSTEM, show_default=True, help="Its subscriptions are replaced meanwhile.")
 @click.option("--case", type=click.IntRange(1, 2147483647), help="In Open-E, for tests: messages are published on it.")
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@click.option(
+    "--suite",
+    "suites",
+    type=click.Choice(["rules", "schema", "raw-bytes"]),
+    multiple=True,
+    help="Only this one; may be given twice. Raw bytes are of the full profile.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=20260301, show_default=True)
 @click.option("--fail-fast", is_flag=True, help="End at the first failure.")
 @click.option(
@@ -61,6 +68,7 @@ def contract_check(  # Each is an option of the command.
     system: str,
     case: int | None,
     profile: str,
+    suites: tuple[str, ...],
     seed: int,
     report: Path,
     allow_host: str | None,
@@ -76,7 +84,7 @@ def contract_check(  # Each is an option of the command.
     url = _checked(base_url, allow_host)
     if importlib.util.find_spec("schemathesis") is None or importlib.util.find_spec("pytest") is None:
         raise click.UsageError("this command needs more packages: pip install 'budkavle[contract]'")
-    from contract_tests.suites import SPECS, Check
+    from contract_tests.suites import KINDS, SPECS, Check
     from contract_tests.target import Target, read_certificate
 
     try:
@@ -94,7 +102,8 @@ def contract_check(  # Each is an option of the command.
         seed=seed,
     )
     specs = SPECS if spec == "all" else (spec,)
-    check = Check(target, spec_dir(), report, specs, "full" if profile == "full" else "quick", fail_fast=fail_fast)
+    how_much: Literal["quick", "full"] = "full" if profile == "full" else "quick"
+    check = Check(target, spec_dir(), report, specs, how_much, suites or KINDS, fail_fast=fail_fast)
     context.exit(_run(check))
 
 

@@ -23,6 +23,8 @@ FORM = "multipart/form-data; boundary=XX"
 SYNC, EVENT, LIST = "/v1/abonnement/sync", "/v1/besked", "/v1/abonnement/beskeder"
 REPLAY, TEST = f"{LIST}/genfremsend", "/v1/abonnement/testbesked"
 TIMEOUT_SECONDS = 60
+MAX_PAGES = 1000
+"""Of a list: a service whose pages have no end must not hold a check for ever."""
 
 _CERTIFICATE_PATHS = ("/v1/",)
 _PUBLISH_PATHS = ("/v1/besked",)
@@ -86,9 +88,7 @@ class Api:
 
     def create_message(self, message: Mapping[str, Any]) -> str:
         """The id of a message that must be taken."""
-        response = self.post_message(message)
-        assert response.status_code == 201, response.text
-        return response.headers["Location"].rsplit("/", 1)[1]
+        return created_id(self.post_message(message))
 
     def get_message(self, id_: str, **options: Any) -> requests.Response:
         return self.call("GET", f"/webmessages/{id_}", **options)
@@ -113,7 +113,11 @@ class Api:
 
     def pages(self, path: str, **options: Any) -> Iterator[requests.Response]:
         """A list, page by page, as the `Link` of each says where the next one is."""
+        seen: set[str] = set()
         while path:
+            assert path not in seen, f"the pages go round: {path} is linked to a second time"
+            assert len(seen) < MAX_PAGES, f"the list has more than {MAX_PAGES} pages"
+            seen.add(path)
             response = self.call("GET", path, **options)
             assert response.status_code == 200, f"GET {path} was answered {response.status_code}: {response.text}"
             yield response
@@ -138,9 +142,8 @@ class Api:
         """What waits or is parked for the system, of all pages."""
         query = {"systemIdentifier": system or self.target.system, **query}
         found: list[dict[str, Any]] = []
-        for number, response in enumerate(self.pages(f"{LIST}?{urlencode(query)}")):
+        for response in self.pages(f"{LIST}?{urlencode(query)}"):
             found += response.json()["beskeder"]
-            assert number < 10_000, "the pages of the list have no end"
         return found
 
     def subscriptions(self, system: str | None = None) -> list[dict[str, Any]]:
@@ -212,6 +215,15 @@ def next_page(response: requests.Response) -> str | None:
     match = re.fullmatch(r'<(/[^>]*)>; *rel="?next"?', link)
     assert match is not None, f'a Link must be <path>; rel="next" with a path of the service, but was {link}'
     return match[1]
+
+
+def created_id(response: requests.Response) -> str:
+    """The id of a message that must have been taken."""
+    status, location = response.status_code, response.headers.get("Location", "")
+    assert status == 201, f"a good message is answered with 201, but was with {status}: {response.text[:500]}"
+    found = re.fullmatch("/webmessages/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", location)
+    assert found is not None, f"the Location of a 201 is /webmessages/{{id}}, but was {location!r}"
+    return found[1]
 
 
 def _caller_of(path: str) -> Caller:

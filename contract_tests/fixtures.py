@@ -26,6 +26,7 @@ OPTIONS = {
     "attacked": "--system",
     "queued_system": "--system",
     "queued": "--system",
+    "allowed": "--system",
     "case": "--case",
 }
 """What tells the command each thing that a check may need."""

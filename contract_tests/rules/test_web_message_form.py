@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from contract_tests.api import FORM, Api
+from contract_tests.api import FORM, Api, created_id
 from contract_tests.rules.answers import BLANK, NO_UUID, REFERENCES, expect, expect_violations
 from contract_tests.rules.messages import ABSENT, as_sent, file, file_part, part
 
@@ -22,7 +22,7 @@ def message_part(api: Api, **changes: object) -> bytes:
 
 
 def read(api: Api, response: requests.Response) -> dict[str, Any]:
-    return api.read_message(expect(response, 201).headers["Location"].rsplit("/", 1)[1])
+    return api.read_message(created_id(response))
 
 
 def test_form_stores_the_same_as_json(api: Api) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contract_tests.api import Api
+from contract_tests.api import Api, created_id
 from contract_tests.rules.answers import expect, expect_violations
 from contract_tests.rules.messages import as_sent, file, ids_of, reference
 
@@ -37,7 +37,7 @@ def test_message_on_a_case_is_published_and_readable(api: Api) -> None:
         attachments=[file(b"1", "b.txt"), file(b"2", "a.txt")],
     )
     response = expect(api.post_message(sent), 201)
-    found = api.read_message(response.headers["Location"].rsplit("/", 1)[1])
+    found = api.read_message(created_id(response))
     assert as_sent(found) == sent | {"oepInstance": "external"}
     assert ids_of(api.messages_about(**about)) == [found["id"]]
 

@@ -1,5 +1,6 @@
 """A server that breaks the contract in one way: our own, with one thing between it and its callers."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -93,7 +94,10 @@ async def _ask(application: Any, scope: Any, request: Request) -> Answer:
     status, headers, body = 0, [], b""
 
     async def receive() -> Any:
-        return pieces.pop() if pieces else {"type": "http.disconnect"}
+        if not pieces:
+            # The caller is still there, and waits: who says otherwise ends an answer that is being sent.
+            await asyncio.Event().wait()
+        return pieces.pop()
 
     async def send(message: Any) -> None:
         nonlocal status, headers, body

@@ -70,7 +70,9 @@ def running_target(
     application: Any = create_service(settings, extra_keys=keys)
     file = folder / "client.pem"
     file.write_text(pem(certificate.header))
-    with running_server(settings, application if breakage is None else broken(application, breakage)) as url:
+    served = application if breakage is None else broken(application, breakage)
+    # What a broken server answers is for the harness to judge.
+    with running_server(settings, served, is_service=breakage is None) as url:
         yield Server(url, file, database_url)
 
 

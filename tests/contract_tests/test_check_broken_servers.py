@@ -27,10 +27,12 @@ def server(case: Case, request: pytest.FixtureRequest, open_e_url: str, tmp_path
 
 @pytest.mark.parametrize("case", BREAKAGES.values(), ids=BREAKAGES.keys())
 def test_broken_server_is_caught(case: Case, server: Server, tmp_path: Path) -> None:
-    ended = server.check(tmp_path, "--spec", case.spec, "--profile", case.profile, "--fail-fast")
+    how = ("--spec", case.spec, "--suite", case.suite, "--profile", case.profile)
+
+    ended = server.check(tmp_path, *how, "--fail-fast")
 
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "BREAKS the contract" in ended.stdout
-    assert case.word.lower() in ended.stdout.lower()
+    assert case.words in ended.stdout
     assert "reproduce with:" in ended.stdout
     assert "curl" in ended.stdout
