@@ -44,7 +44,7 @@ def _javascript(nginx: str, folder: Path) -> str:
 
 @contextmanager
 def nginx_before(url: str, tls: dict[str, Path] | None, folder: Path, *, javascript: bool = False) -> Iterator[str]:
-    """Where nginx listens. With `javascript` it writes RFC 9440; without `tls` it hands on what callers say."""
+    """Where nginx listens. With `javascript` it writes RFC 9440; without `tls` it hands on the callers' own headers."""
     nginx = _nginx()
     load, setup = "", ""
     with socket.create_server(("127.0.0.1", 0)) as listener:
