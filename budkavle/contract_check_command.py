@@ -3,6 +3,7 @@
 import importlib.util
 import ipaddress
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,7 +30,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--publish-key",
     envvar="BUDKAVLE_CHECK_PUBLISH_KEY",
     show_envvar=True,
-    help="For events, where it is not the same key.",
+    help="For events alone, where --api-key does not open them.",
 )
 @click.option("--client-cert", type=_FILE, help="PEM; to an http:// address it goes in the header of a proxy.")
 @click.option("--client-key", type=_FILE, help="Its key, where it is in a file of its own.")
@@ -104,7 +105,14 @@ def contract_check(  # Each is an option of the command.
     specs = SPECS if spec == "all" else (spec,)
     how_much: Literal["quick", "full"] = "full" if profile == "full" else "quick"
     check = Check(target, spec_dir(), report, specs, how_much, suites or KINDS, fail_fast=fail_fast)
-    context.exit(_run(check))
+    # Who ends it from outside has what was made deleted all the same.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = _run(check)
+    except KeyboardInterrupt:
+        click.echo("interrupted; what was made has been deleted", err=True)
+        code = 128 + signal.SIGINT
+    context.exit(code)
 
 
 def _run(check: "Check") -> int:

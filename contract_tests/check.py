@@ -30,8 +30,9 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
         work = Path(folder)
         target.write(target_file(work))
         try:
-            preparing.set_up(target)
             for suite in suites(check, work):
+                # Each suite finds the same, whatever the one before it left.
+                preparing.set_up(target)
                 result = _run_suite(suite, diary_file(work), progress)
                 redacting.redact(suite, target)
                 verdict.results.append(result)

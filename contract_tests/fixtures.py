@@ -20,6 +20,7 @@ def sent() -> Iterator[list[evidence.Sent]]:
 OPTIONS = {
     "api_key": "--api-key",
     "publish_key": "--publish-key",
+    "other_key": "--publish-key of another key than --api-key",
     "certificate": "--client-cert",
     "system": "--system",
     "attacked_system": "--system",

@@ -17,7 +17,7 @@ KINDS = ("rules", "schema", "raw-bytes")
 """Of suites; raw bytes belong to the full profile."""
 
 HERE = Path(__file__).parent
-EXAMPLES: dict[Profile, int] = {"quick": 12, "full": 100}
+EXAMPLES: dict[Profile, int] = {"quick": 20, "full": 400}
 """How many cases of each operation Schemathesis makes up, beside those that follow from the schemas."""
 
 _FILES_OF_SUBSCRIPTIONS = re.compile("test_(subscription|event|delivery)")

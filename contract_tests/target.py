@@ -110,6 +110,11 @@ class Target:
         )
 
     @property
+    def other_key(self) -> str | None:
+        """A key that opens events and no messages, where the two are not the same."""
+        return None if self.publish_key == self.api_key else self.publish_key
+
+    @property
     def is_tls(self) -> bool:
         return urlsplit(self.url).scheme == "https"
 

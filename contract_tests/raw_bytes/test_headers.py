@@ -85,12 +85,12 @@ def test_key_is_asked_for_before_anything_else_is_told(method: str, path: str, t
 
 
 @PATHS
-@pytest.mark.needs("publish_key")
+@pytest.mark.needs("other_key")
 def test_key_of_the_wrong_scope_reads_and_deletes_nothing(method: str, path: str, target: Target) -> None:
     assert_problem(target.send(request(method, path, key=PUBLISH_KEY)), 403)
 
 
-@pytest.mark.needs("publish_key")
+@pytest.mark.needs("other_key")
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
     [(text(), "text/plain", 415), (b"{", "application/json", 403), (text(), "application/json", 403), (b"", FORM, 403)],

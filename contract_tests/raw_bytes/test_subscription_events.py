@@ -197,7 +197,7 @@ def test_event_without_a_key_is_refused_before_its_body(key: str | bytes | None,
 
 
 @EVENT_NEEDS
-@pytest.mark.needs("api_key")
+@pytest.mark.needs("other_key", "api_key")
 def test_event_with_two_keys_is_refused(target: Target) -> None:
     headers = [f"apikey: {PUBLISH_KEY}"]
     sent = request("POST", EVENT, body=good(target, EVENT), content_type=JSON, headers=headers, key=API_KEY)
@@ -205,7 +205,7 @@ def test_event_with_two_keys_is_refused(target: Target) -> None:
 
 
 @EVENT_NEEDS
-@pytest.mark.needs("api_key")
+@pytest.mark.needs("other_key", "api_key")
 def test_event_with_a_key_of_another_scope_is_refused(target: Target) -> None:
     sent = request("POST", EVENT, body=good(target, EVENT), content_type=JSON, key=API_KEY)
     assert_error_list(target.send(sent), 403, (None, None, 1013))
