@@ -126,7 +126,10 @@ def _run(check: "Check") -> int:
         raise click.UsageError(str(exc)) from exc
     _clear()
     text = summary.one_screen(verdict, check)
-    (check.report / "summary.txt").write_text(summary.whole(verdict, check), encoding="utf-8")
+    (check.report / summary.WHOLE).write_text(summary.whole(verdict, check), encoding="utf-8")
+    variables = summary.variables(check)
+    if variables is not None:
+        (check.report / summary.VARIABLES).write_text(variables, encoding="utf-8")
     click.echo("\n" + text, nl=False)
     if verdict.failures:
         return 1

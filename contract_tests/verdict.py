@@ -82,8 +82,10 @@ def _checks(suite: Suite, cases: list[ET.Element]) -> int:
 def _failures(suite: Suite, case: ET.Element, node: ET.Element) -> list[Failure]:
     name, text = case.get("name", ""), node.text or ""
     if not suite.name.startswith("schema"):
-        words = (node.get("message") or text).strip()
-        return [Failure(suite.name, _in_words(name), words, _lines(text.rpartition(TITLE)[2]))]
+        # The attribute is cut off; of the text pytest marks the lines that say what was wrong.
+        marked = [line[1:].strip() for line in text.splitlines() if line.startswith("E ")]
+        words = "\n".join(marked).removeprefix("AssertionError: ") or node.get("message") or text
+        return [Failure(suite.name, _in_words(name), words.strip(), _lines(text.rpartition(TITLE)[2]))]
     # Each failure of an operation begins with its number.
     blocks = re.split(r"(?m)^\d+\. Test Case ID: .*$", text)[1:] or [text]
     return [
