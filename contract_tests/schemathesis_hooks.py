@@ -15,6 +15,8 @@ MAX_FILES = 10
 
 _LONGEST_WAIT = 300
 
+evidence.end_with_an_answer()
+
 
 @schemathesis.hook
 def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
