@@ -28,7 +28,7 @@ class Tape:
         """What ordinary clients sent, in order, without what no seed can decide.
 
         That are ids that the server made up and those that follow from them (numbers by order of appearance stand for
-        them), where it is, and the names and boundaries that the clients give each request at random.
+        them), where it is, marks of pages, and the names and boundaries that clients make up at random.
         """
         own, made = set[bytes](), dict[bytes, bytes]()
         for _, is_sent, piece in self.pieces:
@@ -36,9 +36,11 @@ class Tape:
                 if is_sent:
                     own.add(id_)
                 elif id_ not in own and id_ not in made:
-                    name = b"%d" % (len(made) // 3)
+                    name = b"%d" % (len(made) // 4)
                     followed = str(uuid5(NAMESPACE_OID, id_.decode())).encode()
-                    made |= {id_: b"<%s>" % name, followed: b"<of %s>" % name, followed.upper(): b"<OF %s>" % name}
+                    made |= {id_: b"<%s>" % name, followed: b"<of %s>" % name}
+                    # Some checks say in great letters what is in small ones.
+                    made |= {id_.upper(): b"<GREAT %s>" % name, followed.upper(): b"<OF %s>" % name}
         streams = dict[int, bytes]()
         for number, is_sent, piece in self.pieces:
             if is_sent:
@@ -47,6 +49,7 @@ class Tape:
         sent = b"\n".join(streams.values())
         sent = UUID.sub(lambda found: made.get(found[0], found[0]), sent)
         sent = re.sub(rb"(?i)(Host|X-Schemathesis-TestCaseId|Client-Cert): [^\r]*", rb"\1", sent)
+        sent = re.sub(rb"after=[0-9a-f]{43}\b", b"after=", sent)
         sent = re.sub(rb"(boundary=|--)[0-9a-f]{32}", rb"\1", sent)
         return [request.strip() for request in re.split(rb"(?<![A-Z])(?=[A-Z]{3,} [^ ]+ HTTP/1\.1\r\nHost\r\n)", sent)]
 

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 from contract_tests.evidence import DIARY
+from contract_tests.target import VARIABLE, Target
+from tests.contract_tests.answering import Answering, answering
 from tests.processes import environment
 
 CONSTANTS = """
@@ -28,3 +30,32 @@ def test_constants_of_our_sources_are_not_mixed_in(tmp_path: Path) -> None:
     assert constants(tmp_path, **{DIARY: str(tmp_path / "diary")}) == 0
     # Elsewhere they are: else this test would say nothing.
     assert constants(tmp_path) > 0
+
+
+REFERENCES = """
+from contract_tests.attacks import accepted_reference
+print(*(accepted_reference()["value"] for _ in range(2)))
+"""
+
+
+def references(folder: Path, server: Answering, seed: int) -> list[str]:
+    """What a suite of raw bytes stores messages under."""
+    file = folder / "target.json"
+    Target(server.url, "k", seed=seed).write(file)
+    variables = environment() | {VARIABLE: str(file)}
+    command = [sys.executable, "-P", "-c", REFERENCES]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_references_of_messages_that_stay_follow_from_the_seed(tmp_path: Path) -> None:
+    with answering() as server:
+        server.answers = {"GET": (200, "[]")}
+        first, second = references(tmp_path, server, 1)
+        assert first != second
+        assert references(tmp_path, server, 1) == [first, second]
+        assert not {first, second} & set(references(tmp_path, server, 2))
+        # What an earlier check has left is not taken again.
+        server.answers[f"GET /webmessages/external-references/accepted/{first}"] = (200, "[{}]")
+        assert references(tmp_path, server, 1)[0] == second
