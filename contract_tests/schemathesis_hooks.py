@@ -14,6 +14,7 @@ ACCEPTED_BAD_DATA = "ST201"
 MAX_FILES = 10
 
 _LONGEST_WAIT = 300
+_OF_THE_CONNECTION = {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 
 
 @schemathesis.hook
@@ -28,6 +29,9 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 @schemathesis.hook
 def before_call(context: Any, case: Any, **_: Any) -> None:
     """Puts the part `message` first: a schema gives the parts of a form no order; and fits what rules ask for."""
+    for name in [name for name in case.headers or () if name.lower() in _OF_THE_CONNECTION]:
+        # How a request is framed is a matter of bytes, which have a suite of their own.
+        del case.headers[name]
     if case.operation.path.startswith("/control/"):
         _fit_control(case)
     if case.operation.path.startswith("/v1/"):
