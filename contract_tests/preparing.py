@@ -32,7 +32,11 @@ def learn(target: Target, specs: Iterable[str]) -> tuple[Target, list[dict[str, 
         if "web-messages" in specs:
             _ask_for_messages(api)
         return _learn_subscriptions(api) if "subscriptions" in specs else (replace(target, system=None), [])
-    except requests.RequestException as exc:
+    except requests.JSONDecodeError as exc:
+        raise CannotCheckError(f"{target.url} answers with what is no JSON: is it the right address?") from exc
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise CannotCheckError(f"{target.url} answers in other words than the contract's: no {exc}") from exc
+    except (requests.RequestException, OSError) as exc:
         raise CannotCheckError(f"{target.url} cannot be reached: {_in_short(exc)}") from exc
     finally:
         api.close()
@@ -43,8 +47,12 @@ def set_up(target: Target) -> None:
     if target.queued is None or target.attacked is None:
         return
     api = Api(target, random.Random(target.seed))  # Nothing secret is made up here.
-    response = api.sync([kept(target.queued), kept(target.attacked)])
-    api.close()
+    try:
+        response = api.sync([kept(target.queued), kept(target.attacked)])
+    except requests.RequestException as exc:
+        raise CannotCheckError(f"{target.url} cannot be reached any more: {_in_short(exc)}") from exc
+    finally:
+        api.close()
     if response.status_code != requests.codes.ok:
         raise CannotCheckError(f"system {target.system} cannot be given subscriptions: {_told(response)}")
 
@@ -55,6 +63,8 @@ def _ask_for_messages(api: Api) -> None:
     response = api.get_message(NOBODY)
     if response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
         raise CannotCheckError(f"the API key may not read web messages: {_told(response)}")
+    if response.is_redirect:
+        raise CannotCheckError(f"{api.target.url} is elsewhere: it redirects to {response.headers['Location'][:300]}")
 
 
 def _learn_subscriptions(api: Api) -> tuple[Target, list[dict[str, Any]]]:
@@ -69,6 +79,7 @@ def _learn_subscriptions(api: Api) -> tuple[Target, list[dict[str, Any]]]:
         )
     current: list[dict[str, Any]] = response.json().get("abonnementer", [])
     _refuse_to_lose_messages(api, query)
+    _refuse_to_lose_subscriptions(api, current)
     allowed = _allowed_pairs(api, {*ORG_TYPES, *(entry["orgType"] for entry in current)})
     if not allowed:
         raise CannotCheckError("no orgType from 0 to 99 may subscribe to anything: allow one on the target")
@@ -85,6 +96,16 @@ def _refuse_to_lose_messages(api: Api, query: dict[str, Any]) -> None:
         raise CannotCheckError(
             f"messages wait for system {query['systemIdentifier']}, and would be lost with its subscriptions: "
             "name a system for tests with --system"
+        )
+
+
+def _refuse_to_lose_subscriptions(api: Api, current: list[dict[str, Any]]) -> None:
+    """A system may have what it could not be given today, such as a type that may no longer be subscribed to."""
+    response = api.sync(current, query={"dryRun": True})
+    if response.status_code != requests.codes.ok:
+        raise CannotCheckError(
+            f"system {api.target.system} could not be given its subscriptions back (--system names another): "
+            f"{_told(response)}"
         )
 
 
@@ -107,8 +128,8 @@ def _key_that_publishes(api: Api) -> str | None:
 
 
 def _told(response: requests.Response) -> str:
-    return f"{response.status_code} {response.text[:300]}"
+    return f"{response.status_code} {' '.join(response.text[:300].split())}"
 
 
-def _in_short(exc: requests.RequestException) -> str:
+def _in_short(exc: Exception) -> str:
     return str(exc).split("Caused by ")[-1].strip("()'\"")[:300]

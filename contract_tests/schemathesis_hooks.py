@@ -16,6 +16,8 @@ MAX_FILES = 10
 _LONGEST_WAIT = 300
 _OF_THE_CONNECTION = {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 
+evidence.end_with_an_answer()
+
 
 @schemathesis.hook
 def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The verdict on one screen, and whole."""
 
+import shlex
 from collections import Counter
 
 from contract_tests.suites import Check
@@ -35,7 +36,7 @@ def one_screen(verdict: Verdict, check: Check) -> str:
     left_out = Counter(reason for result in verdict.results for reason in result.left_out)
     if left_out:
         parts.append("left out: " + "; ".join(f"{count} checks ({why})" for why, count in sorted(left_out.items())))
-    parts += [f"not cleaned up: {text}" for text in verdict.left]
+    parts += _left(verdict)
     parts.append(f"All of it: {check.report}/")
     return "\n\n".join(parts) + "\n"
 
@@ -66,14 +67,30 @@ def whole(verdict: Verdict, check: Check) -> str:
     lines = [line(result) for result in verdict.results]
     failures = [_failure(number, failure, short=False) for number, failure in enumerate(verdict.failures, 1)]
     return (
-        "\n\n".join([_headline(verdict, check), "\n".join(lines), *failures, *verdict.errors, _variables(check)]) + "\n"
+        "\n\n".join(
+            [
+                _headline(verdict, check),
+                "\n".join(lines),
+                *failures,
+                *verdict.errors,
+                *_left(verdict),
+                _variables(check),
+            ]
+        )
+        + "\n"
     )
+
+
+def _left(verdict: Verdict) -> list[str]:
+    return [f"not cleaned up: {text}" for text in verdict.left]
 
 
 def _headline(verdict: Verdict, check: Check) -> str:
     checks = sum(result.checks for result in verdict.results)
     seconds = sum(result.seconds for result in verdict.results)
     how = f"{check.profile}, seed {check.target.seed}, {seconds:.0f} s"
+    if verdict.is_interrupted:
+        return f"the check of {check.target.url} was interrupted ({how})"
     if verdict.failures:
         return f"{check.target.url} BREAKS the contract: {len(verdict.failures)} failures in {checks} checks ({how})"
     if verdict.errors:
@@ -91,7 +108,8 @@ def _failure(number: int, failure: Failure, *, short: bool) -> str:
         # What came last is what failed; what led to it is in the whole of it.
         lines = [_cut(text) for text in lines[-_CALLS:]]
     told = [*words, *([] if not lines else ["reproduce with:", *lines])]
-    return "\n".join([f"{number}. {failure.suite}: {failure.name}", *(f"   {text}" for text in told)])
+    name = failure.name[:_WIDTH] if short else failure.name
+    return "\n".join([f"{number}. {failure.suite}: {name}", *(f"   {text}" for text in told)])
 
 
 def _cut(line: str) -> str:
@@ -101,7 +119,10 @@ def _cut(line: str) -> str:
 def variables(check: Check) -> str | None:
     """For the shell: what lines need and is no secret."""
     certificate = check.target.certificate
-    return None if certificate is None or check.target.is_tls else f"CLIENT_CERT='{certificate.header}'\n"
+    if certificate is None or check.target.is_tls:
+        return None
+    # A report goes to others than those who may call: where the certificate is, not what is in it.
+    return f'CLIENT_CERT=":$(openssl x509 -in {shlex.quote(certificate.file)} -outform DER | openssl base64 -A):"\n'
 
 
 def _variables(check: Check) -> str:
