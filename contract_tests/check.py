@@ -3,15 +3,17 @@
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from contract_tests import cleaning, preparing, redacting
+from contract_tests import cleaning, evidence, preparing, redacting, reproducing
 from contract_tests.suites import Check, Suite, diary_file, suites, target_file
-from contract_tests.verdict import SuiteResult, Verdict, read_result
+from contract_tests.verdict import Failure, SuiteResult, Verdict, read_result
 
 POLL_SECONDS = 0.2
+LONGEST_SECONDS = {"quick": 1800, "full": 7200}
+"""That one suite may take, many times what it does: a server that is slow to answer must not hold it for ever."""
 
 Progress = Callable[[str, int, int | None, str], None]
 """Is told the suite, how many checks are done, of how many if that is known, and which was the last."""
@@ -23,7 +25,12 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
     Raises CannotCheckError where the target cannot be checked as it was asked for, before anything is changed.
     """
     verdict = Verdict()
-    target, current = preparing.learn(check.target, check.specs)
+    try:
+        with evidence.of_one_check() as sent:
+            target, current = preparing.learn(check.target, check.specs)
+    except preparing.BrokenContractError as exc:
+        check.report.mkdir(parents=True, exist_ok=True)
+        return _told(verdict, _unprepared(check, exc, sent), on_result)
     check = replace(check, target=target)
     check.report.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="contract-check-") as folder:
@@ -32,12 +39,16 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
         try:
             for suite in suites(check, work):
                 # Each suite finds the same, whatever the one before it left.
-                preparing.set_up(target)
-                result = _run_suite(suite, diary_file(work), progress)
+                try:
+                    with evidence.of_one_check() as sent:
+                        preparing.set_up(target)
+                except preparing.BrokenContractError as exc:
+                    _told(verdict, _unprepared(check, exc, sent), on_result)
+                    break
+                result = _run_suite(suite, diary_file(work), progress, LONGEST_SECONDS[check.profile])
                 redacting.redact(suite, target)
-                verdict.results.append(result)
-                on_result(result)
-                if check.fail_fast and (result.failures or result.error):
+                _told(verdict, result, on_result)
+                if result.is_unanswered or (check.fail_fast and (result.failures or result.error)):
                     break
         finally:
             progress("cleaning up", 0, None, "")
@@ -45,7 +56,20 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
     return verdict
 
 
-def _run_suite(suite: Suite, diary: Path, progress: Progress) -> SuiteResult:
+def _told(verdict: Verdict, result: SuiteResult, on_result: Callable[[SuiteResult], None]) -> Verdict:
+    verdict.results.append(result)
+    on_result(result)
+    return verdict
+
+
+def _unprepared(check: Check, exc: preparing.BrokenContractError, sent: Sequence[evidence.Sent]) -> SuiteResult:
+    """The failure of what comes before all checks."""
+    lines = reproducing.lines(sent[-1:], check.target, "preparing", check.report)
+    failure = Failure("preparing", "what every check needs", str(exc), tuple(lines))
+    return SuiteResult("preparing", checks=1, failures=(failure,))
+
+
+def _run_suite(suite: Suite, diary: Path, progress: Progress, longest: float) -> SuiteResult:
     for old in (suite.junit, suite.junit.with_suffix(".json")):
         old.unlink(missing_ok=True)
     begin = diary.stat().st_size if diary.exists() else 0
@@ -63,6 +87,10 @@ def _run_suite(suite: Suite, diary: Path, progress: Progress) -> SuiteResult:
                     break
                 except subprocess.TimeoutExpired:
                     progress(suite.name, *_how_far(diary, begin))
+                if time.monotonic() - started > longest:
+                    process.kill()
+                    error = f"had no end after {longest} seconds; see {suite.log}"
+                    return SuiteResult(suite.name, seconds=longest, error=error)
         except BaseException:
             process.kill()
             raise

@@ -20,7 +20,7 @@ def clean_up(target: Target, diary: Path, current: list[dict[str, Any]]) -> list
     try:
         left = _delete_messages(api, diary)
         return left if target.system is None else left + _put_back(api, current)
-    except requests.RequestException as exc:
+    except (requests.RequestException, AssertionError) as exc:
         return [f"cleaning up ended: {exc}"]
     finally:
         api.close()
