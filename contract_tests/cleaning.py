@@ -22,6 +22,8 @@ def clean_up(target: Target, diary: Path, current: list[dict[str, Any]], kept: P
     try:
         left = _delete_messages(api, diary)
         return left if target.system is None else left + _put_back(api, current, kept)
+    except (requests.RequestException, AssertionError) as exc:
+        return [f"cleaning up ended: {exc}"]
     finally:
         api.close()
 

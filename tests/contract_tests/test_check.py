@@ -74,7 +74,13 @@ def test_healthy_service_keeps_the_contract_and_is_left_as_it_was(
         assert not any(case.find("failure") is not None or case.find("error") is not None for case in cases)
     assert "keeps the contract" in (report / "summary.txt").read_text()
     assert_no_secret(server, report, ended)
-    assert {path.name for path in tmp_path.iterdir()} <= {"report", "client.pem", "test.db", "test.db-wal", "test.db-shm"}
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "report",
+        "client.pem",
+        "test.db",
+        "test.db-wal",
+        "test.db-shm",
+    }
 
 
 def test_same_seed_makes_the_same_cases(tapes: dict[str, list[bytes]]) -> None:

@@ -205,7 +205,9 @@ def test_redirect_is_not_followed(ask: Asked, server: Server) -> None:
     assert_refused(result, f"it redirects to {server.url}/")
 
 
-def test_server_whose_certificate_nobody_vouches_for_is_told(ask: Asked, tmp_path: Path, migrated_sqlite: bytes) -> None:
+def test_server_whose_certificate_nobody_vouches_for_is_told(
+    ask: Asked, tmp_path: Path, migrated_sqlite: bytes
+) -> None:
     file = Authority(tmp_path, "server").issue("127.0.0.1").file
     url = f"sqlite:///{tmp_path / 'test.db'}"
     (tmp_path / "test.db").write_bytes(migrated_sqlite)
@@ -214,7 +216,7 @@ def test_server_whose_certificate_nobody_vouches_for_is_told(ask: Asked, tmp_pat
 
 
 def test_proxies_of_the_environment_are_not_asked(ask: Asked, server: Server) -> None:
-    proxy = {name: "http://127.0.0.1:1" for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")}
+    proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:1")
     assert_refused(ask(server.url, "--api-key", "wrong", **proxy), "the API key may not read web messages: 401")
 
 
