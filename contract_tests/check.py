@@ -9,6 +9,7 @@ from pathlib import Path
 
 from contract_tests import cleaning, preparing, redacting
 from contract_tests.suites import Check, Suite, diary_file, suites, target_file
+from contract_tests.target import Target
 from contract_tests.verdict import SuiteResult, Verdict, read_result
 
 POLL_SECONDS = 0.2
@@ -33,8 +34,7 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
             for suite in suites(check, work):
                 # Each suite finds the same, whatever the one before it left.
                 preparing.set_up(target)
-                result = _run_suite(suite, diary_file(work), progress)
-                redacting.redact(suite, target)
+                result = _run_suite(suite, target, diary_file(work), progress)
                 verdict.results.append(result)
                 on_result(result)
                 if check.fail_fast and (result.failures or result.error):
@@ -45,7 +45,7 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
     return verdict
 
 
-def _run_suite(suite: Suite, diary: Path, progress: Progress) -> SuiteResult:
+def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress) -> SuiteResult:
     for old in (suite.junit, suite.junit.with_suffix(".json")):
         old.unlink(missing_ok=True)
     begin = diary.stat().st_size if diary.exists() else 0
@@ -66,6 +66,7 @@ def _run_suite(suite: Suite, diary: Path, progress: Progress) -> SuiteResult:
         except BaseException:
             process.kill()
             raise
+    redacting.redact(suite, target)
     return read_result(suite, code, time.monotonic() - started)
 
 
