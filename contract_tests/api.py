@@ -83,6 +83,8 @@ class Api:
             verify=self.target.ca or True,
             cert=self.target.certificate.files if by_tls and self.target.certificate is not None else None,
         )
+        if "Location" in response.headers:
+            response.headers["Location"] = self.target.below(response.headers["Location"])
         evidence.note_answer(response.status_code, response.headers.get("Location"))
         _read(response)
         return response
@@ -118,7 +120,7 @@ class Api:
     def pages(self, path: str, **options: Any) -> Iterator[requests.Response]:
         """A list, page by page, as the `Link` of each says where the next one is."""
         seen: set[str] = set()
-        while path:
+        while path := self.target.below(path):
             assert path not in seen, f"the pages go round: {path} is linked to a second time"
             assert len(seen) < MAX_PAGES, f"the list has more than {MAX_PAGES} pages"
             seen.add(path)
