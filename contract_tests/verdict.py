@@ -76,7 +76,9 @@ def read_result(suite: Suite, exit_code: int, seconds: float) -> SuiteResult:
     is_unanswered = exit_code == _INTERRUPTED and suite.name in _OF_PYTEST
     words = "ended before all was checked" if is_unanswered else f"ended with {exit_code}"
     error = None if is_explained else f"{words}; see {suite.log}"
-    return SuiteResult(suite.name, _checks(suite, cases) - len(left_out), seconds, failures, left_out, error, is_unanswered)
+    return SuiteResult(
+        suite.name, _checks(suite, cases) - len(left_out), seconds, failures, left_out, error, is_unanswered
+    )
 
 
 def _checks(suite: Suite, cases: list[ET.Element]) -> int:

@@ -7,7 +7,11 @@ import requests
 
 PROBLEM = "application/problem+json"
 REASONS = {
-    **{400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"},
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
     415: "Unsupported Media Type",
 }
 """Those that HTTP has always called the same."""

@@ -54,7 +54,9 @@ def test_reference_of_either_length_that_look_ups_take_is_looked_up(api: Api) ->
         expect(api.call("GET", f"/webmessages/external-references/{key}/{value}"), 200)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1001", "abc", "", "1.0", "1e1", "1_0", "%2B1", "%D9%A1", "9" * 1000, "1&limit=2"])
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "1001", "abc", "", "1.0", "1e1", "1_0", "%2B1", "%D9%A1", "9" * 1000, "1&limit=2"]
+)
 @both_lists
 def test_limit_beyond_1_to_1000_is_refused(operation: str, path: str, text: str, api: Api) -> None:
     expect_violations(api.call("GET", f"{path}?limit={text}"), (f"{operation}.limit", None))

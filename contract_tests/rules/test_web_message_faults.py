@@ -82,7 +82,10 @@ ONE_FAULT: dict[str, tuple[Changes, str, str | None]] = {
     ),
     **{f"party {text!a}": ({"partyId": text}, "partyId", NO_UUID) for text in NO_UUIDS},
     "party a number": ({"partyId": 1}, "partyId", None),
-    **{f"instance {text!a}": ({"oepInstance": text}, "oepInstance", None) for text in ("", "other", "Internal", "0", "1")},
+    **{
+        f"instance {text!a}": ({"oepInstance": text}, "oepInstance", None)
+        for text in ("", "other", "Internal", "0", "1")
+    },
     **{f"sender {value!a}": ({"sender": value}, "sender", None) for value in ("", False, [])},
     "sender a text": ({"sender": "joe"}, "sender", None),
     "unknown property of the sender": ({"sender": {"userID": "joe"}}, "sender.userID", None),

@@ -88,7 +88,9 @@ def broken(application: Any, breakage: Breakage) -> Any:
             return await _ask(application, scope, request)
 
         body = await _body(receive)
-        request = Request(scope["method"], scope["path"], scope["raw_path"], scope["query_string"], list(scope["headers"]), body)
+        request = Request(
+            scope["method"], scope["path"], scope["raw_path"], scope["query_string"], list(scope["headers"]), body
+        )
         answer = await breakage(request, forward)
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": answer.body})
