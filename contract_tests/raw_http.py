@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from contract_tests import evidence
+from contract_tests.reading import MAX_BYTES
 
 TIMEOUT_SECONDS = 30
-MAX_BYTES = 256 * 1024 * 1024
-"""Of an answer, several times the largest that there is."""
 
 
 @dataclass(frozen=True)
