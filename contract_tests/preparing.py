@@ -39,10 +39,12 @@ def learn(target: Target, specs: Iterable[str]) -> tuple[Target, list[dict[str, 
 
 
 def set_up(target: Target) -> None:
-    """Gives the system the two subscriptions that stay while the checks run, and no others."""
+    """Gives the system the two subscriptions that stay while the checks run, and no others; nothing waits for them."""
     if target.queued is None or target.attacked is None:
         return
     api = Api(target, random.Random(target.seed))  # Nothing secret is made up here.
+    # What a suite before has sent to one of them would stay with it.
+    api.sync([])
     response = api.sync([kept(target.queued), kept(target.attacked)])
     api.close()
     if response.status_code != requests.codes.ok:
