@@ -2,8 +2,10 @@
 
 import importlib.util
 import ipaddress
+import re
 import shutil
 import signal
+import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 """The system that the examples of the contract name."""
+
+
+class CannotCheck(click.ClickException):
+    """Says in one line what is missing; the usage of the command would hide it."""
+
+    exit_code = 2
+
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -84,7 +93,9 @@ def contract_check(  # Each is an option of the command.
     """
     url = _checked(base_url, allow_host)
     if importlib.util.find_spec("schemathesis") is None or importlib.util.find_spec("pytest") is None:
-        raise click.UsageError("this command needs more packages: pip install 'budkavle[contract]'")
+        raise CannotCheck("this command needs more packages: pip install 'budkavle[contract]'")
+    if client_key is not None and client_cert is None:
+        raise click.BadParameter("is the key of --client-cert, which is missing", param_hint="--client-key")
     from contract_tests.suites import KINDS, SPECS, Check
     from contract_tests.target import Target, read_certificate
 
@@ -92,6 +103,16 @@ def contract_check(  # Each is an option of the command.
         certificate = None if client_cert is None else read_certificate(client_cert, client_key)
     except (OSError, ValueError) as exc:
         raise click.BadParameter(f"{client_cert}: {exc}", param_hint="--client-cert") from exc
+    try:
+        trust = ssl.create_default_context(cafile=ca)
+    except (OSError, ValueError) as exc:
+        raise click.BadParameter(f"{ca} holds no certificate in PEM", param_hint="--ca") from exc
+    try:
+        if client_cert is not None and url.lower().startswith("https:"):
+            # Nobody is there to be asked for the password of a key.
+            trust.load_cert_chain(client_cert, client_key, password="")
+    except (OSError, ValueError) as exc:
+        raise click.BadParameter(f"has no use as a client's in TLS: {exc}", param_hint="--client-cert") from exc
     target = Target(
         url,
         api_key=api_key,
@@ -110,7 +131,8 @@ def contract_check(  # Each is an option of the command.
     try:
         code = _run(check)
     except KeyboardInterrupt:
-        click.echo("interrupted; what was made has been deleted", err=True)
+        # Before anything was made, or while what was made was being deleted.
+        click.echo("interrupted", err=True)
         code = 128 + signal.SIGINT
     context.exit(code)
 
@@ -123,11 +145,16 @@ def _run(check: "Check") -> int:
     try:
         verdict = checking.run(check, _tell, lambda result: _say(summary.line(result)))
     except CannotCheckError as exc:
-        raise click.UsageError(str(exc)) from exc
+        raise CannotCheck(str(exc)) from exc
     _clear()
     text = summary.one_screen(verdict, check)
-    (check.report / "summary.txt").write_text(summary.whole(verdict, check), encoding="utf-8")
+    (check.report / summary.WHOLE).write_text(summary.whole(verdict, check), encoding="utf-8")
+    variables = summary.variables(check)
+    if variables is not None:
+        (check.report / summary.VARIABLES).write_text(variables, encoding="utf-8")
     click.echo("\n" + text, nl=False)
+    if verdict.is_interrupted:
+        return 128 + signal.SIGINT
     if verdict.failures:
         return 1
     return 2 if verdict.errors else 0
@@ -135,12 +162,17 @@ def _run(check: "Check") -> int:
 
 def _checked(base_url: str, allow_host: str | None) -> str:
     """The address without a final slash. Raises UsageError where nobody allowed it."""
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment or parts.username:
+    try:
+        parts = urlsplit(base_url)
+        # Whatever programs read in different ways is no address.
+        is_plain = base_url.isascii() and not re.search(r"[\s\\@\x00-\x1f\x7f]", base_url) and parts.port != 0
+    except ValueError:
+        is_plain = False
+    if not is_plain or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise click.BadParameter("must be like http://127.0.0.1:8080", param_hint="BASE_URL")
+    host = parts.hostname
     if not _is_loopback(host) and host != (allow_host or "").lower():
-        raise click.UsageError(
+        raise CannotCheck(
             f"{host} is not this machine. The check posts thousands of requests and replaces subscriptions: "
             f"if it is a server for tests, say --allow-host {host}"
         )

@@ -23,6 +23,8 @@ FORM = "multipart/form-data; boundary=XX"
 SYNC, EVENT, LIST = "/v1/abonnement/sync", "/v1/besked", "/v1/abonnement/beskeder"
 REPLAY, TEST = f"{LIST}/genfremsend", "/v1/abonnement/testbesked"
 TIMEOUT_SECONDS = 60
+MAX_BYTES = 256 * 1024 * 1024
+"""Of an answer, several times the largest that there is: an endless one must not fill the memory."""
 MAX_PAGES = 1000
 """Of a list: a service whose pages have no end must not hold a check for ever."""
 
@@ -77,12 +79,14 @@ class Api:
             headers=sent,
             allow_redirects=False,
             timeout=TIMEOUT_SECONDS,
+            stream=True,
             verify=self.target.ca or True,
             cert=self.target.certificate.files if by_tls and self.target.certificate is not None else None,
         )
         if "Location" in response.headers:
             response.headers["Location"] = self.target.below(response.headers["Location"])
         evidence.note_answer(response.status_code, response.headers.get("Location"))
+        _read(response)
         return response
 
     def post_message(self, message: Any, **options: Any) -> requests.Response:
@@ -207,6 +211,19 @@ class Api:
         if caller == "system" and target.certificate is not None and not target.is_tls:
             return {"Client-Cert": target.certificate.header}
         return {}
+
+
+def _read(response: requests.Response) -> None:
+    """Reads the whole body, which must have an end."""
+    pieces, size = [], 0
+    for piece in response.iter_content(65_536):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_BYTES:
+            response.close()
+            raise AssertionError(f"{response.request.path_url} was answered with more than {MAX_BYTES} bytes")
+    # Where `requests` itself keeps a body that it has read.
+    response._content = b"".join(pieces)  # noqa: SLF001  # There is no public way to say what was read.
 
 
 def next_page(response: requests.Response) -> str | None:

@@ -1,13 +1,13 @@
 """Requests in bytes, with what does not matter filled in, and what every refusal has in common."""
 
 import json
+import random
 import re
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from contract_tests.raw_http import CLOSED, Answer
-from contract_tests.target import API_KEY, BASE_PATH, CERTIFICATE, HOST
+from contract_tests.target import API_KEY, BASE_PATH, CERTIFICATE, HOST, Target
 
 REFUSED_REFERENCE = {"key": "attack", "value": "refused"}
 REFUSED_CASE = {"key": "flowInstanceId", "value": "6660666"}
@@ -15,6 +15,9 @@ REFUSED_CASE = {"key": "flowInstanceId", "value": "6660666"}
 
 NOTHING = "/webmessages/external-references/attack/nothing"
 """What every caller with a key may read, and find nothing at."""
+
+_of_this_process = Target.of_environment()
+_random = random.Random(None if _of_this_process is None else _of_this_process.seed)
 
 JSON = "application/json"
 FORM = "multipart/form-data; boundary=XX"
@@ -90,8 +93,14 @@ def text(**changes: Any) -> bytes:
 
 
 def accepted_reference() -> dict[str, str]:
-    """A reference of a message that may be stored; no two are the same."""
-    return {"key": "accepted", "value": uuid.uuid4().hex}
+    """A reference of a message that may be stored, and that none has; it follows from the seed."""
+    target = Target.of_environment()
+    while True:
+        value = f"{_random.getrandbits(128):032x}"
+        path = f"/webmessages/external-references/accepted/{value}"
+        # A check that was killed may have left what the same seed makes up again.
+        if target is None or target.send(request(target=path)).json() == []:
+            return {"key": "accepted", "value": value}
 
 
 def attachment(**changes: Any) -> dict[str, Any]:

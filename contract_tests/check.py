@@ -1,51 +1,105 @@
 """Checks a target: runs the suites one after the other, and tells how far they are."""
 
+import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from contract_tests import cleaning, preparing, redacting
+from contract_tests import cleaning, evidence, preparing, redacting, reproducing
+from contract_tests.preparing import BrokenContractError, CannotCheckError
 from contract_tests.suites import Check, Suite, diary_file, suites, target_file
 from contract_tests.target import Target
-from contract_tests.verdict import SuiteResult, Verdict, read_result
+from contract_tests.verdict import Failure, SuiteResult, Verdict, read_result
 
 POLL_SECONDS = 0.2
+LAST_ANSWER_SECONDS = 10
+"""How long a suite that is ended waits for the answer to what it has sent."""
+LONGEST_SECONDS = {"quick": 1800, "full": 7200}
+"""That one suite may take, many times what it does: a server that is slow to answer must not hold it for ever."""
+
+BEFORE = "subscriptions-before.json"
+"""In the report while it is not certain that the system has its subscriptions back."""
 
 Progress = Callable[[str, int, int | None, str], None]
 """Is told the suite, how many checks are done, of how many if that is known, and which was the last."""
 
 
 def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], None]) -> Verdict:
-    """What the suites found. Whatever ends it, what they made is cleaned up first.
+    """What the suites found. Whatever ends it, KeyboardInterrupt too, what they made is cleaned up first.
 
     Raises CannotCheckError where the target cannot be checked as it was asked for, before anything is changed.
     """
     verdict = Verdict()
-    target, current = preparing.learn(check.target, check.specs)
+    try:
+        with evidence.of_one_check() as sent:
+            target, current = preparing.learn(check.target, check.specs)
+    except BrokenContractError as exc:
+        _make_report(check.report)
+        return _told(verdict, _unprepared(check, exc, sent), on_result)
     check = replace(check, target=target)
-    check.report.mkdir(parents=True, exist_ok=True)
+    _make_report(check.report)
+    kept = check.report / BEFORE
+    _keep(kept, target, current)
     with tempfile.TemporaryDirectory(prefix="contract-check-") as folder:
         work = Path(folder)
         target.write(target_file(work))
         try:
             for suite in suites(check, work):
-                # Each suite finds the same, whatever the one before it left.
-                preparing.set_up(target)
-                result = _run_suite(suite, target, diary_file(work), progress)
-                verdict.results.append(result)
-                on_result(result)
-                if check.fail_fast and (result.failures or result.error):
+                result = _result_of(check, suite, diary_file(work), progress)
+                _told(verdict, result, on_result)
+                if result.is_unanswered or (check.fail_fast and (result.failures or result.error)):
                     break
+        except KeyboardInterrupt:
+            verdict.is_interrupted = True
         finally:
             progress("cleaning up", 0, None, "")
-            verdict.left = cleaning.clean_up(target, diary_file(work), current)
+            verdict.left = cleaning.clean_up(target, diary_file(work), current, kept)
     return verdict
 
 
-def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress) -> SuiteResult:
+def _make_report(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise CannotCheckError(f"there can be no report in {folder}: {exc.strerror}") from exc
+
+
+def _keep(file: Path, target: Target, current: list[dict[str, Any]]) -> None:
+    """Keeps the body that puts the subscriptions back, whatever becomes of this process."""
+    if current:
+        file.write_text(json.dumps({"systemIdentifier": target.system, "abonnementer": current}), encoding="utf-8")
+
+
+def _result_of(check: Check, suite: Suite, diary: Path, progress: Progress) -> SuiteResult:
+    try:
+        # Each suite finds the same, whatever the one before it left.
+        with evidence.of_one_check() as sent:
+            preparing.set_up(check.target)
+    except BrokenContractError as exc:
+        return replace(_unprepared(check, exc, sent), is_unanswered=True)
+    except CannotCheckError as exc:
+        return SuiteResult(suite.name, error=str(exc))
+    return _run_suite(suite, check.target, diary, progress, LONGEST_SECONDS[check.profile])
+
+
+def _told(verdict: Verdict, result: SuiteResult, on_result: Callable[[SuiteResult], None]) -> Verdict:
+    verdict.results.append(result)
+    on_result(result)
+    return verdict
+
+
+def _unprepared(check: Check, exc: BrokenContractError, sent: Sequence[evidence.Sent]) -> SuiteResult:
+    """The failure of what comes before all checks."""
+    lines = reproducing.lines(sent[-1:], check.target, "preparing", check.report)
+    failure = Failure("preparing", "what every check needs", str(exc), tuple(lines))
+    return SuiteResult("preparing", checks=1, failures=(failure,))
+
+
+def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress, longest: float) -> SuiteResult:
     for old in (suite.junit, suite.junit.with_suffix(".json")):
         old.unlink(missing_ok=True)
     begin = diary.stat().st_size if diary.exists() else 0
@@ -53,7 +107,13 @@ def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress) ->
     with (
         suite.log.open("wb") as log,
         subprocess.Popen(
-            suite.command, env=suite.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            suite.command,
+            env=suite.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # A terminal's interrupt comes to us alone, who end the suite when nothing is on its way.
+            process_group=0,
         ) as process,
     ):
         try:
@@ -63,18 +123,33 @@ def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress) ->
                     break
                 except subprocess.TimeoutExpired:
                     progress(suite.name, *_how_far(diary, begin))
+                if time.monotonic() - started > longest:
+                    process.kill()
+                    error = f"had no end after {longest} seconds; see {suite.log}"
+                    return SuiteResult(suite.name, seconds=longest, error=error)
         except BaseException:
-            process.kill()
+            _end(process)
+            redacting.redact(suite, target)
             raise
     redacting.redact(suite, target)
     return read_result(suite, code, time.monotonic() - started)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(LAST_ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        process.kill()
 
 
 def _how_far(diary: Path, begin: int) -> tuple[int, int | None, str]:
     """Checks that are done, of how many, and the last one, by what the suite noted since it began."""
     if not diary.exists():
         return 0, None, ""
-    with diary.open(encoding="utf-8") as file:
+    with diary.open(encoding="utf-8", errors="replace") as file:
         file.seek(begin)
         lines = file.read().splitlines()
     done = [line.removeprefix("did ") for line in lines if line.startswith("did ")]

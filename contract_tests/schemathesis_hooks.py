@@ -15,6 +15,9 @@ ACCEPTED_BAD_DATA, NOT_ALLOWED = "ST201", "ST204"
 MAX_FILES = 10
 
 _LONGEST_WAIT = 300
+_OF_THE_CONNECTION = {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+
+evidence.end_with_an_answer()
 
 
 @schemathesis.hook
@@ -41,6 +44,9 @@ def _leave_certificates_out(schema: dict[str, Any]) -> None:
 @schemathesis.hook
 def before_call(context: Any, case: Any, **_: Any) -> None:
     """Puts the part `message` first: a schema gives the parts of a form no order; and fits what rules ask for."""
+    for name in [name for name in case.headers or () if name.lower() in _OF_THE_CONNECTION]:
+        # How a request is framed is a matter of bytes, which have a suite of their own.
+        del case.headers[name]
     if case.operation.path.startswith("/control/"):
         _fit_control(case)
     if case.operation.path.startswith("/v1/"):

@@ -8,6 +8,10 @@ from xml.etree import ElementTree as ET
 from contract_tests.reproducing import TITLE
 from contract_tests.suites import Suite
 
+_OF_PYTEST = ("rules", "raw bytes")
+_INTERRUPTED = 2
+"""How pytest ends when the target does not answer any more."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -30,6 +34,8 @@ class SuiteResult:
     left_out: tuple[str, ...] = ()
     """Why, once for each check."""
     error: str | None = None
+    is_unanswered: bool = False
+    """Whether it ended because the target answers no more."""
 
 
 @dataclass
@@ -38,6 +44,7 @@ class Verdict:
 
     results: list[SuiteResult] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    is_interrupted: bool = False
 
     @property
     def failures(self) -> list[Failure]:
@@ -67,23 +74,28 @@ def read_result(suite: Suite, exit_code: int, seconds: float) -> SuiteResult:
     left_out = tuple(node.get("message", "") for case in cases for node in case.findall("skipped"))
     # pytest ends with 1 where a check failed, with 5 where there was none; Schemathesis with 1 for warnings too.
     is_explained = exit_code == 0 or (exit_code == 1 and failures) or (exit_code == 5 and not cases)
-    error = None if is_explained else f"ended with {exit_code}; see {suite.log}"
-    return SuiteResult(suite.name, _checks(suite, cases) - len(left_out), seconds, failures, left_out, error)
+    is_unanswered = exit_code == _INTERRUPTED and suite.name in _OF_PYTEST
+    words = "ended before all was checked" if is_unanswered else f"ended with {exit_code}"
+    error = None if is_explained else f"{words}; see {suite.log}"
+    return SuiteResult(suite.name, _checks(suite, cases), seconds, failures, left_out, error, is_unanswered)
 
 
 def _checks(suite: Suite, cases: list[ET.Element]) -> int:
     """How many there were; Schemathesis makes up many cases for each operation."""
-    summary = suite.junit.with_suffix(".json")
-    if not summary.exists():
-        return len(cases)
-    return int(json.loads(summary.read_text(encoding="utf-8"))["test_cases"]["generated"])
+    try:
+        told = json.loads(suite.junit.with_suffix(".json").read_text(encoding="utf-8"))
+        return int(told["test_cases"]["generated"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return sum(case.find("skipped") is None for case in cases)
 
 
 def _failures(suite: Suite, case: ET.Element, node: ET.Element) -> list[Failure]:
     name, text = case.get("name", ""), node.text or ""
     if not suite.name.startswith("schema"):
-        words = (node.get("message") or text).strip()
-        return [Failure(suite.name, _in_words(name), words, _lines(text.rpartition(TITLE)[2]))]
+        # The attribute is cut off; of the text pytest marks the lines that say what was wrong.
+        marked = [line[1:].strip() for line in text.splitlines() if line.startswith("E ")]
+        words = "\n".join(marked).removeprefix("AssertionError: ") or node.get("message") or text
+        return [Failure(suite.name, _in_words(name), words.strip(), _lines(text.rpartition(TITLE)[2]))]
     # Each failure of an operation begins with its number.
     blocks = re.split(r"(?m)^\d+\. Test Case ID: .*$", text)[1:] or [text]
     return [

@@ -100,6 +100,10 @@ OTHER_FORM: dict[str, tuple[list[bytes], list[str]]] = {
         [message_part(text(externalReferences=[{"key": 1, "value": "1"}]))],
         ["externalReferences[0].key"],
     ),
+    "a value that is a number": (
+        [message_part(text(externalReferences=[{"key": "abc", "value": 1}]))],
+        ["externalReferences[0].value"],
+    ),
     "a user id that is a number": ([message_part(text(sender={"userId": 1}))], ["sender.userId"]),
     "message that lacks all": ([message_part(b"{}"), file_part()], ["externalReferences", "message"]),
     "attachments in both places": ([message_part(text(attachments=[attachment()])), file_part()], ["attachments"]),

@@ -7,12 +7,19 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from fnmatch import fnmatch
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.processes import REPOSITORY, SECONDS, result_of, running
+from open_e.mock import MockOpenE
+from tests.contract_tests.checking import running_target
+from tests.mock_servers import running_mock
+from tests.processes import REPOSITORY, SECONDS, environment, result_of, running
+
+
+OWN = ("contract_tests/conftest.py", "contract_tests/test_*.py")
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel of the repository, built from a copy: a build leaves files behind."""
     pytest.importorskip("hatchling")
     source = tmp_path_factory.mktemp("source")
-    for name in ("budkavle", "handlers", "domain", "persistence", "open_e", "delivery", "spec"):
+    for name in ("budkavle", "handlers", "domain", "persistence", "open_e", "delivery", "contract_tests", "spec"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
         shutil.copy(REPOSITORY / name, source / name)
@@ -59,7 +66,12 @@ def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> N
     for path in (REPOSITORY / "open_e" / "inbox").iterdir():
         assert f"open_e/inbox/{path.name}" in names
     folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert folders == {"budkavle", "handlers", "domain", "persistence", "open_e", "delivery"}
+    assert folders == {"budkavle", "handlers", "domain", "persistence", "open_e", "delivery", "contract_tests"}
+    harness = REPOSITORY / "contract_tests"
+    for path in [*harness.glob("*/*.py"), *harness.glob("*.toml"), *harness.glob("*.ini")]:
+        assert str(path.relative_to(REPOSITORY)) in names
+    # These run the harness on our own service.
+    assert not any(fnmatch(name, pattern) for name in names for pattern in OWN if name.count("/") == 1)
     assert not any("__pycache__" in name for name in names)
 
 
@@ -103,6 +115,39 @@ def test_dev_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
         process.send(signal.SIGINT)
         assert process.wait() == 0
 
+
+def test_contract_check_works_from_a_folder_with_packages_of_its_names(
+    programs: Path, migrated_sqlite: bytes, tmp_path: Path
+) -> None:
+    """What a project has of its own, and what it sets for its own tests, counts for nothing."""
+    for name in ("contract_tests", "tests", "requests", "pytest", "schemathesis"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('of the project')")
+    (tmp_path / "conftest.py").write_text("raise SystemExit('of the project')")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --of-the-project\n")
+    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\naddopts = '--of-the-project'\n")
+    (tmp_path / "schemathesis.toml").write_text("of-the-project = true\n")
+    (tmp_path / "test.db").write_bytes(migrated_sqlite)
+    before = sorted(tmp_path.iterdir())
+    with (
+        running_mock(MockOpenE()) as open_e,
+        running_target(f"sqlite:///{tmp_path / 'test.db'}", open_e, tmp_path) as server,
+    ):
+        done = subprocess.run(
+            [str(programs / "budkavle"), *server.command(tmp_path, "--suite", "rules", "--seed", "7")[1:]],
+            cwd=tmp_path,
+            env=environment() | {"PYTEST_ADDOPTS": "--of-the-project", "PYTEST_PLUGINS": "of_the_project"},
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "keeps the contract" in done.stdout
+    assert {path.name for path in set(tmp_path.iterdir()) - set(before)} <= {"report", "client.pem", *SQLITE}
+
+
+SQLITE = ("test.db-wal", "test.db-shm")
 
 PROJECT = {
     "domain/__init__.py": "OURS = 'Hej'",

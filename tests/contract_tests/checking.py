@@ -1,6 +1,7 @@
 """A server to be checked, and `budkavle contract-check` as teams run it."""
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import Any
 from budkavle.service import create_service
 from budkavle.settings import Settings
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_server
+from contract_tests.api import Api
+from contract_tests.target import Target, read_certificate
 from domain.api_keys import ApiKey, hash_key
 from tests.catalogue_rows import put_message_types, put_system
 from tests.contract_tests.broken import Breakage, broken
@@ -31,15 +34,27 @@ class Server:
     certificate: Path
     database_url: str
 
-    def check(self, folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """What `contract-check` says of it; its report is in the folder."""
-        command = [
+    @contextmanager
+    def api(self) -> Iterator[Api]:
+        """Its operations, for a test that looks behind a check."""
+        certificate = read_certificate(self.certificate, None)
+        target = Target(self.url, MESSAGES_KEY, PUBLISH_KEY, certificate, system=SYSTEM, allowed=((1, 202),))
+        api = Api(target, random.Random(0))
+        yield api
+        api.close()
+
+    def command(self, folder: Path, *options: str) -> tuple[str, ...]:
+        """As a team gives it; its report is in the folder."""
+        return (
             *(str(BUDKAVLE), "contract-check", self.url, "--api-key", MESSAGES_KEY, "--publish-key", PUBLISH_KEY),
             *("--client-cert", str(self.certificate), "--case", CASE, "--report", str(folder / "report"), *options),
-        ]
+        )
+
+    def check(self, folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """What `contract-check` says of it."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
         return subprocess.run(
-            command,
+            self.command(folder, *options),
             cwd=folder,
             env={**kept, **environment},
             capture_output=True,

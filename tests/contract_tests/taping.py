@@ -1,0 +1,96 @@
+"""A server's door that keeps what goes through it, so that two runs can be compared."""
+
+import re
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Tape:
+    """What came and what was answered, piece by piece: the number of the connection, whose it was, and the bytes."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._server = (parts.hostname or "", parts.port or 80)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self.pieces: list[tuple[int, bool, bytes]] = []
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def requests(self) -> list[bytes]:
+        """What ordinary clients sent, in order, without what no seed can decide.
+
+        That are ids that the server made up (numbers by order of appearance stand for them), where it is, and the
+        names and boundaries that the clients give each request at random.
+        """
+        own, made = set[bytes](), dict[bytes, bytes]()
+        for _, is_sent, piece in self.pieces:
+            for id_ in UUID.findall(piece):
+                if is_sent:
+                    own.add(id_)
+                elif id_ not in own:
+                    made.setdefault(id_, b"<%d>" % len(made))
+        sent = b"".join(piece for _, is_sent, piece in self.pieces if is_sent)
+        sent = UUID.sub(lambda found: made.get(found[0], found[0]), sent)
+        sent = re.sub(rb"(?i)(Host|X-Schemathesis-TestCaseId|Client-Cert): [^\r]*", rb"\1", sent)
+        sent = re.sub(rb"(boundary=|--)[0-9a-f]{32}", rb"\1", sent)
+        return re.split(rb"(?<=.)(?=[A-Z]{3,} [^ ]+ HTTP/1\.1\r\nHost\r\n)", sent)
+
+    def serve(self) -> None:
+        number = 0
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._hand_on, args=(number, connection), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+            number += 1
+
+    def close(self) -> None:
+        # Closing alone does not wake who waits for connections.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _hand_on(self, number: int, caller: socket.socket) -> None:
+        with caller, socket.create_connection(self._server) as server:
+            for side in (caller, server):
+                # Each piece goes at once.
+                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            others = {caller: server, server: caller}
+            while others:
+                for side in select.select(list(others), [], [])[0]:
+                    try:
+                        piece = side.recv(65536)
+                    except ConnectionError:
+                        piece = b""
+                    with self._lock:
+                        self.pieces.append((number, side is caller, piece))
+                    with suppress(OSError):
+                        if piece:
+                            others.get(side, server if side is caller else caller).sendall(piece)
+                        else:
+                            (server if side is caller else caller).shutdown(socket.SHUT_WR)
+                    if not piece:
+                        if side is server:
+                            return
+                        del others[side]
+
+
+@contextmanager
+def taping(url: str) -> Iterator[Tape]:
+    tape = Tape(url)
+    thread = threading.Thread(target=tape.serve, daemon=True)
+    thread.start()
+    try:
+        yield tape
+    finally:
+        tape.close()
+        thread.join()

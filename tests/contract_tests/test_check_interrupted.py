@@ -1,0 +1,107 @@
+"""A check that is ended from outside, or that loses a process, cleans up and says so."""
+
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from conftest import new_database
+from open_e.mock import MockOpenE
+from tests.contract_tests.checking import Server, running_target
+from tests.databases import with_database
+from tests.mock_servers import running_mock
+from tests.persistence.rows import counts
+from tests.processes import environment
+
+BEFORE = {"orgType": 1, "orgCode": 7, "entityType": 202, "webhookUrl": "/a", "startDato": "2024-03-01T00:00:00+01:00"}
+SECONDS = 60
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    request.param = "sqlite"
+    with (
+        running_mock(MockOpenE()) as open_e,
+        running_target(new_database(request, tmp_path), open_e, tmp_path) as server,
+    ):
+        yield server
+
+
+class OnATerminal:
+    """The command, with its standard error on a terminal, where the progress shows what it is at."""
+
+    def __init__(self, server: Server, folder: Path, *options: str) -> None:
+        self._ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            server.command(folder, *options), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=theirs
+        )
+        os.close(theirs)
+        self.shown = b""
+
+    def wait_for(self, words: bytes) -> None:
+        while words not in self.shown:
+            self.read()
+
+    def read(self) -> None:
+        """Waits for what comes next."""
+        self.shown += os.read(self._ours, 65536)
+
+    def suite(self) -> psutil.Process:
+        """The process of the suite that runs."""
+        (child,) = psutil.Process(self.process.pid).children()
+        return child
+
+    def end(self) -> tuple[int, str]:
+        """Its exit code, and its standard output."""
+        out, _ = self.process.communicate(timeout=SECONDS)
+        os.close(self._ours)
+        return self.process.returncode, out.decode()
+
+
+def assert_left_as_it_was(server: Server) -> None:
+    left = with_database(server.database_url, counts)
+    assert not {"web_messages", "deliveries"} & set(left)
+    with server.api() as api:
+        assert [{name: entry[name] for name in BEFORE} for entry in api.subscriptions()] == [BEFORE]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_interrupted_check_cleans_up(number: signal.Signals, server: Server, tmp_path: Path) -> None:
+    with server.api() as api:
+        api.subscribe(BEFORE)
+    check = OnATerminal(server, tmp_path, "--suite", "schema")
+    check.wait_for(b"POST /webmessages")
+    while "web_messages" not in with_database(server.database_url, counts):
+        check.read()
+    suite = check.suite()
+
+    check.process.send_signal(number)
+    code, out = check.end()
+
+    assert code == 130
+    assert "was interrupted" in out
+    assert "not cleaned up" not in out
+    assert not suite.is_running()
+    assert_left_as_it_was(server)
+    assert not (tmp_path / "report" / "subscriptions-before.json").exists()
+
+
+@pytest.mark.parametrize("how", [["--suite", "rules"], ["--suite", "schema", "--spec", "subscriptions"]])
+def test_suite_that_is_killed_is_told_and_cleaned_up(how: list[str], server: Server, tmp_path: Path) -> None:
+    with server.api() as api:
+        api.subscribe(BEFORE)
+    check = OnATerminal(server, tmp_path, *how)
+    check.wait_for(b"/v1/abonnement" if "schema" in how else b"test_event")
+    assert (tmp_path / "report" / "subscriptions-before.json").exists()
+    check.suite().kill()
+    code, out = check.end()
+
+    assert code == 2
+    assert "was NOT CHECKED to the end" in out
+    assert f"ended with -9; see {tmp_path / 'report'}" in out
+    assert_left_as_it_was(server)

@@ -1,0 +1,246 @@
+"""What `budkavle contract-check` refuses: with a line that says what is missing, with 2, and with nothing changed."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from budkavle.cli import main
+from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database, running_service
+from open_e.mock import MockOpenE
+from tests.catalogue_rows import put_parked_message
+from tests.certificates import Authority
+from tests.contract_tests.checking import SYSTEM, Server, pem, running_target
+from tests.contract_tests.recording import ANSWER, recording
+from tests.databases import with_database
+from tests.handlers.callers import new_certificate
+from tests.mock_servers import running_mock
+from tests.persistence.rows import counts
+from tests.processes import result_of
+
+KEYS = ("--api-key", MESSAGES_KEY, "--publish-key", PUBLISH_KEY)
+
+
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Nothing here changes it, so one is enough."""
+    folder = tmp_path_factory.mktemp("server")
+    request.param = "sqlite"
+    with (
+        running_mock(MockOpenE()) as open_e,
+        running_target(new_database(request, folder), open_e, folder) as server,
+    ):
+        yield server
+
+
+@dataclass
+class Asked:
+    """The command within this process; its report would be in a folder of its own."""
+
+    folder: Path
+
+    def __call__(self, *options: str, **environment: str) -> Result:
+        arguments = ["contract-check", "--report", str(self.folder / "report"), *options]
+        return CliRunner().invoke(main, arguments, env={"BUDKAVLE_CHECK_API_KEY": "", **environment})
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Asked:
+    return Asked(tmp_path)
+
+
+def stored(server: Server) -> dict[str, int]:
+    """How much there is, beside the record of who was refused."""
+    found = with_database(server.database_url, counts)
+    return {name: number for name, number in found.items() if name not in {"audit_entries", "chains"}}
+
+
+def assert_refused(result: Result, words: str) -> None:
+    assert result.exit_code == 2, result.output
+    told = result.output.strip().splitlines()
+    assert words in told[-1], result.output
+    assert MESSAGES_KEY not in result.output
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.test",
+        "http://localhost.evil.test",
+        "http://127.0.0.1.nip.io",
+        "http://127.0.0.1.",
+        "http://localhost.",
+        "http://127.1",
+        "http://2130706433",
+        "http://0x7f000001",
+        "http://0177.0.0.1",
+        "http://0.0.0.0",
+        "http://[::]",
+        "http://[::2]",
+        "http://[fe80::1]",
+        "http://128.0.0.1",
+        "https://EXAMPLE.test/",
+        "http://example.test:80/127.0.0.1",
+    ],
+)
+def test_host_that_is_not_this_machine_must_be_allowed(url: str, ask: Asked) -> None:
+    assert_refused(ask(url, *KEYS), "is not this machine")
+    assert_refused(ask(url, *KEYS, "--allow-host", "other.test"), "--allow-host")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8080",
+        "ftp://127.0.0.1",
+        "file:///etc/passwd",
+        "http://",
+        "http://[::1",
+        "http://127.0.0.1:port",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1@example.test",
+        "http://example.test@127.0.0.1",
+        "http://:secret@127.0.0.1",
+        "http://@127.0.0.1",
+        "http://example.test\\@127.0.0.1",
+        "http://127.0.0.1\\.example.test",
+        "http://127.0.0.1?next=1",
+        "http://127.0.0.1#part",
+        "http://127.0.0.1 .example.test",
+        "http://127.0.\t0.1",
+        "http://１２７.0.0.1",
+        "http://ⓛocalhost",
+    ],
+)
+def test_address_that_programs_read_in_several_ways_is_refused(url: str, ask: Asked) -> None:
+    assert_refused(ask(url, *KEYS, "--allow-host", "example.test"), "must be like http://127.0.0.1:8080")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "localhost", "LocalHost", "[::1]", "example.test"])
+def test_this_machine_and_the_named_host_are_asked(host: str, ask: Asked) -> None:
+    """Nobody listens there; so far it comes."""
+    url = f"http://{host}:1"
+    allowed = "EXAMPLE.test" if host == "example.test" else "other.test"
+    assert_refused(ask(url, *KEYS, "--allow-host", allowed, "--spec", "web-messages"), f"{url} cannot be reached")
+
+
+@pytest.fixture
+def files(server: Server, tmp_path: Path) -> dict[str, str]:
+    authority = Authority(tmp_path)
+    (tmp_path / "none.pem").write_text("no certificate")
+    (tmp_path / "bytes.pem").write_bytes(b"\xff\xfe\0")
+    (tmp_path / "stranger.pem").write_text(pem(new_certificate().header))
+    return {
+        "server": server.url,
+        "client": str(server.certificate),
+        "none": str(tmp_path / "none.pem"),
+        "bytes": str(tmp_path / "bytes.pem"),
+        "stranger": str(tmp_path / "stranger.pem"),
+        "other": str(authority.issue().file),
+        "missing": str(tmp_path / "missing.pem"),
+    }
+
+
+REFUSED = {
+    "no key": ("{server}", "web messages need --api-key"),
+    "wrong key": ("{server} --api-key wrong", "the API key may not read web messages: 401"),
+    "no certificate": ("{server} --spec subscriptions", "subscriptions need --client-cert"),
+    "wrong certificate": ("{server} --spec subscriptions --client-cert {stranger}", "may not touch system"),
+    "unknown system": (
+        "{server} --spec subscriptions --client-cert {client} --system 650e8400-e29b-41d4-a716-446655440000",
+        "may not touch system 650e8400",
+    ),
+    "no certificate in the file": ("{server} --client-cert {none}", "there is no PEM certificate in it"),
+    "bytes in the file": ("{server} --client-cert {bytes}", "--client-cert"),
+    "no file": ("{server} --client-cert {missing}", "does not exist"),
+    "key without a certificate": ("{server} --client-key {client}", "the key of --client-cert, which is missing"),
+    "certificate without its key": ("https://127.0.0.1:1 --client-cert {client}", "has no use as a client's in TLS"),
+    "key of another": ("https://127.0.0.1:1 --client-cert {client} --client-key {other}", "has no use as a client's"),
+    "no authority": ("{server} --ca {none}", "holds no certificate in PEM"),
+    "report that is a file": ("{server} --report {client}", "is a file"),
+    "a file above the report": ("{server} --api-key KEY --spec web-messages --report {client}/report", "no report in"),
+    "nobody there": ("http://127.0.0.1:1 --api-key KEY", "cannot be reached"),
+    "no TLS there": ("https://{host} --api-key KEY", "cannot be reached"),
+    "case of no number": ("{server} --case many", "--case"),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_missing_is_told(options: str, words: str, ask: Asked, files: dict[str, str], server: Server) -> None:
+    before = stored(server)
+    values = {**files, "host": server.url.removeprefix("http://")}
+    arguments = [part.format(**values).replace("KEY", MESSAGES_KEY) for part in options.split()]
+
+    assert_refused(ask(*arguments), words)
+
+    assert stored(server) == before
+    assert not (ask.folder / "report").exists()
+
+
+ANSWERS = {
+    "no HTTP": (b"SSH-2.0-OpenSSH_9\r\n", "cannot be reached"),
+    "nothing": (b"", "cannot be reached"),
+    "no JSON": (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nHTML", "no JSON"),
+    "a list": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]", "in other words"),
+    "not found": (ANSWER.replace(b"400 Bad Request", b"404 Not Found"), "404 Seen"),
+}
+
+
+@pytest.mark.parametrize(("answer", "words"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_server_of_something_else_is_told_as_such(answer: bytes, words: str, ask: Asked, files: dict[str, str]) -> None:
+    with recording() as other:
+        other.has_head = True
+        options = ("--spec", "subscriptions", "--client-cert", files["client"])
+        assert_refused(other.take(0, lambda: ask(other.url, *options), answer), words)
+
+
+def test_redirect_is_not_followed(ask: Asked, server: Server) -> None:
+    answer = f"HTTP/1.1 302 Found\r\nLocation: {server.url}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with recording() as other:
+        other.has_head = True
+        result = other.take(0, lambda: ask(other.url, *KEYS), answer.encode())
+    assert_refused(result, f"it redirects to {server.url}/")
+
+
+def test_server_whose_certificate_nobody_vouches_for_is_told(
+    ask: Asked, tmp_path: Path, migrated_sqlite: bytes
+) -> None:
+    file = Authority(tmp_path, "server").issue("127.0.0.1").file
+    url = f"sqlite:///{tmp_path / 'test.db'}"
+    (tmp_path / "test.db").write_bytes(migrated_sqlite)
+    with running_service(database_url=url, tls_cert=file, tls_key=file) as service:
+        assert_refused(ask(service.url, *KEYS), "certificate verify failed")
+
+
+def test_proxies_of_the_environment_are_not_asked(ask: Asked, server: Server) -> None:
+    proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:1")
+    assert_refused(ask(server.url, "--api-key", "wrong", **proxy), "the API key may not read web messages: 401")
+
+
+def test_system_that_messages_wait_for_is_left_alone(
+    request: pytest.FixtureRequest, tmp_path: Path, ask: Asked
+) -> None:
+    request.param = "sqlite"
+    with (
+        running_mock(MockOpenE()) as open_e,
+        running_target(new_database(request, tmp_path), open_e, tmp_path) as server,
+        server.api() as api,
+    ):
+        put_parked_message(server.database_url, SYSTEM, (1, 101, 202), "3e4f4c1e-5798-41e9-ae24-57fa13b361e1")
+        before = stored(server)
+        assert_refused(ask(server.url, *KEYS, "--client-cert", str(server.certificate)), "messages wait for system")
+        assert stored(server) == before
+        assert len(api.deliveries()) == 1
+
+
+def test_missing_packages_are_named() -> None:
+    code = (
+        "import sys; sys.modules['schemathesis'] = None; from budkavle.cli import main; "
+        "main(['contract-check', 'http://127.0.0.1:1'])"
+    )
+    done = result_of(sys.executable, "-c", code)
+    assert done.returncode == 2
+    assert done.stderr == "Error: this command needs more packages: pip install 'budkavle[contract]'\n"

@@ -1,0 +1,73 @@
+"""What could not be cleaned up is told, and what puts the subscriptions back is kept."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contract_tests.cleaning import clean_up
+from contract_tests.target import Certificate, Target
+from tests.contract_tests.answering import Answering, answering
+
+IDS = [f"{number:08}-0000-4000-8000-000000000000" for number in range(3)]
+CURRENT = [{"orgType": 1, "orgCode": 7, "entityType": 202}]
+
+
+@pytest.fixture
+def server() -> Iterator[Answering]:
+    with answering() as server:
+        yield server
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    file = tmp_path / "subscriptions-before.json"
+    file.write_text("{}")
+    return file
+
+
+@pytest.fixture
+def diary(tmp_path: Path) -> Path:
+    file = tmp_path / "diary"
+    made = [*(f"/webmessages/{id_}" for id_ in IDS), "http://other.test/webmessages/1", "/webmessages/../v1", "/a"]
+    file.write_text("".join(f"did x\nmade {path}\n" for path in [*made, *made]))
+    return file
+
+
+def of(server: Answering) -> Target:
+    return Target(server.url, "k", certificate=Certificate("", None, ":Q2VydA==:"), system="s")
+
+
+def test_messages_are_deleted_once_and_nothing_else(server: Answering, diary: Path, kept: Path) -> None:
+    server.answers = {"DELETE": (204, ""), "POST": (200, "{}")}
+    assert clean_up(of(server), diary, CURRENT, kept) == []
+    assert [path for method, path, _ in server.came if method == "DELETE"] == [f"/webmessages/{id_}" for id_ in IDS]
+    assert not kept.exists()
+    assert json.loads(server.came[-1][2]) == {"systemIdentifier": "s", "abonnementer": CURRENT}
+
+
+def test_message_that_stays_is_told_and_the_others_are_tried(server: Answering, diary: Path, kept: Path) -> None:
+    server.answers = {"DELETE": (403, ""), "POST": (200, "{}")}
+    (told,) = clean_up(of(server), diary, CURRENT, kept)
+    assert told == f"3 messages could not be deleted, /webmessages/{IDS[0]} among them: 403"
+
+
+def test_subscriptions_that_cannot_be_put_back_are_kept(server: Answering, diary: Path, kept: Path) -> None:
+    server.answers = {"DELETE": (404, ""), "POST": (400, "no more " * 1000)}
+    (told,) = clean_up(of(server), diary, CURRENT, kept)
+    assert f"system s has not got its subscriptions back: POST /v1/abonnement/sync with {kept} (400 no more" in told
+    assert len(told) < 600
+    assert kept.exists()
+
+
+def test_server_that_is_gone_is_told_and_asked_once_for_each(diary: Path, kept: Path) -> None:
+    messages, subscriptions = clean_up(Target("http://127.0.0.1:1", "k", system="s"), diary, CURRENT, kept)
+    assert messages.startswith("3 messages could not be deleted")
+    assert str(kept) in subscriptions
+    assert kept.exists()
+
+
+def test_nothing_was_made(server: Answering, tmp_path: Path, kept: Path) -> None:
+    assert clean_up(Target(server.url, "k"), tmp_path / "none", [], kept) == []
+    assert server.came == []

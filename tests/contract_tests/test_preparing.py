@@ -1,0 +1,105 @@
+"""What is learnt before a check, and why it is not begun; nothing on the server is changed by it."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from contract_tests.preparing import CannotCheckError, learn, set_up
+from contract_tests.target import Certificate, Identity, Target
+from tests.contract_tests.answering import Answering, answering
+
+GOOD: dict[str, tuple[int, Any]] = {
+    "GET /webmessages/": (404, {}),
+    "GET /v1/abonnement?": (200, {"abonnementer": [{"orgType": 300, "orgCode": 66_600, "entityType": 9}]}),
+    "GET /v1/abonnement/beskeder": (200, {"beskeder": []}),
+    "GET /v1/beskedtype/tilladte": (404, {}),
+    "GET /v1/beskedtype/tilladte?orgType=4": (
+        200,
+        {
+            "beskedtyper": [
+                {"orgType": 4, "entityType": 8, "slutDato": "2020-01-01"},
+                {"orgType": 4, "entityType": 9, "slutDato": None},
+            ]
+        },
+    ),
+    "POST /v1/besked": (400, {}),
+    "POST /v1/abonnement/sync": (200, {}),
+}
+BOTH = ("web-messages", "subscriptions")
+
+
+@pytest.fixture
+def server() -> Iterator[Answering]:
+    with answering() as server:
+        server.answers = {key: (status, json.dumps(value)) for key, (status, value) in GOOD.items()}
+        yield server
+
+
+def of(server: Answering) -> Target:
+    return Target(server.url, "k", "k", Certificate("", None, ":Q2VydA==:"), system="s")
+
+
+def test_target_is_learnt_and_nothing_is_changed(server: Answering) -> None:
+    target, current = learn(of(server), BOTH)
+    assert current == [{"orgType": 300, "orgCode": 66_600, "entityType": 9}]
+    # The code that the system has itself is left to it; what may no longer be subscribed to is not.
+    assert (target.queued, target.attacked) == (Identity(4, 66_601, 9), Identity(4, 66_602, 9))
+    assert target.publish_key == "k"
+    assert target.attacked_system == target.queued_system == "s"
+    changing = [(path, body) for method, path, body in server.came if method != "GET"]
+    assert [path for path, _ in changing] == ["/v1/abonnement/sync?dryRun=true", "/v1/besked"]
+
+
+def test_only_what_is_asked_for_is_learnt(server: Answering) -> None:
+    target, current = learn(replace(of(server), certificate=None), ["web-messages"])
+    assert (target.system, current) == (None, [])
+    assert [path.partition("?")[0].rpartition("/")[0] for _, path, _ in server.came] == ["/webmessages"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_key_that_opens_no_events_leaves_them_out(status: int, server: Answering) -> None:
+    server.answers["POST /v1/besked"] = (status, "{}")
+    assert learn(of(server), BOTH)[0].publish_key is None
+
+
+REFUSALS = {
+    "key": ("GET /webmessages/", (401, "who?"), "the API key may not read web messages: 401 who?"),
+    "scope": ("GET /webmessages/", (403, "no"), "the API key may not read web messages: 403 no"),
+    "system": ("GET /v1/abonnement?", (403, "a\nb"), "may not touch system s (--system names another): 403 a b"),
+    "no JSON": ("GET /v1/abonnement?", (200, "<html>"), "answers with what is no JSON"),
+    "a list": ("GET /v1/abonnement?", (200, "[]"), "in other words than the contract's"),
+    "no properties": ("GET /v1/abonnement?", (200, '{"abonnementer": [{}]}'), "in other words than the contract's"),
+    "queue": ("GET /v1/abonnement/beskeder", (200, '{"beskeder": [{}]}'), "messages wait for system s"),
+    "no way back": ("POST /v1/abonnement/sync", (400, "not allowed"), "could not be given its subscriptions back"),
+    "no types": ("GET /v1/beskedtype/tilladte?orgType=4", (404, ""), "no orgType from 0 to 99 may subscribe"),
+}
+
+
+@pytest.mark.parametrize(("where", "answer", "words"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_check_is_not_begun(where: str, answer: tuple[int, str], words: str, server: Answering) -> None:
+    server.answers[where] = answer
+    with pytest.raises(CannotCheckError) as refused:
+        learn(of(server), BOTH)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_not_given_is_named() -> None:
+    target = Target("http://127.0.0.1:1")
+    with pytest.raises(CannotCheckError, match="--api-key"):
+        learn(target, BOTH)
+    with pytest.raises(CannotCheckError, match="--client-cert"):
+        learn(target, ["subscriptions"])
+
+
+def test_set_up_that_fails_is_told(server: Answering) -> None:
+    target = of(server).with_one_system("s", Identity(1, 2, 3), Identity(1, 3, 3))
+    set_up(target)
+    server.answers["POST /v1/abonnement/sync"] = (500, "down")
+    with pytest.raises(CannotCheckError, match="system s cannot be given subscriptions: 500 down"):
+        set_up(target)
+    with pytest.raises(CannotCheckError, match="cannot be reached any more"):
+        set_up(replace(target, url="http://127.0.0.1:1"))

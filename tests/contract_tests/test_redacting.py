@@ -1,0 +1,65 @@
+"""No file of a suite tells a key or a certificate, in whatever notation."""
+
+import json
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import pytest
+
+from contract_tests.redacting import redact
+from contract_tests.suites import Suite
+from contract_tests.target import Certificate, Target
+
+KEYS = {
+    "plain": "Messages-Key-0123456789",
+    "XML": 'a<b>&"c"-key-0123456789',
+    "JSON": 'back\\slash-"quotes"-0123456789',
+}
+CERTIFICATE = f":{'MIIBszCC' * 20}:"
+
+
+def files_of(suite: Suite, text: str) -> list[Path]:
+    files = [suite.junit, suite.junit.with_suffix(".json"), suite.log]
+    for file in files:
+        file.write_text(text)
+    return files
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
+def test_key_is_in_no_file_in_no_notation(key: str, tmp_path: Path) -> None:
+    suite = Suite("rules", (), {}, tmp_path / "rules.xml", tmp_path / "rules.log")
+    target = Target("http://127.0.0.1", key, "publish-" + key, Certificate("", None, CERTIFICATE))
+    said = [key, f"publish-{key}", key[:-1], key.swapcase(), CERTIFICATE, CERTIFICATE.strip(":")]
+    ways = [str, escape, lambda word: escape(word, {'"': "&quot;"}), lambda word: json.dumps(word)[1:-1], repr]
+    files = files_of(suite, "\n".join(f"apikey: {way(word)};" for word in said for way in ways))
+
+    redact(suite, target)
+
+    for file in files:
+        text = file.read_text()
+        assert "0123456789" not in text
+        assert "MIIBszCC" not in text
+        assert "$API_KEY" in text
+        assert "$PUBLISH_KEY" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"), [("schema of web-messages", "API_KEY"), ("schema of subscriptions", "PUBLISH_KEY")]
+)
+def test_line_to_paste_has_a_variable_in_the_place_of_what_was_taken_out(
+    name: str, variable: str, tmp_path: Path
+) -> None:
+    suite = Suite(name, (), {}, tmp_path / "schema.xml", tmp_path / "schema.log")
+    target = Target("http://127.0.0.1", "a", "b", Certificate("", None, CERTIFICATE))
+    (file, *_) = files_of(suite, f"curl -H 'apikey: [Filtered]' -H 'Client-Cert: {CERTIFICATE}'")
+
+    redact(suite, target)
+
+    assert file.read_text() == f'curl -H "apikey: ${variable}" -H "Client-Cert: $CLIENT_CERT"'
+
+
+def test_word_that_is_a_short_key_stays(tmp_path: Path) -> None:
+    suite = Suite("rules", (), {}, tmp_path / "rules.xml", tmp_path / "rules.log")
+    (file, *_) = files_of(suite, "a demo of demo")
+    redact(suite, Target("http://127.0.0.1", "demo", "demo"))
+    assert file.read_text() == "a demo of demo"
