@@ -55,7 +55,7 @@ def learn(target: Target, specs: Iterable[str]) -> tuple[Target, list[dict[str, 
 
 
 def set_up(target: Target) -> None:
-    """Gives the system the two subscriptions that stay while the checks run, and no others.
+    """Gives the system the two subscriptions that stay while the checks run, and no others; nothing waits for them.
 
     Raises BrokenContractError where that is refused.
     """
@@ -63,6 +63,8 @@ def set_up(target: Target) -> None:
         return
     api = Api(target, random.Random(target.seed))  # Nothing secret is made up here.
     try:
+        # What a suite before has sent to one of them would stay with it.
+        api.sync([])
         response = api.sync([kept(target.queued), kept(target.attacked)])
     except (requests.RequestException, AssertionError) as exc:
         raise BrokenContractError(f"a sync got no answer: {exc}") from exc
