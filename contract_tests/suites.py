@@ -1,4 +1,12 @@
-"""The suites of a check: what each runs, as a process of its own."""
+"""The suites of a check: what each runs, as a process of its own.
+
+The same seed makes the same requests in the same order, on servers that answer alike: what a suite makes up follows
+from the seed, from the contract and from answers, never from the clock, this machine or where the command is run. What
+differs are ids that the server made up and what follows from them (an event needs an id that none has), the boundaries
+of forms and the names of Schemathesis's cases, and the order of requests that a rule sends at once. On a server that
+answers otherwise, since it has messages from before or breaks the contract, Schemathesis goes other ways from there on,
+and other versions of it or of Hypothesis make other cases.
+"""
 
 import os
 import re
@@ -127,5 +135,7 @@ def _environment(check: Check, work: Path) -> dict[str, str]:
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         # Sets are walked through in the same order each time.
         "PYTHONHASHSEED": "0",
+        # Nothing is left where the command is run, and nothing is found there.
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(work / "hypothesis"),
         "NO_PROXY": "*",
     }

@@ -18,7 +18,6 @@ from tests.contract_tests.checking import running_target
 from tests.mock_servers import running_mock
 from tests.processes import REPOSITORY, SECONDS, environment, result_of, running
 
-
 OWN = ("contract_tests/conftest.py", "contract_tests/test_*.py")
 
 

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
+from uuid import NAMESPACE_OID, uuid5
 
-UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Tape:
@@ -26,21 +27,28 @@ class Tape:
     def requests(self) -> list[bytes]:
         """What ordinary clients sent, in order, without what no seed can decide.
 
-        That are ids that the server made up (numbers by order of appearance stand for them), where it is, and the
-        names and boundaries that the clients give each request at random.
+        That are ids that the server made up and those that follow from them (numbers by order of appearance stand for
+        them), where it is, and the names and boundaries that the clients give each request at random.
         """
         own, made = set[bytes](), dict[bytes, bytes]()
         for _, is_sent, piece in self.pieces:
             for id_ in UUID.findall(piece):
                 if is_sent:
                     own.add(id_)
-                elif id_ not in own:
-                    made.setdefault(id_, b"<%d>" % len(made))
-        sent = b"".join(piece for _, is_sent, piece in self.pieces if is_sent)
+                elif id_ not in own and id_ not in made:
+                    name = b"%d" % (len(made) // 3)
+                    followed = str(uuid5(NAMESPACE_OID, id_.decode())).encode()
+                    made |= {id_: b"<%s>" % name, followed: b"<of %s>" % name, followed.upper(): b"<OF %s>" % name}
+        streams = dict[int, bytes]()
+        for number, is_sent, piece in self.pieces:
+            if is_sent:
+                # What is sent at once is told apart by its connections.
+                streams[number] = streams.get(number, b"") + piece
+        sent = b"\n".join(streams.values())
         sent = UUID.sub(lambda found: made.get(found[0], found[0]), sent)
         sent = re.sub(rb"(?i)(Host|X-Schemathesis-TestCaseId|Client-Cert): [^\r]*", rb"\1", sent)
         sent = re.sub(rb"(boundary=|--)[0-9a-f]{32}", rb"\1", sent)
-        return re.split(rb"(?<=.)(?=[A-Z]{3,} [^ ]+ HTTP/1\.1\r\nHost\r\n)", sent)
+        return [request.strip() for request in re.split(rb"(?<![A-Z])(?=[A-Z]{3,} [^ ]+ HTTP/1\.1\r\nHost\r\n)", sent)]
 
     def serve(self) -> None:
         number = 0

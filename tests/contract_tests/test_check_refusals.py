@@ -111,8 +111,8 @@ def test_host_that_is_not_this_machine_must_be_allowed(url: str, ask: Asked) -> 
         "http://127.0.0.1#part",
         "http://127.0.0.1 .example.test",
         "http://127.0.\t0.1",
-        "http://１２７.0.0.1",
-        "http://ⓛocalhost",
+        "http://\uff11\uff12\uff17.0.0.1",
+        "http://\u24dbocalhost",
     ],
 )
 def test_address_that_programs_read_in_several_ways_is_refused(url: str, ask: Asked) -> None:

@@ -23,7 +23,12 @@ def check(tmp_path: Path) -> Check:
 
 def many(count: int) -> Verdict:
     failures = tuple(
-        Failure("rules", f"name {number} " + "n" * 5000, f"words {number}\n" + "w" * 5000 + "\nmore" * 500, ("curl " + "c" * 5000,) * 12)
+        Failure(
+            "rules",
+            f"name {number} " + "n" * 5000,
+            f"words {number}\n" + "w" * 5000 + "\nmore" * 500,
+            ("curl " + "c" * 5000,) * 12,
+        )
         for number in range(count)
     )
     return Verdict([SuiteResult("rules", 900, 3.0, failures)], ["something stayed"])

@@ -1,0 +1,65 @@
+"""What is noted of answers, and how a suite ends that is told to."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from contract_tests import evidence
+from tests.processes import environment
+
+SUITE = """
+import os, signal
+from contract_tests import evidence
+evidence.end_with_an_answer()
+os.kill(os.getpid(), signal.SIGTERM)
+evidence.sent(evidence.Call("POST", "/webmessages", {}))
+print("still waiting", flush=True)
+evidence.note_answer(201, "/webmessages/1")
+print("went on", flush=True)
+"""
+
+
+def test_only_what_was_made_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    diary = tmp_path / "diary"
+    monkeypatch.setenv(evidence.DIARY, str(diary))
+    evidence.note_answer(201, "/webmessages/1")
+    evidence.note_answer(201, None)
+    evidence.note_answer(200, "/webmessages/2")
+    assert diary.read_text() == "made /webmessages/1\n"
+
+
+def test_nothing_is_noted_without_a_diary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(evidence.DIARY, raising=False)
+    evidence.note_answer(201, "/webmessages/1")
+
+
+def test_suite_that_is_told_to_end_notes_the_answer_first(tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+    done = subprocess.run(
+        [sys.executable, "-c", SUITE],
+        env=environment() | {evidence.DIARY: str(diary)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "still waiting\n")
+    assert diary.read_text() == "made /webmessages/1\n"
+
+
+def test_calls_of_one_check_are_kept_until_the_next() -> None:
+    with evidence.of_one_check() as sent:
+        evidence.sent(evidence.Call("GET", "/a", {}))
+        assert len(sent) == 1
+    with evidence.of_one_check() as sent:
+        assert sent == []
+
+
+def test_what_is_kept_of_bytes_has_a_limit() -> None:
+    sent = evidence.SentInBytes()
+    for _ in range(3):
+        sent.add(b"x" * evidence.KEPT_BYTES)
+    assert (sent.size, len(sent.data)) == (3 * evidence.KEPT_BYTES, evidence.KEPT_BYTES)
