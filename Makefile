@@ -2,14 +2,21 @@
 
 PYTHON ?= python3.11
 VENV := .venv
+DEMO ?= http://127.0.0.1:8080
 BIN := $(VENV)/bin
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: run install test check coverage released-contracts format bench soak wheel lock clean
+.PHONY: run contract-check install test check coverage released-contracts format bench soak wheel lock clean
 
 run: install ## Run the service, a mock Open-E and a demo
 	@$(BIN)/budkavle dev
+
+# The command is the one that the demo prints.
+contract-check: install ## Prove that the demo of `make run`, in another terminal, keeps the contracts
+	@PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	command=$$(python -c 'from budkavle import demo, demo_subscriptions as its; print(its.check_command("$(DEMO)", demo.KEY))') && \
+	sh -c "$$command" || { code=$$?; [ $$code -ne 2 ] || echo "Does the demo run there? make run starts it." >&2; exit $$code; }
 
 install: $(VENV)/.runtime ## Set up .venv from the locked requirements, with what contract-check needs
 

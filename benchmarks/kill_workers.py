@@ -61,7 +61,6 @@ def _soak(kind: str, keys: int, each: int, chance: random.Random) -> list[str]:
         publishing = threading.Thread(
             target=lambda: run(url, lambda database: publish(database, map(str, range(keys)), each))
         )
-        publishing.start()
         lives, deaths = _kill_until_done(stage, url, WORKERS[kind], dying, publishing, chance)
         seconds = time.monotonic() - begun
         arrivals = steady.arrivals() + dying.arrivals()
@@ -82,9 +81,13 @@ def _soak(kind: str, keys: int, each: int, chance: random.Random) -> list[str]:
 def _kill_until_done(
     stage: Stage, url: str, number: int, dying: Receiver, publishing: threading.Thread, chance: random.Random
 ) -> tuple[list[Life], list[float]]:
-    """Kills workers, and now and then the dying receiver; returns the workers' lives, and when the receiver died."""
+    """Kills workers, and now and then the dying receiver; returns the workers' lives, and when the receiver died.
+
+    Publishing begins when the workers run: else a few events are delivered before the first of them is killed.
+    """
     settings = {"log_level": "info", "delivery_lease": 5, "delivery_timeout": 3, "delivery_connect_timeout": 2}
     running = [worker(stage, url, **settings) for _ in range(number)]
+    publishing.start()
     lives: list[Life] = []
     deaths: list[float] = []
     ends = time.monotonic() + AT_MOST_SECONDS

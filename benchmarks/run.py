@@ -24,7 +24,12 @@ BENCHES = {
 }
 """Modules with their arguments and the seconds after which they are ended."""
 
-SOAKS = {"kill_publish": ([], 900), "kill_sync": ([], 2400), "kill_workers": ([], 3600)}
+SOAKS = {
+    "kill_publish": ([], 900),
+    "kill_sync": ([], 2400),
+    "kill_workers": ([], 3600),
+    "contract_check": ([], 5400),
+}
 
 
 def main() -> None:

@@ -4,20 +4,22 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from contract_tests import cleaning, preparing, redacting
-from contract_tests.preparing import CannotCheckError
+from contract_tests import cleaning, evidence, preparing, redacting, reproducing
+from contract_tests.preparing import BrokenContractError, CannotCheckError
 from contract_tests.suites import Check, Suite, diary_file, suites, target_file
 from contract_tests.target import Target
-from contract_tests.verdict import SuiteResult, Verdict, read_result
+from contract_tests.verdict import Failure, SuiteResult, Verdict, read_result
 
 POLL_SECONDS = 0.2
 LAST_ANSWER_SECONDS = 10
 """How long a suite that is ended waits for the answer to what it has sent."""
+LONGEST_SECONDS = {"quick": 1800, "full": 7200}
+"""That one suite may take, many times what it does: a server that is slow to answer must not hold it for ever."""
 
 BEFORE = "subscriptions-before.json"
 """In the report while it is not certain that the system has its subscriptions back."""
@@ -32,7 +34,12 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
     Raises CannotCheckError where the target cannot be checked as it was asked for, before anything is changed.
     """
     verdict = Verdict()
-    target, current = preparing.learn(check.target, check.specs)
+    try:
+        with evidence.of_one_check() as sent:
+            target, current = preparing.learn(check.target, check.specs)
+    except BrokenContractError as exc:
+        _make_report(check.report)
+        return _told(verdict, _unprepared(check, exc, sent), on_result)
     check = replace(check, target=target)
     _make_report(check.report)
     kept = check.report / BEFORE
@@ -42,10 +49,9 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
         target.write(target_file(work))
         try:
             for suite in suites(check, work):
-                result = _result_of(suite, target, diary_file(work), progress)
-                verdict.results.append(result)
-                on_result(result)
-                if check.fail_fast and (result.failures or result.error):
+                result = _result_of(check, suite, diary_file(work), progress)
+                _told(verdict, result, on_result)
+                if result.is_unanswered or (check.fail_fast and (result.failures or result.error)):
                     break
         except KeyboardInterrupt:
             verdict.is_interrupted = True
@@ -68,16 +74,32 @@ def _keep(file: Path, target: Target, current: list[dict[str, Any]]) -> None:
         file.write_text(json.dumps({"systemIdentifier": target.system, "abonnementer": current}), encoding="utf-8")
 
 
-def _result_of(suite: Suite, target: Target, diary: Path, progress: Progress) -> SuiteResult:
+def _result_of(check: Check, suite: Suite, diary: Path, progress: Progress) -> SuiteResult:
     try:
         # Each suite finds the same, whatever the one before it left.
-        preparing.set_up(target)
+        with evidence.of_one_check() as sent:
+            preparing.set_up(check.target)
+    except BrokenContractError as exc:
+        return replace(_unprepared(check, exc, sent), is_unanswered=True)
     except CannotCheckError as exc:
         return SuiteResult(suite.name, error=str(exc))
-    return _run_suite(suite, target, diary, progress)
+    return _run_suite(suite, check.target, diary, progress, LONGEST_SECONDS[check.profile])
 
 
-def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress) -> SuiteResult:
+def _told(verdict: Verdict, result: SuiteResult, on_result: Callable[[SuiteResult], None]) -> Verdict:
+    verdict.results.append(result)
+    on_result(result)
+    return verdict
+
+
+def _unprepared(check: Check, exc: BrokenContractError, sent: Sequence[evidence.Sent]) -> SuiteResult:
+    """The failure of what comes before all checks."""
+    lines = reproducing.lines(sent[-1:], check.target, "preparing", check.report)
+    failure = Failure("preparing", "what every check needs", str(exc), tuple(lines))
+    return SuiteResult("preparing", checks=1, failures=(failure,))
+
+
+def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress, longest: float) -> SuiteResult:
     for old in (suite.junit, suite.junit.with_suffix(".json")):
         old.unlink(missing_ok=True)
     begin = diary.stat().st_size if diary.exists() else 0
@@ -101,6 +123,10 @@ def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress) ->
                     break
                 except subprocess.TimeoutExpired:
                     progress(suite.name, *_how_far(diary, begin))
+                if time.monotonic() - started > longest:
+                    process.kill()
+                    error = f"had no end after {longest} seconds; see {suite.log}"
+                    return SuiteResult(suite.name, seconds=longest, error=error)
         except BaseException:
             _end(process)
             redacting.redact(suite, target)

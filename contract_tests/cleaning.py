@@ -22,6 +22,8 @@ def clean_up(target: Target, diary: Path, current: list[dict[str, Any]], kept: P
     try:
         left = _delete_messages(api, diary)
         return left if target.system is None else left + _put_back(api, current, kept)
+    except (requests.RequestException, AssertionError) as exc:
+        return [f"cleaning up ended: {exc}"]
     finally:
         api.close()
 
@@ -29,7 +31,7 @@ def clean_up(target: Target, diary: Path, current: list[dict[str, Any]], kept: P
 def _delete_messages(api: Api, diary: Path) -> list[str]:
     lines = diary.read_text(encoding="utf-8").splitlines() if diary.exists() else []
     made = dict.fromkeys(line.removeprefix("made ") for line in lines if line.startswith("made "))
-    paths = [path.removeprefix(api.target.url) for path in made]
+    paths = [api.target.below(path).removeprefix(api.target.url) for path in made]
     # What else a server calls its places is its own.
     ours = [path for path in paths if _MESSAGE.fullmatch(path)]
     left: list[str] = []

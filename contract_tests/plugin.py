@@ -1,11 +1,14 @@
 """What pytest is told when it runs a suite on somebody's target: the target, and how failures are told."""
 
 import os
+import signal
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 pytest.register_assert_rewrite("contract_tests.attacks", "contract_tests.harm", "contract_tests.api")
 
@@ -16,6 +19,18 @@ from contract_tests.target import Target  # noqa: E402
 
 _found: list[Any] = []
 evidence.end_with_an_answer()
+
+_SECONDS = 300
+"""That one check may take: an answer that comes byte by byte has no other end."""
+_UNANSWERED = 3
+"""So many checks in a row, and the rest is not tried: each would wait as long."""
+
+
+class NoAnswerError(AssertionError):
+    """The server did not answer."""
+
+
+_unanswered: list[str] = []
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +64,51 @@ def pytest_runtest_logfinish(nodeid: str) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Adds to a failure how it is reproduced."""
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    """As `pytest_runtest_call`: fixtures ask the target too."""
+    with _in_words():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Says in words what a check stumbles over in an answer that has not the form of the contract."""
+    with _in_words():
+        return (yield)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    def end(*_: object) -> None:
+        raise NoAnswerError(f"the check had no end after {_SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(_SECONDS)
+    try:
+        yield
+    except requests.JSONDecodeError as exc:
+        raise AssertionError(f"the answer is no JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
+    except (requests.RequestException, OSError, EOFError) as exc:
+        raise NoAnswerError(f"no answer: {exc}") from exc
+    except (LookupError, TypeError, ValueError, AttributeError) as exc:
+        raise AssertionError(f"an answer has not the form of the contract: {type(exc).__name__}: {exc}") from exc
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds to a failure how it is reproduced; ends the suite when the target answers no more."""
     report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, NoAnswerError):
+        _unanswered.append(item.name)
+        if len(_unanswered) >= _UNANSWERED:
+            item.session.shouldstop = f"{_UNANSWERED} checks in a row got no answer"
+    elif call.when == "call" and not report.skipped:
+        _unanswered.clear()
     sent = getattr(item, "funcargs", {}).get("sent")
     add_section = getattr(report.longrepr, "addsection", None)
     target = Target.of_environment()

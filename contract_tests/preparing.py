@@ -18,6 +18,9 @@ ORG_TYPES = range(100)
 QUEUED_ORG_CODES = range(66_600, 66_700)
 """From here come the codes of the two subscriptions that stay while the checks run."""
 
+_REFUSALS = range(300, 500)
+"""What an address, a certificate or a system that is not the right one is answered with."""
+
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
@@ -25,36 +28,50 @@ class CannotCheckError(Exception):
     """The target cannot be checked as it was asked for; the text says what to do."""
 
 
+class BrokenContractError(Exception):
+    """What the checks cannot do without is answered otherwise than the contract says."""
+
+
 def learn(target: Target, specs: Iterable[str]) -> tuple[Target, list[dict[str, Any]]]:
-    """The target with what was learnt of it, and the subscriptions that its system has now; changes nothing."""
+    """The target with what was learnt of it, and the subscriptions that its system has now; changes nothing.
+
+    Raises CannotCheckError or BrokenContractError.
+    """
     api = Api(target, random.Random(target.seed))  # Nothing secret is made up here.
     try:
         if "web-messages" in specs:
             _ask_for_messages(api)
         return _learn_subscriptions(api) if "subscriptions" in specs else (replace(target, system=None), [])
     except requests.JSONDecodeError as exc:
-        raise CannotCheckError(f"{target.url} answers with what is no JSON: is it the right address?") from exc
-    except (AttributeError, KeyError, TypeError) as exc:
-        raise CannotCheckError(f"{target.url} answers in other words than the contract's: no {exc}") from exc
+        raise BrokenContractError(f"an answer is no JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
+    except (requests.exceptions.ContentDecodingError, requests.exceptions.ChunkedEncodingError) as exc:
+        raise BrokenContractError(f"an answer cannot be read: {_in_short(exc)}") from exc
     except (requests.RequestException, OSError) as exc:
         raise CannotCheckError(f"{target.url} cannot be reached: {_in_short(exc)}") from exc
+    except (AssertionError, LookupError, TypeError, ValueError, AttributeError) as exc:
+        raise BrokenContractError(f"an answer has not the form of the contract: {exc}") from exc
     finally:
         api.close()
 
 
 def set_up(target: Target) -> None:
-    """Gives the system the two subscriptions that stay while the checks run, and no others."""
+    """Gives the system the two subscriptions that stay while the checks run, and no others; nothing waits for them.
+
+    Raises BrokenContractError where that is refused.
+    """
     if target.queued is None or target.attacked is None:
         return
     api = Api(target, random.Random(target.seed))  # Nothing secret is made up here.
     try:
+        # What a suite before has sent to one of them would stay with it.
+        api.sync([])
         response = api.sync([kept(target.queued), kept(target.attacked)])
-    except requests.RequestException as exc:
-        raise CannotCheckError(f"{target.url} cannot be reached any more: {_in_short(exc)}") from exc
+    except (requests.RequestException, AssertionError) as exc:
+        raise BrokenContractError(f"a sync got no answer: {exc}") from exc
     finally:
         api.close()
     if response.status_code != requests.codes.ok:
-        raise CannotCheckError(f"system {target.system} cannot be given subscriptions: {_told(response)}")
+        raise BrokenContractError(f"system {target.system} cannot be given subscriptions: {_told(response)}")
 
 
 def _ask_for_messages(api: Api) -> None:
@@ -73,6 +90,8 @@ def _learn_subscriptions(api: Api) -> tuple[Target, list[dict[str, Any]]]:
         raise CannotCheckError("subscriptions need --client-cert; --spec web-messages leaves them out")
     query = {"systemIdentifier": target.system}
     response = api.call("GET", "/v1/abonnement", query=query)
+    if response.status_code not in {requests.codes.ok, *_REFUSALS}:
+        raise BrokenContractError(f"the subscriptions of system {target.system} cannot be read: {_told(response)}")
     if response.status_code != requests.codes.ok:
         raise CannotCheckError(
             f"the certificate may not touch system {target.system} (--system names another): {_told(response)}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from contract_tests import evidence
+from contract_tests.reading import MAX_BYTES
 
 TIMEOUT_SECONDS = 30
 
@@ -55,6 +56,7 @@ class Connection:
         self._fill = fill
         self._in_own_words = in_own_words
         self._sent = evidence.sent_in_bytes()
+        self._left = MAX_BYTES
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +86,7 @@ class Connection:
         What is no HTTP/1 (an alert of TLS, a frame of HTTP/2) answers no request, so it counts as none.
         """
         try:
-            status_line = self._reader.readline()
+            status_line = self._line()
         except (ConnectionError, ssl.SSLError):
             status_line = b""
         if not status_line.startswith(b"HTTP/1."):
@@ -103,7 +105,7 @@ class Connection:
 
     def _rest_of_answer(self, status: int, *, to_head: bool) -> Answer:
         headers: dict[str, str] = {}
-        while line := self._reader.readline().rstrip(b"\r\n"):
+        while line := self._line().rstrip(b"\r\n"):
             name, _, value = line.partition(b":")
             key = name.decode("ascii").lower()
             text = value.strip().decode("latin-1")
@@ -116,11 +118,25 @@ class Connection:
         if headers.get("transfer-encoding", "").lower() == "chunked":
             return b"".join(self._chunks())
         if "content-length" in headers:
-            return self._reader.read(int(headers["content-length"]))
-        return self._reader.read()
+            return self._bytes(int(headers["content-length"]))
+        return self._bytes(None)
 
     def _chunks(self) -> Iterable[bytes]:
-        while size := int(self._reader.readline(), 16):
-            yield self._reader.read(size)
-            self._reader.readline()
-        self._reader.readline()
+        while size := int(self._line(), 16):
+            yield self._bytes(size)
+            self._line()
+        self._line()
+
+    def _line(self) -> bytes:
+        return self._counted(self._reader.readline(self._left + 1))
+
+    def _bytes(self, size: int | None) -> bytes:
+        """So many, or all until the connection ends."""
+        most = self._left + 1
+        return self._counted(self._reader.read(most if size is None else min(size, most)))
+
+    def _counted(self, received: bytes) -> bytes:
+        """An answer without an end must not fill the memory."""
+        self._left -= len(received)
+        assert self._left >= 0, f"the answers on a connection are longer than {MAX_BYTES} bytes"
+        return received

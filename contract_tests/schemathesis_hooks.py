@@ -10,12 +10,14 @@ import schemathesis
 
 from contract_tests import evidence
 from contract_tests.fitting import REPLAY, SYNC, fit
+from contract_tests.target import Target
 
 FORM = "multipart/form-data"
-ACCEPTED_BAD_DATA = "ST201"
+ACCEPTED_BAD_DATA, NOT_ALLOWED = "ST201", "ST204"
 MAX_FILES = 10
 
 _LONGEST_WAIT = 300
+_OF_THE_CONNECTION = {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 
 evidence.end_with_an_answer()
 if evidence.DIARY in os.environ:
@@ -33,11 +35,26 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     The rules ask for both ends of it.
     """
     raw_schema["components"]["schemas"].get("WebhookPath", {}).pop("maxLength", None)
+    target = Target.of_environment()
+    if target is not None and target.is_tls:
+        _leave_certificates_out(raw_schema)
+
+
+def _leave_certificates_out(schema: dict[str, Any]) -> None:
+    """TLS shows them with each request, so none can be sent without; the rules ask what happens then."""
+    schemes = schema["components"].get("securitySchemes", {})
+    certificates = {name for name, scheme in schemes.items() if scheme.get("name") == "Client-Cert"}
+    for operation in (item for path in schema["paths"].values() for item in path.values() if isinstance(item, dict)):
+        known = operation.get("security", [])
+        operation["security"] = [item for item in known if not certificates & set(item)]
 
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, **_: Any) -> None:
     """Puts the part `message` first: a schema gives the parts of a form no order; and fits what rules ask for."""
+    for name in [name for name in case.headers or () if name.lower() in _OF_THE_CONNECTION]:
+        # How a request is framed is a matter of bytes, which have a suite of their own.
+        del case.headers[name]
     if case.operation.path.startswith("/control/"):
         _fit_control(case)
     if case.operation.path.startswith("/v1/"):
@@ -71,10 +88,13 @@ def _fit_control(case: Any) -> None:
 
 @schemathesis.hook
 def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
-    """Drops what was meant to be bad and is good.
+    """Drops what is the answer of a gateway, and what was meant to be bad and is good.
 
     Where there are files the tool does not check that; and a link puts an answer in the place of a bad body.
     """
+    if failure.code == NOT_ALLOWED and response.status_code == 405:
+        # Gateways refuse TRACE themselves, and have no list of what else there is.
+        return bool(case.method.upper() != "TRACE")
     if failure.code != ACCEPTED_BAD_DATA:
         return True
     if case.operation.path in _LINKED:

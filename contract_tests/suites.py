@@ -97,14 +97,15 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
     junit = check.report / f"{name}.xml"
     is_of_systems = spec == "subscriptions"
     config = work / f"{name}.toml"
-    headers = [f'apikey = "${{{_KEY}}}"', *([f'Client-Cert = "${{{_CERTIFICATE}}}"'] if is_of_systems else [])]
+    in_header = is_of_systems and not target.is_tls
+    headers = [f'apikey = "${{{_KEY}}}"', *([f'Client-Cert = "${{{_CERTIFICATE}}}"'] if in_header else [])]
     # Keys stand in no command line, where all processes of the machine could read them.
     config.write_text(
         f"headers = {{ {', '.join(headers)} }}\n" + (HERE / "schemathesis.toml").read_text(encoding="utf-8"),
         encoding="utf-8",
     )
     key = (target.publish_key if is_of_systems else None) or target.api_key or "none"
-    header = "none" if target.certificate is None or target.is_tls else target.certificate.header
+    header = "none" if target.certificate is None else target.certificate.header
     command = [
         *(sys.executable, "-P", "-m", "schemathesis.cli", "--config-file", str(config), "run"),
         *(str(check.spec_folder / f"{spec}.yaml"), "--url", target.url, "--seed", str(target.seed)),

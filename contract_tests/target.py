@@ -131,6 +131,15 @@ class Target:
         """What stands before each path of a contract; empty for most."""
         return urlsplit(self.url).path
 
+    def below(self, place: str) -> str:
+        """A place that an answer names, as the service knows it: a gateway may have put the base path before it."""
+        if not self.base_path:
+            return place
+        for before in (self.url, self.base_path):
+            if place.startswith(f"{before}/"):
+                return place.removeprefix(before)
+        return place
+
     def fill(self, data: bytes) -> bytes:
         """A request in bytes with this target's host, keys and certificate in the place of what stands for them."""
         certificate = "" if self.certificate is None else self.certificate.header

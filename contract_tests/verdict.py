@@ -8,6 +8,10 @@ from xml.etree import ElementTree as ET
 from contract_tests.reproducing import TITLE
 from contract_tests.suites import Suite
 
+_OF_PYTEST = ("rules", "raw bytes")
+_INTERRUPTED = 2
+"""How pytest ends when the target does not answer any more."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -30,6 +34,8 @@ class SuiteResult:
     left_out: tuple[str, ...] = ()
     """Why, once for each check."""
     error: str | None = None
+    is_unanswered: bool = False
+    """Whether it ended because the target answers no more."""
 
 
 @dataclass
@@ -68,8 +74,10 @@ def read_result(suite: Suite, exit_code: int, seconds: float) -> SuiteResult:
     left_out = tuple(node.get("message", "") for case in cases for node in case.findall("skipped"))
     # pytest ends with 1 where a check failed, with 5 where there was none; Schemathesis with 1 for warnings too.
     is_explained = exit_code == 0 or (exit_code == 1 and failures) or (exit_code == 5 and not cases)
-    error = None if is_explained else f"ended with {exit_code}; see {suite.log}"
-    return SuiteResult(suite.name, _checks(suite, cases), seconds, failures, left_out, error)
+    is_unanswered = exit_code == _INTERRUPTED and suite.name in _OF_PYTEST
+    words = "ended before all was checked" if is_unanswered else f"ended with {exit_code}"
+    error = None if is_explained else f"{words}; see {suite.log}"
+    return SuiteResult(suite.name, _checks(suite, cases), seconds, failures, left_out, error, is_unanswered)
 
 
 def _checks(suite: Suite, cases: list[ET.Element]) -> int:

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -43,8 +44,20 @@ def _javascript(nginx: str, folder: Path) -> str:
 
 
 @contextmanager
-def nginx_before(url: str, tls: dict[str, Path] | None, folder: Path, *, javascript: bool = False) -> Iterator[str]:
-    """Where nginx listens. With `javascript` it writes RFC 9440; without `tls` it hands on the callers' own headers."""
+def nginx_before(
+    url: str,
+    tls: dict[str, Path] | None,
+    folder: Path,
+    *more_urls: str,
+    javascript: bool = False,
+    base_path: str = "",
+    rewrites_locations: bool = False,
+) -> Iterator[str]:
+    """The base URL of the services, one or more of them in turns, behind nginx.
+
+    With `javascript` it writes RFC 9440; without `tls` it hands on the callers' own headers. Of a `base_path` the
+    services know nothing, and what they say of places is put right where it `rewrites_locations`.
+    """
     nginx = _nginx()
     load, setup = "", ""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -63,6 +76,18 @@ def nginx_before(url: str, tls: dict[str, Path] | None, folder: Path, *, javascr
             places["/etc/nginx/service.pem"] = str(tls["tls_cert"])
             places["/etc/nginx/service.key"] = str(tls["tls_key"])
             places["/etc/nginx/clients-ca.pem"] = str(tls["client_ca"])
+        if more_urls:
+            setup += (
+                f"upstream services {{ {' '.join(f'server {urlsplit(one).netloc};' for one in (url, *more_urls))} }}"
+            )
+            places["http://127.0.0.1:8080"] = "http://services"
+        if base_path:
+            # Not `proxy_pass` with a path, which would make `/` of `%2F`: what is below the path goes on as it came.
+            setup += f"map $request_uri $below {{ ~^{base_path}(?<rest>/.*)$ $rest; }}\n"
+            places["location /"] = f"location {base_path}/"
+            places["http://127.0.0.1:8080"] += "$below"
+        if rewrites_locations:
+            places["proxy_http_version"] = f"proxy_redirect / {base_path}/; proxy_http_version"
         for written, here in places.items():
             assert written in server
             server = server.replace(written, here)
@@ -77,7 +102,7 @@ def nginx_before(url: str, tls: dict[str, Path] | None, folder: Path, *, javascr
         arguments = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
         process = Process(arguments, environment, fds=(listener.fileno(),))
     try:
-        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{port}{base_path}"
         process.send(signal.SIGQUIT)
         assert process.wait() == 0
     finally:

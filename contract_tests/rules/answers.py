@@ -6,7 +6,15 @@ from typing import Any
 import requests
 
 PROBLEM = "application/problem+json"
-REASONS = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
+REASONS = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    415: "Unsupported Media Type",
+}
+"""Those that HTTP has always called the same."""
 ERROR_NAMES = {"orgtype", "orgcode", "entitytype", "errorCode", "message", "index", "field"}
 
 NO_UUID = "not a valid UUID"
@@ -30,7 +38,20 @@ def expect(response: requests.Response, *statuses: int) -> requests.Response:
     """The answer, whose status must be one of these."""
     wanted = " or ".join(map(str, statuses))
     assert response.status_code in statuses, f"expected {wanted}, but {told(response)}"
+    if media_type(response).endswith("json"):
+        _expect_utf_8(response)
     return response
+
+
+def _expect_utf_8(response: requests.Response) -> None:
+    """JSON is UTF-8 without a mark (RFC 8259, section 8.1), and is not said to be anything else."""
+    said = response.headers["Content-Type"].lower().replace('"', "").partition("charset=")[2].partition(";")[0].strip()
+    assert said in {"", "utf-8"}, f"JSON is UTF-8, but the Content-Type says {said}; {told(response)}"
+    try:
+        text = response.content.decode()
+    except UnicodeDecodeError:
+        raise AssertionError(f"JSON is UTF-8, but was {response.content[:300]!r}") from None
+    assert not text.startswith("\ufeff"), f"JSON begins with no mark, but was {response.content[:300]!r}"
 
 
 def media_type(response: requests.Response) -> str:
@@ -43,6 +64,8 @@ def expect_problem(response: requests.Response, status: int) -> dict[str, Any]:
     assert media_type(response) == PROBLEM, f"expected {PROBLEM}, but was {media_type(response)}; {told(response)}"
     value: dict[str, Any] = response.json()
     assert value["status"]["statusCode"] == status, f"status.statusCode must be {status}, but {told(response)}"
+    phrase = value["status"]["reasonPhrase"]
+    assert phrase == REASONS.get(status, phrase), f"reasonPhrase must be {REASONS[status]}, but {told(response)}"
     title = "Constraint Violation" if status == 400 else REASONS.get(status, value["title"])
     assert value["title"] == title, f"the title must be {title}, but {told(response)}"
     return value

@@ -6,16 +6,18 @@ there all the while.
 
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from contract_tests.api import LIST, Api
+from contract_tests.api import LIST, Api, next_page
 from contract_tests.rules.answers import expect_errors, told
 from contract_tests.rules.events import deliveries_to, publish
 from contract_tests.rules.subscription_sets import NOT_VALID, entries
 
 pytestmark = pytest.mark.needs("publish_key", "certificate", "system", "allowed")
 
+COPENHAGEN = ZoneInfo("Europe/Copenhagen")
 NAMES = {
     *("leveringId", "beskedId", "orgType", "orgCode", "entityType", "webhookUrl", "status", "forsoeg", "oprettet"),
     *("naesteForsoeg", "aarsag", "httpStatus"),
@@ -41,7 +43,9 @@ def test_what_waits_is_told_without_its_content(own_set: Api) -> None:
             assert found == (published, "/a/webhook", entry["orgCode"]), item
             assert item["status"] in {"venter", "parkeret"}, item
             assert item["status"] == "venter" or item["naesteForsoeg"] is None, item
-            assert datetime.fromisoformat(item["oprettet"]).utcoffset() is not None, item
+            created = datetime.fromisoformat(item["oprettet"])
+            assert created.utcoffset() == created.astimezone(COPENHAGEN).utcoffset(), f"not in Copenhagen: {item}"
+            assert item["leveringId"] == item["leveringId"].lower(), f"UUIDs are returned in lower case: {item}"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 1000])
@@ -68,6 +72,10 @@ def test_status_filters_the_list(status: str, own_set: Api) -> None:
     for _ in range(3):
         publish(own_set, entry)
     before = own_set.deliveries()
+    query = f"systemIdentifier={own_set.target.system}&status={status}&limit=2"
+    for page in own_set.pages(f"{LIST}?{query}"):
+        kept = set(query.split("&")) - set((next_page(page) or query).partition("?")[2].split("&"))
+        assert "Link" not in page.headers or not kept, f"the Link has lost {kept}: {page.headers['Link']}"
     found = own_set.deliveries(status=status, limit=2)
     after = {item["leveringId"]: item["status"] for item in own_set.deliveries()}
     assert {item["status"] for item in found} <= {status}, f"expected {status} only, but got {found}"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contract_tests.api import EVENT, Api
-from contract_tests.rules.answers import expect, expect_errors
+from contract_tests.rules.answers import expect, expect_errors, told
 from contract_tests.rules.subscription_sets import NOT_VALID, UNKNOWN, unknown_type
 
 pytestmark = pytest.mark.needs("publish_key", "allowed")
@@ -60,6 +60,9 @@ def test_event_of_an_unknown_type_is_refused(api: Api) -> None:
     assert error["message"].startswith("Det angivne beskedtypeId er ikke kendt i systemet"), error
     org_type, _ = api.target.allowed[0]
     assert (error["orgtype"], error["orgcode"], error["entitytype"]) == (org_type, -1, unknown), error
+    for number in (0, 2147483647):
+        response = api.publish(event(api, entityType=number))
+        assert str(NOT_VALID) not in response.text, f"entityType may be {number}, but {told(response)}"
 
 
 def test_every_error_of_an_event_is_told_at_once(api: Api) -> None:

@@ -60,6 +60,12 @@ def test_same_event_again_is_answered_the_same(again: Callable[[Event], Event], 
     assert deliveries_to(own_set, entry) == [], "an event that came again must not be sent again"
 
 
+def test_id_of_an_event_is_returned_in_lower_case(own_set: Api) -> None:
+    id_ = new_event_id(own_set)
+    response = expect(own_set.publish(own_set.event(own_set.entry(), beskedId=id_.upper())), 202)
+    assert response.json()["beskedId"] == id_, told(response)
+
+
 def test_event_may_come_again_by_the_id_that_it_was_given(own_set: Api) -> None:
     event = own_set.event(own_set.entry(), body={"a": 1})
     first = expect(own_set.publish(event), 202).json()
@@ -76,6 +82,8 @@ def test_event_may_come_again_by_the_id_that_it_was_given(own_set: Api) -> None:
         {"body": ...},
         {"orgCode": 102},
         {"versionIdentifier": "8"},
+        {"versionIdentifier": "7 "},
+        {"body": {"a": 1, "b": None}},
         {"versionIdentifier": ...},
         {"eksternIdentifier": NO_OBJECT},
         {"identifikationstypeId": 2, "identifikation": "x"},
@@ -120,7 +128,11 @@ def test_subscriptions_that_are_valid_now_are_counted(own_set: Api) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"aendringstype": 3},
+        *({"aendringstype": number} for number in (2, 3)),
+        *({"orgType": number} for number in (0, 2147483647)),
+        *({"orgCode": number} for number in (-1, 99_999_999)),
+        {"versionIdentifier": "😀" * 255, "identifikationstypeId": 2, "identifikation": "😀" * 255},
+        {"versionIdentifier": " ", "identifikationstypeId": 2, "identifikation": " "},
         {"eksternIdentifier": NO_OBJECT},
         {"versionIdentifier": "å" * 255},
         {"identifikationstypeId": 0, "identifikation": "x"},

@@ -32,6 +32,15 @@ def test_nobody_is_let_in_without_a_certificate(method: str, path: str, api: Api
         assert "WWW-Authenticate" in response.headers, "a 401 says in WWW-Authenticate what is expected"
 
 
+@pytest.mark.parametrize("header", ["x", "::", ":AAAA:", f":{'QUJD' * 300}:"], ids=["x", "none", "short", "long"])
+def test_certificate_that_is_none_opens_nothing(header: str, api: Api) -> None:
+    if api.target.is_tls:
+        pytest.skip("a certificate that is none ends the handshake")
+    query = {"systemIdentifier": api.target.system}
+    response = api.call("GET", "/v1/abonnement", query=query, headers={"Client-Cert": header}, caller="nobody")
+    expect_errors(response, 401, (None, None, 1101))
+
+
 @pytest.mark.needs("publish_key")
 def test_key_of_a_publisher_does_not_open_subscriptions(api: Api) -> None:
     query = {"systemIdentifier": api.target.system}
@@ -94,6 +103,8 @@ def test_orgtype_that_may_subscribe_to_nothing_is_told_an_empty_list(api: Api) -
     taken = {org_type for org_type, _ in api.target.allowed}
     org_type = next(number for number in range(1_900_000_000, 2_000_000_000) if number not in taken)
     assert allowed_types(api, org_type) == []
+    for end in (0, 2147483647):
+        expect(api.call("GET", "/v1/beskedtype/tilladte", query={"orgType": end}), 200)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "multipart/form-data; boundary=x"])

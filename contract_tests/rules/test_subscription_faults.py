@@ -9,6 +9,7 @@ from contract_tests.rules.answers import expect_error_list, expect_errors, told
 from contract_tests.rules.subscription_sets import (
     DURATION,
     END,
+    NOT_ALLOWED,
     NOT_VALID,
     TWICE,
     UNKNOWN,
@@ -44,6 +45,16 @@ def test_each_entry_that_breaks_its_schema_is_told_by_index_and_field(own_set: A
         request += [own_set.entry(), own_set.entry(**changes)]
     places = [(2 * number + 1, field, code) for number, (_, field, code) in enumerate(BROKEN_SCHEMA)]
     expect_refused(own_set, request, *places)
+
+
+def test_numbers_at_both_ends_are_asked_by_the_rules_alone(own_set: Api) -> None:
+    """They keep the schema: what else is wrong with them depends on what may be subscribed to."""
+    ends = {"orgType": (0, 2147483647), "orgCode": (-1, 0, 99_999_999), "entityType": (0, 2147483647)}
+    for name, numbers in ends.items():
+        for number in numbers:
+            response = own_set.sync([own_set.entry(**{name: number})], query={"dryRun": True})
+            codes = {error["errorCode"] for error in response.json().get("errors", [])}
+            assert codes <= {UNKNOWN, NOT_ALLOWED}, f"{name} may be {number}, but {told(response)}"
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], True], ids=ascii)

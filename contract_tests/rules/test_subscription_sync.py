@@ -42,13 +42,14 @@ def test_get_gives_back_what_was_set_and_it_can_be_sent_back(own_set: Api) -> No
         own_set.entry(startDato="2024-10-27T02:30:00", slutDato="2100-07-01T03:00:00", webhookUrl="/"),
         own_set.entry(startDato="1900-01-01T00:00:00", slutDato="2999-12-31T23:59:59.999999", orgCode=-1),
         own_set.entry(slutDato=..., orgCode=99_999_999),
+        own_set.entry(startDato="2024-07-01T12:00:00.123456789+23:59", slutDato="2100-07-01T03:00:00.5-23:59"),
     ]
     own_set.subscribe(*wanted)
     query = {"systemIdentifier": own_set.target.system}
     answer = expect(own_set.call("GET", "/v1/abonnement", query=query), 200)
     assert webhooks(answer.json()["abonnementer"]) == webhooks(wanted), told(answer)
     again = expect(own_set.call("POST", "/v1/abonnement/sync", body=answer.json()), 200)
-    assert again.json() == counts(uaendret=4), f"what GET answers is the set that there is, but {told(again)}"
+    assert again.json() == counts(uaendret=5), f"what GET answers is the set that there is, but {told(again)}"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from urllib.parse import urlencode
 
 import pytest
 
@@ -30,6 +31,28 @@ def test_nobody_is_let_in_without_a_known_key(key: str | None, api: Api) -> None
         response = api.call(method, path, headers=headers, caller="nobody")
         expect_problem(response, 401)
         assert "apikey" in response.headers.get("WWW-Authenticate", ""), "WWW-Authenticate names the header of the key"
+
+
+def near_keys(api: Api) -> list[tuple[dict[str, str], str]]:
+    """The key, but not as it is; or at another place than the contract has for it. Headers and query."""
+    key = api.target.api_key or ""
+    return [
+        ({"apikey": key[:-1]}, ""),
+        ({"apikey": f"{key}x"}, ""),
+        ({"apikey": f"Bearer {key}"}, ""),
+        *([({"apikey": key.swapcase()}, "")] if key.swapcase() != key else []),
+        ({"Authorization": f"Bearer {key}"}, ""),
+        ({"X-API-Key": key}, ""),
+        ({"Cookie": f"apikey={key}"}, ""),
+        ({}, f"?{urlencode({'apikey': key})}"),
+    ]
+
+
+def test_key_opens_only_as_it_is_and_in_its_header(api: Api) -> None:
+    for headers, query in near_keys(api):
+        for method, path in (("GET", READS[2][1]), ("POST", "/webmessages")):
+            response = api.call(method, path + query, headers=headers, caller="nobody")
+            expect_problem(response, 401)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +85,14 @@ def test_key_of_another_scope_opens_nothing(api: Api) -> None:
         expect_problem(api.call(method, path, caller="publisher"), 403)
     expect_problem(api.post_message(api.message(externalReferences=[about]), caller="publisher"), 403)
     assert api.messages_about(**about) == []
+    expect_problem(api.post_message(b"x", content_type="text/plain", caller="publisher"), 415)
+
+
+def test_answer_is_not_compressed_for_who_cannot_read_it(api: Api) -> None:
+    id_ = api.create_message(api.message(message="x" * 10_000))
+    response = expect(api.get_message(id_, headers={"Accept-Encoding": "identity"}), 200)
+    coding = response.headers.get("Content-Encoding", "identity")
+    assert coding == "identity", f"only identity was accepted, but the answer is in {coding}"
 
 
 @pytest.mark.parametrize(

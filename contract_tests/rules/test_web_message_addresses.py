@@ -8,6 +8,7 @@ from contract_tests.rules.answers import NO_UUID, SIZE, expect, expect_problem, 
 pytestmark = pytest.mark.needs("api_key")
 
 ID = "81471222-5798-11e9-ae24-57fa13b361e1"
+EMOJI = "%F0%9F%98%80"
 LISTS = {
     "getWebMessagesByPartyId": f"/webmessages/recipients/{ID}",
     "getWebMessagesByExternalReference": f"/webmessages/external-references/abc/{ID}",
@@ -37,6 +38,8 @@ def test_party_that_is_no_uuid_is_refused(text: str, api: Api) -> None:
         ("k" * 129, "v" * 129, ["key", "value"]),
         ("ab", "v" * 129, ["key", "value"]),
         ("%C3%A5%C3%A5", "abc", ["key"]),
+        # Two characters, though four units of UTF-16.
+        (EMOJI * 2, EMOJI * 2, ["key", "value"]),
     ],
 )
 def test_reference_of_another_length_than_look_ups_take_is_refused(
@@ -47,11 +50,13 @@ def test_reference_of_another_length_than_look_ups_take_is_refused(
 
 
 def test_reference_of_either_length_that_look_ups_take_is_looked_up(api: Api) -> None:
-    for key, value in (("abc", "def"), ("k" * 128, "v" * 128), ("%C3%A5" * 128, "%F0%9F%98%80" * 3)):
+    for key, value in (("abc", "def"), ("k" * 128, "v" * 128), ("%C3%A5" * 128, EMOJI * 3), (EMOJI * 128, EMOJI * 128)):
         expect(api.call("GET", f"/webmessages/external-references/{key}/{value}"), 200)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1001", "abc", "", "1.0", "1e1", "1_0", "%2B1", "%D9%A1", "9" * 1000])
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "1001", "abc", "", "1.0", "1e1", "1_0", "%2B1", "%D9%A1", "9" * 1000, "1&limit=2"]
+)
 @both_lists
 def test_limit_beyond_1_to_1000_is_refused(operation: str, path: str, text: str, api: Api) -> None:
     expect_violations(api.call("GET", f"{path}?limit={text}"), (f"{operation}.limit", None))

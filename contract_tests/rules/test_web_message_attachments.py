@@ -10,7 +10,7 @@ import requests
 
 from contract_tests.api import Api
 from contract_tests.rules.answers import NO_UUID, expect, expect_problem, expect_violations, media_type, told
-from contract_tests.rules.messages import file, reference
+from contract_tests.rules.messages import as_sent, file, reference
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -41,6 +41,14 @@ def test_attachment_is_described_by_its_content(api: Api) -> None:
         assert set(item) == METADATA | {"base64Data"}, item
         digest = hashlib.sha256(content).hexdigest()
         assert (item["size"], item["sha256"]) == (len(content), digest), f"{item} is not of {content[:9]!r}…"
+
+
+def test_attachment_is_found_by_ids_in_either_case(api: Api) -> None:
+    message = attach(api, file())
+    id_, other = message["id"], message["attachments"][0]["id"]
+    assert other == other.lower(), f"UUIDs are returned in lower case, but got {other}"
+    path = f"/webmessages/{id_.upper()}/attachments/{other.upper()}"
+    assert expect(api.call("GET", path), 200).content == b"Hello\n"
 
 
 def test_each_attachment_has_an_id_of_its_own(api: Api) -> None:
@@ -127,6 +135,17 @@ def test_longest_that_the_contract_allows_is_taken(api: Api) -> None:
     for name in ("externalReferences", "sender"):
         assert found[name] == sent[name], f"expected {sent[name]}, but got {found[name]}"
     assert [item["fileName"] for item in found["attachments"]] == ["å" * 251 + ".txt"] * 10
+
+
+def test_lengths_are_counted_in_characters(api: Api) -> None:
+    """Not in bytes, nor in units of UTF-16, of which these take two each."""
+    sent = api.message(
+        externalReferences=[api.reference("😀" * 128), reference("abc", "😀" * 128)],
+        sender={"userId": "😀" * 255},
+        attachments=[file(b"1", "😀" * 255)],
+    )
+    found = api.read_message(api.create_message(sent))
+    assert as_sent(found) == sent | {"oepInstance": "external"}, f"expected what was sent, but got {found}"
 
 
 def test_shortest_that_the_contract_allows_is_taken(api: Api) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from contract_tests.api import Api
-from contract_tests.rules.answers import BLANK, NO_CASE, NO_UUID, REFERENCES, SIZE, expect_violations
+from contract_tests.rules.answers import BLANK, NO_CASE, NO_UUID, REFERENCES, SIZE, expect, expect_violations, told
 from contract_tests.rules.messages import file, reference
 
 pytestmark = pytest.mark.needs("api_key")
@@ -50,6 +50,7 @@ ONE_FAULT: dict[str, tuple[Changes, str, str | None]] = {
     "references missing": ({ABOUT: ...}, ABOUT, REFERENCES),
     "references null": ({ABOUT: None}, ABOUT, REFERENCES),
     "references an object": ({ABOUT: {}}, ABOUT, None),
+    "one reference for a list of it": ({ABOUT: reference("abc", "x")}, ABOUT, None),
     "references a text": ({ABOUT: "abc"}, ABOUT, None),
     "reference null": (more(None), ABOUT, REFERENCES),
     "reference a number": (more(1), f"{ABOUT}[1]", None),
@@ -61,6 +62,7 @@ ONE_FAULT: dict[str, tuple[Changes, str, str | None]] = {
     **{f"value {text!a}": (more(reference("abc", text)), ABOUT, REFERENCES) for text in BLANKS},
     **{f"key {text * 3!a}": (more(reference(text * 3, "x")), ABOUT, REFERENCES) for text in BLANKS},
     "key of 2 characters": (more(reference("ab", "x")), f"{ABOUT}[1].key", SIZE),
+    "key of 2 characters beyond UTF-16": (more(reference("😀😀", "x")), f"{ABOUT}[1].key", SIZE),
     "key of 129 characters": (more(reference("k" * 129, "x")), f"{ABOUT}[1].key", SIZE),
     "value of 129 characters": (more(reference("abc", "v" * 129)), f"{ABOUT}[1].value", None),
     "value a number": (more(reference("abc", 1)), f"{ABOUT}[1].value", None),
@@ -80,7 +82,11 @@ ONE_FAULT: dict[str, tuple[Changes, str, str | None]] = {
     ),
     **{f"party {text!a}": ({"partyId": text}, "partyId", NO_UUID) for text in NO_UUIDS},
     "party a number": ({"partyId": 1}, "partyId", None),
-    **{f"instance {text!a}": ({"oepInstance": text}, "oepInstance", None) for text in ("", "other", "Internal")},
+    **{
+        f"instance {text!a}": ({"oepInstance": text}, "oepInstance", None)
+        for text in ("", "other", "Internal", "0", "1")
+    },
+    **{f"sender {value!a}": ({"sender": value}, "sender", None) for value in ("", False, [])},
     "sender a text": ({"sender": "joe"}, "sender", None),
     "unknown property of the sender": ({"sender": {"userID": "joe"}}, "sender.userID", None),
     **{f"user {text!a}": ({"sender": {"userId": text}}, "sender.userId", BLANK) for text in BLANKS},
@@ -91,6 +97,8 @@ ONE_FAULT: dict[str, tuple[Changes, str, str | None]] = {
     "property in another case": ({"partyID": PARTY}, "partyID", None),
     "property that only answers have": ({"id": PARTY}, "id", None),
     "attachments an object": ({"attachments": {}}, "attachments", None),
+    "one attachment for a list of it": ({"attachments": file()}, "attachments", None),
+    **{f"attachments {value!a}": ({"attachments": value}, "attachments", None) for value in ("", False)},
     "attachment null": ({"attachments": [file(), None]}, "attachments[1]", None),
     "attachment a list": ({"attachments": [file(), []]}, "attachments[1]", None),
     "eleven attachments": ({"attachments": [file()] * 11}, "attachments", None),
@@ -120,6 +128,13 @@ def test_message_that_breaks_one_rule_is_refused_by_its_field(
     message = api.message(**{ABOUT: [about], **changes})
     expect_violations(api.post_message(message), (field, text))
     assert api.messages_about(**about) == [], "a refused message must not be stored"
+
+
+@pytest.mark.parametrize("value", [0, 1, True, ["internal"]], ids=str)
+def test_instance_is_given_by_its_name(value: object, api: Api) -> None:
+    """Not by its place, which frameworks take for it; that it is no text may be told beside."""
+    response = expect(api.post_message(api.message(oepInstance=value)), 400)
+    assert {item["field"] for item in response.json()["violations"]} == {"oepInstance"}, told(response)
 
 
 def test_same_message_without_a_fault_is_taken(api: Api) -> None:

@@ -136,6 +136,7 @@ def test_after_without_a_limit_returns_all_the_rest(path: Path, api: Api) -> Non
         ("...", ".. "),
         ("k;v,=", "&'\"<>\\"),
         ("[]{}", "^`|~"),
+        ("e\u0301\u00e9\u212b", "\u00a0\ufb01\u2003"),
     ],
 )
 def test_reference_is_found_whatever_its_characters(key: str, value: str, api: Api) -> None:
@@ -147,6 +148,14 @@ def test_reference_is_found_whatever_its_characters(key: str, value: str, api: A
     create_about(api, reference(key, value), 1, partyId=party)
     path = f"/webmessages/external-references/{quote(key, safe='')}/{quote(value, safe='')}?limit=1"
     assert len({id_ for page in api.pages(path) for id_ in ids_of(page.json())}) == 2, "a Link keeps key and value"
+
+
+def test_what_a_path_may_hold_as_it_is_stands_for_itself(api: Api) -> None:
+    """RFC 3986, section 3.3: `+` is no blank, and `;` begins nothing that belongs to others."""
+    named = f"{api.unused()}+a;b=c,d@e:f!$&'()*~"
+    (id_,) = create_about(api, reference("a+b;c", named), 1)
+    response = expect(api.call("GET", f"/webmessages/external-references/a+b;c/{named}"), 200)
+    assert ids_of(response.json()) == [id_], told(response)
 
 
 def test_reference_is_compared_exactly(api: Api) -> None:

@@ -75,6 +75,10 @@ MANY_FAULTS: dict[str, tuple[dict[str, Any], list[tuple[str, str | None]]]] = {
         {ABOUT: TWO_CASES, "attachments": [file() | NO_CONTENT]},
         [(ABOUT, None), ("attachments[0].base64Data", None)],
     ),
+    "the smallest case, and a blank message": (
+        {ABOUT: [reference("flowInstanceId", "1")], "message": " "},
+        [("message", BLANK)],
+    ),
     "the largest case, and a blank message": (
         {ABOUT: [reference("flowInstanceId", "2147483647")], "message": " "},
         [("message", BLANK)],
@@ -106,6 +110,12 @@ def test_body_that_is_no_object_is_refused_as_a_whole(body: object, api: Api) ->
     expect_violations(api.post_message(json.dumps(body).encode()), ("body", None))
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"x", b'{"message": NaN}', b'{"a": 1, "a": 1}', b'{"a": "\\ud800"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"x", b'{"message": NaN}', b'{"a": 1, "a": 1}', b'{"a": "\\ud800"}'),
+        *(b'{"a": 1,}', b"{'a': 1}", b"{a: 1}", b'{"a": 1} // no', b'/* no */ {"a": 1}', b'{"a": 01}', b"{}{}"),
+    ],
+)
 def test_body_that_is_no_json_is_refused_as_a_whole(body: bytes, api: Api) -> None:
     expect_violations(api.post_message(body), ("body", None))

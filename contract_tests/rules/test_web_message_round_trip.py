@@ -55,7 +55,10 @@ def test_get_gives_back_exactly_what_was_sent(api: Api) -> None:
 )
 def test_text_comes_back_character_by_character(text: str, api: Api) -> None:
     sender = {"userId": text.replace("\n", " ")}
-    found = api.read_message(api.create_message(api.message(message=text, sender=sender)))
+    sent = api.message(message=text, sender=sender, attachments=[file(b"x", text)])
+    found = api.read_message(api.create_message(sent))
+    name = found["attachments"][0]["fileName"]
+    assert name == text, f"expected the file name {text!a}, but got {name!a}"
     assert found["message"] == text, f"expected the message {text!a}, but got {found['message']!a}"
     assert found["sender"] == sender, f"expected the sender {sender}, but got {found['sender']}"
 

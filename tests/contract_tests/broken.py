@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import unquote
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -15,9 +16,24 @@ class Request:
 
     method: str
     path: str
+    """As it reads once it is decoded."""
+    raw_path: bytes
+    """As it was sent."""
     query: bytes
     headers: Headers
     body: bytes
+
+    def header(self, name: str) -> str | None:
+        return next((value.decode("latin-1") for key, value in self.headers if key.decode().lower() == name), None)
+
+    def without(self, name: str) -> "Request":
+        return replace(self, headers=[pair for pair in self.headers if pair[0].decode().lower() != name])
+
+    def with_header(self, name: str, value: str) -> "Request":
+        return replace(self, headers=[*self.without(name).headers, (name.encode(), value.encode("latin-1"))])
+
+    def with_path(self, raw_path: bytes) -> "Request":
+        return replace(self, path=unquote(raw_path.decode("latin-1")), raw_path=raw_path)
 
     def json(self) -> Any:
         """What the body says, None where it is no JSON."""
@@ -72,7 +88,9 @@ def broken(application: Any, breakage: Breakage) -> Any:
             return await _ask(application, scope, request)
 
         body = await _body(receive)
-        request = Request(scope["method"], scope["path"], scope["query_string"], list(scope["headers"]), body)
+        request = Request(
+            scope["method"], scope["path"], scope["raw_path"], scope["query_string"], list(scope["headers"]), body
+        )
         answer = await breakage(request, forward)
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": answer.body})
@@ -109,11 +127,10 @@ async def _ask(application: Any, scope: Any, request: Request) -> Answer:
     changed = {
         "method": request.method,
         "path": request.path,
+        "raw_path": request.raw_path,
         "query_string": request.query,
         "headers": request.headers,
     }
-    if request.path != scope["path"]:
-        changed["raw_path"] = request.path.encode()
     await application({**scope, **changed}, receive, send)
     return Answer(status, headers, body)
 

@@ -8,6 +8,7 @@ import pytest
 from conftest import new_database
 from open_e.mock import MockOpenE
 from tests.contract_tests.breakages import BREAKAGES, Case
+from tests.contract_tests.breakages_found import FOUND
 from tests.contract_tests.checking import Server, running_target
 from tests.mock_servers import running_mock
 
@@ -25,7 +26,10 @@ def server(case: Case, request: pytest.FixtureRequest, open_e_url: str, tmp_path
         yield server
 
 
-@pytest.mark.parametrize("case", BREAKAGES.values(), ids=BREAKAGES.keys())
+ALL = BREAKAGES | FOUND
+
+
+@pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())
 def test_broken_server_is_caught(case: Case, server: Server, tmp_path: Path) -> None:
     how = ("--spec", case.spec, "--suite", case.suite, "--profile", case.profile)
 

@@ -38,9 +38,9 @@ BREAKS: list[tuple[str, str, Any, str]] = [
     ),
     (
         "web-messages",
-        f"{SCHEMAS} > ExternalReferenceRequest > anyOf > 0",
+        f"{SCHEMAS} > ExternalReferenceRequest > allOf > 0 > anyOf > 0",
         GONE,
-        "requests ExternalReferenceRequest: anyOf changed, look",
+        "requests ExternalReferenceRequest: allOf changed, look",
     ),
     (
         "web-messages",

@@ -95,6 +95,13 @@ def test_what_is_not_given_is_named() -> None:
         learn(target, ["subscriptions"])
 
 
+def test_set_up_leaves_nothing_that_waited_for_what_stays(server: Answering) -> None:
+    """A sync keeps the queue of a subscription that stays, so the set is emptied first."""
+    set_up(of(server).with_one_system("s", Identity(1, 2, 3), Identity(1, 3, 3)))
+    sets = [json.loads(body)["abonnementer"] for _, _, body in server.came]
+    assert [[entry["orgCode"] for entry in entries] for entries in sets] == [[], [2, 3]]
+
+
 def test_set_up_that_fails_is_told(server: Answering) -> None:
     target = of(server).with_one_system("s", Identity(1, 2, 3), Identity(1, 3, 3))
     set_up(target)

@@ -37,6 +37,22 @@ WHOLE = Target(
 )
 
 
+@pytest.mark.parametrize(
+    ("place", "below"),
+    [
+        ("/api/webmessages/1?after=2", "/webmessages/1?after=2"),
+        ("https://service.test:8443/api/webmessages/1", "/webmessages/1"),
+        ("/webmessages/1", "/webmessages/1"),
+        ("/apiary/1", "/apiary/1"),
+        ("https://elsewhere.test/api/1", "https://elsewhere.test/api/1"),
+        ("", ""),
+    ],
+)
+def test_places_are_read_with_the_base_path_of_a_gateway_and_without(place: str, below: str) -> None:
+    assert WHOLE.below(place) == below
+    assert Target("http://service.test").below("http://service.test/a") == "http://service.test/a"
+
+
 @pytest.mark.parametrize("target", [WHOLE, Target("http://service.test")])
 def test_target_is_read_as_it_was_written(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "target.json"

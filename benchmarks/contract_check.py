@@ -1,0 +1,174 @@
+"""`budkavle contract-check` of the healthy service, again and again, each time with another seed.
+
+Checked after each run, on each database:
+- it found nothing, left nothing out, and could be ended;
+- what it made is gone: no message is left, and no subscription;
+- the service wrote no trace into its log.
+
+The reports of runs that found something are kept in `build/contract-check/`.
+
+Run: python -m benchmarks.contract_check [--quick 10] [--full 1] [--database SQLite] [--seed N]. It ends with 1 if a
+check fails; how long the runs took is printed beside what they may take, and is no failure.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from benchmarks.load import ROOT
+from benchmarks.stage import DATABASES, Program, Stage, open_e_settings, run_command
+from budkavle.demo_subscriptions import CERTIFICATE, FINGERPRINT, SYSTEM_ID
+from persistence.database import open_database
+from persistence.tables import subscriptions, web_messages
+
+AIMS = {"quick": 60, "full": 15 * 60}
+"""Seconds that a run of each profile may take on two cores."""
+
+CASE = 1068
+REPORTS = ROOT / "build" / "contract-check"
+CATALOGUE = f"""
+systems:
+  - systemIdentifier: {SYSTEM_ID}
+    name: A system of the soak
+    baseUrl: https://receiver.example
+    certificates: ["sha256:{FINGERPRINT}"]
+messageTypes:
+  - {{entityType: 202, name: A type}}
+  - {{entityType: 203, name: Another type}}
+allowedSubscriptions:
+  - {{orgType: 1, entityType: 202}}
+  - {{orgType: 2, entityType: 203}}
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One check: how many checks it was in all, and how long it took."""
+
+    checks: int
+    seconds: float
+    faults: list[str]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A service to be checked, and who may call it."""
+
+    service: Program
+    database_url: str
+    publish_key: str
+    certificate: Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Contract checks of the healthy service.")
+    parser.add_argument("--quick", type=int, default=10, help="Runs of the quick profile, per database.")
+    parser.add_argument("--full", type=int, default=1, help="Runs of the full profile, per database.")
+    parser.add_argument("--database", choices=DATABASES, action="append")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="Of the seeds of the runs.")
+    arguments = parser.parse_args()
+    rounds = {"quick": arguments.quick, "full": arguments.full}
+    print(f"### Contract checks of the healthy service\n\nSeed {arguments.seed}. Seconds:\n")
+    print("| | | runs | clean | checks in each | min | median | max | may take |")
+    print("|---|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
+    faults, misses = [], []
+    for kind in arguments.database or DATABASES:
+        chance = random.Random(arguments.seed)
+        for profile in (profile for profile, count in rounds.items() if count):
+            with Stage() as stage, tempfile.TemporaryDirectory() as folder:
+                checked = _serve(stage, kind, Path(folder))
+                seeds = [chance.randrange(2**32) for _ in range(rounds[profile])]
+                runs = [_check(checked, profile, seed, REPORTS / f"{kind}-{profile}-{seed}") for seed in seeds]
+                faults += [
+                    f"{kind}, {profile}, seed {seed}: {fault}"
+                    for seed, run in zip(seeds, runs, strict=True)
+                    for fault in run.faults
+                ]
+                if traces := checked.service.tracebacks():
+                    faults.append(f"{kind}, {profile}: {traces} traces in the log of the service")
+                    shutil.copy(checked.service.errors, REPORTS / f"{kind}-{profile}-service.log")
+            _print_row(kind, profile, runs)
+            worst = max(run.seconds for run in runs)
+            misses += [f"{kind}, {profile}: {worst:.0f} s"] if worst > AIMS[profile] else []
+    print(f"\nAims, quick within {AIMS['quick']} s and full within {AIMS['full']} s: ", end="")
+    print(f"{'not met: ' + '; '.join(misses) if misses else 'met'}")
+    print(f"\n{'FAILED: ' + '; '.join(faults) if faults else 'All were clean.'}")
+    sys.exit(1 if faults else 0)
+
+
+def _print_row(kind: str, profile: str, runs: list[Run]) -> None:
+    seconds, checks = [run.seconds for run in runs], [run.checks for run in runs]
+    clean = sum(not run.faults for run in runs)
+    print(
+        f"| {profile} | {kind} | {len(runs)} | {clean} | {min(checks)} to {max(checks)} | {min(seconds):.0f} | "
+        f"{statistics.median(seconds):.0f} | {max(seconds):.0f} | {AIMS[profile]} |",
+        flush=True,
+    )
+
+
+def _serve(stage: Stage, kind: str, folder: Path) -> Checked:
+    """The service in front of a mock Open-E, as the page on contract checks says."""
+    mock, url = stage.mock_open_e(), stage.database(kind)
+    service = stage.service(url, trusted_proxies="127.0.0.1", log_level="error", **open_e_settings(mock))
+    key = run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
+    catalogue, certificate = folder / "catalogue.yaml", folder / "client.pem"
+    catalogue.write_text(CATALOGUE)
+    run_command(["apply", str(catalogue)], service.settings)
+    certificate.write_text(f"-----BEGIN CERTIFICATE-----\n{CERTIFICATE}\n-----END CERTIFICATE-----\n")
+    return Checked(service, url, key, certificate)
+
+
+def _check(checked: Checked, profile: str, seed: int, report: Path) -> Run:
+    command = [
+        *(sys.executable, "-m", "budkavle", "contract-check", checked.service.url, "--profile", profile),
+        *("--client-cert", str(checked.certificate), "--case", str(CASE), "--seed", str(seed), "--report", str(report)),
+    ]
+    keys = {"BUDKAVLE_CHECK_API_KEY": checked.service.key, "BUDKAVLE_CHECK_PUBLISH_KEY": checked.publish_key}
+    report.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    done = subprocess.run(
+        command, env={**os.environ, **keys}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    seconds = time.monotonic() - begun
+    (report / "output.txt").write_text(done.stdout + done.stderr)
+    counts = re.search(r"([0-9]+) checks \(", done.stdout)
+    faults = [f"ended with {done.returncode}, see {report.relative_to(ROOT)}/"] if done.returncode else []
+    faults += [line for line in done.stdout.splitlines() if line.startswith(("left out: ", "not cleaned up: "))]
+    faults += asyncio.run(_left(checked.database_url))
+    if not faults:
+        shutil.rmtree(report)
+    return Run(int(counts[1]) if counts else 0, seconds, faults)
+
+
+async def _left(url: str) -> list[str]:
+    """What is left in a database that had no messages and no subscriptions before."""
+    database = open_database(url)
+
+    def count(connection: sa.Connection) -> list[str]:
+        tables = {"messages": web_messages, "subscriptions": subscriptions}
+        counts = {
+            name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+            for name, table in tables.items()
+        }
+        return [f"{number} {name} are left" for name, number in counts.items() if number]
+
+    try:
+        return await database.read(count)
+    finally:
+        await database.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Servers to be checked as teams have them: `budkavle serve` with TLS of its own, or behind nginx."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conftest import MESSAGES_KEY, PUBLISH_KEY
+from domain.api_keys import ApiKey, hash_key
+from persistence import api_keys
+from tests.budkavle.services import served
+from tests.catalogue_rows import put_message_types, put_system
+from tests.certificates import Authority
+from tests.contract_tests.checking import SYSTEM, Server
+from tests.databases import with_database
+from tests.factories import NOW
+from tests.nginx import nginx_before
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server, and what tells the check how to get in."""
+
+    server: Server
+    options: tuple[str, ...]
+
+
+@contextmanager
+def direct(database_url: str, open_e_url: str, folder: Path) -> Iterator[Site]:
+    """TLS of its own."""
+    tls, options = _certificates(database_url, folder)
+    with served(database_url, **tls, log_level="error", **_open_e(open_e_url)) as service:
+        yield Site(Server(service.url, folder / "caller.pem", database_url), options)
+
+
+@contextmanager
+def behind_nginx(
+    database_url: str, open_e_url: str, folder: Path, *, services: int = 1, **nginx: Any
+) -> Iterator[Site]:
+    """nginx ends TLS, and hands certificates on; as many services as are asked for take turns."""
+    tls, options = _certificates(database_url, folder)
+    with ExitStack() as stack:
+        first, *more = (
+            stack.enter_context(
+                served(database_url, trusted_proxies="127.0.0.1", log_level="error", **_open_e(open_e_url))
+            ).url
+            for _ in range(services)
+        )
+        (folder / "nginx").mkdir()
+        url = stack.enter_context(nginx_before(first, tls, folder / "nginx", *more, **nginx))
+        yield Site(Server(url, folder / "caller.pem", database_url), options)
+
+
+def _open_e(url: str) -> dict[str, str]:
+    return {f"open_e_{instance}_url": f"{url}/{instance}/api/callback" for instance in ("external", "internal")}
+
+
+def _certificates(database_url: str, folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The service's certificate, and the check's own; keys and a system are in the database then."""
+    authority = Authority(folder)
+    service, caller = authority.issue("127.0.0.1", "localhost"), authority.issue()
+    # Certificate and key in files of their own, as authorities hand them out.
+    pem = caller.file.read_text()
+    key = pem[: pem.index("-----BEGIN CERTIFICATE-----")]
+    (folder / "caller.pem").write_text(caller.pem)
+    (folder / "caller.key").write_text(key)
+    put_message_types(database_url)
+    put_system(database_url, SYSTEM, caller.fingerprint)
+    for name, secret, scope in (("tests", MESSAGES_KEY, "messages"), ("publisher", PUBLISH_KEY, "publish")):
+        stored = ApiKey(hash_key(secret.encode()), name, (scope,), NOW)
+        with_database(database_url, lambda database, stored=stored: api_keys.create(database, stored))
+    tls = {"tls_cert": service.file, "tls_key": service.file, "client_ca": authority.file}
+    return tls, ("--ca", str(authority.file), "--client-key", str(folder / "caller.key"))

@@ -1,0 +1,58 @@
+"""A healthy server is clean wherever it stands: with TLS of its own, behind nginx, below a base path, two in turns."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from conftest import new_database
+from open_e.mock import MockOpenE
+from tests.contract_tests.sites import Site, behind_nginx, direct
+from tests.mock_servers import running_mock
+
+SITES: dict[str, Callable[..., AbstractContextManager[Site]]] = {
+    "direct TLS": direct,
+    "nginx": behind_nginx,
+    "nginx with a base path": partial(behind_nginx, base_path="/api"),
+    "nginx that rewrites places": partial(behind_nginx, base_path="/api", rewrites_locations=True),
+    "two behind nginx": partial(behind_nginx, services=2),
+}
+
+
+@pytest.fixture(scope="module")
+def open_e_url() -> Iterator[str]:
+    with running_mock(MockOpenE()) as url:
+        yield url
+
+
+@pytest.mark.parametrize("kind", ["direct TLS", "nginx that rewrites places", "two behind nginx"])
+def test_healthy_server_is_clean(kind: str, open_e_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    request.param = "sqlite"
+    with SITES[kind](new_database(request, tmp_path), open_e_url, tmp_path) as site:
+        ended = site.server.check(tmp_path, *site.options, "--suite", "rules")
+
+    assert_clean(ended)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"), [("nginx with a base path", "web-messages"), ("direct TLS", "subscriptions")]
+)
+def test_schemas_are_clean(
+    kind: str, spec: str, open_e_url: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """nginx answers TRACE itself; and TLS shows a certificate with each request, also where it should be missing."""
+    request.param = "sqlite"
+    with SITES[kind](new_database(request, tmp_path), open_e_url, tmp_path) as site:
+        ended = site.server.check(tmp_path, *site.options, "--suite", "schema", "--spec", spec)
+
+    assert_clean(ended)
+
+
+def assert_clean(ended: subprocess.CompletedProcess[str]) -> None:
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "keeps the contract" in ended.stdout
+    assert "left out" not in ended.stdout
+    assert "not cleaned up" not in ended.stdout

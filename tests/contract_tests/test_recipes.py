@@ -1,0 +1,165 @@
+"""The page on contract checks: its recipes run as they stand there, and it names every option.
+
+What is run are the steps of GitHub's YAML that have a `run`, but for those named Install; GitLab's `script` must say
+the same as the step named Check. What installs, and what pipelines themselves do (`uses`, `before_script`, services),
+is not run: the programs of this environment stand in the path, and the services are on ports of this machine.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from xml.etree import ElementTree as ET
+
+import pytest
+import yaml
+
+from budkavle.contract_check_command import contract_check
+from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database
+from contract_tests.suites import EXAMPLES, KINDS
+from open_e.mock import MockOpenE
+from tests.contract_tests.checking import running_target
+from tests.mock_servers import running_mock
+from tests.processes import REPOSITORY, environment
+
+PAGE = (REPOSITORY / "docs" / "contract-check.md").read_text()
+OWN, ANOTHERS = (section for section in PAGE.split("\n## ") if section.startswith("Recipe: "))
+RECIPES = {"own": OWN, "another's": ANOTHERS}
+JUNIT = ["rules.xml", "schema-subscriptions.xml", "schema-web-messages.xml"]
+
+
+def files_of(section: str) -> dict[str, str]:
+    """What a recipe puts into the repository, by its path."""
+    return dict(re.findall(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
+
+
+def pipelines(section: str) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """GitHub's and GitLab's, read as they would."""
+    first, second = re.findall(r"^```yaml\n# \.git(?:hub|lab)\S+\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    return yaml.safe_load(first)["jobs"]["contract-check"], yaml.safe_load(second)["contract-check"]
+
+
+def steps(section: str) -> Iterator[tuple[str, str]]:
+    """Name and lines of each step that is run here."""
+    github, _ = pipelines(section)
+    for step in github["steps"]:
+        assert ("run" in step) != ("uses" in step)
+        if "run" in step and step["name"] != "Install":
+            yield step["name"], step["run"]
+
+
+def run_steps(section: str, folder: Path, **variables: str) -> dict[str, subprocess.CompletedProcess[str]]:
+    """What came of each step, in a folder with nothing but what the page puts there."""
+    for name, text in files_of(section).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = {
+        name: subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", lines],
+            cwd=folder,
+            env={**environment(), "PATH": path, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        for name, lines in steps(section)
+    }
+    sys.stdout.write("".join(f"--- {name}\n{step.stdout}{step.stderr}" for name, step in done.items()))
+    return done
+
+
+def assert_reported(folder: Path) -> None:
+    """The report that the pipelines keep is there, and is JUnit."""
+    assert sorted(path.name for path in (folder / "contract-report").glob("*.xml")) == JUNIT
+    for name in JUNIT:
+        assert list(ET.parse(folder / "contract-report" / name).getroot().iter("testcase"))
+
+
+def test_own_service_is_checked_in_a_pipeline(tmp_path: Path) -> None:
+    shown = tmp_path / "summary.md"
+
+    done = run_steps(OWN, tmp_path, GITHUB_STEP_SUMMARY=str(shown))
+
+    assert {name: step.returncode for name, step in done.items()} == {"Check": 0, "Show": 0}
+    assert "keeps the contract" in done["Check"].stdout
+    assert "left out" not in done["Check"].stdout
+    assert "keeps the contract" in shown.read_text()
+    assert_reported(tmp_path)
+
+
+def test_own_service_that_does_not_start_fails_the_job(tmp_path: Path) -> None:
+    # What `serve` refuses, and the commands before it do not read.
+    done = run_steps(OWN, tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"), BUDKAVLE_PORT="no port")
+
+    assert done["Check"].returncode != 0
+    assert not (tmp_path / "contract-report").exists()
+
+
+def test_another_implementation_is_checked_in_a_pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    request.param = "sqlite"
+    (tmp_path / "ci").mkdir()
+    with (
+        running_mock(MockOpenE()) as open_e_url,
+        running_target(new_database(request, tmp_path), open_e_url, tmp_path) as server,
+    ):
+        (tmp_path / "ci" / "client.pem").write_text(server.certificate.read_text())
+        done = run_steps(
+            ANOTHERS,
+            tmp_path,
+            # This machine, by a name that the check does not know as such.
+            TARGET_HOST="127.1",
+            TARGET_PORT=str(urlsplit(server.url).port),
+            BUDKAVLE_CHECK_API_KEY=MESSAGES_KEY,
+            BUDKAVLE_CHECK_PUBLISH_KEY=PUBLISH_KEY,
+        )
+
+    assert done["Check"].returncode == 0
+    assert "http://127.1:" in done["Check"].stdout
+    assert "keeps the contract" in done["Check"].stdout
+    assert "left out" not in done["Check"].stdout
+    assert_reported(tmp_path)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_both_pipelines_do_the_same(recipe: str) -> None:
+    github, gitlab = pipelines(RECIPES[recipe])
+    named = {step.get("name"): step.get("run", "").strip() for step in github["steps"]}
+    assert "\n".join(line.strip() for line in gitlab["script"]) == named["Check"]
+    assert "\n".join(gitlab.get("before_script", [])) == named.get("Install", "")
+    assert set(github.get("env", {})) - set(gitlab.get("variables", {})) <= {
+        "BUDKAVLE_CHECK_API_KEY",
+        "BUDKAVLE_CHECK_PUBLISH_KEY",
+    }
+    services = {service["alias"] for service in gitlab.get("services", [])}
+    assert services == set(github.get("services", {}))
+    assert gitlab["artifacts"]["reports"] == {"junit": "contract-report/*.xml"}
+
+
+def test_what_is_installed_is_here() -> None:
+    for name in re.findall(r"requirements/\S+\.txt", PAGE):
+        assert "--hash=" in (REPOSITORY / name).read_text()
+
+
+def test_page_names_every_option() -> None:
+    rows = re.findall(r"^\| `(--[a-z-]+|BASE_URL)`", PAGE.split("\n## Options\n")[1].split("\n## ")[0], re.MULTILINE)
+    known = [
+        parameter.opts[0] if parameter.opts[0].startswith("--") else "BASE_URL" for parameter in contract_check.params
+    ]
+    assert rows == known
+
+
+def test_page_names_every_suite() -> None:
+    rows = dict(
+        re.findall(
+            r"^\| `([a-z-]+)` \| .* \| (\S+) \| [^|]+ \|$", PAGE.split("\n## Suites and profiles\n")[1], re.MULTILINE
+        )
+    )
+    assert tuple(rows)[: len(KINDS)] == KINDS
+    assert rows["schema"] == str(EXAMPLES["quick"])
