@@ -9,7 +9,9 @@ from conftest import new_database
 from open_e.mock import MockOpenE
 from tests.contract_tests.breakages import BREAKAGES, Case
 from tests.contract_tests.breakages_found import FOUND
-from tests.contract_tests.checking import Server, running_target
+from tests.contract_tests.checking import Server, pem, running_target
+from tests.contract_tests.odd_servers import odd_server
+from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
 
 
@@ -40,3 +42,16 @@ def test_broken_server_is_caught(case: Case, server: Server, tmp_path: Path) -> 
     assert case.words in ended.stdout
     assert "reproduce with:" in ended.stdout
     assert "curl" in ended.stdout
+
+
+def test_server_that_answers_no_more_ends_the_check(tmp_path: Path) -> None:
+    """Told as a failure, after the first checks without an answer, and nothing else is tried."""
+    certificate = tmp_path / "client.pem"
+    certificate.write_text(pem(new_certificate().header))
+    with odd_server(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", dies=True) as url:
+        ended = Server(url, certificate, "").check(tmp_path, "--spec", "web-messages")
+
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "no answer: " in ended.stdout
+    assert "ended before all was checked" in ended.stdout
+    assert "schema of" not in ended.stdout

@@ -1,0 +1,43 @@
+"""Servers that keep to nothing, each a socket of its own."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def odd_server(*pieces: bytes, is_endless: bool = False, dies: bool = False) -> Iterator[str]:
+    """Sends these bytes to whoever connects, whatever is asked; the last of them for ever where it is endless.
+
+    One that dies says so once, and closes every connection after that.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            try:
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        send(connection)
+            except OSError:
+                # The test has ended.
+                return
+
+        def send(connection: socket.socket) -> None:
+            nonlocal pieces
+            try:
+                connection.recv(65_536)
+                for piece in pieces:
+                    connection.sendall(piece)
+                while is_endless:
+                    connection.sendall(pieces[-1])
+                pieces = () if dies else pieces
+            except OSError:
+                return
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(30)

@@ -1,0 +1,56 @@
+"""Tests of reading answers from servers that keep to nothing, each a socket of its own."""
+
+import pytest
+import requests
+
+from contract_tests import reading
+from contract_tests.preparing import BrokenContractError, CannotCheckError, learn
+from contract_tests.target import Target
+from tests.contract_tests.odd_servers import odd_server
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def test_read_whole_gives_what_came_in_pieces() -> None:
+    body = b'{"a": 1}' + b" " * 100_000
+    with odd_server(HEAD + b"Content-Length: %d\r\n\r\n" % len(body), body[:5], body[5:]) as url:
+        response = requests.get(url, stream=True, timeout=30)
+        reading.read_whole(response)
+    assert response.content == body
+    assert response.json() == {"a": 1}
+
+
+def test_read_whole_refuses_a_body_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_BYTES", 100_000)
+    with odd_server(HEAD + b"\r\n", b"[" * 10_000, is_endless=True) as url:
+        response = requests.get(url, stream=True, timeout=30)
+        with pytest.raises(AssertionError, match="has no end"):
+            reading.read_whole(response)
+
+
+def test_read_whole_refuses_a_body_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_SECONDS", 0)
+    with odd_server(HEAD + b"\r\n", b"[" * 1000) as url:
+        response = requests.get(url, stream=True, timeout=30)
+        with pytest.raises(AssertionError, match="has no end"):
+            reading.read_whole(response)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n[]\r\n",
+        HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n[]",
+        HEAD + b"Content-Length: 100\r\n\r\n[]",
+    ],
+    ids=["chunks", "gzip", "length"],
+)
+def test_learn_tells_an_answer_that_cannot_be_read_as_a_broken_contract(answer: bytes) -> None:
+    with odd_server(answer) as url, pytest.raises(BrokenContractError, match="cannot be read"):
+        learn(Target(url, api_key="key"), ["web-messages"])
+
+
+@pytest.mark.parametrize("answer", [b"", b"220 mail.test ESMTP\r\n", bytes(range(256))], ids=["none", "mail", "bytes"])
+def test_learn_tells_what_speaks_no_http_as_not_to_be_reached(answer: bytes) -> None:
+    with odd_server(answer) as url, pytest.raises(CannotCheckError, match="cannot be reached"):
+        learn(Target(url, api_key="key"), ["web-messages"])
