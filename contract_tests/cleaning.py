@@ -12,6 +12,8 @@ from contract_tests.target import Target
 
 _MESSAGE = re.compile(r"/webmessages/[0-9a-fA-F-]{36}")
 _GONE = {requests.codes.no_content, requests.codes.not_found}
+_NO_ANSWER = (requests.RequestException, AssertionError)
+"""Whatever ends the deletion of messages, the subscriptions are put back all the same."""
 _LONGEST = 200
 """Of what is told of an answer."""
 
@@ -22,8 +24,6 @@ def clean_up(target: Target, diary: Path, current: list[dict[str, Any]], kept: P
     try:
         left = _delete_messages(api, diary)
         return left if target.system is None else left + _put_back(api, current, kept)
-    except (requests.RequestException, AssertionError) as exc:
-        return [f"cleaning up ended: {exc}"]
     finally:
         api.close()
 
@@ -39,7 +39,7 @@ def _delete_messages(api: Api, diary: Path) -> list[str]:
     for number, path in enumerate(ours):
         try:
             status = api.call("DELETE", path).status_code
-        except requests.RequestException as exc:
+        except _NO_ANSWER as exc:
             # Whoever does not answer is not asked some hundred times.
             left, because = left + ours[number:], str(exc)[:_LONGEST]
             break
@@ -55,7 +55,7 @@ def _put_back(api: Api, current: list[dict[str, Any]], kept: Path) -> list[str]:
             kept.unlink(missing_ok=True)
             return []
         because = f"{response.status_code} {response.text}"
-    except requests.RequestException as exc:
+    except _NO_ANSWER as exc:
         because = str(exc)
     told = f": POST {SYNC} with {kept}" if current else ", and has some of the check's: it had none"
     return [f"system {api.target.system} has not got its subscriptions back{told} ({because[:_LONGEST]})"]

@@ -16,6 +16,8 @@ class Answering(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: dict[str, tuple[int, str]] = {}
+        self.silent = ""
+        """The method whose requests get no answer: the connection is closed."""
         self.came: list[tuple[str, str, bytes]] = []
 
     @property
@@ -29,6 +31,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.came.append((self.command, self.path, body))
+        if self.command == self.server.silent:
+            self.close_connection = True
+            return
         keys = [key for key in self.server.answers if f"{self.command} {self.path}".startswith(key)]
         status, text = self.server.answers[max(keys, key=len)]
         self.send_response(status)

@@ -31,8 +31,12 @@ class Tape:
         them), where it is, marks of pages, and the names and boundaries that clients make up at random.
         """
         own, made = set[bytes](), dict[bytes, bytes]()
-        for _, is_sent, piece in self.pieces:
-            for id_ in UUID.findall(piece):
+        ends = dict[tuple[int, bool], bytes]()
+        for number, is_sent, piece in self.pieces:
+            # An id may come in two pieces.
+            told = ends.get((number, is_sent), b"") + piece
+            ends[number, is_sent] = told[-35:]
+            for id_ in UUID.findall(told):
                 if is_sent:
                     own.add(id_)
                 elif id_ not in own and id_ not in made:

@@ -183,8 +183,6 @@ def test_what_is_missing_is_told(options: str, words: str, ask: Asked, files: di
 ANSWERS = {
     "no HTTP": (b"SSH-2.0-OpenSSH_9\r\n", "cannot be reached"),
     "nothing": (b"", "cannot be reached"),
-    "no JSON": (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nHTML", "no JSON"),
-    "a list": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]", "in other words"),
     "not found": (ANSWER.replace(b"400 Bad Request", b"404 Not Found"), "404 Seen"),
 }
 

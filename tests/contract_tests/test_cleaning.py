@@ -68,6 +68,14 @@ def test_server_that_is_gone_is_told_and_asked_once_for_each(diary: Path, kept: 
     assert kept.exists()
 
 
+def test_answer_that_is_none_does_not_keep_the_subscriptions(server: Answering, diary: Path, kept: Path) -> None:
+    server.answers = {"DELETE": (204, ""), "POST": (200, "{}")}
+    server.silent = "DELETE"
+    (told,) = clean_up(of(server), diary, CURRENT, kept)
+    assert told.startswith("3 messages could not be deleted")
+    assert not kept.exists()
+
+
 def test_nothing_was_made(server: Answering, tmp_path: Path, kept: Path) -> None:
     assert clean_up(Target(server.url, "k"), tmp_path / "none", [], kept) == []
     assert server.came == []

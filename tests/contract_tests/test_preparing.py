@@ -1,13 +1,14 @@
 """What is learnt before a check, and why it is not begun; nothing on the server is changed by it."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from contract_tests.preparing import CannotCheckError, learn, set_up
+from contract_tests.preparing import BrokenContractError, CannotCheckError, learn, set_up
 from contract_tests.target import Certificate, Identity, Target
 from tests.contract_tests.answering import Answering, answering
 
@@ -69,9 +70,6 @@ REFUSALS = {
     "key": ("GET /webmessages/", (401, "who?"), "the API key may not read web messages: 401 who?"),
     "scope": ("GET /webmessages/", (403, "no"), "the API key may not read web messages: 403 no"),
     "system": ("GET /v1/abonnement?", (403, "a\nb"), "may not touch system s (--system names another): 403 a b"),
-    "no JSON": ("GET /v1/abonnement?", (200, "<html>"), "answers with what is no JSON"),
-    "a list": ("GET /v1/abonnement?", (200, "[]"), "in other words than the contract's"),
-    "no properties": ("GET /v1/abonnement?", (200, '{"abonnementer": [{}]}'), "in other words than the contract's"),
     "queue": ("GET /v1/abonnement/beskeder", (200, '{"beskeder": [{}]}'), "messages wait for system s"),
     "no way back": ("POST /v1/abonnement/sync", (400, "not allowed"), "could not be given its subscriptions back"),
     "no types": ("GET /v1/beskedtype/tilladte?orgType=4", (404, ""), "no orgType from 0 to 99 may subscribe"),
@@ -85,6 +83,23 @@ def test_check_is_not_begun(where: str, answer: tuple[int, str], words: str, ser
         learn(of(server), BOTH)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+BROKEN = {
+    "no JSON": ("GET /v1/abonnement?", (200, "<html>"), "an answer is no JSON"),
+    "a list": ("GET /v1/abonnement?", (200, "[]"), "has not the form of the contract"),
+    "no properties": ("GET /v1/abonnement?", (200, '{"abonnementer": [{}]}'), "has not the form of the contract"),
+    "fault": ("GET /v1/abonnement?", (500, "down"), "the subscriptions of system s cannot be read: 500 down"),
+}
+
+
+@pytest.mark.parametrize(("where", "answer", "words"), BROKEN.values(), ids=BROKEN.keys())
+def test_contract_is_broken_before_a_check_begins(
+    where: str, answer: tuple[int, str], words: str, server: Answering
+) -> None:
+    server.answers[where] = answer
+    with pytest.raises(BrokenContractError, match=re.escape(words)):
+        learn(of(server), BOTH)
 
 
 def test_what_is_not_given_is_named() -> None:
@@ -106,7 +121,7 @@ def test_set_up_that_fails_is_told(server: Answering) -> None:
     target = of(server).with_one_system("s", Identity(1, 2, 3), Identity(1, 3, 3))
     set_up(target)
     server.answers["POST /v1/abonnement/sync"] = (500, "down")
-    with pytest.raises(CannotCheckError, match="system s cannot be given subscriptions: 500 down"):
+    with pytest.raises(BrokenContractError, match="system s cannot be given subscriptions: 500 down"):
         set_up(target)
-    with pytest.raises(CannotCheckError, match="cannot be reached any more"):
+    with pytest.raises(BrokenContractError, match="a sync got no answer"):
         set_up(replace(target, url="http://127.0.0.1:1"))
