@@ -3,8 +3,10 @@
 import json
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from contract_tests.verdict import Failure, SuiteResult, Verdict, read_result
 POLL_SECONDS = 0.2
 LAST_ANSWER_SECONDS = 10
 """How long a suite that is ended waits for the answer to what it has sent."""
+LEARNING_SECONDS = 600
+"""That the calls before all checks may take."""
 LONGEST_SECONDS = {"quick": 1800, "full": 7200}
 """That one suite may take, many times what it does: a server that is slow to answer must not hold it for ever."""
 
@@ -36,7 +40,7 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
     verdict = Verdict()
     try:
         with evidence.of_one_check() as sent:
-            target, current = preparing.learn(check.target, check.specs)
+            target, current = _learn(check)
     except BrokenContractError as exc:
         _make_report(check.report)
         return _told(verdict, _unprepared(check, exc, sent), on_result)
@@ -84,6 +88,23 @@ def _result_of(check: Check, suite: Suite, diary: Path, progress: Progress) -> S
     except CannotCheckError as exc:
         return SuiteResult(suite.name, error=str(exc))
     return _run_suite(suite, check.target, diary, progress, LONGEST_SECONDS[check.profile])
+
+
+def _learn(check: Check) -> tuple[Target, list[dict[str, Any]]]:
+    """What the target is, in time: headers may drip too, and a server may say for ever that one should go on."""
+    found: Future[tuple[Target, list[dict[str, Any]]]] = Future()
+
+    def learn() -> None:
+        try:
+            found.set_result(preparing.learn(check.target, check.specs))
+        except Exception as exc:  # noqa: BLE001  # Whatever it is, it is raised where it is waited for.
+            found.set_exception(exc)
+
+    threading.Thread(target=learn, daemon=True).start()
+    try:
+        return found.result(LEARNING_SECONDS)
+    except TimeoutError as exc:
+        raise CannotCheckError(f"{check.target.url} gave no whole answers in {LEARNING_SECONDS} s") from exc
 
 
 def _told(verdict: Verdict, result: SuiteResult, on_result: Callable[[SuiteResult], None]) -> Verdict:

@@ -143,5 +143,5 @@ def _with_length(headers: Headers, body: bytes) -> Headers:
 def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

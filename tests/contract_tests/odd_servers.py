@@ -13,6 +13,7 @@ def odd_server(*pieces: bytes, is_endless: bool = False, dies: bool = False) -> 
     One that dies says so once, and closes every connection after that.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        ended = threading.Event()
 
         def serve() -> None:
             try:
@@ -30,7 +31,7 @@ def odd_server(*pieces: bytes, is_endless: bool = False, dies: bool = False) -> 
                 connection.recv(65_536)
                 for piece in pieces:
                     connection.sendall(piece)
-                while is_endless:
+                while is_endless and not ended.is_set():
                     connection.sendall(pieces[-1])
                 pieces = () if dies else pieces
             except OSError:
@@ -39,5 +40,6 @@ def odd_server(*pieces: bytes, is_endless: bool = False, dies: bool = False) -> 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        ended.set()
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(30)

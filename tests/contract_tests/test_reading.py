@@ -1,10 +1,13 @@
 """Tests of reading answers from servers that keep to nothing, each a socket of its own."""
 
+from pathlib import Path
+
 import pytest
 import requests
 
-from contract_tests import reading
+from contract_tests import check, reading
 from contract_tests.preparing import BrokenContractError, CannotCheckError, learn
+from contract_tests.suites import Check
 from contract_tests.target import Target
 from tests.contract_tests.odd_servers import odd_server
 
@@ -54,3 +57,11 @@ def test_learn_tells_an_answer_that_cannot_be_read_as_a_broken_contract(answer: 
 def test_learn_tells_what_speaks_no_http_as_not_to_be_reached(answer: bytes) -> None:
     with odd_server(answer) as url, pytest.raises(CannotCheckError, match="cannot be reached"):
         learn(Target(url, api_key="key"), ["web-messages"])
+
+
+def test_check_ends_on_a_server_that_says_for_ever_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "LEARNING_SECONDS", 1)
+    with odd_server(b"HTTP/1.1 100 Continue\r\n\r\n" * 100, is_endless=True) as url:
+        wanted = Check(Target(url, api_key="key"), tmp_path, tmp_path, ("web-messages",))
+        with pytest.raises(CannotCheckError, match="gave no whole answers in 1 s"):
+            check.run(wanted, lambda *_: None, lambda _: None)
