@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ from tests.factories import NOW
 from tests.handlers.callers import new_certificate
 
 BUDKAVLE = Path(sys.executable).with_name("budkavle")
+ONLY_WITHOUT_TLS = {"a certificate that is none ends the handshake"}
+"""What `left_out` gives where the target speaks TLS and everything else is known of it."""
+
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 CASE = "1068"
 
@@ -89,6 +93,12 @@ def running_target(
     # What a broken server answers is for the harness to judge.
     with running_server(settings, served, is_service=breakage is None) as url:
         yield Server(url, file, database_url)
+
+
+def left_out(printed: str) -> set[str]:
+    """Why checks were left out, by what the command printed."""
+    line = next((line for line in printed.splitlines() if line.startswith("left out: ")), "")
+    return set(re.findall(r"[0-9]+ checks? \(([^)]*)\)", line))
 
 
 def pem(header: str) -> str:
