@@ -137,6 +137,7 @@ def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress, lo
             process_group=0,
         ) as process,
     ):
+        code: int | None
         try:
             while True:
                 try:
@@ -146,13 +147,15 @@ def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress, lo
                     progress(suite.name, *_how_far(diary, begin))
                 if time.monotonic() - started > longest:
                     process.kill()
-                    error = f"had no end after {longest} seconds; see {suite.log}"
-                    return SuiteResult(suite.name, seconds=longest, error=error)
+                    code = None
+                    break
         except BaseException:
             _end(process)
             redacting.redact(suite, target)
             raise
     redacting.redact(suite, target)
+    if code is None:
+        return SuiteResult(suite.name, seconds=longest, error=f"had no end after {longest} seconds; see {suite.log}")
     return read_result(suite, code, time.monotonic() - started)
 
 
