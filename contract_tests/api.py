@@ -10,7 +10,6 @@ from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from contract_tests import evidence
 from contract_tests.reading import read_whole
@@ -42,8 +41,6 @@ class Api:
 
     def __post_init__(self) -> None:
         self._session.trust_env = False
-        # A connection that the service closed while idle is no failure of the contract.
-        self._session.mount(self.target.url, HTTPAdapter(max_retries=0))
 
     def __repr__(self) -> str:
         return f"Api({self.target.url})"

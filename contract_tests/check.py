@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from contract_tests import cleaning, evidence, preparing, redacting, reproducing
+from contract_tests.api import SYNC
 from contract_tests.preparing import BrokenContractError, CannotCheckError
 from contract_tests.suites import Check, Suite, diary_file, suites, target_file
 from contract_tests.target import Target
@@ -74,6 +75,11 @@ def _make_report(folder: Path) -> None:
 
 def _keep(file: Path, target: Target, current: list[dict[str, Any]]) -> None:
     """Keeps the body that puts the subscriptions back, whatever becomes of this process."""
+    if file.exists():
+        # What the system has now is then the earlier check's own.
+        raise CannotCheckError(
+            f"{file} holds subscriptions that an earlier check did not put back: POST it to {SYNC}, and delete it"
+        )
     if current:
         file.write_text(json.dumps({"systemIdentifier": target.system, "abonnementer": current}), encoding="utf-8")
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from budkavle.cli import main
 from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database, running_service
+from contract_tests.check import BEFORE
 from open_e.mock import MockOpenE
 from tests.catalogue_rows import put_parked_message
 from tests.certificates import Authority
@@ -242,3 +243,16 @@ def test_missing_packages_are_named() -> None:
     done = result_of(sys.executable, "-c", code)
     assert done.returncode == 2
     assert done.stderr == "Error: this command needs more packages: pip install 'budkavle[contract]'\n"
+
+
+def test_subscriptions_that_an_earlier_check_did_not_put_back_are_not_lost(ask: Asked, server: Server) -> None:
+    """After kill -9 the system has the check's own subscriptions, and the file alone has those of before."""
+    kept = ask.folder / "report" / BEFORE
+    kept.parent.mkdir()
+    kept.write_text("{}")
+    before = stored(server)
+    assert_refused(
+        ask(server.url, *KEYS, "--client-cert", str(server.certificate)), "an earlier check did not put back"
+    )
+    assert kept.read_text() == "{}"
+    assert stored(server) == before
