@@ -28,11 +28,11 @@ def set_up_logs(log_format: str, level: str) -> None:
         ]
     else:
         renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_trace)]
+    # Loggers are bound with each entry, for 2 µs: one that is kept from before would go on as it was set up then.
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
+from budkavle.logs import set_up_logs
 from conftest import PostgresqlServer
 from persistence.database import Database
 from tests.budkavle.services import KEY, Served, put_key, served
@@ -240,3 +242,12 @@ def test_a_level_silences_what_is_below_it(tmp_path: Path) -> None:
     with served(f"sqlite:///{tmp_path}/test.db", log_level="warning") as service:
         assert service.client.get("/health/live").status_code == 200
         assert stop(service) == []
+
+
+def test_logs_that_are_set_up_anew_are_those_of_loggers_that_wrote_before() -> None:
+    log = structlog.get_logger()
+    for _ in range(2):
+        set_up_logs("json", "error")
+        with structlog.testing.capture_logs() as entries:
+            log.error("Heard")
+        assert entries == [{"event": "Heard", "log_level": "error"}]

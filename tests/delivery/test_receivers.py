@@ -105,8 +105,7 @@ def wrong_setups(authority, other_authority, tmp_path):
         "variable",
     ],
 )
-def test_a_setup_that_is_wrong_ends_the_attempt_and_is_logged(run, wrong_setups, monkeypatch, name):
-    monkeypatch.setattr(receivers, "log", structlog.get_logger())
+def test_a_setup_that_is_wrong_ends_the_attempt_and_is_logged(run, wrong_setups, name):
     changes, reference = wrong_setups[name]
     with structlog.testing.capture_logs() as entries:
         answered = run(send_one(receiver("https://receiver.invalid", **changes)))
