@@ -12,6 +12,7 @@ from uuid import UUID
 import requests
 
 from contract_tests import evidence
+from contract_tests.links import next_page
 from contract_tests.reading import read_whole
 from contract_tests.target import Identity, Target
 
@@ -154,7 +155,8 @@ class Api:
         response = self.call("GET", "/v1/abonnement", query=query)
         assert response.status_code == 200, response.text
         found: list[dict[str, Any]] = response.json()["abonnementer"]
-        return found
+        # It is a set: a server may tell it in another order each time.
+        return sorted(found, key=lambda entry: json.dumps(entry, sort_keys=True))
 
     def uuid(self) -> str:
         """A UUID of version 4 that was made up."""
@@ -207,16 +209,6 @@ class Api:
         if caller == "system" and target.certificate is not None and not target.is_tls:
             return {"Client-Cert": target.certificate.header}
         return {}
-
-
-def next_page(response: requests.Response) -> str | None:
-    """Where the next page of a list begins: a path with its query. None after the last."""
-    link = response.headers.get("Link")
-    if link is None:
-        return None
-    match = re.fullmatch(r'<(/[^>]*)>; *rel="?next"?', link)
-    assert match is not None, f'a Link must be <path>; rel="next" with a path of the service, but was {link}'
-    return match[1]
 
 
 def created_id(response: requests.Response) -> str:
