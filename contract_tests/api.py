@@ -24,6 +24,8 @@ FORM = "multipart/form-data; boundary=XX"
 SYNC, EVENT, LIST = "/v1/abonnement/sync", "/v1/besked", "/v1/abonnement/beskeder"
 REPLAY, TEST = f"{LIST}/genfremsend", "/v1/abonnement/testbesked"
 TIMEOUT_SECONDS = 60
+MAX_LEFT = 1000
+"""Of messages that runs which were killed have left, or that a server makes up."""
 MAX_PAGES = 1000
 """Of a list: a service whose pages have no end must not hold a check for ever."""
 
@@ -171,12 +173,14 @@ class Api:
 
         A run that was killed has left what the same seed makes up again.
         """
-        while True:
+        for _ in range(MAX_LEFT):
             made_up = self.uuid()
             found = self.call("GET", f"/webmessages/recipients/{made_up}", query={"limit": 1})
-            assert found.status_code == 200, found.text
+            assert found.status_code == 200, f"a list was answered {found.status_code}: {found.text[:500]}"
+            assert isinstance(found.json(), list), f"messages are told as a list, but were {found.text[:500]}"
             if found.json() == self.messages_about("contract-check", made_up) == []:
                 return made_up
+        raise AssertionError(f"of {MAX_LEFT} parties that were made up there is none without messages")
 
     def unused_reference(self) -> dict[str, str]:
         """A reference that no message has."""
