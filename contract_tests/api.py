@@ -12,6 +12,7 @@ from uuid import UUID
 import requests
 
 from contract_tests import evidence
+from contract_tests.links import next_page
 from contract_tests.reading import read_whole
 from contract_tests.target import Identity, Target
 
@@ -23,6 +24,8 @@ FORM = "multipart/form-data; boundary=XX"
 SYNC, EVENT, LIST = "/v1/abonnement/sync", "/v1/besked", "/v1/abonnement/beskeder"
 REPLAY, TEST = f"{LIST}/genfremsend", "/v1/abonnement/testbesked"
 TIMEOUT_SECONDS = 60
+MAX_LEFT = 1000
+"""Of messages that runs which were killed have left, or that a server makes up."""
 MAX_PAGES = 1000
 """Of a list: a service whose pages have no end must not hold a check for ever."""
 
@@ -154,7 +157,8 @@ class Api:
         response = self.call("GET", "/v1/abonnement", query=query)
         assert response.status_code == 200, response.text
         found: list[dict[str, Any]] = response.json()["abonnementer"]
-        return found
+        # It is a set: a server may tell it in another order each time.
+        return sorted(found, key=lambda entry: json.dumps(entry, sort_keys=True))
 
     def uuid(self) -> str:
         """A UUID of version 4 that was made up."""
@@ -169,12 +173,14 @@ class Api:
 
         A run that was killed has left what the same seed makes up again.
         """
-        while True:
+        for _ in range(MAX_LEFT):
             made_up = self.uuid()
             found = self.call("GET", f"/webmessages/recipients/{made_up}", query={"limit": 1})
-            assert found.status_code == 200, found.text
+            assert found.status_code == 200, f"a list was answered {found.status_code}: {found.text[:500]}"
+            assert isinstance(found.json(), list), f"messages are told as a list, but were {found.text[:500]}"
             if found.json() == self.messages_about("contract-check", made_up) == []:
                 return made_up
+        raise AssertionError(f"of {MAX_LEFT} parties that were made up there is none without messages")
 
     def unused_reference(self) -> dict[str, str]:
         """A reference that no message has."""
@@ -207,16 +213,6 @@ class Api:
         if caller == "system" and target.certificate is not None and not target.is_tls:
             return {"Client-Cert": target.certificate.header}
         return {}
-
-
-def next_page(response: requests.Response) -> str | None:
-    """Where the next page of a list begins: a path with its query. None after the last."""
-    link = response.headers.get("Link")
-    if link is None:
-        return None
-    match = re.fullmatch(r'<(/[^>]*)>; *rel="?next"?', link)
-    assert match is not None, f'a Link must be <path>; rel="next" with a path of the service, but was {link}'
-    return match[1]
 
 
 def created_id(response: requests.Response) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from contract_tests.attacks import REFUSED_CASE, REFUSED_REFERENCE, request
+from contract_tests.links import read_links
 from contract_tests.target import API_KEY, CERTIFICATE, Target
 
 JSONObject = dict[str, Any]
@@ -51,7 +52,8 @@ def queued_messages(target: Target) -> list[JSONObject]:
             if item["orgCode"] == target.attacked.org_code
             and (item["leveringId"], item["status"]) != (target.attacked_delivery, "parkeret")
         ]
-        path = _path_of(target, answer.headers["link"].split(">")[0][1:]) if "link" in answer.headers else ""
+        places = [place for place, relations in read_links(answer.headers.get("link", "")) if "next" in relations]
+        path = _path_of(target, places[0]) if places else ""
     return found
 
 

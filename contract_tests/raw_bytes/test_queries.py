@@ -49,7 +49,8 @@ PARTY = f"/webmessages/recipients/{ID}"
         ("unknown=1", ["unknown"]),
         ("apikey=x", ["apikey"]),
         ("=1", [""]),
-        ("?limit=1", ["?limit"]),
+        # JavaScript drops a second question mark.
+        pytest.param("?limit=1", ["?limit"], marks=pytest.mark.own),
         ("limit=0&after=x&unknown=1&other=2", ["limit", "after", "unknown", "other"]),
     ],
 )

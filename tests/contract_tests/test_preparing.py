@@ -72,7 +72,12 @@ REFUSALS = {
     "system": ("GET /v1/abonnement?", (403, "a\nb"), "may not touch system s (--system names another): 403 a b"),
     "queue": ("GET /v1/abonnement/beskeder", (200, '{"beskeder": [{}]}'), "messages wait for system s"),
     "no way back": ("POST /v1/abonnement/sync", (400, "not allowed"), "could not be given its subscriptions back"),
-    "no types": ("GET /v1/beskedtype/tilladte?orgType=4", (404, ""), "no orgType from 0 to 99 may subscribe"),
+    "no types": (
+        "GET /v1/beskedtype/tilladte?orgType=4",
+        (200, '{"beskedtyper": []}'),
+        "no orgType from 0 to 99 may subscribe",
+    ),
+    "no catalogue": ("GET /v1/beskedtype/tilladte?orgType=4", (404, ""), "has no GET /v1/beskedtype/tilladte"),
 }
 
 

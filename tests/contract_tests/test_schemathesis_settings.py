@@ -1,0 +1,16 @@
+"""What Schemathesis is told in `schemathesis.toml`."""
+
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.output.sanitization import sanitize_value
+
+from contract_tests.suites import HERE
+
+
+def test_lines_to_paste_hold_the_keys_of_references_and_no_other() -> None:
+    sanitization = SchemathesisConfig.from_path(HERE / "schemathesis.toml").output.sanitization
+    body = {"externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}
+    headers = {"apikey": "secret", "x-request-id": "named"}
+    for sent in (body, headers):
+        sanitize_value(sent, config=sanitization)
+    assert body == {"externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}
+    assert headers == {"apikey": "[Filtered]", "x-request-id": "named"}

@@ -1,0 +1,225 @@
+"""What the contracts leave to a server: each makes another conforming one of ours, and no check may mind any of it."""
+
+import gzip
+import json
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from itertools import count
+from typing import Any
+from urllib.parse import quote, unquote
+
+from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+
+MESSAGES, SYNC = "/webmessages", "/v1/abonnement/sync"
+FIXED_TEXTS = {
+    "not a valid UUID",
+    "must not be blank",
+    "can not be empty or contain elements with empty keys or values",
+    "element with key 'flowInstanceId' must have value of numeric type",
+    "size must be between 3 and 128",
+}
+BEGINNINGS, WHOLE_TEXTS = {1003, 1014, 150000, 150002, 150101}, {150104, 150105}
+"""Of texts that the contract gives, by the numbers of their errors."""
+OPERATIONS = re.compile(
+    rb"/webmessages(/[^/]+(/attachments/[^/]+)?|/recipients/[^/]+|/external-references/[^/]+/[^/]+)?"
+    rb"|/v1/(abonnement(/sync|/testbesked|/beskeder(/genfremsend)?)?|beskedtype/tilladte|besked)"
+)
+"""Paths of the contracts."""
+CURSOR = str.maketrans("0123456789abcdef", "f0e1d2c3b4a59687")
+_turns = count()
+BACK = {new: old for old, new in CURSOR.items()}
+
+
+async def json_in_another_form(request: Request, forward: Forward) -> Answer:
+    """Other order of names, white space, escapes; and the media type as other frameworks write it."""
+    answer = await forward(request)
+    media_type = answer.header("content-type") or ""
+    value = answer.json()
+    if "json" not in media_type or value is None:
+        return answer
+    text = "\r\n " + json.dumps(_reversed(value), indent="\t ") + "\n"
+    return answer.with_body(text.encode()).with_header("content-type", f'{media_type.title()} ;charset="UTF-8"')
+
+
+async def texts_of_its_own(request: Request, forward: Forward) -> Answer:
+    """Wherever the contracts give none, and nothing where none must be."""
+    answer = await forward(request)
+    value = answer.json()
+    if answer.status < 400 or not isinstance(value, dict):
+        return answer
+    for violation in value.get("violations", []):
+        violation["message"] = violation["message"] if violation["message"] in FIXED_TEXTS else "Nope"
+    for error in value.get("errors", []):
+        begun = {1014: "Request validerer ikke, beklager"}.get(error["errorCode"], f"{error['message']}!")
+        free = begun if error["errorCode"] in BEGINNINGS else "Øv"
+        error["message"] = error["message"] if error["errorCode"] in WHOLE_TEXTS else free
+    if not str(value.get("detail")).startswith("WebMessage with id"):
+        value.pop("detail", None)
+    return answer.with_json(value)
+
+
+async def links_of_its_own(request: Request, forward: Forward) -> Answer:
+    """Whole URLs, other links beside, parameters in another order; and places in lists that it names otherwise."""
+    if request.path.startswith(MESSAGES):
+        request = replace(
+            request, query=re.sub(rb"(?<=after=)[0-9a-f]{43}$|(?<=after=)[0-9a-f]{43}(?=&)", _back, request.query)
+        )
+    answer = await forward(request)
+    link = answer.header("link")
+    if link is None:
+        return answer
+    path, _, query = link.split(">")[0][1:].partition("?")
+    if request.path.startswith(MESSAGES):
+        query = re.sub("(?<=after=)[0-9a-f]+", lambda found: found[0].translate(CURSOR), query)
+    turned = "&".join(reversed(query.split("&")))
+    path = re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), path)
+    url = f"http://{request.header('host')}{path}?{turned}"
+    return answer.with_header(
+        "link", f'<{url}&x=1>; rel=first; title="a, <b>; rel=next", <{url}>; title=b; REL="up Next"'
+    )
+
+
+async def headers_of_its_own(request: Request, forward: Forward) -> Answer:
+    """Harmless ones, other names of what is expected, no length, and an end of the connection after refusals."""
+    answer = await forward(request)
+    headers = [(name.title(), value) for name, value in answer.headers]
+    for name, value in (("Server", "other/1.0"), ("Cache-Control", "no-store"), ("ETag", 'W/"1"'), ("Vary", "Origin")):
+        headers.append((name.encode(), value.encode()))
+    answer = replace(answer, headers=headers)
+    if answer.header("www-authenticate"):
+        answer = answer.with_header("www-authenticate", 'Key in="apikey"')
+    return answer.with_header("connection", "close") if answer.status >= 400 else answer
+
+
+async def compressed_where_it_may_be(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    if answer.status != 200 or "gzip" not in (request.header("accept-encoding") or "") or not answer.body:
+        return answer
+    return answer.with_body(gzip.compress(answer.body)).with_header("content-encoding", "gzip")
+
+
+async def times_of_another_offset(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    if b'"created"' not in answer.body:
+        return answer
+    value = answer.json()
+    for message in value if isinstance(value, list) else [value]:
+        moment = datetime.fromisoformat(message["created"]).astimezone(timezone(timedelta(hours=5, minutes=30)))
+        message["created"] = moment.isoformat(timespec="milliseconds")
+    return answer.with_json(value)
+
+
+async def set_in_another_order(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    value = answer.json()
+    if request.path != "/v1/abonnement" or answer.status != 200:
+        return answer
+    entries = value["abonnementer"]
+    at = next(_turns) % (len(entries) or 1)
+    return answer.with_json({**value, "abonnementer": entries[at:] + entries[:at]})
+
+
+async def paths_and_methods_of_its_own(request: Request, forward: Forward) -> Answer:
+    """What is no operation is refused in a page; HEAD is answered where GET is, and named."""
+    answer = await forward(replace(request, method="GET") if request.method == "HEAD" else request)
+    allowed = answer.header("allow")
+    if allowed is not None:
+        more = [allowed, *(["HEAD"] if "GET" in allowed else []), "OPTIONS"]
+        answer = answer.with_header("allow", " ,".join(more))
+    if answer.status == 405 or (answer.status == 404 and OPERATIONS.fullmatch(request.raw_path) is None):
+        answer = answer.with_header("content-type", "text/html").with_body(b"<h1>Not here</h1>")
+    return replace(answer, body=b"") if request.method == "HEAD" else answer
+
+
+async def json_as_javascript_reads_it(request: Request, forward: Forward) -> Answer:
+    """The last of two values of one name, and 1.0 is 1."""
+    value = None if b"NaN" in request.body else request.json()
+    if "json" not in (request.header("content-type") or "") or value is None or len(request.body) > 100_000:
+        return await forward(request)
+    if request.path == SYNC and isinstance(value, dict) and isinstance(value.get("abonnementer"), list):
+        for entry in value["abonnementer"]:
+            for name, number in entry.items() if isinstance(entry, dict) else ():
+                entry[name] = int(number) if isinstance(number, float) and number.is_integer() else number
+        return await forward(request.with_json(value))
+    names = re.findall(rb'"a": 1', request.body)
+    return await forward(request.with_json(value) if len(names) == 2 else request)
+
+
+async def forms_in_any_order(request: Request, forward: Forward) -> Answer:
+    """The message may come last, and `filename*`, which forms do not have, is not seen."""
+    first, *others = request.body.split(b"--XX\r\n")
+    if first or not others or not others[-1].endswith(b"--XX--\r\n"):
+        return await forward(request)
+    others[-1] = others[-1].removesuffix(b"--XX--\r\n")
+    parts = [re.sub(rb"(; filename=\"[^\"]*\")?; filename\*=[^;\r]+", rb"\1", part, count=1) for part in others]
+    parts.sort(key=lambda part: b'name="message"' not in part)
+    body = b"".join(b"--XX\r\n" + part for part in parts) + b"--XX--\r\n"
+    headers = [pair for pair in request.headers if pair[0] != b"content-length"]
+    return await forward(replace(request, body=body, headers=[*headers, (b"content-length", str(len(body)).encode())]))
+
+
+async def names_of_files_in_the_plain_form(request: Request, forward: Forward) -> Answer:
+    """Where it can hold them."""
+    answer = await forward(request)
+    disposition = answer.header("content-disposition")
+    if disposition is None:
+        return answer
+    name = unquote(disposition.partition("filename*=UTF-8''")[2].partition(";")[0])
+    is_plain = re.fullmatch("[A-Za-z0-9. ]+", name) is not None
+    given = f'FileName="{name}"' if is_plain else f"filename*=utf-8'sv'{quote(name, safe='')}"
+    return answer.with_header("content-disposition", f"ATTACHMENT;{given}")
+
+
+async def scopes_before_media_types(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    if request.path != MESSAGES or answer.status != 415:
+        return answer
+    empty = await forward(request.with_header("content-type", "application/json").with_json({}))
+    return empty if empty.status == 403 else answer
+
+
+def _back(found: re.Match[bytes]) -> bytes:
+    return found[0].decode().translate(BACK).encode()
+
+
+def _reversed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _reversed(inner) for name, inner in reversed(value.items())}
+    return [_reversed(inner) for inner in value] if isinstance(value, list) else value
+
+
+VARIATIONS: tuple[Breakage, ...] = (
+    # The first stands next to the service.
+    times_of_another_offset,
+    set_in_another_order,
+    texts_of_its_own,
+    scopes_before_media_types,
+    forms_in_any_order,
+    json_as_javascript_reads_it,
+    names_of_files_in_the_plain_form,
+    links_of_its_own,
+    json_in_another_form,
+    paths_and_methods_of_its_own,
+    compressed_where_it_may_be,
+    headers_of_its_own,
+)
+
+
+def together(*variations: Breakage) -> Breakage:
+    """All of them, one in front of the other."""
+
+    async def answer(request: Request, forward: Forward) -> Answer:
+        asked = forward
+        for variation in variations:
+            asked = _in_front(variation, asked)
+        return await asked(request)
+
+    return answer
+
+
+def _in_front(variation: Breakage, forward: Forward) -> Forward:
+    async def answer(request: Request) -> Answer:
+        return await variation(request, forward)
+
+    return answer
