@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.contract_tests.breakages import MESSAGES, Case
 from tests.contract_tests.breakages_of_messages import PARTY, problem
-from tests.contract_tests.broken import Answer, Forward, Request
+from tests.contract_tests.broken import Answer, Breakage, Forward, Request
 
 
 async def replacement_character_refused(request: Request, forward: Forward) -> Answer:
@@ -83,7 +83,33 @@ async def pages_for_browsers(request: Request, forward: Forward) -> Answer:
     return answer.with_body(b"<h1>Whitelabel Error Page</h1>").with_header("content-type", "text/html")
 
 
+async def json_of_forms_in_latin_1(request: Request, forward: Forward) -> Answer:
+    head, blank, rest = request.body.partition(b"\r\n\r\n")
+    body, end, files = rest.partition(b"\r\n--")
+    if not head.startswith(b"--") or body.isascii():
+        return await forward(request)
+    changed = head + blank + body.decode("latin-1").encode() + end + files
+    return await forward(replace(request.with_header("content-length", str(len(changed))), body=changed))
+
+
+def files_are_remembered() -> Breakage:
+    """What was downloaded once is there for ever."""
+    downloads: dict[str, Answer] = {}
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        answer = await forward(request)
+        if "/attachments/" not in request.path:
+            return answer
+        if answer.status == 200:
+            downloads[request.path] = answer
+        return downloads.get(request.path, answer) if answer.status == 404 else answer
+
+    return breakage
+
+
 OF_REQUESTS = {
+    "JSON of forms in Latin-1": Case(json_of_forms_in_latin_1, "web-messages", "json of a form is in utf 8"),
+    "files are remembered": Case(files_are_remembered(), "web-messages", "deleted message is in no read"),
     "U+FFFD is refused": Case(replacement_character_refused, "web-messages", "character by character"),
     "a form feed is taken": Case(form_feed_taken, "web-messages", "breaks one rule"),
     "UUIDs of RFC 9562": Case(uuids_of_rfc_9562, "web-messages", "any version and variant"),
