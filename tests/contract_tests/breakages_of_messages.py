@@ -74,16 +74,8 @@ def without_sender(message: dict[str, Any], _: Request) -> dict[str, Any]:
     return {name: value for name, value in message.items() if name != "sender"}
 
 
-def shortened(message: dict[str, Any], _: Request) -> dict[str, Any]:
-    return {**message, "message": message["message"][:1000]}
-
-
 def folded_as_java_does(key: str, value: str) -> tuple[str, str]:
     return ("flowInstanceId" if key.upper() == "FLOWINSTANCEID" else key), value
-
-
-def trimmed_for_a_case(key: str, value: str) -> tuple[str, str]:
-    return ("flowInstanceId" if key.strip().lower() == "flowinstanceid" else key), value
 
 
 def no_xml_no_reference(key: str, value: str) -> tuple[str, str]:
@@ -208,9 +200,7 @@ OF_MESSAGES = {
     "later pages of others": Case(later_pages_of_others(), "web-messages", "expected the pages of"),
     "lists join and filter": Case(with_messages(the_one_asked_for), "web-messages", "what GET by id says"),
     "lists forget the sender": Case(with_messages(without_sender), "web-messages", "what GET by id says"),
-    "lists shorten texts": Case(with_messages(shortened), "web-messages", "what GET by id says"),
     "a key folded as Java does": Case(with_references(folded_as_java_does), "web-messages", "only looks like that"),
-    "a key trimmed for a case": Case(with_references(trimmed_for_a_case), "web-messages", "only looks like that"),
     "no XML, no reference": Case(with_references(no_xml_no_reference), "web-messages", "any character but nul"),
     "what is published stays": Case(published_is_there_for_ever(), "web-messages", "case can be deleted"),
     "SOAP from pieces": Case(envelope_from_pieces, "web-messages", "expected 201, but POST /webmessages"),

@@ -40,7 +40,8 @@ async def unknown_parameters_ignored(request: Request, forward: Forward) -> Answ
 async def message_before_the_attachment_id(request: Request, forward: Forward) -> Answer:
     """The message is looked up before the other id is looked at."""
     message, _, attachment = request.raw_path.partition(b"/attachments/")
-    if attachment and (await forward(request.with_path(message))).status == 404:
+    is_read = request.method == "GET" and bool(attachment)
+    if is_read and (await forward(request.with_path(message))).status == 404:
         return await forward(request.with_path(message))
     return await forward(request)
 
@@ -74,13 +75,6 @@ async def errors_as_they_are_accepted(request: Request, forward: Forward) -> Ans
     answer = await forward(request)
     is_json = request.header("accept") == "application/json" and answer.status >= 400
     return answer.with_header("content-type", "application/json") if is_json else answer
-
-
-async def pages_for_browsers(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    if "text/html" not in (request.header("accept") or "") or answer.status < 400:
-        return answer
-    return answer.with_body(b"<h1>Whitelabel Error Page</h1>").with_header("content-type", "text/html")
 
 
 async def json_of_forms_in_latin_1(request: Request, forward: Forward) -> Answer:
@@ -121,5 +115,4 @@ OF_REQUESTS = {
     "faults before scopes": Case(faults_before_scopes, "web-messages", "expected 403"),
     "errors repeat request ids": Case(errors_repeat_request_ids, "web-messages", "expected a new x-request-id"),
     "errors as they are accepted": Case(errors_as_they_are_accepted, "web-messages", "whatever its caller accepts"),
-    "pages for browsers": Case(pages_for_browsers, "web-messages", "whatever its caller accepts"),
 }
