@@ -85,8 +85,19 @@ def test_key_of_another_scope_opens_nothing(api: Api) -> None:
         expect_problem(api.call(method, path, caller="publisher"), 403)
     expect_problem(api.post_message(api.message(externalReferences=[about]), caller="publisher"), 403)
     assert api.messages_about(**about) == []
-    # Nothing says which of two refusals comes first.
-    expect(api.post_message(b"x", content_type="text/plain", caller="publisher"), 403, 415)
+    expect_problem(api.post_message({}, caller="publisher"), 403)
+    expect_problem(api.post_message(b"x", content_type="text/plain", caller="publisher"), 415)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html", "application/xml"])
+def test_error_is_a_problem_whatever_its_caller_accepts(accept: str, api: Api) -> None:
+    """Clients that were generated ask for `application/json`, and browsers for a page."""
+    headers = {"Accept": accept}
+    expect_problem(api.post_message({}, headers=headers), 400)
+    expect_problem(api.call("GET", "/webmessages/x", headers=headers), 400)
+    expect_problem(api.call("GET", f"/webmessages/{api.uuid()}", headers=headers), 404)
+    expect_problem(api.call("GET", f"/webmessages/{ID}", headers=headers, caller="nobody"), 401)
+    expect_problem(api.call("PUT", "/webmessages", headers=headers), 405)
 
 
 def test_answer_is_not_compressed_for_who_cannot_read_it(api: Api) -> None:
@@ -133,13 +144,17 @@ def test_request_id_comes_back(given: str, api: Api) -> None:
 @pytest.mark.parametrize("given", [None, "", "x" * 47, "a b", "a,b", "a/b", "<script>", 'a"b'])
 def test_request_id_of_another_form_is_replaced_and_not_refused(given: str | None, api: Api) -> None:
     headers = {} if given is None else {"x-request-id": given}
-    found = [
-        expect(api.call("GET", f"/webmessages/recipients/{ID}", headers=headers), 200).headers.get("x-request-id", "")
-        for _ in range(2)
+    answers = [
+        *(expect(api.call("GET", f"/webmessages/recipients/{ID}", headers=headers), 200) for _ in range(2)),
+        expect(api.post_message(api.message(), headers=headers), 201),
+        expect(api.post_message({}, headers=headers), 400),
+        expect(api.call("GET", f"/webmessages/{api.uuid()}", headers=headers), 404),
+        expect(api.call("GET", f"/webmessages/{ID}", headers=headers, caller="nobody"), 401),
     ]
+    found = [answer.headers.get("x-request-id", "") for answer in answers]
     for id_ in found:
         assert re.fullmatch("[A-Za-z0-9._:-]{1,46}", id_), f"expected a new x-request-id, but got {id_!r}"
-    assert found[0] != found[1], f"two requests have the same name {found[0]}"
+    assert len(set(found)) == len(found), f"two requests have the same name: {found}"
 
 
 @pytest.mark.full

@@ -1,9 +1,19 @@
 """Paths and queries: what is wrong with them is named as the caller wrote it, all at once."""
 
+from uuid import UUID
+
 import pytest
 
 from contract_tests.api import Api
-from contract_tests.rules.answers import NO_UUID, SIZE, expect, expect_other_methods, expect_violations
+from contract_tests.rules.answers import (
+    NO_UUID,
+    SIZE,
+    expect,
+    expect_other_methods,
+    expect_problem,
+    expect_violations,
+)
+from contract_tests.rules.messages import file
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -14,7 +24,17 @@ LISTS = {
     "getWebMessagesByExternalReference": f"/webmessages/external-references/abc/{ID}",
 }
 both_lists = pytest.mark.parametrize(("operation", "path"), LISTS.items(), ids=["party", "reference"])
-NO_UUIDS = ("x", ID[:-1], f"{ID}0", ID.replace("-", ""), f"%7B{ID}%7D", f"{ID}%0A", f"{ID[:-1]}%F0%9D%9F%8F", "%2F")
+NO_UUIDS = (
+    "x",
+    ID[:-1],
+    f"{ID}0",
+    ID.replace("-", ""),
+    f"%7B{ID}%7D",
+    f"{ID}%0A",
+    f"{ID[:-1]}%F0%9D%9F%8F",
+    "%2F",
+    f"{ID}.json",
+)
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -79,6 +99,25 @@ def test_unknown_query_parameter_is_refused(operation: str, path: str, api: Api)
     """A misspelt parameter must not be lost in silence."""
     for name in ("offset", "Limit", "page"):
         expect_violations(api.call("GET", f"{path}?{name}=1"), (f"{operation}.{name}", None))
+
+
+def test_address_with_an_unknown_parameter_deletes_and_gives_nothing(api: Api) -> None:
+    id_ = api.create_message(api.message(attachments=[file()]))
+    path = f"/webmessages/{id_}/attachments/{api.read_message(id_)['attachments'][0]['id']}"
+    expect_violations(api.call("DELETE", f"/webmessages/{id_}?force=1"), ("deleteWebMessageById.force", None))
+    expect_violations(api.call("GET", f"{path}?inline=1"), ("getWebMessageAttachment.inline", None))
+    expect(api.call("GET", path), 200)
+
+
+@pytest.mark.parametrize("text", [f"{0:032x}", "f" * 32, "0123456789abcdef" * 2], ids=["nil", "max", "neither"])
+def test_uuid_may_be_of_any_version_and_variant(text: str, api: Api) -> None:
+    """RFC 9562 knows some of each; the contract asks for hexadecimal digits alone."""
+    named = str(UUID(text))
+    id_ = api.create_message(api.message(partyId=named))
+    assert api.read_message(id_)["partyId"] == named
+    expect(api.call("GET", f"/webmessages/recipients/{named}?limit=1"), 200)
+    for method, path in (("GET", named), ("DELETE", named), ("GET", f"{named}/attachments/{named}")):
+        expect_problem(api.call(method, f"/webmessages/{path}"), 404)
 
 
 def test_every_fault_of_an_address_is_named_at_once(api: Api) -> None:

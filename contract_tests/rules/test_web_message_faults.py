@@ -22,7 +22,7 @@ NO_BASE64 = (
     *(" QUJD", "QUJDå", "\uff21\uff21\uff21\uff21", "QQ==\0", "data:,QQ=="),
 )
 BLANKS = ("", " ", " \t\r\n", "\u00a0", "\u2003", "\u2028", "\u3000", "\ufeff")
-NO_XML = ("a\0", "\x1b", "a\x0bb", "a\x1fb", "a\ufffe", "a\uffff")
+NO_XML = ("a\0", "\x1b", "a\x0bb", "a\x0cb", "a\x1fb", "a\ufffe", "a\uffff")
 NO_UUIDS = (
     *("", "invalid", f"{{{PARTY}}}", PARTY.replace("-", ""), f"{PARTY}\n", f" {PARTY}", f"{PARTY}\0"),
     *(f"{PARTY[:-1]}g", PARTY[:-1], f"urn:uuid:{PARTY}", f"\uff18{PARTY[1:]}"),

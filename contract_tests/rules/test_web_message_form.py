@@ -42,6 +42,14 @@ def test_form_stores_the_same_as_json(api: Api) -> None:
     assert described[0] == described[1], f"files of a form are described as {described[0]}, of JSON as {described[1]}"
 
 
+def test_json_of_a_form_is_in_utf_8(api: Api) -> None:
+    """Of parts that say no charset others think as of old, that they are Latin-1."""
+    sent = api.message(message="räksmörgås €😀", sender={"userId": "åäö"})
+    body = json.dumps(sent, ensure_ascii=False).encode()
+    found = read(api, post_form(api, part('form-data; name="message"', body, "application/json")))
+    assert as_sent(found) == sent | {"oepInstance": "external"}, f"expected {sent}, but got {found}"
+
+
 def test_form_without_files_has_no_attachments(api: Api) -> None:
     assert set(read(api, post_form(api, message_part(api)))) == ABSENT
 

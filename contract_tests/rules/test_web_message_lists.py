@@ -77,11 +77,18 @@ def test_list_has_the_oldest_first(path: Path, api: Api) -> None:
 
 @both_lists
 def test_list_says_of_each_message_what_a_get_says(path: Path, api: Api) -> None:
+    """The whole text, and all references, not the one alone that was looked for."""
     named = api.unused()
-    create(api, named, 2)
-    for message in listed(api, path(named)):
+    about = [reference("zebra", "1"), reference("contract-check", named), reference("alpha", "<2>")]
+    text = "<b>Two lines</b>\r\nof åäö &amp; 😀 " * 100
+    sent = api.message(message=text, partyId=named, externalReferences=about, sender={"userId": "joe & co"})
+    for instance in ("internal", "external"):
+        api.create_message(sent | {"oepInstance": instance})
+    found = [*listed(api, path(named)), *listed(api, path(named), limit=2)]
+    assert len(found) == 4, f"expected two messages, with a limit and without, but got {found}"
+    for message in found:
         whole = api.read_message(message["id"])
-        assert message == whole, f"the list says {message}, and GET by id {whole}"
+        assert message == whole, f"a list says of a message what GET by id says, but {message} is not {whole}"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 1000])
@@ -96,6 +103,18 @@ def test_pages_together_are_the_whole_list(path: Path, limit: int, api: Api) -> 
     assert [len(page.json()) for page in pages] == wanted, "each page but the last is full; there is no empty one"
     for page in pages[:-1]:
         assert f"limit={limit}" in (next_page(page) or "").partition("?")[2].split("&"), page.headers["Link"]
+
+
+@both_lists
+def test_no_page_holds_what_is_of_others(path: Path, api: Api) -> None:
+    """Later pages are asked for by where the one before ended, and by whom or what they are of all the same."""
+    named, other = api.unused(), api.unused()
+    for _ in range(3):
+        for party in (named, other):
+            create_about(api, reference("contract-check", party), 1, partyId=party)
+    ids = ids_of(listed(api, path(named)))
+    found = [id_ for page in api.pages(f"{path(named)}?limit=1") for id_ in ids_of(page.json())]
+    assert found == ids, f"expected the pages of {ids} alone, but got {found}"
 
 
 @both_lists

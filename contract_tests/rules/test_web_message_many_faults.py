@@ -98,10 +98,23 @@ def test_faults_of_a_large_request_are_those_of_a_small_one(api: Api) -> None:
     expect_violations(api.post_message(body), *EVERY_FIELD)
 
 
-def test_fault_of_the_query_is_named_beside_those_of_the_body(api: Api) -> None:
-    response = api.call("POST", "/webmessages?verbose=1", body=api.message(message=" "))
+def test_hundreds_of_faults_are_all_named(api: Api) -> None:
+    keys = [reference("k" * 129, "x")] * 300
+    value = expect_problem(api.post_message(api.message(externalReferences=keys)), 400)
+    fields = {item["field"] for item in value["violations"]}
+    wanted = {f"{ABOUT}[{number}].key" for number in range(300)}
+    assert fields == wanted, f"every one of 300 faults must be named, but {len(fields)} fields were"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [(b'{"message": " ", "externalReferences": [{"key": "abc", "value": "x"}]}', "message"), (b"{", "body")],
+    ids=["fault", "no JSON"],
+)
+def test_fault_of_the_query_is_named_beside_those_of_the_body(body: bytes, field: str, api: Api) -> None:
+    response = api.call("POST", "/webmessages?verbose=1", body=body)
     fields = sorted(item["field"] for item in response.json().get("violations", []))
-    wanted = ["createWebMessage.verbose", "message"]
+    wanted = sorted(["createWebMessage.verbose", field])
     assert fields == wanted, f"expected violations of {wanted}, but was {response.status_code}: {response.text}"
 
 

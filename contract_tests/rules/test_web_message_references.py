@@ -3,7 +3,7 @@
 import pytest
 
 from contract_tests.api import Api, created_id
-from contract_tests.rules.answers import expect, expect_violations
+from contract_tests.rules.answers import expect, expect_problem, expect_violations, told
 from contract_tests.rules.messages import as_sent, file, ids_of, reference
 
 pytestmark = pytest.mark.needs("api_key")
@@ -20,6 +20,26 @@ def test_exact_duplicates_of_a_reference_are_dropped(api: Api) -> None:
     assert found["externalReferences"] == [one, other, *differing]
 
 
+def test_key_that_only_looks_like_that_of_a_case_is_one_like_any_other(api: Api) -> None:
+    """Any spelling of its letters is of ASCII alone, and nothing is trimmed off."""
+    keys = (" flowInstanceId", "flowInstanceId\t", "flowInstanceIds", "flow_instance_id", "flowInstance\u0131d")
+    about = [
+        reference(key, "x") for key in (*keys, "flowIn\u017ftanceId", "flow\u0130nstanceId", "flowInstanceId\u200b")
+    ]
+    found = api.read_message(api.create_message(api.message(externalReferences=about)))
+    assert found["externalReferences"] == about, f"expected {about}, but got {found['externalReferences']}"
+
+
+def test_reference_may_hold_any_character_but_nul(api: Api) -> None:
+    """It does not go to Open-E, so what XML 1.0 leaves out is no matter here."""
+    about = [
+        reference("a\x01\x0bb", "\x1f.\x7f\x85\ufffe\uffff"),
+        reference("\ud7ff\ue000\ufffd", "\U00010000\U0010ffff"),
+    ]
+    found = api.read_message(api.create_message(api.message(externalReferences=about)))
+    assert found["externalReferences"] == about, f"expected {about}, but got {found['externalReferences']}"
+
+
 def test_key_of_one_message_may_have_many_values(api: Api) -> None:
     party = api.unused()
     about = [reference("errand", f"{number} {party}") for number in range(50)]
@@ -32,14 +52,42 @@ def test_key_of_one_message_may_have_many_values(api: Api) -> None:
 def test_message_on_a_case_is_published_and_readable(api: Api) -> None:
     about = api.unused_reference()
     sent = api.message(
-        message="A contract check\nof two lines åäö",
+        partyId=about["value"],
+        message='A <contract> check & more]]>\nof two lines &amp; "åäö" </message>',
         externalReferences=[about, reference(CASE, str(api.target.case))],
-        attachments=[file(b"1", "b.txt"), file(b"2", "a.txt")],
+        attachments=[file(b"1", "b & <c>.txt"), file(b"2", "a.txt")],
     )
     response = expect(api.post_message(sent), 201)
     found = api.read_message(created_id(response))
     assert as_sent(found) == sent | {"oepInstance": "external"}
     assert ids_of(api.messages_about(**about)) == [found["id"]]
+    listed = expect(api.call("GET", f"/webmessages/recipients/{about['value']}"), 200)
+    assert ids_of(listed.json()) == [found["id"]], f"expected the message in the list of its party; {told(listed)}"
+    attachment = f"/webmessages/{found['id']}/attachments/{found['attachments'][1]['id']}"
+    assert expect(api.call("GET", attachment), 200).content == b"2"
+
+
+@pytest.mark.needs("case")
+def test_message_on_a_case_can_be_deleted(api: Api) -> None:
+    """What was published stays in Open-E; here it is gone."""
+    about = api.unused_reference()
+    id_ = api.create_message(api.message(externalReferences=[about, reference(CASE, str(api.target.case))]))
+    expect(api.call("DELETE", f"/webmessages/{id_}"), 204)
+    expect_problem(api.get_message(id_), 404)
+    assert api.messages_about(**about) == [], "a deleted message is in no list"
+
+
+@pytest.mark.needs("case")
+def test_message_that_open_e_did_not_take_is_not_stored(api: Api) -> None:
+    """On a case that hardly any Open-E has. Where there is one, the message is stored like any other."""
+    about = api.unused_reference()
+    sent = api.message(externalReferences=[about, reference(CASE, "2147483647")])
+    response = expect(api.post_message(sent), 201, 404, 500)
+    wanted = [created_id(response)] if response.status_code == 201 else []
+    if not wanted:
+        expect_problem(response, response.status_code)
+    found = ids_of(api.messages_about(**about))
+    assert found == wanted, f"{told(response)}, and then the messages {found} can be read"
 
 
 @pytest.mark.needs("case")

@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from contract_tests.rules.messages import ABSENT, as_sent, file, reference
 
 pytestmark = pytest.mark.needs("api_key")
 
+MINUTES = 5
+"""Between the clocks of a server and of what is in front of it; zones differ by a quarter of an hour or more."""
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
@@ -50,6 +53,7 @@ def test_get_gives_back_exactly_what_was_sent(api: Api) -> None:
         "\ufeff\u200b\u2028x\u2029\u00a0",
         "<b>&amp;\"'</b>]]><!-- --> ${x} {{x}} %s \\n \\u0041 '; --",
         "\x7f\x80\x85\x9f",
+        "\ud7ff\ue000\ufffd\U00010000\U0010ffff",
     ],
     ids=ascii,
 )
@@ -104,6 +108,22 @@ def test_created_has_milliseconds_and_an_offset(api: Api) -> None:
         assert re.fullmatch(form, created), f"created must have milliseconds and an offset, but was {created}"
     first, second = map(datetime.fromisoformat, found)
     assert first <= second, f"the second message was created before the first: {found}"
+
+
+def test_created_is_when_the_message_became_readable(api: Api) -> None:
+    """By the server's own clock, which its answers tell (RFC 9110, section 6.6.1); what differs by more is a zone."""
+    found = []
+    for _ in range(6):
+        response = api.post_message(api.message())
+        created = api.read_message(created_id(response))["created"]
+        found.append(created)
+        if "Date" not in response.headers:
+            continue
+        answered = parsedate_to_datetime(response.headers["Date"])
+        seconds = abs((datetime.fromisoformat(created) - answered).total_seconds())
+        assert seconds < MINUTES * 60, f"created is {created}, but the answer was made {answered.isoformat()}"
+    parts = {created[20:23] for created in found}
+    assert parts != {"000"}, f"created has the milliseconds too, not whole seconds alone: {found}"
 
 
 def test_reading_changes_nothing(api: Api) -> None:

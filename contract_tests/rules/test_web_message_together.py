@@ -1,0 +1,73 @@
+"""Messages that are sent and deleted at the same time: each is one of its own."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from contract_tests.api import Api, next_page
+from contract_tests.rules.answers import expect
+from contract_tests.rules.messages import as_sent, file, ids_of, reference
+
+pytestmark = pytest.mark.needs("api_key")
+
+AT_ONCE = 8
+MANY = 110
+"""More than a page has where nobody asked for pages; 100 is as far as most frameworks go by themselves."""
+
+
+def test_messages_sent_at_once_are_not_mixed_up(api: Api) -> None:
+    """What a server keeps of a request beside it, in an object that all requests share, becomes another's."""
+    party = api.unused()
+    sent = [
+        api.message(
+            message=f"Message {number}",
+            partyId=party,
+            externalReferences=[reference("contract-check", f"{number} {party}")],
+            sender={"userId": f"user{number}"},
+            oepInstance=["internal", "external"][number % 2],
+            attachments=[file(f"{number}".encode(), f"{number}.txt")],
+        )
+        for number in range(3 * AT_ONCE)
+    ]
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        ids = list(threads.map(api.create_message, sent))
+    assert len(set(ids)) == len(ids), f"each message has an id of its own, but got {ids}"
+    for id_, message in zip(ids, sent, strict=True):
+        found = as_sent(api.read_message(id_))
+        assert found == message, f"expected what was sent: {message}, but got {found}"
+
+
+def test_message_deleted_at_once_is_deleted_once(api: Api) -> None:
+    """Who is told 204 has deleted it; to all others it is not there."""
+    for _ in range(3):
+        path = f"/webmessages/{api.create_message(api.message(attachments=[file()]))}"
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            answers = list(threads.map(lambda path: api.call("DELETE", path), [path] * AT_ONCE))
+        statuses = sorted(answer.status_code for answer in answers)
+        assert statuses == [204, *[404] * (AT_ONCE - 1)], f"deleted {AT_ONCE} times at once: {statuses}"
+
+
+def test_list_of_more_than_a_hundred_is_whole(api: Api) -> None:
+    """Nothing is missing or doubled, whatever was created in the same millisecond; a limit is no less than it says."""
+    named = api.unused()
+    about = reference("contract-check", named)
+    sent = [api.message(message=str(number), partyId=named, externalReferences=[about]) for number in range(MANY)]
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        made = list(threads.map(api.create_message, sent))
+    for path in (f"/webmessages/recipients/{named}", f"/webmessages/external-references/contract-check/{named}"):
+        response = expect(api.call("GET", path), 200)
+        ids = ids_of(response.json())
+        assert sorted(ids) == sorted(made), f"without a limit all {MANY} are returned, but {path} has {len(ids)}"
+        assert "Link" not in response.headers, f"all were returned, but Link was {response.headers['Link']}"
+        in_order = [(message["created"], message["id"]) for message in response.json()]
+        assert in_order == sorted(in_order), f"expected the order of created and id, but got {in_order}"
+        for limit, sizes in ((1000, [MANY]), (MANY - 1, [MANY - 1, 1])):
+            pages = list(api.pages(f"{path}?limit={limit}"))
+            found = [ids_of(page.json()) for page in pages]
+            assert [len(page) for page in found] == sizes, f"pages of {limit} have {[len(page) for page in found]}"
+            assert [id_ for page in found for id_ in page] == ids, (
+                f"pages of {limit} are another list than the whole one"
+            )
+        first = expect(api.call("GET", f"{path}?limit=7"), 200)
+        pages = [first, *api.pages(next_page(first) or "")]
+        assert [id_ for page in pages for id_ in ids_of(page.json())] == ids, "pages of 7 are another list"

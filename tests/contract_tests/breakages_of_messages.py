@@ -1,0 +1,210 @@
+"""Ways to break the contract of web messages that were once not seen: what careless changes and other stacks do."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from tests.contract_tests.breakages import MESSAGES, Case
+from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+
+PARTY = "/webmessages/recipients/"
+ONE_MESSAGE = re.compile("/webmessages/[0-9a-f-]{36}")
+CASE, LARGEST_CASE = "flowInstanceId", "2147483647"
+
+
+def with_messages(change: Callable[[dict[str, Any], Request], dict[str, Any]]) -> Breakage:
+    """Changes each message of a list."""
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        answer = await forward(request)
+        value = answer.json()
+        if request.method != "GET" or not isinstance(value, list):
+            return answer
+        return answer.with_json([change(message, request) for message in value])
+
+    return breakage
+
+
+def with_references(change: Callable[[str, str], tuple[str, str]]) -> Breakage:
+    """Changes key and value of each reference that is sent."""
+
+    def changed(item: Any) -> Any:
+        if not isinstance(item, dict) or not all(isinstance(item.get(name), str) for name in ("key", "value")):
+            return item
+        key, value = change(item["key"], item["value"])
+        return {**item, "key": key, "value": value}
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        body = request.json()
+        given = body.get("externalReferences") if isinstance(body, dict) else None
+        if request.path == MESSAGES and isinstance(given, list) and given != [changed(item) for item in given]:
+            request = request.with_json({**body, "externalReferences": [changed(item) for item in given]})
+        return await forward(request)
+
+    return breakage
+
+
+def problem(answer: Answer, status: int, phrase: str) -> Answer:
+    """A problem in the place of an answer."""
+    value = {"title": phrase, "status": {"statusCode": status, "reasonPhrase": phrase}}
+    return replace(answer.with_json(value).with_header("content-type", "application/problem+json"), status=status)
+
+
+def names_case(request: Request, number: str | None = None) -> bool:
+    """Whether a message would go to a case; with a number, to that one."""
+    body = request.json() if request.path == MESSAGES else None
+    given = body.get("externalReferences") if isinstance(body, dict) else None
+    named = [item.get("value") for item in given if item.get("key") == CASE] if _is_list_of_objects(given) else []
+    return bool(named) if number is None else number in named
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def the_one_asked_for(message: dict[str, Any], request: Request) -> dict[str, Any]:
+    """A join that filters gives of each message what it was found by."""
+    found = [item for item in message["externalReferences"] if request.path.endswith(f"/{item['key']}/{item['value']}")]
+    return {**message, "externalReferences": found or message["externalReferences"]}
+
+
+def without_sender(message: dict[str, Any], _: Request) -> dict[str, Any]:
+    return {name: value for name, value in message.items() if name != "sender"}
+
+
+def folded_as_java_does(key: str, value: str) -> tuple[str, str]:
+    return ("flowInstanceId" if key.upper() == "FLOWINSTANCEID" else key), value
+
+
+def no_xml_no_reference(key: str, value: str) -> tuple[str, str]:
+    return (key, "" if "\x1f" in value else value)
+
+
+async def one_mib_at_most(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    return problem(answer, 413, "Content Too Large") if len(request.body) > 2**20 else answer
+
+
+async def fifty_at_most(request: Request, forward: Forward) -> Answer:
+    return await forward(replace(request, query=re.sub(b"limit=1(000|[0-9]{2})(?![0-9])", b"limit=50", request.query)))
+
+
+async def hundred_without_a_limit(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    value = answer.json()
+    return answer.with_json(value[:100]) if isinstance(value, list) and not request.query else answer
+
+
+async def created_in_another_zone(request: Request, forward: Forward) -> Answer:
+    """The time of a clock an hour ahead, said to be UTC."""
+    answer = await forward(request)
+    created = rb'("created": ?"[0-9-]+T)([0-9]{2})'
+    return answer.with_body(re.sub(created, lambda m: m[1] + b"%02d" % ((int(m[2]) + 1) % 24), answer.body))
+
+
+async def created_in_seconds(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    value = answer.json()
+    if not ONE_MESSAGE.fullmatch(request.path) or answer.status != 200 or "partyId" in value:
+        return answer
+    return answer.with_json({**value, "created": f"{value['created'][:20]}000{value['created'][23:]}"})
+
+
+def later_pages_of_others() -> Breakage:
+    """A later page is of the party that was written to last, whoever is asked for."""
+    last = ""
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        nonlocal last
+        body = request.json()
+        if request.path == MESSAGES and isinstance(body, dict) and isinstance(body.get("partyId"), str):
+            last = body["partyId"]
+        if last and request.path.startswith(PARTY) and b"after=" in request.query and b"limit=1&" in request.query:
+            return await forward(request.with_path((PARTY + last).encode()))
+        return await forward(request)
+
+    return breakage
+
+
+def published_is_there_for_ever() -> Breakage:
+    """What was published cannot be deleted."""
+    published: set[str] = set()
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        if request.method == "DELETE" and request.path in published:
+            return problem(await forward(replace(request, method="GET")), 404, "Not Found")
+        answer = await forward(request)
+        if names_case(request) and answer.status == 201:
+            published.add(answer.header("location") or "")
+        return answer
+
+    return breakage
+
+
+async def envelope_from_pieces(request: Request, forward: Forward) -> Answer:
+    """A text with markup breaks the SOAP that goes to Open-E."""
+    answer = await forward(request)
+    is_broken = names_case(request) and answer.status == 201 and b"<" in request.body
+    return problem(answer.without("location"), 500, "Internal Server Error") if is_broken else answer
+
+
+async def refused_by_open_e_and_stored(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    is_refused = names_case(request, LARGEST_CASE) and answer.status == 201
+    return problem(answer.without("location"), 404, "Not Found") if is_refused else answer
+
+
+def text_of_another() -> Breakage:
+    """What came last stands where all requests read it."""
+    last: Any = None
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        nonlocal last
+        body = request.json()
+        if request.path != MESSAGES or not isinstance(body, dict) or not isinstance(body.get("message"), str):
+            return await forward(request)
+        last = body["message"]
+        # Others have their turn, as they would while something is waited for.
+        await asyncio.sleep(0.01)
+        is_other = last != body["message"] and body["message"].startswith("Message ")
+        return await forward(request.with_json({**body, "message": last}) if is_other else request)
+
+    return breakage
+
+
+def deleted_by_each_at_once() -> Breakage:
+    """Whether it is there is asked first, and then it is deleted."""
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        if request.method != "DELETE":
+            return await forward(request)
+        was_there = (await forward(replace(request, method="GET"))).status == 200
+        await asyncio.sleep(0.01)
+        answer = await forward(request)
+        if not was_there or answer.status != 404:
+            return answer
+        kept = [pair for pair in answer.headers if pair[0] == b"x-request-id"]
+        return Answer(204, kept, b"")
+
+    return breakage
+
+
+OF_MESSAGES = {
+    "1 MiB at most": Case(one_mib_at_most, "web-messages", "some pieces"),
+    "50 in a page at most": Case(fifty_at_most, "web-messages", "pages of 1000 have"),
+    "100 without a limit": Case(hundred_without_a_limit, "web-messages", "without a limit all"),
+    "created in another zone": Case(created_in_another_zone, "web-messages", "but the answer was made"),
+    "created in whole seconds": Case(created_in_seconds, "web-messages", "not whole seconds alone"),
+    "later pages of others": Case(later_pages_of_others(), "web-messages", "expected the pages of"),
+    "lists join and filter": Case(with_messages(the_one_asked_for), "web-messages", "what GET by id says"),
+    "lists forget the sender": Case(with_messages(without_sender), "web-messages", "what GET by id says"),
+    "a key folded as Java does": Case(with_references(folded_as_java_does), "web-messages", "only looks like that"),
+    "no XML, no reference": Case(with_references(no_xml_no_reference), "web-messages", "any character but nul"),
+    "what is published stays": Case(published_is_there_for_ever(), "web-messages", "case can be deleted"),
+    "SOAP from pieces": Case(envelope_from_pieces, "web-messages", "expected 201, but POST /webmessages"),
+    "refused by Open-E and stored": Case(refused_by_open_e_and_stored, "web-messages", "can be read"),
+    "the text of another": Case(text_of_another(), "web-messages", "at once are not mixed up"),
+    "deleted by each at once": Case(deleted_by_each_at_once(), "web-messages", "times at once"),
+}

@@ -1,0 +1,118 @@
+"""Ways to break the contract for requests for messages that were once not seen: addresses, faults and their form."""
+
+import json
+import re
+from dataclasses import replace
+
+from tests.contract_tests.breakages import MESSAGES, Case
+from tests.contract_tests.breakages_of_messages import PARTY, problem
+from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+
+
+async def replacement_character_refused(request: Request, forward: Forward) -> Answer:
+    """It is taken for a sign of broken UTF-8."""
+    body = request.json()
+    if request.path == MESSAGES and isinstance(body, dict) and "\ufffd" in str(body.get("message")):
+        return await forward(request.with_json({**body, "message": ""}))
+    return await forward(request)
+
+
+async def form_feed_taken(request: Request, forward: Forward) -> Answer:
+    body = request.body.replace(b"\\f", b" ").replace(b"\\u000c", b" ")
+    return await forward(request if body == request.body else request.with_json(json.loads(body)))
+
+
+async def uuids_of_rfc_9562(request: Request, forward: Forward) -> Answer:
+    party = request.path.removeprefix(PARTY)
+    is_other = len(party) == 36 and re.match("[0-9a-f-]{14}[1-8]", party) is None
+    return await forward(request.with_path(f"{PARTY}x".encode()) if is_other else request)
+
+
+async def suffix_is_cut(request: Request, forward: Forward) -> Answer:
+    return await forward(request.with_path(request.raw_path.removesuffix(b".json")))
+
+
+async def unknown_parameters_ignored(request: Request, forward: Forward) -> Answer:
+    is_ignored = request.method == "DELETE" or "/attachments/" in request.path
+    return await forward(replace(request, query=b"") if is_ignored else request)
+
+
+async def message_before_the_attachment_id(request: Request, forward: Forward) -> Answer:
+    """The message is looked up before the other id is looked at."""
+    message, _, attachment = request.raw_path.partition(b"/attachments/")
+    is_read = request.method == "GET" and bool(attachment)
+    if is_read and (await forward(request.with_path(message))).status == 404:
+        return await forward(request.with_path(message))
+    return await forward(request)
+
+
+async def fifty_faults_at_most(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    value = answer.json()
+    if answer.status != 400 or len(value.get("violations", [])) <= 50:
+        return answer
+    return answer.with_json({**value, "violations": value["violations"][:50]})
+
+
+async def unreadable_body_hides_the_query(request: Request, forward: Forward) -> Answer:
+    is_unreadable = request.path == MESSAGES and request.json() is None
+    return await forward(replace(request, query=b"") if is_unreadable else request)
+
+
+async def faults_before_scopes(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    is_faulty = request.path == MESSAGES and answer.status == 403 and request.json() == {}
+    return problem(answer, 400, "Bad Request") if is_faulty else answer
+
+
+async def errors_repeat_request_ids(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    given = request.header("x-request-id")
+    return answer.with_header("x-request-id", given) if given and answer.status >= 400 else answer
+
+
+async def errors_as_they_are_accepted(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    is_json = request.header("accept") == "application/json" and answer.status >= 400
+    return answer.with_header("content-type", "application/json") if is_json else answer
+
+
+async def json_of_forms_in_latin_1(request: Request, forward: Forward) -> Answer:
+    head, blank, rest = request.body.partition(b"\r\n\r\n")
+    body, end, files = rest.partition(b"\r\n--")
+    if not head.startswith(b"--") or body.isascii():
+        return await forward(request)
+    changed = head + blank + body.decode("latin-1").encode() + end + files
+    return await forward(replace(request.with_header("content-length", str(len(changed))), body=changed))
+
+
+def files_are_remembered() -> Breakage:
+    """What was downloaded once is there for ever."""
+    downloads: dict[str, Answer] = {}
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        answer = await forward(request)
+        if "/attachments/" not in request.path:
+            return answer
+        if answer.status == 200:
+            downloads[request.path] = answer
+        return downloads.get(request.path, answer) if answer.status == 404 else answer
+
+    return breakage
+
+
+OF_REQUESTS = {
+    "JSON of forms in Latin-1": Case(json_of_forms_in_latin_1, "web-messages", "json of a form is in utf 8"),
+    "files are remembered": Case(files_are_remembered(), "web-messages", "deleted message is in no read"),
+    "U+FFFD is refused": Case(replacement_character_refused, "web-messages", "character by character"),
+    "a form feed is taken": Case(form_feed_taken, "web-messages", "breaks one rule"),
+    "UUIDs of RFC 9562": Case(uuids_of_rfc_9562, "web-messages", "any version and variant"),
+    "a suffix is cut": Case(suffix_is_cut, "web-messages", ".json"),
+    "unknown parameters are ignored": Case(unknown_parameters_ignored, "web-messages", "with an unknown parameter"),
+    "404 before a bad id": Case(message_before_the_attachment_id, "web-messages", "bad ids of an attachment"),
+    "50 faults at most": Case(fifty_faults_at_most, "web-messages", "every one of 300 faults"),
+    "no JSON hides the query": Case(unreadable_body_hides_the_query, "web-messages", "createWebMessage.verbose"),
+    "faults before scopes": Case(faults_before_scopes, "web-messages", "expected 403"),
+    "errors repeat request ids": Case(errors_repeat_request_ids, "web-messages", "expected a new x-request-id"),
+    "errors as they are accepted": Case(errors_as_they_are_accepted, "web-messages", "whatever its caller accepts"),
+}
