@@ -177,7 +177,6 @@ def test_texts_that_look_like_the_property_stay_texts(target: Target) -> None:
     assert stored_file(target, reference) == hashlib.sha256(b"A").hexdigest()
 
 
-@pytest.mark.own
 def test_property_given_twice_is_refused(target: Target) -> None:
     for raw in (b'"QQ==", "base64Data": "QQ=="', rb'"QQ==", "base64\u0044ata": "QQ=="', b'"", "base64Data": "QQ=="'):
         assert_violations(target.send(post(body_with(raw)[0])), "body")

@@ -21,6 +21,7 @@ from contract_tests.attacks import (
 )
 from contract_tests.harm import messages_about
 from contract_tests.raw_bytes.tables import cases
+from contract_tests.raw_http import CLOSED
 from contract_tests.target import Target
 
 pytestmark = pytest.mark.needs("api_key")
@@ -159,6 +160,14 @@ OTHER_FORM: dict[str, tuple[list[bytes], list[str]]] = {
 
 READABLE = {"message in the second place", *(f"message of {kind} type" for kind in ("another", "no real", "a broken"))}
 """What a server may make out all the same."""
+
+
+@pytest.mark.parametrize("name", sorted(LONG_HEADERS | READABLE))
+def test_form_that_only_some_servers_read_is_no_fault_of_theirs(name: str, target: Target) -> None:
+    body, content_type = NO_FORM[name] if name in NO_FORM else (form(*OTHER_FORM[name][0]), FORM)
+    body = body.replace(text(), text(externalReferences=[accepted_reference()]))
+    answer = target.send(post(body, content_type))
+    assert answer is CLOSED or answer.status < 500, (answer.status, answer.body[:1000])
 
 
 @pytest.mark.parametrize(("parts", "fields"), cases(OTHER_FORM, own=READABLE))

@@ -80,9 +80,9 @@ def expect_problem(response: requests.Response, status: int) -> dict[str, Any]:
 def expect_other_methods(response: requests.Response, *allowed: str) -> None:
     """The answer to a method that a path does not have: it names those of the contract (RFC 9110, section 15.5.6).
 
-    Its form is the server's own, and so is whether HEAD and OPTIONS are answered.
+    Whether HEAD and OPTIONS are answered beside is the server's own.
     """
-    expect(response, 405)
+    expect_problem(response, 405)
     given = {name.strip().upper() for name in response.headers.get("Allow", "").split(",")}
     wanted = f"expected Allow to name {sorted(allowed)} and at most HEAD and OPTIONS beside"
     assert set(allowed) <= given <= {*allowed, "HEAD", "OPTIONS"}, f"{wanted}, but was {sorted(given)}"

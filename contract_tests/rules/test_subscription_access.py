@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contract_tests.api import LIST, REPLAY, SYNC, TEST, Api
-from contract_tests.rules.answers import expect, expect_errors, expect_other_methods, told
+from contract_tests.rules.answers import expect, expect_errors, expect_other_methods, expect_problem, told
 from contract_tests.rules.subscription_sets import NOT_VALID, allowed_types, counts, entries
 
 pytestmark = pytest.mark.needs("certificate", "system", "allowed")
@@ -128,10 +128,10 @@ def test_method_that_a_path_does_not_have_is_told_with_those_it_has(path: str, a
             expect_other_methods(api.call(method, path), allowed)
 
 
-def test_path_that_there_is_not_is_not_found(api: Api) -> None:
-    """In a form of the server's own; not a redirect either."""
+def test_path_that_there_is_not_is_a_problem(api: Api) -> None:
+    """Not a redirect either."""
     for path in ("/v1/nothing", "/v1", "/v1/abonnement/", "/v1/Abonnement"):
-        expect(api.call("GET", path), 404)
+        expect_problem(api.call("GET", path), 404)
 
 
 def test_request_id_comes_back_or_is_replaced(api: Api) -> None:

@@ -136,9 +136,9 @@ def test_every_fault_of_an_address_is_named_at_once(api: Api) -> None:
     "path",
     ["/webmessages/", "/Webmessages", f"/webmessages/{ID}/", f"/webmessages/{ID}/attachments", "/webmessages/a/b/c/d"],
 )
-def test_path_that_there_is_not_is_not_found(path: str, api: Api) -> None:
-    """In a form of the server's own; not a redirect either."""
-    expect(api.call("GET", path), 404)
+def test_path_that_there_is_not_is_a_problem(path: str, api: Api) -> None:
+    """Not a redirect either."""
+    expect_problem(api.call("GET", path), 404)
 
 
 @pytest.mark.parametrize(

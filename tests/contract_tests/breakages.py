@@ -226,7 +226,7 @@ BREAKAGES = {
     "a second case is taken": Case(second_case_taken, "web-messages", "two cases"),
     "unchanged is told as updated": Case(unchanged_told_as_updated, "subscriptions", "uaendret"),
     "a dry run is none": Case(dry_run_is_none, "subscriptions", "a dry run must change nothing"),
-    "lists are backwards": Case(list_backwards, "web-messages", "expected the oldest first"),
+    "lists are backwards": Case(list_backwards, "web-messages", "expected the order of created and id"),
     "no Link to the next page": Case(no_next_page, "web-messages", "pages together are the whole list"),
     "the next page forgets its limit": Case(page_forgets_its_limit, "web-messages", "pages together"),
     "the next page loses its first": Case(page_loses_its_first, "web-messages", "pages together are the whole list"),
