@@ -127,4 +127,4 @@ def test_next_page_begins_where_the_last_ended_though_messages_go(limit: int, ow
     after = [item["leveringId"] for item in own_set.deliveries()]
     assert not set(first) & set(rest), f"what a page had comes again on the next: {first}, then {rest}"
     missing = [item for item in before if item["leveringId"] in after and item["leveringId"] not in first + rest]
-    assert missing == [], f"the pages leave out {missing}: where a page ended must stay valid when messages go"
+    assert missing == [], f"where a page ended must stay valid when messages go, but the pages leave out {missing}"

@@ -9,7 +9,7 @@ import pytest
 from contract_tests.api import Api
 from contract_tests.rules.answers import expect, expect_errors, told
 from contract_tests.rules.events import NO_OBJECT, deliveries_to, new_event_id, publish
-from contract_tests.rules.subscription_sets import ANOTHER
+from contract_tests.rules.subscription_sets import ANOTHER, another_type
 
 pytestmark = pytest.mark.needs("publish_key", "certificate", "system", "allowed")
 
@@ -85,6 +85,13 @@ def test_event_may_come_again_by_the_id_that_it_was_given(own_set: Api) -> None:
     first = expect(own_set.publish(event), 202).json()
     again = expect(own_set.publish(event | {"beskedId": first["beskedId"]}), 200)
     assert again.json() == first, told(again)
+
+
+def test_event_of_another_type_with_the_same_id_is_a_conflict(own_set: Api) -> None:
+    event = own_set.event(own_set.entry(), beskedId=new_event_id(own_set))
+    expect(own_set.publish(event), 202)
+    other = event | {"entityType": another_type(own_set)}
+    expect_errors(own_set.publish(other), 409, (None, None, ANOTHER))
 
 
 BODY = {"a": 1, "text": "x", "list": [1, 2], "large": 12345678901234567890}
