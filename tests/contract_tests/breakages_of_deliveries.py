@@ -76,7 +76,15 @@ def hour_of_utc(item: JSONObject) -> JSONObject:
     return {**item, "oprettet": moment.replace(tzinfo=ZoneInfo("Europe/Copenhagen")).isoformat()}
 
 
+async def request_id_of_a_conflict_lost(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    return answer.without("x-requestid") if answer.status == 409 else answer
+
+
 OF_DELIVERIES = {
+    "a conflict without a request id": Case(
+        request_id_of_a_conflict_lost, "subscriptions", "every answer has an x-requestId"
+    ),
     "pages by number": Case(pages_by_number, "subscriptions", "must stay valid when messages go"),
     "what waits is sent again": Case(what_waits_is_sent_again, "subscriptions", "waited and were not parked"),
     "no test message after the end": Case(no_test_after_the_end, "subscriptions", "to a subscription that has ended"),
