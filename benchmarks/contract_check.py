@@ -47,9 +47,11 @@ systems:
 messageTypes:
   - {{entityType: 202, name: A type}}
   - {{entityType: 203, name: Another type}}
+  - {{entityType: 204, name: A type that has ended, slutDato: 2020-12-31}}
 allowedSubscriptions:
   - {{orgType: 1, entityType: 202}}
   - {{orgType: 2, entityType: 203}}
+  - {{orgType: 2, entityType: 204}}
 """
 
 

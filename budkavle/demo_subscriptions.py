@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 
 from budkavle.demo_receiver import SECRET_VARIABLE
 from domain.catalogue import Allowed, System
@@ -31,8 +31,13 @@ CLIENT_CERT = f":{CERTIFICATE}:"
 
 FINGERPRINT = hashlib.sha256(base64.b64decode(CERTIFICATE)).hexdigest()
 
-_TYPES = (MessageType(202, "Demo 202"), MessageType(203, "Demo 203"))
-_ALLOWED = frozenset({Allowed(1, 202), Allowed(2, 203)})
+_TYPES = (
+    MessageType(202, "Demo 202"),
+    MessageType(203, "Demo 203"),
+    # For contract checks, which ask what becomes of a type that has ended.
+    MessageType(204, "Demo 204", end=date(2020, 12, 31)),
+)
+_ALLOWED = frozenset({Allowed(1, 202), Allowed(2, 203), Allowed(2, 204)})
 _EVENT = {
     "entityType": 202,
     "orgType": 1,

@@ -33,11 +33,13 @@ def execute(url: str, *statements: Any) -> None:
 
 
 def put_message_types(url: str, *pairs: tuple[int, int]) -> None:
-    """The message types that tests name; with pairs of orgType and entityType those are allowed instead."""
+    """The message types that tests name; with pairs of orgType and entityType those are allowed instead, and ENDED."""
     types = [(ALLOWED, None), (OTHER, None), (ENDED, date(2020, 12, 31)), (NOT_ALLOWED, None)]
     allowed = pairs or tuple((ORG_TYPE, entity_type) for entity_type in (ALLOWED, OTHER, ENDED))
     if pairs:
         types = [(entity_type, None) for entity_type in sorted({entity_type for _, entity_type in pairs})]
+        types.append((ENDED, date(2020, 12, 31)))
+        allowed = (*pairs, (ORG_TYPE, ENDED))
     execute(
         url,
         tables.message_types.insert().values(

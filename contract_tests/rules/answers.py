@@ -119,6 +119,7 @@ def expect_error_list(response: requests.Response, status: int) -> list[dict[str
     """The errors of an answer of /v1."""
     expect(response, status)
     assert media_type(response) == "application/json", f"expected application/json, but {told(response)}"
+    assert response.headers.get("x-requestId"), f"every answer has an x-requestId, but {told(response)}"
     errors: list[dict[str, Any]] = response.json()["errors"]
     for error in errors:
         assert set(error) == ERROR_NAMES, f"an error has {sorted(ERROR_NAMES)}, but {told(response)}"

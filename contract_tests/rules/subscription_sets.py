@@ -2,7 +2,9 @@
 
 import random
 from collections.abc import Iterable
+from datetime import datetime, time
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -47,6 +49,11 @@ def entries(api: Api, count: int, **changes: Any) -> list[JSONObject]:
     return [api.entry(orgCode=code, **changes) for code in codes]
 
 
+def midnight() -> str:
+    """When today began, in Copenhagen: the earliest that a subscription may end."""
+    return datetime.combine(datetime.now(ZoneInfo("Europe/Copenhagen")), time()).isoformat()
+
+
 def unknown_type(api: Api) -> int:
     """An entityType that, as far as can be told, nobody knows."""
     known = {entity_type for _, entity_type in api.target.allowed}
@@ -73,6 +80,15 @@ def another_pair(api: Api) -> tuple[int, int]:
     if len(api.target.allowed) < 2:
         pytest.skip("needs a second orgType and entityType that may be subscribed to")
     return api.target.allowed[1]
+
+
+def another_type(api: Api) -> int:
+    """A second entityType that is known."""
+    first = api.target.allowed[0][1]
+    found = next((entity_type for _, entity_type in api.target.allowed if entity_type != first), None)
+    if found is None:
+        pytest.skip("needs a second entityType that may be subscribed to")
+    return found
 
 
 def expect_refused(api: Api, wanted: list[Any], *places: Place) -> list[JSONObject]:

@@ -4,7 +4,8 @@ A worker may deliver, or give up, at any moment. So lists are read twice: what s
 there all the while.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,10 @@ NAMES = {
     *("leveringId", "beskedId", "orgType", "orgCode", "entityType", "webhookUrl", "status", "forsoeg", "oprettet"),
     *("naesteForsoeg", "aarsag", "httpStatus"),
 }
+
+
+MINUTES = timedelta(minutes=15)
+"""By so much clocks may differ, and no time zones do."""
 
 
 def ids(items: list[dict[str, Any]]) -> list[str]:
@@ -47,6 +52,12 @@ def test_what_waits_is_told_without_its_content(own_set: Api) -> None:
             created = datetime.fromisoformat(item["oprettet"])
             assert created.utcoffset() == created.astimezone(COPENHAGEN).utcoffset(), f"not in Copenhagen: {item}"
             assert item["leveringId"] == item["leveringId"].lower(), f"UUIDs are returned in lower case: {item}"
+            said = (item["aarsag"], item["httpStatus"])
+            assert item["forsoeg"] or said == (None, None), f"before the first attempt there is no answer: {item}"
+            assert item["aarsag"] != "http" or item["httpStatus"], f"an answer has a status: {item}"
+            # Of the same clock as the answer, where that tells it.
+            answered = parsedate_to_datetime(page.headers["Date"]) if "Date" in page.headers else created
+            assert abs(answered - created) < MINUTES, f"answered at {answered}, but just published: {item}"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 1000])

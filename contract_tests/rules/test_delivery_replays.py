@@ -8,7 +8,7 @@ import pytest
 from contract_tests.api import REPLAY, TEST, Api
 from contract_tests.rules.answers import expect, expect_errors, told
 from contract_tests.rules.events import deliveries_to, publish
-from contract_tests.rules.subscription_sets import IDENTITY, MISSING, NOT_VALID
+from contract_tests.rules.subscription_sets import IDENTITY, MISSING, NOT_VALID, midnight
 
 pytestmark = pytest.mark.needs("certificate", "system", "allowed")
 
@@ -43,18 +43,22 @@ def test_thousand_ids_are_taken_and_not_one_more(api: Api) -> None:
 
 @pytest.mark.needs("publish_key")
 def test_each_id_is_sent_again_or_named(own_set: Api) -> None:
-    """What waits is not parked; whether it was parked meanwhile, only the receiver knows."""
+    """What waits is not parked; whether it was meanwhile, the number of its attempts tells."""
     entry = own_set.entry()
     own_set.subscribe(entry)
     for _ in range(3):
         publish(own_set, entry)
-    ids = [item["leveringId"] for item in own_set.deliveries()]
+    before = {item["leveringId"]: (item["status"], item["forsoeg"]) for item in own_set.deliveries()}
+    ids = list(before)
     nobodys = own_set.uuid()
     answer = replay(own_set, nobodys, *ids, *ids)
     named = answer["ikkeParkerede"]
     assert named[0] == nobodys, answer
     assert answer["genfremsendt"] + len(named) == 1 + len(ids), f"expected each of {ids} once, but got {answer}"
     assert named[1:] == [id_ for id_ in ids if id_ in named], f"expected the order of the request, but got {answer}"
+    after = {item["leveringId"]: (item["status"], item["forsoeg"]) for item in own_set.deliveries()}
+    waited = [id_ for id_ in ids if before[id_][0] == "venter" and after.get(id_) == before[id_]]
+    assert set(waited) <= set(named), f"{waited} waited and were not parked, but got {answer}"
 
 
 @pytest.mark.needs("publish_key")
@@ -94,6 +98,19 @@ def test_test_message_goes_to_its_subscription_alone(own_set: Api) -> None:
     assert deliveries_to(own_set, other) == []
     found = {(item["beskedId"], item["leveringId"]) for item in deliveries_to(own_set, entry)}
     assert found <= {(answer["beskedId"], answer["leveringId"])}, f"expected {answer}, but the list has {found}"
+
+
+def test_test_message_goes_to_a_subscription_that_has_ended(own_set: Api) -> None:
+    entry = own_set.entry(slutDato=midnight())
+    own_set.subscribe(entry)
+    expect(own_set.call("POST", TEST, body=a_test(own_set, entry)), 202)
+
+
+@pytest.mark.parametrize("path", [REPLAY, TEST])
+def test_unknown_parameter_is_refused(path: str, api: Api) -> None:
+    bodies: dict[str, dict[str, Any]] = {REPLAY: {IDS: [NOBODYS]}, TEST: dict.fromkeys(IDENTITY, 0)}
+    body = {"systemIdentifier": api.target.system} | bodies[path]
+    expect_errors(api.call("POST", f"{path}?x=1", body=body), 400, (None, "x", NOT_VALID))
 
 
 @pytest.mark.parametrize("change", IDENTITY)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from contract_tests.api import EVENT, Api
-from contract_tests.rules.answers import expect, expect_errors, told
+from contract_tests.rules.answers import expect, expect_error_list, expect_errors, told
+from contract_tests.rules.events import new_event_id
 from contract_tests.rules.subscription_sets import NOT_VALID, UNKNOWN, unknown_type
 
 pytestmark = pytest.mark.needs("publish_key", "allowed")
@@ -86,6 +87,26 @@ def test_every_error_of_an_event_is_told_at_once(api: Api) -> None:
     )
 
 
+def test_every_error_of_an_event_tells_what_it_is_about(api: Api) -> None:
+    """The numbers of the event, null where there is no such integer."""
+    org_type, entity_type = api.target.allowed[0]
+    for changes, subject in (
+        ({"aendringstype": 9, "x": 1}, (org_type, -1, entity_type)),
+        ({"orgCode": 100_000_000, "orgType": "1"}, (None, 100_000_000, entity_type)),
+        ({"body": {"a": "x" * 65_536}, "orgCode": ...}, (org_type, None, entity_type)),
+    ):
+        for error in expect_error_list(api.publish(event(api, **changes)), 400):
+            found = (error["orgtype"], error["orgcode"], error["entitytype"])
+            assert found == subject, f"expected orgtype, orgcode, entitytype {subject}, but got {error}"
+
+
+def test_id_of_an_event_that_is_refused_stays_free(api: Api) -> None:
+    id_ = new_event_id(api)
+    expect(api.publish(event(api, beskedId=id_, aendringstype=4)), 400)
+    expect(api.publish(event(api, beskedId=id_, entityType=unknown_type(api))), 400)
+    expect(api.publish(event(api, beskedId=id_)), 202)
+
+
 @pytest.mark.needs("certificate", "system")
 def test_event_that_is_refused_is_not_sent(own_set: Api) -> None:
     entry = own_set.entry()
@@ -125,6 +146,11 @@ def test_key_of_another_scope_publishes_nothing(api: Api) -> None:
 @pytest.mark.needs("certificate")
 def test_certificate_of_a_system_publishes_nothing(api: Api) -> None:
     expect_errors(api.publish(event(api), caller="system"), 401, (None, None, 1012))
+
+
+def test_json_is_taken_however_its_media_type_is_written(api: Api) -> None:
+    for content_type in ("application/json; charset=utf-8", "Application/JSON"):
+        expect(api.publish(event(api), content_type=content_type), 202)
 
 
 def test_other_media_type_is_refused(api: Api) -> None:

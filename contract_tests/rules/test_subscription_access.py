@@ -7,7 +7,7 @@ import pytest
 
 from contract_tests.api import LIST, REPLAY, SYNC, TEST, Api
 from contract_tests.rules.answers import expect, expect_errors, expect_other_methods, expect_problem, told
-from contract_tests.rules.subscription_sets import NOT_VALID, allowed_types, counts, entries
+from contract_tests.rules.subscription_sets import NOT_VALID, counts, entries
 
 pytestmark = pytest.mark.needs("certificate", "system", "allowed")
 
@@ -87,26 +87,6 @@ def test_replays_and_test_messages_of_somebody_elses_system_are_refused(api: Api
         expect_errors(api.call("POST", path, body=system | body), 403, (None, None, 1013))
 
 
-def test_allowed_types_are_those_that_can_be_subscribed_to(own_set: Api) -> None:
-    for org_type, entity_type in own_set.target.allowed[:5]:
-        query = {"orgType": org_type}
-        response = expect(own_set.call("GET", "/v1/beskedtype/tilladte", query=query), 200)
-        found = response.json()["beskedtyper"]
-        assert entity_type in [item["entityType"] for item in found], told(response)
-        assert {item["orgType"] for item in found} == {org_type}, f"it asks for {org_type}, but {told(response)}"
-        entry = own_set.entry(orgType=org_type, entityType=entity_type)
-        assert own_set.subscribe(entry)["oprettet"] == 1
-        own_set.subscribe()
-
-
-def test_orgtype_that_may_subscribe_to_nothing_is_told_an_empty_list(api: Api) -> None:
-    taken = {org_type for org_type, _ in api.target.allowed}
-    org_type = next(number for number in range(1_900_000_000, 2_000_000_000) if number not in taken)
-    assert allowed_types(api, org_type) == []
-    for end in (0, 2147483647):
-        expect(api.call("GET", "/v1/beskedtype/tilladte", query={"orgType": end}), 200)
-
-
 @pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "multipart/form-data; boundary=x"])
 def test_other_media_type_is_refused(content_type: str, own_set: Api) -> None:
     own_set.subscribe(own_set.entry())
@@ -116,6 +96,14 @@ def test_other_media_type_is_refused(content_type: str, own_set: Api) -> None:
     response = own_set.call("POST", SYNC, body=body, headers={"Content-Encoding": "gzip"})
     expect_errors(response, 415, (None, None, NOT_VALID))
     assert len(own_set.subscriptions()) == 1
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON"])
+def test_json_is_taken_however_its_media_type_is_written(content_type: str, own_set: Api) -> None:
+    """With a parameter, as many clients send it, and in any case."""
+    body = {"systemIdentifier": own_set.target.system, "abonnementer": entries(own_set, 1)}
+    response = expect(own_set.call("POST", SYNC, body=body, content_type=content_type), 200)
+    assert response.json() == counts(oprettet=1), told(response)
 
 
 @pytest.mark.parametrize(

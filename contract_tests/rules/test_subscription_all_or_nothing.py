@@ -86,6 +86,14 @@ def test_sync_that_names_an_identity_twice_changes_nothing(own_set: Api) -> None
     expect_refused(own_set, [entry, entry], (1, "entityType", TWICE))
 
 
+def test_each_part_of_the_identity_makes_it_another(own_set: Api) -> None:
+    """So an entry of which only one part differs is none that is named twice."""
+    entry = own_set.entry()
+    wanted = [entry, entry | type_not_allowed(own_set), entry | {"entityType": unknown_type(own_set)}]
+    wanted.append(entry | {"orgCode": entry["orgCode"] + 1})
+    expect_refused(own_set, wanted, (1, "orgType", NOT_ALLOWED), (2, "entityType", UNKNOWN))
+
+
 def test_sync_with_a_bad_change_of_what_is_there_changes_nothing(own_set: Api) -> None:
     one, two = entries(own_set, 2)
     own_set.subscribe(one, two)
@@ -103,7 +111,8 @@ def test_sync_with_an_unknown_property_or_parameter_changes_nothing(own_set: Api
     own_set.subscribe(own_set.entry())
     before = own_set.subscriptions()
     body = {"systemIdentifier": own_set.target.system, "abonnementer": []}
-    for path, extra in (("", {"dryrun": True}), ("?dryrun=true", {}), ("?dryRun=1", {}), ("?dryRun=True", {})):
-        response = own_set.call("POST", f"/v1/abonnement/sync{path}", body=body | extra)
+    queries = ("dryrun=true", "dryRun=1", "dryRun=True", "dryRun=", "dryRun=true&dryRun=false", "dryRun=true&x=1")
+    for query, extra in (("", {"dryrun": True}), *((query, {}) for query in queries)):
+        response = own_set.call("POST", f"/v1/abonnement/sync?{query}", body=body | extra)
         assert response.status_code == 400, f"expected 400, but was {response.status_code}: {response.text}"
         assert own_set.subscriptions() == before, "a refused sync changes nothing"

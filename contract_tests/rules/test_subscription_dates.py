@@ -86,6 +86,13 @@ def test_start_and_end_may_be_the_same_moment_and_no_later(own_set: Api) -> None
     expect_refused(own_set, [across], (0, "slutDato", DURATION))
 
 
+def test_start_and_end_are_compared_as_moments(own_set: Api) -> None:
+    """In the hour that comes twice the clock says otherwise."""
+    early, late = "2100-10-31T02:50:00+02:00", "2100-10-31T02:10:00+01:00"
+    assert own_set.subscribe(own_set.entry(startDato=early, slutDato=late)) == counts(oprettet=1)
+    expect_refused(own_set, [own_set.entry(startDato=late, slutDato=early)], (0, "slutDato", DURATION))
+
+
 def test_end_may_be_today_and_not_the_day_before(own_set: Api) -> None:
     """Today as the calendar in Copenhagen has it, from its first moment."""
     today = datetime.now(COPENHAGEN).date()

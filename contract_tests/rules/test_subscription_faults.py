@@ -139,6 +139,35 @@ def test_error_names_the_integers_of_its_entry_in_lower_case(own_set: Api) -> No
         assert found == known, f"expected orgtype, orgcode, entitytype {known}, but got {error}"
 
 
+def test_error_names_every_integer_of_64_bits_and_no_other(own_set: Api) -> None:
+    """Also one that the entry may not have: it tells which entry is meant."""
+    told_as_they_are = (2**31, -(2**31) - 1, 2**63 - 1, -(2**63))
+    not_told = (2**63, -(2**63) - 1, 10**30, True, "1", 1.0, [1])
+    request = [own_set.entry(**{name: value}) for value in (*told_as_they_are, *not_told) for name in NUMBERS]
+    for error in expect_error_list(own_set.sync(request), 400):
+        given = request[error["index"]][error["field"]]
+        found = error[error["field"].lower()]
+        wanted = given if given in told_as_they_are else None
+        assert found == wanted, f"expected {wanted} for {given!r}, but got {error}"
+
+
+def test_of_unknown_properties_of_an_entry_ten_are_told(own_set: Api) -> None:
+    """Of each entry the first ten, as they stand there."""
+    names = [f"unknown{number:02}" for number in range(12)]
+    request = [own_set.entry(**dict.fromkeys(names[:10], 1)), own_set.entry(**dict.fromkeys(names, 1))]
+    places = [(index, name, NOT_VALID) for index in (0, 1) for name in names[:10]]
+    expect_refused(own_set, request, *places)
+
+
+def test_errors_of_entries_are_told_whatever_the_system(own_set: Api) -> None:
+    """Every error of every entry: also where it cannot be told for which system they are."""
+    bad = own_set.entry(entityType=unknown_type(own_set), webhookUrl="x", slutDato="2022-01-01T00:00:00")
+    places = [(0, "entityType", UNKNOWN), (0, "slutDato", DURATION), (0, "slutDato", END), (0, "webhookUrl", WEBHOOK)]
+    for given in ({"systemIdentifier": "x"}, {"systemIdentifier": None}, {}):
+        response = own_set.call("POST", SYNC, body=given | {"abonnementer": [bad]})
+        expect_errors(response, 400, (None, "systemIdentifier", NOT_VALID), *places)
+
+
 def test_error_of_an_orgtype_says_where_to_look_up_what_is_allowed(own_set: Api) -> None:
     pair = type_not_allowed(own_set)
     (error,) = expect_errors(own_set.sync([own_set.entry(**pair)]), 400, (0, "orgType", 150101))
@@ -146,10 +175,11 @@ def test_error_of_an_orgtype_says_where_to_look_up_what_is_allowed(own_set: Api)
     assert "hentTilladteBeskedtyper" in error["message"], error
 
 
-def test_every_error_of_300_entries_is_told(own_set: Api) -> None:
-    request = entries(own_set, 300, webhookUrl="x", slutDato="2022-01-01T00:00:00")
+def test_every_error_of_many_entries_is_told(own_set: Api) -> None:
+    """More than a thousand of them."""
+    request = entries(own_set, 400, webhookUrl="x", slutDato="2022-01-01T00:00:00")
     fields = [("slutDato", DURATION), ("slutDato", END), ("webhookUrl", WEBHOOK)]
-    places = [(index, field, code) for index in range(300) for field, code in fields]
+    places = [(index, field, code) for index in range(400) for field, code in fields]
     expect_refused(own_set, request, *places)
 
 

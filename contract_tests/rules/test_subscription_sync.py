@@ -56,11 +56,14 @@ def test_get_gives_back_what_was_set_and_it_can_be_sent_back(own_set: Api) -> No
     "changes",
     [
         {"webhookUrl": "/other"},
+        {"webhookUrl": "/Webhook"},
+        {"webhookUrl": "/webhook/"},
         {"startDato": "2023-01-01T00:00:01"},
+        {"startDato": "2023-01-01T00:00:00.000001"},
         {"slutDato": "2999-01-01T00:00:00"},
         {"webhookUrl": "/third", "startDato": "2024-01-01T00:00:00", "slutDato": "2998-01-01T00:00:00"},
     ],
-    ids=["webhookUrl", "startDato", "slutDato", "all"],
+    ids=["webhookUrl", "its case", "its last slash", "startDato", "a microsecond", "slutDato", "all"],
 )
 def test_same_identity_is_updated_in_place(changes: dict[str, str], own_set: Api) -> None:
     kept, entry = entries(own_set, 2)

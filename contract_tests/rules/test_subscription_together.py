@@ -27,6 +27,21 @@ def test_syncs_at_once_end_in_one_of_their_sets_and_never_in_a_mixture(own_set: 
     assert made == 0, f"from a set of 30 to another one made and removed the same number, but the sum is {made}"
 
 
+def test_set_that_is_read_while_it_is_replaced_is_one_or_the_other(own_set: Api) -> None:
+    """One transaction: nobody sees a part of it."""
+    sets = [entries(own_set, 100), entries(own_set, 100)]
+    sets = [[*sets[0], *sets[1][:50]], [{**entry, "webhookUrl": "/other"} for entry in [*sets[1], *sets[0][:50]]]]
+    own_set.subscribe(*sets[0])
+    with ThreadPoolExecutor(1) as threads:
+        for number in range(1, 9):
+            syncing = threads.submit(own_set.sync, sets[number % 2])
+            # Always as many, however long the sync takes: the same seed sends the same.
+            seen = [webhooks(own_set.subscriptions()) for _ in range(5)]
+            assert syncing.result().status_code == 200, syncing.result().text
+            parts = [found for found in seen if found not in [webhooks(wanted) for wanted in sets]]
+            assert parts == [], f"the set is read in part: {len(parts[0])} entries of 150, {parts[0]}"
+
+
 def test_same_sync_at_once_makes_each_subscription_once(own_set: Api) -> None:
     wanted = entries(own_set, 30)
     with ThreadPoolExecutor(6) as threads:

@@ -9,8 +9,11 @@ from conftest import new_database
 from open_e.mock import MockOpenE
 from tests.contract_tests.breakages import BREAKAGES, Case
 from tests.contract_tests.breakages_found import FOUND
+from tests.contract_tests.breakages_of_deliveries import OF_DELIVERIES
+from tests.contract_tests.breakages_of_events import OF_EVENTS
 from tests.contract_tests.breakages_of_messages import OF_MESSAGES
 from tests.contract_tests.breakages_of_requests import OF_REQUESTS
+from tests.contract_tests.breakages_of_systems import OF_SYSTEMS
 from tests.contract_tests.checking import Server, pem, running_target
 from tests.contract_tests.odd_servers import odd_server
 from tests.handlers.callers import new_certificate
@@ -30,7 +33,7 @@ def server(case: Case, request: pytest.FixtureRequest, open_e_url: str, tmp_path
         yield server
 
 
-ALL = BREAKAGES | FOUND | OF_MESSAGES | OF_REQUESTS
+ALL = BREAKAGES | FOUND | OF_MESSAGES | OF_REQUESTS | OF_SYSTEMS | OF_EVENTS | OF_DELIVERIES
 
 
 @pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())

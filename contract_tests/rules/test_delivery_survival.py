@@ -1,0 +1,130 @@
+"""What waits for a subscription stays until it is delivered or its subscription is gone, whatever a sync does beside.
+
+A worker may deliver at any moment. But it does not deliver, round after round, just what a sync is about and just then.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from contract_tests.api import LIST, Api, next_page
+from contract_tests.rules.answers import expect
+from contract_tests.rules.events import publish
+from contract_tests.rules.subscription_sets import entries, identity
+
+pytestmark = pytest.mark.needs("publish_key", "certificate", "system", "allowed")
+
+ROUNDS = (2, 3, 4, 5)
+"""How many messages wait for each subscription in each round: never as many as there are subscriptions."""
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What waited for what a sync is about, before and after it, and what the sync answered."""
+
+    before: set[str]
+    after: set[str]
+    done: Any
+
+
+def are_lost(round_: Round) -> bool:
+    return not round_.before & round_.after
+
+
+def each_time(
+    api: Api, do: Callable[[], Any], touched: list[Entry], others: list[Entry], is_wrong: Callable[[Round], bool]
+) -> bool:
+    """Whether it is wrong in every round what becomes of what waits for `touched`, while all stays for the others."""
+    for count in ROUNDS:
+        api.subscribe()
+        api.subscribe(*touched, *others)
+        for _ in range(count):
+            for entry in [*touched, *others] if count % 2 else [*others, *touched]:
+                publish(api, entry)
+        before, stays = waiting(api, touched), waiting(api, others)
+        round_ = Round(before, done=do(), after=waiting(api, touched))
+        are_all = len(before) == count * len(touched) and len(stays) == count * len(others)
+        if not are_all or stays != waiting(api, others) or not is_wrong(round_):
+            return False
+    return True
+
+
+def waiting(api: Api, subscriptions: list[Entry]) -> set[str]:
+    wanted = {identity(entry) for entry in subscriptions}
+    return {item["leveringId"] for item in api.deliveries() if identity(item) in wanted}
+
+
+@pytest.mark.parametrize("change", [{"webhookUrl": "/other"}, {"slutDato": "2999-01-01T00:00:00"}], ids=str)
+def test_messages_stay_with_a_subscription_that_is_updated(change: Entry, own_set: Api) -> None:
+    """It is updated in place, not deleted and made anew."""
+    entry, other = entries(own_set, 2)
+    is_lost = each_time(own_set, lambda: own_set.subscribe(entry | change, other), [entry], [other], are_lost)
+    assert not is_lost, f"each time a sync changed {change}, the messages to this subscription were gone"
+
+
+def test_messages_stay_with_subscriptions_that_are_left_untouched(own_set: Api) -> None:
+    """Both by the same set again and beside a new one."""
+    one, two, new = entries(own_set, 3)
+    for wanted in ([one, two], [one, two, new]):
+
+        def sync(wanted: list[Entry] = wanted) -> None:
+            own_set.subscribe(*wanted)
+
+        is_lost = each_time(own_set, sync, [one, two], [], are_lost)
+        assert not is_lost, "each time a sync left them untouched, their messages were gone"
+
+
+def test_dry_run_removes_no_messages(own_set: Api) -> None:
+    dropped, kept = entries(own_set, 2)
+
+    def ask() -> None:
+        own_set.subscribe(kept, query={"dryRun": True})
+
+    is_lost = each_time(own_set, ask, [dropped], [kept], are_lost)
+    assert not is_lost, "each time after a dry run, the messages that it counted were gone"
+
+
+def test_refused_sync_removes_no_messages(own_set: Api) -> None:
+    dropped, kept = entries(own_set, 2)
+    bad = own_set.entry(webhookUrl="x")
+
+    def sync() -> None:
+        expect(own_set.sync([kept, bad]), 400)
+
+    is_lost = each_time(own_set, sync, [dropped], [kept], are_lost)
+    assert not is_lost, "each time after a refused sync, the messages to what was not in it were gone"
+
+
+@pytest.mark.parametrize("query", [{}, {"dryRun": True}], ids=["sync", "dry run"])
+def test_messages_that_go_are_counted(query: dict[str, Any], own_set: Api) -> None:
+    """slettedeBeskeder is the number of messages, not of subscriptions."""
+    dropped, kept = entries(own_set, 2)
+
+    def sync() -> int:
+        return own_set.subscribe(kept, query=query)["slettedeBeskeder"]
+
+    is_wrong = each_time(own_set, sync, [dropped], [kept], lambda round_: round_.done != len(round_.before))
+    assert not is_wrong, "each time a subscription was dropped, slettedeBeskeder was not the number of its messages"
+
+
+@pytest.mark.parametrize("limit", [2, 3], ids=["after one that stays", "after one that goes"])
+def test_next_page_begins_where_the_last_ended_though_messages_go(limit: int, own_set: Api) -> None:
+    dropped, kept = entries(own_set, 2)
+    own_set.subscribe(dropped, kept)
+    for entry in (dropped, kept) * 3:
+        publish(own_set, entry)
+    before = own_set.deliveries()
+    page = own_set.call("GET", f"{LIST}?systemIdentifier={own_set.target.system}&limit={limit}")
+    first = [item["leveringId"] for item in page.json()["beskeder"]]
+    own_set.subscribe(kept)
+    rest: list[str] = []
+    if following := next_page(page):
+        rest = [item["leveringId"] for found in own_set.pages(following) for item in found.json()["beskeder"]]
+    after = [item["leveringId"] for item in own_set.deliveries()]
+    assert not set(first) & set(rest), f"what a page had comes again on the next: {first}, then {rest}"
+    missing = [item for item in before if item["leveringId"] in after and item["leveringId"] not in first + rest]
+    assert missing == [], f"where a page ended must stay valid when messages go, but the pages leave out {missing}"

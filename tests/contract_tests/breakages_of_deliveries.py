@@ -1,0 +1,95 @@
+"""Ways to break the contract of lists, replays and test messages, each of which was once not seen."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from urllib.parse import parse_qs
+from zoneinfo import ZoneInfo
+
+from tests.contract_tests.breakages import Case
+from tests.contract_tests.breakages_of_events import error
+from tests.contract_tests.breakages_of_systems import LIST, REPLAY, TEST, JSONObject, current_of, identity, read
+from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+
+MISSING = error(150105, "Systemet har intet abonnement med den angivne orgType, orgCode og entityType")
+
+
+async def pages_by_number(request: Request, forward: Forward) -> Answer:
+    """Where a page ended is how many came before."""
+    query = {name: values[0] for name, values in parse_qs(request.query.decode("latin-1")).items()}
+    limit, after = query.get("limit", "1000"), query.get("after", "0" * 16)
+    whole = f"systemIdentifier={query.get('systemIdentifier')}"
+    if request.path != LIST or set(query) - {"systemIdentifier", "limit", "after"} or not limit.isdecimal():
+        return await forward(request)
+    answer = await forward(request)
+    if answer.status != 200:
+        return answer
+    items = (await forward(replace(request, query=whole.encode()))).json()["beskeder"]
+    begin = int(after, 16)
+    end = begin + int(limit)
+    link = f'<{LIST}?{whole}&limit={limit}&after={end:016x}>; rel="next"'
+    page = answer.with_json({"beskeder": items[begin:end]}).without("link")
+    return page.with_header("link", link) if end < len(items) else page
+
+
+async def what_waits_is_sent_again(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    if request.path != REPLAY or answer.status != 200:
+        return answer
+    waiting = {item["leveringId"] for item in (await read(request, forward, LIST))["beskeder"]}
+    value = answer.json()
+    left = [id_ for id_ in value["ikkeParkerede"] if id_ not in waiting]
+    again = value["genfremsendt"] + len(value["ikkeParkerede"]) - len(left)
+    return answer.with_json({"genfremsendt": again, "ikkeParkerede": left})
+
+
+async def no_test_after_the_end(request: Request, forward: Forward) -> Answer:
+    body = request.json()
+    if request.path != TEST or not isinstance(body, dict):
+        return await forward(request)
+    ends = {identity(entry): entry["slutDato"] for entry in await current_of(request, forward)}
+    end = ends.get(identity(body))
+    answer = await forward(request)
+    has_ended = end is not None and datetime.fromisoformat(end) < datetime.now(UTC)
+    return replace(answer.with_json(MISSING), status=404) if has_ended and answer.status == 202 else answer
+
+
+def with_items(change: Callable[[JSONObject], JSONObject]) -> Breakage:
+    """Changes each item of the list of what waits."""
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        answer = await forward(request)
+        if request.path != LIST or answer.status != 200:
+            return answer
+        return answer.with_json({"beskeder": [change(item) for item in answer.json()["beskeder"]]})
+
+    return breakage
+
+
+def reason_before_the_first_attempt(item: JSONObject) -> JSONObject:
+    return {**item, "aarsag": item["aarsag"] or "connect"}
+
+
+def hour_of_utc(item: JSONObject) -> JSONObject:
+    """The digits are those of UTC, the offset is Copenhagen's."""
+    moment = datetime.fromisoformat(item["oprettet"]).astimezone(UTC)
+    return {**item, "oprettet": moment.replace(tzinfo=ZoneInfo("Europe/Copenhagen")).isoformat()}
+
+
+async def request_id_of_a_conflict_lost(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    return answer.without("x-requestid") if answer.status == 409 else answer
+
+
+OF_DELIVERIES = {
+    "a conflict without a request id": Case(
+        request_id_of_a_conflict_lost, "subscriptions", "every answer has an x-requestId"
+    ),
+    "pages by number": Case(pages_by_number, "subscriptions", "must stay valid when messages go"),
+    "what waits is sent again": Case(what_waits_is_sent_again, "subscriptions", "waited and were not parked"),
+    "no test message after the end": Case(no_test_after_the_end, "subscriptions", "to a subscription that has ended"),
+    "a reason before the first attempt": Case(
+        with_items(reason_before_the_first_attempt), "subscriptions", "before the first attempt there is no answer"
+    ),
+    "the hour of UTC": Case(with_items(hour_of_utc), "subscriptions", "but just published"),
+}

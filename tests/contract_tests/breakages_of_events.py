@@ -1,0 +1,193 @@
+"""Ways to break the contract of events and of what waits, each of which was once not seen."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tests.contract_tests.breakages import EVENT, Case
+from tests.contract_tests.breakages_of_systems import (
+    IDENTITY,
+    TEST,
+    JSONObject,
+    identity,
+    wanted_of,
+    with_errors,
+)
+from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+
+
+def event_of(request: Request) -> JSONObject | None:
+    body = request.json() if request.path == EVENT else None
+    return body if isinstance(body, dict) else None
+
+
+def subject_of_another(errors: list[JSONObject], _: Request) -> list[JSONObject]:
+    """What breaks the schema is told without what it is about."""
+    return [
+        {**e, "orgtype": None, "orgcode": None, "entitytype": None} if e["errorCode"] == 1014 else e for e in errors
+    ]
+
+
+def error(number: int, message: str) -> JSONObject:
+    said = dict.fromkeys(("orgtype", "orgcode", "entitytype", "index", "field"))
+    return {"errors": [{**said, "errorCode": number, "message": message}]}
+
+
+CONFLICT = error(150104, "Der er allerede oprettet en anden besked med samme beskedId")
+
+
+def compared_by(key: Callable[[JSONObject], Any]) -> Breakage:
+    """Two events with the same id are the same where this is the same of them."""
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        event = event_of(request)
+        if event is None or "beskedId" not in event:
+            return await forward(request)
+        known = kept.get(str(event["beskedId"]).lower())
+        if known is not None and key(known) == key(event):
+            return await forward(request.with_json(known))
+        answer = await forward(request)
+        if answer.status == 202:
+            kept[str(event["beskedId"]).lower()] = event
+        return answer
+
+    kept: dict[str, JSONObject] = {}
+    return breakage
+
+
+def in_lower_case(event: JSONObject) -> Any:
+    return json.loads(json.dumps(event).lower())
+
+
+def without_org_type(event: JSONObject) -> Any:
+    return {name: value for name, value in in_lower_case(event).items() if name != "orgtype"}
+
+
+def without_entity_type(event: JSONObject) -> Any:
+    return {name: value for name, value in event.items() if name.lower() not in {"entitytype", "beskedid"}}
+
+
+def with_numbers_of_64_bits(event: JSONObject) -> Any:
+    return json.loads(json.dumps(in_lower_case(event)), parse_int=float)
+
+
+def with_lists_as_sets(event: JSONObject) -> Any:
+    return sorted(json.dumps(in_lower_case(event)))
+
+
+@dataclass
+class Sets:
+    """The set that was made last, and by what request."""
+
+    request: Request | None = None
+    entries: list[JSONObject] = field(default_factory=list)
+
+    async def forward(self, request: Request, forward: Forward) -> Answer:
+        """Forwards a request, and keeps its set if it is made."""
+        answer = await forward(request)
+        entries = wanted_of(request)
+        if entries is not None and answer.status == 200:
+            self.request, self.entries = request, entries
+        return answer
+
+
+def matching_by(*names: str) -> Breakage:
+    """An event counts for subscriptions that have only so much in common with it."""
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        answer = await sets.forward(request, forward)
+        event = event_of(request)
+        if event is None or answer.status != 202:
+            return answer
+        more = [e for e in sets.entries if identity(e) != identity(event) and all(e[n] == event[n] for n in names)]
+        value = answer.json()
+        return answer.with_json({**value, "abonnementer": value["abonnementer"] + len(more)})
+
+    sets = Sets()
+    return breakage
+
+
+def sent_whatever_the_dates() -> Breakage:
+    """What is not counted is queued all the same."""
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        answer = await sets.forward(request, forward)
+        event = event_of(request)
+        if event is None or answer.status != 202 or answer.json()["abonnementer"] or sets.request is None:
+            return answer
+        system = {"systemIdentifier": sets.request.json()["systemIdentifier"]}
+        for entry in sets.entries:
+            if identity(entry) == identity(event):
+                body = system | {name: entry[name] for name in IDENTITY}
+                await forward(sets.request.with_path(TEST.encode()).with_json(body))
+        return answer
+
+    sets = Sets()
+    return breakage
+
+
+def two_at_once_are_too_many() -> Breakage:
+    """It is looked for first and inserted then; who comes between breaks a key."""
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        event = event_of(request)
+        id_ = None if event is None else event.get("beskedId")
+        if id_ is None or id_ in known:
+            return await forward(request)
+        number = under_way[id_] = under_way.get(id_, 0) + 1
+        # All that have come by now were not there when they were looked for.
+        await forward(
+            replace(request.with_path(b"/v1/beskedtype/tilladte"), method="GET", query=b"orgType=1", body=b"")
+        )
+        await asyncio.to_thread(str)
+        answer = await forward(request)
+        known.add(id_)
+        return answer if number == 1 else replace(answer.with_json(error(1011, "Intern fejl i servicen")), status=500)
+
+    under_way: dict[str, int] = {}
+    known: set[str] = set()
+    return breakage
+
+
+def refused_ids_are_used() -> Breakage:
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        event = event_of(request)
+        answer = await forward(request)
+        id_ = None if event is None else event.get("beskedId")
+        if isinstance(id_, str) and answer.status == 400:
+            used.add(id_)
+        return replace(answer.with_json(CONFLICT), status=409) if answer.status == 202 and id_ in used else answer
+
+    used: set[str] = set()
+    return breakage
+
+
+OF_EVENTS = {
+    "errors of an event without its subject": Case(
+        with_errors(EVENT, subject_of_another), "subscriptions", "expected orgtype, orgcode, entitytype"
+    ),
+    "events are compared in any case": Case(compared_by(in_lower_case), "subscriptions", "is a conflict"),
+    "events are compared without orgType": Case(compared_by(without_org_type), "subscriptions", "is a conflict"),
+    "events are compared without entityType": Case(
+        compared_by(without_entity_type), "subscriptions", "of another type with the same id is a conflict"
+    ),
+    "events are compared as numbers of 64 bits": Case(
+        compared_by(with_numbers_of_64_bits), "subscriptions", "is a conflict"
+    ),
+    "lists of events are compared as sets": Case(compared_by(with_lists_as_sets), "subscriptions", "is a conflict"),
+    "events match any orgType": Case(
+        matching_by("orgCode", "entityType"), "subscriptions", "event of another organisation goes elsewhere"
+    ),
+    "events match any entityType": Case(
+        matching_by("orgCode", "orgType"), "subscriptions", "event of another type goes elsewhere"
+    ),
+    "events are sent whatever the dates": Case(sent_whatever_the_dates(), "subscriptions", "but there wait"),
+    "the same event at once is a failure": Case(
+        two_at_once_are_too_many(), "subscriptions", "same event at once is accepted once"
+    ),
+    "ids of refused events are used": Case(
+        refused_ids_are_used(), "subscriptions", "id of an event that is refused stays free"
+    ),
+}

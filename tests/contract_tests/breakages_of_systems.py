@@ -1,0 +1,232 @@
+"""Ways to break the contract of the subscriptions, each of which was once not seen: sets, types and what waits."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from tests.contract_tests.breakages import SYNC, Case
+from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+
+JSONObject = dict[str, Any]
+
+CURRENT, LIST = "/v1/abonnement", "/v1/abonnement/beskeder"
+REPLAY, TEST = f"{LIST}/genfremsend", "/v1/abonnement/testbesked"
+IDENTITY = ("orgType", "orgCode", "entityType")
+KNOWN = {*IDENTITY, "webhookUrl", "startDato", "slutDato"}
+
+
+def wanted_of(request: Request) -> list[Any] | None:
+    """The entries of a sync that is no dry run, None of anything else."""
+    body = request.json() if request.path == SYNC and request.query in {b"", b"dryRun=false"} else None
+    entries = body.get("abonnementer") if isinstance(body, dict) else None
+    return entries if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries) else None
+
+
+def with_entries(request: Request, entries: list[Any]) -> Request:
+    return request.with_json({**request.json(), "abonnementer": entries})
+
+
+def identity(entry: JSONObject) -> str:
+    return str([entry.get(name) for name in IDENTITY])
+
+
+async def current_of(request: Request, forward: Forward) -> list[JSONObject]:
+    """What the system of a request has now."""
+    return list((await read(request, forward, CURRENT)).get("abonnementer", []))
+
+
+async def read(request: Request, forward: Forward, path: str) -> JSONObject:
+    query = b"systemIdentifier=" + str(request.json().get("systemIdentifier")).encode()
+    asked = replace(request.with_path(path.encode()), method="GET", query=query, body=b"")
+    found: JSONObject = (await forward(asked.without("content-type").without("content-length"))).json()
+    return found
+
+
+def with_errors(path: str, change: Callable[[list[JSONObject], Request], list[JSONObject]]) -> Breakage:
+    """Changes the errors of a bad request."""
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        answer = await forward(request)
+        if request.path != path or answer.status != 400:
+            return answer
+        return answer.with_json({"errors": change(answer.json()["errors"], request)})
+
+    return breakage
+
+
+def a_thousand_at_most(errors: list[JSONObject], _: Request) -> list[JSONObject]:
+    return errors[:1000]
+
+
+def integers_of_32_bits(errors: list[JSONObject], _: Request) -> list[JSONObject]:
+    def small(value: Any) -> Any:
+        return value if value is None or -(2**31) <= value < 2**31 else None
+
+    return [{**error, **{name.lower(): small(error[name.lower()]) for name in IDENTITY}} for error in errors]
+
+
+def one_unknown_property(errors: list[JSONObject], _: Request) -> list[JSONObject]:
+    """Of each entry: the validator ends at the first."""
+    kept: list[JSONObject] = []
+    for error in errors:
+        is_unknown = error["index"] is not None and error["field"] not in {*KNOWN, None}
+        last = kept[-1] if kept else error
+        if not is_unknown or last["index"] != error["index"] or last["field"] in KNOWN or last is error:
+            kept.append(error)
+    return kept
+
+
+def system_before_entries(errors: list[JSONObject], _: Request) -> list[JSONObject]:
+    is_of_system = any(error["field"] == "systemIdentifier" for error in errors)
+    return [error for error in errors if error["index"] is None] if is_of_system else errors
+
+
+def twice_whatever_the_org_type(errors: list[JSONObject], request: Request) -> list[JSONObject]:
+    entries, seen = wanted_of(request) or [], set()
+    for index, entry in enumerate(entries):
+        key = str([entry.get("orgCode"), entry.get("entityType")])
+        are_numbers = all(isinstance(entry.get(name), int) for name in IDENTITY)
+        is_told = any((error["index"], error["errorCode"]) == (index, 150103) for error in errors)
+        if are_numbers and key in seen and not is_told:
+            named = {name.lower(): entry[name] for name in IDENTITY}
+            errors = [*errors, {**named, "errorCode": 150103, "message": "x", "index": index, "field": "entityType"}]
+        seen.add(key)
+    return sorted(errors, key=lambda e: (-1 if e["index"] is None else e["index"], e["field"] or "", e["errorCode"]))
+
+
+async def dry_run_drops_messages(request: Request, forward: Forward) -> Answer:
+    """It is the same sync, and the old set again."""
+    if request.path != SYNC or request.query != b"dryRun=true":
+        return await forward(request)
+    answer = await forward(request)
+    if answer.status == 200:
+        before = await current_of(request, forward)
+        await forward(replace(request, query=b""))
+        await forward(with_entries(replace(request, query=b""), before))
+    return answer
+
+
+async def messages_are_not_counted(request: Request, forward: Forward) -> Answer:
+    answer = await forward(request)
+    is_done = request.path == SYNC and answer.status == 200 and b"true" not in request.query
+    return answer.with_json({**answer.json(), "slettedeBeskeder": 0}) if is_done else answer
+
+
+async def updates_are_made_anew(request: Request, forward: Forward) -> Answer:
+    """Deleted and inserted: what waited goes."""
+    entries = wanted_of(request)
+    foretold = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
+    if entries is None or foretold is None or foretold.status != 200 or not foretold.json()["opdateret"]:
+        return await forward(request)
+    before = {identity(entry): entry for entry in await current_of(request, forward)}
+    same = [before[identity(e)] for e in entries if before.get(identity(e), {}).get("webhookUrl") == e["webhookUrl"]]
+    await forward(with_entries(request, same))
+    await forward(request)
+    return foretold
+
+
+async def everything_is_made_anew(request: Request, forward: Forward) -> Answer:
+    """All is deleted first, which nobody sees but who reads just then, and who waits for messages."""
+    foretold = await forward(replace(request, query=b"dryRun=true")) if wanted_of(request) is not None else None
+    if foretold is None or foretold.status != 200:
+        return await forward(request)
+    await forward(with_entries(request, []))
+    await forward(request)
+    return foretold
+
+
+async def what_goes_goes_first(request: Request, forward: Forward) -> Answer:
+    """In a transaction of its own: who reads just then sees a part of the set."""
+    entries = wanted_of(request)
+    foretold = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
+    if entries is None or foretold is None or foretold.status != 200:
+        return await forward(request)
+    wanted = {identity(entry) for entry in entries}
+    await forward(with_entries(request, [e for e in await current_of(request, forward) if identity(e) in wanted]))
+    await forward(request)
+    return foretold
+
+
+def taken_for_the_same(name: str, key: Callable[[str], str]) -> Breakage:
+    """A text that the store takes for the one that there is stays as it was."""
+
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        entries = wanted_of(request)
+        if not entries:
+            return await forward(request)
+        before = {identity(entry): entry[name] for entry in await current_of(request, forward)}
+
+        def kept(entry: JSONObject) -> JSONObject:
+            old, new = before.get(identity(entry)), entry.get(name)
+            are_same = isinstance(old, str) and isinstance(new, str) and key(old) == key(new)
+            return {**entry, name: old} if are_same else entry
+
+        return await forward(with_entries(request, [kept(entry) for entry in entries]))
+
+    return breakage
+
+
+async def ended_types_take_subscriptions(request: Request, forward: Forward) -> Answer:
+    entries = wanted_of(request)
+    if entries is None or not any(entry.get("entityType") == 204 for entry in entries):
+        return await forward(request)
+    return await forward(with_entries(request, [{**e, "entityType": 202} for e in entries]))
+
+
+async def media_type_without_parameters(request: Request, forward: Forward) -> Answer:
+    is_other = request.path == SYNC and ";" in (request.header("content-type") or "")
+    return await forward(request.with_header("content-type", "text/plain") if is_other else request)
+
+
+async def first_dry_run_counts(request: Request, forward: Forward) -> Answer:
+    given = request.query.split(b"&")
+    is_twice = request.path == SYNC and len([item for item in given if item.startswith(b"dryRun=")]) == len(given) == 2
+    return await forward(replace(request, query=given[0]) if is_twice else request)
+
+
+def unknown_parameters_taken(path: str) -> Breakage:
+    async def breakage(request: Request, forward: Forward) -> Answer:
+        return await forward(replace(request, query=b"") if request.path == path else request)
+
+    return breakage
+
+
+OF_SYSTEMS = {
+    "a thousand errors at most": Case(
+        with_errors(SYNC, a_thousand_at_most), "subscriptions", "every error of many entries is told"
+    ),
+    "errors name integers of 32 bits": Case(
+        with_errors(SYNC, integers_of_32_bits), "subscriptions", "expected 2147483648"
+    ),
+    "one unknown property is told": Case(
+        with_errors(SYNC, one_unknown_property), "subscriptions", "of unknown properties of an entry ten are told"
+    ),
+    "the system is asked before entries": Case(
+        with_errors(SYNC, system_before_entries), "subscriptions", "errors of entries are told whatever the system"
+    ),
+    "an identity without orgType": Case(
+        with_errors(SYNC, twice_whatever_the_org_type), "subscriptions", "each part of the identity makes it another"
+    ),
+    "a dry run drops messages": Case(dry_run_drops_messages, "subscriptions", "each time after a dry run"),
+    "dropped messages are not counted": Case(messages_are_not_counted, "subscriptions", "was not the number of its"),
+    "updates are made anew": Case(updates_are_made_anew, "subscriptions", "messages to this subscription were gone"),
+    "everything is made anew": Case(everything_is_made_anew, "subscriptions", "messages were gone"),
+    "what goes goes first": Case(what_goes_goes_first, "subscriptions", "the set is read in part"),
+    "paths in any case are the same": Case(
+        taken_for_the_same("webhookUrl", str.lower), "subscriptions", "expected one update"
+    ),
+    "fractions are cut off": Case(
+        taken_for_the_same("startDato", lambda text: text[:19]), "subscriptions", "expected one update"
+    ),
+    "ended types take subscriptions": Case(
+        ended_types_take_subscriptions, "subscriptions", "type that has ended takes no new subscription"
+    ),
+    "a charset is refused": Case(media_type_without_parameters, "subscriptions", "however its media type is written"),
+    "the first dryRun counts": Case(first_dry_run_counts, "subscriptions", "expected 400, but was 200"),
+    "unknown parameters of replays are taken": Case(
+        unknown_parameters_taken(REPLAY), "subscriptions", "unknown parameter is refused"
+    ),
+    "unknown parameters of test messages are taken": Case(
+        unknown_parameters_taken(TEST), "subscriptions", "unknown parameter is refused"
+    ),
+}
