@@ -4,9 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from contract_tests.api import Api, next_page
+from contract_tests.api import Api
+from contract_tests.links import next_page
 from contract_tests.rules.answers import expect
 from contract_tests.rules.messages import as_sent, file, ids_of, reference
+from contract_tests.rules.together import at_once
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -41,8 +43,7 @@ def test_message_deleted_at_once_is_deleted_once(api: Api) -> None:
     """Who is told 204 has deleted it; to all others it is not there."""
     for _ in range(3):
         path = f"/webmessages/{api.create_message(api.message(attachments=[file()]))}"
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            answers = list(threads.map(lambda path: api.call("DELETE", path), [path] * AT_ONCE))
+        answers = at_once(lambda path: api.call("DELETE", path), [path] * AT_ONCE)
         statuses = sorted(answer.status_code for answer in answers)
         assert statuses == [204, *[404] * (AT_ONCE - 1)], f"deleted {AT_ONCE} times at once: {statuses}"
 

@@ -161,7 +161,8 @@ def taken_for_the_same(name: str, key: Callable[[str], str]) -> Breakage:
             are_same = isinstance(old, str) and isinstance(new, str) and key(old) == key(new)
             return {**entry, name: old} if are_same else entry
 
-        return await forward(with_entries(request, [kept(entry) for entry in entries]))
+        changed = [kept(entry) for entry in entries]
+        return await forward(request if changed == entries else with_entries(request, changed))
 
     return breakage
 

@@ -142,6 +142,14 @@ def _with_length(headers: Headers, body: bytes) -> Headers:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return json.loads(body, object_pairs_hook=_with_each_name_once)
     except (ValueError, RecursionError):
         return None
+
+
+def _with_each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """What would lose a value on its way is none, and goes on as it is."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a name comes twice")
+    return value

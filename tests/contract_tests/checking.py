@@ -18,6 +18,7 @@ from contract_tests.api import Api
 from contract_tests.target import Target, read_certificate
 from domain.api_keys import ApiKey, hash_key
 from tests.catalogue_rows import put_message_types, put_system
+from tests.contract_tests.breakages import Case
 from tests.contract_tests.broken import Breakage, broken
 from tests.factories import NOW
 from tests.handlers.callers import new_certificate
@@ -104,3 +105,12 @@ def left_out(printed: str) -> set[str]:
 def pem(header: str) -> str:
     """The certificate of a header as a file has it."""
     return f"-----BEGIN CERTIFICATE-----\n{header.strip(':')}\n-----END CERTIFICATE-----\n"
+
+
+def assert_caught(case: Case, server: Server, folder: Path) -> None:
+    """What is broken is told in its words, and with a line that shows it."""
+    how = ("--spec", case.spec, "--suite", case.suite, "--profile", case.profile)
+    ended = server.check(folder, *how, "--fail-fast")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    for words in ("BREAKS the contract", case.words, "reproduce with:", "curl"):
+        assert words in ended.stdout, ended.stdout

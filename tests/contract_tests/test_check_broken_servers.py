@@ -1,52 +1,27 @@
 """Deliberately broken servers: a harness that misses one of them proves nothing of the others."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conftest import new_database
-from open_e.mock import MockOpenE
 from tests.contract_tests.breakages import BREAKAGES, Case
 from tests.contract_tests.breakages_found import FOUND
-from tests.contract_tests.breakages_of_deliveries import OF_DELIVERIES
-from tests.contract_tests.breakages_of_events import OF_EVENTS
-from tests.contract_tests.breakages_of_messages import OF_MESSAGES
-from tests.contract_tests.breakages_of_requests import OF_REQUESTS
-from tests.contract_tests.breakages_of_systems import OF_SYSTEMS
-from tests.contract_tests.checking import Server, pem, running_target
+from tests.contract_tests.broken import Breakage
+from tests.contract_tests.checking import Server, assert_caught, pem
 from tests.contract_tests.odd_servers import odd_server
 from tests.handlers.callers import new_certificate
-from tests.mock_servers import running_mock
 
-
-@pytest.fixture(scope="module")
-def open_e_url() -> Iterator[str]:
-    with running_mock(MockOpenE()) as url:
-        yield url
+ALL = BREAKAGES | FOUND
 
 
 @pytest.fixture
-def server(case: Case, request: pytest.FixtureRequest, open_e_url: str, tmp_path: Path) -> Iterator[Server]:
-    request.param = "sqlite"
-    with running_target(new_database(request, tmp_path), open_e_url, tmp_path, case.breakage) as server:
-        yield server
-
-
-ALL = BREAKAGES | FOUND | OF_MESSAGES | OF_REQUESTS | OF_SYSTEMS | OF_EVENTS | OF_DELIVERIES
+def breakage(case: Case) -> Breakage:
+    return case.breakage
 
 
 @pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())
 def test_broken_server_is_caught(case: Case, server: Server, tmp_path: Path) -> None:
-    how = ("--spec", case.spec, "--suite", case.suite, "--profile", case.profile)
-
-    ended = server.check(tmp_path, *how, "--fail-fast")
-
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "BREAKS the contract" in ended.stdout
-    assert case.words in ended.stdout
-    assert "reproduce with:" in ended.stdout
-    assert "curl" in ended.stdout
+    assert_caught(case, server, tmp_path)
 
 
 def test_server_that_answers_no_more_ends_the_check(tmp_path: Path) -> None:

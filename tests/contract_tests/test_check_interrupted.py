@@ -4,32 +4,18 @@ import os
 import pty
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from conftest import new_database
-from open_e.mock import MockOpenE
-from tests.contract_tests.checking import Server, running_target
+from tests.contract_tests.checking import Server
 from tests.databases import with_database
-from tests.mock_servers import running_mock
 from tests.persistence.rows import counts
 from tests.processes import environment
 
 BEFORE = {"orgType": 1, "orgCode": 7, "entityType": 202, "webhookUrl": "/a", "startDato": "2024-03-01T00:00:00+01:00"}
 SECONDS = 60
-
-
-@pytest.fixture
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    request.param = "sqlite"
-    with (
-        running_mock(MockOpenE()) as open_e,
-        running_target(new_database(request, tmp_path), open_e, tmp_path) as server,
-    ):
-        yield server
 
 
 class OnATerminal:

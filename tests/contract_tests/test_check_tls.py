@@ -1,7 +1,7 @@
 """A healthy server is clean wherever it stands: with TLS of its own, behind nginx, below a base path, two in turns."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from conftest import new_database
-from open_e.mock import MockOpenE
 from tests.contract_tests.checking import ONLY_WITHOUT_TLS, left_out
 from tests.contract_tests.sites import Site, behind_nginx, direct
-from tests.mock_servers import running_mock
 
 SITES: dict[str, Callable[..., AbstractContextManager[Site]]] = {
     "direct TLS": direct,
@@ -21,12 +19,6 @@ SITES: dict[str, Callable[..., AbstractContextManager[Site]]] = {
     "nginx that rewrites places": partial(behind_nginx, base_path="/api", rewrites_locations=True),
     "two behind nginx": partial(behind_nginx, services=2),
 }
-
-
-@pytest.fixture(scope="module")
-def open_e_url() -> Iterator[str]:
-    with running_mock(MockOpenE()) as url:
-        yield url
 
 
 @pytest.mark.parametrize("kind", ["direct TLS", "nginx that rewrites places", "two behind nginx"])

@@ -1,0 +1,21 @@
+"""Calls that begin at the same moment."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import TypeVar
+
+Given = TypeVar("Given")
+Answer = TypeVar("Answer")
+
+
+def at_once(call: Callable[[Given], Answer], given: Sequence[Given]) -> list[Answer]:
+    """What each call gave, in the order of what they were given."""
+    barrier = Barrier(len(given))
+
+    def begin(what: Given) -> Answer:
+        barrier.wait()
+        return call(what)
+
+    with ThreadPoolExecutor(len(given)) as threads:
+        return list(threads.map(begin, given))

@@ -1,0 +1,32 @@
+"""A server to be checked, healthy unless a test says what is wrong with it, and the mock Open-E behind it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import new_database
+from open_e.mock import MockOpenE
+from tests.contract_tests.broken import Breakage
+from tests.contract_tests.checking import Server, running_target
+from tests.mock_servers import running_mock
+
+
+@pytest.fixture(scope="module")
+def open_e_url() -> Iterator[str]:
+    with running_mock(MockOpenE()) as url:
+        yield url
+
+
+@pytest.fixture
+def breakage() -> Breakage | None:
+    return None
+
+
+@pytest.fixture
+def server(
+    request: pytest.FixtureRequest, open_e_url: str, breakage: Breakage | None, tmp_path: Path
+) -> Iterator[Server]:
+    request.param = getattr(request, "param", "sqlite")
+    with running_target(new_database(request, tmp_path), open_e_url, tmp_path, breakage) as server:
+        yield server

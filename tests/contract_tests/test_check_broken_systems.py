@@ -1,0 +1,24 @@
+"""Servers of subscriptions that are broken in ways which once slipped through."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.contract_tests.breakages import Case
+from tests.contract_tests.breakages_of_deliveries import OF_DELIVERIES
+from tests.contract_tests.breakages_of_events import OF_EVENTS
+from tests.contract_tests.breakages_of_systems import OF_SYSTEMS
+from tests.contract_tests.broken import Breakage
+from tests.contract_tests.checking import Server, assert_caught
+
+ALL = OF_SYSTEMS | OF_EVENTS | OF_DELIVERIES
+
+
+@pytest.fixture
+def breakage(case: Case) -> Breakage:
+    return case.breakage
+
+
+@pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())
+def test_broken_server_is_caught(case: Case, server: Server, tmp_path: Path) -> None:
+    assert_caught(case, server, tmp_path)
