@@ -3,8 +3,9 @@
 import random
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import requests
 
@@ -105,10 +106,10 @@ def _learn_subscriptions(api: Api) -> tuple[Target, list[dict[str, Any]]]:
         )
     current: list[dict[str, Any]] = _list_of(response, "abonnementer")
     _refuse_to_lose_messages(api, query)
-    _refuse_to_lose_subscriptions(api, current)
     allowed = _allowed_pairs(api, {*ORG_TYPES, *(entry["orgType"] for entry in current)})
     if not allowed:
         raise CannotCheckError("no orgType from 0 to 99 may subscribe to anything: allow one on the target")
+    _refuse_to_lose_subscriptions(api, current, allowed)
     taken = {entry["orgCode"] for entry in current}
     free = iter(code for code in QUEUED_ORG_CODES if code not in taken)
     queued, attacked = (Identity(allowed[0][0], next(free), allowed[0][1]) for _ in range(2))
@@ -125,19 +126,38 @@ def _refuse_to_lose_messages(api: Api, query: dict[str, Any]) -> None:
         )
 
 
-def _refuse_to_lose_subscriptions(api: Api, current: list[dict[str, Any]]) -> None:
-    """A system may have what it could not be given today, such as a type that may no longer be subscribed to."""
+def _refuse_to_lose_subscriptions(
+    api: Api, current: list[dict[str, Any]], allowed: Collection[tuple[int, int]]
+) -> None:
+    """A system may have what it could not be given today: what has ended, or may no longer be subscribed to.
+
+    Its set is left as it is, and a dry run of it changes nothing even where dry runs are none.
+    """
     response = api.sync(current, query={"dryRun": True})
     if response.status_code != requests.codes.ok:
-        raise CannotCheckError(
-            f"system {api.target.system} could not be given its subscriptions back (--system names another): "
-            f"{_told(response)}"
+        raise BrokenContractError(
+            f"the current set of system {api.target.system} may be given again, but was answered {_told(response)}"
         )
+    today = _today()
+    gone = [
+        entry
+        for entry in current
+        if (entry["orgType"], entry["entityType"]) not in allowed or (entry.get("slutDato") or today)[:10] < today
+    ]
+    if gone:
+        raise CannotCheckError(
+            f"system {api.target.system} could not be given its subscriptions back, since some have ended or are no "
+            f"longer allowed (--system names another): {gone[0]}"
+        )
+
+
+def _today() -> str:
+    return datetime.now(ZoneInfo("Europe/Copenhagen")).date().isoformat()
 
 
 def _allowed_pairs(api: Api, org_types: Collection[int]) -> tuple[tuple[int, int], ...]:
     """Pairs that may be subscribed to now."""
-    today = datetime.now(UTC).date().isoformat()
+    today = _today()
     pairs = []
     missing: list[requests.Response] = []
     for org_type in sorted(org_types):

@@ -19,7 +19,7 @@ MAX_VALUES = 200_000
 MAX_CONTAINERS = 250_000
 """Brackets and braces in a body without files: more than whole subscriptions would fit into its limit of bytes."""
 MAX_SKELETON_BYTES = 64 * 1024 * 1024
-"""What a body may hold beside base64: the longest text that Open-E takes, were every character of it escaped."""
+"""What a body may hold beside base64: the longest text that Open-E takes, all of it escaped that is not ASCII."""
 
 _LIFTED_PROPERTY = b'"base64Data"'
 _IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)

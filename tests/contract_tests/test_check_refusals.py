@@ -12,9 +12,8 @@ from budkavle.cli import main
 from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database, running_service
 from contract_tests.check import BEFORE
 from open_e.mock import MockOpenE
-from tests.catalogue_rows import put_parked_message
 from tests.certificates import Authority
-from tests.contract_tests.checking import SYSTEM, Server, pem, running_target
+from tests.contract_tests.checking import Server, pem, running_target
 from tests.contract_tests.recording import ANSWER, recording
 from tests.databases import with_database
 from tests.handlers.callers import new_certificate
@@ -217,22 +216,6 @@ def test_server_whose_certificate_nobody_vouches_for_is_told(
 def test_proxies_of_the_environment_are_not_asked(ask: Asked, server: Server) -> None:
     proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:1")
     assert_refused(ask(server.url, "--api-key", "wrong", **proxy), "the API key may not read web messages: 401")
-
-
-def test_system_that_messages_wait_for_is_left_alone(
-    request: pytest.FixtureRequest, tmp_path: Path, ask: Asked
-) -> None:
-    request.param = "sqlite"
-    with (
-        running_mock(MockOpenE()) as open_e,
-        running_target(new_database(request, tmp_path), open_e, tmp_path) as server,
-        server.api() as api,
-    ):
-        put_parked_message(server.database_url, SYSTEM, (1, 101, 202), "3e4f4c1e-5798-41e9-ae24-57fa13b361e1")
-        before = stored(server)
-        assert_refused(ask(server.url, *KEYS, "--client-cert", str(server.certificate)), "messages wait for system")
-        assert stored(server) == before
-        assert len(api.deliveries()) == 1
 
 
 def test_missing_packages_are_named() -> None:

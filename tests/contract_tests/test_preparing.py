@@ -12,9 +12,10 @@ from contract_tests.preparing import BrokenContractError, CannotCheckError, lear
 from contract_tests.target import Certificate, Identity, Target
 from tests.contract_tests.answering import Answering, answering
 
+CURRENT: dict[str, Any] = {"orgType": 4, "orgCode": 66_600, "entityType": 9, "webhookUrl": "/a"}
 GOOD: dict[str, tuple[int, Any]] = {
     "GET /webmessages/": (404, {}),
-    "GET /v1/abonnement?": (200, {"abonnementer": [{"orgType": 300, "orgCode": 66_600, "entityType": 9}]}),
+    "GET /v1/abonnement?": (200, {"abonnementer": [CURRENT]}),
     "GET /v1/abonnement/beskeder": (200, {"beskeder": []}),
     "GET /v1/beskedtype/tilladte": (404, {}),
     "GET /v1/beskedtype/tilladte?orgType=4": (
@@ -45,13 +46,15 @@ def of(server: Answering) -> Target:
 
 def test_target_is_learnt_and_nothing_is_changed(server: Answering) -> None:
     target, current = learn(of(server), BOTH)
-    assert current == [{"orgType": 300, "orgCode": 66_600, "entityType": 9}]
+    assert current == [CURRENT]
     # The code that the system has itself is left to it; what may no longer be subscribed to is not.
     assert (target.queued, target.attacked) == (Identity(4, 66_601, 9), Identity(4, 66_602, 9))
     assert target.publish_key == "k"
     assert target.attacked_system == target.queued_system == "s"
     changing = [(path, body) for method, path, body in server.came if method != "GET"]
-    assert [path for path, _ in changing] == ["/v1/abonnement/sync?dryRun=true", "/v1/besked"]
+    dry_run = "/v1/abonnement/sync?dryRun=true"
+    assert [path for path, _ in changing] == [dry_run, "/v1/besked"]
+    assert json.loads(changing[0][1])["abonnementer"] == [CURRENT], "where dry runs are none nothing is lost"
 
 
 def test_only_what_is_asked_for_is_learnt(server: Answering) -> None:
@@ -66,12 +69,18 @@ def test_key_that_opens_no_events_leaves_them_out(status: int, server: Answering
     assert learn(of(server), BOTH)[0].publish_key is None
 
 
+def current(**changes: Any) -> str:
+    return json.dumps({"abonnementer": [CURRENT, CURRENT | changes]})
+
+
+GIVEN_BACK = "could not be given its subscriptions back"
 REFUSALS = {
     "key": ("GET /webmessages/", (401, "who?"), "the API key may not read web messages: 401 who?"),
     "scope": ("GET /webmessages/", (403, "no"), "the API key may not read web messages: 403 no"),
     "system": ("GET /v1/abonnement?", (403, "a\nb"), "may not touch system s (--system names another): 403 a b"),
     "queue": ("GET /v1/abonnement/beskeder", (200, '{"beskeder": [{}]}'), "messages wait for system s"),
-    "no way back": ("POST /v1/abonnement/sync", (400, "not allowed"), "could not be given its subscriptions back"),
+    "an ended subscription": ("GET /v1/abonnement?", (200, current(slutDato="2020-12-31T23:59:59+01:00")), GIVEN_BACK),
+    "an ended type": ("GET /v1/abonnement?", (200, current(entityType=8)), GIVEN_BACK),
     "no types": (
         "GET /v1/beskedtype/tilladte?orgType=4",
         (200, '{"beskedtyper": []}'),
@@ -94,6 +103,7 @@ BROKEN = {
     "no JSON": ("GET /v1/abonnement?", (200, "<html>"), "an answer is no JSON"),
     "a list": ("GET /v1/abonnement?", (200, "[]"), "has not the form of the contract"),
     "no properties": ("GET /v1/abonnement?", (200, '{"abonnementer": [{}]}'), "has not the form of the contract"),
+    "same set": ("POST /v1/abonnement/sync", (400, "no"), "the current set of system s may be given again"),
     "fault": ("GET /v1/abonnement?", (500, "down"), "the subscriptions of system s cannot be read: 500 down"),
 }
 
