@@ -7,6 +7,7 @@ import pytest
 
 from contract_tests import evidence
 from contract_tests.api import Api
+from contract_tests.fitting import kept
 from contract_tests.target import Target
 
 
@@ -56,7 +57,9 @@ def api(target: Target, request: pytest.FixtureRequest) -> Iterator[Api]:
 @pytest.fixture
 def own_set(api: Api) -> Iterator[Api]:
     """The operations of the target while its system has no subscriptions; what it had is put back."""
-    before = api.subscriptions()
+    target = api.target
+    # What stays while a suite runs stands in one system, which need not be this one.
+    stays = [target.queued, target.attacked] if target.system == target.queued_system else []
     api.subscribe()
     yield api
-    api.subscribe(*before)
+    api.subscribe(*(kept(identity) for identity in stays if identity is not None))

@@ -1,15 +1,26 @@
-"""Systems that a check would take something from that it cannot give back: they are left as they are."""
+"""Systems that a check would take something from that it cannot give back: they are left as they are, or it is told."""
 
+import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from contract_tests.api import SYNC
+from contract_tests.check import BEFORE
 from persistence.tables import subscriptions
 from tests.catalogue_rows import ALLOWED, ENDED, ORG_TYPE, execute, put_parked_message
+from tests.contract_tests.broken import Answer, Forward, Request
 from tests.contract_tests.checking import SYSTEM, Server
 from tests.databases import with_database
 from tests.factories import NOW
 from tests.persistence.rows import counts
+
+
+def put_subscription(server: Server, entity_type: int = ALLOWED, end: datetime | None = None) -> None:
+    values = {"org_type": ORG_TYPE, "org_code": 101, "entity_type": entity_type, "start_time": NOW, "end_time": end}
+    insert = subscriptions.insert().values(system_id=SYSTEM, webhook_url="/webhook", **values)
+    execute(server.database_url, insert)
 
 
 def assert_left_alone(server: Server, folder: Path, words: str) -> None:
@@ -29,10 +40,25 @@ def test_system_that_messages_wait_for_is_left_alone(server: Server, tmp_path: P
 
 @pytest.mark.parametrize(("entity_type", "end"), [(ENDED, None), (ALLOWED, NOW)], ids=["type", "subscription"])
 def test_system_that_has_what_it_could_not_be_given_is_left_alone(
-    entity_type: int, end: object, server: Server, tmp_path: Path
+    entity_type: int, end: datetime | None, server: Server, tmp_path: Path
 ) -> None:
     """What has ended stays while it is left untouched; once it is gone nobody can have it again."""
-    values = {"org_type": ORG_TYPE, "org_code": 101, "entity_type": entity_type, "start_time": NOW, "end_time": end}
-    insert = subscriptions.insert().values(system_id=SYSTEM, webhook_url="/webhook", **values)
-    execute(server.database_url, insert)
+    put_subscription(server, entity_type, end)
     assert_left_alone(server, tmp_path, "could not be given its subscriptions back")
+
+
+async def no_way_back(request: Request, forward: Forward) -> Answer:
+    """The subscription that the system had is refused; a dry run of it is not."""
+    is_back = request.path == SYNC and b'"orgCode": 101,' in request.body and not request.query
+    return await forward(request.with_json({}) if is_back else request)
+
+
+@pytest.mark.parametrize("breakage", [no_way_back])
+def test_system_that_is_not_given_back_what_it_had_is_told_by_the_exit_code_too(server: Server, tmp_path: Path) -> None:
+    put_subscription(server)
+    ended = server.check(tmp_path, "--spec", "subscriptions", "--suite", "rules")
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "keeps the contract" in ended.stdout
+    assert f"not cleaned up: system {SYSTEM} has not got its subscriptions back" in ended.stdout
+    (kept,) = json.loads((tmp_path / "report" / BEFORE).read_text())["abonnementer"]
+    assert kept["orgCode"] == 101
