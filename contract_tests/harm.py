@@ -1,10 +1,9 @@
 """What must not be there: what was stored or sent although it must be refused."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from contract_tests.attacks import REFUSED_CASE, REFUSED_REFERENCE, request
-from contract_tests.links import read_links
+from contract_tests.links import next_place
 from contract_tests.target import API_KEY, CERTIFICATE, Target
 
 JSONObject = dict[str, Any]
@@ -52,8 +51,7 @@ def queued_messages(target: Target) -> list[JSONObject]:
             if item["orgCode"] == target.attacked.org_code
             and (item["leveringId"], item["status"]) != (target.attacked_delivery, "parkeret")
         ]
-        places = [place for place, relations in read_links(answer.headers.get("link", "")) if "next" in relations]
-        path = _path_of(target, places[0]) if places else ""
+        path = target.below(next_place(answer.headers.get("link", ""), target.url + path) or "")
     return found
 
 
@@ -63,12 +61,6 @@ def find_harm(target: Target) -> list[JSONObject]:
     if target.attacked_system is not None:
         found += stored_subscriptions(target)
     return found if target.queued_system is None else found + queued_messages(target)
-
-
-def _path_of(target: Target, link: str) -> str:
-    """What follows the target's base path in a link, however much of a URL that is."""
-    parts = urlsplit(link)
-    return f"{parts.path.removeprefix(target.base_path)}?{parts.query}"
 
 
 def _read(target: Target, path: str, *, is_system: bool = True) -> Any:

@@ -12,16 +12,20 @@ _PARAMETER = re.compile(r';\s*([^\s=;,"]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s
 
 def next_page(response: requests.Response) -> str | None:
     """Where the next page of a list begins: a path with its query. None after the last."""
-    text = response.headers.get("Link")
-    places = [] if text is None else [place for place, relations in read_links(text) if "next" in relations]
-    if text is None or not places:
+    return next_place(response.headers.get("Link", ""), response.url)
+
+
+def next_place(text: str, url: str) -> str | None:
+    """The same by the header, empty where there is none, and by what was asked."""
+    places = [place for place, relations in read_links(text) if "next" in relations]
+    if not places:
         # Other links may be there at any time.
         return None
     assert len(places) == 1, f"there is one next page, but the Link was {text}"
     place = places[0]
     if re.match("/(?!/)", place):
         return place
-    found, asked = urlsplit(urljoin(response.url, place)), urlsplit(response.url)
+    found, asked = urlsplit(urljoin(url, place)), urlsplit(url)
     # Nobody allowed another server; and a caller's key must not go there.
     assert (found.scheme, found.netloc) == (asked.scheme, asked.netloc), (
         f"the next page is at the server that was asked, {asked.scheme}://{asked.netloc}, but the Link was {text}"

@@ -7,6 +7,7 @@ import pytest
 
 from conftest import new_database
 from open_e.mock import MockOpenE
+from tests.contract_tests.breakages import Case
 from tests.contract_tests.broken import Breakage
 from tests.contract_tests.checking import Server, running_target
 from tests.mock_servers import running_mock
@@ -19,8 +20,13 @@ def open_e_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def breakage() -> Breakage | None:
+def case() -> Case | None:
     return None
+
+
+@pytest.fixture
+def breakage(case: Case | None) -> Breakage | None:
+    return None if case is None else case.breakage
 
 
 @pytest.fixture

@@ -7,15 +7,9 @@ import pytest
 from tests.contract_tests.breakages import Case
 from tests.contract_tests.breakages_of_messages import OF_MESSAGES
 from tests.contract_tests.breakages_of_requests import OF_REQUESTS
-from tests.contract_tests.broken import Breakage
 from tests.contract_tests.checking import Server, assert_caught
 
 ALL = OF_MESSAGES | OF_REQUESTS
-
-
-@pytest.fixture
-def breakage(case: Case) -> Breakage:
-    return case.breakage
 
 
 @pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())

@@ -6,17 +6,11 @@ import pytest
 
 from tests.contract_tests.breakages import BREAKAGES, Case
 from tests.contract_tests.breakages_found import FOUND
-from tests.contract_tests.broken import Breakage
 from tests.contract_tests.checking import Server, assert_caught, pem
 from tests.contract_tests.odd_servers import odd_server
 from tests.handlers.callers import new_certificate
 
 ALL = BREAKAGES | FOUND
-
-
-@pytest.fixture
-def breakage(case: Case) -> Breakage:
-    return case.breakage
 
 
 @pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())

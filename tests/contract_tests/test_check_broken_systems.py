@@ -8,15 +8,9 @@ from tests.contract_tests.breakages import Case
 from tests.contract_tests.breakages_of_deliveries import OF_DELIVERIES
 from tests.contract_tests.breakages_of_events import OF_EVENTS
 from tests.contract_tests.breakages_of_systems import OF_SYSTEMS
-from tests.contract_tests.broken import Breakage
 from tests.contract_tests.checking import Server, assert_caught
 
 ALL = OF_SYSTEMS | OF_EVENTS | OF_DELIVERIES
-
-
-@pytest.fixture
-def breakage(case: Case) -> Breakage:
-    return case.breakage
 
 
 @pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())
