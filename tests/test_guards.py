@@ -25,9 +25,6 @@ SPECS: dict[str, dict[str, Any]] = {
 PACKAGES = ("budkavle", "handlers", "domain", "persistence", "open_e", "delivery")
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
-LONG_FILES: dict[str, str] = {}
-"""Files that may have more than 300 lines, each with the reason."""
-
 ERRORS = {"operations": "Problem", "web-messages": "Problem", "subscriptions": "Errors", "mock-open-e": "Errors"}
 """The schema of the errors of each contract."""
 
@@ -221,12 +218,6 @@ def test_nouns_have_one_file_name_on_every_floor() -> None:
     for noun in ("web_messages", "api_keys", "subscriptions", "deliveries", "audit"):
         assert noun in domain
         assert (REPOSITORY / "persistence" / f"{noun}.py").exists()
-
-
-def test_files_are_short() -> None:
-    files = [REPOSITORY / "conftest.py", *python_files(*PACKAGES, "tests", "contract_tests", "benchmarks")]
-    long = {relative(path) for path in files if len(path.read_text().splitlines()) > 300}
-    assert long == set(LONG_FILES)
 
 
 def test_tests_neither_sleep_nor_replace_our_functions() -> None:
