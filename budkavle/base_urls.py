@@ -2,6 +2,9 @@
 
 import ipaddress
 import re
+from contextlib import suppress
+
+from delivery.addresses import may_be_called
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>[?#].*)?", re.DOTALL
@@ -11,6 +14,8 @@ _NAME = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?",
     re.ASCII,
 )
+# Resolvers take each of these for an IPv4 address: 2852039166, 0xa9fea9fe, 0251.0376.0251.0376, 169.254.43518.
+_ENDS_IN_NUMBER = re.compile(r"(^|\.)([0-9]+|0[xX][0-9A-Fa-f]*)\.?$", re.ASCII)
 _PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*", re.ASCII)
 _DOTS = re.compile(r"/(\.|%2[Ee]){1,2}(?=/|$)")
 
@@ -34,6 +39,8 @@ def base_url_faults(text: str, *, is_private: bool) -> list[str]:
         faults.append("must not have a user or a password")
     if authority is None or not _is_host(authority["host"]):
         faults.append("must have a host: a name in ASCII, an IPv4 address or an IPv6 address in brackets")
+    else:
+        faults += _address_faults(authority["host"].strip("[]"), is_private=is_private)
     if authority is not None and authority["port"] is not None and not _is_port(authority["port"]):
         faults.append(f"must have a port from 1 to {MAX_PORT}, or none")
     path = url["path"].removesuffix("/")
@@ -48,13 +55,24 @@ def normal_base_url(text: str) -> str:
     return f"{url['scheme']}://{url['authority']}".lower() + url["path"].removesuffix("/") if url else text
 
 
+def _address_faults(host: str, *, is_private: bool) -> list[str]:
+    """Return why a literal address is never called, for a host that is one."""
+    with suppress(ValueError):
+        address = str(ipaddress.ip_address(host))
+        if not may_be_called(address, allow_private=True):
+            return [f"must not have the address {address}, which is never called"]
+        if not is_private and not may_be_called(address, allow_private=False):
+            return [f"must not have the private address {address} without allowPrivateAddresses: true"]
+    return []
+
+
 def _is_host(host: str) -> bool:
     if host.startswith("["):
         try:
             return bool(ipaddress.IPv6Address(host[1:-1]).scope_id is None)
         except ValueError:
             return False
-    if re.fullmatch(r"[0-9.]+", host):
+    if _ENDS_IN_NUMBER.search(host):
         try:
             return bool(ipaddress.IPv4Address(host))
         except ValueError:

@@ -6,7 +6,8 @@ The address that is checked is the one that is connected to: the check sits wher
 - With it also `PRIVATE`: private networks, the shared space of carriers and clusters, and this machine itself.
 - Never: what is neither public nor in that list. That is link-local addresses, where clouds keep the metadata of a
   machine with its credentials (169.254.0.0/16, fe80::/10), multicast, unspecified, reserved, documentation and
-  benchmark networks; and `METADATA`, the same service at addresses that would be private.
+  benchmark networks, and every other block of IANA's special-purpose registries; and `METADATA`, the same service at
+  addresses that would be private or public.
 - IPv4 inside IPv6: mapped addresses and those of the well-known NAT64 prefix count as the IPv4 address in them, for
   that is where they lead. 6to4, Teredo and all else outside 2000::/3 are refused. A NAT64 prefix of a network's own
   cannot be known here: who has one must filter there.
@@ -30,15 +31,32 @@ PRIVATE = tuple(
         "fc00::/7",
     )
 )
-METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200")))
-"""Of AWS, Google and Alibaba."""
+METADATA = tuple(
+    ip_network(network)
+    for network in (
+        # AWS: metadata, credentials of pods, time and names.
+        "fd00:ec2::/32",
+        # Google, Scaleway, Alibaba.
+        "fd20:ce::254/128",
+        "fd00:42::42/128",
+        "100.100.100.200/32",
+        # Azure: certificates and settings of the machine, at a public address.
+        "168.63.129.16/32",
+    )
+)
+"""Services of clouds for the machines that run there."""
 
 _UNICAST = ip_network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _NOT_PUBLIC: tuple[IPv4Network | IPv6Network, ...] = tuple(
     ip_network(network)
     for network in (
-        # What Python of some versions takes for public: the relays of 6to4, and 6to4 itself.
+        # AS112 for reverse look-ups of private addresses, and AMT: anycast, so the nearest network decides who answers.
+        "192.31.196.0/24",
+        "192.175.48.0/24",
+        "2620:4f:8000::/48",
+        "192.52.193.0/24",
+        # Python of some versions takes the relays of 6to4, and 6to4 itself, for public.
         "192.88.99.0/24",
         "2002::/16",
         # The rest of IETF's own block, Teredo in it, and both blocks for documentation.
@@ -60,7 +78,9 @@ def may_be_called(address: str, *, allow_private: bool) -> bool:
         ip = _meant(ip_address(address))
     except ValueError:
         return False
-    return _is_public(ip) or (allow_private and ip not in METADATA and any(ip in network for network in PRIVATE))
+    if any(ip in network for network in METADATA):
+        return False
+    return _is_public(ip) or (allow_private and any(ip in network for network in PRIVATE))
 
 
 def checked_socket(*, allow_private: bool) -> Callable[[tuple[Any, ...]], socket.socket]:

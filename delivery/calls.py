@@ -1,13 +1,14 @@
 """Calls to receivers: one attempt, one POST, one answer."""
 
+import asyncio
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 from aiohttp.abc import AbstractResolver
 
 from delivery.failures import failed
+from delivery.http_dates import parse_http_date
 from delivery.payload import address_of, write_payload
 from delivery.receivers import Line, Receivers
 from delivery.references import SetupWrong
@@ -25,7 +26,10 @@ HEADERS = {
 }
 
 _SECONDS = re.compile(r"[0-9]+", re.ASCII)
-_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT", re.ASCII)
+
+UNFRAMED_SECONDS = 1.0
+"""How long a body is read that only the end of its connection ends. Some receivers send no length and keep the
+connection open: their status counts without the rest."""
 
 
 class Calls:
@@ -89,8 +93,14 @@ async def _post(line: Line, claimed: Claimed, now: datetime) -> Answer:
 async def _beginning(response: ClientResponse) -> bytes:
     content = response.content
     received = b""
-    while len(received) < MAX_READ and not content.at_eof():
-        received += await content.read(MAX_READ - len(received))
+    is_framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+    try:
+        async with asyncio.timeout(None if is_framed else UNFRAMED_SECONDS):
+            while len(received) < MAX_READ and not content.at_eof():
+                received += await content.read(MAX_READ - len(received))
+    except TimeoutError:
+        if is_framed:
+            raise
     return received
 
 
@@ -106,11 +116,8 @@ def _retry_after(value: str | None, now: datetime) -> float | None:
     if _SECONDS.fullmatch(value):
         # Python refuses to read numbers of thousands of digits.
         return float(min(LONGEST_WAIT, int(value[:10])))
-    if not _DATE.fullmatch(value):
+    until = parse_http_date(value, now)
+    if until is None:
         return None
-    try:
-        until = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    seconds = (until.replace(tzinfo=UTC) - now).total_seconds()
+    seconds = (until - now).total_seconds()
     return min(float(LONGEST_WAIT), seconds) if seconds >= 0 else None

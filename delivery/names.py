@@ -65,7 +65,7 @@ class Names(AbstractResolver):
             infos: list[Any] = []
             error: OSError | None = None
             try:
-                infos = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+                infos = _look_up(host, port, family)
             except OSError as exc:
                 error = exc
             except UnicodeError:
@@ -82,3 +82,16 @@ class Names(AbstractResolver):
 
     async def close(self) -> None:
         """Does nothing: threads that still look up end by themselves."""
+
+
+def _look_up(host: str, port: int, family: int) -> list[Any]:
+    """Return the addresses of a name. A final dot says that the name is complete, so no search domain is added.
+
+    Resolvers do not find such a name in the hosts file, so one that is not found is looked up without its dot too.
+    """
+    try:
+        return socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+    except socket.gaierror:
+        if not host.endswith("."):
+            raise
+    return socket.getaddrinfo(host.rstrip("."), port, family=family, type=socket.SOCK_STREAM)

@@ -15,12 +15,13 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
 from aiohttp.abc import AbstractResolver
 
 from delivery.addresses import checked_socket
 from delivery.names import CheckedNames, Names
 from delivery.references import SetupWrong, path_of, read_file, secret_of
+from delivery.response_heads import LenientConnector
 from domain.deliveries import Receiver
 
 MAX_LINES = 512
@@ -147,7 +148,7 @@ class Receivers:
             log.error("receiver cannot be called", system=receiver.system_id, reason=entry.wrong)
 
     def _session(self, receiver: Receiver, context: ssl.SSLContext | bool) -> ClientSession:  # noqa: FBT001  # aiohttp takes it so.
-        connector = TCPConnector(
+        connector = LenientConnector(
             ssl=context,
             limit=0,
             keepalive_timeout=KEEP_ALIVE,

@@ -21,6 +21,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+MAX_INTERIM_RESPONSES = 100
+"""Responses of the class 1xx that are skipped before the final one."""
+
 _Addresses = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]]
 
 
@@ -101,6 +104,15 @@ class _Response(http.client.HTTPResponse):
         self.fp.close()
         self.fp = io.BufferedReader(_Reader(sock, _current_call.get()))
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """Return the status line of the final response; http.client itself skips no interim response but 100."""
+        for _ in range(MAX_INTERIM_RESPONSES + 1):
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed omits it.
+            if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:  # noqa: PLR2004  # The class of interim responses.
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise http.client.HTTPException("too many interim responses")
+
 
 class _WatchedConnection(HTTPConnection):
     response_class = _Response
@@ -169,7 +181,7 @@ def _addresses(host: str, port: int, seconds: float) -> _Addresses:
 
     def look_up() -> None:
         try:
-            found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            found.put(_look_up(host, port))
         except OSError as error:
             found.put(error)
         except UnicodeError:
@@ -183,6 +195,16 @@ def _addresses(host: str, port: int, seconds: float) -> _Addresses:
     if isinstance(answer, OSError):
         raise answer
     return answer
+
+
+def _look_up(host: str, port: int) -> _Addresses:
+    """Return the addresses of a name; one that ends with a dot may be in the hosts file, where it has none."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror:
+        if not host.endswith("."):
+            raise
+    return socket.getaddrinfo(host.rstrip("."), port, type=socket.SOCK_STREAM)
 
 
 class _Pool(HTTPConnectionPool):

@@ -10,8 +10,11 @@ GOOD = {
     "https://fasit.example/star": "https://fasit.example/star",
     "https://fasit.example/star/": "https://fasit.example/star",
     "HTTPS://Fasit.Example:8443/Star/%C3%A6~(1)": "https://fasit.example:8443/Star/%C3%A6~(1)",
-    "https://192.0.2.1:1": "https://192.0.2.1:1",
-    "https://[2001:db8::1]:65535/x": "https://[2001:db8::1]:65535/x",
+    "https://8.8.8.8:1": "https://8.8.8.8:1",
+    "https://[2606:4700::1]:65535/x": "https://[2606:4700::1]:65535/x",
+    "https://[::ffff:8.8.8.8]": "https://[::ffff:8.8.8.8]",
+    "https://8.example": "https://8.example",
+    "https://0x7f.example": "https://0x7f.example",
     "https://xn--fs-kja.example./a.b/..c/...": "https://xn--fs-kja.example./a.b/..c/...",
     "https://localhost/a": "https://localhost/a",
 }
@@ -57,6 +60,23 @@ HOST, PORT, PATH = "a host", "a port", "a path"
         ("https://256.1.1.1", [HOST]),
         ("https://1.2.3", [HOST]),
         ("https://[::g]", [HOST]),
+        *(
+            (f"https://{host}", [HOST])
+            for host in (
+                "2852039166",
+                "0xa9fea9fe",
+                "0XA9FEA9FE",
+                "0251.0376.0251.0376",
+                "0xa9.0xfe.0xa9.0xfe",
+                "0xa9.254.169.254",
+                "169.254.43518",
+                "169.0xfea9fe",
+                "0x",
+                "169.254.169.254.",
+                "example.1",
+                "example.0x1",
+            )
+        ),
         ("https://[fe80::1%eth0]", [HOST]),
         ("https://fasit.example\\@evil.example", [USER]),
         ("https://fasit.example:", [PORT]),
@@ -88,3 +108,37 @@ def test_http_needs_private_addresses() -> None:
     assert "allowPrivateAddresses" in fault
     assert base_url_faults("http://fasit.example", is_private=True) == []
     assert base_url_faults("https://fasit.example", is_private=True) == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "168.63.129.16",
+        "0.0.0.0",
+        "255.255.255.255",
+        "192.0.2.1",
+        "192.31.196.1",
+        "[::]",
+        "[fe80::1]",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:a9fe:a9fe]",
+        "[64:ff9b::169.254.169.254]",
+        "[64:ff9b:1::a9fe:a9fe]",
+        "[2002:a9fe:a9fe::]",
+        "[::169.254.169.254]",
+        "[fd00:ec2::254]",
+        "[2620:4f:8000::1]",
+    ],
+)
+@pytest.mark.parametrize("is_private", [True, False])
+def test_addresses_that_are_never_called_are_refused(host: str, is_private: bool) -> None:
+    (fault,) = base_url_faults(f"https://{host}:8443/star", is_private=is_private)
+    assert "is never called" in fault
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "127.0.0.1", "[::1]", "[fd12::1]", "[::ffff:192.168.0.1]"])
+def test_private_addresses_need_a_flag(host: str) -> None:
+    (fault,) = base_url_faults(f"https://{host}", is_private=False)
+    assert "allowPrivateAddresses" in fault
+    assert base_url_faults(f"https://{host}", is_private=True) == []

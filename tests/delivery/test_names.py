@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
+import ssl
 import threading
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,6 +25,36 @@ def test_names_are_those_of_this_machine(run):
 def test_names_that_are_not_known_raise(run, name):
     with pytest.raises(socket.gaierror):
         run(Names().resolve(name, 80))
+
+
+def test_names_with_a_final_dot_are_found_in_the_hosts_file(run):
+    found = run(Names().resolve("localhost.", 80))
+    assert {each["host"] for each in found} <= {"127.0.0.1", "::1"}
+
+
+@pytest.mark.parametrize("name", ["localhost", "localhost."])
+def test_send_drops_the_final_dot_of_a_host(run, peer, authority, name):
+    names, recorder = [], Recorder()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.issue("localhost").file)
+    context.sni_callback = lambda _, shown, __: names.append(shown)
+
+    def serve(connection, number):
+        with context.wrap_socket(connection, server_side=True) as encrypted:
+            recorder(encrypted, number)
+
+    server = peer(serve)
+    to = receiver(at(server, name, "https"), ca=f"file:{authority.file}")
+    assert run(send_one(to)).status == 200
+    assert names == ["localhost"]
+    assert recorder.headers()["host"] == f"localhost:{urlsplit(server.url).port}"
+
+
+def test_send_checks_the_addresses_of_a_host_with_a_final_dot(run, peer):
+    server = peer(Recorder())
+    answered = run(send_one(receiver(at(server, "localhost."), allow_private_addresses=False)))
+    assert (answered.status, answered.reason) == (None, Reason.ADDRESS)
+    assert server.connections == 0
 
 
 def test_names_that_nobody_waits_for_any_more_end_quietly(run):

@@ -10,7 +10,8 @@ import trustme
 from domain.errors import BackendUnavailable, OutcomeUnknown
 from domain.web_messages import OepInstance
 from open_e.client import Account, OpenEClient
-from tests.open_e.peers import ADDED, NEVER, answer, drip, read_request, web_message, within
+from open_e.connections import MAX_INTERIM_RESPONSES
+from tests.open_e.peers import ADDED, NEVER, add, answer, drip, read_request, web_message, within
 
 
 def test_add_message_keeps_a_connection_and_no_cookie(peer):
@@ -48,6 +49,62 @@ def test_add_message_opens_a_new_connection_when_the_kept_one_was_closed(peer):
         closed.clear()
     client.close()
     assert one.connections == 3
+
+
+@pytest.mark.parametrize(
+    "interim",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nContent-Length: 5\r\nConnection: close\r\n\r\n",
+        b"".join(b"HTTP/1.1 %d X\r\nA: b\r\n\r\n" % status for status in (100, 103, 100, 102, 199)),
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * MAX_INTERIM_RESPONSES,
+    ],
+    ids=["100", "102", "103", "five", "many"],
+)
+def test_add_message_skips_interim_responses(peer, interim):
+    def serve(connection, _):
+        while True:
+            read_request(connection)
+            connection.sendall(interim + answer())
+
+    one = peer(serve)
+    client = OpenEClient({OepInstance.EXTERNAL: Account(one.url)}, connect_timeout=10, read_timeout=10, threads=2)
+    for _ in range(2):
+        assert client.add_message(web_message(), added=ADDED, request_id="r") == 151
+    client.close()
+    assert one.connections == 1
+
+
+@pytest.mark.parametrize("status", [101, 103])
+def test_add_message_is_unknown_without_a_final_response(peer, status):
+    def serve(connection, _):
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 %d X\r\n\r\n" % status)
+
+    with pytest.raises(OutcomeUnknown):
+        add(peer(serve).url, connect_timeout=10, read_timeout=10)
+
+
+def test_add_message_ends_endless_interim_responses(peer):
+    def serve(connection, _):
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n" * (MAX_INTERIM_RESPONSES + 1) + answer())
+
+    with pytest.raises(OutcomeUnknown):
+        add(peer(serve).url, connect_timeout=10, read_timeout=10)
+
+
+def test_add_message_finds_a_host_with_a_final_dot(peer):
+    heads = []
+
+    def serve(connection, _):
+        heads.append(read_request(connection)[0].lower())
+        connection.sendall(answer())
+
+    url = peer(serve).url.replace("127.0.0.1", "localhost.")
+    assert add(url, connect_timeout=10, read_timeout=10) == 151
+    assert "\r\nhost: localhost" in heads[0]
 
 
 def test_add_message_is_unknown_when_the_status_line_drips(peer):

@@ -1,0 +1,203 @@
+"""Heads of receivers' responses: read leniently, and rewritten so that aiohttp's strict parser accepts them.
+
+A receiver that answers with a complete 2xx head has taken the event. An error for one of its header lines would be
+retried, so the receiver would get duplicates for ever. A delivery needs only the status, the framing of the body and
+`Retry-After` from a head; the other lines are dropped unread, however long, many or malformed they are.
+
+Framing follows RFC 9112, section 6.3. A head whose framing fields contradict each other counts as it is: its body is
+not read, and its connection is closed.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import TCPConnector
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
+
+MAX_HEAD = 1024 * 1024
+"""Bytes of a head, interim responses included. A longer one is not waited for."""
+
+MAX_LINE = 8 * 1024
+"""Bytes of a header line that are kept."""
+
+MAX_KEPT = 64 * 1024
+"""Bytes of header lines that are kept."""
+
+_STATUS_LINE = re.compile(rb"HTTP/[0-9](\.[0-9])?[ \t]+([1-9][0-9]{2})([ \t].*)?", re.DOTALL | re.IGNORECASE)
+_CURRENT_VERSION = b".1"
+_NEEDED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"retry-after"})
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_FIELD_TEXT = re.compile(rb"[\x20-\x7e]+")
+_WITHOUT_BODY = frozenset({HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+
+
+class HeadMalformed(Exception):
+    """The receiver does not speak HTTP, or its head is longer than `MAX_HEAD`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A head as aiohttp gets it. `rest` are the bytes behind it."""
+
+    text: bytes
+    has_body: bool
+    rest: bytes
+
+
+class HeadReader:
+    """Reads one final head from a connection and skips the interim responses before it. Memory is bounded."""
+
+    def __init__(self) -> None:
+        self._line = b""
+        self._received = 0
+        self._status: int | None = None
+        self._keeps_connection = False
+        self._fields: dict[bytes, list[bytes]] = {}
+        self._folded_into: list[bytes] | None = None
+        self._kept = 0
+
+    def feed(self, data: bytes) -> Head | None:
+        """Return the final head once it is complete, None before. Raises `HeadMalformed`."""
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            line = self._line + data[start : min(end, start + MAX_LINE)]
+            self._line, start = b"", end + 1
+            if self._read_line(line[:MAX_LINE].removesuffix(b"\r")):
+                return self._rewrite(data[start:])
+        self._line = (self._line + data[start : start + MAX_LINE])[:MAX_LINE]
+        if self._status is None and not b"HTTP/".startswith(self._line[:5].upper().lstrip(b"\r")):
+            raise HeadMalformed
+        self._received += len(data)
+        if self._received > MAX_HEAD:
+            raise HeadMalformed
+        return None
+
+    def _read_line(self, line: bytes) -> bool:
+        """Take one line; return whether it ends the final head."""
+        if self._status is None:
+            # Empty lines before a status line are left over from the response before.
+            if line:
+                self._read_status_line(line)
+            return False
+        if line:
+            self._read_field(line)
+            return False
+        is_interim = 100 <= self._status < 200 and self._status != HTTPStatus.SWITCHING_PROTOCOLS  # noqa: PLR2004  # The class of interim responses.
+        if is_interim:
+            self._status, self._fields, self._folded_into = None, {}, None
+        return not is_interim
+
+    def _read_status_line(self, line: bytes) -> None:
+        found = _STATUS_LINE.fullmatch(line)
+        if found is None:
+            raise HeadMalformed
+        self._status = int(found[2])
+        self._keeps_connection = found[1] == _CURRENT_VERSION
+
+    def _read_field(self, line: bytes) -> None:
+        if line[0] in b" \t":
+            # An obsolete fold: RFC 9112, section 5.2, replaces it by a space.
+            if self._folded_into is not None and self._has_room(line):
+                self._folded_into[-1] += b" " + line.strip(b" \t")
+            return
+        name, _, value = line.partition(b":")
+        name = name.strip(b" \t").lower()
+        self._folded_into = None
+        if name in _NEEDED and self._has_room(line):
+            self._folded_into = self._fields.setdefault(name, [])
+            self._folded_into.append(value.strip(b" \t"))
+
+    def _has_room(self, line: bytes) -> bool:
+        self._kept += len(line)
+        return self._kept <= MAX_KEPT
+
+    def _tokens(self, name: bytes) -> list[bytes]:
+        """Return the members of a list field, in lower case."""
+        members = (each.strip(b" \t").lower() for value in self._fields.get(name, ()) for each in value.split(b","))
+        return [each for each in members if each]
+
+    def _rewrite(self, rest: bytes) -> Head:
+        framing, has_body, is_kept = self._framing()
+        lines = [b"HTTP/1.1 %d " % (self._status or 0)]
+        if framing:
+            lines.append(framing)
+        retry_after = next(iter(self._fields.get(b"retry-after", [])), b"")
+        if _FIELD_TEXT.fullmatch(retry_after):
+            lines.append(b"Retry-After: " + retry_after)
+        if not (is_kept and self._keeps_connection) or b"close" in self._tokens(b"connection"):
+            lines.append(b"Connection: close")
+        return Head(b"\r\n".join([*lines, b"", b""]), has_body, rest)
+
+    def _framing(self) -> tuple[bytes, bool, bool]:
+        """Return the field that frames the body, whether there is one to read, and whether the connection is kept."""
+        codings = [each for each in self._tokens(b"transfer-encoding") if each != b"identity"]
+        lengths = set(self._tokens(b"content-length"))
+        if self._status in _WITHOUT_BODY:
+            return b"", False, not codings and lengths <= {b"0"}
+        if codings and codings.index(codings[-1]) == len(codings) - 1 and codings[-1] == b"chunked":
+            return b"Transfer-Encoding: chunked", True, not lengths
+        if not codings and not lengths:
+            # The end of the connection ends the body.
+            return b"", True, False
+        length = next(iter(lengths)) if len(lengths) == 1 else b""
+        if not codings and _LENGTH.fullmatch(length):
+            return b"Content-Length: " + length, True, True
+        return b"Content-Length: 0", False, False
+
+
+class _Protocol(ResponseHandler):
+    """aiohttp's protocol behind a `HeadReader`.
+
+    A body whose chunks are malformed ends where it becomes malformed, without an error: its head was complete. A
+    connection that ends within a body is still an error.
+    """
+
+    _head: HeadReader | None = None
+    _reads_body = True
+
+    def set_response_params(self, **options: Any) -> None:
+        """Prepare for the response to the next request."""
+        self._head = HeadReader()
+        self._reads_body = True
+        super().set_response_params(**options)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass the rewritten head on, then the body."""
+        if self._head is not None:
+            try:
+                head = self._head.feed(data)
+            except HeadMalformed:
+                self._head = None
+                if self.transport is not None:
+                    self.transport.close()
+                self.set_exception(HttpProcessingError(message="malformed head"))
+                return
+            if head is None:
+                return
+            self._head, self._reads_body = None, head.has_body
+            super().data_received(head.text)
+            if head.rest:
+                self._receive_body(head.rest)
+        else:
+            self._receive_body(data)
+
+    def _receive_body(self, data: bytes) -> None:
+        if not self._reads_body:
+            self.force_close()
+            return
+        body = self._payload
+        super().data_received(data)
+        if body is not None and self.exception() is not None and not body.is_eof():
+            body.feed_eof()
+
+
+class LenientConnector(TCPConnector):
+    """A connector whose connections accept every complete head. aiohttp has no option for it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory: Any = partial(_Protocol, loop=self._loop)
