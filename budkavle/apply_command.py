@@ -31,14 +31,25 @@ class StillNeeded(BudkavleError):
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Print the same and change nothing.")
 @click.option("--prune", is_flag=True, help="Remove subscriptions that need what goes, with their messages.")
-def apply(file: Path, *, dry_run: bool, prune: bool) -> None:
+@click.option("--check", is_flag=True, help="Resolve every reference of FILE on this machine and change nothing.")
+def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
     """Make the catalogue what FILE says, in one transaction, and print what changes.
 
     FILE is YAML: systems, messageTypes, allowedSubscriptions and webMessageEvent. What is not in it goes, unless
     subscriptions need it: then nothing changes, and all of that is named.
+
+    With --check the database is not used: variables, files, certificates and keys that FILE refers to must be there
+    and valid. Run it where the worker runs, with its environment.
     """
     from budkavle.catalogue_file import read_catalogue
+    from budkavle.service import now
 
+    if check:
+        if dry_run or prune:
+            raise click.UsageError("--check cannot be combined with --dry-run or --prune")
+        read_catalogue(file, now())
+        click.echo("The catalogue is right, and all of its references resolve on this machine.")
+        return
     wanted = read_catalogue(file)
     applied = with_database(lambda database: apply_catalogue(database, wanted, is_dry_run=dry_run, is_pruning=prune))
     for line in diff(applied):

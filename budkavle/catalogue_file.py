@@ -1,5 +1,6 @@
 """The file in which operators describe systems, message types and who may subscribe."""
 
+from datetime import datetime
 from pathlib import Path
 
 import yaml
@@ -16,11 +17,12 @@ MIN_ORG_CODE, MAX_ORG_CODE = -1, 99999999
 SECTIONS = ("systems", "messageTypes", "allowedSubscriptions")
 
 
-def read_catalogue(path: Path) -> Catalogue:
-    """What a catalogue file says.
+def read_catalogue(path: Path, check_at: datetime | None = None) -> Catalogue:
+    """Return the catalogue of a file.
 
-    Certificates that it names are read; secrets, keys and CAs are not: these are references, followed where they are
-    used, so `file:` becomes absolute. Raises `CatalogueWrong` with everything that is wrong, each with its line.
+    Certificates of callers are read; secrets, keys and CAs are references, followed where they are used, so `file:`
+    becomes absolute. With `check_at` they are resolved here too, and certificates must be valid at that moment. Raises
+    `CatalogueWrong` with everything that is wrong, each with its line.
     """
     try:
         with path.open("rb") as file:
@@ -31,25 +33,25 @@ def read_catalogue(path: Path) -> Catalogue:
         raise BudkavleError(f"{path} is larger than {MAX_BYTES} bytes")
     nodes = Nodes(str(path))
     document = nodes.document(data)
-    catalogue = None if document is None else _read(nodes, document, path.absolute().parent)
+    systems = Systems(nodes, path.absolute().parent, check_at)
+    catalogue = None if document is None else _read(nodes, document, systems)
     nodes.raise_faults()
     assert catalogue is not None  # noqa: S101  # What is not there is a fault, and was raised.
     return catalogue
 
 
-def _read(nodes: Nodes, document: yaml.Node, folder: Path) -> Catalogue:
+def _read(nodes: Nodes, document: yaml.Node, systems: Systems) -> Catalogue:
     sections = nodes.mapping(document, "the catalogue", SECTIONS, ("webMessageEvent",))
     types = _message_types(nodes, sections.get("messageTypes"))
     return Catalogue(
-        systems=_systems(nodes, sections.get("systems"), folder),
+        systems=_systems(nodes, sections.get("systems"), systems),
         message_types=types,
         allowed=_allowed(nodes, sections.get("allowedSubscriptions"), types),
         web_message_event=_web_message_event(nodes, sections.get("webMessageEvent"), types),
     )
 
 
-def _systems(nodes: Nodes, section: yaml.Node | None, folder: Path) -> dict[str, System]:
-    reader = Systems(nodes, folder)
+def _systems(nodes: Nodes, section: yaml.Node | None, reader: Systems) -> dict[str, System]:
     found = [reader.read(node) for node in nodes.sequence(section, "systems")]
     return {system.id: system for system in found if system is not None}
 

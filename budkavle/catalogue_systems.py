@@ -2,12 +2,14 @@
 
 import os
 import re
+from datetime import datetime
 from pathlib import Path
 
 import yaml
 
 from budkavle.base_urls import base_url_faults, normal_base_url
 from budkavle.catalogue_nodes import Nodes, quoted
+from budkavle.catalogue_references import check_ca, check_client_certificate, check_secret
 from budkavle.certificate_files import CertificateFileWrong, read_fingerprint
 from domain.catalogue import ClientCertificate, System
 
@@ -22,9 +24,13 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 class Systems:
     """Reads systems. Each value is checked by itself, so that one that is wrong hides no other."""
 
-    def __init__(self, nodes: Nodes, folder: Path) -> None:
-        """Takes the folder of the catalogue, which `file:` is relative to."""
+    def __init__(self, nodes: Nodes, folder: Path, check_at: datetime | None = None) -> None:
+        """Take the folder of the catalogue, which `file:` is relative to.
+
+        With `check_at`, references are resolved on this machine, and certificates must be valid at that moment.
+        """
         self._nodes = nodes
+        self._check_at = check_at
         self._folder = folder
         self._seen: dict[str, yaml.Node] = {}
 
@@ -41,7 +47,7 @@ class Systems:
             webhook_secrets=self._secrets(values.get("webhookSecrets")),
             allow_private_addresses=is_private,
             client_certificate=self._client_certificate(values.get("clientCertificate")),
-            ca=self._file(values.get("ca"), "ca"),
+            ca=self._ca(values.get("ca")),
         )
         return system if len(self._nodes.faults) == faults else None
 
@@ -107,6 +113,8 @@ class Systems:
                 continue
             if self._nodes.is_first(node, f"webhook secret {reference}", seen):
                 secrets.append(reference)
+                if self._check_at is not None:
+                    self._faults(node, check_secret(reference))
         return tuple(secrets)
 
     def _client_certificate(self, node: yaml.Node | None) -> ClientCertificate | None:
@@ -114,7 +122,23 @@ class Systems:
             return None
         values = self._nodes.mapping(node, "clientCertificate", ("certificate", "key"))
         certificate, key = (self._file(values.get(name), name) for name in ("certificate", "key"))
-        return ClientCertificate(certificate, key) if certificate and key else None
+        if not certificate or not key:
+            return None
+        if self._check_at is not None:
+            found = check_client_certificate(certificate, key, self._check_at)
+            for name, faults in zip(("certificate", "key"), found, strict=True):
+                self._faults(values[name], faults)
+        return ClientCertificate(certificate, key)
+
+    def _ca(self, node: yaml.Node | None) -> str | None:
+        reference = self._file(node, "ca")
+        if node is not None and reference is not None and self._check_at is not None:
+            self._faults(node, check_ca(reference, self._check_at))
+        return reference
+
+    def _faults(self, node: yaml.Node, faults: list[str]) -> None:
+        for fault in faults:
+            self._nodes.fault(node, fault)
 
     def _file(self, node: yaml.Node | None, name: str) -> str | None:
         text = self._nodes.text(node, name, is_secret=True)

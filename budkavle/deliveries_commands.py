@@ -145,6 +145,8 @@ def _told(item: Queued) -> dict[str, Any]:
         "underWay": item.is_held or None,
         "reason": item.reason and str(item.reason),
         "status": item.status,
+        "detail": item.detail,
+        "blockedBy": item.blocked_by,
     }
     return {name: value for name, value in told.items() if value is not None}
 
@@ -156,7 +158,9 @@ def _told_attempt(attempt: Attempt) -> dict[str, Any]:
         "milliseconds": attempt.milliseconds,
         "reason": attempt.reason and str(attempt.reason),
         "status": attempt.status,
-        "answer": attempt.answer,
+        # Without an answer, what went wrong instead.
+        "answer": attempt.answer if attempt.status is not None else None,
+        "detail": attempt.answer if attempt.status is None else None,
     }
     return {name: value for name, value in told.items() if value is not None}
 

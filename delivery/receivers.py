@@ -171,18 +171,27 @@ def _tls(receiver: Receiver) -> ssl.SSLContext | bool:
         return True
     if receiver.ca is None and receiver.certificate is None:
         return _public()
-    try:
-        context = _context(None if receiver.ca is None else path_of(receiver.ca))
-    except (OSError, ValueError) as exc:
-        raise SetupWrong(f"{receiver.ca} holds no certificate in PEM form that can be read") from exc
+    context = trust_ca(receiver.ca)
     if receiver.certificate is not None:
-        key = receiver.key or receiver.certificate
-        try:
-            # OpenSSL would ask at the console for the password of a key that has one.
-            context.load_cert_chain(path_of(receiver.certificate), path_of(key), password="")
-        except (OSError, ValueError) as exc:
-            raise SetupWrong(f"{receiver.certificate} and {key} are no certificate with its key in PEM form") from exc
+        load_pair(context, receiver.certificate, receiver.key or receiver.certificate)
     return context
+
+
+def trust_ca(reference: str | None) -> ssl.SSLContext:
+    """Return a context that trusts this CA alone, or the public ones. Raises `SetupWrong`."""
+    try:
+        return _context(None if reference is None else path_of(reference))
+    except (OSError, ValueError) as exc:
+        raise SetupWrong(f"{reference} holds no certificate in PEM form that can be read") from exc
+
+
+def load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Give a context the client certificate and its key. Raises `SetupWrong`."""
+    try:
+        # OpenSSL would ask at the console for the password of a key that has one.
+        context.load_cert_chain(path_of(certificate), path_of(key), password="")
+    except (OSError, ValueError) as exc:
+        raise SetupWrong(f"{certificate} and {key} are no certificate with its key in PEM form") from exc
 
 
 @cache

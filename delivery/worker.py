@@ -17,7 +17,7 @@ import structlog
 
 from delivery import metrics
 from delivery.windows import Windows
-from domain.deliveries import Answer, Attempt, Claimed, Outcome, outcome_of, wait_after
+from domain.deliveries import MAX_ANSWER, Answer, Attempt, Claimed, Outcome, outcome_of, wait_after
 from domain.errors import StorageFailed
 from persistence import queue
 from persistence.database import Database
@@ -142,7 +142,8 @@ class Worker:
         answer = await self._calls.send(item, moment)
         seconds = time.perf_counter() - began
         outcome = outcome_of(answer)
-        attempt = Attempt(item.attempts + 1, moment, round(seconds * 1000), answer.status, answer.reason, answer.body)
+        text = answer.body if answer.status is not None else answer.detail[:MAX_ANSWER]
+        attempt = Attempt(item.attempts + 1, moment, round(seconds * 1000), answer.status, answer.reason, text)
         due = None
         now = self._now()
         if outcome is Outcome.AGAIN:

@@ -98,7 +98,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt as it is kept. `milliseconds` is how long it took."""
+    """One attempt as it is stored. `milliseconds` is how long it took.
+
+    `answer` is the beginning of the response body; without a response (`status` is None) it says what went wrong.
+    """
 
     number: int
     time: datetime
@@ -110,10 +113,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A delivery as it stands on the queue. `number` is its place there.
+    """A delivery on the queue. `number` is its place there.
 
     `due` is when it may go, None while it is parked or another one of its key goes first; while `is_held` a worker has
-    it, until then. `attempts` are those that ended; `reason` and `status` are of the last one.
+    it, until then. `attempts` are those that ended; `reason`, `status` and `detail` are of the last one. `detail` says
+    for operators what went wrong where no answer came. `blocked_by` is the id of the delivery of the same key that
+    goes first.
     """
 
     number: int
@@ -131,6 +136,8 @@ class Queued:
     is_held: bool
     reason: Reason | None
     status: int | None
+    detail: str | None = None
+    blocked_by: str | None = None
 
 
 def outcome_of(answer: Answer) -> Outcome:

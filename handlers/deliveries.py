@@ -101,4 +101,6 @@ def _write(item: Queued) -> dict[str, Any]:
         "naesteForsoeg": None if next_attempt is None else write_time(next_attempt),
         "aarsag": item.reason,
         "httpStatus": item.status,
+        "aarsagTekst": item.detail,
+        "blokeretAf": item.blocked_by,
     }

@@ -76,6 +76,24 @@ async def publish_test(database: Database, trial: Trial) -> None:
     await database.write(_publish_test, trial)
 
 
+_AHEAD = deliveries.alias("ahead")
+_BLOCKED_BY = (
+    sa.select(_AHEAD.c.id)
+    .where(
+        deliveries.c.lease.is_(None),
+        sa.text("deliveries.state = 'waiting'"),
+        _AHEAD.c.subscription_id == deliveries.c.subscription_id,
+        _AHEAD.c.key == deliveries.c.key,
+        _AHEAD.c.number < deliveries.c.number,
+        # As text: a parameter would hide the condition of the index.
+        sa.text("ahead.state = 'waiting'"),
+    )
+    .order_by(_AHEAD.c.number)
+    .limit(1)
+    .correlate(deliveries)
+    .scalar_subquery()
+)
+
 _ALL = (
     sa.select(
         deliveries.c.number,
@@ -93,6 +111,8 @@ _ALL = (
         deliveries.c.lease.is_not(None).label("is_held"),
         attempts.c.reason,
         attempts.c.status,
+        sa.case((attempts.c.status.is_(None), attempts.c.answer)).label("detail"),
+        _BLOCKED_BY.label("blocked_by"),
     )
     .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
     .outerjoin(attempts, (attempts.c.delivery == deliveries.c.number) & (attempts.c.number == deliveries.c.attempts))
@@ -154,7 +174,8 @@ def _list(connection: sa.Connection, select: sa.Select[Any]) -> list[Queued]:
 
 def _queued(row: sa.RowMapping) -> Queued:
     reason = None if row["reason"] is None else Reason(row["reason"])
-    return Queued(**{**row, "state": State(row["state"]), "reason": reason, "is_held": bool(row["is_held"])})
+    read = {"state": State(row["state"]), "reason": reason, "is_held": bool(row["is_held"])}
+    return Queued(**{**row, **read, "detail": row["detail"] or None})
 
 
 def _list_attempts(connection: sa.Connection, number: int) -> list[Attempt]:

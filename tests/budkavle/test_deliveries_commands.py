@@ -3,7 +3,9 @@
 import json
 from collections import Counter
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -15,8 +17,12 @@ from persistence.queue import Lease, Room, Settled
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import publish, queued, subscribe
 from tests.catalogues import OTHER_ID, SYSTEM_ID
+from tests.certificates import Authority
 from tests.databases import with_database
+from tests.delivery.receiving import Recorder, at, over_tls
+from tests.delivery.working import working
 from tests.factories import NOW
+from tests.open_e.peers import Peer
 
 SECOND = timedelta(seconds=1)
 
@@ -72,6 +78,41 @@ def audited(url: str, invoke: Invoke) -> list[tuple[str, str, int]]:
 
 def states(url: str) -> list[tuple[str, State]]:
     return [(item.system_id, item.state) for item in queued(url)]
+
+
+def test_show_and_list_say_what_is_wrong_with_the_setup(
+    database_url: str, invoke: Invoke, authority: Authority, tmp_path: Path
+) -> None:
+    """A real worker meets a variable that is not set, a file that is not there, and an expired certificate."""
+    expired = authority.issue("127.0.0.1", begins=now() - timedelta(days=9), ends=now() - timedelta(days=1))
+    receiver = Peer(over_tls(Recorder(), expired))
+    texts = []
+    for base, changes in (
+        ("http://127.0.0.1:9", {"webhook_secrets": ("env:NOT_SET",)}),
+        ("http://127.0.0.1:9", {"webhook_secrets": (f"file:{tmp_path}/absent",)}),
+        (at(receiver, scheme="https"), {"ca": f"file:{authority.file}"}),
+    ):
+        subscribe(database_url, base, **changes)
+        publish(database_url, 2, external_id=str(uuid4()))
+        with_database(database_url, work_now)
+        first, behind = listed(database_url, invoke)[-2:]
+        assert (first["attempts"], behind["attempts"], behind["blockedBy"]) == (1, 0, first["id"])
+        assert not {"detail", "reason"} & behind.keys()
+        shown = invoke(database_url, "deliveries", "show", first["id"]).stdout.splitlines()
+        assert [json.loads(line).get("detail") for line in shown] == [first["detail"]] * 2
+        texts.append((first["reason"], first["detail"]))
+    receiver.close()
+    assert texts == [
+        ("setup", "env:NOT_SET is not set"),
+        ("setup", f"file:{tmp_path}/absent cannot be read: No such file or directory"),
+        ("tls", "certificate has expired"),
+    ]
+
+
+async def work_now(database: Database) -> None:
+    async with working(database, now=now()) as worker:
+        await worker.run_once(now())
+        await worker.finish()
 
 
 def test_list_prints_what_has_not_arrived_the_oldest_first_without_content(filled: str, invoke: Invoke) -> None:

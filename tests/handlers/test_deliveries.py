@@ -45,6 +45,8 @@ def test_what_waits_is_told_without_its_content(caller: Caller) -> None:
         "naesteForsoeg": item["oprettet"],
         "aarsag": None,
         "httpStatus": None,
+        "aarsagTekst": None,
+        "blokeretAf": None,
     }
     assert datetime.fromisoformat(item["oprettet"]).utcoffset() is not None
     assert "link" not in response.headers
@@ -61,10 +63,12 @@ def test_what_became_of_it_is_told(caller: Caller) -> None:
     assert (first["status"], first["forsoeg"], first["aarsag"], first["httpStatus"]) == ("venter", 1, "http", 503)
     assert datetime.fromisoformat(first["naesteForsoeg"]) == now + SECOND
     assert (behind["forsoeg"], behind["naesteForsoeg"], behind["aarsag"]) == (0, None, None)
+    assert (first["blokeretAf"], behind["blokeretAf"]) == (None, first["leveringId"])
     meet(caller, Outcome.PARK, now + SECOND)
     first, behind = listed(caller)
     assert (first["status"], first["naesteForsoeg"], first["httpStatus"]) == ("parkeret", None, 404)
     assert behind["naesteForsoeg"] is not None
+    assert (first["blokeretAf"], behind["blokeretAf"], first["aarsagTekst"]) == (None, None, None)
     assert listed(caller, "&status=parkeret") == [first]
     assert listed(caller, "&status=venter") == [behind]
 

@@ -12,6 +12,7 @@ from domain.events import NO_OBJECT, write_content
 from persistence import deliveries, outbox, queue, tables
 from persistence.database import Database
 from persistence.deliveries import Trial
+from persistence.queue import Settled
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import SECOND, claim, event, lease, publication, publish, rows, settled
@@ -83,6 +84,22 @@ async def test_list_page_tells_each_delivery_as_it_stands(subscribed: Database) 
         Reason.HTTP,
         503,
     )
+    assert (item.detail, item.blocked_by, behind.detail, behind.blocked_by) == (None, None, None, item.id)
+
+
+async def test_list_page_says_what_went_wrong_and_what_blocks(subscribed: Database) -> None:
+    for _ in range(3):
+        await publish(subscribed, **KEYED)
+    await publish(subscribed)
+    for item in await claim(subscribed):
+        attempt = Attempt(1, NOW, 20, None, Reason.SETUP, "env:NOT_SET is not set")
+        await queue.settle(subscribed, lease(), [Settled(item.number, Outcome.AGAIN, attempt, NOW + SECOND)])
+    for system_id in SYSTEM_IDS[:2]:
+        first, second, third, other = await listed(subscribed, system_id=system_id)
+        assert (first.detail, first.blocked_by) == ("env:NOT_SET is not set", None)
+        assert [(item.detail, item.blocked_by) for item in (second, third)] == [(None, first.id)] * 2
+        assert (other.detail, other.blocked_by) == ("env:NOT_SET is not set", None)
+        assert await deliveries.get(subscribed, third.id) == third
 
 
 async def test_list_page_goes_on_after_the_last_one_though_it_is_gone(subscribed: Database) -> None:

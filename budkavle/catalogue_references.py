@@ -1,0 +1,61 @@
+"""Check that the secrets, certificates, keys and CAs that a catalogue refers to exist on this machine."""
+
+import ssl
+from datetime import datetime
+
+from cryptography import x509
+
+from delivery.receivers import load_pair, trust_ca
+from delivery.references import SetupWrong, read_file, secret_of
+
+
+def check_secret(reference: str) -> list[str]:
+    """Return what is wrong with a webhook secret, without its value."""
+    try:
+        secret_of(reference)
+    except SetupWrong as exc:
+        return [str(exc)]
+    return []
+
+
+def check_ca(reference: str, now: datetime) -> list[str]:
+    """Return what is wrong with a CA file: it cannot be read, or a certificate in it is not valid now."""
+    try:
+        data = read_file(reference)
+        trust_ca(reference)
+    except SetupWrong as exc:
+        return [str(exc)]
+    return _check_dates(reference, data, now)
+
+
+def check_client_certificate(certificate: str, key: str, now: datetime) -> tuple[list[str], list[str]]:
+    """Return what is wrong with a client certificate, and with its key; a pair that does not match is the key's."""
+    faults: tuple[list[str], list[str]] = ([], [])
+    data = b""
+    for reference, found in zip((certificate, key), faults, strict=True):
+        try:
+            content = read_file(reference)
+            data = data or content
+        except SetupWrong as exc:
+            found.append(str(exc))
+    if not any(faults):
+        faults[0].extend(_check_dates(certificate, data, now))
+        try:
+            load_pair(ssl.create_default_context(), certificate, key)
+        except SetupWrong as exc:
+            faults[1].append(str(exc))
+    return faults
+
+
+def _check_dates(reference: str, data: bytes, now: datetime) -> list[str]:
+    try:
+        certificates = x509.load_pem_x509_certificates(data)
+    except (ValueError, x509.InvalidVersion):
+        return [f"{reference} holds no certificate in PEM form that can be read"]
+    faults = []
+    for each in certificates:
+        if each.not_valid_after_utc < now:
+            faults.append(f"{reference}: the certificate has expired on {each.not_valid_after_utc:%Y-%m-%d}")
+        elif each.not_valid_before_utc > now:
+            faults.append(f"{reference}: the certificate is not valid before {each.not_valid_before_utc:%Y-%m-%d}")
+    return faults
