@@ -20,6 +20,13 @@ from budkavle.settings import Settings
 from domain.api_keys import ApiKey, hash_key
 from open_e.mock import MockOpenE, mock_open_e
 from persistence.database import Database, open_database
+from tests.every_test_runs import (
+    pytest_collection_finish,  # noqa: F401  # The import registers this hook and the following ones.
+    pytest_collection_modifyitems,  # noqa: F401
+    pytest_runtest_logreport,  # noqa: F401
+    pytest_sessionfinish,  # noqa: F401
+    pytest_xdist_node_collection_finished,  # noqa: F401
+)
 from tests.factories import NOW
 from tests.postgresql import PostgresqlServer
 from tests.watching import (

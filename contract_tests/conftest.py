@@ -79,7 +79,8 @@ def target(attacked: tuple[Target, Behind]) -> Target:
     return attacked[0]
 
 
-@pytest.fixture(scope="package")
+# Without a parameter Schemathesis gives all operations of a contract the same node id.
+@pytest.fixture(scope="package", params=["mock"])
 def mock_url() -> Iterator[str]:
     """The mock Open-E as partners run it, on a port."""
     with running_mock(MockOpenE()) as url:
