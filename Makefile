@@ -1,13 +1,23 @@
-# Everything works on a bare machine with Python 3.11: each target makes what it needs.
+# Everything works on a bare machine with Python 3.11 or later: each target makes what it needs.
 
-PYTHON ?= python3.11
+# The Python that .venv is made with, such as PYTHON=/opt/python/bin/python3. By default the first of these that runs,
+# is 3.11 or later, and can make virtual environments.
+PYTHON ?=
+PYTHONS := python3.11 python3.12 python3.13 python3.14 python3 python
 VENV := .venv
 DEMO ?= http://127.0.0.1:8080
 BIN := $(VENV)/bin
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: run contract-check install test check coverage released-contracts format bench soak wheel lock clean
+.DEFAULT_GOAL := help
+
+.PHONY: help run contract-check install test check released-contracts coverage format bench soak wheel lock clean
+
+help: ## Print the targets
+	@echo "usage: make TARGET"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1:\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS=: read -r name text; do printf '%-20s %s\n' "$$name" "$$text"; done
 
 run: install ## Run the service, a mock Open-E and a demo
 	@$(BIN)/budkavle dev
@@ -62,7 +72,13 @@ clean: ## Remove what was set up and built
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@for python in $(or $(PYTHON),$(PYTHONS)); do \
+		"$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		echo "Setting up $(VENV) with $$(command -v "$$python"): $$("$$python" --version)"; \
+		exec "$$python" -m venv $(VENV); \
+	done; \
+	echo "Python 3.11 or later with the modules venv and ensurepip is needed (Debian: the package python3-venv)." >&2; \
+	echo "None of these is one: $(or $(PYTHON),$(PYTHONS)). Name one with: make PYTHON=/path/to/python3" >&2; exit 1
 
 # Requirements with hashes, nothing else; then the project itself, as it stands here.
 define set_up

@@ -1,0 +1,108 @@
+"""The Makefile prints help by default, and finds a Python that can run the service."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import REPOSITORY
+
+MAKEFILE = REPOSITORY / "Makefile"
+PROGRAMS = ("sh", "sed", "printf")
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make in the folder, with nothing in the path but the programs in `bin`."""
+    program = shutil.which("make")
+    if program is None:
+        pytest.skip("make is not installed")
+    programs = folder / "bin"
+    programs.mkdir(exist_ok=True)
+    for name in PROGRAMS:
+        (programs / name).symlink_to(shutil.which(name) or name)
+    return subprocess.run(
+        [program, "-f", str(MAKEFILE), *arguments],
+        cwd=folder,
+        env={"PATH": str(programs)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def put_program(folder: Path, name: str, script: str) -> None:
+    file = folder / "bin" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
+def put_python(folder: Path, name: str, *, version: str = "3, 99") -> None:
+    """A Python that claims to be of a version."""
+    code = f"import sys; sys.version_info = ({version}); exec(sys.argv.pop(1))"
+    put_program(
+        folder, name, f'[ "$1" = -c ] && exec "{sys.executable}" -c "{code}" "$2"\nexec "{sys.executable}" "$@"'
+    )
+
+
+def test_make_prints_help_and_starts_nothing(tmp_path: Path) -> None:
+    done = make(tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    described = re.findall(r"^([a-z-]+):[^#\n]*## (.+)$", MAKEFILE.read_text(), re.MULTILINE)
+    phony = re.findall(r"^\.PHONY: (.*)$", MAKEFILE.read_text(), re.MULTILINE)[0].split()
+    assert [name for name, _ in described] == phony
+    for name, text in described:
+        assert re.search(f"^  {name} +{re.escape(text)}$", done.stdout, re.MULTILINE), done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]
+
+
+@pytest.mark.parametrize("name", ["python3.12", "python3.13", "python3.14", "python3", "python"])
+def test_make_uses_the_python_that_there_is(name: str, tmp_path: Path) -> None:
+    put_python(tmp_path, name)
+
+    done = make(tmp_path, ".venv/bin/python")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"bin/{name}: Python {sys.version.split()[0]}" in done.stdout
+    assert (tmp_path / ".venv" / "bin" / "pip").exists()
+
+
+def test_make_passes_over_what_cannot_run_the_service(tmp_path: Path) -> None:
+    put_program(tmp_path, "python3.11", "echo 'pyenv: python3.11: command not found' >&2; exit 127")
+    put_program(tmp_path, "python3.12", "exit 1  # Without ensurepip.")
+    put_python(tmp_path, "python3", version="3, 10")
+    put_python(tmp_path, "python")
+
+    done = make(tmp_path, ".venv/bin/python")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bin/python: " in done.stdout
+
+
+def test_make_names_what_is_missing(tmp_path: Path) -> None:
+    put_python(tmp_path, "python3", version="3, 10, 13")
+    (tmp_path / "requirements").mkdir()
+    for name in ("pyproject.toml", "requirements/contract.txt"):
+        (tmp_path / name).touch()
+
+    done = make(tmp_path, "run")
+
+    assert done.returncode != 0
+    assert "Python 3.11 or later with the modules venv and ensurepip is needed" in done.stderr
+    assert "make PYTHON=" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_make_uses_the_named_python_alone(tmp_path: Path) -> None:
+    put_python(tmp_path, "python3")
+    put_python(tmp_path, "mine", version="3, 10")
+
+    done = make(tmp_path, ".venv/bin/python", "PYTHON=mine")
+
+    assert done.returncode != 0
+    assert "None of these is one: mine." in done.stderr
