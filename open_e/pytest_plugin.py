@@ -4,12 +4,13 @@
         ...                                        # code under test posts with `requests`
         assert open_e_mock.messages[0]["message"] == "Hej"
 
-    @pytest.mark.open_e_mock(cases={1068}, strict=True)     # what `mock_open_e` takes
+    @pytest.mark.open_e_mock(cases=1068, strict=True)       # what `mock_open_e` takes
     def test_it_strictly(open_e_mock): ...
 
 The mock itself is imported when a test asks for it, so that nobody else pays for that.
 """
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,5 +28,15 @@ def open_e_mock(request: pytest.FixtureRequest) -> Iterator[Any]:
     from open_e.mock import mock_open_e
 
     marker = request.node.get_closest_marker("open_e_mock")
-    with mock_open_e(**({} if marker is None else marker.kwargs)) as mock:
+    options = {} if marker is None else dict(marker.kwargs)
+    known = inspect.signature(mock_open_e).parameters
+    unknown = [name for name in options if name not in known]
+    if marker is not None and (marker.args or unknown):
+        wrong = [*map(repr, marker.args), *(f"{name}=…" for name in unknown)]
+        pytest.fail(
+            f"the marker open_e_mock does not take {', '.join(wrong)}; it takes {', '.join(known)}, each by its name: "
+            "@pytest.mark.open_e_mock(cases={1068})",
+            pytrace=False,
+        )
+    with mock_open_e(**options) as mock:
         yield mock

@@ -9,6 +9,7 @@ from typing import Any
 
 from open_e.mock import callback, contract, messageapi
 from open_e.mock.journal import Answer, Call, Entry, Findings, Journal, Refusal
+from open_e.mock.options import check_options
 from open_e.mock.orders import INSTANCES, FaultName, Instance, Order, Orders
 from open_e.mock.planting import plant
 from open_e.mock.request import Request
@@ -31,7 +32,7 @@ class MockOpenE:
     def __init__(
         self,
         *,
-        cases: Collection[int] | None = None,
+        cases: Collection[int] | int | None = None,
         username: str | None = None,
         password: str | None = None,
         scenario: Scenario | None = None,
@@ -39,9 +40,14 @@ class MockOpenE:
         limits: Limits | None = None,
         clock: Callable[[], datetime] = _now,
     ) -> None:
+        """Raises TypeError with a line for each option of the wrong type or value."""
+        check_options(
+            cases=cases, username=username, password=password, scenario=scenario, strict=strict, limits=limits
+        )
         scenario = scenario or Scenario()
         if cases is not None:
-            scenario = replace(scenario, cases=tuple(DeclaredCase(number) for number in cases))
+            numbers = (cases,) if isinstance(cases, int) else cases
+            scenario = replace(scenario, cases=tuple(DeclaredCase(number) for number in numbers))
         if username is not None:
             scenario = replace(scenario, accounts=(Account(username, password or ""),))
         if strict is not None:

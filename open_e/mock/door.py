@@ -11,6 +11,7 @@ import responses
 
 from open_e.mock.behaviour import MockOpenE
 from open_e.mock.journal import Answer
+from open_e.mock.options import check_options
 from open_e.mock.orders import Instance
 from open_e.mock.scenario import Scenario
 
@@ -24,7 +25,7 @@ def mock_open_e(
     *,
     url_external: str = "http://open-e.test/external/api/callback",
     url_internal: str = "http://open-e.test/internal/api/callback",
-    cases: Collection[int] | None = None,
+    cases: Collection[int] | int | None = None,
     username: str | None = None,
     password: str | None = None,
     passthrough: Collection[str] = (),
@@ -40,7 +41,19 @@ def mock_open_e(
     waits here: `Slow` is a requests.ReadTimeout when the caller's read timeout is shorter than its seconds, and an
     answer at once when it is not; `SlowBytes` is an answer at once, as bytes that keep coming break no timeout of
     requests. `Reset` and `AcceptedAnswerLost` are a requests.ConnectionError.
+
+    Raises TypeError with a line for each option of the wrong type or value.
     """
+    check_options(
+        url_external=url_external,
+        url_internal=url_internal,
+        cases=cases,
+        username=username,
+        password=password,
+        passthrough=passthrough,
+        scenario=scenario,
+        strict=strict,
+    )
     mock = MockOpenE(cases=cases, username=username, password=password, scenario=scenario, strict=strict)
     doors: dict[Instance, str] = {"external": url_external, "internal": url_internal}
     with responses.RequestsMock(assert_all_requests_are_fired=False, passthru_prefixes=tuple(passthrough)) as patched:

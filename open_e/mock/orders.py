@@ -1,8 +1,8 @@
 """Orders for faults: which calls are to fail, how, and how often."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Instance = Literal["external", "internal"]
 INSTANCES: tuple[Instance, ...] = get_args(Instance)
@@ -52,6 +52,11 @@ OPERATION_NAMES = (
 )
 
 
+def is_integer(value: Any) -> bool:
+    """Return whether the value is a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """A fault for calls that would otherwise be accepted.
@@ -71,12 +76,26 @@ class Order:
     instance: Instance | None = None
 
     def __post_init__(self) -> None:
-        is_count = self.times is None or self.times >= 1
-        is_known = self.operation is None or self.operation in OPERATION_NAMES
-        if self.fault not in FAULT_NAMES or not is_count or not is_known or self.seconds < 0 or self.every < 1:
-            raise ValueError(
-                f"not a fault to order: {self.fault!r}, {self.times} times, every {self.every}, {self.seconds} seconds"
-            )
+        faults = list(self._faults())
+        if faults:
+            raise ValueError("not a fault to order: " + "; ".join(faults))
+
+    def _faults(self) -> Iterator[str]:
+        if self.fault not in FAULT_NAMES:
+            yield f"fault must be one of {', '.join(FAULT_NAMES)}, not {self.fault!r}"
+        if self.times is not None and not (is_integer(self.times) and self.times >= 1):
+            yield f"times must be a whole number from 1 up, or None for all calls, not {self.times!r}"
+        is_number = isinstance(self.seconds, float) or is_integer(self.seconds)
+        if not (is_number and self.seconds >= 0):
+            yield f"seconds must be a number from 0 up, not {self.seconds!r}"
+        if not (is_integer(self.every) and self.every >= 1):
+            yield f"every must be a whole number from 1 up, not {self.every!r}"
+        if self.operation is not None and self.operation not in OPERATION_NAMES:
+            yield f"operation must be one of {', '.join(OPERATION_NAMES)}, or None for any, not {self.operation!r}"
+        if self.case is not None and not is_integer(self.case):
+            yield f"case must be a whole number, or None for any, not {self.case!r}"
+        if self.instance is not None and self.instance not in INSTANCES:
+            yield f"instance must be one of {', '.join(INSTANCES)}, or None for both, not {self.instance!r}"
 
     def fits(self, instance: Instance, operation: str, case: int | None) -> bool:
         """Whether a call is one that it speaks of."""

@@ -154,3 +154,73 @@ def test_mock_can_be_imported_beside_packages_that_bear_our_names(tmp_path):
         (tmp_path / f"{name}.py").write_text("raise ImportError('somebody else lives here')")
     (tmp_path / "open_e").symlink_to(Path(__file__).parents[2] / "open_e")
     subprocess.run([sys.executable, "-c", "import open_e.mock"], cwd=tmp_path, check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "cases", [1068, {1068}, [1068], (1068,), frozenset({1068}), range(1068, 1069), {1068: "x"}.keys()]
+)
+def test_cases_are_a_number_or_several(cases):
+    with mock_open_e(cases=cases) as mock:
+        assert [case.number for case in mock.scenario.cases] == [1068]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(
+            ("cases", value)
+            for value in (True, 0, -1, 1.5, "1068", {"1068"}, {True}, {0}, b"1068", {1068: "x"}, object())
+        ),
+        *((name, value) for name in ("url_external", "url_internal") for value in (1, "", "x", "http://", "ftp://x/y")),
+        *((name, value) for name in ("url_external", "url_internal") for value in (b"http://x/y", "http://[x/y")),
+        *(("passthrough", value) for value in ("http://127.0.0.1", 1, [1], {"http://127.0.0.1": 1})),
+        *((name, 1) for name in ("username", "password", "scenario", "strict")),
+        ("scenario", {"cases": [1068]}),
+        ("strict", "yes"),
+    ],
+)
+def test_wrong_option_is_named_with_what_it_must_be(option, value):
+    more = {"username": "u"} if option == "password" else {}
+    words = f"wrong options of the mock Open-E: {option} must be .*, not"
+    with pytest.raises(TypeError, match=words) as raised, mock_open_e(**{option: value}, **more):
+        pass
+    assert repr(value) in str(raised.value)
+
+
+def test_all_wrong_options_are_named_at_once():
+    words = r"cases must be .*; password must be .*; strict must be .*; password needs username"
+    with pytest.raises(TypeError, match=words), mock_open_e(cases="x", password=1, strict=0):
+        pass
+
+
+def test_mock_itself_rejects_wrong_options():
+    with pytest.raises(TypeError, match=r"cases must be .*; limits must be"):
+        MockOpenE(cases="x", limits=3)
+
+
+def test_unknown_fault_is_answered_with_the_names_that_there_are(mock):
+    with pytest.raises(ValueError, match="fault must be one of ") as raised:
+        mock.fail("Nope")
+    assert all(name in str(raised.value) for name in (*FAULT_NAMES, "'Nope'"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("times", value) for value in (0, -1, 1.5, "1", True)),
+        *(("seconds", value) for value in (-1, "1", None, True, float("nan"))),
+        *(("every", value) for value in (0, 1.5, "1", None, True)),
+        *(("operation", value) for value in ("nope", 1, ["addMessage"])),
+        *(("case", value) for value in ("1068", 1.5, True, {1068})),
+        *(("instance", value) for value in ("both", 1, ["external"])),
+    ],
+)
+def test_wrong_option_of_a_fault_is_named_with_what_it_must_be(mock, option, value):
+    with pytest.raises(ValueError, match=f"not a fault to order: {option} must be .*, not ") as raised:
+        mock.fail("Http500", **{option: value})
+    assert repr(value) in str(raised.value)
+
+
+def test_all_wrong_options_of_a_fault_are_named_at_once(mock):
+    with pytest.raises(ValueError, match=r"fault must be .*; times must be .*; instance must be"):
+        mock.fail("Nope", times=0, instance="x")

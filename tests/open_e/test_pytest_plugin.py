@@ -30,3 +30,34 @@ def test_the_plugin_imports_nothing_of_the_mock_until_it_is_asked():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ("{1068}", "does not take {1068}; it takes url_external, url_internal, cases, "),
+        ("1068, strict=True", "does not take 1068; it takes"),
+        ("case=1068", "does not take case=…; it takes"),
+        ("{1068}, case=1, stricter=2", "does not take {1068}, case=…, stricter=…; it takes"),
+        ("cases='1068', strict=1", "wrong options of the mock Open-E: cases must be "),
+        ("password='p'", "password needs username"),
+    ],
+)
+def test_wrong_marker_is_an_error_that_names_what_is_right(marker, words, tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "from open_e.pytest_plugin import open_e_mock\n"
+        f"@pytest.mark.open_e_mock({marker})\n"
+        "def test_it(open_e_mock): pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 error" in done.stdout
+    assert words in done.stdout
