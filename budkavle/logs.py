@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
+from domain.log_texts import redact_for_log
+
 if TYPE_CHECKING:
     from structlog.typing import EventDict, ExcInfo, Processor
 
@@ -53,7 +55,7 @@ def _write_trace(stream: TextIO, exc_info: "ExcInfo") -> None:
 
 
 def _first_line(text: str) -> str:
-    return text.split("\n", 1)[0][:300]
+    return redact_for_log(text.split("\n", 1)[0])
 
 
 def _shorten_errors(_logger: object, _name: str, entry: "EventDict") -> "EventDict":

@@ -18,6 +18,7 @@ from delivery.worker import Worker
 from domain.api_keys import ApiKey
 from handlers.application import create_application
 from handlers.contracts import CONTRACTS
+from handlers.metrics import QueueWatch
 from handlers.requests import Services
 from handlers.security import ApiKeys
 from open_e.calls import OpenECalls
@@ -61,7 +62,7 @@ def create_service(
         client, frozenset(accounts), threads=settings.open_e_threads, queue_timeout=settings.open_e_queue_timeout
     )
 
-    services = Services(database=store, open_e=open_e, now=clock, new_id=new_id)
+    services = Services(database=store, open_e=open_e, now=clock, new_id=new_id, queue_watch=QueueWatch(store))
     if worker is not None:
         services = replace(services, wake_worker=worker.wake)
 

@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from domain.deliveries import Answer, Outcome
+from domain.deliveries import Answer, Outcome, Reason
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15)
 _LATENCIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 300, 3600, 86400)
@@ -13,6 +13,13 @@ _latencies = Histogram(
     "budkavle_delivery_latency_seconds", "From the acceptance of an event to its arrival.", buckets=_LATENCIES
 )
 _under_way = Gauge("budkavle_delivery_attempts_under_way", "Attempts under way in this process.")
+
+# Alert rules compare rates: a series that begins at its first failure would hide it.
+for _reason in Reason:
+    if _reason is not Reason.HTTP:
+        _attempts.labels(str(Outcome.PARK if _reason is Reason.ADDRESS else Outcome.AGAIN), str(_reason))
+for _outcome, _answer in ((Outcome.DONE, "2xx"), (Outcome.AGAIN, "4xx"), (Outcome.AGAIN, "5xx"), (Outcome.PARK, "4xx")):
+    _attempts.labels(str(_outcome), _answer)
 
 
 def attempt_ended(answer: Answer, outcome: Outcome, seconds: float, latency: float) -> None:

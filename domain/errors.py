@@ -82,15 +82,24 @@ class UnsupportedMediaType(BudkavleError):
     """The body is of a media type that the operation does not take."""
 
 
-class BackendRefused(BudkavleError):
+class BackendFailed(BudkavleError):
+    """A call to another system failed."""
+
+    def __init__(self, message: str | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        """The cause, for the log alone: without content, secrets or personal numbers."""
+
+
+class BackendRefused(BackendFailed):
     """Another system refused; for certain it has done nothing."""
 
 
-class BackendUnavailable(BudkavleError):
+class BackendUnavailable(BackendFailed):
     """Another system could not be reached; for certain it has done nothing."""
 
 
-class OutcomeUnknown(BudkavleError):
+class OutcomeUnknown(BackendFailed):
     """Another system may or may not have done what it was asked."""
 
 

@@ -26,6 +26,7 @@ from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import BudkavleError
+from domain.log_texts import redact_for_log
 from handlers import replies
 from handlers.client_certificates import ClientCertificateMiddleware
 from handlers.contracts import CONTRACTS, FORM, ContractMiddleware
@@ -156,8 +157,9 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
             request.scope[CALL].errors = errors
         response = form.failed(error) if errors <= MANY_ERRORS else await asyncio.to_thread(form.failed, error)
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            reason = getattr(error, "reason", "")
-            log.warning("failed", error=type(error).__name__, detail=str(error), reason=reason)
+            # A handler that adds to an error keeps the cause below it.
+            reason = getattr(error, "reason", "") or getattr(error.__cause__, "reason", "")
+            log.warning("failed", error=type(error).__name__, detail=redact_for_log(str(error)), reason=reason)
     elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # From a page of the documentation: the contracts' own refusals never get here.
         response = replies.method_not_allowed("GET, HEAD")

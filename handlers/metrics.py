@@ -1,61 +1,132 @@
-"""What `/metrics` says: all that this process counted, and what the queue holds now, in the text format of Prometheus.
+"""The answer of `/metrics`: all that this process counted, and the state of queue and messages, for Prometheus.
 
-Whoever counts defines what it counts in the registry of the process; this only writes it.
+Each module defines its own metrics in the registry of the process; this one only writes them.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import prometheus_client
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from domain.errors import StorageFailed
-from persistence import queue_depth
+from domain.web_messages import State
+from persistence import queue_depth, web_messages
 from persistence.database import Database
 from persistence.queue_depth import Depth
 
 PATIENCE_SECONDS = 5
-"""How long the database may take to tell of the queue: Prometheus itself waits for 10 seconds."""
+"""How long the database may take to answer: Prometheus itself waits for 10 seconds."""
 
-# When a counter was made is a sample of its own for each, which nobody asked for.
+QUEUE_PATIENCE_SECONDS = 0.005
+"""How long a scrape waits for figures of the queue that are being counted. A short queue takes less."""
+
+MIN_IDLE = 20
+"""The queue is counted for at most one in 21 parts of the time, so its cost has a bound whatever its length."""
+
+LEFT_OVER = timedelta(minutes=5)
+"""A message that is still being sent after this time was left over by a process that ended."""
+
+# When a counter was made is a sample of its own for each, which is of no use.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # It takes and returns nothing.
 
 
-async def ask_depths(database: Database, now: datetime) -> list[Depth] | None:
-    """How deep the queue is, by system; None if the database does not answer."""
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """The depth of the queue by system, as counted at `counted` of the event loop's clock."""
+
+    depths: tuple[Depth, ...]
+    counted: float
+
+
+class QueueWatch:
+    """Counts the queue when it is asked, beside its callers: one that asks gets the figures of the latest count.
+
+    A count reads all deliveries, so it takes the longer the more there are. No scrape waits for it, and the time
+    between two counts grows with their duration.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._figures: QueueFigures | None = None
+        self._counting: asyncio.Task[None] | None = None
+        self._next = 0.0
+
+    async def ask(self, now: datetime) -> QueueFigures | None:
+        """Return the latest figures; None before the first count has ended, and after one that failed."""
+        if self._counting is None and asyncio.get_running_loop().time() >= self._next:
+            self._counting = asyncio.create_task(self._count(now))
+        if self._counting is not None:
+            await asyncio.wait([self._counting], timeout=QUEUE_PATIENCE_SECONDS)
+        return self._figures
+
+    async def _count(self, now: datetime) -> None:
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        try:
+            depths = await queue_depth.list_depths(self._database, now)
+            self._figures = QueueFigures(tuple(depths), begun)
+        except StorageFailed:
+            self._figures = None
+        finally:
+            self._next = clock() + MIN_IDLE * (clock() - begun)
+            self._counting = None
+
+
+async def count_in_doubt(database: Database, now: datetime) -> Mapping[State, int] | None:
+    """Return the number of messages in doubt by state; None if the database does not answer."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return await queue_depth.list_depths(database, now)
+            return await web_messages.count_in_doubt(database, now - LEFT_OVER)
     except (StorageFailed, TimeoutError):
         return None
 
 
-def write(depths: Sequence[Depth] | None, now: datetime) -> bytes:
-    """All samples. Without depths, nothing is said of the queue but that the database does not answer."""
-    return prometheus_client.generate_latest(_Queue(depths, now)) + prometheus_client.generate_latest()
+async def collect(database: Database, queue: QueueWatch, now: datetime) -> bytes:
+    """Return all samples. Without an answer of the database there are none of the queue and of messages."""
+    in_doubt = await count_in_doubt(database, now)
+    figures = None if in_doubt is None else await queue.ask(now)
+    state = _DatabaseState(in_doubt, figures, now, asyncio.get_running_loop().time())
+    return prometheus_client.generate_latest(state) + prometheus_client.generate_latest()
 
 
-class _Queue(Collector):
-    def __init__(self, depths: Sequence[Depth] | None, now: datetime) -> None:
-        self._depths = depths
+class _DatabaseState(Collector):
+    def __init__(
+        self, in_doubt: Mapping[State, int] | None, figures: QueueFigures | None, now: datetime, clock: float
+    ) -> None:
+        self._in_doubt = in_doubt
+        self._figures = figures
         self._now = now
+        self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
-        up = GaugeMetricFamily("budkavle_database_up", "Whether the database answered just now.")
-        up.add_metric([], float(self._depths is not None))
+        up = GaugeMetricFamily("budkavle_database_up", "1 if the database answered this scrape.")
+        up.add_metric([], float(self._in_doubt is not None))
         yield up
-        if self._depths is not None:
-            yield from self._of_systems(self._depths)
+        if self._in_doubt is not None:
+            messages = GaugeMetricFamily(
+                "budkavle_messages_in_doubt",
+                f"Messages whose publication in Open-E is not settled, at most {web_messages.MAX_COUNTED} in all.",
+                labels=["state"],
+            )
+            for state, number in self._in_doubt.items():
+                messages.add_metric([str(state)], number)
+            yield messages
+        if self._figures is not None:
+            yield from self._of_queue(self._figures)
 
-    def _of_systems(self, depths: Sequence[Depth]) -> Iterable[Metric]:
+    def _of_queue(self, figures: QueueFigures) -> Iterable[Metric]:
+        age = GaugeMetricFamily("budkavle_queue_age_seconds", "Seconds since the figures of the queue were counted.")
+        age.add_metric([], max(0.0, self._clock - figures.counted))
         deliveries = GaugeMetricFamily(
             "budkavle_queue_deliveries", "Deliveries that have not arrived.", labels=["system", "state"]
         )
         oldest = GaugeMetricFamily(
             "budkavle_queue_oldest_waiting_seconds",
-            "How long ago the oldest waiting delivery was accepted; 0 if none waits.",
+            "Seconds since the oldest waiting delivery was accepted; 0 if none waits.",
             labels=["system"],
         )
         overdue = GaugeMetricFamily(
@@ -63,10 +134,10 @@ class _Queue(Collector):
             "Deliveries whose next attempt should have begun more than a minute ago: no worker keeps up.",
             labels=["system"],
         )
-        for depth in depths:
+        for depth in figures.depths:
             deliveries.add_metric([depth.system_id, "waiting"], depth.waiting)
             deliveries.add_metric([depth.system_id, "parked"], depth.parked)
-            age = 0.0 if depth.oldest is None else (self._now - depth.oldest).total_seconds()
-            oldest.add_metric([depth.system_id], max(0.0, age))
+            seconds = 0.0 if depth.oldest is None else (self._now - depth.oldest).total_seconds()
+            oldest.add_metric([depth.system_id], max(0.0, seconds))
             overdue.add_metric([depth.system_id], depth.overdue)
-        return deliveries, oldest, overdue
+        return age, deliveries, oldest, overdue

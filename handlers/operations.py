@@ -34,7 +34,7 @@ async def get_health_ready(request: Request) -> Response:
 
 
 async def get_metrics(request: Request) -> Response:
-    """What the process counted, and how deep the queue is; the former also when the database does not answer."""
+    """Return the metrics of the process, the queue and the messages; the first also without the database."""
     request.raise_violations()
-    now = request.services.now()
-    return replies.metrics(metrics.write(await metrics.ask_depths(request.services.database, now), now))
+    services = request.services
+    return replies.metrics(await metrics.collect(services.database, services.queue_watch, services.now()))

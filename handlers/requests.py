@@ -11,6 +11,7 @@ from domain.attachments import Content
 from domain.audit import NO_SYSTEM
 from domain.errors import Invalid, Violation
 from domain.web_messages import OepInstance, WebMessage
+from handlers.metrics import QueueWatch
 from persistence.database import Database
 
 
@@ -42,6 +43,7 @@ class Services:
     open_e: OpenE
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    queue_watch: QueueWatch
     wake_worker: Callable[[], None] = _nobody
 
 

@@ -1,16 +1,31 @@
 """Calls to Open-E from the event loop: in threads of their own, so that a slow Open-E stops nobody else."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
 
 import anyio
+import structlog
 
-from domain.errors import BackendRefused, BackendUnavailable, NotFound, OutcomeUnknown
+from domain.errors import BackendRefused, BackendUnavailable, BudkavleError, NotFound, OutcomeUnknown
+from domain.log_texts import redact_for_log
 from domain.web_messages import OepInstance, WebMessage
+from open_e import metrics
 from open_e.client import OpenEClient
+
+log = structlog.get_logger("budkavle.open_e")
+
+_OUTCOMES: dict[type[BudkavleError], str] = {
+    NotFound: metrics.NOT_FOUND,
+    BackendRefused: metrics.REFUSED,
+    BackendUnavailable: metrics.UNAVAILABLE,
+    OutcomeUnknown: metrics.UNKNOWN,
+}
+_UNREACHED = {metrics.UNAVAILABLE, metrics.UNKNOWN}
+_FAILURES = _UNREACHED | {metrics.REFUSED}
 
 
 class OpenECalls:
@@ -45,15 +60,27 @@ class OpenECalls:
         def call() -> int:
             return self._client.add_message(message, added=added, request_id=request_id)
 
+        outcome, begun = metrics.UNKNOWN, time.perf_counter()
         try:
             open_e_id = await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        except (NotFound, BackendRefused):
+            outcome = metrics.PUBLISHED
             self._note(message.oep_instance, "UP")
+        except BudkavleError as exc:
+            outcome = _OUTCOMES.get(type(exc), metrics.UNKNOWN)
+            self._note(message.oep_instance, "DOWN" if outcome in _UNREACHED else "UP")
+            if outcome in _FAILURES:
+                log.warning(
+                    "open_e_call_failed",
+                    instance=str(message.oep_instance),
+                    outcome=outcome,
+                    message_id=message.id,
+                    request_id=request_id,
+                    detail=redact_for_log(str(exc)),
+                    reason=getattr(exc, "reason", ""),
+                )
             raise
-        except (BackendUnavailable, OutcomeUnknown):
-            self._note(message.oep_instance, "DOWN")
-            raise
-        self._note(message.oep_instance, "UP")
+        finally:
+            metrics.count_call(message.oep_instance, outcome, time.perf_counter() - begun)
         return open_e_id
 
     def health(self, instance: OepInstance) -> str:

@@ -7,14 +7,18 @@ and faults raised before the operation runs, do.
 No error raised here holds text of the message, names of files or credentials.
 """
 
+import re
+
 import requests
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from domain.errors import BackendRefused, BackendUnavailable, BudkavleError, NotFound, OutcomeUnknown
+from domain.log_texts import redact_for_log
 from open_e.envelopes import Answer, Fault
 
 _RAISED_BEFORE_THE_OPERATION = frozenset({"Client", "VersionMismatch", "MustUnderstand"})
 _LONGEST_TEXT = 1000
+_QUOTED = re.compile(r"'[^']*'?|\"[^\"]*\"?")
 
 # Everything in here is raised before a byte of the request is on its way.
 _NEVER_SENT = (
@@ -38,7 +42,9 @@ def message_id(status: int, answer: Answer) -> int:
     if 300 <= status < 500:  # noqa: PLR2004 (the two classes of HTTP answers that are refusals)
         raise BackendRefused(f"Open-E answered {status}")
     if isinstance(answer, Fault):
-        raise OutcomeUnknown("Open-E answered a fault that does not say whether the message was published")
+        raise OutcomeUnknown(
+            "Open-E answered a fault that does not say whether the message was published", _describe(answer)
+        )
     if status != requests.codes.ok:
         raise OutcomeUnknown(f"Open-E answered {status}")
     if answer is None:
@@ -65,10 +71,25 @@ def failure(error: Exception, *, sent: bool | None) -> BudkavleError:
     """
     never_sent = isinstance(error, _NEVER_SENT) or _is_no_connection(error)
     if sent is False or (sent is None and never_sent):
-        return BackendUnavailable(f"Open-E could not be reached: {_reason(error)}")
+        return BackendUnavailable(f"Open-E could not be reached: {_reason(error)}", _root(error))
     if _is_timeout(error):
-        return OutcomeUnknown("Open-E did not answer in time")
-    return OutcomeUnknown("The connection to Open-E was lost before it answered")
+        return OutcomeUnknown("Open-E did not answer in time", _root(error))
+    return OutcomeUnknown("The connection to Open-E was lost before it answered", _root(error))
+
+
+def _describe(fault: Fault) -> str:
+    """Return a fault for the log. What it quotes may be content of the message, and is left out."""
+    details = f" ({', '.join(fault.details)})" if fault.details else ""
+    return redact_for_log(f"fault {fault.code}{details}: {_QUOTED.sub('[…]', fault.text[:_LONGEST_TEXT])}")
+
+
+def _root(error: BaseException) -> str:
+    """Return the innermost cause of an error for the log."""
+    seen = {id(error)}
+    while (inner := error.__cause__ or error.__context__) is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        error = inner
+    return redact_for_log(f"{type(error).__name__}: {error}")
 
 
 def _cause(error: Exception) -> object:

@@ -28,10 +28,11 @@ class Depth:
 
 
 async def list_depths(database: Database, now: datetime) -> list[Depth]:
-    """The depth of each system, of those too for which nothing waits."""
-    # Whoever asks, the table is walked by one at a time.
-    async with database.turns.of("queue depth"):
-        return await database.read_long(_list_depths, now)
+    """Return the depth of each system, also of those for which nothing waits.
+
+    This reads all deliveries, beside the event loop: do not wait for it in a request.
+    """
+    return await database.read_long(_list_depths, now)
 
 
 _IS_WAITING = deliveries.c.state == "waiting"

@@ -16,6 +16,9 @@ from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
 
+MAX_COUNTED = 1000
+"""Messages in doubt that are counted; more count as so many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -132,6 +135,15 @@ async def list_unsettled(
     ]
 
 
+async def count_in_doubt(database: Database, sent_before: datetime) -> dict[State, int]:
+    """Return how many messages are unknown, and how many are still `sending` that were sent before a moment.
+
+    Reads at most `MAX_COUNTED` rows of the small index of unsettled messages.
+    """
+    found = await database.read(_all, _COUNT_IN_DOUBT, {"before": sent_before})
+    return {State.SENDING: 0, State.UNKNOWN: 0} | {State(row["state"]): row["number"] for row in found}
+
+
 async def ping(database: Database) -> None:
     """Returns if the database answers."""
     await database.read_aside(_first, _PING, {})
@@ -168,6 +180,19 @@ _SELECT_BY_REFERENCE = (
 _SELECT_BY_REFERENCE_AFTER = _SELECT_BY_REFERENCE.where(
     sa.tuple_(references_table.c.created, references_table.c.message_id) > _AFTER
 )
+
+
+_IN_DOUBT = (
+    sa.select(messages_table.c.state)
+    .where(
+        # As text: a parameter would hide the condition of the index.
+        sa.text("state in ('sending', 'unknown')"),
+        (messages_table.c.state == "unknown") | (messages_table.c.sent < sa.bindparam("before")),
+    )
+    .limit(MAX_COUNTED)
+    .subquery()
+)
+_COUNT_IN_DOUBT = sa.select(_IN_DOUBT.c.state, sa.func.count().label("number")).group_by(_IN_DOUBT.c.state)
 
 
 def _first(connection: sa.Connection, statement: sa.Select[Any], parameters: dict[str, Any]) -> sa.RowMapping | None:

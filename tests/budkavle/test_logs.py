@@ -7,16 +7,19 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 import structlog
 
 from budkavle.logs import set_up_logs
 from conftest import PostgresqlServer
+from domain.log_texts import MAX_LENGTH
 from persistence.database import Database
 from tests.budkavle.services import KEY, Served, put_key, served
 from tests.databases import with_database
 from tests.factories import case_body, message_body
 from tests.held_open_e import held_open_e
+from tests.open_e.peers import NEVER, Peer, answering, read_request
 from tests.processes import Process
 
 TEXT = "Kanelbullar till alla"
@@ -214,7 +217,15 @@ def test_a_failure_of_open_e_is_one_warning_without_what_was_sent(sqlite_url: st
                 statuses.append(service.client.post("/webmessages", json=case_body(**CONTENTS)).status_code)
             assert statuses == [500, 500, 404]
             log = stop(service)
-    assert [entry["event"] for entry in log] == ["failed", "request", "failed", "request", "request"]
+    events = ["open_e_call_failed", "failed", "request"] * 2 + ["request"]
+    assert [entry["event"] for entry in log] == events
+    calls = [entry for entry in log if entry["event"] == "open_e_call_failed"]
+    assert [(entry["level"], entry["outcome"], entry["reason"]) for entry in calls] == [
+        ("warning", "unknown", "fault Server: java.lang.RuntimeException: Unable to add message"),
+        ("warning", "refused", ""),
+    ]
+    assert [entry["request_id"] for entry in calls] == [entry["request_id"] for entry in log[2:6:3]]
+    assert log[1]["reason"] == calls[0]["reason"]
     assert [entry["error"] for entry in log if entry["event"] == "failed"] == ["OutcomeUnknown", "BackendRefused"]
     assert all("exception" not in entry for entry in log)
     assert [entry["error"] for entry in log if entry["event"] == "request"] == [
@@ -222,6 +233,59 @@ def test_a_failure_of_open_e_is_one_warning_without_what_was_sent(sqlite_url: st
         "BackendRefused",
         "NotFound",
     ]
+
+
+FAULT = (
+    b'<S:Envelope xmlns:S="http://schemas.xmlsoap.org/soap/envelope/"><S:Body><S:Fault><faultcode>S:%s</faultcode>'
+    b"<faultstring>login as oep failed, password=hunter2 Authorization: Basic b2VwOmh1bnRlcjI= for '%s' %s"
+    b"</faultstring>"
+    b"</S:Fault></S:Body></S:Envelope>"
+)
+
+
+@pytest.mark.parametrize("code", [b"Client", b"Server"])
+def test_a_fault_with_a_secret_reaches_the_caller_alone(sqlite_url: str, code: bytes) -> None:
+    """A fault that refuses is quoted to the caller as Open-E published it; another one is not."""
+    put_key(sqlite_url)
+    peer = Peer(answering(FAULT % (code, TEXT.encode(), b"word " * 200), "500 Error"))
+    with served(sqlite_url, open_e_external_url=peer.url) as service:
+        response = service.client.post("/webmessages", json=case_body(**CONTENTS))
+        assert response.status_code == 500
+        assert ("password=hunter2" in response.json()["detail"]) is (code == b"Client")
+        log = stop(service)
+    peer.close()
+    (call,) = (entry for entry in log if entry["event"] == "open_e_call_failed")
+    text = call["detail"] if code == b"Client" else call["reason"]
+    assert "login as oep failed, password=[removed]" in text
+    assert len(text) <= MAX_LENGTH + 1
+    for entry in log:
+        assert not any(secret in json.dumps(entry) for secret in ("hunter2", "b2VwOmh1bnRlcjI="))
+
+
+@pytest.mark.parametrize(
+    ("serve", "outcome", "reason"),
+    [
+        (lambda connection, _: connection.close(), "unknown", "RemoteDisconnected"),
+        (lambda connection, _: read_request(connection), "unknown", "RemoteDisconnected"),
+        (lambda connection, _: connection.recv(1) and NEVER.wait(2), "unknown", "TimeoutError"),
+        (None, "unavailable", "Connection refused"),
+    ],
+    ids=["closed at once", "closed after the request", "silent", "not there"],
+)
+def test_a_call_that_open_e_does_not_answer_is_logged_with_its_cause(
+    sqlite_url: str, serve: Any, outcome: str, reason: str
+) -> None:
+    put_key(sqlite_url)
+    peer = Peer(serve or (lambda *_: None))
+    if serve is None:
+        peer.close()
+    with served(sqlite_url, open_e_external_url=peer.url, open_e_read_timeout=0.3) as service:
+        assert service.client.post("/webmessages", json=case_body(**CONTENTS)).status_code == 500
+        log = stop(service)
+    peer.close()
+    (call,) = (entry for entry in log if entry["event"] == "open_e_call_failed")
+    assert (call["level"], call["outcome"]) == ("warning", outcome)
+    assert reason in call["reason"] or "reset" in call["reason"]
 
 
 def test_a_missing_table_is_logged_without_what_was_sent(sqlite_url: str) -> None:

@@ -1,13 +1,20 @@
 """`/metrics`, as Prometheus reads it."""
 
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import RunningService, running_service
 from domain.deliveries import Outcome
-from persistence import queue
-from persistence.database import Database
+from handlers import metrics
+from handlers.metrics import QueueWatch
+from persistence import queue, web_messages
+from persistence.database import Database, open_database
 from tests.databases import with_database
+from tests.factories import NOW, web_message
 from tests.handlers.answers import unique_id, violations
 from tests.held_open_e import closed_port
 from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
@@ -31,6 +38,14 @@ def value(found: Samples, name: str, **labels: str) -> float:
     return found.get((name, frozenset(labels.items())), 0.0)
 
 
+def with_queue(service: RunningService) -> Samples:
+    """The samples of the first scrape that has figures of the queue: they are counted in the background."""
+    while True:
+        found = samples(service.client.get("/metrics"))
+        if ("budkavle_queue_age_seconds", frozenset()) in found:
+            return found
+
+
 def test_get_metrics_tells_of_the_queue(database_url: str) -> None:
     async def put(database: Database) -> None:
         await prepare(database)
@@ -42,8 +57,9 @@ def test_get_metrics_tells_of_the_queue(database_url: str) -> None:
 
     with_database(database_url, put)
     with running_service(database_url=database_url) as service:
-        found = samples(service.client.get("/metrics"))
+        found = with_queue(service)
     assert value(found, "budkavle_database_up") == 1
+    assert 0 <= value(found, "budkavle_queue_age_seconds") < 60
     system, other = SYSTEM_IDS[:2]
     assert value(found, "budkavle_queue_deliveries", system=system, state="waiting") == 2
     assert value(found, "budkavle_queue_deliveries", system=system, state="parked") == 1
@@ -62,7 +78,7 @@ def test_get_metrics_tells_what_it_knows_when_the_database_does_not_answer() -> 
         service.client.get("/health/live")
         found = samples(service.client.get("/metrics"))
     assert found["budkavle_database_up", frozenset()] == 0
-    assert not any(name.startswith("budkavle_queue") for name, _ in found)
+    assert not any(name.startswith(("budkavle_queue", "budkavle_messages")) for name, _ in found)
     assert value(found, "budkavle_requests_total", operation="get_health_live", status="200") >= 1
 
 
@@ -101,3 +117,51 @@ def test_get_metrics_takes_no_parameters(contract: RunningService) -> None:
     assert violations(contract.client.get("/metrics?name=x")) == [
         ("getMetrics.name", "not a parameter of this operation")
     ]
+
+
+def test_get_metrics_counts_messages_in_doubt(database_url: str) -> None:
+    now = datetime.now(UTC)
+
+    async def put(database: Database) -> None:
+        for minutes, is_unknown in ((0, False), (4, False), (6, False), (60, False), (0, True), (60, True), (90, True)):
+            message = web_message(created=None)
+            await web_messages.begin_sending(database, message, now - timedelta(minutes=minutes))
+            if is_unknown:
+                await web_messages.mark_unknown(database, message.id)
+        await web_messages.store(database, web_message(created=now))
+
+    with_database(database_url, put)
+    with running_service(database_url=database_url) as service:
+        found = samples(service.client.get("/metrics"))
+    assert value(found, "budkavle_messages_in_doubt", state="sending") == 2
+    assert value(found, "budkavle_messages_in_doubt", state="unknown") == 3
+
+
+def test_a_scrape_does_not_wait_for_the_queue_to_be_counted(database_url: str) -> None:
+    """While the count is held, scrapes return; the figures come after it."""
+    may_count = threading.Event()
+
+    class Held(QueueWatch):
+        """Counts when the test lets it."""
+
+        async def _count(self, now: datetime) -> None:
+            await asyncio.to_thread(may_count.wait, 60)
+            await super()._count(now)
+
+    async def scrape() -> None:
+        database = open_database(database_url)
+        watch = Held(database)
+        try:
+            for _ in range(3):
+                text = await metrics.collect(database, watch, NOW)
+                assert b"budkavle_database_up 1.0" in text
+                assert b"budkavle_queue" not in text
+            may_count.set()
+            assert watch._counting is not None
+            await watch._counting
+            assert b"budkavle_queue_age_seconds" in await metrics.collect(database, watch, NOW)
+        finally:
+            may_count.set()
+            await database.close()
+
+    asyncio.run(scrape())

@@ -1,0 +1,27 @@
+"""Metrics of calls to Open-E, for Prometheus."""
+
+from prometheus_client import Counter, Histogram
+
+from domain.web_messages import OepInstance
+
+PUBLISHED, NOT_FOUND, REFUSED, UNAVAILABLE, UNKNOWN = "published", "not_found", "refused", "unavailable", "unknown"
+OUTCOMES = (PUBLISHED, NOT_FOUND, REFUSED, UNAVAILABLE, UNKNOWN)
+
+_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60)
+
+_calls = Counter("budkavle_open_e_calls", "Calls to Open-E by outcome.", ("open_e", "outcome"))
+_durations = Histogram(
+    "budkavle_open_e_call_seconds", "Duration of calls to Open-E in seconds.", ("open_e",), buckets=_SECONDS
+)
+
+# Alert rules compare rates: a series that begins at its first failure would hide it.
+for _instance in OepInstance:
+    _durations.labels(str(_instance))
+    for _outcome in OUTCOMES:
+        _calls.labels(str(_instance), _outcome)
+
+
+def count_call(instance: OepInstance, outcome: str, seconds: float) -> None:
+    """Count a call that has ended."""
+    _calls.labels(str(instance), outcome).inc()
+    _durations.labels(str(instance)).observe(seconds)
