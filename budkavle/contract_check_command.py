@@ -7,6 +7,7 @@ import shutil
 import signal
 import ssl
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -141,23 +142,47 @@ def _run(check: "Check") -> int:
     from contract_tests import check as checking
     from contract_tests import summary
     from contract_tests.preparing import CannotCheckError
+    from contract_tests.redacting import Redactor
+
+    # All that is printed, and all that is written after a suite, goes through this.
+    redactor = Redactor(check.target)
+
+    def say(text: str) -> None:
+        _clear()
+        click.echo(redactor.text(text), nl=False)
+
+    def tell(suite: str, done: int, total: int | None, last: str) -> None:
+        _tell(suite, done, total, redactor.text(last))
 
     try:
-        verdict = checking.run(check, _tell, lambda result: _say(summary.line(result)))
+        verdict = checking.run(check, tell, lambda result: say(summary.line(result) + "\n"))
+        text = summary.one_screen(verdict, check)
+        written = {summary.WHOLE: summary.whole(verdict, check), summary.VARIABLES: summary.variables(check)}
+        for name, content in written.items():
+            if content is not None:
+                (check.report / name).write_text(content, encoding="utf-8", errors="backslashreplace")
     except CannotCheckError as exc:
-        raise CannotCheck(str(exc)) from exc
-    _clear()
-    text = summary.one_screen(verdict, check)
-    (check.report / summary.WHOLE).write_text(summary.whole(verdict, check), encoding="utf-8")
-    variables = summary.variables(check)
-    if variables is not None:
-        (check.report / summary.VARIABLES).write_text(variables, encoding="utf-8")
-    click.echo("\n" + text, nl=False)
+        raise CannotCheck(redactor.text(str(exc))) from None
+    except Exception as exc:  # noqa: BLE001  # The outermost place: nothing may print what it has not cleaned.
+        # The trace could show a secret, and a fault of the check says nothing about the server.
+        text = f"the check failed by a fault of its own, {type(exc).__name__}: {exc} ({_place_of(exc)})"
+        raise CannotCheck(redactor.text(text)) from None
+    finally:
+        if check.report.is_dir():
+            # What puts subscriptions back must stay as it is.
+            redactor.folder(check.report, checking.BEFORE)
+    say("\n" + text)
     if verdict.is_interrupted:
         return 128 + signal.SIGINT
     if verdict.failures:
         return 1
     return 2 if verdict.errors or verdict.left else 0
+
+
+def _place_of(exc: Exception) -> str:
+    """Return the file and line that raised an exception."""
+    frame = traceback.extract_tb(exc.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
 def _checked(base_url: str, allow_host: str | None) -> str:
@@ -200,8 +225,3 @@ def _tell(suite: str, done: int, total: int | None, last: str) -> None:
 def _clear() -> None:
     if sys.stderr.isatty():
         click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def _say(text: str) -> None:
-    _clear()
-    click.echo(text)

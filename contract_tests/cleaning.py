@@ -8,11 +8,12 @@ from typing import Any
 import requests
 
 from contract_tests.api import SYNC, Api
+from contract_tests.reading import MALFORMED
 from contract_tests.target import Target
 
 _MESSAGE = re.compile(r"/webmessages/[0-9a-fA-F-]{36}")
 _GONE = {requests.codes.no_content, requests.codes.not_found}
-_NO_ANSWER = (requests.RequestException, AssertionError)
+_NO_ANSWER = (requests.RequestException, OSError, AssertionError, *MALFORMED)
 """Whatever ends the deletion of messages, the subscriptions are put back all the same."""
 _LONGEST = 200
 """Of what is told of an answer."""

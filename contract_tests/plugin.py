@@ -15,6 +15,7 @@ pytest.register_assert_rewrite("contract_tests.attacks", "contract_tests.harm", 
 from contract_tests import evidence, reproducing  # noqa: E402  # Their assertions are rewritten only from here on.
 from contract_tests.fixtures import *  # noqa: E402, F403  # The checks use the fixtures of the suites.
 from contract_tests.harm import find_harm  # noqa: E402
+from contract_tests.reading import MALFORMED  # noqa: E402
 from contract_tests.target import Target  # noqa: E402
 
 _found: list[Any] = []
@@ -28,6 +29,10 @@ _UNANSWERED = 3
 
 class NoAnswerError(AssertionError):
     """The server did not answer."""
+
+
+class CheckFaultError(Exception):
+    """The check itself failed; it says nothing about the server."""
 
 
 _unanswered: list[str] = []
@@ -77,6 +82,13 @@ def pytest_runtest_call() -> Generator[None, object, object]:
         return (yield)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """As `pytest_runtest_call`: what looks for harm after an attack reads answers too."""
+    with _in_words():
+        return (yield)
+
+
 @contextmanager
 def _in_words() -> Iterator[None]:
     def end(*_: object) -> None:
@@ -90,8 +102,12 @@ def _in_words() -> Iterator[None]:
         raise AssertionError(f"the answer is no JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
     except (requests.RequestException, OSError, EOFError) as exc:
         raise NoAnswerError(f"no answer: {exc}") from exc
-    except (LookupError, TypeError, ValueError, AttributeError) as exc:
+    except MALFORMED as exc:
         raise AssertionError(f"an answer has not the form of the contract: {type(exc).__name__}: {exc}") from exc
+    except AssertionError:
+        raise
+    except Exception as exc:
+        raise CheckFaultError(f"{type(exc).__name__}: {exc}") from exc
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)

@@ -11,6 +11,7 @@ import requests
 
 from contract_tests.api import Api
 from contract_tests.fitting import kept
+from contract_tests.reading import MALFORMED
 from contract_tests.target import Identity, Target
 
 ORG_TYPES = range(100)
@@ -51,7 +52,7 @@ def learn(target: Target, specs: Iterable[str]) -> tuple[Target, list[dict[str, 
         raise BrokenContractError(f"an answer cannot be read: {_in_short(exc)}") from exc
     except (requests.RequestException, OSError) as exc:
         raise CannotCheckError(f"{target.url} cannot be reached: {_in_short(exc)}") from exc
-    except (AssertionError, LookupError, TypeError, ValueError, AttributeError) as exc:
+    except (AssertionError, *MALFORMED) as exc:
         raise BrokenContractError(f"an answer has not the form of the contract: {exc}") from exc
     finally:
         api.close()
@@ -69,7 +70,7 @@ def set_up(target: Target) -> None:
         # What a suite before has sent to one of them would stay with it.
         api.sync([])
         response = api.sync([kept(target.queued), kept(target.attacked)])
-    except (requests.RequestException, AssertionError) as exc:
+    except (requests.RequestException, OSError, AssertionError, *MALFORMED) as exc:
         raise BrokenContractError(f"a sync got no answer: {exc}") from exc
     finally:
         api.close()

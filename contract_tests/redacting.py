@@ -1,50 +1,205 @@
-"""Reports without secrets: lines for the shell name its variables in the place of keys and certificates."""
+"""Removal of secrets from everything that a check prints or writes.
 
+A server may repeat a key or a certificate in an answer, in any common notation. So a text is decoded step by step, and
+a long enough part of a secret is replaced wherever one of the steps shows it.
+"""
+
+import base64
+import html
 import json
+import re
+import string
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
 from xml.sax.saxutils import escape  # Writes XML, and reads none.
 
 from contract_tests.curl import trust
 from contract_tests.suites import Suite
 from contract_tests.target import Target
 
-_SECRET_LENGTH = 16
-"""A shorter key is a word such as `demo`, which stands for other things too."""
+_SHORTEST_SECRET = 8
+"""A shorter key is a word such as `demo`, which means other things too."""
+_LONGEST_WINDOW = 32
+"""Characters of a secret that are searched for at once; each part of about twice that length is found."""
+_LEVELS = 4
+"""Notations within each other that are decoded, such as JSON in XML."""
+
+_ENCODED = re.compile(
+    r"%([0-9a-fA-F]{2})"
+    r"|\\+u00([0-9a-fA-F]{2})"
+    r"|\\+x([0-9a-fA-F]{2})"
+    r"|(&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);)"
+    r"""|\\+(["'/\\])"""
+    # Printers wrap long lines, and pytest marks each of them.
+    r"|((?:[ \t]*\r?\n(?:E(?=[ \t]))?[ \t]*)+)"
+)
 
 _ESCAPES = {".xml": escape, ".json": lambda text: json.dumps(text)[1:-1]}
-"""How a text stands in a file of each kind."""
+"""How a text is written in a file of each kind."""
+_SMALL = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
+
+
+class Redactor:
+    """Replaces the secrets of a target by the names of the shell's variables that hold them."""
+
+    def __init__(self, target: Target) -> None:
+        certificate = "" if target.certificate is None else target.certificate.header.strip(":")
+        secrets = {certificate: "$CLIENT_CERT", target.publish_key: "$PUBLISH_KEY", target.api_key: "$API_KEY"}
+        self._words = [
+            (_lower(word), name)
+            for secret, name in secrets.items()
+            if secret is not None and len(secret) >= _SHORTEST_SECRET
+            for word in _notations(secret)
+        ]
+
+    def text(self, text: str) -> str:
+        """Return the text without secrets, however it writes them."""
+        # The longest first; of the same length a whole secret before a part of another one.
+        found = sorted(self._found(text), key=lambda span: (span[0], -span[1], span[2]))
+        pieces, end = [], 0
+        for first, last, _, name in found:
+            if last <= end:
+                continue
+            if first >= end:
+                pieces += [text[end:first], name]
+            end = last
+        return "".join([*pieces, text[end:]])
+
+    def file(self, path: Path) -> None:
+        """Remove secrets from a file, whatever bytes are in it."""
+        before = path.read_bytes().decode("latin-1")
+        after = self.text(before)
+        if after != before:
+            path.write_bytes(after.encode("latin-1"))
+
+    def folder(self, folder: Path, *kept: str) -> None:
+        """Remove secrets from all files in a folder but those named in `kept`."""
+        for path in folder.rglob("*"):
+            if path.is_file() and not path.is_symlink() and path.name not in kept:
+                self.file(path)
+
+    def _found(self, text: str) -> Iterator[tuple[int, int, bool, str]]:
+        """Yield where secrets begin and end in the text, whether it is only a part, and their names."""
+        views: list[_View] = []
+        seen = text
+        for _ in range(_LEVELS):
+            for begin, end, is_part, name in self._parts(_lower(seen)):
+                first, last = begin, end
+                for view in reversed(views):
+                    first, last = view.before(first), view.before(last - 1, is_end=True)
+                yield first, last, is_part, name
+            view = _View(seen)
+            if view.text == seen:
+                return
+            views.append(view)
+            seen = view.text
+
+    def _parts(self, text: str) -> Iterator[tuple[int, int, bool, str]]:
+        for word, name in self._words:
+            size, step = _window(len(word))
+            for at in range(0, len(word) - size + 1, step):
+                place = text.find(word[at : at + size])
+                while place >= 0:
+                    first, last = _extended(text, place, word, at, size)
+                    yield first, last, last - first < len(word), name
+                    place = text.find(word[at : at + size], last)
+
+
+class _View:
+    """A text with one level of notation decoded, and the places that its characters have in the text before."""
+
+    def __init__(self, text: str) -> None:
+        pieces: list[str] = []
+        self._starts, self._originals, self._is_code = [0], [0], [False]
+        self._length = len(text)
+        end = size = 0
+        for found in _ENCODED.finditer(text):
+            plain = _decoded(found)
+            pieces += [text[end : found.start()], plain]
+            size += found.start() - end
+            self._add(size, found.start(), is_code=True)
+            size += len(plain)
+            end = found.end()
+            self._add(size, end, is_code=False)
+        self.text = "".join([*pieces, text[end:]])
+
+    def _add(self, start: int, original: int, *, is_code: bool) -> None:
+        self._starts.append(start)
+        self._originals.append(original)
+        self._is_code.append(is_code)
+
+    def before(self, place: int, *, is_end: bool = False) -> int:
+        """Return where the character at a place is in the text before, or with `is_end` where it ends."""
+        at = bisect_right(self._starts, place) - 1
+        if self._is_code[at]:
+            return self._originals[at + 1] if is_end else self._originals[at]
+        return self._originals[at] + place - self._starts[at] + is_end
+
+
+def _decoded(found: re.Match[str]) -> str:
+    digits = found[1] or found[2] or found[3]
+    if digits is not None:
+        return chr(int(digits, 16))
+    if found[4] is not None:
+        # A character that has more than one letter would move what follows.
+        plain = html.unescape(found[4])
+        return plain if len(plain) == 1 else "\ufffd"
+    return found[5] or ""
+
+
+def _notations(secret: str) -> Iterator[str]:
+    """Yield the secret itself, in hexadecimal digits, and in base64 at each place within three bytes."""
+    data = secret.encode()
+    yield secret
+    yield data.hex()
+    for before in range(3):
+        # The first and last characters also depend on the bytes before and after.
+        coded = base64.b64encode(bytes(before) + data)[before + (before > 0) :].rstrip(b"=")[:-1].decode()
+        yield coded
+        yield coded.translate(str.maketrans("+/", "-_"))
+
+
+def _lower(text: str) -> str:
+    """Return the text with small letters; only those of ASCII keep their places."""
+    return text.translate(_SMALL)
+
+
+def _window(length: int) -> tuple[int, int]:
+    """Return how many characters of a word are searched for at once, and the distance of the next such part."""
+    size = max(_SHORTEST_SECRET, length // 2 + 1)
+    return (size, 1) if size <= _LONGEST_WINDOW else (_LONGEST_WINDOW, _LONGEST_WINDOW)
+
+
+def _extended(text: str, place: int, word: str, at: int, size: int) -> tuple[int, int]:
+    """Return where the part of a word begins and ends that is around a place."""
+    first, last, start, end = place, place + size, at, at + size
+    while start > 0 and first > 0 and text[first - 1] == word[start - 1]:
+        first, start = first - 1, start - 1
+    while end < len(word) and last < len(text) and text[last] == word[end]:
+        last, end = last + 1, end + 1
+    return first, last
 
 
 def redact(suite: Suite, target: Target) -> None:
-    """Changes the files of a suite in place."""
+    """Remove secrets from the files of a suite, and make the lines of Schemathesis complete."""
     publishes = "subscriptions" in suite.name and target.publish_key != target.api_key
-    # Schemathesis takes keys out by itself; a line to paste needs something in their place.
+    # Schemathesis removes keys by itself; a line to paste needs something in their place.
     values = {
         "'apikey: [Filtered]'": f'"apikey: ${"PUBLISH_KEY" if publishes else "API_KEY"}"',
     }
-    keys = {target.publish_key: "$PUBLISH_KEY", target.api_key: "$API_KEY"}
-    for key, name in keys.items():
-        if key is not None and len(key) >= _SECRET_LENGTH:
-            # Near to the secret is as bad: some checks cut it off, or write it in other letters.
-            near = {key: name, key[:-1]: f"{name} cut off", key.swapcase(): f"{name} in other letters"}
-            values |= {form: instead for word, instead in near.items() for form in _forms(word)}
     if target.certificate is not None and not target.is_tls:
         values[f"'Client-Cert: {target.certificate.header}'"] = '"Client-Cert: $CLIENT_CERT"'
         values["'Client-Cert: [Filtered]'"] = '"Client-Cert: $CLIENT_CERT"'
         values[target.certificate.header] = "$CLIENT_CERT"
-        values[target.certificate.header.strip(":")] = "$CLIENT_CERT"
     if suite.name.startswith("schema"):
         # What Schemathesis prints leaves out whom it trusts, and with which certificate it calls.
         words = " ".join(trust(target, with_certificate="subscriptions" in suite.name))
         values["curl -X"] = f"curl -sS -i {words} -X" if words else "curl -sS -i -X"
+    redactor = Redactor(target)
     for path in (suite.junit, suite.junit.with_suffix(".json"), suite.log):
         if path.exists():
             text = path.read_text(encoding="utf-8", errors="replace")
             for value, instead in values.items():
                 text = text.replace(value, _ESCAPES.get(path.suffix, str)(instead))
-            path.write_text(text, encoding="utf-8")
-
-
-def _forms(word: str) -> tuple[str, ...]:
-    """The word as it is, and as JSON, Python and XML write it."""
-    written = (word, json.dumps(word)[1:-1], repr(word)[1:-1])
-    return (*written, *(escape(text, {'"': "&quot;"}) for text in written), *(escape(text) for text in written))
+            path.write_text(redactor.text(text), encoding="utf-8")

@@ -9,6 +9,7 @@ from contract_tests.reproducing import TITLE
 from contract_tests.suites import Suite
 
 _OF_PYTEST = ("rules", "raw bytes")
+_FAULT = "contract_tests.plugin.CheckFaultError"
 _INTERRUPTED = 2
 """How pytest ends when the target does not answer any more."""
 
@@ -65,18 +66,24 @@ def read_result(suite: Suite, exit_code: int, seconds: float) -> SuiteResult:
         cases = list(ET.parse(suite.junit).getroot().iter("testcase"))  # Our own process wrote it.
     except (OSError, ET.ParseError):
         return SuiteResult(suite.name, seconds=seconds, error=f"ended with {exit_code}; see {suite.log}")
-    failures = tuple(
+    found = [
         failure
         for case in cases
         for node in [*case.findall("failure"), *case.findall("error")]
         for failure in _failures(suite, case, node)
-    )
+    ]
+    failures = tuple(failure for failure in found if not failure.words.startswith(_FAULT))
+    faults = [failure for failure in found if failure.words.startswith(_FAULT)]
     left_out = tuple(node.get("message", "") for case in cases for node in case.findall("skipped"))
     # pytest ends with 1 where a check failed, with 5 where there was none; Schemathesis with 1 for warnings too.
-    is_explained = exit_code == 0 or (exit_code == 1 and failures) or (exit_code == 5 and not cases)
+    is_explained = exit_code == 0 or (exit_code == 1 and found) or (exit_code == 5 and not cases)
     is_unanswered = exit_code == _INTERRUPTED and suite.name in _OF_PYTEST
     words = "ended before all was checked" if is_unanswered else f"ended with {exit_code}"
     error = None if is_explained else f"{words}; see {suite.log}"
+    if faults:
+        words = faults[0].words.removeprefix(_FAULT).partition("\n")[0].removeprefix(": ")
+        told = f"{len(faults)} checks failed by a fault of their own, first {faults[0].name}: {words}; see {suite.log}"
+        error = told if error is None else f"{told}; {error}"
     return SuiteResult(suite.name, _checks(suite, cases), seconds, failures, left_out, error, is_unanswered)
 
 

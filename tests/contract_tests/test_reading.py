@@ -1,5 +1,6 @@
 """Tests of reading answers from servers that keep to nothing, each a socket of its own."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import requests
 
 from contract_tests import check, reading
 from contract_tests.preparing import BrokenContractError, CannotCheckError, learn
+from contract_tests.reading import time_differs
 from contract_tests.suites import Check
 from contract_tests.target import Target
 from tests.contract_tests.odd_servers import odd_server
@@ -65,3 +67,27 @@ def test_check_ends_on_a_server_that_says_for_ever_to_go_on(tmp_path: Path, monk
         wanted = Check(Target(url, api_key="key"), tmp_path, tmp_path, ("web-messages",))
         with pytest.raises(CannotCheckError, match="gave no whole answers in 1 s"):
             check.run(wanted, lambda *_: None, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "yesterday", "0", "\xff", "Mon, 99 Foo 2026 99:99:99 GMT", "Thu, 01 Jan 2026 00:00:00 -0000"),
+        # As `requests` gives two headers of one name.
+        "Thu, 01 Jan 2026 00:00:00 GMT, Thu, 01 Jan 2026 00:00:00 GMT",
+    ],
+)
+def test_date_that_is_none_shows_nothing_of_a_time(text: str) -> None:
+    response = requests.Response()
+    response.headers["Date"] = text
+    assert not time_differs(response, datetime(2020, 1, 1, tzinfo=UTC), timedelta(minutes=5))
+
+
+def test_date_shows_that_a_time_is_not_now() -> None:
+    response = requests.Response()
+    response.headers["Date"] = "Thu, 01 Jan 2026 00:00:00 GMT"
+    minutes = timedelta(minutes=5)
+    assert time_differs(response, datetime(2026, 1, 1, 1, tzinfo=UTC), minutes)
+    assert not time_differs(response, datetime(2026, 1, 1, tzinfo=UTC), minutes)
+    # The clock of whoever wrote the Date may be wrong.
+    assert not time_differs(response, datetime.now(UTC), minutes)

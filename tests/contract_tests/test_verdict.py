@@ -130,3 +130,20 @@ def test_verdict_is_clean_without_failures_and_errors() -> None:
     assert Verdict([SuiteResult("rules", 1)]).is_clean
     assert not Verdict([SuiteResult("rules", 1, failures=(failure,))]).is_clean
     assert Verdict([SuiteResult("rules", error="ended")]).errors == ["rules: ended"]
+
+
+def test_check_that_fails_by_a_fault_of_its_own_is_an_error_and_no_failure(rules: Suite) -> None:
+    rules.junit.write_text(
+        "<testsuites><testsuite><testcase name='test_good'/><testcase name='test_odd[x]'><failure>"
+        "E   contract_tests.plugin.CheckFaultError: ZeroDivisionError: division by zero\n"
+        "</failure></testcase></testsuite></testsuites>"
+    )
+
+    found = read_result(rules, 1, 1.0)
+
+    assert found.failures == ()
+    words = "1 checks failed by a fault of their own, first odd [x]: ZeroDivisionError: division by zero; see "
+    assert found.error == words + str(rules.log)
+    verdict = Verdict([found])
+    assert not verdict.is_clean
+    assert verdict.failures == []

@@ -1,0 +1,113 @@
+"""A server that repeats keys and certificates in its answers: a check prints and writes none of them."""
+
+import base64
+import html
+import json
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from conftest import MESSAGES_KEY, PUBLISH_KEY
+from contract_tests.redacting import Redactor
+from contract_tests.target import Certificate, Target, read_certificate
+from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+from tests.contract_tests.checking import Server
+
+KEY = "k3y/Of+the<tests>&\"0123456789'=x"
+CERTIFICATE = base64.b64encode(bytes(range(256))).decode()
+
+WAYS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "lower case": str.lower,
+    "upper case": str.upper,
+    "URL": lambda key: quote(key, safe=""),
+    "URL, every byte": lambda key: "".join(f"%{byte:02x}" for byte in key.encode()),
+    "URL, twice": lambda key: "".join(f"%25{byte:02X}" for byte in key.encode()),
+    "base64": lambda key: base64.b64encode(key.encode()).decode(),
+    "base64 after one byte": lambda key: base64.b64encode(b"x" + key.encode()).decode(),
+    "base64 of Basic": lambda key: base64.b64encode(f"me:{key}".encode()).decode(),
+    "base64url": lambda key: base64.urlsafe_b64encode(b"{ " + key.encode() + b" }").decode(),
+    "JSON": lambda key: json.dumps(key)[1:-1],
+    "JSON, every character": lambda key: "".join(f"\\u{ord(letter):04x}" for letter in key),
+    "JSON, twice": lambda key: json.dumps("".join(f"\\u{ord(letter):04X}" for letter in key))[1:-1],
+    "Python": lambda key: repr("".join(f"\\x{ord(letter):02x}" for letter in key)),
+    "hexadecimal": lambda key: key.encode().hex(),
+    "HEXADECIMAL": lambda key: key.encode().hex().upper(),
+    "HTML": html.escape,
+    "HTML, every character": lambda key: "".join(f"&#x{ord(letter):X};" for letter in key),
+    "HTML, decimal": lambda key: "".join(f"&#{ord(letter)};" for letter in key),
+    "HTML of JSON": lambda key: html.escape(json.dumps(key)),
+    "split over lines": lambda key: f"{key[:9]}\n    {key[9:20]}\n{key[20:]}",
+    "split by pytest": lambda key: f"E   {key[:9]}\nE     {key[9:20]}\nE   {key[20:]}",
+    "without its end": lambda key: key[: len(key) * 3 // 4] + "…",
+    "without its beginning": lambda key: "…" + key[len(key) // 4 :],
+}
+
+
+def parts(secret: str) -> set[str]:
+    """What must not be left of a secret: any part of it that is longer than a half."""
+    size = len(secret) // 2 + 1
+    return {secret[at : at + size].lower() for at in range(len(secret) - size + 1)}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+@pytest.mark.parametrize("secret", [KEY, CERTIFICATE], ids=["key", "certificate"])
+def test_secret_is_removed_in_every_notation(secret: str, way: Callable[[str], str]) -> None:
+    redactor = Redactor(Target("http://127.0.0.1", KEY, None, Certificate("", None, f":{CERTIFICATE}:")))
+    written = way(secret)
+
+    left = redactor.text(f"before <{written}> after")
+
+    assert left.startswith("before <")
+    assert left.endswith("> after")
+    # A character at each end may stay, as what it is may depend on what is next to it.
+    assert len(left) - len("before <> after") - len("$CLIENT_CERT") < max(16, len(written) // 8), left
+    assert ("$API_KEY" if secret is KEY else "$CLIENT_CERT") in left
+
+
+def test_text_without_secrets_stays_as_it_is() -> None:
+    redactor = Redactor(Target("http://127.0.0.1", MESSAGES_KEY, PUBLISH_KEY))
+    text = 'curl %7B%22a%22 \\u0041 &lt;x&gt;\r\n  messages-key publish\\n "tests" \udcff %zz &#99999999; ' * 50
+    assert redactor.text(text) == text
+
+
+async def echoing(request: Request, forward: Forward) -> Answer:
+    """Repeats what opened it in a header and in every problem, whose status is not that of the contract."""
+    answer = await forward(request)
+    secrets = [value for name in ("apikey", "client-cert") if (value := request.header(name))]
+    if not secrets or request.path.startswith(("/v1/abonnement/sync", "/v1/beskedtype")):
+        return answer
+    echo = " ".join(way(secret) for secret in secrets for way in WAYS.values())
+    answer = answer.with_header("x-echo", " ".join(quote(secret, safe="") for secret in secrets))
+    value = answer.json()
+    if answer.status >= 400 and isinstance(value, dict) and request.query == b"":
+        return answer.with_json({**value, "detail": echo, "title": secrets[0], "x": [secrets[0]]})
+    return answer
+
+
+@pytest.fixture
+def breakage() -> Breakage:
+    return echoing
+
+
+def test_nothing_that_is_printed_or_written_has_a_secret(server: Server, tmp_path: Path) -> None:
+    ended = server.check(tmp_path, "--profile", "full", "--suite", "rules", "--suite", "raw-bytes", "--fail-fast")
+    assert_clean(server, tmp_path, ended.stdout + ended.stderr)
+    ended = server.check(tmp_path, "--suite", "schema", "--fail-fast", "--report", str(tmp_path / "schema"))
+    assert_clean(server, tmp_path, ended.stdout + ended.stderr)
+
+
+def assert_clean(server: Server, folder: Path, printed: str) -> None:
+    assert "BREAKS the contract" in printed
+    certificate = read_certificate(server.certificate, None).header.strip(":")
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in {".pem", ".db"}]
+    written = {str(path): path.read_bytes().decode("latin-1") for path in files if ".db-" not in path.name}
+    assert any(name.endswith("summary.txt") for name in written)
+    for name, text in {"the screen": printed, **written}.items():
+        small = text.lower()
+        for secret in (MESSAGES_KEY, PUBLISH_KEY, certificate):
+            forms = (secret, *(WAYS[way](secret) for way in ("hexadecimal", "base64", "JSON, every character")))
+            for form in forms:
+                assert not any(part in small for part in parts(form)), (name, form)

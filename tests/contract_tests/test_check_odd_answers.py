@@ -1,0 +1,37 @@
+"""Servers behind odd proxies: what the contracts do not name is no finding, and what breaks them is always one."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.contract_tests.broken import Breakage
+from tests.contract_tests.checking import Server
+from tests.contract_tests.odd_answers import illegally_odd, legally_odd
+
+OWN_FAULTS = re.compile(r"fault of (its|their) own|Traceback|INTERNALERROR|ended with [3-9]|CheckFaultError")
+
+
+@pytest.fixture
+def breakage(request: pytest.FixtureRequest) -> Breakage:
+    breakage: Breakage = request.param
+    return breakage
+
+
+@pytest.mark.parametrize("breakage", [legally_odd(1)], ids=["seed 1"], indirect=True)
+def test_headers_that_no_contract_names_are_no_finding(server: Server, tmp_path: Path) -> None:
+    ended = server.check(tmp_path, "--suite", "rules")
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "keeps the contract" in ended.stdout
+
+
+@pytest.mark.parametrize("breakage", [illegally_odd(1), illegally_odd(2)], ids=["seed 1", "seed 2"], indirect=True)
+def test_broken_answers_are_findings_and_never_a_fault_of_the_check(server: Server, tmp_path: Path) -> None:
+    ended = server.check(tmp_path, "--suite", "rules")
+
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "BREAKS the contract" in ended.stdout
+    report = tmp_path / "report"
+    for text in (ended.stdout, ended.stderr, (report / "summary.txt").read_text(), (report / "rules.xml").read_text()):
+        assert OWN_FAULTS.search(text) is None, OWN_FAULTS.search(text)
