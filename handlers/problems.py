@@ -15,9 +15,7 @@ _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     # The contract has one answer for all that is not the caller's fault.
-    errors.BackendRefused: HTTPStatus.INTERNAL_SERVER_ERROR,
-    errors.BackendUnavailable: HTTPStatus.INTERNAL_SERVER_ERROR,
-    errors.OutcomeUnknown: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.BackendFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 _PHRASES = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large"}

@@ -18,6 +18,7 @@ STATUSES = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.UnsupportedMediaType: 415,
+    errors.BackendFailed: 500,
     errors.BackendRefused: 500,
     errors.BackendUnavailable: 500,
     errors.OutcomeUnknown: 500,
