@@ -7,9 +7,11 @@ is not run: the programs of this environment stand in the path, and the services
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -100,6 +102,64 @@ def test_own_service_that_does_not_start_fails_the_job(tmp_path: Path) -> None:
 
     assert done["Check"].returncode != 0
     assert not (tmp_path / "contract-report").exists()
+
+
+def test_mock_that_does_not_start_fails_the_job_with_its_own_error(tmp_path: Path) -> None:
+    with taken_port() as port:
+        done = run_steps(OWN.replace("--port 0 --ready", f"--port {port} --ready"), tmp_path, GITHUB_STEP_SUMMARY="x")
+
+    assert done["Check"].returncode != 0
+    assert f"cannot listen on 127.0.0.1 port {port}: " in done["Check"].stderr
+    assert not (tmp_path / "contract-report").exists()
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    """A port that is taken."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def recipes_of_the_mock() -> dict[str, str]:
+    """The lines of the README that start the mock in a pipeline, up to where it listens."""
+    section = (REPOSITORY / "README.md").read_text().split("\nIn CI, `--ready-file`")[1].split("\n### ")[0]
+    first, second = (
+        yaml.safe_load(text) for text in re.findall("^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    )
+    return {"GitHub": first["steps"][0]["run"], "GitLab": "\n".join(second["test"]["script"][:3])}
+
+
+def run_lines(lines: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", lines],
+        cwd=folder,
+        env={**environment(), "PATH": path, "GITHUB_ENV": "env", "GITHUB_JOB": "job", "CI_JOB_ID": "7"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("recipe", ["GitHub", "GitLab"])
+def test_mock_is_started_in_a_pipeline(recipe: str, tmp_path: Path) -> None:
+    lines = recipes_of_the_mock()[recipe] + '\ncurl -sS "$(cat mock.url)/control/overview"\nkill $!\nwait\n'
+
+    done = run_lines(lines, tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "The mock Open-E listens on" in done.stdout
+
+
+@pytest.mark.parametrize("recipe", ["GitHub", "GitLab"])
+def test_pipeline_ends_with_the_error_of_a_mock_that_does_not_start(recipe: str, tmp_path: Path) -> None:
+    with taken_port() as port:
+        done = run_lines(recipes_of_the_mock()[recipe].replace("--port 0", f"--port {port}"), tmp_path)
+
+    assert done.returncode != 0
+    assert f"cannot listen on 127.0.0.1 port {port}: " in done.stderr
+    assert not (tmp_path / "env").exists()
 
 
 def test_another_implementation_is_checked_in_a_pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> None:
