@@ -43,7 +43,7 @@ class QueueFigures:
 
 
 class QueueWatch:
-    """Counts the queue when it is asked, beside its callers: one that asks gets the figures of the latest count.
+    """Counts the queue in the background when it is asked, and returns the figures of the latest count.
 
     A count reads all deliveries, so it takes the longer the more there are. No scrape waits for it, and the time
     between two counts grows with their duration.

@@ -30,7 +30,7 @@ class Depth:
 async def list_depths(database: Database, now: datetime) -> list[Depth]:
     """Return the depth of each system, also of those for which nothing waits.
 
-    This reads all deliveries, beside the event loop: do not wait for it in a request.
+    This reads all deliveries, in a thread: do not wait for it in a request.
     """
     return await database.read_long(_list_depths, now)
 

@@ -71,7 +71,7 @@ def test_a_worker_delivers_and_shows_its_health_and_its_metrics_alone(database_u
 
 def test_the_reference_names_all_metrics_and_no_others(sqlite_url: str) -> None:
     reference = (REPOSITORY / "docs" / "reference" / "metrics.md").read_text()
-    told = set(re.findall(r"^\| `(budkavle_\w+)` \| ([\w, ]*)\|", reference, re.MULTILINE))
+    documented = set(re.findall(r"^\| `(budkavle_\w+)` \| ([\w, ]*)\|", reference, re.MULTILINE))
     subscribe(sqlite_url)
     with working(sqlite_url) as worker:
         # Each operation has labels from its first request on.
@@ -85,8 +85,8 @@ def test_the_reference_names_all_metrics_and_no_others(sqlite_url: str) -> None:
         for family in families
         if family.name.startswith("budkavle_")
     }
-    assert {name for name, _ in told} == names
-    for name, labels in told:
+    assert {name for name, _ in documented} == names
+    for name, labels in documented:
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         for sample in samples:
             assert sorted(sample.labels) == sorted(labels.replace(",", "").split()), name
