@@ -30,6 +30,8 @@ MAX_KEPT = 64 * 1024
 _STATUS_LINE = re.compile(rb"HTTP/[0-9](\.[0-9])?[ \t]+([1-9][0-9]{2})([ \t].*)?", re.DOTALL | re.IGNORECASE)
 _CURRENT_VERSION = b".1"
 _NEEDED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"retry-after"})
+_FIRST_LETTERS = b"".join({name[:1] + name[:1].upper() for name in _NEEDED})
+"""Of the names above: most lines are skipped after a look at their first letter."""
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _FIELD_TEXT = re.compile(rb"[\x20-\x7e]+")
 _WITHOUT_BODY = frozenset({HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -64,9 +66,11 @@ class HeadReader:
         """Return the final head once it is complete, None before. Raises `HeadMalformed`."""
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
-            line = self._line + data[start : min(end, start + MAX_LINE)]
-            self._line, start = b"", end + 1
-            if self._read_line(line[:MAX_LINE].removesuffix(b"\r")):
+            line = data[start : min(end, start + MAX_LINE)]
+            if self._line:
+                line, self._line = (self._line + line)[:MAX_LINE], b""
+            start = end + 1
+            if self._read_line(line.removesuffix(b"\r")):
                 return self._rewrite(data[start:])
         self._line = (self._line + data[start : start + MAX_LINE])[:MAX_LINE]
         if self._status is None and not b"HTTP/".startswith(self._line[:5].upper().lstrip(b"\r")):
@@ -104,9 +108,11 @@ class HeadReader:
             if self._folded_into is not None and self._has_room(line):
                 self._folded_into[-1] += b" " + line.strip(b" \t")
             return
+        self._folded_into = None
+        if line[0] not in _FIRST_LETTERS:
+            return
         name, _, value = line.partition(b":")
         name = name.strip(b" \t").lower()
-        self._folded_into = None
         if name in _NEEDED and self._has_room(line):
             self._folded_into = self._fields.setdefault(name, [])
             self._folded_into.append(value.strip(b" \t"))
@@ -117,17 +123,19 @@ class HeadReader:
 
     def _tokens(self, name: bytes) -> list[bytes]:
         """Return the members of a list field, in lower case."""
-        members = (each.strip(b" \t").lower() for value in self._fields.get(name, ()) for each in value.split(b","))
-        return [each for each in members if each]
+        if name not in self._fields:
+            return []
+        members = b",".join(self._fields[name]).lower().split(b",")
+        return [member for each in members if (member := each.strip(b" \t"))]
 
     def _rewrite(self, rest: bytes) -> Head:
         framing, has_body, is_kept = self._framing()
         lines = [b"HTTP/1.1 %d " % (self._status or 0)]
         if framing:
             lines.append(framing)
-        retry_after = next(iter(self._fields.get(b"retry-after", [])), b"")
-        if _FIELD_TEXT.fullmatch(retry_after):
-            lines.append(b"Retry-After: " + retry_after)
+        retry_after = self._fields.get(b"retry-after")
+        if retry_after and _FIELD_TEXT.fullmatch(retry_after[0]):
+            lines.append(b"Retry-After: " + retry_after[0])
         if not (is_kept and self._keeps_connection) or b"close" in self._tokens(b"connection"):
             lines.append(b"Connection: close")
         return Head(b"\r\n".join([*lines, b"", b""]), has_body, rest)
