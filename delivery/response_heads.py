@@ -43,11 +43,12 @@ class HeadMalformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A head as aiohttp gets it. `rest` are the bytes behind it."""
+    """A head as aiohttp gets it. `rest` are the bytes behind it; with `is_whole` they are the body and nothing more."""
 
     text: bytes
     has_body: bool
     rest: bytes
+    is_whole: bool
 
 
 class HeadReader:
@@ -138,7 +139,8 @@ class HeadReader:
             lines.append(b"Retry-After: " + retry_after[0])
         if not (is_kept and self._keeps_connection) or b"close" in self._tokens(b"connection"):
             lines.append(b"Connection: close")
-        return Head(b"\r\n".join([*lines, b"", b""]), has_body, rest)
+        is_whole = has_body and framing == b"Content-Length: %d" % len(rest)
+        return Head(b"\r\n".join([*lines, b"", b""]), has_body, rest, is_whole)
 
     def _framing(self) -> tuple[bytes, bool, bool]:
         """Return the field that frames the body, whether there is one to read, and whether the connection is kept."""
@@ -187,6 +189,9 @@ class _Protocol(ResponseHandler):
             if head is None:
                 return
             self._head, self._reads_body = None, head.has_body
+            if head.is_whole:
+                super().data_received(head.text + head.rest)
+                return
             super().data_received(head.text)
             if head.rest:
                 self._receive_body(head.rest)
