@@ -118,7 +118,7 @@ def test_created_is_when_the_message_became_readable(api: Api) -> None:
         created = api.read_message(created_id(response))["created"]
         found.append(created)
         assert not time_differs(response, datetime.fromisoformat(created), timedelta(minutes=MINUTES)), (
-            f"created is {created}, but the Date of the answer is {response.headers['Date']}"
+            f"created is {created}, but the answer was made {response.headers['Date']}"
         )
     parts = {created[20:23] for created in found}
     assert parts != {"000"}, f"created has the milliseconds too, not whole seconds alone: {found}"
