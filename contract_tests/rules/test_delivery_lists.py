@@ -58,7 +58,9 @@ def test_what_waits_is_told_without_its_content(own_set: Api) -> None:
             assert item["forsoeg"] or item.get("aarsagTekst") is None, f"nothing has gone wrong yet: {item}"
             assert item["aarsag"] != "http" or item["httpStatus"], f"an answer has a status: {item}"
             # Of the same clock as the answer, where that tells it.
-            assert not time_differs(page, created, MINUTES), f"just published, but {item}; Date: {page.headers['Date']}"
+            assert not time_differs(page, created, MINUTES), (
+                f"answered at {page.headers['Date']}, but just published: {item}"
+            )
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 1000])
