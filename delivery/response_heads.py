@@ -200,7 +200,9 @@ class _Protocol(ResponseHandler):
 
     def _receive_body(self, data: bytes) -> None:
         if not self._reads_body:
-            self.force_close()
+            # aiohttp calls this without data when it resumes reading.
+            if data:
+                self.force_close()
             return
         body = self._payload
         super().data_received(data)

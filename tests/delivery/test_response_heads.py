@@ -25,6 +25,11 @@ ODD = {
     "a length that is no number": ("Content-Length: many\r\n", "tak", ""),
     "a negative length": ("Content-Length: -1\r\n", "tak", ""),
     "a length of 30 digits": (f"Content-Length: {'9' * 30}\r\n", "tak", ""),
+    "a length of something else": ("X-Content-Length: 99\r\nContent-Length: 3\r\n", "tak", "tak"),
+    "a length of something else alone": ("X-Content-Length: 99\r\n", "tak", "tak"),
+    "a length in a value": ("X: a, content-length: 99\r\nContent-Length: 3\r\n", "tak", "tak"),
+    "a connection in a value": ("Vary: Connection\r\nContent-Length: 3\r\n", "tak", "tak"),
+    "nothing odd": ("Date: x\r\nServer: \r\nContent-Length:3 \r\nContent-Type: a/b\r\n", "tak", "tak"),
     "a blank before the colon": ("Content-Length : 3\r\n", "tak", "tak"),
     "a folded field": ("X: a\r\n b\r\n\tc\r\nContent-Length: 3\r\n", "tak", "tak"),
     "a folded length": ("Content-Length:\r\n 3\r\n", "tak", "tak"),
@@ -108,6 +113,16 @@ def test_send_reads_no_body_where_none_may_be(run, peer, status, rest):
     said = f"HTTP/1.1 {status}\r\n{rest}".encode()
     answered = run(send(*[claimed(at(peer(serving(said))))] * 3, attempt_timeout=30))
     assert [(each.status, each.body) for each in answered] == [(int(status[:3]), "")] * 3
+
+
+@pytest.mark.parametrize(
+    ("rest", "connections"),
+    [(b"\r\n", 1), (b"Content-Length: 0\r\n\r\n", 1), (b"Transfer-Encoding: chunked\r\n\r\n", 3), (b"\r\ntak", 3)],
+)
+def test_send_keeps_connections_without_a_body(run, peer, rest, connections):
+    server = peer(serving(b"HTTP/1.1 204 No Content\r\n" + rest))
+    assert [each.status for each in run(send(*[claimed(at(server))] * 3, attempt_timeout=30))] == [204] * 3
+    assert server.connections == connections
 
 
 @pytest.mark.parametrize(
