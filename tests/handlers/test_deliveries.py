@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from conftest import RunningService
-from domain.deliveries import Outcome, Reason
+from domain.deliveries import Attempt, Outcome, Reason
 from persistence import deliveries, queue, tables
 from persistence.database import Database
-from persistence.queue import Lease
+from persistence.queue import Lease, Settled
 from tests.catalogue_rows import ALLOWED, execute
 from tests.databases import with_database
 from tests.handlers.answers import unique_id
@@ -71,6 +71,21 @@ def test_what_became_of_it_is_told(caller: Caller) -> None:
     assert (first["blokeretAf"], behind["blokeretAf"], first["aarsagTekst"]) == (None, None, None)
     assert listed(caller, "&status=parkeret") == [first]
     assert listed(caller, "&status=venter") == [behind]
+
+
+def test_hent_beskeder_returns_the_cause_of_a_failure_without_an_answer(caller: Caller) -> None:
+    subscribe(caller)
+    publish(caller)
+    lease = Lease("tests", later(), later() + LEASE)
+
+    async def fail(database: Database) -> None:
+        for item in await queue.claim(database, lease, ROOM):
+            attempt = Attempt(1, later(), 0, None, Reason.SETUP, "env:NOT_SET is not set")
+            await queue.settle(database, lease, [Settled(item.number, Outcome.AGAIN, attempt, later() + SECOND)])
+
+    with_database(caller.database_url, fail)
+    (item,) = listed(caller)
+    assert (item["aarsag"], item["aarsagTekst"], item["httpStatus"]) == ("setup", "env:NOT_SET is not set", None)
 
 
 def test_what_a_worker_holds_has_no_next_attempt(caller: Caller) -> None:
