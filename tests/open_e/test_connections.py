@@ -95,16 +95,26 @@ def test_add_message_ends_endless_interim_responses(peer):
         add(peer(serve).url, connect_timeout=10, read_timeout=10)
 
 
-def test_add_message_finds_a_host_with_a_final_dot(peer):
-    heads = []
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_add_message_finds_a_host_with_a_final_dot(peer, tmp_path, scheme):
+    heads, names = [], []
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    context.sni_callback = lambda _, shown, __: names.append(shown)
 
     def serve(connection, _):
+        if scheme == "https":
+            connection = context.wrap_socket(connection, server_side=True)
         heads.append(read_request(connection)[0].lower())
         connection.sendall(answer())
+        connection.close()
 
-    url = peer(serve).url.replace("127.0.0.1", "localhost.")
-    assert add(url, connect_timeout=10, read_timeout=10) == 151
-    assert "\r\nhost: localhost" in heads[0]
+    url = peer(serve).url.replace("http://127.0.0.1", f"{scheme}://localhost.")
+    assert add(url, connect_timeout=10, read_timeout=10, ca=str(tmp_path / "ca.pem")) == 151
+    assert "\r\nhost: localhost:" in heads[0]
+    assert names == (["localhost"] if scheme == "https" else [])
 
 
 def test_add_message_is_unknown_when_the_status_line_drips(peer):
