@@ -1,6 +1,6 @@
 """How long a scrape of `/metrics` takes, and how long it keeps others waiting, with a long queue.
 
-A service runs on a database with so many deliveries that wait. One client scrapes every 250 ms, another one calls
+A service runs on a database with so many deliveries that wait. One client scrapes every 500 ms, another one calls
 `/health/live` all the time: its slowest answer bounds what a scrape, or the count behind it, blocks.
 
 Run: python -m benchmarks.metrics_scrape [--waiting 200000]
@@ -20,8 +20,8 @@ from domain.events import write_content
 from persistence import tables
 from persistence.database import Database
 
-SCRAPES = 120
-INTERVAL_SECONDS = 0.25
+SCRAPES = 60
+INTERVAL_SECONDS = 0.5
 SYSTEMS = 20
 
 

@@ -24,6 +24,9 @@ PATIENCE_SECONDS = 5
 QUEUE_PATIENCE_SECONDS = 0.005
 """How long a scrape waits for figures of the queue that are being counted. A short queue takes less."""
 
+START_DELAY_SECONDS = 0.1
+"""How long after a scrape the count of a long queue begins, so that it takes no processor time from that scrape."""
+
 MIN_IDLE = 20
 """The queue is counted for at most one in 21 parts of the time, so its cost has a bound whatever its length."""
 
@@ -54,17 +57,19 @@ class QueueWatch:
         self._figures: QueueFigures | None = None
         self._counting: asyncio.Task[None] | None = None
         self._next = 0.0
+        self._delay = 0.0
 
     async def ask(self, now: datetime) -> QueueFigures | None:
         """Return the latest figures; None before the first count has ended, and after one that failed."""
         if self._counting is None and asyncio.get_running_loop().time() >= self._next:
             self._counting = asyncio.create_task(self._count(now))
-        if self._counting is not None:
+        if self._counting is not None and not self._delay:
             await asyncio.wait([self._counting], timeout=QUEUE_PATIENCE_SECONDS)
         return self._figures
 
     async def _count(self, now: datetime) -> None:
         clock = asyncio.get_running_loop().time
+        await asyncio.sleep(self._delay)
         begun = clock()
         try:
             depths = await queue_depth.list_depths(self._database, now)
@@ -72,7 +77,9 @@ class QueueWatch:
         except StorageFailed:
             self._figures = None
         finally:
-            self._next = clock() + MIN_IDLE * (clock() - begun)
+            seconds = clock() - begun
+            self._next = clock() + MIN_IDLE * seconds
+            self._delay = START_DELAY_SECONDS if seconds > QUEUE_PATIENCE_SECONDS else 0.0
             self._counting = None
 
 
