@@ -30,11 +30,18 @@ _MAX_BETWEEN = 64
 
 
 def decode(text: bytes | bytearray) -> Any:
-    """The value of a JSON text. Raises `Invalid` for anything that is not strict JSON in UTF-8."""
+    """Return the value of a JSON text in UTF-8, with or without a byte order mark (RFC 8259, section 8.1).
+
+    Raises `Invalid` for anything that is not strict JSON in UTF-8.
+    """
+    if b"\0" in text[:4]:
+        # UTF-16 and UTF-32 have one there, with or without a mark (RFC 4627, section 3).
+        refuse("must be JSON in UTF-8", "utf-8")
     try:
-        value = json.loads(
-            text.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_object, parse_float=_float
-        )
+        decoded = text.decode("utf-8-sig")
+        if decoded.startswith("\ufeff"):
+            refuse("must be JSON: it begins with more than one byte order mark", "json")
+        value = json.loads(decoded, parse_constant=_refuse_constant, object_pairs_hook=_object, parse_float=_float)
         if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
             _check_depth(value)
         if _SURROGATE.search(text):

@@ -137,9 +137,16 @@ def wrong_bodies() -> dict[str, tuple[bytes, str]]:
         "cut-off": (GOOD[:-1], "must be JSON: Expecting ',' delimiter: line 1 column 154 (char 153)"),
         "two-values": (b"{}{}", "must be JSON: Extra data: line 1 column 3 (char 2)"),
         "utf-16": (GOOD.decode().encode("utf-16"), "must be JSON in UTF-8"),
-        "utf-8-bom": (
-            b"\xef\xbb\xbf{}",
-            "must be JSON: Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)",
+        "utf-16-without-mark": (GOOD.decode().encode("utf-16-le"), "must be JSON in UTF-8"),
+        "utf-16-be-without-mark": (GOOD.decode().encode("utf-16-be"), "must be JSON in UTF-8"),
+        "utf-32": (GOOD.decode().encode("utf-32"), "must be JSON in UTF-8"),
+        "utf-32-be": (GOOD.decode().encode("utf-32-be"), "must be JSON in UTF-8"),
+        "two-marks": (b"\xef\xbb\xbf" * 2 + GOOD, "must be JSON: it begins with more than one byte order mark"),
+        "half-a-mark": (b"\xef\xbb" + GOOD, "must be JSON in UTF-8"),
+        "a-mark-alone": (b"\xef\xbb\xbf", "must be JSON: Expecting value: line 1 column 1 (char 0)"),
+        "a-mark-behind": (
+            GOOD + b"\xef\xbb\xbf",
+            f"must be JSON: Extra data: line 1 column {len(GOOD) + 1} (char {len(GOOD)})",
         ),
         "latin-1": ('{"message":"å"}'.encode("latin-1"), "must be JSON in UTF-8"),
         "encoded-surrogate": (b'{"message":"\xed\xa0\x80"}', "must be JSON in UTF-8"),
@@ -159,6 +166,12 @@ def wrong_bodies() -> dict[str, tuple[bytes, str]]:
 @pytest.mark.parametrize(("body", "message"), wrong_bodies().values(), ids=wrong_bodies())
 def test_what_is_not_strict_json_is_refused(contract: RunningService, body: bytes, message: str) -> None:
     assert violations(post(contract, body, JSON)) == [("body", message)]
+
+
+@pytest.mark.parametrize("size", [0, 300_000, 2_000_000])
+def test_a_json_body_may_begin_with_a_byte_order_mark(contract: RunningService, size: int) -> None:
+    body = b"\xef\xbb\xbf" + json.dumps(message_body(message="x" * (size + 1))).encode()
+    assert post(contract, body, JSON).status_code == 201
 
 
 def test_a_wrong_body_is_told_together_with_wrong_parameters(contract: RunningService) -> None:

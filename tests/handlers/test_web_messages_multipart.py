@@ -225,22 +225,82 @@ def test_a_form_says_which_file_is_empty_in_the_terms_of_a_form(contract: Runnin
             b"",
             "must be a multipart form, with a boundary of at most 256 characters",
         ),
-        (HEADERS["content-type"], b"", "must be a whole multipart form; its end is missing"),
-        (HEADERS["content-type"], b"garbage", "must be a multipart form"),
-        (HEADERS["content-type"], b"\0" * 1000, "must be a multipart form"),
+        (HEADERS["content-type"], b"", "must be a whole multipart form; no boundary was found"),
+        (HEADERS["content-type"], b"garbage", "must be a whole multipart form; no boundary was found"),
+        (HEADERS["content-type"], b"\0" * 1000, "must be a whole multipart form; no boundary was found"),
         (HEADERS["content-type"], json_part(), "must be a whole multipart form; its end is missing"),
-        (HEADERS["content-type"], b"--b0undary\r\nA: " + b"x" * 20_000, "must be a multipart form"),
+        (HEADERS["content-type"], b"--b0undary\r\nA: " + b"x" * 20_000, "must not have such long headers in its parts"),
+        (
+            HEADERS["content-type"],
+            b"--b0undary" + b" " * 20_000,
+            "must not have so much white space after a boundary",
+        ),
+        (
+            HEADERS["content-type"],
+            part("form-data; name=message", b"{}", "Content-Disposition: form-data; name=attachments"),
+            "must be a multipart form; a part has two headers of the same name",
+        ),
+        (
+            HEADERS["content-type"],
+            b"--b0undary\r\n A: folded\r\n\r\n",
+            "must be a multipart form; a part has a line that is no header",
+        ),
         (
             HEADERS["content-type"],
             part("form-data; name=x", b"") * 101 + b"--b0undary--",
             "must not have so many parts",
         ),
     ],
-    ids=["no-boundary", "empty-boundary", "long-boundary", "empty", "garbage", "nul", "no-end", "long-header", "many"],
+    ids=[
+        "no-boundary",
+        "empty-boundary",
+        "long-boundary",
+        "empty",
+        "garbage",
+        "nul",
+        "no-end",
+        "long-header",
+        "long-padding",
+        "header-twice",
+        "fold-first",
+        "many",
+    ],
 )
 def test_what_is_no_form_is_refused(contract: RunningService, content_type: str, body: bytes, message: str) -> None:
     response = contract.client.post("/webmessages", content=body, headers={"content-type": content_type})
     assert violations(response) == [("body", message)]
+
+
+FILE_ENCODED = ("attachments[0]", "must be sent unencoded: its Content-Transfer-Encoding may be 7bit, 8bit or binary")
+
+
+@pytest.mark.parametrize(
+    "encoding", ["base64", "BASE64", "quoted-printable", "x-uuencode", "gzip", "", "binary, base64"]
+)
+def test_a_form_refuses_parts_with_a_transfer_encoding(contract: RunningService, encoding: str) -> None:
+    header = f"content-transfer-encoding: {encoding}"
+    response = post_form(contract, json_part(), file_part(b"SGVsbG8K", 'filename="a"', header))
+    assert violations(response) == [FILE_ENCODED]
+    # The JSON is not read as it came, and all other faults are reported with it.
+    encoded = part('form-data; name="message"', base64.b64encode(b"{}"), header)
+    response = post_form(contract, encoded, file_part(b"SGVsbG8K", 'filename=""', header), file_part())
+    assert violations(response) == [
+        FILE_ENCODED,
+        ("attachments[0].fileName", "must not be blank"),
+        ("message", FILE_ENCODED[1]),
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["7bit", "8bit", "binary", "Binary "])
+def test_a_form_takes_parts_whose_transfer_encoding_changes_nothing(shared: RunningService, encoding: str) -> None:
+    header = f"Content-Transfer-Encoding: {encoding}"
+    message = part('form-data; name="message"', json.dumps(message_body()).encode(), header)
+    value = sent(shared, message, file_part(b"SGVsbG8K", 'filename="a"', header))
+    assert base64.b64decode(value["attachments"][0]["base64Data"]) == b"SGVsbG8K"
+
+
+def test_a_form_takes_a_json_part_that_begins_with_a_byte_order_mark(shared: RunningService) -> None:
+    sent(shared, part('form-data; name="message"', b"\xef\xbb\xbf" + json.dumps(message_body()).encode()))
 
 
 @pytest.mark.parametrize(
