@@ -19,6 +19,7 @@ from domain.api_keys import ApiKey
 from handlers.application import create_application
 from handlers.contracts import CONTRACTS
 from handlers.metrics import QueueWatch
+from handlers.publication_outcomes import PublicationOutcomes
 from handlers.requests import Services
 from handlers.security import ApiKeys
 from open_e.calls import OpenECalls
@@ -62,13 +63,17 @@ def create_service(
         client, frozenset(accounts), threads=settings.open_e_threads, queue_timeout=settings.open_e_queue_timeout
     )
 
-    services = Services(database=store, open_e=open_e, now=clock, new_id=new_id, queue_watch=QueueWatch(store))
+    outcomes = PublicationOutcomes(store, now=clock, timeout=settings.record_timeout)
+    services = Services(
+        database=store, open_e=open_e, outcomes=outcomes, now=clock, new_id=new_id, queue_watch=QueueWatch(store)
+    )
     if worker is not None:
         services = replace(services, wake_worker=worker.wake)
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
         yield
+        await outcomes.close()
         open_e.close()
         if database is None:
             await store.close()

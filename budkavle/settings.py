@@ -92,6 +92,12 @@ class Settings(BaseSettings):
     open_e_queue_timeout: float = Field(
         10, gt=0, le=600, description="Seconds that a message waits when all those calls are taken."
     )
+    record_timeout: float = Field(
+        10,
+        gt=0,
+        le=600,
+        description="Seconds that a caller, and a shutdown, waits while the database does not record Open-E's answer.",
+    )
     worker_host: str = Field("127.0.0.1", description="The address on which a worker shows its health and metrics.")
     worker_port: int = Field(
         8082, ge=0, le=65535, description="The port on which a worker shows them; 0 takes a free one."

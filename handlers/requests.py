@@ -12,6 +12,7 @@ from domain.audit import NO_SYSTEM
 from domain.errors import Invalid, Violation
 from domain.web_messages import OepInstance, WebMessage
 from handlers.metrics import QueueWatch
+from handlers.publication_outcomes import PublicationOutcomes
 from persistence.database import Database
 
 
@@ -41,6 +42,7 @@ class Services:
 
     database: Database
     open_e: OpenE
+    outcomes: PublicationOutcomes
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     queue_watch: QueueWatch

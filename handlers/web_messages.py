@@ -7,15 +7,15 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-import structlog
 from starlette.responses import Response
 
 from domain import web_messages as rules
 from domain.attachments import Content, read_base64
-from domain.errors import BackendRefused, BackendUnavailable, NotFound, OutcomeUnknown, StorageFailed, Violation
+from domain.errors import BackendRefused, BackendUnavailable, BudkavleError, NotFound, OutcomeUnknown, Violation
 from domain.media_types import media_type
-from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
+from domain.web_messages import Attachment, ExternalReference, OepInstance, State, WebMessage
 from handlers import paging, replies
+from handlers.publication_outcomes import Outcome
 from handlers.requests import Request
 from handlers.schemas import MAX_FAULTS
 from persistence import web_messages as stored
@@ -23,8 +23,6 @@ from persistence.web_messages import Position
 
 PAGE = 500
 """Messages that are read at once where a caller asks for all."""
-
-log = structlog.get_logger("budkavle.errors")
 
 ReadPage = Callable[[int, Position | None], Awaitable[list[WebMessage]]]
 
@@ -100,31 +98,30 @@ async def get_web_messages_by_external_reference(request: Request) -> Response:
 
 
 async def _publish(request: Request, message: WebMessage) -> None:
-    """Publishes a message on its case: never lost, never doubled (design, "Publishing on Open-E")."""
+    """Publish a message on its case, exactly once, and record the outcome (design, "Publishing on Open-E")."""
     services = request.services
+    error: BudkavleError | None = None
     async with services.open_e.slot():
         sent = services.now()
         await stored.begin_sending(services.database, message, sent)
         try:
             open_e_id = await services.open_e.add_message(message, added=sent, request_id=request.request_id)
+            outcome = Outcome(message, State.PUBLISHED, open_e_id)
         except OutcomeUnknown as exc:
-            await _settle(stored.mark_unknown(services.database, message.id))
-            raise OutcomeUnknown(f"{exc}. Whether message '{message.id}' was published is unknown") from exc
-        except (NotFound, BackendRefused, BackendUnavailable):
-            await _settle(stored.drop_refused(services.database, message.id))
-            raise
-    try:
-        await stored.mark_published(services.database, message, open_e_id, services.now())
-    except StorageFailed as exc:
-        raise OutcomeUnknown(f"Open-E has taken message '{message.id}', but it could not be marked so here") from exc
-
-
-async def _settle(settling: Awaitable[None]) -> None:
-    """Settles a row; if that fails it stays as it is, for operators, and the caller hears of the message itself."""
-    try:
-        await settling
-    except StorageFailed as exc:
-        log.warning("unsettled", reason=exc.reason)
+            outcome = Outcome(message, State.UNKNOWN)
+            error = OutcomeUnknown(f"{exc}. Whether message '{message.id}' was published is unknown")
+            error.__cause__ = exc
+        except (NotFound, BackendRefused, BackendUnavailable) as exc:
+            outcome, error = Outcome(message, None), exc
+    # Without the slot: a database that fails must not keep others from Open-E.
+    is_recorded = await services.outcomes.record(outcome)
+    if error is not None:
+        raise error
+    if not is_recorded:
+        raise OutcomeUnknown(
+            f"Open-E has published message '{message.id}', but the database has not recorded that yet. "
+            "Do not send it again: it becomes readable once the database answers"
+        )
 
 
 def _references(request: Request) -> list[ExternalReference]:

@@ -74,7 +74,10 @@ def insert_with_files(connection: sa.Connection, new: New) -> None:
 
 
 def mark_published(connection: sa.Connection, items: Sequence[Published]) -> None:
-    """Makes messages readable, with their references and events: on PostgreSQL in one statement."""
+    """Make messages readable that are being sent, with their references and events: on PostgreSQL in one statement.
+
+    Idempotent: a message that is in another state already stays as it is.
+    """
     parameters = [
         {
             "message_id": published.message.id,
@@ -86,8 +89,10 @@ def mark_published(connection: sa.Connection, items: Sequence[Published]) -> Non
     if connection.dialect.name == "postgresql":
         connection.execute(_MARK_PUBLISHED_ALL, parameters)
         return
-    connection.execute(_MARK_PUBLISHED, parameters)
-    _make_known(connection, [(published.message, published.created) for published in items])
+    # One by one: the count of rows is that of all parameters.
+    changed = [connection.execute(_MARK_PUBLISHED, each).rowcount > 0 for each in parameters]
+    made_readable = [item for item, is_changed in zip(items, changed, strict=True) if is_changed]
+    _make_known(connection, [(published.message, published.created) for published in made_readable])
 
 
 def to_message(row: sa.RowMapping) -> WebMessage:
@@ -130,7 +135,7 @@ _INSERT_ALL = _with_what_follows(_INSERT)
 _INSERT_PIECE = attachments_table.insert()
 _MARK_PUBLISHED = (
     messages_table.update()
-    .where(messages_table.c.id == sa.bindparam("message_id"))
+    .where(messages_table.c.id == sa.bindparam("message_id"), messages_table.c.state == str(State.SENDING))
     .values(
         state=str(State.PUBLISHED),
         created=sa.bindparam("created"),

@@ -39,17 +39,17 @@ async def begin_sending(database: Database, message: WebMessage, sent: datetime)
 
 
 async def mark_published(database: Database, message: WebMessage, open_e_message_id: int, created: datetime) -> None:
-    """Makes a message readable that Open-E has taken."""
+    """Make a message readable that Open-E has published. Idempotent, as the two below."""
     await database.write_together(rows.mark_published, rows.Published(message, open_e_message_id, created))
 
 
 async def mark_unknown(database: Database, message_id: str) -> None:
-    """Keeps a message for operators of which nobody can say whether Open-E has it."""
+    """Keep a message for operators whose publication may or may not have succeeded."""
     await database.write(_mark_unknown, message_id)
 
 
 async def drop_refused(database: Database, message_id: str) -> None:
-    """Removes a message that Open-E has, for certain, not taken."""
+    """Remove a message that Open-E has certainly not published."""
     await database.write(_drop_refused, message_id)
 
 
@@ -151,8 +151,9 @@ async def ping(database: Database) -> None:
 
 _IS_READABLE = messages_table.c.created.is_not(None)
 _IS_THIS = messages_table.c.id == sa.bindparam("message_id")
-_MARK_UNKNOWN = messages_table.update().where(_IS_THIS).values(state=str(State.UNKNOWN))
-_DROP_REFUSED = messages_table.delete().where(_IS_THIS, messages_table.c.state == str(State.SENDING))
+_IS_SENDING = messages_table.c.state == str(State.SENDING)
+_MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_SENDING).values(state=str(State.UNKNOWN))
+_DROP_REFUSED = messages_table.delete().where(_IS_THIS, _IS_SENDING)
 _DELETE = messages_table.delete().where(_IS_THIS, _IS_READABLE)
 _PING = sa.select(sa.literal(1))
 _SELECT_BY_ID = sa.select(*rows.COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE)

@@ -8,6 +8,7 @@ import pytest
 
 from handlers.application import create_application
 from handlers.metrics import QueueWatch
+from handlers.publication_outcomes import PublicationOutcomes
 from handlers.requests import Services
 from handlers.security import ApiKeys
 from open_e.calls import OpenECalls
@@ -23,8 +24,14 @@ def create(spec_dir: Path) -> Any:
     database = open_database("sqlite:///never-opened.db")
     client = OpenEClient({}, connect_timeout=1, read_timeout=1, threads=1)
     open_e = OpenECalls(client, frozenset(), threads=1, queue_timeout=1)
+    outcomes = PublicationOutcomes(database, now=lambda: NOW, timeout=1)
     services = Services(
-        database=database, open_e=open_e, now=lambda: NOW, new_id=unique_id, queue_watch=QueueWatch(database)
+        database=database,
+        open_e=open_e,
+        outcomes=outcomes,
+        now=lambda: NOW,
+        new_id=unique_id,
+        queue_watch=QueueWatch(database),
     )
     return create_application(spec_dir, services, ApiKeys(database))
 

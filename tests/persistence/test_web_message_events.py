@@ -95,6 +95,14 @@ async def test_message_raises_no_event_where_nothing_is_mapped(
     assert not {"events", "deliveries"} & set(await counts(database))
 
 
+async def test_message_that_is_published_twice_raises_one_event(database: Database) -> None:
+    await subscribe(database)
+    message = web_message()
+    await publish(database, message)
+    await stored.mark_published(database, message, 7, LATER)
+    assert len(await rows(database, tables.events)) == 1
+
+
 async def test_event_for_nobody_is_kept(database: Database) -> None:
     await prepare(database)
     await execute(database, MAP)

@@ -1,5 +1,6 @@
 """Web messages in the database: stored, published, dropped, read, deleted."""
 
+import asyncio
 import os
 from dataclasses import replace
 from datetime import timedelta
@@ -168,6 +169,44 @@ async def test_mark_unknown_keeps_a_message_hidden(database: Database) -> None:
         await stored.delete(database, message.id)
     unsettled = Unsettled(message.id, State.UNKNOWN, OepInstance.EXTERNAL, 1068, NOW)
     assert await stored.list_unsettled(database, BOTH, 10) == [unsettled]
+
+
+async def test_mark_published_is_idempotent(database: Database) -> None:
+    message = case_message()
+    await stored.begin_sending(database, message, NOW)
+    await stored.mark_published(database, message, 7, LATER)
+    # As after a commit whose answer was lost.
+    await stored.mark_published(database, message, 7, LATER + timedelta(seconds=1))
+    assert await stored.get(database, message.id) == replace(message, created=LATER)
+    assert await counts(database) == {"web_messages": 1, "web_message_references": 2}
+    await stored.delete(database, message.id)
+    await stored.mark_published(database, message, 7, LATER)
+    assert await counts(database) == {}
+
+
+async def test_mark_published_and_mark_unknown_change_only_what_is_being_sent(database: Database) -> None:
+    published, unknown = case_message(), case_message()
+    for message in (published, unknown):
+        await stored.begin_sending(database, message, NOW)
+    await stored.mark_published(database, published, 7, LATER)
+    await stored.mark_unknown(database, unknown.id)
+    await stored.mark_unknown(database, published.id)
+    await stored.mark_published(database, unknown, 8, LATER)
+    assert await stored.get(database, published.id) == replace(published, created=LATER)
+    (found,) = await stored.list_unsettled(database, BOTH, 10)
+    assert (found.id, found.state) == (unknown.id, State.UNKNOWN)
+
+
+async def test_mark_published_of_many_at_once_leaves_out_those_that_were(database: Database) -> None:
+    messages = [case_message() for _ in range(8)]
+    for message in messages:
+        await stored.begin_sending(database, message, NOW)
+    await stored.mark_published(database, messages[3], 3, NOW)
+    await asyncio.gather(*(stored.mark_published(database, message, 9, LATER) for message in messages))
+    for message in messages:
+        created = NOW if message is messages[3] else LATER
+        assert await stored.get(database, message.id) == replace(message, created=created)
+    assert await counts(database) == {"web_messages": 8, "web_message_references": 16}
 
 
 async def test_drop_refused_leaves_nothing(database: Database) -> None:

@@ -1,0 +1,168 @@
+"""Records what Open-E answered to a publication, and repeats that until the database has it.
+
+A message that is on its case must become readable, even when the database restarts between the call and its record.
+The process keeps the outcome in memory until it is recorded; if the process dies first, the message stays `sending`
+for operators.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from domain.errors import StorageFailed
+from domain.web_messages import State, WebMessage
+from persistence import web_messages as stored
+from persistence.database import Database
+
+FIRST_DELAY_SECONDS = 0.05
+LONGEST_DELAY_SECONDS = 2.0
+"""The delay before a retry doubles from the first to the longest while the database fails."""
+
+RETRIED_TOGETHER = 16
+"""Outcomes that are recorded at once after the database has answered again."""
+
+log = structlog.get_logger("budkavle.errors")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of one publication: `PUBLISHED` with Open-E's id, `UNKNOWN`, or None for certainly not published."""
+
+    message: WebMessage
+    state: State | None
+    open_e_message_id: int | None = None
+
+
+@dataclass(slots=True)
+class _Pending:
+    """An outcome that is not recorded yet. `recorded` becomes the result of recording it."""
+
+    outcome: Outcome
+    began: float
+    recorded: asyncio.Future[None] = field(repr=False)
+    is_delayed: bool = False
+
+
+class PublicationOutcomes:
+    """Records the outcomes of one process. `close` must be called before the database is closed."""
+
+    def __init__(self, database: Database, *, now: Callable[[], datetime], timeout: float) -> None:
+        self._database = database
+        self._now = now
+        self._timeout = timeout
+        self._pending: dict[str, _Pending] = {}
+        self._delayed: list[_Pending] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._retrying: asyncio.Task[None] | None = None
+
+    async def record(self, outcome: Outcome) -> bool:
+        """Record an outcome; return False when it is not recorded within the timeout.
+
+        Recording then goes on in the background, also when the caller is cancelled. Raises whatever is not a failure
+        of the database; recording is given up then.
+        """
+        # Attachments have been written already, and can be large.
+        outcome = replace(outcome, message=replace(outcome.message, attachments=()))
+        loop = asyncio.get_running_loop()
+        pending = _Pending(outcome, time.monotonic(), loop.create_future())
+        # Retrieve the exception here too: a caller that went away does not, and it is logged already.
+        pending.recorded.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._pending[outcome.message.id] = pending
+        self._begin(self._try_first(pending))
+        await asyncio.wait([pending.recorded], timeout=self._timeout)
+        if not pending.recorded.done():
+            return False
+        pending.recorded.result()
+        return True
+
+    async def close(self) -> None:
+        """Wait for outcomes that are not recorded yet, at most for the timeout, then give up and log them."""
+        if self._pending:
+            await asyncio.wait([pending.recorded for pending in self._pending.values()], timeout=self._timeout)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for pending in self._pending.values():
+            log.error("publication_record_abandoned", **_fields(pending))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _try_first(self, pending: _Pending) -> None:
+        if await self._try(pending) is None:
+            return
+        self._delayed.append(pending)
+        if self._retrying is None:
+            self._retrying = self._begin(self._retry())
+
+    async def _retry(self) -> None:
+        """Retry delayed outcomes until none is left: one at a time while the database fails, then many together."""
+        delay = FIRST_DELAY_SECONDS
+        try:
+            while self._delayed:
+                await asyncio.sleep(delay)
+                probe = self._delayed.pop(0)
+                if await self._try(probe) is not None:
+                    # Behind the others, so that one row that cannot be written does not block them.
+                    self._delayed.append(probe)
+                    delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+                    continue
+                delay = FIRST_DELAY_SECONDS
+                together, self._delayed = self._delayed[:RETRIED_TOGETHER], self._delayed[RETRIED_TOGETHER:]
+                failures = await asyncio.gather(*(self._try(each) for each in together))
+                self._delayed += [each for each, failure in zip(together, failures, strict=True) if failure is not None]
+        finally:
+            self._retrying = None
+
+    async def _try(self, pending: _Pending) -> StorageFailed | None:
+        """Record an outcome once. Return the failure of the database after which it must be tried again."""
+        try:
+            await self._write(pending.outcome)
+        except StorageFailed as exc:
+            if not pending.is_delayed:
+                pending.is_delayed = True
+                log.warning("publication_record_delayed", reason=exc.reason, **_fields(pending))
+            return exc
+        except Exception as exc:
+            log.exception("publication_record_failed", **_fields(pending))
+            self._end(pending)
+            pending.recorded.set_exception(exc)
+            return None
+        if pending.is_delayed:
+            seconds = round(time.monotonic() - pending.began, 3)
+            log.warning("publication_recorded", seconds=seconds, **_fields(pending))
+        self._end(pending)
+        pending.recorded.set_result(None)
+        return None
+
+    def _end(self, pending: _Pending) -> None:
+        self._pending.pop(pending.outcome.message.id, None)
+
+    async def _write(self, outcome: Outcome) -> None:
+        message = outcome.message
+        if outcome.state is State.PUBLISHED and outcome.open_e_message_id is not None:
+            # The time of this attempt: readers may have read past an earlier one.
+            await stored.mark_published(self._database, message, outcome.open_e_message_id, self._now())
+        elif outcome.state is State.UNKNOWN:
+            await stored.mark_unknown(self._database, message.id)
+        else:
+            await stored.drop_refused(self._database, message.id)
+
+
+def _fields(pending: _Pending) -> dict[str, object]:
+    outcome = pending.outcome
+    return {
+        "message_id": outcome.message.id,
+        "outcome": "refused" if outcome.state is None else str(outcome.state),
+        "open_e_instance": str(outcome.message.oep_instance),
+        "open_e_message_id": outcome.open_e_message_id,
+    }
