@@ -28,7 +28,7 @@ def create_control_application(spec_dir: Path) -> "ControlApplication":
     """The control API, for the world that each call brings with it."""
     middlewares: list[Any] = [
         # Whoever polls would fill the log.
-        partial(ObservationMiddleware, is_logged=False),
+        partial(ObservationMiddleware, is_service=False),
         ExceptionMiddleware,
         RoutingMiddleware,
         ContractMiddleware,

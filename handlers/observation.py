@@ -22,6 +22,10 @@ _HEADER = b"x-request-id"
 _HEADER_OF_V1 = b"x-requestid"
 """Published as `x-requestId`; header names have no case."""
 
+_NO_STORE = (b"cache-control", b"no-store")
+"""No cache may keep a response of the service (RFC 9111, section 5.2.2.5): most hold personal data. Contracts, which
+`/docs` publishes, may be cached."""
+
 REQUEST_ID_HEADER = "budkavle.request_id_header"
 """Where the name of the header stands in an ASGI scope."""
 
@@ -32,18 +36,20 @@ _NO_OPERATION = "none"
 
 
 class ObservationMiddleware:
-    """The outermost layer. Without `is_logged` it names requests, and logs no line about them."""
+    """The outermost layer. For the mock Open-E, without `is_service`, it only gives requests their ids."""
 
-    def __init__(self, app: ASGIApp, *, is_logged: bool = True) -> None:
+    def __init__(self, app: ASGIApp, *, is_service: bool = True) -> None:
         self._app = app
-        self._is_logged = is_logged
+        self._is_service = is_service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        header = header_of(scope.get("raw_path") or scope["path"].encode())
+        raw_path = scope.get("raw_path") or scope["path"].encode()
+        header = header_of(raw_path)
+        is_private = self._is_service and raw_path != b"/docs" and not raw_path.startswith(b"/docs/")
         request_id = _request_id(scope["headers"], header)
         fields: dict[str, Any] = {}
         status = 0
@@ -59,6 +65,8 @@ class ObservationMiddleware:
                 # An answer of a handler has it already.
                 if not any(name == header for name, _ in message["headers"]):
                     message["headers"] = [*message["headers"], (header, request_id.encode())]
+                if is_private:
+                    message["headers"] = [*message["headers"], _NO_STORE]
             await send(message)
 
         try:
@@ -71,7 +79,7 @@ class ObservationMiddleware:
             raise
         finally:
             operation, seconds = _operation(extensions), time.perf_counter() - begun
-            if self._is_logged:
+            if self._is_service:
                 _count(operation, status, seconds)
                 log.info(
                     "request",
@@ -110,7 +118,12 @@ def header_of(raw_path: bytes) -> bytes:
 
 
 def _request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
+    """Return the caller's id of a request: from the contract's own header, else from that of the other contract."""
     for name, value in headers:
         if name == header and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    other = _HEADER if header == _HEADER_OF_V1 else _HEADER_OF_V1
+    for name, value in headers:
+        if name == other and _REQUEST_ID.fullmatch(value):
             return value.decode()
     return secrets.token_hex(16)

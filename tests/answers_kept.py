@@ -20,6 +20,7 @@ OF_HTTP = frozenset({"content-type", "content-length", "transfer-encoding", "dat
 """Headers that belong to HTTP itself and need no word in a contract."""
 NO_BODY = frozenset({204, 304})
 TEXT = {"required": True, "schema": {"type": "string"}}
+OPTIONAL_TEXT = {"schema": {"type": "string"}}
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 WORLD = "[A-Za-z0-9._-]{1,64}"
 BOUNDS = {"int32": 2**31, "int64": 2**63}
@@ -95,7 +96,7 @@ class Published:
         wanted = 405 if allowed else 404
         if answer.status != wanted:
             yield f"the status is not {wanted}, although no contract has this"
-        headers = {"x-requestId" if is_v1 else "x-request-id": TEXT}
+        headers = {"x-requestId" if is_v1 else "x-request-id": TEXT, "Cache-Control": OPTIONAL_TEXT}
         if allowed:
             headers["Allow"] = TEXT
             said = {name.strip() for value in answer.values("allow") for name in value.split(",")}

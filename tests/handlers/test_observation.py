@@ -66,3 +66,60 @@ def test_a_failure_of_open_e_carries_the_name(contract: RunningService, shared_o
     body = message_body(externalReferences=[{"key": "flowInstanceId", "value": "1"}])
     response = contract.client.post("/webmessages", json=body, headers={"x-request-id": "n2"})
     assert (response.status_code, response.headers.get_list("x-request-id")) == (500, ["n2"])
+
+
+@pytest.mark.parametrize("request_id", GOOD)
+def test_request_id_is_accepted_under_the_name_of_the_other_contract(contract: RunningService, request_id: str) -> None:
+    client = contract.client
+    response = client.get(f"/webmessages/{NOBODY}", headers={"x-requestId": request_id})
+    assert response.headers.get_list("x-request-id") == [request_id]
+    response = client.get("/v1/abonnement", headers={"X-Request-Id": request_id})
+    assert response.headers.get_list("x-requestid") == [request_id]
+    assert "x-request-id" not in response.headers
+
+
+def test_request_id_of_the_contracts_own_name_wins(contract: RunningService) -> None:
+    headers = [("x-requestId", "other"), ("x-request-id", "own")]
+    assert contract.client.get("/health/live", headers=headers).headers["x-request-id"] == "own"
+    assert contract.client.get("/v1/abonnement", headers=headers).headers["x-requestid"] == "other"
+    # A value of another form counts as absent.
+    headers = [("x-requestId", "other"), ("x-request-id", "a b")]
+    assert contract.client.get("/health/live", headers=headers).headers["x-request-id"] == "other"
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("GET", "/health/live", 200),
+        ("GET", "/health/ready", 200),
+        ("GET", "/metrics", 200),
+        ("GET", f"/webmessages/recipients/{NOBODY}", 200),
+        ("GET", f"/webmessages/{NOBODY}", 404),
+        ("DELETE", f"/webmessages/{NOBODY}", 404),
+        ("GET", "/webmessages/x", 400),
+        ("PUT", "/webmessages", 405),
+        ("GET", "/v1/abonnement", 401),
+        ("GET", "/nowhere", 404),
+        ("GET", "/docsx", 404),
+    ],
+)
+def test_response_is_never_cached(contract: RunningService, method: str, target: str, status: int) -> None:
+    response = contract.client.request(method, target)
+    assert response.status_code == status
+    assert response.headers.get_list("cache-control") == ["no-store"]
+
+
+def test_response_to_a_post_and_a_download_is_never_cached(contract: RunningService) -> None:
+    body = message_body(attachments=[{"fileName": "a", "base64Data": "YQ=="}])
+    posted = contract.client.post("/webmessages", json=body)
+    assert posted.headers["cache-control"] == "no-store"
+    read = contract.client.get(posted.headers["location"])
+    assert read.headers["cache-control"] == "no-store"
+    assert (
+        contract.client.post("/webmessages", json=body, headers={"apikey": "x"}).headers["cache-control"] == "no-store"
+    )
+
+
+def test_documentation_may_be_cached(contract: RunningService) -> None:
+    for target in ("/docs", "/docs/web-messages", "/docs/web-messages/openapi.yaml"):
+        assert "cache-control" not in contract.client.get(target).headers
