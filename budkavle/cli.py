@@ -13,6 +13,7 @@ from budkavle.audit_commands import audit
 from budkavle.console import command_settings, say, with_database, write_moment
 from budkavle.contract_check_command import contract_check
 from budkavle.deliveries_commands import deliveries
+from budkavle.settings import check_variables
 from domain.api_keys import SCOPES, ApiKey, hash_key, new_key
 from domain.errors import BudkavleError
 
@@ -20,11 +21,20 @@ from domain.errors import BudkavleError
 warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
 
 
+_ASKS_FOR_HELP = "budkavle.asks_for_help"
+
+
 class _Commands(click.Group):
-    """Tells an error that we foresaw in one line, without a trace."""
+    """Reports an expected error in one line, without a trace, and rejects unknown variables before any command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ASKS_FOR_HELP] = not {"-h", "--help"}.isdisjoint(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            if not ctx.meta[_ASKS_FOR_HELP]:
+                check_variables(name for name, value in os.environ.items() if value)
             return super().invoke(ctx)
         except BudkavleError as exc:
             raise click.ClickException(str(exc)) from exc

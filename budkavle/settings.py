@@ -1,5 +1,7 @@
 """All settings, from the environment: `BUDKAVLE_` and the name in capitals."""
 
+import difflib
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 
@@ -19,6 +21,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from domain.errors import BudkavleError
 from domain.web_messages import OepInstance
 from open_e.client import Account
+
+PREFIX = "BUDKAVLE_"
 
 
 class SettingsUnusable(BudkavleError):
@@ -54,7 +58,7 @@ _MAPPED_BITS = 96
 class Settings(BaseSettings):
     """What an operator can set. Each description is the sentence of the README."""
 
-    model_config = SettingsConfigDict(env_prefix="BUDKAVLE_", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
     database_url: SecretStr = Field(
         SecretStr("sqlite:///budkavle.db"), description="Where data is kept: `sqlite:///PATH` or `postgresql://…`."
@@ -152,6 +156,33 @@ class Settings(BaseSettings):
             for instance, (url, username, password) in given.items()
             if url is not None
         }
+
+
+OTHER_VARIABLES = frozenset({"BUDKAVLE_CHECK_API_KEY", "BUDKAVLE_CHECK_PUBLISH_KEY"})
+"""Variables of options that are no settings."""
+
+
+def check_variables(names: Iterable[str]) -> None:
+    """Check that each of these variables that begins with `BUDKAVLE_` exists.
+
+    Raises `SettingsUnusable` that names every unknown one and the known one that is most like it.
+    """
+    known = {name.upper() for name in Settings.model_fields}
+    known |= {name.removeprefix(PREFIX) for name in OTHER_VARIABLES}
+    faults = []
+    for variable in sorted(names):
+        name = variable.upper().removeprefix(PREFIX)
+        if variable.upper().startswith(PREFIX) and name not in known:
+            similar = difflib.get_close_matches(name, sorted(known), 1, _LEAST_SIMILARITY)
+            faults.append(
+                f"{variable} is not a setting" + (f" (did you mean {PREFIX}{similar[0]}?)" if similar else "")
+            )
+    if faults:
+        raise SettingsUnusable(f"unknown settings: {'; '.join(faults)}")
+
+
+_LEAST_SIMILARITY = 0.7
+"""A known name below this ratio is no likely correction: two letters of four that changed places have 0.75."""
 
 
 def read_settings(**overrides: object) -> Settings:

@@ -3,12 +3,17 @@
 import json
 import re
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from budkavle.cli import main
 from budkavle.service import now
+from budkavle.settings import OTHER_VARIABLES
 from conftest import PostgresqlServer
 from domain.api_keys import hash_key
 from domain.web_messages import ExternalReference, OepInstance
@@ -273,3 +278,35 @@ def test_help_and_version_need_nothing(invoke: Invoke) -> None:
         assert (result.exit_code, result.stderr) == (0, "")
         assert result.stdout
     assert KEY not in result.stdout
+
+
+def leaf_commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from leaf_commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+LEAF_COMMANDS = dict(leaf_commands(main))
+
+
+@pytest.mark.parametrize("path", LEAF_COMMANDS, ids=" ".join)
+def test_every_command_rejects_an_unknown_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment = {"BUDKAVLE_PROT": "9", "BUDKAVLE_HSOT": "x", "BUDKAVLE_NOTHING": ""}
+    result = CliRunner().invoke(main, path, env=environment)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: unknown settings: BUDKAVLE_HSOT is not a setting (did you mean BUDKAVLE_HOST?); "
+        "BUDKAVLE_PROT is not a setting (did you mean BUDKAVLE_PORT?)\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert CliRunner().invoke(main, [*path, "--help"], env=environment).exit_code == 0
+
+
+def test_variables_of_options_are_known() -> None:
+    parameters = [parameter for command in LEAF_COMMANDS.values() for parameter in command.params]
+    assert {parameter.envvar for parameter in parameters if parameter.envvar} == OTHER_VARIABLES

@@ -6,7 +6,7 @@ import re
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from budkavle.settings import Settings, SettingsUnusable, read_settings
+from budkavle.settings import OTHER_VARIABLES, Settings, SettingsUnusable, check_variables, read_settings
 from domain.web_messages import OepInstance
 from open_e.client import Account
 from tests.processes import REPOSITORY
@@ -173,3 +173,27 @@ def test_accounts_are_those_with_an_address() -> None:
     )
     account = Account("https://staff.example/api/callback", "service", "word")
     assert settings.accounts() == {OepInstance.INTERNAL: account}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["BUDKAVLE_PROT"], "BUDKAVLE_PROT is not a setting (did you mean BUDKAVLE_PORT?)"),
+        (["budkavle_prot"], "budkavle_prot is not a setting (did you mean BUDKAVLE_PORT?)"),
+        (
+            ["BUDKAVLE_DATABASE", "BUDKAVLE_ZZZ"],
+            "BUDKAVLE_DATABASE is not a setting (did you mean BUDKAVLE_DATABASE_URL?); BUDKAVLE_ZZZ is not a setting",
+        ),
+        (["BUDKAVLE_CHECK_APIKEY"], "BUDKAVLE_CHECK_APIKEY is not a setting (did you mean BUDKAVLE_CHECK_API_KEY?)"),
+        (["BUDKAVLE_"], "BUDKAVLE_ is not a setting"),
+        (["BUDKAVLE_SERVICE_HOST"], "BUDKAVLE_SERVICE_HOST is not a setting"),
+    ],
+)
+def test_check_variables_names_the_nearest_known_one(names: list[str], message: str) -> None:
+    with pytest.raises(SettingsUnusable) as caught:
+        check_variables(["PATH", "BUDKAVLE_PORT", *names])
+    assert str(caught.value) == f"unknown settings: {message}"
+
+
+def test_check_variables_accepts_each_known_variable() -> None:
+    check_variables({"BUDKAVLE", "MY_BUDKAVLE_PROT", "budkavle_port", *ROWS, *OTHER_VARIABLES})
