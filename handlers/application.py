@@ -25,7 +25,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domain.errors import BudkavleError
+from domain.errors import BudkavleError, Invalid
 from domain.log_texts import redact_for_log
 from handlers import replies
 from handlers.client_certificates import ClientCertificateMiddleware
@@ -33,7 +33,8 @@ from handlers.contracts import CONTRACTS, FORM, ContractMiddleware
 from handlers.docs import docs_routes
 from handlers.error_forms import PROBLEMS, ErrorForm
 from handlers.error_lists import count
-from handlers.observation import REQUEST_ID_HEADER, ObservationMiddleware
+from handlers.log_names import LogNames
+from handlers.observation import REQUEST_ID_HEADER, VIOLATIONS, ObservationMiddleware
 from handlers.requests import CALL, Handler, Services
 from handlers.routing import RoutingMiddleware
 from handlers.security import ApiKeys, security_map
@@ -65,7 +66,7 @@ def create_application(
     specs = {name: read_spec(spec_dir, name) for name in contracts}
     _refuse_shared_ids(specs)
     middlewares: list[Any] = [
-        ObservationMiddleware,
+        partial(ObservationMiddleware, names=LogNames(specs.values())),
         partial(ClientCertificateMiddleware, trusted_proxies=trusted_proxies),
         ExceptionMiddleware,
         RoutingMiddleware,
@@ -152,6 +153,8 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
     form: ErrorForm = request.scope.get(FORM, PROBLEMS)
     if isinstance(error, BudkavleError):
         fields["error"] = type(error).__name__
+        if isinstance(error, Invalid):
+            fields[VIOLATIONS] = error.violations
         errors = count(error)
         if CALL in request.scope:
             request.scope[CALL].errors = errors

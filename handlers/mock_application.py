@@ -1,6 +1,5 @@
 """Assembles the control API of the mock Open-E into an ASGI application: routed by its contract, as all else is."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,7 @@ _FORM = ErrorForm(say, unreadable, failed, unexpected)
 def create_control_application(spec_dir: Path) -> "ControlApplication":
     """The control API, for the world that each call brings with it."""
     middlewares: list[Any] = [
-        # Whoever polls would fill the log.
-        partial(ObservationMiddleware, is_service=False),
+        ObservationMiddleware,
         ExceptionMiddleware,
         RoutingMiddleware,
         ContractMiddleware,

@@ -1,9 +1,11 @@
-"""Names every request, counts it and logs one line about it: ids, status, duration, never content."""
+"""Gives every request an id, counts it and logs one line about it: ids, status, duration, never content."""
 
 import asyncio
 import re
 import secrets
 import time
+from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -11,8 +13,10 @@ from connexion.middleware.abstract import ROUTING_CONTEXT
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from domain.errors import Violation
 from handlers.contracts import FORM
 from handlers.error_forms import ERROR_LISTS, PROBLEMS, ErrorForm
+from handlers.log_names import LogNames
 from handlers.routing import canonical_path
 
 log = structlog.get_logger("budkavle.requests")
@@ -29,6 +33,9 @@ _NO_STORE = (b"cache-control", b"no-store")
 REQUEST_ID_HEADER = "budkavle.request_id_header"
 """Where the name of the header stands in an ASGI scope."""
 
+VIOLATIONS = "violations"
+"""The faults of a request among its fields for the log, until the line is written."""
+
 _REQUESTS = Counter("budkavle_requests", "Requests by operation and status.", ["operation", "status"])
 _DURATION = Histogram("budkavle_request_duration_seconds", "How long requests took.", ["operation"])
 _NO_OPERATION = "none"
@@ -36,11 +43,11 @@ _NO_OPERATION = "none"
 
 
 class ObservationMiddleware:
-    """The outermost layer. For the mock Open-E, without `is_service`, it only gives requests their ids."""
+    """The outermost layer. For the mock Open-E, without `names`, it only gives requests their ids."""
 
-    def __init__(self, app: ASGIApp, *, is_service: bool = True) -> None:
+    def __init__(self, app: ASGIApp, *, names: LogNames | None = None) -> None:
         self._app = app
-        self._is_service = is_service
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,7 +56,7 @@ class ObservationMiddleware:
         begun = time.perf_counter()
         raw_path = scope.get("raw_path") or scope["path"].encode()
         header = header_of(raw_path)
-        is_private = self._is_service and raw_path != b"/docs" and not raw_path.startswith(b"/docs/")
+        is_private = self._names is not None and raw_path != b"/docs" and not raw_path.startswith(b"/docs/")
         request_id = _request_id(scope["headers"], header)
         fields: dict[str, Any] = {}
         status = 0
@@ -79,8 +86,10 @@ class ObservationMiddleware:
             raise
         finally:
             operation, seconds = _operation(extensions), time.perf_counter() - begun
-            if self._is_service:
+            if self._names is not None:
                 _count(operation, status, seconds)
+                if status >= HTTPStatus.BAD_REQUEST:
+                    fields |= _fields_of_refusal(self._names, scope, raw_path, fields.pop(VIOLATIONS, ()))
                 log.info(
                     "request",
                     operation=operation,
@@ -90,6 +99,14 @@ class ObservationMiddleware:
                     request_id=request_id,
                     **fields,
                 )
+
+
+def _fields_of_refusal(
+    names: LogNames, scope: Scope, raw_path: bytes, violations: Iterable[Violation]
+) -> dict[str, Any]:
+    """Return what an operator needs to find the caller of a refused request, and its mistake."""
+    refusal = {"path": names.path(raw_path), "peer": scope["client"] and scope["client"][0]}
+    return {**refusal, "fields": names.fields(violations)} if violations else refusal
 
 
 def _operation(extensions: dict[str, Any]) -> str | None:

@@ -125,6 +125,16 @@ def test_each_request_is_one_line_that_holds_ids_only(sqlite_url: str) -> None:
     assert log[1]["message_id"] == published.headers["location"].removeprefix("/webmessages/")
     assert log[0]["caller"] == "tests"
     assert all(entry["event"] == "request" for entry in log)
+    refused = [(entry["status"], entry["path"], entry.get("fields")) for entry in log if entry["status"] >= 400]
+    assert sorted(refused) == [
+        (400, "/webmessages", ["*"]),
+        (400, "/webmessages", ["body"]),
+        (401, "/webmessages/*", None),
+        (404, "/*", None),
+        (405, "/webmessages/*", None),
+    ]
+    assert {entry["peer"] for entry in log if entry["status"] >= 400} == {"127.0.0.1"}
+    assert not any({"path", "fields", "violations"} & entry.keys() for entry in log if entry["status"] < 400)
 
 
 def break_rows(database_url: str) -> None:

@@ -1,0 +1,68 @@
+"""What the log may say of a path and of faulty fields: names that the contracts hold, and nothing that callers made up.
+
+A path can hold a party's id and an unknown property anything at all, so each name that no contract has becomes `*`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from domain.errors import Violation
+
+MAX_SEGMENTS = 12
+"""Segments of a path that are logged."""
+
+MAX_FIELDS = 10
+"""Fields of a request that are logged."""
+
+UNKNOWN = "*"
+
+_NAME = re.compile(r"[^.\[\]]+")
+_INDEX = re.compile(r"\[\d+\]")
+
+
+class LogNames:
+    """The names of the contracts: literal segments of paths, parameters and properties."""
+
+    def __init__(self, specs: Iterable[Mapping[str, Any]]) -> None:
+        self._segments = {""}
+        self._fields = {"body"}
+        for spec in specs:
+            for path in spec["paths"]:
+                self._segments.update(segment for segment in path.split("/") if "{" not in segment)
+            self._fields.update(_field_names(spec))
+
+    def path(self, raw_path: bytes) -> str:
+        """Return a path as it may be logged: `/webmessages/*`.
+
+        >>> LogNames([{"paths": {"/webmessages/{id}": {}}}]).path(b"/x/webmessages/7?q=1")
+        '/*/webmessages/*'
+        """
+        segments = raw_path.split(b"?", 1)[0].decode("ascii", "replace").split("/")
+        names = [segment if segment in self._segments else UNKNOWN for segment in map(unquote, segments)]
+        return "/".join([*names[:MAX_SEGMENTS], "…"] if len(names) > MAX_SEGMENTS else names)
+
+    def fields(self, violations: Iterable[Violation]) -> list[str]:
+        """Return the fields of violations without their indexes, each once, sorted: `attachments[].fileName`."""
+        names = sorted({_INDEX.sub("[]", violation.field) for violation in violations})[:MAX_FIELDS]
+        return sorted({_NAME.sub(self._known, name) for name in names})
+
+    def _known(self, found: re.Match[str]) -> str:
+        return found[0] if found[0] in self._fields else UNKNOWN
+
+
+def _field_names(node: Any) -> Iterator[str]:
+    """The names of all parameters and properties in a part of a contract."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _field_names(item)
+    elif isinstance(node, dict):
+        if isinstance(node.get("in"), str) and isinstance(node.get("name"), str):
+            yield node["name"]
+        properties = node.get("properties")
+        if isinstance(properties, dict):
+            yield from properties
+        for key, value in node.items():
+            if key not in {"example", "examples"}:
+                yield from _field_names(value)
