@@ -74,7 +74,7 @@ class Calls:
 
 async def _post(line: Line, claimed: Claimed, now: datetime) -> Answer:
     body = write_payload(claimed)
-    headers = HEADERS | signature_headers(claimed.id, now, body, line.keys)
+    headers = HEADERS | signature_headers(claimed.id, now, body, line.keys) | _trace_headers(claimed)
     response = await line.session.post(address_of(claimed), data=body, headers=headers, allow_redirects=False)
     try:
         received = await _beginning(response)
@@ -88,6 +88,11 @@ async def _post(line: Line, claimed: Claimed, now: datetime) -> Answer:
         body=_text(received),
         retry_after=_retry_after(response.headers.get("Retry-After"), now),
     )
+
+
+def _trace_headers(claimed: Claimed) -> dict[str, str]:
+    headers = {"x-request-id": claimed.request_id, "traceparent": claimed.trace_parent}
+    return {name: value for name, value in headers.items() if value is not None}
 
 
 async def _beginning(response: ClientResponse) -> bytes:

@@ -67,7 +67,8 @@ class Receiver:
 class Claimed:
     """A delivery that a worker holds: what is to be sent where. `number` is its place in the queue.
 
-    `content` is the event as `domain.events.write_content` wrote it; `attempts` are those made before.
+    `content` is the event as `domain.events.write_content` wrote it; `attempts` are those made before. `request_id` and
+    `trace_parent` (W3C Trace Context) are those of the request that published the event.
     """
 
     number: int
@@ -79,6 +80,8 @@ class Claimed:
     created: datetime
     content: str
     attempts: int
+    request_id: str | None = None
+    trace_parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ async def send_testbesked(request: Request) -> Response:
         external_id=NO_OBJECT,
         body={"testbesked": True},
     )
-    publication = Publication(event, request.call.caller, request.request_id)
+    publication = Publication(event, request.call.caller, request.request_id, request.trace_parent)
     trial = Trial(publication, system_id, services.new_id())
     await queued.publish_test(services.database, trial)
     services.wake_worker()

@@ -30,7 +30,7 @@ async def opret_besked(request: Request) -> Response:
     request.log["event_id"] = event.id
     try:
         published = await outbox.publish(
-            services.database, Publication(event, request.log["caller"], request.request_id)
+            services.database, Publication(event, request.log["caller"], request.request_id, request.trace_parent)
         )
     except UnknownType as exc:
         raise InvalidEntries([unknown_type()], (), body) from exc

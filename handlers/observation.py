@@ -144,3 +144,15 @@ def _request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
         if name == other and _REQUEST_ID.fullmatch(value):
             return value.decode()
     return secrets.token_hex(16)
+
+
+def trace_parent_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the W3C trace context of a request (`traceparent`), None where it is absent, doubled or malformed.
+
+    Source: W3C Trace Context, section 3.2.
+    """
+    values = [value for name, value in headers if name == b"traceparent"]
+    return values[0].decode() if len(values) == 1 and _TRACE_PARENT.fullmatch(values[0]) else None
+
+
+_TRACE_PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")

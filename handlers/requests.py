@@ -19,7 +19,9 @@ from persistence.database import Database
 class OpenE(Protocol):
     """Open-E, as handlers know it."""
 
-    async def add_message(self, message: WebMessage, *, added: datetime, request_id: str) -> int:
+    async def add_message(
+        self, message: WebMessage, *, added: datetime, request_id: str, trace_parent: str | None
+    ) -> int:
         """The id that Open-E gave the message. Errors: `open_e.client`."""
 
     def slot(self) -> Any:
@@ -79,6 +81,7 @@ class Decoded(Generic[ServicesT]):
 
     operation_id: str
     request_id: str
+    trace_parent: str | None
     services: ServicesT
     parameters: dict[str, Any] = field(default_factory=dict)
     body: Any = None

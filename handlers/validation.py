@@ -15,6 +15,7 @@ from handlers.bodies import JSON, MULTIPART, Allowance, receive_body
 from handlers.contracts import Contract
 from handlers.faults import Unreadable
 from handlers.list_schemas import schema_of_body
+from handlers.observation import trace_parent_of
 from handlers.parameters import Parameters
 from handlers.requests import CALL, SERVICES, Call, Decoded, Services
 from handlers.turnstile import Turnstile
@@ -52,6 +53,7 @@ class _Operation:
         request = Decoded(
             self._operation_id,
             scope["budkavle.request_id"],
+            trace_parent_of(scope["headers"]),
             scope.get(SERVICES, self._services),
             log=scope["budkavle.log"],
             systems=caller.get("systems", frozenset()),

@@ -105,7 +105,9 @@ async def _publish(request: Request, message: WebMessage) -> None:
         sent = services.now()
         await stored.begin_sending(services.database, message, sent)
         try:
-            open_e_id = await services.open_e.add_message(message, added=sent, request_id=request.request_id)
+            open_e_id = await services.open_e.add_message(
+                message, added=sent, request_id=request.request_id, trace_parent=request.trace_parent
+            )
             outcome = Outcome(message, State.PUBLISHED, open_e_id)
         except OutcomeUnknown as exc:
             outcome = Outcome(message, State.UNKNOWN)

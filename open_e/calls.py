@@ -54,11 +54,13 @@ class OpenECalls:
         finally:
             self._slots.release()
 
-    async def add_message(self, message: WebMessage, *, added: datetime, request_id: str) -> int:
+    async def add_message(
+        self, message: WebMessage, *, added: datetime, request_id: str, trace_parent: str | None
+    ) -> int:
         """Publishes a message, within a `slot`. Errors: those of `OpenEClient.add_message`."""
 
         def call() -> int:
-            return self._client.add_message(message, added=added, request_id=request_id)
+            return self._client.add_message(message, added=added, request_id=request_id, trace_parent=trace_parent)
 
         outcome, begun = metrics.UNKNOWN, time.perf_counter()
         try:

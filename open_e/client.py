@@ -51,7 +51,9 @@ class OpenEClient:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
 
-    def add_message(self, message: WebMessage, *, added: datetime, request_id: str) -> int:
+    def add_message(
+        self, message: WebMessage, *, added: datetime, request_id: str, trace_parent: str | None = None
+    ) -> int:
         """Open-E's messageID of the message, which is then on its case. Blocks until then.
 
         `added` must be aware: it becomes the time of the message. The message must name a case and its attachments
@@ -68,7 +70,7 @@ class OpenEClient:
         with deadline(call):
             try:
                 response = self._adapters[instance].send(
-                    self._request(instance, envelope, request_id),
+                    self._request(instance, envelope, request_id, trace_parent),
                     stream=True,
                     # The deadline above holds for connecting too; one value is set on the socket fewer times.
                     timeout=self._read_timeout,
@@ -87,7 +89,7 @@ class OpenEClient:
             adapter.close()
 
     def _request(
-        self, instance: OepInstance, envelope: AddMessageEnvelope, request_id: str
+        self, instance: OepInstance, envelope: AddMessageEnvelope, request_id: str, trace_parent: str | None
     ) -> requests.PreparedRequest:
         if instance not in self._prepared:
             self._prepared[instance] = _prepare(self._accounts[instance])
@@ -95,6 +97,8 @@ class OpenEClient:
         request.body = envelope  # type: ignore[assignment]  # requests sends anything that can be iterated.
         request.headers["Content-Length"] = str(len(envelope))
         request.headers["x-request-id"] = request_id
+        if trace_parent is not None:
+            request.headers["traceparent"] = trace_parent
         return request
 
 

@@ -239,6 +239,7 @@ def _publish_test(connection: sa.Connection, trial: Trial) -> None:
             "subscriptions": 1,
             "publisher": trial.publication.publisher,
             "request_id": trial.publication.request_id,
+            "trace_parent": trial.publication.trace_parent,
         },
     )
     connection.execute(

@@ -22,6 +22,7 @@ class Publication:
     event: Event
     publisher: str
     request_id: str
+    trace_parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def _parameters(publication: Publication) -> dict[str, Any]:
         "content": write_content(event),
         "publisher": publication.publisher,
         "request_id": publication.request_id,
+        "trace_parent": publication.trace_parent,
     }
 
 
@@ -95,6 +97,7 @@ _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
     "content": sa.Text(),
     "publisher": sa.Text(),
     "request_id": sa.Text(),
+    "trace_parent": sa.Text(),
 }
 
 
@@ -121,8 +124,8 @@ _IS_TYPE_TEXT = """
 select 1 from message_types t where t.entity_type = :entity_type and (t.end_date is null or t.end_date >= :today)
 """
 _INSERT_EVENT = f"""
-insert into events (id, created, entity_type, content, subscriptions, publisher, request_id)
-select :id, :created, :entity_type, :content, {{count}}, :publisher, :request_id
+insert into events (id, created, entity_type, content, subscriptions, publisher, request_id, trace_parent)
+select :id, :created, :entity_type, :content, {{count}}, :publisher, :request_id, :trace_parent
 where exists ({_IS_TYPE_TEXT})
 on conflict (id) do nothing
 """

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from domain.deliveries import MAX_ATTEMPTS, Attempt, Claimed, Outcome, Receiver
 from persistence import queue_statements as statements
 from persistence.database import Database, to_json
+from persistence.web_message_events import NO_REQUEST
 
 BEYOND = 100
 """Deliveries that a look at the queue sees of each system beyond what there is room for: some may not go yet."""
@@ -151,6 +152,8 @@ def _claimed(row: Any) -> Claimed:
         entity_name=row.entity_name,
         created=row.created,
         content=row.content,
+        request_id=None if row.request_id == NO_REQUEST else row.request_id,
+        trace_parent=row.trace_parent,
         attempts=row.attempts,
     )
 

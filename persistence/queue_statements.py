@@ -196,6 +196,8 @@ def _read(dialect: str) -> sa.Select[Any]:
             deliveries.c.event_id,
             deliveries.c.created,
             events.c.content,
+            events.c.request_id,
+            events.c.trace_parent,
             message_types.c.name.label("entity_name"),
             systems.c.base_url,
             systems.c.webhook_secrets,

@@ -181,6 +181,7 @@ events = sa.Table(
     sa.Column("subscriptions", sa.Integer, nullable=False),
     sa.Column("publisher", sa.Text, nullable=False),
     sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("trace_parent", sa.Text),
 )
 
 deliveries = sa.Table(

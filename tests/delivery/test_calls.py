@@ -190,3 +190,10 @@ def test_send_can_be_cancelled(run, peer):
 def test_send_takes_the_interim_answer_for_none(run, peer):
     said = b"HTTP/1.1 102 Processing\r\n\r\n" + OK
     assert run(send_one(at(peer(Recorder(said))))).status == 200
+
+
+def test_send_passes_the_request_id_and_the_trace_of_the_publisher_on(run, peer):
+    recorder = Recorder()
+    run(send(claimed(at(peer(recorder)), request_id="named-1", trace_parent=f"00-{'a' * 32}-{'b' * 16}-01")))
+    headers = recorder.headers()
+    assert (headers["x-request-id"], headers["traceparent"]) == ("named-1", f"00-{'a' * 32}-{'b' * 16}-01")

@@ -1,15 +1,18 @@
 """Publishing events: what is accepted, what is refused, and that the same event again changes nothing."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
+from domain.deliveries import Claimed
 from domain.events import MAX_BODY_BYTES
-from persistence import tables
+from persistence import queue, tables
 from persistence.database import Database
+from persistence.queue import Lease, Room
 from tests.catalogue_rows import ALLOWED, ENDED, UNKNOWN, audit_of
 from tests.databases import with_database
 from tests.handlers.answers import NOBODY, unique_id
@@ -279,3 +282,21 @@ def test_publishing_is_not_audited(subscribing: RunningService) -> None:
         request_id = f"events-{unique_id()}"
         assert publish(subscribing, body, key, **{"x-requestId": request_id}).headers["x-requestId"] == request_id
         assert audit_of(url, request_id) == []
+
+
+def test_event_keeps_the_request_id_and_the_trace_for_its_receivers(subscribing: RunningService, org_code: int) -> None:
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    headers = {"x-requestId": "named-7", "traceparent": trace}
+    published = publish(subscribing, event(orgCode=org_code), **headers).json()["beskedId"]
+    assert (stored(subscribing, published)["request_id"], stored(subscribing, published)["trace_parent"]) == (
+        "named-7",
+        trace,
+    )
+
+    async def claim(database: Database) -> list[Claimed]:
+        later = datetime.now(UTC) + timedelta(minutes=1)
+        return await queue.claim(database, Lease("tests", later, later), Room(1000, 1000, {}))
+
+    claimed = with_database(subscribing.settings.database_url.get_secret_value(), claim)
+    found = [(each.request_id, each.trace_parent) for each in claimed if each.event_id == published]
+    assert found == [("named-7", trace)] * 2

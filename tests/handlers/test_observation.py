@@ -5,6 +5,7 @@ import re
 import pytest
 
 from conftest import MESSAGES_KEY, RunningService
+from handlers.observation import trace_parent_of
 from open_e.mock import MockOpenE
 from tests.factories import message_body
 from tests.handlers.answers import NOBODY
@@ -123,3 +124,27 @@ def test_response_to_a_post_and_a_download_is_never_cached(contract: RunningServ
 def test_documentation_may_be_cached(contract: RunningService) -> None:
     for target in ("/docs", "/docs/web-messages", "/docs/web-messages/openapi.yaml"):
         assert "cache-control" not in contract.client.get(target).headers
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([TRACE], TRACE),
+        (["0a" + TRACE[2:]], "0a" + TRACE[2:]),
+        ([], None),
+        ([TRACE, TRACE], None),
+        ([TRACE.upper()], None),
+        (["ff" + TRACE[2:]], None),
+        ([TRACE[:-1]], None),
+        ([TRACE + "-x"], None),
+        (["00-" + "0" * 32 + TRACE[35:]], None),
+        ([TRACE[:36] + "0" * 16 + "-01"], None),
+        ([TRACE + "\r\nx: y"], None),
+    ],
+)
+def test_trace_parent_of_accepts_one_value_of_the_standard(values: list[str], expected: str | None) -> None:
+    headers = [(b"x", TRACE.encode()), *((b"traceparent", value.encode()) for value in values)]
+    assert trace_parent_of(headers) == expected

@@ -155,3 +155,20 @@ def test_add_message_under_responses_has_the_same_outcomes(fault):
 def test_add_message_is_unknown_at_an_address_that_responses_does_not_know():
     with responses.RequestsMock(), pytest.raises(OutcomeUnknown):
         add("http://other.test/")
+
+
+def test_add_message_passes_the_trace_on(peer):
+    heads = []
+
+    def serve(connection, _):
+        for _ in range(2):
+            heads.append(read_request(connection)[0].lower().split("\r\n"))
+            connection.sendall(answer())
+
+    client = OpenEClient({OepInstance.EXTERNAL: Account(peer(serve).url)}, connect_timeout=5, read_timeout=5, threads=2)
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    client.add_message(web_message(), added=ADDED, request_id="r", trace_parent=trace)
+    client.add_message(web_message(), added=ADDED, request_id="r")
+    client.close()
+    assert f"traceparent: {trace}" in heads[0]
+    assert not any(line.startswith("traceparent") for line in heads[1])

@@ -74,6 +74,7 @@ async def test_message_that_becomes_readable_raises_an_event(
         "subscriptions": 2,
         "publisher": "web messages",
         "request_id": "-",
+        "trace_parent": None,
     }
     assert event["id"] != message.id
     found = await rows(database, tables.deliveries)
