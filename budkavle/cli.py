@@ -15,7 +15,7 @@ from budkavle.contract_check_command import contract_check
 from budkavle.deliveries_commands import deliveries
 from budkavle.settings import check_variables
 from domain.api_keys import SCOPES, ApiKey, hash_key, new_key
-from domain.errors import BudkavleError
+from domain.errors import BudkavleError, StorageFailed
 
 # Connexion imports a test client of Starlette that we do not use.
 warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
@@ -36,6 +36,8 @@ class _Commands(click.Group):
             if not ctx.meta[_ASKS_FOR_HELP]:
                 check_variables(name for name, value in os.environ.items() if value)
             return super().invoke(ctx)
+        except StorageFailed as exc:
+            raise click.ClickException(exc.explanation or f"{exc} {exc.reason}".rstrip()) from exc
         except BudkavleError as exc:
             raise click.ClickException(str(exc)) from exc
 

@@ -55,7 +55,7 @@ async def worker(settings: Settings, say: Say) -> None:
 async def _database(settings: Settings) -> AsyncIterator[Database]:
     """The database of the settings, ready, while something runs on it."""
     url = settings.database_url.get_secret_value()
-    database = open_database(url)
+    database = open_database(url, settings.waits())
     try:
         await prepare_database(database, url)
         yield database
@@ -85,7 +85,7 @@ async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) 
             }
         )
         os.environ[SECRET_VARIABLE] = SECRET
-        database = open_database(settings.database_url.get_secret_value())
+        database = open_database(settings.database_url.get_secret_value(), settings.waits())
         try:
             await database.migrate()
             await demo.put_demo_rows(database)

@@ -20,10 +20,11 @@ def with_database(
     """What `work` returns, done on the database of the settings; without `migrated` as it is found."""
     from budkavle.service import prepare_database
 
-    url = (settings or command_settings()).database_url.get_secret_value()
+    settings = settings or command_settings()
+    url, waits = settings.database_url.get_secret_value(), settings.waits()
 
     async def run() -> T:
-        database = open_database(url)
+        database = open_database(url, waits)
         try:
             if migrated:
                 await prepare_database(database, url)

@@ -51,7 +51,7 @@ def create_service(
 
     A `worker` in the same process is woken for each event that is accepted.
     """
-    store = database or open_database(settings.database_url.get_secret_value())
+    store = database or open_database(settings.database_url.get_secret_value(), settings.waits())
     accounts = settings.accounts()
     client = OpenEClient(
         accounts,

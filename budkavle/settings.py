@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from domain.errors import BudkavleError
 from domain.web_messages import OepInstance
 from open_e.client import Account
+from persistence.waits import Waits
 
 PREFIX = "BUDKAVLE_"
 
@@ -62,6 +63,27 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = Field(
         SecretStr("sqlite:///budkavle.db"), description="Where data is kept: `sqlite:///PATH` or `postgresql://…`."
+    )
+    database_pool_size: int = Field(
+        20, ge=1, le=1000, description="PostgreSQL: connections of one process for short work."
+    )
+    database_long_pool_size: int = Field(
+        10, ge=1, le=1000, description="PostgreSQL: connections of one process for syncs, catalogues and exports."
+    )
+    database_connect_timeout: float = Field(
+        5, gt=0, le=600, description="PostgreSQL: seconds for one attempt to connect to one host."
+    )
+    database_pool_timeout: float = Field(
+        10, gt=0, le=600, description="PostgreSQL: seconds to wait for a usable connection, also while it restarts."
+    )
+    database_statement_timeout: float = Field(
+        15, gt=0, le=3600, description="PostgreSQL: seconds for one statement of short work."
+    )
+    database_long_statement_timeout: float = Field(
+        120, gt=0, le=86_400, description="PostgreSQL: seconds for one statement of syncs, catalogues and exports."
+    )
+    database_lock_timeout: float = Field(
+        10, gt=0, le=3600, description="PostgreSQL: seconds that a statement waits for a lock of another transaction."
     )
     host: str = Field("127.0.0.1", description="The address that the service listens on.")
     port: int = Field(8080, ge=0, le=65535, description="The port that the service listens on; 0 takes a free one.")
@@ -134,6 +156,18 @@ class Settings(BaseSettings):
         if lease <= info.data.get("delivery_timeout", 0):
             raise PydanticCustomError("lease", "must be more than BUDKAVLE_DELIVERY_TIMEOUT")
         return lease
+
+    def waits(self) -> Waits:
+        """Return the limits of waits on PostgreSQL."""
+        return Waits(
+            pool_size=self.database_pool_size,
+            long_pool_size=self.database_long_pool_size,
+            connect_timeout=self.database_connect_timeout,
+            pool_timeout=self.database_pool_timeout,
+            statement_timeout=self.database_statement_timeout,
+            long_statement_timeout=self.database_long_statement_timeout,
+            lock_timeout=self.database_lock_timeout,
+        )
 
     def accounts(self) -> dict[OepInstance, Account]:
         """The Open-E instances that have an address."""

@@ -106,7 +106,9 @@ class OutcomeUnknown(BackendFailed):
 class StorageFailed(BudkavleError):
     """The database does not answer."""
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, reason: str = "", explanation: str = "") -> None:
         super().__init__()
         self.reason = reason
         """For the log: kind and code, never a value."""
+        self.explanation = explanation
+        """For operators: the cause, and how to remove it. Callers get the default message."""

@@ -6,7 +6,6 @@ from domain.errors import StorageFailed
 from domain.web_messages import OepInstance
 from handlers import metrics, replies
 from handlers.requests import Request
-from persistence import web_messages as stored
 
 
 async def get_health_live(request: Request) -> Response:
@@ -19,7 +18,7 @@ async def get_health_ready(request: Request) -> Response:
     """The database answers; Open-E is only reported."""
     request.raise_violations()
     try:
-        await stored.ping(request.services.database)
+        await request.services.database.check_health()
         database = "UP"
     except StorageFailed:
         database = "DOWN"

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 import sqlalchemy as sa
 
 from domain.errors import BudkavleError, StorageFailed
+from persistence.waits import Waits
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,15 +29,26 @@ class DatabaseUnusable(BudkavleError):
 class Turns:
     """Queues of callers that want the same lock of the database: all but the first wait here, without a connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float | None = None) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._timeout = timeout
 
     @asynccontextmanager
     async def of(self, name: str) -> AsyncIterator[None]:
-        """Waits until nobody else of this process has this turn, first come first served."""
+        """Wait until no other caller of this process has this turn, first come first served.
+
+        Raises `StorageFailed` after the timeout: those in front may wait for a database that is silent.
+        """
         lock = self._locks.setdefault(name, asyncio.Lock())
-        async with lock:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await lock.acquire()
+        except TimeoutError as exc:
+            raise StorageFailed(f"turn {name}", f"others used the lock of {name} for {self._timeout} seconds") from exc
+        try:
             yield
+        finally:
+            lock.release()
 
 
 class Database(Protocol):
@@ -84,6 +96,9 @@ class Database(Protocol):
     async def migrate(self) -> None:
         """Brings the tables to this version. Safe when several processes do it at once."""
 
+    async def check_health(self) -> None:
+        """Raise `StorageFailed` unless the database answers and takes writes. Waits for no connection of others."""
+
     async def check_version(self) -> None:
         """Raises `DatabaseUnusable` unless the tables are those of this version."""
 
@@ -91,11 +106,16 @@ class Database(Protocol):
         """Ends all connections."""
 
 
-def open_database(url: str) -> Database:
-    """The database at `sqlite:///path` or `postgresql://…`; connects when first used.
+def open_database(url: str, waits: Waits | None = None) -> Database:
+    """Return the database at `sqlite:///path` or `postgresql://…`; connects when first used.
 
-    Raises `DatabaseUnusable` for any other address.
+    `waits` are the limits of waits on PostgreSQL. Raises `DatabaseUnusable` for any other address.
     """
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme in {"postgresql", "postgres"}:
+        from persistence.postgresql import PostgresqlDatabase
+
+        return PostgresqlDatabase(url, waits)
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError) as exc:
@@ -104,10 +124,6 @@ def open_database(url: str) -> Database:
         from persistence.sqlite import SqliteDatabase
 
         return SqliteDatabase(str(parsed.database))
-    if parsed.drivername in {"postgresql", "postgres"}:
-        from persistence.postgresql import PostgresqlDatabase
-
-        return PostgresqlDatabase(parsed)
     raise DatabaseUnusable("BUDKAVLE_DATABASE_URL must begin with sqlite:///PATH or postgresql://")
 
 

@@ -1,131 +1,258 @@
 """PostgreSQL over asyncpg: any number of processes, and no threads but one for work that computes for long."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
+import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
+from domain.errors import StorageFailed
 from persistence import schema
-from persistence.database import DatabaseUnusable, Turns, Work, storage_errors, to_json
+from persistence.database import DatabaseUnusable, Turns, Work
 from persistence.gathering import Gathering, WorkTogether
 from persistence.loop_thread import LoopThread
+from persistence.postgresql_connections import CLOSE_SECONDS, Connector, Session, open_pool
+from persistence.postgresql_errors import (
+    DEADLOCK,
+    DRIVER_ERRORS,
+    READ_ONLY,
+    SERIALIZATION_FAILURE,
+    find_sqlstate,
+    innermost,
+    postgresql_errors,
+)
+from persistence.postgresql_url import parse_url
+from persistence.waits import Waits
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-POOL_SIZE = 20
-"""Connections of one process, beside one for its health. More requests than these wait for one; none holds two."""
-
 MARKS_POOL_SIZE = 2
 """Connections of one process for marks."""
 
-LONG_POOL_SIZE = 10
-"""Connections of one process for work that computes for long. Whoever wants one more waits, however long it takes."""
+MOST_ATTEMPTS = 6
+"""How often work is repeated that had no effect."""
 
+CONFLICT_SECONDS = 0.01
+"""The shortest pause before work is repeated that met a deadlock or a serialization failure; it doubles."""
+
+_CONFLICTS = frozenset({SERIALIZATION_FAILURE, DEADLOCK})
 _MIGRATION_LOCK = 0x6275646B61766C65
 """Names our advisory lock: the letters of the product."""
 
+MIGRATION_SECONDS = 3600
+"""How long one statement of a migration may take."""
 
-_OPTIONS = {"host": "host", "port": "port", "ssl": "ssl", "sslmode": "ssl"}
-"""What may follow the `?` of an address, and how the driver calls it."""
+_ENCODING = sa.text("select current_setting('server_encoding')")
+_IS_READ_ONLY = sa.text("select current_setting('transaction_read_only') = 'on'")
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far an attempt came."""
+
+    is_connected: bool = False
+    may_count: bool = False
+    """A lost connection leaves open whether the work had an effect."""
+    statements: int = 0
+    """Statements that had an effect by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How an engine runs work: each statement by itself, or all in one transaction; and within which limits."""
+
+    engine: sa.Engine
+    limits: Session
+    is_autocommit: bool = False
 
 
 class PostgresqlDatabase:
     """A PostgreSQL database."""
 
-    def __init__(self, url: sa.URL) -> None:
-        self.turns = Turns()
-        # Errors reach the log, and parameters hold what callers sent.
-        options = {"max_overflow": 0, "json_serializer": to_json, "hide_parameters": True}
-        self._engine = create_async_engine(_for_asyncpg(url), pool_size=POOL_SIZE, **options)
-        self._aside = create_async_engine(_for_asyncpg(url), pool_size=1, isolation_level="AUTOCOMMIT", **options)
-        # What a crash of the database undoes there comes to its end anyway: nobody waits for the disk.
-        self._marks = create_async_engine(
-            _for_asyncpg(url),
-            pool_size=MARKS_POOL_SIZE,
-            isolation_level="AUTOCOMMIT",
-            connect_args={"server_settings": {"synchronous_commit": "off"}},
-            **options,
-        )
-        self._long = create_async_engine(_for_asyncpg(url), pool_size=LONG_POOL_SIZE, pool_timeout=None, **options)
-        self._long_state = self._long.execution_options(isolation_level="REPEATABLE READ")
-        self._thread = LoopThread("postgresql-long")
+    def __init__(self, url: str, waits: Waits | None = None) -> None:
+        waits = waits or Waits()
+        self._server = parse_url(url)
+        self.turns = Turns(waits.long_statement_timeout)
+        self._connector = Connector(self._server, waits)
+        short, long = Session(waits, waits.statement_timeout), Session(waits, waits.long_statement_timeout)
+        health = Session(waits, waits.health_timeout)
+        # A crash of the database may undo marks, which end by themselves: no commit waits for the disk.
+        marks = Session(waits, waits.statement_timeout, is_durable=False)
+        self._engine = open_pool(self._connector, short, waits.pool_size)
+        # Health must be known soon, so its one connection waits for no server that restarts.
+        self._aside = open_pool(self._connector, health, 1, timeout=waits.health_timeout, patience=0)
+        self._marks = open_pool(self._connector, marks, MARKS_POOL_SIZE)
+        self._long = open_pool(self._connector, long, waits.long_pool_size)
         # Single statements need no BEGIN and COMMIT around them: two round trips less.
-        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        # What is written together is one statement.
-        self._gathering = Gathering(self.read)
+        self._single = self._in_autocommit(self._engine, short)
+        self._single_aside = self._in_autocommit(self._aside, health)
+        self._single_marks = self._in_autocommit(self._marks, marks)
+        self._transaction = _Way(self._engine.sync_engine, short)
+        self._large = _Way(self._engine.sync_engine, long)
+        self._migration = _Way(self._engine.sync_engine, Session(waits, MIGRATION_SECONDS))
+        self._long_write = _Way(self._long.sync_engine, long)
+        of_one_state = self._long.sync_engine.execution_options(isolation_level="REPEATABLE READ")
+        self._long_read = _Way(of_one_state, long)
+        self._thread = LoopThread("postgresql-long")
+        # Items that are written together are one statement.
+        self._gathering = Gathering(self._write_statement)
+        sa.event.listen(self._single_marks.engine, "after_cursor_execute", _count_statement)
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        # Connecting, working and giving back in one switch to SQLAlchemy's side instead of three.
-        def at_once() -> T:
-            with self._autocommit.sync_engine.connect() as connection:
-                return work(connection, *args, **kwargs)
-
-        with storage_errors():
-            return await greenlet_spawn(at_once)
+        return await self._run(self._single, True, work, *args, **kwargs)
 
     async def read_aside(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with storage_errors():
-            async with self._aside.connect() as connection:
-                return await connection.run_sync(work, *args, **kwargs)
+        return await self._run(self._single_aside, True, work, *args, **kwargs)
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with storage_errors():
-            async with self._engine.begin() as connection:
-                return await connection.run_sync(work, *args, **kwargs)
+        return await self._run(self._transaction, False, work, *args, **kwargs)
 
     async def mark(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with storage_errors():
-            async with self._marks.connect() as connection:
-                return await connection.run_sync(work, *args, **kwargs)
+        return await self._run(self._single_marks, False, work, *args, **kwargs)
 
     async def write_together(self, work: WorkTogether, item: Any) -> None:
         await self._gathering.add(work, item)
 
-    # asyncpg reads and writes as the socket allows, so much data stops nobody.
+    # asyncpg reads as the socket allows, so much data stops no other caller.
     read_large = read
-    write_large = write
+
+    async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._run(self._large, False, work, *args, **kwargs)
 
     async def read_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._in_thread(self._long_state, work, *args, **kwargs)
+        return await self._thread.run(lambda: self._run(self._long_read, True, work, *args, **kwargs))
 
     async def write_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._in_thread(self._long, work, *args, **kwargs)
+        return await self._thread.run(lambda: self._run(self._long_write, False, work, *args, **kwargs))
 
     def worker_turn(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:  # noqa: ARG002  # Any number may work at once.
         return nullcontext()
 
     async def migrate(self) -> None:
-        with storage_errors():
-            async with self._engine.begin() as connection:
-                # Held until the transaction ends, so a second process waits and then finds nothing to do.
-                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-                await connection.run_sync(schema.upgrade)
+        await self.read(_check_encoding)
+        await self._run(self._migration, False, _migrate)
 
     async def check_version(self) -> None:
+        await self.read(_check_encoding)
         await self.read(schema.check)
 
+    async def check_health(self) -> None:
+        if await self.read_aside(_is_read_only):
+            # After a failover a new connection may reach the new primary.
+            self._connector.replace_connections()
+            raise StorageFailed(f"read-only {READ_ONLY}", f"PostgreSQL at {self._server}: the server is read-only")
+
     async def close(self) -> None:
-        await self._engine.dispose()
-        await self._aside.dispose()
-        await self._marks.dispose()
-        await self._thread.end(self._long.dispose)
+        for engine in (self._engine, self._aside, self._marks):
+            await self._dispose(engine)
+        await self._thread.end(lambda: self._dispose(self._long))
 
-    async def _in_thread(self, engine: AsyncEngine, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        async def transact() -> T:
-            async with engine.begin() as connection:
-                return await connection.run_sync(work, *args, **kwargs)
+    def _in_autocommit(self, engine: AsyncEngine, limits: Session) -> _Way:
+        if self._server.has_transaction_pooler:
+            # Outside of a transaction, the next message may reach a session without our settings.
+            return _Way(engine.sync_engine, limits)
+        autocommit = engine.sync_engine.execution_options(isolation_level="AUTOCOMMIT")
+        return _Way(autocommit, limits, is_autocommit=True)
 
-        with storage_errors():
-            return await self._thread.run(transact)
+    async def _write_statement(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a write of one statement, which is its own transaction."""
+        return await self._run(self._single, False, work, *args, **kwargs)
+
+    async def _run(self, way: _Way, is_read: bool, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: FBT001  # All arguments by name are those of the work.
+        """Run work, and repeat it where a failure certainly left it without effect."""
+
+        def attempt(progress: _Progress) -> T:
+            # Connecting, working and giving back in one switch to SQLAlchemy's side instead of three.
+            with _connect(way.engine) as connection:
+                progress.is_connected = True
+                connection.connection.driver_connection.set_limits(way.limits)  # type: ignore[union-attr]  # The driver's connection is ours.
+                if way.is_autocommit:
+                    progress.may_count = not is_read
+                    return work(connection.execution_options(progress=progress), *args, **kwargs)
+                with connection.begin():
+                    result = work(connection, *args, **kwargs)
+                    progress.may_count = not is_read
+                return result
+
+        with postgresql_errors(self._server):
+            return await _repeat(lambda progress: greenlet_spawn(attempt, progress))
+
+    async def _dispose(self, engine: AsyncEngine) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await engine.dispose()
+        self._connector.terminate_all(asyncio.get_running_loop())
 
 
-def _for_asyncpg(url: sa.URL) -> sa.URL:
-    unknown = sorted(set(url.query) - set(_OPTIONS))
-    if unknown:
-        raise DatabaseUnusable(f"BUDKAVLE_DATABASE_URL has options that are not known: {', '.join(unknown)}")
-    query = {_OPTIONS[name]: value for name, value in url.query.items()}
-    return url.set(drivername="postgresql+asyncpg", query=query)
+async def _repeat(attempt: Callable[[_Progress], Awaitable[T]]) -> T:
+    """Return what an attempt returns; repeat it while it fails without effect, at most `MOST_ATTEMPTS` times."""
+    for number in range(1, MOST_ATTEMPTS):
+        progress = _Progress()
+        try:
+            return await attempt(progress)
+        except (sa.exc.SQLAlchemyError, *DRIVER_ERRORS) as exc:
+            if not _had_no_effect(exc, progress):
+                raise
+            if find_sqlstate(exc) in _CONFLICTS:
+                # The others of the conflict wait for other times.
+                await asyncio.sleep(CONFLICT_SECONDS * 2**number * random.uniform(0.5, 1))  # noqa: S311  # A pause is no secret.
+    return await attempt(_Progress())
+
+
+def _had_no_effect(exc: BaseException, progress: _Progress) -> bool:
+    """Return whether failed work can be repeated at once, since it certainly changed nothing."""
+    if not progress.is_connected:
+        # The connector has tried for long enough.
+        return False
+    code = find_sqlstate(exc)
+    if code in _CONFLICTS or code == READ_ONLY or isinstance(innermost(exc), asyncpg.InvalidCachedStatementError):
+        # The server rejected the statement. Only single statements before it had an effect.
+        return progress.statements == 0 and (code != READ_ONLY or _is_lost(exc))
+    return _is_lost(exc) and not progress.may_count
+
+
+def _is_lost(exc: BaseException) -> bool:
+    return isinstance(exc, sa.exc.DBAPIError) and exc.connection_invalidated
+
+
+def _connect(engine: sa.Engine) -> sa.Connection:
+    try:
+        return engine.connect()
+    except sa.exc.InvalidRequestError as exc:
+        raise ConnectionResetError("the server ends each new connection") from exc
+
+
+def _count_statement(connection: sa.Connection, *_others: object) -> None:
+    progress = connection.get_execution_options().get("progress")
+    if progress is not None:
+        progress.statements += 1
+
+
+def _migrate(connection: sa.Connection) -> None:
+    # Held until the transaction ends, so a second process waits and then finds nothing to do. That wait has no limit;
+    # the locks of tables have theirs, since all other work on a table waits behind such a wait.
+    limit = connection.execute(sa.text("select current_setting('lock_timeout')")).scalar_one()
+    set_limit = sa.text("select set_config('lock_timeout', :limit, true)")
+    connection.execute(set_limit, {"limit": "0"})
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    connection.execute(set_limit, {"limit": limit})
+    schema.upgrade(connection)
+
+
+def _check_encoding(connection: sa.Connection) -> None:
+    encoding = connection.execute(_ENCODING).scalar_one()
+    if encoding != "UTF8":
+        raise DatabaseUnusable(
+            f"the database has encoding {encoding}, which cannot hold every character: create it with encoding UTF8"
+        )
+
+
+def _is_read_only(connection: sa.Connection) -> bool:
+    return bool(connection.execute(_IS_READ_ONLY).scalar_one())

@@ -12,29 +12,35 @@ from persistence.database import DatabaseUnusable
 
 
 def upgrade(connection: sa.Connection) -> None:
-    """Runs the migrations that are missing, on this connection; the caller commits.
+    """Run the migrations that are missing, on this connection; the caller commits.
 
     Raises `DatabaseUnusable` for a database of a later version than this program.
     """
     found = _revision(connection)
     if found == _head():
         return
+    _refuse_later(found)
     config = _config()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
-        raise DatabaseUnusable(
-            f"the database is at version {found}, this program needs {_head()}: it is too old for it"
-        )
     config.attributes["connection"] = connection
     alembic.command.upgrade(config, "head")
 
 
 def check(connection: sa.Connection) -> None:
-    """Raises `DatabaseUnusable` unless the tables are those of this version."""
+    """Raise `DatabaseUnusable` unless the tables are those of this version."""
     found, wanted = _revision(connection), _head()
-    if found != wanted:
+    if found == wanted:
+        return
+    _refuse_later(found)
+    raise DatabaseUnusable(
+        f"the database is at version {found or 'none'}, this program needs {wanted}: run 'budkavle migrate'"
+    )
+
+
+def _refuse_later(found: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if found is not None and found not in known:
         raise DatabaseUnusable(
-            f"the database is at version {found or 'none'}, this program needs {wanted}: run 'budkavle migrate'"
+            f"the database is at version {found}, which is later than {_head()} of this program: upgrade the program"
         )
 
 

@@ -136,6 +136,9 @@ class SqliteDatabase:
         with storage_errors():
             await asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
 
+    async def check_health(self) -> None:
+        await self.read(_ping)
+
     async def check_version(self) -> None:
         await self.read_large(schema.check)
 
@@ -208,6 +211,10 @@ class _Waiting:
             self.future.set_exception(outcome)
         else:
             self.future.set_result(outcome)
+
+
+def _ping(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("SELECT 1")
 
 
 def _do_all(connection: sa.Connection, batch: list[_Waiting]) -> list[Any]:

@@ -144,18 +144,12 @@ async def count_in_doubt(database: Database, sent_before: datetime) -> dict[Stat
     return {State.SENDING: 0, State.UNKNOWN: 0} | {State(row["state"]): row["number"] for row in found}
 
 
-async def ping(database: Database) -> None:
-    """Returns if the database answers."""
-    await database.read_aside(_first, _PING, {})
-
-
 _IS_READABLE = messages_table.c.created.is_not(None)
 _IS_THIS = messages_table.c.id == sa.bindparam("message_id")
 _IS_SENDING = messages_table.c.state == str(State.SENDING)
 _MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_SENDING).values(state=str(State.UNKNOWN))
 _DROP_REFUSED = messages_table.delete().where(_IS_THIS, _IS_SENDING)
 _DELETE = messages_table.delete().where(_IS_THIS, _IS_READABLE)
-_PING = sa.select(sa.literal(1))
 _SELECT_BY_ID = sa.select(*rows.COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE)
 _SELECT_PIECE = sa.select(attachments_table.c.data).where(
     attachments_table.c.id == sa.bindparam("id"), attachments_table.c.piece == sa.bindparam("piece")

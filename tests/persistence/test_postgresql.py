@@ -11,6 +11,7 @@ from domain.web_messages import ExternalReference, State
 from persistence import api_keys
 from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable, open_database
+from persistence.waits import Waits
 from tests.factories import NOW, PARTY_ID, attachment, web_message
 from tests.held_open_e import closed_port
 from tests.persistence.rows import content_of
@@ -18,7 +19,7 @@ from tests.persistence.rows import content_of
 pytestmark = pytest.mark.anyio
 
 CALLS: dict[str, Callable[[Database], Awaitable[object]]] = {
-    "ping": stored.ping,
+    "check_health": lambda database: database.check_health(),
     "get": lambda database: stored.get(database, PARTY_ID),
     "get_attachment": lambda database: stored.get_attachment(database, PARTY_ID, PARTY_ID),
     "read_attachment": lambda database: content_of(database, attachment()),
@@ -43,7 +44,7 @@ CALLS: dict[str, Callable[[Database], Awaitable[object]]] = {
 @pytest.fixture
 async def unreachable() -> AsyncIterator[Database]:
     with closed_port() as port:
-        database = open_database(f"postgresql://user:secret@127.0.0.1:{port}/db")
+        database = open_database(f"postgresql://user:secret@127.0.0.1:{port}/db", Waits(pool_timeout=0.1))
         yield database
         await database.close()
 
@@ -63,7 +64,7 @@ async def nowhere(postgresql_server: PostgresqlServer) -> AsyncIterator[Database
     await database.close()
 
 
-@pytest.mark.parametrize("name", ["ping", "store", "migrate", "check_version"])
+@pytest.mark.parametrize("name", ["check_health", "store", "migrate", "check_version"])
 async def test_calls_say_when_there_is_no_such_database(nowhere: Database, name: str) -> None:
     """As they say while a server starts up, shuts down, or has no connection left: errors of no class of SQLAlchemy."""
     with pytest.raises(StorageFailed, match="The database does not answer"):
@@ -76,7 +77,7 @@ def test_an_address_may_say_how_to_encrypt(
 ) -> None:
     async def scenario() -> None:
         database = open_database(f"{postgresql_server.url('template1')}&{option}")
-        await stored.ping(database)
+        await database.check_health()
         await database.close()
 
     run(scenario())

@@ -74,7 +74,7 @@ async def test_reads_go_on_while_a_write_waits_for_another_process(database: Dat
         for message in (web_message(), web_message(attachments=(attachment(b"x" * (LARGE_BYTES + 1)),)), web_message())
     ]
     for _ in range(100):
-        await stored.ping(database)
+        await database.check_health()
         assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
         await asyncio.sleep(0)
     assert not any(write.done() for write in writes)
@@ -141,7 +141,7 @@ async def test_a_file_that_is_no_database_is_a_failure_of_storage(tmp_path: Path
     path = tmp_path / "text.db"
     path.write_text("This is no database. " * 1000)
     database = open_database(f"sqlite:///{path}")
-    for call in (lambda: stored.ping(database), lambda: stored.store(database, web_message()), database.migrate):
+    for call in (database.check_health, lambda: stored.store(database, web_message()), database.migrate):
         with pytest.raises(StorageFailed):
             await call()
     await database.close()
@@ -151,7 +151,7 @@ async def test_a_file_that_cannot_be_made_is_a_failure_of_storage(tmp_path: Path
     (tmp_path / "file").write_text("")
     for path in (tmp_path, tmp_path / "file" / "test.db"):
         database = open_database(f"sqlite:///{path}")
-        for call in (lambda database=database: stored.ping(database), database.migrate):
+        for call in (database.check_health, database.migrate):
             with pytest.raises(StorageFailed):
                 await call()
         await database.close()

@@ -11,13 +11,13 @@ from domain.audit import CATALOGUE, AuditEntry
 from persistence import audit, subscriptions
 from persistence import web_messages as stored
 from persistence.database import Database, open_database
-from persistence.postgresql import LONG_POOL_SIZE, POOL_SIZE
+from persistence.waits import Waits
 from tests.factories import NOW, web_message
 from tests.persistence.catalogues import CALLER, SYSTEM, SYSTEM_IDS, entries, prepare, set_of, sync
 
 pytestmark = pytest.mark.anyio
 
-MANY = 2 * (POOL_SIZE + LONG_POOL_SIZE)
+MANY = 2 * (Waits().pool_size + Waits().long_pool_size)
 """More than there are connections."""
 
 

@@ -303,7 +303,7 @@ async def test_list_unsettled_says_what_an_operator_needs(database: Database) ->
 
 
 async def test_ping_returns_when_the_database_answers(database: Database) -> None:
-    await stored.ping(database)
+    await database.check_health()
 
 
 async def test_states_and_readability_agree_in_every_row(database: Database) -> None:

@@ -1,0 +1,131 @@
+"""Explains errors of PostgreSQL and of its driver to operators: the cause, and how to remove it."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+import sqlalchemy as sa
+
+from domain.errors import StorageFailed
+from persistence.postgresql_url import Server
+
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What asyncpg raises for a server or a connection that fails."""
+
+SERIALIZATION_FAILURE = "40001"
+DEADLOCK = "40P01"
+READ_ONLY = "25006"
+
+ENDED = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "08000", "08001", "08003", "08006"})
+"""The server ended the session, or does not take one now: idle too long, shut down, restarted, terminated."""
+
+STARTING = frozenset({"57P01", "57P02", "57P03", "53300"})
+"""The server refuses sessions for a moment: it starts, shuts down, recovers, or has no free connection."""
+
+_EXPLANATIONS = {
+    "28P01": "the server rejects the password of role {role}: correct it in BUDKAVLE_DATABASE_URL",
+    "28000": "the server does not admit role {role}: create the role, or add an entry for it to pg_hba.conf",
+    "3D000": "there is no database {database}: create it with encoding UTF8, then run 'budkavle migrate'",
+    "42501": (
+        "role {role} lacks a right: its own database, or USAGE and CREATE on the schema for 'budkavle migrate' and all "
+        "rights on its tables"
+    ),
+    "3F000": "no schema of the search_path exists: create it, or correct search_path of role {role}",
+    "42P01": "a table is missing: run 'budkavle migrate', or correct search_path of role {role}",
+    READ_ONLY: (
+        "the server is read-only: it is a standby, or default_transaction_read_only is on. Name all hosts in "
+        "BUDKAVLE_DATABASE_URL, with target_session_attrs=read-write"
+    ),
+    "53300": "the server has no free connection: raise its max_connections, or lower BUDKAVLE_DATABASE_POOL_SIZE",
+    "53100": "the server's disk is full",
+    "53200": "the server is out of memory",
+    "55P03": "a lock was not free within BUDKAVLE_DATABASE_LOCK_TIMEOUT",
+    "57014": "a statement took longer than BUDKAVLE_DATABASE_STATEMENT_TIMEOUT allows",
+    "57P01": "the server shuts down, or an administrator ended the connection",
+    "57P02": "the server restarts after a crash",
+    "57P03": "the server starts, shuts down or recovers",
+    "57P05": "the server ended an idle connection (idle_session_timeout)",
+    "08P01": (
+        "the peer rejects what PostgreSQL accepts; for a connection pooler in transaction mode add pooler=transaction "
+        "to BUDKAVLE_DATABASE_URL"
+    ),
+    "26000": "a prepared statement is gone: for a connection pooler add pooler=transaction to BUDKAVLE_DATABASE_URL",
+    "42P05": "a prepared statement exists: for a connection pooler add pooler=transaction to BUDKAVLE_DATABASE_URL",
+    SERIALIZATION_FAILURE: "transactions in conflict were repeated several times without success",
+    DEADLOCK: "transactions in a deadlock were repeated several times without success",
+}
+
+
+def find_sqlstate(exc: BaseException | None) -> str | None:
+    """Return the SQLSTATE of an error or of its causes."""
+    while exc is not None:
+        code = getattr(exc, "sqlstate", None) or getattr(getattr(exc, "orig", None), "sqlstate", None)
+        if code:
+            return str(code)
+        exc = exc.__cause__
+    return None
+
+
+def explain(exc: BaseException, server: Server) -> str:
+    """Return the cause of an error in words, with the place and the SQLSTATE. Never a value of a statement."""
+    names = {"role": server.user or "(the default)", "database": server.database or "(the default)"}
+    code = find_sqlstate(exc)
+    known = _EXPLANATIONS.get(code or "") or _EXPLANATIONS.get(_class_of(code))
+    text = known.format(**names) if known else _explain_driver_error(innermost(exc))
+    return f"PostgreSQL at {server}: {text}" + (f" (SQLSTATE {code})" if code else "")
+
+
+def reason_of(exc: BaseException) -> str:
+    """Return kind and SQLSTATE of an error, for the log."""
+    return f"{type(innermost(exc)).__name__} {find_sqlstate(exc) or ''}".rstrip()
+
+
+@contextmanager
+def postgresql_errors(server: Server) -> Iterator[None]:
+    """Raise `StorageFailed` for every error of the database but a broken constraint."""
+    try:
+        yield
+    except sa.exc.IntegrityError:
+        # The function that wrote the statement knows the meaning of its constraints.
+        raise
+    except (sa.exc.DBAPIError, sa.exc.TimeoutError, *DRIVER_ERRORS) as exc:
+        raise StorageFailed(reason_of(exc), explain(exc, server)) from exc
+
+
+def _class_of(code: str | None) -> str:
+    # Any other error of invalid authorization is the role's.
+    return "28000" if (code or "").startswith("28") else ""
+
+
+def innermost(exc: BaseException) -> BaseException:
+    """Return the driver's own error."""
+    original = getattr(exc, "orig", None) or exc
+    return original.__cause__ or original
+
+
+def _explain_driver_error(exc: BaseException) -> str:  # noqa: C901, PLR0911  # One for each kind of error.
+    match exc:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not accepted: {exc.verify_message}. See sslrootcert and sslmode"
+        case ssl.SSLError():
+            return f"the TLS handshake failed ({exc.reason}). See sslmode, sslcert and sslkey"
+        case socket.gaierror():
+            return "the host name cannot be resolved"
+        case ConnectionRefusedError():
+            return "nothing accepts connections there: start the server, or correct host and port"
+        case FileNotFoundError():
+            return "there is no Unix socket: start the server, or correct host and port"
+        case PermissionError():
+            return "the operating system denies the connection"
+        case sa.exc.TimeoutError():
+            return "no connection of the pool became free within BUDKAVLE_DATABASE_POOL_TIMEOUT"
+        case TimeoutError():
+            return "no answer in time"
+        case asyncpg.TargetServerAttributeNotMatched():
+            return "no host is as target_session_attrs requires"
+        case ConnectionError() if "SSL" in str(exc):
+            return "the server does not offer TLS: set sslmode, or enable TLS on the server"
+        case _:
+            return f"the connection failed ({type(exc).__name__})"

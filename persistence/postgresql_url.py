@@ -1,0 +1,201 @@
+"""Parses a PostgreSQL URL: what libpq takes, as far as asyncpg can honour it.
+
+asyncpg tries all hosts within one timeout and passes unknown options on to the server, and SQLAlchemy refuses several
+hosts without ports. So the URL is parsed here, and each connection attempt gets one host.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+from persistence.database import DatabaseUnusable
+
+_TLS_FILES = ("sslcert", "sslkey", "sslrootcert", "sslcrl")
+_TLS_OPTIONS = (
+    *_TLS_FILES,
+    "sslmode",
+    "sslnegotiation",
+    "sslpassword",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+)
+_DRIVER_OPTIONS = ("passfile", "service", "krbsrvname", "gsslib")
+"""Options that asyncpg handles as libpq does."""
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+    "load_balance_hosts": ("disable", "random"),
+    "keepalives": ("0", "1"),
+    "client_encoding": ("utf8", "UTF8", "auto"),
+    # asyncpg encrypts by TLS alone, and has no channel binding: what requires either is refused.
+    "gssencmode": ("disable", "prefer"),
+    "channel_binding": ("disable", "prefer"),
+    "sslcompression": ("0",),
+    "pooler": ("transaction", "session"),
+}
+_NUMBERS = (
+    "connect_timeout",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+)
+_NAMES = ("host", "port", "dbname", "user", "password")
+_SETTINGS = ("application_name", "fallback_application_name", "options")
+OPTIONS = tuple(sorted({*_NAMES, *_TLS_OPTIONS, *_DRIVER_OPTIONS, *_CHOICES, *_NUMBERS, *_SETTINGS}))
+"""All options that may follow the `?` of a URL."""
+
+_ALIASES = {"ssl": "sslmode", "database": "dbname"}
+_UNIX_DIRECTORIES = ("/run/postgresql", "/var/run/postgresql", "/tmp")  # noqa: S108  # libpq's places for sockets.
+DEFAULT_PORT = 5432
+APPLICATION_NAME = "budkavle"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One host of a URL: a name, an IP address, or the directory of a Unix socket."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        if self.host.startswith("/"):
+            return f"{self.host}/.s.PGSQL.{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The servers that a URL names, and how to connect to them. `None` leaves a value to the driver's defaults."""
+
+    addresses: tuple[Address, ...]
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: str | None = None
+    driver_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    target_session_attrs: str = "any"
+    is_balanced: bool = False
+    """Connections are spread over the hosts at random."""
+    connect_timeout: float | None = None
+    keepalive: Mapping[str, int] = field(default_factory=dict)
+    has_transaction_pooler: bool = False
+    """A connection pooler in transaction mode lies between: consecutive transactions may reach different sessions."""
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.addresses))
+
+
+def parse_url(url: str) -> Server:
+    """Return the servers of a `postgresql://` URL. Raises `DatabaseUnusable`, never with a value that may be secret."""
+    rest, _, query = url.partition("://")[2].partition("?")
+    authority, _, path = rest.partition("/")
+    login, at, hosts = authority.rpartition("@")
+    user, _, password = login.partition(":") if at else ("", "", "")
+    options = _parse_query(query)
+    given = options.get
+    names, ports = _parse_hosts(hosts, given("host", ""), given("port", ""))
+    target = given("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS") or "any"
+    if target not in _CHOICES["target_session_attrs"]:
+        raise _wrong("PGTARGETSESSIONATTRS", f"must be one of {', '.join(_CHOICES['target_session_attrs'])}")
+    name = given("application_name") or os.environ.get("PGAPPNAME") or given("fallback_application_name")
+    settings = {"application_name": name or APPLICATION_NAME}
+    if given("options"):
+        settings["options"] = options["options"]
+    _check_files(options)
+    return Server(
+        addresses=tuple(map(Address, names, ports)),
+        user=given("user") or _decode(user) or None,
+        password=given("password") or _decode(password) or None,
+        database=given("dbname") or _decode(path) or None,
+        driver_options={name: options[name] for name in (*_TLS_OPTIONS, *_DRIVER_OPTIONS) if given(name)},
+        settings=settings,
+        target_session_attrs=target,
+        is_balanced=given("load_balance_hosts") == "random",
+        # In libpq 0 waits for ever; here every wait has a limit.
+        connect_timeout=float(given("connect_timeout") or 0) or None,
+        keepalive={name: int(options[name]) for name in ("keepalives", *_NUMBERS[1:]) if given(name)},
+        has_transaction_pooler=given("pooler") == "transaction",
+    )
+
+
+def _parse_query(query: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for pair in filter(None, query.split("&")):
+        written, equals, value = pair.partition("=")
+        name = _ALIASES.get(_decode(written), _decode(written))
+        if name not in OPTIONS:
+            raise _wrong(name, f"is not a known option; accepted are {', '.join(OPTIONS)}")
+        if not equals:
+            raise _wrong(name, "needs a value, as in name=value")
+        options[name] = _decode(value)
+    for name, choices in _CHOICES.items():
+        if (options.get(name) or choices[0]) not in choices:
+            raise _wrong(name, f"must be one of {', '.join(choices)}")
+    for name in _NUMBERS:
+        if not (options.get(name) or "0").isdecimal():
+            raise _wrong(name, "must be a whole number")
+    return options
+
+
+def _parse_hosts(authority: str, host_option: str, port_option: str) -> tuple[list[str], list[int]]:
+    """Return host names and their ports, as many of each."""
+    names: list[str] = []
+    ports: list[str] = []
+    for written in filter(None, (host_option or authority or os.environ.get("PGHOST", "")).split(",")):
+        name, port = _split_port(written, has_port=not host_option)
+        names.append(_decode(name))
+        ports.append(port)
+    common = port_option or os.environ.get("PGPORT", "")
+    if not names:
+        # As libpq: the first place of sockets that exists, else this machine over TCP.
+        found = [place for place in _UNIX_DIRECTORIES if Path(f"{place}/.s.PGSQL.{common or DEFAULT_PORT}").exists()]
+        names, ports = [*found[:1], *([] if found else ["localhost"])], [""]
+    defaults = common.split(",") if common else [str(DEFAULT_PORT)]
+    if len(defaults) == 1 or all(ports):
+        # One for all, or none is needed.
+        defaults = defaults[:1] * len(names)
+    if len(defaults) != len(names):
+        raise _wrong("port", f"must be one number, or one for each of the {len(names)} hosts")
+    return names, [_to_port(port or default) for port, default in zip(ports, defaults, strict=True)]
+
+
+def _split_port(written: str, *, has_port: bool) -> tuple[str, str]:
+    if written.startswith("["):
+        name, bracket, port = written[1:].partition("]")
+        if not bracket or (port and not port.startswith(":")):
+            raise _wrong("host", "must have an IPv6 address in brackets, as in [::1]:5432")
+        return name, port[1:]
+    if not has_port or written.startswith("/"):
+        return written, ""
+    name, _, port = written.partition(":")
+    return name, port
+
+
+def _to_port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise _wrong("port", "must be a number from 1 to 65535")
+    return int(text)
+
+
+def _check_files(options: Mapping[str, str]) -> None:
+    """Report files that cannot be read now, rather than at the first connection."""
+    for name in _TLS_FILES:
+        path = options.get(name)
+        if path and not Path(path).is_file():
+            raise _wrong(name, f"names no readable file: {path}")
+
+
+def _decode(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise DatabaseUnusable("BUDKAVLE_DATABASE_URL must be UTF-8 in percent-encoding") from None
+
+
+def _wrong(name: str, rule: str) -> DatabaseUnusable:
+    return DatabaseUnusable(f"BUDKAVLE_DATABASE_URL: {name} {rule}")

@@ -1,0 +1,185 @@
+"""Settings of a server, a database or a role that an administrator may choose, and servers that cannot be used."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+import sqlalchemy as sa
+
+from conftest import PostgresqlServer
+from domain.errors import StorageFailed
+from persistence import web_messages as stored
+from persistence.database import Database, DatabaseUnusable, open_database
+from persistence.waits import Waits
+from tests.factories import web_message
+from tests.persistence.test_postgresql_waits import PATIENT, call_all, name_of, through
+from tests.tcp_proxy import tcp_proxy
+
+pytestmark = pytest.mark.anyio
+
+SOON = Waits(pool_timeout=0.1)
+
+
+@asynccontextmanager
+async def opened(url: str, waits: Waits = PATIENT) -> AsyncIterator[Database]:
+    database = open_database(url, waits)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@pytest.fixture
+def url(postgresql_server: PostgresqlServer) -> Iterator[str]:
+    url = postgresql_server.new_migrated()
+    yield url
+    postgresql_server.give_back(url)
+
+
+@pytest.fixture
+def execute(postgresql_server: PostgresqlServer) -> Callable[[str], Awaitable[object]]:
+    return lambda statement: asyncio.to_thread(postgresql_server.execute, statement)
+
+
+def _setting(connection: sa.Connection, name: str) -> str:
+    return str(connection.execute(sa.text("select current_setting(:name)"), {"name": name}).scalar_one())
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "default_transaction_isolation = 'serializable'",
+        "default_transaction_isolation = 'repeatable read'",
+        "statement_timeout = '1ms'",
+        "lock_timeout = '1ms'",
+        "transaction_timeout = '1ms'",
+        "idle_in_transaction_session_timeout = '1ms'",
+        "timezone = 'Asia/Kathmandu'",
+        "datestyle = 'SQL, DMY'",
+        "standard_conforming_strings = off",
+        "backslash_quote = off",
+        "bytea_output = 'escape'",
+        "row_security = off",
+        "synchronous_commit = off",
+        "client_encoding = 'LATIN1'",
+        "default_transaction_deferrable = on",
+    ],
+)
+async def test_settings_of_the_database_do_no_harm(
+    url: str, execute: Callable[[str], Awaitable[object]], setting: str
+) -> None:
+    await execute(f"alter database {name_of(url)} set {setting}")
+    async with opened(url) as database:
+        message = web_message(message="å € 'quoted' \\ ")
+        await stored.store(database, message)
+        assert await stored.get(database, message.id) == message
+        await call_all(database)
+        for call in (database.read, database.write, database.mark, database.write_long):
+            assert await call(_setting, "transaction_isolation") == "read committed"
+        assert await database.read_long(_setting, "transaction_isolation") == "repeatable read"
+        assert await database.write(_setting, "synchronous_commit") == "on"
+
+
+async def test_a_higher_level_of_durability_stays(url: str, execute: Callable[[str], Awaitable[object]]) -> None:
+    await execute(f"alter database {name_of(url)} set synchronous_commit = remote_apply")
+    async with opened(url) as database:
+        assert await database.write(_setting, "synchronous_commit") == "remote_apply"
+        assert await database.mark(_setting, "synchronous_commit") == "off"
+
+
+async def test_health_reports_a_server_that_is_read_only_and_recovers(
+    url: str, execute: Callable[[str], Awaitable[object]]
+) -> None:
+    async with opened(url) as database:
+        await call_all(database)
+        await execute(f"alter database {name_of(url)} set default_transaction_read_only = on")
+        database._connector.replace_connections()  # type: ignore[attr-defined]  # As after a failover.
+        with pytest.raises(StorageFailed, match="does not answer") as caught:
+            await database.check_health()
+        assert "read-only" in caught.value.explanation
+        with pytest.raises(StorageFailed) as caught:
+            await stored.store(database, web_message())
+        assert caught.value.reason.endswith("25006")
+        assert "target_session_attrs=read-write" in caught.value.explanation
+        await execute(f"alter database {name_of(url)} reset default_transaction_read_only")
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await database.check_health()
+                    await stored.store(database, web_message())
+                except StorageFailed:
+                    await execute("select pg_sleep(0.2)")
+                else:
+                    break
+
+
+async def test_two_hosts_find_the_one_that_takes_writes(postgresql_server: PostgresqlServer, url: str) -> None:
+    with tcp_proxy(postgresql_server.socket) as silent, tcp_proxy(postgresql_server.socket) as good:
+        name = name_of(url)
+        both = f"postgresql://postgres@127.0.0.1:{silent.port},127.0.0.1:{good.port}/{name}?sslmode=disable"
+        silent.freeze(is_deaf=True)
+        waits = Waits(connect_timeout=1, health_timeout=1)
+        async with opened(f"{both}&target_session_attrs=read-write", waits) as database:
+            await call_all(database)
+            silent.unfreeze()
+            good.refuse()
+            await call_all(database)
+            # And back, as in a failover.
+            good.accept()
+            silent.refuse()
+            await call_all(database)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_database_of_another_encoding_is_refused(
+    postgresql_server: PostgresqlServer, execute: Callable[[str], Awaitable[object]], encoding: str
+) -> None:
+    name = f"in_{encoding.lower()}"
+    await execute(f"create database {name} encoding '{encoding}' locale 'C' locale_provider libc template template0")
+    async with opened(postgresql_server.url(name)) as database:
+        for call in (database.migrate, database.check_version):
+            with pytest.raises(DatabaseUnusable, match=f"encoding {encoding}.*UTF8"):
+                await call()
+    await execute(f"drop database {name}")
+
+
+async def test_errors_name_the_cause_and_the_remedy(
+    postgresql_server: PostgresqlServer, url: str, execute: Callable[[str], Awaitable[object]]
+) -> None:
+    name = name_of(url)
+    await execute("create role poor login")
+    await execute("create role limited login connection limit 0")
+    with tcp_proxy(postgresql_server.socket) as proxy:
+        good = through(proxy, url)
+        place = f"127.0.0.1:{proxy.port}"
+        cases = {
+            good.replace(f"/{name}", "/none"): "there is no database none: create it",
+            good.replace("postgres@", "none@"): "the server does not admit role none",
+            good.replace("postgres@", "poor@"): "role poor lacks a right",
+            good.replace("postgres@", "limited@"): "the server has no free connection",
+            good.replace("sslmode=disable", "sslmode=require"): "the server does not offer TLS",
+            "postgresql://postgres@no.such.host.invalid/x": "the host name cannot be resolved",
+            "postgresql://postgres@127.0.0.1:1/x": "nothing accepts connections there",
+            "postgresql:///x?host=/no/such/folder": "there is no Unix socket",
+            f"{good}&target_session_attrs=standby": "no host is as target_session_attrs requires",
+        }
+        for case, explanation in cases.items():
+            async with opened(case, SOON) as database:
+                with pytest.raises(StorageFailed, match="The database does not answer") as caught:
+                    await database.migrate()
+            assert explanation in caught.value.explanation, case
+            assert place in caught.value.explanation or place not in case
+    await execute("drop role limited")
+    await execute("drop role poor")
+
+
+async def test_a_later_database_asks_for_a_later_program(url: str) -> None:
+    def move_on(connection: sa.Connection) -> None:
+        connection.execute(sa.text("update alembic_version set version_num = '9999'"))
+
+    async with opened(url) as database:
+        await database.write(move_on)
+        for call in (database.migrate, database.check_version):
+            with pytest.raises(DatabaseUnusable, match="upgrade the program"):
+                await call()

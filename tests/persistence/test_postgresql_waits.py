@@ -1,0 +1,338 @@
+"""No wait on PostgreSQL is without end, and a connection that died while it was idle fails no work."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.util import await_only
+
+from conftest import PostgresqlServer
+from domain.errors import StorageFailed
+from persistence import web_messages as stored
+from persistence.database import Database, open_database
+from persistence.waits import Waits
+from tests.factories import web_message
+from tests.tcp_proxy import TcpProxy, tcp_proxy
+
+pytestmark = pytest.mark.anyio
+
+SHORT = Waits(
+    connect_timeout=1,
+    pool_timeout=2,
+    statement_timeout=1,
+    long_statement_timeout=1,
+    lock_timeout=0.5,
+    health_timeout=1,
+    grace=0.5,
+)
+PATIENT = Waits(pool_timeout=60, connect_timeout=30, statement_timeout=60, health_timeout=30)
+SECONDS = 60
+"""More than any wait here on a busy machine; without limits these tests would wait for ever."""
+
+THREAD = ThreadPoolExecutor(1)
+
+Call = Callable[[Database], Awaitable[object]]
+Opening = Callable[[str, Waits], Database]
+
+
+def _one(connection: sa.Connection) -> int:
+    return int(connection.execute(sa.text("select 1")).scalar_one())
+
+
+def _mark(connection: sa.Connection) -> None:
+    connection.execute(sa.text("update systems set id = id where id is null"))
+
+
+CALLS: dict[str, Call] = {
+    "read": lambda database: database.read(_one),
+    "read_large": lambda database: database.read_large(_one),
+    "read_long": lambda database: database.read_long(_one),
+    "write": lambda database: database.write(_one),
+    "write_large": lambda database: database.write_large(_one),
+    "write_long": lambda database: database.write_long(_one),
+    "write_together": lambda database: stored.store(database, web_message()),
+    "mark": lambda database: database.mark(_mark),
+    "check_health": lambda database: database.check_health(),
+}
+
+
+@pytest.fixture
+async def opening() -> AsyncIterator[Opening]:
+    """Opens databases that are closed after the test."""
+    databases: list[Database] = []
+
+    def open_one(url: str, waits: Waits) -> Database:
+        databases.append(open_database(url, waits))
+        return databases[-1]
+
+    yield open_one
+    async with asyncio.timeout(SECONDS):
+        for database in databases:
+            await database.close()
+
+
+@pytest.fixture
+def url(postgresql_server: PostgresqlServer) -> Iterator[str]:
+    url = postgresql_server.new_migrated()
+    yield url
+    postgresql_server.give_back(url)
+
+
+@pytest.fixture
+def proxy(postgresql_server: PostgresqlServer) -> Iterator[TcpProxy]:
+    with tcp_proxy(postgresql_server.socket) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def behind(proxy: TcpProxy, url: str, opening: Opening) -> Database:
+    """A database whose connections go through the proxy."""
+    return opening(through(proxy, url), SHORT)
+
+
+def name_of(url: str) -> str:
+    return url.split("?", maxsplit=1)[0].rpartition("/")[2]
+
+
+def through(proxy: TcpProxy, url: str) -> str:
+    return f"postgresql://postgres@127.0.0.1:{proxy.port}/{name_of(url)}?sslmode=disable"
+
+
+def terminate(server: PostgresqlServer, url: str) -> None:
+    server.execute(
+        "select count(pg_terminate_backend(pid, 10000)) from pg_stat_activity "
+        f"where datname = '{name_of(url)}' and backend_type = 'client backend'"
+    )
+
+
+async def call_all(database: Database) -> None:
+    """One call of each kind, so that every pool has a connection."""
+    for call in CALLS.values():
+        await call(database)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("has_noticed", [True, False])
+async def test_a_connection_that_was_terminated_while_idle_fails_no_call(
+    postgresql_server: PostgresqlServer,
+    url: str,
+    call: Call,
+    has_noticed: bool,
+    opening: Opening,
+) -> None:
+    database = opening(url, PATIENT)
+    await call_all(database)
+    terminating = THREAD.submit(terminate, postgresql_server, url)
+    if has_noticed:
+        await asyncio.wrap_future(terminating)
+    else:
+        # The event loop stops meanwhile, so it cannot read what the server sent.
+        terminating.result(SECONDS)
+    assert await call(database) in {None, 1}
+
+
+async def test_a_connection_that_ended_for_being_idle_fails_no_call(
+    postgresql_server: PostgresqlServer, url: str, opening: Opening
+) -> None:
+    await asyncio.to_thread(
+        postgresql_server.execute, f"alter database {name_of(url)} set idle_session_timeout = '100ms'"
+    )
+    database = opening(url, PATIENT)
+    for _ in range(3):
+        await call_all(database)
+        await asyncio.to_thread(postgresql_server.execute, "select pg_sleep(0.3)")
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_a_call_on_a_silent_connection_fails_soon_and_the_next_works(
+    behind: Database, proxy: TcpProxy, call: Call, opening: Opening
+) -> None:
+    await call_all(behind)
+    proxy.freeze()
+    began = time.monotonic()
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(StorageFailed):
+            await call(behind)
+        await call_all(behind)
+    assert time.monotonic() - began < SECONDS
+
+
+async def test_a_silent_server_fails_each_call_and_works_again(
+    behind: Database, proxy: TcpProxy, opening: Opening
+) -> None:
+    await call_all(behind)
+    proxy.freeze(is_deaf=True)
+    async with asyncio.timeout(SECONDS):
+        outcomes = await asyncio.gather(*(call(behind) for call in CALLS.values()), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [StorageFailed] * len(CALLS)
+        proxy.unfreeze()
+        await call_all(behind)
+
+
+async def test_a_connection_that_was_idle_for_long_is_checked_first(
+    proxy: TcpProxy, url: str, opening: Opening
+) -> None:
+    checked = Waits(idle_check=0, health_timeout=1)
+    database = opening(through(proxy, url), checked)
+    await call_all(database)
+    proxy.freeze()
+    async with asyncio.timeout(SECONDS):
+        await call_all(database)
+
+
+async def test_a_database_that_is_silent_closes(behind: Database, proxy: TcpProxy, opening: Opening) -> None:
+    await call_all(behind)
+    proxy.freeze(is_deaf=True)
+    async with asyncio.timeout(SECONDS):
+        await behind.close()
+
+
+async def test_no_call_fails_while_the_server_restarts(proxy: TcpProxy, url: str, opening: Opening) -> None:
+    database = opening(through(proxy, url), PATIENT)
+    calls = [call for name, call in CALLS.items() if name != "check_health"]
+    await call_all(database)
+    proxy.refuse()
+    waiting = [asyncio.create_task(_run(call, database)) for call in calls for _ in range(5)]
+    with pytest.raises(StorageFailed):
+        # Health does not wait.
+        await database.check_health()
+    assert not any(task.done() for task in waiting)
+    proxy.accept()
+    await asyncio.gather(*waiting)
+    await call_all(database)
+
+
+async def _run(call: Call, database: Database) -> None:
+    await call(database)
+
+
+async def test_a_call_to_a_server_that_is_away_for_long_fails_at_once(
+    proxy: TcpProxy, url: str, opening: Opening
+) -> None:
+    database = opening(through(proxy, url), Waits(pool_timeout=0.2))
+    proxy.refuse()
+    for _ in range(2):
+        with pytest.raises(StorageFailed) as caught:
+            await stored.store(database, web_message())
+        assert f"127.0.0.1:{proxy.port}: nothing accepts connections there" in caught.value.explanation
+    proxy.accept()
+    await stored.store(database, web_message())
+
+
+async def test_a_lock_that_another_holds_is_waited_for_within_a_limit(
+    postgresql_server: PostgresqlServer, url: str, opening: Opening
+) -> None:
+    database, other = opening(url, SHORT), opening(url, PATIENT)
+    locked, done = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        engine = other._engine  # type: ignore[attr-defined]  # A transaction that stays open.
+        async with engine.begin() as connection:
+            await connection.execute(sa.text("lock table systems"))
+            locked.set()
+            await done.wait()
+
+    holding = asyncio.create_task(hold())
+    await locked.wait()
+    for call in (database.write, database.mark, database.write_long, database.write_large):
+        with pytest.raises(StorageFailed) as caught:
+            await call(_mark)
+        assert caught.value.reason.endswith("55P03")
+        assert "BUDKAVLE_DATABASE_LOCK_TIMEOUT" in caught.value.explanation
+    done.set()
+    await holding
+    await database.mark(_mark)
+
+
+def _sleep(connection: sa.Connection) -> None:
+    connection.execute(sa.text("select pg_sleep(60)"))
+
+
+@pytest.mark.parametrize("name", ["read", "read_long", "write", "write_large", "write_long", "mark"])
+async def test_a_statement_that_takes_too_long_is_cancelled_by_the_server(
+    url: str, name: str, opening: Opening
+) -> None:
+    database = opening(url, SHORT)
+    with pytest.raises(StorageFailed) as caught:
+        await getattr(database, name)(_sleep)
+    assert caught.value.reason.endswith("57014")
+    assert await database.read(_one) == 1
+
+
+async def test_a_call_that_gets_no_connection_fails(url: str, opening: Opening) -> None:
+    database = opening(url, Waits(pool_size=1, pool_timeout=0.2, statement_timeout=60))
+    sleeping = asyncio.create_task(database.read(_sleep))
+    # It takes the only place of the pool at once.
+    await asyncio.sleep(0)
+    with pytest.raises(StorageFailed) as caught:
+        await database.read(_one)
+    assert "BUDKAVLE_DATABASE_POOL_TIMEOUT" in caught.value.explanation
+    sleeping.cancel()
+    await asyncio.wait([sleeping])
+    assert await database.read(_one) == 1
+
+
+async def test_a_caller_that_waits_too_long_for_its_turn_fails(url: str, opening: Opening) -> None:
+    database = opening(url, SHORT)
+    async with database.turns.of("a"):
+        with pytest.raises(StorageFailed):
+            async with database.turns.of("a"):
+                pass
+        async with database.turns.of("b"):
+            pass
+    async with database.turns.of("a"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "alter table {table} add column added text",
+        "alter table {table} alter column {column} type varchar(200)",
+        "vacuum full {table}",
+    ],
+)
+async def test_statements_are_prepared_again_after_a_table_changed(
+    postgresql_server: PostgresqlServer, url: str, change: str, opening: Opening
+) -> None:
+    database = opening(url, PATIENT)
+    select = sa.text("select * from systems where id is null")
+
+    def read(connection: sa.Connection) -> None:
+        connection.execute(select).all()
+
+    for _ in range(2):
+        for call in (database.read, database.mark, database.write, database.read_long, database.write_long):
+            await call(read)
+    connection = await asyncpg.connect(url)
+    await connection.execute(change.format(table="systems", column="base_url"))
+    await connection.close()
+    for call in (database.read, database.mark, database.write, database.read_long, database.write_long):
+        await call(read)
+
+
+async def test_two_transactions_in_a_deadlock_both_succeed(url: str, opening: Opening) -> None:
+    database = opening(url, PATIENT)
+    first_has, second_has = asyncio.Event(), asyncio.Event()
+    runs = {"first": 0, "second": 0}
+
+    def lock(
+        connection: sa.Connection, name: str, keys: tuple[int, int], mine: asyncio.Event, its: asyncio.Event
+    ) -> None:
+        runs[name] += 1
+        take = sa.text("select pg_advisory_xact_lock(:key)")
+        connection.execute(take, {"key": keys[0]})
+        mine.set()
+        if runs[name] == 1:
+            await_only(its.wait())
+        connection.execute(take, {"key": keys[1]})
+
+    await asyncio.gather(
+        database.write(lock, "first", (1, 2), first_has, second_has),
+        database.write(lock, "second", (2, 1), second_has, first_has),
+    )
+    assert sorted(runs.values()) == [1, 2]
