@@ -11,6 +11,7 @@ import uvicorn
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from budkavle.protocol import UpgradeIgnoringProtocol
 from budkavle.serving import address_of, listen, run_servers
 from budkavle.specs import spec_dir
 from domain.errors import BudkavleError
@@ -24,6 +25,10 @@ _CONTROL = "/control/"
 _NAMED = re.compile(r"/s/(?P<name>[A-Za-z0-9._-]{1,64})(?P<path>/.*)?", re.DOTALL)
 _DOTS = frozenset({".", ".."})
 """What clients make other paths of."""
+
+
+class _MockProtocol(UpgradeIgnoringProtocol, MockProtocol):
+    """The mock's own protocol, for clients that offer HTTP/2 too."""
 
 
 class CannotWrite(BudkavleError):
@@ -114,7 +119,7 @@ def server(mock: MockOpenE, host: str, port: int, *, signals: bool = True) -> uv
         application,
         host=host,
         port=port,
-        http=MockProtocol,
+        http=_MockProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -1,53 +1,50 @@
-"""uvicorn's HTTP protocol, with bounds on all that is not a body, and answers in the form of the contracts.
+"""uvicorn's HTTP/1.1 protocol, stricter where callers could smuggle, with bounds on all that is not a body.
 
-It leaves the certificate that a caller showed, as DER, in `scope["extensions"]["tls"]["client_certificate"]`.
+It rejects malformed requests in the form of the contracts, and leaves the certificate that a caller presented, as DER,
+in `scope["extensions"]["tls"]["client_certificate"]`.
 """
 
 import asyncio
+import re
 from http import HTTPStatus
 
 import httptools
+import structlog
+from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from handlers import problems
+from handlers.client_certificates import LineLimit
 
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers together; also trailers together, and anything that httptools holds back. It sets none."""
 
+LINGER_SECONDS = 2.0
+"""How long a connection is read after it was refused."""
 
-class BoundedProtocol(HttpToolsProtocol):
-    """Ends a connection whose request head is too long (431) or no HTTP (400), after the answers that are due."""
+LINES_PER_SECOND = 10
+"""Log lines about malformed requests, at most: callers can send thousands in a second."""
 
-    _in_head = True
-    _is_refused = False
-    _is_silent = True
+log = structlog.get_logger("budkavle.protocol")
+
+_MALFORMED = Counter("budkavle_malformed_requests", "Requests that are not acceptable HTTP/1.1, by reason.", ["reason"])
+
+
+class UpgradeIgnoringProtocol(HttpToolsProtocol):
+    """Ignores the offer of another protocol, which Java's client makes with every request.
+
+    Only HTTP/1.1 is spoken here, and a server may ignore an offer (RFC 9110, section 7.8). httptools would take the
+    body for the other protocol, so it reads the head again without the offer.
+    """
+
     _offer: bytes | None = None
-    _head_bytes = 0
-    _trailer_bytes = 0
-    _silent_bytes = 0
-    _client_certificate: bytes | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too.
-        super().connection_made(transport)
-        if self.scheme == "https":
-            self._client_certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_refused or self.transport.is_closing():
-            return
-        if self._in_head:
-            self._head_bytes += len(data)
         self._unset_keepalive_if_required()
-        self._is_silent = True
         try:
             self._feed(data)
         except httptools.HttpParserError:
-            too_long = self._trailer_bytes > MAX_HEAD_BYTES
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_long else HTTPStatus.BAD_REQUEST)
-            return
-        self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
-        if (self._in_head and self._head_bytes > MAX_HEAD_BYTES) or self._silent_bytes > MAX_HEAD_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            self.send_400_response("Invalid HTTP request received.")
 
     def _feed(self, data: bytes) -> None:
         while True:
@@ -64,73 +61,193 @@ class BoundedProtocol(HttpToolsProtocol):
             else:
                 return
 
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._offer = self._head_without_offer()
+            return
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if self._offer is None:
+            super().on_message_complete()
+
+    def _head_without_offer(self) -> bytes:
+        line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        headers = [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([line, *headers]) + b"\r\n\r\n"
+
+
+class BoundedProtocol(UpgradeIgnoringProtocol):
+    """Ends a connection whose request is malformed, after the answers that are due."""
+
+    _is_begun = False
+    _in_head = True
+    _is_refused = False
+    _is_silent = True
+    _head_bytes = 0
+    _trailer_bytes = 0
+    _silent_bytes = 0
+    _rejection: str | None = None
+    _client_certificate: bytes | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too.
+        super().connection_made(transport)
+        if self.scheme == "https":
+            self._client_certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        self._is_silent = True
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(self._rejection or "not_http")
+            return
+        self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
+        if self._silent_bytes > MAX_HEAD_BYTES:
+            self._refuse("head_too_long")
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn declares that it returns nothing.
+        """Answer requests that are complete when a client ends its side of the connection (RFC 9112, section 9.6)."""
+        if self._is_refused:
+            return None
+        if self._is_begun:
+            self._refuse("cut_off")
+            return None
+        if self.cycle is None or self.cycle.response_complete or self.scheme == "https":
+            # TLS ends in both directions at once.
+            return None
+        last = self.pipeline[0][0] if self.pipeline else self.cycle
+        last.keep_alive = False
+        return True
+
     def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes, self._trailer_bytes = True, 0, 0
+        self._is_begun, self._in_head, self._head_bytes, self._trailer_bytes = True, True, 0, 0
         super().on_message_begin()
         if self._client_certificate is not None:
             self.scope["extensions"] = {"tls": {"client_certificate": self._client_certificate}}
 
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._reject("target_too_long")
+        super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self._is_silent = False
         if self._in_head:
+            self._head_bytes += len(name) + len(value)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._reject("head_too_long")
             super().on_header(name, value.rstrip(b" \t"))
             return
         # Trailers mean nothing here, and must not join the headers of a request that is under way.
         self._trailer_bytes += len(name) + len(value)
         if self._trailer_bytes > MAX_HEAD_BYTES:
-            raise ValueError
+            self._reject("head_too_long")
 
     def on_headers_complete(self) -> None:
         self._is_silent = False
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
-            self._offer = self._head_without_offer()
-            return
-        self._in_head = False
+        self._check_head()
+        if not (self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"):
+            self._in_head = False
         super().on_headers_complete()
-
-    def _head_without_offer(self) -> bytes:
-        """The head that was read, without the offer of another protocol, which Java's client makes with every request.
-
-        We speak HTTP/1.1 only, and may ignore it; httptools would take the body for the other protocol. So it reads
-        this head again.
-        """
-        line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
-        headers = [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
-        return b"\r\n".join([line, *headers]) + b"\r\n\r\n"
 
     def on_body(self, body: bytes) -> None:
         self._is_silent = False
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._offer is not None:
-            return
-        self._in_head, self._head_bytes, self._is_silent = True, 0, False
+        if self._offer is None:
+            self._is_begun, self._in_head, self._is_silent = False, True, False
         super().on_message_complete()
 
-    def _refuse(self, status: HTTPStatus) -> None:
+    def _check_head(self) -> None:
+        """Reject what proxies and servers may read in different ways (RFC 9112, sections 2.3, 3.2, 6.1)."""
+        version = self.parser.get_http_version()
+        if not version.startswith("1."):
+            self._reject("version")
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and version != "1.0") or any(_HOST.fullmatch(host) is None for host in hosts):
+            self._reject("host")
+        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and b",".join(codings).lower() != b"chunked":
+            self._reject("transfer_coding")
+        if codings and version == "1.0":
+            self._reject("not_http")
+
+    def _reject(self, reason: str) -> None:
+        """End the parser's work on this connection."""
+        self._rejection = reason
+        raise ValueError(reason)
+
+    def _refuse(self, reason: str) -> None:
+        """End the connection, with an answer that says why where it is the turn of this request."""
         self._is_refused = True
+        _MALFORMED.labels(reason).inc()
+        status, detail = _REJECTIONS[reason]
+        _log_refusal(reason, status, self.client)
         if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
             # The request before was whole: its answer goes out, and is the last one.
             self.cycle.keep_alive = False
             self.pipeline.clear()
             return
-        body = problems.problem(status, _DETAILS[status])
+        body = problems.problem(status, detail)
         head = (
             f"HTTP/1.1 {status.value} {problems.phrase_of(status)}\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        self._close_after_reading()
+
+    def _close_after_reading(self) -> None:
+        """Close, but read on for a moment: a kernel that has unread bytes resets, and the client loses the answer."""
+        if self.scheme == "https":
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
-_DETAILS = {
-    HTTPStatus.BAD_REQUEST: "This is not HTTP",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"The headers must be at most {MAX_HEAD_BYTES} bytes",
+_REJECTIONS = {
+    "not_http": (HTTPStatus.BAD_REQUEST, "This is not HTTP"),
+    "cut_off": (HTTPStatus.BAD_REQUEST, "The request ended before it was complete"),
+    "host": (HTTPStatus.BAD_REQUEST, "The request must have one Host header, with a host name or address"),
+    "target_too_long": (HTTPStatus.REQUEST_URI_TOO_LONG, f"The URI must be at most {MAX_HEAD_BYTES} bytes"),
+    "head_too_long": (
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        f"The headers must be at most {MAX_HEAD_BYTES} bytes",
+    ),
+    "transfer_coding": (HTTPStatus.NOT_IMPLEMENTED, "The only supported Transfer-Encoding is chunked"),
+    "version": (HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "The supported version is HTTP/1.1"),
 }
+"""The status and text for each reason why a request is rejected before it reaches an operation."""
+
+for _reason in _REJECTIONS:
+    # Each series exists from the start, so that rates see the first rejection.
+    _MALFORMED.labels(_reason)
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.vV]+\])(?::[0-9]*)?")
+"""RFC 9110, section 7.2. It may be empty."""
+
+_lines = LineLimit(LINES_PER_SECOND)
 
 
-def _new_parser(protocol: BoundedProtocol) -> httptools.HttpRequestParser:
+def _log_refusal(reason: str, status: HTTPStatus, client: tuple[str, int] | None) -> None:
+    suppressed = _lines.ask()
+    if suppressed is not None:
+        log.warning(
+            "malformed_request_rejected",
+            reason=reason,
+            status=status.value,
+            peer=client and client[0],
+            suppressed=suppressed,
+        )
+
+
+def _new_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(protocol)
     # As uvicorn makes its own.
     parser.set_dangerous_leniencies(lenient_data_after_close=True)

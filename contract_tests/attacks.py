@@ -29,8 +29,10 @@ REASONS = {
     404: "Not Found",
     405: "Method Not Allowed",
     413: "Content Too Large",
+    414: "URI Too Long",
     415: "Unsupported Media Type",
     431: "Request Header Fields Too Large",
+    501: "Not Implemented",
 }
 
 

@@ -18,7 +18,10 @@ _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     errors.BackendFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
-_PHRASES = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large"}
+_PHRASES = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "URI Too Long",
+}
 """Where Python 3.11 has an older phrase than RFC 9110."""
 
 UNEXPECTED = "Something went wrong in the service; nothing is known of the cause here, the log has it"

@@ -32,6 +32,10 @@ class RawConnection:
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
 
+    def end_sending(self) -> None:
+        """End this side of the connection; answers can still be read."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     def read_answer(self, *, has_body: bool = True) -> RawAnswer:
         """The next answer, which must have a Content-Length or no body."""
         status_line = self._file.readline().decode()

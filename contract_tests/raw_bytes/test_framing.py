@@ -119,14 +119,29 @@ def test_chunks_that_are_none_end_the_connection(framed: bytes, target: Target) 
         ["Content-Length: 5", CHUNKED],
         [CHUNKED, "Content-Length: 5"],
         [CHUNKED, CHUNKED],
-        ["Transfer-Encoding: xchunked"],
-        ["Transfer-Encoding: identity"],
         ["Transfer-Encoding: chunked, gzip"],
     ],
     ids=lambda headers: str(headers)[:60],
 )
 def test_contradicting_frames_end_the_connection(headers: list[str | bytes], target: Target) -> None:
     assert_end(target, post(chunks(BODY), headers=headers))
+
+
+@pytest.mark.own
+@pytest.mark.parametrize(
+    "coding", ["xchunked", "identity", "gzip, chunked", "GZIP,chunked", "gzip", "deflate, chunked"]
+)
+def test_transfer_coding_that_is_not_supported_ends_the_connection(coding: str, target: Target) -> None:
+    with target.connect() as connection:
+        connection.send(post(chunks(BODY), headers=[f"Transfer-Encoding: {coding}"]))
+        assert_no_http(connection.answer(), 501)
+        assert connection.answer() is None
+
+
+@pytest.mark.own
+def test_transfer_coding_is_rejected_in_http_1_0(target: Target) -> None:
+    data = post(chunks(BODY), headers=[CHUNKED]).replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
+    assert_no_http(target.send(data))
 
 
 def test_length_that_is_too_short_cuts_the_body(target: Target) -> None:

@@ -39,7 +39,7 @@ WRONG_KEYS: dict[str, list[str | bytes]] = {
     "two in one": [f"apikey: {API_KEY}, x"],
     "wrong one first": ["apikey: x", f"apikey: {API_KEY}"],
     "wrong one last": [f"apikey: {API_KEY}", "apikey: x"],
-    "100,000 characters": ["apikey: " + "k" * 100_000],
+    "60,000 characters": ["apikey: " + "k" * 60_000],
     "no ASCII": [b"apikey: \xff\xfe\xc3\xa5"],
     "percent-encoded": ["apikey: %00"],
     "in another header": [f"Authorization: {API_KEY}"],

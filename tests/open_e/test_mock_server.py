@@ -16,6 +16,7 @@ from domain.errors import BackendRefused, NotFound, OutcomeUnknown
 from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
 from open_e.client import Account, OpenEClient
 from open_e.mock import FAULT_NAMES, STORING, MockOpenE
+from tests.open_e.soap import add_message
 
 ADDED = datetime(2026, 2, 19, 7, 57, 6, tzinfo=UTC)
 
@@ -247,3 +248,21 @@ def test_server_stops_quietly_while_it_is_slow(mock, run_mock, caplog):
         assert publishing.result(10) == 1
     client.close()
     assert not any(record.exc_info for record in caplog.records)
+
+
+@pytest.mark.parametrize("path", ["external/api/callback", "control/faults"])
+def test_server_takes_the_body_of_clients_that_offer_http_2(mock_url, path):
+    """As Java's HttpClient and `curl --http2` do."""
+    body = b'{"fault": "Http500"}' if path == "control/faults" else add_message().encode()
+    answer = requests.post(
+        f"{mock_url}/{path}",
+        data=body,
+        headers={
+            "Content-Type": "application/json" if path == "control/faults" else "text/xml",
+            "Connection": "Upgrade, HTTP2-Settings",
+            "Upgrade": "h2c",
+            "HTTP2-Settings": "AAMAAABkAAQAAP__",
+        },
+        timeout=5,
+    )
+    assert answer.status_code == (201 if path == "control/faults" else 200), answer.text
