@@ -65,8 +65,8 @@ async def replay(database: Database, ids: Collection[str], now: datetime, system
 async def drop(database: Database, ids: Collection[str], now: datetime) -> set[str]:
     """Removes deliveries, whatever their state, and lets those go that waited behind them.
 
-    Returns the ids of those that were removed: not of those that a worker is writing about at this moment. What is on
-    its way may still arrive.
+    Returns the ids of those that were removed: not of those that another transaction keeps locked. What is on its way
+    may still arrive.
     """
     return await database.write(_drop, ids, now)
 
@@ -119,7 +119,14 @@ _ALL = (
     .order_by(deliveries.c.number)
 )
 
-_SKIP_LOCKED = {"sqlite": "", "postgresql": "for update skip locked"}
+_LOCKS = {
+    "sqlite": {"skip_locked": "", "skip_locked_lanes": ""},
+    "postgresql": {
+        "skip_locked": "for update skip locked",
+        # As `queue_statements.LET_NEXT_GO` needs it.
+        "skip_locked_lanes": "for update of d skip locked for no key update of s skip locked",
+    },
+}
 _IDS = {
     # As SQLAlchemy keeps them there.
     "sqlite": "(select replace(value, '-', '') from json_each(:ids))",
@@ -134,8 +141,8 @@ _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
 
 def _of_each(text: str) -> dict[str, sa.TextualSelect]:
     statements = {}
-    for dialect, skip_locked in _SKIP_LOCKED.items():
-        statement = text.format(ids=_IDS[dialect], skip_locked=skip_locked)
+    for dialect, locks in _LOCKS.items():
+        statement = text.format(ids=_IDS[dialect], **locks)
         named = [name for name in _TYPES if re.search(rf":{name}\b", statement)]
         bound = sa.text(statement).bindparams(*(sa.bindparam(name, type_=_TYPES[name]) for name in named))
         statements[dialect] = bound.columns(deliveries.c.id, deliveries.c.subscription_id, deliveries.c.key)
@@ -152,7 +159,10 @@ returning id, subscription_id, key
 _REPLAY = _of_each(_REPLAY_TEXT.format(of_system=""))
 _REPLAY_OF_SYSTEM = _of_each(_REPLAY_TEXT.format(of_system="and system_id = :system_id"))
 _DROP = _of_each("""
-delete from deliveries where number in (select number from deliveries where id in {ids} {skip_locked})
+delete from deliveries where number in (
+    select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
+    where d.id in {ids} {skip_locked_lanes}
+)
 returning id, subscription_id, key
 """)
 

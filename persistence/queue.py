@@ -24,7 +24,7 @@ BEYOND = 100
 """Deliveries that a look at the queue sees of each system beyond what there is room for: some may not go yet."""
 
 MOST_LOOKS = 50
-"""How often a claim looks again when all that it saw had to be set aside."""
+"""How often a claim looks again when all that it saw had to be set aside, and some of it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ async def claim(database: Database, lease: Lease, room: Room) -> list[Claimed]:
         chosen, behind = _choose(found, room)
         if not chosen and not behind:
             break
-        claimed = await database.mark(_claim, lease, chosen, behind)
-        if chosen:
+        claimed, set_aside = await database.mark(_claim, lease, chosen, behind)
+        if chosen or not set_aside:
             return claimed
     return []
 
@@ -121,16 +121,18 @@ def _choose(found: Iterable[Any], room: Room) -> tuple[list[int], list[int]]:
     return chosen, behind
 
 
-def _claim(connection: sa.Connection, lease: Lease, chosen: list[int], behind: list[int]) -> list[Claimed]:
+def _claim(connection: sa.Connection, lease: Lease, chosen: list[int], behind: list[int]) -> tuple[list[Claimed], int]:
+    """Claim what was chosen; return it, and how many of those behind were set aside."""
     dialect = connection.dialect.name
+    set_aside = 0
     if behind:
-        connection.execute(statements.SET_ASIDE[dialect], {"numbers": to_json(behind), "now": lease.now})
+        set_aside = connection.execute(statements.SET_ASIDE[dialect], {"numbers": to_json(behind)}).rowcount
     if not chosen:
-        return []
+        return [], set_aside
     parameters = _held(lease, chosen) | {"until": lease.until}
     taken = connection.execute(statements.CLAIM[dialect], parameters).scalars().all()
     rows = connection.execute(statements.READ[dialect], {"numbers": to_json(taken)}) if taken else ()
-    return [_claimed(row) for row in rows]
+    return [_claimed(row) for row in rows], set_aside
 
 
 def _claimed(row: Any) -> Claimed:

@@ -36,6 +36,7 @@ _SAYS = {
         "lane_key": "lane.value->>1",
         "row_due": "value->>'due'",
         "skip_locked": "",
+        "skip_locked_lanes": "",
     },
     "postgresql": {
         "numbers": "(select cast(value as bigint) from jsonb_array_elements(cast(:numbers as jsonb)) as r(value))",
@@ -45,6 +46,7 @@ _SAYS = {
         "lane_key": "lane.value->>1",
         "row_due": "cast(value->>'due' as timestamptz)",
         "skip_locked": "for update skip locked",
+        "skip_locked_lanes": "for update of d skip locked for no key update of s skip locked",
     },
 }
 """How each database says it."""
@@ -64,9 +66,12 @@ def _of_each(text: str) -> dict[str, sa.TextClause]:
     return {dialect: _statement(text.format(**says)) for dialect, says in _SAYS.items()}
 
 
-_BLOCKS = """
-o.subscription_id = d.subscription_id and o.key = d.key and o.state = 'waiting'
-and (o.number < d.number or (o.number > d.number and o.lease is not null and o.due > :now))
+_IS_OF_KEY = "o.subscription_id = d.subscription_id and o.key = d.key and o.state = 'waiting'"
+_IS_AHEAD = f"{_IS_OF_KEY} and o.number < d.number"
+"""Whether `o` is an earlier delivery of the same key as `d`."""
+
+_BLOCKS = f"""
+{_IS_OF_KEY} and (o.number < d.number or (o.number > d.number and o.lease is not null and o.due > :now))
 """
 """Whether a delivery `o` of the same key keeps `d` from going: an earlier one, or one that is on its way."""
 
@@ -96,22 +101,24 @@ order by seen.due, seen.number
 limit 2 * :most + 20 * :beyond
 """).columns(deliveries.c.number, deliveries.c.system_id, deliveries.c.due, sa.column("is_behind", sa.Boolean))
 
+# The first of a key is never set aside, also while a later one is on its way: so it needs nobody to let it go.
 SET_ASIDE = {
     "sqlite": _statement(f"""
         update deliveries as d set due = null
-        where d.number in {_SAYS["sqlite"]["numbers"]} and d.lease is null
-        and exists (select 1 from deliveries o where {_BLOCKS})
+        where d.number in {_SAYS["sqlite"]["numbers"]} and d.lease is null and d.due is not null
+        and exists (select 1 from deliveries o where {_IS_AHEAD})
     """),
-    # Only with the one in front held: then whoever settles that one comes after, and lets the next go. If somebody is
-    # settling it now, this one is left as it is, and will be met again.
+    # This locks one that is ahead, so that a transaction that removes that one comes after this statement and lets the
+    # next go, or came before it. The lock also reads that row again: the snapshot of this statement may be older.
     "postgresql": _statement(f"""
         with held as (
             select d.number, (
-                select o.number from deliveries o where {_BLOCKS} order by o.number limit 1
+                select o.number from deliveries o where {_IS_AHEAD} order by o.number limit 1
                 for key share skip locked
             ) as ahead
-            from deliveries d where d.number in {_SAYS["postgresql"]["numbers"]} and d.lease is null
-            for update of d skip locked
+            from deliveries d
+            where d.number in {_SAYS["postgresql"]["numbers"]} and d.lease is null and d.due is not null
+            for no key update of d skip locked
         )
         update deliveries set due = null from held where deliveries.number = held.number and held.ahead is not null
     """),
@@ -127,9 +134,14 @@ update deliveries set started = :now, due = :until
 where number in (select number from deliveries where number in {numbers} and lease = :holder {skip_locked})
 returning number
 """)
-DELETE = _of_each("""
-delete from deliveries
-where number in (select number from deliveries where number in {numbers} and lease = :holder {skip_locked})
+_SETTLED = """
+select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
+where d.number in {numbers} and d.lease = :holder {skip_locked_lanes}
+"""
+"""What can be settled now. The lock on the subscription is that of all its keys: see `LET_NEXT_GO`."""
+
+DELETE = _of_each(f"""
+delete from deliveries where number in ({_SETTLED})
 returning number, subscription_id, key
 """)
 FAIL = _of_each("""
@@ -140,24 +152,24 @@ from (
     from {rows}
 ) as said
 where deliveries.number = said.number and deliveries.number in (
-    select number from deliveries
-    where number in (select cast(value->>'number' as bigint) from {rows}) and lease = :holder {skip_locked}
+    select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
+    where d.number in (select cast(value->>'number' as bigint) from {rows}) and d.lease = :holder {skip_locked_lanes}
 )
 returning deliveries.number, subscription_id, key
 """)
 STILL_HELD = _of_each("select number from deliveries where number in {numbers} and lease = :holder")
+# Each transaction that takes deliveries out of keys runs this last, in a statement of its own, which sees what others
+# set aside before those were locked. It holds the subscriptions: two such transactions would otherwise each take the
+# delivery of the other for the next one, and so would this one and a sync. It waits only for single statements, none of
+# which waits for anything.
 LET_NEXT_GO = _of_each("""
 update deliveries set due = :now
-where number in (
-    select number from deliveries
-    where due is null and number in (
-        select (
-            select min(o.number) from deliveries o
-            where o.subscription_id = {lane_subscription} and o.key = {lane_key} and o.state = 'waiting'
-        )
-        from {lanes}
+where due is null and state = 'waiting' and number in (
+    select (
+        select min(o.number) from deliveries o
+        where o.subscription_id = {lane_subscription} and o.key = {lane_key} and o.state = 'waiting'
     )
-    {skip_locked}
+    from {lanes}
 )
 """)
 RELEASE_STUCK = _of_each("""

@@ -1,0 +1,194 @@
+"""No order of the statements of two transactions may leave a key without a delivery that is due. On PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+
+from conftest import PostgresqlServer
+from domain.deliveries import Attempt, Outcome, Reason
+from persistence import deliveries, queue, subscriptions
+from persistence.database import open_database
+from persistence.queue import Lease, Settled
+from persistence.subscriptions import Sync
+from tests.factories import NOW
+from tests.persistence.catalogues import CALLER, SYSTEM, entry, prepare, sync
+from tests.persistence.interleaving import Interleaving, SteppedDatabase, Work, run_all
+from tests.persistence.queues import LEASE, ROOM, SECOND, lease, publish
+
+pytestmark = pytest.mark.anyio
+
+DUE, LEASED, ASIDE, PARKED = "due", "leased", "aside", "parked"
+
+LANES = {
+    # The first is on its way, and the next two have been seen behind it.
+    "on its way": [LEASED, ASIDE, DUE, DUE],
+    # The first was parked and sent again while the second was on its way.
+    "replayed": [DUE, LEASED, ASIDE, DUE],
+    "parked": [PARKED, LEASED, ASIDE, DUE],
+    # A worker died, and another one has taken over the first of the key since.
+    "two on their way": [LEASED, LEASED, ASIDE, ASIDE],
+}
+
+
+def _settled(place: int, outcome: Outcome) -> Settled:
+    attempt = Attempt(1, NOW, 5, 503, Reason.HTTP, "")
+    return Settled(place, outcome, attempt, NOW + 10 * SECOND if outcome is Outcome.AGAIN else None)
+
+
+def _settle(places: Sequence[int], outcome: Outcome) -> Work:
+    async def work(database: SteppedDatabase) -> None:
+        await queue.settle(database, lease("holder"), [_settled(place, outcome) for place in places])
+
+    return work
+
+
+async def _claim(database: SteppedDatabase) -> None:
+    await queue.claim(database, Lease("other", NOW, NOW + LEASE), ROOM)
+
+
+def _drop(*places: int) -> Work:
+    async def work(database: SteppedDatabase) -> None:
+        await deliveries.drop(database, [_id(place) for place in places], NOW)
+
+    return work
+
+
+def _replay(*places: int) -> Work:
+    async def work(database: SteppedDatabase) -> None:
+        await deliveries.replay(database, [_id(place) for place in places], NOW)
+
+    return work
+
+
+def _sync(*, is_rolled_back: bool) -> Work:
+    async def work(database: SteppedDatabase) -> None:
+        database.is_rolled_back = is_rolled_back
+        try:
+            await subscriptions.sync(database, Sync(SYSTEM, [], NOW, CALLER, "sync"))
+        finally:
+            database.is_rolled_back = False
+
+    return work
+
+
+async def _release(database: SteppedDatabase) -> None:
+    await queue.release_stuck(database, NOW)
+
+
+WORKS: dict[str, Work] = {
+    "claim": _claim,
+    "settle 1": _settle([1], Outcome.DONE),
+    "settle 2": _settle([2], Outcome.DONE),
+    "park 1": _settle([1], Outcome.PARK),
+    "park 2": _settle([2], Outcome.PARK),
+    "fail 1": _settle([1], Outcome.AGAIN),
+    "fail 2": _settle([2], Outcome.AGAIN),
+    "drop 1": _drop(1),
+    "drop 2": _drop(2),
+    "drop 2 and 3": _drop(2, 3),
+    "replay 1": _replay(1),
+    "sync": _sync(is_rolled_back=False),
+    "sync that fails": _sync(is_rolled_back=True),
+    "release": _release,
+}
+
+PAIRS = [
+    *(("on its way", "settle 1", other) for other in ("claim", "drop 2", "drop 2 and 3", "sync that fails", "release")),
+    *(("on its way", "park 1", other) for other in ("claim", "drop 2", "sync that fails", "sync")),
+    *(("on its way", "fail 1", other) for other in ("claim", "drop 1", "drop 2 and 3")),
+    *(("on its way", "drop 1", other) for other in ("claim", "drop 2", "drop 2 and 3", "sync that fails")),
+    ("on its way", "claim", "claim"),
+    *(("replayed", "settle 2", other) for other in ("claim", "drop 1", "sync that fails")),
+    *(("replayed", "park 2", other) for other in ("claim", "drop 1", "replay 1")),
+    ("replayed", "fail 2", "claim"),
+    *(("parked", "replay 1", other) for other in ("claim", "settle 2", "park 2", "fail 2", "drop 2", "drop 2 and 3")),
+    *(("two on their way", "settle 1", other) for other in ("settle 2", "park 2", "fail 2", "drop 2", "claim")),
+    *(("two on their way", "park 1", other) for other in ("settle 2", "park 2", "claim")),
+]
+
+
+def _id(place: int) -> str:
+    return f"{place:08x}-0000-4000-8000-000000000000"
+
+
+@pytest.fixture(scope="module")
+def url(postgresql_server: PostgresqlServer) -> str:
+    return postgresql_server.new_migrated()
+
+
+@pytest.fixture
+async def interleaving(url: str) -> AsyncIterator[Interleaving]:
+    async with Interleaving(url).open() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def connection(url: str) -> AsyncIterator[asyncpg.Connection]:
+    opened = await asyncpg.connect(url)
+    yield opened
+    await opened.close()
+
+
+async def _prepare(url: str, connection: asyncpg.Connection) -> None:
+    """A system with a subscription and an event, unless another test has made them."""
+    if await connection.fetchval("select count(*) from systems"):
+        return
+    database = open_database(url)
+    try:
+        await prepare(database)
+        await sync(database, [entry()])
+        await publish(database)
+    finally:
+        await database.close()
+
+
+async def _fill(connection: asyncpg.Connection, lane: Sequence[str]) -> None:
+    """One key with these deliveries, numbered from 1, on a subscription."""
+    await connection.execute("delete from attempts; delete from deliveries; delete from subscriptions")
+    # Each deletion by a sync takes the subscription too.
+    subscription = await connection.fetchval(
+        """insert into subscriptions (system_id, org_type, org_code, entity_type, webhook_url, start_time)
+        values ($1, 1, 101, 202, '/a', $2) returning id""",
+        SYSTEM,
+        NOW,
+    )
+    event = await connection.fetchval("select id from events")
+    rows = []
+    for place, state in enumerate(lane, 1):
+        due = {DUE: NOW, LEASED: NOW + LEASE, ASIDE: None, PARKED: None}[state]
+        holder = "holder" if state is LEASED else None
+        said = "parked" if state is PARKED else "waiting"
+        rows.append((place, _id(place), event, subscription, SYSTEM, "key", said, NOW, due, holder, 0))
+    await connection.executemany(
+        """insert into deliveries
+        (number, id, event_id, subscription_id, system_id, key, state, created, due, lease, attempts)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)""",
+        rows,
+    )
+
+
+async def _left(connection: asyncpg.Connection) -> list[Any]:
+    return await connection.fetch("select number, state, due, lease from deliveries order by number")
+
+
+@pytest.mark.parametrize(("lane", "first", "second"), PAIRS, ids=[": ".join(pair) for pair in PAIRS])
+async def test_no_order_of_statements_leaves_a_key_without_a_due_delivery(
+    interleaving: Interleaving, url: str, connection: asyncpg.Connection, lane: str, first: str, second: str
+) -> None:
+    await _prepare(url, connection)
+    works = [WORKS[first], WORKS[second]]
+
+    async def run(choices: Sequence[int]) -> list[int]:
+        await _fill(connection, LANES[lane])
+        taken = await interleaving.run(works, choices)
+        left = await _left(connection)
+        waiting = [row for row in left if row["state"] == "waiting"]
+        assert not waiting or waiting[0]["due"] is not None, (taken, left)
+        return taken
+
+    async with asyncio.timeout(600):
+        # Each work has two steps at least.
+        assert await run_all(run) >= 3
