@@ -20,6 +20,7 @@ from handlers.application import create_application
 from handlers.contracts import CONTRACTS
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
+from handlers.refusal_tally import RefusalTally
 from handlers.requests import Services
 from handlers.security import ApiKeys
 from open_e.calls import OpenECalls
@@ -65,7 +66,13 @@ def create_service(
 
     outcomes = PublicationOutcomes(store, now=clock, timeout=settings.record_timeout)
     services = Services(
-        database=store, open_e=open_e, outcomes=outcomes, now=clock, new_id=new_id, queue_watch=QueueWatch(store)
+        database=store,
+        open_e=open_e,
+        outcomes=outcomes,
+        now=clock,
+        new_id=new_id,
+        queue_watch=QueueWatch(store),
+        refusals=RefusalTally(store, now=clock),
     )
     if worker is not None:
         services = replace(services, wake_worker=worker.wake)
@@ -74,6 +81,7 @@ def create_service(
     async def lifespan(_app: object) -> AsyncIterator[None]:
         yield
         await outcomes.close()
+        await services.refusals.close()
         open_e.close()
         if database is None:
             await store.close()

@@ -18,7 +18,9 @@ FIRST_HASH = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One thing that happened. `kind` is `call` or `change`; `detail` is JSON: what was asked, before and after.
+    """One thing that happened, or with the kind `refusals` several refused calls of one caller.
+
+    `kind` is `call`, `change` or `refusals`; `detail` is JSON: what was asked, before and after, or how many calls.
 
     `time` counts in milliseconds: what is finer is not kept.
     """

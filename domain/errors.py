@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 class BudkavleError(Exception):
@@ -41,7 +42,29 @@ class Invalid(BudkavleError):
         self.violations = tuple(sorted(set(violations), key=lambda violation: violation.order))
 
 
-class Unauthenticated(BudkavleError):
+class RefusalReason(StrEnum):
+    """Why a caller was refused, as logs, metrics and the audit name it."""
+
+    NO_KEY = "no_key"
+    SEVERAL_KEYS = "several_keys"
+    UNKNOWN_KEY = "unknown_key"
+    KEY_LACKS_SCOPE = "key_lacks_scope"
+    NO_CERTIFICATE = "no_certificate"
+    CERTIFICATE_UNREADABLE = "certificate_unreadable"
+    CERTIFICATE_OUTSIDE_DATES = "certificate_outside_dates"
+    UNKNOWN_CERTIFICATE = "unknown_certificate"
+    SYSTEM_NOT_AUTHORISED = "system_not_authorised"
+
+
+class CallerRefused(BudkavleError):
+    """The caller has no access."""
+
+    def __init__(self, reason: RefusalReason, message: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Unauthenticated(CallerRefused):
     """Nobody knows who calls."""
 
 
@@ -49,7 +72,7 @@ class KeyNeeded(Unauthenticated):
     """A valid key is needed."""
 
 
-class Forbidden(BudkavleError):
+class Forbidden(CallerRefused):
     """The caller may not do this."""
 
 

@@ -25,7 +25,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domain.errors import BudkavleError, Invalid
+from domain.errors import BudkavleError, CallerRefused, Invalid
 from domain.log_texts import redact_for_log
 from handlers import replies
 from handlers.client_certificates import ClientCertificateMiddleware
@@ -35,6 +35,7 @@ from handlers.error_forms import PROBLEMS, ErrorForm
 from handlers.error_lists import count
 from handlers.log_names import LogNames
 from handlers.observation import REQUEST_ID_HEADER, VIOLATIONS, ObservationMiddleware
+from handlers.peers import TrustedProxies
 from handlers.requests import CALL, Handler, Services
 from handlers.routing import RoutingMiddleware
 from handlers.security import ApiKeys, security_map
@@ -60,14 +61,15 @@ def create_application(
 ) -> ASGIApp:
     """The service as an ASGI application, or what it has of some contracts alone.
 
-    The header `Client-Cert` is believed of `trusted_proxies` alone. Raises `ValueError` when contracts share an
+    Headers about callers are believed of `trusted_proxies` alone. Raises `ValueError` when contracts share an
     operation id, which would share their security too.
     """
     specs = {name: read_spec(spec_dir, name) for name in contracts}
+    proxies = TrustedProxies(trusted_proxies)
     _refuse_shared_ids(specs)
     middlewares: list[Any] = [
-        partial(ObservationMiddleware, names=LogNames(specs.values())),
-        partial(ClientCertificateMiddleware, trusted_proxies=trusted_proxies),
+        partial(ObservationMiddleware, names=LogNames(specs.values()), proxies=proxies),
+        partial(ClientCertificateMiddleware, proxies=proxies),
         ExceptionMiddleware,
         RoutingMiddleware,
         ContractMiddleware,
@@ -156,13 +158,16 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
         if isinstance(error, Invalid):
             fields[VIOLATIONS] = error.violations
         errors = count(error)
+        reason = error.reason if isinstance(error, CallerRefused) else None
+        if reason is not None:
+            fields["reason"] = reason
         if CALL in request.scope:
-            request.scope[CALL].errors = errors
+            request.scope[CALL].errors, request.scope[CALL].reason = errors, reason
         response = form.failed(error) if errors <= MANY_ERRORS else await asyncio.to_thread(form.failed, error)
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             # A handler that adds to an error keeps the cause below it.
-            reason = getattr(error, "reason", "") or getattr(error.__cause__, "reason", "")
-            log.warning("failed", error=type(error).__name__, detail=redact_for_log(str(error)), reason=reason)
+            cause = getattr(error, "reason", "") or getattr(error.__cause__, "reason", "")
+            log.warning("failed", error=type(error).__name__, detail=redact_for_log(str(error)), reason=cause)
     elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # From a page of the documentation: the contracts' own refusals never get here.
         response = replies.method_not_allowed("GET, HEAD")

@@ -8,10 +8,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.audit import NO_SYSTEM, AuditEntry
 from domain.errors import StorageFailed
+from handlers.peers import PEER, source_of
 from handlers.requests import CALL, Call, Services
 from persistence import audit
 
 log = structlog.get_logger("budkavle.audit")
+
+NOT_CHECKED = "not_checked"
+"""The reason of a call that failed before its certificate was looked up."""
 
 
 class AuditedOperation:
@@ -29,35 +33,44 @@ class AuditedOperation:
         async def audited_send(message: Message) -> None:
             if message["type"] == "http.response.start" and not call.is_recorded:
                 call.is_recorded = True
-                await self._record(call, message["status"], scope["budkavle.request_id"])
+                await self._record(call, message["status"], scope)
             await send(message)
 
         await self._app(scope, receive, audited_send)
 
-    async def _record(self, call: Call, status: int, request_id: str) -> None:
+    async def _record(self, call: Call, status: int, scope: Scope) -> None:
         detail: dict[str, Any] = {}
         outcome = "answered"
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             outcome, detail = "failed", {"status": status}
         elif status >= HTTPStatus.BAD_REQUEST:
             outcome, detail = "refused", {"status": status, "errors": call.errors}
-            if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-                # Who was not let in says nothing in the chain of a system, though it was one a moment ago.
-                call.chain = NO_SYSTEM
+        is_counted = call.reason is not None or not call.is_authenticated
+        if is_counted:
+            # The chain of a system has no entries of callers without access to it, even if they had it a moment ago.
+            call.chain = NO_SYSTEM
+            detail |= {"reason": call.reason or NOT_CHECKED, "address": scope[PEER]}
         entry = AuditEntry(
             chain=call.chain,
             kind="call",
             time=self._services.now(),
             operation=self._operation,
-            caller=call.caller,
+            caller=call.caller or f"ip:{source_of(scope[PEER])}",
             outcome=outcome,
-            request_id=request_id,
+            request_id=scope["budkavle.request_id"],
             detail=detail,
         )
         try:
-            await audit.record(self._services.database, entry)
+            if is_counted:
+                await self._services.refusals.record(entry, detail["reason"])
+            else:
+                await audit.record(self._services.database, entry)
         except StorageFailed as exc:
             # The caller gets the answer all the same: what it asked for was or was not done already.
             log.error(  # noqa: TRY400  # A trace would tell nothing that the reason does not.
-                "not audited", operation=self._operation, outcome=outcome, request_id=request_id, reason=exc.reason
+                "not audited",
+                operation=self._operation,
+                outcome=outcome,
+                request_id=entry.request_id,
+                reason=exc.reason,
             )

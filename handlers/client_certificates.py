@@ -5,10 +5,9 @@ import hashlib
 import re
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -16,7 +15,8 @@ import structlog
 from cryptography import x509
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domain.errors import Unauthenticated
+from domain.errors import RefusalReason, Unauthenticated
+from handlers.peers import TrustedProxies
 
 log = structlog.get_logger("budkavle.client_certificates")
 
@@ -35,9 +35,9 @@ class ClientCertificateMiddleware:
     From all others the header is removed, and the certificate of their connection put in its place, if they have one.
     """
 
-    def __init__(self, app: ASGIApp, trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()) -> None:
+    def __init__(self, app: ASGIApp, proxies: TrustedProxies) -> None:
         self._app = app
-        self._trusted_proxies = trusted_proxies
+        self._proxies = proxies
         self._lines = LineLimit(LINES_PER_SECOND)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,7 +51,7 @@ class ClientCertificateMiddleware:
         if not given and own is None:
             return
         value: bytes | None = None
-        if self._is_trusted(scope["client"]):
+        if self._proxies.contains(scope["client"] and scope["client"][0]):
             # Several are no certificate, however often it is the same one: `read_certificate` refuses what this makes.
             value = b", ".join(given) if given else None
         else:
@@ -61,14 +61,6 @@ class ClientCertificateMiddleware:
                 value = b":%s:" % binascii.b2a_base64(own, newline=False)
         headers = [header for header in scope["headers"] if header[0] != HEADER]
         scope["headers"] = headers if value is None else [*headers, (HEADER, value)]
-
-    def _is_trusted(self, client: tuple[str, int] | None) -> bool:
-        if client is None or not self._trusted_proxies:
-            return False
-        address = ip_address(client[0])
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._trusted_proxies)
 
     def _tell(self, scope: Scope) -> None:
         untold = self._lines.ask()
@@ -113,7 +105,7 @@ def read_certificate(value: bytes, now: datetime) -> str:
     """
     certificate = _parse(value)
     if not certificate.begins <= now <= certificate.ends:
-        raise Unauthenticated("The client certificate is outside its dates")
+        raise Unauthenticated(RefusalReason.CERTIFICATE_OUTSIDE_DATES, "The client certificate is outside its dates")
     return certificate.fingerprint
 
 
@@ -133,7 +125,7 @@ def _parse(value: bytes) -> _Certificate:
             parsed = x509.load_der_x509_certificate(der)
         begins, ends = parsed.not_valid_before_utc, parsed.not_valid_after_utc
     except (ValueError, x509.InvalidVersion) as exc:
-        raise Unauthenticated("The client certificate cannot be read") from exc
+        raise Unauthenticated(RefusalReason.CERTIFICATE_UNREADABLE, "The client certificate cannot be read") from exc
     return _Certificate(hashlib.sha256(der).hexdigest(), begins, ends)
 
 

@@ -17,6 +17,7 @@ from domain.errors import Violation
 from handlers.contracts import FORM
 from handlers.error_forms import ERROR_LISTS, PROBLEMS, ErrorForm
 from handlers.log_names import LogNames
+from handlers.peers import PEER, TrustedProxies
 from handlers.routing import canonical_path
 
 log = structlog.get_logger("budkavle.requests")
@@ -45,9 +46,10 @@ _NO_OPERATION = "none"
 class ObservationMiddleware:
     """The outermost layer. For the mock Open-E, without `names`, it only gives requests their ids."""
 
-    def __init__(self, app: ASGIApp, *, names: LogNames | None = None) -> None:
+    def __init__(self, app: ASGIApp, *, names: LogNames | None = None, proxies: TrustedProxies | None = None) -> None:
         self._app = app
         self._names = names
+        self._proxies = proxies or TrustedProxies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,6 +65,7 @@ class ObservationMiddleware:
         extensions = scope.setdefault("extensions", {})
         scope["budkavle.request_id"] = request_id
         scope["budkavle.log"] = fields
+        scope[PEER] = self._proxies.peer_of(scope)
         scope[REQUEST_ID_HEADER] = header.decode()
 
         async def observed_send(message: Message) -> None:
@@ -105,7 +108,7 @@ def _fields_of_refusal(
     names: LogNames, scope: Scope, raw_path: bytes, violations: Iterable[Violation]
 ) -> dict[str, Any]:
     """Return what an operator needs to find the caller of a refused request, and its mistake."""
-    refusal = {"path": names.path(raw_path), "peer": scope["client"] and scope["client"][0]}
+    refusal = {"path": names.path(raw_path), "peer": scope[PEER]}
     return {**refusal, "fields": names.fields(violations)} if violations else refusal
 
 

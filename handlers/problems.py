@@ -8,8 +8,8 @@ from domain import errors
 
 _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.BAD_REQUEST,
+    errors.CallerRefused: HTTPStatus.FORBIDDEN,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
-    errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from domain.attachments import Content
 from domain.audit import NO_SYSTEM
-from domain.errors import Invalid, Violation
+from domain.errors import Invalid, RefusalReason, Violation
 from domain.web_messages import OepInstance, WebMessage
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
+from handlers.refusal_tally import RefusalTally
 from persistence.database import Database
 
 
@@ -48,6 +49,7 @@ class Services:
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     queue_watch: QueueWatch
+    refusals: RefusalTally
     wake_worker: Callable[[], None] = _nobody
 
 
@@ -59,7 +61,11 @@ CALL = "budkavle.call"
 class Call:
     """What the audit knows of a call so far; those who learn more of it write it here."""
 
-    caller: str = "-"
+    caller: str = ""
+    """The fingerprint of the certificate, known or not; empty without one that can be read."""
+    is_authenticated: bool = False
+    reason: RefusalReason | None = None
+    """Why the caller was refused."""
     chain: str = NO_SYSTEM
     errors: int = 1
     """How many errors the answer lists, if it refuses the call."""

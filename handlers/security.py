@@ -10,7 +10,7 @@ from connexion.security import AbstractSecurityHandler
 from starlette.types import Scope
 
 from domain.api_keys import ApiKey, hash_key
-from domain.errors import KeyNeeded, Unauthenticated
+from domain.errors import KeyNeeded, RefusalReason, Unauthenticated
 from handlers.client_certificates import HEADER, read_certificate
 from handlers.requests import CALL, Services
 from persistence import api_keys
@@ -82,22 +82,27 @@ async def _verify_certificate(services: Services, scope: Scope) -> dict[str, Any
     # What stands in the header is trustworthy here: the layer around all this has seen to that.
     given = [value for name, value in scope["headers"] if name == HEADER]
     if len(given) != 1:
-        raise Unauthenticated("A client certificate is needed")
+        raise Unauthenticated(RefusalReason.NO_CERTIFICATE, "A client certificate is needed")
     fingerprint = read_certificate(given[0], services.now())
     caller = f"sha256:{fingerprint}"
     if CALL in scope:
         scope[CALL].caller = caller
     systems = await systems_of(services.database, fingerprint)
     if not systems:
-        raise Unauthenticated("The client certificate is not known")
+        raise Unauthenticated(RefusalReason.UNKNOWN_CERTIFICATE, "The client certificate is not known")
+    if CALL in scope:
+        scope[CALL].is_authenticated = True
     return {"sub": caller, "systems": systems}
 
 
 async def _verify(keys: ApiKeys, header: bytes, scope: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     # Two keys may come from two hands, one of which is not the caller's.
     given = {value for name, value in headers if name == header}
-    found = await keys.find(given.pop()) if len(given) == 1 else None
+    needed = f"A valid key in the header {header.decode()} is needed"
+    if len(given) != 1:
+        raise KeyNeeded(RefusalReason.SEVERAL_KEYS if given else RefusalReason.NO_KEY, needed)
+    found = await keys.find(given.pop())
     if found is None:
-        raise KeyNeeded(f"A valid key in the header {header.decode()} is needed")
+        raise KeyNeeded(RefusalReason.UNKNOWN_KEY, needed)
     # A key without the scope is refused later: whether the body can be taken at all is told before.
     return {"sub": found.name, "lacks": None if scope in found.scopes else scope}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from domain.errors import Forbidden
+from domain.errors import Forbidden, RefusalReason
 from handlers.requests import Request
 
 SYSTEM = "systemIdentifier"
@@ -17,6 +17,6 @@ def let_in(request: Request, given: Any) -> str | None:
         return None
     system_id: str = given.lower()
     if system_id not in request.systems:
-        raise Forbidden("The certificate does not open this system")
+        raise Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED, "The certificate does not open this system")
     request.call.chain = system_id
     return system_id

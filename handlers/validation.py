@@ -10,7 +10,7 @@ from typing import Any
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domain.errors import KeyLacksScope, UnsupportedMediaType
+from domain.errors import KeyLacksScope, RefusalReason, UnsupportedMediaType
 from handlers.bodies import JSON, MULTIPART, Allowance, receive_body
 from handlers.contracts import Contract
 from handlers.faults import Unreadable
@@ -64,7 +64,7 @@ class _Operation:
             await self._turnstile.pass_through()
         await self._take_body(request, scope, receive)
         if caller.get("lacks"):
-            raise KeyLacksScope(f"The key lacks the scope {caller['lacks']}")
+            raise KeyLacksScope(RefusalReason.KEY_LACKS_SCOPE, f"The key lacks the scope {caller['lacks']}")
         request.parameters, faults = self._parameters.read(scope.get("path_params", {}), scope["query_string"])
         request.violations += faults
         scope[REQUEST] = request

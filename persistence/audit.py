@@ -39,6 +39,12 @@ async def record(database: Database, entry: AuditEntry) -> None:
         await database.write(_record, entry)
 
 
+async def record_all(database: Database, chain: str, entries: list[AuditEntry]) -> None:
+    """Add entries to one chain, all of them or none."""
+    async with database.turns.of(chain):
+        await database.write(_record_all, chain, entries)
+
+
 async def list_page(
     database: Database, *, after: int, limit: int, chain: str | None = None, since: datetime | None = None
 ) -> list[tuple[int, ChainedEntry]]:
@@ -114,6 +120,10 @@ _MOVE_HEAD = (
 
 def _record(connection: sa.Connection, entry: AuditEntry) -> None:
     append(connection, entry.chain, lock_chain(connection, entry.chain), [entry])
+
+
+def _record_all(connection: sa.Connection, chain: str, entries: list[AuditEntry]) -> None:
+    append(connection, chain, lock_chain(connection, chain), entries)
 
 
 def _list_page(

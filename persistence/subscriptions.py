@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.audit import AuditEntry
-from domain.errors import BudkavleError, Forbidden
+from domain.errors import BudkavleError, Forbidden, RefusalReason
 from domain.subscriptions import Entry, MessageType, Subscription, SyncError, SyncPlan, plan_sync
 from persistence import audit, subscription_rows
 from persistence.database import Database
@@ -90,7 +90,7 @@ def _sync(connection: sa.Connection, call: Sync) -> SyncResult:
     head = audit.lock_chain(connection, call.system_id)
     if connection.execute(_IS_LET_IN, _who(call)).first() is None:
         # While the call waited, the operator took away the system, or the certificate from it.
-        raise Forbidden
+        raise Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED)
     current = subscription_rows.read(connection, call.system_id)
     offer = subscription_rows.read_offer(connection, _types(call.wanted))
     plan = plan_sync(current.subscriptions, call.wanted, offer, call.now)

@@ -14,6 +14,7 @@ from budkavle.settings import Settings
 from conftest import running_server
 from domain.errors import Unauthenticated
 from handlers.client_certificates import ClientCertificateMiddleware, read_certificate
+from handlers.peers import TrustedProxies
 
 
 async def _tell(request: Request) -> JSONResponse:
@@ -31,6 +32,7 @@ async def _tell(request: Request) -> JSONResponse:
 def identity_service(**given: Any) -> Iterator[str]:
     """Where it can be called."""
     settings = Settings(**given)
-    application = ClientCertificateMiddleware(Starlette(routes=[Route("/", _tell)]), settings.trusted_proxies)
+    proxies = TrustedProxies(settings.trusted_proxies)
+    application = ClientCertificateMiddleware(Starlette(routes=[Route("/", _tell)]), proxies)
     with running_server(settings, application, is_service=False) as url:
         yield url

@@ -9,6 +9,7 @@ import pytest
 from handlers.application import create_application
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
+from handlers.refusal_tally import RefusalTally
 from handlers.requests import Services
 from handlers.security import ApiKeys
 from open_e.calls import OpenECalls
@@ -32,6 +33,7 @@ def create(spec_dir: Path) -> Any:
         now=lambda: NOW,
         new_id=unique_id,
         queue_watch=QueueWatch(database),
+        refusals=RefusalTally(database, now=lambda: NOW),
     )
     return create_application(spec_dir, services, ApiKeys(database))
 

@@ -1,17 +1,19 @@
 """What the audit says of every call of the subscriptions."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 import structlog
 
-from conftest import RunningService
+from conftest import RunningService, running_service
+from domain.audit import AuditEntry
 from persistence import audit
-from tests.catalogue_rows import UNKNOWN, audit_of, execute
+from tests.catalogue_rows import UNKNOWN, audit_of, execute, put_message_types
 from tests.databases import with_database
 from tests.handlers.answers import unique_id
-from tests.handlers.callers import Caller, entry, errors, new_caller, new_certificate
+from tests.handlers.callers import DAY, Caller, entry, errors, new_caller, new_certificate
 from tests.raw_http import RawConnection
 
 SYNC = "syncWebhookAbonnementer"
@@ -65,8 +67,9 @@ def test_refused_calls_are_recorded_with_their_status_and_number_of_errors(calle
     }
     for status, (response, chain, count) in calls.items():
         assert response.status_code == status
+        why = {"reason": "system_not_authorised", "address": "127.0.0.1"} if status == 403 else {}
         assert told(caller, response.headers["x-requestId"]) == [
-            (chain, "call", SYNC, known_as(caller), "refused", {"status": status, "errors": count})
+            (chain, "call", SYNC, known_as(caller), "refused", {"status": status, "errors": count} | why)
         ]
 
 
@@ -76,21 +79,61 @@ def test_a_body_that_names_no_system_is_recorded_of_none(caller: Caller) -> None
         assert (chain, outcome, detail) == ("-", "refused", {"status": 400, "errors": 1})
 
 
-def test_callers_that_are_not_let_in_are_recorded(caller: Caller) -> None:
-    stranger = new_certificate()
-    for headers, name in (
-        ({}, "-"),
-        ({"client-cert": ":x:"}, "-"),
-        ({"client-cert": stranger.header}, f"sha256:{stranger.fingerprint}"),
+def test_first_refusal_of_a_caller_is_recorded_at_once(subscribing_alone: RunningService) -> None:
+    client, url = subscribing_alone.client, subscribing_alone.settings.database_url.get_secret_value()
+    stranger, expired = new_certificate(), new_certificate(ends=-DAY / 2)
+    for headers, caller, reason in (
+        ({}, "ip:127.0.0.1", "no_certificate"),
+        ({"client-cert": ":x:"}, "ip:127.0.0.1", "certificate_unreadable"),
+        ({"client-cert": expired.header}, "ip:127.0.0.1", "certificate_outside_dates"),
+        ({"client-cert": stranger.header}, f"sha256:{stranger.fingerprint}", "unknown_certificate"),
+        ({"x-forwarded-for": "198.51.100.7"}, "ip:198.51.100.7", "no_certificate"),
+        ({"x-forwarded-for": "2001:db8::7"}, "ip:2001:db8::/64", "no_certificate"),
     ):
-        for method, path, operation in (
-            ("GET", f"/v1/abonnement?systemIdentifier={caller.system_id}", "hentAbonnementer"),
-            ("POST", "/v1/abonnement/sync", SYNC),
-        ):
-            response = caller.service.client.request(method, path, headers=headers)
-            assert told(caller, response.headers["x-requestId"]) == [
-                ("-", "call", operation, name, "refused", {"status": 401, "errors": 1})
-            ]
+        response = client.post("/v1/abonnement/sync", headers=headers)
+        (found,) = audit_of(url, response.headers["x-requestId"])
+        assert (found.chain, found.kind, found.operation, found.outcome) == ("-", "call", SYNC, "refused")
+        assert (found.caller, found.detail["status"], found.detail["reason"]) == (caller, 401, reason)
+        assert found.detail["address"] == headers.get("x-forwarded-for", "127.0.0.1")
+
+
+def test_further_refusals_are_counted_in_one_entry_each(database_url: str) -> None:
+    """Whatever an anonymous caller varies, entries stay few; the counts are written at shutdown."""
+    put_message_types(database_url)
+    with running_service(database_url=database_url, trusted_proxies="127.0.0.1") as service:
+        caller = new_caller(service)
+        for number in range(120):
+            operation, targets = number % 3, ("/sync", f"?systemIdentifier={caller.system_id}", "/beskeder")
+            headers = {"x-forwarded-for": f"198.51.100.{number}"} if number >= 60 else {}
+            method, path = "GET" if operation else "POST", f"/v1/abonnement{targets[operation]}"
+            response = service.client.request(method, path, headers=headers)
+            assert response.status_code == 401
+        for _ in range(5):
+            assert caller.get(unique_id()).status_code == 403
+        assert len(refusals(database_url)) == 1 + 9 + 1
+    entries = refusals(database_url)
+    counted = {entry.caller: entry for entry in entries if entry.kind == "refusals"}
+    assert len(entries) == 11 + 3
+    assert {name: entry.detail["count"] for name, entry in counted.items()} == {
+        "ip:127.0.0.1": 59,
+        "*": 51,
+        known_as(caller): 4,
+    }
+    own = counted[known_as(caller)]
+    assert (own.chain, own.operation, own.outcome) == ("-", "hentAbonnementer", "refused")
+    assert own.detail["reason"] == "system_not_authorised"
+    flood = counted["ip:127.0.0.1"]
+    assert flood.operation == "*"
+    assert flood.detail["operations"] == {SYNC: 19, "hentAbonnementer": 20, "hentBeskeder": 20}
+    assert datetime.fromisoformat(flood.detail["first"]) <= datetime.fromisoformat(flood.detail["last"])
+    _, broken = with_database(database_url, audit.verify)
+    assert broken is None
+
+
+def refusals(url: str) -> list[AuditEntry]:
+    """All entries of refused calls, oldest first."""
+    pages = with_database(url, lambda database: audit.list_page(database, after=0, limit=1000))
+    return [item.entry for _, item in pages if item.entry.outcome == "refused"]
 
 
 def test_a_caller_that_goes_away_while_it_sends_is_recorded(caller: Caller) -> None:
@@ -134,6 +177,16 @@ def test_a_failed_call_is_recorded_and_told_without_its_cause(subscribing_alone:
         assert told(caller, response.headers["x-requestId"]) == [
             (caller.system_id, "call", operation, known_as(caller), "failed", {"status": 500})
         ]
+
+
+def test_calls_that_fail_before_the_caller_is_known_are_counted_too(subscribing_alone: RunningService) -> None:
+    caller = new_caller(subscribing_alone)
+    execute(caller.database_url, sa.text("alter table certificates rename to away"))
+    first, *others = [caller.get() for _ in range(3)]
+    assert first.status_code >= 500
+    ((chain, *_, outcome, detail),) = told(caller, first.headers["x-requestId"])
+    assert (chain, outcome, detail["reason"]) == ("-", "failed", "not_checked")
+    assert [told(caller, response.headers["x-requestId"]) for response in others] == [[], []]
 
 
 def test_a_call_that_the_database_cannot_record_is_answered_and_logged(subscribing_alone: RunningService) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from domain.errors import Unauthenticated
 from handlers.client_certificates import ClientCertificateMiddleware, LineLimit, read_certificate
+from handlers.peers import TrustedProxies
 from tests.certificates import TODAY, Authority, Issued
 
 BEGINS = datetime(2026, 3, 1, tzinfo=UTC)
@@ -53,7 +54,7 @@ def settled(
     }
     if shown is not None:
         scope["extensions"] = {"tls": {"client_certificate": shown}}
-    middleware = ClientCertificateMiddleware(application, proxies)
+    middleware = ClientCertificateMiddleware(application, TrustedProxies(proxies))
     asyncio.run(middleware(scope, None, None))  # type: ignore[arg-type]
     assert [header for header in seen if header[0] != b"client-cert"] == [(b"host", b"x"), (b"accept", b"*/*")]
     return [header for header in seen if header[0] == b"client-cert"]
@@ -104,7 +105,7 @@ def test_what_is_no_request_passes() -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         passed.append(scope)
 
-    asyncio.run(ClientCertificateMiddleware(application)({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
+    asyncio.run(ClientCertificateMiddleware(application, TrustedProxies())({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
     assert passed == [{"type": "lifespan"}]
 
 

@@ -1,15 +1,17 @@
 """Errors as callers see them."""
 
 import json
+from typing import Any
 
 import pytest
 
 from domain import errors
-from domain.errors import BudkavleError, Invalid, Violation
+from domain.errors import BudkavleError, CallerRefused, Invalid, RefusalReason, Violation
 from handlers.problems import problem, problem_of, status_of
 
 STATUSES = {
     errors.Invalid: 400,
+    errors.CallerRefused: 403,
     errors.Unauthenticated: 401,
     errors.KeyNeeded: 401,
     errors.Forbidden: 403,
@@ -30,7 +32,16 @@ STATUSES = {
 
 @pytest.mark.parametrize(("kind", "status"), STATUSES.items())
 def test_status_of_knows_every_kind(kind: type[BudkavleError], status: int) -> None:
-    assert status_of(kind([]) if kind is Invalid else kind()) == status
+    assert status_of(_error_of(kind)) == status
+
+
+def _error_of(kind: type[Any]) -> BudkavleError:
+    error: BudkavleError
+    if issubclass(kind, CallerRefused):
+        error = kind(RefusalReason.UNKNOWN_KEY)
+    else:
+        error = kind([]) if kind is Invalid else kind()
+    return error
 
 
 def test_status_of_knows_every_kind_that_there_is() -> None:

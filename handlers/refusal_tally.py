@@ -1,0 +1,166 @@
+"""Counts refused calls for the audit, so that callers without access cannot fill it.
+
+The first refusal of a caller for a reason is an entry of its own, written before the answer goes out. Further ones are
+counted, and the counts written when the interval ends and when the service shuts down. A process that is killed loses
+the counts of the running interval, never an entry of its own.
+
+The number of entries in an interval has a bound, whatever callers vary: at most two for each of the first `MAX_CALLERS`
+callers of each reason, and one for all other callers of that reason.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import structlog
+
+from domain.audit import NO_SYSTEM, AuditEntry
+from domain.errors import RefusalReason, StorageFailed
+from persistence import audit
+from persistence.database import Database
+
+log = structlog.get_logger("budkavle.audit")
+
+INTERVAL_SECONDS = 300.0
+
+MAX_CALLERS = 10
+"""Callers of one reason that have entries of their own in one interval."""
+
+MAX_KNOWN_CALLERS = 100
+"""The same for callers that authenticated: their number has a bound, since the operator registers them."""
+
+OTHER_CALLERS = "*"
+"""The caller of the entry that counts all callers beyond the bound."""
+
+KIND = "refusals"
+
+
+class _Key(NamedTuple):
+    caller: str
+    reason: str
+    outcome: str
+
+
+_LATEST = datetime.max.replace(tzinfo=UTC)
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class _Count:
+    """Refusals of one caller that have no entry of their own."""
+
+    calls: int = 0
+    first: datetime = _LATEST
+    last: datetime = _EARLIEST
+    operations: Counter[str] = field(default_factory=Counter)
+
+    def add(self, entry: AuditEntry) -> None:
+        self.merge(_Count(1, entry.time, entry.time, Counter([entry.operation])))
+
+    def merge(self, other: "_Count") -> None:
+        self.calls += other.calls
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        self.operations += other.operations
+
+
+class RefusalTally:
+    """The refusals of one process."""
+
+    def __init__(self, database: Database, *, now: Callable[[], datetime], interval: float = INTERVAL_SECONDS) -> None:
+        self._database = database
+        self._now = now
+        self._interval = interval
+        self._counts: dict[_Key, _Count] = {}
+        self._closing = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+
+    async def record(self, entry: AuditEntry, reason: str) -> None:
+        """Write the entry of a refusal, or count it if its caller was refused for the same reason in this interval.
+
+        Raises `StorageFailed` if the entry cannot be written; then it is counted.
+        """
+        key = _Key(entry.caller, reason, entry.outcome)
+        if key in self._counts or not self._has_room(key):
+            self._count_of(key).add(entry)
+            return
+        count = self._count_of(key)
+        try:
+            await audit.record(self._database, entry)
+        except BaseException:
+            count.add(entry)
+            raise
+
+    async def flush(self) -> None:
+        """Write the counts, and begin to count again. Raises `StorageFailed`; then the counts are kept."""
+        counts, self._counts = self._counts, {}
+        entries = [self._entry(key, count) for key, count in counts.items() if count.calls]
+        try:
+            if entries:
+                await audit.record_all(self._database, NO_SYSTEM, entries)
+        except BaseException:
+            for key, count in counts.items():
+                if count.calls:
+                    self._count_of(key).merge(count)
+            raise
+
+    async def close(self) -> None:
+        """Write the counts of the running interval, and end."""
+        self._closing.set()
+        if self._running is not None:
+            await self._running
+        if self._counts:
+            await self._flush_or_log()
+
+    def _has_room(self, key: _Key) -> bool:
+        number = sum(other.reason == key.reason and other.outcome == key.outcome for other in self._counts)
+        return number < (MAX_KNOWN_CALLERS if key.reason in _OF_KNOWN_CALLERS else MAX_CALLERS)
+
+    def _count_of(self, key: _Key) -> _Count:
+        if key not in self._counts and not self._has_room(key):
+            key = key._replace(caller=OTHER_CALLERS)
+        count = self._counts.setdefault(key, _Count())
+        if self._running is None:
+            self._running = asyncio.create_task(self._run_interval())
+        return count
+
+    async def _run_interval(self) -> None:
+        while self._counts and not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._closing.wait()
+            await self._flush_or_log()
+        self._running = None
+
+    async def _flush_or_log(self) -> None:
+        try:
+            await self.flush()
+        except StorageFailed as exc:
+            calls = sum(count.calls for count in self._counts.values())
+            log.error("refusals_not_recorded", calls=calls, reason=exc.reason)  # noqa: TRY400  # The reason says it all.
+
+    def _entry(self, key: _Key, count: _Count) -> AuditEntry:
+        operations = dict(sorted(count.operations.items()))
+        detail: dict[str, Any] = {
+            "reason": key.reason,
+            "count": count.calls,
+            "first": count.first.isoformat(),
+            "last": count.last.isoformat(),
+            "operations": operations,
+        }
+        return AuditEntry(
+            chain=NO_SYSTEM,
+            kind=KIND,
+            time=self._now(),
+            operation=next(iter(operations)) if len(operations) == 1 else "*",
+            caller=key.caller,
+            outcome=key.outcome,
+            request_id="-",
+            detail=detail,
+        )
+
+
+_OF_KNOWN_CALLERS = {RefusalReason.SYSTEM_NOT_AUTHORISED}
