@@ -21,7 +21,7 @@ from domain.deliveries import MAX_ANSWER, Answer, Attempt, Claimed, Outcome, out
 from domain.errors import StorageFailed
 from persistence import queue
 from persistence.database import Database
-from persistence.queue import Lease, Settled
+from persistence.queue import Found, Lease, Settled
 
 log = structlog.get_logger("budkavle.deliveries")
 
@@ -30,7 +30,14 @@ POLL_SECONDS = 0.05
 
 HOUSEKEEPING_SECONDS = 30
 PRUNED_AT_ONCE = 1000
-AFTER_FAILURE_SECONDS = 1.0
+MOST_FAILURES = 10
+"""Failed turns that are counted."""
+
+MOST_LOOKS = 50
+"""How often a turn looks again when all that it saw had to be set aside, and some of it was."""
+
+AFTER_FAILURE_SECONDS = (0.1, 1.0)
+"""The shortest and the longest pause after a turn that failed; it doubles with each that fails."""
 
 
 class Calls(Protocol):
@@ -72,6 +79,9 @@ class Worker:
         self._windows = Windows(limits.receiver_concurrency)
         self._under_way: dict[int, asyncio.Task[None]] = {}
         self._ended: list[Settled] = []
+        # What a claim may have claimed that failed.
+        self._uncertain: set[int] = set()
+        self._failures = 0
         self._woken = asyncio.Event()
         self._is_stopping = False
 
@@ -105,7 +115,7 @@ class Worker:
                 await self._turn()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), POLL_SECONDS)
-            while self._under_way or self._ended:
+            while self._under_way or self._ended or self._uncertain:
                 await self._turn()
                 if self._under_way or self._ended:
                     await asyncio.wait(
@@ -131,11 +141,15 @@ class Worker:
             await self.run_once(self._now())
         except StorageFailed as exc:
             log.error("the queue is out of reach", reason=exc.reason)  # noqa: TRY400  # A trace would tell nothing that the reason does not.
-            await asyncio.sleep(AFTER_FAILURE_SECONDS)
         except Exception:
-            # Whatever it was: the queue is as it was, and other deliveries wait.
+            # Results are kept until they are settled, and what may have been claimed is released.
             log.exception("a turn of the worker failed")
-            await asyncio.sleep(AFTER_FAILURE_SECONDS)
+        else:
+            self._failures = 0
+            return
+        shortest, longest = AFTER_FAILURE_SECONDS
+        await asyncio.sleep(min(longest, shortest * 2**self._failures))
+        self._failures = min(self._failures + 1, MOST_FAILURES)
 
     async def _attempt(self, item: Claimed) -> None:
         began, moment = time.perf_counter(), self._now()
@@ -167,23 +181,46 @@ class Worker:
         self._woken.set()
 
     async def _start(self, lease: Lease) -> int:
+        if self._uncertain:
+            await self._release(lease)
         free = self._limits.concurrency - len(self._under_way)
         # What cannot be settled must not grow without bound.
         if free <= 0 or self._is_stopping or len(self._ended) > self._limits.concurrency:
             return 0
-        claimed = await queue.claim(self._database, lease, self._windows.room(free))
+        for _ in range(MOST_LOOKS):
+            found = await queue.look(self._database, lease.now, self._windows.room(free))
+            if not found.chosen and not found.behind:
+                break
+            claimed, set_aside = await self._claim(lease, found)
+            if found.chosen or not set_aside:
+                return self._begin(claimed)
+        return 0
+
+    async def _claim(self, lease: Lease, found: Found) -> tuple[list[Claimed], int]:
+        self._uncertain.update(found.chosen)
+        claimed, set_aside = await queue.claim(self._database, lease, found)
+        self._uncertain.difference_update(found.chosen)
+        return claimed, set_aside
+
+    def _begin(self, claimed: list[Claimed]) -> int:
         # One whose lease ended while its attempt goes on is claimed again, and has not ended all the same.
-        known = self._under_way.keys() | {item.number for item in self._ended}
+        known = self._known()
         new = [item for item in claimed if item.number not in known]
-        if not new:
-            return 0
-        started = await queue.start(self._database, lease, [item.number for item in new])
         for item in new:
-            if item.number in started:
-                self._windows.began(item.receiver.system_id)
-                self._under_way[item.number] = asyncio.create_task(self._attempt(item))
+            self._windows.began(item.receiver.system_id)
+            self._under_way[item.number] = asyncio.create_task(self._attempt(item))
         metrics.set_under_way(len(self._under_way))
-        return len(started)
+        return len(new)
+
+    def _known(self) -> set[int]:
+        return self._under_way.keys() | {item.number for item in self._ended}
+
+    async def _release(self, lease: Lease) -> None:
+        """Give back what a claim may have claimed whose answer did not come."""
+        numbers = self._uncertain - self._known()
+        if numbers:
+            numbers = await queue.release(self._database, lease, numbers)
+        self._uncertain = numbers
 
     async def _settle(self, lease: Lease) -> None:
         if not self._ended:

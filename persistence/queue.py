@@ -1,4 +1,4 @@
-"""The queue of deliveries, as workers use it: claim, start, settle. No transaction is open while a receiver is called.
+"""The queue of deliveries, as workers use it: look, claim, settle. No transaction is open while a receiver is called.
 
 A claim is a mark with an end, the lease, so that what a dead worker held comes back by itself. Deliveries of the same
 subscription and key go one after the other: only the first of them has a `due`; the others get theirs taken away when a
@@ -8,7 +8,7 @@ Nobody here waits for a row that another transaction holds: a sync that deletes 
 the worker, and the worker for the sync.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,9 +22,6 @@ from persistence.web_message_events import NO_REQUEST
 
 BEYOND = 100
 """Deliveries that a look at the queue sees of each system beyond what there is room for: some may not go yet."""
-
-MOST_LOOKS = 50
-"""How often a claim looks again when all that it saw had to be set aside, and some of it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +52,31 @@ class Settled:
     due: datetime | None = None
 
 
-async def claim(database: Database, lease: Lease, room: Room) -> list[Claimed]:
-    """Deliveries that may go now, the longest due first; they are the holder's until the lease ends.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look at the queue found: the numbers of deliveries to claim, and of those that wait behind another one."""
 
-    Deliveries of one subscription and key are claimed one at a time, in their order.
+    chosen: Sequence[int]
+    behind: Sequence[int]
+
+
+async def look(database: Database, now: datetime, room: Room) -> Found:
+    """Return deliveries that may go now, the longest due first: of one subscription and key only the first."""
+    return _choose(await database.read(_look, now, room), room)
+
+
+async def claim(database: Database, lease: Lease, found: Found) -> tuple[list[Claimed], int]:
+    """Claim what was chosen, and set aside what waits behind it; return the former, and how many of the latter.
+
+    Deliveries that were claimed are the holder's until the lease ends. When this raises, the holder may have them all
+    the same: it releases them, or they come back when the lease ends.
     """
-    for _ in range(MOST_LOOKS):
-        found = await database.read(_look, lease.now, room)
-        chosen, behind = _choose(found, room)
-        if not chosen and not behind:
-            break
-        claimed, set_aside = await database.mark(_claim, lease, chosen, behind)
-        if chosen or not set_aside:
-            return claimed
-    return []
+    return await database.mark(_claim, lease, found.chosen, found.behind)
 
 
-async def start(database: Database, lease: Lease, numbers: Sequence[int]) -> set[int]:
-    """Those deliveries that may be called now, and until when: not those that were deleted, or that another holds."""
-    return await database.mark(_start, lease, numbers)
+async def release(database: Database, lease: Lease, numbers: Collection[int]) -> set[int]:
+    """Give back those of these deliveries that the holder has; return those that it still has: repeat it for them."""
+    return await database.mark(_release, lease, sorted(numbers))
 
 
 async def settle(database: Database, lease: Lease, settled: Sequence[Settled]) -> set[int]:
@@ -107,8 +110,7 @@ def _look(connection: sa.Connection, now: datetime, room: Room) -> list[Any]:
     return sorted(found, key=lambda row: (row.due, row.number))
 
 
-def _choose(found: Iterable[Any], room: Room) -> tuple[list[int], list[int]]:
-    """The numbers to claim, and those that wait behind another one of their key."""
+def _choose(found: Iterable[Any], room: Room) -> Found:
     chosen: list[int] = []
     behind: list[int] = []
     taken: dict[str, int] = {}
@@ -118,21 +120,33 @@ def _choose(found: Iterable[Any], room: Room) -> tuple[list[int], list[int]]:
         elif len(chosen) < room.most and taken.get(row.system_id, 0) < room.of.get(row.system_id, room.each):
             taken[row.system_id] = taken.get(row.system_id, 0) + 1
             chosen.append(row.number)
-    return chosen, behind
+    return Found(chosen, behind)
 
 
-def _claim(connection: sa.Connection, lease: Lease, chosen: list[int], behind: list[int]) -> tuple[list[Claimed], int]:
+def _claim(
+    connection: sa.Connection, lease: Lease, chosen: Sequence[int], behind: Sequence[int]
+) -> tuple[list[Claimed], int]:
     """Claim what was chosen; return it, and how many of those behind were set aside."""
     dialect = connection.dialect.name
     set_aside = 0
     if behind:
-        set_aside = connection.execute(statements.SET_ASIDE[dialect], {"numbers": to_json(behind)}).rowcount
+        set_aside = connection.execute(statements.SET_ASIDE[dialect], {"numbers": to_json(list(behind))}).rowcount
     if not chosen:
         return [], set_aside
     parameters = _held(lease, chosen) | {"until": lease.until}
-    taken = connection.execute(statements.CLAIM[dialect], parameters).scalars().all()
-    rows = connection.execute(statements.READ[dialect], {"numbers": to_json(taken)}) if taken else ()
+    if dialect == "postgresql":
+        rows = connection.execute(statements.CLAIM, parameters)
+    else:
+        taken = connection.execute(statements.CLAIM_ON_SQLITE, parameters).scalars().all()
+        rows = connection.execute(statements.READ_ON_SQLITE, {"numbers": to_json(taken)})
     return [_claimed(row) for row in rows], set_aside
+
+
+def _release(connection: sa.Connection, lease: Lease, numbers: Sequence[int]) -> set[int]:
+    dialect = connection.dialect.name
+    connection.execute(statements.RELEASE[dialect], _held(lease, numbers))
+    parameters = {"numbers": to_json(numbers), "holder": lease.holder}
+    return set(connection.execute(statements.STILL_HELD[dialect], parameters).scalars())
 
 
 def _claimed(row: Any) -> Claimed:
@@ -158,11 +172,6 @@ def _claimed(row: Any) -> Claimed:
         trace_parent=row.trace_parent,
         attempts=row.attempts,
     )
-
-
-def _start(connection: sa.Connection, lease: Lease, numbers: Sequence[int]) -> set[int]:
-    statement = statements.START[connection.dialect.name]
-    return set(connection.execute(statement, _held(lease, numbers) | {"until": lease.until}).scalars())
 
 
 def _held(lease: Lease, numbers: Iterable[int]) -> dict[str, Any]:
@@ -207,7 +216,7 @@ def _failure(item: Settled) -> dict[str, Any]:
 def _keep_attempts(connection: sa.Connection, failed: Iterable[Settled], numbers: set[int]) -> None:
     kept = [item for item in failed if item.number in numbers]
     if kept:
-        connection.execute(statements.KEEP_ATTEMPT, [_attempt(item) for item in kept])
+        connection.execute(statements.KEEP_ATTEMPT[connection.dialect.name], [_attempt(item) for item in kept])
     old = [
         {"delivery_number": item.number, "last": item.attempt.number - MAX_ATTEMPTS}
         for item in kept

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from persistence.tables import UtcDateTime, attempts, deliveries, events, message_types, subscriptions, systems
 
@@ -36,6 +37,7 @@ _SAYS = {
         "lane_key": "lane.value->>1",
         "row_due": "value->>'due'",
         "skip_locked": "",
+        "skip_locked_rows": "",
         "skip_locked_lanes": "",
     },
     "postgresql": {
@@ -46,6 +48,7 @@ _SAYS = {
         "lane_key": "lane.value->>1",
         "row_due": "cast(value->>'due' as timestamptz)",
         "skip_locked": "for update skip locked",
+        "skip_locked_rows": "for no key update skip locked",
         "skip_locked_lanes": "for update of d skip locked for no key update of s skip locked",
     },
 }
@@ -124,15 +127,14 @@ SET_ASIDE = {
     """),
 }
 
-CLAIM = _of_each("""
-update deliveries set lease = :holder, due = :until
-where number in (select number from deliveries where number in {numbers} and due <= :now {skip_locked})
+_CLAIM_TEXT = """
+update deliveries set lease = :holder, started = :now, due = :until
+where number in (select number from deliveries where number in {numbers} and due <= :now {skip_locked_rows})
 returning number
-""")
-START = _of_each("""
-update deliveries set started = :now, due = :until
-where number in (select number from deliveries where number in {numbers} and lease = :holder {skip_locked})
-returning number
+"""
+RELEASE = _of_each("""
+update deliveries set lease = null, due = :now
+where number in (select number from deliveries where number in {numbers} and lease = :holder {skip_locked_rows})
 """)
 _SETTLED = """
 select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
@@ -191,22 +193,37 @@ delete from events where id in (
 )
 """)
 
-KEEP_ATTEMPT = attempts.insert()
+# A transaction may be repeated whose commit took effect although its answer was lost.
+KEEP_ATTEMPT = {
+    "sqlite": sqlite.insert(attempts).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(attempts).on_conflict_do_nothing(),
+}
 FORGET_ATTEMPTS = attempts.delete().where(
     attempts.c.delivery == sa.bindparam("delivery_number"), attempts.c.number <= sa.bindparam("last")
 )
 
+_COLUMNS = (
+    "number",
+    "id",
+    "system_id",
+    "subscription_id",
+    "event_id",
+    "created",
+    "attempts",
+)
 
-def _read(dialect: str) -> sa.Select[Any]:
+
+def _read(claimed: sa.FromClause) -> sa.Select[Any]:
+    """What a call needs of deliveries, in the order of the queue."""
     return (
         sa.select(
-            deliveries.c.number,
-            deliveries.c.id,
-            deliveries.c.system_id,
-            deliveries.c.attempts,
+            claimed.c.number,
+            claimed.c.id,
+            claimed.c.system_id,
+            claimed.c.attempts,
             subscriptions.c.webhook_url,
-            deliveries.c.event_id,
-            deliveries.c.created,
+            claimed.c.event_id,
+            claimed.c.created,
             events.c.content,
             events.c.request_id,
             events.c.trace_parent,
@@ -217,13 +234,26 @@ def _read(dialect: str) -> sa.Select[Any]:
             systems.c.client_certificate,
             systems.c.ca,
         )
-        .join(events, events.c.id == deliveries.c.event_id)
-        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
-        .join(systems, systems.c.id == deliveries.c.system_id)
+        .join(events, events.c.id == claimed.c.event_id)
+        .join(subscriptions, subscriptions.c.id == claimed.c.subscription_id)
+        .join(systems, systems.c.id == claimed.c.system_id)
         .outerjoin(message_types, message_types.c.entity_type == events.c.entity_type)
-        .where(deliveries.c.number.in_(_statement(_SAYS[dialect]["numbers"][1:-1]).columns(deliveries.c.number)))
-        .order_by(deliveries.c.number)
+        .order_by(claimed.c.number)
     )
 
 
-READ = {dialect: _read(dialect) for dialect in _SAYS}
+def _claim_on_postgresql() -> sa.Select[Any]:
+    text = _CLAIM_TEXT.format(**_SAYS["postgresql"]).replace("returning number", f"returning {', '.join(_COLUMNS)}")
+    return _read(_statement(text).columns(*(deliveries.c[name] for name in _COLUMNS)).cte("claimed"))
+
+
+def _read_on_sqlite() -> sa.Select[Any]:
+    numbers = _statement(_SAYS["sqlite"]["numbers"][1:-1]).columns(deliveries.c.number)
+    return _read(deliveries).where(deliveries.c.number.in_(numbers))
+
+
+CLAIM = _claim_on_postgresql()
+"""Claims and reads in one statement: it fails as a whole."""
+
+CLAIM_ON_SQLITE = _statement(_CLAIM_TEXT.format(**_SAYS["sqlite"]))
+READ_ON_SQLITE = _read_on_sqlite()

@@ -13,7 +13,7 @@ from budkavle.service import now
 from domain.deliveries import Attempt, Outcome, Reason, State
 from persistence import queue
 from persistence.database import Database
-from persistence.queue import Lease, Room, Settled
+from persistence.queue import Lease, Settled
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import publish, queued, subscribe
 from tests.catalogues import OTHER_ID, SYSTEM_ID
@@ -23,6 +23,7 @@ from tests.delivery.receiving import Recorder, at, over_tls
 from tests.delivery.working import working
 from tests.factories import NOW
 from tests.open_e.peers import Peer
+from tests.persistence.queues import claim_due
 
 SECOND = timedelta(seconds=1)
 
@@ -32,8 +33,8 @@ def settle(url: str, *fates: tuple[str, Outcome, Reason]) -> None:
 
     async def work(database: Database) -> None:
         lease = Lease("tests", now(), now() + timedelta(seconds=30))
-        room = Room(len(fates), 0, Counter(system_id for system_id, *_ in fates))
-        claimed = list(await queue.claim(database, lease, room))
+        of = Counter(system_id for system_id, *_ in fates)
+        claimed = list(await claim_due(database, lease, len(fates), of))
         for system_id, outcome, reason in fates:
             item = next(item for item in claimed if item.receiver.system_id == system_id)
             claimed.remove(item)

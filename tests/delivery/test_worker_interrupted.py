@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from tests.delivery.receiving import OK, Recorder, at
 from tests.delivery.working import LIMITS, SECOND, StartPeer, deliveries, subscribe, work, working
 from tests.factories import NOW
 from tests.open_e.peers import answer, read_request
-from tests.persistence.catalogues import CALLER, SYSTEM, sync
+from tests.persistence.catalogues import CALLER, SYSTEM
 from tests.persistence.queues import publish
 from tests.persistence.rows import counts
 
@@ -121,31 +120,3 @@ async def test_a_receiver_that_fails_is_called_less_at_once(database: Database, 
             started.append(await worker.run_once(NOW))
             await worker.finish()
     assert started == [10, 1, 1]
-
-
-class Meddling:
-    """A database on which somebody else does something right before the second mark of a worker: its start."""
-
-    def __init__(self, database: Database, meddle: Callable[[], Awaitable[Any]]) -> None:
-        self._database = database
-        self._meddle = meddle
-        self._marks = 0
-
-    async def mark(self, *arguments: Any) -> Any:
-        self._marks += 1
-        if self._marks == 2:
-            await self._meddle()
-        return await self._database.mark(*arguments)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
-
-
-async def test_what_is_deleted_after_its_claim_is_not_called(database: Database, peer: StartPeer) -> None:
-    recorder = Recorder()
-    await subscribe(database, at(peer(recorder)))
-    await publish(database)
-    async with working(Meddling(database, lambda: sync(database, []))) as worker:
-        assert await worker.run_once(NOW) == 0
-        await worker.finish()
-    assert recorder.requests == []

@@ -14,8 +14,8 @@ from tests.catalogue_rows import ALLOWED, execute
 from tests.databases import with_database
 from tests.handlers.answers import unique_id
 from tests.handlers.callers import Caller, errors, new_caller, places
-from tests.handlers.waiting import LIST, ROOM, SECOND, get, later, listed, meet, org_code_of, publish, subscribe
-from tests.persistence.queues import LEASE, rows
+from tests.handlers.waiting import LIST, SECOND, get, later, listed, meet, org_code_of, publish, subscribe
+from tests.persistence.queues import LEASE, claim_due, rows
 from tests.test_guards import SPECS
 
 
@@ -79,7 +79,7 @@ def test_hent_beskeder_returns_the_cause_of_a_failure_without_an_answer(caller: 
     lease = Lease("tests", later(), later() + LEASE)
 
     async def fail(database: Database) -> None:
-        for item in await queue.claim(database, lease, ROOM):
+        for item in await claim_due(database, lease):
             attempt = Attempt(1, later(), 0, None, Reason.SETUP, "env:NOT_SET is not set")
             await queue.settle(database, lease, [Settled(item.number, Outcome.AGAIN, attempt, later() + SECOND)])
 
@@ -92,7 +92,7 @@ def test_what_a_worker_holds_has_no_next_attempt(caller: Caller) -> None:
     subscribe(caller)
     publish(caller)
     lease = Lease("tests", later(), later() + LEASE)
-    with_database(caller.database_url, lambda database: queue.claim(database, lease, ROOM))
+    with_database(caller.database_url, lambda database: claim_due(database, lease))
     (item,) = listed(caller)
     assert (item["status"], item["naesteForsoeg"]) == ("venter", None)
 

@@ -10,14 +10,14 @@ import pytest
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
 from domain.deliveries import Claimed
 from domain.events import MAX_BODY_BYTES
-from persistence import queue, tables
+from persistence import tables
 from persistence.database import Database
-from persistence.queue import Lease, Room
+from persistence.queue import Lease
 from tests.catalogue_rows import ALLOWED, ENDED, UNKNOWN, audit_of
 from tests.databases import with_database
 from tests.handlers.answers import NOBODY, unique_id
 from tests.handlers.callers import Caller, entry, errors, new_caller, places
-from tests.persistence.queues import rows
+from tests.persistence.queues import claim_due, rows
 
 NO_KEY = 'ApiKey realm="budkavle", header="apikey"'
 LIMIT = 256 * 1024
@@ -295,7 +295,7 @@ def test_event_keeps_the_request_id_and_the_trace_for_its_receivers(subscribing:
 
     async def claim(database: Database) -> list[Claimed]:
         later = datetime.now(UTC) + timedelta(minutes=1)
-        return await queue.claim(database, Lease("tests", later, later), Room(1000, 1000, {}))
+        return list(await claim_due(database, Lease("tests", later, later)))
 
     claimed = with_database(subscribing.settings.database_url.get_secret_value(), claim)
     found = [(each.request_id, each.trace_parent) for each in claimed if each.event_id == published]

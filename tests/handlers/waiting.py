@@ -9,18 +9,16 @@ from conftest import PUBLISH_KEY
 from domain.deliveries import Outcome
 from persistence import queue
 from persistence.database import Database
-from persistence.queue import Lease, Room
+from persistence.queue import Lease
 from tests.catalogue_rows import ALLOWED
 from tests.databases import with_database
 from tests.handlers.callers import Caller, entry
-from tests.persistence.queues import LEASE, settled
+from tests.persistence.queues import LEASE, claim_due, settled
 
 LIST, REPLAY, TEST = "/v1/abonnement/beskeder", "/v1/abonnement/beskeder/genfremsend", "/v1/abonnement/testbesked"
 SECOND = timedelta(seconds=1)
 NOBODYS = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
 """The id of no delivery."""
-
-ROOM = Room(100_000, 100_000, {})
 
 
 def org_code_of(caller: Caller) -> int:
@@ -45,7 +43,7 @@ def meet(caller: Caller, outcome: Outcome, now: datetime) -> None:
 
     async def work(database: Database) -> None:
         lease = Lease("tests", now, now + LEASE)
-        claimed = await queue.claim(database, lease, ROOM)
+        claimed = await claim_due(database, lease)
         due = now + SECOND if outcome is Outcome.AGAIN else None
         await queue.settle(database, lease, [settled(item, outcome, due) for item in claimed])
 

@@ -16,7 +16,7 @@ from persistence.queue import Lease, Room, Settled
 from tests.factories import NOW
 
 LEASE = timedelta(seconds=30)
-ROOM = Room(100, 100, {})
+MOST_LOOKS = 50
 SECOND = timedelta(seconds=1)
 
 
@@ -37,10 +37,21 @@ def lease(holder: str = "worker", now: datetime = NOW) -> Lease:
     return Lease(holder, now, now + LEASE)
 
 
-async def claim(
-    database: Database, holder: str = "worker", now: datetime = NOW, room: Room = ROOM
+async def claim(database: Database, holder: str = "worker", now: datetime = NOW, **limits: Any) -> Sequence[Claimed]:
+    return await claim_due(database, lease(holder, now), **limits)
+
+
+async def claim_due(
+    database: Database, lease: Lease, most: int = 100, of: Mapping[str, int] | None = None
 ) -> Sequence[Claimed]:
-    return await queue.claim(database, lease(holder, now), room)
+    """Claim what may go, as a worker does; `of` limits the number of each system, 0 for those that it omits."""
+    room = Room(most, most if of is None else 0, of or {})
+    for _ in range(MOST_LOOKS):
+        found = await queue.look(database, lease.now, room)
+        claimed, set_aside = await queue.claim(database, lease, found)
+        if claimed or not set_aside:
+            break
+    return claimed
 
 
 def settled(claimed: Claimed, outcome: Outcome = Outcome.DONE, due: datetime | None = None) -> Settled:

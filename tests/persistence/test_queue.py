@@ -9,7 +9,6 @@ import pytest
 from domain.deliveries import MAX_ATTEMPTS, Outcome
 from persistence import queue, tables
 from persistence.database import Database
-from persistence.queue import Room
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import LEASE, SECOND, claim, lease, publish, rows, settled
@@ -58,14 +57,15 @@ async def test_what_is_claimed_is_nobody_elses_until_the_lease_ends(database: Da
     assert await numbers(database, "other", now=NOW + LEASE - SECOND) == []
     assert len(await numbers(database, "other", now=NOW + LEASE)) == 1
     # The first holder has lost it.
-    assert await queue.start(database, lease(), [1]) == set()
+    await queue.release(database, lease(), [1])
+    assert await numbers(database, "third", now=NOW + LEASE) == []
 
 
 async def test_workers_that_claim_at_once_never_claim_the_same(database: Database) -> None:
     await prepared(database, 3)
     for _ in range(20):
         await publish(database)
-    found = await asyncio.gather(*(numbers(database, str(place), room=Room(10, 10, {})) for place in range(8)))
+    found = await asyncio.gather(*(numbers(database, str(place), most=10) for place in range(8)))
     claimed = [number for part in found for number in part]
     assert len(claimed) == len(set(claimed))
     assert len(claimed) + len(await numbers(database)) == 60
@@ -75,11 +75,11 @@ async def test_claim_takes_no_more_than_there_is_room_for(database: Database) ->
     await prepared(database, 4)
     for _ in range(5):
         await publish(database)
-    found = await claim(database, room=Room(9, 3, {SYSTEM_IDS[0]: 0, SYSTEM_IDS[1]: 1}))
-    of = [item.receiver.system_id for item in found]
-    assert {id_: of.count(id_) for id_ in SYSTEM_IDS[:4]} == dict(zip(SYSTEM_IDS, (0, 1, 3, 3), strict=False))
-    assert len(await claim(database, room=Room(2, 3, {}))) == 2
-    assert await claim(database, room=Room(5, 0, {})) == []
+    room = dict(zip(SYSTEM_IDS, (0, 1, 3, 3), strict=False))
+    found = [item.receiver.system_id for item in await claim(database, most=9, of=room)]
+    assert {id_: found.count(id_) for id_ in SYSTEM_IDS[:4]} == room
+    assert len(await claim(database, most=2)) == 2
+    assert await claim(database, most=5, of={}) == []
 
 
 async def test_one_of_each_key_goes_at_a_time_in_the_order_of_the_events(database: Database) -> None:
@@ -151,10 +151,9 @@ async def test_many_behind_one_of_a_key_are_not_looked_at_again(database: Databa
     await prepared(database, 2)
     for _ in range(150):
         await publish(database, **PERSON)
-    room = Room(10, 2, {})
     seen = []
     for _ in range(12):
-        seen += await claim(database, room=room)
+        seen += await claim(database, most=10, of=dict.fromkeys(SYSTEM_IDS, 2))
     assert len(seen) == 2
     waiting = [row for row in await rows(database, tables.deliveries) if row["due"] is not None]
     assert {row["number"] for row in waiting} == {item.number for item in seen}
@@ -171,14 +170,12 @@ async def test_what_was_left_behind_is_released(database: Database) -> None:
     assert await queue.release_stuck(database, NOW) == 0
 
 
-async def test_what_was_deleted_meanwhile_is_not_started_and_its_result_is_dropped(database: Database) -> None:
+async def test_settle_drops_results_of_deliveries_that_were_deleted(database: Database) -> None:
     await prepared(database)
     await publish(database)
     await publish(database)
     first, second = await claim(database)
-    assert await queue.start(database, lease(), [first.number]) == {first.number}
     await sync(database, [])
-    assert await queue.start(database, lease(), [first.number, second.number]) == set()
     gone = [settled(first), settled(second, Outcome.AGAIN, NOW)]
     assert await queue.settle(database, lease(), gone) == set()
     assert (await counts(database)).get("attempts", 0) == 0

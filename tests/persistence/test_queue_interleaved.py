@@ -11,12 +11,12 @@ from conftest import PostgresqlServer
 from domain.deliveries import Attempt, Outcome, Reason
 from persistence import deliveries, queue, subscriptions
 from persistence.database import open_database
-from persistence.queue import Lease, Settled
+from persistence.queue import Settled
 from persistence.subscriptions import Sync
 from tests.factories import NOW
 from tests.persistence.catalogues import CALLER, SYSTEM, entry, prepare, sync
 from tests.persistence.interleaving import Interleaving, SteppedDatabase, Work, run_all
-from tests.persistence.queues import LEASE, ROOM, SECOND, lease, publish
+from tests.persistence.queues import LEASE, SECOND, claim_due, lease, publish
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +46,7 @@ def _settle(places: Sequence[int], outcome: Outcome) -> Work:
 
 
 async def _claim(database: SteppedDatabase) -> None:
-    await queue.claim(database, Lease("other", NOW, NOW + LEASE), ROOM)
+    await claim_due(database, lease("other"))
 
 
 def _drop(*places: int) -> Work:

@@ -60,7 +60,7 @@ async def test_settle_tells_what_somebody_else_is_changing(
     assert [row["attempts"] for row in left] == ([] if outcome is Outcome.DONE else [1, 1])
 
 
-async def test_claim_and_start_leave_what_somebody_else_is_changing(
+async def test_claim_and_release_leave_what_another_transaction_is_changing(
     database: Database, other: asyncpg.Connection
 ) -> None:
     await publish(database)
@@ -73,7 +73,10 @@ async def test_claim_and_start_leave_what_somebody_else_is_changing(
         (first,) = await claim(database)
         await other.execute("begin")
         await other.execute(HOLD)
-        assert await queue.start(database, lease(), [first.number, second.number]) == {second.number}
+        assert await queue.release(database, lease(), [first.number, second.number]) == {first.number}
+        await other.execute("rollback")
+        assert await queue.release(database, lease(), [first.number]) == set()
+        assert [item.number for item in await claim(database, "another")] == [first.number, second.number]
 
 
 async def test_one_behind_another_that_is_being_settled_is_met_again(

@@ -1,0 +1,174 @@
+"""Turns of the worker that the database fails: nothing that it holds waits for the end of a lease."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from conftest import PostgresqlServer
+from domain.errors import StorageFailed
+from persistence.database import Database, open_database
+from tests.delivery.receiving import Recorder, at
+from tests.delivery.working import PERSON, SECOND, StartPeer, deliveries, subscribe, working
+from tests.factories import NOW
+from tests.open_e.peers import answer
+from tests.persistence.queues import publish
+from tests.persistence.rows import counts
+
+pytestmark = pytest.mark.anyio
+
+LIMIT_SECONDS = 60
+
+
+class Losing:
+    """A database that loses some marks or writes, or only the answers to them."""
+
+    def __init__(self, database: Database, kind: str, fails: int, *, takes_effect: bool) -> None:
+        self._database = database
+        self._kind = kind
+        self.fails = fails
+        self._takes_effect = takes_effect
+
+    async def _lose(self, kind: str, *arguments: Any) -> Any:
+        if kind != self._kind or not self.fails:
+            return await getattr(self._database, kind)(*arguments)
+        self.fails -= 1
+        if self._takes_effect:
+            await getattr(self._database, kind)(*arguments)
+        raise StorageFailed("lost")
+
+    async def mark(self, *arguments: Any) -> Any:
+        return await self._lose("mark", *arguments)
+
+    async def write(self, *arguments: Any) -> Any:
+        return await self._lose("write", *arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+
+async def deliver_all(database: Any, limit: float = LIMIT_SECONDS) -> None:
+    """Run a worker whose clock stays at one moment, so that no lease ends, until nothing waits."""
+    async with working(database) as worker:
+        running = asyncio.create_task(worker.run_forever())
+        async with asyncio.timeout(limit):
+            while await deliveries(database):  # noqa: ASYNC110  # The database has no event.
+                await asyncio.sleep(0.02)
+            worker.stop()
+            await running
+
+
+@pytest.mark.parametrize("takes_effect", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize("kind", ["mark", "write"])
+async def test_worker_delivers_all_when_answers_of_the_database_are_lost(
+    database: Database, peer: StartPeer, kind: str, *, takes_effect: bool
+) -> None:
+    recorder = Recorder()
+    await subscribe(database, at(peer(recorder)))
+    for _ in range(3):
+        await publish(database, **PERSON)
+    losing = Losing(database, kind, 3, takes_effect=takes_effect)
+    await deliver_all(losing)
+    assert losing.fails == 0
+    assert len(recorder.requests) == 3
+
+
+async def test_worker_settles_a_failed_attempt_once_when_the_answer_of_the_database_is_lost(
+    database: Database, peer: StartPeer
+) -> None:
+    await subscribe(database, at(peer(Recorder(answer(b"", "503 Busy")))))
+    await publish(database)
+    async with working(Losing(database, "write", 1, takes_effect=True)) as worker:
+        assert await worker.run_once(NOW) == 1
+        with pytest.raises(StorageFailed):
+            await worker.finish()
+        # It comes again before the result is settled a second time.
+        later = NOW + 2 * SECOND
+        await worker.run_once(later)
+        await worker.finish()
+    (row,) = await deliveries(database)
+    assert row["attempts"] in {1, 2}
+    assert (await counts(database))["attempts"] == row["attempts"]
+
+
+async def test_worker_releases_what_it_claimed_although_it_stops(database: Database, peer: StartPeer) -> None:
+    recorder = Recorder()
+    await subscribe(database, at(peer(recorder)))
+    await publish(database)
+    async with working(Losing(database, "mark", 1, takes_effect=True)) as worker:
+        with pytest.raises(StorageFailed):
+            await worker.run_once(NOW)
+        worker.stop()
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await worker.run_forever()
+    (row,) = await deliveries(database)
+    assert (row["lease"], row["due"]) == (None, NOW)
+    assert recorder.requests == []
+
+
+@pytest.fixture
+async def url(postgresql_server: PostgresqlServer) -> str:
+    return await asyncio.to_thread(postgresql_server.new_migrated)
+
+
+@pytest.fixture
+async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of an administrator."""
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+
+
+async def _change_types(other: asyncpg.Connection) -> None:
+    await other.execute("alter table deliveries alter column lease type varchar(200)")
+    await other.execute("alter table events alter column content type varchar(200000)")
+
+
+async def _make_read_only(other: asyncpg.Connection) -> None:
+    await other.execute("alter system set default_transaction_read_only = on")
+    await other.execute("select pg_reload_conf()")
+    await asyncio.sleep(0.5)
+    await other.execute("set transaction_read_only = off")
+    await other.execute("set default_transaction_read_only = off")
+    await other.execute("alter system reset default_transaction_read_only")
+    await other.execute("select pg_reload_conf()")
+
+
+async def _end_backends(other: asyncpg.Connection) -> None:
+    await other.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()"
+    )
+
+
+@pytest.mark.parametrize("disturb", [_change_types, _make_read_only, _end_backends])
+async def test_worker_delivers_all_on_a_disturbed_postgresql_before_a_lease_ends(
+    url: str, other: asyncpg.Connection, peer: StartPeer, disturb: Any
+) -> None:
+    recorder = Recorder()
+    database = open_database(url)
+    try:
+        await subscribe(database, at(peer(recorder)))
+        async with working(database) as worker:
+            # The clock of the worker stays at one moment, so no lease ends.
+            running = asyncio.create_task(worker.run_forever())
+            async with asyncio.timeout(LIMIT_SECONDS):
+                for part in range(6):
+                    for key in range(10):
+                        while True:
+                            try:
+                                await publish(database, identification_type=1, identification=f"{part}{key}")
+                                break
+                            except StorageFailed:
+                                await asyncio.sleep(0.05)
+                    if part in {1, 3}:
+                        await disturb(other)
+                while await other.fetchval("select count(*) from deliveries"):  # noqa: ASYNC110  # As above.
+                    await asyncio.sleep(0.05)
+                worker.stop()
+                await running
+        assert len({recorder.headers(place)["webhook-id"] for place in range(len(recorder.requests))}) == 60
+    finally:
+        await database.close()
