@@ -135,3 +135,7 @@ class StorageFailed(BudkavleError):
         """For the log: kind and code, never a value."""
         self.explanation = explanation
         """For operators: the cause, and how to remove it. Callers get the default message."""
+
+
+class StorageRejected(StorageFailed):
+    """The database rejected a statement."""

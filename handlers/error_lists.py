@@ -11,7 +11,11 @@ from domain.subscriptions import ErrorCode
 from handlers import problems, replies
 from handlers.error_list_texts import NOT_VALID
 
+_INTERNAL = (ErrorCode.INTERNAL, "Intern fejl i servicen; intet er ændret")
+
 _KIND = {
+    errors.StorageRejected: _INTERNAL,
+    errors.StorageFailed: (ErrorCode.INTERNAL, "Servicen er ikke tilgængelig lige nu; prøv igen"),
     errors.KeyNeeded: (
         ErrorCode.NO_KEY,
         "API-nøgle mangler i headeren apikey, er ikke kendt eller er trukket tilbage",
@@ -37,7 +41,6 @@ _KIND = {
 }
 """The first kind that fits counts."""
 
-_INTERNAL = (ErrorCode.INTERNAL, "Intern fejl i servicen; intet er ændret")
 
 _CERTIFICATE_CHALLENGE = 'ClientCertificate realm="budkavle"'
 
@@ -67,7 +70,8 @@ def failed(error: BudkavleError) -> Response:
         # One at a time: an encoder keeps Python's lock for as long as it runs.
         items = [replies.to_json(_of_violation(violation, told)) for violation in told.violations]
         return Response(b'{"errors":[%s]}' % b",".join(items), status, media_type=replies.JSON)
-    response = Response(replies.to_json({"errors": [_of_call(*_kind_of(error))]}), status, media_type=replies.JSON)
+    body, headers = replies.to_json({"errors": [_of_call(*_kind_of(error))]}), problems.headers_of(status)
+    response = Response(body, status, headers, media_type=replies.JSON)
     if isinstance(error, errors.Unauthenticated):
         is_of_key = isinstance(error, errors.KeyNeeded)
         response.headers["WWW-Authenticate"] = replies.KEY_CHALLENGE if is_of_key else _CERTIFICATE_CHALLENGE

@@ -15,6 +15,8 @@ _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     # The contract has one answer for all that is not the caller's fault.
+    errors.StorageRejected: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BackendFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
@@ -26,6 +28,9 @@ _PHRASES = {
 
 UNEXPECTED = "Something went wrong in the service; nothing is known of the cause here, the log has it"
 
+RETRY_AFTER_SECONDS = 5
+"""After which a caller of a service that is not available is to try again."""
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -35,6 +40,11 @@ def status_of(error: errors.BudkavleError) -> HTTPStatus:
         if kind in _STATUS:
             return _STATUS[kind]
     return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def headers_of(status: HTTPStatus) -> dict[str, str]:
+    """Return the headers that an answer with this status has in every contract."""
+    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
 
 
 def phrase_of(status: HTTPStatus) -> str:

@@ -88,9 +88,9 @@ def download(pieces: AsyncIterator[bytes], attachment: Attachment) -> Response:
 
 def failed(error: BudkavleError) -> Response:
     """An error as its problem."""
-    response = Response(
-        problems.problem_of(error), problems.status_of(error), headers={"Content-Type": problems.MEDIA_TYPE}
-    )
+    status = problems.status_of(error)
+    headers = {"Content-Type": problems.MEDIA_TYPE} | problems.headers_of(status)
+    response = Response(problems.problem_of(error), status, headers=headers)
     if isinstance(error, Unauthenticated):
         response.headers["WWW-Authenticate"] = KEY_CHALLENGE
     return response

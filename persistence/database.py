@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 
-from domain.errors import BudkavleError, StorageFailed
+from domain.errors import BudkavleError, StorageFailed, StorageRejected
 from persistence.waits import Waits
 
 P = ParamSpec("P")
@@ -143,8 +143,12 @@ def storage_errors() -> Iterator[None]:
     except sa.exc.IntegrityError:
         # What breaks a constraint is for the function that wrote it to understand.
         raise
+    except (sa.exc.ProgrammingError, sa.exc.DataError) as exc:
+        raise StorageRejected(_kind(exc)) from exc
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as exc:
-        raise StorageFailed(_kind(exc)) from exc
+        # SQLITE_ERROR without more is a statement that SQLite does not accept.
+        is_rejected = getattr(getattr(exc, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR"
+        raise (StorageRejected if is_rejected else StorageFailed)(_kind(exc)) from exc
     except OSError as exc:
         raise StorageFailed(type(exc).__name__) from exc
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import asyncpg
 import sqlalchemy as sa
 
-from domain.errors import StorageFailed
+from domain.errors import StorageFailed, StorageRejected
 from persistence.postgresql_url import Server
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -20,6 +20,9 @@ READ_ONLY = "25006"
 
 ENDED = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "08000", "08001", "08003", "08006"})
 """The server ended the session, or does not take one now: idle too long, shut down, restarted, terminated."""
+
+REJECTED = frozenset({"0A", "21", "22", "2D", "34", "42", "44", "HV", "P0"})
+"""Classes of SQLSTATE of statements that fail again: our fault, or that of who set up tables and rights."""
 
 STARTING = frozenset({"57P01", "57P02", "57P03", "53300"})
 """The server refuses sessions for a moment: it starts, shuts down, recovers, or has no free connection."""
@@ -91,7 +94,9 @@ def postgresql_errors(server: Server) -> Iterator[None]:
         # The function that wrote the statement knows the meaning of its constraints.
         raise
     except (sa.exc.DBAPIError, sa.exc.TimeoutError, *DRIVER_ERRORS) as exc:
-        raise StorageFailed(reason_of(exc), explain(exc, server)) from exc
+        is_rejected = (find_sqlstate(exc) or "")[:2] in REJECTED
+        kind = StorageRejected if is_rejected else StorageFailed
+        raise kind(reason_of(exc), explain(exc, server)) from exc
 
 
 def _class_of(code: str | None) -> str:

@@ -163,14 +163,17 @@ def text_of_a_publisher(call: Any, api: SubscriptionsApi) -> Any:
     return call(client=api.publisher(change=as_text))
 
 
-@ERRORS.of(500, *OF_A_SYSTEM, ALLOWED_TYPES)
+ERRORS.not_caused(500, (*OF_A_SYSTEM, ALLOWED_TYPES, PUBLISH), because="a fault of the service itself")
+
+
+@ERRORS.of(503, *OF_A_SYSTEM, ALLOWED_TYPES)
 def no_database(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.system(api.broken.url))
     assert codes(response) == [(None, None, 1011)]
     return response
 
 
-@ERRORS.of(500, PUBLISH)
+@ERRORS.of(503, PUBLISH)
 def no_database_for_a_publisher(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.publisher(url=api.broken.url))
     assert codes(response) == [(None, None, 1011)]

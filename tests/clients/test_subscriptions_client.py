@@ -24,7 +24,7 @@ from tests.clients.subscriptions_api import (
 )
 from tests.clients.subscriptions_errors import ERRORS
 
-ANSWERS = Answers(met=[*ERRORS.met])
+ANSWERS = Answers(uncaused=dict(ERRORS.uncaused), met=[*ERRORS.met])
 
 
 @pytest.fixture
@@ -134,3 +134,7 @@ def test_each_answer_comes_in_its_type(answer: Answer, api: SubscriptionsApi) ->
 
 def test_no_answer_is_left_out(generate: Callable[[str], Generated]) -> None:
     ANSWERS.check_that_none_is_left_out(generate("subscriptions"))
+
+
+def test_answers_that_no_caller_can_cause_are_parsed(api: SubscriptionsApi) -> None:
+    ANSWERS.check_that_the_others_are_parsed(api)

@@ -29,6 +29,7 @@ TOO_MUCH = 157286400
 FILES = {"hello.txt": b"Hello\n", "å.bin": bytes(range(256)) * 100}
 
 ANSWERS = Answers()
+ANSWERS.not_caused(500, sorted(set(ALL) - {CREATE}), because="a fault of the service itself")
 ANSWERS.not_caused(404, LISTS, because="where nothing is found the answer is an empty list")
 
 
@@ -153,10 +154,11 @@ def open_e_fails(call: Any, api: WebMessagesApi) -> Any:
     return response
 
 
-@ANSWERS.of(500, *ALL)
+@ANSWERS.of(503, *ALL)
 def no_database(call: Any, api: WebMessagesApi) -> Any:
     response = call(client=api.generated.caller(api.broken.url, MESSAGES_KEY))
-    assert response.parsed.title == "Internal Server Error"
+    assert response.parsed.title == "Service Unavailable"
+    assert response.headers["Retry-After"] == "5"
     return response
 
 

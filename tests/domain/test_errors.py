@@ -3,7 +3,16 @@
 import pytest
 
 from domain import errors
-from domain.errors import BudkavleError, CallerRefused, Invalid, NotFound, RefusalReason, StorageFailed, Violation
+from domain.errors import (
+    BudkavleError,
+    CallerRefused,
+    Invalid,
+    NotFound,
+    RefusalReason,
+    StorageFailed,
+    StorageRejected,
+    Violation,
+)
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BudkavleError)]
 
@@ -18,7 +27,7 @@ def test_the_docstring_of_a_kind_is_its_message(kind: type[BudkavleError]) -> No
     assert str(error).endswith(".")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {Invalid, StorageFailed}])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {Invalid, StorageFailed, StorageRejected}])
 def test_a_kind_says_what_it_is_given(kind: type[BudkavleError]) -> None:
     error = kind(REASON, "because") if issubclass(kind, CallerRefused) else kind("because")  # type: ignore[arg-type,call-arg]
     assert str(error) == "because"

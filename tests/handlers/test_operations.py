@@ -71,7 +71,7 @@ def test_get_health_ready_is_a_503_and_live_is_not_when_postgresql_cannot_be_rea
         components = {"database": "DOWN", "openEExternal": "NOT_CONFIGURED", "openEInternal": "NOT_CONFIGURED"}
         assert response.json() == {"status": "DOWN", "components": components}
         assert service.client.get("/health/live").status_code == 200
-        value = problem(service.client.post("/webmessages", json=message_body()), 500, "Internal Server Error")
+        value = problem(service.client.post("/webmessages", json=message_body()), 503, "Service Unavailable")
         assert value["detail"].startswith("The database does not answer")
 
 

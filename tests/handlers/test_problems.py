@@ -24,7 +24,8 @@ STATUSES = {
     errors.BackendRefused: 500,
     errors.BackendUnavailable: 500,
     errors.OutcomeUnknown: 500,
-    errors.StorageFailed: 500,
+    errors.StorageFailed: 503,
+    errors.StorageRejected: 500,
     # Told to callers as a violation of the request.
     errors.UnknownType: 500,
 }
