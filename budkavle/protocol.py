@@ -7,12 +7,14 @@ in `scope["extensions"]["tls"]["client_certificate"]`.
 import asyncio
 import re
 from http import HTTPStatus
+from typing import Any
 
 import httptools
 import structlog
 from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from budkavle.connections import ConnectionLimits, Connections, Overdue
 from handlers import problems
 from handlers.client_certificates import LineLimit
 
@@ -78,7 +80,7 @@ class UpgradeIgnoringProtocol(HttpToolsProtocol):
 
 
 class BoundedProtocol(UpgradeIgnoringProtocol):
-    """Ends a connection whose request is malformed, after the answers that are due."""
+    """Ends a connection whose request is malformed, or whose client is too slow, after the answers that are due."""
 
     _is_begun = False
     _in_head = True
@@ -89,17 +91,70 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
     _silent_bytes = 0
     _rejection: str | None = None
     _client_certificate: bytes | None = None
+    _since = 0.0
+    """When the client's turn began, or when it last did something in its turn, by the clock of the loop."""
+    _unsent = 0
+    _unsent_since = 0.0
+
+    def __init__(self, *arguments: Any, connections: Connections, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._connections = connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too.
         super().connection_made(transport)
         if self.scheme == "https":
             self._client_certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        self._since = self.loop.time()
+        self._connections.add(self, self.loop)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        super().connection_lost(exc)
+
+    def overdue(self, now: float, limits: ConnectionLimits) -> Overdue | None:
+        """Return the limit that the client has exceeded."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent:
+            if unsent != self._unsent:
+                self._unsent, self._unsent_since = unsent, now
+            return Overdue.READER if now - self._unsent_since > limits.reader_seconds else None
+        self._unsent = 0
+        if self._is_refused or self.transport.is_closing() or self._is_running():
+            return None
+        if self.flow.read_paused:
+            # The client may have sent; the service does not read.
+            self._since = now
+        waited = now - self._since
+        if not self._is_begun:
+            return Overdue.IDLE if waited > limits.idle_seconds else None
+        if self._in_head:
+            return Overdue.HEAD if waited > limits.head_seconds else None
+        return Overdue.BODY if waited > limits.body_seconds else None
+
+    def end(self, reason: Overdue) -> None:
+        """End the connection, with a response that says why where one is due."""
+        if reason is Overdue.READER:
+            self.transport.abort()
+        elif reason is Overdue.IDLE or (self.cycle is not None and self.cycle.response_started and not self._in_head):
+            self.transport.close()
+        else:
+            self._refuse(f"slow_{reason}")
+
+    def close(self) -> None:
+        """End the connection, which runs no request."""
+        self.transport.close()
+
+    def _is_running(self) -> bool:
+        """Whether a complete request waits for its response."""
+        return self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
         self._is_silent = True
+        if not self._in_head:
+            self._since = self.loop.time()
         try:
             self._feed(data)
         except httptools.HttpParserError:
@@ -125,6 +180,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
 
     def on_message_begin(self) -> None:
         self._is_begun, self._in_head, self._head_bytes, self._trailer_bytes = True, True, 0, 0
+        self._since = self.loop.time()
         super().on_message_begin()
         if self._client_certificate is not None:
             self.scope["extensions"] = {"tls": {"client_certificate": self._client_certificate}}
@@ -163,6 +219,14 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         if self._offer is None:
             self._is_begun, self._in_head, self._is_silent = False, True, False
         super().on_message_complete()
+        if self._is_running():
+            self._connections.began_request(self)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._since = self.loop.time()
+        if not self._is_running():
+            self._connections.ended_request(self)
 
     def _check_head(self) -> None:
         """Reject what proxies and servers may read in different ways (RFC 9112, sections 2.3, 3.2, 6.1)."""
@@ -189,7 +253,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         _MALFORMED.labels(reason).inc()
         status, detail = _REJECTIONS[reason]
         _log_refusal(reason, status, self.client)
-        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+        if self._is_running():
             # The request before was whole: its answer goes out, and is the last one.
             self.cycle.keep_alive = False
             self.pipeline.clear()
@@ -199,6 +263,10 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
             f"HTTP/1.1 {status.value} {problems.phrase_of(status)}\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Its body will not come.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.write(head.encode() + body)
         self._close_after_reading()
 
@@ -220,6 +288,8 @@ _REJECTIONS = {
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         f"The headers must be at most {MAX_HEAD_BYTES} bytes",
     ),
+    "slow_head": (HTTPStatus.REQUEST_TIMEOUT, "The head of the request did not arrive in time"),
+    "slow_body": (HTTPStatus.REQUEST_TIMEOUT, "The body of the request did not arrive in time"),
     "transfer_coding": (HTTPStatus.NOT_IMPLEMENTED, "The only supported Transfer-Encoding is chunked"),
     "version": (HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "The supported version is HTTP/1.1"),
 }

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from budkavle.connections import Connections
 from budkavle.protocol import BoundedProtocol
 from budkavle.settings import Settings
 from budkavle.specs import spec_dir
@@ -104,6 +106,9 @@ async def prepare_database(database: Database, url: str) -> None:
         await database.check_version()
 
 
+_NEVER_SECONDS = 86_400
+
+
 def server_config(settings: Settings, application: ASGIApp, lifespan: Literal["on", "off"] = "on") -> uvicorn.Config:
     """How uvicorn serves the application. Raises `SettingsUnusable` for TLS that cannot be spoken."""
     context = server_context(settings)
@@ -111,7 +116,7 @@ def server_config(settings: Settings, application: ASGIApp, lifespan: Literal["o
         application,
         host=settings.host,
         port=settings.port,
-        http=BoundedProtocol,
+        http=partial(BoundedProtocol, connections=Connections(settings.connection_limits())),  # type: ignore[arg-type]  # uvicorn only calls it.
         ssl_context_factory=None if context is None else lambda _config, _default: context,
         ws="none",
         log_config=None,
@@ -119,6 +124,8 @@ def server_config(settings: Settings, application: ASGIApp, lifespan: Literal["o
         proxy_headers=False,
         # A service that cannot be assembled must not start.
         lifespan=lifespan,
+        # Connections end idle ones.
+        timeout_keep_alive=_NEVER_SECONDS,
         server_header=False,
         date_header=True,
         timeout_graceful_shutdown=settings.shutdown_timeout,

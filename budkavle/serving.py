@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import uvicorn
 import uvloop
 
+from budkavle.connections import raise_descriptor_limit
 from domain.errors import BudkavleError
 
 
@@ -104,6 +105,7 @@ def _settle_memory() -> None:
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Runs a coroutine as the whole of this process."""
+    raise_descriptor_limit()
     run_loop(main)
     if any(thread is not threading.current_thread() and not thread.daemon for thread in threading.enumerate()):
         # A call to Open-E outlived the shutdown timeout. Its message is on record as being sent; Python would wait.

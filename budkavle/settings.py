@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from budkavle.connections import ConnectionLimits
 from domain.errors import BudkavleError
 from domain.web_messages import OepInstance
 from open_e.client import Account
@@ -143,6 +144,22 @@ class Settings(BaseSettings):
         le=87_600,
         description="Hours that an event is kept after it was published, for who publishes it again.",
     )
+    head_timeout: float = Field(
+        30, gt=0, le=3600, description="Seconds from the first byte of a request to the end of its headers."
+    )
+    body_timeout: float = Field(
+        30, gt=0, le=3600, description="Seconds that a body under way may stay without another byte."
+    )
+    idle_timeout: float = Field(65, gt=0, le=3600, description="Seconds that a connection is kept without a request.")
+    reader_timeout: float = Field(
+        30, gt=0, le=3600, description="Seconds that a client may read nothing of its response."
+    )
+    max_connections: int = Field(
+        4096,
+        ge=16,
+        le=1_000_000,
+        description="Connections at once, at most; fewer where the limit of file descriptors demands it.",
+    )
     shutdown_timeout: int = Field(
         60, ge=0, le=3600, description="Seconds that running requests and deliveries get when it stops."
     )
@@ -167,6 +184,16 @@ class Settings(BaseSettings):
             statement_timeout=self.database_statement_timeout,
             long_statement_timeout=self.database_long_statement_timeout,
             lock_timeout=self.database_lock_timeout,
+        )
+
+    def connection_limits(self) -> ConnectionLimits:
+        """Return the limits of one server."""
+        return ConnectionLimits(
+            head_seconds=self.head_timeout,
+            body_seconds=self.body_timeout,
+            idle_seconds=self.idle_timeout,
+            reader_seconds=self.reader_timeout,
+            connections=self.max_connections,
         )
 
     def accounts(self) -> dict[OepInstance, Account]:

@@ -29,6 +29,10 @@ class RawConnection:
         self._file.close()
         self._socket.close()
 
+    @property
+    def socket(self) -> socket.socket:
+        return self._socket
+
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
 

@@ -1,0 +1,159 @@
+"""The connections of one server: how many, and how long each may wait for its client.
+
+A sweep looks at all connections once a second, so that a connection costs no timers. A connection that waits for the
+service, and not for its client, has no limit here: its request is queued or runs, or its body is not read on.
+"""
+
+import asyncio
+import resource
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+SWEEP_SECONDS = 1.0
+LOG_SECONDS = 10.0
+"""The shortest time between two log lines about the limit of connections."""
+
+RESERVED_DESCRIPTORS = 256
+"""File descriptors that connections leave to the database, files, receivers and Open-E."""
+
+LEAST_CONNECTIONS = 16
+
+log = structlog.get_logger("budkavle.connections")
+
+
+class Overdue(StrEnum):
+    """Why a connection is ended: its client did not do in time what was its turn."""
+
+    HEAD = "head"
+    BODY = "body"
+    IDLE = "idle"
+    READER = "reader"
+
+
+_LIMIT = "limit"
+
+_CLOSED = Counter("budkavle_closed_connections", "Connections that a limit ended, by reason.", ["reason"])
+_OPEN = Gauge("budkavle_open_connections", "Connections that are open.")
+for _reason in (*Overdue, _LIMIT):
+    # Each series exists from the start, so that rates see the first one.
+    _CLOSED.labels(str(_reason))
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Seconds that a client may take, and the number of connections of one server."""
+
+    head_seconds: float = 30
+    """From the first byte of a request to the end of its head."""
+
+    body_seconds: float = 30
+    """Without a byte of a body that is under way."""
+
+    idle_seconds: float = 65
+    """Without a request."""
+
+    reader_seconds: float = 30
+    """Without reading a byte of a response."""
+
+    connections: int = 4096
+
+
+class Connection(Protocol):
+    """What a sweep asks of a connection."""
+
+    def overdue(self, now: float, limits: ConnectionLimits) -> Overdue | None:
+        """Return the limit that the client has exceeded."""
+
+    def end(self, reason: Overdue) -> None:
+        """End the connection, with a response that says why where one is due."""
+
+    def close(self) -> None:
+        """End the connection, which runs no request."""
+
+
+class Connections:
+    """The open connections of one server. Its loop must be the one that runs."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self._most = min(limits.connections, max(LEAST_CONNECTIONS, _descriptors() - RESERVED_DESCRIPTORS))
+        self._sweep_seconds = min(
+            SWEEP_SECONDS,
+            *(
+                each / 4
+                for each in (limits.head_seconds, limits.body_seconds, limits.idle_seconds, limits.reader_seconds)
+            ),
+        )
+        self._open: set[Connection] = set()
+        # Those without a complete request, in the order in which that began.
+        self._waiting: dict[Connection, None] = {}
+        self._is_sweeping = False
+        self._closed = 0
+        self._next_line = 0.0
+
+    def add(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+        """Add a connection; if there are too many, close the one that has waited longest for its client."""
+        self._open.add(connection)
+        self._waiting[connection] = None
+        if len(self._open) > self._most:
+            self._evict(next(iter(self._waiting)))
+        _OPEN.inc()
+        if not self._is_sweeping:
+            self._is_sweeping = True
+            loop.call_later(self._sweep_seconds, self._sweep, loop)
+
+    def discard(self, connection: Connection) -> None:
+        """Remove a connection that has ended."""
+        _OPEN.dec()
+        self._open.discard(connection)
+        self._waiting.pop(connection, None)
+
+    def began_request(self, connection: Connection) -> None:
+        """A complete request is there: from now on the connection waits for the service."""
+        self._waiting.pop(connection, None)
+
+    def ended_request(self, connection: Connection) -> None:
+        """No request runs: from now on the connection waits for its client."""
+        if connection in self._open:
+            self._waiting.pop(connection, None)
+            self._waiting[connection] = None
+
+    def _evict(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        del self._waiting[connection]
+        self._closed += 1
+        _CLOSED.labels(_LIMIT).inc()
+        connection.close()
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for connection in tuple(self._open):
+            reason = connection.overdue(now, self.limits)
+            if reason is not None:
+                _CLOSED.labels(str(reason)).inc()
+                connection.end(reason)
+        if self._closed and now >= self._next_line:
+            log.warning("connection_limit_reached", limit=self._most, closed=self._closed)
+            self._closed, self._next_line = 0, now + LOG_SECONDS
+        self._is_sweeping = bool(self._open or self._closed)
+        if self._is_sweeping:
+            loop.call_later(self._sweep_seconds, self._sweep, loop)
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the soft limit of file descriptors to the hard one: each connection takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _descriptors() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _UNLIMITED if soft == resource.RLIM_INFINITY else soft
+
+
+_UNLIMITED = 1 << 20

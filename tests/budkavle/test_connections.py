@@ -1,0 +1,233 @@
+"""Connections: how many there may be, and how long each may wait for its client."""
+
+import os
+import re
+import select
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import MESSAGES_KEY, RunningService, running_service
+from tests.factories import case_body
+from tests.handlers.answers import post
+from tests.held_open_e import held_open_e
+from tests.raw_http import RawConnection
+
+SHORT = 0.4
+"""Seconds of a limit that a test exceeds."""
+
+LONG = 300
+"""Seconds of a limit that no test exceeds."""
+
+BODY = b'{"message": "x", "externalReferences": [{"key": "slow", "value": "body"}]}'
+HEAD = (
+    b"POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: %s\r\nContent-Type: application/json\r\n" % MESSAGES_KEY.encode()
+    + b"Content-Length: %d\r\n\r\n" % len(BODY)
+)
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+Serve = Callable[..., RunningService]
+
+
+@pytest.fixture
+def serve(migrated_sqlite: bytes, tmp_path: Path) -> Iterator[Serve]:
+    """Run a service in which only the given limits are short."""
+    path = tmp_path / "test.db"
+    path.write_bytes(migrated_sqlite)
+    limits = dict.fromkeys(("head_timeout", "body_timeout", "idle_timeout", "reader_timeout"), LONG)
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(
+            running_service(database_url=f"sqlite:///{path}", **(limits | settings))
+        )
+
+
+def closed(service: RunningService, reason: str) -> float:
+    text = service.client.get("/metrics").text
+    (count,) = re.findall(rf'^budkavle_closed_connections_total{{reason="{reason}"}} (\S+)$', text, re.MULTILINE)
+    return float(count)
+
+
+def send_slowly(connection: RawConnection, data: bytes) -> bool:
+    """Send a byte every tenth of a second; return False when an answer comes before the last one."""
+    for byte in data:
+        connection.send(bytes([byte]))
+        if select.select([connection.socket], [], [], 0.1)[0]:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("start", [b"G", b"GET /health/live HTTP/1.1\r\nHost: x\r\n", HEAD[:-1]])
+def test_head_that_does_not_end_is_a_408(serve: Serve, start: bytes) -> None:
+    service = serve(head_timeout=SHORT)
+    before = closed(service, "head")
+    with RawConnection(service.port) as connection:
+        connection.send(start)
+        answer = connection.read_answer()
+        assert (answer.status, answer.headers["content-type"]) == (408, "application/problem+json")
+        assert connection.is_ended()
+    assert closed(service, "head") == before + 1
+
+
+def test_head_that_trickles_is_a_408(serve: Serve) -> None:
+    service = serve(head_timeout=SHORT)
+    with RawConnection(service.port) as connection:
+        assert not send_slowly(connection, b"GET /" + b"x" * 1000)
+        assert connection.read_answer().status == 408
+
+
+def test_second_head_of_a_connection_has_a_limit_too(serve: Serve) -> None:
+    service = serve(head_timeout=SHORT)
+    with RawConnection(service.port) as connection:
+        connection.send(LIVE + LIVE[:10])
+        assert connection.read_answer().status == 200
+        assert connection.read_answer().status == 408
+        assert connection.is_ended()
+
+
+@pytest.mark.parametrize("received", [b"", BODY[:-1]])
+def test_body_that_does_not_end_is_a_408(serve: Serve, received: bytes) -> None:
+    service = serve(body_timeout=SHORT)
+    before = closed(service, "body")
+    with RawConnection(service.port) as connection:
+        connection.send(HEAD + received)
+        answer = connection.read_answer()
+        assert (answer.status, answer.headers["content-type"]) == (408, "application/problem+json")
+        assert connection.is_ended()
+    assert closed(service, "body") == before + 1
+    assert service.client.get("/webmessages/external-references/slow/body").json() == []
+
+
+def test_body_in_chunks_that_does_not_end_is_a_408(serve: Serve) -> None:
+    service = serve(body_timeout=SHORT)
+    with RawConnection(service.port) as connection:
+        connection.send(re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", HEAD) + b"1\r\n{\r\n")
+        assert connection.read_answer().status == 408
+
+
+def test_body_that_makes_progress_is_taken_however_long_it_takes(serve: Serve) -> None:
+    service = serve(body_timeout=SHORT, head_timeout=SHORT, idle_timeout=SHORT)
+    with RawConnection(service.port) as connection:
+        connection.send(HEAD + BODY[:-20])
+        assert send_slowly(connection, BODY[-20:-1])
+        connection.send(BODY[-1:])
+        assert connection.read_answer().status == 201
+
+
+def test_body_that_goes_on_after_its_response_has_a_limit_too(serve: Serve) -> None:
+    service = serve(body_timeout=SHORT)
+    with RawConnection(service.port) as connection:
+        connection.send(HEAD.replace(MESSAGES_KEY.encode(), b"wrong") + BODY[:5])
+        assert connection.read_answer().status == 401
+        assert connection.is_ended()
+
+
+@pytest.mark.parametrize("first", [b"", LIVE, b"\r\n"])
+def test_idle_connection_is_closed_in_silence(serve: Serve, first: bytes) -> None:
+    service = serve(idle_timeout=SHORT)
+    before = closed(service, "idle")
+    with RawConnection(service.port) as connection:
+        connection.send(first)
+        if first == LIVE:
+            assert connection.read_answer().status == 200
+        assert connection.is_ended()
+    assert closed(service, "idle") > before
+
+
+def test_response_that_is_not_read_ends_the_connection(serve: Serve) -> None:
+    service = serve(reader_timeout=SHORT)
+    data = os.urandom(9 * 2**20)
+    files: list[Any] = [("message", (None, BODY, "application/json"))]
+    files += [("attachments", (f"{number}.bin", data)) for number in range(3)]
+    location = service.client.post("/webmessages", files=files).headers["location"]
+    before = closed(service, "reader")
+    with RawConnection(service.port) as connection:
+        connection.send(
+            b"GET %s HTTP/1.1\r\nHost: x\r\napikey: %s\r\n\r\n" % (location.encode(), MESSAGES_KEY.encode())
+        )
+        while closed(service, "reader") == before:
+            pass
+        # What was on its way arrives, and no more: the kernel may report the end of it as a reset.
+        read = 0
+        with suppress(ConnectionResetError):
+            read = len(connection.read_all())
+        assert read < 3 * len(data)
+
+
+def test_request_that_runs_is_never_cut(serve: Serve) -> None:
+    with held_open_e() as held, ThreadPoolExecutor(1) as callers:
+        service = serve(
+            open_e_external_url=held.url,
+            max_connections=16,
+            **dict.fromkeys(("head_timeout", "body_timeout", "idle_timeout", "reader_timeout"), SHORT),
+        )
+        answer = callers.submit(service.client.post, "/webmessages", json=case_body())
+        held.wait_for_calls(1)
+        for _ in range(3):
+            with RawConnection(service.port) as witness:
+                assert witness.is_ended()
+        with ExitStack() as stack:
+            for _ in range(40):
+                stack.enter_context(RawConnection(service.port)).send(LIVE[:5])
+            assert post(service)
+        held.let_go()
+        assert answer.result().status_code == 201
+
+
+def test_connection_that_waited_longest_makes_room_for_a_new_one(serve: Serve) -> None:
+    service = serve(max_connections=16)
+    before = closed(service, "limit")
+    with ExitStack() as stack:
+        opened: list[RawConnection] = []
+        starts = [b"", LIVE[:5], HEAD, HEAD + BODY[:5]]
+        for number in range(60):
+            connection = stack.enter_context(RawConnection(service.port))
+            connection.send(starts[number % 4])
+            opened.append(connection)
+        with RawConnection(service.port) as connection:
+            connection.send(LIVE)
+            assert connection.read_answer().status == 200
+        assert opened[0].is_ended()
+        # The last one can still complete its request.
+        opened[-1].send(BODY[5:])
+        assert opened[-1].read_answer().status == 201
+    assert closed(service, "limit") >= before + 40
+
+
+def test_idle_connection_that_made_a_request_is_younger_than_one_that_made_none(serve: Serve) -> None:
+    service = serve(max_connections=16)
+    with ExitStack() as stack:
+        old = [stack.enter_context(RawConnection(service.port)) for _ in range(5)]
+        for connection in old[:2]:
+            connection.send(LIVE)
+            assert connection.read_answer().status == 200
+        others = [stack.enter_context(RawConnection(service.port)) for _ in range(13)]
+        others[-1].send(LIVE)
+        assert others[-1].read_answer().status == 200
+        assert old[2].is_ended()
+        old[0].send(LIVE)
+        assert old[0].read_answer().status == 200
+
+
+def test_connections_are_limited_over_tls_and_close_without_a_trace(serve: Serve) -> None:
+    """A client that ends a connection in the middle of anything leaves the count of open connections right."""
+    service = serve()
+
+    def open_connections() -> float:
+        text = service.client.get("/metrics").text
+        return float(re.findall(r"^budkavle_open_connections (\S+)$", text, re.MULTILINE)[0])
+
+    before = open_connections()
+    connections: list[Any] = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(20)]
+    for number, connection in enumerate(connections):
+        connection.sendall([b"", LIVE, LIVE[:4], HEAD][number % 4])
+    while open_connections() < before + 20:
+        pass
+    for connection in connections:
+        connection.close()
+    while open_connections() > before:
+        pass
