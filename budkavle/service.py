@@ -19,6 +19,7 @@ from budkavle.tls import server_context
 from delivery.worker import Worker
 from domain.api_keys import ApiKey
 from handlers.application import create_application
+from handlers.body_budget import BodyBudget
 from handlers.contracts import CONTRACTS
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
@@ -95,6 +96,7 @@ def create_service(
         trusted_proxies=settings.trusted_proxies,
         lifespan=lifespan,
         contracts=contracts,
+        body_budget=BodyBudget(settings.body_bytes, settings.body_queue_timeout),
     )
 
 

@@ -27,6 +27,10 @@ from persistence.waits import Waits
 PREFIX = "BUDKAVLE_"
 
 
+LARGEST_BODY = 157_286_400
+"""Bytes of the largest body that a contract allows."""
+
+
 class SettingsUnusable(BudkavleError):
     """A setting cannot be used."""
 
@@ -153,6 +157,14 @@ class Settings(BaseSettings):
     idle_timeout: float = Field(65, gt=0, le=3600, description="Seconds that a connection is kept without a request.")
     reader_timeout: float = Field(
         30, gt=0, le=3600, description="Seconds that a client may read nothing of its response."
+    )
+    body_bytes: int = Field(
+        402_653_184,
+        ge=LARGEST_BODY,
+        description="Bytes of large request bodies under way at once, at most; others wait.",
+    )
+    body_queue_timeout: float = Field(
+        10, gt=0, le=600, description="Seconds that a large body waits for others before its request is a 503."
     )
     max_connections: int = Field(
         4096,

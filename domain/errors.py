@@ -105,6 +105,10 @@ class UnsupportedMediaType(BudkavleError):
     """The body is of a media type that the operation does not take."""
 
 
+class Overloaded(BudkavleError):
+    """The service has as many large requests under way as it may hold; try again later."""
+
+
 class BackendFailed(BudkavleError):
     """A call to another system failed."""
 

@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from domain.errors import BudkavleError, CallerRefused, Invalid
 from domain.log_texts import redact_for_log
 from handlers import replies
+from handlers.body_budget import BodyBudget
 from handlers.client_certificates import ClientCertificateMiddleware
 from handlers.contracts import CONTRACTS, FORM, ContractMiddleware
 from handlers.docs import docs_routes
@@ -58,6 +59,7 @@ def create_application(
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     lifespan: Lifespan | None = None,
     contracts: Collection[str] = CONTRACTS,
+    body_budget: BodyBudget,
 ) -> ASGIApp:
     """The service as an ASGI application, or what it has of some contracts alone.
 
@@ -87,7 +89,9 @@ def create_application(
     )
     turnstile = Turnstile()
     for name, spec in specs.items():
-        application.add_api(spec, services=services, contract=CONTRACTS[name], turnstile=turnstile)
+        application.add_api(
+            spec, services=services, contract=CONTRACTS[name], turnstile=turnstile, body_budget=body_budget
+        )
     served: ASGIApp = application
     return served
 

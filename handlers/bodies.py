@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from domain.attachments import Content
 from domain.errors import TooLarge, Violation
+from handlers.body_budget import STEP_BYTES, Reservation
 from handlers.json_bodies import JsonReader, PlainJsonReader, decode, refuse
 from handlers.multipart_bodies import MultipartReader
 
@@ -54,16 +55,24 @@ class Allowance:
 
 
 async def receive_body(
-    receive: Receive, media_type: str, content_type: str, length: int | None, allowance: Allowance
+    receive: Receive,
+    media_type: str,
+    content_type: str,
+    length: int | None,
+    allowance: Allowance,
+    reservation: Reservation,
 ) -> Body:
     """The body of a request.
 
     `length` is the Content-Length, None if there was none. Raises `TooLarge` as soon as more bytes are announced or
-    received than are taken, `Unreadable` for what is not of its media type or not complete.
+    received than are taken, `Overloaded` when the service holds too many already, `Unreadable` for what is not of its
+    media type or not complete.
     """
     limit = allowance.max_bytes
     if length is not None and length > limit:
         raise TooLarge(f"The body must be at most {limit} bytes", limit)
+    if length is not None and length > SMALL_BYTES:
+        await reservation.cover(length)
     pending = bytearray()
     total = 0
     json_reader = JsonReader if allowance.has_files else PlainJsonReader
@@ -77,6 +86,8 @@ async def receive_body(
         total += len(piece)
         if total > limit:
             raise TooLarge(f"The body must be at most {limit} bytes", limit)
+        if total > SMALL_BYTES and length is None:
+            await reservation.cover(min(limit, -(-total // STEP_BYTES) * STEP_BYTES))
         pending += piece
         more = message.get("more_body", False)
         if len(pending) >= BATCH_BYTES:

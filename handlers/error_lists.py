@@ -16,6 +16,7 @@ _INTERNAL = (ErrorCode.INTERNAL, "Intern fejl i servicen; intet er ændret")
 _KIND = {
     errors.StorageRejected: _INTERNAL,
     errors.StorageFailed: (ErrorCode.INTERNAL, "Servicen er ikke tilgængelig lige nu; prøv igen"),
+    errors.Overloaded: (ErrorCode.INTERNAL, "Servicen er ikke tilgængelig lige nu; prøv igen"),
     errors.KeyNeeded: (
         ErrorCode.NO_KEY,
         "API-nøgle mangler i headeren apikey, er ikke kendt eller er trukket tilbage",

@@ -7,6 +7,7 @@ from connexion.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handlers.application import assemble, read_spec
+from handlers.body_budget import BodyBudget
 from handlers.contracts import FORM, Contract, ContractMiddleware
 from handlers.control_errors import failed, say, unexpected, unreadable
 from handlers.error_forms import ErrorForm
@@ -19,6 +20,9 @@ from open_e.mock_worlds import World
 
 NAME = "mock-open-e"
 """The contract, by the name of its file."""
+
+_BODY_BYTES = 256 * 1024 * 1024
+_BODY_SECONDS = 10.0
 
 _FORM = ErrorForm(say, unreadable, failed, unexpected)
 
@@ -37,7 +41,13 @@ def create_control_application(spec_dir: Path) -> "ControlApplication":
     spec = read_spec(spec_dir, NAME)
     # Connexion would mount it at the servers that callers read of; the world is in the path already.
     spec["servers"] = [{"url": "/"}]
-    application.add_api(spec, services=None, contract=Contract(_FORM), turnstile=Turnstile())
+    application.add_api(
+        spec,
+        services=None,
+        contract=Contract(_FORM),
+        turnstile=Turnstile(),
+        body_budget=BodyBudget(_BODY_BYTES, _BODY_SECONDS),
+    )
     return ControlApplication(application)
 
 

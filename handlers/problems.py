@@ -17,6 +17,7 @@ _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     # The contract has one answer for all that is not the caller's fault.
     errors.StorageRejected: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BackendFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import KeyLacksScope, RefusalReason, UnsupportedMediaType
 from handlers.bodies import JSON, MULTIPART, Allowance, receive_body
+from handlers.body_budget import BodyBudget, Reservation
 from handlers.contracts import Contract
 from handlers.faults import Unreadable
 from handlers.list_schemas import schema_of_body
@@ -36,10 +37,12 @@ class _Operation:
         services: Services | None,
         contract: Contract,
         turnstile: Turnstile,
+        body_budget: BodyBudget,
     ) -> None:
         self._form = contract.form
         self._next_app = next_app
         self._turnstile = turnstile
+        self._body_budget = body_budget
         self._services = services
         self._operation_id: str = raw["operationId"]
         self._parameters = Parameters(self._operation_id, operation.parameters, components, self._form.say)
@@ -62,15 +65,16 @@ class _Operation:
         if caller:
             request.log["caller"] = caller["sub"]
             await self._turnstile.pass_through()
-        await self._take_body(request, scope, receive)
-        if caller.get("lacks"):
-            raise KeyLacksScope(RefusalReason.KEY_LACKS_SCOPE, f"The key lacks the scope {caller['lacks']}")
-        request.parameters, faults = self._parameters.read(scope.get("path_params", {}), scope["query_string"])
-        request.violations += faults
-        scope[REQUEST] = request
-        await self._next_app(scope, receive, send)
+        with Reservation(self._body_budget) as reservation:
+            await self._take_body(request, scope, receive, reservation)
+            if caller.get("lacks"):
+                raise KeyLacksScope(RefusalReason.KEY_LACKS_SCOPE, f"The key lacks the scope {caller['lacks']}")
+            request.parameters, faults = self._parameters.read(scope.get("path_params", {}), scope["query_string"])
+            request.violations += faults
+            scope[REQUEST] = request
+            await self._next_app(scope, receive, send)
 
-    async def _take_body(self, request: Decoded[Any], scope: Scope, receive: Receive) -> None:
+    async def _take_body(self, request: Decoded[Any], scope: Scope, receive: Receive, reservation: Reservation) -> None:
         """Receives the body; what is wrong with its content goes to the violations of the request."""
         if self._schema is None or self._allowance is None:
             return
@@ -82,7 +86,7 @@ class _Operation:
         if encoding not in {"", "identity"}:
             raise UnsupportedMediaType("The body must not be compressed")
         try:
-            body = await receive_body(receive, media_type, content_type, length, self._allowance)
+            body = await receive_body(receive, media_type, content_type, length, self._allowance, reservation)
         except Unreadable as fault:
             request.violations += self._form.unreadable(fault)
             return
@@ -113,19 +117,35 @@ class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
     """One contract."""
 
     def __init__(
-        self, *args: Any, services: Services | None, contract: Contract, turnstile: Turnstile, **kwargs: Any
+        self,
+        *args: Any,
+        services: Services | None,
+        contract: Contract,
+        turnstile: Turnstile,
+        body_budget: BodyBudget,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._services = services
         self._contract = contract
         self._turnstile = turnstile
+        self._body_budget = body_budget
         self.add_paths()
 
     def make_operation(self, operation: Any) -> _Operation:
         components = {"schemas": self.specification.raw["components"].get("schemas", {})}
         # The raw operation: in the other one Connexion has replaced each reference by what it means.
         raw = self.specification.raw["paths"][operation.path][operation.method]
-        return _Operation(self.next_app, operation, raw, components, self._services, self._contract, self._turnstile)
+        return _Operation(
+            self.next_app,
+            operation,
+            raw,
+            components,
+            self._services,
+            self._contract,
+            self._turnstile,
+            self._body_budget,
+        )
 
 
 class ValidationMiddleware(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.

@@ -12,7 +12,15 @@ from tests.processes import REPOSITORY
 PAGE = (REPOSITORY / "docs" / "reference" / "limits.md").read_text()
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| ")]
 SETTINGS = {row[1].strip("`"): row[2] for row in ROWS if row[1].startswith("`BUDKAVLE_")}
-LIMITS = ("head_timeout", "body_timeout", "idle_timeout", "reader_timeout", "max_connections")
+LIMITS = (
+    "head_timeout",
+    "body_timeout",
+    "idle_timeout",
+    "reader_timeout",
+    "max_connections",
+    "body_bytes",
+    "body_queue_timeout",
+)
 
 
 @pytest.mark.parametrize("name", LIMITS)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from handlers.application import create_application
+from handlers.body_budget import BodyBudget
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
 from handlers.refusal_tally import RefusalTally
@@ -35,7 +36,7 @@ def create(spec_dir: Path) -> Any:
         queue_watch=QueueWatch(database),
         refusals=RefusalTally(database, now=lambda: NOW),
     )
-    return create_application(spec_dir, services, ApiKeys(database))
+    return create_application(spec_dir, services, ApiKeys(database), body_budget=BodyBudget(1, 1))
 
 
 def test_create_application_refuses_contracts_that_share_an_operation_id(tmp_path: Path) -> None:

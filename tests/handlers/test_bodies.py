@@ -10,6 +10,7 @@ import pytest
 
 from domain.errors import Invalid, TooLarge, Violation
 from handlers.bodies import BATCH_BYTES, JSON, MULTIPART, SMALL_BYTES, Allowance, Body, receive_body
+from handlers.body_budget import BodyBudget, Reservation
 
 
 class Caller:
@@ -37,7 +38,9 @@ def received(
     taken: tuple[str, ...] = (JSON, MULTIPART),
 ) -> Body:
     async def run(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> Body:
-        return await receive_body(receive, media_type, media_type + "; boundary=x", length, Allowance(taken, limit))
+        with Reservation(BodyBudget(limit, 1)) as reservation:
+            allowance = Allowance(taken, limit)
+            return await receive_body(receive, media_type, media_type + "; boundary=x", length, allowance, reservation)
 
     return anyio.run(run, caller.receive)
 

@@ -26,6 +26,7 @@ STATUSES = {
     errors.OutcomeUnknown: 500,
     errors.StorageFailed: 503,
     errors.StorageRejected: 500,
+    errors.Overloaded: 503,
     # Told to callers as a violation of the request.
     errors.UnknownType: 500,
 }

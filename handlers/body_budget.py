@@ -1,0 +1,105 @@
+"""Bounds the bytes of large bodies that one process holds, from their first byte to the response.
+
+Each large body is in memory until its message is stored, about as large as it came. Without a bound a few callers with
+files of 100 MB end the process.
+"""
+
+import asyncio
+import ctypes
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from domain.errors import Overloaded
+
+STEP_BYTES = 8 * 1024 * 1024
+"""What a body of unknown length reserves at a time."""
+
+TRIM_BYTES = 8 * 1024 * 1024
+"""From this size on, memory is given back to the system when the last large body is gone."""
+
+
+class BodyBudget:
+    """Reserves bytes, first come first served. A body that waits for too long is rejected."""
+
+    def __init__(self, total_bytes: int, wait_seconds: float, give_back: Callable[[], None] | None = None) -> None:
+        self._total = self._free = total_bytes
+        self._wait_seconds = wait_seconds
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._give_back = give_back or trim_memory
+        self._most = 0
+
+    @property
+    def reserved(self) -> int:
+        """Bytes of bodies that are under way."""
+        return self._total - self._free
+
+    async def take(self, size: int) -> None:
+        """Reserve bytes. Raises `Overloaded` when they are not free in time, or never can be."""
+        if not self._waiting and size <= self._free:
+            self._grant(size)
+            return
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (size, granted)
+        self._waiting.append(entry)
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await granted
+        except BaseException as exc:
+            if granted.done() and not granted.cancelled():
+                self.give(size)
+            else:
+                self._waiting.remove(entry)
+                self._grant_next()
+            if isinstance(exc, TimeoutError):
+                raise Overloaded from exc
+            raise
+
+    def give(self, size: int) -> None:
+        """Give reserved bytes back."""
+        self._free += size
+        self._grant_next()
+        if self._free == self._total and self._most >= TRIM_BYTES:
+            self._most = 0
+            asyncio.get_running_loop().run_in_executor(None, self._give_back)
+
+    def _grant(self, size: int) -> None:
+        self._free -= size
+        self._most = max(self._most, self.reserved)
+
+    def _grant_next(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._free:
+            size, granted = self._waiting.popleft()
+            self._grant(size)
+            granted.set_result(None)
+
+
+class Reservation:
+    """What one request has reserved, given back at the end of `with`."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if self._size:
+            self._budget.give(self._size)
+
+    async def cover(self, size: int) -> None:
+        """Reserve so much that the whole reservation has at least this size. Raises `Overloaded`."""
+        if size > self._size:
+            await self._budget.take(size - self._size)
+            self._size = size
+
+
+def trim_memory() -> None:
+    """Give free memory back to the system, where the C library can: glibc keeps that of threads."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
