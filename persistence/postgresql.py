@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,7 +17,7 @@ from persistence import schema
 from persistence.database import DatabaseUnusable, Turns, Work
 from persistence.gathering import Gathering, WorkTogether
 from persistence.loop_thread import LoopThread
-from persistence.postgresql_connections import CLOSE_SECONDS, Connector, Session, open_pool
+from persistence.postgresql_connections import Connector, Session, open_pool
 from persistence.postgresql_errors import (
     DEADLOCK,
     DRIVER_ERRORS,
@@ -150,9 +150,8 @@ class PostgresqlDatabase:
             raise StorageFailed(f"read-only {READ_ONLY}", f"PostgreSQL at {self._server}: the server is read-only")
 
     async def close(self) -> None:
-        for engine in (self._engine, self._aside, self._marks):
-            await self._dispose(engine)
-        await self._thread.end(lambda: self._dispose(self._long))
+        await self._end(self._engine, self._aside, self._marks)
+        await self._thread.end(lambda: self._end(self._long))
 
     def _in_autocommit(self, engine: AsyncEngine, limits: Session) -> _Way:
         if self._server.has_transaction_pooler:
@@ -184,11 +183,11 @@ class PostgresqlDatabase:
         with postgresql_errors(self._server):
             return await _repeat(lambda progress: greenlet_spawn(attempt, progress))
 
-    async def _dispose(self, engine: AsyncEngine) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await engine.dispose()
-        self._connector.terminate_all(asyncio.get_running_loop())
+    async def _end(self, *engines: AsyncEngine) -> None:
+        await self._connector.close_all()
+        for engine in engines:
+            # What is left in it are closed connections.
+            await engine.dispose()
 
 
 async def _repeat(attempt: Callable[[_Progress], Awaitable[T]]) -> T:

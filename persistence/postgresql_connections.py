@@ -9,6 +9,7 @@ import contextlib
 import random
 import select
 import socket
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -168,8 +169,10 @@ class Connector:
         self._was_connected = False
         self._suspect_since = float("-inf")
         self._replaced_before = float("-inf")
-        self._logged: tuple[str, float] = ("", float("-inf"))
+        self._logged: dict[tuple[str, str], float] = {}
         self._connections: WeakSet[Connection] = WeakSet()
+        # Long work connects in a thread of its own.
+        self._lock = threading.Lock()
 
     @property
     def suspect_since(self) -> float:
@@ -222,14 +225,23 @@ class Connector:
                     log.warning("database_connection_restored", server=str(self.server), seconds=seconds)
                 self._away_since = None
                 self._was_connected = True
-                self._connections.add(connection)
+                with self._lock:
+                    self._connections.add(connection)
                 return connection
 
-    def terminate_all(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Cut off all connections of an event loop that are still open."""
-        for connection in list(self._connections):
-            if connection.loop is loop and not connection.is_closed():
+    async def close_all(self) -> None:
+        """Close all connections of this event loop, all at once; cut off those that are in use or get no answer."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            connections = [connection for connection in self._connections if connection.loop is loop]
+        await asyncio.gather(*(connection.close() for connection in connections), return_exceptions=True)
+        for connection in connections:
+            if not connection.is_closed():
                 connection.terminate()
+
+    def report_loss(self, exc: BaseException) -> None:
+        """Log that a connection was lost while work used it; the same loss once in `LOG_SECONDS`."""
+        self._log_error("database_connection_lost", exc)
 
     async def _try_all(self, session: Session, limit: float) -> Connection:
         addresses = list(self.server.addresses)
@@ -293,14 +305,15 @@ class Connector:
         return connection
 
     def _log_failure(self, exc: BaseException) -> None:
-        if not self._was_connected:
-            # The command that begins reports it itself.
-            return
+        # The command that begins reports it itself.
+        if self._was_connected:
+            self._log_error("database_connection_failed", exc)
+
+    def _log_error(self, event: str, exc: BaseException) -> None:
         explanation, now = explain(exc, self.server), time.monotonic()
-        if self._logged[0] != explanation or now - self._logged[1] >= LOG_SECONDS:
-            self._logged = (explanation, now)
-            sqlstate = find_sqlstate(exc)
-            log.error("database_connection_failed", sqlstate=sqlstate, reason=reason_of(exc), detail=explanation)
+        if now - self._logged.get((event, explanation), float("-inf")) >= LOG_SECONDS:
+            self._logged[event, explanation] = now
+            log.error(event, sqlstate=find_sqlstate(exc), reason=reason_of(exc), detail=explanation)
 
 
 def open_pool(
@@ -379,6 +392,7 @@ class _Watch:
             context.is_disconnect = True
         if context.is_disconnect:
             self._connector.suspect()
+            self._connector.report_loss(exc)
         if is_silent and context.connection is not None:
             # Without a farewell, for which the silent server would be waited for.
             with contextlib.suppress(sa.exc.SQLAlchemyError):

@@ -1,5 +1,6 @@
 """Explains errors of PostgreSQL and of its driver to operators: the cause, and how to remove it."""
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
@@ -107,7 +108,9 @@ def _class_of(code: str | None) -> str:
 def innermost(exc: BaseException) -> BaseException:
     """Return the driver's own error."""
     original = getattr(exc, "orig", None) or exc
-    return original.__cause__ or original
+    cause = original.__cause__
+    # A limit that has passed is raised from the cancellation with which asyncio ends the work.
+    return original if cause is None or isinstance(cause, asyncio.CancelledError) else cause
 
 
 def _explain_driver_error(exc: BaseException) -> str:  # noqa: C901, PLR0911  # One for each kind of error.

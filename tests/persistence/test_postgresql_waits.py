@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.util import await_only
+from structlog.testing import capture_logs
 
 from conftest import PostgresqlServer
 from domain.errors import StorageFailed
@@ -184,11 +185,31 @@ async def test_a_connection_that_was_idle_for_long_is_checked_first(
         await call_all(database)
 
 
-async def test_a_database_that_is_silent_closes(behind: Database, proxy: TcpProxy, opening: Opening) -> None:
-    await call_all(behind)
+async def test_a_database_that_is_silent_closes(
+    behind: Database, proxy: TcpProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    await asyncio.gather(*(call(behind) for call in CALLS.values() for _ in range(5)))
     proxy.freeze(is_deaf=True)
     async with asyncio.timeout(SECONDS):
         await behind.close()
+    assert caplog.records == []
+
+
+async def test_a_silent_connection_is_logged_with_its_cause(behind: Database, proxy: TcpProxy) -> None:
+    await call_all(behind)
+    proxy.freeze(is_deaf=True)
+    with capture_logs() as logged:
+        for _ in range(2):
+            with pytest.raises(StorageFailed) as caught:
+                await behind.read(_one)
+            assert caught.value.reason == "TimeoutError"
+            assert "no answer in time" in caught.value.explanation
+    # The second call meets a server that takes no new connection.
+    assert [(entry["event"], entry["reason"]) for entry in logged] == [
+        ("database_connection_lost", "TimeoutError"),
+        ("database_connection_failed", "TimeoutError"),
+    ]
+    assert all(f"127.0.0.1:{proxy.port}: no answer in time" in entry["detail"] for entry in logged)
 
 
 async def test_no_call_fails_while_the_server_restarts(proxy: TcpProxy, url: str, opening: Opening) -> None:
