@@ -100,7 +100,9 @@ class Settings(BaseSettings):
         None, description="A PEM file with the CA of the client certificates that callers may show."
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
-        (), description="Proxies whose `Client-Cert` header is believed: addresses and networks, separated by commas."
+        (),
+        description="Proxies whose headers about callers (`Client-Cert`, `X-Forwarded-For`, `Forwarded`) are believed:"
+        " addresses and networks, separated by commas.",
     )
     open_e_external_url: AnyHttpUrl | None = Field(
         None, description="The callback of the citizens' Open-E, `https://host/api/callback`."

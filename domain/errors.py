@@ -56,6 +56,10 @@ class RefusalReason(StrEnum):
     SYSTEM_NOT_AUTHORISED = "system_not_authorised"
 
 
+KEY_REASONS = frozenset({RefusalReason.NO_KEY, RefusalReason.SEVERAL_KEYS, RefusalReason.UNKNOWN_KEY})
+"""Reasons of callers that need a valid key."""
+
+
 class CallerRefused(BudkavleError):
     """The caller has no access."""
 
@@ -70,6 +74,10 @@ class Unauthenticated(CallerRefused):
 
 class KeyNeeded(Unauthenticated):
     """A valid key is needed."""
+
+
+class TooManyFailures(CallerRefused):
+    """Too many failed authentications from this address; retry after a second."""
 
 
 class Forbidden(CallerRefused):

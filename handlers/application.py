@@ -1,7 +1,7 @@
 """Assembles the contracts into one ASGI application, with the few layers of Connexion that a request needs."""
 
 import asyncio
-from collections import Counter
+import collections
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -21,11 +21,12 @@ from connexion.middleware.exceptions import ExceptionMiddleware
 from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.security import SecurityMiddleware
 from connexion.resolver import Resolver
+from prometheus_client import Counter
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from domain.errors import BudkavleError, CallerRefused, Invalid
+from domain.errors import BudkavleError, CallerRefused, Invalid, RefusalReason
 from domain.log_texts import redact_for_log
 from handlers import replies
 from handlers.body_budget import BodyBudget
@@ -44,6 +45,11 @@ from handlers.turnstile import Turnstile
 from handlers.validation import REQUEST, ValidationMiddleware
 
 log = structlog.get_logger("budkavle.errors")
+
+_REFUSED = Counter("budkavle_refused_requests", "Requests of callers without access, by reason.", ["reason"])
+for _reason in RefusalReason:
+    # Each series exists from the start, so that rates see the first refusal.
+    _REFUSED.labels(_reason)
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
@@ -165,6 +171,7 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
         reason = error.reason if isinstance(error, CallerRefused) else None
         if reason is not None:
             fields["reason"] = reason
+            _REFUSED.labels(reason).inc()
         if CALL in request.scope:
             request.scope[CALL].errors, request.scope[CALL].reason = errors, reason
         response = form.failed(error) if errors <= MANY_ERRORS else await asyncio.to_thread(form.failed, error)
@@ -186,7 +193,7 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
 
 
 def _refuse_shared_ids(specs: Mapping[str, Any]) -> None:
-    ids = Counter(
+    ids = collections.Counter(
         operation["operationId"]
         for spec in specs.values()
         for path in spec["paths"].values()

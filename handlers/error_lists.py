@@ -42,6 +42,7 @@ _KIND = {
 }
 """The first kind that fits counts."""
 
+_TOO_MANY_FAILURES = "For mange kald uden gyldig adgang fra denne adresse; prøv igen om et sekund"
 
 _CERTIFICATE_CHALLENGE = 'ClientCertificate realm="budkavle"'
 
@@ -92,6 +93,9 @@ def count(error: Exception) -> int:
 def _kind_of(error: BudkavleError) -> tuple[ErrorCode, str]:
     if isinstance(error, errors.TooLarge):
         return ErrorCode.NOT_VALID, f"{NOT_VALID}: body må højst fylde {error.limit} bytes"
+    if isinstance(error, errors.TooManyFailures):
+        needed = ErrorCode.NO_KEY if error.reason in errors.KEY_REASONS else ErrorCode.NO_CERTIFICATE
+        return needed, _TOO_MANY_FAILURES
     return next((kind for cls, kind in _KIND.items() if isinstance(error, cls)), _INTERNAL)
 
 

@@ -19,6 +19,7 @@ from handlers.error_forms import ERROR_LISTS, PROBLEMS, ErrorForm
 from handlers.log_names import LogNames
 from handlers.peers import PEER, TrustedProxies
 from handlers.routing import canonical_path
+from handlers.source_limits import AnonymousLines
 
 log = structlog.get_logger("budkavle.requests")
 
@@ -50,6 +51,7 @@ class ObservationMiddleware:
         self._app = app
         self._names = names
         self._proxies = proxies or TrustedProxies()
+        self._anonymous_lines = AnonymousLines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,7 +64,7 @@ class ObservationMiddleware:
         request_id = _request_id(scope["headers"], header)
         fields: dict[str, Any] = {}
         status = 0
-        extensions = scope.setdefault("extensions", {})
+        scope.setdefault("extensions", {})
         scope["budkavle.request_id"] = request_id
         scope["budkavle.log"] = fields
         scope[PEER] = self._proxies.peer_of(scope)
@@ -88,20 +90,31 @@ class ObservationMiddleware:
                 await form.unexpected()(scope, receive, observed_send)
             raise
         finally:
-            operation, seconds = _operation(extensions), time.perf_counter() - begun
             if self._names is not None:
-                _count(operation, status, seconds)
-                if status >= HTTPStatus.BAD_REQUEST:
-                    fields |= _fields_of_refusal(self._names, scope, raw_path, fields.pop(VIOLATIONS, ()))
-                log.info(
-                    "request",
-                    operation=operation,
-                    method=scope["method"][:16],
-                    status=status,
-                    milliseconds=round(seconds * 1000, 1),
-                    request_id=request_id,
-                    **fields,
-                )
+                self._observe(self._names, scope, status, time.perf_counter() - begun)
+
+    def _observe(self, names: LogNames, scope: Scope, status: int, seconds: float) -> None:
+        """Count a request and log it, unless its caller did not authenticate and there are too many such lines."""
+        operation, fields = _operation(scope["extensions"]), scope["budkavle.log"]
+        _count(operation, status, seconds)
+        is_anonymous = "caller" not in fields and status < HTTPStatus.INTERNAL_SERVER_ERROR
+        suppressed = self._anonymous_lines.ask(scope[PEER]) if is_anonymous else 0
+        if suppressed is None:
+            return
+        if suppressed:
+            fields["suppressed"] = suppressed
+        if status >= HTTPStatus.BAD_REQUEST:
+            raw_path = scope.get("raw_path") or scope["path"].encode()
+            fields |= _fields_of_refusal(names, scope, raw_path, fields.pop(VIOLATIONS, ()))
+        log.info(
+            "request",
+            operation=operation,
+            method=scope["method"][:16],
+            status=status,
+            milliseconds=round(seconds * 1000, 1),
+            request_id=scope["budkavle.request_id"],
+            **fields,
+        )
 
 
 def _fields_of_refusal(

@@ -10,6 +10,7 @@ _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.BAD_REQUEST,
     errors.CallerRefused: HTTPStatus.FORBIDDEN,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.TooManyFailures: HTTPStatus.TOO_MANY_REQUESTS,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -29,8 +30,8 @@ _PHRASES = {
 
 UNEXPECTED = "Something went wrong in the service; nothing is known of the cause here, the log has it"
 
-RETRY_AFTER_SECONDS = 5
-"""After which a caller of a service that is not available is to try again."""
+_RETRY_AFTER_SECONDS = {HTTPStatus.SERVICE_UNAVAILABLE: 5, HTTPStatus.TOO_MANY_REQUESTS: 1}
+"""After which a caller is to try again."""
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -45,7 +46,8 @@ def status_of(error: errors.BudkavleError) -> HTTPStatus:
 
 def headers_of(status: HTTPStatus) -> dict[str, str]:
     """Return the headers that an answer with this status has in every contract."""
-    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    seconds = _RETRY_AFTER_SECONDS.get(status)
+    return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def phrase_of(status: HTTPStatus) -> str:

@@ -12,7 +12,9 @@ from starlette.types import Scope
 from domain.api_keys import ApiKey, hash_key
 from domain.errors import KeyNeeded, RefusalReason, Unauthenticated
 from handlers.client_certificates import HEADER, read_certificate
+from handlers.peers import PEER
 from handlers.requests import CALL, Services
+from handlers.source_limits import FailureLimit
 from persistence import api_keys
 from persistence.database import Database
 from persistence.subscriptions import systems_of
@@ -62,16 +64,19 @@ class ApiKeys:
 
 def security_map(keys: ApiKeys, services: Services) -> dict[str, type[AbstractSecurityHandler]]:
     """The handlers for Connexion, which makes one per operation and scheme."""
+    failures = FailureLimit()
 
     class HeaderHandler(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion has no types.
         def get_fn(self, security_scheme: dict[str, Any], required_scopes: list[str]) -> Any:  # noqa: ARG002  # OpenAPI 3.0 gives apiKey schemes no scopes.
             header = security_scheme["name"].lower().encode()
 
             async def verify_certificate(request: ConnexionRequest) -> dict[str, Any]:
-                return await _verify_certificate(services, request.scope)
+                with failures.around(request.scope[PEER]):
+                    return await _verify_certificate(services, request.scope)
 
             async def verify_key(request: ConnexionRequest) -> dict[str, Any]:
-                return await _verify(keys, header, security_scheme["x-scope"], request.scope["headers"])
+                with failures.around(request.scope[PEER]):
+                    return await _verify(keys, header, security_scheme["x-scope"], request.scope["headers"])
 
             return verify_certificate if header == HEADER else verify_key
 

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import structlog
 from budkavle.logs import set_up_logs
 from conftest import PostgresqlServer
 from domain.log_texts import MAX_LENGTH
+from handlers.source_limits import LINES_PER_SECOND
 from persistence.database import Database
 from tests.budkavle.services import KEY, Served, put_key, served
 from tests.databases import with_database
@@ -135,6 +137,43 @@ def test_each_request_is_one_line_that_holds_ids_only(sqlite_url: str) -> None:
     ]
     assert {entry["peer"] for entry in log if entry["status"] >= 400} == {"127.0.0.1"}
     assert not any({"path", "fields", "violations"} & entry.keys() for entry in log if entry["status"] < 400)
+
+
+def test_log_line_of_a_failed_authentication_has_reason_and_forwarded_address(sqlite_url: str) -> None:
+    put_key(sqlite_url)
+    with served(sqlite_url, trusted_proxies="127.0.0.1") as service:
+        get = service.client.get
+        forwarded = {"x-forwarded-for": "203.0.113.9, 198.51.100.77"}
+        get("/v1/abonnement", headers=forwarded)
+        get("/webmessages/x", headers={"forwarded": 'for="[2001:db8::77]:80"', "apikey": WRONG_KEY})
+        get("/webmessages/x", headers=forwarded)
+        log = stop(service)
+    assert [(entry["status"], entry["peer"], entry.get("reason")) for entry in log] == [
+        (401, "198.51.100.77", "no_certificate"),
+        (401, "2001:db8::77", "unknown_key"),
+        (400, "198.51.100.77", None),
+    ]
+
+
+def test_log_lines_about_callers_that_do_not_authenticate_are_bounded(sqlite_url: str) -> None:
+    put_key(sqlite_url)
+    calls = 600
+    targets = ("/webmessages/x", "/v1/abonnement", "/nowhere", "/health/live", "/webmessages")
+    with served(sqlite_url, trusted_proxies="127.0.0.1") as service:
+        begun = time.monotonic()
+        for number in range(calls):
+            headers = {"apikey": WRONG_KEY, "x-forwarded-for": f"198.51.100.{number % 7}"}
+            service.client.get(targets[number % len(targets)], headers=headers)
+        seconds = time.monotonic() - begun
+        for _ in range(50):
+            service.client.get("/webmessages/x")
+        log = stop(service)
+    named = [entry for entry in log if "caller" in entry]
+    anonymous = [entry for entry in log if "caller" not in entry]
+    assert len(named) == 50
+    assert len(anonymous) <= LINES_PER_SECOND * (seconds + 2)
+    # The lines after the last one that was written are not counted by any other.
+    assert sum(entry.get("suppressed", 0) for entry in anonymous) + len(anonymous) <= calls
 
 
 def break_rows(database_url: str) -> None:

@@ -14,6 +14,7 @@ STATUSES = {
     errors.CallerRefused: 403,
     errors.Unauthenticated: 401,
     errors.KeyNeeded: 401,
+    errors.TooManyFailures: 429,
     errors.Forbidden: 403,
     errors.KeyLacksScope: 403,
     errors.NotFound: 404,
