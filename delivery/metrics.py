@@ -1,5 +1,7 @@
 """What a worker counts, for Prometheus."""
 
+from collections.abc import Mapping
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from domain.deliveries import Answer, Outcome, Reason
@@ -13,6 +15,10 @@ _latencies = Histogram(
     "budkavle_delivery_latency_seconds", "From the acceptance of an event to its arrival.", buckets=_LATENCIES
 )
 _under_way = Gauge("budkavle_delivery_attempts_under_way", "Attempts under way in this process.")
+
+_backing_off = Gauge(
+    "budkavle_delivery_targets_backing_off", "Targets that this process does not call for now, by system.", ("system",)
+)
 
 # Alert rules compare rates: a series that begins at its first failure would hide it.
 for _reason in Reason:
@@ -34,3 +40,10 @@ def attempt_ended(answer: Answer, outcome: Outcome, seconds: float, latency: flo
 def set_under_way(number: int) -> None:
     """Tells how many attempts are under way."""
     _under_way.set(number)
+
+
+def set_backing_off(by_system: Mapping[str, int]) -> None:
+    """Set how many targets of each system back off; systems that are not named have none."""
+    _backing_off.clear()
+    for system_id, number in by_system.items():
+        _backing_off.labels(system_id).set(number)

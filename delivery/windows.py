@@ -1,47 +1,333 @@
-"""How many calls a receiver gets at once: more while it answers well, half as many whenever it fails.
+"""Decide which deliveries a worker starts: the rule of fair delivery.
 
-So receivers that are dead or slow soon hold one call each, and the others have the rest of the worker.
+A target is a system and a webhookUrl; each call occupies one place of the worker. A free place goes to the system with
+the fewest calls under way, there to the target with the fewest, there to the subscription with the fewest, and there to
+the delivery that has been due for longest; equals take turns: the one that was served longest ago goes first. A target
+has a limit: 10 calls at first, one more for each that is answered within a second, one less (down to 10) for each
+slower answer, half as many for each failure, never less than 1. After two failures in a row, where calls that ran at
+the same time count once, a target backs off: one call at a time, with pauses of 1, 3, 7, ... up to 60 seconds, until a
+call is answered. No call begins before the end of a pause that the receiver asked for. Targets that failed last or that
+are not known yet hold at most half of the places of their system, and half of those of the worker together (three
+quarters with the first calls of targets that are not known yet); no system holds more than four times as many places as
+are left free in the worker, and no target more than four times as many as its system has left. So a target that hangs
+or fails shrinks only itself, and a healthy one finds a place at once. A delivery that was sent again waits for neither
+back-off nor pause, and test messages have some places for themselves, one per target.
 """
 
-from persistence.queue import Room
+import random
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from domain.deliveries import Target, Urgency
+from persistence.queue import Room, Seen
 
 FIRST = 10
-"""Calls at once of a receiver of which nothing is known yet."""
+"""Concurrent calls of a target that is not known yet."""
 
 QUICK_SECONDS = 1.0
-"""A receiver that takes longer than this gets no more calls at once than it has."""
+"""A target that takes longer gets no more concurrent calls than it has."""
+
+FREE_FACTOR = 4
+"""How many times the places that are left free one system, or one target of a system, may hold."""
+
+SICK_PART = 0.5
+"""The part of the places of a system and of the worker that targets hold which failed last or are not known yet."""
+
+FIRST_CALLS_PART = 0.75
+"""The same, where the first call of a target that is not known yet begins."""
+
+FAILURES_BEFORE_BACK_OFF = 2
+LONGEST_BACK_OFF = 60.0
+JITTER = 0.1
+
+FORGOTTEN_AFTER = 300.0
+"""Seconds after which a target without calls is not known any more."""
+
+NEVER = float("-inf")
+
+
+@dataclass(slots=True)
+class _Target:
+    """What a worker knows of a target. Times are seconds of the worker's clock."""
+
+    limit: int
+    used: int = 0
+    tests: int = 0
+    is_well: bool = False
+    failures: int = 0
+    failed: float = NEVER
+    until: float = NEVER
+    touched: float = NEVER
+    served: int = 0
+    is_recovering: bool = True
+    """Its next success is the first after an outage, or the first that this worker sees."""
+    used_of: Counter[int] = field(default_factory=Counter)
+    served_of: dict[int, int] = field(default_factory=dict)
+
+    def allowed(self) -> int:
+        return 1 if self.failures >= FAILURES_BEFORE_BACK_OFF else self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    target: Target
+    subscription: int
+    began: float
+    is_test: bool
+
+
+@dataclass(slots=True)
+class _Places:
+    """The places for all but test messages, and what uses them. `turn` counts the calls."""
+
+    total: int
+    per_system: int
+    targets: dict[Target, _Target] = field(default_factory=dict)
+    used: Counter[str] = field(default_factory=Counter)
+    served: dict[str, int] = field(default_factory=dict)
+    turn: int = 0
 
 
 class Windows:
-    """The limits of all receivers, by system; none has more than `most` calls at once."""
+    """The places of one worker: `total` in all, at most `per_system` for one system."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._first = min(FIRST, most)
-        self._limits: dict[str, int] = {}
-        self._under_way: dict[str, int] = {}
+    def __init__(self, total: int, per_system: int, *, chance: Callable[[], float] = random.random) -> None:
+        self._test_places = max(1, total // 20)
+        ordinary = max(1, total - self._test_places)
+        self._places = _Places(ordinary, min(per_system, ordinary))
+        self._chance = chance
+        self._calls: dict[int, _Call] = {}
+        self._tests = 0
 
-    def room(self, free: int) -> Room:
-        """What can be started now by a worker that has so much free."""
-        known = self._limits.keys() | self._under_way.keys()
-        of = {id_: max(0, self._limit(id_) - self._under_way.get(id_, 0)) for id_ in known}
-        return Room(free, self._first, of)
+    def room(self, now: float) -> Room:
+        """Return how much can be started now, and where nothing can, for a look at the queue."""
+        self._forget(now)
+        full = {target for target, known in self._places.targets.items() if self._is_closed(known, now)}
+        full_systems = {system for system, used in self._places.used.items() if used >= self._places.per_system}
+        free = max(0, self._places.total - self._places.used.total())
+        return Room(free, min(free, self._places.per_system), frozenset(full_systems), frozenset(full))
 
-    def began(self, system_id: str) -> None:
-        """A call to this system began."""
-        self._under_way[system_id] = self._under_way.get(system_id, 0) + 1
+    def choose(self, found: Iterable[Seen], now: float) -> list[Seen]:
+        """Return the deliveries to start, in the order of the rule."""
+        tests, waiting = self._sort(found, now)
+        plan = _Plan(self._places)
+        chosen = tests
+        systems = [(self._places.used[system], self._places.served.get(system, 0), system) for system in waiting]
+        heapify(systems)
+        queues = {system: _SystemQueue(self._places, targets) for system, targets in waiting.items()}
+        while systems and plan.free > 0:
+            _, _, system = heappop(systems)
+            if not plan.may_start_in(system):
+                continue
+            seen = queues[system].pop(plan)
+            if seen is not None:
+                chosen.append(seen)
+                plan.start(seen)
+                heappush(systems, (plan.used[system], plan.turn, system))
+        return chosen
 
-    def ended(self, system_id: str, seconds: float, *, is_well: bool) -> None:
-        """A call ended, after so many seconds; `is_well` says that the receiver answered as one that works."""
-        left = self._under_way.pop(system_id) - 1
-        if left:
-            self._under_way[system_id] = left
-        limit = self._limit(system_id)
+    def began(self, seen: Seen, now: float, *, is_test: bool = False) -> None:
+        """Record a call that began; `is_test` if it occupies a place for test messages."""
+        known = self._known(seen.target)
+        self._places.turn += 1
+        known.touched = now
+        self._calls[seen.number] = _Call(seen.target, seen.subscription_id, now, is_test)
+        if is_test:
+            self._tests += 1
+            known.tests += 1
+            return
+        known.used += 1
+        known.used_of[seen.subscription_id] += 1
+        known.served = known.served_of[seen.subscription_id] = self._places.served[seen.target.system_id] = (
+            self._places.turn
+        )
+        self._places.used[seen.target.system_id] += 1
+
+    def ended(self, number: int, now: float, *, is_well: bool, is_done: bool = False) -> bool:
+        """Record the end of a call; `is_well` if the receiver answered as one that works, `is_done` if it accepted.
+
+        Return whether its target has recovered by that: deliveries that wait for it can go again.
+        """
+        call = self._calls.pop(number)
+        known = self._places.targets[call.target]
+        known.touched = now
+        if call.is_test:
+            self._tests -= 1
+            known.tests -= 1
+        else:
+            known.used -= 1
+            _decrease(known.used_of, call.subscription)
+            _decrease(self._places.used, call.target.system_id)
         if not is_well:
-            limit = max(1, limit // 2)
-        elif seconds < QUICK_SECONDS:
-            limit = min(self._most, limit + 1)
-        self._limits[system_id] = limit
+            self._fail(known, call, now)
+            return False
+        known.is_well = True
+        known.failures = 0
+        known.until = NEVER
+        if now - call.began < QUICK_SECONDS:
+            known.limit = min(self._places.per_system, known.limit + 1)
+        elif known.limit > FIRST:
+            known.limit -= 1
+        has_recovered = known.is_recovering and is_done
+        known.is_recovering = known.is_recovering and not is_done
+        return has_recovered
 
-    def _limit(self, system_id: str) -> int:
-        return self._limits.get(system_id, self._first)
+    def takes_as_test(self, seen: Seen) -> bool:
+        """Return whether a test message finds one of the places for test messages."""
+        known = self._places.targets.get(seen.target)
+        return seen.urgency == Urgency.TEST and self._tests < self._test_places and (known is None or known.tests == 0)
+
+    def count_backing_off(self, now: float) -> Counter[str]:
+        """Return how many targets of each system back off now."""
+        return Counter(target.system_id for target, known in self._places.targets.items() if known.until > now)
+
+    def _fail(self, known: _Target, call: _Call, now: float) -> None:
+        known.is_well = False
+        known.limit = max(1, known.limit // 2)
+        if call.began < known.failed:
+            return
+        known.failures += 1
+        known.failed = now
+        if known.failures >= FAILURES_BEFORE_BACK_OFF:
+            known.is_recovering = True
+            pause = min(LONGEST_BACK_OFF, 2.0 ** min(known.failures - 1, 30) - 1)
+            known.until = now + pause * (1 + JITTER * (2 * self._chance() - 1))
+
+    def _known(self, target: Target) -> _Target:
+        known = self._places.targets.get(target)
+        if known is None:
+            known = self._places.targets[target] = _Target(min(FIRST, self._places.per_system))
+        return known
+
+    def _is_closed(self, known: _Target, now: float) -> bool:
+        return known.used >= known.allowed() or known.until > now
+
+    def _forget(self, now: float) -> None:
+        idle = [
+            target
+            for target, known in self._places.targets.items()
+            if not known.used and not known.tests and now - known.touched > FORGOTTEN_AFTER and known.until <= now
+        ]
+        for target in idle:
+            del self._places.targets[target]
+        for system in (
+            self._places.served.keys() - {target.system_id for target in self._places.targets} if idle else ()
+        ):
+            del self._places.served[system]
+
+    def _sort(self, found: Iterable[Seen], now: float) -> tuple[list[Seen], dict[str, dict[Target, "_Queues"]]]:
+        """Return test messages that find a place, and all others that may go, by system, target and subscription."""
+        tests: list[Seen] = []
+        waiting: dict[str, dict[Target, _Queues]] = defaultdict(dict)
+        with_test: set[Target] = set()
+        for seen in sorted(found, key=lambda each: (-(each.urgency or 0), each.due, each.number)):
+            if seen.is_behind:
+                continue
+            has_place = len(tests) + self._tests < self._test_places and seen.target not in with_test
+            if has_place and self.takes_as_test(seen):
+                tests.append(seen)
+                with_test.add(seen.target)
+                continue
+            if not seen.urgency:
+                known = self._places.targets.get(seen.target)
+                if seen.is_paused or (known is not None and known.until > now):
+                    continue
+            queues = waiting[seen.target.system_id].setdefault(seen.target, {})
+            queues.setdefault(seen.subscription_id, deque()).append(seen)
+        return tests, waiting
+
+
+_Queues = dict[int, deque[Seen]]
+
+
+class _Plan:
+    """What is under way together with what was chosen so far."""
+
+    def __init__(self, places: _Places) -> None:
+        self._places = places
+        self.used = Counter(places.used)
+        self.free = places.total - self.used.total()
+        self.turn = places.turn
+        self._used_by_sick: Counter[str] = Counter()
+        for target, known in places.targets.items():
+            if known.used and not known.is_well:
+                self._used_by_sick[target.system_id] += known.used
+        self._sick = self._used_by_sick.total()
+
+    def may_start_in(self, system: str) -> bool:
+        used = self.used[system]
+        return used < max(1, min(self._places.per_system, FREE_FACTOR * self.free))
+
+    def may_start(self, target: Target, known: _Target | None, used: int) -> bool:
+        places, used_by_system = self._places, self.used[target.system_id]
+        # As many more as the system may hold, by both of its limits.
+        left = min(places.per_system - used_by_system, (FREE_FACTOR * self.free - used_by_system) // (FREE_FACTOR + 1))
+        allowed = min(FIRST, places.per_system) if known is None else known.allowed()
+        if used >= max(1, min(allowed, FREE_FACTOR * left)):
+            return False
+        if known is not None and known.is_well:
+            return True
+        # A target of which nothing is known gets its first call before others get more.
+        is_first = not used and (known is None or (known.failed == NEVER and not known.used))
+        part = FIRST_CALLS_PART if is_first else SICK_PART
+        is_within_system = self._used_by_sick[target.system_id] < max(1, part * places.per_system)
+        return is_within_system and self._sick < max(1, part * places.total)
+
+    def start(self, seen: Seen) -> None:
+        system = seen.target.system_id
+        self.used[system] += 1
+        self.free -= 1
+        self.turn += 1
+        known = self._places.targets.get(seen.target)
+        if known is None or not known.is_well:
+            self._used_by_sick[system] += 1
+            self._sick += 1
+
+
+class _SystemQueue:
+    """Deliveries of one system that may go, by target and subscription."""
+
+    def __init__(self, places: _Places, targets: dict[Target, _Queues]) -> None:
+        self._places = places
+        self._targets = targets
+        self._heap = []
+        self._subscriptions: dict[Target, list[tuple[int, int, object, int, int]]] = {}
+        for target, queues in targets.items():
+            known = places.targets.get(target)
+            used, served = (0, 0) if known is None else (known.used, known.served)
+            self._heap.append((used, served, target))
+            self._subscriptions[target] = [self._entry(known, id_, queue) for id_, queue in queues.items()]
+            heapify(self._subscriptions[target])
+        heapify(self._heap)
+
+    def pop(self, plan: _Plan) -> Seen | None:
+        """Return the next delivery of the system that may start, None if there is none."""
+        while self._heap:
+            used, _, target = heappop(self._heap)
+            subscriptions = self._subscriptions[target]
+            known = self._places.targets.get(target)
+            if not subscriptions or not plan.may_start(target, known, used):
+                # Places only become fewer while a plan is made.
+                continue
+            used_of, _, _, _, id_ = heappop(subscriptions)
+            queue = self._targets[target][id_]
+            seen = queue.popleft()
+            if queue:
+                heappush(subscriptions, (used_of + 1, plan.turn + 1, queue[0].due, queue[0].number, id_))
+            heappush(self._heap, (used + 1, plan.turn + 1, target))
+            return seen
+        return None
+
+    @staticmethod
+    def _entry(known: _Target | None, id_: int, queue: deque[Seen]) -> tuple[int, int, object, int, int]:
+        used, served = (0, 0) if known is None else (known.used_of[id_], known.served_of.get(id_, 0))
+        return used, served, queue[0].due, queue[0].number, id_
+
+
+def _decrease(counts: Counter[Any], key: str | int) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

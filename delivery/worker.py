@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ from domain.deliveries import MAX_ANSWER, Answer, Attempt, Claimed, Outcome, out
 from domain.errors import StorageFailed
 from persistence import queue
 from persistence.database import Database
-from persistence.queue import Found, Lease, Settled
+from persistence.queue import Lease, LookMemory, Seen, Settled
 
 log = structlog.get_logger("budkavle.deliveries")
 
@@ -69,6 +70,7 @@ class Worker:
         holder: str,
         now: Callable[[], datetime],
         chance: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._calls = calls
@@ -76,12 +78,15 @@ class Worker:
         self._holder = holder
         self._now = now
         self._chance = chance
-        self._windows = Windows(limits.receiver_concurrency)
+        self._windows = Windows(limits.concurrency, limits.receiver_concurrency, chance=chance)
+        self._clock = clock
+        self._memory = LookMemory()
         self._under_way: dict[int, asyncio.Task[None]] = {}
         self._ended: list[Settled] = []
         # What a claim may have claimed that failed.
         self._uncertain: set[int] = set()
         self._failures = 0
+        self._backing_off: Counter[str] = Counter()
         self._woken = asyncio.Event()
         self._is_stopping = False
 
@@ -164,7 +169,9 @@ class Worker:
             due = now + wait_after(attempt.number, self._chance(), answer.retry_after)
         del self._under_way[item.number]
         self._ended.append(Settled(item.number, outcome, attempt, due))
-        self._windows.ended(item.receiver.system_id, seconds, is_well=outcome is not Outcome.AGAIN)
+        self._windows.ended(
+            item.number, self._clock(), is_well=outcome is not Outcome.AGAIN, is_done=outcome is Outcome.DONE
+        )
         metrics.attempt_ended(answer, outcome, seconds, (now - item.created).total_seconds())
         log.info(
             "attempt",
@@ -180,37 +187,48 @@ class Worker:
         )
         self._woken.set()
 
+    def _show_backing_off(self) -> None:
+        backing_off = self._windows.count_backing_off(self._clock())
+        if backing_off != self._backing_off:
+            self._backing_off = backing_off
+            metrics.set_backing_off(backing_off)
+
     async def _start(self, lease: Lease) -> int:
+        self._show_backing_off()
         if self._uncertain:
             await self._release(lease)
-        free = self._limits.concurrency - len(self._under_way)
-        # What cannot be settled must not grow without bound.
-        if free <= 0 or self._is_stopping or len(self._ended) > self._limits.concurrency:
+        # Results that cannot be settled must not grow without bound.
+        if self._is_stopping or len(self._ended) > self._limits.concurrency:
             return 0
         for _ in range(MOST_LOOKS):
-            found = await queue.look(self._database, lease.now, self._windows.room(free))
-            if not found.chosen and not found.behind:
+            moment = self._clock()
+            seen = await queue.look(self._database, lease.now, self._windows.room(moment), self._memory)
+            known = self._known()
+            # One whose lease ended while its attempt goes on keeps its place.
+            chosen = [each for each in self._windows.choose(seen, moment) if each.number not in known]
+            behind = [each.number for each in seen if each.is_behind]
+            if not chosen and not behind:
                 break
-            claimed, set_aside = await self._claim(lease, found)
-            if found.chosen or not set_aside:
-                return self._begin(claimed)
+            claimed, set_aside = await self._claim(lease, [each.number for each in chosen], behind)
+            if chosen or not set_aside:
+                return self._begin(chosen, claimed)
         return 0
 
-    async def _claim(self, lease: Lease, found: Found) -> tuple[list[Claimed], int]:
-        self._uncertain.update(found.chosen)
-        claimed, set_aside = await queue.claim(self._database, lease, found)
-        self._uncertain.difference_update(found.chosen)
+    async def _claim(self, lease: Lease, chosen: list[int], behind: list[int]) -> tuple[list[Claimed], int]:
+        self._uncertain.update(chosen)
+        claimed, set_aside = await queue.claim(self._database, lease, chosen, behind)
+        self._uncertain.difference_update(chosen)
         return claimed, set_aside
 
-    def _begin(self, claimed: list[Claimed]) -> int:
-        # One whose lease ended while its attempt goes on is claimed again, and has not ended all the same.
-        known = self._known()
-        new = [item for item in claimed if item.number not in known]
-        for item in new:
-            self._windows.began(item.receiver.system_id)
-            self._under_way[item.number] = asyncio.create_task(self._attempt(item))
+    def _begin(self, chosen: list[Seen], claimed: list[Claimed]) -> int:
+        items = {item.number: item for item in claimed}
+        for seen in chosen:
+            item = items.get(seen.number)
+            if item is not None:
+                self._windows.began(seen, self._clock(), is_test=self._windows.takes_as_test(seen))
+                self._under_way[item.number] = asyncio.create_task(self._attempt(item))
         metrics.set_under_way(len(self._under_way))
-        return len(new)
+        return len(items)
 
     def _known(self) -> set[int]:
         return self._under_way.keys() | {item.number for item in self._ended}

@@ -5,8 +5,9 @@ Source: the design, "Delivery", and STAR's own formula for the time between atte
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from http import HTTPStatus
+from typing import NamedTuple
 
 LONGEST_WAIT = 10_800
 """Seconds between two attempts, at most."""
@@ -26,6 +27,20 @@ class State(StrEnum):
 
     WAITING = "waiting"
     PARKED = "parked"
+
+
+class Urgency(IntEnum):
+    """Why a delivery goes before others. The numbers are those of the database."""
+
+    REPLAY = 1
+    TEST = 2
+
+
+class Target(NamedTuple):
+    """What can be slow or dead: a system and the path below its base URL."""
+
+    system_id: str
+    webhook_url: str
 
 
 class Outcome(StrEnum):

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from domain.deliveries import Attempt, Queued, Reason, State
+from domain.deliveries import Attempt, Queued, Reason, State, Urgency
 from domain.errors import NotFound
 from domain.events import order_key, write_content
 from domain.subscriptions import Identity
@@ -150,14 +150,14 @@ def _of_each(text: str) -> dict[str, sa.TextualSelect]:
 
 
 _REPLAY_TEXT = """
-update deliveries set state = 'waiting', due = :now
+update deliveries set state = 'waiting', due = :now, urgency = {urgency:d}
 where number in (
     select number from deliveries where id in {{ids}} and state = 'parked' {of_system} {{skip_locked}}
 )
 returning id, subscription_id, key
 """
-_REPLAY = _of_each(_REPLAY_TEXT.format(of_system=""))
-_REPLAY_OF_SYSTEM = _of_each(_REPLAY_TEXT.format(of_system="and system_id = :system_id"))
+_REPLAY = _of_each(_REPLAY_TEXT.format(of_system="", urgency=Urgency.REPLAY))
+_REPLAY_OF_SYSTEM = _of_each(_REPLAY_TEXT.format(of_system="and system_id = :system_id", urgency=Urgency.REPLAY))
 _DROP = _of_each("""
 delete from deliveries where number in (
     select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
@@ -264,5 +264,6 @@ def _publish_test(connection: sa.Connection, trial: Trial) -> None:
             "created": event.created,
             "due": event.created,
             "attempts": 0,
+            "urgency": Urgency.TEST,
         },
     )

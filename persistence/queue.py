@@ -8,29 +8,58 @@ Nobody here waits for a row that another transaction holds: a sync that deletes 
 the worker, and the worker for the sync.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from domain.deliveries import MAX_ATTEMPTS, Attempt, Claimed, Outcome, Receiver
+from domain.deliveries import MAX_ATTEMPTS, Attempt, Claimed, Outcome, Receiver, Target
 from persistence import queue_statements as statements
 from persistence.database import Database, to_json
 from persistence.web_message_events import NO_REQUEST
 
 BEYOND = 100
-"""Deliveries that a look at the queue sees of each system beyond what there is room for: some may not go yet."""
+"""Deliveries that a look sees beyond what there is room for: some may not go yet."""
+
+FEW = 10
+"""Deliveries that a look sees at least of each system, and of each subscription of a system with a long queue."""
+
+MOST_URGENT = 100
+"""Urgent deliveries that a look sees apart from the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many deliveries a worker can start: in all, of each system, and of those systems that have another limit."""
+    """How many deliveries a worker can start in all and of each system, and which systems and targets are full."""
 
-    most: int
+    free: int
     each: int
-    of: Mapping[str, int]
+    full_systems: frozenset[str] = frozenset()
+    full_targets: frozenset[Target] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A delivery that is due. `is_behind` if an earlier one of its key goes first, `is_paused` if its target pauses."""
+
+    number: int
+    target: Target
+    subscription_id: int
+    due: datetime
+    urgency: int | None = None
+    is_behind: bool = False
+    is_paused: bool = False
+
+
+@dataclass(slots=True)
+class LookMemory:
+    """What one look leaves to the next: how many systems had something due, and which had more than the look saw."""
+
+    systems: int = 1
+    crowded: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +81,24 @@ class Settled:
     due: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a look at the queue found: the numbers of deliveries to claim, and of those that wait behind another one."""
+async def look(database: Database, now: datetime, room: Room, memory: LookMemory) -> list[Seen]:
+    """Return deliveries that are due: urgent ones, the oldest of each system that is not full, and more.
 
-    chosen: Sequence[int]
-    behind: Sequence[int]
-
-
-async def look(database: Database, now: datetime, room: Room) -> Found:
-    """Return deliveries that may go now, the longest due first: of one subscription and key only the first."""
-    return _choose(await database.read(_look, now, room), room)
+    Where a system has more that are due than a look at it returns, the look goes on by subscription, without those of
+    full and of pausing targets: so no target and no subscription hides another.
+    """
+    return await database.read(_look, now, room, memory)
 
 
-async def claim(database: Database, lease: Lease, found: Found) -> tuple[list[Claimed], int]:
-    """Claim what was chosen, and set aside what waits behind it; return the former, and how many of the latter.
+async def claim(
+    database: Database, lease: Lease, chosen: Sequence[int], behind: Sequence[int]
+) -> tuple[list[Claimed], int]:
+    """Claim what was chosen, and set aside what waits behind others; return the former, and how many of the latter.
 
     Deliveries that were claimed are the holder's until the lease ends. When this raises, the holder may have them all
     the same: it releases them, or they come back when the lease ends.
     """
-    return await database.mark(_claim, lease, found.chosen, found.behind)
+    return await database.mark(_claim, lease, chosen, behind)
 
 
 async def release(database: Database, lease: Lease, numbers: Collection[int]) -> set[int]:
@@ -97,30 +124,73 @@ async def prune_events(database: Database, before: datetime, limit: int) -> int:
     return await database.write_large(_prune_events, before, limit)
 
 
-def _look(connection: sa.Connection, now: datetime, room: Room) -> list[Any]:
+def _look(connection: sa.Connection, now: datetime, room: Room, memory: LookMemory) -> list[Seen]:
+    moment = {"now": now}
+    rows = list(connection.execute(_of(connection, statements.LOOK_AT_URGENT), moment | {"each": MOST_URGENT}))
+    if room.free > 0:
+        # A worker with room for many looks at few of each when many systems have something due.
+        each = max(FEW, (room.each + BEYOND) // memory.systems)
+        of_systems = _look_at_systems(connection, moment | {"each": each}, room.full_systems | memory.crowded)
+        found = Counter(row.system_id for row in of_systems)
+        crowded = {system_id for system_id, number in found.items() if number >= each}
+        looked = memory.crowded - room.full_systems | crowded
+        left = [row for row in of_systems if row.system_id not in crowded]
+        memory.systems = max(1, len(found.keys() | looked))
+        if looked:
+            more, still_crowded = _look_at_subscriptions(connection, moment, looked, each, room.full_targets)
+            left += more
+            memory.crowded = memory.crowded - looked | still_crowded
+        rows += left
+    return list({row.number: _seen(row) for row in rows}.values())
+
+
+def _look_at_systems(connection: sa.Connection, parameters: dict[str, Any], but: Collection[str]) -> list[Any]:
+    parameters = parameters | {"systems": to_json([_hex(id_) for id_ in but])}
     if connection.dialect.name == "postgresql":
-        parameters = {"now": now, "each": room.each, "of": to_json(dict(room.of)), "most": room.most}
-        return list(connection.execute(statements.LOOK, parameters | {"beyond": BEYOND}))
+        return list(connection.execute(statements.LOOK_AT_SYSTEMS, parameters))
     found: list[Any] = []
-    for system_id in connection.execute(statements.DUE_SYSTEMS, {"now": now}).scalars():
-        free = min(room.of.get(system_id, room.each), room.most)
-        if free > 0:
-            parameters = {"system_id": system_id, "now": now, "limit": free + BEYOND}
-            found += connection.execute(statements.LOOK_AT_SYSTEM, parameters)
-    return sorted(found, key=lambda row: (row.due, row.number))
+    for system_id in connection.execute(statements.DUE_SYSTEMS, parameters).scalars().all():
+        found += connection.execute(statements.LOOK_AT_SYSTEM, parameters | {"system_id": system_id})
+    return found
 
 
-def _choose(found: Iterable[Any], room: Room) -> Found:
-    chosen: list[int] = []
-    behind: list[int] = []
-    taken: dict[str, int] = {}
-    for row in found:
-        if row.is_behind:
-            behind.append(row.number)
-        elif len(chosen) < room.most and taken.get(row.system_id, 0) < room.of.get(row.system_id, room.each):
-            taken[row.system_id] = taken.get(row.system_id, 0) + 1
-            chosen.append(row.number)
-    return Found(chosen, behind)
+def _look_at_subscriptions(
+    connection: sa.Connection, moment: dict[str, Any], looked: Collection[str], each: int, full: Collection[Target]
+) -> tuple[list[Any], set[str]]:
+    """Return the oldest of each subscription of some systems, and which of these systems have more than that."""
+    of_looked = [target for target in full if target.system_id in looked]
+    targets = [f"{_hex(target.system_id)} {target.webhook_url}" for target in of_looked]
+    systems = {"systems": to_json([_hex(id_) for id_ in looked])}
+    parameters = moment | systems | {"targets": to_json(targets)}
+    active = connection.execute(_of(connection, statements.ACTIVE_SUBSCRIPTIONS), parameters).all()
+    # A full target may have a long queue, which the next look need not meet.
+    crowded = {target.system_id for target in of_looked}
+    if not active:
+        return [], crowded
+    few = max(FEW, each // max(Counter(row.system_id for row in active).values()))
+    found: list[Any] = []
+    if connection.dialect.name == "postgresql":
+        parameters = moment | {"numbers": to_json([row.id for row in active]), "each": few}
+        found += connection.execute(statements.LOOK_AT_SUBSCRIPTIONS, parameters)
+    else:
+        for row in active:
+            parameters = moment | {"subscription_id": row.id, "each": few}
+            found += connection.execute(statements.LOOK_AT_SUBSCRIPTION, parameters)
+    numbers = Counter(row.system_id for row in found)
+    return found, crowded | {id_ for id_, number in numbers.items() if number >= few}
+
+
+def _of(connection: sa.Connection, by_dialect: Mapping[str, Any]) -> Any:
+    return by_dialect[connection.dialect.name]
+
+
+def _hex(system_id: str) -> str:
+    return system_id.replace("-", "")
+
+
+def _seen(row: Any) -> Seen:
+    target = Target(row.system_id, row.webhook_url)
+    return Seen(row.number, target, row.subscription_id, row.due, row.urgency, bool(row.is_behind), bool(row.is_paused))
 
 
 def _claim(

@@ -19,10 +19,10 @@ _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
     "numbers": sa.Text(),
     "rows": sa.Text(),
     "lanes": sa.Text(),
-    "of": sa.Text(),
-    "most": sa.Integer(),
+    "systems": sa.Text(),
+    "targets": sa.Text(),
+    "subscription_id": sa.BigInteger(),
     "each": sa.Integer(),
-    "beyond": sa.Integer(),
     "limit": sa.Integer(),
 }
 
@@ -79,30 +79,102 @@ _BLOCKS = f"""
 """Whether a delivery `o` of the same key keeps `d` from going: an earlier one, or one that is on its way."""
 
 _SEEN = f"""
-select d.number, d.system_id, d.due, d.key is not null and exists (
-    select 1 from deliveries o where {_BLOCKS}
-) as is_behind
+select d.number, d.system_id, d.subscription_id, d.due, d.urgency,
+    d.key is not null and exists (select 1 from deliveries o where {_BLOCKS}) as is_behind
 from deliveries d
 """
 
-DUE_SYSTEMS = _statement(
-    "select s.id from systems s where exists (select 1 from deliveries d where d.system_id = s.id and d.due <= :now)"
-).columns(systems.c.id)
-LOOK_AT_SYSTEM = _statement(
-    f"{_SEEN} where d.system_id = :system_id and d.due <= :now order by d.due, d.number limit :limit"
-).columns(deliveries.c.number, deliveries.c.system_id, deliveries.c.due, sa.column("is_behind", sa.Boolean))
-LOOK = _statement(f"""
-select seen.number, seen.system_id, seen.due, seen.is_behind
-from systems s
-left join jsonb_each_text(cast(:of as jsonb)) as r(id, free) on r.id = cast(s.id as text)
-cross join lateral (
-    {_SEEN} where d.system_id = s.id and d.due <= :now order by d.due, d.number
-    limit case coalesce(cast(r.free as integer), :each) when 0 then 0
-        else least(coalesce(cast(r.free as integer), :each), :most) + :beyond end
-) as seen
-order by seen.due, seen.number
-limit 2 * :most + 20 * :beyond
-""").columns(deliveries.c.number, deliveries.c.system_id, deliveries.c.due, sa.column("is_behind", sa.Boolean))
+# A target as a key of JSON documents: the id of its system without hyphens, a space, its path.
+_TARGET_KEY = {
+    "sqlite": "s.system_id || ' ' || s.webhook_url",
+    "postgresql": "replace(cast(s.system_id as text), '-', '') || ' ' || s.webhook_url",
+}
+_SYSTEM_KEY = {"sqlite": "s.id", "postgresql": "replace(cast(s.id as text), '-', '')"}
+_KEYS = {
+    "sqlite": "(select value from json_each(:{name}))",
+    "postgresql": "(select value from jsonb_array_elements_text(cast(:{name} as jsonb)) as r(value))",
+}
+_SYSTEM_IDS = {
+    "sqlite": "(select value from json_each(:systems))",
+    "postgresql": "(select cast(value as uuid) from jsonb_array_elements_text(cast(:systems as jsonb)) as r(value))",
+}
+
+
+def _look(dialect: str, seen: str) -> sa.TextualSelect:
+    # A subquery for each row, since a planner may read all subscriptions for a join.
+    return _statement(f"""
+        select seen.number, seen.system_id, seen.subscription_id, seen.due, seen.urgency, seen.is_behind,
+            seen.webhook_url, p.until is not null as is_paused
+        from (
+            select each.*, (select s.webhook_url from subscriptions s where s.id = each.subscription_id) as webhook_url
+            from ({seen.replace("{keys_of_systems}", _KEYS[dialect].format(name="systems"))}) as each
+        ) as seen
+        left join target_pauses p
+            on p.system_id = seen.system_id and p.webhook_url = seen.webhook_url and p.until > :now
+        where seen.webhook_url is not null
+    """).columns(
+        deliveries.c.number,
+        deliveries.c.system_id,
+        deliveries.c.subscription_id,
+        deliveries.c.due,
+        deliveries.c.urgency,
+        sa.column("is_behind", sa.Boolean),
+        subscriptions.c.webhook_url,
+        sa.column("is_paused", sa.Boolean),
+    )
+
+
+_OLDEST = "d.due <= :now order by d.due, d.number limit"
+
+LOOK_AT_URGENT = {
+    dialect: _look(
+        dialect,
+        f"{_SEEN} where d.urgency is not null and d.due <= :now order by d.urgency desc, d.due limit :each",
+    )
+    for dialect in _SAYS
+}
+"""Those that go before others."""
+
+DUE_SYSTEMS = _statement(f"""
+    select s.id from systems s
+    where {_SYSTEM_KEY["sqlite"]} not in {_KEYS["sqlite"].format(name="systems")}
+    and exists (select 1 from deliveries d where d.system_id = s.id and d.due <= :now)
+""").columns(systems.c.id)
+LOOK_AT_SYSTEM = _look("sqlite", f"{_SEEN} where d.system_id = :system_id and {_OLDEST} :each")
+LOOK_AT_SYSTEMS = _look(
+    "postgresql",
+    f"""
+    select each.* from systems s
+    cross join lateral ({_SEEN} where d.system_id = s.id and {_OLDEST} :each) as each
+    where {_SYSTEM_KEY["postgresql"]} not in {{keys_of_systems}}
+    """,
+)
+"""The oldest of each system but some."""
+
+ACTIVE_SUBSCRIPTIONS = {
+    dialect: _statement(f"""
+        select s.id, s.system_id from subscriptions s
+        where s.system_id in {_SYSTEM_IDS[dialect]}
+        and {_TARGET_KEY[dialect]} not in {_KEYS[dialect].format(name="targets")}
+        and exists (select 1 from deliveries d where d.subscription_id = s.id and d.due <= :now)
+        and not exists (
+            select 1 from target_pauses p
+            where p.system_id = s.system_id and p.webhook_url = s.webhook_url and p.until > :now
+        )
+    """).columns(subscriptions.c.id, subscriptions.c.system_id)
+    for dialect in _SAYS
+}
+"""Subscriptions of some systems that have something due, except those of some targets and of targets that pause."""
+
+LOOK_AT_SUBSCRIPTION = _look("sqlite", f"{_SEEN} where d.subscription_id = :subscription_id and {_OLDEST} :each")
+LOOK_AT_SUBSCRIPTIONS = _look(
+    "postgresql",
+    f"""
+    select each.* from {_SAYS["postgresql"]["numbers"].replace("(select", "(select distinct")} as active(id)
+    cross join lateral ({_SEEN} where d.subscription_id = active.id and {_OLDEST} :each) as each
+    """,
+)
+"""The oldest of each of some subscriptions."""
 
 # The first of a key is never set aside, also while a later one is on its way: so it needs nobody to let it go.
 SET_ASIDE = {
@@ -147,7 +219,7 @@ delete from deliveries where number in ({_SETTLED})
 returning number, subscription_id, key
 """)
 FAIL = _of_each("""
-update deliveries set state = said.state, due = said.due, attempts = said.attempts, lease = null
+update deliveries set state = said.state, due = said.due, attempts = said.attempts, lease = null, urgency = null
 from (
     select cast(value->>'number' as bigint) as number, value->>'state' as state, {row_due} as due,
         cast(value->>'attempts' as integer) as attempts

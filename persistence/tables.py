@@ -199,10 +199,11 @@ deliveries = sa.Table(
     sa.Column("lease", sa.Text),
     sa.Column("started", UtcDateTime),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("urgency", sa.SmallInteger),
     sa.UniqueConstraint("id"),
     sa.CheckConstraint("state in ('waiting', 'parked')", name="state"),
     sa.CheckConstraint("state = 'waiting' or (due is null and lease is null)", name="parked"),
-    sa.Index("ix_deliveries_of_subscription", "subscription_id", "number"),
+    sa.Index("ix_deliveries_due_of_subscription", "subscription_id", "due", "number"),
     sa.Index("ix_deliveries_of_system", "system_id", "number"),
     sa.Index(
         "ix_deliveries_due",
@@ -220,7 +221,22 @@ deliveries = sa.Table(
         sqlite_where=sa.text("key is not null and state = 'waiting'"),
         postgresql_where=sa.text("key is not null and state = 'waiting'"),
     ),
+    sa.Index(
+        "ix_deliveries_urgent",
+        "urgency",
+        "due",
+        sqlite_where=sa.text("urgency is not null"),
+        postgresql_where=sa.text("urgency is not null"),
+    ),
     sqlite_autoincrement=True,
+)
+
+target_pauses = sa.Table(
+    "target_pauses",
+    metadata,
+    sa.Column("system_id", _uuid(), sa.ForeignKey("systems.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("webhook_url", sa.Text, primary_key=True),
+    sa.Column("until", UtcDateTime, nullable=False),
 )
 
 attempts = sa.Table(

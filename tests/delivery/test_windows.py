@@ -1,56 +1,163 @@
-"""How many calls a receiver gets at once."""
+"""How many calls a target gets at once, and which delivery goes next."""
 
-from delivery.windows import FIRST, QUICK_SECONDS, Windows
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
 
-A, B = "system-a", "system-b"
+from delivery.windows import FIRST, FORGOTTEN_AFTER, LONGEST_BACK_OFF, Windows
+from domain.deliveries import Target, Urgency
+from persistence.queue import Seen
+from tests.factories import NOW
 
-
-def at_once(windows: Windows, system_id: str) -> int:
-    room = windows.room(1000)
-    return room.of.get(system_id, room.each)
-
-
-def test_a_receiver_begins_with_few_calls_and_gets_one_more_for_each_that_went_well() -> None:
-    windows = Windows(100)
-    assert at_once(windows, A) == FIRST
-    for _ in range(5):
-        windows.began(A)
-    assert at_once(windows, A) == FIRST - 5
-    for _ in range(5):
-        windows.ended(A, 0.01, is_well=True)
-    assert (at_once(windows, A), at_once(windows, B)) == (FIRST + 5, FIRST)
+A, B = Target("system-a", "/a"), Target("system-b", "/b")
 
 
-def test_no_receiver_gets_more_than_the_limit() -> None:
-    windows = Windows(12)
-    for _ in range(20):
-        windows.began(A)
-        windows.ended(A, 0.01, is_well=True)
-    assert at_once(windows, A) == 12
-    assert at_once(Windows(3), A) == 3
+def rows(target: Target, count: int, subscription: int = 1, first: int = 1, **changes: object) -> list[Seen]:
+    """Deliveries of a target that are due, numbered from `first`, each due a second after the one before."""
+    return [
+        Seen(number, target, subscription, NOW + timedelta(seconds=number), **changes)  # type: ignore[arg-type]
+        for number in range(first, first + count)
+    ]
 
 
-def test_a_receiver_that_fails_soon_gets_one_call_and_no_less() -> None:
-    windows = Windows(100)
-    seen = []
-    for _ in range(6):
-        windows.began(A)
-        windows.ended(A, 0.01, is_well=False)
-        seen.append(at_once(windows, A))
-    assert seen == [5, 2, 1, 1, 1, 1]
+def start(windows: Windows, found: Iterable[Seen], now: float = 0) -> list[Seen]:
+    chosen = windows.choose(found, now)
+    for seen in chosen:
+        windows.began(seen, now, is_test=windows.takes_as_test(seen))
+    return chosen
 
 
-def test_a_slow_receiver_gets_no_more_calls_than_it_has() -> None:
-    windows = Windows(100)
-    windows.began(A)
-    windows.ended(A, QUICK_SECONDS, is_well=True)
-    assert at_once(windows, A) == FIRST
+def end(windows: Windows, chosen: Iterable[Seen], now: float, *, is_well: bool = True) -> list[bool]:
+    return [windows.ended(seen.number, now, is_well=is_well, is_done=is_well) for seen in chosen]
 
 
-def test_room_is_never_negative() -> None:
-    windows = Windows(100)
-    for _ in range(FIRST):
-        windows.began(A)
-    windows.ended(A, 0.01, is_well=False)
-    assert at_once(windows, A) == 0
-    assert windows.room(7).most == 7
+def make_known(windows: Windows, target: Target, times: int = 100, now: float = 0) -> None:
+    """Let a target answer so often."""
+    for number in range(10_000, 10_000 + times):
+        end(windows, start(windows, rows(target, 1, first=number), now), now + 0.01)
+
+
+def test_a_target_begins_with_few_calls_and_gets_one_more_for_each_quick_answer() -> None:
+    windows = Windows(200, 100)
+    chosen = start(windows, rows(A, 50))
+    assert len(chosen) == FIRST
+    end(windows, chosen[:5], 0.5)
+    assert len(start(windows, rows(A, 50, first=100), 0.5)) == 10
+    assert len(start(windows, rows(A, 50, first=200), 0.5)) == 0
+
+
+def test_slow_answers_give_no_more_calls_and_take_what_was_given() -> None:
+    windows = Windows(200, 100)
+    end(windows, start(windows, rows(A, 50)), 5)
+    assert len(start(windows, rows(A, 50), 5)) == FIRST
+    other = Windows(200, 100)
+    make_known(other, A, 40)
+    chosen = start(other, rows(A, 200))
+    assert len(chosen) == FIRST + 40
+    end(other, chosen, 30)
+    assert len(start(other, rows(A, 200), 30)) == FIRST
+
+
+def test_one_target_never_gets_all_places_of_its_system_nor_one_system_all_of_the_worker() -> None:
+    windows = Windows(100, 100)
+    make_known(windows, A)
+    chosen = start(windows, rows(A, 500))
+    assert 55 <= len(chosen) <= 65
+    assert len(start(windows, rows(Target(A.system_id, "/b"), 5, first=1000))) > 0
+    assert len(start(windows, rows(B, 5, first=2000))) > 0
+
+
+def test_a_target_that_fails_gets_one_call_and_backs_off() -> None:
+    windows = Windows(200, 100, chance=lambda: 0.5)
+    end(windows, start(windows, rows(A, 50)), 1, is_well=False)
+    now, pauses = 1.0, []
+    for _ in range(9):
+        (chosen,) = start(windows, rows(A, 50), now)
+        now += 15
+        end(windows, [chosen], now, is_well=False)
+        begun = now
+        while not windows.choose(rows(A, 50), now):
+            now += 0.5
+        pauses.append(now - begun)
+    assert pauses == [1, 3, 7, 15, 31, *[LONGEST_BACK_OFF] * 4]
+    assert windows.count_backing_off(begun) == {A.system_id: 1}
+    assert A in windows.room(begun).full_targets
+
+
+def test_calls_that_fail_together_count_as_one_failure() -> None:
+    windows = Windows(200, 100)
+    end(windows, start(windows, rows(A, 50)), 15, is_well=False)
+    assert len(start(windows, rows(A, 50), 15)) == 1
+
+
+def test_an_answer_ends_the_back_off_and_tells_that_the_target_has_recovered() -> None:
+    windows = Windows(200, 100)
+    assert end(windows, start(windows, rows(A, 2)), 0.1) == [True, False]
+    for now in (1, 2):
+        end(windows, start(windows, rows(A, 1), now), now + 0.1, is_well=False)
+    (replayed,) = start(windows, rows(A, 1, urgency=Urgency.REPLAY), 2.2)
+    assert end(windows, [replayed], 2.3) == [True]
+    assert len(start(windows, rows(A, 50), 2.4)) > 1
+    # One failure between successes is no outage.
+    make_known(windows, B, now=3)
+    end(windows, start(windows, rows(B, 1), 4), 4.1, is_well=False)
+    assert end(windows, start(windows, rows(B, 1), 4.2), 4.3) == [False]
+
+
+def test_a_target_without_calls_is_forgotten() -> None:
+    windows = Windows(200, 100)
+    end(windows, start(windows, rows(A, 1)), 0.1)
+    windows.room(FORGOTTEN_AFTER + 1)
+    assert end(windows, start(windows, rows(A, 1), 400), 400.1) == [True]
+
+
+def test_a_delivery_sent_again_waits_for_neither_back_off_nor_pause_but_for_its_place() -> None:
+    windows = Windows(200, 100)
+    for now in (0, 1):
+        end(windows, start(windows, rows(A, 1), now), now + 0.1, is_well=False)
+    assert start(windows, rows(A, 1), 1.2) == []
+    replayed = rows(A, 2, urgency=Urgency.REPLAY)
+    assert start(windows, replayed, 1.2) == replayed[:1]
+    assert start(windows, replayed[1:], 1.2) == []
+    paused = rows(B, 1, first=10, is_paused=True)
+    assert start(windows, paused, 1.2) == []
+    again = rows(B, 1, first=11, is_paused=True, urgency=Urgency.REPLAY)
+    assert start(windows, again, 1.2) == again
+
+
+def test_a_test_message_has_a_place_although_all_are_taken() -> None:
+    windows = Windows(20, 10)
+    for number, target in enumerate([A, B, Target("c", "/"), Target("d", "/")]):
+        make_known(windows, target)
+        start(windows, rows(target, 50, first=100 * number))
+    while windows.room(0).free and start(windows, rows(Target(str(windows.room(0).free), "/"), 1, first=9000)):
+        pass
+    first, second = rows(A, 2, first=5000, urgency=Urgency.TEST)
+    assert start(windows, [first, second]) == [first]
+    end(windows, [first], 1)
+    assert start(windows, [second]) == [second]
+
+
+def test_a_free_place_goes_to_the_system_the_target_and_the_subscription_that_have_least() -> None:
+    windows = Windows(5, 3)
+    found = [
+        *rows(A, 10),
+        *rows(Target(A.system_id, "/other"), 10, subscription=2, first=100),
+        *rows(A, 10, subscription=3, first=200),
+        *rows(B, 10, subscription=4, first=300),
+    ]
+    chosen = windows.choose(found, 0)
+    assert Counter(seen.target.webhook_url for seen in chosen) == {"/a": 1, "/other": 1, "/b": 1}
+    # One call at a time: all take turns, though some have been due for longer.
+    one = Windows(1, 1)
+    order = []
+    for _ in range(8):
+        (seen,) = start(one, found)
+        end(one, [seen], 0)
+        found.remove(seen)
+        order.append(seen.subscription_id)
+    assert order == [1, 4, 2, 4, 3, 4, 2, 4]
+
+
+def test_deliveries_behind_others_of_their_key_are_not_chosen() -> None:
+    assert Windows(10, 10).choose(rows(A, 3, is_behind=True), 0) == []

@@ -5,16 +5,21 @@ import threading
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
+from delivery.calls import Calls
+from delivery.worker import Worker
+from persistence import deliveries as queued
 from persistence import subscriptions, tables
 from persistence.database import Database
+from persistence.deliveries import Trial
 from persistence.subscriptions import Sync
 from tests.delivery.receiving import OK, Recorder, at
 from tests.delivery.working import LIMITS, SECOND, StartPeer, deliveries, subscribe, work, working
 from tests.factories import NOW
 from tests.open_e.peers import answer, read_request
-from tests.persistence.catalogues import CALLER, SYSTEM
-from tests.persistence.queues import publish
+from tests.persistence.catalogues import CALLER, SYSTEM, entry, sync
+from tests.persistence.queues import event, publication, publish
 from tests.persistence.rows import counts
 
 pytestmark = pytest.mark.anyio
@@ -119,4 +124,78 @@ async def test_a_receiver_that_fails_is_called_less_at_once(database: Database, 
         for _ in range(3):
             started.append(await worker.run_once(NOW))
             await worker.finish()
-    assert started == [10, 1, 1]
+    # After two failures in a row it backs off.
+    assert started == [10, 1, 0]
+
+
+class HeldPath(Held):
+    """A receiver that answers no call of `/dead` until it is let go, and all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived = threading.Semaphore(0)
+
+    def __call__(self, connection: Any, _: int) -> None:
+        while True:
+            head, _ = read_request(connection)
+            if "/dead " in head.partition("\r\n")[0]:
+                self.number += 1
+                self.came.release()
+                self.go.wait(60)
+            else:
+                self.arrived.release()
+            connection.sendall(OK)
+
+
+async def test_a_path_that_does_not_answer_keeps_no_other_path_of_its_system_waiting(
+    database: Database, peer: StartPeer
+) -> None:
+    held = HeldPath()
+    await subscribe(database, at(peer(held)))
+    await sync(database, [entry(0, webhook_url="/dead"), entry(1, org_code=102, webhook_url="/ok")])
+    for _ in range(200):
+        await publish(database)
+    async with working(database, connect_timeout=100, attempt_timeout=200) as worker:
+        running = asyncio.create_task(worker.run_forever())
+        # No call of the dead path ends while this runs.
+        await held.until(10)
+        for _ in range(10):
+            await publish(database, org_code=102)
+            assert await asyncio.to_thread(held.arrived.acquire, timeout=60)
+        assert held.number == 10
+        # A test message for the dead path has a place all the same.
+        identity = {"org_type": 1, "org_code": 101, "entity_type": 202}
+        trial = Trial(publication(event(**identity)), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
+        await queued.publish_test(database, trial)
+        await held.until(1)
+        worker.stop()
+        held.go.set()
+        await running
+
+
+async def test_targets_that_back_off_are_counted(database: Database, peer: StartPeer) -> None:
+    recorder = Recorder(answer(b"", "500 Oh"))
+    await subscribe(database, at(peer(recorder)))
+    for _ in range(3):
+        await publish(database)
+    clock = [0.0]
+    calls = Calls()
+    worker = Worker(database, calls, LIMITS, holder="worker", now=lambda: NOW, clock=lambda: clock[0])
+
+    def counted() -> float | None:
+        return REGISTRY.get_sample_value("budkavle_delivery_targets_backing_off", {"system": SYSTEM})
+
+    try:
+        for moment in (0, 1):
+            clock[0] = moment
+            await worker.run_once(NOW)
+            await worker.finish()
+            await publish(database)
+        await worker.run_once(NOW)
+        assert counted() == 1
+        clock[0] = 1000
+        await worker.run_once(NOW)
+        assert counted() is None
+        await worker.finish()
+    finally:
+        await calls.close()

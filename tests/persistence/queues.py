@@ -1,5 +1,6 @@
 """Events, and a worker's view of the queue, for tests."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from domain.events import Event
 from persistence import outbox, queue
 from persistence.database import Database
 from persistence.outbox import Publication, Published
-from persistence.queue import Lease, Room, Settled
+from persistence.queue import Lease, LookMemory, Room, Settled
 from tests.factories import NOW
 
 LEASE = timedelta(seconds=30)
@@ -45,10 +46,17 @@ async def claim_due(
     database: Database, lease: Lease, most: int = 100, of: Mapping[str, int] | None = None
 ) -> Sequence[Claimed]:
     """Claim what may go, as a worker does; `of` limits the number of each system, 0 for those that it omits."""
-    room = Room(most, most if of is None else 0, of or {})
     for _ in range(MOST_LOOKS):
-        found = await queue.look(database, lease.now, room)
-        claimed, set_aside = await queue.claim(database, lease, found)
+        room = Room(most, most, frozenset(), frozenset())
+        seen = await queue.look(database, lease.now, room, LookMemory())
+        chosen, taken = [], Counter[str]()
+        for each in sorted(seen, key=lambda each: (each.due, each.number)):
+            limit = most if of is None else of.get(each.target.system_id, 0)
+            if not each.is_behind and taken[each.target.system_id] < limit and len(chosen) < most:
+                taken[each.target.system_id] += 1
+                chosen.append(each.number)
+        behind = [each.number for each in seen if each.is_behind]
+        claimed, set_aside = await queue.claim(database, lease, chosen, behind)
         if claimed or not set_aside:
             break
     return claimed

@@ -1,0 +1,182 @@
+"""The rule of fair delivery, simulated: many systems with many paths, some of them sick."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from delivery.windows import FIRST, Windows
+from domain.deliveries import Target
+from tests.delivery.simulated_queue import Receiver, Simulation
+
+SECONDS = 70.0
+ANSWER_SECONDS = 0.02
+SYSTEMS = 6
+ATTEMPT_TIMEOUT = 15.0
+
+
+def answers(_: float) -> tuple[float, bool]:
+    return ANSWER_SECONDS, True
+
+
+def hangs(_: float) -> tuple[float, bool]:
+    return ATTEMPT_TIMEOUT, False
+
+
+def refuses(_: float) -> tuple[float, bool]:
+    return 0.001, False
+
+
+def is_slow(_: float) -> tuple[float, bool]:
+    return 4.0, True
+
+
+def dies(now: float) -> tuple[float, bool]:
+    """Answers for half a minute, then hangs."""
+    return answers(now) if now < 30 else hangs(now)
+
+
+SICK: dict[str, Receiver] = {"hangs": hangs, "refuses": refuses, "slow": is_slow, "dies": dies}
+
+
+def healthy(system: int) -> Target:
+    return Target(f"system-{system:02}", "/ok")
+
+
+def sick(system: int, name: str, place: int = 0) -> Target:
+    return Target(f"system-{system:02}", f"/{name}/{place}")
+
+
+def publish_healthy(simulation: Simulation, systems: Iterable[int], per_second: float = 5) -> None:
+    """Events of healthy targets, for ten keys each."""
+    for system in systems:
+        for number in range(int((SECONDS - 10) * per_second)):
+            at = 1 + number / per_second + system * 0.007
+            simulation.publish(healthy(system), system, str(number % 10), at)
+
+
+def publish_sick(simulation: Simulation, target: Target, subscription: int, waiting: int = 200) -> None:
+    """Events that wait from the beginning, and some more, each with a key of its own."""
+    for number in range(waiting):
+        simulation.publish(target, subscription, str(number), 0)
+    for number in range(50):
+        simulation.publish(target, subscription, f"later-{number}", 1 + number)
+
+
+def alone(system: int) -> Simulation:
+    simulation = Simulation({healthy(system): answers})
+    publish_healthy(simulation, [system])
+    simulation.run(SECONDS)
+    return simulation
+
+
+def p95(values: list[float]) -> float:
+    return values[int(len(values) * 0.95)]
+
+
+def among_sick() -> Simulation:
+    """Systems with a healthy path and several sick ones each."""
+    receivers: dict[Target, Receiver] = {healthy(system): answers for system in range(SYSTEMS)}
+    for system in range(SYSTEMS):
+        receivers |= {sick(system, name): receiver for name, receiver in SICK.items()}
+    simulation = Simulation(receivers)
+    for place, (target, receiver) in enumerate(receivers.items()):
+        if receiver is not answers:
+            publish_sick(simulation, target, 1000 + place)
+    publish_healthy(simulation, range(SYSTEMS))
+    simulation.run(SECONDS)
+    return simulation
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Simulation:
+    return among_sick()
+
+
+def test_healthy_targets_are_as_quick_as_alone(simulated: Simulation) -> None:
+    for system in range(SYSTEMS):
+        expected = alone(system).latencies(healthy(system))
+        found = simulated.latencies(healthy(system))
+        assert len(found) == len(expected)
+        assert p95(found) <= 1.5 * p95(expected)
+        # The first ones compete with targets of which nothing is known yet.
+        assert found[-1] <= 0.5
+
+
+def test_sick_targets_keep_to_their_limits(simulated: Simulation) -> None:
+    for system in range(SYSTEMS):
+        for name in ("hangs", "refuses", "slow"):
+            assert simulated.most_under_way[sick(system, name)] <= FIRST
+    assert simulated.most <= 200
+    # A dead target is called seldom, and all the same is never given up.
+    for system in range(SYSTEMS):
+        attempts = [d.attempts for d in simulated.deliveries if d.target == sick(system, "refuses")]
+        assert 8 <= sum(attempts) <= 40
+
+
+def test_slow_targets_work_on(simulated: Simulation) -> None:
+    for system in range(SYSTEMS):
+        # At least one call at a time.
+        assert len(simulated.latencies(sick(system, "slow"))) >= SECONDS / 4 * 0.9
+
+
+def test_order_per_key_holds_and_nothing_is_lost(simulated: Simulation) -> None:
+    for numbers in simulated.arrivals.values():
+        assert numbers == sorted(numbers)
+    for system in range(SYSTEMS):
+        assert simulated.waiting(healthy(system)) == 0
+        for name in SICK:
+            target = sick(system, name)
+            assert simulated.waiting(target) + len(simulated.latencies(target)) == 250
+
+
+def test_many_hanging_paths_of_one_system_leave_places_for_healthy_ones() -> None:
+    receivers: dict[Target, Receiver] = {healthy(0): answers, healthy(1): answers}
+    receivers |= {sick(0, "hangs", place): hangs for place in range(120)}
+    simulation = Simulation(receivers)
+    publish_healthy(simulation, range(2))
+    for place in range(120):
+        # After the healthy one has shown that it is.
+        for number in range(20):
+            simulation.publish(sick(0, "hangs", place), 1000 + place, str(number), 5)
+    simulation.run(SECONDS)
+    for system in range(2):
+        assert p95(simulation.latencies(healthy(system))) <= 1.5 * p95(alone(system).latencies(healthy(system)))
+        assert simulation.waiting(healthy(system)) == 0
+
+
+def test_places_do_not_stay_free_while_healthy_targets_have_work() -> None:
+    targets = [Target(f"system-{system}", f"/{path}") for system in range(4) for path in range(3)]
+    simulation = Simulation(dict.fromkeys(targets, lambda _: (0.5, True)))
+    for place, target in enumerate(targets):
+        for number in range(3000):
+            simulation.publish(target, place, str(number), 0)
+    simulation.run(20)
+    assert simulation.under_way.total() >= 0.8 * 200
+    # Nobody gets much more than others.
+    arrived = [len(simulation.latencies(target)) for target in targets]
+    assert min(arrived) >= 0.7 * max(arrived)
+
+
+def test_one_target_with_work_uses_most_places_of_its_system() -> None:
+    target = Target("system", "/")
+    simulation = Simulation({target: lambda _: (0.5, True)})
+    for number in range(5000):
+        simulation.publish(target, 1, str(number), 0)
+    simulation.run(20)
+    assert simulation.most_under_way[target] >= 70
+
+
+def test_subscriptions_of_one_target_and_keys_share_its_calls() -> None:
+    target = Target("system", "/")
+    simulation = Simulation({target: lambda _: (2.0, True)}, Windows(4, 2))
+    for number in range(500):
+        simulation.publish(target, 1, "busy" if number < 250 else str(number), 0)
+    for number in range(20):
+        simulation.publish(target, 2, str(number), 10)
+    simulation.run(80)
+    # The second subscription gets every other call once it has something.
+    arrived = [d.arrived for d in simulation.deliveries if d.subscription == 2 and d.arrived is not None]
+    assert len(arrived) >= 15
+    # One key with many deliveries keeps no other key of its subscription waiting.
+    keys = {key for (subscription, key) in simulation.arrivals if subscription == 1}
+    assert len(keys) >= 10
