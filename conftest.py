@@ -17,6 +17,7 @@ from budkavle.logs import set_up_logs
 from budkavle.service import create_service, server_config
 from budkavle.serving import QuietServer, address_of, listen, run_loop
 from budkavle.settings import Settings
+from budkavle.tls import server_context
 from domain.api_keys import ApiKey, hash_key
 from open_e.mock import MockOpenE, mock_open_e
 from persistence.database import Database, open_database
@@ -135,7 +136,9 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
 @contextmanager
 def running_server(settings: Settings, application: Any, *, is_service: bool = True) -> Iterator[str]:
     """An application in a thread of this process, served as the service is; where it can be called."""
-    config = server_config(settings, Watched(application, "service") if is_service else application)
+    config = server_config(
+        settings, Watched(application, "service") if is_service else application, tls=server_context(settings)
+    )
     listener = listen("127.0.0.1", 0)
     server = QuietServer(config)
     started = threading.Event()

@@ -13,8 +13,9 @@ from budkavle.demo_receiver import SECRET, SECRET_VARIABLE, create_receiver
 from budkavle.demo_subscriptions import put_demo_system
 from budkavle.mock_server import server as mock_server
 from budkavle.service import create_service, new_id, now, prepare_database, server_config
-from budkavle.serving import QuietServer, address_of, listen, run_servers
+from budkavle.serving import Drain, QuietServer, Work, address_of, listen, run_servers
 from budkavle.settings import Settings
+from budkavle.tls import ServerTls
 from domain.web_messages import State
 from open_e.mock import MockOpenE
 from persistence import web_messages as stored
@@ -31,11 +32,20 @@ async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> N
     async with _database(settings) as database:
         delivering = Delivering(settings, database, say) if with_worker else None
         with listen(settings.host, settings.port) as listener:
-            application = create_service(settings, database, worker=delivering.worker if delivering else None)
-            config = server_config(settings, application)
+            drain = Drain(settings.drain_seconds)
+            worker = delivering.worker if delivering else None
+            application = create_service(settings, database, worker=worker, drain=drain)
+            tls = ServerTls(settings)
+            config = server_config(settings, application, tls=tls.context)
             address = address_of(listener, tls=config.is_ssl)
-            works = [delivering] if delivering else []
-            await run_servers([(QuietServer(config), listener)], lambda: say(f"Budkavle listens on {address}"), *works)
+            works: list[Work] = [tls, *([delivering] if delivering else [])]
+            await run_servers(
+                [(QuietServer(config), listener)],
+                lambda: say(f"Budkavle listens on {address}"),
+                *works,
+                drain=drain,
+                reload=tls.reload,
+            )
 
 
 async def worker(settings: Settings, say: Say) -> None:

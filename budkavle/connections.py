@@ -6,7 +6,7 @@ service, and not for its client, has no limit here: its request is queued or run
 
 import asyncio
 import resource
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -14,6 +14,9 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 SWEEP_SECONDS = 1.0
+STOP_SECONDS = 5.0
+"""The limits of time while the server stops, if they are not less."""
+
 LOG_SECONDS = 10.0
 """The shortest time between two log lines about the limit of connections."""
 
@@ -88,6 +91,12 @@ class Connections:
                 for each in (limits.head_seconds, limits.body_seconds, limits.idle_seconds, limits.reader_seconds)
             ),
         )
+        self._short = replace(
+            limits,
+            head_seconds=min(limits.head_seconds, STOP_SECONDS),
+            body_seconds=min(limits.body_seconds, STOP_SECONDS),
+            reader_seconds=min(limits.reader_seconds, STOP_SECONDS),
+        )
         self._open: set[Connection] = set()
         # Those without a complete request, in the order in which that began.
         self._waiting: dict[Connection, None] = {}
@@ -121,6 +130,10 @@ class Connections:
         if connection in self._open:
             self._waiting.pop(connection, None)
             self._waiting[connection] = None
+
+    def hurry(self) -> None:
+        """Shorten the limits of time, since the server stops."""
+        self.limits = self._short
 
     def _evict(self, connection: Connection) -> None:
         self._open.discard(connection)

@@ -102,6 +102,9 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too.
         super().connection_made(transport)
+        if self.client is not None and self.client[0].startswith(_IPV4_MAPPED):
+            # Over a socket of both families.
+            self.client = (self.client[0].removeprefix(_IPV4_MAPPED), self.client[1])
         if self.scheme == "https":
             self._client_certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         self._since = self.loop.time()
@@ -143,6 +146,11 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
     def close(self) -> None:
         """End the connection, which runs no request."""
         self.transport.close()
+
+    def shutdown(self) -> None:
+        """Begin the end of the connection: what is complete is answered, and clients get less time for the rest."""
+        self._connections.hurry()
+        super().shutdown()
 
     def _is_running(self) -> bool:
         """Whether a complete request waits for its response."""
@@ -298,6 +306,8 @@ _REJECTIONS = {
 for _reason in _REJECTIONS:
     # Each series exists from the start, so that rates see the first rejection.
     _MALFORMED.labels(_reason)
+
+_IPV4_MAPPED = "::ffff:"
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.vV]+\])(?::[0-9]*)?")
 """RFC 9110, section 7.2. It may be empty."""

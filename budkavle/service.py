@@ -1,5 +1,6 @@
 """The assembled service: settings in, ASGI application out."""
 
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -13,9 +14,9 @@ from starlette.types import ASGIApp
 
 from budkavle.connections import Connections
 from budkavle.protocol import BoundedProtocol
+from budkavle.serving import Drain
 from budkavle.settings import Settings
 from budkavle.specs import spec_dir
-from budkavle.tls import server_context
 from delivery.worker import Worker
 from domain.api_keys import ApiKey
 from handlers.application import create_application
@@ -50,10 +51,11 @@ def create_service(
     clock: Callable[[], datetime] = now,
     contracts: Collection[str] = CONTRACTS,
     worker: Worker | None = None,
+    drain: Drain | None = None,
 ) -> ASGIApp:
     """The service as an ASGI application, on a database that is ready (`prepare_database`).
 
-    A `worker` in the same process is woken for each event that is accepted.
+    A `worker` in the same process is woken for each event that is accepted. `drain` says that the process is to stop.
     """
     store = database or open_database(settings.database_url.get_secret_value(), settings.waits())
     accounts = settings.accounts()
@@ -79,6 +81,8 @@ def create_service(
     )
     if worker is not None:
         services = replace(services, wake_worker=worker.wake)
+    if drain is not None:
+        services = replace(services, is_draining=drain.is_active)
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
@@ -111,15 +115,19 @@ async def prepare_database(database: Database, url: str) -> None:
 _NEVER_SECONDS = 86_400
 
 
-def server_config(settings: Settings, application: ASGIApp, lifespan: Literal["on", "off"] = "on") -> uvicorn.Config:
-    """How uvicorn serves the application. Raises `SettingsUnusable` for TLS that cannot be spoken."""
-    context = server_context(settings)
+def server_config(
+    settings: Settings,
+    application: ASGIApp,
+    lifespan: Literal["on", "off"] = "on",
+    tls: ssl.SSLContext | None = None,
+) -> uvicorn.Config:
+    """Return how uvicorn serves the application, over TLS with a context (`ServerTls`)."""
     return uvicorn.Config(
         application,
         host=settings.host,
         port=settings.port,
         http=partial(BoundedProtocol, connections=Connections(settings.connection_limits())),  # type: ignore[arg-type]  # uvicorn only calls it.
-        ssl_context_factory=None if context is None else lambda _config, _default: context,
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         ws="none",
         log_config=None,
         access_log=False,

@@ -35,10 +35,11 @@ class QuietServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises `CannotListen`."""
+    """Return a listening socket; port 0 takes a free one, and the host `::` takes IPv4 too. Raises `CannotListen`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    is_dual = host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host, port), family=family, backlog=2048, reuse_port=False)
+        return socket.create_server((host, port), family=family, backlog=2048, reuse_port=False, dualstack_ipv6=is_dual)
     except OSError as exc:
         raise CannotListen(f"cannot listen on {host} port {port}: {os.strerror(exc.errno or 0)}") from exc
 
@@ -60,12 +61,47 @@ class Work(Protocol):
         """Lets what is under way end, and begins no more; the second time even that is given up."""
 
 
+class Drain:
+    """The time between the signal to stop and the end of the listening socket, in which readiness is `DOWN`.
+
+    A load balancer needs that time to notice: a socket that closes at once refuses the calls that it still sends.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._is_active = False
+
+    def begin(self) -> None:
+        """Let readiness be `DOWN`, and each response end its connection."""
+        self._is_active = True
+
+    def is_active(self) -> bool:
+        """Return whether the process is about to stop."""
+        return self._is_active
+
+
 async def run_servers(
-    servers: list[tuple[uvicorn.Server, socket.socket]], started: Callable[[], None], *works: Work
+    servers: list[tuple[uvicorn.Server, socket.socket]],
+    started: Callable[[], None],
+    *works: Work,
+    drain: Drain | None = None,
+    reload: Callable[[], None] | None = None,
 ) -> None:
-    """Serves and works until SIGINT or SIGTERM; then what runs ends and nothing new begins. A second signal hurries."""
+    """Serve and work until SIGINT or SIGTERM; then drain, answer what runs and end. A second signal skips the drain.
+
+    SIGHUP calls `reload`.
+    """
 
     def stop() -> None:
+        if drain is not None and drain.seconds and not drain.is_active():
+            drain.begin()
+            loop.call_later(drain.seconds, end)
+        else:
+            end()
+
+    def end() -> None:
+        if drain is not None:
+            drain.begin()
         for server, _ in servers:
             server.force_exit = server.should_exit
             server.should_exit = True
@@ -75,6 +111,8 @@ async def run_servers(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+    # Without a handler it would end the process.
+    loop.add_signal_handler(signal.SIGHUP, reload or _do_nothing)
     tasks = [asyncio.create_task(server.serve([listener])) for server, listener in servers]
     while not all(server.started for server, _ in servers) and not any(task.done() for task in tasks):  # noqa: ASYNC110  # uvicorn has no event for it.
         await asyncio.sleep(0.01)
@@ -85,7 +123,11 @@ async def run_servers(
     try:
         await asyncio.gather(*tasks)
     finally:
-        stop()
+        end()
+
+
+def _do_nothing() -> None:
+    """Reload nothing."""
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:

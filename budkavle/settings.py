@@ -150,6 +150,12 @@ class Settings(BaseSettings):
         le=87_600,
         description="Hours that an event is kept after it was published, for who publishes it again.",
     )
+    drain_seconds: float = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="Seconds after SIGTERM in which readiness is `DOWN` and requests are still taken.",
+    )
     head_timeout: float = Field(
         30, gt=0, le=3600, description="Seconds from the first byte of a request to the end of its headers."
     )

@@ -1,9 +1,83 @@
-"""TLS on the service's own port: its certificate, and the CA whose client certificates are taken."""
+"""TLS on the service's own port: its certificate, and the CA whose client certificates are accepted.
 
+Files that are renewed are read again without a restart: on SIGHUP, and within seconds of a
+change.
+"""
+
+import asyncio
 import os
 import ssl
+from pathlib import Path
+
+import structlog
 
 from budkavle.settings import Settings, SettingsUnusable
+
+CHECK_SECONDS = 10.0
+"""How often the files are looked at."""
+
+log = structlog.get_logger("budkavle.tls")
+
+
+class ServerTls:
+    """The TLS of the service; `context` is None when it speaks plain HTTP. Raises `SettingsUnusable`."""
+
+    def __init__(self, settings: Settings, check_seconds: float = CHECK_SECONDS) -> None:
+        self._settings = settings
+        self._check_seconds = check_seconds
+        self._files = _signature(settings)
+        self._reported: object = None
+        self._stopped = asyncio.Event()
+        self.context = self._current = server_context(settings)
+        if self.context is not None:
+            # Each handshake takes the context of the files as they are now; the server keeps the first one.
+            self.context.sni_callback = self._select
+
+    def reload(self) -> None:
+        """Read the files again. Files that cannot be used are reported, and those before stay in use."""
+        if self.context is None:
+            return
+        files = _signature(self._settings)
+        try:
+            self._current = server_context(self._settings)
+        except SettingsUnusable as exc:
+            if self._reported != files:
+                self._reported = files
+                log.error("tls_reload_failed", reason=str(exc))  # noqa: TRY400  # The reason says it all.
+            return
+        self._files, self._reported = files, None
+        log.info("tls_reloaded")
+
+    async def run(self) -> None:
+        """Reload the files when they have changed, until `stop`."""
+        while self.context is not None and not self._stopped.is_set():
+            try:
+                await asyncio.wait_for(self._stopped.wait(), self._check_seconds)
+            except TimeoutError:
+                if _signature(self._settings) != self._files:
+                    self.reload()
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._stopped.set()
+
+    def _select(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        if self._current is not None:
+            connection.context = self._current
+
+
+def _signature(settings: Settings) -> tuple[object, ...]:
+    """What changes with the content of the files."""
+    paths = (settings.tls_cert, settings.tls_key, settings.client_ca)
+    return tuple(_signature_of(path) for path in paths if path is not None)
+
+
+def _signature_of(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def server_context(settings: Settings) -> ssl.SSLContext | None:
@@ -33,6 +107,9 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
         except (OSError, ValueError) as exc:
             raise SettingsUnusable(f"unusable settings: BUDKAVLE_CLIENT_CA: {_reason(exc)}") from None
         context.verify_mode = ssl.CERT_OPTIONAL
+        # A resumed session would not be asked for its certificate again, also after its CA was removed.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
     return context
 
 

@@ -76,7 +76,9 @@ def create_application(
     proxies = TrustedProxies(trusted_proxies)
     _refuse_shared_ids(specs)
     middlewares: list[Any] = [
-        partial(ObservationMiddleware, names=LogNames(specs.values()), proxies=proxies),
+        partial(
+            ObservationMiddleware, names=LogNames(specs.values()), proxies=proxies, is_draining=services.is_draining
+        ),
         partial(ClientCertificateMiddleware, proxies=proxies),
         ExceptionMiddleware,
         RoutingMiddleware,

@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -47,8 +47,16 @@ _NO_OPERATION = "none"
 class ObservationMiddleware:
     """The outermost layer. For the mock Open-E, without `names`, it only gives requests their ids."""
 
-    def __init__(self, app: ASGIApp, *, names: LogNames | None = None, proxies: TrustedProxies | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        names: LogNames | None = None,
+        proxies: TrustedProxies | None = None,
+        is_draining: Callable[[], bool] | None = None,
+    ) -> None:
         self._app = app
+        self._is_draining = is_draining
         self._names = names
         self._proxies = proxies or TrustedProxies()
         self._anonymous_lines = AnonymousLines()
@@ -60,7 +68,6 @@ class ObservationMiddleware:
         begun = time.perf_counter()
         raw_path = scope.get("raw_path") or scope["path"].encode()
         header = header_of(raw_path)
-        is_private = self._names is not None and raw_path != b"/docs" and not raw_path.startswith(b"/docs/")
         request_id = _request_id(scope["headers"], header)
         fields: dict[str, Any] = {}
         status = 0
@@ -77,8 +84,7 @@ class ObservationMiddleware:
                 # An answer of a handler has it already.
                 if not any(name == header for name, _ in message["headers"]):
                     message["headers"] = [*message["headers"], (header, request_id.encode())]
-                if is_private:
-                    message["headers"] = [*message["headers"], _NO_STORE]
+                message["headers"] = [*message["headers"], *self._headers(raw_path)]
             await send(message)
 
         try:
@@ -88,7 +94,7 @@ class ObservationMiddleware:
                 # The service stops and waits no longer. The server would answer in words of its own.
                 form: ErrorForm = scope.get(FORM, ERROR_LISTS if header == _HEADER_OF_V1 else PROBLEMS)
                 await form.unexpected()(scope, receive, observed_send)
-            raise
+                # The server that cancelled this stops; it would log a trace for each request.
         finally:
             if self._names is not None:
                 self._observe(self._names, scope, status, time.perf_counter() - begun)
@@ -115,6 +121,14 @@ class ObservationMiddleware:
             request_id=scope["budkavle.request_id"],
             **fields,
         )
+
+    def _headers(self, raw_path: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the headers that responses of the service have whatever the operation."""
+        if self._names is not None and raw_path != b"/docs" and not raw_path.startswith(b"/docs/"):
+            yield _NO_STORE
+        if self._is_draining is not None and self._is_draining():
+            # The next request of this client is to reach another process.
+            yield (b"connection", b"close")
 
 
 def _fields_of_refusal(

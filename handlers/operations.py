@@ -28,8 +28,10 @@ async def get_health_ready(request: Request) -> Response:
         "openEExternal": health(OepInstance.EXTERNAL),
         "openEInternal": health(OepInstance.INTERNAL),
     }
-    reply = replies.ok if database == "UP" else replies.unavailable
-    return reply({"status": database, "components": components})
+    # A process that is about to stop takes no new callers.
+    status = "DOWN" if request.services.is_draining() else database
+    reply = replies.ok if status == "UP" else replies.unavailable
+    return reply({"status": status, "components": components})
 
 
 async def get_metrics(request: Request) -> Response:

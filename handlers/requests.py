@@ -32,6 +32,11 @@ class OpenE(Protocol):
         """`UP`, `DOWN`, `UNKNOWN` or `NOT_CONFIGURED`, from the last call."""
 
 
+def _never() -> bool:
+    """The process does not stop."""
+    return False
+
+
 def _nobody() -> None:
     """No worker is in this process; those elsewhere look at the queue by themselves."""
 
@@ -51,6 +56,7 @@ class Services:
     queue_watch: QueueWatch
     refusals: RefusalTally
     wake_worker: Callable[[], None] = _nobody
+    is_draining: Callable[[], bool] = _never
 
 
 CALL = "budkavle.call"

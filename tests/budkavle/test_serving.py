@@ -4,16 +4,18 @@ import json
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
 
 from budkavle.serving import CannotListen, address_of, listen
 from tests.budkavle.conftest import Invoke
-from tests.budkavle.services import put_key, served
-from tests.factories import case_body
+from tests.budkavle.services import KEY, put_key, served
+from tests.factories import case_body, message_body
 from tests.held_open_e import HeldOpenE
 from tests.processes import SECONDS, budkavle, result_of, running
+from tests.raw_http import RawConnection
 
 
 def wait_until_refused(port: int) -> None:
@@ -108,3 +110,89 @@ def test_listen_takes_a_free_port_and_refuses_a_taken_one() -> None:
 def test_listen_refuses_an_address_that_is_not_of_this_machine(host: str) -> None:
     with pytest.raises(CannotListen, match="cannot listen on"):
         listen(host, 0)
+
+
+def test_serve_is_not_ready_while_it_drains_and_answers_all_the_same(sqlite_url: str) -> None:
+    put_key(sqlite_url)
+    with served(sqlite_url, drain_seconds=3600, shutdown_timeout=1) as service:
+        assert service.client.get("/health/ready").status_code == 200
+        service.process.send(signal.SIGTERM)
+        while service.client.get("/health/ready").status_code == 200:
+            pass
+        ready = service.client.get("/health/ready")
+        assert (ready.json()["status"], ready.json()["components"]["database"]) == ("DOWN", "UP")
+        posted = service.client.post("/webmessages", json=message_body())
+        assert (posted.status_code, posted.headers["connection"]) == (201, "close")
+        assert service.client.get("/health/live").status_code == 200
+        # The second signal skips the rest of the time.
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+
+
+def test_serve_ends_by_itself_after_the_drain(sqlite_url: str) -> None:
+    with served(sqlite_url, drain_seconds=0.5) as service:
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+
+
+def test_serve_without_a_drain_closes_its_socket_at_once(sqlite_url: str) -> None:
+    with served(sqlite_url) as service:
+        service.process.send(signal.SIGTERM)
+        wait_until_refused(service.port)
+        assert service.process.wait() == 0
+
+
+def test_stop_does_not_wait_for_bodies_that_do_not_come_and_leaves_no_trace(sqlite_url: str) -> None:
+    put_key(sqlite_url)
+    with served(sqlite_url, body_timeout=0.5, shutdown_timeout=3600) as service, ExitStack() as stack:
+        head = f"POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: {KEY}\r\nContent-Length: 300000\r\n\r\n{{".encode()
+        for _ in range(20):
+            connection = stack.enter_context(RawConnection(service.port))
+            connection.send(head)
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+        entries = [json.loads(line) for line in service.process.err]
+        assert {entry["event"] for entry in entries} <= {"request", "malformed_request_rejected"}
+        assert not any("exception" in entry for entry in entries)
+
+
+def test_running_requests_that_are_cancelled_leave_no_trace(sqlite_url: str, held: HeldOpenE) -> None:
+    put_key(sqlite_url)
+    settings = {
+        "open_e_external_url": held.url,
+        "open_e_read_timeout": 3600,
+        "shutdown_timeout": 1,
+        "record_timeout": 1,
+    }
+    with served(sqlite_url, **settings) as service, ThreadPoolExecutor(10) as callers:
+        calls = [callers.submit(service.client.post, "/webmessages", json=case_body()) for _ in range(10)]
+        held.wait_for_calls(10)
+        service.process.send(signal.SIGTERM)
+        assert {call.result(30).status_code for call in calls} == {500}
+        assert service.process.wait(30) == 0
+        assert not any("exception" in json.loads(line) for line in service.process.err)
+
+
+def test_listen_on_all_addresses_takes_both_families() -> None:
+    with listen("::", 0) as listener:
+        port = listener.getsockname()[1]
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port), SECONDS).close()
+
+
+def test_peers_of_a_socket_of_both_families_are_logged_by_their_own_address(sqlite_url: str) -> None:
+    with running(*budkavle("serve", "--host", "::", "--port", "0"), database_url=sqlite_url) as process:
+        port = int(process.wait_for("Budkavle listens on ").rpartition(":")[2])
+        for host in ("127.0.0.1", "[::1]"):
+            assert httpx.get(f"http://{host}:{port}/nowhere", trust_env=False).status_code == 404
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+        assert [json.loads(line)["peer"] for line in process.err] == ["127.0.0.1", "::1"]
+
+
+def test_sighup_does_not_end_a_process(sqlite_url: str) -> None:
+    with served(sqlite_url) as service:
+        service.process.send(signal.SIGHUP)
+        assert service.client.get("/health/live").status_code == 200
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0

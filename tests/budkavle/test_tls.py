@@ -42,14 +42,15 @@ def stop(service: Served) -> list[dict[str, object]]:
     return [json.loads(line) for line in service.process.err]
 
 
-def connect(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
-    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), SECONDS), server_hostname="localhost")
+def connect(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
+    connection = socket.create_connection(("127.0.0.1", port), SECONDS)
+    return context.wrap_socket(connection, server_hostname="localhost", session=session)
 
 
-def answer_to(port: int, context: ssl.SSLContext) -> bytes:
+def answer_to(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> bytes:
     """The beginning of an answer, or nothing where the handshake ends; with TLS 1.3 a client learns that late."""
     try:
-        with connect(port, context) as connection:
+        with connect(port, context, session) as connection:
             connection.sendall(LIVE)
             return connection.recv(15)
     except (ssl.SSLError, ConnectionError):
