@@ -7,20 +7,31 @@ from domain.web_messages import WebMessage
 from persistence.web_messages import Position
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIME_DIGITS = 11
-_MILLISECOND = timedelta(milliseconds=1)
+_LAST = datetime.max.replace(tzinfo=UTC)
+_ID_DIGITS = 32
+_TIME_DIGITS = 14
+_UNITS = {_TIME_DIGITS: timedelta(microseconds=1), 11: timedelta(milliseconds=1)}
+"""The unit of the time by its number of digits. Cursors in milliseconds were issued by earlier versions."""
+
+
+def position_of(message: WebMessage) -> Position:
+    """Return the position of a message, in the precision of the database."""
+    return Position(message.created or _EPOCH, message.id)
 
 
 def encode(message: WebMessage) -> str:
-    """The place after a message: 11 digits of milliseconds since 1970, 32 of its id, hexadecimal."""
-    created = message.created or _EPOCH
-    return f"{(created - _EPOCH) // _MILLISECOND:0{_TIME_DIGITS}x}{UUID(message.id).hex}"
+    """Return the cursor after a message: 14 digits of microseconds since 1970, 32 of its id, hexadecimal."""
+    position = position_of(message)
+    return f"{(position.created - _EPOCH) // _UNITS[_TIME_DIGITS]:0{_TIME_DIGITS}x}{UUID(position.id).hex}"
 
 
 def decode(text: str) -> Position:
-    """The place that `encode` wrote; every text that fits the contract is one."""
-    created = _EPOCH + int(text[:_TIME_DIGITS], 16) * _MILLISECOND
-    return Position(created, str(UUID(text[_TIME_DIGITS:])))
+    """Return the position that `encode` wrote; every text that fits the contract is one."""
+    time, id_ = text[:-_ID_DIGITS], text[-_ID_DIGITS:]
+    unit = _UNITS[len(time)]
+    # Digits can name a time that no date reaches: no message comes after it.
+    since = min(int(time, 16), (_LAST - _EPOCH) // unit)
+    return Position(_EPOCH + since * unit, str(UUID(id_)))
 
 
 def encode_number(number: int) -> str:

@@ -10,11 +10,14 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from starlette.responses import Response, StreamingResponse
 
 from conftest import RunningService
-from domain.web_messages import ExternalReference
+from domain.web_messages import ExternalReference, WebMessage
+from handlers.web_messages import PAGE, _list_all
 from persistence import web_messages as stored
 from persistence.database import open_database
+from persistence.web_messages import Position
 from tests.factories import NOW, web_message
 from tests.handlers.answers import NOBODY, get, post, unique_id
 
@@ -200,3 +203,71 @@ def test_every_text_of_the_form_of_a_place_is_one(shared: RunningService, after:
     party_id = unique_id()
     ids = put(shared, party_id, 1)
     assert ids_of(shared.client.get(f"{by_party(party_id)}?after={after}")) == (ids if after[0] == "0" else [])
+
+
+@pytest.mark.parametrize("path_of", [by_party, by_reference])
+def test_pages_of_times_finer_than_a_millisecond_have_each_message_once(
+    shared: RunningService, path_of: Callable[[str], str]
+) -> None:
+    party_id = unique_id()
+    ids = []
+    for microseconds in (123, 124, 124, 999):
+        ids += put(shared, party_id, 2, party_id, NOW + timedelta(microseconds=microseconds))
+    ids = ids[:2] + sorted(ids[2:6]) + ids[6:]
+    found, path = [], f"{path_of(party_id)}?limit=1"
+    while path:
+        response = shared.client.get(path)
+        found += ids_of(response)
+        path = next_page(response) if "link" in response.headers else ""
+        assert len(found) <= len(ids)
+    assert found == ids
+
+
+def test_list_without_limit_of_one_millisecond_ends(shared: RunningService) -> None:
+    party_id = unique_id()
+    ids = put(shared, party_id, PAGE, party_id, NOW + timedelta(microseconds=1))
+    ids += put(shared, party_id, PAGE + 1, party_id, NOW + timedelta(microseconds=2))
+    assert ids_of(shared.client.get(by_party(party_id))) == ids
+
+
+async def pieces_of(response: Response) -> list[bytes]:
+    assert isinstance(response, StreamingResponse)
+    return [bytes(piece) async for piece in response.body_iterator]
+
+
+def test_list_that_does_not_advance_ends_with_an_error(run: Callable[[Any], Any]) -> None:
+    page = [web_message(created=NOW) for _ in range(PAGE)]
+
+    async def read(_limit: int, _after: Position | None) -> list[WebMessage]:
+        return page
+
+    async def work() -> None:
+        with pytest.raises(RuntimeError, match="does not advance"):
+            await pieces_of(await _list_all(read, None))
+
+    run(work())
+
+
+def test_long_list_lets_others_in_after_each_page(run: Callable[[Any], Any]) -> None:
+    pages = [[web_message(created=NOW + timedelta(seconds=number))] * PAGE for number in range(10)]
+
+    async def read(_limit: int, after: Position | None) -> list[WebMessage]:
+        # As SQLite reads: without waiting for anything.
+        return next((page for page in pages if after is None or (page[0].created or NOW) > after.created), [])
+
+    async def work() -> None:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        pieces = await pieces_of(await _list_all(read, None))
+        task.cancel()
+        assert len(pieces) == 11
+        assert turns >= 10
+
+    run(work())
