@@ -51,7 +51,10 @@ def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
         click.echo("The catalogue is right, and all of its references resolve on this machine.")
         return
     wanted = read_catalogue(file)
-    applied = with_database(lambda database: apply_catalogue(database, wanted, is_dry_run=dry_run, is_pruning=prune))
+    applied = with_database(
+        lambda database: apply_catalogue(database, wanted, is_dry_run=dry_run, is_pruning=prune),
+        may_create=not dry_run,
+    )
     for line in diff(applied):
         click.echo(line)
     if dry_run:

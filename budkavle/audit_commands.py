@@ -96,7 +96,8 @@ async def verify_entries(database: Database, heads: tuple[str, ...]) -> list[str
             raise BudkavleError(f"the audit is broken: entry {broken.number} of {broken.chain!r}: {broken.reason}")
         if broken is not None:
             raise BudkavleError(f"the audit is broken: {broken.reason}")
-    return [*(f"{end.hash} {name} {end.length}" for name, end in sorted(ends.items())), "ok"]
+    lines = [f"{end.hash} {name} {end.length}" for name, end in sorted(ends.items())]
+    return [*lines, f"ok: {sum(end.length for end in ends.values())} entries in {len(ends)} chains"]
 
 
 def _told(chained: ChainedEntry) -> dict[str, Any]:

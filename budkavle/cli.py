@@ -145,7 +145,7 @@ def dev(port: int, mock_port: int, receiver_port: int) -> None:
 @main.command()
 def migrate() -> None:
     """Bring the database to this version. Safe when several processes do it at once."""
-    with_database(lambda database: database.migrate(), migrated=False)
+    with_database(lambda database: database.migrate(), migrated=False, may_create=True)
 
 
 @main.group("api-key")
@@ -172,7 +172,7 @@ def create_api_key(name: str, scopes: tuple[str, ...]) -> None:
         raise click.BadParameter("must not be blank", param_hint="NAME")
     key = new_key()
     stored = ApiKey(hash_key(key.encode()), name, tuple(sorted(set(scopes))), now())
-    with_database(lambda database: api_keys.create(database, stored))
+    with_database(lambda database: api_keys.create(database, stored), may_create=True)
     click.echo(key)
 
 

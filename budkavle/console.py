@@ -15,9 +15,16 @@ T = TypeVar("T")
 
 
 def with_database(
-    work: Callable[[Database], Awaitable[T]], settings: Settings | None = None, *, migrated: bool = True
+    work: Callable[[Database], Awaitable[T]],
+    settings: Settings | None = None,
+    *,
+    migrated: bool = True,
+    may_create: bool = False,
 ) -> T:
-    """What `work` returns, done on the database of the settings; without `migrated` as it is found."""
+    """Return what `work` returns on the database of the settings; without `migrated` as it is found.
+
+    Only with `may_create` is a SQLite file created that is not there. Raises `DatabaseUnusable`.
+    """
     from budkavle.service import prepare_database
 
     settings = settings or command_settings()
@@ -25,6 +32,8 @@ def with_database(
 
     async def run() -> T:
         database = open_database(url, waits)
+        if not may_create:
+            database.check_exists()
         try:
             if migrated:
                 await prepare_database(database, url)

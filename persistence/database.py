@@ -93,6 +93,9 @@ class Database(Protocol):
     def worker_turn(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         """Within it no other worker is at this database, where there may be only one; `waits` is told of a wait."""
 
+    def check_exists(self) -> None:
+        """Raise `DatabaseUnusable` where using the database would create it."""
+
     async def migrate(self) -> None:
         """Brings the tables to this version. Safe when several processes do it at once."""
 

@@ -135,6 +135,9 @@ class PostgresqlDatabase:
     def worker_turn(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:  # noqa: ARG002  # Any number may work at once.
         return nullcontext()
 
+    def check_exists(self) -> None:
+        """Do nothing: no use of a server creates a database."""
+
     async def migrate(self) -> None:
         await self.read(_check_encoding)
         await self._run(self._migration, False, _migrate)

@@ -19,8 +19,8 @@ import fasteners
 import sqlalchemy as sa
 
 from persistence import schema
-from persistence.database import Turns, Work, storage_errors, to_json
-from persistence.file_turn import file_turn
+from persistence.database import DatabaseUnusable, Turns, Work, storage_errors, to_json
+from persistence.file_turn import create_private, file_turn
 from persistence.gathering import Gathering, WorkTogether
 
 P = ParamSpec("P")
@@ -121,9 +121,19 @@ class SqliteDatabase:
         # Two would be in each other's way at the file's one lock, and be no faster.
         return file_turn(f"{self._path}.worker.lock", waits)
 
+    def check_exists(self) -> None:
+        if not self._path.exists():
+            raise DatabaseUnusable(
+                f"there is no database file {self._path}: check BUDKAVLE_DATABASE_URL, "
+                "or create it with 'budkavle migrate'"
+            )
+
     async def migrate(self) -> None:
         def in_thread() -> None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            # SQLite gives its companions the mode of the file.
+            create_private(self._path)
+            create_private(Path(f"{self._path}.lock"))
             with (
                 fasteners.InterProcessLock(f"{self._path}.lock"),
                 self._thread_engine.connect() as connection,
@@ -256,6 +266,8 @@ def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    # What is deleted must not stay in the file.
+    connection.execute("PRAGMA secure_delete=ON")
     connection.execute(f"PRAGMA busy_timeout={busy_seconds * 1000}")
 
 

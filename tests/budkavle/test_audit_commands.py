@@ -117,7 +117,7 @@ def test_audit_verify_prints_the_end_of_each_chain(audited: str, invoke: Invoke)
     result = invoke(audited, "audit", "verify")
     assert (result.exit_code, result.stderr) == (0, "")
     *ends, last = result.stdout.splitlines()
-    assert last == "ok"
+    assert last == "ok: 5 entries in 4 chains"
     assert [end.split(" ", 1)[1] for end in ends] == ["- 1", f"{SYSTEM_ID} 2", f"{OTHER_ID} 1", "catalogue 1"]
     listed = [json.loads(line) for line in invoke(audited, "audit", "list").stdout.splitlines()]
     assert {end.split()[0] for end in ends} == {entry["hash"] for entry in listed if entry["requestId"] != "request-2"}
@@ -125,13 +125,13 @@ def test_audit_verify_prints_the_end_of_each_chain(audited: str, invoke: Invoke)
 
 def test_audit_verify_says_ok_of_nothing(database_url: str, invoke: Invoke) -> None:
     result = invoke(database_url, "audit", "verify")
-    assert (result.exit_code, result.output) == (0, "ok\n")
+    assert (result.exit_code, result.output) == (0, "ok: 0 entries in 0 chains\n")
 
 
 def test_audit_verify_finds_heads_that_were_kept(audited: str, invoke: Invoke) -> None:
     hashes = [json.loads(line)["hash"] for line in invoke(audited, "audit", "list").stdout.splitlines()]
     options = [option for hash_ in hashes for option in ("--head", hash_.upper())]
-    assert invoke(audited, "audit", "verify", *options).stdout.endswith("ok\n")
+    assert invoke(audited, "audit", "verify", *options).stdout.endswith("ok: 5 entries in 4 chains\n")
     result = invoke(audited, "audit", "verify", *options, "--head", "0" * 64, "--head", hashes[0])
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"Error: the audit is broken: no entry has the hash {'0' * 64}\n"

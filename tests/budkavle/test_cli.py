@@ -206,11 +206,40 @@ def test_migrate_makes_a_postgresql_usable(postgresql_server: PostgresqlServer, 
     assert invoke(url, "api-key", "list").exit_code == 0
 
 
-@pytest.mark.parametrize("command", COMMANDS[len(RUNNING) :], ids=" ".join)
-def test_every_command_migrates_a_sqlite_file(invoke: Invoke, tmp_path: Path, command: tuple[str, ...]) -> None:
+CREATING = [
+    ("migrate",),
+    ("api-key", "create", "name", "--scope", "messages"),
+    ("apply", str(REPOSITORY / "docs" / "catalogue.example.yaml")),
+]
+OTHERS = [
+    *COMMANDS[len(RUNNING) + 1 :],
+    ("api-key", "revoke", "name"),
+    ("deliveries", "show", str(uuid.UUID(int=1))),
+    ("deliveries", "replay", str(uuid.UUID(int=1))),
+]
+
+
+@pytest.mark.parametrize("command", CREATING, ids=" ".join)
+def test_commands_that_write_create_a_sqlite_file(invoke: Invoke, tmp_path: Path, command: tuple[str, ...]) -> None:
     url = f"sqlite:///{tmp_path}/new/test.db"
     assert invoke(url, *command).exit_code == 0
     put_key(url)
+
+
+@pytest.mark.parametrize("command", OTHERS, ids=" ".join)
+def test_other_commands_refuse_a_sqlite_file_that_is_missing(
+    invoke: Invoke, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    result = invoke(f"sqlite:///{tmp_path}/missing.db", *command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"Error: there is no database file {tmp_path}/missing.db: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_command_either_creates_a_file_or_refuses_a_missing_one() -> None:
+    known = {command[: len(path)] for command in (*RUNNING, *CREATING, *OTHERS) for path in LEAF_COMMANDS}
+    without_database = {("mock-open-e",), ("contract-check",), ("dev",)}
+    assert set(LEAF_COMMANDS) - known == without_database
 
 
 BAD_URLS = {

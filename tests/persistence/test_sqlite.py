@@ -1,7 +1,9 @@
 """What only SQLite does: one writer, other processes beside it."""
 
 import asyncio
+import os
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -181,3 +183,40 @@ async def test_migrate_makes_the_folder(tmp_path: Path) -> None:
     await stored.store(database, web_message())
     await database.close()
     assert (tmp_path / "deep" / "er" / "100% å.db").stat().st_size > 0
+
+
+def modes_in(folder: Path) -> list[int]:
+    return [stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()]
+
+
+def content_in(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir())
+
+
+async def test_files_are_private_and_deleted_bytes_are_gone(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        path = tmp_path / "private.db"
+        database = open_database(f"sqlite:///{path}")
+        await database.migrate()
+        message = web_message(message="a text that must not stay" * 50)
+        await stored.store(database, message)
+        async with database.worker_turn(lambda: None):
+            modes = modes_in(tmp_path)
+            assert len(modes) >= 4
+            assert set(modes) == {0o600}
+        await stored.delete(database, message.id)
+        await database.close()
+    finally:
+        os.umask(old)
+    assert b"a text that must not stay" not in content_in(tmp_path)
+
+
+async def test_a_file_that_exists_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "shared.db"
+    path.touch()
+    path.chmod(0o660)
+    database = open_database(f"sqlite:///{path}")
+    await database.migrate()
+    await database.close()
+    assert 0o660 in modes_in(tmp_path)
