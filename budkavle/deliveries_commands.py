@@ -2,14 +2,14 @@
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, assert_never
 
 import click
 
 from budkavle.console import say, with_database, write_moment
 from budkavle.deliveries_selection import Action, Do, Selection, carry_out, select
 from budkavle.option_types import Id, Moment
-from domain.deliveries import Attempt, Queued, Reason, State
+from domain.deliveries import Attempt, Left, Obstacle, Queued, Reason, State
 from persistence import deliveries as stored
 from persistence.database import Database
 
@@ -53,15 +53,26 @@ def show(delivery_id: str) -> None:
 @deliveries.command("replay")
 @_IDS
 @_SYSTEM
+@_STATE
 @_SINCE
 @_REASON
 @_ALL
 def replay(
-    ids: tuple[str, ...], system: str | None, since: datetime | None, reason: str | None, *, is_all: bool
+    ids: tuple[str, ...],
+    system: str | None,
+    state: str | None,
+    since: datetime | None,
+    reason: str | None,
+    *,
+    is_all: bool,
 ) -> None:
-    """Let parked deliveries go again at once: these IDS, or all that match, or --all."""
-    selection = _selection(system, str(State.PARKED), since, reason)
-    _check_what(ids, is_all=is_all, is_narrowed=any((system, since, reason)))
+    """Send deliveries again at once: these IDS, or all parked ones that match, or --all.
+
+    With --state waiting, those go that wait for their next attempt. None waits until a receiver that failed is tried
+    again.
+    """
+    selection = _selection(system, state or str(State.PARKED), since, reason)
+    _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
     _carry_out("replay", "go again", stored.replay, ids, selection)
 
 
@@ -121,11 +132,31 @@ def _carry_out(name: str, done_to: str, do: Do, ids: tuple[str, ...], selection:
     from budkavle.service import new_id, now
 
     action = Action(name, done_to, now, new_id(), do)
-    done, left = with_database(lambda database: carry_out(database, action, list(dict.fromkeys(ids)) or selection))
+
+    async def work(database: Database) -> tuple[int, list[str], dict[str, Left]]:
+        done, left = await carry_out(database, action, list(dict.fromkeys(ids)) or selection)
+        return done, left, await stored.list_left(database, left, now()) if ids else {}
+
+    done, left, reasons = with_database(work)
     say(f"{done} {done_to}, {len(left)} left as they are")
     if ids and left:
-        click.echo("\n".join(["Left as they are:", *left]), err=True)
+        lines = [f"{id_}: {_explain(reasons[id_])}" for id_ in left]
+        click.echo("\n".join(["Left as they are:", *lines]), err=True)
         raise click.exceptions.Exit(1)
+
+
+def _explain(left: Left) -> str:
+    match left.obstacle:
+        case Obstacle.UNKNOWN:
+            return "not found; it may have arrived"
+        case Obstacle.UNDER_WAY:
+            until = "" if left.until is None else f" until {write_moment(left.until)} at the latest"
+            return f"a worker has it{until}"
+        case Obstacle.BLOCKED:
+            return f"blocked by {left.blocked_by}, an earlier delivery of the same key"
+        case Obstacle.LOCKED:
+            return "another transaction is changing it; try again"
+    assert_never(left.obstacle)
 
 
 def _told(item: Queued) -> dict[str, Any]:

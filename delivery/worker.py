@@ -18,7 +18,7 @@ import structlog
 
 from delivery import metrics
 from delivery.windows import Windows
-from domain.deliveries import MAX_ANSWER, Answer, Attempt, Claimed, Outcome, outcome_of, wait_after
+from domain.deliveries import MAX_ANSWER, Answer, Attempt, Claimed, Outcome, Target, outcome_of, wait_after
 from domain.errors import StorageFailed
 from persistence import queue
 from persistence.database import Database
@@ -31,6 +31,7 @@ POLL_SECONDS = 0.05
 
 HOUSEKEEPING_SECONDS = 30
 PRUNED_AT_ONCE = 1000
+PULLED_AT_ONCE = 500
 MOST_FAILURES = 10
 """Failed turns that are counted."""
 
@@ -85,6 +86,10 @@ class Worker:
         self._ended: list[Settled] = []
         # What a claim may have claimed that failed.
         self._uncertain: set[int] = set()
+        # Pauses that receivers asked for and that are not stored yet.
+        self._pauses: dict[Target, datetime] = {}
+        # Targets that have recovered, and from when on what waits for them can become due.
+        self._recovered: dict[Target, datetime] = {}
         self._failures = 0
         self._backing_off: Counter[str] = Counter()
         self._woken = asyncio.Event()
@@ -105,7 +110,7 @@ class Worker:
 
     async def finish(self) -> None:
         """Waits for all that is under way, and settles it."""
-        while self._under_way or self._ended:
+        while self._under_way or self._ended or self._recovered:
             if self._under_way:
                 await asyncio.wait(self._under_way.values())
             now = self._now()
@@ -169,9 +174,13 @@ class Worker:
             due = now + wait_after(attempt.number, self._chance(), answer.retry_after)
         del self._under_way[item.number]
         self._ended.append(Settled(item.number, outcome, attempt, due))
-        self._windows.ended(
-            item.number, self._clock(), is_well=outcome is not Outcome.AGAIN, is_done=outcome is Outcome.DONE
-        )
+        target = Target(item.receiver.system_id, item.webhook_url)
+        if outcome is Outcome.AGAIN and answer.retry_after:
+            until = now + timedelta(seconds=answer.retry_after)
+            self._pauses[target] = max(until, self._pauses.get(target, until))
+        is_done = outcome is Outcome.DONE
+        if self._windows.ended(item.number, self._clock(), is_well=outcome is not Outcome.AGAIN, is_done=is_done):
+            self._recovered[target] = now
         metrics.attempt_ended(answer, outcome, seconds, (now - item.created).total_seconds())
         log.info(
             "attempt",
@@ -241,8 +250,24 @@ class Worker:
         self._uncertain = numbers
 
     async def _settle(self, lease: Lease) -> None:
-        if not self._ended:
-            return
+        if self._pauses:
+            # Before their deliveries can be claimed again, by any worker.
+            pauses, self._pauses = self._pauses, {}
+            try:
+                await queue.pause(self._database, pauses)
+            except BaseException:
+                self._pauses = pauses | self._pauses
+                raise
+        if self._ended:
+            await self._settle_ended(lease)
+        for target, start in list(self._recovered.items()):
+            number, following = await queue.pull_forward(self._database, target, start, PULLED_AT_ONCE)
+            if number == PULLED_AT_ONCE:
+                self._recovered[target] = following
+            else:
+                del self._recovered[target]
+
+    async def _settle_ended(self, lease: Lease) -> None:
         settling = list(self._ended)
         left = await queue.settle(self._database, lease, settling)
         known = {item.number for item in settling} - left
@@ -255,6 +280,7 @@ class Worker:
                 released = await queue.release_stuck(self._database, now)
                 if released:
                     log.warning("deliveries were left behind and go now", number=released)
+                await queue.prune_pauses(self._database, now)
                 before = now - self._limits.event_retention
                 while await queue.prune_events(self._database, before, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
                     pass

@@ -129,6 +129,25 @@ class Attempt:
     answer: str
 
 
+class Obstacle(StrEnum):
+    """Why a delivery cannot be sent again now."""
+
+    UNKNOWN = "unknown"
+    UNDER_WAY = "underWay"
+    BLOCKED = "blocked"
+    LOCKED = "locked"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A delivery that is not sent again. `until` is when the lease of its worker ends; `blocked_by` goes first."""
+
+    id: str
+    obstacle: Obstacle
+    until: datetime | None = None
+    blocked_by: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Queued:
     """A delivery on the queue. `number` is its place there.

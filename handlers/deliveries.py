@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from domain.deliveries import Queued, State
+from domain.deliveries import Left, Queued, State
 from domain.events import NO_OBJECT, Event
 from domain.subscriptions import write_time
 from handlers import paging, replies
@@ -46,15 +46,19 @@ async def hent_beskeder(request: Request) -> Response:
 
 
 async def genfremsend_beskeder(request: Request) -> Response:
-    """Lets parked messages of a system go again at once."""
+    """Send parked and waiting messages of a system again at once."""
     body = request.body if isinstance(request.body, dict) else {}
     system_id = let_in(request, body.get(SYSTEM))
     request.raise_violations()
     services = request.services
     ids = list(dict.fromkeys(id_.lower() for id_ in body["leveringIds"]))
-    sent = await queued.replay(services.database, ids, services.now(), system_id)
+    now = services.now()
+    sent = await queued.replay(services.database, ids, now, system_id)
     services.wake_worker()
-    return replies.ok({"genfremsendt": len(sent), "ikkeParkerede": [id_ for id_ in ids if id_ not in sent]})
+    left = [id_ for id_ in ids if id_ not in sent]
+    reasons = await queued.list_left(services.database, left, now, system_id)
+    told = [_write_left(reasons[id_]) for id_ in left]
+    return replies.ok({"genfremsendt": len(sent), "ikkeParkerede": left, "ikkeGenfremsendte": told})
 
 
 async def send_testbesked(request: Request) -> Response:
@@ -79,6 +83,15 @@ async def send_testbesked(request: Request) -> Response:
     await queued.publish_test(services.database, trial)
     services.wake_worker()
     return replies.accepted({"beskedId": event.id, "leveringId": trial.delivery_id})
+
+
+def _write_left(left: Left) -> dict[str, Any]:
+    return {
+        "leveringId": left.id,
+        "hindring": left.obstacle,
+        "optagetTil": None if left.until is None else write_time(left.until),
+        "blokeretAf": left.blocked_by,
+    }
 
 
 def _page(page: list[Queued]) -> Response:

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from domain.deliveries import Attempt, Queued, Reason, State, Urgency
+from domain.deliveries import Attempt, Left, Obstacle, Queued, Reason, State, Urgency
 from domain.errors import NotFound
 from domain.events import order_key, write_content
 from domain.subscriptions import Identity
@@ -55,11 +55,18 @@ async def list_attempts(database: Database, number: int) -> list[Attempt]:
 
 
 async def replay(database: Database, ids: Collection[str], now: datetime, system_id: str | None = None) -> set[str]:
-    """Lets parked deliveries go again at once, at their old place in the order; with a system only those of it.
+    """Send parked and waiting deliveries again at once, at their old place in the order; with a system only its own.
 
-    Returns the ids of those that go. The others are not parked, not of that system, or being deleted.
+    They wait for no back-off of their target. Returns the ids of those that go; `list_left` says why others do not.
     """
     return await database.write(_replay, ids, now, system_id)
+
+
+async def list_left(
+    database: Database, ids: Collection[str], now: datetime, system_id: str | None = None
+) -> dict[str, Left]:
+    """Return why each of these deliveries was not sent again; with a system those of others are unknown."""
+    return await database.read(_list_left, ids, now, system_id)
 
 
 async def drop(database: Database, ids: Collection[str], now: datetime) -> set[str]:
@@ -122,7 +129,7 @@ _ALL = (
 _LOCKS = {
     "sqlite": {"skip_locked": "", "skip_locked_lanes": ""},
     "postgresql": {
-        "skip_locked": "for update skip locked",
+        "skip_locked": "for update of d skip locked",
         # As `queue_statements.LET_NEXT_GO` needs it.
         "skip_locked_lanes": "for update of d skip locked for no key update of s skip locked",
     },
@@ -152,12 +159,17 @@ def _of_each(text: str) -> dict[str, sa.TextualSelect]:
 _REPLAY_TEXT = """
 update deliveries set state = 'waiting', due = :now, urgency = {urgency:d}
 where number in (
-    select number from deliveries where id in {{ids}} and state = 'parked' {of_system} {{skip_locked}}
+    select d.number from deliveries d where d.id in {{ids}} {of_system}
+    and (d.state = 'parked' or ((d.lease is null or d.due <= :now) and not exists (
+        select 1 from deliveries o
+        where o.subscription_id = d.subscription_id and o.key = d.key and o.state = 'waiting' and o.number < d.number
+    )))
+    {{skip_locked}}
 )
 returning id, subscription_id, key
 """
 _REPLAY = _of_each(_REPLAY_TEXT.format(of_system="", urgency=Urgency.REPLAY))
-_REPLAY_OF_SYSTEM = _of_each(_REPLAY_TEXT.format(of_system="and system_id = :system_id", urgency=Urgency.REPLAY))
+_REPLAY_OF_SYSTEM = _of_each(_REPLAY_TEXT.format(of_system="and d.system_id = :system_id", urgency=Urgency.REPLAY))
 _DROP = _of_each("""
 delete from deliveries where number in (
     select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
@@ -211,6 +223,31 @@ def _replay(connection: sa.Connection, ids: Collection[str], now: datetime, syst
         statement = _REPLAY_OF_SYSTEM[connection.dialect.name]
         parameters["system_id"] = system_id
     return {row.id for row in connection.execute(statement, parameters)}
+
+
+def _list_left(
+    connection: sa.Connection, ids: Collection[str], now: datetime, system_id: str | None
+) -> dict[str, Left]:
+    left = {id_: Left(id_, Obstacle.UNKNOWN) for id_ in ids}
+    if not ids:
+        return left
+    # By number, so that the statement names ids in no list of parameters.
+    numbers = sa.select(deliveries.c.number).where(deliveries.c.id.in_(_given_ids(connection, ids)))
+    for item in _list(connection, _ALL.where(deliveries.c.number.in_(numbers))):
+        if system_id is not None and item.system_id != system_id:
+            continue
+        if item.is_held and item.due is not None and item.due > now:
+            left[item.id] = Left(item.id, Obstacle.UNDER_WAY, until=item.due)
+        elif item.blocked_by is not None:
+            left[item.id] = Left(item.id, Obstacle.BLOCKED, blocked_by=item.blocked_by)
+        else:
+            left[item.id] = Left(item.id, Obstacle.LOCKED)
+    return left
+
+
+def _given_ids(connection: sa.Connection, ids: Collection[str]) -> sa.TextualSelect:
+    text = sa.text(_IDS[connection.dialect.name][1:-1]).bindparams(sa.bindparam("ids", to_json(list(ids)), sa.Text()))
+    return text.columns(deliveries.c.id)
 
 
 def _drop(connection: sa.Connection, ids: Collection[str], now: datetime) -> set[str]:

@@ -11,7 +11,7 @@ the worker, and the worker for the sync.
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,14 +21,21 @@ from persistence import queue_statements as statements
 from persistence.database import Database, to_json
 from persistence.web_message_events import NO_REQUEST
 
-BEYOND = 100
+BEYOND = 20
 """Deliveries that a look sees beyond what there is room for: some may not go yet."""
+
+BEYOND_SET_ASIDE = 100
+"""The same after a look that saw deliveries behind others: there may be many more."""
 
 FEW = 10
 """Deliveries that a look sees at least of each system, and of each subscription of a system with a long queue."""
 
 MOST_URGENT = 100
 """Urgent deliveries that a look sees apart from the others."""
+
+
+PULLED_EVERY = timedelta(milliseconds=10)
+"""How far apart deliveries become due that are pulled forward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ class LookMemory:
     """What one look leaves to the next: how many systems had something due, and which had more than the look saw."""
 
     systems: int = 1
+    saw_behind: bool = False
     crowded: set[str] = field(default_factory=set)
 
 
@@ -114,6 +122,25 @@ async def settle(database: Database, lease: Lease, settled: Sequence[Settled]) -
     return await database.write(_settle, lease, settled)
 
 
+async def pause(database: Database, pauses: Mapping[Target, datetime]) -> None:
+    """Let no worker call these targets before those moments."""
+    await database.write(_pause, pauses)
+
+
+async def prune_pauses(database: Database, now: datetime) -> None:
+    """Remove pauses that have ended."""
+    await database.write(_prune_pauses, now)
+
+
+async def pull_forward(database: Database, target: Target, start: datetime, limit: int) -> tuple[int, datetime]:
+    """Make at most `limit` waiting deliveries of a target due soon, one after the other from a moment on.
+
+    None becomes due before the end of a pause of the target, none that another one of its key goes before, and none
+    later than it was. Returns how many were found, and from when on the following ones can become due.
+    """
+    return await database.mark(_pull_forward, target, start, limit)
+
+
 async def release_stuck(database: Database, now: datetime) -> int:
     """Lets the first of each key go, should it have been left behind; returns how many were."""
     return await database.write_large(_release_stuck, now)
@@ -129,7 +156,8 @@ def _look(connection: sa.Connection, now: datetime, room: Room, memory: LookMemo
     rows = list(connection.execute(_of(connection, statements.LOOK_AT_URGENT), moment | {"each": MOST_URGENT}))
     if room.free > 0:
         # A worker with room for many looks at few of each when many systems have something due.
-        each = max(FEW, (room.each + BEYOND) // memory.systems)
+        beyond = BEYOND_SET_ASIDE if memory.saw_behind else BEYOND
+        each = max(FEW, (room.each + beyond) // memory.systems)
         of_systems = _look_at_systems(connection, moment | {"each": each}, room.full_systems | memory.crowded)
         found = Counter(row.system_id for row in of_systems)
         crowded = {system_id for system_id, number in found.items() if number >= each}
@@ -140,6 +168,7 @@ def _look(connection: sa.Connection, now: datetime, room: Room, memory: LookMemo
             more, still_crowded = _look_at_subscriptions(connection, moment, looked, each, room.full_targets)
             left += more
             memory.crowded = memory.crowded - looked | still_crowded
+        memory.saw_behind = any(row.is_behind for row in left)
         rows += left
     return list({row.number: _seen(row) for row in rows}.values())
 
@@ -307,6 +336,39 @@ def _attempt(item: Settled) -> dict[str, Any]:
         "reason": attempt.reason,
         "answer": attempt.answer,
     }
+
+
+def _pause(connection: sa.Connection, pauses: Mapping[Target, datetime]) -> None:
+    is_sqlite = connection.dialect.name == "sqlite"
+    rows = [
+        {
+            "system_id": _hex(target.system_id) if is_sqlite else target.system_id,
+            "webhook_url": target.webhook_url,
+            "until": statements.moment(until) if is_sqlite else until.isoformat(),
+        }
+        for target, until in pauses.items()
+    ]
+    connection.execute(_of(connection, statements.PAUSE), {"rows": to_json(rows)})
+
+
+def _prune_pauses(connection: sa.Connection, now: datetime) -> None:
+    connection.execute(statements.PRUNE_PAUSES, {"before": now})
+
+
+def _pull_forward(connection: sa.Connection, target: Target, start: datetime, limit: int) -> tuple[int, datetime]:
+    of_target = {"system_id": target.system_id, "webhook_url": target.webhook_url}
+    until = connection.execute(statements.PAUSE_OF_TARGET, of_target).scalar()
+    start = start if until is None else max(start, until)
+    end = start + limit * PULLED_EVERY
+    parameters = of_target | {"after": end, "limit": limit}
+    numbers = connection.execute(statements.WAITING_OF_TARGET, parameters).scalars().all()
+    rows = [
+        {"number": number, "due": statements.moment(start + place * PULLED_EVERY)}
+        for place, number in enumerate(numbers)
+    ]
+    if rows:
+        connection.execute(_of(connection, statements.PULL_FORWARD), {"rows": to_json(rows)})
+    return len(rows), end
 
 
 def _release_stuck(connection: sa.Connection, now: datetime) -> int:

@@ -8,7 +8,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from persistence.tables import UtcDateTime, attempts, deliveries, events, message_types, subscriptions, systems
+from persistence.tables import (
+    UtcDateTime,
+    attempts,
+    deliveries,
+    events,
+    message_types,
+    subscriptions,
+    systems,
+    target_pauses,
+)
 
 _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
     "now": UtcDateTime(),
@@ -23,6 +32,8 @@ _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
     "targets": sa.Text(),
     "subscription_id": sa.BigInteger(),
     "each": sa.Integer(),
+    "webhook_url": sa.Text(),
+    "after": UtcDateTime(),
     "limit": sa.Integer(),
 }
 
@@ -262,6 +273,46 @@ delete from events where id in (
     select e.id from events e
     where e.created < :before and not exists (select 1 from deliveries d where d.event_id = e.id)
     order by e.created limit :limit
+)
+""")
+
+PAUSE = {
+    "sqlite": _statement("""
+        insert into target_pauses (system_id, webhook_url, until)
+        select value->>'system_id', value->>'webhook_url', value->>'until' from json_each(:rows)
+        where value->>'system_id' in (select id from systems)
+        on conflict (system_id, webhook_url) do update set until = max(until, excluded.until)
+    """),
+    # In one order, since transactions of two workers may have several targets in common.
+    "postgresql": _statement("""
+        insert into target_pauses (system_id, webhook_url, until)
+        select s.id, value->>'webhook_url', cast(value->>'until' as timestamptz)
+        from jsonb_array_elements(cast(:rows as jsonb)) as r(value)
+        join systems s on s.id = cast(value->>'system_id' as uuid)
+        order by s.id, value->>'webhook_url'
+        on conflict (system_id, webhook_url) do update set until = greatest(target_pauses.until, excluded.until)
+    """),
+}
+PAUSE_OF_TARGET = sa.select(target_pauses.c.until).where(
+    target_pauses.c.system_id == sa.bindparam("system_id"), target_pauses.c.webhook_url == sa.bindparam("webhook_url")
+)
+PRUNE_PAUSES = target_pauses.delete().where(target_pauses.c.until < sa.bindparam("before"))
+
+WAITING_OF_TARGET = _statement("""
+    select d.number from deliveries d
+    where d.subscription_id in (
+        select s.id from subscriptions s where s.system_id = :system_id and s.webhook_url = :webhook_url
+    )
+    and d.due > :after and d.lease is null
+    order by d.number limit :limit
+""").columns(deliveries.c.number)
+PULL_FORWARD = _of_each("""
+update deliveries set due = said.due
+from (select cast(value->>'number' as bigint) as number, {row_due} as due from {rows}) as said
+where deliveries.number = said.number and deliveries.lease is null and deliveries.due > said.due
+and deliveries.number in (
+    select number from deliveries
+    where number in (select cast(value->>'number' as bigint) from {rows}) and lease is null {skip_locked_rows}
 )
 """)
 

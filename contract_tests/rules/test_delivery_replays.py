@@ -19,6 +19,10 @@ NOBODYS = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
 def replay(api: Api, *ids: str) -> dict[str, Any]:
     body = {"systemIdentifier": api.target.system, IDS: list(ids)}
     answer: dict[str, Any] = expect(api.call("POST", REPLAY, body=body), 200).json()
+    reasons = answer.pop("ikkeGenfremsendte", None)
+    if reasons is not None:
+        named = [reason["leveringId"] for reason in reasons]
+        assert named == answer["ikkeParkerede"], f"expected a reason for each, but got {reasons}"
     return answer
 
 
@@ -43,22 +47,17 @@ def test_thousand_ids_are_taken_and_not_one_more(api: Api) -> None:
 
 @pytest.mark.needs("publish_key")
 def test_each_id_is_sent_again_or_named(own_set: Api) -> None:
-    """What waits is not parked; whether it was meanwhile, the number of its attempts tells."""
     entry = own_set.entry()
     own_set.subscribe(entry)
     for _ in range(3):
         publish(own_set, entry)
-    before = {item["leveringId"]: (item["status"], item["forsoeg"]) for item in own_set.deliveries()}
-    ids = list(before)
+    ids = [item["leveringId"] for item in own_set.deliveries()]
     nobodys = own_set.uuid()
     answer = replay(own_set, nobodys, *ids, *ids)
     named = answer["ikkeParkerede"]
     assert named[0] == nobodys, answer
     assert answer["genfremsendt"] + len(named) == 1 + len(ids), f"expected each of {ids} once, but got {answer}"
     assert named[1:] == [id_ for id_ in ids if id_ in named], f"expected the order of the request, but got {answer}"
-    after = {item["leveringId"]: (item["status"], item["forsoeg"]) for item in own_set.deliveries()}
-    waited = [id_ for id_ in ids if before[id_][0] == "venter" and after.get(id_) == before[id_]]
-    assert set(waited) <= set(named), f"{waited} waited and were not parked, but got {answer}"
 
 
 @pytest.mark.needs("publish_key")

@@ -46,6 +46,12 @@ def settle(url: str, *fates: tuple[str, Outcome, Reason]) -> None:
     with_database(url, work)
 
 
+def claim_all(url: str, system_id: str) -> None:
+    """A worker claims what is due for a system."""
+    lease = Lease("tests", now(), now() + timedelta(seconds=30))
+    with_database(url, lambda database: claim_due(database, lease, of={system_id: 100}))
+
+
 @pytest.fixture
 def filled(database_url: str) -> str:
     """Two systems with two deliveries each; the first of each is parked, the second of the other one comes again."""
@@ -205,10 +211,21 @@ def test_replay_lets_parked_ones_go_again_and_the_audit_of_each_system_tells(
 
 def test_replay_names_those_that_it_leaves_as_they_are(filled: str, invoke: Invoke) -> None:
     ids = {line["attempts"]: line["id"] for line in listed(filled, invoke, "--system", SYSTEM_ID)}
+    claim_all(filled, SYSTEM_ID)
     result = invoke(filled, "deliveries", "replay", ids[1], OTHER_ID, ids[1], ids[0])
     assert (result.exit_code, result.stdout) == (1, "1 go again, 2 left as they are\n")
-    assert sorted(result.stderr.splitlines()) == sorted(["Left as they are:", OTHER_ID, ids[0]])
+    first, *lines = result.stderr.splitlines()
+    assert first == "Left as they are:"
+    missing, held = sorted(lines, key=lambda line: "worker" in line)
+    assert missing == f"{OTHER_ID}: not found; it may have arrived"
+    assert held.startswith(f"{ids[0]}: a worker has it until 20")
+    assert held.endswith(" at the latest")
     assert audited(filled, invoke) == [(SYSTEM_ID, "deliveries replay", 1)]
+
+
+def test_replay_sends_waiting_ones_again(filled: str, invoke: Invoke) -> None:
+    assert invoke(filled, "deliveries", "replay", "--state", "waiting").stdout == "2 go again, 0 left as they are\n"
+    assert {line["state"] for line in listed(filled, invoke)} == {"parked", "waiting"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from tests.contract_tests.breakages import Case
 from tests.contract_tests.breakages_of_events import error
-from tests.contract_tests.breakages_of_systems import LIST, REPLAY, TEST, JSONObject, current_of, identity, read
+from tests.contract_tests.breakages_of_systems import LIST, REPLAY, TEST, JSONObject, current_of, identity
 from tests.contract_tests.broken import Answer, Breakage, Forward, Request
 
 MISSING = error(150105, "Systemet har intet abonnement med den angivne orgType, orgCode og entityType")
@@ -32,15 +32,12 @@ async def pages_by_number(request: Request, forward: Forward) -> Answer:
     return page.with_header("link", link) if end < len(items) else page
 
 
-async def what_waits_is_sent_again(request: Request, forward: Forward) -> Answer:
+async def a_reason_is_missing(request: Request, forward: Forward) -> Answer:
     answer = await forward(request)
     if request.path != REPLAY or answer.status != 200:
         return answer
-    waiting = {item["leveringId"] for item in (await read(request, forward, LIST))["beskeder"]}
     value = answer.json()
-    left = [id_ for id_ in value["ikkeParkerede"] if id_ not in waiting]
-    again = value["genfremsendt"] + len(value["ikkeParkerede"]) - len(left)
-    return answer.with_json({"genfremsendt": again, "ikkeParkerede": left})
+    return answer.with_json(value | {"ikkeGenfremsendte": value["ikkeGenfremsendte"][1:]})
 
 
 async def no_test_after_the_end(request: Request, forward: Forward) -> Answer:
@@ -86,7 +83,7 @@ OF_DELIVERIES = {
         request_id_of_a_conflict_lost, "subscriptions", "every answer has an x-requestId"
     ),
     "pages by number": Case(pages_by_number, "subscriptions", "must stay valid when messages go"),
-    "what waits is sent again": Case(what_waits_is_sent_again, "subscriptions", "waited and were not parked"),
+    "a reason is missing": Case(a_reason_is_missing, "subscriptions", "expected a reason for each"),
     "no test message after the end": Case(no_test_after_the_end, "subscriptions", "to a subscription that has ended"),
     "a reason before the first attempt": Case(
         with_items(reason_before_the_first_attempt), "subscriptions", "before the first attempt there is no answer"

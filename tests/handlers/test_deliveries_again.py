@@ -1,6 +1,7 @@
 """What is parked is sent again, and a subscription is tried with a test message."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from conftest import RunningService
 from domain.deliveries import Outcome
 from persistence import tables
+from persistence.queue import Lease
 from tests.catalogue_rows import ALLOWED
 from tests.databases import with_database
 from tests.handlers.answers import unique_id
@@ -15,6 +17,7 @@ from tests.handlers.callers import Caller, entry, errors, new_caller, places
 from tests.handlers.waiting import (
     NOBODYS,
     REPLAY,
+    SECOND,
     TEST,
     a_test,
     later,
@@ -26,7 +29,7 @@ from tests.handlers.waiting import (
     replay,
     subscribe,
 )
-from tests.persistence.queues import rows
+from tests.persistence.queues import LEASE, claim_due, rows
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def caller(subscribing: RunningService) -> Caller:
     return new_caller(subscribing)
 
 
-def test_parked_messages_go_again_at_once(caller: Caller) -> None:
+def test_parked_and_waiting_messages_go_again_at_once(caller: Caller) -> None:
     subscribe(caller)
     publish(caller)
     publish(caller)
@@ -43,23 +46,52 @@ def test_parked_messages_go_again_at_once(caller: Caller) -> None:
     publish(caller)
     first, second, waiting = [item["leveringId"] for item in listed(caller)]
     asked = [waiting, first.upper(), NOBODYS.upper(), second, first, NOBODYS]
-    assert replay(caller, *asked) == {"genfremsendt": 2, "ikkeParkerede": [waiting, NOBODYS]}
+    assert replay(caller, *asked) == {
+        "genfremsendt": 3,
+        "ikkeParkerede": [NOBODYS],
+        "ikkeGenfremsendte": [unknown(NOBODYS)],
+    }
     assert [(item["status"], item["forsoeg"]) for item in listed(caller)] == [
         ("venter", 1),
         ("venter", 1),
         ("venter", 0),
     ]
     assert {item["naesteForsoeg"] is not None for item in listed(caller)} == {True}
-    assert replay(caller, first, second) == {"genfremsendt": 0, "ikkeParkerede": [first, second]}
 
 
-def test_messages_of_another_system_are_not_parked_ones_of_this(caller: Caller) -> None:
+def test_messages_that_do_not_go_again_are_named_with_the_reason(caller: Caller) -> None:
+    subscribe(caller)
+    person = {"identifikationstypeId": 99, "identifikation": "someone"}
+    publish(caller, **person)
+    publish(caller, **person)
+    lease = Lease("tests", later(), later() + LEASE)
+    with_database(caller.database_url, lambda database: claim_due(database, lease))
+    first, second = [item["leveringId"] for item in listed(caller)]
+    answer = replay(caller, second, first)
+    assert (answer["genfremsendt"], answer["ikkeParkerede"]) == (0, [second, first])
+    behind, under_way = answer["ikkeGenfremsendte"]
+    assert behind == {"leveringId": second, "hindring": "blocked", "optagetTil": None, "blokeretAf": first}
+    until = datetime.fromisoformat(under_way.pop("optagetTil"))
+    assert abs(until - lease.until) < SECOND
+    assert under_way == {"leveringId": first, "hindring": "underWay", "blokeretAf": None}
+
+
+def unknown(id_: str) -> dict[str, Any]:
+    return {"leveringId": id_, "hindring": "unknown", "optagetTil": None, "blokeretAf": None}
+
+
+def nothing(*ids: str) -> dict[str, Any]:
+    """The answer when the system has none of these."""
+    return {"genfremsendt": 0, "ikkeParkerede": [*ids], "ikkeGenfremsendte": [unknown(id_) for id_ in ids]}
+
+
+def test_messages_of_another_system_are_unknown(caller: Caller) -> None:
     other = new_caller(caller.service)
     subscribe(other)
     publish(other)
     meet(other, Outcome.PARK, later())
     (item,) = listed(other)
-    assert replay(caller, item["leveringId"]) == {"genfremsendt": 0, "ikkeParkerede": [item["leveringId"]]}
+    assert replay(caller, item["leveringId"]) == nothing(item["leveringId"])
     assert listed(other) == [item]
 
 
@@ -86,7 +118,7 @@ def test_faults_of_a_replay_are_told(
 
 def test_a_thousand_ids_are_taken(caller: Caller) -> None:
     ids = [unique_id() for _ in range(1000)]
-    assert replay(caller, *ids) == {"genfremsendt": 0, "ikkeParkerede": ids}
+    assert replay(caller, *ids) == nothing(*ids)
 
 
 def test_a_test_message_goes_to_one_subscription_alone(caller: Caller) -> None:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from domain.deliveries import Attempt, Outcome, Queued, Reason, State
+from domain.deliveries import Attempt, Left, Obstacle, Outcome, Queued, Reason, State
 from domain.errors import NotFound
 from domain.events import NO_OBJECT, write_content
 from persistence import deliveries, outbox, queue, tables
@@ -15,7 +15,7 @@ from persistence.deliveries import Trial
 from persistence.queue import Settled
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, entry, prepare, sync
-from tests.persistence.queues import SECOND, claim, event, lease, publication, publish, rows, settled
+from tests.persistence.queues import LEASE, SECOND, claim, event, lease, publication, publish, rows, settled
 from tests.persistence.rows import counts
 
 pytestmark = pytest.mark.anyio
@@ -139,19 +139,41 @@ async def test_get_finds_one_with_its_attempts(subscribed: Database) -> None:
         await deliveries.get(subscribed, str(uuid4()))
 
 
-async def test_replay_lets_parked_ones_go_at_once_and_no_others(subscribed: Database) -> None:
+async def test_replay_sends_parked_and_waiting_ones_again_and_says_why_not_others(subscribed: Database) -> None:
     await publish(subscribed)
     await settle_all(subscribed, Outcome.PARK)
     await publish(subscribed)
-    parked = {item.id for item in await listed(subscribed, state=State.PARKED)}
-    assert len(parked) == 2
     later = NOW + timedelta(hours=1)
-    assert await deliveries.replay(subscribed, [*await ids(subscribed), str(uuid4())], later) == parked
-    assert [(item.state, item.due) for item in await listed(subscribed) if item.id in parked] == [
-        (State.WAITING, later)
-    ] * 2
-    assert await deliveries.replay(subscribed, parked, later) == set()
-    assert len(await claim(subscribed, now=later)) == 4
+    await queue.settle(
+        subscribed, lease(), [settled(item, Outcome.AGAIN, later + LEASE) for item in await claim(subscribed)]
+    )
+    await publish(subscribed, **KEYED)
+    await publish(subscribed, **KEYED)
+    held = {item.id for item in await claim(subscribed, now=later)}
+    assert len(held) == 2
+    found = {item.id: item for item in await listed(subscribed)}
+    unknown = str(uuid4())
+    sent = await deliveries.replay(subscribed, [*found, unknown], later)
+    left = await deliveries.list_left(subscribed, found.keys() - sent | {unknown}, later)
+    assert len(sent) == 4
+    after = {item.id: item for item in await listed(subscribed)}
+    assert {(after[id_].state, after[id_].due) for id_ in sent} == {(State.WAITING, later)}
+    assert left[unknown] == Left(unknown, Obstacle.UNKNOWN)
+    assert {id_: left[id_] for id_ in held} == {id_: Left(id_, Obstacle.UNDER_WAY, until=later + LEASE) for id_ in held}
+    blocked = left.keys() - held - {unknown}
+    assert {(left[id_].obstacle, left[id_].blocked_by in held) for id_ in blocked} == {(Obstacle.BLOCKED, True)}
+    assert len(blocked) == 2
+    assert {row["urgency"] for row in await rows(subscribed, tables.deliveries) if row["id"] in sent} == {1}
+    # Once only: the next attempt is an ordinary one.
+    claimed = await claim(subscribed, now=later)
+    await queue.settle(subscribed, lease(), [settled(item, Outcome.AGAIN, later) for item in claimed])
+    assert {row["urgency"] for row in await rows(subscribed, tables.deliveries)} == {None}
+
+
+async def test_list_left_names_no_delivery_of_another_system(subscribed: Database) -> None:
+    await publish(subscribed)
+    (id_,) = await ids(subscribed, SYSTEM_IDS[1])
+    assert (await deliveries.list_left(subscribed, [id_], NOW, SYSTEM))[id_].obstacle is Obstacle.UNKNOWN
 
 
 async def test_replay_of_a_system_leaves_those_of_others(subscribed: Database) -> None:

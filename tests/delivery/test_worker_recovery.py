@@ -1,0 +1,162 @@
+"""The worker and receivers that come back, or that ask for a pause."""
+
+import json
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.deliveries import Target
+from persistence import deliveries as queued
+from persistence import queue, tables
+from persistence.database import Database
+from tests.delivery.receiving import OK, Recorder, at
+from tests.delivery.working import PERSON, SECOND, StartPeer, deliveries, subscribe, work, working
+from tests.factories import NOW
+from tests.open_e.peers import answer, read_request
+from tests.persistence.catalogues import SYSTEM, entry, sync
+from tests.persistence.queues import publish, rows
+
+pytestmark = pytest.mark.anyio
+
+HOUR = timedelta(hours=1)
+
+
+class Paths:
+    """A receiver that answers each path in its own way; `seen` counts the calls."""
+
+    def __init__(self, **answers: bytes) -> None:
+        self.answers = {f"/star/{name}": response for name, response in answers.items()}
+        self.seen: Counter[str] = Counter()
+
+    def __call__(self, connection: Any, _: int) -> None:
+        while True:
+            head, _ = read_request(connection)
+            path = head.split(" ")[1]
+            self.seen[path] += 1
+            connection.sendall(self.answers[path])
+
+
+async def make_wait(database: Database) -> None:
+    """All deliveries wait for an attempt in some hours, as after an outage."""
+    await database.write(lambda c: c.execute(tables.deliveries.update().values(due=NOW + 3 * HOUR, attempts=12)))
+
+
+async def test_a_success_pulls_what_waits_for_its_target_forward_spread_out(
+    database: Database, peer: StartPeer
+) -> None:
+    receiver = Paths(up=OK, other=OK)
+    await subscribe(database, at(peer(receiver)))
+    await sync(database, [entry(0, webhook_url="/up"), entry(1, org_code=102, webhook_url="/other")])
+    for _ in range(5):
+        await publish(database)
+    await publish(database, org_code=102)
+    await make_wait(database)
+    await publish(database)
+    assert await work(database) >= 1
+    dues = sorted(row["due"] for row in await deliveries(database))
+    # Those of the other path wait on.
+    assert dues[-1] == NOW + 3 * HOUR
+    pulled = dues[:-1]
+    assert all(NOW < due <= NOW + SECOND for due in pulled)
+    assert len(set(pulled)) == len(pulled)
+    assert await work(database, NOW + SECOND) == len(pulled)
+    assert receiver.seen == {"/star/up": 6}
+
+
+async def test_a_success_pulls_nothing_past_the_order_of_a_key(database: Database, peer: StartPeer) -> None:
+    recorder = Recorder()
+    await subscribe(database, at(peer(recorder)))
+    for number in range(3):
+        await publish(database, version=str(number), **PERSON)
+    await make_wait(database)
+    await publish(database, version="3", **PERSON)
+    # The last one is met behind the others.
+    assert await work(database) == 0
+    await publish(database, version="other")
+    await work(database)
+    await work(database, NOW + SECOND)
+    versions = [json.loads(body)["versionIdentifier"] for _, body in recorder.requests]
+    assert versions == ["other", "0", "1", "2", "3"]
+
+
+async def test_a_message_that_fails_alone_is_not_pulled_forward_by_each_success(
+    database: Database, peer: StartPeer
+) -> None:
+    seen: list[str] = []
+
+    def serve(connection: Any, _: int) -> None:
+        while True:
+            _, body = read_request(connection)
+            is_bad = b'"versionIdentifier":"bad"' in body
+            seen.append("bad" if is_bad else "good")
+            connection.sendall(answer(b"", "500 Oh") if is_bad else OK)
+
+    await subscribe(database, at(peer(serve)))
+    async with working(database) as worker:
+        await publish(database)
+        await worker.run_once(NOW)
+        await worker.finish()
+        await publish(database, version="bad")
+        for _ in range(5):
+            await worker.run_once(NOW)
+            await worker.finish()
+            await publish(database)
+        (bad, *_) = await deliveries(database)
+    assert seen.count("bad") == 1
+    assert bad["due"] == NOW + SECOND
+
+
+async def test_retry_after_holds_for_the_target_in_any_worker_until_it_is_overridden(
+    database: Database, peer: StartPeer
+) -> None:
+    busy = answer(b"", "503 Busy", "Retry-After: 600\r\n")
+    receiver = Paths(busy=busy, other=OK)
+    await subscribe(database, at(peer(receiver)))
+    await sync(database, [entry(0, webhook_url="/busy"), entry(1, org_code=102, webhook_url="/other")])
+    await publish(database)
+    assert await work(database) == 1
+    await publish(database)
+    await publish(database, org_code=102)
+    # Each call makes a worker that knows nothing of the first.
+    assert await work(database, NOW + 500 * SECOND) == 1
+    assert receiver.seen == {"/star/busy": 1, "/star/other": 1}
+    receiver.answers["/star/busy"] = OK
+    (_, waiting) = await deliveries(database)
+    assert await queued.replay(database, [waiting["id"]], NOW + 500 * SECOND) == {waiting["id"]}
+    assert await work(database, NOW + 500 * SECOND) == 1
+    # The first is pulled forward by that success, though not before the end of the pause.
+    (first,) = await deliveries(database)
+    assert first["due"] == NOW + 600 * SECOND
+    assert await work(database, NOW + 599 * SECOND) == 0
+    assert await work(database, NOW + 600 * SECOND) == 1
+    await queue.prune_pauses(database, NOW + 601 * SECOND)
+    assert await rows(database, tables.target_pauses) == []
+
+
+async def test_the_longest_pause_of_a_target_counts_and_that_of_a_system_without_row_is_dropped(
+    database: Database, peer: StartPeer
+) -> None:
+    await subscribe(database, at(peer(Recorder())))
+    target, gone = Target(SYSTEM, "/a"), Target("0b1f4c1e-5798-41e9-ae24-57fa13b361e1", "/a")
+    await queue.pause(database, {target: NOW + 2 * SECOND, gone: NOW + SECOND})
+    await queue.pause(database, {target: NOW + SECOND})
+    (row,) = await rows(database, tables.target_pauses)
+    assert (row["system_id"], row["webhook_url"], row["until"]) == (SYSTEM, "/a", NOW + 2 * SECOND)
+
+
+async def test_many_are_pulled_forward_in_parts(database: Database, peer: StartPeer) -> None:
+    await subscribe(database, at(peer(Recorder())))
+    for _ in range(25):
+        await publish(database)
+    await make_wait(database)
+    start, found = NOW, []
+    while True:
+        number, start = await queue.pull_forward(database, Target(SYSTEM, "/a"), start, 10)
+        found.append(number)
+        if number < 10:
+            break
+    assert found == [10, 10, 5]
+    dues = [row["due"] for row in await deliveries(database)]
+    assert dues == [NOW + place * queue.PULLED_EVERY for place in range(25)]
