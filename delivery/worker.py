@@ -150,7 +150,7 @@ class Worker:
         try:
             await self.run_once(self._now())
         except StorageFailed as exc:
-            log.error("the queue is out of reach", reason=exc.reason)  # noqa: TRY400  # A trace would tell nothing that the reason does not.
+            log.error("the queue is out of reach", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace would tell nothing that the reason does not.
         except Exception:
             # Results are kept until they are settled, and what may have been claimed is released.
             log.exception("a turn of the worker failed")
@@ -285,5 +285,5 @@ class Worker:
                 while await queue.prune_events(self._database, before, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
                     pass
             except StorageFailed as exc:
-                log.error("no housekeeping", reason=exc.reason)  # noqa: TRY400  # A trace would tell nothing that the reason does not.
+                log.error("no housekeeping", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace would tell nothing that the reason does not.
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

@@ -180,7 +180,8 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             # A handler that adds to an error keeps the cause below it.
             cause = getattr(error, "reason", "") or getattr(error.__cause__, "reason", "")
-            log.warning("failed", error=type(error).__name__, detail=redact_for_log(str(error)), reason=cause)
+            detail = getattr(error, "explanation", "") or redact_for_log(str(error))
+            log.warning("failed", error=type(error).__name__, detail=detail, reason=cause)
     elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # From a page of the documentation: the contracts' own refusals never get here.
         response = replies.method_not_allowed("GET, HEAD")

@@ -1,11 +1,14 @@
 """The operations of spec/operations.yaml."""
 
+import structlog
 from starlette.responses import Response
 
 from domain.errors import StorageFailed
 from domain.web_messages import OepInstance
 from handlers import metrics, replies
 from handlers.requests import Request
+
+log = structlog.get_logger("budkavle.database")
 
 
 async def get_health_live(request: Request) -> Response:
@@ -20,7 +23,8 @@ async def get_health_ready(request: Request) -> Response:
     try:
         await request.services.database.check_health()
         database = "UP"
-    except StorageFailed:
+    except StorageFailed as exc:
+        log.warning("database_check_failed", reason=exc.reason, detail=exc.explanation or None)
         database = "DOWN"
     health = request.services.open_e.health
     components = {

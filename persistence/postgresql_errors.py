@@ -63,13 +63,12 @@ _EXPLANATIONS = {
 
 
 def find_sqlstate(exc: BaseException | None) -> str | None:
-    """Return the SQLSTATE of an error or of its causes."""
+    """Return the SQLSTATE of an error: that of its first cause, which is what the server said."""
+    found: str | None = None
     while exc is not None:
-        code = getattr(exc, "sqlstate", None) or getattr(getattr(exc, "orig", None), "sqlstate", None)
-        if code:
-            return str(code)
+        found = getattr(exc, "sqlstate", None) or getattr(getattr(exc, "orig", None), "sqlstate", None) or found
         exc = exc.__cause__
-    return None
+    return found
 
 
 def explain(exc: BaseException, server: Server) -> str:
