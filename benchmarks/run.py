@@ -21,6 +21,7 @@ BENCHES = {
     "sync": ([], 240),
     "deliveries": ([], 300),
     "dead_receiver": ([], 420),
+    "fair_delivery": ([], 240),
     "metrics_scrape": ([], 300),
 }
 """Modules with their arguments and the seconds after which they are ended."""
