@@ -241,14 +241,21 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         version = self.parser.get_http_version()
         if not version.startswith("1."):
             self._reject("version")
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) > 1 or (not hosts and version != "1.0") or any(_HOST.fullmatch(host) is None for host in hosts):
+        hosts, coding = 0, b""
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+                if _HOST.fullmatch(value) is None:
+                    self._reject("host")
+            elif name == b"transfer-encoding":
+                coding += value.lower()
+        if hosts != 1 and (hosts or version != "1.0"):
             self._reject("host")
-        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
-        if codings and b",".join(codings).lower() != b"chunked":
-            self._reject("transfer_coding")
-        if codings and version == "1.0":
-            self._reject("not_http")
+        if coding:
+            if coding != b"chunked":
+                self._reject("transfer_coding")
+            if version == "1.0":
+                self._reject("not_http")
 
     def _reject(self, reason: str) -> None:
         """End the parser's work on this connection."""

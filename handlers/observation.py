@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -28,7 +28,7 @@ _HEADER = b"x-request-id"
 _HEADER_OF_V1 = b"x-requestid"
 """Published as `x-requestId`; header names have no case."""
 
-_NO_STORE = (b"cache-control", b"no-store")
+_NO_STORE = ((b"cache-control", b"no-store"),)
 """No cache may keep a response of the service (RFC 9111, section 5.2.2.5): most hold personal data. Contracts, which
 `/docs` publishes, may be cached."""
 
@@ -81,10 +81,11 @@ class ObservationMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
+                headers = [*message["headers"], *self._headers(raw_path)]
                 # An answer of a handler has it already.
-                if not any(name == header for name, _ in message["headers"]):
-                    message["headers"] = [*message["headers"], (header, request_id.encode())]
-                message["headers"] = [*message["headers"], *self._headers(raw_path)]
+                if not any(name == header for name, _ in headers):
+                    headers.append((header, request_id.encode()))
+                message["headers"] = headers
             await send(message)
 
         try:
@@ -122,13 +123,17 @@ class ObservationMiddleware:
             **fields,
         )
 
-    def _headers(self, raw_path: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the headers that responses of the service have whatever the operation."""
-        if self._names is not None and raw_path != b"/docs" and not raw_path.startswith(b"/docs/"):
-            yield _NO_STORE
+    def _headers(self, raw_path: bytes) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the headers that responses of the service have whatever the operation."""
+        headers = () if self._names is None or _is_docs(raw_path) else _NO_STORE
         if self._is_draining is not None and self._is_draining():
             # The next request of this client is to reach another process.
-            yield (b"connection", b"close")
+            return (*headers, (b"connection", b"close"))
+        return headers
+
+
+def _is_docs(raw_path: bytes) -> bool:
+    return raw_path.startswith(b"/docs") and raw_path[5:6] in {b"", b"/"}
 
 
 def _fields_of_refusal(
