@@ -17,11 +17,15 @@ from typing import Any, ParamSpec, TypeVar
 
 import fasteners
 import sqlalchemy as sa
+import structlog
 
+from domain.errors import StorageFailed
 from persistence import schema
 from persistence.database import DatabaseUnusable, Turns, Work, storage_errors, to_json
 from persistence.file_turn import create_private, file_turn
 from persistence.gathering import Gathering, WorkTogether
+
+log = structlog.get_logger("budkavle.database")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,6 +67,10 @@ class SqliteDatabase:
         self._gathering = Gathering(self.write)
         self._waiting: deque[_Waiting] = deque()
         self._flushing: asyncio.Task[None] | None = None
+        self._identity: tuple[int, int] | None = None
+        self._is_replaced = False
+        # A write failed for a reason that others will meet too, and none has succeeded since.
+        self._cannot_write = False
         # Not those of anyio: a thread of its pool keeps the last work, and all the data in it, until the next.
         self._reader_threads = ThreadPoolExecutor(READER_THREADS, "sqlite-reader")
         self._writer_thread = ThreadPoolExecutor(1, "sqlite-writer")
@@ -70,7 +78,7 @@ class SqliteDatabase:
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with storage_errors():
             if self._reader is None:
-                self._reader = self._inline_engine.connect()
+                self._reader = self._connect()
             try:
                 return work(self._reader, *args, **kwargs)
             except sa.exc.OperationalError as exc:
@@ -83,6 +91,7 @@ class SqliteDatabase:
             with self._thread_engine.connect() as connection:
                 return work(connection, *args, **kwargs)
 
+        self._check_file()
         with storage_errors():
             return await asyncio.get_running_loop().run_in_executor(self._reader_threads, in_thread)
 
@@ -147,7 +156,11 @@ class SqliteDatabase:
             await asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
 
     async def check_health(self) -> None:
+        self._check_file()
         await self.read(_ping)
+        if self._cannot_write:
+            # Without requests no write would show that the disk has room again.
+            await self.write(_probe)
 
     async def check_version(self) -> None:
         await self.read_large(schema.check)
@@ -177,12 +190,14 @@ class SqliteDatabase:
     async def _do_batch(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
         try:
+            self._check_file()
             if self._writer is None:
-                self._writer = self._inline_engine.connect()
+                self._writer = self._connect()
             outcomes = _transact(self._writer, _do_all, batch)
         except Exception as exc:  # noqa: BLE001  # Of whatever kind: it is for who waits.
             # BEGIN IMMEDIATE is the only statement that can meet a lock here, so nothing was done yet.
             outcomes = await self._do_in_thread(batch) if _is_busy(exc) else [exc] * len(batch)
+        self._cannot_write = any(map(_is_lasting, outcomes))
         for waiting, outcome in zip(batch, outcomes, strict=True):
             waiting.settle(outcome)
 
@@ -197,14 +212,40 @@ class SqliteDatabase:
             with self._thread_engine.connect() as connection:
                 return _transact(connection, work, *args, **kwargs)
 
+        self._check_file()
         future = asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
         with storage_errors():
             try:
-                return await asyncio.shield(future)
+                result = await asyncio.shield(future)
+            except sa.exc.OperationalError as exc:
+                self._cannot_write = _is_lasting(exc)
+                raise
             except asyncio.CancelledError:
                 # A caller that goes away does not end the thread, and the lock must outlive it.
                 await asyncio.wait([future])
                 raise
+            self._cannot_write = False
+            return result
+
+    def _connect(self) -> sa.Connection:
+        connection = self._inline_engine.connect()
+        if self._identity is None:
+            self._identity = _identity_of(self._path)
+        return connection
+
+    def _check_file(self) -> None:
+        """Raise `StorageFailed` while another file, or none, has the place of the one that is open.
+
+        Writes would go to a file that has no name any more.
+        """
+        if self._identity is None:
+            return
+        is_replaced = _identity_of(self._path) != self._identity
+        if is_replaced and not self._is_replaced:
+            log.error("database_file_replaced", path=str(self._path))
+        self._is_replaced = is_replaced
+        if is_replaced:
+            raise StorageFailed("file replaced", f"{self._path} was removed or replaced: restart the program")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +310,28 @@ def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
     # What is deleted must not stay in the file.
     connection.execute("PRAGMA secure_delete=ON")
     connection.execute(f"PRAGMA busy_timeout={busy_seconds * 1000}")
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino)
+
+
+def _probe(connection: sa.Connection) -> None:
+    """Write what changes nothing."""
+    connection.exec_driver_sql("update alembic_version set version_num = version_num")
+
+
+def _is_lasting(outcome: object) -> bool:
+    """Return whether a write failed for a reason that others will meet too: a full disk, a file that cannot be used."""
+    name = getattr(getattr(outcome, "orig", None), "sqlite_errorname", "")
+    return isinstance(name, str) and name.startswith(_LASTING)
+
+
+_LASTING = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN")
 
 
 def _is_busy(exc: Exception) -> bool:

@@ -2,13 +2,17 @@
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Iterator
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from domain.errors import StorageFailed
 from persistence import sqlite
@@ -220,3 +224,90 @@ async def test_a_file_that_exists_keeps_its_mode(tmp_path: Path) -> None:
     await database.migrate()
     await database.close()
     assert 0o660 in modes_in(tmp_path)
+
+
+def remove(path: Path) -> None:
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+
+
+def move_copy_over(path: Path) -> None:
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+
+
+def move_away(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("replace", [remove, move_copy_over, move_away])
+async def test_writes_end_when_the_file_is_replaced(
+    path: Path, database: Database, replace: Callable[[Path], None]
+) -> None:
+    message = web_message()
+    await stored.store(database, message)
+    await database.check_health()
+    replace(path)
+    large = web_message(attachments=(attachment(data=bytes(LARGE_BYTES + 1)),))
+    for write in (stored.store(database, web_message()), stored.store(database, large), database.check_health()):
+        with pytest.raises(StorageFailed) as caught:
+            await write
+        assert caught.value.reason == "file replaced"
+    # The file that is open can still be read.
+    assert (await stored.get(database, message.id)).id == message.id
+
+
+async def test_writes_go_on_when_the_file_is_back(path: Path, database: Database) -> None:
+    await stored.store(database, web_message())
+    move_away(path)
+    with capture_logs() as lines:
+        for _ in range(3):
+            with pytest.raises(StorageFailed):
+                await database.check_health()
+    assert [(line["event"], line["log_level"]) for line in lines] == [("database_file_replaced", "error")]
+    path.with_name("elsewhere").rename(path)
+    await database.check_health()
+    await stored.store(database, web_message())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    command = [str(mount), "-t", "tmpfs", "-o", "size=2m", "none", str(disk)]
+    if mount is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a file system of its own can only be mounted by root")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+async def test_health_fails_while_the_disk_is_full(small_disk: Path, migrated_sqlite: bytes) -> None:
+    path = small_disk / "test.db"
+    path.write_bytes(migrated_sqlite)
+    database = open_database(f"sqlite:///{path}")
+    await stored.store(database, web_message())
+    await database.check_health()
+    filler = small_disk / "filler"
+    fill(filler)
+    reasons = []
+    while len(reasons) < 3:
+        try:
+            await stored.store(database, web_message(message="x" * 100_000))
+        except StorageFailed as exc:
+            reasons.append(exc.reason)
+    assert all("SQLITE_FULL" in reason for reason in reasons)
+    with pytest.raises(StorageFailed):
+        await database.check_health()
+    remove(filler)
+    await database.check_health()
+    await stored.store(database, web_message())
+    await database.close()
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
