@@ -1,4 +1,4 @@
-"""A real nginx with TLS in front of a service, configured as the README says."""
+"""A real nginx with TLS in front of a service, configured as docs/how-to/proxies.md says."""
 
 import os
 import pwd
@@ -16,12 +16,12 @@ import pytest
 
 from tests.processes import REPOSITORY, Process
 
-README = (REPOSITORY / "README.md").read_text()
+GUIDE = (REPOSITORY / "docs" / "how-to" / "proxies.md").read_text()
 
 
 def block(language: str) -> str:
-    """The only example of the README in a language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    """The only example of the guide in a language."""
+    (found,) = re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
     return str(found)
 
 
@@ -65,8 +65,8 @@ def nginx_before(
         server = block("nginx")
         if javascript:
             load = _javascript(nginx, folder)
-            (setup,) = re.findall(r"`(js_import .*?;)`", README)
-            (line,) = re.findall(r"`(proxy_set_header Client-Cert \$client_cert;)`", README)
+            (setup,) = re.findall(r"`(js_import .*?;)`", GUIDE)
+            (line,) = re.findall(r"`(proxy_set_header Client-Cert \$client_cert;)`", GUIDE)
             server = server.replace("proxy_set_header Client-Cert $ssl_client_escaped_cert;", line)
         places = {"listen 443 ssl": f"listen 127.0.0.1:{port} ssl", "http://127.0.0.1:8080": url}
         if tls is None:
