@@ -31,6 +31,7 @@ SOAKS = {
     "kill_sync": ([], 2400),
     "kill_workers": ([], 3600),
     "contract_check": ([], 5400),
+    "idle_connections": ([], 600),
 }
 
 

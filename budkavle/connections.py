@@ -5,6 +5,8 @@ service, and not for its client, has no limit here: its request is queued or run
 """
 
 import asyncio
+import errno
+import os
 import resource
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -24,6 +26,9 @@ RESERVED_DESCRIPTORS = 256
 """File descriptors that connections leave to the database, files, receivers and Open-E."""
 
 LEAST_CONNECTIONS = 16
+
+WATCH_SECONDS = 30.0
+"""How long the sweep goes on after a connection was accepted: TLS handshakes are no connections yet."""
 
 log = structlog.get_logger("budkavle.connections")
 
@@ -75,7 +80,7 @@ class Connection(Protocol):
         """End the connection, with a response that says why where one is due."""
 
     def close(self) -> None:
-        """End the connection, which runs no request."""
+        """End the connection, which runs no request; its client has a moment for the rest of a response."""
 
 
 class Connections:
@@ -103,17 +108,23 @@ class Connections:
         self._is_sweeping = False
         self._closed = 0
         self._next_line = 0.0
+        self._next_descriptor_line = 0.0
+        self._accepted = 0.0
 
-    def add(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def accept(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to watch a connection that was accepted; over TLS it is added only after its handshake."""
+        self._accepted = loop.time()
+        if not self._is_sweeping:
+            self._is_sweeping = True
+            loop.call_later(self._sweep_seconds, self._sweep, loop)
+
+    def add(self, connection: Connection) -> None:
         """Add a connection; if there are too many, close the one that has waited longest for its client."""
         self._open.add(connection)
         self._waiting[connection] = None
         if len(self._open) > self._most:
             self._evict(next(iter(self._waiting)))
         _OPEN.inc()
-        if not self._is_sweeping:
-            self._is_sweeping = True
-            loop.call_later(self._sweep_seconds, self._sweep, loop)
 
     def discard(self, connection: Connection) -> None:
         """Remove a connection that has ended."""
@@ -152,7 +163,11 @@ class Connections:
         if self._closed and now >= self._next_line:
             log.warning("connection_limit_reached", limit=self._most, closed=self._closed)
             self._closed, self._next_line = 0, now + LOG_SECONDS
-        self._is_sweeping = bool(self._open or self._closed)
+        if now >= self._next_descriptor_line and not _has_descriptor():
+            # The event loop closes what it accepts then, and says nothing.
+            log.error("file_descriptors_exhausted", limit=_descriptors(), open_connections=len(self._open))
+            self._next_descriptor_line = now + LOG_SECONDS
+        self._is_sweeping = bool(self._open or self._closed) or now - self._accepted < WATCH_SECONDS
         if self._is_sweeping:
             loop.call_later(self._sweep_seconds, self._sweep, loop)
 
@@ -167,6 +182,15 @@ def raise_descriptor_limit() -> None:
 def _descriptors() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _UNLIMITED if soft == resource.RLIM_INFINITY else soft
+
+
+def _has_descriptor() -> bool:
+    """Return whether the process can open one more file."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as exc:
+        return exc.errno not in {errno.EMFILE, errno.ENFILE}
+    return True
 
 
 _UNLIMITED = 1 << 20

@@ -22,7 +22,7 @@ MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers together; also trailers together, and anything that httptools holds back. It sets none."""
 
 LINGER_SECONDS = 2.0
-"""How long a connection is read after it was refused."""
+"""How long a connection that ends is read after it was refused, or waits for its client to read the rest."""
 
 LINES_PER_SECOND = 10
 """Log lines about malformed requests, at most: callers can send thousands in a second."""
@@ -99,6 +99,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
     def __init__(self, *arguments: Any, connections: Connections, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._connections = connections
+        connections.accept(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too.
         super().connection_made(transport)
@@ -108,7 +109,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         if self.scheme == "https":
             self._client_certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         self._since = self.loop.time()
-        self._connections.add(self, self.loop)
+        self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
@@ -144,8 +145,12 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
             self._refuse(f"slow_{reason}")
 
     def close(self) -> None:
-        """End the connection, which runs no request."""
+        """End the connection, which runs no request; its client has a moment for the rest of a response."""
+        has_unsent = self.transport.get_write_buffer_size() > 0
         self.transport.close()
+        if has_unsent:
+            # It would stay open until they are read.
+            self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def shutdown(self) -> None:
         """Begin the end of the connection: what is complete is answered, and clients get less time for the rest."""

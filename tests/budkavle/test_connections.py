@@ -2,17 +2,26 @@
 
 import os
 import re
+import resource
 import select
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from prometheus_client import REGISTRY
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 
-from conftest import MESSAGES_KEY, RunningService, running_service
+from budkavle.settings import Settings
+from conftest import MESSAGES_KEY, RunningService, running_server, running_service
+from tests.budkavle.services import served
+from tests.certificates import Authority
 from tests.factories import case_body
 from tests.handlers.answers import post
 from tests.held_open_e import held_open_e
@@ -231,3 +240,48 @@ def test_connections_are_limited_over_tls_and_close_without_a_trace(serve: Serve
         connection.close()
     while open_connections() > before:
         pass
+
+
+def test_slow_reader_at_the_connection_limit_gives_its_descriptor_back() -> None:
+    """Its response is complete for the application, but too long for the kernel."""
+    application = Starlette(routes=[Route("/", lambda _request: Response(bytes(20 * 2**20)))])
+    settings = Settings(max_connections=16, reader_timeout=LONG)
+
+    def open_connections() -> float:
+        return REGISTRY.get_sample_value("budkavle_open_connections") or 0.0
+
+    before = open_connections()
+    with running_server(settings, application, is_service=False) as url, ExitStack() as stack:
+        port = httpx.URL(url).port or 0
+        for _ in range(3):
+            reader = stack.enter_context(RawConnection(port))
+            reader.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert reader.socket.recv(15) == b"HTTP/1.1 200 OK"
+        idle = [stack.enter_context(RawConnection(port)) for _ in range(40)]
+        assert idle[0].is_ended()
+        while open_connections() > before + 16:
+            pass
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_lack_of_file_descriptors_is_logged_and_passes(sqlite_url: str, authority: Authority, *, is_tls: bool) -> None:
+    """Also unfinished TLS handshakes, which are no connections yet, take descriptors."""
+    file = authority.issue("127.0.0.1").file
+    tls = {"tls_cert": file, "tls_key": file} if is_tls else {}
+    with served(sqlite_url, **tls) as service:
+        pid = service.process.pid
+        descriptors = Path(f"/proc/{pid}/fd")
+        used = len(list(descriptors.iterdir()))
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        with ExitStack() as stack:
+            stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 20, hard))
+            for _ in range(60):
+                stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
+            while not any("file_descriptors_exhausted" in line for line in service.process.err):
+                pass
+        while len(list(descriptors.iterdir())) > used + 5:
+            pass
+        with authority.client(service.url) if is_tls else nullcontext(service.client) as client:
+            assert client.get("/health/live").status_code == 200
+    assert not any("Traceback" in line for line in service.process.err)
