@@ -58,6 +58,8 @@ class Database(Protocol):
     """
 
     turns: Turns
+    is_inline: bool
+    """Whether short work runs within the event loop, so that work that takes long must be declared as large."""
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` returns; each of its statements sees what is committed when it begins."""

@@ -76,6 +76,8 @@ class _Way:
 class PostgresqlDatabase:
     """A PostgreSQL database."""
 
+    is_inline = False
+
     def __init__(self, url: str, waits: Waits | None = None) -> None:
         waits = waits or Waits()
         self._server = parse_url(url)

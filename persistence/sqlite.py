@@ -42,6 +42,8 @@ BATCH = 16
 class SqliteDatabase:
     """A SQLite file. Any number of processes may use it; writes of all of them are one after the other."""
 
+    is_inline = True
+
     def __init__(self, path: str) -> None:
         self.turns = Turns()
         self._path = Path(path)
