@@ -120,7 +120,8 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
 
     An answer that breaks its contract is sent as it is, and fails the test (`tests/watching.py`).
     """
-    settings = Settings(**overrides)
+    # Tests of refusals are no attack, however fast they are.
+    settings = Settings(**{"failed_authentications": 1_000_000} | overrides)
     keys = (
         ApiKey(hash_key(MESSAGES_KEY.encode()), "tests", ("messages",), NOW),
         ApiKey(hash_key(PUBLISH_KEY.encode()), "publisher", ("publish",), NOW),

@@ -27,6 +27,7 @@ from handlers.publication_outcomes import PublicationOutcomes
 from handlers.refusal_tally import RefusalTally
 from handlers.requests import Services
 from handlers.security import ApiKeys
+from handlers.source_limits import FailureLimit
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
 from persistence.database import Database, open_database
@@ -101,6 +102,7 @@ def create_service(
         lifespan=lifespan,
         contracts=contracts,
         body_budget=BodyBudget(settings.body_bytes, settings.body_queue_timeout),
+        failures=FailureLimit(settings.failed_authentications),
     )
 
 

@@ -180,6 +180,12 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="Connections at once, at most; fewer where the limit of file descriptors demands it.",
     )
+    failed_authentications: int = Field(
+        100,
+        ge=1,
+        le=1_000_000,
+        description="Failed authentications of one source in one second that get a 401; further ones get a 429.",
+    )
     shutdown_timeout: int = Field(
         60, ge=0, le=3600, description="Seconds that running requests and deliveries get when it stops."
     )

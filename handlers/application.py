@@ -41,6 +41,7 @@ from handlers.peers import TrustedProxies
 from handlers.requests import CALL, Handler, Services
 from handlers.routing import RoutingMiddleware
 from handlers.security import ApiKeys, security_map
+from handlers.source_limits import FailureLimit
 from handlers.turnstile import Turnstile
 from handlers.validation import REQUEST, ValidationMiddleware
 
@@ -66,6 +67,7 @@ def create_application(
     lifespan: Lifespan | None = None,
     contracts: Collection[str] = CONTRACTS,
     body_budget: BodyBudget,
+    failures: FailureLimit,
 ) -> ASGIApp:
     """The service as an ASGI application, or what it has of some contracts alone.
 
@@ -93,7 +95,7 @@ def create_application(
         middlewares,
         docs_routes(spec_dir, specs),
         lifespan=lifespan,
-        security_map=security_map(keys, services),
+        security_map=security_map(keys, services, failures),
     )
     turnstile = Turnstile()
     for name, spec in specs.items():

@@ -62,9 +62,8 @@ class ApiKeys:
         return found
 
 
-def security_map(keys: ApiKeys, services: Services) -> dict[str, type[AbstractSecurityHandler]]:
+def security_map(keys: ApiKeys, services: Services, failures: FailureLimit) -> dict[str, type[AbstractSecurityHandler]]:
     """The handlers for Connexion, which makes one per operation and scheme."""
-    failures = FailureLimit()
 
     class HeaderHandler(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion has no types.
         def get_fn(self, security_scheme: dict[str, Any], required_scopes: list[str]) -> Any:  # noqa: ARG002  # OpenAPI 3.0 gives apiKey schemes no scopes.

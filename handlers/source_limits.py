@@ -9,9 +9,6 @@ from domain.errors import TooManyFailures, Unauthenticated
 from handlers.client_certificates import LineLimit
 from handlers.peers import source_of
 
-MAX_FAILURES = 100
-"""Failed authentications of one source in one second that are answered with 401; further ones get 429."""
-
 LINES_PER_SOURCE = 10
 """Log lines in one second about requests of one source that did not authenticate."""
 
@@ -44,7 +41,8 @@ class SourceCounter:
 class FailureLimit:
     """Answers failed authentications with 429 where one source causes too many; all others pass unhindered."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, failures_per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._failures_per_second = failures_per_second
         self._counter = SourceCounter(clock)
 
     @contextmanager
@@ -56,7 +54,7 @@ class FailureLimit:
         try:
             yield
         except Unauthenticated as exc:
-            if self._counter.add(peer) > MAX_FAILURES:
+            if self._counter.add(peer) > self._failures_per_second:
                 raise TooManyFailures(exc.reason) from exc
             raise
 

@@ -53,7 +53,7 @@ class Tape:
         sent = b"\n".join(streams.values())
         sent = UUID.sub(lambda found: made.get(found[0], found[0]), sent)
         sent = re.sub(rb"(?i)(Host|X-Schemathesis-TestCaseId|Client-Cert): [^\r]*", rb"\1", sent)
-        sent = re.sub(rb"after=[0-9a-f]{43}\b", b"after=", sent)
+        sent = re.sub(rb"after=[0-9a-f]{46}\b", b"after=", sent)
         sent = re.sub(rb"(boundary=|--)[0-9a-f]{32}", rb"\1", sent)
         return [request.strip() for request in re.split(rb"(?<![A-Z])(?=[A-Z]{3,} [^ ]+ HTTP/1\.1\r\nHost\r\n)", sent)]
 

@@ -121,7 +121,7 @@ def test_a_contract_in_other_words_is_the_same(name: str) -> None:
         ("web-messages", f"{SCHEMAS} > WebMessage > properties > read", {"type": "boolean"}),
         ("web-messages", f"{SCHEMAS} > CreateWebMessageRequest > properties > urgent", {"type": "boolean"}),
         ("web-messages", f"{SCHEMAS} > MessageText > maxLength", 20000000),
-        ("web-messages", f"{CREATE} > responses > 429", {"description": "Too many."}),
+        ("web-messages", f"{CREATE} > responses > 418", {"description": "A teapot."}),
         ("web-messages", f"{CREATE} > description", "Other words."),
         ("subscriptions", f"{SYNC} > parameters > 0", {"name": "trace", "in": "query", "schema": {"type": "string"}}),
         ("subscriptions", "paths > /v1/new", {"get": {"operationId": "getNew", "responses": {}}}),

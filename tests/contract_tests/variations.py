@@ -58,7 +58,7 @@ async def links_of_its_own(request: Request, forward: Forward) -> Answer:
     """Whole URLs, other links beside, parameters in another order; and places in lists that it names otherwise."""
     if request.path.startswith(MESSAGES):
         request = replace(
-            request, query=re.sub(rb"(?<=after=)[0-9a-f]{43}$|(?<=after=)[0-9a-f]{43}(?=&)", _back, request.query)
+            request, query=re.sub(rb"(?<=after=)[0-9a-f]{46}$|(?<=after=)[0-9a-f]{46}(?=&)", _back, request.query)
         )
     answer = await forward(request)
     link = answer.header("link")

@@ -13,6 +13,7 @@ from handlers.publication_outcomes import PublicationOutcomes
 from handlers.refusal_tally import RefusalTally
 from handlers.requests import Services
 from handlers.security import ApiKeys
+from handlers.source_limits import FailureLimit
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
 from persistence.database import open_database
@@ -36,7 +37,9 @@ def create(spec_dir: Path) -> Any:
         queue_watch=QueueWatch(database),
         refusals=RefusalTally(database, now=lambda: NOW),
     )
-    return create_application(spec_dir, services, ApiKeys(database), body_budget=BodyBudget(1, 1))
+    return create_application(
+        spec_dir, services, ApiKeys(database), body_budget=BodyBudget(1, 1), failures=FailureLimit(1)
+    )
 
 
 def test_create_application_refuses_contracts_that_share_an_operation_id(tmp_path: Path) -> None:

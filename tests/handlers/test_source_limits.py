@@ -12,7 +12,6 @@ from domain.errors import KeyNeeded, RefusalReason, TooManyFailures
 from handlers.source_limits import (
     LINES_PER_SECOND,
     LINES_PER_SOURCE,
-    MAX_FAILURES,
     AnonymousLines,
     FailureLimit,
     SourceCounter,
@@ -50,9 +49,9 @@ def test_source_counter_counts_networks_and_forgets_them_each_second() -> None:
 
 def test_failure_limit_is_per_source_and_second() -> None:
     clock = Clock()
-    limit = FailureLimit(clock)
-    kinds = [fails_with(limit, "192.0.2.1") for _ in range(MAX_FAILURES + 2)]
-    assert kinds == [KeyNeeded] * MAX_FAILURES + [TooManyFailures] * 2
+    limit = FailureLimit(3, clock)
+    kinds = [fails_with(limit, "192.0.2.1") for _ in range(5)]
+    assert kinds == [KeyNeeded] * 3 + [TooManyFailures] * 2
     assert fails_with(limit, "192.0.2.2") is KeyNeeded
     with limit.around("192.0.2.1"):
         pass
@@ -77,7 +76,9 @@ def subscribing(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes
     path = tmp_path_factory.mktemp("limits") / "test.db"
     path.write_bytes(migrated_sqlite)
     put_message_types(f"sqlite:///{path}")
-    with running_service(database_url=f"sqlite:///{path}", trusted_proxies="127.0.0.1") as running:
+    with running_service(
+        database_url=f"sqlite:///{path}", trusted_proxies="127.0.0.1", failed_authentications=10
+    ) as running:
         yield running
 
 
@@ -91,7 +92,7 @@ def flood(service: RunningService, method: str, path: str, **headers: str) -> li
     with ThreadPoolExecutor(8) as threads:
         while not any(answer.status_code == 429 for answer in answers):
             assert len(answers) < 50_000
-            answers += threads.map(send, range(4 * MAX_FAILURES))
+            answers += threads.map(send, range(40))
     return answers
 
 

@@ -166,7 +166,7 @@ async def test_errors_name_the_cause_and_the_remedy(
         }
         for case, explanation in cases.items():
             async with opened(case, SOON) as database:
-                with pytest.raises(StorageFailed, match="The database does not answer") as caught:
+                with pytest.raises(StorageFailed, match="The database") as caught:
                     await database.migrate()
             assert explanation in caught.value.explanation, case
             assert place in caught.value.explanation or place not in case
