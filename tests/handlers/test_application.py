@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from connexion.exceptions import InvalidSpecification
+from connexion.spec import Specification
 
-from handlers.application import create_application
+from handlers.application import create_application, read_spec
 from handlers.body_budget import BodyBudget
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
@@ -54,3 +56,12 @@ def test_create_application_refuses_contracts_that_share_an_operation_id(tmp_pat
 
 def test_create_application_takes_the_contracts_that_are_published() -> None:
     assert callable(create(SPEC))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SPEC.glob("*.yaml")))
+def test_connexion_finds_no_fault_in_the_contracts_that_it_does_not_validate_at_each_start(name: str) -> None:
+    spec = read_spec(SPEC, name)
+    Specification.load(spec)
+    spec["info"].pop("title")
+    with pytest.raises(InvalidSpecification):
+        Specification.load(spec)
