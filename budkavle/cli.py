@@ -1,5 +1,6 @@
 """The command line: `budkavle COMMAND`."""
 
+import importlib
 import json
 import os
 import warnings
@@ -8,12 +9,7 @@ from typing import Any
 
 import click
 
-from budkavle.apply_command import apply
-from budkavle.audit_commands import audit
 from budkavle.console import command_settings, say, with_database, write_moment
-from budkavle.contract_check_command import contract_check
-from budkavle.deliveries_commands import deliveries
-from budkavle.settings import check_variables
 from domain.api_keys import SCOPES, ApiKey, hash_key, new_key
 from domain.errors import BudkavleError, StorageFailed
 
@@ -23,9 +19,26 @@ warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testcli
 
 _ASKS_FOR_HELP = "budkavle.asks_for_help"
 
+_MODULES = {
+    "apply": "budkavle.apply_command",
+    "audit": "budkavle.audit_commands",
+    "contract-check": "budkavle.contract_check_command",
+    "deliveries": "budkavle.deliveries_commands",
+}
+"""Modules of commands that are imported when the command is used: no other command waits for them."""
+
 
 class _Commands(click.Group):
     """Reports an expected error in one line, without a trace, and rejects unknown variables before any command."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_MODULES})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _MODULES and cmd_name not in self.commands:
+            name = cmd_name.replace("-", "_")
+            self.add_command(getattr(importlib.import_module(_MODULES[cmd_name]), name))
+        return super().get_command(ctx, cmd_name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_ASKS_FOR_HELP] = not {"-h", "--help"}.isdisjoint(args)
@@ -34,12 +47,21 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             if not ctx.meta[_ASKS_FOR_HELP]:
-                check_variables(name for name, value in os.environ.items() if value)
+                _check_environment()
             return super().invoke(ctx)
         except StorageFailed as exc:
             raise click.ClickException(exc.explanation or f"{exc} {exc.reason}".rstrip()) from exc
         except BudkavleError as exc:
             raise click.ClickException(str(exc)) from exc
+
+
+def _check_environment() -> None:
+    """Raise `SettingsUnusable` if a variable of the environment is meant as a setting and is none."""
+    names = [name for name, value in os.environ.items() if value and name.upper().startswith("BUDKAVLE_")]
+    if names:
+        from budkavle.settings import check_variables
+
+        check_variables(names)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -223,9 +245,3 @@ def list_messages(states: tuple[str, ...], limit: int) -> None:
     settings = command_settings()
     for line in with_database(lambda database: commands.list_unsettled(database, settings, states, limit), settings):
         click.echo(json.dumps(line))
-
-
-main.add_command(apply)
-main.add_command(audit)
-main.add_command(contract_check)
-main.add_command(deliveries)

@@ -1,22 +1,23 @@
 """What all commands share: settings, logs, a database for the time of a command, and lines for who waits."""
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from budkavle.settings import Settings, read_settings
-from persistence.database import Database, open_database
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from budkavle.settings import Settings
+    from persistence.database import Database
 
 T = TypeVar("T")
 
 
 def with_database(
-    work: Callable[[Database], Awaitable[T]],
-    settings: Settings | None = None,
+    work: "Callable[[Database], Awaitable[T]]",
+    settings: "Settings | None" = None,
     *,
     migrated: bool = True,
     may_create: bool = False,
@@ -25,7 +26,10 @@ def with_database(
 
     Only with `may_create` is a SQLite file created that is not there. Raises `DatabaseUnusable`.
     """
+    import asyncio
+
     from budkavle.service import prepare_database
+    from persistence.database import open_database
 
     settings = settings or command_settings()
     url, waits = settings.database_url.get_secret_value(), settings.waits()
@@ -44,9 +48,10 @@ def with_database(
     return asyncio.run(run())
 
 
-def command_settings(**overrides: object) -> Settings:
+def command_settings(**overrides: object) -> "Settings":
     """The settings of this process, with logs set up as they say."""
     from budkavle.logs import set_up_logs
+    from budkavle.settings import read_settings
 
     settings = read_settings(**overrides)
     set_up_logs(settings.log_format, settings.log_level)
