@@ -53,10 +53,18 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self._ca.cert_pem.write_to_path(str(self.file))
 
-    def issue(self, *names: str, begins: datetime = TODAY - DAY, ends: datetime = TODAY + DAY) -> Issued:
+    def issue(
+        self,
+        *names: str,
+        begins: datetime = TODAY - DAY,
+        ends: datetime = TODAY + DAY,
+        common_name: str | None = None,
+    ) -> Issued:
         """A certificate for these hosts, or for a client; valid yesterday to tomorrow."""
         self._count += 1
-        leaf = self._ca.issue_cert(*(names or ("client@example.org",)), not_before=begins, not_after=ends)
+        leaf = self._ca.issue_cert(
+            *(names or ("client@example.org",)), not_before=begins, not_after=ends, common_name=common_name
+        )
         file = self._folder / f"{self._name}-{self._count}.pem"
         leaf.private_key_and_cert_chain_pem.write_to_path(str(file))
         pem = leaf.cert_chain_pems[0].bytes()
