@@ -42,7 +42,7 @@ def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
     and valid. Run it where the worker runs, with its environment.
     """
     from budkavle.catalogue_file import read_catalogue
-    from budkavle.service import now
+    from budkavle.clock import now
 
     if check:
         if dry_run or prune:
@@ -65,9 +65,11 @@ async def apply_catalogue(
     database: Database, wanted: Catalogue, *, is_dry_run: bool = False, is_pruning: bool = False
 ) -> Applied:
     """Applies a catalogue. Raises `StillNeeded`, with that in the audit, if subscriptions need what would go."""
-    from budkavle.service import new_id, now
+    from budkavle.clock import measure_clock
+    from budkavle.service import new_id
 
-    call = catalogue.Apply(wanted, now(), new_id(), is_dry_run=is_dry_run, is_pruning=is_pruning)
+    clock = await measure_clock(database)
+    call = catalogue.Apply(wanted, clock.now(), new_id(), is_dry_run=is_dry_run, is_pruning=is_pruning)
     try:
         return await catalogue.apply(database, call)
     except catalogue.CatalogueInUse as exc:

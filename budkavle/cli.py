@@ -12,6 +12,7 @@ import click
 from budkavle.console import command_settings, say, with_database, write_moment
 from domain.api_keys import SCOPES, ApiKey, hash_key, new_key
 from domain.errors import BudkavleError, StorageFailed
+from persistence.database import Database
 
 # Connexion imports a test client of Starlette that we do not use.
 warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
@@ -187,14 +188,19 @@ def api_key() -> None:
 )
 def create_api_key(name: str, scopes: tuple[str, ...]) -> None:
     """Create a key and print it, this once."""
-    from budkavle.service import now
+    from budkavle.clock import measure_clock
     from persistence import api_keys
 
     if not name.strip() or not name.isprintable():
         raise click.BadParameter("must not be blank", param_hint="NAME")
     key = new_key()
-    stored = ApiKey(hash_key(key.encode()), name, tuple(sorted(set(scopes))), now())
-    with_database(lambda database: api_keys.create(database, stored), may_create=True)
+
+    async def create(database: Database) -> None:
+        clock = await measure_clock(database)
+        stored = ApiKey(hash_key(key.encode()), name, tuple(sorted(set(scopes))), clock.now())
+        await api_keys.create(database, stored)
+
+    with_database(create, may_create=True)
     click.echo(key)
 
 
@@ -214,10 +220,14 @@ def list_api_keys() -> None:
 @click.argument("name")
 def revoke_api_key(name: str) -> None:
     """Revoke a key; running services refuse it within a second."""
-    from budkavle.service import now
+    from budkavle.clock import measure_clock
     from persistence import api_keys
 
-    with_database(lambda database: api_keys.revoke(database, name, now()))
+    async def revoke(database: Database) -> None:
+        clock = await measure_clock(database)
+        await api_keys.revoke(database, name, clock.now())
+
+    with_database(revoke)
 
 
 @main.group()

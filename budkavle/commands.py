@@ -8,11 +8,12 @@ from ipaddress import ip_network
 from typing import Any
 
 from budkavle import demo
+from budkavle.clock import DatabaseClock, measure_clock
 from budkavle.delivering import Delivering
 from budkavle.demo_receiver import SECRET, SECRET_VARIABLE, create_receiver
 from budkavle.demo_subscriptions import put_demo_system
 from budkavle.mock_server import server as mock_server
-from budkavle.service import create_service, new_id, now, prepare_database, server_config
+from budkavle.service import create_service, new_id, prepare_database, server_config
 from budkavle.serving import Drain, QuietServer, Work, address_of, listen, run_servers
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls
@@ -29,16 +30,16 @@ GRACE_SECONDS = 60
 
 async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> None:
     """Runs the service until a signal, with a worker if that is wanted."""
-    async with _database(settings) as database:
-        delivering = Delivering(settings, database, say) if with_worker else None
+    async with _database(settings) as (database, clock):
+        delivering = Delivering(settings, database, clock, say) if with_worker else None
         with listen(settings.host, settings.port) as listener:
             drain = Drain(settings.drain_seconds)
             worker = delivering.worker if delivering else None
-            application = create_service(settings, database, worker=worker, drain=drain)
+            application = create_service(settings, database, clock=clock.now, worker=worker, drain=drain)
             tls = ServerTls(settings)
             config = server_config(settings, application, tls=tls.context)
             address = address_of(listener, tls=config.is_ssl)
-            works: list[Work] = [tls, *([delivering] if delivering else [])]
+            works: list[Work] = [tls, clock, *([delivering] if delivering else [])]
             await run_servers(
                 [(QuietServer(config), listener)],
                 lambda: say(f"Budkavle listens on {address}"),
@@ -53,22 +54,23 @@ async def worker(settings: Settings, say: Say) -> None:
     own = {"host": settings.worker_host, "port": settings.worker_port}
     # Nobody shows a certificate here.
     settings = settings.model_copy(update=own | {"tls_cert": None, "tls_key": None, "client_ca": None})
-    async with _database(settings) as database:
+    async with _database(settings) as (database, clock):
         with listen(settings.host, settings.port) as listener:
-            server = QuietServer(server_config(settings, create_service(settings, database, contracts=["operations"])))
+            application = create_service(settings, database, clock=clock.now, contracts=["operations"])
+            server = QuietServer(server_config(settings, application))
             address = address_of(listener)
-            delivering = Delivering(settings, database, say)
-            await run_servers([(server, listener)], lambda: say(f"The worker listens on {address}"), delivering)
+            delivering = Delivering(settings, database, clock, say)
+            await run_servers([(server, listener)], lambda: say(f"The worker listens on {address}"), clock, delivering)
 
 
 @asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database]:
-    """The database of the settings, ready, while something runs on it."""
+async def _database(settings: Settings) -> AsyncIterator[tuple[Database, DatabaseClock]]:
+    """The database of the settings, ready, and its clock, measured, while something runs on them."""
     url = settings.database_url.get_secret_value()
     database = open_database(url, settings.waits())
     try:
         await prepare_database(database, url)
-        yield database
+        yield database, await measure_clock(database)
     finally:
         await database.close()
 
@@ -99,15 +101,18 @@ async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) 
         try:
             await database.migrate()
             await demo.put_demo_rows(database)
-            await put_demo_system(database, receiver, now(), new_id())
-            delivering = Delivering(settings, database, say)
-            application = create_service(settings, database, extra_keys=(demo.demo_key(),), worker=delivering.worker)
+            clock = await measure_clock(database)
+            await put_demo_system(database, receiver, clock.now(), new_id())
+            delivering = Delivering(settings, database, clock, say)
+            application = create_service(
+                settings, database, extra_keys=(demo.demo_key(),), clock=clock.now, worker=delivering.worker
+            )
             servers = [
                 (QuietServer(server_config(settings, application)), listener),
                 (mock_server(MockOpenE(), settings.host, mock_port, signals=False), mock_listener),
-                (QuietServer(server_config(settings, create_receiver(now), lifespan="off")), receiver_listener),
+                (QuietServer(server_config(settings, create_receiver(clock.now), lifespan="off")), receiver_listener),
             ]
-            await run_servers(servers, lambda: say(demo.commands(service, mock, receiver)), delivering)
+            await run_servers(servers, lambda: say(demo.commands(service, mock, receiver)), clock, delivering)
         finally:
             await database.close()
 
@@ -118,7 +123,8 @@ async def list_unsettled(
     """What operators see of messages that are not settled."""
     wanted = tuple(State(state) for state in states) or (State.SENDING, State.UNKNOWN)
     longest = timedelta(seconds=settings.open_e_connect_timeout + settings.open_e_read_timeout + GRACE_SECONDS)
-    left_over_before = now() - longest
+    clock = await measure_clock(database)
+    left_over_before = clock.now() - longest
     return [
         {
             "id": message.id,

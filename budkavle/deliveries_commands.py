@@ -129,13 +129,14 @@ def _check_what(ids: tuple[str, ...], *, is_all: bool, is_narrowed: bool) -> Non
 
 
 def _carry_out(name: str, done_to: str, do: Do, ids: tuple[str, ...], selection: Selection) -> None:
-    from budkavle.service import new_id, now
-
-    action = Action(name, done_to, now, new_id(), do)
+    from budkavle.clock import measure_clock
+    from budkavle.service import new_id
 
     async def work(database: Database) -> tuple[int, list[str], dict[str, Left]]:
+        clock = await measure_clock(database)
+        action = Action(name, done_to, clock.now, new_id(), do)
         done, left = await carry_out(database, action, list(dict.fromkeys(ids)) or selection)
-        return done, left, await stored.list_left(database, left, now()) if ids else {}
+        return done, left, await stored.list_left(database, left, clock.now()) if ids else {}
 
     done, left, reasons = with_database(work)
     say(f"{done} {done_to}, {len(left)} left as they are")

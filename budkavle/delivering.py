@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
-from budkavle.service import new_id, now
+from budkavle.clock import DatabaseClock
+from budkavle.service import new_id
 from budkavle.settings import Settings
 from delivery.calls import Calls
 from delivery.worker import Limits, Worker
@@ -14,7 +15,9 @@ from persistence.database import Database
 class Delivering:
     """A worker that runs beside servers. `say` is told when it must wait for another one, and when that is over."""
 
-    def __init__(self, settings: Settings, database: Database, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, clock: DatabaseClock, say: Callable[[str], None]
+    ) -> None:
         limits = Limits(
             concurrency=settings.worker_concurrency,
             receiver_concurrency=settings.receiver_concurrency,
@@ -24,7 +27,7 @@ class Delivering:
         self._calls = Calls(
             connect_timeout=settings.delivery_connect_timeout, attempt_timeout=settings.delivery_timeout
         )
-        self.worker = Worker(database, self._calls, limits, holder=new_id(), now=now)
+        self.worker = Worker(database, self._calls, limits, holder=new_id(), now=clock.now)
         self._database = database
         self._say = say
         self._shutdown_timeout = settings.shutdown_timeout

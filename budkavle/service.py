@@ -5,13 +5,14 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from budkavle.clock import now
 from budkavle.connections import Connections
 from budkavle.protocol import BoundedProtocol
 from budkavle.serving import Drain
@@ -31,12 +32,6 @@ from handlers.source_limits import FailureLimit
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
 from persistence.database import Database, open_database
-
-
-def now() -> datetime:
-    """The time, in the milliseconds that the service keeps."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def new_id() -> str:

@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -103,6 +104,12 @@ class Database(Protocol):
 
     async def check_health(self) -> None:
         """Raise `StorageFailed` unless the database answers and takes writes. Waits for no connection of others."""
+
+    async def read_clock(self) -> datetime | None:
+        """Return the time by the clock of the database; None where that is the clock of this machine.
+
+        Waits for no connection of others. Raises `StorageFailed`.
+        """
 
     async def check_version(self) -> None:
         """Raises `DatabaseUnusable` unless the tables are those of this version."""

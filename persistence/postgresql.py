@@ -5,6 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
@@ -50,6 +51,7 @@ MIGRATION_SECONDS = 3600
 """How long one statement of a migration may take."""
 
 _ENCODING = sa.text("select current_setting('server_encoding')")
+_CLOCK = sa.text("select clock_timestamp()")
 _IS_READ_ONLY = sa.text("select current_setting('transaction_read_only') = 'on'")
 
 
@@ -154,6 +156,9 @@ class PostgresqlDatabase:
             self._connector.replace_connections()
             raise StorageFailed(f"read-only {READ_ONLY}", f"PostgreSQL at {self._server}: the server is read-only")
 
+    async def read_clock(self) -> datetime:
+        return await self.read_aside(_read_clock)
+
     async def close(self) -> None:
         await self._end(self._engine, self._aside, self._marks)
         await self._thread.end(lambda: self._end(self._long))
@@ -256,6 +261,11 @@ def _check_encoding(connection: sa.Connection) -> None:
         raise DatabaseUnusable(
             f"the database has encoding {encoding}, which cannot hold every character: create it with encoding UTF8"
         )
+
+
+def _read_clock(connection: sa.Connection) -> datetime:
+    moment: datetime = connection.execute(_CLOCK).scalar_one()
+    return moment
 
 
 def _is_read_only(connection: sa.Connection) -> bool:

@@ -164,6 +164,9 @@ class SqliteDatabase:
             # Without requests no write would show that the disk has room again.
             await self.write(_probe)
 
+    async def read_clock(self) -> None:
+        """Return None: the file has no clock of its own."""
+
     async def check_version(self) -> None:
         await self.read_large(schema.check)
 

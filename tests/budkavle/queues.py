@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from budkavle.service import new_id, now
+from budkavle.clock import now
+from budkavle.service import new_id
 from domain.deliveries import Queued
 from domain.events import Event
 from domain.subscriptions import Entry

@@ -7,7 +7,7 @@ import pytest
 
 from budkavle.catalogue_file import read_catalogue
 from budkavle.catalogue_nodes import CatalogueWrong
-from budkavle.service import now
+from budkavle.clock import now
 from tests.budkavle.catalogue_files import REST, SYSTEM, write
 from tests.budkavle.conftest import Invoke
 from tests.certificates import Authority

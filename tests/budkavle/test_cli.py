@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from budkavle.cli import main
-from budkavle.service import now
+from budkavle.clock import now
 from budkavle.settings import OTHER_VARIABLES
 from conftest import PostgresqlServer
 from domain.api_keys import hash_key

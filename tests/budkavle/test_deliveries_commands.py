@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from budkavle.service import now
+from budkavle.clock import now
 from domain.deliveries import Attempt, Outcome, Reason, State
 from persistence import queue
 from persistence.database import Database

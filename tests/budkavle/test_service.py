@@ -1,11 +1,9 @@
 """The assembled service."""
 
-from datetime import UTC, datetime
-
 import httpx
 
 from budkavle.demo_subscriptions import CLIENT_CERT, FINGERPRINT
-from budkavle.service import create_service, new_id, now, server_config, spec_dir
+from budkavle.service import create_service, new_id, server_config, spec_dir
 from budkavle.settings import Settings
 from conftest import running_server
 from domain.api_keys import SCOPES, ApiKey, hash_key
@@ -16,14 +14,6 @@ from tests.factories import NOW, message_body
 
 def test_spec_dir_holds_the_contracts() -> None:
     assert {"operations.yaml", "web-messages.yaml"} <= {path.name for path in spec_dir().iterdir()}
-
-
-def test_now_is_aware_and_whole_milliseconds() -> None:
-    before = datetime.now(UTC)
-    moment = now()
-    assert moment.tzinfo is UTC
-    assert moment.microsecond % 1000 == 0
-    assert abs((moment - before).total_seconds()) < 60
 
 
 def test_new_id_is_new() -> None:

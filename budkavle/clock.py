@@ -1,0 +1,166 @@
+"""The time of the service. On PostgreSQL the clock of the database decides.
+
+Due times, leases, validities and `created` are compared across processes, so processes on machines whose clocks differ
+need one clock. Its difference to the clock of this machine is measured; where that is more than `MAX_DIFFERENCE`, the
+time of the database is used, carried on by the monotonic clock between measurements.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from prometheus_client import Gauge
+
+from domain.errors import StorageFailed
+from persistence.database import Database
+
+log = structlog.get_logger("budkavle.clock")
+
+MEASURE_SECONDS = 30
+"""Time between two measurements."""
+
+MAX_DIFFERENCE = timedelta(seconds=1)
+"""A difference above this is corrected."""
+
+NO_DIFFERENCE = timedelta(seconds=0.5)
+"""A correction ends at this difference, so that one close to the limit does not begin and end all the time."""
+
+SLOWEST_SECONDS = 1.0
+"""A measurement that takes longer is ignored: its error can be half of its duration."""
+
+ATTEMPTS = 3
+"""Attempts of one measurement. The first may connect, which takes long."""
+
+_difference = Gauge(
+    "budkavle_clock_difference_seconds", "Clock of this machine minus clock of the database; 0 on SQLite."
+)
+
+
+def read_machine_clock() -> datetime:
+    """Return the time by the clock of this machine."""
+    return datetime.now(UTC)
+
+
+def now() -> datetime:
+    """Return the time by the clock of this machine, in the milliseconds that the service keeps."""
+    return _in_milliseconds(read_machine_clock())
+
+
+@dataclass(frozen=True, slots=True)
+class _Measurement:
+    """The time of the database at a reading of the monotonic clock, in seconds."""
+
+    moment: datetime
+    monotonic: float
+
+
+class DatabaseClock:
+    """The time on which all processes of one database agree.
+
+    Without a measurement, and on SQLite, that is the time of this machine.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        machine: Callable[[], datetime] = read_machine_clock,
+        monotonic: Callable[[], float] = time.monotonic,
+        interval: float = MEASURE_SECONDS,
+    ) -> None:
+        self._database = database
+        self._machine = machine
+        self._monotonic = monotonic
+        self._interval = interval
+        self._measurement: _Measurement | None = None
+        self._is_corrected = False
+        self._work: asyncio.Task[None] | None = None
+        self._is_stopping = False
+
+    def now(self) -> datetime:
+        """Return the time, in the milliseconds that the service keeps."""
+        moment = self._machine()
+        if self._measurement is not None:
+            estimate = self._estimate(self._measurement)
+            if not self._is_corrected and abs(moment - estimate) > MAX_DIFFERENCE:
+                # The clock of this machine was set after the last measurement.
+                self._begin_correction(moment - estimate)
+            if self._is_corrected:
+                moment = estimate
+        return _in_milliseconds(moment)
+
+    async def measure(self) -> None:
+        """Measure the difference between the two clocks.
+
+        If the database does not answer, or too slowly, the last measurement stays in use.
+        """
+        for _ in range(ATTEMPTS):
+            began = self._monotonic()
+            try:
+                moment = await self._database.read_clock()
+            except StorageFailed:
+                # The log has the cause already.
+                return
+            ended = self._monotonic()
+            if moment is None:
+                return
+            if ended - began <= SLOWEST_SECONDS:
+                # The database read its clock within this time, on average in its middle.
+                self._use(_Measurement(moment, (began + ended) / 2))
+                return
+
+    async def run(self) -> None:
+        """Measure regularly, until `stop`."""
+        self._work = asyncio.create_task(self._measure_regularly())
+        if self._is_stopping:
+            self._work.cancel()
+        await asyncio.wait([self._work])
+        if not self._work.cancelled():
+            self._work.result()
+
+    def stop(self) -> None:
+        """End `run` at once, also while the database is silent."""
+        self._is_stopping = True
+        if self._work is not None:
+            self._work.cancel()
+
+    async def _measure_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            await self.measure()
+
+    def _use(self, measurement: _Measurement) -> None:
+        self._measurement = measurement
+        difference = self._machine() - self._estimate(measurement)
+        _difference.set(difference.total_seconds())
+        if not self._is_corrected and abs(difference) > MAX_DIFFERENCE:
+            self._begin_correction(difference)
+        elif self._is_corrected and abs(difference) <= NO_DIFFERENCE:
+            self._is_corrected = False
+            log.info("clock_difference_ended", seconds=_seconds(difference))
+
+    def _begin_correction(self, difference: timedelta) -> None:
+        self._is_corrected = True
+        _difference.set(difference.total_seconds())
+        log.warning("clock_difference_found", seconds=_seconds(difference))
+
+    def _estimate(self, measurement: _Measurement) -> datetime:
+        return measurement.moment + timedelta(seconds=self._monotonic() - measurement.monotonic)
+
+
+async def measure_clock(database: Database) -> DatabaseClock:
+    """Return a clock that was measured once, for a command."""
+    clock = DatabaseClock(database)
+    await clock.measure()
+    return clock
+
+
+def _in_milliseconds(moment: datetime) -> datetime:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _seconds(difference: timedelta) -> float:
+    return round(difference.total_seconds(), 3)
