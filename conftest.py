@@ -38,6 +38,8 @@ from tests.watching import (
     pytest_runtest_teardown,  # noqa: F401
 )
 
+pytest_plugins = ["tests.file_order"]
+
 # The same wherever this file is imported.
 MESSAGES_KEY = "messages-key-of-the-tests"
 PUBLISH_KEY = "publish-key-of-the-tests"

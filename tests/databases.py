@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from persistence.database import Database, open_database
+from persistence.waits import Waits
 
 
-def with_database(url: str, work: Callable[[Database], Awaitable[Any]]) -> Any:
+def with_database(url: str, work: Callable[[Database], Awaitable[Any]], waits: Waits | None = None) -> Any:
     """What `work` returns, done on a database that is opened for it."""
 
     async def run() -> Any:
-        database = open_database(url)
+        database = open_database(url, waits)
         try:
             return await work(database)
         finally:

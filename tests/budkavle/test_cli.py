@@ -263,7 +263,7 @@ def test_commands_say_in_one_line_what_is_wrong_with_the_database(
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").touch()
-    result = invoke(url.format(folder=tmp_path / "folder"), *command)
+    result = invoke(url.format(folder=tmp_path / "folder"), *command, database_pool_timeout="0.1")
     assert (result.exit_code, result.stdout) == (1, "")
     assert re.fullmatch(r"Error: [^\n]+\n", result.stderr)
     assert "secret" not in result.stderr

@@ -49,7 +49,10 @@ def broken() -> Iterator[RunningService]:
     with (
         closed_port() as port,
         running_service(
-            database_url=f"postgresql://user:secret@127.0.0.1:{port}/db", trusted_proxies="127.0.0.1", **OPEN_E_URLS
+            database_url=f"postgresql://user:secret@127.0.0.1:{port}/db",
+            database_pool_timeout=0.1,
+            trusted_proxies="127.0.0.1",
+            **OPEN_E_URLS,
         ) as service,
     ):
         yield service

@@ -1,5 +1,6 @@
 """Responses with a complete head count by their status, whatever their header lines contain."""
 
+import asyncio
 import queue
 
 import pytest
@@ -79,15 +80,22 @@ def response(fields: str, body: str, status: str = "200 OK") -> bytes:
     return f"HTTP/1.1 {status}\r\n{fields}\r\n{body}".encode("latin-1")
 
 
+STATUSES = {"200 OK": Outcome.DONE, "404 Gone": Outcome.PARK, "503 Busy": Outcome.AGAIN}
+
+
 @pytest.mark.parametrize("case", ODD)
-@pytest.mark.parametrize(
-    ("status", "outcome"), [("200 OK", Outcome.DONE), ("404 Gone", Outcome.PARK), ("503 Busy", Outcome.AGAIN)]
-)
-def test_send_counts_every_complete_head(run, peer, case, status, outcome):
+def test_send_counts_every_complete_head(run, peer, case):
+    """With every status at once: the end of a body without a length is waited for."""
     fields, body, kept = ODD[case]
-    answered = run(send_one(at(peer(serving(response(fields, body, status)))), attempt_timeout=30))
-    assert answered == Answer(int(status[:3]), None if outcome is Outcome.DONE else Reason.HTTP, kept)
-    assert outcome_of(answered) is outcome
+    receivers = [at(peer(serving(response(fields, body, status)))) for status in STATUSES]
+
+    async def send_to_all():
+        return await asyncio.gather(*(send_one(receiver, attempt_timeout=30) for receiver in receivers))
+
+    answered = run(send_to_all())
+    for answer, (status, outcome) in zip(answered, STATUSES.items(), strict=True):
+        assert answer == Answer(int(status[:3]), None if outcome is Outcome.DONE else Reason.HTTP, kept)
+        assert outcome_of(answer) is outcome
 
 
 @pytest.mark.parametrize("case", [case for case in ODD if len(ODD[case][0]) < 1000])

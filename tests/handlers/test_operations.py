@@ -63,7 +63,9 @@ def test_get_health_ready_reports_the_last_call_to_each_open_e(
 def test_get_health_ready_is_a_503_and_live_is_not_when_postgresql_cannot_be_reached() -> None:
     with (
         closed_port() as port,
-        running_service(database_url=f"postgresql://user:secret@127.0.0.1:{port}/db") as service,
+        running_service(
+            database_url=f"postgresql://user:secret@127.0.0.1:{port}/db", database_pool_timeout=0.1
+        ) as service,
     ):
         response = service.client.get("/health/ready")
         assert response.status_code == 503

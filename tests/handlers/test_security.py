@@ -12,6 +12,7 @@ from handlers import security
 from handlers.security import ApiKeys
 from persistence import api_keys
 from persistence.database import Database
+from persistence.waits import Waits
 from tests.databases import with_database
 from tests.factories import NOW
 from tests.handlers.answers import problem, unique_id
@@ -136,7 +137,7 @@ def test_find_hears_of_a_database_that_does_not_answer_and_asks_again() -> None:
             outcomes = await asyncio.gather(*(keys.find(b"any") for _ in range(3)), return_exceptions=True)
             assert [type(outcome) for outcome in outcomes] == [StorageFailed] * 3
 
-    with_database("postgresql://127.0.0.1:1/nowhere", scenario)
+    with_database("postgresql://127.0.0.1:1/nowhere", scenario, Waits(pool_timeout=0.1))
 
 
 def test_find_prefers_extra_keys_without_asking_the_database() -> None:
