@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
@@ -18,7 +20,7 @@ from persistence import schema
 from persistence.database import DatabaseUnusable, Turns, Work
 from persistence.gathering import Gathering, WorkTogether
 from persistence.loop_thread import LoopThread
-from persistence.postgresql_connections import Connector, Session, open_pool
+from persistence.postgresql_connections import Connector, PoolerFound, Session, open_pool
 from persistence.postgresql_errors import (
     DEADLOCK,
     DRIVER_ERRORS,
@@ -75,6 +77,43 @@ class _Way:
     is_autocommit: bool = False
 
 
+class _Ways:
+    """The ways in which work runs, and the connection pools behind them, as they suit what the connector knows."""
+
+    def __init__(self, connector: Connector) -> None:
+        waits = connector.waits
+        short, long = Session(waits, waits.statement_timeout), Session(waits, waits.long_statement_timeout)
+        health = Session(waits, waits.health_timeout)
+        # A crash of the database may undo marks, which end by themselves: no commit waits for the disk.
+        marks = Session(waits, waits.statement_timeout, is_durable=False)
+        engine = open_pool(connector, short, waits.pool_size)
+        # Health must be known soon, so its one connection waits for no server that restarts.
+        aside = open_pool(connector, health, 1, timeout=waits.health_timeout, patience=0)
+        marking = open_pool(connector, marks, MARKS_POOL_SIZE)
+        of_long_work = open_pool(connector, long, waits.long_pool_size)
+        self.engines = [engine, aside, marking]
+        self.long_engines = [of_long_work]
+
+        def single(engine: AsyncEngine, limits: Session) -> _Way:
+            if connector.server.has_transaction_pooler:
+                # Outside of a transaction, the next message may reach a session without our settings.
+                return _Way(engine.sync_engine, limits)
+            # Single statements need no BEGIN and COMMIT around them: two round trips less.
+            autocommit = engine.sync_engine.execution_options(isolation_level="AUTOCOMMIT")
+            return _Way(autocommit, limits, is_autocommit=True)
+
+        self.single = single(engine, short)
+        self.single_aside = single(aside, health)
+        self.single_marks = single(marking, marks)
+        self.transaction = _Way(engine.sync_engine, short)
+        self.large = _Way(engine.sync_engine, long)
+        self.migration = _Way(engine.sync_engine, Session(waits, MIGRATION_SECONDS))
+        self.long_write = _Way(of_long_work.sync_engine, long)
+        of_one_state = of_long_work.sync_engine.execution_options(isolation_level="REPEATABLE READ")
+        self.long_read = _Way(of_one_state, long)
+        sa.event.listen(self.single_marks.engine, "after_cursor_execute", _count_statement)
+
+
 class PostgresqlDatabase:
     """A PostgreSQL database."""
 
@@ -82,44 +121,26 @@ class PostgresqlDatabase:
 
     def __init__(self, url: str, waits: Waits | None = None) -> None:
         waits = waits or Waits()
-        self._server = parse_url(url)
         self.turns = Turns(waits.long_statement_timeout)
-        self._connector = Connector(self._server, waits)
-        short, long = Session(waits, waits.statement_timeout), Session(waits, waits.long_statement_timeout)
-        health = Session(waits, waits.health_timeout)
-        # A crash of the database may undo marks, which end by themselves: no commit waits for the disk.
-        marks = Session(waits, waits.statement_timeout, is_durable=False)
-        self._engine = open_pool(self._connector, short, waits.pool_size)
-        # Health must be known soon, so its one connection waits for no server that restarts.
-        self._aside = open_pool(self._connector, health, 1, timeout=waits.health_timeout, patience=0)
-        self._marks = open_pool(self._connector, marks, MARKS_POOL_SIZE)
-        self._long = open_pool(self._connector, long, waits.long_pool_size)
-        # Single statements need no BEGIN and COMMIT around them: two round trips less.
-        self._single = self._in_autocommit(self._engine, short)
-        self._single_aside = self._in_autocommit(self._aside, health)
-        self._single_marks = self._in_autocommit(self._marks, marks)
-        self._transaction = _Way(self._engine.sync_engine, short)
-        self._large = _Way(self._engine.sync_engine, long)
-        self._migration = _Way(self._engine.sync_engine, Session(waits, MIGRATION_SECONDS))
-        self._long_write = _Way(self._long.sync_engine, long)
-        of_one_state = self._long.sync_engine.execution_options(isolation_level="REPEATABLE READ")
-        self._long_read = _Way(of_one_state, long)
+        self._connector = Connector(parse_url(url), waits)
+        self._ways = _Ways(self._connector)
+        self._former_ways: list[_Ways] = []
+        self._ways_lock = threading.Lock()
         self._thread = LoopThread("postgresql-long")
         # Items that are written together are one statement.
         self._gathering = Gathering(self._write_statement)
-        sa.event.listen(self._single_marks.engine, "after_cursor_execute", _count_statement)
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(self._single, True, work, *args, **kwargs)
+        return await self._run(lambda ways: ways.single, True, work, *args, **kwargs)
 
     async def read_aside(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(self._single_aside, True, work, *args, **kwargs)
+        return await self._run(lambda ways: ways.single_aside, True, work, *args, **kwargs)
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(self._transaction, False, work, *args, **kwargs)
+        return await self._run(lambda ways: ways.transaction, False, work, *args, **kwargs)
 
     async def mark(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(self._single_marks, False, work, *args, **kwargs)
+        return await self._run(lambda ways: ways.single_marks, False, work, *args, **kwargs)
 
     async def write_together(self, work: WorkTogether, item: Any) -> None:
         await self._gathering.add(work, item)
@@ -128,13 +149,13 @@ class PostgresqlDatabase:
     read_large = read
 
     async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(self._large, False, work, *args, **kwargs)
+        return await self._run(lambda ways: ways.large, False, work, *args, **kwargs)
 
     async def read_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._thread.run(lambda: self._run(self._long_read, True, work, *args, **kwargs))
+        return await self._thread.run(lambda: self._run(lambda ways: ways.long_read, True, work, *args, **kwargs))
 
     async def write_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._thread.run(lambda: self._run(self._long_write, False, work, *args, **kwargs))
+        return await self._thread.run(lambda: self._run(lambda ways: ways.long_write, False, work, *args, **kwargs))
 
     def worker_turn(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:  # noqa: ARG002  # Any number may work at once.
         return nullcontext()
@@ -144,7 +165,7 @@ class PostgresqlDatabase:
 
     async def migrate(self) -> None:
         await self.read(_check_encoding)
-        await self._run(self._migration, False, _migrate)
+        await self._run(lambda ways: ways.migration, False, _migrate)
 
     async def check_version(self) -> None:
         await self.read(_check_encoding)
@@ -154,30 +175,32 @@ class PostgresqlDatabase:
         if await self.read_aside(_is_read_only):
             # After a failover a new connection may reach the new primary.
             self._connector.replace_connections()
-            raise StorageFailed(f"read-only {READ_ONLY}", f"PostgreSQL at {self._server}: the server is read-only")
+            explanation = f"PostgreSQL at {self._connector.server}: the server is read-only"
+            raise StorageFailed(f"read-only {READ_ONLY}", explanation)
 
     async def read_clock(self) -> datetime:
         return await self.read_aside(_read_clock)
 
     async def close(self) -> None:
-        await self._end(self._engine, self._aside, self._marks)
-        await self._thread.end(lambda: self._end(self._long))
-
-    def _in_autocommit(self, engine: AsyncEngine, limits: Session) -> _Way:
-        if self._server.has_transaction_pooler:
-            # Outside of a transaction, the next message may reach a session without our settings.
-            return _Way(engine.sync_engine, limits)
-        autocommit = engine.sync_engine.execution_options(isolation_level="AUTOCOMMIT")
-        return _Way(autocommit, limits, is_autocommit=True)
+        opened = [*self._former_ways, self._ways]
+        await self._end(*(engine for ways in opened for engine in ways.engines))
+        await self._thread.end(lambda: self._end(*(engine for ways in opened for engine in ways.long_engines)))
 
     async def _write_statement(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a write of one statement, which is its own transaction."""
-        return await self._run(self._single, False, work, *args, **kwargs)
+        return await self._run(lambda ways: ways.single, False, work, *args, **kwargs)
 
-    async def _run(self, way: _Way, is_read: bool, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: FBT001  # All arguments by name are those of the work.
+    async def _run(
+        self,
+        choose: Callable[[_Ways], _Way],
+        is_read: bool,  # noqa: FBT001  # All arguments by name are those of the work.
+        work: Work[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
         """Run work, and repeat it where a failure certainly left it without effect."""
 
-        def attempt(progress: _Progress) -> T:
+        def attempt(way: _Way, progress: _Progress) -> T:
             # Connecting, working and giving back in one switch to SQLAlchemy's side instead of three.
             with _connect(way.engine) as connection:
                 progress.is_connected = True
@@ -190,8 +213,22 @@ class PostgresqlDatabase:
                     progress.may_count = not is_read
                 return result
 
-        with postgresql_errors(self._server):
-            return await _repeat(lambda progress: greenlet_spawn(attempt, progress))
+        with postgresql_errors(self._connector.server):
+            while True:
+                ways = self._ways
+                try:
+                    return await _repeat(partial(greenlet_spawn, attempt, choose(ways)))
+                except PoolerFound:
+                    self._replace_ways(ways)
+
+    def _replace_ways(self, found: _Ways) -> None:
+        """Run all further work as a pooler in transaction mode needs it, unless another caller has seen to that."""
+        # Long work runs in a thread of its own.
+        with self._ways_lock:
+            if self._ways is found:
+                self._connector.expect_pooler()
+                self._former_ways.append(found)
+                self._ways = _Ways(self._connector)
 
     async def _end(self, *engines: AsyncEngine) -> None:
         await self._connector.close_all()

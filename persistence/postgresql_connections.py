@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakSet
@@ -23,7 +24,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from persistence.database import to_json
-from persistence.postgresql_errors import DRIVER_ERRORS, ENDED, READ_ONLY, STARTING, explain, find_sqlstate, reason_of
+from persistence.postgresql_errors import (
+    DRIVER_ERRORS,
+    ENDED,
+    READ_ONLY,
+    STARTING,
+    explain,
+    find_sqlstate,
+    is_rejected_by_pooler,
+    reason_of,
+)
 from persistence.postgresql_url import Address, Server
 from persistence.waits import Waits
 
@@ -119,6 +129,10 @@ class _Transaction:
         await self._connection.execute("ROLLBACK")
 
 
+class PoolerFound(Exception):
+    """A connection pooler answers where sessions of a server were expected."""
+
+
 class Session:
     """The settings that work of one kind needs, whatever is set for the role or the database."""
 
@@ -136,7 +150,10 @@ class Session:
         self._is_durable = is_durable
 
     def write(self, version: int, *, is_local: bool) -> str:
-        """Return one statement that makes the settings those of the session or of the transaction."""
+        """Return one statement that makes the settings those of the session or of the transaction.
+
+        `version` is the major version of the server.
+        """
         values = dict(self._values)
         if is_local:
             # It has begun with its own isolation already.
@@ -229,6 +246,11 @@ class Connector:
                     self._connections.add(connection)
                 return connection
 
+    def expect_pooler(self) -> None:
+        """Connect as through a pooler in transaction mode from now on: a pooler was found, and its mode is unknown."""
+        self.server = replace(self.server, pooler="transaction")
+        log.info("database_pooler_found", server=str(self.server), handled_as="transaction")
+
     async def close_all(self) -> None:
         """Close all connections of this event loop, all at once; cut off those that are in use or get no answer."""
         loop = asyncio.get_running_loop()
@@ -295,9 +317,10 @@ class Connector:
                 settings = session.write(connection.get_server_version().major, is_local=is_unnamed)
                 if is_unnamed:
                     connection.base_settings = f"; {settings}"
+                    # The pooler takes clients while its server is away.
+                    await connection.execute("SELECT 1")
                 else:
-                    # As a simple query: that is one round trip.
-                    await connection.execute(settings)
+                    await _begin_session(connection, settings, is_pooled=server.pooler is not None)
             except BaseException:
                 connection.terminate()
                 raise
@@ -333,6 +356,9 @@ def open_pool(
     is_unnamed = connector.server.has_transaction_pooler
 
     async def connect(*_args: object, **_kwargs: object) -> Connection:
+        if connector.server.has_transaction_pooler != is_unnamed:
+            # It was found after this pool was opened.
+            raise PoolerFound
         limits = timeout or waits.connect_timeout, waits.pool_timeout if patience is None else patience
         return await connector.connect(session, *limits)
 
@@ -420,10 +446,25 @@ async def _answers(connection: Connection, seconds: float) -> bool:
     return True
 
 
+async def _begin_session(connection: Connection, settings: str, *, is_pooled: bool) -> None:
+    """Make the settings those of the session. Raises `PoolerFound` for a pooler that is not expected.
+
+    A pooler gives its clients process ids of its own, since a client's session may change. In a session that others
+    use too nothing is set.
+    """
+    condition = "" if is_pooled else f" WHERE pg_backend_pid() = {connection.get_server_pid()}"
+    # As a simple query: that is one round trip.
+    if await connection.execute(settings + condition) != "SELECT 1":
+        await connection.close()
+        raise PoolerFound
+
+
 def _may_pass(exc: BaseException) -> bool:
     """Return whether a failure to connect may be over in a moment, as that of a server that restarts."""
     if find_sqlstate(exc) in STARTING:
         return True
+    if is_rejected_by_pooler(exc):
+        return False
     is_refused = isinstance(exc, ConnectionRefusedError | ConnectionResetError | FileNotFoundError)
     return is_refused or isinstance(exc, asyncpg.TargetServerAttributeNotMatched | asyncpg.PostgresConnectionError)
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import asyncpg
@@ -24,6 +24,9 @@ ENDED = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "08000", "08001"
 
 REJECTED = frozenset({"0A", "21", "22", "2D", "34", "42", "44", "HV", "P0"})
 """Classes of SQLSTATE of statements that fail again: our fault, or that of who set up tables and rights."""
+
+_OF_A_POOLER = frozenset({"08P01", "08003"})
+"""SQLSTATEs with which PgBouncer refuses and ends connections; asyncpg gives the second to one that ended."""
 
 STARTING = frozenset({"57P01", "57P02", "57P03", "53300"})
 """The server refuses sessions for a moment: it starts, shuts down, recovers, or has no free connection."""
@@ -61,6 +64,43 @@ _EXPLANATIONS = {
     DEADLOCK: "transactions in a deadlock were repeated several times without success",
 }
 
+_POOLER_REJECTIONS = {
+    "unsupported startup parameter": (
+        "the connection pooler rejects the option 'options': remove it from BUDKAVLE_DATABASE_URL, and set what it "
+        "says for role {role} with ALTER ROLE"
+    ),
+    "no such database": "the connection pooler has no database {database}: add it to its section [databases]",
+    "authentication failed": (
+        "the connection pooler rejects role {role} or its password: correct its auth_file or BUDKAVLE_DATABASE_URL"
+    ),
+}
+"""What PgBouncer writes with one SQLSTATE for all, and what it means. These stay until somebody corrects a setting."""
+
+_POOLER_FAILURES = {
+    "max_client_conn": (
+        "the connection pooler has no free client connection: raise its max_client_conn, or lower "
+        "BUDKAVLE_DATABASE_POOL_SIZE"
+    ),
+    "query_wait_timeout": (
+        "the connection pooler has no free server connection: raise its default_pool_size, or lower "
+        "BUDKAVLE_DATABASE_POOL_SIZE"
+    ),
+    "server login": "the connection pooler cannot connect to the server: its log has the cause",
+}
+"""The same for what may pass."""
+
+
+def is_rejected_by_pooler(exc: BaseException) -> bool:
+    """Return whether a connection pooler refuses a client for a reason that stays."""
+    return _find_phrase(exc, _POOLER_REJECTIONS) is not None
+
+
+def _find_phrase(exc: BaseException, texts: Mapping[str, str]) -> str | None:
+    if (find_sqlstate(exc) or "") not in _OF_A_POOLER:
+        return None
+    message = str(innermost(exc))
+    return next((text for phrase, text in texts.items() if phrase in message), None)
+
 
 def find_sqlstate(exc: BaseException | None) -> str | None:
     """Return the SQLSTATE of an error: that of its first cause, which is what the server said."""
@@ -75,8 +115,14 @@ def explain(exc: BaseException, server: Server) -> str:
     """Return the cause of an error in words, with the place and the SQLSTATE. Never a value of a statement."""
     names = {"role": server.user or "(the default)", "database": server.database or "(the default)"}
     code = find_sqlstate(exc)
-    known = _EXPLANATIONS.get(code or "") or _EXPLANATIONS.get(_class_of(code))
+    known = _find_phrase(exc, _POOLER_REJECTIONS | _POOLER_FAILURES)
+    known = known or _EXPLANATIONS.get(code or "") or _EXPLANATIONS.get(_class_of(code))
     text = known.format(**names) if known else _explain_driver_error(innermost(exc))
+    if server.pooler and isinstance(innermost(exc), TimeoutError):
+        text += (
+            "; the connection pooler may have no free server connection: raise its default_pool_size, or lower "
+            "BUDKAVLE_DATABASE_POOL_SIZE"
+        )
     return f"PostgreSQL at {server}: {text}" + (f" (SQLSTATE {code})" if code else "")
 
 

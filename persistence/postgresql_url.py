@@ -83,8 +83,13 @@ class Server:
     """Connections are spread over the hosts at random."""
     connect_timeout: float | None = None
     keepalive: Mapping[str, int] = field(default_factory=dict)
-    has_transaction_pooler: bool = False
-    """A connection pooler in transaction mode lies between: consecutive transactions may reach different sessions."""
+    pooler: str | None = None
+    """`transaction` or `session`: the mode of a connection pooler in front of the servers, stated or found."""
+
+    @property
+    def has_transaction_pooler(self) -> bool:
+        """Whether consecutive transactions may reach different sessions."""
+        return self.pooler == "transaction"
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.addresses))
@@ -119,7 +124,7 @@ def parse_url(url: str) -> Server:
         # In libpq 0 waits for ever; here every wait has a limit.
         connect_timeout=float(given("connect_timeout") or 0) or None,
         keepalive={name: int(options[name]) for name in ("keepalives", *_NUMBERS[1:]) if given(name)},
-        has_transaction_pooler=given("pooler") == "transaction",
+        pooler=given("pooler") or None,
     )
 
 

@@ -20,7 +20,7 @@ from persistence.database import open_database
 SECONDS = 120
 """How long a start, a stop or a promotion may take on a busy machine."""
 
-_ACCOUNT = "pgserver"
+ACCOUNT = "pgserver"
 """PostgreSQL does not run as root. The server of all other tests uses this account then, too."""
 
 _CONFIGURATION = """
@@ -113,7 +113,7 @@ class Cluster:
         self._run("pg_ctl", action, "-D", str(self.folder), "-w", "-t", str(SECONDS), *arguments)
 
     def _run(self, program: str, *arguments: str) -> None:
-        user = _ACCOUNT if os.geteuid() == 0 else None
+        user = ACCOUNT if os.geteuid() == 0 else None
         # Output goes to a file: a server that keeps a pipe open would be waited for.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
@@ -150,8 +150,8 @@ def clusters(programs: Path | None = None) -> Iterator[Callable[[], Cluster]]:
         folder = base / str(len(made))
         folder.mkdir(0o700)
         if os.geteuid() == 0:
-            ensure_user_exists(_ACCOUNT)
-            account = pwd.getpwnam(_ACCOUNT)
+            ensure_user_exists(ACCOUNT)
+            account = pwd.getpwnam(ACCOUNT)
             os.chown(folder, account.pw_uid, account.pw_gid)
         made.append(Cluster(folder, programs or POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]))
         return made[-1]

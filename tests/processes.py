@@ -68,6 +68,10 @@ class Process:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
     def wait_for(self, beginning: str) -> str:
         """The rest of the next line of standard output that begins so."""
         while (line := self._news.get(timeout=SECONDS)) is not None:
@@ -93,7 +97,7 @@ class Process:
 
     def end(self) -> None:
         """Kills what is left of it."""
-        if self._process.poll() is None:
+        if self.is_running:
             self._process.kill()
         self.wait()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):

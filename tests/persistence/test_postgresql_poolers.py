@@ -1,0 +1,216 @@
+"""A real PgBouncer in front of PostgreSQL, in session and in transaction mode."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+
+from conftest import PostgresqlServer
+from domain.errors import StorageFailed
+from persistence import web_messages as stored
+from persistence.waits import Waits
+from tests.factories import web_message
+from tests.persistence.test_postgresql_restart import CALLERS, WAITS, load_on
+from tests.persistence.test_postgresql_server import opened
+from tests.persistence.test_postgresql_waits import PATIENT, call_all
+from tests.pgbouncer import PASSWORD, PgBouncer, pgbouncer_before
+from tests.tcp_proxy import tcp_proxy
+
+pytestmark = pytest.mark.anyio
+
+MODES = ("session", "transaction")
+SERVERS = 4
+ROTATING = {"default_pool_size": SERVERS, "server_round_robin": 1}
+"""Consecutive transactions get different sessions, and there are few of them."""
+
+STATE = """
+    select current_setting('statement_timeout'), current_setting('lock_timeout'),
+        current_setting('idle_in_transaction_session_timeout'), current_setting('synchronous_commit'),
+        current_setting('timezone'), current_setting('default_transaction_isolation')
+"""
+LEFT = """
+    select (select count(*) from pg_prepared_statements)
+        + (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())
+        + (select count(*) from pg_listening_channels())
+"""
+
+
+@pytest.fixture
+def url(postgresql_server: PostgresqlServer) -> Iterator[str]:
+    url = postgresql_server.new_migrated()
+    yield url
+    postgresql_server.give_back(url)
+
+
+def _settings(connection: sa.Connection) -> tuple[int, tuple[str, ...]]:
+    """Return the server process of a transaction, and the settings that work relies on."""
+    pid = connection.execute(sa.text("select pg_backend_pid()")).scalar_one()
+    return pid, tuple(connection.execute(sa.text(STATE)).one())
+
+
+@asynccontextmanager
+async def _occupying(bouncer: PgBouncer, count: int = SERVERS) -> AsyncIterator[list[asyncpg.Connection]]:
+    """Give clients with a transaction each, so that the pooler has opened as many connections to the server."""
+    clients = []
+    try:
+        for _ in range(count):
+            clients.append(await asyncpg.connect(bouncer.url(), statement_cache_size=0))
+            await clients[-1].execute("begin; select 1")
+        yield clients
+        for client in clients:
+            # A client that leaves within a transaction ends the session of the server.
+            await client.execute("commit")
+    finally:
+        for client in clients:
+            client.terminate()
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("session", {}),
+        ("session", {"pooler": "session"}),
+        ("session", {"pooler": "transaction"}),
+        ("transaction", {}),
+        ("transaction", {"pooler": "transaction"}),
+    ],
+    ids=str,
+)
+async def test_every_kind_of_work_has_its_settings(url: str, mode: str, options: dict[str, str]) -> None:
+    changes = ROTATING if mode == "transaction" else {}
+    with pgbouncer_before(url, mode, **changes) as bouncer:
+        async with _occupying(bouncer):
+            pass
+        async with opened(bouncer.url(**options), PATIENT) as database:
+            await call_all(database)
+            found = []
+            for _ in range(SERVERS):
+                for call in (database.read, database.write, database.write_large, database.write_long):
+                    pid, settings = await call(_settings)
+                    found.append(pid)
+                    statement = "1min" if call in (database.read, database.write) else "2min"
+                    # The isolation level of a transaction is stated when it begins.
+                    assert settings[:5] == (statement, "10s", "2min", "on", "UTC")
+                _, settings = await database.mark(_settings)
+                assert settings[3] == "off"
+            assert mode == "session" or len(set(found)) == SERVERS
+            pooler = database._connector.server.pooler  # type: ignore[attr-defined]  # It is PostgreSQL's.
+            assert pooler == options.get("pooler", "transaction")
+            await database.migrate()
+            await database.check_version()
+        # The next clients of these sessions find nothing of ours.
+        fresh = await asyncpg.connect(url)
+        expected = await fresh.fetchrow(STATE)
+        await fresh.close()
+        async with _occupying(bouncer) as others:
+            for other in others:
+                assert await other.fetchval(LEFT) == 0
+                assert await other.fetchrow(STATE) == expected
+
+
+async def test_a_server_without_a_pooler_is_not_taken_for_one(url: str) -> None:
+    async with opened(url) as database:
+        await call_all(database)
+        assert database._connector.server.pooler is None  # type: ignore[attr-defined]  # It is PostgreSQL's.
+
+
+async def test_a_pooler_that_is_put_in_front_of_a_running_service_is_found(
+    postgresql_server: PostgresqlServer, url: str
+) -> None:
+    with tcp_proxy(postgresql_server.socket) as direct, pgbouncer_before(url, "transaction", **ROTATING) as bouncer:
+        both = bouncer.url(sslmode="disable").replace("@", f"@127.0.0.1:{direct.port},")
+        async with opened(both) as database:
+            await call_all(database)
+            direct.refuse()
+            async with _occupying(bouncer):
+                pass
+            await call_all(database)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_many_callers_share_few_connections_of_the_server(url: str, mode: str) -> None:
+    servers = SERVERS if mode == "transaction" else 15
+    waits = Waits(pool_size=20 if mode == "transaction" else 8, long_pool_size=2, statement_timeout=60)
+    changes = {"default_pool_size": servers, "server_round_robin": 1}
+    with pgbouncer_before(url, mode, **changes) as bouncer:
+        async with opened(bouncer.url(), waits) as database:
+
+            async def call(number: int) -> None:
+                text = f"{number} " + "x" * (number % 7) * 1000
+                message = web_message(message=text)
+                await stored.store(database, message)
+                assert await stored.get(database, message.id) == message
+                await database.write_long(_settings)
+                await stored.delete(database, message.id)
+
+            async with asyncio.TaskGroup() as group:
+                for number in range(150):
+                    group.create_task(call(number))
+        watcher = await asyncpg.connect(url)
+        name = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        assert await watcher.fetchval(name) <= servers
+        await watcher.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_restart_of_the_pooler_fails_only_calls_that_were_under_way(url: str, mode: str) -> None:
+    with pgbouncer_before(url, mode) as bouncer:
+        async with opened(bouncer.url(), WAITS) as database:
+            await call_all(database)
+            async with load_on(database) as load:
+                await load.wait_for(50)
+                await asyncio.to_thread(bouncer.stop)
+                await asyncio.to_thread(bouncer.start)
+                after = next(load.begun)
+                await load.wait_for(50)
+            assert len(load.failures) <= CALLERS
+            assert [exc.explanation for number, exc in load.failures if number > after] == []
+            for message in load.stored:
+                assert await stored.get(database, message.id) == message
+            await call_all(database)
+
+
+async def test_errors_of_a_pooler_name_the_cause_and_the_remedy(url: str) -> None:
+    with pgbouncer_before(url, "transaction", max_client_conn=1) as bouncer:
+        cases = {
+            bouncer.url().replace("/test_", "/none_"): "the connection pooler has no database none_",
+            bouncer.url().replace(PASSWORD, "wrong"): "the connection pooler rejects role postgres or its password",
+            bouncer.url(options="-c%20lock_timeout=1"): "remove it from BUDKAVLE_DATABASE_URL",
+        }
+        for case, explanation in cases.items():
+            # These do not pass, so nothing waits for that.
+            async with opened(case, PATIENT) as database, asyncio.timeout(10):
+                with pytest.raises(StorageFailed) as caught:
+                    await database.migrate()
+            assert explanation in caught.value.explanation
+            assert PASSWORD not in caught.value.explanation
+        other = await asyncpg.connect(bouncer.url())
+        async with opened(bouncer.url(), Waits(pool_timeout=0.1)) as database:
+            with pytest.raises(StorageFailed) as caught:
+                await database.migrate()
+        assert "raise its max_client_conn" in caught.value.explanation
+        await other.close()
+
+
+async def test_a_pooler_without_a_free_connection_is_named(url: str) -> None:
+    with pgbouncer_before(url, "transaction", default_pool_size=1) as bouncer:
+        async with (
+            _occupying(bouncer, 1),
+            opened(bouncer.url(pooler="transaction"), Waits(connect_timeout=0.5)) as database,
+        ):
+            with pytest.raises(StorageFailed) as caught:
+                await database.migrate()
+        assert "raise its default_pool_size" in caught.value.explanation
+
+
+async def test_a_wrong_mode_is_named(url: str) -> None:
+    with pgbouncer_before(url, "transaction", **ROTATING) as bouncer:
+        async with _occupying(bouncer):
+            pass
+        async with opened(bouncer.url(pooler="session")) as database:
+            with pytest.raises(StorageFailed) as caught:
+                await call_all(database)
+        assert "pooler=transaction" in caught.value.explanation
