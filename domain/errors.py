@@ -149,5 +149,11 @@ class StorageFailed(BudkavleError):
         """For operators: the cause, and how to remove it. Callers get the default message."""
 
 
+class StorageUncertain(StorageFailed):
+    """The database does not answer."""
+
+    # The connection was lost: the server may have done what was sent.
+
+
 class StorageRejected(StorageFailed):
     """The database rejected a statement."""

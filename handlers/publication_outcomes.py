@@ -23,6 +23,10 @@ FIRST_DELAY_SECONDS = 0.05
 LONGEST_DELAY_SECONDS = 2.0
 """The delay before a retry doubles from the first to the longest while the database fails."""
 
+REVOCATION_SECONDS = (0, 5, 30, 120)
+"""The delays after which a message is removed that may have been stored for a call that was not made. The statement
+that stores it can reach the server after the first removals, when a network that was silent works again."""
+
 RETRIED_TOGETHER = 16
 """Outcomes that are recorded at once after the database has answered again."""
 
@@ -80,6 +84,10 @@ class PublicationOutcomes:
         pending.recorded.result()
         return True
 
+    def revoke(self, message: WebMessage) -> None:
+        """Remove a message in the background that may have been stored and whose call to Open-E was not made."""
+        self._begin(self._revoke(Outcome(message, None)))
+
     async def close(self) -> None:
         """Wait for outcomes that are not recorded yet, at most for the timeout, then give up and log them."""
         if self._pending:
@@ -96,6 +104,11 @@ class PublicationOutcomes:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    async def _revoke(self, outcome: Outcome) -> None:
+        for delay in REVOCATION_SECONDS:
+            await asyncio.sleep(delay)
+            await self.record(outcome)
 
     async def _try_first(self, pending: _Pending) -> None:
         if await self._try(pending) is None:

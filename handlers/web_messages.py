@@ -11,7 +11,15 @@ from starlette.responses import Response
 
 from domain import web_messages as rules
 from domain.attachments import Content, read_base64
-from domain.errors import BackendRefused, BackendUnavailable, BudkavleError, NotFound, OutcomeUnknown, Violation
+from domain.errors import (
+    BackendRefused,
+    BackendUnavailable,
+    BudkavleError,
+    NotFound,
+    OutcomeUnknown,
+    StorageUncertain,
+    Violation,
+)
 from domain.media_types import media_type
 from domain.web_messages import Attachment, ExternalReference, OepInstance, State, WebMessage
 from handlers import paging, replies
@@ -103,7 +111,11 @@ async def _publish(request: Request, message: WebMessage) -> None:
     error: BudkavleError | None = None
     async with services.open_e.slot():
         sent = services.now()
-        await stored.begin_sending(services.database, message, sent)
+        try:
+            await stored.begin_sending(services.database, message, sent)
+        except StorageUncertain:
+            services.outcomes.revoke(message)
+            raise
         try:
             open_e_id = await services.open_e.add_message(
                 message, added=sent, request_id=request.request_id, trace_parent=request.trace_parent

@@ -7,6 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from domain.errors import StorageUncertain
+
 AT_MOST = 16
 """Items that are written together. More would keep the event loop from others for longer than they notice."""
 
@@ -40,7 +42,8 @@ class Gathering:
             # Who went away before it began gets nothing written.
             batch = [(item, future) for item, future in batch if not future.done()]
             outcome = await self._try(work, batch)
-            if outcome is None or len(batch) == 1:
+            if outcome is None or len(batch) == 1 or isinstance(outcome, StorageUncertain):
+                # What may be written already must not be written again.
                 outcomes = [outcome] * len(batch)
             else:
                 # Each by itself, so that who is to blame is the only one to hear of it.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import asyncpg
 import sqlalchemy as sa
 
-from domain.errors import StorageFailed, StorageRejected
+from domain.errors import StorageFailed, StorageRejected, StorageUncertain
 from persistence.postgresql_url import Server
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -133,7 +133,10 @@ def reason_of(exc: BaseException) -> str:
 
 @contextmanager
 def postgresql_errors(server: Server) -> Iterator[None]:
-    """Raise `StorageFailed` for every error of the database but a broken constraint."""
+    """Raise `StorageFailed` for every error of the database but a broken constraint.
+
+    It is `StorageUncertain` where the connection was lost, so that the server may have done what was sent.
+    """
     try:
         yield
     except sa.exc.IntegrityError:
@@ -141,7 +144,8 @@ def postgresql_errors(server: Server) -> Iterator[None]:
         raise
     except (sa.exc.DBAPIError, sa.exc.TimeoutError, *DRIVER_ERRORS) as exc:
         is_rejected = (find_sqlstate(exc) or "")[:2] in REJECTED
-        kind = StorageRejected if is_rejected else StorageFailed
+        is_lost = isinstance(exc, TimeoutError) or getattr(exc, "connection_invalidated", False)
+        kind = StorageRejected if is_rejected else StorageUncertain if is_lost else StorageFailed
         raise kind(reason_of(exc), explain(exc, server)) from exc
 
 

@@ -1,5 +1,6 @@
 """What happens while Open-E is being called: who else may work, and what breaks meanwhile."""
 
+import asyncio
 import contextlib
 import json
 import re
@@ -9,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 import sqlalchemy as sa
@@ -18,7 +20,9 @@ from domain.web_messages import State
 from tests.factories import case_body, message_body
 from tests.handlers.answers import get, problem, unique_id, unsettled
 from tests.held_open_e import HeldOpenE, closed_port, held_open_e
+from tests.persistence.test_postgresql_waits import WAITS_FOR_MESSAGES, through
 from tests.raw_http import RawConnection
+from tests.tcp_proxy import tcp_proxy
 
 UNKNOWN = re.compile(r"Whether message '([0-9a-f-]{36})' was published is unknown")
 
@@ -97,9 +101,6 @@ def assert_no_transaction_is_open(database_url: str) -> None:
             connection.execute("begin exclusive")
             connection.execute("rollback")
         return
-    import asyncio
-
-    import asyncpg
 
     async def in_transaction() -> int:
         connection = await asyncpg.connect(database_url)
@@ -241,6 +242,35 @@ def test_a_database_that_is_away_before_the_call_lets_nothing_be_sent(
         breakage.end()
         assert service.client.post("/webmessages", json=case_body()).status_code == 201
         assert unsettled(service) == []
+
+
+def test_message_is_removed_when_the_answer_to_storing_it_is_lost(
+    postgresql_server: PostgresqlServer, held: HeldOpenE, callers: ThreadPoolExecutor
+) -> None:
+    """Open-E is not called, so nothing is in doubt, although the server has stored the message."""
+    url = postgresql_server.new_migrated()
+    with (
+        tcp_proxy(postgresql_server.socket) as proxy,
+        service_of(through(proxy, url), held) as service,
+        asyncio.Runner() as runner,
+    ):
+        # The connection prepares the statement: that would wait for the lock, too.
+        assert service.client.post("/webmessages", json=message_body()).status_code == 201
+        administrator = runner.run(asyncpg.connect(url))
+        runner.run(administrator.execute("begin; lock table web_messages"))
+        answer = post_case(callers, service)
+        while not runner.run(administrator.fetchval(WAITS_FOR_MESSAGES)):
+            pass
+        proxy.freeze()
+        runner.run(administrator.execute("commit"))
+        while runner.run(administrator.fetchval("select count(*) from web_messages")) < 2:
+            pass
+        proxy.cut()
+        problem(answer.result(), 503, "Service Unavailable")
+        wait_for_state(service, None)
+        runner.run(administrator.close())
+        assert held.calls == 0
+    postgresql_server.give_back(url)
 
 
 def wait_for_state(service: RunningService, state: State | None) -> None:
