@@ -61,7 +61,9 @@ class Receiver(asyncio.Protocol):
             attempt = self._seen[delivery] = self._seen.get(delivery, 0) + 1
             way = zlib.crc32(delivery.encode()) % 4
             status = 200 if attempt > 1 else (500, RESET, GARBAGE, 200)[way]
-        told = (path, delivery, event.get("identifikation", ""), event["versionIdentifier"], status)
+        # An event of a web message has neither a person nor a version.
+        key = event.get("identifikation") or event["eksternIdentifier"]
+        told = (path, delivery, key, event.get("versionIdentifier", "0"), status)
         if milliseconds:
             asyncio.get_running_loop().call_later(milliseconds / 1000, self._answer, told)
         else:

@@ -32,6 +32,7 @@ SOAKS = {
     "kill_workers": ([], 3600),
     "contract_check": ([], 5400),
     "idle_connections": ([], 600),
+    "real_environment": ([], 3600),
 }
 
 

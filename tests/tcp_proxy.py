@@ -36,6 +36,10 @@ class TcpProxy:
         """Forward everything, also what came meanwhile."""
         self._call(self._set(is_frozen=False, is_deaf=False))
 
+    def retarget(self, target: str | tuple[str, int]) -> None:
+        """Forward new connections to another port or Unix socket."""
+        self._target = target
+
     def cut(self) -> None:
         """End all open connections."""
         self._call(self._cut())

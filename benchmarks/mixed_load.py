@@ -1,0 +1,251 @@
+"""Modest mixed load on a service: every call and its answer are kept, so that nothing accepted can be missed.
+
+Callers post web messages (some of them to a case in Open-E), publish events, read back what was accepted, and send
+syncs that change nothing. All of them try again at once after a failure. A publisher sends an event again with the same
+id until it is accepted, so the events of a key are accepted in their order.
+"""
+
+import asyncio
+import itertools
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+
+from benchmarks.stage import Program, run_command
+from budkavle.demo_subscriptions import CLIENT_CERT, FINGERPRINT
+
+SYSTEMS = ("550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4-a716-446655440001")
+EVENT_TYPE, MESSAGE_TYPE = 202, 203
+ORG_TYPE, ORG_CODE = 1, 101
+PATHS = ("/first/ok/0", "/second/ok/20")
+"""Where each system receives the events of publishers: at once, and after 20 milliseconds."""
+
+MESSAGE_PATH = "/messages/ok/0"
+"""Where the first system receives the events that web messages raise."""
+
+OTHER_SUBSCRIPTIONS = 100
+PARTY = "81471222-5798-11e9-ae24-57fa13b361e1"
+KEYS = 6
+ANSWER_SECONDS = 90
+"""How long a caller waits for an answer. No limit of the service is longer, except that of a sync."""
+
+RECENT = 500
+"""Reads are of the latest so many messages, and each of all of them at the end is of the database."""
+
+MESSAGE, PUBLICATION, EVENT, SYNC, READ = "post", "publish", "event", "sync", "get"
+KINDS = (MESSAGE, PUBLICATION, EVENT, SYNC, READ)
+PACE = {MESSAGE: 1.0, PUBLICATION: 1.0, EVENT: 0.5, SYNC: 1.0, READ: 0.8}
+"""Seconds from one call of a caller to its next."""
+
+CALLERS = {MESSAGE: 8, PUBLICATION: 8, SYNC: 2, READ: 8}
+"""Publishers of events: one for each key."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call; times as of `time.time`. `status` is 0 where no answer came."""
+
+    kind: str
+    began: float
+    ended: float
+    status: int
+    detail: str = ""
+    retry_after: str | None = None
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def is_unrecorded(self) -> bool:
+        """Whether Open-E has published the message and the database had not recorded it yet."""
+        return self.kind == PUBLICATION and self.status in {500, 504} and "Do not send it again" in self.detail
+
+    @property
+    def is_documented_failure(self) -> bool:
+        """Whether the caller knows what to do: try again, or not at all."""
+        return (self.status == 503 and self.retry_after is not None) or self.is_unrecorded
+
+
+@dataclass
+class Load:
+    """The callers of one service, and what they were told."""
+
+    service: Program
+    publish_key: str
+    chance: random.Random
+    calls: list[Call] = field(default_factory=list)
+    messages: dict[str, float] = field(default_factory=dict)
+    """When each web message was accepted, by id; also those of cases."""
+    cases: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """Status and, after a 201, id of the message to each case."""
+    events: dict[tuple[str, int], float] = field(default_factory=dict)
+    """When each event was accepted, by key and sequence."""
+    wrong: list[str] = field(default_factory=list)
+    """Answers with a good status that say something wrong."""
+    _is_ending: bool = False
+    _next_case: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    async def run(self) -> None:
+        """Call until `stop`; a publisher tries for a last time what is not accepted then."""
+        works: dict[str, Callable[[], Awaitable[None]]] = {
+            MESSAGE: self._post,
+            PUBLICATION: self._post_to_case,
+            SYNC: self._sync,
+            READ: self._read,
+        }
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        session = aiohttp.ClientSession(self.service.url, timeout=timeout)
+        async with session as self._session, asyncio.TaskGroup() as group:
+            for kind, work in works.items():
+                for _ in range(CALLERS[kind]):
+                    group.create_task(self._repeat(kind, work))
+            for number in range(KEYS):
+                publisher = _Publisher(self, f"key-{number}")
+                group.create_task(self._repeat(EVENT, publisher.publish))
+
+    def stop(self) -> None:
+        self._is_ending = True
+
+    async def call(
+        self, kind: str, method: str, path: str, body: Mapping[str, Any] | None = None, **headers: str
+    ) -> tuple[Call, Mapping[str, str], bytes]:
+        """Make one call and keep it; return it with the headers and the body of its answer."""
+        began = time.time()
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            async with self._session.request(method, path, json=body, headers=given) as answer:
+                content, status, got = await answer.read(), answer.status, answer.headers
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            call = Call(kind, began, time.time(), 0, f"{type(exc).__name__}: {exc}")
+            self.calls.append(call)
+            return call, {}, b""
+        detail = "" if status < 300 else content.decode(errors="replace")[:500]
+        call = Call(kind, began, time.time(), status, detail, got.get("Retry-After"))
+        self.calls.append(call)
+        return call, got, content
+
+    async def _repeat(self, kind: str, work: Callable[[], Awaitable[None]]) -> None:
+        # Not all callers at the same moment.
+        await asyncio.sleep(self.chance.uniform(0, PACE[kind]))
+        while not self._is_ending:
+            began = time.monotonic()
+            await work()
+            await asyncio.sleep(max(0.01, began + PACE[kind] - time.monotonic()))
+
+    async def _post(self) -> None:
+        body = {"partyId": PARTY, "message": "A message", "externalReferences": [{"key": "errand", "value": "1"}]}
+        call, headers, _ = await self.call(MESSAGE, "POST", "/webmessages", body, apikey=self.service.key)
+        if call.status == 201:
+            self.messages[_id_in(headers)] = call.ended
+
+    async def _post_to_case(self) -> None:
+        case = next(self._next_case)
+        references = [{"key": "flowInstanceId", "value": str(case)}]
+        body = {"partyId": PARTY, "message": f"For case {case}", "externalReferences": references}
+        call, headers, _ = await self.call(PUBLICATION, "POST", "/webmessages", body, apikey=self.service.key)
+        id_ = _id_in(headers) if call.status == 201 else ""
+        self.cases[case] = (call.status, id_)
+        if id_:
+            self.messages[id_] = call.ended
+
+    async def _read(self) -> None:
+        recent = list(itertools.islice(reversed(self.messages), RECENT))
+        if recent:
+            id_ = self.chance.choice(recent)
+            call, _, content = await self.call(READ, "GET", f"/webmessages/{id_}", apikey=self.service.key)
+            if call.is_success and json.loads(content)["id"] != id_:
+                self.wrong.append(f"get of {id_} returned another message")
+
+    async def _sync(self) -> None:
+        body = set_of(SYSTEMS[0])
+        call, _, content = await self.call(SYNC, "POST", "/v1/abonnement/sync", body, Client_Cert=CLIENT_CERT)
+        if call.is_success and json.loads(content)["uaendret"] != len(body["abonnementer"]):
+            self.wrong.append(f"an unchanged sync returned {content.decode()}")
+
+
+class _Publisher:
+    """Publishes the events of one key, one after the other."""
+
+    def __init__(self, load: Load, key: str) -> None:
+        self._load = load
+        self._key = key
+        self._sequence = 0
+        self._id = str(uuid4())
+
+    async def publish(self) -> None:
+        """Publish the next event, or again the one that was not accepted."""
+        body = {
+            "beskedId": self._id,
+            "entityType": EVENT_TYPE,
+            "orgType": ORG_TYPE,
+            "orgCode": ORG_CODE,
+            "aendringstype": 2,
+            "identifikationstypeId": 99,
+            "identifikation": self._key,
+            "versionIdentifier": str(self._sequence),
+        }
+        call, _, content = await self._load.call(EVENT, "POST", "/v1/besked", body, apikey=self._load.publish_key)
+        if not call.is_success:
+            return
+        if json.loads(content)["abonnementer"] != len(PATHS):
+            self._load.wrong.append(f"an event goes elsewhere: {content.decode()}")
+        self._load.events[self._key, self._sequence] = call.ended
+        self._sequence, self._id = self._sequence + 1, str(uuid4())
+
+
+def catalogue(receiver_url: str) -> str:
+    """Return a catalogue of two systems at a receiver; web messages raise events too."""
+    systems = "".join(
+        f"  - systemIdentifier: {id_}\n    name: System {id_}\n    baseUrl: {receiver_url}\n"
+        f'    allowPrivateAddresses: true\n    certificates: ["sha256:{FINGERPRINT}"]\n'
+        for id_ in SYSTEMS
+    )
+    return f"""
+systems:
+{systems}
+messageTypes:
+  - {{entityType: {EVENT_TYPE}, name: Events of publishers}}
+  - {{entityType: {MESSAGE_TYPE}, name: Web messages}}
+allowedSubscriptions:
+  - {{orgType: {ORG_TYPE}, entityType: {EVENT_TYPE}}}
+  - {{orgType: {ORG_TYPE}, entityType: {MESSAGE_TYPE}}}
+webMessageEvent: {{orgType: {ORG_TYPE}, orgCode: {ORG_CODE}, entityType: {MESSAGE_TYPE}}}
+"""
+
+
+def set_of(system: str) -> dict[str, Any]:
+    """Return the whole set of subscriptions of a system, as its sync has it."""
+    place = SYSTEMS.index(system)
+    wanted = [(ORG_CODE, EVENT_TYPE, PATHS[place])]
+    if place == 0:
+        wanted.append((ORG_CODE, MESSAGE_TYPE, MESSAGE_PATH))
+        wanted += [(ORG_CODE + number, EVENT_TYPE, "/others/ok/0") for number in range(1, OTHER_SUBSCRIPTIONS)]
+    return {
+        "systemIdentifier": system,
+        "abonnementer": [
+            {
+                "orgType": ORG_TYPE,
+                "orgCode": org_code,
+                "entityType": entity_type,
+                "webhookUrl": path,
+                "startDato": "2023-01-01T00:00:00",
+            }
+            for org_code, entity_type, path in wanted
+        ],
+    }
+
+
+def new_publish_key(service: Program) -> str:
+    """Return a new API key that may publish events."""
+    return run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
+
+
+def _id_in(headers: Mapping[str, str]) -> str:
+    return headers["Location"].rpartition("/")[2]

@@ -1,0 +1,389 @@
+"""The service and two workers on PostgreSQL under modest mixed load, while its database meets what databases meet.
+
+In each round, in random order: PostgreSQL is restarted; all its backends are terminated; it goes silent for 20 seconds,
+once wholly and once for the open connections alone; a snapshot is held for a minute; a PgBouncer, through which all
+connections go then, is restarted; the primary is killed and its synchronous standby promoted. The processes are the
+same from the first fault to the last.
+
+Checked:
+- every web message that got 201 is in the database; those to a case are on it exactly once; no other answer hides a
+  message on a case;
+- every event that was accepted arrived at every subscription, also those that web messages raised;
+- no event arrived before an earlier one of its key; what arrived twice did so around a fault;
+- no call got another failure than 503 with `Retry-After`, or, where Open-E has published, the answer that says so;
+- all work succeeded again within the limit of the fault, and went on doing so;
+- nothing is left that an operator must resolve: no delivery, no message that is `sending` or `unknown`;
+- the processes are those that were started, are ready, and logged no trace; the chain of the audit is whole.
+
+Run: python -m benchmarks.real_environment [--rounds 3] [--seed N] [--faults restart,silent] [--pooler transaction]. It
+ends with 1 if a check fails. The logs of a run that failed are kept in `build/real-environment/`.
+"""
+
+import argparse
+import asyncio
+import http.client
+import json
+import math
+import random
+import shutil
+import statistics
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmarks.database_faults import FAULTS, POOL_MODES, SESSION, Databases, databases, pooler_program
+from benchmarks.load import ROOT
+from benchmarks.mixed_load import (
+    KINDS,
+    MESSAGE_PATH,
+    PATHS,
+    SYNC,
+    SYSTEMS,
+    Call,
+    Load,
+    catalogue,
+    new_publish_key,
+    set_of,
+)
+from benchmarks.queue_stage import Arrival, receiver, run, waiting, worker
+from benchmarks.stage import Program, Stage, open_e_settings, run_command
+from budkavle.demo_subscriptions import CLIENT_CERT
+from domain.web_messages import State, Unsettled
+from persistence import audit, tables
+from persistence import web_messages as stored
+from persistence.database import Database
+
+CALM_SECONDS = 5.0
+"""Between the end of one fault's repair and the next fault."""
+
+LATE_SECONDS = 2.0
+"""A delivery that takes longer than this from acceptance to arrival belongs to what the fault held up."""
+
+DRAIN_SECONDS = 120
+"""How long the last deliveries may take to arrive when the load has ended."""
+
+AROUND_SECONDS = 2.0
+"""How long before a fault a call can have begun that it left without an answer, and after it one can end."""
+
+LOGS = ROOT / "build" / "real-environment"
+DELIVERIES = (*PATHS, MESSAGE_PATH)
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """One fault; times as of `time.time`. What calls meet until `until` is put down to it.
+
+    From `prepared` to `repaired` a delivery may arrive twice.
+    """
+
+    name: str
+    prepared: float
+    began: float
+    ended: float
+    until: float
+    repaired: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Faults of the database under mixed load.")
+    parser.add_argument("--rounds", type=int, default=3, help="Every fault happens once in each.")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="Of the order of the faults.")
+    parser.add_argument("--faults", default=",".join(FAULTS), help="Names, separated by commas.")
+    parser.add_argument("--pooler", choices=POOL_MODES, default=SESSION, help="Pool mode of the PgBouncer.")
+    arguments = parser.parse_args()
+    names = arguments.faults.split(",")
+    if unknown := set(names) - FAULTS.keys():
+        parser.error(f"--faults: {', '.join(sorted(unknown))}; known are {', '.join(FAULTS)}")
+    if "bouncer" in names and pooler_program() is None:
+        sys.exit("pgbouncer is not installed: install it, or leave bouncer out of --faults")
+    print(f"### Faults of PostgreSQL under load, {arguments.rounds} rounds, seed {arguments.seed}\n", flush=True)
+    chance = random.Random(arguments.seed)
+    order = [name for _ in range(arguments.rounds) for name in chance.sample(names, len(names))]
+    with databases(arguments.pooler) as servers, Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
+        failures = _campaign(stage, servers, Path(folder), order, chance)
+    print(f"\n{'FAILED:' if failures else 'Nothing was lost, nothing is left, no step by hand.'}")
+    print("\n".join(f"- {failure}" for failure in failures))
+    sys.exit(1 if failures else 0)
+
+
+def _campaign(stage: Stage, servers: Databases, folder: Path, order: Sequence[str], chance: random.Random) -> list[str]:
+    mock, target = stage.mock_open_e(), receiver(stage, folder / "arrivals")
+    service = stage.service(servers.url, trusted_proxies="127.0.0.1", log_level="info", **open_e_settings(mock))
+    file = folder / "catalogue.yaml"
+    file.write_text(catalogue(target.program.url))
+    run_command(["apply", str(file)], service.settings)
+    programs = [service, *(worker(stage, servers.url, log_level="info") for _ in range(2))]
+    load = Load(service, new_publish_key(service), chance)
+    for system in SYSTEMS:
+        _sync(service, set_of(system))
+    occurrences = asyncio.run(_meet_faults(load, servers, order))
+    left = _wait_for_deliveries(servers.url)
+    arrivals = target.arrivals()
+    _print_table(occurrences, load.calls, load, arrivals)
+    failures = [
+        *_violations_of_calls(load),
+        *_violations_of_messages(load, mock, servers.url),
+        *_violations_of_deliveries(load, arrivals, occurrences),
+        *_slow_recoveries(occurrences, load, arrivals),
+        *([f"{left} deliveries are left"] if left else []),
+        *_violations_of_programs(programs),
+        *_violations_of_audit(load, servers.url),
+    ]
+    if failures:
+        _keep_logs([*programs, target.program], target.log, load, occurrences)
+    return failures
+
+
+def _sync(service: Program, body: dict[str, Any]) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+    headers = {"Client-Cert": CLIENT_CERT, "Content-Type": "application/json"}
+    connection.request("POST", "/v1/abonnement/sync", json.dumps(body), headers)
+    answer = connection.getresponse()
+    if answer.status != 200:
+        raise RuntimeError(f"the first sync failed: {answer.read()!r}")
+    connection.close()
+
+
+async def _meet_faults(load: Load, servers: Databases, order: Iterable[str]) -> list[Occurrence]:
+    """Let the load meet one fault after the other."""
+    calling = asyncio.create_task(load.run())
+    occurrences = []
+    try:
+        for name in order:
+            fault = FAULTS[name]
+            prepared = time.time()
+            await asyncio.to_thread(fault.prepare, servers)
+            await asyncio.sleep(CALM_SECONDS)
+            began = time.time()
+            await asyncio.to_thread(fault.act, servers)
+            ended = time.time()
+            await asyncio.sleep(fault.observed)
+            until = time.time()
+            await asyncio.to_thread(fault.restore, servers)
+            occurrences.append(Occurrence(name, prepared, began, ended, until, time.time() + AROUND_SECONDS))
+            print(f"{fault.words}: took {ended - began:.1f} s", file=sys.stderr, flush=True)
+    finally:
+        load.stop()
+        await calling
+    return occurrences
+
+
+def _wait_for_deliveries(url: str) -> int:
+    """Return how many deliveries have not arrived when all could have."""
+    ends = time.monotonic() + DRAIN_SECONDS
+    while (left := run(url, waiting)) and time.monotonic() < ends:
+        time.sleep(0.5)
+    return int(left)
+
+
+def _violations_of_calls(load: Load) -> list[str]:
+    wrong = Counter(
+        f"{call.kind} got {call.status}: {call.detail[:200]}"
+        for call in load.calls
+        if not call.is_success and not call.is_documented_failure
+    )
+    return [f"{count} times: {text}" for text, count in wrong.most_common(20)] + load.wrong[:20]
+
+
+def _violations_of_messages(load: Load, mock: Program, url: str) -> list[str]:
+    states: dict[str, str] = run(url, _states)
+    unsettled: list[Unsettled] = run(url, _unsettled)
+    in_open_e = Counter(message["flowInstanceID"] for message in _get(mock, "/control/messages"))
+    settled = {case for case, (_, id_) in load.cases.items() if id_}
+    unrecorded = [case for case, (status, _) in load.cases.items() if status in {500, 504}]
+    checks = {
+        "201, but not in the database": [
+            id_ for id_ in load.messages if states.get(id_) not in {"stored", "published"}
+        ],
+        "201, but not on the case exactly once": [case for case in settled if in_open_e[case] != 1],
+        "on a case more than once": [case for case, count in in_open_e.items() if count > 1],
+        "503, but on the case": [case for case, (status, _) in load.cases.items() if status == 503 and in_open_e[case]],
+        "left `sending` or `unknown`": [f"case {each.flow_instance_id} {each.state}" for each in unsettled],
+    }
+    count = Counter(states.values())
+    print(
+        f"\n{len(load.messages)} web messages got 201, {len(settled)} of them to a case; {len(unrecorded)} posts were "
+        f"told that Open-E has published and the record is late. In the database: {dict(count)}. In Open-E: "
+        f"{in_open_e.total()}."
+    )
+    return [f"{name}: {len(found)}, as {found[:3]}" for name, found in checks.items() if found]
+
+
+async def _states(database: Database) -> dict[str, str]:
+    table = tables.web_messages
+    return await database.read(
+        lambda connection: {row.id: row.state for row in connection.execute(sa.select(table.c.id, table.c.state))}
+    )
+
+
+async def _unsettled(database: Database) -> list[Unsettled]:
+    return await stored.list_unsettled(database, (State.SENDING, State.UNKNOWN), 1000)
+
+
+def _violations_of_deliveries(load: Load, arrivals: Sequence[Arrival], occurrences: Sequence[Occurrence]) -> list[str]:
+    done: dict[tuple[str, str], set[int]] = defaultdict(set)
+    times: dict[str, list[float]] = defaultdict(list)
+    disordered = []
+    for arrival in arrivals:
+        before = done[arrival.path, arrival.key]
+        if arrival.sequence and arrival.sequence - 1 not in before:
+            disordered.append(f"{arrival.path} {arrival.key} {arrival.sequence}")
+        if arrival.status == 200:
+            before.add(arrival.sequence)
+            times[arrival.delivery].append(arrival.time)
+    again = {delivery: moments for delivery, moments in times.items() if len(moments) > 1}
+    unexplained = [
+        delivery for delivery, moments in again.items() if not _spans_a_fault(moments[0], moments[-1], occurrences)
+    ]
+    checks = {
+        "event accepted, but not delivered": [
+            f"{path} {key} {sequence}"
+            for key, sequence in load.events
+            for path in PATHS
+            if sequence not in done[path, key]
+        ],
+        "web message accepted, but its event not delivered": [
+            id_ for id_ in load.messages if 0 not in done[MESSAGE_PATH, id_]
+        ],
+        "arrived before an earlier event of the key": disordered,
+        "arrived twice without a fault in between": unexplained,
+    }
+    print(
+        f"{len(load.events)} events were accepted; {len(times)} deliveries arrived, {len(again)} of them more than "
+        f"once ({sum(map(len, again.values())) - len(again)} arrivals more)."
+    )
+    return [f"{name}: {len(found)}, as {found[:3]}" for name, found in checks.items() if found]
+
+
+def _spans_a_fault(first: float, last: float, occurrences: Iterable[Occurrence]) -> bool:
+    return any(first <= each.repaired and last >= each.prepared - AROUND_SECONDS for each in occurrences)
+
+
+def _recoveries(occurrence: Occurrence, load: Load, arrivals: Sequence[Arrival]) -> dict[str, float]:
+    """Return the seconds from the end of a fault to the first success of each kind of work after the last failure.
+
+    Infinite where there is none. A path has recovered when the last delivery arrived that the fault had held up.
+    """
+    seconds = {kind: _of_calls(occurrence, [call for call in load.calls if call.kind == kind]) for kind in KINDS}
+    for path in DELIVERIES:
+        seconds[path] = _of_deliveries(occurrence, path, load, arrivals)
+    return seconds
+
+
+def _of_calls(occurrence: Occurrence, calls: Iterable[Call]) -> float:
+    ended = [call for call in calls if occurrence.ended < call.ended <= occurrence.until]
+    failed = max((call.ended for call in ended if not call.is_success), default=occurrence.ended)
+    return min((call.ended for call in ended if call.is_success and call.ended > failed), default=math.inf) - (
+        occurrence.ended
+    )
+
+
+def _of_deliveries(occurrence: Occurrence, path: str, load: Load, arrivals: Sequence[Arrival]) -> float:
+    first: dict[tuple[str, int], float] = {}
+    for arrival in arrivals:
+        if arrival.path == path and arrival.status == 200:
+            first.setdefault((arrival.key, arrival.sequence), arrival.time)
+    accepted = {(id_, 0): moment for id_, moment in load.messages.items()} if path == MESSAGE_PATH else load.events
+    begin = occurrence.began - AROUND_SECONDS
+    affected = [name for name, moment in accepted.items() if begin <= moment <= occurrence.until]
+    came = {name: first.get(name, math.inf) for name in affected}
+    after = [moment for moment in came.values() if moment > occurrence.ended]
+    late = [came[name] for name in affected if came[name] in after and came[name] - accepted[name] > LATE_SECONDS]
+    return max(late, default=min(after, default=math.inf)) - occurrence.ended
+
+
+def _slow_recoveries(occurrences: Iterable[Occurrence], load: Load, arrivals: Sequence[Arrival]) -> list[str]:
+    return [
+        f"{FAULTS[each.name].words}: {kind} succeeded again only after {seconds:.1f} s"
+        for each in occurrences
+        for kind, seconds in _recoveries(each, load, arrivals).items()
+        if seconds > FAULTS[each.name].limit
+    ]
+
+
+def _violations_of_programs(programs: Iterable[Program]) -> list[str]:
+    found = []
+    for program in programs:
+        code = program.process.poll()
+        if code is not None:
+            found.append(f"{program.name} with pid {program.pid} ended with {code}")
+            continue
+        if (ready := _status(program, "/health/ready")) != 200:
+            found.append(f"{program.name} answers {ready} to /health/ready")
+        if traces := program.tracebacks():
+            found.append(f"{traces} traces in the log of {program.name} {program.port}")
+    return found
+
+
+def _violations_of_audit(load: Load, url: str) -> list[str]:
+    ends, broken = run(url, audit.verify)
+    if broken is not None:
+        return [f"the audit is broken: {broken.reason}"]
+    done = sum(call.is_success for call in load.calls if call.kind == SYNC)
+    entries = ends[SYSTEMS[0]].length
+    return [f"{done} syncs succeeded, and the audit has {entries} entries"] if entries < done else []
+
+
+def _print_table(
+    occurrences: Sequence[Occurrence], calls: Sequence[Call], load: Load, arrivals: Sequence[Arrival]
+) -> None:
+    """Print the worst seconds to recovery for each kind of fault and of work."""
+    heads = [*KINDS, *(f"delivery to {path}" for path in DELIVERIES)]
+    print(f"| seconds to recovery, worst | times | took, s | {' | '.join(heads)} | limit | calls that failed |")
+    print(f"|---|--:|--:|{'--:|' * len(heads)}--:|---|")
+    for name, fault in FAULTS.items():
+        those = [each for each in occurrences if each.name == name]
+        if not those:
+            continue
+        recoveries = [_recoveries(each, load, arrivals) for each in those]
+        worst = [max(each[kind] for each in recoveries) for kind in (*KINDS, *DELIVERIES)]
+        failed = Counter(
+            f"{call.status} {call.kind}"
+            for each in those
+            for call in calls
+            if not call.is_success and each.began <= call.ended <= each.until
+        )
+        took = statistics.mean(each.ended - each.began for each in those)
+        print(
+            f"| {fault.words} | {len(those)} | {took:.1f} | {' | '.join(f'{seconds:.1f}' for seconds in worst)} | "
+            f"{fault.limit:g} | {', '.join(f'{count} {what}' for what, count in sorted(failed.items())) or 'none'} |"
+        )
+    sent = Counter(call.kind for call in calls)
+    print(f"\nCalls: {', '.join(f'{count} {kind}' for kind, count in sent.items())}.")
+
+
+def _keep_logs(programs: Iterable[Program], arrivals: Path, load: Load, occurrences: Iterable[Occurrence]) -> None:
+    shutil.rmtree(LOGS, ignore_errors=True)
+    LOGS.mkdir(parents=True)
+    for program in programs:
+        shutil.copy(program.errors, LOGS)
+    shutil.copy(arrivals, LOGS)
+    (LOGS / "calls").write_text("\n".join(map(str, load.calls)))
+    (LOGS / "faults").write_text("\n".join(map(str, occurrences)))
+
+
+def _get(program: Program, path: str) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", program.port, timeout=60)
+    connection.request("GET", path, headers={"apikey": program.key})
+    value = json.loads(connection.getresponse().read())
+    connection.close()
+    return value
+
+
+def _status(program: Program, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", program.port, timeout=60)
+    connection.request("GET", path)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+if __name__ == "__main__":
+    main()
