@@ -101,12 +101,14 @@ class Worker:
         Raises `StorageFailed`; nothing is lost then.
         """
         lease = Lease(self._holder, now, now + self._limits.lease)
-        # Side by side: neither needs the other, and both wait for the database.
-        settling = asyncio.create_task(self._settle(lease))
-        try:
-            return await self._start(lease)
-        finally:
-            await settling
+        # Side by side: neither needs the other, and both wait for the database. A cancel ends both, and stays a cancel
+        # also where one of them fails at that moment.
+        settled, started = await asyncio.gather(self._settle(lease), self._start(lease), return_exceptions=True)
+        if isinstance(settled, BaseException):
+            raise settled
+        if isinstance(started, BaseException):
+            raise started
+        return started
 
     async def finish(self) -> None:
         """Waits for all that is under way, and settles it."""
@@ -123,8 +125,10 @@ class Worker:
             while not self._is_stopping:
                 self._woken.clear()
                 await self._turn()
+                # In Python 3.11 `wait_for` ignores a cancel that comes together with the event.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), POLL_SECONDS)
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._woken.wait()
             while self._under_way or self._ended or self._uncertain:
                 await self._turn()
                 if self._under_way or self._ended:

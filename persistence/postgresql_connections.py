@@ -418,7 +418,8 @@ class _Watch:
             context.is_disconnect = True
         if context.is_disconnect:
             self._connector.suspect()
-            self._connector.report_loss(exc)
+            if not isinstance(exc, asyncio.CancelledError):
+                self._connector.report_loss(exc)
         if is_silent and context.connection is not None:
             # Without a farewell, for which the silent server would be waited for.
             with contextlib.suppress(sa.exc.SQLAlchemyError):

@@ -49,6 +49,63 @@ class Losing:
         return getattr(self._database, name)
 
 
+class Silent:
+    """A database that stops answering: from `begin` on, reads and writes wait until `fail`, and then fail."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._is_silent = False
+        self._may_fail = asyncio.Event()
+        self.waiting: set[str] = set()
+
+    def begin(self) -> None:
+        self._is_silent = True
+
+    def fail(self) -> None:
+        self._may_fail.set()
+
+    async def _ask(self, kind: str, *arguments: Any) -> Any:
+        if not self._is_silent:
+            return await getattr(self._database, kind)(*arguments)
+        self.waiting.add(kind)
+        await self._may_fail.wait()
+        raise StorageFailed("silent")
+
+    async def read(self, *arguments: Any) -> Any:
+        return await self._ask("read", *arguments)
+
+    async def write(self, *arguments: Any) -> Any:
+        return await self._ask("write", *arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+
+async def test_worker_that_is_cancelled_ends_when_its_turn_fails_at_that_moment(
+    database: Database, peer: StartPeer
+) -> None:
+    await subscribe(database, at(peer(Recorder())))
+    await publish(database)
+    silent: Any = Silent(database)
+    async with working(silent) as worker:
+        assert await worker.run_once(NOW) == 1
+        await asyncio.wait(worker._under_way.values())
+        silent.begin()
+        running = asyncio.create_task(worker.run_forever())
+        async with asyncio.timeout(LIMIT_SECONDS):
+            # The turn looks at the queue, and settles the attempt.
+            while silent.waiting != {"read", "write"}:  # noqa: ASYNC110  # The database has no event.
+                await asyncio.sleep(0)
+        running.cancel()
+        silent.fail()
+        _, left = await asyncio.wait([running], timeout=5)
+        worker.stop()
+        for task in left:
+            task.cancel()
+    assert running.cancelled()
+    assert not left
+
+
 async def deliver_all(database: Any, limit: float = LIMIT_SECONDS) -> None:
     """Run a worker whose clock stays at one moment, so that no lease ends, until nothing waits."""
     async with working(database) as worker:
