@@ -41,12 +41,15 @@ def put_program(folder: Path, name: str, script: str) -> None:
     file.chmod(0o755)
 
 
-def put_python(folder: Path, name: str, *, version: str = "3, 99") -> None:
-    """A Python that claims to be of a version."""
+def put_python(folder: Path, name: str, *, version: str = "3, 99", installs_pip: bool = False) -> None:
+    """A Python that claims to be of a version, and installs pip, which takes seconds, only where that is asked for."""
     code = f"import sys; sys.version_info = ({version}); exec(sys.argv.pop(1))"
-    put_program(
-        folder, name, f'[ "$1" = -c ] && exec "{sys.executable}" -c "{code}" "$2"\nexec "{sys.executable}" "$@"'
-    )
+    lines = [
+        f'[ "$1" = -c ] && exec "{sys.executable}" -c "{code}" "$2"',
+        *([] if installs_pip else [f'[ "$1 $2" = "-m venv" ] && exec "{sys.executable}" "$@" --without-pip']),
+        f'exec "{sys.executable}" "$@"',
+    ]
+    put_program(folder, name, "\n".join(lines))
 
 
 def test_make_prints_help_and_starts_nothing(tmp_path: Path) -> None:
@@ -63,13 +66,14 @@ def test_make_prints_help_and_starts_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["python3.12", "python3.13", "python3.14", "python3", "python"])
 def test_make_uses_the_python_that_there_is(name: str, tmp_path: Path) -> None:
-    put_python(tmp_path, name)
+    put_python(tmp_path, name, installs_pip=name == "python3")
 
     done = make(tmp_path, ".venv/bin/python")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"bin/{name}: Python {sys.version.split()[0]}" in done.stdout
-    assert (tmp_path / ".venv" / "bin" / "pip").exists()
+    assert (tmp_path / ".venv" / "bin" / "python").exists()
+    assert (tmp_path / ".venv" / "bin" / "pip").exists() == (name == "python3")
 
 
 def test_make_passes_over_what_cannot_run_the_service(tmp_path: Path) -> None:
