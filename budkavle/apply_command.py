@@ -66,7 +66,7 @@ async def apply_catalogue(
 ) -> Applied:
     """Applies a catalogue. Raises `StillNeeded`, with that in the audit, if subscriptions need what would go."""
     from budkavle.clock import measure_clock
-    from budkavle.service import new_id
+    from budkavle.ids import new_id
 
     clock = await measure_clock(database)
     call = catalogue.Apply(wanted, clock.now(), new_id(), is_dry_run=is_dry_run, is_pruning=is_pruning)

@@ -5,14 +5,16 @@ import json
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from budkavle.console import command_settings, say, with_database, write_moment
 from domain.api_keys import SCOPES, ApiKey, hash_key, new_key
 from domain.errors import BudkavleError, StorageFailed
-from persistence.database import Database
+
+if TYPE_CHECKING:
+    from persistence.database import Database
 
 # Connexion imports a test client of Starlette that we do not use.
 warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
@@ -195,7 +197,7 @@ def create_api_key(name: str, scopes: tuple[str, ...]) -> None:
         raise click.BadParameter("must not be blank", param_hint="NAME")
     key = new_key()
 
-    async def create(database: Database) -> None:
+    async def create(database: "Database") -> None:
         clock = await measure_clock(database)
         stored = ApiKey(hash_key(key.encode()), name, tuple(sorted(set(scopes))), clock.now())
         await api_keys.create(database, stored)
@@ -223,7 +225,7 @@ def revoke_api_key(name: str) -> None:
     from budkavle.clock import measure_clock
     from persistence import api_keys
 
-    async def revoke(database: Database) -> None:
+    async def revoke(database: "Database") -> None:
         clock = await measure_clock(database)
         await api_keys.revoke(database, name, clock.now())
 

@@ -7,18 +7,13 @@ from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
-from budkavle import demo
 from budkavle.clock import DatabaseClock, measure_clock
-from budkavle.delivering import Delivering
-from budkavle.demo_receiver import SECRET, SECRET_VARIABLE, create_receiver
-from budkavle.demo_subscriptions import put_demo_system
-from budkavle.mock_server import server as mock_server
-from budkavle.service import create_service, new_id, prepare_database, server_config
+from budkavle.console import prepare_database
+from budkavle.service import create_service, server_config
 from budkavle.serving import Drain, QuietServer, Work, address_of, listen, run_servers
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls
 from domain.web_messages import State
-from open_e.mock import MockOpenE
 from persistence import web_messages as stored
 from persistence.database import Database, open_database
 
@@ -31,7 +26,11 @@ GRACE_SECONDS = 60
 async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> None:
     """Runs the service until a signal, with a worker if that is wanted."""
     async with _database(settings) as (database, clock):
-        delivering = Delivering(settings, database, clock, say) if with_worker else None
+        delivering = None
+        if with_worker:
+            from budkavle.delivering import Delivering
+
+            delivering = Delivering(settings, database, clock, say)
         with listen(settings.host, settings.port) as listener:
             drain = Drain(settings.drain_seconds)
             worker = delivering.worker if delivering else None
@@ -51,6 +50,8 @@ async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> N
 
 async def worker(settings: Settings, say: Say) -> None:
     """Runs a worker until a signal, beside a server for its health and its metrics."""
+    from budkavle.delivering import Delivering
+
     own = {"host": settings.worker_host, "port": settings.worker_port}
     # Nobody shows a certificate here.
     settings = settings.model_copy(update=own | {"tls_cert": None, "tls_key": None, "client_ca": None})
@@ -77,6 +78,14 @@ async def _database(settings: Settings) -> AsyncIterator[tuple[Database, Databas
 
 async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) -> None:
     """Runs the service, a worker, the mock and a receiver until a signal, with the demo."""
+    from budkavle import demo
+    from budkavle.delivering import Delivering
+    from budkavle.demo_receiver import SECRET, SECRET_VARIABLE, create_receiver
+    from budkavle.demo_subscriptions import put_demo_system
+    from budkavle.ids import new_id
+    from budkavle.mock_server import server as mock_server
+    from open_e.mock import MockOpenE
+
     with (
         listen(settings.host, settings.port) as listener,
         listen(settings.host, mock_port) as mock_listener,

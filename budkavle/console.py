@@ -28,7 +28,6 @@ def with_database(
     """
     import asyncio
 
-    from budkavle.service import prepare_database
     from persistence.database import open_database
 
     settings = settings or command_settings()
@@ -46,6 +45,14 @@ def with_database(
             await database.close()
 
     return asyncio.run(run())
+
+
+async def prepare_database(database: "Database", url: str) -> None:
+    """Makes a database ready for use: a SQLite file is migrated, another must have been."""
+    if url.startswith("sqlite"):
+        await database.migrate()
+    else:
+        await database.check_version()
 
 
 def command_settings(**overrides: object) -> "Settings":

@@ -130,7 +130,7 @@ def _check_what(ids: tuple[str, ...], *, is_all: bool, is_narrowed: bool) -> Non
 
 def _carry_out(name: str, done_to: str, do: Do, ids: tuple[str, ...], selection: Selection) -> None:
     from budkavle.clock import measure_clock
-    from budkavle.service import new_id
+    from budkavle.ids import new_id
 
     async def work(database: Database) -> tuple[int, list[str], dict[str, Left]]:
         clock = await measure_clock(database)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from budkavle.clock import DatabaseClock
-from budkavle.service import new_id
+from budkavle.ids import new_id
 from budkavle.settings import Settings
 from delivery.calls import Calls
 from delivery.worker import Limits, Worker

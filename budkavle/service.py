@@ -1,7 +1,6 @@
 """The assembled service: settings in, ASGI application out."""
 
 import ssl
-import uuid
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp
 
 from budkavle.clock import now
 from budkavle.connections import Connections
+from budkavle.ids import new_id
 from budkavle.protocol import BoundedProtocol
 from budkavle.serving import Drain
 from budkavle.settings import Settings
@@ -32,11 +32,6 @@ from handlers.source_limits import FailureLimit
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
 from persistence.database import Database, open_database
-
-
-def new_id() -> str:
-    """A new random id."""
-    return str(uuid.uuid4())
 
 
 def create_service(
@@ -99,14 +94,6 @@ def create_service(
         body_budget=BodyBudget(settings.body_bytes, settings.body_queue_timeout),
         failures=FailureLimit(settings.failed_authentications),
     )
-
-
-async def prepare_database(database: Database, url: str) -> None:
-    """Makes a database ready for use: a SQLite file is migrated, another must have been."""
-    if url.startswith("sqlite"):
-        await database.migrate()
-    else:
-        await database.check_version()
 
 
 _NEVER_SECONDS = 86_400

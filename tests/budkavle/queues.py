@@ -5,7 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 from budkavle.clock import now
-from budkavle.service import new_id
+from budkavle.ids import new_id
 from domain.deliveries import Queued
 from domain.events import Event
 from domain.subscriptions import Entry

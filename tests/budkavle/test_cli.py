@@ -24,7 +24,7 @@ from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, served
 from tests.databases import with_database
 from tests.factories import web_message
-from tests.processes import REPOSITORY, budkavle, result_of
+from tests.processes import REPOSITORY, budkavle, python, result_of
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 
@@ -337,6 +337,23 @@ def test_every_command_rejects_an_unknown_variable(
     )
     assert list(tmp_path.iterdir()) == []
     assert CliRunner().invoke(main, [*path, "--help"], env=environment).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "unused"),
+    [
+        ("budkavle.cli", {"sqlalchemy", "pydantic", "structlog", "requests", "connexion"}),
+        ("budkavle.contract_check_command", {"sqlalchemy", "pydantic", "structlog", "connexion"}),
+        ("budkavle.commands", {"aiohttp", "responses", "open_e.mock"}),
+    ],
+)
+def test_commands_do_not_import_what_they_do_not_use(module: str, unused: set[str]) -> None:
+    """An import of all libraries takes a second."""
+    done = result_of(
+        *python(f"import sys, warnings; warnings.simplefilter('ignore'); import {module}; print(*sys.modules)")
+    )
+    assert {"click", module} <= set(done.stdout.split())
+    assert not unused & set(done.stdout.split())
 
 
 def test_variables_of_options_are_known() -> None:

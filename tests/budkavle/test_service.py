@@ -3,7 +3,8 @@
 import httpx
 
 from budkavle.demo_subscriptions import CLIENT_CERT, FINGERPRINT
-from budkavle.service import create_service, new_id, server_config, spec_dir
+from budkavle.ids import new_id
+from budkavle.service import create_service, server_config, spec_dir
 from budkavle.settings import Settings
 from conftest import running_server
 from domain.api_keys import SCOPES, ApiKey, hash_key
