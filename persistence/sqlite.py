@@ -133,7 +133,10 @@ class SqliteDatabase:
         return file_turn(f"{self._path}.worker.lock", waits)
 
     def check_exists(self) -> None:
-        if not self._path.exists():
+        with storage_errors():
+            self._check_not_emptied()
+            is_there = self._path.exists()
+        if not is_there:
             raise DatabaseUnusable(
                 f"there is no database file {self._path}: check BUDKAVLE_DATABASE_URL, "
                 "or create it with 'budkavle migrate'"
@@ -142,17 +145,16 @@ class SqliteDatabase:
     async def migrate(self) -> None:
         def in_thread() -> None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # SQLite gives its companions the mode of the file.
-            create_private(self._path)
             create_private(Path(f"{self._path}.lock"))
-            with (
-                fasteners.InterProcessLock(f"{self._path}.lock"),
-                self._thread_engine.connect() as connection,
-            ):
-                # One transaction: a process that dies half-way leaves the old tables.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                schema.upgrade(connection)
-                connection.commit()
+            with fasteners.InterProcessLock(f"{self._path}.lock"):
+                self._check_not_emptied()
+                if not self._path.exists():
+                    self._create()
+                with self._thread_engine.connect() as connection:
+                    # One transaction: a process that dies half-way leaves the old tables.
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                    schema.upgrade(connection)
+                    connection.commit()
 
         with storage_errors():
             await asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
@@ -232,6 +234,36 @@ class SqliteDatabase:
             self._cannot_write = False
             return result
 
+    def _check_not_emptied(self) -> None:
+        """Raise `DatabaseUnusable` where a database was lost, in whose place SQLite would begin a new one.
+
+        A file of ours is never empty. A log beside it that is not empty holds transactions of a database that was
+        not closed; SQLite would delete it.
+        """
+        # SQLite follows links for the place of its log.
+        size, log_path = _size_of(self._path), Path(f"{self._path.resolve()}-wal")
+        if size == 0:
+            found = f"the database file {self._path} is empty"
+        elif size is None and _size_of(log_path):
+            found = f"there is no database file {self._path}, but {log_path} has changes of it"
+        else:
+            return
+        # Both, since a log does not fit another file.
+        remains = " and ".join(str(path) for path in (self._path, log_path) if _size_of(path) is not None)
+        raise DatabaseUnusable(f"{found}: restore it from a backup, or remove {remains} to begin with a new database")
+
+    def _create(self) -> None:
+        """Create the file with a header and under another name first: one that is empty is never ours."""
+        path = self._path.resolve()
+        new = path.with_name(f"{path.name}.new")
+        new.unlink(missing_ok=True)
+        # SQLite gives its companions the mode of the file.
+        create_private(new)
+        engine = sa.create_engine(sa.URL.create("sqlite", database=str(new)), poolclass=sa.NullPool)
+        sa.event.listen(engine, "connect", _set_up_thread)
+        engine.connect().close()
+        new.rename(path)
+
     def _connect(self) -> sa.Connection:
         connection = self._inline_engine.connect()
         if self._identity is None:
@@ -239,7 +271,7 @@ class SqliteDatabase:
         return connection
 
     def _check_file(self) -> None:
-        """Raise `StorageFailed` while another file, or none, has the place of the one that is open.
+        """Raise `StorageFailed` while another file, an empty one or none has the place of the one that is open.
 
         Writes would go to a file that has no name any more.
         """
@@ -250,7 +282,7 @@ class SqliteDatabase:
             log.error("database_file_replaced", path=str(self._path))
         self._is_replaced = is_replaced
         if is_replaced:
-            raise StorageFailed("file replaced", f"{self._path} was removed or replaced: restart the program")
+            raise StorageFailed("file replaced", f"{self._path} was removed, replaced or emptied: restart the program")
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +354,16 @@ def _identity_of(path: Path) -> tuple[int, int] | None:
         found = path.stat()
     except OSError:
         return None
-    return (found.st_dev, found.st_ino)
+    # A file of ours that is empty was emptied.
+    return (found.st_dev, found.st_ino) if found.st_size else None
+
+
+def _size_of(path: Path) -> int | None:
+    """Return the bytes of a file, None if there is none. Raises `OSError` if that cannot be known."""
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _probe(connection: sa.Connection) -> None:

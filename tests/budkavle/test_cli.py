@@ -236,6 +236,16 @@ def test_other_commands_refuse_a_sqlite_file_that_is_missing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [("serve",), ("worker",), *CREATING, *OTHERS], ids=" ".join)
+def test_commands_refuse_an_empty_sqlite_file(invoke: Invoke, tmp_path: Path, command: tuple[str, ...]) -> None:
+    path = tmp_path / "empty.db"
+    path.touch()
+    result = invoke(f"sqlite:///{path}", *command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"Error: the database file {path} is empty: restore it from a backup, or remove ")
+    assert path.stat().st_size == 0
+
+
 def test_every_command_either_creates_a_file_or_refuses_a_missing_one() -> None:
     known = {command[: len(path)] for command in (*RUNNING, *CREATING, *OTHERS) for path in LEAF_COMMANDS}
     without_database = {("mock-open-e",), ("contract-check",), ("dev",)}
