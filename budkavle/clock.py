@@ -44,6 +44,11 @@ def read_machine_clock() -> datetime:
     return datetime.now(UTC)
 
 
+def read_elapsed_seconds() -> float:
+    """Return seconds from a clock that nobody sets and that goes on while this machine is suspended, on Linux."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 def now() -> datetime:
     """Return the time by the clock of this machine, in the milliseconds that the service keeps."""
     return _in_milliseconds(read_machine_clock())
@@ -68,7 +73,7 @@ class DatabaseClock:
         database: Database,
         *,
         machine: Callable[[], datetime] = read_machine_clock,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = read_elapsed_seconds,
         interval: float = MEASURE_SECONDS,
     ) -> None:
         self._database = database
