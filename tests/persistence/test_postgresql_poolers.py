@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from conftest import PostgresqlServer
 from domain.errors import StorageFailed
 from persistence import web_messages as stored
+from persistence.postgresql import MOST_ATTEMPTS
 from persistence.waits import Waits
 from tests.factories import web_message
 from tests.persistence.test_postgresql_restart import CALLERS, WAITS, load_on
 from tests.persistence.test_postgresql_server import opened
-from tests.persistence.test_postgresql_waits import PATIENT, call_all
+from tests.persistence.test_postgresql_waits import PATIENT, call_all, name_of, terminate
 from tests.pgbouncer import PASSWORD, PgBouncer, pgbouncer_before
 from tests.tcp_proxy import tcp_proxy
 
@@ -171,6 +172,29 @@ async def test_a_restart_of_the_pooler_fails_only_calls_that_were_under_way(url:
             for message in load.stored:
                 assert await stored.get(database, message.id) == message
             await call_all(database)
+
+
+async def test_a_server_that_admits_nobody_for_a_moment_is_waited_for(
+    postgresql_server: PostgresqlServer, url: str
+) -> None:
+    def admit(*, is_admitting: bool) -> None:
+        postgresql_server.execute(f"alter database {name_of(url)} allow_connections {is_admitting}")
+
+    with pgbouncer_before(url, "transaction") as bouncer:
+        async with opened(bouncer.url(), PATIENT) as database:
+            await call_all(database)
+            await asyncio.to_thread(admit, is_admitting=False)
+            try:
+                await asyncio.to_thread(terminate, postgresql_server, url)
+                # The pooler lets those wait who come before it knows.
+                first = asyncio.create_task(call_all(database))
+                await asyncio.to_thread(bouncer.wait_for_log, "login failed", 1)
+                # It takes others as clients, and rejects their first statement.
+                calls = [asyncio.create_task(database.write(_settings)) for _ in range(3)]
+                await asyncio.to_thread(bouncer.wait_for_log, "login has been failing", 4 * MOST_ATTEMPTS)
+            finally:
+                await asyncio.to_thread(admit, is_admitting=True)
+            await asyncio.gather(first, *calls)
 
 
 async def test_errors_of_a_pooler_name_the_cause_and_the_remedy(url: str) -> None:

@@ -16,6 +16,7 @@ from persistence.database import Database, open_database
 from persistence.waits import Waits
 from tests.factories import web_message
 from tests.persistence.test_postgresql_waits import call_all
+from tests.pgbouncer import pgbouncer_before
 from tests.postgresql_cluster import Cluster, clusters
 
 pytestmark = pytest.mark.anyio
@@ -104,6 +105,30 @@ async def test_a_restart_under_load_fails_only_calls_that_were_under_way(
         assert await stored.get(database, message.id) == message
     await call_all(database)
     await database.close()
+
+
+async def test_a_restart_behind_a_pooler_fails_only_calls_that_were_under_way(primary: Cluster) -> None:
+    url = await asyncio.to_thread(primary.new_migrated, "load_behind_a_pooler")
+    with pgbouncer_before(url, "transaction", server_tls_sslmode="disable") as bouncer:
+        database = open_database(bouncer.url(), WAITS)
+        await call_all(database)
+        async with load_on(database) as load:
+            await load.wait_for(50)
+            await asyncio.to_thread(primary.stop)
+            # The pooler still takes clients.
+            other = open_database(bouncer.url(), Waits(health_timeout=0.2))
+            with pytest.raises(StorageFailed):
+                await other.check_health()
+            await other.close()
+            await asyncio.to_thread(primary.start)
+            after = next(load.begun)
+            await load.wait_for(50)
+        assert len(load.failures) <= CALLERS
+        assert [exc.explanation for number, exc in load.failures if number > after] == []
+        for message in load.stored:
+            assert await stored.get(database, message.id) == message
+        await call_all(database)
+        await database.close()
 
 
 async def test_two_hosts_survive_a_failover(new_cluster: Callable[[], Cluster]) -> None:
