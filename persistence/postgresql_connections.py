@@ -7,6 +7,7 @@ connection a little later. A connection that ended while it was idle is replaced
 import asyncio
 import contextlib
 import random
+import secrets
 import select
 import socket
 import threading
@@ -60,6 +61,7 @@ _TCP_OPTIONS = {
 }
 
 _FIRST_WITH_TRANSACTION_TIMEOUT = 17
+_PROCESS = secrets.token_hex(4)
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types.
@@ -81,6 +83,11 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
         """Return a transaction for SQLAlchemy, which begins with our settings in the same round trip."""
         level = (isolation or "read_committed").replace("_", " ").upper()
         return _Transaction(self, f"BEGIN ISOLATION LEVEL {level}{self.settings}")
+
+    def _get_unique_id(self, prefix: str) -> str:
+        # asyncpg counts in each process. Behind a pooler whose mode is stated wrongly, a name must not run the
+        # statement that another process prepared.
+        return f"{super()._get_unique_id(prefix)}{_PROCESS}"
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

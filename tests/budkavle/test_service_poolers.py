@@ -54,7 +54,8 @@ def post_and_get(client: httpx.Client, number: int) -> None:
     posted = client.post("/webmessages", json=body)
     assert posted.status_code == 201, posted.text
     found = client.get(posted.headers["location"])
-    assert (found.status_code, found.json()["message"]) == (200, body["message"])
+    assert found.status_code == 200, found.text
+    assert found.json()["message"] == body["message"]
 
 
 def sync(client: httpx.Client) -> None:

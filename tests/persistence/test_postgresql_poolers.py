@@ -1,8 +1,9 @@
 """A real PgBouncer in front of PostgreSQL, in session and in transaction mode."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
@@ -230,10 +231,25 @@ async def test_a_pooler_without_a_free_connection_is_named(url: str) -> None:
         assert "raise its default_pool_size" in caught.value.explanation
 
 
-async def test_a_wrong_mode_is_named(url: str) -> None:
+def _say_right(connection: sa.Connection) -> str:
+    return str(connection.execute(sa.text("select 'right'")).scalar_one())
+
+
+async def test_a_wrong_mode_is_named_and_gives_no_wrong_answer(url: str) -> None:
     with pgbouncer_before(url, "transaction", **ROTATING) as bouncer:
-        async with _occupying(bouncer):
-            pass
+        answers = set()
+        async with opened(bouncer.url(pooler="session")) as database:
+            # As long as there is one session, all goes well.
+            await database.read(_settings)
+            async with _occupying(bouncer) as clients:
+                # Another process has prepared statements in every other session, under the names of asyncpg.
+                begin = asyncpg.connection._uid
+                for client, number in itertools.product(clients[::2], range(begin + 1, begin + 50)):
+                    await client.execute(f"prepare __asyncpg_stmt_{number:x}__ as select 'wrong'")
+            for _ in range(4 * SERVERS):
+                with suppress(StorageFailed):
+                    answers.add(await database.read(_say_right))
+        assert answers <= {"right"}
         async with opened(bouncer.url(pooler="session")) as database:
             with pytest.raises(StorageFailed) as caught:
                 await call_all(database)
