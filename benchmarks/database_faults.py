@@ -20,18 +20,17 @@ from pathlib import Path
 import asyncpg
 
 from persistence.waits import Waits
-from tests.postgresql_cluster import Cluster, clusters, debian_programs
+from tests.postgresql_cluster import ACCOUNT, Cluster, clusters, debian_programs
 from tests.tcp_proxy import TcpProxy
 
 DATABASE = "soak"
-SESSION, TRANSACTION = POOL_MODES = ("session", "transaction")
+SESSION, TRANSACTION, FOUND = POOLERS = ("session", "transaction", "found")
+"""The mode of the PgBouncer, as the URL states it. `found`: the URL does not, and the mode is `transaction`."""
+
 SILENT_SECONDS = 20
 SNAPSHOT_SECONDS = 60
 WAIT_SECONDS = 60
 """How long a standby or a pooler may take to be ready."""
-
-ACCOUNT = "pgserver"
-"""The account of `tests.postgresql_cluster`. PgBouncer does not run as root either."""
 
 AIM_SECONDS = 5.0
 """How long after a fault all work may take to succeed again."""
@@ -58,21 +57,22 @@ auth_file = {users}
 pool_mode = {mode}
 max_client_conn = 300
 default_pool_size = 150
+server_login_retry = 1
 """
 
 
 class Databases:
     """A primary and its synchronous standby. `url` finds whichever of them accepts writes."""
 
-    def __init__(self, new: Callable[[], Cluster], folder: Path, pool_mode: str) -> None:
+    def __init__(self, new: Callable[[], Cluster], folder: Path, pooler: str) -> None:
         self._clusters = [new(), new()]
         self._proxies = [TcpProxy(("127.0.0.1", cluster.port)) for cluster in self._clusters]
         self._place = 0
-        self._pooler = Pooler(folder, pool_mode)
+        self._pooler = Pooler(folder, SESSION if pooler == SESSION else TRANSACTION)
         places = ",".join(f"127.0.0.1:{proxy.port}" for proxy in self._proxies)
         options = "sslmode=disable&target_session_attrs=read-write"
-        if pool_mode == TRANSACTION:
-            options += "&pooler=transaction"
+        if pooler != FOUND:
+            options += f"&pooler={pooler}"
         self.url = f"postgresql://postgres@{places}/{DATABASE}?{options}"
         self.primary.create(_CONFIGURATION)
         self.primary.start()
@@ -201,6 +201,7 @@ class Pooler:
                 stdout=log,
                 stderr=log,
                 cwd="/",
+                # It does not run as root.
                 user=user,
                 group=user,
                 extra_groups=[] if user else None,
@@ -262,13 +263,13 @@ FAULTS = {
 
 
 @contextmanager
-def databases(pool_mode: str) -> Iterator[Databases]:
+def databases(pooler: str) -> Iterator[Databases]:
     """Running servers for the time of a campaign: Debian's where they are installed."""
     with clusters(debian_programs()) as new, tempfile.TemporaryDirectory(prefix="budkavle-") as folder:
         if os.geteuid() == 0:
             account = pwd.getpwnam(ACCOUNT)
             os.chown(folder, account.pw_uid, account.pw_gid)
-        servers = Databases(new, Path(folder), pool_mode)
+        servers = Databases(new, Path(folder), pooler)
         try:
             yield servers
         finally:

@@ -13,7 +13,8 @@ Checked:
 - no call got another failure than 503 with `Retry-After`, or, where Open-E has published, the answer that says so;
 - all work succeeded again within the limit of the fault, and went on doing so;
 - nothing is left that an operator must resolve: no delivery, no message that is `sending` or `unknown`;
-- the processes are those that were started, are ready, and logged no trace; the chain of the audit is whole.
+- the processes are those that were started, are ready, logged no trace, and left no delivery to their housekeeping; the
+  chain of the audit is whole.
 
 Run: python -m benchmarks.real_environment [--rounds 3] [--seed N] [--faults restart,silent] [--pooler transaction]. It
 ends with 1 if a check fails. The logs of a run that failed are kept in `build/real-environment/`.
@@ -38,7 +39,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from benchmarks.database_faults import FAULTS, POOL_MODES, SESSION, Databases, databases, pooler_program
+from benchmarks.database_faults import FAULTS, POOLERS, SESSION, Databases, databases, pooler_program
 from benchmarks.load import ROOT
 from benchmarks.mixed_load import (
     KINDS,
@@ -72,6 +73,12 @@ DRAIN_SECONDS = 120
 AROUND_SECONDS = 2.0
 """How long before a fault a call can have begun that it left without an answer, and after it one can end."""
 
+PAUSE_SECONDS = 0.05
+
+
+LEFT_BEHIND = "deliveries were left behind"
+"""What a worker logs when its housekeeping has to release deliveries that nothing else would."""
+
 LOGS = ROOT / "build" / "real-environment"
 DELIVERIES = (*PATHS, MESSAGE_PATH)
 
@@ -89,6 +96,8 @@ class Occurrence:
     ended: float
     until: float
     repaired: float
+    lag: float
+    """By how much the slowest pause of this program was too long: what the machine adds by itself, in seconds."""
 
 
 def main() -> None:
@@ -96,14 +105,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="Every fault happens once in each.")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="Of the order of the faults.")
     parser.add_argument("--faults", default=",".join(FAULTS), help="Names, separated by commas.")
-    parser.add_argument("--pooler", choices=POOL_MODES, default=SESSION, help="Pool mode of the PgBouncer.")
+    parser.add_argument("--pooler", choices=POOLERS, default=SESSION, help="Mode of the PgBouncer.")
     arguments = parser.parse_args()
     names = arguments.faults.split(",")
     if unknown := set(names) - FAULTS.keys():
         parser.error(f"--faults: {', '.join(sorted(unknown))}; known are {', '.join(FAULTS)}")
     if "bouncer" in names and pooler_program() is None:
         sys.exit("pgbouncer is not installed: install it, or leave bouncer out of --faults")
-    print(f"### Faults of PostgreSQL under load, {arguments.rounds} rounds, seed {arguments.seed}\n", flush=True)
+    print(
+        f"### Faults of PostgreSQL under load, {arguments.rounds} rounds, seed {arguments.seed}, "
+        f"PgBouncer: {arguments.pooler}\n",
+        flush=True,
+    )
     chance = random.Random(arguments.seed)
     order = [name for _ in range(arguments.rounds) for name in chance.sample(names, len(names))]
     with databases(arguments.pooler) as servers, Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
@@ -153,12 +166,15 @@ def _sync(service: Program, body: dict[str, Any]) -> None:
 
 async def _meet_faults(load: Load, servers: Databases, order: Iterable[str]) -> list[Occurrence]:
     """Let the load meet one fault after the other."""
+    lags: list[float] = []
+    watching = asyncio.create_task(_watch_self(lags))
     calling = asyncio.create_task(load.run())
     occurrences = []
     try:
         for name in order:
             fault = FAULTS[name]
             prepared = time.time()
+            lags.clear()
             await asyncio.to_thread(fault.prepare, servers)
             await asyncio.sleep(CALM_SECONDS)
             began = time.time()
@@ -167,12 +183,20 @@ async def _meet_faults(load: Load, servers: Databases, order: Iterable[str]) -> 
             await asyncio.sleep(fault.observed)
             until = time.time()
             await asyncio.to_thread(fault.restore, servers)
-            occurrences.append(Occurrence(name, prepared, began, ended, until, time.time() + AROUND_SECONDS))
+            occurrences.append(Occurrence(name, prepared, began, ended, until, time.time() + AROUND_SECONDS, max(lags)))
             print(f"{fault.words}: took {ended - began:.1f} s", file=sys.stderr, flush=True)
     finally:
+        watching.cancel()
         load.stop()
         await calling
     return occurrences
+
+
+async def _watch_self(lags: list[float]) -> None:
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(PAUSE_SECONDS)
+        lags.append(time.monotonic() - began - PAUSE_SECONDS)
 
 
 def _wait_for_deliveries(url: str) -> int:
@@ -193,34 +217,32 @@ def _violations_of_calls(load: Load) -> list[str]:
 
 
 def _violations_of_messages(load: Load, mock: Program, url: str) -> list[str]:
-    states: dict[str, str] = run(url, _states)
+    readable: dict[str, int | None] = run(url, _readable)
     unsettled: list[Unsettled] = run(url, _unsettled)
     in_open_e = Counter(message["flowInstanceID"] for message in _get(mock, "/control/messages"))
     settled = {case for case, (_, id_) in load.cases.items() if id_}
     unrecorded = [case for case, (status, _) in load.cases.items() if status in {500, 504}]
     checks = {
-        "201, but not in the database": [
-            id_ for id_ in load.messages if states.get(id_) not in {"stored", "published"}
-        ],
+        "201, but not in the database": [id_ for id_ in load.messages if id_ not in readable],
         "201, but not on the case exactly once": [case for case in settled if in_open_e[case] != 1],
+        "on a case, but not in the database": [case for case in in_open_e if case not in set(readable.values())],
         "on a case more than once": [case for case, count in in_open_e.items() if count > 1],
         "503, but on the case": [case for case, (status, _) in load.cases.items() if status == 503 and in_open_e[case]],
         "left `sending` or `unknown`": [f"case {each.flow_instance_id} {each.state}" for each in unsettled],
     }
-    count = Counter(states.values())
+    unseen = len(readable) - len(load.messages)
     print(
-        f"\n{len(load.messages)} web messages got 201, {len(settled)} of them to a case; {len(unrecorded)} posts were "
-        f"told that Open-E has published and the record is late. In the database: {dict(count)}. In Open-E: "
-        f"{in_open_e.total()}."
+        f"\n{len(load.messages)} web messages got 201, {len(settled)} of them to a case. {len(unrecorded)} posts were "
+        f"told that Open-E has published and the record is late. {unseen} messages are readable without a 201."
     )
     return [f"{name}: {len(found)}, as {found[:3]}" for name, found in checks.items() if found]
 
 
-async def _states(database: Database) -> dict[str, str]:
+async def _readable(database: Database) -> dict[str, int | None]:
+    """Return the case of each message that callers can read, by id."""
     table = tables.web_messages
-    return await database.read(
-        lambda connection: {row.id: row.state for row in connection.execute(sa.select(table.c.id, table.c.state))}
-    )
+    select = sa.select(table.c.id, table.c.flow_instance_id).where(table.c.created.is_not(None))
+    return await database.read(lambda connection: {row.id: row.flow_instance_id for row in connection.execute(select)})
 
 
 async def _unsettled(database: Database) -> list[Unsettled]:
@@ -319,6 +341,8 @@ def _violations_of_programs(programs: Iterable[Program]) -> list[str]:
             found.append(f"{program.name} answers {ready} to /health/ready")
         if traces := program.tracebacks():
             found.append(f"{traces} traces in the log of {program.name} {program.port}")
+        if left_behind := program.errors.read_text(errors="replace").count(LEFT_BEHIND):
+            found.append(f"{program.name} {program.port} released deliveries {left_behind} times that were left behind")
     return found
 
 
@@ -336,8 +360,9 @@ def _print_table(
 ) -> None:
     """Print the worst seconds to recovery for each kind of fault and of work."""
     heads = [*KINDS, *(f"delivery to {path}" for path in DELIVERIES)]
-    print(f"| seconds to recovery, worst | times | took, s | {' | '.join(heads)} | limit | calls that failed |")
-    print(f"|---|--:|--:|{'--:|' * len(heads)}--:|---|")
+    ends = "limit | machine's lag | calls that failed"
+    print(f"| seconds to recovery, worst | times | took, s | {' | '.join(heads)} | {ends} |")
+    print(f"|---|--:|--:|{'--:|' * len(heads)}--:|--:|---|")
     for name, fault in FAULTS.items():
         those = [each for each in occurrences if each.name == name]
         if not those:
@@ -353,7 +378,8 @@ def _print_table(
         took = statistics.mean(each.ended - each.began for each in those)
         print(
             f"| {fault.words} | {len(those)} | {took:.1f} | {' | '.join(f'{seconds:.1f}' for seconds in worst)} | "
-            f"{fault.limit:g} | {', '.join(f'{count} {what}' for what, count in sorted(failed.items())) or 'none'} |"
+            f"{fault.limit:g} | {max(each.lag for each in those):.1f} | "
+            f"{', '.join(f'{count} {what}' for what, count in sorted(failed.items())) or 'none'} |"
         )
     sent = Counter(call.kind for call in calls)
     print(f"\nCalls: {', '.join(f'{count} {kind}' for kind, count in sent.items())}.")
