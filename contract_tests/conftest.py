@@ -17,6 +17,7 @@ from contract_tests.harm import find_harm
 from contract_tests.target import Target
 from open_e.mock import MockOpenE, mock_open_e
 from tests.attacked import attacked_target, put_attacked
+from tests.database_writes import Mark, watching_writes
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
 
@@ -34,18 +35,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Behind:
     """What stands behind the target, and what was found there that must not be."""
 
     open_e: MockOpenE
+    mark: Mark
     harm: list[object] = field(default_factory=list)
+    looked_at: object = None
 
     def look_for_harm(self, target: Target) -> list[object]:
-        """What was stored or sent although it must be refused, and was not there when we looked last."""
+        """What was stored or sent although it must be refused, and was not there when we looked last.
+
+        The service is asked only if something was written: most attacks write nothing. What is written while it is
+        asked is found with the next write, or at the end.
+        """
         case = attacks.REFUSED_CASE["value"]
-        on_case = [message for message in self.open_e.messages if str(message["flowInstanceID"]) == case]
-        new = [item for item in [*find_harm(target), *on_case] if item not in self.harm]
+        found: list[object] = [message for message in self.open_e.messages if str(message["flowInstanceID"]) == case]
+        if self.mark() != self.looked_at:
+            found += find_harm(target)
+            # Its own requests are written into the audit.
+            self.looked_at = self.mark()
+        new = [item for item in found if item not in self.harm]
         self.harm.extend(new)
         return new
 
@@ -67,10 +78,14 @@ def attacked(
             open_e_internal_url=internal,
             trusted_proxies="127.0.0.1",
         ) as running,
+        watching_writes(url) as mark,
     ):
         target = attacked_target(running.url, certificate)
         fitting.use(target)
-        yield target, Behind(open_e)
+        behind = Behind(open_e, mark)
+        yield target, behind
+        behind.looked_at = None
+        assert behind.look_for_harm(target) == []
 
 
 @pytest.fixture(scope="package")
