@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import asyncpg
 import pytest
@@ -150,18 +151,30 @@ async def test_a_connection_that_ended_for_being_idle_fails_no_call(
         await asyncio.to_thread(postgresql_server.execute, "select pg_sleep(0.3)")
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("names", [list(CALLS)[start : start + 3] for start in range(0, len(CALLS), 3)], ids=" ".join)
 async def test_a_call_on_a_silent_connection_fails_soon_and_the_next_works(
-    behind: Database, proxy: TcpProxy, call: Call, opening: Opening
+    postgresql_server: PostgresqlServer, url: str, names: list[str], opening: Opening
 ) -> None:
-    await call_all(behind)
-    proxy.freeze()
-    began = time.monotonic()
-    async with asyncio.timeout(SECONDS):
-        with pytest.raises(StorageFailed):
-            await call(behind)
-        await call_all(behind)
-    assert time.monotonic() - began < SECONDS
+    """Some calls at once, each on a connection of its own: all wait for their limits."""
+    with ExitStack() as stack:
+        proxies = {name: stack.enter_context(tcp_proxy(postgresql_server.socket)) for name in names}
+        databases = {name: opening(through(proxy, url), SHORT) for name, proxy in proxies.items()}
+        for name in names:
+            await call_all(databases[name])
+            proxies[name].freeze()
+
+        async def call(name: str) -> None:
+            with pytest.raises(StorageFailed):
+                await CALLS[name](databases[name])
+            await call_all(databases[name])
+
+        began = time.monotonic()
+        async with asyncio.timeout(SECONDS):
+            outcomes = await asyncio.gather(*map(call, names), return_exceptions=True)
+        assert dict(zip(names, outcomes, strict=True)) == dict.fromkeys(names)
+        assert time.monotonic() - began < SECONDS
+        for database in databases.values():
+            await database.close()
 
 
 async def test_a_silent_server_fails_each_call_and_works_again(
