@@ -379,6 +379,8 @@ def open_pool(
         pool_size=size,
         max_overflow=0,
         pool_timeout=timeout or waits.pool_timeout,
+        # Behind a pooler the others become idle, and are closed.
+        pool_use_lifo=connector.server.pooler is not None,
         isolation_level=isolation_level,
         connect_args=arguments,
         json_serializer=to_json,
@@ -403,11 +405,16 @@ class _Watch:
     def connect(self, _dbapi_connection: Any, record: Any) -> None:
         record.info["made"] = record.info["used"] = time.monotonic()
 
-    def checkin(self, _dbapi_connection: Any, record: Any) -> None:
+    def checkin(self, dbapi_connection: Any, record: Any) -> None:
         record.info["used"] = time.monotonic()
+        record.info["is_idle"] = True
+        if dbapi_connection is not None and self._connector.server.pooler and "closes" not in record.info:
+            record.info["closes"] = True
+            self._close_when_idle(dbapi_connection.driver_connection, record.info)
 
     def checkout(self, dbapi_connection: Any, record: Any, _proxy: object) -> None:
         connection: Connection = dbapi_connection.driver_connection
+        record.info["is_idle"] = False
         if self._is_usable(connection, record.info):
             return
         if not connection.is_closed():
@@ -432,7 +439,20 @@ class _Watch:
             with contextlib.suppress(sa.exc.SQLAlchemyError):
                 context.connection.connection.driver_connection.terminate()
 
-    def _is_usable(self, connection: Connection, info: dict[str, float]) -> bool:
+    def _close_when_idle(self, connection: Connection, info: dict[str, Any]) -> None:
+        """Close a connection that nothing has used for a while: a pooler in session mode may have no other left."""
+        if connection.is_closed():
+            return
+        left = self._waits.idle_check
+        if info["is_idle"]:
+            left -= time.monotonic() - info["used"]
+        if left > 0:
+            connection.loop.call_later(left, self._close_when_idle, connection, info)
+        else:
+            # The pool replaces it when work takes it.
+            connection.terminate()
+
+    def _is_usable(self, connection: Connection, info: dict[str, Any]) -> bool:
         connector, now = self._connector, time.monotonic()
         if connection.is_closed() or info["made"] < connector.replaced_before:
             return False

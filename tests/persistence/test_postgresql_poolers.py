@@ -139,6 +139,8 @@ async def test_many_callers_share_few_connections_of_the_server(url: str, mode: 
     changes = {"default_pool_size": servers, "server_round_robin": 1}
     with pgbouncer_before(url, mode, **changes) as bouncer:
         async with opened(bouncer.url(), waits) as database:
+            # As each program does first.
+            await database.check_version()
 
             async def call(number: int) -> None:
                 text = f"{number} " + "x" * (number % 7) * 1000
@@ -155,6 +157,25 @@ async def test_many_callers_share_few_connections_of_the_server(url: str, mode: 
         name = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
         assert await watcher.fetchval(name) <= servers
         await watcher.close()
+
+
+def _rest(connection: sa.Connection) -> None:
+    connection.execute(sa.text("select pg_sleep(0.1)"))
+
+
+async def test_idle_connections_are_given_back_to_the_pooler(url: str) -> None:
+    """In session mode a pool that keeps all connections leaves none to the other pools, and to other processes."""
+    waits = Waits(pool_size=2, idle_check=0.2)
+    with pgbouncer_before(url, "session", default_pool_size=2) as bouncer:
+        for options in ({}, {"pooler": "session"}):
+            async with opened(bouncer.url(**options), waits) as database:
+                await database.check_version()
+                await asyncio.gather(*(database.read(_rest) for _ in range(6)))
+                marked = asyncio.create_task(database.mark(_settings))
+                while not marked.done():
+                    # One connection is enough for one caller.
+                    await database.read(_settings)
+                await marked
 
 
 @pytest.mark.parametrize("mode", MODES)
