@@ -259,28 +259,19 @@ async def test_a_call_to_a_server_that_is_away_for_long_fails_at_once(
     await stored.store(database, web_message())
 
 
-async def test_a_lock_that_another_holds_is_waited_for_within_a_limit(
-    postgresql_server: PostgresqlServer, url: str, opening: Opening
-) -> None:
-    database, other = opening(url, SHORT), opening(url, PATIENT)
-    locked, done = asyncio.Event(), asyncio.Event()
-
-    async def hold() -> None:
-        engine = other._engine  # type: ignore[attr-defined]  # A transaction that stays open.
-        async with engine.begin() as connection:
-            await connection.execute(sa.text("lock table systems"))
-            locked.set()
-            await done.wait()
-
-    holding = asyncio.create_task(hold())
-    await locked.wait()
+async def test_a_lock_that_another_holds_is_waited_for_within_a_limit(url: str, opening: Opening) -> None:
+    database = opening(url, SHORT)
+    administrator = await asyncpg.connect(url)
+    transaction = administrator.transaction()
+    await transaction.start()
+    await administrator.execute("lock table systems")
     for call in (database.write, database.mark, database.write_long, database.write_large):
         with pytest.raises(StorageFailed) as caught:
             await call(_mark)
         assert caught.value.reason.endswith("55P03")
         assert "BUDKAVLE_DATABASE_LOCK_TIMEOUT" in caught.value.explanation
-    done.set()
-    await holding
+    await transaction.rollback()
+    await administrator.close()
     await database.mark(_mark)
 
 
