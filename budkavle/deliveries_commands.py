@@ -97,7 +97,7 @@ def drop(
     """Drop deliveries for good: these IDS, or all that match, or --all. What is on its way may still arrive."""
     _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
     if not ids and not yes:
-        raise click.UsageError("this drops all that match, for good: --yes says that you want it")
+        raise click.UsageError("this permanently drops all matching deliveries: confirm it with --yes")
     _carry_out("drop", "dropped", stored.drop, ids, _selection(system, state, since, reason))
 
 
@@ -125,7 +125,7 @@ def _selection(system: str | None, state: str | None, since: datetime | None, re
 
 def _check_what(ids: tuple[str, ...], *, is_all: bool, is_narrowed: bool) -> None:
     if [bool(ids), is_all, is_narrowed].count(True) != 1:
-        raise click.UsageError("give ids, or what they have in common, or --all")
+        raise click.UsageError("give delivery ids, a filter, or --all")
 
 
 def _carry_out(name: str, done_to: str, do: Do, ids: tuple[str, ...], selection: Selection) -> None:

@@ -182,7 +182,9 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         if self._is_refused:
             return None
         if self._is_begun:
-            self._refuse("cut_off")
+            if self._in_head or self.cycle is None or not self.cycle.response_complete:
+                self._refuse("cut_off")
+            # Otherwise the client stops a body that has been refused already, as it should.
             return None
         if self.cycle is None or self.cycle.response_complete or self.scheme == "https":
             # TLS ends in both directions at once.

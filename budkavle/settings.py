@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     )
     worker_concurrency: int = Field(200, ge=1, le=10_000, description="Deliveries that a worker has under way at once.")
     receiver_concurrency: int = Field(
-        100, ge=1, le=10_000, description="Those of them that may be at the same receiver."
+        100, ge=1, le=10_000, description="Maximum concurrent deliveries to one system."
     )
     delivery_connect_timeout: float = Field(5, gt=0, le=600, description="Seconds to connect to a receiver.")
     delivery_timeout: float = Field(15, gt=0, le=600, description="Seconds that one attempt may take in all.")
@@ -148,7 +148,7 @@ class Settings(BaseSettings):
         24,
         gt=0,
         le=87_600,
-        description="Hours that an event is kept after it was published, for who publishes it again.",
+        description="Deduplication window for event ids, in hours.",
     )
     drain_seconds: float = Field(
         0,

@@ -145,7 +145,7 @@ class Receivers:
             entry.line.keys = keys
             entry.wrong = None
         if entry.wrong is not None:
-            log.error("receiver cannot be called", system=receiver.system_id, reason=entry.wrong)
+            log.error("receiver_setup_failed", system=receiver.system_id, reason=entry.wrong)
 
     def _session(self, receiver: Receiver, context: ssl.SSLContext | bool) -> ClientSession:  # noqa: FBT001  # aiohttp takes it so.
         connector = LenientConnector(

@@ -154,10 +154,10 @@ class Worker:
         try:
             await self.run_once(self._now())
         except StorageFailed as exc:
-            log.error("the queue is out of reach", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace would tell nothing that the reason does not.
+            log.error("queue_access_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace would tell nothing that the reason does not.
         except Exception:
             # Results are kept until they are settled, and what may have been claimed is released.
-            log.exception("a turn of the worker failed")
+            log.exception("worker_turn_failed")
         else:
             self._failures = 0
             return
@@ -283,11 +283,11 @@ class Worker:
             try:
                 released = await queue.release_stuck(self._database, now)
                 if released:
-                    log.warning("deliveries were left behind and go now", number=released)
+                    log.warning("stuck_deliveries_released", number=released)
                 await queue.prune_pauses(self._database, now)
                 before = now - self._limits.event_retention
                 while await queue.prune_events(self._database, before, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
                     pass
             except StorageFailed as exc:
-                log.error("no housekeeping", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace would tell nothing that the reason does not.
+                log.error("housekeeping_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace would tell nothing that the reason does not.
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

@@ -160,9 +160,28 @@ def storage_errors() -> Iterator[None]:
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as exc:
         # SQLITE_ERROR without more is a statement that SQLite does not accept.
         is_rejected = getattr(getattr(exc, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR"
-        raise (StorageRejected if is_rejected else StorageFailed)(_kind(exc)) from exc
+        raise (StorageRejected if is_rejected else StorageFailed)(_kind(exc), _explain(exc)) from exc
     except OSError as exc:
-        raise StorageFailed(type(exc).__name__) from exc
+        raise StorageFailed(type(exc).__name__, f"the database file cannot be used: {exc.strerror}") from exc
+
+
+_EXPLANATIONS = {
+    "SQLITE_BUSY": "another process writes to the database file, and did not end in time",
+    "SQLITE_CANTOPEN": "the database file cannot be opened: correct BUDKAVLE_DATABASE_URL, or the rights of its folder",
+    "SQLITE_CORRUPT": "the database file is damaged: restore it from a backup",
+    "SQLITE_FULL": "the disk of the database file is full",
+    "SQLITE_IOERR": "the disk of the database file fails: see the log of the operating system",
+    "SQLITE_NOTADB": "the file is not a SQLite database: correct BUDKAVLE_DATABASE_URL, or restore it from a backup",
+    "SQLITE_READONLY": "the database file or its folder is read-only for this user",
+}
+
+
+def _explain(exc: sa.exc.SQLAlchemyError) -> str:
+    """Return the cause of an error of SQLite and its remedy, "" if it has none."""
+    name = getattr(getattr(exc, "orig", None), "sqlite_errorname", None) or ""
+    # Extended codes have a third part: SQLITE_READONLY_DIRECTORY.
+    explanation = _EXPLANATIONS.get("_".join(name.split("_")[:2]))
+    return f"{explanation} ({name})" if explanation else ""
 
 
 def _kind(exc: sa.exc.SQLAlchemyError) -> str:

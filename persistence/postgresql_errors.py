@@ -86,6 +86,9 @@ _POOLER_FAILURES = {
         "BUDKAVLE_DATABASE_POOL_SIZE"
     ),
     "server login": "the connection pooler cannot connect to the server: its log has the cause",
+    "cannot connect to server": "the connection pooler cannot connect to the server: its log has the cause",
+    "database system is": "the server behind the connection pooler starts, shuts down or recovers",
+    "conn crashed": "the connection pooler lost its connection to the server: its log has the cause",
 }
 """The same for what may pass."""
 
@@ -116,6 +119,9 @@ def explain(exc: BaseException, server: Server) -> str:
     names = {"role": server.user or "(the default)", "database": server.database or "(the default)"}
     code = find_sqlstate(exc)
     known = _find_phrase(exc, _POOLER_REJECTIONS | _POOLER_FAILURES)
+    if not known and code == "08P01" and server.pooler:
+        # The mode is stated already, so that the advice to state it would be wrong.
+        known = "the connection pooler ended or refused the connection: its log has the cause"
     known = known or _EXPLANATIONS.get(code or "") or _EXPLANATIONS.get(_class_of(code))
     text = known.format(**names) if known else _explain_driver_error(innermost(exc))
     if server.pooler and isinstance(innermost(exc), TimeoutError):
@@ -165,11 +171,14 @@ def innermost(exc: BaseException) -> BaseException:
 def _explain_driver_error(exc: BaseException) -> str:  # noqa: C901, PLR0911  # One for each kind of error.
     match exc:
         case ssl.SSLCertVerificationError():
-            return f"its certificate is not accepted: {exc.verify_message}. See sslrootcert and sslmode"
+            return f"its certificate is not accepted: {exc.verify_message.rstrip('.')}. See sslrootcert and sslmode"
         case ssl.SSLError():
             return f"the TLS handshake failed ({exc.reason}). See sslmode, sslcert and sslkey"
         case socket.gaierror():
-            return "the host name cannot be resolved"
+            return (
+                "the host name cannot be resolved: correct it, and percent-encode special characters of the password "
+                "in BUDKAVLE_DATABASE_URL"
+            )
         case ConnectionRefusedError():
             return "nothing accepts connections there: start the server, or correct host and port"
         case FileNotFoundError():
@@ -182,6 +191,8 @@ def _explain_driver_error(exc: BaseException) -> str:  # noqa: C901, PLR0911  # 
             return "no answer in time"
         case asyncpg.TargetServerAttributeNotMatched():
             return "no host is as target_session_attrs requires"
+        case asyncpg.ClientConfigurationError() if "root certificate" in str(exc):
+            return "sslmode verifies its certificate, but no CA is named: add sslrootcert to BUDKAVLE_DATABASE_URL"
         case ConnectionError() if "SSL" in str(exc):
             return "the server does not offer TLS: set sslmode, or enable TLS on the server"
         case _:

@@ -31,9 +31,9 @@ def check(connection: sa.Connection) -> None:
     if found == wanted:
         return
     _refuse_later(found)
-    raise DatabaseUnusable(
-        f"the database is at version {found or 'none'}, this program needs {wanted}: run 'budkavle migrate'"
-    )
+    if found is None:
+        raise DatabaseUnusable("the database has no tables of this program: run 'budkavle migrate'")
+    raise DatabaseUnusable(f"the database is at version {found}, this program needs {wanted}: run 'budkavle migrate'")
 
 
 def _refuse_later(found: str | None) -> None:

@@ -147,6 +147,17 @@ def test_request_that_is_cut_off_is_rejected(service: RunningService, cut: int) 
         assert connection.is_ended()
 
 
+def test_client_that_stops_a_body_after_its_refusal_is_not_malformed(service: RunningService) -> None:
+    before = malformed(service, "cut_off")
+    head = f"POST /webmessages HTTP/1.1\r\nHost: x\r\nContent-Length: {10**9}\r\napikey: {MESSAGES_KEY}\r\n"
+    with RawConnection(service.port) as connection:
+        connection.send(head.encode() + b"Content-Type: application/json\r\n\r\n{")
+        assert connection.read_answer().status == 413
+        connection.end_sending()
+        assert connection.is_ended()
+    assert malformed(service, "cut_off") == before
+
+
 def test_connection_that_ends_without_a_request_is_closed_in_silence(service: RunningService) -> None:
     with RawConnection(service.port) as connection:
         connection.end_sending()

@@ -13,6 +13,8 @@ from conftest import PostgresqlServer
 from domain.errors import StorageFailed
 from persistence import web_messages as stored
 from persistence.postgresql import MOST_ATTEMPTS
+from persistence.postgresql_errors import explain
+from persistence.postgresql_url import parse_url
 from persistence.waits import Waits
 from tests.factories import web_message
 from tests.persistence.test_postgresql_restart import CALLERS, WAITS, load_on
@@ -176,6 +178,22 @@ async def test_idle_connections_are_given_back_to_the_pooler(url: str) -> None:
                     # One connection is enough for one caller.
                     await database.read(_settings)
                 await marked
+
+
+@pytest.mark.parametrize(
+    ("message", "explanation"),
+    [
+        ("server conn crashed?", "the connection pooler lost its connection to the server"),
+        ("pgbouncer cannot connect to server", "the connection pooler cannot connect to the server"),
+        ("the database system is shutting down", "the server behind the connection pooler starts, shuts down"),
+        ("something new", "the connection pooler ended or refused the connection"),
+    ],
+)
+def test_a_stated_pooler_that_loses_its_server_is_not_asked_for_its_mode(message: str, explanation: str) -> None:
+    server = parse_url("postgresql://localhost/x?pooler=session")
+    found = explain(asyncpg.ProtocolViolationError(message), server)
+    assert explanation in found
+    assert "add pooler" not in found
 
 
 @pytest.mark.parametrize("mode", MODES)

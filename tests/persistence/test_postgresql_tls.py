@@ -114,6 +114,7 @@ async def test_what_is_wrong_with_tls_or_the_password_is_explained(
         given.replace("verify-full", "disable"): "the server does not admit role by_password",
         given.replace(str(authority.file), str(stranger)): "its certificate is not accepted",
         given.replace("localhost", "127.0.0.1"): "its certificate is not accepted",
+        given.replace(f"sslrootcert={authority.file}&", ""): "add sslrootcert to BUDKAVLE_DATABASE_URL",
     }
     for case, explanation in cases.items():
         database = open_database(case, SOON)
