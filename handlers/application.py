@@ -205,7 +205,13 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
             # A handler that adds to an error keeps the cause below it.
             cause = getattr(error, "reason", "") or getattr(error.__cause__, "reason", "")
             detail = getattr(error, "explanation", "") or redact_for_log(str(error))
-            log.warning("failed", error=type(error).__name__, detail=detail, reason=cause)
+            log.warning(
+                "failed",
+                request_id=request.scope["budkavle.request_id"],
+                error=type(error).__name__,
+                detail=detail,
+                reason=cause,
+            )
     elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # From a page of the documentation: the contracts' own refusals never get here.
         response = replies.method_not_allowed("GET, HEAD")

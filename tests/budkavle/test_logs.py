@@ -276,6 +276,8 @@ def test_a_failure_of_open_e_is_one_warning_without_what_was_sent(sqlite_url: st
     assert [entry["request_id"] for entry in calls] == [entry["request_id"] for entry in log[2:6:3]]
     assert log[1]["reason"] == calls[0]["reason"]
     assert [entry["error"] for entry in log if entry["event"] == "failed"] == ["OutcomeUnknown", "BackendRefused"]
+    requests = [entry["request_id"] for entry in log if entry["event"] == "request" and entry["status"] >= 500]
+    assert [entry["request_id"] for entry in log if entry["event"] == "failed"] == requests
     assert all("exception" not in entry for entry in log)
     assert [entry["error"] for entry in log if entry["event"] == "request"] == [
         "OutcomeUnknown",
