@@ -136,9 +136,7 @@ class Settings(BaseSettings):
         8082, ge=0, le=65535, description="The port on which a worker shows them; 0 takes a free one."
     )
     worker_concurrency: int = Field(200, ge=1, le=10_000, description="Deliveries that a worker has under way at once.")
-    receiver_concurrency: int = Field(
-        100, ge=1, le=10_000, description="Maximum concurrent deliveries to one system."
-    )
+    receiver_concurrency: int = Field(100, ge=1, le=10_000, description="Maximum concurrent deliveries to one system.")
     delivery_connect_timeout: float = Field(5, gt=0, le=600, description="Seconds to connect to a receiver.")
     delivery_timeout: float = Field(15, gt=0, le=600, description="Seconds that one attempt may take in all.")
     delivery_lease: float = Field(
