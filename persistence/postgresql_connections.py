@@ -367,7 +367,12 @@ def open_pool(
             # It was found after this pool was opened.
             raise PoolerFound
         limits = timeout or waits.connect_timeout, waits.pool_timeout if patience is None else patience
-        return await connector.connect(session, *limits)
+        connection = await connector.connect(session, *limits)
+        if connector.server.has_transaction_pooler != is_unnamed:
+            # It was found while this caller waited for the server: the pool would use sessions that have no settings.
+            connection.terminate()
+            raise PoolerFound
+        return connection
 
     arguments: dict[str, Any] = {"async_creator_fn": connect}
     if is_unnamed:

@@ -134,6 +134,24 @@ async def test_a_pooler_that_is_put_in_front_of_a_running_service_is_found(
             await call_all(database)
 
 
+async def test_a_pooler_that_is_found_while_others_wait_for_a_server_serves_them_as_well(
+    postgresql_server: PostgresqlServer, url: str
+) -> None:
+    with tcp_proxy(postgresql_server.socket) as proxy, pgbouncer_before(url, "transaction") as bouncer:
+        behind = bouncer.url(sslmode="disable").replace(f":{bouncer.port}/", f":{proxy.port}/")
+        async with opened(behind, PATIENT) as database:
+            await call_all(database)
+            proxy.refuse()
+            waiting = [asyncio.create_task(database.read(_settings)) for _ in range(PATIENT.pool_size)]
+            # Their pauses grow meanwhile, so that one caller finds the pooler while the others pause.
+            await asyncio.sleep(1)
+            proxy.retarget(("127.0.0.1", bouncer.port))
+            proxy.accept()
+            await database.read_aside(_settings)
+            for _, settings in await asyncio.gather(*waiting):
+                assert settings[:5] == ("1min", "10s", "2min", "on", "UTC")
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_many_callers_share_few_connections_of_the_server(url: str, mode: str) -> None:
     servers = SERVERS if mode == "transaction" else 15
