@@ -70,8 +70,7 @@ class PublicationOutcomes:
         Recording then goes on in the background, also when the caller is cancelled. Raises whatever is not a failure
         of the database; recording is given up then.
         """
-        # Attachments have been written already, and can be large.
-        outcome = replace(outcome, message=replace(outcome.message, attachments=()))
+        outcome = replace(outcome, message=_without_attachments(outcome.message))
         loop = asyncio.get_running_loop()
         pending = _Pending(outcome, time.monotonic(), loop.create_future())
         # Retrieve the exception here too: a caller that went away does not, and it is logged already.
@@ -86,7 +85,7 @@ class PublicationOutcomes:
 
     def revoke(self, message: WebMessage) -> None:
         """Remove a message in the background that may have been stored and whose call to Open-E was not made."""
-        self._begin(self._revoke(Outcome(message, None)))
+        self._begin(self._revoke(Outcome(_without_attachments(message), None)))
 
     async def close(self) -> None:
         """Wait for outcomes that are not recorded yet, at most for the timeout, then give up and log them."""
@@ -169,6 +168,11 @@ class PublicationOutcomes:
             await stored.mark_unknown(self._database, message.id)
         else:
             await stored.drop_refused(self._database, message.id)
+
+
+def _without_attachments(message: WebMessage) -> WebMessage:
+    """Return what an outcome needs of a message: attachments are written before, and can be large."""
+    return replace(message, attachments=())
 
 
 def _fields(pending: _Pending) -> dict[str, object]:

@@ -1,0 +1,32 @@
+"""Outcomes of publications, apart from requests."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from handlers.publication_outcomes import PublicationOutcomes
+from persistence.database import open_database
+from tests.factories import NOW, attachment, web_message
+
+
+def test_a_message_that_is_revoked_for_minutes_keeps_no_attachment_in_memory(
+    migrated_sqlite: bytes, tmp_path: Path, run: Callable[[Any], Any]
+) -> None:
+    path = tmp_path / "test.db"
+    path.write_bytes(migrated_sqlite)
+    data = bytes(1000)
+
+    async def work() -> None:
+        database = open_database(f"sqlite:///{path}")
+        outcomes = PublicationOutcomes(database, now=lambda: NOW, timeout=10)
+        alone = sys.getrefcount(data)
+        outcomes.revoke(web_message(attachments=(attachment(data),)))
+        # The task that revokes it begins.
+        await asyncio.sleep(0)
+        assert sys.getrefcount(data) == alone
+        await outcomes.close()
+        await database.close()
+
+    run(work())
