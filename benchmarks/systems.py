@@ -19,16 +19,18 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 END = datetime(2027, 1, 1, tzinfo=UTC)
 
 
-async def prepare(database: Database) -> None:
-    """Fills an empty catalogue: one certificate opens all systems, one orgType may subscribe to all types."""
-    await database.write(_prepare)
+async def prepare(
+    database: Database, fingerprint: str = FINGERPRINT, base_url: str = "https://receiver.example"
+) -> None:
+    """Fill an empty catalogue: one certificate opens all systems, one orgType may subscribe to all types."""
+    await database.write(_prepare, fingerprint, base_url)
     await audit.record(database, AuditEntry(CATALOGUE, "call", START, "apply", "-", "changed", "benchmark"))
 
 
-def _prepare(connection: sa.Connection) -> None:
-    system = {"base_url": "https://receiver.example", "webhook_secrets": [], "allow_private_addresses": False}
+def _prepare(connection: sa.Connection, fingerprint: str, base_url: str) -> None:
+    system = {"base_url": base_url, "webhook_secrets": [], "allow_private_addresses": base_url.startswith("http:")}
     connection.execute(systems.insert(), [{"id": id_, "name": id_, **system} for id_ in SYSTEM_IDS])
-    connection.execute(certificates.insert(), [{"fingerprint": FINGERPRINT, "system_id": id_} for id_ in SYSTEM_IDS])
+    connection.execute(certificates.insert(), [{"fingerprint": fingerprint, "system_id": id_} for id_ in SYSTEM_IDS])
     connection.execute(message_types.insert(), [{"entity_type": number, "name": "A type"} for number in ENTITY_TYPES])
     pairs = [{"org_type": ORG_TYPE, "entity_type": number} for number in ENTITY_TYPES]
     connection.execute(allowed_subscriptions.insert(), pairs)

@@ -1,0 +1,274 @@
+"""Memory of the service and of its worker under mixed traffic, over time: whether it levels off.
+
+One service, worker and client per database, all at the same time. Each client sends about 35 requests per second: it
+posts messages (some with files, some to a case), gets, lists and deletes them, syncs subscriptions and publishes
+events, which the worker delivers. Now and then a request is refused, and `/metrics` is scraped. The number of rows
+grows, the size of each response does not. The resident set is taken every 10 seconds, the growth is the slope of a
+straight line through the samples of a window.
+
+Run: python -m benchmarks.memory_over_time [--minutes 12] [--windows 4] [--database SQLite]. It ends with 1 if the
+service grows by more than the aim in the last window, or if a request fails.
+"""
+
+import argparse
+import asyncio
+import base64
+import itertools
+import json
+import os
+import statistics
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import uvloop
+
+from benchmarks import queue_stage, systems
+from benchmarks.large_bodies import resident_mb
+from benchmarks.stage import DATABASES, Program, Stage, open_e_settings, run_command
+from benchmarks.systems import SYSTEM_IDS
+from budkavle.demo_subscriptions import CLIENT_CERT, FINGERPRINT
+from persistence.database import Database
+
+PER_SECOND = 35
+SAMPLE_SECONDS = 10.0
+SYSTEM = SYSTEM_IDS[0]
+ORG_CODES = 20
+CASE = 1068
+FILE_BYTES = 20_000
+KEPT = 200
+"""The latest messages, which are got, listed and deleted."""
+
+AIM = 0.5
+"""MB per minute that the service may grow in the last window."""
+
+Call = tuple[str, str, dict[str, Any]]
+"""Method, path and arguments of a request."""
+
+
+@dataclass
+class Subject:
+    """One service under load, with its worker; memory in MB, by seconds since the load began."""
+
+    kind: str
+    service: Program
+    worker: Program
+    keys: dict[str, str]
+    seconds: list[float] = field(default_factory=list)
+    memory: dict[str, list[float]] = field(default_factory=lambda: {"service": [], "worker": []})
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    def sample(self, second: float) -> None:
+        """Take the resident sets."""
+        self.seconds.append(second)
+        self.memory["service"].append(resident_mb(self.service))
+        self.memory["worker"].append(resident_mb(self.worker))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Memory under mixed traffic.")
+    parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--windows", type=int, default=4, help="Parts of the time whose growth is printed.")
+    parser.add_argument("--database", choices=DATABASES, action="append")
+    arguments = parser.parse_args()
+    print(f"### Memory under {PER_SECOND} mixed requests per second\n", flush=True)
+    with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
+        mock = stage.mock_open_e()
+        receiver = queue_stage.receiver(stage, Path(folder) / "log")
+        subjects = [_start(stage, kind, mock, receiver.program) for kind in arguments.database or DATABASES]
+        uvloop.run(_load(subjects, arguments.minutes * 60))
+        arrived = receiver.count()
+        tracebacks = sum(subject.service.tracebacks() + subject.worker.tracebacks() for subject in subjects)
+    missed = _print(subjects, arguments.windows)
+    print(f"\nDelivered: {arrived}. Traces in the logs: {tracebacks}.")
+    print(
+        f"\nAim, at most {AIM} MB per minute in the last window: {'not met: ' + '; '.join(missed) if missed else 'met'}"
+    )
+    sys.exit(1 if missed or tracebacks else 0)
+
+
+def _start(stage: Stage, kind: str, mock: Program, receiver: Program) -> Subject:
+    url = stage.database(kind)
+    service = stage.service(url, trusted_proxies="127.0.0.1", **open_e_settings(mock))
+    queue_stage.run(url, lambda database: _prepare(database, receiver.url))
+    publish_key = run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
+    return Subject(kind, service, queue_stage.worker(stage, url), {"messages": service.key, "publish": publish_key})
+
+
+async def _prepare(database: Database, receiver: str) -> None:
+    await systems.prepare(database, FINGERPRINT, receiver)
+
+
+async def _load(subjects: list[Subject], seconds: float) -> None:
+    begun = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for subject in subjects:
+            group.create_task(_send(subject, begun + seconds))
+        while (second := time.monotonic() - begun) < seconds:
+            for subject in subjects:
+                subject.sample(second)
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+
+async def _send(subject: Subject, ends: float) -> None:
+    """Send the requests at their times, each as a task of its own."""
+    running: set[asyncio.Task[None]] = set()
+    client = _Client(subject)
+    begun = time.monotonic()
+    async with aiohttp.ClientSession(subject.service.url, headers={"apikey": subject.keys["messages"]}) as session:
+        for number, call in enumerate(client.calls()):
+            due = begun + number / PER_SECOND
+            if due >= ends:
+                break
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            task = asyncio.create_task(client.send(session, call))
+            running.add(task)
+            task.add_done_callback(running.discard)
+        await asyncio.gather(*running)
+
+
+class _Client:
+    """The requests of one client, in turns."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._certificate = {"Client-Cert": CLIENT_CERT}
+        self._publisher = {"apikey": subject.keys["publish"]}
+        self._messages: deque[str] = deque(maxlen=KEPT)
+        self._files: deque[str] = deque(maxlen=KEPT)
+        self._file = os.urandom(FILE_BYTES)
+
+    def calls(self) -> Iterator[Call]:
+        """Yield requests without end. A round has about 70, so it takes two seconds."""
+        for number in itertools.count():
+            for place in range(10):
+                key = f"{number}-{place}"
+                yield "POST", "/webmessages", {"json": self._message(key)}
+                yield "GET", self._latest(), {}
+                yield "GET", f"/webmessages/external-references/errandNumber/{key}", {}
+                yield "GET", self._latest(), {}
+                yield "POST", "/v1/besked", {"json": _event(place), "headers": self._publisher}
+            for place in range(4):
+                key = f"{number}-file-{place}"
+                encoded = base64.b64encode(self._file).decode()
+                attachments = [{"fileName": f"{place}.bin", "base64Data": encoded} for _ in range(2)]
+                yield "POST", "/webmessages", {"json": {**self._message(key), "attachments": attachments}}
+                yield "POST", "/webmessages", {"data": self._form(key)}
+            yield "GET", self._files[-1] if self._files else "/webmessages", {}
+            yield "POST", "/webmessages", {"json": self._message(f"{number}-case", case=True)}
+            yield "DELETE", self._messages.popleft() if self._messages else "/webmessages", {}
+            yield "GET", f"/webmessages/recipients/{_party(number)}?limit=20", {}
+            yield "POST", "/v1/abonnement/sync", {"json": _subscriptions(number), "headers": self._certificate}
+            yield "GET", f"/v1/abonnement?systemIdentifier={SYSTEM}", {"headers": self._certificate}
+            yield "GET", f"/v1/abonnement/beskeder?systemIdentifier={SYSTEM}", {"headers": self._certificate}
+            # Refused: without a key, with an unknown key of its own each time, with faults, at no path.
+            yield "GET", self._latest(), {"headers": {"apikey": f"unknown-{uuid4()}"}}
+            yield "POST", "/webmessages", {"json": {"message": "", "unknown": number}}
+            yield "POST", "/v1/abonnement/sync", {"json": _subscriptions(number), "headers": {"Client-Cert": "none"}}
+            yield "GET", f"/none/{uuid4()}", {}
+            yield "GET", "/metrics" if number % 5 == 0 else "/health/ready", {}
+
+    async def send(self, session: aiohttp.ClientSession, call: Call) -> None:
+        """Send a request; keep what it made."""
+        method, path, arguments = call
+        try:
+            async with session.request(method, path, **arguments) as response:
+                await response.read()
+                self._subject.statuses[f"{response.status // 100}xx"] += 1
+                location = response.headers.get("Location")
+        except (aiohttp.ClientError, OSError):
+            self._subject.statuses["failed"] += 1
+            return
+        if location is not None:
+            self._messages.append(location)
+            if "data" in arguments:
+                self._files.append(location)
+
+    def _latest(self) -> str:
+        return self._messages[-1] if self._messages else "/webmessages/none"
+
+    def _message(self, key: str, *, case: bool = False) -> dict[str, Any]:
+        reference = {"key": "flowInstanceId", "value": str(CASE)} if case else {"key": "errandNumber", "value": key}
+        return {"partyId": _party(len(key)), "message": f"About {key}.", "externalReferences": [reference]}
+
+    def _form(self, key: str) -> aiohttp.FormData:
+        form = aiohttp.FormData()
+        form.add_field("message", json.dumps(self._message(key)), content_type="application/json")
+        form.add_field("attachments", self._file, filename="a.bin", content_type="application/octet-stream")
+        return form
+
+
+def _party(number: int) -> str:
+    return f"81471222-5798-11e9-ae24-{number % 100:012x}"
+
+
+def _event(org_code: int) -> dict[str, Any]:
+    types = systems.ENTITY_TYPES
+    return {
+        "entityType": types[org_code % len(types)],
+        "orgType": systems.ORG_TYPE,
+        "orgCode": org_code,
+        "aendringstype": 1,
+        "identifikationstypeId": 1,
+        "identifikation": str(org_code),
+        "versionIdentifier": "1",
+        "body": {"text": "x" * 200},
+    }
+
+
+def _subscriptions(number: int) -> dict[str, Any]:
+    """The first half stays, the paths of the other half change every fourth time."""
+    types = systems.ENTITY_TYPES
+    entries = [
+        {
+            "orgType": systems.ORG_TYPE,
+            "orgCode": code,
+            "entityType": types[code % len(types)],
+            "webhookUrl": f"/ok/{0 if code < ORG_CODES // 2 else number // 4 % 2}",
+            "startDato": "2023-01-01T00:00:00",
+        }
+        for code in range(ORG_CODES)
+    ]
+    return {"systemIdentifier": SYSTEM, "abonnementer": entries}
+
+
+def _print(subjects: list[Subject], windows: int) -> list[str]:
+    """Print a row per program; return what is missed."""
+    length = (subjects[0].seconds[-1] + SAMPLE_SECONDS) / windows
+    names = [f"{length * place / 60:.1f}-{length * (place + 1) / 60:.1f} min" for place in range(windows)]
+    print(f"| | MB at the start | {' | '.join(f'MB/min, {name}' for name in names)} | MB at the end | answers |")
+    print(f"|---|--:|{'--:|' * windows}--:|---|")
+    missed = []
+    for subject in subjects:
+        answers = ", ".join(f"{count} {status}" for status, count in sorted(subject.statuses.items()))
+        missed += [f"{subject.kind}: {answers}"] if subject.statuses["5xx"] or subject.statuses["failed"] else []
+        for name, memory in subject.memory.items():
+            slopes = [
+                _slope(list(zip(subject.seconds, memory, strict=True)), length * place, length * (place + 1))
+                for place in range(windows)
+            ]
+            cells = [f"{memory[0]:.1f}", *(f"{slope:+.2f}" for slope in slopes), f"{memory[-1]:.1f}"]
+            print(f"| {name}, {subject.kind} | {' | '.join(cells)} | {answers if name == 'service' else ''} |")
+            if slopes[-1] > AIM:
+                missed.append(f"{name}, {subject.kind}: {slopes[-1]:.2f} MB/min")
+    return missed
+
+
+def _slope(samples: list[tuple[float, float]], begin: float, end: float) -> float:
+    """Return the MB per minute of the samples of a window."""
+    inside = [(second / 60, memory) for second, memory in samples if begin <= second < end]
+    if len(inside) < 2:
+        # A line needs two.
+        return 0.0
+    return statistics.linear_regression(*zip(*inside, strict=True)).slope
+
+
+if __name__ == "__main__":
+    main()
