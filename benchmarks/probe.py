@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -26,12 +27,15 @@ SECONDS = 300
 class Seen:
     """Answers by target: how many, how many not 2xx, the slowest in milliseconds.
 
-    `lag` is by how much the slowest of its own pauses was too long, in milliseconds: what the machine adds by itself.
+    `work` is the most processor time that the watched process used during one answer, in milliseconds: what the slowest
+    would have taken where nothing else runs. `lag` is by how much the slowest of its own pauses was too long, in
+    milliseconds: what the machine adds by itself.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     worst: dict[str, float] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
     lag: float = 0.0
 
     @property
@@ -40,8 +44,13 @@ class Seen:
 
 
 @contextmanager
-def watching(port: int, targets: Mapping[str, str]) -> Iterator[Seen]:
-    """Asks while the block runs; what was seen is filled in at its end. `targets` are requests by name."""
+def watching(
+    port: int, targets: Mapping[str, str], pause: float = PAUSE_SECONDS, pid: int | None = None
+) -> Iterator[Seen]:
+    """Asks while the block runs; what was seen is filled in at its end. `targets` are requests by name.
+
+    `pause` is in seconds, between an answer and the next request; `pid` is the process whose processor time is taken.
+    """
     seen = Seen()
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.probe"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -49,7 +58,7 @@ def watching(port: int, targets: Mapping[str, str]) -> Iterator[Seen]:
     try:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps({"port": port, "targets": dict(targets)}) + "\n")
+        process.stdin.write(json.dumps({"port": port, "targets": dict(targets), "pause": pause, "pid": pid}) + "\n")
         process.stdin.flush()
         process.stdout.readline()
         yield seen
@@ -61,27 +70,42 @@ def watching(port: int, targets: Mapping[str, str]) -> Iterator[Seen]:
         process.wait(10)
 
 
-async def _ask(port: int, name: str, request: bytes, seen: Seen, ended: asyncio.Event) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def _ask(job: Mapping[str, Any], name: str, seen: Seen, ended: asyncio.Event) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", job["port"])
+    request = job["targets"][name].encode()
+    pid: int | None = job["pid"]
     while not ended.is_set():
+        used = 0.0 if pid is None else _processor_milliseconds(pid)
         begun = time.perf_counter()
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length:")[1].split(b"\r")[0])
         await reader.readexactly(length)
         took = (time.perf_counter() - begun) * 1000
+        used = 0.0 if pid is None else _processor_milliseconds(pid) - used
+        seen.work[name] = max(seen.work.get(name, 0.0), used)
         seen.counts[name] = seen.counts.get(name, 0) + 1
         seen.worst[name] = max(seen.worst.get(name, 0.0), took)
         seen.refused[name] = seen.refused.get(name, 0) + (not head.startswith(b"HTTP/1.1 2"))
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(job["pause"])
     writer.close()
 
 
-async def _watch_self(seen: Seen, ended: asyncio.Event) -> None:
+def _processor_milliseconds(pid: int) -> float:
+    """Return the processor time of all threads of a process that run now."""
+    total = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        # A thread may have ended meanwhile.
+        with suppress(OSError):
+            total += int((thread / "schedstat").read_text().split()[0])
+    return total / 1e6
+
+
+async def _watch_self(pause: float, seen: Seen, ended: asyncio.Event) -> None:
     while not ended.is_set():
         begun = time.perf_counter()
-        await asyncio.sleep(PAUSE_SECONDS)
-        seen.lag = max(seen.lag, (time.perf_counter() - begun - PAUSE_SECONDS) * 1000)
+        await asyncio.sleep(pause)
+        seen.lag = max(seen.lag, (time.perf_counter() - begun - pause) * 1000)
 
 
 async def _main(job: Mapping[str, Any]) -> Seen:
@@ -90,8 +114,8 @@ async def _main(job: Mapping[str, Any]) -> Seen:
     print("begun", flush=True)
     async with asyncio.timeout(SECONDS):
         await asyncio.gather(
-            _watch_self(seen, ended),
-            *(_ask(job["port"], name, text.encode(), seen, ended) for name, text in job["targets"].items()),
+            _watch_self(job["pause"], seen, ended),
+            *(_ask(job, name, seen, ended) for name in job["targets"]),
         )
     return seen
 

@@ -23,6 +23,7 @@ BENCHES = {
     "dead_receiver": ([], 420),
     "fair_delivery": ([], 240),
     "metrics_scrape": ([], 300),
+    "worst_wait": ([], 900),
 }
 """Modules with their arguments and the seconds after which they are ended."""
 
@@ -33,6 +34,7 @@ SOAKS = {
     "contract_check": ([], 5400),
     "idle_connections": ([], 600),
     "real_environment": ([], 3600),
+    "memory_over_time": ([], 1200),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from budkavle.clock import DatabaseClock, measure_clock
 from budkavle.console import prepare_database
-from budkavle.service import create_service, server_config
+from budkavle.service import body_budget_of, create_service, server_config
 from budkavle.serving import Drain, QuietServer, Work, address_of, listen, run_servers
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls
@@ -34,7 +34,10 @@ async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> N
         with listen(settings.host, settings.port) as listener:
             drain = Drain(settings.drain_seconds)
             worker = delivering.worker if delivering else None
-            application = create_service(settings, database, clock=clock.now, worker=worker, drain=drain)
+            budget = body_budget_of(settings)
+            application = create_service(
+                settings, database, clock=clock.now, worker=worker, drain=drain, body_budget=budget
+            )
             tls = ServerTls(settings)
             config = server_config(settings, application, tls=tls.context)
             address = address_of(listener, tls=config.is_ssl)
@@ -45,6 +48,7 @@ async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> N
                 *works,
                 drain=drain,
                 reload=tls.reload,
+                is_busy=lambda: budget.reserved > 0,
             )
 
 

@@ -43,10 +43,12 @@ def create_service(
     contracts: Collection[str] = CONTRACTS,
     worker: Worker | None = None,
     drain: Drain | None = None,
+    body_budget: BodyBudget | None = None,
 ) -> ASGIApp:
     """The service as an ASGI application, on a database that is ready (`prepare_database`).
 
     A `worker` in the same process is woken for each event that is accepted. `drain` says that the process is to stop.
+    `body_budget` bounds the large bodies under way; without one, the settings do.
     """
     store = database or open_database(settings.database_url.get_secret_value(), settings.waits())
     accounts = settings.accounts()
@@ -91,9 +93,14 @@ def create_service(
         trusted_proxies=settings.trusted_proxies,
         lifespan=lifespan,
         contracts=contracts,
-        body_budget=BodyBudget(settings.body_bytes, settings.body_queue_timeout),
+        body_budget=body_budget or body_budget_of(settings),
         failures=FailureLimit(settings.failed_authentications),
     )
+
+
+def body_budget_of(settings: Settings) -> BodyBudget:
+    """Return the budget of one process for large bodies."""
+    return BodyBudget(settings.body_bytes, settings.body_queue_timeout)
 
 
 _NEVER_SECONDS = 86_400

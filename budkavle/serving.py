@@ -86,11 +86,13 @@ async def run_servers(
     *works: Work,
     drain: Drain | None = None,
     reload: Callable[[], None] | None = None,
+    is_busy: Callable[[], bool] = lambda: False,
 ) -> None:
     """Serve and work until SIGINT or SIGTERM; then drain, answer what runs and end. A second signal skips the drain.
 
-    SIGHUP calls `reload`.
+    SIGHUP calls `reload`. While `is_busy` returns true, a full collection of garbage would stop all callers for long.
     """
+    works = (*works, FullCollections(is_busy))
 
     def stop() -> None:
         if drain is not None and drain.seconds and not drain.is_active():
@@ -136,13 +138,58 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-def _settle_memory() -> None:
-    """Takes all that was made until now out of the collector's rounds: it stays, and each full round would walk it.
+SWITCH_SECONDS = 0.001
+"""How long a thread that computes may keep the interpreter while the event loop waits for it. A response waits several
+times: with Python's default of 5 ms, others waited up to 50 ms for a small message during a large sync."""
 
-    Such a round stopped all callers for 100 to 250 ms.
+COLLECTION_SECONDS = 30.0
+"""Between two full collections. One that waits for large bodies to end is made after ten times as long anyway."""
+
+_NEVER = 1_000_000
+
+
+def _settle_memory() -> None:
+    """Take all that was made until now out of the collector's rounds: it stays, and each full round would walk it.
+
+    Such a round stopped all callers for 100 to 250 ms. Full rounds are left to `FullCollections` from now on.
     """
     gc.collect()
     gc.freeze()
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, _NEVER)
+    sys.setswitchinterval(SWITCH_SECONDS)
+
+
+class FullCollections:
+    """Runs the full collections of Python's garbage collector, at moments without large work.
+
+    By itself Python runs them while many objects are made, which is in the middle of a large sync: each walks all of
+    its objects and stops all callers for up to 300 ms. Without large work a round takes a few milliseconds.
+    """
+
+    def __init__(self, is_busy: Callable[[], bool], seconds: float = COLLECTION_SECONDS) -> None:
+        self._is_busy = is_busy
+        self._seconds = seconds
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Collect until it is stopped."""
+        skipped = 0
+        while not self._stopped.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), self._seconds)
+            if self._is_busy() and skipped < _MOST_SKIPPED:
+                skipped += 1
+                continue
+            skipped = 0
+            gc.collect()
+
+    def stop(self) -> None:
+        """End it."""
+        self._stopped.set()
+
+
+_MOST_SKIPPED = 10
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

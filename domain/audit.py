@@ -50,7 +50,25 @@ def write_detail(detail: dict[str, Any]) -> str:
     The text itself is hashed, never what it would be after a way through a database and a JSON reader: so no such way
     can break a chain.
     """
-    return json.dumps(detail, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    if not any(isinstance(value, list) and len(value) > _PART for value in detail.values()):
+        return _dump(detail)
+    # In parts: an encoder keeps Python's lock for as long as it runs.
+    members = (f"{_dump(name)}:{_dump_in_parts(value)}" for name, value in sorted(detail.items()))
+    return f"{{{','.join(members)}}}"
+
+
+_PART = 500
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _dump_in_parts(value: Any) -> str:
+    if not isinstance(value, list):
+        return _dump(value)
+    parts = (_dump(value[start : start + _PART])[1:-1] for start in range(0, len(value), _PART))
+    return f"[{','.join(parts)}]"
 
 
 def kept_time(moment: datetime) -> datetime:

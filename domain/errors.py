@@ -1,6 +1,6 @@
 """What can go wrong, by meaning. The docstring of a kind is its default message."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -39,7 +39,16 @@ class Invalid(BudkavleError):
 
     def __init__(self, violations: Iterable[Violation]) -> None:
         super().__init__()
-        self.violations = tuple(sorted(set(violations), key=lambda violation: violation.order))
+        self.violations = tuple(_in_order(violations))
+
+
+def _in_order(violations: Iterable[Violation]) -> Iterator[Violation]:
+    """Yield each violation once, in its order: entry by entry, since Python's lock is kept while a list is sorted."""
+    by_index: dict[int | None, list[Violation]] = {}
+    for violation in dict.fromkeys(violations):
+        by_index.setdefault(violation.index, []).append(violation)
+    for group in sorted(by_index.values(), key=lambda group: group[0].order[0]):
+        yield from sorted(group, key=lambda violation: violation.order)
 
 
 class RefusalReason(StrEnum):

@@ -45,7 +45,8 @@ class LogNames:
 
     def fields(self, violations: Iterable[Violation]) -> list[str]:
         """Return the fields of violations without their indexes, each once, sorted: `attachments[].fileName`."""
-        names = sorted({_INDEX.sub("[]", violation.field) for violation in violations})[:MAX_FIELDS]
+        fields = {violation.field for violation in violations}
+        names = sorted({_INDEX.sub("[]", field) for field in fields})[:MAX_FIELDS]
         return sorted({_NAME.sub(self._known, name) for name in names})
 
     def _known(self, found: re.Match[str]) -> str:

@@ -9,7 +9,7 @@ from python_multipart.multipart import parse_options_header
 
 from domain.attachments import MAX_ATTACHMENTS, Content, ContentReader
 from domain.errors import Invalid, TooLarge, Violation
-from handlers.json_bodies import MAX_SKELETON_BYTES, decode, refuse
+from handlers.json_bodies import LONG_TEXT_BYTES, MAX_SKELETON_BYTES, JsonReader, decode, refuse
 
 MAX_PARTS = 100
 MAX_HEADER_BYTES = 16 * 1024
@@ -74,7 +74,7 @@ class MultipartReader:
             self._fault(JSON_PART, _ENCODED)
             return None
         try:
-            message = decode(self._json)
+            message = _decode_part(self._json)
         except Invalid as fault:
             self.violations += fault.violations
             return None
@@ -133,6 +133,16 @@ class MultipartReader:
 
     def _fault(self, field: str, message: str) -> None:
         self.violations.append(Violation(field, message))
+
+
+def _decode_part(text: bytearray) -> Any:
+    """Return the value of a JSON part. Raises `Invalid`."""
+    if len(text) <= LONG_TEXT_BYTES:
+        return decode(text)
+    reader = JsonReader(has_files=False)
+    for start in range(0, len(text), LONG_TEXT_BYTES):
+        reader.feed(text[start : start + LONG_TEXT_BYTES])
+    return reader.finish()
 
 
 class _PartSplitter:

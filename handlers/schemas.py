@@ -16,6 +16,10 @@ MAX_FAULTS = 1000
 """Nobody needs more by name, and while they are found and told all other callers wait."""
 
 
+MANY = 200
+"""Items of a list, or properties, of a value that is checked in a thread."""
+
+
 class Schema:
     """One schema of a contract, compiled once; `say` puts its faults in words."""
 
@@ -23,9 +27,14 @@ class Schema:
         self._validator = compiled(schema, components)
         self._say = say
 
-    def is_long(self, _value: Any) -> bool:
-        """Whether a value that came in a small body takes long to check all the same."""
-        return False
+    def is_long(self, value: Any) -> bool:
+        """Whether a value that came in a small body takes long to check all the same.
+
+        Each item of a list, and each property, may be faulty.
+        """
+        if not isinstance(value, dict):
+            return False
+        return len(value) > MANY or any(isinstance(inner, list) and len(inner) > MANY for inner in value.values())
 
     def violations(self, value: Any, prefix: str = "") -> list[Violation]:
         """Every fault of a value; `prefix` stands before each field."""

@@ -27,7 +27,7 @@ SHORT = 200
 async def sync_webhook_abonnementer(request: Request) -> Response:
     """Makes the set of a system what the request says, or says everything that is wrong with it."""
     body = request.body if isinstance(request.body, dict) else {}
-    system_id = let_in(request, body.get(SYSTEM))
+    system_id = await _aside(len(request.violations), let_in, request, body.get(SYSTEM))
     items = body.get("abonnementer")
     items = items[:MAX_SUBSCRIPTIONS] if isinstance(items, list) else []
     wanted = await _aside(len(items), read_entries, items, request.violations)

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -30,7 +30,15 @@ from persistence import web_messages as stored
 from persistence.web_messages import Position
 
 PAGE = 200
-"""Messages that are read at once where a caller asks for all."""
+"""Messages that are read at once."""
+
+TURNS = 4
+"""Turns of the event loop that others have between two pages."""
+
+LONG_TEXT = 256 * 1024
+"""A message of more characters is written in a thread, in pieces: an encoder keeps Python's lock while it runs."""
+
+TEXT_PIECE = 64 * 1024
 
 ReadPage = Callable[[int, Position | None], Awaitable[list[WebMessage]]]
 
@@ -60,8 +68,8 @@ async def get_web_message_by_id(request: Request) -> Response:
     request.raise_violations()
     message = await stored.get(request.services.database, request.parameters["id"].lower())
     if not message.attachments:
-        return replies.ok(_to_value(message))
-    segments = _segments_around_contents(message)
+        return replies.ok_json(await _write(message))
+    segments = await _segments_around_contents(message)
     length = sum(map(len, segments)) + sum(_encoded_length(attachment.size) for attachment in message.attachments)
     return replies.ok_stream(_with_contents(request, message, segments), length)
 
@@ -213,32 +221,74 @@ async def _list(request: Request, path: str, read: ReadPage) -> Response:
     after = paging.decode(request.parameters["after"]) if "after" in request.parameters else None
     if limit is None:
         return await _list_all(read, after)
-    page = await read(limit + 1, after)
-    response = replies.ok([_to_value(message) for message in page[:limit]])
-    if len(page) > limit:
-        response.headers["Link"] = f'<{path}?limit={limit}&after={paging.encode(page[limit - 1])}>; rel="next"'
+    found = await _read_up_to(limit + 1, read, after)
+    pages = [await _write_all(found[start : min(start + PAGE, limit)]) for start in range(0, limit, PAGE)]
+    response = replies.ok_json(b"[%s]" % b",".join(filter(None, pages)))
+    if len(found) > limit:
+        response.headers["Link"] = f'<{path}?limit={limit}&after={paging.encode(found[limit - 1])}>; rel="next"'
     return response
+
+
+async def _read_up_to(limit: int, read: ReadPage, after: Position | None) -> list[WebMessage]:
+    """Return at most so many messages, read in pages."""
+    found: list[WebMessage] = []
+    is_last = False
+    while not is_last:
+        asked = min(PAGE, limit - len(found))
+        page = await _read_next(read, asked, after)
+        found += page
+        is_last = len(found) == limit or stored.is_last_page(page, asked)
+        after = paging.position_of(page[-1]) if page else after
+    return found
 
 
 async def _list_all(read: ReadPage, after: Position | None) -> Response:
     first = await read(PAGE, after)
-    if len(first) < PAGE:
-        return replies.ok([_to_value(message) for message in first])
+    if stored.is_last_page(first, PAGE):
+        return replies.ok_json(b"[%s]" % await _write_all(first))
 
     async def pages() -> AsyncIterator[bytes]:
         page, opening = first, b"["
         while page:
-            yield opening + replies.to_json([_to_value(message) for message in page])[1:-1]
+            yield opening + await _write_all(page)
             opening = b","
-            last = paging.position_of(page[-1])
-            # On SQLite nothing here waits otherwise, so others would not be answered until the end.
-            await asyncio.sleep(0)
-            page = await read(PAGE, last) if len(page) == PAGE else []
-            if page and paging.position_of(page[-1]) == last:
-                raise RuntimeError("the list does not advance")
+            is_last, last = stored.is_last_page(page, PAGE), paging.position_of(page[-1])
+            page = [] if is_last else await _read_next(read, PAGE, last)
         yield b"]"
 
     return replies.ok_stream(pages(), None)
+
+
+async def _read_next(read: ReadPage, limit: int, after: Position | None) -> list[WebMessage]:
+    # On SQLite nothing here waits otherwise. A response to others takes some turns of the event loop.
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+    page = await read(limit, after)
+    if page and paging.position_of(page[-1]) == after:
+        raise RuntimeError("the list does not advance")
+    return page
+
+
+async def _write_all(page: Sequence[WebMessage]) -> bytes:
+    """Return messages as JSON, with commas between them."""
+    if any(len(message.message) > LONG_TEXT for message in page):
+        return b",".join([await _write(message) for message in page])
+    return replies.to_json([_to_value(message) for message in page])[1:-1]
+
+
+async def _write(message: WebMessage) -> bytes:
+    """Return a message as JSON, without the contents of its attachments."""
+    if len(message.message) <= LONG_TEXT:
+        return replies.to_json(_to_value(message))
+    return await asyncio.to_thread(_write_long, message)
+
+
+def _write_long(message: WebMessage) -> bytes:
+    text = message.message
+    pieces = (replies.to_json(text[start : start + TEXT_PIECE])[1:-1] for start in range(0, len(text), TEXT_PIECE))
+    # Only ids come before the text.
+    head, _, tail = replies.to_json(_to_value(replace(message, message=""))).partition(b'"message":""')
+    return b'%s"message":"%s"%s' % (head, b"".join(pieces), tail)
 
 
 def _to_value(message: WebMessage) -> dict[str, Any]:
@@ -270,12 +320,11 @@ def _attachment_to_value(attachment: Attachment) -> dict[str, Any]:
     }
 
 
-def _segments_around_contents(message: WebMessage) -> list[bytes]:
+async def _segments_around_contents(message: WebMessage) -> list[bytes]:
     """The JSON of a message, cut where each base64 text belongs."""
-    value = _to_value(message)
-    attachments = value.pop("attachments")
-    heads = [replies.to_json(attachment)[:-1] + b',"base64Data":"' for attachment in attachments]
-    segments = [replies.to_json(value)[:-1] + b',"attachments":[' + heads[0]]
+    attachments = [replies.to_json(_attachment_to_value(attachment)) for attachment in message.attachments]
+    heads = [attachment[:-1] + b',"base64Data":"' for attachment in attachments]
+    segments = [(await _write(replace(message, attachments=())))[:-1] + b',"attachments":[' + heads[0]]
     segments += [b'"},' + head for head in heads[1:]]
     return [*segments, b'"}]}']
 

@@ -16,7 +16,7 @@ from persistence.tables import allowed_subscriptions, message_types
 from persistence.tables import subscriptions as table
 
 PART = 500
-"""Rows that are fetched together."""
+"""Rows that are fetched, and written as JSON, together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,13 @@ def _execute(connection: sa.Connection, text: str, rows: Sequence[Any], **others
     statement = sa.text(text.format(**_DIALECTS[connection.dialect.name]))
     if others:
         statement = statement.bindparams(sa.bindparam("system_id", type_=table.c.system_id.type))
-    return connection.execute(statement, {"rows": to_json(rows), **others})
+    return connection.execute(statement, {"rows": _to_json(rows), **others})
+
+
+def _to_json(rows: Sequence[Any]) -> str:
+    # In parts: an encoder keeps Python's lock for as long as it runs.
+    parts = (to_json(rows[start : start + PART])[1:-1] for start in range(0, len(rows), PART))
+    return f"[{','.join(parts)}]"
 
 
 def _text(moment: datetime) -> str:

@@ -1,7 +1,7 @@
 """Stores and reads web messages. Callers' reads know only messages that are stored or published."""
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,9 @@ from persistence.database import Database
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
+
+PAGE_BYTES = 512 * 1024
+"""Bytes of texts after which a page of a list ends: reading and writing them keeps others waiting."""
 
 MAX_COUNTED = 1000
 """Messages in doubt that are counted; more count as so many."""
@@ -84,26 +87,30 @@ async def read_attachment(database: Database, attachment: Attachment) -> AsyncIt
 
 
 async def list_by_party(database: Database, party_id: str, limit: int, after: Position | None) -> list[WebMessage]:
-    """At most `limit` messages to a party, oldest first, their attachments without data."""
+    """At most `limit` messages to a party, oldest first, their attachments without data.
+
+    They are fewer if they would be more than `PAGE_BYTES` together (`is_last_page`), but at least one if there is one.
+    """
     if after is None:
-        found = await database.read(_all, _SELECT_BY_PARTY, {"party_id": party_id, "limit": limit})
-    else:
-        parameters = {"party_id": party_id, "limit": limit, "created": after.created, "id": after.id}
-        found = await database.read(_all, _SELECT_BY_PARTY_AFTER, parameters)
-    return [rows.to_message(row) for row in found]
+        return await database.read(_list, _SELECT_BY_PARTY, {"party_id": party_id, "limit": limit})
+    parameters = {"party_id": party_id, "limit": limit, "created": after.created, "id": after.id}
+    return await database.read(_list, _SELECT_BY_PARTY_AFTER, parameters)
 
 
 async def list_by_reference(
     database: Database, reference: ExternalReference, limit: int, after: Position | None
 ) -> list[WebMessage]:
-    """At most `limit` messages about something, oldest first, their attachments without data."""
+    """At most `limit` messages about something, oldest first, their attachments without data; fewer as above."""
     parameters: dict[str, Any] = {"key": reference.key, "value": reference.value, "limit": limit}
     if after is None:
-        found = await database.read(_all, _SELECT_BY_REFERENCE, parameters)
-    else:
-        parameters |= {"created": after.created, "id": after.id}
-        found = await database.read(_all, _SELECT_BY_REFERENCE_AFTER, parameters)
-    return [rows.to_message(row) for row in found]
+        return await database.read(_list, _SELECT_BY_REFERENCE, parameters)
+    parameters |= {"created": after.created, "id": after.id}
+    return await database.read(_list, _SELECT_BY_REFERENCE_AFTER, parameters)
+
+
+def is_last_page(page: Sequence[WebMessage], limit: int) -> bool:
+    """Return whether no message comes after a page for which `limit` messages were asked for."""
+    return len(page) < limit and sum(map(_most_bytes, page)) < PAGE_BYTES
 
 
 async def delete(database: Database, message_id: str) -> None:
@@ -158,22 +165,38 @@ _SELECT_PIECE = sa.select(attachments_table.c.data).where(
 _AFTER = sa.tuple_(
     sa.bindparam("created", type_=messages_table.c.created.type), sa.bindparam("id", type_=sa.Uuid(False))
 )
-_SELECT_BY_PARTY = (
+
+
+def _by_dialect(select: sa.Select[Any]) -> dict[str, sa.Select[Any]]:
+    """Return how each database reads a page: SQLite row by row, PostgreSQL all rows at once, so it is to end it."""
+    found = select.subquery()
+    bytes_ = sa.func.octet_length(found.c.message) + sa.func.pg_column_size(found.c.external_references)
+    before = sa.func.sum(bytes_).over(order_by=(found.c.created, found.c.id), rows=(None, -1)).label("before")
+    summed = sa.select(found, before).subquery()
+    bounded = sa.select(*(summed.c[column.name] for column in rows.COLUMNS)).where(
+        sa.func.coalesce(summed.c.before, 0) < PAGE_BYTES
+    )
+    return {"sqlite": select, "postgresql": bounded.order_by(summed.c.created, summed.c.id)}
+
+
+_BY_PARTY = (
     sa.select(*rows.COLUMNS)
     .where(messages_table.c.party_id == sa.bindparam("party_id"), _IS_READABLE)
     .order_by(messages_table.c.created, messages_table.c.id)
     .limit(sa.bindparam("limit"))
 )
-_SELECT_BY_PARTY_AFTER = _SELECT_BY_PARTY.where(sa.tuple_(messages_table.c.created, messages_table.c.id) > _AFTER)
-_SELECT_BY_REFERENCE = (
+_SELECT_BY_PARTY = _by_dialect(_BY_PARTY)
+_SELECT_BY_PARTY_AFTER = _by_dialect(_BY_PARTY.where(sa.tuple_(messages_table.c.created, messages_table.c.id) > _AFTER))
+_BY_REFERENCE = (
     sa.select(*rows.COLUMNS)
     .join(references_table, references_table.c.message_id == messages_table.c.id)
     .where(references_table.c.key == sa.bindparam("key"), references_table.c.value == sa.bindparam("value"))
     .order_by(references_table.c.created, references_table.c.message_id)
     .limit(sa.bindparam("limit"))
 )
-_SELECT_BY_REFERENCE_AFTER = _SELECT_BY_REFERENCE.where(
-    sa.tuple_(references_table.c.created, references_table.c.message_id) > _AFTER
+_SELECT_BY_REFERENCE = _by_dialect(_BY_REFERENCE)
+_SELECT_BY_REFERENCE_AFTER = _by_dialect(
+    _BY_REFERENCE.where(sa.tuple_(references_table.c.created, references_table.c.message_id) > _AFTER)
 )
 
 
@@ -196,6 +219,27 @@ def _first(connection: sa.Connection, statement: sa.Select[Any], parameters: dic
 
 def _all(connection: sa.Connection, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[sa.RowMapping]:
     return list(connection.execute(statement, parameters).mappings())
+
+
+def _list(
+    connection: sa.Connection, statements: Mapping[str, sa.Select[Any]], parameters: dict[str, Any]
+) -> list[WebMessage]:
+    page: list[WebMessage] = []
+    size = 0
+    with connection.execute(statements[connection.dialect.name], parameters) as found:
+        for row in found.mappings():
+            message = rows.to_message(row)
+            page.append(message)
+            size += _most_bytes(message)
+            if size >= PAGE_BYTES:
+                break
+    return page
+
+
+def _most_bytes(message: WebMessage) -> int:
+    """Return at least the bytes of the texts of a message, as a database keeps them."""
+    references = sum(len(each.key) + len(each.value) for each in message.external_references)
+    return 4 * len(message.message) + 6 * references + 8 * len(message.external_references)
 
 
 def _mark_unknown(connection: sa.Connection, message_id: str) -> None:

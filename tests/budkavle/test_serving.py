@@ -1,5 +1,6 @@
 """Signals: running requests end, new ones are refused."""
 
+import gc
 import json
 import signal
 import socket
@@ -9,7 +10,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from budkavle.serving import CannotListen, address_of, listen
+from budkavle.serving import CannotListen, FullCollections, address_of, listen
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, served
 from tests.factories import case_body, message_body
@@ -196,3 +197,29 @@ def test_sighup_does_not_end_a_process(sqlite_url: str) -> None:
         assert service.client.get("/health/live").status_code == 200
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
+
+
+@pytest.mark.anyio
+async def test_full_collections_wait_for_large_work_but_not_for_ever() -> None:
+    asked: list[bool] = []
+    collected: list[int] = []
+
+    def is_busy() -> bool:
+        asked.append(len(asked) < 3)
+        if len(asked) == 20:
+            collections.stop()
+        return asked[-1] or len(asked) > 5
+
+    def note(phase: str, information: dict[str, int]) -> None:
+        if phase == "start" and information["generation"] == 2:
+            collected.append(len(asked))
+
+    collections = FullCollections(is_busy, seconds=0.001)
+    gc.callbacks.append(note)
+    try:
+        await collections.run()
+    finally:
+        gc.callbacks.remove(note)
+    # Busy at 1 to 3, not at 4 and 5, busy from 6 on: then the eleventh time collects anyway.
+    assert [number for number in collected if number in {4, 5, 16}] == [4, 5, 16]
+    assert not {1, 2, 3, 6, 7, 8} & set(collected)

@@ -83,3 +83,9 @@ def test_kept_time_is_utc_to_the_millisecond() -> None:
     moment = datetime(2026, 3, 1, 13, 0, 0, 123999, timezone(timedelta(hours=1)))
     assert kept_time(moment) == datetime(2026, 3, 1, 12, 0, 0, 123000, UTC)
     assert kept_time(moment).tzinfo is UTC
+
+
+def test_write_detail_of_many_changes_is_the_text_of_one_encoder() -> None:
+    rows = [[7, number, "æ", "/path", None] for number in range(1234)]
+    detail: dict[str, Any] = {"updated": [[row, row] for row in rows], "created": rows, "count": 1, "deleted": []}
+    assert write_detail(detail) == json.dumps(detail, sort_keys=True, separators=(",", ":"))

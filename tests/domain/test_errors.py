@@ -47,3 +47,15 @@ def test_invalid_holds_each_violation_once_in_order() -> None:
     error = Invalid(violations)
     assert error.violations == (Violation("a", "x"), Violation("a", "y"), Violation("b", "x"))
     assert str(error) == "The request breaks the contract."
+
+
+def test_violations_are_sorted_by_entry_then_field_code_and_message_each_once() -> None:
+    violations = [
+        Violation(field, message, code, index)
+        for index in (2, None, 10, 0)
+        for field in ("b", "a")
+        for code in (None, 3, 1)
+        for message in ("y", "x")
+    ]
+    found = Invalid([*violations, *reversed(violations)]).violations
+    assert list(found) == sorted(violations, key=lambda violation: violation.order)

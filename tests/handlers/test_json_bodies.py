@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from conftest import RunningService
 from domain.attachments import MAX_ATTACHMENT_BYTES, Content, read_base64
 from domain.errors import Invalid, TooLarge
-from handlers.json_bodies import MAX_SKELETON_BYTES, MAX_VALUES, JsonReader, decode
+from handlers.json_bodies import (
+    LONG_TEXT_BYTES,
+    MAX_REST_BYTES,
+    MAX_RUN,
+    MAX_SKELETON_BYTES,
+    MAX_VALUES,
+    JsonReader,
+    PlainJsonReader,
+    decode,
+)
 from tests.factories import message_body
 from tests.handlers.answers import violations
 
@@ -272,3 +281,89 @@ def test_a_large_body_with_an_escaped_name_of_base64_data_is_understood(contract
     response = contract.client.post("/webmessages", content=text.replace("base64Data", "base64D\\u0061ta").encode())
     assert response.status_code == 201, response.text
     assert contract.client.get(response.headers["location"]).json()["attachments"][0]["base64Data"] == "YQ=="
+
+
+LONG = 'A text, with letters of two bytes (æ), three (€) and four (😀), \\ and " and \n. '
+REPEATED = LONG_TEXT_BYTES // len(LONG) + 2
+
+
+@pytest.mark.parametrize("ensure_ascii", [True, False], ids=["escaped", "UTF-8"])
+def test_json_reader_decodes_long_texts_as_any_others(*, ensure_ascii: bool) -> None:
+    # Texts of different lengths, so that a piece ends at each place of an escape.
+    value = {
+        "message": LONG * REPEATED,
+        "list": ["x" + LONG * REPEATED, {"y": "xy\\" + LONG * REPEATED}],
+        "short": LONG,
+    }
+    text = json.dumps(value, ensure_ascii=ensure_ascii).encode()
+    assert read(split(text, 1_000_000))[0] == value
+    pairs = {"😀" * place: "x" * place + "😀" * LONG_TEXT_BYTES for place in range(3)}
+    assert read(split(json.dumps(pairs, ensure_ascii=ensure_ascii).encode(), 1_000_000))[0] == pairs
+
+
+def test_json_reader_decodes_long_names_of_properties() -> None:
+    value = {"x" * (LONG_TEXT_BYTES + 1): 1, "y": "z" * (LONG_TEXT_BYTES + 1)}
+    assert read(split(json.dumps(value).encode(), 1_000_000))[0] == value
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (b"\\ud83d", "must not contain half of a surrogate pair"),
+        (b"\\ude00", "must not contain half of a surrogate pair"),
+        (b"\\ud83dx", "must not contain half of a surrogate pair"),
+        (b"\xff", "must be JSON in UTF-8"),
+        (b"\xe2\x82", "must be JSON in UTF-8"),
+        (b"\x01", f"must be JSON: a text of more than {LONG_TEXT_BYTES} bytes holds what no text may hold as it is"),
+        (b"\\x", f"must be JSON: a text of more than {LONG_TEXT_BYTES} bytes holds what no text may hold as it is"),
+        (b"\\u12", f"must be JSON: a text of more than {LONG_TEXT_BYTES} bytes holds what no text may hold as it is"),
+    ],
+)
+def test_json_reader_refuses_long_texts_that_are_no_json(bad: bytes, message: str) -> None:
+    for before in (LONG_TEXT_BYTES, LONG_TEXT_BYTES * 2 - 3):
+        for after in (b"", b"x" * LONG_TEXT_BYTES):
+            with pytest.raises(Invalid) as caught:
+                read([b'{"message":"' + b"a" * before + bad + after + b'"}'])
+            assert fault_of(caught.value) == message
+
+
+def test_json_reader_refuses_more_beside_texts_than_a_parser_may_read_at_once() -> None:
+    reader = JsonReader()
+    reader.feed(b'{"message":"' + b"a" * (MAX_REST_BYTES + 1) + b'"')
+    with pytest.raises(TooLarge, match=f"at most {MAX_REST_BYTES} bytes"):
+        reader.feed(b" " * MAX_REST_BYTES)
+
+
+ENTRY = {"name": 'a text, with [ { } ] and "quotes" \\', "path": "/a,b,c", "": "", "list": [], "number": 1}
+PLAIN = json.dumps({"entries": [ENTRY] * 2000}).encode()
+
+
+@pytest.mark.parametrize("size", [7, 1000, len(PLAIN)])
+def test_plain_json_reader_takes_any_number_of_entries(size: int) -> None:
+    assert read_plain(split(PLAIN * 1, size)) == {"entries": [ENTRY] * 2000}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a":[' + b"1," * MAX_RUN + b"1]}",
+        b"[" + b"[]," * MAX_RUN + b"[]]",
+        b"{" + b'"}":1,' * MAX_RUN + b'"b":1}',
+        b"{" + b'"\\"}":1,' * MAX_RUN + b'"b":1}',
+        b'["\\\\",' + b'"{}",' * MAX_RUN + b"1]",
+        b"[{}," + b'"}\\\\",' * MAX_RUN + b"1]",
+    ],
+    ids=["numbers", "lists", "names", "escaped names", "texts", "texts with escapes"],
+)
+@pytest.mark.parametrize("size", [999, 1_000_000])
+def test_plain_json_reader_refuses_values_that_a_parser_reads_without_a_break(text: bytes, size: int) -> None:
+    with pytest.raises(Invalid) as caught:
+        read_plain(split(text, size))
+    assert fault_of(caught.value) == "must not hold so many values"
+
+
+def read_plain(pieces: Iterable[bytes]) -> Any:
+    reader = PlainJsonReader()
+    for piece in pieces:
+        reader.feed(piece)
+    return reader.finish()

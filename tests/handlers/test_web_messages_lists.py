@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from conftest import RunningService
 from domain.web_messages import ExternalReference, WebMessage
-from handlers.web_messages import PAGE, _list_all
+from handlers.web_messages import LONG_TEXT, PAGE, _list_all
 from persistence import web_messages as stored
 from persistence.database import open_database
 from persistence.web_messages import Position
@@ -271,3 +271,17 @@ def test_long_list_lets_others_in_after_each_page(run: Callable[[Any], Any]) -> 
         assert turns >= 10
 
     run(work())
+
+
+def test_lists_of_long_texts_are_whole(shared: RunningService) -> None:
+    party_id = unique_id()
+    texts = ["x", "æ" * (LONG_TEXT + 7), 'a "quoted" text\n' * LONG_TEXT, "€" * LONG_TEXT, "y"]
+    for text in texts:
+        post(shared, partyId=party_id, message=text)
+    listed = [shared.client.get(f"{by_party(party_id)}{query}").json() for query in ("", "?limit=10")]
+    assert [[message["message"] for message in messages] for messages in listed] == [texts, texts]
+    first = shared.client.get(f"{by_party(party_id)}?limit=4")
+    assert [message["message"] for message in first.json()] == texts[:4]
+    assert ids_of(shared.client.get(next_page(first))) == [listed[0][4]["id"]]
+    for message in listed[0]:
+        assert get(shared, message["id"]) == message

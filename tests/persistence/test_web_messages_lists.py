@@ -8,7 +8,7 @@ import pytest
 from domain.web_messages import ExternalReference, WebMessage
 from persistence import web_messages as stored
 from persistence.database import Database
-from persistence.web_messages import Position
+from persistence.web_messages import PAGE_BYTES, Position, is_last_page
 from tests.factories import NOW, web_message
 
 pytestmark = pytest.mark.anyio
@@ -117,3 +117,38 @@ async def test_list_by_reference_tells_apart_what_looks_alike(database: Database
     for message in (composed, decomposed):
         await stored.store(database, message)
         assert await stored.list_by_reference(database, message.external_references[0], 10, None) == [message]
+
+
+@both_lists
+async def test_page_ends_after_many_bytes(database: Database, list_messages: List) -> None:
+    messages = []
+    for number in range(7):
+        # The second is larger than a page by itself.
+        text = "æ" * (PAGE_BYTES if number == 1 else PAGE_BYTES // 6)
+        message = web_message(
+            party_id=PARTY,
+            message=text,
+            external_references=(REFERENCE,),
+            created=NOW + timedelta(seconds=number),
+        )
+        await stored.store(database, message)
+        messages.append(message)
+    found: list[WebMessage] = []
+    pages = 0
+    is_last = False
+    while not is_last:
+        page = await list_messages(database, 100, position(found[-1]) if found else None)
+        assert len(page) <= 4
+        is_last = is_last_page(page, 100)
+        found += page
+        pages += 1
+    assert found == messages
+    assert pages > 2
+
+
+@both_lists
+async def test_last_page_is_known_without_another(database: Database, list_messages: List) -> None:
+    messages = await put(database, 1, 2, 3)
+    assert not is_last_page(await list_messages(database, 3, None), 3)
+    page = await list_messages(database, 4, None)
+    assert (page, is_last_page(page, 4)) == (messages, True)
