@@ -45,6 +45,9 @@ def test_50000_entries_are_taken_given_back_and_taken_again(caller: Caller) -> N
     assert caller.sync(*caller.current()) == (0, 0, 0, MAX_SUBSCRIPTIONS, 0)
 
 
-def test_an_entry_of_a_million_unknown_properties_is_told_in_short(caller: Caller) -> None:
-    many = {f"x{number}": 0 for number in range(1_000_000)}
+def test_an_entry_of_many_unknown_properties_is_told_in_short(caller: Caller) -> None:
+    many = {f"x{number}": 0 for number in range(20_000)}
     assert len(errors(caller.send(caller.body(entry() | many)), 400)) == 10
+    many = {f"x{number}": 0 for number in range(1_000_000)}
+    (error,) = errors(caller.send(caller.body(entry() | many)), 400)
+    assert error["message"] == "Request validerer ikke: body må ikke indeholde så mange værdier"
