@@ -56,20 +56,20 @@ class ClientCertificateMiddleware:
             value = b", ".join(given) if given else None
         else:
             if given:
-                self._tell(scope)
+                self._log_removal(scope)
             if own is not None:
                 value = b":%s:" % binascii.b2a_base64(own, newline=False)
         headers = [header for header in scope["headers"] if header[0] != HEADER]
         scope["headers"] = headers if value is None else [*headers, (HEADER, value)]
 
-    def _tell(self, scope: Scope) -> None:
-        untold = self._lines.ask()
-        if untold is not None:
+    def _log_removal(self, scope: Scope) -> None:
+        suppressed = self._lines.ask()
+        if suppressed is not None:
             log.warning(
-                "removed a Client-Cert header",
-                address=scope["client"] and scope["client"][0],
+                "client_cert_header_removed",
+                peer=scope["client"] and scope["client"][0],
                 request_id=scope.get("budkavle.request_id"),
-                **({"untold": untold} if untold else {}),
+                **({"suppressed": suppressed} if suppressed else {}),
             )
 
 
@@ -81,7 +81,7 @@ class LineLimit:
         self._clock = clock
         self._ends = 0.0
         self._left = 0
-        self._untold = 0
+        self._suppressed = 0
 
     def ask(self) -> int | None:
         """How many lines were held back since the last one, or None: this one is held back too."""
@@ -89,11 +89,11 @@ class LineLimit:
         if now >= self._ends:
             self._ends, self._left = now + 1, self._lines
         if not self._left:
-            self._untold += 1
+            self._suppressed += 1
             return None
         self._left -= 1
-        untold, self._untold = self._untold, 0
-        return untold
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed
 
 
 def read_certificate(value: bytes, now: datetime) -> str:

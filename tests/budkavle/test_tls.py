@@ -174,11 +174,11 @@ def test_a_removed_header_is_told_without_the_certificate(
         assert client.get("/health/live").status_code == 200
     removed, *requests = stop(service)
     assert [entry["event"] for entry in requests] == ["request", "request"]
-    told = {name: removed[name] for name in ("event", "level", "address", "request_id")}
+    told = {name: removed[name] for name in ("event", "level", "peer", "request_id")}
     assert told == {
-        "event": "removed a Client-Cert header",
+        "event": "client_cert_header_removed",
         "level": "warning",
-        "address": "127.0.0.1",
+        "peer": "127.0.0.1",
         "request_id": "spoof-1",
     }
     assert set(removed) - set(told) == {"timestamp"}
