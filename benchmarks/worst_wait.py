@@ -61,6 +61,7 @@ SYNCED, LISTED_SYSTEM = SYSTEM_IDS
 HELD = frozenset(
     {
         "sync with 300,000 errors",
+        "post 10 files of 10 MiB, JSON",
         "post a text of 8 million letters, escaped",
         "post 64 MiB of one text",
         "post 64 MiB of escapes",
