@@ -19,6 +19,9 @@ from persistence.tables import web_messages as messages_table
 PAGE_BYTES = 512 * 1024
 """Bytes of texts after which a page of a list ends: reading and writing them keeps others waiting."""
 
+FEW = 25
+"""On PostgreSQL a page of at most so many messages does not end earlier."""
+
 MAX_COUNTED = 1000
 """Messages in doubt that are counted; more count as so many."""
 
@@ -90,6 +93,7 @@ async def list_by_party(database: Database, party_id: str, limit: int, after: Po
     """At most `limit` messages to a party, oldest first, their attachments without data.
 
     They are fewer if they would be more than `PAGE_BYTES` together (`is_last_page`), but at least one if there is one.
+    A page of at most `FEW` messages may hold more bytes.
     """
     if after is None:
         return await database.read(_list, _SELECT_BY_PARTY, {"party_id": party_id, "limit": limit})
@@ -224,9 +228,13 @@ def _all(connection: sa.Connection, statement: sa.Select[Any], parameters: dict[
 def _list(
     connection: sa.Connection, statements: Mapping[str, sa.Select[Any]], parameters: dict[str, Any]
 ) -> list[WebMessage]:
+    dialect = connection.dialect.name
+    if dialect == "postgresql" and parameters["limit"] <= FEW:
+        # The statement that ends a page costs as much as some messages do.
+        return [rows.to_message(row) for row in connection.execute(statements["sqlite"], parameters).mappings()]
     page: list[WebMessage] = []
     size = 0
-    with connection.execute(statements[connection.dialect.name], parameters) as found:
+    with connection.execute(statements[dialect], parameters) as found:
         for row in found.mappings():
             message = rows.to_message(row)
             page.append(message)
