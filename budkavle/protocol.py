@@ -179,14 +179,11 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn declares that it returns nothing.
         """Answer requests that are complete when a client ends its side of the connection (RFC 9112, section 9.6)."""
-        if self._is_refused:
-            return None
-        if self._is_begun:
-            if self._in_head or self.cycle is None or not self.cycle.response_complete:
-                self._refuse("cut_off")
-            # Otherwise the client stops a body that has been refused already, as it should.
-            return None
-        if self.cycle is None or self.cycle.response_complete or self.scheme == "https":
+        is_refused_body = not self._in_head and self.cycle is not None and self.cycle.response_complete
+        if self._is_begun and not self._is_refused and not is_refused_body:
+            # A client that stops a body which was refused does as it should.
+            self._refuse("cut_off")
+        if not self._is_running() or self.scheme == "https":
             # TLS ends in both directions at once.
             return None
         last = self.pipeline[0][0] if self.pipeline else self.cycle

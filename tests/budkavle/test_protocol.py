@@ -138,6 +138,17 @@ def test_client_that_ends_its_side_gets_its_answers(service: RunningService) -> 
     assert len(found) == 2
 
 
+@pytest.mark.parametrize("rest", [b"\0", b"GET /nowhere HTTP/1.1\r\n"], ids=["malformed", "cut off"])
+def test_client_that_ends_its_side_after_a_bad_request_gets_the_answer_to_the_one_before(
+    service: RunningService, rest: bytes
+) -> None:
+    with RawConnection(service.port) as connection:
+        connection.send(posting() + rest)
+        connection.end_sending()
+        assert connection.read_answer().status == 201
+        assert connection.is_ended()
+
+
 @pytest.mark.parametrize("cut", [1, 20, -1])
 def test_request_that_is_cut_off_is_rejected(service: RunningService, cut: int) -> None:
     with RawConnection(service.port) as connection:
