@@ -76,7 +76,7 @@ AROUND_SECONDS = 2.0
 PAUSE_SECONDS = 0.05
 
 
-LEFT_BEHIND = "deliveries were left behind"
+STUCK_RELEASED = "stuck_deliveries_released"
 """What a worker logs when its housekeeping has to release deliveries that nothing else would."""
 
 LOGS = ROOT / "build" / "real-environment"
@@ -341,8 +341,8 @@ def _violations_of_programs(programs: Iterable[Program]) -> list[str]:
             found.append(f"{program.name} answers {ready} to /health/ready")
         if traces := program.tracebacks():
             found.append(f"{traces} traces in the log of {program.name} {program.port}")
-        if left_behind := program.errors.read_text(errors="replace").count(LEFT_BEHIND):
-            found.append(f"{program.name} {program.port} released deliveries {left_behind} times that were left behind")
+        if times := program.errors.read_text(errors="replace").count(STUCK_RELEASED):
+            found.append(f"{program.name} {program.port} released stuck deliveries {times} times")
     return found
 
 
