@@ -173,13 +173,14 @@ async def test_a_full_file_fails_the_write_and_nothing_else(database: Database, 
         await database.write(run)
         await database.write_large(run)
 
-    await stored.store(database, web_message())
+    small, large = web_message(), web_message(message="x" * size)
+    await stored.store(database, small)
     await limit(1)
     with pytest.raises(StorageFailed):
         await stored.store(database, web_message(message="x" * size))
     await limit(1_000_000)
-    await stored.store(database, web_message(message="x" * size))
-    assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) == 2
+    await stored.store(database, large)
+    assert [(await stored.get(database, item.id)).message for item in (small, large)] == [small.message, large.message]
 
 
 async def test_migrate_makes_the_folder(tmp_path: Path) -> None:
