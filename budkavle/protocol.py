@@ -85,6 +85,8 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
     _is_begun = False
     _in_head = True
     _is_refused = False
+    _has_last_answer_due = False
+    """Whether a request runs that was whole, before the one that was refused."""
     _is_silent = True
     _head_bytes = 0
     _trailer_bytes = 0
@@ -183,8 +185,12 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         if self._is_begun and not self._is_refused and not is_refused_body:
             # A client that stops a body which was refused does as it should.
             self._refuse("cut_off")
-        if not self._is_running() or self.scheme == "https":
+        if self.scheme == "https":
             # TLS ends in both directions at once.
+            return None
+        if self._is_refused:
+            return self._has_last_answer_due
+        if not self._is_running():
             return None
         last = self.pipeline[0][0] if self.pipeline else self.cycle
         last.keep_alive = False
@@ -236,6 +242,9 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._has_last_answer_due and not self.transport.is_closing():
+            self._has_last_answer_due = False
+            self._close_after_reading()
         self._since = self.loop.time()
         if not self._is_running():
             self._connections.ended_request(self)
@@ -272,8 +281,10 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         _MALFORMED.labels(reason).inc()
         status, detail = _REJECTIONS[reason]
         _log_refusal(reason, status, self.client)
-        if self._is_running():
-            # The request before was whole: its answer goes out, and is the last one.
+        if self.pipeline or self._is_running():
+            # The request that runs was whole: its answer goes out, and is the last one. It is not that of `cycle`
+            # where others are queued.
+            self._has_last_answer_due = True
             self.cycle.keep_alive = False
             self.pipeline.clear()
             return

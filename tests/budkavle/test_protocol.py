@@ -138,13 +138,29 @@ def test_client_that_ends_its_side_gets_its_answers(service: RunningService) -> 
     assert len(found) == 2
 
 
-@pytest.mark.parametrize("rest", [b"\0", b"GET /nowhere HTTP/1.1\r\n"], ids=["malformed", "cut off"])
+BAD_REQUESTS = {
+    "malformed": b"\0",
+    "cut off in the head": b"GET /nowhere HTTP/1.1\r\n",
+    "cut off in the body": b"POST /webmessages HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    "malformed body": b"POST /webmessages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+    "malformed behind one that waits": b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n\0",
+}
+
+
+@pytest.mark.parametrize("rest", BAD_REQUESTS.values(), ids=BAD_REQUESTS)
 def test_client_that_ends_its_side_after_a_bad_request_gets_the_answer_to_the_one_before(
     service: RunningService, rest: bytes
 ) -> None:
     with RawConnection(service.port) as connection:
         connection.send(posting() + rest)
         connection.end_sending()
+        assert connection.read_answer().status == 201
+        assert connection.is_ended()
+
+
+def test_answer_before_a_bad_request_is_the_last_one(service: RunningService) -> None:
+    with RawConnection(service.port) as connection:
+        connection.send(posting() + BAD_REQUESTS["malformed behind one that waits"])
         assert connection.read_answer().status == 201
         assert connection.is_ended()
 
