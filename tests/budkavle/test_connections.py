@@ -211,6 +211,10 @@ def test_idle_connection_that_made_a_request_is_younger_than_one_that_made_none(
     service = serve(max_connections=16)
     with ExitStack() as stack:
         old = [stack.enter_context(RawConnection(service.port)) for _ in range(5)]
+        with RawConnection(service.port) as after_all:
+            # They are accepted in their order, so all are known now.
+            after_all.send(LIVE)
+            assert after_all.read_answer().status == 200
         for connection in old[:2]:
             connection.send(LIVE)
             assert connection.read_answer().status == 200
