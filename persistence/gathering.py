@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from domain.errors import StorageUncertain
+from domain.errors import StorageFailed, StorageRejected
 
 AT_MOST = 16
 """Items that are written together. More would keep the event loop from others for longer than they notice."""
@@ -42,8 +42,9 @@ class Gathering:
             # Who went away before it began gets nothing written.
             batch = [(item, future) for item, future in batch if not future.done()]
             outcome = await self._try(work, batch)
-            if outcome is None or len(batch) == 1 or isinstance(outcome, StorageUncertain):
-                # What may be written already must not be written again.
+            is_of_all = isinstance(outcome, StorageFailed) and not isinstance(outcome, StorageRejected)
+            if outcome is None or len(batch) == 1 or is_of_all:
+                # A database that failed may have written them, and what is written must not be written again.
                 outcomes = [outcome] * len(batch)
             else:
                 # Each by itself, so that who is to blame is the only one to hear of it.

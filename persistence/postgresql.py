@@ -67,6 +67,11 @@ class _Progress:
     statements: int = 0
     """Statements that had an effect by themselves."""
 
+    def begin(self) -> None:
+        """Begin another attempt."""
+        self.is_connected = self.may_count = False
+        self.statements = 0
+
 
 @dataclass(frozen=True, slots=True)
 class _Way:
@@ -213,11 +218,12 @@ class PostgresqlDatabase:
                     progress.may_count = not is_read
                 return result
 
-        with postgresql_errors(self._connector.server):
+        progress = _Progress()
+        with postgresql_errors(self._connector.server, lambda: progress.may_count):
             while True:
                 ways = self._ways
                 try:
-                    return await _repeat(partial(greenlet_spawn, attempt, choose(ways)))
+                    return await _repeat(partial(greenlet_spawn, attempt, choose(ways)), progress)
                 except PoolerFound:
                     self._replace_ways(ways)
 
@@ -237,10 +243,13 @@ class PostgresqlDatabase:
             await engine.dispose()
 
 
-async def _repeat(attempt: Callable[[_Progress], Awaitable[T]]) -> T:
-    """Return what an attempt returns; repeat it while it fails without effect, at most `MOST_ATTEMPTS` times."""
+async def _repeat(attempt: Callable[[_Progress], Awaitable[T]], progress: _Progress) -> T:
+    """Return what an attempt returns; repeat it while it fails without effect, at most `MOST_ATTEMPTS` times.
+
+    `progress` is that of the last attempt.
+    """
     for number in range(1, MOST_ATTEMPTS):
-        progress = _Progress()
+        progress.begin()
         try:
             return await attempt(progress)
         except (sa.exc.SQLAlchemyError, *DRIVER_ERRORS) as exc:
@@ -249,7 +258,8 @@ async def _repeat(attempt: Callable[[_Progress], Awaitable[T]]) -> T:
             if find_sqlstate(exc) in _CONFLICTS:
                 # The others of the conflict wait for other times.
                 await asyncio.sleep(CONFLICT_SECONDS * 2**number * random.uniform(0.5, 1))  # noqa: S311  # A pause is no secret.
-    return await attempt(_Progress())
+    progress.begin()
+    return await attempt(progress)
 
 
 def _had_no_effect(exc: BaseException, progress: _Progress) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import asyncpg
@@ -138,10 +138,10 @@ def reason_of(exc: BaseException) -> str:
 
 
 @contextmanager
-def postgresql_errors(server: Server) -> Iterator[None]:
+def postgresql_errors(server: Server, may_count: Callable[[], bool]) -> Iterator[None]:
     """Raise `StorageFailed` for every error of the database but a broken constraint.
 
-    It is `StorageUncertain` where the connection was lost, so that the server may have done what was sent.
+    It is `StorageUncertain` where the connection was lost while the work `may_count`, as the server may have done it.
     """
     try:
         yield
@@ -151,7 +151,7 @@ def postgresql_errors(server: Server) -> Iterator[None]:
     except (sa.exc.DBAPIError, sa.exc.TimeoutError, *DRIVER_ERRORS) as exc:
         is_rejected = (find_sqlstate(exc) or "")[:2] in REJECTED
         is_lost = isinstance(exc, TimeoutError) or getattr(exc, "connection_invalidated", False)
-        kind = StorageRejected if is_rejected else StorageUncertain if is_lost else StorageFailed
+        kind = StorageRejected if is_rejected else StorageUncertain if is_lost and may_count() else StorageFailed
         raise kind(reason_of(exc), explain(exc, server)) from exc
 
 

@@ -189,6 +189,16 @@ async def test_a_silent_server_fails_each_call_and_works_again(
         await call_all(behind)
 
 
+async def test_writes_that_reach_no_server_certainly_had_no_effect(proxy: TcpProxy, url: str, opening: Opening) -> None:
+    behind = opening(through(proxy, url), SHORT)
+    proxy.freeze(is_deaf=True)
+    messages = [web_message() for _ in range(3)]
+    async with asyncio.timeout(SECONDS):
+        storing = (stored.store(behind, each) for each in messages)
+        outcomes = await asyncio.gather(*storing, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StorageFailed] * len(messages)
+
+
 async def test_a_connection_that_was_idle_for_long_is_checked_first(
     proxy: TcpProxy, url: str, opening: Opening
 ) -> None:
