@@ -11,12 +11,13 @@ from domain.errors import (
     RefusalReason,
     StorageFailed,
     StorageRejected,
+    StorageUncertain,
     Violation,
 )
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BudkavleError)]
 
-
+OF_STORAGE = (StorageFailed, StorageRejected, StorageUncertain)
 REASON = RefusalReason.UNKNOWN_KEY
 
 
@@ -27,7 +28,7 @@ def test_the_docstring_of_a_kind_is_its_message(kind: type[BudkavleError]) -> No
     assert str(error).endswith(".")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {Invalid, StorageFailed, StorageRejected}])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {Invalid, *OF_STORAGE}])
 def test_a_kind_says_what_it_is_given(kind: type[BudkavleError]) -> None:
     error = kind(REASON, "because") if issubclass(kind, CallerRefused) else kind("because")  # type: ignore[arg-type,call-arg]
     assert str(error) == "because"

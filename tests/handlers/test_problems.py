@@ -27,6 +27,7 @@ STATUSES = {
     errors.OutcomeUnknown: 500,
     errors.StorageFailed: 503,
     errors.StorageRejected: 500,
+    errors.StorageUncertain: 503,
     errors.Overloaded: 503,
     # Told to callers as a violation of the request.
     errors.UnknownType: 500,

@@ -32,6 +32,8 @@ Work = Callable[["SteppedDatabase"], Awaitable[Any]]
 class SteppedDatabase:
     """Stands in for a database: runs work on real connections, one step after the other as `go` permits."""
 
+    is_inline = False
+
     def __init__(self, url: str) -> None:
         self.turns = Turns()
         self.pid = 0

@@ -51,9 +51,10 @@ def _setting(connection: sa.Connection, name: str) -> str:
     [
         "default_transaction_isolation = 'serializable'",
         "default_transaction_isolation = 'repeatable read'",
-        "statement_timeout = '1ms'",
+        # The statement that replaces them must end within them.
+        "statement_timeout = '200ms'",
         "lock_timeout = '1ms'",
-        "transaction_timeout = '1ms'",
+        "transaction_timeout = '200ms'",
         "idle_in_transaction_session_timeout = '1ms'",
         "timezone = 'Asia/Kathmandu'",
         "datestyle = 'SQL, DMY'",
@@ -79,6 +80,8 @@ async def test_settings_of_the_database_do_no_harm(
             assert await call(_setting, "transaction_isolation") == "read committed"
         assert await database.read_long(_setting, "transaction_isolation") == "repeatable read"
         assert await database.write(_setting, "synchronous_commit") == "on"
+        for name, value in (("statement_timeout", "1min"), ("lock_timeout", "10s"), ("transaction_timeout", "0")):
+            assert await database.read(_setting, name) == value
 
 
 async def test_a_higher_level_of_durability_stays(url: str, execute: Callable[[str], Awaitable[object]]) -> None:
