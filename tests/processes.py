@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.programs import listens
+from tests.programs import has_ended, listens
 
 REPOSITORY = Path(__file__).parents[1]
 SECONDS = 60
@@ -56,7 +56,7 @@ class Process:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.out.append(line)
-            listens(line)
+            listens(line, self)
             self._news.put(line)
         self._news.put(None)
 
@@ -100,6 +100,7 @@ class Process:
         if self.is_running:
             self._process.kill()
         self.wait()
+        has_ended(self)
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()

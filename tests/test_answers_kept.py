@@ -15,6 +15,7 @@ from conftest import running_server
 from tests import answers_kept
 from tests.answers_kept import Answer
 from tests.processes import REPOSITORY, python, result_of, running
+from tests.programs import has_ended, listens, program_at
 from tests.raw_http import request
 from tests.watching import take_faults
 
@@ -208,3 +209,14 @@ def test_a_wrong_answer_fails_the_test_that_caused_it_and_no_other(tmp_path: Pat
     assert {name for name, words in failures.items() if words} == {"test_that_is_content", "test_that_fails_anyway"}
     assert all(TOLD[0] in words for words in failures.values() if words)
     assert len(failures) == 4
+
+
+def test_ports_of_a_program_that_has_ended_are_forgotten() -> None:
+    """The system gives a port to another server soon, whose answers keep no contract of ours."""
+    former, present = object(), object()
+    listens("Budkavle listens on http://127.0.0.1:1\n", former)
+    listens("The worker listens on http://127.0.0.1:1\n", present)
+    has_ended(former)
+    assert program_at(1) == "worker"
+    has_ended(present)
+    assert program_at(1) is None
