@@ -76,7 +76,7 @@ class Call:
 
 @dataclass
 class Load:
-    """The callers of one service, and what they were told."""
+    """The callers of one service, and the responses that they got."""
 
     service: Program
     publish_key: str

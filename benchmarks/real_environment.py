@@ -233,7 +233,7 @@ def _violations_of_messages(load: Load, mock: Program, url: str) -> list[str]:
     unseen = len(readable) - len(load.messages)
     print(
         f"\n{len(load.messages)} web messages got 201, {len(settled)} of them to a case. {len(unrecorded)} posts were "
-        f"told that Open-E has published and the record is late. {unseen} messages are readable without a 201."
+        f"answered that Open-E has published and the record is late. {unseen} messages are readable without a 201."
     )
     return [f"{name}: {len(found)}, as {found[:3]}" for name, found in checks.items() if found]
 
