@@ -44,9 +44,12 @@ def read_machine_clock() -> datetime:
     return datetime.now(UTC)
 
 
+_STEADY_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 def read_elapsed_seconds() -> float:
     """Return seconds from a clock that nobody sets and that goes on while this machine is suspended, on Linux."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(_STEADY_CLOCK)
 
 
 def now() -> datetime:

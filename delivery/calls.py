@@ -1,6 +1,7 @@
 """Calls to receivers: one attempt, one POST, one answer."""
 
 import asyncio
+import contextlib
 import re
 from datetime import datetime
 
@@ -98,14 +99,14 @@ def _trace_headers(claimed: Claimed) -> dict[str, str]:
 async def _beginning(response: ClientResponse) -> bytes:
     content = response.content
     received = b""
-    is_framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
-    try:
-        async with asyncio.timeout(None if is_framed else UNFRAMED_SECONDS):
+    if "Content-Length" in response.headers or "Transfer-Encoding" in response.headers:
+        while len(received) < MAX_READ and not content.at_eof():
+            received += await content.read(MAX_READ - len(received))
+        return received
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(UNFRAMED_SECONDS):
             while len(received) < MAX_READ and not content.at_eof():
                 received += await content.read(MAX_READ - len(received))
-    except TimeoutError:
-        if is_framed:
-            raise
     return received
 
 

@@ -8,9 +8,9 @@ slower answer, half as many for each failure, never less than 1. After two failu
 the same time count once, a target backs off: one call at a time, with pauses of 1, 3, 7, ... up to 60 seconds, until a
 call is answered. No call begins before the end of a pause that the receiver asked for. Targets that failed last or that
 are not known yet hold at most half of the places of their system, and half of those of the worker together (three
-quarters with the first calls of targets that are not known yet); no system holds more than nine times as many places as
-are left free in the worker, and no target more than nine times as many as its system has left. So a target that hangs
-or fails shrinks only itself, and a healthy one finds a place at once. A delivery that was sent again waits for neither
+quarters with the first calls of targets that are not known yet); no system holds more than 49 times as many places as
+are left free in the worker, and no target more than 49 times as many as its system has left. So a target that hangs or
+fails shrinks only itself, and a healthy one finds a place at once. A delivery that was sent again waits for neither
 back-off nor pause, and test messages have some places for themselves, one per target.
 """
 
@@ -30,7 +30,7 @@ FIRST = 10
 QUICK_SECONDS = 1.0
 """A target that takes longer gets no more concurrent calls than it has."""
 
-FREE_FACTOR = 9
+FREE_FACTOR = 49
 """How many times the places that are left free one system, or one target of a system, may hold."""
 
 SICK_PART = 0.5
@@ -95,7 +95,7 @@ class Windows:
     """The places of one worker: `total` in all, at most `per_system` for one system."""
 
     def __init__(self, total: int, per_system: int, *, chance: Callable[[], float] = random.random) -> None:
-        self._test_places = max(1, total // 20)
+        self._test_places = max(1, total // 50)
         ordinary = max(1, total - self._test_places)
         self._places = _Places(ordinary, min(per_system, ordinary))
         self._chance = chance

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -21,7 +21,7 @@ from persistence import queue_statements as statements
 from persistence.database import Database, to_json
 from persistence.web_message_events import NO_REQUEST
 
-BEYOND = 20
+BEYOND = 10
 """Deliveries that a look sees beyond what there is room for: some may not go yet."""
 
 BEYOND_SET_ASIDE = 100
@@ -48,8 +48,7 @@ class Room:
     full_targets: frozenset[Target] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A delivery that is due. `is_behind` if an earlier one of its key goes first, `is_paused` if its target pauses."""
 
     number: int
@@ -63,11 +62,16 @@ class Seen:
 
 @dataclass(slots=True)
 class LookMemory:
-    """What one look leaves to the next: how many systems had something due, and which had more than the look saw."""
+    """What one look leaves to the next.
+
+    `systems` had something due, and `crowded` ones more than the look saw; `subscriptions` is the most that one of
+    those had with something due, 0 if not known.
+    """
 
     systems: int = 1
     saw_behind: bool = False
     crowded: set[str] = field(default_factory=set)
+    subscriptions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,61 +156,66 @@ async def prune_events(database: Database, before: datetime, limit: int) -> int:
 
 
 def _look(connection: sa.Connection, now: datetime, room: Room, memory: LookMemory) -> list[Seen]:
-    moment = {"now": now}
-    rows = list(connection.execute(_of(connection, statements.LOOK_AT_URGENT), moment | {"each": MOST_URGENT}))
-    if room.free > 0:
+    moment = {"now": now, "urgent": MOST_URGENT}
+    if room.free <= 0:
+        rows = list(connection.execute(_of(connection, statements.LOOK_AT_URGENT), moment))
+    else:
         # A worker with room for many looks at few of each when many systems have something due.
         beyond = BEYOND_SET_ASIDE if memory.saw_behind else BEYOND
         each = max(FEW, (room.each + beyond) // memory.systems)
-        of_systems = _look_at_systems(connection, moment | {"each": each}, room.full_systems | memory.crowded)
-        found = Counter(row.system_id for row in of_systems)
+        rows = _look_at_systems(connection, moment | {"each": each}, room.full_systems | memory.crowded)
+        found = Counter(row.system_id for row in rows)
         crowded = {system_id for system_id, number in found.items() if number >= each}
-        looked = memory.crowded - room.full_systems | crowded
-        left = [row for row in of_systems if row.system_id not in crowded]
+        looked = (memory.crowded | crowded) - room.full_systems
+        rows = [row for row in rows if row.urgency is not None or row.system_id not in crowded]
         memory.systems = max(1, len(found.keys() | looked))
         if looked:
-            more, still_crowded = _look_at_subscriptions(connection, moment, looked, each, room.full_targets)
-            left += more
-            memory.crowded = memory.crowded - looked | still_crowded
-        memory.saw_behind = any(row.is_behind for row in left)
-        rows += left
+            rows += _look_at_subscriptions(connection, moment, looked, each, room.full_targets, memory)
+        memory.saw_behind = any(row.is_behind for row in rows)
     return list({row.number: _seen(row) for row in rows}.values())
 
 
 def _look_at_systems(connection: sa.Connection, parameters: dict[str, Any], but: Collection[str]) -> list[Any]:
+    """Return the oldest deliveries of each system but some, and the urgent ones of all systems."""
     parameters = parameters | {"systems": to_json([_hex(id_) for id_ in but])}
     if connection.dialect.name == "postgresql":
+        # One statement: each costs a round trip.
         return list(connection.execute(statements.LOOK_AT_SYSTEMS, parameters))
-    found: list[Any] = []
+    found = list(connection.execute(statements.LOOK_AT_URGENT["sqlite"], parameters))
     for system_id in connection.execute(statements.DUE_SYSTEMS, parameters).scalars().all():
         found += connection.execute(statements.LOOK_AT_SYSTEM, parameters | {"system_id": system_id})
     return found
 
 
 def _look_at_subscriptions(
-    connection: sa.Connection, moment: dict[str, Any], looked: Collection[str], each: int, full: Collection[Target]
-) -> tuple[list[Any], set[str]]:
-    """Return the oldest of each subscription of some systems, and which of these systems have more than that."""
+    connection: sa.Connection,
+    moment: dict[str, Any],
+    looked: Collection[str],
+    each: int,
+    full: Collection[Target],
+    memory: LookMemory,
+) -> list[Any]:
+    """Return the oldest of each subscription of some systems, and note which of these systems have more than that."""
     of_looked = [target for target in full if target.system_id in looked]
-    targets = [f"{_hex(target.system_id)} {target.webhook_url}" for target in of_looked]
-    systems = {"systems": to_json([_hex(id_) for id_ in looked])}
-    parameters = moment | systems | {"targets": to_json(targets)}
-    active = connection.execute(_of(connection, statements.ACTIVE_SUBSCRIPTIONS), parameters).all()
-    # A full target may have a long queue, which the next look need not meet.
-    crowded = {target.system_id for target in of_looked}
-    if not active:
-        return [], crowded
-    few = max(FEW, each // max(Counter(row.system_id for row in active).values()))
+    few = max(FEW, each // memory.subscriptions) if memory.subscriptions else FEW
+    parameters = moment | {
+        "systems": to_json([_hex(id_) for id_ in looked]),
+        "targets": to_json([f"{_hex(target.system_id)} {target.webhook_url}" for target in of_looked]),
+        "each": few,
+    }
     found: list[Any] = []
     if connection.dialect.name == "postgresql":
-        parameters = moment | {"numbers": to_json([row.id for row in active]), "each": few}
         found += connection.execute(statements.LOOK_AT_SUBSCRIPTIONS, parameters)
     else:
-        for row in active:
-            parameters = moment | {"subscription_id": row.id, "each": few}
-            found += connection.execute(statements.LOOK_AT_SUBSCRIPTION, parameters)
+        for id_ in connection.execute(statements.ACTIVE_SUBSCRIPTIONS, parameters).scalars().all():
+            found += connection.execute(statements.LOOK_AT_SUBSCRIPTION, parameters | {"subscription_id": id_})
+    active = {(row.system_id, row.subscription_id) for row in found}
+    memory.subscriptions = max(Counter(system_id for system_id, _ in active).values(), default=0)
     numbers = Counter(row.system_id for row in found)
-    return found, crowded | {id_ for id_, number in numbers.items() if number >= few}
+    # A full target may have a long queue, which the next look need not meet.
+    crowded = {target.system_id for target in of_looked} | {id_ for id_, number in numbers.items() if number >= few}
+    memory.crowded = memory.crowded - set(looked) | crowded
+    return found
 
 
 def _of(connection: sa.Connection, by_dialect: Mapping[str, Any]) -> Any:

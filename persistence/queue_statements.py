@@ -32,6 +32,7 @@ _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
     "targets": sa.Text(),
     "subscription_id": sa.BigInteger(),
     "each": sa.Integer(),
+    "urgent": sa.Integer(),
     "webhook_url": sa.Text(),
     "after": UtcDateTime(),
     "limit": sa.Integer(),
@@ -137,15 +138,10 @@ def _look(dialect: str, seen: str) -> sa.TextualSelect:
 
 _OLDEST = "d.due <= :now order by d.due, d.number limit"
 
-LOOK_AT_URGENT = {
-    dialect: _look(
-        dialect,
-        f"{_SEEN} where d.urgency is not null and d.due <= :now order by d.urgency desc, d.due limit :each",
-    )
-    for dialect in _SAYS
-}
+_URGENT = f"{_SEEN} where d.urgency is not null and d.due <= :now order by d.urgency desc, d.due limit :urgent"
 """Those that go before others."""
 
+LOOK_AT_URGENT = {dialect: _look(dialect, _URGENT) for dialect in _SAYS}
 DUE_SYSTEMS = _statement(f"""
     select s.id from systems s
     where {_SYSTEM_KEY["sqlite"]} not in {_KEYS["sqlite"].format(name="systems")}
@@ -158,12 +154,13 @@ LOOK_AT_SYSTEMS = _look(
     select each.* from systems s
     cross join lateral ({_SEEN} where d.system_id = s.id and {_OLDEST} :each) as each
     where {_SYSTEM_KEY["postgresql"]} not in {{keys_of_systems}}
+    union all select urgent.* from ({_URGENT}) as urgent
     """,
 )
-"""The oldest of each system but some."""
+"""The oldest of each system but some, and the urgent ones of all systems."""
 
-ACTIVE_SUBSCRIPTIONS = {
-    dialect: _statement(f"""
+_ACTIVE = {
+    dialect: f"""
         select s.id, s.system_id from subscriptions s
         where s.system_id in {_SYSTEM_IDS[dialect]}
         and {_TARGET_KEY[dialect]} not in {_KEYS[dialect].format(name="targets")}
@@ -172,20 +169,21 @@ ACTIVE_SUBSCRIPTIONS = {
             select 1 from target_pauses p
             where p.system_id = s.system_id and p.webhook_url = s.webhook_url and p.until > :now
         )
-    """).columns(subscriptions.c.id, subscriptions.c.system_id)
+    """
     for dialect in _SAYS
 }
 """Subscriptions of some systems that have something due, except those of some targets and of targets that pause."""
 
+ACTIVE_SUBSCRIPTIONS = _statement(_ACTIVE["sqlite"]).columns(subscriptions.c.id)
 LOOK_AT_SUBSCRIPTION = _look("sqlite", f"{_SEEN} where d.subscription_id = :subscription_id and {_OLDEST} :each")
 LOOK_AT_SUBSCRIPTIONS = _look(
     "postgresql",
     f"""
-    select each.* from {_SAYS["postgresql"]["numbers"].replace("(select", "(select distinct")} as active(id)
+    select each.* from ({_ACTIVE["postgresql"]}) as active
     cross join lateral ({_SEEN} where d.subscription_id = active.id and {_OLDEST} :each) as each
     """,
 )
-"""The oldest of each of some subscriptions."""
+"""The oldest of each active subscription of some systems."""
 
 # The first of a key is never set aside, also while a later one is on its way: so it needs nobody to let it go.
 SET_ASIDE = {

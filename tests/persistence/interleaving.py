@@ -88,8 +88,7 @@ class SteppedDatabase:
     def _before(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if _CHANGES.search(statement):
             self._has_changed = True
-        # The look at urgent deliveries comes right before the other.
-        if self._has_changed or ("from deliveries" in statement and "urgency desc" not in statement):
+        if self._has_changed or "from deliveries" in statement:
             await_only(self._arrive())
 
     async def _arrive(self) -> None:
