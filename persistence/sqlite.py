@@ -6,6 +6,7 @@ data, goes to a thread.
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable
@@ -17,15 +18,13 @@ from typing import Any, ParamSpec, TypeVar
 
 import fasteners
 import sqlalchemy as sa
-import structlog
 
 from domain.errors import StorageFailed
 from persistence import schema
 from persistence.database import DatabaseUnusable, Turns, Work, storage_errors, to_json
 from persistence.file_turn import create_private, file_turn
 from persistence.gathering import Gathering, WorkTogether
-
-log = structlog.get_logger("budkavle.database")
+from persistence.sqlite_file import SqliteFile
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,8 +68,7 @@ class SqliteDatabase:
         self._gathering = Gathering(self.write)
         self._waiting: deque[_Waiting] = deque()
         self._flushing: asyncio.Task[None] | None = None
-        self._identity: tuple[int, int] | None = None
-        self._is_replaced = False
+        self._file = SqliteFile(self._path)
         # A write failed for a reason that others will meet too, and none has succeeded since.
         self._cannot_write = False
         # Not those of anyio: a thread of its pool keeps the last work, and all the data in it, until the next.
@@ -93,7 +91,7 @@ class SqliteDatabase:
             with self._thread_engine.connect() as connection:
                 return work(connection, *args, **kwargs)
 
-        self._check_file()
+        self._file.check()
         with storage_errors():
             return await asyncio.get_running_loop().run_in_executor(self._reader_threads, in_thread)
 
@@ -160,7 +158,7 @@ class SqliteDatabase:
             await asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
 
     async def check_health(self) -> None:
-        self._check_file()
+        self._file.check()
         await self.read(_ping)
         if self._cannot_write:
             # Without requests no write would show that the disk has room again.
@@ -189,15 +187,26 @@ class SqliteDatabase:
                 # The lock is taken anew for each batch, so that large work has its turn among small.
                 async with self._write_lock:
                     await self._do_batch()
+                    if self._file.is_advance_due():
+                        await self._advance()
                 # Others come first, and more may come together.
                 await asyncio.sleep(0)
         finally:
             self._flushing = None
 
+    async def _advance(self) -> None:
+        def in_thread() -> None:
+            with self._thread_engine.connect() as connection:
+                self._file.advance(connection)
+
+        # The next write meets what is wrong, and has somebody to tell.
+        with contextlib.suppress(StorageFailed, sa.exc.SQLAlchemyError):
+            await asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
+
     async def _do_batch(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
         try:
-            self._check_file()
+            self._file.check()
             if self._writer is None:
                 self._writer = self._connect()
             outcomes = _transact(self._writer, _do_all, batch)
@@ -219,7 +228,7 @@ class SqliteDatabase:
             with self._thread_engine.connect() as connection:
                 return _transact(connection, work, *args, **kwargs)
 
-        self._check_file()
+        self._file.check()
         future = asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
         with storage_errors():
             try:
@@ -266,23 +275,8 @@ class SqliteDatabase:
 
     def _connect(self) -> sa.Connection:
         connection = self._inline_engine.connect()
-        if self._identity is None:
-            self._identity = _identity_of(self._path)
+        self._file.open()
         return connection
-
-    def _check_file(self) -> None:
-        """Raise `StorageFailed` while another file, an empty one or none has the place of the one that is open.
-
-        Writes would go to a file that has no name any more.
-        """
-        if self._identity is None:
-            return
-        is_replaced = _identity_of(self._path) != self._identity
-        if is_replaced and not self._is_replaced:
-            log.error("database_file_replaced", path=str(self._path))
-        self._is_replaced = is_replaced
-        if is_replaced:
-            raise StorageFailed("file replaced", f"{self._path} was removed, replaced or emptied: restart the program")
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,15 +341,6 @@ def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
     # What is deleted must not stay in the file.
     connection.execute("PRAGMA secure_delete=ON")
     connection.execute(f"PRAGMA busy_timeout={busy_seconds * 1000}")
-
-
-def _identity_of(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    # A file of ours that is empty was emptied.
-    return (found.st_dev, found.st_ino) if found.st_size else None
 
 
 def _size_of(path: Path) -> int | None:

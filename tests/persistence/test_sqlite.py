@@ -8,7 +8,7 @@ import sqlite3
 import stat
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from domain.errors import StorageFailed
-from persistence import sqlite
+from persistence import sqlite, sqlite_file
 from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable, open_database
 from persistence.web_message_rows import LARGE_BYTES
@@ -325,7 +325,7 @@ async def test_changes_without_their_database_are_refused_until_they_are_removed
     # As a process that was killed leaves it.
     log_path.write_bytes(changes)
     if is_emptied:
-        path.touch()
+        touch(path)
         found, remains = f"the database file {path} is empty", f"{path} and {log_path}"
     else:
         found, remains = f"there is no database file {path}, but {log_path} has changes of it", str(log_path)
@@ -420,3 +420,87 @@ def fill(path: Path) -> None:
     with path.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
+
+
+@pytest.fixture
+def quick_generations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_file, "ADVANCE_SECONDS", 0.0)
+    monkeypatch.setattr(sqlite_file, "LOOK_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("quick_generations")
+async def test_writes_end_when_the_file_is_overwritten_by_an_older_copy(path: Path, database: Database) -> None:
+    await stored.store(database, web_message())
+    await until_generation(path, 1)
+    backup = back_up(path)
+    await stored.store(database, web_message())
+    await until_generation(path, 2)
+    overwrite(path, backup)
+    large = web_message(attachments=(attachment(data=bytes(LARGE_BYTES + 1)),))
+    with capture_logs() as lines:
+        for write in (database.check_health(), stored.store(database, web_message()), stored.store(database, large)):
+            with pytest.raises(StorageFailed) as caught:
+                await write
+            assert caught.value.reason == "file replaced"
+            assert "overwritten by an older copy" in caught.value.explanation
+    assert [(line["event"], line["log_level"]) for line in lines] == [("database_file_replaced", "error")]
+
+
+@pytest.mark.usefixtures("quick_generations")
+async def test_a_write_right_after_an_overwrite_does_not_hide_it(
+    path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stored.store(database, web_message())
+    await until_generation(path, 1)
+    backup = back_up(path)
+    await stored.store(database, web_message())
+    await until_generation(path, 2)
+    monkeypatch.setattr(sqlite_file, "LOOK_SECONDS", 3600.0)
+    overwrite(path, backup)
+    # This one comes between two looks.
+    with suppress(StorageFailed):
+        await stored.store(database, web_message())
+    with pytest.raises(StorageFailed):
+        await stored.store(database, web_message())
+
+
+@pytest.mark.usefixtures("quick_generations")
+async def test_maintenance_of_a_file_in_use_is_no_replacement(path: Path, database: Database) -> None:
+    other = open_database(f"sqlite:///{path}")
+    for _ in range(3):
+        await stored.store(database, web_message())
+        await stored.store(other, web_message())
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        touch(path)
+        await database.check_health()
+        await other.check_health()
+    await other.close()
+    await stored.store(database, web_message())
+
+
+async def until_generation(path: Path, number: int) -> None:
+    """Wait until the file has this generation: a write does not wait for it."""
+    async with asyncio.timeout(10):
+        while sqlite_file.read_generation(path) != number:  # noqa: ASYNC110  # SQLite has no event for it.
+            await asyncio.sleep(0.001)
+
+
+def back_up(path: Path) -> Path:
+    backup = path.with_name("backup.db")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    return backup
+
+
+def touch(path: Path) -> None:
+    path.touch()
+
+
+def overwrite(path: Path, backup: Path) -> None:
+    """As `cp` does."""
+    content = backup.read_bytes()
+    with path.open("r+b") as file:
+        file.truncate(0)
+        file.write(content)

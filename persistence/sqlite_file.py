@@ -1,0 +1,121 @@
+"""Notice that a SQLite file is no longer the database that was opened: writes to it would be lost.
+
+A file that was moved, removed or emptied has another identity, or none. A file that was overwritten in place, as
+`cp backup.db budkavle.db` does, keeps its identity, so the database has a generation as well: a number in the header of
+the file (`PRAGMA user_version`) that grows while the database is written to. A backup has an older one.
+
+What is in the log of SQLite is not seen here, so the log is written to the file after each new generation. A backup
+that is younger than `ADVANCE_SECONDS` of writes is not noticed.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+import sqlalchemy as sa
+import structlog
+
+from domain.errors import StorageFailed
+
+log = structlog.get_logger("budkavle.database")
+
+ADVANCE_SECONDS = 5.0
+"""Time between two generations, while there are writes."""
+
+LOOK_SECONDS = 0.5
+"""Time between two readings of the generation."""
+
+
+class SqliteFile:
+    """A file in use. `clock` counts seconds."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._identity: tuple[int, int] | None = None
+        self._generation = 0
+        self._looked = float("-inf")
+        self._advanced = clock()
+        self._is_replaced = False
+        self._is_overwritten = False
+
+    def open(self) -> None:
+        """Remember which file was opened first."""
+        if self._identity is None:
+            self._identity = _identity_of(self._path)
+
+    def check(self) -> None:
+        """Raise `StorageFailed` while another file, an empty one or none has the place of the one that was opened.
+
+        After the file was overwritten, raise it for ever: what is in memory and in the log belongs to another content.
+        """
+        if self._identity is None:
+            return
+        is_replaced = _identity_of(self._path) != self._identity
+        if not is_replaced:
+            self._is_overwritten = self._is_overwritten or self._has_older_generation()
+            is_replaced = self._is_overwritten
+        if is_replaced and not self._is_replaced:
+            log.error("database_file_replaced", path=str(self._path))
+        self._is_replaced = is_replaced
+        if self._is_overwritten:
+            raise StorageFailed(
+                "file replaced",
+                f"{self._path} was overwritten by an older copy: stop all programs that use it, remove "
+                f"{self._path}-wal and {self._path}-shm, restore the copy once more, start again",
+            )
+        if is_replaced:
+            raise StorageFailed("file replaced", f"{self._path} was removed, replaced or emptied: restart the program")
+
+    def is_advance_due(self) -> bool:
+        """Return whether the next write must be followed by `advance`."""
+        return self._clock() - self._advanced >= ADVANCE_SECONDS
+
+    def advance(self, connection: sa.Connection) -> None:
+        """Begin a new generation, on a connection that can wait for locks. Raises as `check`, and errors of SQLite."""
+        self._advanced = self._clock()
+        # A new generation would hide that the file was overwritten a moment ago.
+        self._looked = float("-inf")
+        self.check()
+        with connection.begin():
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            generation = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA user_version={generation + 1}")
+        # Waits for nobody: what readers still use stays in the log until the next time.
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+        self._generation = max(self._generation, read_generation(self._path) or 0)
+
+    def _has_older_generation(self) -> bool:
+        now = self._clock()
+        if now - self._looked < LOOK_SECONDS:
+            return False
+        self._looked = now
+        generation = read_generation(self._path)
+        if generation is None:
+            return False
+        is_older = generation < self._generation
+        self._generation = max(self._generation, generation)
+        return is_older
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    # A file of ours that is empty was emptied.
+    return (found.st_dev, found.st_ino) if found.st_size else None
+
+
+def read_generation(path: Path) -> int | None:
+    """Return the generation in the file itself, without its log; None if it cannot be read now."""
+    try:
+        # SQLite opens the file, since closing it with Python would end the locks of this process. With `immutable`,
+        # SQLite takes no locks and reads no log.
+        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?immutable=1", uri=True)) as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error:
+        return None
