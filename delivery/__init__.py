@@ -1,1 +1,1 @@
-"""The webhook worker: claims deliveries, calls the receivers, settles what came of it."""
+"""The webhook worker: claims deliveries, calls the receivers and stores the outcomes."""

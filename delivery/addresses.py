@@ -1,16 +1,17 @@
-"""Which addresses may be called. Subscribers name hosts by DNS, so a name can point anywhere, and change between calls.
+"""Decide which IP addresses may be called. Subscribers choose host names, and DNS can map a name to any address.
 
-The address that is checked is the one that is connected to: the check sits where the socket is made.
+The check happens where the socket is created, so the address that is checked is the one that is connected to.
 
-- Public addresses may be called always, and nothing else unless the system has `allowPrivateAddresses`.
-- With it also `PRIVATE`: private networks, the shared space of carriers and clusters, and this machine itself.
-- Never: what is neither public nor in that list. That is link-local addresses, where clouds keep the metadata of a
-  machine with its credentials (169.254.0.0/16, fe80::/10), multicast, unspecified, reserved, documentation and
-  benchmark networks, and every other block of IANA's special-purpose registries; and `METADATA`, the same service at
-  addresses that would be private or public.
-- IPv4 inside IPv6: mapped addresses and those of the well-known NAT64 prefix count as the IPv4 address in them, for
-  that is where they lead. 6to4, Teredo and all else outside 2000::/3 are refused. A NAT64 prefix of a network's own
-  cannot be known here: who has one must filter there.
+- Public addresses are always allowed; all others only for systems with `allowPrivateAddresses`.
+- That setting allows `PRIVATE` in addition: private networks, the shared address space of carriers and clusters, and
+  loopback.
+- Addresses outside both groups are never allowed: link-local addresses, where clouds serve the metadata of a machine
+  including its credentials (169.254.0.0/16, fe80::/10), multicast, unspecified, reserved, documentation and benchmark
+  networks, and all other blocks of IANA's special-purpose registries. `METADATA` is the same service at addresses that
+  would otherwise be private or public.
+- IPv4 inside IPv6: mapped addresses and the well-known NAT64 prefix are checked as the embedded IPv4 address, because
+  packets go there. 6to4, Teredo and everything else outside 2000::/3 are rejected. The service cannot know a
+  network-specific NAT64 prefix; networks that use one must filter it themselves.
 """
 
 import ipaddress
@@ -34,7 +35,7 @@ PRIVATE = tuple(
 METADATA = tuple(
     ip_network(network)
     for network in (
-        # AWS: metadata, credentials of pods, time and names.
+        # AWS: metadata, credentials of pods, time and DNS.
         "fd00:ec2::/32",
         # Google, Scaleway, Alibaba.
         "fd20:ce::254/128",
@@ -44,22 +45,23 @@ METADATA = tuple(
         "168.63.129.16/32",
     )
 )
-"""Services of clouds for the machines that run there."""
+"""Cloud services for the machines that run in the cloud."""
 
 _UNICAST = ip_network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _NOT_PUBLIC: tuple[IPv4Network | IPv6Network, ...] = tuple(
     ip_network(network)
     for network in (
-        # AS112 for reverse look-ups of private addresses, and AMT: anycast, so the nearest network decides who answers.
+        # AS112 for reverse look-ups of private addresses, and AMT: anycast, so the nearest network decides who
+        # responds.
         "192.31.196.0/24",
         "192.175.48.0/24",
         "2620:4f:8000::/48",
         "192.52.193.0/24",
-        # Python of some versions takes the relays of 6to4, and 6to4 itself, for public.
+        # Some versions of Python treat the 6to4 relays and 6to4 itself as public.
         "192.88.99.0/24",
         "2002::/16",
-        # The rest of IETF's own block, Teredo in it, and both blocks for documentation.
+        # The rest of the IETF's own block, including Teredo, and both documentation blocks.
         "192.0.0.0/24",
         "2001::/23",
         "2001:db8::/32",
@@ -69,11 +71,11 @@ _NOT_PUBLIC: tuple[IPv4Network | IPv6Network, ...] = tuple(
 
 
 class AddressRefused(OSError):
-    """The address may not be called. An `OSError`, as everything is that ends an attempt to connect."""
+    """The address must not be called. It is an `OSError`, like all errors that end an attempt to connect."""
 
 
 def may_be_called(address: str, *, allow_private: bool) -> bool:
-    """Whether an address in figures may be called; what is no address may not."""
+    """Return whether an IP address may be called. Text that is not an IP address may not."""
     try:
         ip = _meant(ip_address(address))
     except ValueError:
@@ -84,9 +86,9 @@ def may_be_called(address: str, *, allow_private: bool) -> bool:
 
 
 def checked_socket(*, allow_private: bool) -> Callable[[tuple[Any, ...]], socket.socket]:
-    """Makes the sockets of a connector: for an address that may not be called it raises `AddressRefused` instead.
+    """Return a socket factory that raises `AddressRefused` for addresses that must not be called.
 
-    aiohttp calls it with the very address that it then connects to, whether that came from DNS or stood in the URL.
+    aiohttp calls the factory with the address that it connects to, whether the address came from DNS or from the URL.
     """
 
     def make(info: tuple[Any, ...]) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Calls to receivers: one attempt, one POST, one answer."""
+"""Calls to receivers: each attempt is one POST."""
 
 import asyncio
 import contextlib
@@ -17,44 +17,48 @@ from delivery.signing import signature_headers
 from domain.deliveries import LONGEST_WAIT, MAX_ANSWER, Answer, Claimed, Reason
 
 MAX_READ = 16 * 1024
-"""Bytes of an answer that are read. What is longer is not waited for: its connection is closed."""
+"""Maximum bytes of a response that are read. A connection with a longer response is closed."""
 
 HEADERS = {
     "Content-Type": "application/json",
     "User-Agent": "Budkavle",
-    # What an answer says is kept as text, and nothing is unpacked here.
+    # Response bodies are stored as text and never decompressed.
     "Accept-Encoding": "identity",
 }
 
 _SECONDS = re.compile(r"[0-9]+", re.ASCII)
 
 UNFRAMED_SECONDS = 1.0
-"""How long a body is read that only the end of its connection ends. Some receivers send no length and keep the
-connection open: their status counts without the rest."""
+"""Maximum seconds to read a body that has neither length nor chunks.
+
+Some receivers send such a body and keep the connection open; the status counts without the rest.
+"""
 
 
 class Calls:
-    """Calls receivers, any number at once, over connections that are kept."""
+    """An HTTP client for receivers with pooled connections and unlimited concurrency."""
 
     def __init__(
         self, *, connect_timeout: float = 5, attempt_timeout: float = 15, resolver: AbstractResolver | None = None
     ) -> None:
-        """Takes seconds: until a connection is there, name and TLS included; until an attempt is over, at most.
+        """Configure the timeouts, in seconds.
 
-        `resolver` looks names up instead of this machine.
+        `connect_timeout` covers name look-up, TCP and TLS. `attempt_timeout` covers the whole attempt. `resolver`
+        replaces the name resolution of the machine.
         """
         timeout = ClientTimeout(
             total=attempt_timeout,
             connect=connect_timeout,
-            # aiohttp rounds timeouts from here on up to whole seconds.
+            # aiohttp rounds timeouts above this threshold up to whole seconds.
             ceil_threshold=attempt_timeout + connect_timeout,
         )
         self._receivers = Receivers(timeout, resolver)
 
     async def send(self, claimed: Claimed, now: datetime) -> Answer:
-        """Makes one attempt, exactly one POST, and tells what it met. Raises nothing but `CancelledError`.
+        """Make one attempt (exactly one POST) and return its result. Raises only `CancelledError`.
 
-        An answer counts when all of it has come, or 16 KiB: one that is cut off may be of a receiver that broke down.
+        A response counts once it is complete or exceeds 16 KiB. A truncated response may come from a receiver that
+        crashed.
         """
         try:
             line = self._receivers.line(claimed.receiver, now)
@@ -64,12 +68,12 @@ class Calls:
             with line:
                 return await _post(line, claimed, now)
         except (ClientError, OSError, ValueError, RuntimeError) as exc:
-            # TimeoutError is an OSError too. aiohttp raises ValueError for headers and addresses; RuntimeError comes of
-            # uvloop for some sockets, and of Python when it has no more threads to look up names.
+            # TimeoutError is a subclass of OSError. aiohttp raises ValueError for invalid headers and addresses. uvloop
+            # raises RuntimeError for some sockets, and so does Python when it has no more threads for name look-ups.
             return failed(exc, is_tls=claimed.receiver.base_url.startswith("https:"))
 
     async def close(self) -> None:
-        """Ends what is kept open. Calls must be over."""
+        """Close all connections. No call may be running."""
         await self._receivers.close()
 
 
@@ -80,7 +84,7 @@ async def _post(line: Line, claimed: Claimed, now: datetime) -> Answer:
     try:
         received = await _beginning(response)
     finally:
-        # A connection whose answer was read to its end has been given back already.
+        # aiohttp has already released a connection whose response was read completely.
         if response.connection is not None:
             response.close()
     return Answer(
@@ -111,16 +115,16 @@ async def _beginning(response: ClientResponse) -> bytes:
 
 
 def _text(received: bytes) -> str:
-    """The beginning of an answer as text that PostgreSQL takes: it has no U+0000."""
+    """Return the beginning of a response as text without U+0000, which PostgreSQL rejects."""
     return received[:MAX_ANSWER].decode(errors="replace").replace("\0", "\ufffd")
 
 
 def _retry_after(value: str | None, now: datetime) -> float | None:
-    """How many seconds a receiver asks to be left alone; None if it does not, or not in a form of RFC 9110."""
+    """Return the requested pause in seconds, or None if the field is missing or is invalid under RFC 9110."""
     if value is None:
         return None
     if _SECONDS.fullmatch(value):
-        # Python refuses to read numbers of thousands of digits.
+        # Python rejects the conversion of numbers with thousands of digits.
         return float(min(LONGEST_WAIT, int(value[:10])))
     until = parse_http_date(value, now)
     if until is None:

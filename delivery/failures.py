@@ -1,4 +1,4 @@
-"""Why a call got no answer."""
+"""Map errors of a call to reasons and details."""
 
 import ssl
 from collections.abc import Iterator
@@ -10,30 +10,31 @@ from domain.deliveries import Answer, Reason
 
 
 def failed(error: Exception, *, is_tls: bool) -> Answer:
-    """What an attempt met that ended with an error of aiohttp, of TLS or of the system.
+    """Return the result of an attempt that ended with an error of aiohttp, TLS or the operating system.
 
-    `is_tls` is whether it was to be a call over TLS. The detail never repeats what the receiver sent: it may have sent
-    our message back.
+    `is_tls` states whether the call uses TLS. The detail never contains bytes from the receiver, because the receiver
+    may have echoed our message.
     """
     reason, detail = _refused(error, is_tls=is_tls) or _plain(error, is_tls=is_tls)
     return Answer(None, reason, detail=detail)
 
 
 _CLOSED_BEFORE_WRITING = "Cannot write to closing transport"
-"""What aiohttp says then, and only then."""
+"""The text of aiohttp's error for a connection that closed before the request was written."""
 
 
 def _refused(error: Exception, *, is_tls: bool) -> tuple[Reason, str] | None:
-    """What lies below an error of aiohttp: an address that was refused by us, or TLS by either side."""
+    """Return the cause below an error of aiohttp: an address that we rejected, or a TLS error of either side."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, AddressRefused):
             return Reason.ADDRESS, str(cause)
     if is_tls and any(str(cause) == _CLOSED_BEFORE_WRITING for cause in causes):
-        # In TLS 1.3 a receiver looks at our certificate after our side of the handshake is done. If it refuses at once
-        # the connection has gone before the request was written, and uvloop does not say why.
+        # In TLS 1.3 a receiver checks our certificate after our part of the handshake is complete. If the receiver
+        # rejects it at once, the connection is closed before the request is written, and uvloop does not report the
+        # reason.
         return Reason.TLS, "the connection was ended after the handshake"
-    # The last is what TLS itself said; aiohttp's errors of TLS are of the same kind and know no reason.
+    # The last error is the one of TLS itself. aiohttp's TLS errors have the same type but no reason.
     said = [cause for cause in causes if isinstance(cause, ssl.SSLError)]
     if not said:
         return None
@@ -50,7 +51,7 @@ def _plain(error: Exception, *, is_tls: bool) -> tuple[Reason, str]:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return Reason.NAME, said
     if isinstance(error.os_error, ConnectionResetError | ConnectionAbortedError):
-        # Only what had been connected can be reset before it is used.
+        # A connection must have been established before the peer can reset it.
         return (Reason.TLS, "the handshake was ended") if is_tls else (Reason.LOST, "")
     return Reason.CONNECT, said
 
@@ -67,7 +68,7 @@ _KINDS: tuple[tuple[type[Exception], Reason, str], ...] = (
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what led to it."""
+    """Yield an error and its causes."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -25,10 +25,10 @@ _SPACES = re.compile(r"[ \t]+")
 
 
 def parse_http_date(text: str, now: datetime) -> datetime | None:
-    """Return the moment that a date names, None if it has none of the forms or names no moment.
+    """Return the moment of an HTTP date, or None if the text has none of the forms or is no valid date.
 
-    Case and the number of spaces do not matter, and the day of the week is not compared with the date. `now` decides
-    the century of a year with two digits: a date more than 50 years ahead lies in the past.
+    Case and the number of spaces do not matter, and the weekday is not compared with the date. `now` determines the
+    century of a year with two digits: a date more than 50 years in the future is interpreted as past.
     """
     text = _SPACES.sub(" ", text.strip(" \t")).lower()
     found = next((match for form in _FORMS if (match := form.fullmatch(text))), None)

@@ -1,4 +1,4 @@
-"""What a worker counts, for Prometheus."""
+"""Prometheus metrics of the worker."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ _backing_off = Gauge(
     "budkavle_delivery_targets_backing_off", "Targets that this process does not call for now, by system.", ("system",)
 )
 
-# Alert rules compare rates: a series that begins at its first failure would hide it.
+# Create all series at start. Alert rules compare rates, and a series that begins at its first failure would hide it.
 for _reason in Reason:
     if _reason is not Reason.HTTP:
         _attempts.labels(str(Outcome.PARK if _reason is Reason.ADDRESS else Outcome.AGAIN), str(_reason))
@@ -29,7 +29,7 @@ for _outcome, _answer in ((Outcome.DONE, "2xx"), (Outcome.AGAIN, "4xx"), (Outcom
 
 
 def attempt_ended(answer: Answer, outcome: Outcome, seconds: float, latency: float) -> None:
-    """Counts an attempt; `latency` is how long ago its event was accepted, in seconds."""
+    """Count a finished attempt. `latency` is the age of its event in seconds."""
     met = f"{answer.status // 100}xx" if answer.status is not None else str(answer.reason)
     _attempts.labels(str(outcome), met).inc()
     _durations.observe(seconds)
@@ -38,12 +38,12 @@ def attempt_ended(answer: Answer, outcome: Outcome, seconds: float, latency: flo
 
 
 def set_under_way(number: int) -> None:
-    """Tells how many attempts are under way."""
+    """Set the number of attempts that are running."""
     _under_way.set(number)
 
 
 def set_backing_off(by_system: Mapping[str, int]) -> None:
-    """Set how many targets of each system back off; systems that are not named have none."""
+    """Set the number of targets in back-off per system. Systems that are missing in the argument have none."""
     _backing_off.clear()
     for system_id, number in by_system.items():
         _backing_off.labels(system_id).set(number)

@@ -1,4 +1,4 @@
-"""Names of receivers: looked up beside the event loop, and refused as a whole if any address of theirs is."""
+"""Resolve the names of receivers in threads, and reject a name if any of its addresses is not allowed."""
 
 import asyncio
 import socket
@@ -12,10 +12,10 @@ from delivery.addresses import AddressRefused, may_be_called
 
 
 class CheckedNames(AbstractResolver):
-    """Names by another resolver. Raises `AddressRefused` if one of the addresses may not be called.
+    """A resolver that checks the addresses of another one. It raises `AddressRefused` if any must not be called.
 
-    Without this the addresses of a name would be tried until one may be called, and a name that points at a private
-    address beside a public one is either a mistake or an attempt.
+    Without this class aiohttp would try the addresses of a name until one is allowed. A name with both a private and a
+    public address is either a mistake or an attack.
     """
 
     def __init__(self, names: AbstractResolver, *, allow_private: bool) -> None:
@@ -25,7 +25,7 @@ class CheckedNames(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a name, all of which may be called."""
+        """Return the addresses of a name. All of them may be called."""
         found = await self._names.resolve(host, port, family)
         if not found:
             raise OSError("the name has no address")
@@ -35,21 +35,21 @@ class CheckedNames(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        """Does nothing: the other resolver is shared."""
+        """Do nothing: the other resolver is shared."""
 
 
 class Names(AbstractResolver):
-    """Names as this machine resolves them, each look-up in a thread of its own.
+    """A resolver that uses the operating system, with one thread per look-up.
 
-    The event loop has four to six threads for all look-ups. A few names whose servers are silent would hold them for
-    half a minute each, and no other receiver could be called. A connector looks a name up once at a time, so there are
-    never more threads than receivers; they end with the process.
+    The event loop has four to six threads for all look-ups. A few names with unresponsive DNS servers would occupy them
+    for half a minute each, and no other receiver could be called. A connector makes one look-up per name at a time, so
+    there are never more threads than receivers. They are daemon threads and end with the process.
     """
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a name; raises `OSError`."""
+        """Return the addresses of a name. Raises `OSError`."""
         loop = asyncio.get_running_loop()
         found: asyncio.Future[list[Any]] = loop.create_future()
 
@@ -70,7 +70,7 @@ class Names(AbstractResolver):
                 error = exc
             except UnicodeError:
                 error = socket.gaierror(socket.EAI_NONAME, "not a host name")
-            # The loop may have ended meanwhile, with nobody left to tell.
+            # The event loop may have been closed in the meantime.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(tell, infos, error)
 
@@ -81,13 +81,13 @@ class Names(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Does nothing: threads that still look up end by themselves."""
+        """Do nothing: the threads of running look-ups end by themselves."""
 
 
 def _look_up(host: str, port: int, family: int) -> list[Any]:
-    """Return the addresses of a name. A final dot says that the name is complete, so no search domain is added.
+    """Return the addresses of a name. A final dot marks it as complete, so no search domain is appended.
 
-    Resolvers do not find such a name in the hosts file, so one that is not found is looked up without its dot too.
+    Resolvers do not find a name with a final dot in the hosts file, so a failed look-up is retried without the dot.
     """
     try:
         return socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)

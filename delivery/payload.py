@@ -1,4 +1,4 @@
-"""What one attempt sends, and where to."""
+"""The body and the URL of a delivery attempt."""
 
 import json
 from functools import lru_cache
@@ -9,14 +9,14 @@ from domain.deliveries import Claimed
 from domain.subscriptions import write_time
 
 ADDRESSES = 4096
-"""How many addresses are remembered: reading one costs as much as the rest of the payload."""
+"""Maximum cached URLs. Parsing one takes as long as building the rest of the payload."""
 
-# `json.dumps` would make one for each delivery.
+# Share the encoder: `json.dumps` would create one for each delivery.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def write_payload(claimed: Claimed) -> bytes:
-    """The JSON of a delivery, the same bytes at each attempt. What the event does not say is left out."""
+    """Return the JSON of a delivery, identical in each attempt. Fields without a value are omitted."""
     said = json.loads(claimed.content)
     payload = {"beskedId": claimed.event_id, "entitetId": said.pop("entityType")}
     if claimed.entity_name is not None:
@@ -30,11 +30,11 @@ def write_payload(claimed: Claimed) -> bytes:
 
 
 def address_of(claimed: Claimed) -> URL:
-    """Where a delivery goes: the system's base URL with the subscription's path behind it, as both were written."""
+    """Return the URL of a delivery: the system's base URL and the subscription's path, both exactly as configured."""
     return _address(claimed.receiver.base_url, claimed.webhook_url)
 
 
 @lru_cache(ADDRESSES)
 def _address(base_url: str, webhook_url: str) -> URL:
-    # Encoded already: another round of encoding would call another path than the one that was subscribed.
+    # The URL is already encoded. Encoding it again would change the path that was subscribed to.
     return URL(base_url + webhook_url, encoded=True)

@@ -1,7 +1,7 @@
-"""Receivers as they are called: a session with its connections, and the keys that sign.
+"""Connections to receivers: one HTTP session per receiver, with its TLS context and signing keys.
 
-Files and variables are read in the event loop. They are small and local, and each receiver's are read once a minute:
-well under a millisecond, or 20 for a receiver with a client certificate whose files have changed.
+Files and environment variables are read in the event loop. They are small and local and are read once a minute per
+receiver. One read takes well under 1 ms, or 20 ms for a receiver whose client certificate has changed.
 """
 
 import asyncio
@@ -25,20 +25,23 @@ from delivery.response_heads import LenientConnector
 from domain.deliveries import Receiver
 
 MAX_LINES = 512
-"""Receivers that are kept. One more takes the place of the one that was called longest ago."""
+"""Maximum receivers with open sessions. The least recently used session is closed to make room for a new one."""
 
 READ_AGAIN = timedelta(seconds=60)
 READ_AGAIN_AFTER_FAILURE = timedelta(seconds=5)
 
 KEEP_ALIVE = 4.0
-"""Seconds that an idle connection is kept: less than the 5 of uvicorn, Node and Apache, so that we are the ones who end
-it. A call on a connection that the other side ends at that moment is lost and must be made again."""
+"""Seconds that an idle connection stays open.
+
+The value is below the 5 seconds of uvicorn, Node and Apache, so that we close connections first. A call on a connection
+that the peer closes at that moment is lost and must be retried.
+"""
 
 log = structlog.get_logger("budkavle.delivery")
 
 
 class Line:
-    """An open line to a receiver; calls are made inside `with line:`, and one that is given up ends after the last."""
+    """A session with a receiver. Make calls inside `with line:`; a retired session closes after its last call."""
 
     def __init__(self, session: ClientSession, keys: tuple[bytes, ...]) -> None:
         self.session = session
@@ -57,7 +60,7 @@ class Line:
         self._close_if_over()
 
     def give_up(self, closing: set[asyncio.Task[None]]) -> None:
-        """Lets no new call begin; the line closes with its last call, in a task of the set."""
+        """Reject new calls. The session is closed after the last running call, in a task that is added to `closing`."""
         self._closing = closing
         self._close_if_over()
 
@@ -70,7 +73,7 @@ class Line:
 
 @dataclass(slots=True)
 class _Entry:
-    """What is known of a receiver. `files` are those that its TLS was made of; `wrong` is why there is no line."""
+    """The cached state of a receiver. `files` are the contents of its TLS files; `wrong` is the configuration error."""
 
     read: datetime
     files: tuple[bytes, ...] = ()
@@ -79,12 +82,12 @@ class _Entry:
 
     def is_fresh(self, now: datetime) -> bool:
         longest = READ_AGAIN if self.wrong is None else READ_AGAIN_AFTER_FAILURE
-        # A clock that was set back must not keep an entry for longer.
+        # If the clock is set back, the entry must not stay valid for longer.
         return timedelta(0) <= now - self.read < longest
 
 
 class Receivers:
-    """Lines to receivers, kept while they are used. `names` resolves their names instead of this machine."""
+    """Sessions per receiver, with a limited number of them. `names` replaces the name resolution of the machine."""
 
     def __init__(self, timeout: ClientTimeout, names: AbstractResolver | None = None) -> None:
         self._timeout = timeout
@@ -93,9 +96,9 @@ class Receivers:
         self._closing: set[asyncio.Task[None]] = set()
 
     def line(self, receiver: Receiver, now: datetime) -> Line:
-        """The line to a receiver, by files and secrets not older than a minute.
+        """Return the session of a receiver, with files and secrets that are at most one minute old.
 
-        Raises `SetupWrong` if one of them cannot be read, which is logged once per reading.
+        Raises `SetupWrong` if one of them cannot be read. The error is logged once per read.
         """
         entry = self._entries.get(receiver)
         if entry is None:
@@ -112,7 +115,7 @@ class Receivers:
         return entry.line
 
     async def close(self) -> None:
-        """Closes all lines; those of calls that are still being made close with them."""
+        """Close all sessions. Sessions with running calls are closed after these calls."""
         for entry in self._entries.values():
             self._give_up(entry)
         self._entries.clear()
@@ -138,7 +141,7 @@ class Receivers:
                 self._give_up(entry)
                 entry.line, entry.files = line, files
         except SetupWrong as exc:
-            # Also a line that was good: what its certificate or secret was may have been withdrawn.
+            # Retire a working session too: its certificate or secret may have been revoked.
             self._give_up(entry)
             entry.wrong = str(exc)
         else:
@@ -166,7 +169,7 @@ class Receivers:
 
 
 def _tls(receiver: Receiver) -> ssl.SSLContext | bool:
-    """How to speak TLS to a receiver. Its own CA, if it has one, is the only one that is trusted."""
+    """Return the TLS configuration for a receiver. If the receiver has its own CA, only that CA is trusted."""
     if receiver.base_url.startswith("http:"):
         return True
     if receiver.ca is None and receiver.certificate is None:
@@ -178,7 +181,7 @@ def _tls(receiver: Receiver) -> ssl.SSLContext | bool:
 
 
 def trust_ca(reference: str | None) -> ssl.SSLContext:
-    """Return a context that trusts this CA alone, or the public ones. Raises `SetupWrong`."""
+    """Return a context that trusts only this CA, or the public CAs for None. Raises `SetupWrong`."""
     try:
         return _context(None if reference is None else path_of(reference))
     except (OSError, ValueError) as exc:
@@ -186,9 +189,9 @@ def trust_ca(reference: str | None) -> ssl.SSLContext:
 
 
 def load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    """Give a context the client certificate and its key. Raises `SetupWrong`."""
+    """Load the client certificate and its key into a context. Raises `SetupWrong`."""
     try:
-        # OpenSSL would ask at the console for the password of a key that has one.
+        # Without a password, OpenSSL would prompt for one on the console if the key is encrypted.
         context.load_cert_chain(path_of(certificate), path_of(key), password="")
     except (OSError, ValueError) as exc:
         raise SetupWrong(f"{certificate} and {key} are no certificate with its key in PEM form") from exc
@@ -196,7 +199,7 @@ def load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
 
 @cache
 def _public() -> ssl.SSLContext:
-    """For all receivers with certificates of public CAs: reading those takes 20 ms."""
+    """Return the shared context for receivers with certificates of public CAs. Loading these CAs takes 20 ms."""
     return _context(None)
 
 

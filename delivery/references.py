@@ -1,4 +1,4 @@
-"""What the catalogue refers to: `env:NAME` and `file:PATH`."""
+"""Resolve references of the catalogue: `env:NAME` and `file:PATH`."""
 
 import os
 from pathlib import Path
@@ -7,15 +7,15 @@ from delivery.signing import NotASecret, read_secret
 from domain.errors import BudkavleError
 
 MAX_BYTES = 1024 * 1024
-"""Of a file that is read."""
+"""Maximum bytes of a file that is read."""
 
 
 class SetupWrong(BudkavleError):
-    """What is needed to call a receiver cannot be read. The message names the reference and never its value."""
+    """The configuration of a receiver cannot be read. The message contains the reference, never its value."""
 
 
 def secret_of(reference: str) -> bytes:
-    """The key that signs, from a variable of the environment or a file. Raises `SetupWrong`."""
+    """Return the signing key from an environment variable or a file. Raises `SetupWrong`."""
     kind, _, name = reference.partition(":")
     if kind == "env":
         text = os.environ.get(name)
@@ -33,16 +33,16 @@ def secret_of(reference: str) -> bytes:
 
 
 def path_of(reference: str) -> Path:
-    """The file that a reference names. Raises `SetupWrong`."""
+    """Return the path in a `file:` reference. Raises `SetupWrong`."""
     kind, _, path = reference.partition(":")
     if kind != "file" or not path:
-        # Not shown: it may be the secret itself.
+        # Do not include the reference: it may be the secret itself.
         raise SetupWrong("a reference is neither env:NAME nor file:PATH")
     return Path(path)
 
 
 def read_file(reference: str) -> bytes:
-    """What the file holds, read here and now: files of a local disk, a few kilobytes each. Raises `SetupWrong`."""
+    """Return the content of a file. It blocks; the files are local and a few kilobytes long. Raises `SetupWrong`."""
     path = path_of(reference)
     try:
         with path.open("rb") as file:

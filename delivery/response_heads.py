@@ -1,11 +1,11 @@
-"""Heads of receivers' responses: read leniently, and rewritten so that aiohttp's strict parser accepts them.
+"""Parse the heads of receivers' responses leniently, and rewrite them so that aiohttp's strict parser accepts them.
 
-A receiver that answers with a complete 2xx head has taken the event. An error for one of its header lines would be
-retried, so the receiver would get duplicates for ever. A delivery needs only the status, the framing of the body and
-`Retry-After` from a head; the other lines are dropped unread, however long, many or malformed they are.
+A receiver that responds with a complete 2xx head has accepted the event. If a malformed header line were an error, the
+delivery would be retried and the receiver would get duplicates for ever. A delivery needs only the status, the framing
+of the body and `Retry-After`; all other lines are dropped without parsing, regardless of length, number and validity.
 
-Framing follows RFC 9112, section 6.3. A head whose framing fields contradict each other counts as it is: its body is
-not read, and its connection is closed.
+Framing follows RFC 9112, section 6.3. A head with contradictory framing fields is accepted, but its body is not read
+and its connection is closed.
 """
 
 import re
@@ -19,31 +19,31 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
 MAX_HEAD = 1024 * 1024
-"""Bytes of a head, interim responses included. A longer one is not waited for."""
+"""Maximum bytes of a head, including interim responses."""
 
 MAX_LINE = 8 * 1024
-"""Bytes of a header line that are kept."""
+"""Maximum bytes of a header line that are kept."""
 
 MAX_KEPT = 64 * 1024
-"""Bytes of header lines that are kept."""
+"""Maximum bytes of all header lines that are kept."""
 
 _STATUS_LINE = re.compile(rb"HTTP/[0-9](\.[0-9])?[ \t]+([1-9][0-9]{2})([ \t].*)?", re.DOTALL | re.IGNORECASE)
 _CURRENT_VERSION = b".1"
 _NEEDED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"retry-after"})
 _FIRST_LETTERS = b"".join({name[:1] + name[:1].upper() for name in _NEEDED})
-"""Of the names above: most lines are skipped after a look at their first letter."""
+"""First letters of these names: most lines are skipped after a check of their first letter."""
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _FIELD_TEXT = re.compile(rb"[\x20-\x7e]+")
 _WITHOUT_BODY = frozenset({HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
 class HeadMalformed(Exception):
-    """The receiver does not speak HTTP, or its head is longer than `MAX_HEAD`."""
+    """The receiver does not speak HTTP, or its head exceeds `MAX_HEAD`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A head as aiohttp gets it. `rest` are the bytes behind it; with `is_whole` they are the body and nothing more."""
+    """A head as aiohttp receives it. `rest` are the bytes after it; `is_whole` says that they are the whole body."""
 
     text: bytes
     has_body: bool
@@ -52,7 +52,7 @@ class Head:
 
 
 class HeadReader:
-    """Reads one final head from a connection and skips the interim responses before it. Memory is bounded."""
+    """Read one final head from a connection and skip the interim responses before it, with bounded memory."""
 
     def __init__(self) -> None:
         self._line = b""
@@ -64,7 +64,7 @@ class HeadReader:
         self._kept = 0
 
     def feed(self, data: bytes) -> Head | None:
-        """Return the final head once it is complete, None before. Raises `HeadMalformed`."""
+        """Return the final head once it is complete, otherwise None. Raises `HeadMalformed`."""
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
             line = data[start : min(end, start + MAX_LINE)]
@@ -82,9 +82,9 @@ class HeadReader:
         return None
 
     def _read_line(self, line: bytes) -> bool:
-        """Take one line; return whether it ends the final head."""
+        """Process one line. Return whether it ends the final head."""
         if self._status is None:
-            # Empty lines before a status line are left over from the response before.
+            # Empty lines before a status line belong to the previous response.
             if line:
                 self._read_status_line(line)
             return False
@@ -105,7 +105,7 @@ class HeadReader:
 
     def _read_field(self, line: bytes) -> None:
         if line[0] in b" \t":
-            # An obsolete fold: RFC 9112, section 5.2, replaces it by a space.
+            # Replace an obsolete line folding by a space: RFC 9112, section 5.2.
             if self._folded_into is not None and self._has_room(line):
                 self._folded_into[-1] += b" " + line.strip(b" \t")
             return
@@ -123,7 +123,7 @@ class HeadReader:
         return self._kept <= MAX_KEPT
 
     def _tokens(self, name: bytes) -> list[bytes]:
-        """Return the members of a list field, in lower case."""
+        """Return the members of a list field in lower case."""
         if name not in self._fields:
             return []
         members = b",".join(self._fields[name]).lower().split(b",")
@@ -143,7 +143,7 @@ class HeadReader:
         return Head(b"\r\n".join([*lines, b"", b""]), has_body, rest, is_whole)
 
     def _framing(self) -> tuple[bytes, bool, bool]:
-        """Return the field that frames the body, whether there is one to read, and whether the connection is kept."""
+        """Return the framing field, whether there is a body to read, and whether the connection stays open."""
         codings = [each for each in self._tokens(b"transfer-encoding") if each != b"identity"]
         lengths = set(self._tokens(b"content-length"))
         if self._status in _WITHOUT_BODY:
@@ -151,7 +151,7 @@ class HeadReader:
         if codings and codings.index(codings[-1]) == len(codings) - 1 and codings[-1] == b"chunked":
             return b"Transfer-Encoding: chunked", True, not lengths
         if not codings and not lengths:
-            # The end of the connection ends the body.
+            # The body ends with the connection.
             return b"", True, False
         length = next(iter(lengths)) if len(lengths) == 1 else b""
         if not codings and _LENGTH.fullmatch(length):
@@ -160,10 +160,10 @@ class HeadReader:
 
 
 class _Protocol(ResponseHandler):
-    """aiohttp's protocol behind a `HeadReader`.
+    """aiohttp's protocol with a `HeadReader` in front of it.
 
-    A body whose chunks are malformed ends where it becomes malformed, without an error: its head was complete. A
-    connection that ends within a body is still an error.
+    A body with malformed chunks ends at the malformed chunk without an error, because its head was complete. A
+    connection that closes within a body is still an error.
     """
 
     _head: HeadReader | None = None
@@ -176,7 +176,7 @@ class _Protocol(ResponseHandler):
         super().set_response_params(**options)
 
     def data_received(self, data: bytes) -> None:
-        """Pass the rewritten head on, then the body."""
+        """Pass on the rewritten head, then the body."""
         if self._head is not None:
             try:
                 head = self._head.feed(data)
@@ -200,7 +200,7 @@ class _Protocol(ResponseHandler):
 
     def _receive_body(self, data: bytes) -> None:
         if not self._reads_body:
-            # aiohttp calls this without data when it resumes reading.
+            # aiohttp calls this method without data when it resumes reading.
             if data:
                 self.force_close()
             return
@@ -211,7 +211,7 @@ class _Protocol(ResponseHandler):
 
 
 class LenientConnector(TCPConnector):
-    """A connector whose connections accept every complete head. aiohttp has no option for it."""
+    """A connector whose connections accept each complete head. aiohttp has no option for this."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -1,4 +1,4 @@
-"""Signatures by Standard Webhooks 1.0: receivers check them with the libraries of that standard."""
+"""Sign deliveries as specified by Standard Webhooks 1.0, so that receivers can verify them with its libraries."""
 
 import binascii
 import hmac
@@ -10,20 +10,20 @@ PREFIX = "whsec_"
 
 
 class NotASecret(ValueError):
-    """The text is not base64, with or without `whsec_` before it, or it is empty."""
+    """The text is not base64 (with or without the prefix `whsec_`), or it is empty."""
 
 
 def read_secret(text: str) -> bytes:
-    """The key that a text like `whsec_MfKQ…` holds; spaces and line breaks around it do not count.
+    """Return the key in a text such as `whsec_MfKQ…`. Surrounding white space is ignored.
 
-    Raises `NotASecret`, which does not repeat the text.
+    Raises `NotASecret`, whose message does not contain the text.
     """
     encoded = text.strip().removeprefix(PREFIX)
     try:
-        # The standard's own libraries take secrets without padding, so some issue them so.
+        # The libraries of the standard accept secrets without padding, and some systems issue such secrets.
         key = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError):
-        # Neither the cause: a text that is not ASCII stands in it.
+        # Drop the cause: its message contains the text if that is not ASCII.
         raise NotASecret from None
     if not key:
         raise NotASecret
@@ -31,9 +31,9 @@ def read_secret(text: str) -> bytes:
 
 
 def signature_headers(delivery_id: str, now: datetime, body: bytes, keys: Sequence[bytes]) -> dict[str, str]:
-    """The headers of one attempt: its id and time, and a signature by each key in the order given.
+    """Return the headers of one attempt: id, time, and one signature per key in the given order.
 
-    The id is that of the delivery, so that a receiver knows one that comes again. Without keys nothing is signed.
+    The id is that of the delivery, so that the receiver can deduplicate. Without keys there is no signature.
     """
     timestamp = str(int(now.timestamp()))
     headers = {"webhook-id": delivery_id, "webhook-timestamp": timestamp}

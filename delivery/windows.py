@@ -1,17 +1,19 @@
 """Decide which deliveries a worker starts: the rule of fair delivery.
 
-A target is a system and a webhookUrl; each call occupies one place of the worker. A free place goes to the system with
-the fewest calls under way, there to the target with the fewest, there to the subscription with the fewest, and there to
-the delivery that has been due for longest; equals take turns: the one that was served longest ago goes first. A target
-has a limit: 10 calls at first, one more for each that is answered within a second, one less (down to 10) for each
-slower answer, half as many for each failure, never less than 1. After two failures in a row, where calls that ran at
-the same time count once, a target backs off: one call at a time, with pauses of 1, 3, 7, ... up to 60 seconds, until a
-call is answered. No call begins before the end of a pause that the receiver asked for. Targets that failed last or that
-are not known yet hold at most half of the places of their system, and half of those of the worker together (three
-quarters with the first calls of targets that are not known yet); no system holds more than 49 times as many places as
-are left free in the worker, and no target more than 49 times as many as its system has left. So a target that hangs or
-fails shrinks only itself, and a healthy one finds a place at once. A delivery that was sent again waits for neither
-back-off nor pause, and test messages have some places for themselves, one per target.
+A target is a system and a webhookUrl. Each call occupies one slot of the worker. A free slot goes to the system with
+the fewest running calls, within it to the target with the fewest, within that to the subscription with the fewest, and
+there to the delivery that has been due for longest. Ties are resolved in favour of the least recently served.
+
+The concurrency limit of a target starts at 10. It rises by one for each response within a second, falls by one (down to
+10) for each slower response, and is halved for each failure, down to 1. After two consecutive failures (calls that ran
+at the same time count once) a target backs off: one call at a time, with pauses of 1, 3, 7, ... up to 60 seconds, until
+a call succeeds. No call starts before the end of a pause that the receiver requested with `Retry-After`.
+
+Targets that are unhealthy (failed last) or unknown use at most half of the slots of their system and half of those of
+the worker together (three quarters including the first calls of unknown targets). No system uses more than 49 times as
+many slots as are free in the worker, and no target more than 49 times as many as its system has left. A target that
+hangs or fails therefore slows down only itself, and a healthy one finds a slot at once. Replayed deliveries ignore
+back-off and pauses, and test messages have some slots of their own, one per target.
 """
 
 import random
@@ -25,33 +27,33 @@ from domain.deliveries import Target, Urgency
 from persistence.queue import Room, Seen
 
 FIRST = 10
-"""Concurrent calls of a target that is not known yet."""
+"""Initial concurrency limit of an unknown target."""
 
 QUICK_SECONDS = 1.0
-"""A target that takes longer gets no more concurrent calls than it has."""
+"""The limit of a target rises only after responses within this time."""
 
 FREE_FACTOR = 49
-"""How many times the places that are left free one system, or one target of a system, may hold."""
+"""A system, or a target within its system, may use at most this multiple of the free slots."""
 
 SICK_PART = 0.5
-"""The part of the places of a system and of the worker that targets hold which failed last or are not known yet."""
+"""Maximum share of the slots of a system and of the worker for targets that failed last or are unknown."""
 
 FIRST_CALLS_PART = 0.75
-"""The same, where the first call of a target that is not known yet begins."""
+"""The same maximum for the first call of an unknown target."""
 
 FAILURES_BEFORE_BACK_OFF = 2
 LONGEST_BACK_OFF = 60.0
 JITTER = 0.1
 
 FORGOTTEN_AFTER = 300.0
-"""Seconds after which a target without calls is not known any more."""
+"""Seconds without calls after which a target becomes unknown."""
 
 NEVER = float("-inf")
 
 
 @dataclass(slots=True)
 class _Target:
-    """What a worker knows of a target. Times are seconds of the worker's clock."""
+    """The state of a target in this worker. Times are seconds of the worker's clock."""
 
     limit: int
     used: int = 0
@@ -63,7 +65,7 @@ class _Target:
     touched: float = NEVER
     served: int = 0
     is_recovering: bool = True
-    """Its next success is the first after an outage, or the first that this worker sees."""
+    """The next success is the first after an outage, or the first that this worker sees."""
     used_of: Counter[int] = field(default_factory=Counter)
     served_of: dict[int, int] = field(default_factory=dict)
 
@@ -81,7 +83,7 @@ class _Call:
 
 @dataclass(slots=True)
 class _Places:
-    """The places for all but test messages, and what uses them. `turn` counts the calls."""
+    """The slots for all deliveries except test messages, and their use. `turn` counts the calls."""
 
     total: int
     per_system: int
@@ -92,7 +94,7 @@ class _Places:
 
 
 class Windows:
-    """The places of one worker: `total` in all, at most `per_system` for one system."""
+    """The slots of one worker: `total` in all, at most `per_system` for one system."""
 
     def __init__(self, total: int, per_system: int, *, chance: Callable[[], float] = random.random) -> None:
         self._test_places = max(1, total // 50)
@@ -103,7 +105,7 @@ class Windows:
         self._tests = 0
 
     def room(self, now: float) -> Room:
-        """Return how much can be started now, and where nothing can, for a look at the queue."""
+        """Return how many deliveries can start now, and for which targets and systems none can."""
         self._forget(now)
         full = {target for target, known in self._places.targets.items() if self._is_closed(known, now)}
         full_systems = {system for system, used in self._places.used.items() if used >= self._places.per_system}
@@ -111,7 +113,7 @@ class Windows:
         return Room(free, min(free, self._places.per_system), frozenset(full_systems), frozenset(full))
 
     def choose(self, found: Iterable[Seen], now: float) -> list[Seen]:
-        """Return the deliveries to start, in the order of the rule."""
+        """Return the deliveries to start, in order."""
         tests, waiting = self._sort(found, now)
         plan = _Plan(self._places)
         chosen = tests
@@ -130,7 +132,7 @@ class Windows:
         return chosen
 
     def began(self, seen: Seen, now: float, *, is_test: bool = False) -> None:
-        """Record a call that began; `is_test` if it occupies a place for test messages."""
+        """Record the start of a call. `is_test` is true if it occupies a slot for test messages."""
         known = self._known(seen.target)
         self._places.turn += 1
         known.touched = now
@@ -147,9 +149,9 @@ class Windows:
         self._places.used[seen.target.system_id] += 1
 
     def ended(self, number: int, now: float, *, is_well: bool, is_done: bool = False) -> bool:
-        """Record the end of a call; `is_well` if the receiver answered as one that works, `is_done` if it accepted.
+        """Record the end of a call. `is_well`: the receiver works; `is_done`: it accepted the delivery.
 
-        Return whether its target has recovered by that: deliveries that wait for it can go again.
+        Return whether the target has recovered, so that its waiting deliveries can be retried.
         """
         call = self._calls.pop(number)
         known = self._places.targets[call.target]
@@ -176,12 +178,12 @@ class Windows:
         return has_recovered
 
     def takes_as_test(self, seen: Seen) -> bool:
-        """Return whether a test message finds one of the places for test messages."""
+        """Return whether a test message can use one of the slots for test messages."""
         known = self._places.targets.get(seen.target)
         return seen.urgency == Urgency.TEST and self._tests < self._test_places and (known is None or known.tests == 0)
 
     def count_backing_off(self, now: float) -> Counter[str]:
-        """Return how many targets of each system back off now."""
+        """Return the number of targets in back-off per system."""
         return Counter(target.system_id for target, known in self._places.targets.items() if known.until > now)
 
     def _fail(self, known: _Target, call: _Call, now: float) -> None:
@@ -219,7 +221,7 @@ class Windows:
             del self._places.served[system]
 
     def _sort(self, found: Iterable[Seen], now: float) -> tuple[list[Seen], dict[str, dict[Target, "_Queues"]]]:
-        """Return test messages that find a place, and all others that may go, by system, target and subscription."""
+        """Return test messages with a slot, and all other eligible deliveries by system, target and subscription."""
         tests: list[Seen] = []
         waiting: dict[str, dict[Target, _Queues]] = defaultdict(dict)
         with_test: set[Target] = set()
@@ -244,7 +246,7 @@ _Queues = dict[int, deque[Seen]]
 
 
 class _Plan:
-    """What is under way together with what was chosen so far."""
+    """The running calls plus the deliveries chosen so far."""
 
     def __init__(self, places: _Places) -> None:
         self._places = places
@@ -263,14 +265,14 @@ class _Plan:
 
     def may_start(self, target: Target, known: _Target | None, used: int) -> bool:
         places, used_by_system = self._places, self.used[target.system_id]
-        # As many more as the system may hold, by both of its limits.
+        # The number of calls that the system may start in addition, under both of its limits.
         left = min(places.per_system - used_by_system, (FREE_FACTOR * self.free - used_by_system) // (FREE_FACTOR + 1))
         allowed = min(FIRST, places.per_system) if known is None else known.allowed()
         if used >= max(1, min(allowed, FREE_FACTOR * left)):
             return False
         if known is not None and known.is_well:
             return True
-        # A target of which nothing is known gets its first call before others get more.
+        # The first calls of unknown targets take precedence over further calls.
         is_first = not used and (known is None or (known.failed == NEVER and not known.used))
         part = FIRST_CALLS_PART if is_first else SICK_PART
         is_within_system = self._used_by_sick[target.system_id] < max(1, part * places.per_system)
@@ -288,7 +290,7 @@ class _Plan:
 
 
 class _SystemQueue:
-    """Deliveries of one system that may go, by target and subscription."""
+    """Eligible deliveries of one system, by target and subscription."""
 
     def __init__(self, places: _Places, targets: dict[Target, _Queues]) -> None:
         self._places = places
@@ -304,13 +306,13 @@ class _SystemQueue:
         heapify(self._heap)
 
     def pop(self, plan: _Plan) -> Seen | None:
-        """Return the next delivery of the system that may start, None if there is none."""
+        """Return the next delivery of the system that may start, or None."""
         while self._heap:
             used, _, target = heappop(self._heap)
             subscriptions = self._subscriptions[target]
             known = self._places.targets.get(target)
             if not subscriptions or not plan.may_start(target, known, used):
-                # Places only become fewer while a plan is made.
+                # Skip the target for the rest of the plan: slots only become fewer while it is made.
                 continue
             used_of, _, _, _, id_ = heappop(subscriptions)
             queue = self._targets[target][id_]

@@ -1,7 +1,7 @@
-"""The worker: claims what is due, calls the receivers, settles what came of it.
+"""The worker: claims due deliveries, calls the receivers and stores the outcomes.
 
-Whatever a worker holds comes back when its lease ends, so that one that dies loses nothing; what it had called but not
-settled is then called again. Source: the design, "Delivery".
+A claim is a lease. If a worker dies, its deliveries become due again when the lease ends, so nothing is lost;
+deliveries that were sent but not yet settled are then sent again (at-least-once). Source: the design, "Delivery".
 """
 
 import asyncio
@@ -27,31 +27,31 @@ from persistence.queue import Lease, LookMemory, Seen, Settled
 log = structlog.get_logger("budkavle.deliveries")
 
 POLL_SECONDS = 0.05
-"""How often a worker looks at the queue when nothing wakes it."""
+"""Seconds between polls of the queue without a wake-up."""
 
 HOUSEKEEPING_SECONDS = 30
 PRUNED_AT_ONCE = 1000
 PULLED_AT_ONCE = 500
 MOST_FAILURES = 10
-"""Failed turns that are counted."""
+"""Maximum failures that are counted for back-off."""
 
 MOST_LOOKS = 50
-"""How often a turn looks again when all that it saw had to be set aside, and some of it was."""
+"""Maximum polls per turn. A turn polls again if it found only deliveries to set aside behind others of their key."""
 
 AFTER_FAILURE_SECONDS = (0.1, 1.0)
-"""The shortest and the longest pause after a turn that failed; it doubles with each that fails."""
+"""The shortest and the longest pause after a failed turn. The pause doubles with each consecutive failure."""
 
 
 class Calls(Protocol):
-    """What a worker calls receivers with."""
+    """The HTTP client of a worker."""
 
     async def send(self, claimed: Claimed, now: datetime) -> Answer:
-        """What one attempt met. Raises nothing."""
+        """Make one attempt and return its result. Raises nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one worker does at once, at one receiver too; how long it holds a delivery; how long events are kept."""
+    """Limits of one worker: concurrency in total and per receiver, duration of a lease, retention of events."""
 
     concurrency: int = 200
     receiver_concurrency: int = 100
@@ -60,7 +60,7 @@ class Limits:
 
 
 class Worker:
-    """One of any number of workers. `holder` names it; no other may have the same name."""
+    """One of any number of workers. `holder` is its unique name in leases."""
 
     def __init__(
         self,
@@ -84,11 +84,11 @@ class Worker:
         self._memory = LookMemory()
         self._under_way: dict[int, asyncio.Task[None]] = {}
         self._ended: list[Settled] = []
-        # What a claim may have claimed that failed.
+        # Numbers of deliveries in a claim that failed; the database may have committed it.
         self._uncertain: set[int] = set()
-        # Pauses that receivers asked for and that are not stored yet.
+        # Pauses that receivers requested and that are not stored yet.
         self._pauses: dict[Target, datetime] = {}
-        # Targets that have recovered, and from when on what waits for them can become due.
+        # Recovered targets, each with the time from which its waiting deliveries are made due.
         self._recovered: dict[Target, datetime] = {}
         self._failures = 0
         self._backing_off: Counter[str] = Counter()
@@ -96,13 +96,13 @@ class Worker:
         self._is_stopping = False
 
     async def run_once(self, now: datetime) -> int:
-        """Settles what has ended and starts what is due; returns how many attempts it started.
+        """Settle finished attempts and start due deliveries. Return the number of attempts started.
 
-        Raises `StorageFailed`; nothing is lost then.
+        Raises `StorageFailed`. No result is lost in that case.
         """
         lease = Lease(self._holder, now, now + self._limits.lease)
-        # Side by side: neither needs the other, and both wait for the database. A cancel ends both, and stays a cancel
-        # also where one of them fails at that moment.
+        # Run both concurrently: they are independent and both wait for the database. A cancellation ends both, and is
+        # not replaced by an error that one of them raises at the same moment.
         settled, started = await asyncio.gather(self._settle(lease), self._start(lease), return_exceptions=True)
         if isinstance(settled, BaseException):
             raise settled
@@ -111,7 +111,7 @@ class Worker:
         return started
 
     async def finish(self) -> None:
-        """Waits for all that is under way, and settles it."""
+        """Wait for all running attempts and settle them."""
         while self._under_way or self._ended or self._recovered:
             if self._under_way:
                 await asyncio.wait(self._under_way.values())
@@ -119,13 +119,13 @@ class Worker:
             await self._settle(Lease(self._holder, now, now + self._limits.lease))
 
     async def run_forever(self) -> None:
-        """Works until `stop`, then finishes what is under way."""
+        """Work until `stop` is called, then finish the running attempts."""
         housekeeping = asyncio.create_task(self._keep_house())
         try:
             while not self._is_stopping:
                 self._woken.clear()
                 await self._turn()
-                # In Python 3.11 `wait_for` ignores a cancel that comes together with the event.
+                # In Python 3.11 `wait_for` loses a cancellation that arrives together with the event.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._woken.wait()
@@ -142,11 +142,11 @@ class Worker:
                 task.cancel()
 
     def wake(self) -> None:
-        """Looks at the queue at once."""
+        """Poll the queue now."""
         self._woken.set()
 
     def stop(self) -> None:
-        """Starts nothing any more."""
+        """Start no more deliveries."""
         self._is_stopping = True
         self._woken.set()
 
@@ -156,7 +156,7 @@ class Worker:
         except StorageFailed as exc:
             log.error("queue_access_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace would tell nothing that the reason does not.
         except Exception:
-            # Results are kept until they are settled, and what may have been claimed is released.
+            # Results are kept until they are settled, and deliveries that may have been claimed are released.
             log.exception("worker_turn_failed")
         else:
             self._failures = 0
@@ -210,14 +210,14 @@ class Worker:
         self._show_backing_off()
         if self._uncertain:
             await self._release(lease)
-        # Results that cannot be settled must not grow without bound.
+        # Results that cannot be settled must not accumulate without a limit.
         if self._is_stopping or len(self._ended) > self._limits.concurrency:
             return 0
         for _ in range(MOST_LOOKS):
             moment = self._clock()
             seen = await queue.look(self._database, lease.now, self._windows.room(moment), self._memory)
             known = self._known()
-            # One whose lease ended while its attempt goes on keeps its place.
+            # A delivery whose lease ended while its attempt is still running keeps its slot.
             chosen = [each for each in self._windows.choose(seen, moment) if each.number not in known]
             behind = [each.number for each in seen if each.is_behind]
             if not chosen and not behind:
@@ -247,7 +247,7 @@ class Worker:
         return self._under_way.keys() | {item.number for item in self._ended}
 
     async def _release(self, lease: Lease) -> None:
-        """Give back what a claim may have claimed whose answer did not come."""
+        """Release deliveries of claims whose outcome is unknown."""
         numbers = self._uncertain - self._known()
         if numbers:
             numbers = await queue.release(self._database, lease, numbers)
@@ -255,7 +255,7 @@ class Worker:
 
     async def _settle(self, lease: Lease) -> None:
         if self._pauses:
-            # Before their deliveries can be claimed again, by any worker.
+            # Store the pauses before any worker can claim deliveries of these targets again.
             pauses, self._pauses = self._pauses, {}
             try:
                 await queue.pause(self._database, pauses)

@@ -1,1 +1,1 @@
-"""Words and rules of the service: frozen dataclasses, pure functions, errors. Imports nothing of ours."""
+"""Dataclasses, rules and errors of the service: frozen dataclasses and pure functions. Imports nothing of ours."""

@@ -1,4 +1,4 @@
-"""API keys: who may call which operations."""
+"""API keys and their scopes."""
 
 import hashlib
 import secrets
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 SCOPES = ("messages", "publish")
-"""What a key can open: web messages; publishing of events."""
+"""The scopes of keys: `messages` opens web messages, `publish` opens the publication of events."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is stored: its hash, never itself."""
+    """A key as it is stored: the hash instead of the key itself."""
 
     key_hash: str
     name: str
@@ -21,10 +21,10 @@ class ApiKey:
 
 
 def new_key() -> str:
-    """A key of 256 random bits, to be shown once."""
+    """Return a new key of 256 random bits. The service shows it once and stores only its hash."""
     return secrets.token_urlsafe(32)
 
 
 def hash_key(key: bytes) -> str:
-    """The SHA-256 of a key in hexadecimal. A key is random, so it needs no salt and no slow hash."""
+    """Return the SHA-256 of a key in hexadecimal. Keys are random, so they need neither a salt nor a slow hash."""
     return hashlib.sha256(key).hexdigest()

@@ -1,4 +1,4 @@
-"""The content of attachments, taken in piece by piece: decoded, measured, hashed, and never held twice."""
+"""Decode, measure and hash the content of attachments piece by piece, without a second copy in memory."""
 
 import binascii
 import hashlib
@@ -10,7 +10,7 @@ MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The bytes of a file. `fault` says why they cannot be taken; `data` is then not to be used."""
+    """The bytes of a file. A content with a `fault` (the text of the violation) is invalid; ignore its `data`."""
 
     data: bytes | bytearray
     sha256: str
@@ -18,7 +18,7 @@ class Content:
 
 
 class ContentReader:
-    """Takes the bytes of a file as they come."""
+    """Collect the bytes of a file while they are received."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -26,7 +26,7 @@ class ContentReader:
         self._is_too_large = False
 
     def feed(self, piece: bytes | bytearray | memoryview) -> None:
-        """Adds bytes; what goes over the limit is let go at once."""
+        """Add bytes. Once the file exceeds the limit, discard everything received so far."""
         if self._is_too_large:
             return
         if len(self._data) + len(piece) > MAX_ATTACHMENT_BYTES:
@@ -37,7 +37,7 @@ class ContentReader:
         self._hash.update(piece)
 
     def finish(self) -> Content:
-        """The whole content, or what is wrong with it."""
+        """Return the whole content, or a content with a fault."""
         data, self._data = self._data, bytearray()
         fault = None
         if self._is_too_large:
@@ -48,7 +48,7 @@ class ContentReader:
 
 
 class Base64Reader:
-    """Takes the base64 of a file as it comes: RFC 4648 section 4, padded, no line breaks."""
+    """Decode the base64 of a file while it is received: RFC 4648 section 4, padded, without line breaks."""
 
     def __init__(self) -> None:
         self._content = ContentReader()
@@ -57,7 +57,7 @@ class Base64Reader:
         self._is_faulty = False
 
     def feed(self, piece: bytes | bytearray) -> None:
-        """Adds characters."""
+        """Add base64 characters."""
         if self._is_faulty:
             return
         text = self._rest + piece if self._rest else piece
@@ -67,7 +67,7 @@ class Base64Reader:
             self._decode(text[:whole])
 
     def finish(self) -> Content:
-        """The whole content, or what is wrong with it."""
+        """Return the whole content, or a content with a fault."""
         content = self._content.finish()
         if self._is_faulty or self._rest:
             return Content(b"", content.sha256, "must be base64, padded and without line breaks")
@@ -75,7 +75,7 @@ class Base64Reader:
 
     def _decode(self, text: bytes | bytearray) -> None:
         if self._is_padded:
-            # Something follows the padding, which only the end may have.
+            # Padding is only valid at the end, and these characters follow it.
             self._is_faulty = True
             return
         try:
@@ -86,8 +86,8 @@ class Base64Reader:
 
 
 def read_base64(text: str) -> Content:
-    """The content of a whole base64 text."""
+    """Return the content that a complete base64 text encodes."""
     reader = Base64Reader()
-    # A character beyond ASCII is as wrong as any other that base64 does not have.
+    # Replace characters outside ASCII by `?`, which is as invalid in base64 as they are.
     reader.feed(text.encode("ascii", "replace"))
     return reader.finish()

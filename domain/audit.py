@@ -1,4 +1,4 @@
-"""The audit: who asked for what, what came of it, and what changed; each entry chained to the one before by hash."""
+"""The audit log: caller, operation, outcome and changes. Each entry contains the hash of the previous one."""
 
 import hashlib
 import json
@@ -7,22 +7,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 NO_SYSTEM = "-"
-"""The chain of calls that touched no system: those that were not let in, and look-ups of message types."""
+"""The chain of calls that concern no system: rejected callers and look-ups of message types."""
 
 CATALOGUE = "catalogue"
-"""The chain of the operator's changes."""
+"""The chain of changes that operators make."""
 
 FIRST_HASH = "0" * 64
-"""What stands for the hash before the first entry of a chain."""
+"""The previous hash of the first entry of a chain."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One thing that happened, or with the kind `refusals` several refused calls of one caller.
+    """One audited action. The kind `refusals` summarises several rejected calls of one caller.
 
-    `kind` is `call`, `change` or `refusals`; `detail` is JSON: what was asked, before and after, or how many calls.
-
-    `time` counts in milliseconds: what is finer is not kept.
+    `kind` is `call`, `change` or `refusals`. `detail` is JSON: the request, the values before and after, or the number
+    of calls. `time` has millisecond precision.
     """
 
     chain: str
@@ -37,7 +36,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class ChainedEntry:
-    """An entry in its place: the first of a chain has number 1."""
+    """An entry with its position in the chain. The first entry has number 1."""
 
     entry: AuditEntry
     number: int
@@ -45,14 +44,14 @@ class ChainedEntry:
 
 
 def write_detail(detail: dict[str, Any]) -> str:
-    """The text of a detail as it is stored and hashed.
+    """Return a detail as the JSON text that is stored and hashed.
 
-    The text itself is hashed, never what it would be after a way through a database and a JSON reader: so no such way
-    can break a chain.
+    The hash covers this text, not the decoded value. A database or JSON reader that normalises values can therefore not
+    break a chain.
     """
     if not any(isinstance(value, list) and len(value) > _PART for value in detail.values()):
         return _dump(detail)
-    # In parts: an encoder keeps Python's lock for as long as it runs.
+    # Encode long lists in parts: the JSON encoder holds Python's global interpreter lock (GIL) while it runs.
     members = (f"{_dump(name)}:{_dump_in_parts(value)}" for name, value in sorted(detail.items()))
     return f"{{{','.join(members)}}}"
 
@@ -72,13 +71,13 @@ def _dump_in_parts(value: Any) -> str:
 
 
 def kept_time(moment: datetime) -> datetime:
-    """A moment as an entry keeps it: in UTC, to the millisecond."""
+    """Return a moment in UTC, truncated to the precision of audit entries (milliseconds)."""
     utc = moment.astimezone(UTC)
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 
 def hash_entry(entry: AuditEntry, detail: str, number: int, previous: str) -> str:
-    """The hash of an entry: of all it says, its detail as text, its place, and the hash before it."""
+    """Return the hash of an entry. It covers all fields, the detail as text, the number and the previous hash."""
     head = json.dumps(
         [
             previous,
@@ -93,5 +92,5 @@ def hash_entry(entry: AuditEntry, detail: str, number: int, previous: str) -> st
         ],
         separators=(",", ":"),
     )
-    # JSON on one line: where the detail begins cannot be moved.
+    # The head is JSON on one line, so the line break marks unambiguously where the detail begins.
     return hashlib.sha256(f"{head}\n{detail}".encode()).hexdigest()

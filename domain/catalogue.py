@@ -1,4 +1,4 @@
-"""The catalogue: what operators say of systems, message types and who may subscribe, and what changes when they do."""
+"""The catalogue: the systems, message types and permissions that operators configure, and the changes between two."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from domain.subscriptions import MessageType
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """Where the certificate and the key are with which we call a system: `file:` and an absolute path, each."""
+    """The client certificate and key used for calls to a system, each as `file:` and an absolute path."""
 
     certificate: str
     key: str
@@ -19,8 +19,8 @@ class ClientCertificate:
 class System:
     """A receiver of events.
 
-    `certificates` are fingerprints, lower-case hex; `webhook_secrets` are references, newest first. `base_url`
-    does not end with `/`: a webhookUrl, which begins with one, is put behind it.
+    `certificates` are SHA-256 fingerprints in lower-case hex. `webhook_secrets` are references, newest first.
+    `base_url` does not end with `/`, because the webhookUrl that is appended to it begins with one.
     """
 
     id: str
@@ -34,7 +34,7 @@ class System:
 
 
 class Allowed(NamedTuple):
-    """Organisations of a type may subscribe to a message type."""
+    """The permission of organisations of one type to subscribe to one message type."""
 
     org_type: int
     entity_type: int
@@ -42,7 +42,7 @@ class Allowed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WebMessageEvent:
-    """The event that every stored or published web message raises."""
+    """The event that the service publishes for every stored or published web message."""
 
     org_type: int
     org_code: int
@@ -51,7 +51,7 @@ class WebMessageEvent:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All that operators say."""
+    """The complete configuration that operators maintain."""
 
     systems: Mapping[str, System]
     message_types: Mapping[int, MessageType]
@@ -60,7 +60,7 @@ class Catalogue:
 
 
 class Item(NamedTuple):
-    """What one part of the catalogue is: the section of the file and what makes it itself there."""
+    """The identity of a part of the catalogue: its section of the file and its key within the section."""
 
     section: str
     key: tuple[str | int, ...]
@@ -73,7 +73,7 @@ _ORDER = (SYSTEM, MESSAGE_TYPE, ALLOWED, WEB_MESSAGE_EVENT)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One part that comes (no before), goes (no after) or becomes another; both in the words of the file."""
+    """A part that is created (`before` is None), deleted (`after` is None) or updated. Values use the file's names."""
 
     item: Item
     before: Mapping[str, Any] | None
@@ -82,7 +82,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Subscriptions of one system to one message type for one orgType, and how many they are."""
+    """The number of subscriptions of one system to one message type for one orgType."""
 
     system_id: str
     org_type: int
@@ -92,7 +92,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """A part that was to go, the systems whose subscriptions need it, and how many subscriptions these are."""
+    """A part that cannot be deleted, the systems whose subscriptions need it, and the number of these subscriptions."""
 
     item: Item
     systems: tuple[str, ...]
@@ -100,7 +100,7 @@ class InUse:
 
 
 def plan_apply(current: Catalogue, wanted: Catalogue) -> tuple[Change, ...]:
-    """What makes `current` what is wanted: systems first, then types, pairs and the event, each by its key."""
+    """Return the changes from `current` to `wanted`, ordered by section (systems, types, pairs, event) and key."""
     before, after = told(current), told(wanted)
     items = sorted({*before, *after}, key=lambda item: (_ORDER.index(item.section), item.key))
     return tuple(
@@ -109,7 +109,7 @@ def plan_apply(current: Catalogue, wanted: Catalogue) -> tuple[Change, ...]:
 
 
 def told(catalogue: Catalogue) -> dict[Item, dict[str, Any]]:
-    """Every part of a catalogue in the words and types of the file, so that it is told alike everywhere."""
+    """Return each part of a catalogue with the names and types of the file. Comparison and output use this form."""
     parts: dict[Item, dict[str, Any]] = {}
     for system in catalogue.systems.values():
         parts[Item(SYSTEM, (system.id,))] = _told_system(system)
@@ -132,7 +132,7 @@ def told(catalogue: Catalogue) -> dict[Item, dict[str, Any]]:
 
 
 def in_use(changes: Iterable[Change], uses: Iterable[Use]) -> tuple[InUse, ...]:
-    """The parts that would go although subscriptions need them, in the order of the changes."""
+    """Return the parts that `changes` would delete although subscriptions need them, in the order of the changes."""
     needed_by: dict[Item, list[Use]] = {}
     for use in uses:
         for item in needs(use):
@@ -149,7 +149,7 @@ def in_use(changes: Iterable[Change], uses: Iterable[Use]) -> tuple[InUse, ...]:
 
 
 def needs(use: Use) -> tuple[Item, ...]:
-    """The parts without which those subscriptions cannot be."""
+    """Return the parts of the catalogue that these subscriptions need."""
     return (
         Item(SYSTEM, (use.system_id,)),
         Item(MESSAGE_TYPE, (use.entity_type,)),

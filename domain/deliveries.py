@@ -1,6 +1,6 @@
-"""Deliveries: one event on its way to one subscription; what an answer means, and when to try again.
+"""Deliveries: one event on its way to one subscription; the meaning of responses, and the retry schedule.
 
-Source: the design, "Delivery", and STAR's own formula for the time between attempts.
+Source: the design, "Delivery", and STAR's formula for the time between attempts.
 """
 
 from dataclasses import dataclass
@@ -10,41 +10,41 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 LONGEST_WAIT = 10_800
-"""Seconds between two attempts, at most."""
+"""Maximum seconds between two attempts."""
 
 JITTER = 0.1
-"""By what part of itself a wait is made longer or shorter, at most."""
+"""Maximum random change of a wait, as a fraction of it, in both directions."""
 
 MAX_ANSWER = 1024
-"""Bytes of an answer that are kept."""
+"""Maximum bytes of a response that are stored."""
 
 MAX_ATTEMPTS = 20
-"""Attempts of one delivery that are kept: the latest ones."""
+"""Maximum stored attempts per delivery. Older attempts are deleted."""
 
 
 class State(StrEnum):
-    """Where a delivery stands. One that has arrived is gone."""
+    """The state of a delivery on the queue. Delivered ones are removed from the queue."""
 
     WAITING = "waiting"
     PARKED = "parked"
 
 
 class Urgency(IntEnum):
-    """Why a delivery goes before others. The numbers are those of the database."""
+    """The reason for sending a delivery before others. The database stores these numbers."""
 
     REPLAY = 1
     TEST = 2
 
 
 class Target(NamedTuple):
-    """What can be slow or dead: a system and the path below its base URL."""
+    """The unit that can be slow or unavailable: a system and a path below its base URL."""
 
     system_id: str
     webhook_url: str
 
 
 class Outcome(StrEnum):
-    """What came of an attempt."""
+    """The outcome of an attempt."""
 
     DONE = "done"
     AGAIN = "again"
@@ -52,7 +52,7 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an attempt failed; an answer has the reason `http`, and its status says more."""
+    """The reason why an attempt failed. `http` is any response without success; its status says more."""
 
     HTTP = "http"
     NAME = "name"
@@ -67,7 +67,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Where a system takes events, and how it is called. Files and secrets are references of the catalogue."""
+    """A system as a receiver of deliveries. Files and secrets are references, as in the catalogue."""
 
     system_id: str
     base_url: str
@@ -80,10 +80,10 @@ class Receiver:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A delivery that a worker holds: what is to be sent where. `number` is its place in the queue.
+    """A delivery that a worker has claimed, with everything needed to send it. `number` is its position in the queue.
 
-    `content` is the event as `domain.events.write_content` wrote it; `attempts` are those made before. `request_id` and
-    `trace_parent` (W3C Trace Context) are those of the request that published the event.
+    `content` is the event as written by `domain.events.write_content`. `attempts` is the number of previous attempts.
+    `request_id` and `trace_parent` (W3C Trace Context) belong to the request that published the event.
     """
 
     number: int
@@ -101,10 +101,10 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an attempt met. `status` is None where no answer came; `body` is its beginning.
+    """The result of an attempt. `status` is None without a response; `body` is the beginning of the body.
 
-    `retry_after` is how many seconds the receiver asks to be left alone. `detail` says for operators what went wrong
-    where no answer came.
+    `retry_after` is the pause that the receiver requests, in seconds. `detail` explains to operators why there is no
+    response.
     """
 
     status: int | None
@@ -116,9 +116,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt as it is stored. `milliseconds` is how long it took.
+    """One attempt as it is stored. `milliseconds` is its duration.
 
-    `answer` is the beginning of the response body; without a response (`status` is None) it says what went wrong.
+    `answer` is the beginning of the response body. Without a response (`status` is None) it is the error.
     """
 
     number: int
@@ -130,7 +130,7 @@ class Attempt:
 
 
 class Obstacle(StrEnum):
-    """Why a delivery cannot be sent again now."""
+    """The reason why a delivery cannot be replayed now."""
 
     UNKNOWN = "unknown"
     UNDER_WAY = "underWay"
@@ -140,7 +140,7 @@ class Obstacle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A delivery that is not sent again. `until` is when the lease of its worker ends; `blocked_by` goes first."""
+    """A delivery that was not replayed. `until` is when its lease ends; `blocked_by` must be delivered first."""
 
     id: str
     obstacle: Obstacle
@@ -150,12 +150,12 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A delivery on the queue. `number` is its place there.
+    """A delivery on the queue. `number` is its position.
 
-    `due` is when it may go, None while it is parked or another one of its key goes first; while `is_held` a worker has
-    it, until then. `attempts` are those that ended; `reason`, `status` and `detail` are of the last one. `detail` says
-    for operators what went wrong where no answer came. `blocked_by` is the id of the delivery of the same key that
-    goes first.
+    `due` is the time of the next attempt; it is None for parked deliveries and for those that wait for another one of
+    the same key. While a worker holds the delivery (`is_held`), `due` is the end of the lease. `attempts` counts
+    finished attempts; `reason`, `status` and `detail` describe the last one. `detail` explains to operators why there
+    was no response. `blocked_by` is the id of the delivery of the same key that must be delivered first.
     """
 
     number: int
@@ -178,10 +178,10 @@ class Queued:
 
 
 def outcome_of(answer: Answer) -> Outcome:
-    """What is to become of a delivery.
+    """Return the outcome of an attempt.
 
-    2xx is done; silence, 408, 425, 429 and 5xx come again; every other answer, and an address that may not be called,
-    parks it.
+    2xx is done. 408, 425, 429, 5xx and a missing response are retried. All other responses park the delivery, and so
+    does an address that must not be called.
     """
     if answer.status is None:
         return Outcome.PARK if answer.reason is Reason.ADDRESS else Outcome.AGAIN
@@ -196,9 +196,9 @@ _COME_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_
 
 
 def wait_after(failures: int, chance: float, retry_after: float | None = None) -> timedelta:
-    """How long to wait after so many failures in a row, the first counted as 1.
+    """Return the wait before the next attempt, after this number of consecutive failures (1 is the first).
 
-    `chance` is from 0 to 1 and spreads the waits of many. What the receiver asks for counts if it is longer.
+    `chance` is between 0 and 1 and adds jitter. `retry_after` (seconds) counts if it is longer.
     """
     seconds = min(float(LONGEST_WAIT), 2.0 ** min(failures, 30) - 1)
     seconds *= 1 + JITTER * (2 * chance - 1)

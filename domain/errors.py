@@ -1,4 +1,4 @@
-"""What can go wrong, by meaning. The docstring of a kind is its default message."""
+"""Errors of the service, by meaning. The docstring of a class is its default message."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ class BudkavleError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One fault of a request: the field in the caller's terms (`attachments[0].fileName`) and what is wrong.
+    """One violation in a request. `field` is the caller's name for it (`attachments[0].fileName`).
 
-    Contracts that number their errors have a `code`, those that tell faults by entry the `index` of the entry.
+    `code` is the number of the error in contracts that number their errors; `index` is the position of the entry in
+    contracts that report errors by entry.
     """
 
     field: str
@@ -29,7 +30,7 @@ class Violation:
 
     @property
     def order(self) -> tuple[int, str, int, str]:
-        """What violations are sorted by: those of no entry first, then by entry, field, code and message."""
+        """Return the sort key: violations without an entry first, then by entry, field, code and message."""
         index = -1 if self.index is None else self.index
         return (index, self.field, self.code or 0, self.message)
 
@@ -43,7 +44,7 @@ class Invalid(BudkavleError):
 
 
 def _in_order(violations: Iterable[Violation]) -> Iterator[Violation]:
-    """Yield each violation once, in its order: entry by entry, since Python's lock is kept while a list is sorted."""
+    """Yield each distinct violation in sort order, entry by entry: one long sort would hold the GIL."""
     by_index: dict[int | None, list[Violation]] = {}
     for violation in dict.fromkeys(violations):
         by_index.setdefault(violation.index, []).append(violation)
@@ -52,7 +53,7 @@ def _in_order(violations: Iterable[Violation]) -> Iterator[Violation]:
 
 
 class RefusalReason(StrEnum):
-    """Why a caller was refused, as logs, metrics and the audit name it."""
+    """The reason for rejecting a caller, as used in logs, metrics and the audit log."""
 
     NO_KEY = "no_key"
     SEVERAL_KEYS = "several_keys"
@@ -66,7 +67,7 @@ class RefusalReason(StrEnum):
 
 
 KEY_REASONS = frozenset({RefusalReason.NO_KEY, RefusalReason.SEVERAL_KEYS, RefusalReason.UNKNOWN_KEY})
-"""Reasons of callers that need a valid key."""
+"""Reasons that a valid API key would remove."""
 
 
 class CallerRefused(BudkavleError):
@@ -115,7 +116,7 @@ class TooLarge(BudkavleError):
     def __init__(self, message: str | None = None, limit: int | None = None) -> None:
         super().__init__(message)
         self.limit = limit
-        """How many bytes it takes, where that is of the whole body."""
+        """The maximum number of bytes, if the limit applies to the whole body."""
 
 
 class UnsupportedMediaType(BudkavleError):
@@ -132,7 +133,7 @@ class BackendFailed(BudkavleError):
     def __init__(self, message: str | None = None, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
-        """The cause, for the log alone: without content, secrets or personal numbers."""
+        """The cause, for the log only: without content, secrets or personal numbers."""
 
 
 class BackendRefused(BackendFailed):
@@ -153,15 +154,15 @@ class StorageFailed(BudkavleError):
     def __init__(self, reason: str = "", explanation: str = "") -> None:
         super().__init__()
         self.reason = reason
-        """For the log: kind and code, never a value."""
+        """Kind and code for the log, without any value."""
         self.explanation = explanation
-        """For operators: the cause, and how to remove it. Callers get the default message."""
+        """Cause and remedy for operators. Callers receive the default message."""
 
 
 class StorageUncertain(StorageFailed):
     """The database does not answer."""
 
-    # The connection was lost: the server may have done what was sent.
+    # The connection was lost: the server may have executed the statement.
 
 
 class StorageRejected(StorageFailed):

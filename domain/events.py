@@ -1,4 +1,4 @@
-"""Events: one thing that happened, told to subscribers (a webservicebesked)."""
+"""Events: things that happened and that are delivered to subscribers (webservicebesked)."""
 
 import hashlib
 import json
@@ -9,18 +9,18 @@ from datetime import datetime
 from typing import Any
 
 MAX_BODY_BYTES = 65_536
-"""Of an event's body, as compact JSON in UTF-8."""
+"""Maximum size of an event's body, as compact JSON in UTF-8."""
 
 NO_OBJECT = "00000000-0000-0000-0000-000000000000"
-"""What publishers write as eksternIdentifier when there is nothing to point at."""
+"""The eksternIdentifier that publishers send when the event refers to no object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a publisher says. `change` is 1 (created), 2 (updated) or 3 (deleted).
+    """An event as it was published. `change` is 1 (created), 2 (updated) or 3 (deleted).
 
-    `identification_type` and `identification` name a person or an organisation, both or neither; type 1 is a CPR
-    number.
+    `identification_type` and `identification` identify a person or an organisation; both or neither are set. Type 1 is
+    a CPR number.
     """
 
     id: str
@@ -37,20 +37,20 @@ class Event:
 
 
 def is_too_large(body: Mapping[str, Any]) -> bool:
-    """Whether a body is more than events carry."""
+    """Return whether a body exceeds the maximum size."""
     return len(_to_json(body).encode()) > MAX_BODY_BYTES
 
 
 def holds_nul(body: Mapping[str, Any]) -> bool:
-    """Whether U+0000 stands anywhere in a body, be it in a name."""
+    """Return whether a body contains U+0000, in a value or in a name."""
     return _NUL.search(_to_json(body)) is not None
 
 
 def order_key(event: Event) -> str | None:
-    """What events have in common that must reach a subscriber one after the other; None for one without order.
+    """Return the key of events that a subscriber must receive in order, or None for an event without order.
 
-    The person or organisation, else the object that it points at. A hash, so that no number of a person stands in an
-    index. Source: the design, "Delivery".
+    The key is the person or organisation, otherwise the object that the event refers to. It is hashed, so that the
+    index contains no personal numbers. Source: the design, "Delivery".
     """
     if event.identification_type is not None and event.identification is not None:
         named = f"id:{event.identification_type}:{event.identification}"
@@ -62,7 +62,7 @@ def order_key(event: Event) -> str | None:
 
 
 def write_content(event: Event) -> str:
-    """What an event says beside its id and its time, in the words of the contract: the same text for the same event."""
+    """Return an event without id and time, with the contract's names. Equal events give equal text."""
     content = {
         "entityType": event.entity_type,
         "orgType": event.org_type,
@@ -83,4 +83,4 @@ def _to_json(value: Mapping[str, Any]) -> str:
 
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-"""As JSON writes it: an escape whose backslash is not itself escaped."""
+"""An escaped U+0000 in JSON: the backslash of the escape is not itself escaped."""

@@ -1,9 +1,9 @@
-"""Texts of other systems, made safe for the log: bounded, on one line, without values that look like secrets."""
+"""Sanitise texts of other systems for the log: limit the length, remove line breaks and redact possible secrets."""
 
 import re
 
 MAX_LENGTH = 300
-"""Characters of a text of another system that are logged."""
+"""Maximum characters of another system's text in the log."""
 
 _MAX_READ = 2000
 _REMOVED = "[removed]"
@@ -24,11 +24,11 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\b(basic|bearer)\s+[a-z0-9+/=._~-]{6,}", rf"\1 {_REMOVED}"),
         # https://user:hunter2@host
         (r"(://)[^\s/@]{1,200}@", rf"\1{_REMOVED}@"),
-        # Standard Webhooks' and others' secrets that begin with what they are.
+        # Secrets with a type prefix, as in Standard Webhooks.
         (r"\b(?:whsec|sk|pk|ghp|xox[abp])[_-][a-z0-9+/=_-]{8,}", _REMOVED),
-        # A quoted text is content, a quoted name or number is not.
+        # Quoted text may be content. Quoted names and numbers are kept.
         (r"""(?:(?<=[\s(\[=:,>])|^)(["'])(?=[^"']{0,100}[^"'\s]\s|[^"']{65})[^"']+\1?""", rf"\1{_REMOVED}\1"),
-        # Hexadecimal and base64 that is long and has figures in it, UUIDs excepted: these are ids.
+        # Long hexadecimal or base64 values with digits. UUIDs are ids and are kept.
         (
             rf"(?<![a-z0-9+/_-]){_NO_UUID}(?=[a-z+/=_-]{{0,100}}[0-9])[a-z0-9+/_-]{{20,}}={{0,2}}",
             _REMOVED,
@@ -40,7 +40,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 def redact_for_log(text: str) -> str:
-    """Return the beginning of a text on one line, with a placeholder for each value that looks like a secret."""
+    """Return the beginning of a text on one line, with placeholders for values that look like secrets."""
     text = " ".join(text[:_MAX_READ].split())
     text = "".join(character if character.isprintable() else "\ufffd" for character in text)
     for pattern, replacement in _SECRETS:

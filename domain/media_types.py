@@ -1,4 +1,4 @@
-"""The media type of a file: from its content, or from its name where the content says too little."""
+"""Determine the media type of a file from its content, or from its name where the content is ambiguous."""
 
 import mimetypes
 from pathlib import PurePosixPath
@@ -8,10 +8,10 @@ import puremagic
 UNKNOWN = "application/octet-stream"
 
 _SURE = 0.3
-"""Confidence below which puremagic has seen two or three bytes, which text may begin with as well."""
+"""Below this confidence puremagic matched two or three bytes, with which text may begin as well."""
 
 _ENOUGH_BYTES = 64 * 1024
-"""Signatures lie at the beginning."""
+"""Bytes to inspect. Signatures are at the beginning of files."""
 
 _SAYS_TOO_LITTLE = {
     "",
@@ -43,14 +43,14 @@ _OFFICE = {
     ".asice": "application/vnd.etsi.asic-e+zip",
 }
 
-# Only Python's own table: the files of an operating system would make the answer depend on the machine.
+# Use only Python's own table: with the files of the operating system, the result would depend on the machine.
 _BY_NAME = mimetypes.MimeTypes(filenames=())
 for _ending, _type in _OFFICE.items():
     _BY_NAME.add_type(_type, _ending)
 
 
 def media_type(data: bytes | bytearray, file_name: str) -> str:
-    """The media type of a file, `application/octet-stream` when neither content nor name tell."""
+    """Return the media type of a file, `application/octet-stream` if neither content nor name determine it."""
     return _from_content(data) or _from_name(file_name) or UNKNOWN
 
 
@@ -71,6 +71,6 @@ def _from_content(data: bytes | bytearray) -> str | None:
 
 
 def _from_name(file_name: str) -> str | None:
-    # guess_type reads a name as an URL, where `data:` and others mean something.
+    # `guess_type` parses names as URLs, where prefixes such as `data:` have a meaning.
     ending = PurePosixPath(file_name).suffix.lower()
     return _BY_NAME.types_map[True].get(ending)

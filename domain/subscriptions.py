@@ -1,4 +1,4 @@
-"""Subscriptions: what one is, the rules of a sync, and the plan that makes a system's set what it wants.
+"""Subscriptions: dataclasses, the rules of a sync, and the plan of changes to a system's set of subscriptions.
 
 Sources: the owner's page on SyncWebhookAbonnementer and the error codes of EksternKommunikation.
 """
@@ -17,7 +17,7 @@ MAX_SUBSCRIPTIONS = 50_000
 
 
 class ErrorCode(IntEnum):
-    """The published numbers of what can be wrong with a call."""
+    """The published numbers of errors."""
 
     NEGATIVE_DURATION = 1003
     INTERNAL = 1011
@@ -35,7 +35,7 @@ class ErrorCode(IntEnum):
 
 
 class Identity(NamedTuple):
-    """What makes two subscriptions of one system the same."""
+    """The identity of a subscription within its system."""
 
     org_type: int
     org_code: int
@@ -43,9 +43,9 @@ class Identity(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """Events of a type, about an organisation, to a path of the system; valid from start to end, both included.
+    """Delivery of events of one type about one organisation to a path of the system. `start` and `end` are inclusive.
 
-    A tuple, since a sync makes as many as 100,000 of them.
+    It is a tuple for speed: one sync creates up to 100,000 of them.
     """
 
     identity: Identity
@@ -56,7 +56,7 @@ class Subscription(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a request as far as it could be read; None is what could not. `index` is its place."""
+    """One entry of a request. Fields that could not be parsed are None. `index` is its position in the request."""
 
     index: int
     org_type: int | None = None
@@ -69,7 +69,7 @@ class Entry:
 
     @property
     def identity(self) -> Identity | None:
-        """The identity, if all of it could be read."""
+        """The identity, or None if a part of it could not be parsed."""
         if self.org_type is None or self.org_code is None or self.entity_type is None:
             return None
         return Identity(self.org_type, self.org_code, self.entity_type)
@@ -77,7 +77,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SyncError:
-    """One thing that is wrong: the code, the entry it is about and the field."""
+    """One violation: the error code, the index of the entry and the field."""
 
     code: ErrorCode
     index: int | None = None
@@ -86,7 +86,7 @@ class SyncError:
 
 @dataclass(frozen=True, slots=True)
 class MessageType:
-    """A kind of event, valid from start to end (dates in Copenhagen), both included; None is open."""
+    """A kind of event. `start` and `end` are inclusive dates in Copenhagen; None means unlimited."""
 
     entity_type: int
     name: str
@@ -94,13 +94,13 @@ class MessageType:
     end: date | None = None
 
     def is_valid_on(self, day: date) -> bool:
-        """Whether the type may be named on that day by new subscriptions: not when it has ended."""
+        """Return whether new subscriptions may use the type on that day, which means that it has not ended."""
         return self.end is None or day <= self.end
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What may be subscribed to, as the operator says."""
+    """The message types and permissions that operators have configured."""
 
     message_types: Mapping[int, MessageType]
     allowed: Collection[tuple[int, int]]
@@ -109,7 +109,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class SyncPlan:
-    """What a sync changes. Updates are pairs of before and after."""
+    """The changes of a sync. Updates are pairs (before, after)."""
 
     created: tuple[Subscription, ...] = ()
     updated: tuple[tuple[Subscription, Subscription], ...] = ()
@@ -119,21 +119,21 @@ class SyncPlan:
 
     @property
     def is_change(self) -> bool:
-        """Whether anything is to be written."""
+        """Whether the plan writes anything."""
         return bool(self.created or self.updated or self.deleted)
 
 
 YEARS = range(1900, 3000)
-"""Of local time: what is told to callers must be what they may send."""
+"""Accepted years of local time. Callers must be able to send each time that they receive."""
 
 _TIME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(?:(Z)|([+-])(\d{2}):([0-5]\d))?", re.ASCII)
 
 
 def read_time(text: str) -> datetime | None:
-    """The instant that a text of the contract's form means, in UTC, to the microsecond; None for one that is none.
+    """Return the instant that a text in the contract's format denotes, in UTC with microseconds, or None.
 
-    Without an offset it is time in Copenhagen, and the first of two when the clock is set back. A time that the clock
-    skips, or one that is not in the years 1900 to 2999 of Copenhagen, is none.
+    A text without an offset is local time in Copenhagen. An ambiguous time (when clocks are set back) is the first of
+    the two. The result is None for a time that the clock change skips and for years outside 1900 to 2999 in Copenhagen.
     """
     match = _TIME.fullmatch(text)
     if match is None:
@@ -147,7 +147,7 @@ def read_time(text: str) -> datetime | None:
             local = given.astimezone(COPENHAGEN)
         else:
             local = given.replace(tzinfo=COPENHAGEN)
-            # A time that the clock skips does not come back from UTC as it went.
+            # A skipped local time changes in the round trip through UTC.
             if local.astimezone(UTC).astimezone(COPENHAGEN).replace(tzinfo=None) != given:
                 return None
         return local.astimezone(UTC) if local.year in YEARS else None
@@ -156,18 +156,18 @@ def read_time(text: str) -> datetime | None:
 
 
 def write_time(moment: datetime) -> str:
-    """A moment in Copenhagen's time, with its offset."""
+    """Return a moment in Copenhagen's local time, with its offset."""
     return moment.astimezone(COPENHAGEN).isoformat()
 
 
 def plan_sync(
     current: Mapping[Identity, Subscription], wanted: Sequence[Entry], offer: Offer, now: datetime
 ) -> SyncPlan:
-    """What makes `current` what is wanted, or every rule that `wanted` breaks, by index, field and code.
+    """Return the changes from `current` to `wanted`, or all violations sorted by index, field and code.
 
-    A rule is asked only where what it is about could be read. 150000, 150002 and 150101 are asked of entries that
-    change something, so that the same request stays acceptable when time passes or the catalogue changes. An entry
-    that breaks its contract is never the same as what is there.
+    A rule is checked only if its inputs could be parsed. The rules 150000, 150002 and 150101 are checked only for
+    entries that change something, so that a repeated request stays valid when time passes or the catalogue changes. An
+    entry that violates the contract never counts as unchanged.
     """
     errors: list[SyncError] = []
     created: list[Subscription] = []
@@ -218,7 +218,7 @@ def _subscription(entry: Entry, identity: Identity | None) -> Subscription | Non
 
 
 def _broken_rules(entry: Entry, offer: Offer, today: date, midnight: datetime) -> list[SyncError]:
-    """What is wrong with a new or changed entry. `midnight` is when today began."""
+    """Return the violations of a new or changed entry. `midnight` is the beginning of today."""
     errors = []
     if entry.start is not None and entry.end is not None and entry.start > entry.end:
         errors.append(SyncError(ErrorCode.NEGATIVE_DURATION, entry.index, "slutDato"))
@@ -228,7 +228,7 @@ def _broken_rules(entry: Entry, offer: Offer, today: date, midnight: datetime) -
         message_type = offer.message_types.get(entry.entity_type)
         if message_type is None or not message_type.is_valid_on(today):
             errors.append(SyncError(ErrorCode.UNKNOWN_TYPE, entry.index, "entityType"))
-        # Of a type that nobody knows there is nothing to allow.
+        # An unknown type cannot have a permission; report only that it is unknown.
         is_refused = (entry.org_type, entry.entity_type) not in offer.allowed
         if message_type is not None and entry.org_type is not None and is_refused:
             errors.append(SyncError(ErrorCode.TYPE_NOT_ALLOWED, entry.index, "orgType"))

@@ -1,4 +1,4 @@
-"""Web messages: what one is, and the rules that the published contract cannot say."""
+"""Web messages: dataclasses, and the rules that an OpenAPI schema cannot express."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from domain.errors import Violation
 FLOW_INSTANCE_ID = "flowInstanceId"
 
 MAX_MESSAGE_BYTES = 16_777_215
-"""Bytes of UTF-8: the size of Open-E's MEDIUMTEXT column."""
+"""Maximum bytes of UTF-8: the size of Open-E's MEDIUMTEXT column."""
 
 
 class OepInstance(StrEnum):
-    """Which of the two Open-E installations a case lives in."""
+    """The Open-E installation that a case belongs to."""
 
     EXTERNAL = "external"
     INTERNAL = "internal"
 
 
 class State(StrEnum):
-    """How far a message has come. Callers see only `stored` and `published` ones."""
+    """The state of publication. Callers see only `stored` and `published` messages."""
 
     SENDING = "sending"
     UNKNOWN = "unknown"
@@ -31,7 +31,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExternalReference:
-    """What a message is about, in the words of another system."""
+    """The identifier of the subject of a message in another system."""
 
     key: str
     value: str
@@ -39,7 +39,7 @@ class ExternalReference:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file of a message. `data` is None where only the description was read."""
+    """A file of a message. `data` is None if only the metadata was loaded."""
 
     id: str
     file_name: str
@@ -51,7 +51,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class WebMessage:
-    """A message to a party, about something, with files. `created` is None until callers may read it."""
+    """A message to a party, with references and files. `created` is None until callers may read the message."""
 
     id: str
     message: str
@@ -64,7 +64,7 @@ class WebMessage:
 
     @property
     def flow_instance_id(self) -> int | None:
-        """The case in Open-E that the message belongs to, if it names one."""
+        """The case in Open-E that the message belongs to, or None."""
         for reference in self.external_references:
             if reference.key == FLOW_INSTANCE_ID:
                 return int(reference.value)
@@ -73,7 +73,7 @@ class WebMessage:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """A message whose publication is not known to have ended: what an operator needs to look into it."""
+    """A message whose publication has no known outcome, with the fields that operators need to investigate it."""
 
     id: str
     state: State
@@ -83,7 +83,7 @@ class Unsettled:
 
 
 def normalize_references(references: Sequence[ExternalReference]) -> tuple[ExternalReference, ...]:
-    """The references as they are stored: `flowInstanceId` in its one spelling, then each pair once, in order."""
+    """Return the references in canonical form: `flowInstanceId` in its only spelling, no duplicate pairs, in order."""
     spelled = (
         ExternalReference(FLOW_INSTANCE_ID, reference.value)
         if reference.key.lower() == FLOW_INSTANCE_ID.lower()
@@ -94,14 +94,14 @@ def normalize_references(references: Sequence[ExternalReference]) -> tuple[Exter
 
 
 def violations_of_message(message: str) -> list[Violation]:
-    """What is wrong with a text that fits the contract: its size in bytes, which a schema cannot count."""
+    """Return the violations of a message text that a schema cannot detect: its size in bytes."""
     if len(message) * 4 > MAX_MESSAGE_BYTES and len(message.encode()) > MAX_MESSAGE_BYTES:
         return [Violation("message", f"must be at most {MAX_MESSAGE_BYTES} bytes of UTF-8")]
     return []
 
 
 def violations_of_references(references: Sequence[ExternalReference]) -> list[Violation]:
-    """What is wrong with references that each fit the contract: more than one case."""
+    """Return the violations of references that a schema cannot detect: more than one case."""
     cases = [reference for reference in normalize_references(references) if reference.key == FLOW_INSTANCE_ID]
     if len(cases) > 1:
         return [Violation("externalReferences", f"must not name more than one '{FLOW_INSTANCE_ID}'")]
