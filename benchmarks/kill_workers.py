@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.queue_checks import Life, out_of_order, twice, wrongly_parked
 from benchmarks.queue_stage import Receiver, prepare, publish, receiver, run, waiting, worker
 from benchmarks.stage import DATABASES, Stage
-from domain.deliveries import State
+from domain.deliveries import DeliveryState
 from persistence import tables
 from persistence.database import Database
 
@@ -111,7 +111,7 @@ def _kill_until_done(
 
 
 async def _parked(database: Database) -> list[str]:
-    select = tables.deliveries.select().where(tables.deliveries.c.state == str(State.PARKED))
+    select = tables.deliveries.select().where(tables.deliveries.c.state == str(DeliveryState.PARKED))
     rows = await database.read(lambda connection: connection.execute(select).all())
     return [row.id for row in rows]
 

@@ -56,7 +56,7 @@ from benchmarks.mixed_load import (
 from benchmarks.queue_stage import Arrival, receiver, run, waiting, worker
 from benchmarks.stage import Program, Stage, open_e_settings, run_command
 from budkavle.demo_subscriptions import CLIENT_CERT
-from domain.web_messages import State, Unsettled
+from domain.web_messages import MessageState, UnsettledMessage
 from persistence import audit, tables
 from persistence import web_messages as stored
 from persistence.database import Database
@@ -218,7 +218,7 @@ def _violations_of_calls(load: Load) -> list[str]:
 
 def _violations_of_messages(load: Load, mock: Program, url: str) -> list[str]:
     readable: dict[str, int | None] = run(url, _readable)
-    unsettled: list[Unsettled] = run(url, _unsettled)
+    unsettled: list[UnsettledMessage] = run(url, _unsettled)
     in_open_e = Counter(message["flowInstanceID"] for message in _get(mock, "/control/messages"))
     settled = {case for case, (_, id_) in load.cases.items() if id_}
     unrecorded = [case for case, (status, _) in load.cases.items() if status in {500, 504}]
@@ -245,8 +245,8 @@ async def _readable(database: Database) -> dict[str, int | None]:
     return await database.read(lambda connection: {row.id: row.flow_instance_id for row in connection.execute(select)})
 
 
-async def _unsettled(database: Database) -> list[Unsettled]:
-    return await stored.list_unsettled(database, (State.SENDING, State.UNKNOWN), 1000)
+async def _unsettled(database: Database) -> list[UnsettledMessage]:
+    return await stored.list_unsettled(database, (MessageState.SENDING, MessageState.UNKNOWN), 1000)
 
 
 def _violations_of_deliveries(load: Load, arrivals: Sequence[Arrival], occurrences: Sequence[Occurrence]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from budkavle.console import with_database
-from domain.catalogue import ALLOWED, Catalogue, Change, InUse, Item
+from domain.catalogue import ALLOWED, Catalogue, Change, Item, PartInUse
 from domain.errors import BudkavleError
 from persistence import audit, catalogue
 from persistence.catalogue import Applied
@@ -18,7 +18,7 @@ from persistence.database import Database
 class StillNeeded(BudkavleError):
     """Subscriptions need what the catalogue no longer has; nothing was applied."""
 
-    def __init__(self, parts: Sequence[InUse]) -> None:
+    def __init__(self, parts: Sequence[PartInUse]) -> None:
         lines = [
             f"{_named(part.item)}: {_count(part.subscriptions, 'subscription')} of {', '.join(part.systems)}"
             for part in parts

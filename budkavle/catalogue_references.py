@@ -5,15 +5,15 @@ from datetime import datetime
 
 from cryptography import x509
 
-from delivery.receivers import load_pair, trust_ca
-from delivery.references import SetupWrong, read_file, secret_of
+from delivery.receivers import load_client_certificate, trust_ca
+from delivery.references import ReceiverMisconfigured, read_file, read_signing_key
 
 
 def check_secret(reference: str) -> list[str]:
     """Return what is wrong with a webhook secret, without its value."""
     try:
-        secret_of(reference)
-    except SetupWrong as exc:
+        read_signing_key(reference)
+    except ReceiverMisconfigured as exc:
         return [str(exc)]
     return []
 
@@ -23,7 +23,7 @@ def check_ca(reference: str, now: datetime) -> list[str]:
     try:
         data = read_file(reference)
         trust_ca(reference)
-    except SetupWrong as exc:
+    except ReceiverMisconfigured as exc:
         return [str(exc)]
     return _check_dates(reference, data, now)
 
@@ -36,13 +36,13 @@ def check_client_certificate(certificate: str, key: str, now: datetime) -> tuple
         try:
             content = read_file(reference)
             data = data or content
-        except SetupWrong as exc:
+        except ReceiverMisconfigured as exc:
             found.append(str(exc))
     if not any(faults):
         faults[0].extend(_check_dates(certificate, data, now))
         try:
-            load_pair(ssl.create_default_context(), certificate, key)
-        except SetupWrong as exc:
+            load_client_certificate(ssl.create_default_context(), certificate, key)
+        except ReceiverMisconfigured as exc:
             faults[1].append(str(exc))
     return faults
 

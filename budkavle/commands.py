@@ -13,7 +13,7 @@ from budkavle.service import body_budget_of, create_service, server_config
 from budkavle.serving import Drain, QuietServer, Work, address_of, listen, run_servers
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls
-from domain.web_messages import State
+from domain.web_messages import MessageState
 from persistence import web_messages as stored
 from persistence.database import Database, open_database
 
@@ -134,7 +134,7 @@ async def list_unsettled(
     database: Database, settings: Settings, states: tuple[str, ...], limit: int
 ) -> list[dict[str, Any]]:
     """What operators see of messages that are not settled."""
-    wanted = tuple(State(state) for state in states) or (State.SENDING, State.UNKNOWN)
+    wanted = tuple(MessageState(state) for state in states) or (MessageState.SENDING, MessageState.UNKNOWN)
     longest = timedelta(seconds=settings.open_e_connect_timeout + settings.open_e_read_timeout + GRACE_SECONDS)
     clock = await measure_clock(database)
     left_over_before = clock.now() - longest
@@ -145,7 +145,7 @@ async def list_unsettled(
             "oepInstance": str(message.oep_instance),
             "flowInstanceId": message.flow_instance_id,
             "sent": message.sent.isoformat(timespec="milliseconds"),
-            "leftOver": message.state is State.SENDING and message.sent < left_over_before,
+            "leftOver": message.state is MessageState.SENDING and message.sent < left_over_before,
         }
         for message in await stored.list_unsettled(database, wanted, limit)
     ]

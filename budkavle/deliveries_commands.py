@@ -9,7 +9,7 @@ import click
 from budkavle.console import say, with_database, write_moment
 from budkavle.deliveries_selection import Action, Do, Selection, carry_out, select
 from budkavle.option_types import Id, Moment
-from domain.deliveries import Attempt, Left, Obstacle, Queued, Reason, State
+from domain.deliveries import Attempt, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason
 from persistence import deliveries as stored
 from persistence.database import Database
 
@@ -20,7 +20,7 @@ _SINCE = click.option(
 _REASON = click.option(
     "--reason", type=click.Choice([str(reason) for reason in Reason]), help="Only those whose last attempt failed so."
 )
-_STATE = click.option("--state", type=click.Choice([str(state) for state in State]), help="Only in this state.")
+_STATE = click.option("--state", type=click.Choice([str(state) for state in DeliveryState]), help="Only in this state.")
 _ALL = click.option("--all", "is_all", is_flag=True, help="All of them.")
 _IDS = click.argument("ids", type=Id(), nargs=-1)
 
@@ -71,7 +71,7 @@ def replay(
     With --state waiting, those go that wait for their next attempt. None waits until a receiver that failed is tried
     again.
     """
-    selection = _selection(system, state or str(State.PARKED), since, reason)
+    selection = _selection(system, state or str(DeliveryState.PARKED), since, reason)
     _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
     _carry_out("replay", "go again", stored.replay, ids, selection)
 
@@ -120,7 +120,9 @@ async def _print_one(database: Database, delivery_id: str) -> None:
 
 
 def _selection(system: str | None, state: str | None, since: datetime | None, reason: str | None) -> Selection:
-    return Selection(system, None if state is None else State(state), since, None if reason is None else Reason(reason))
+    return Selection(
+        system, None if state is None else DeliveryState(state), since, None if reason is None else Reason(reason)
+    )
 
 
 def _check_what(ids: tuple[str, ...], *, is_all: bool, is_narrowed: bool) -> None:
@@ -132,7 +134,7 @@ def _carry_out(name: str, done_to: str, do: Do, ids: tuple[str, ...], selection:
     from budkavle.clock import measure_clock
     from budkavle.ids import new_id
 
-    async def work(database: Database) -> tuple[int, list[str], dict[str, Left]]:
+    async def work(database: Database) -> tuple[int, list[str], dict[str, NotReplayed]]:
         clock = await measure_clock(database)
         action = Action(name, done_to, clock.now, new_id(), do)
         done, left = await carry_out(database, action, list(dict.fromkeys(ids)) or selection)
@@ -146,7 +148,7 @@ def _carry_out(name: str, done_to: str, do: Do, ids: tuple[str, ...], selection:
         raise click.exceptions.Exit(1)
 
 
-def _explain(left: Left) -> str:
+def _explain(left: NotReplayed) -> str:
     match left.obstacle:
         case Obstacle.UNKNOWN:
             return "not found; it may have arrived"
@@ -160,7 +162,7 @@ def _explain(left: Left) -> str:
     assert_never(left.obstacle)
 
 
-def _told(item: Queued) -> dict[str, Any]:
+def _told(item: QueuedDelivery) -> dict[str, Any]:
     told = {
         "id": item.id,
         "eventId": item.event_id,

@@ -10,7 +10,7 @@ from datetime import datetime
 import click
 
 from domain.audit import AuditEntry
-from domain.deliveries import Queued, Reason, State
+from domain.deliveries import DeliveryState, QueuedDelivery, Reason
 from domain.errors import NotFound
 from persistence import audit
 from persistence import deliveries as stored
@@ -31,11 +31,11 @@ class Selection:
     """What deliveries have in common; None stands for any."""
 
     system_id: str | None = None
-    state: State | None = None
+    state: DeliveryState | None = None
     since: datetime | None = None
     reason: Reason | None = None
 
-    def takes(self, item: Queued) -> bool:
+    def takes(self, item: QueuedDelivery) -> bool:
         """Whether it is one of them, of what no page is asked for."""
         return (self.since is None or item.created >= self.since) and self.reason in {None, item.reason}
 
@@ -54,7 +54,7 @@ class Action:
     do: Do
 
 
-async def select(database: Database, selection: Selection) -> AsyncIterator[list[Queued]]:
+async def select(database: Database, selection: Selection) -> AsyncIterator[list[QueuedDelivery]]:
     """The deliveries, the oldest first, in pages as they are read; what a page is changed to is not met again."""
     after, is_last = 0, False
     while not is_last:
@@ -82,7 +82,7 @@ async def carry_out(database: Database, action: Action, what: Selection | Sequen
     return done.total(), left
 
 
-async def _named(database: Database, ids: Sequence[str], left: list[str]) -> AsyncIterator[list[Queued]]:
+async def _named(database: Database, ids: Sequence[str], left: list[str]) -> AsyncIterator[list[QueuedDelivery]]:
     for place in range(0, len(ids), PAGE):
         found = []
         for id_ in ids[place : place + PAGE]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from budkavle.clock import DatabaseClock
 from budkavle.ids import new_id
 from budkavle.settings import Settings
-from delivery.calls import Calls
+from delivery.calls import ReceiverClient
 from delivery.worker import Limits, Worker
 from persistence.database import Database
 
@@ -24,7 +24,7 @@ class Delivering:
             lease=timedelta(seconds=settings.delivery_lease),
             event_retention=timedelta(hours=settings.event_retention_hours),
         )
-        self._calls = Calls(
+        self._calls = ReceiverClient(
             connect_timeout=settings.delivery_connect_timeout, attempt_timeout=settings.delivery_timeout
         )
         self.worker = Worker(database, self._calls, limits, holder=new_id(), now=clock.now)

@@ -77,7 +77,7 @@ class AddressRefused(OSError):
 def may_be_called(address: str, *, allow_private: bool) -> bool:
     """Return whether an IP address may be called. Text that is not an IP address may not."""
     try:
-        ip = _meant(ip_address(address))
+        ip = _unwrap(ip_address(address))
     except ValueError:
         return False
     if any(ip in network for network in METADATA):
@@ -85,7 +85,7 @@ def may_be_called(address: str, *, allow_private: bool) -> bool:
     return _is_public(ip) or (allow_private and any(ip in network for network in PRIVATE))
 
 
-def checked_socket(*, allow_private: bool) -> Callable[[tuple[Any, ...]], socket.socket]:
+def make_socket_factory(*, allow_private: bool) -> Callable[[tuple[Any, ...]], socket.socket]:
     """Return a socket factory that raises `AddressRefused` for addresses that must not be called.
 
     aiohttp calls the factory with the address that it connects to, whether the address came from DNS or from the URL.
@@ -100,7 +100,7 @@ def checked_socket(*, allow_private: bool) -> Callable[[tuple[Any, ...]], socket
     return make
 
 
-def _meant(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+def _unwrap(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     if isinstance(ip, IPv6Address):
         if ip.ipv4_mapped is not None:
             return ip.ipv4_mapped

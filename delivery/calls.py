@@ -8,13 +8,13 @@ from datetime import datetime
 from aiohttp import ClientError, ClientResponse, ClientTimeout
 from aiohttp.abc import AbstractResolver
 
-from delivery.failures import failed
+from delivery.failures import map_error
 from delivery.http_dates import parse_http_date
-from delivery.payload import address_of, write_payload
-from delivery.receivers import Line, Receivers
-from delivery.references import SetupWrong
+from delivery.payload import build_url, write_payload
+from delivery.receivers import ReceiverSession, SessionPool
+from delivery.references import ReceiverMisconfigured
 from delivery.signing import signature_headers
-from domain.deliveries import LONGEST_WAIT, MAX_ANSWER, Answer, Claimed, Reason
+from domain.deliveries import LONGEST_WAIT, MAX_STORED_RESPONSE, ClaimedDelivery, Reason, ReceiverResponse
 
 MAX_READ = 16 * 1024
 """Maximum bytes of a response that are read. A connection with a longer response is closed."""
@@ -35,7 +35,7 @@ Some receivers send such a body and keep the connection open; the status counts 
 """
 
 
-class Calls:
+class ReceiverClient:
     """An HTTP client for receivers with pooled connections and unlimited concurrency."""
 
     def __init__(
@@ -52,42 +52,42 @@ class Calls:
             # aiohttp rounds timeouts above this threshold up to whole seconds.
             ceil_threshold=attempt_timeout + connect_timeout,
         )
-        self._receivers = Receivers(timeout, resolver)
+        self._sessions = SessionPool(timeout, resolver)
 
-    async def send(self, claimed: Claimed, now: datetime) -> Answer:
+    async def send(self, claimed: ClaimedDelivery, now: datetime) -> ReceiverResponse:
         """Make one attempt (exactly one POST) and return its result. Raises only `CancelledError`.
 
         A response counts once it is complete or exceeds 16 KiB. A truncated response may come from a receiver that
         crashed.
         """
         try:
-            line = self._receivers.line(claimed.receiver, now)
-        except SetupWrong as exc:
-            return Answer(None, Reason.SETUP, detail=str(exc))
+            session = self._sessions.get_session(claimed.receiver, now)
+        except ReceiverMisconfigured as exc:
+            return ReceiverResponse(None, Reason.SETUP, detail=str(exc))
         try:
-            with line:
-                return await _post(line, claimed, now)
+            with session:
+                return await _post(session, claimed, now)
         except (ClientError, OSError, ValueError, RuntimeError) as exc:
             # TimeoutError is a subclass of OSError. aiohttp raises ValueError for invalid headers and addresses. uvloop
             # raises RuntimeError for some sockets, and so does Python when it has no more threads for name look-ups.
-            return failed(exc, is_tls=claimed.receiver.base_url.startswith("https:"))
+            return map_error(exc, is_tls=claimed.receiver.base_url.startswith("https:"))
 
     async def close(self) -> None:
         """Close all connections. No call may be running."""
-        await self._receivers.close()
+        await self._sessions.close()
 
 
-async def _post(line: Line, claimed: Claimed, now: datetime) -> Answer:
+async def _post(session: ReceiverSession, claimed: ClaimedDelivery, now: datetime) -> ReceiverResponse:
     body = write_payload(claimed)
-    headers = HEADERS | signature_headers(claimed.id, now, body, line.keys) | _trace_headers(claimed)
-    response = await line.session.post(address_of(claimed), data=body, headers=headers, allow_redirects=False)
+    headers = HEADERS | signature_headers(claimed.id, now, body, session.keys) | _trace_headers(claimed)
+    response = await session.http.post(build_url(claimed), data=body, headers=headers, allow_redirects=False)
     try:
         received = await _beginning(response)
     finally:
         # aiohttp has already released a connection whose response was read completely.
         if response.connection is not None:
             response.close()
-    return Answer(
+    return ReceiverResponse(
         status=response.status,
         reason=None if 200 <= response.status < 300 else Reason.HTTP,  # noqa: PLR2004  # The class of success, as HTTP numbers it.
         body=_text(received),
@@ -95,7 +95,7 @@ async def _post(line: Line, claimed: Claimed, now: datetime) -> Answer:
     )
 
 
-def _trace_headers(claimed: Claimed) -> dict[str, str]:
+def _trace_headers(claimed: ClaimedDelivery) -> dict[str, str]:
     headers = {"x-request-id": claimed.request_id, "traceparent": claimed.trace_parent}
     return {name: value for name, value in headers.items() if value is not None}
 
@@ -116,7 +116,7 @@ async def _beginning(response: ClientResponse) -> bytes:
 
 def _text(received: bytes) -> str:
     """Return the beginning of a response as text without U+0000, which PostgreSQL rejects."""
-    return received[:MAX_ANSWER].decode(errors="replace").replace("\0", "\ufffd")
+    return received[:MAX_STORED_RESPONSE].decode(errors="replace").replace("\0", "\ufffd")
 
 
 def _retry_after(value: str | None, now: datetime) -> float | None:

@@ -6,24 +6,24 @@ from collections.abc import Iterator
 import aiohttp
 
 from delivery.addresses import AddressRefused
-from domain.deliveries import Answer, Reason
+from domain.deliveries import Reason, ReceiverResponse
 
 
-def failed(error: Exception, *, is_tls: bool) -> Answer:
+def map_error(error: Exception, *, is_tls: bool) -> ReceiverResponse:
     """Return the result of an attempt that ended with an error of aiohttp, TLS or the operating system.
 
     `is_tls` states whether the call uses TLS. The detail never contains bytes from the receiver, because the receiver
     may have echoed our message.
     """
-    reason, detail = _refused(error, is_tls=is_tls) or _plain(error, is_tls=is_tls)
-    return Answer(None, reason, detail=detail)
+    reason, detail = _map_cause(error, is_tls=is_tls) or _map_type(error, is_tls=is_tls)
+    return ReceiverResponse(None, reason, detail=detail)
 
 
 _CLOSED_BEFORE_WRITING = "Cannot write to closing transport"
 """The text of aiohttp's error for a connection that closed before the request was written."""
 
 
-def _refused(error: Exception, *, is_tls: bool) -> tuple[Reason, str] | None:
+def _map_cause(error: Exception, *, is_tls: bool) -> tuple[Reason, str] | None:
     """Return the cause below an error of aiohttp: an address that we rejected, or a TLS error of either side."""
     causes = list(_causes(error))
     for cause in causes:
@@ -41,7 +41,7 @@ def _refused(error: Exception, *, is_tls: bool) -> tuple[Reason, str] | None:
     return Reason.TLS, getattr(said[-1], "verify_message", None) or getattr(said[-1], "reason", None) or ""
 
 
-def _plain(error: Exception, *, is_tls: bool) -> tuple[Reason, str]:
+def _map_type(error: Exception, *, is_tls: bool) -> tuple[Reason, str]:
     for kind, reason, detail in _KINDS:
         if isinstance(error, kind):
             return reason, detail

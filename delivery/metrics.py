@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from domain.deliveries import Answer, Outcome, Reason
+from domain.deliveries import AttemptOutcome, Reason, ReceiverResponse
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15)
 _LATENCIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 300, 3600, 86400)
@@ -23,17 +23,22 @@ _backing_off = Gauge(
 # Create all series at start. Alert rules compare rates, and a series that begins at its first failure would hide it.
 for _reason in Reason:
     if _reason is not Reason.HTTP:
-        _attempts.labels(str(Outcome.PARK if _reason is Reason.ADDRESS else Outcome.AGAIN), str(_reason))
-for _outcome, _answer in ((Outcome.DONE, "2xx"), (Outcome.AGAIN, "4xx"), (Outcome.AGAIN, "5xx"), (Outcome.PARK, "4xx")):
+        _attempts.labels(str(AttemptOutcome.PARK if _reason is Reason.ADDRESS else AttemptOutcome.AGAIN), str(_reason))
+for _outcome, _answer in (
+    (AttemptOutcome.DONE, "2xx"),
+    (AttemptOutcome.AGAIN, "4xx"),
+    (AttemptOutcome.AGAIN, "5xx"),
+    (AttemptOutcome.PARK, "4xx"),
+):
     _attempts.labels(str(_outcome), _answer)
 
 
-def attempt_ended(answer: Answer, outcome: Outcome, seconds: float, latency: float) -> None:
+def count_attempt(answer: ReceiverResponse, outcome: AttemptOutcome, seconds: float, latency: float) -> None:
     """Count a finished attempt. `latency` is the age of its event in seconds."""
     met = f"{answer.status // 100}xx" if answer.status is not None else str(answer.reason)
     _attempts.labels(str(outcome), met).inc()
     _durations.observe(seconds)
-    if outcome is Outcome.DONE:
+    if outcome is AttemptOutcome.DONE:
         _latencies.observe(max(0.0, latency))
 
 

@@ -11,7 +11,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from delivery.addresses import AddressRefused, may_be_called
 
 
-class CheckedNames(AbstractResolver):
+class CheckingResolver(AbstractResolver):
     """A resolver that checks the addresses of another one. It raises `AddressRefused` if any must not be called.
 
     Without this class aiohttp would try the addresses of a name until one is allowed. A name with both a private and a
@@ -38,7 +38,7 @@ class CheckedNames(AbstractResolver):
         """Do nothing: the other resolver is shared."""
 
 
-class Names(AbstractResolver):
+class ThreadResolver(AbstractResolver):
     """A resolver that uses the operating system, with one thread per look-up.
 
     The event loop has four to six threads for all look-ups. A few names with unresponsive DNS servers would occupy them

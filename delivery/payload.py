@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from yarl import URL
 
-from domain.deliveries import Claimed
+from domain.deliveries import ClaimedDelivery
 from domain.subscriptions import write_time
 
 ADDRESSES = 4096
@@ -15,7 +15,7 @@ ADDRESSES = 4096
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def write_payload(claimed: Claimed) -> bytes:
+def write_payload(claimed: ClaimedDelivery) -> bytes:
     """Return the JSON of a delivery, identical in each attempt. Fields without a value are omitted."""
     said = json.loads(claimed.content)
     payload = {"beskedId": claimed.event_id, "entitetId": said.pop("entityType")}
@@ -29,12 +29,12 @@ def write_payload(claimed: Claimed) -> bytes:
     return _ENCODER.encode(payload).encode()
 
 
-def address_of(claimed: Claimed) -> URL:
+def build_url(claimed: ClaimedDelivery) -> URL:
     """Return the URL of a delivery: the system's base URL and the subscription's path, both exactly as configured."""
-    return _address(claimed.receiver.base_url, claimed.webhook_url)
+    return _parse_url(claimed.receiver.base_url, claimed.webhook_url)
 
 
 @lru_cache(ADDRESSES)
-def _address(base_url: str, webhook_url: str) -> URL:
+def _parse_url(base_url: str, webhook_url: str) -> URL:
     # The URL is already encoded. Encoding it again would change the path that was subscribed to.
     return URL(base_url + webhook_url, encoded=True)

@@ -18,13 +18,13 @@ import structlog
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar
 from aiohttp.abc import AbstractResolver
 
-from delivery.addresses import checked_socket
-from delivery.names import CheckedNames, Names
-from delivery.references import SetupWrong, path_of, read_file, secret_of
+from delivery.addresses import make_socket_factory
+from delivery.names import CheckingResolver, ThreadResolver
+from delivery.references import ReceiverMisconfigured, read_file, read_signing_key, resolve_path
 from delivery.response_heads import LenientConnector
 from domain.deliveries import Receiver
 
-MAX_LINES = 512
+MAX_SESSIONS = 512
 """Maximum receivers with open sessions. The least recently used session is closed to make room for a new one."""
 
 READ_AGAIN = timedelta(seconds=60)
@@ -40,11 +40,11 @@ that the peer closes at that moment is lost and must be retried.
 log = structlog.get_logger("budkavle.delivery")
 
 
-class Line:
-    """A session with a receiver. Make calls inside `with line:`; a retired session closes after its last call."""
+class ReceiverSession:
+    """A session with a receiver. Make calls inside `with session:`; a retired session closes after its last call."""
 
-    def __init__(self, session: ClientSession, keys: tuple[bytes, ...]) -> None:
-        self.session = session
+    def __init__(self, http: ClientSession, keys: tuple[bytes, ...]) -> None:
+        self.http = http
         self.keys = keys
         self._calls = 0
         self._closing: set[asyncio.Task[None]] | None = None
@@ -59,14 +59,14 @@ class Line:
         self._calls -= 1
         self._close_if_over()
 
-    def give_up(self, closing: set[asyncio.Task[None]]) -> None:
+    def retire(self, closing: set[asyncio.Task[None]]) -> None:
         """Reject new calls. The session is closed after the last running call, in a task that is added to `closing`."""
         self._closing = closing
         self._close_if_over()
 
     def _close_if_over(self) -> None:
         if self._calls == 0 and self._closing is not None:
-            task = asyncio.get_running_loop().create_task(self.session.close())
+            task = asyncio.get_running_loop().create_task(self.http.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
@@ -77,7 +77,7 @@ class _Entry:
 
     read: datetime
     files: tuple[bytes, ...] = ()
-    line: Line | None = None
+    session: ReceiverSession | None = None
     wrong: str | None = None
 
     def is_fresh(self, now: datetime) -> bool:
@@ -86,19 +86,19 @@ class _Entry:
         return timedelta(0) <= now - self.read < longest
 
 
-class Receivers:
+class SessionPool:
     """Sessions per receiver, with a limited number of them. `names` replaces the name resolution of the machine."""
 
     def __init__(self, timeout: ClientTimeout, names: AbstractResolver | None = None) -> None:
         self._timeout = timeout
-        self._names = names or Names()
+        self._names = names or ThreadResolver()
         self._entries: OrderedDict[Receiver, _Entry] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
 
-    def line(self, receiver: Receiver, now: datetime) -> Line:
+    def get_session(self, receiver: Receiver, now: datetime) -> ReceiverSession:
         """Return the session of a receiver, with files and secrets that are at most one minute old.
 
-        Raises `SetupWrong` if one of them cannot be read. The error is logged once per read.
+        Raises `ReceiverMisconfigured` if one of them cannot be read. The error is logged once per read.
         """
         entry = self._entries.get(receiver)
         if entry is None:
@@ -110,42 +110,42 @@ class Receivers:
             if not entry.is_fresh(now):
                 entry.read = now
                 self._read(receiver, entry)
-        if entry.line is None:
-            raise SetupWrong(entry.wrong)
-        return entry.line
+        if entry.session is None:
+            raise ReceiverMisconfigured(entry.wrong)
+        return entry.session
 
     async def close(self) -> None:
         """Close all sessions. Sessions with running calls are closed after these calls."""
         for entry in self._entries.values():
-            self._give_up(entry)
+            self._retire(entry)
         self._entries.clear()
         await asyncio.gather(*self._closing)
 
     def _make_room(self) -> None:
-        while len(self._entries) > MAX_LINES:
+        while len(self._entries) > MAX_SESSIONS:
             _, oldest = self._entries.popitem(last=False)
-            self._give_up(oldest)
+            self._retire(oldest)
 
-    def _give_up(self, entry: _Entry) -> None:
-        if entry.line is not None:
-            entry.line.give_up(self._closing)
-            entry.line = None
+    def _retire(self, entry: _Entry) -> None:
+        if entry.session is not None:
+            entry.session.retire(self._closing)
+            entry.session = None
 
     def _read(self, receiver: Receiver, entry: _Entry) -> None:
         try:
-            keys = tuple(secret_of(reference) for reference in receiver.webhook_secrets)
+            keys = tuple(read_signing_key(reference) for reference in receiver.webhook_secrets)
             references = [each for each in (receiver.ca, receiver.certificate, receiver.key) if each is not None]
             files = tuple(read_file(reference) for reference in references)
-            if entry.line is None or files != entry.files:
-                line = Line(self._session(receiver, _tls(receiver)), keys)
-                self._give_up(entry)
-                entry.line, entry.files = line, files
-        except SetupWrong as exc:
+            if entry.session is None or files != entry.files:
+                session = ReceiverSession(self._session(receiver, _tls(receiver)), keys)
+                self._retire(entry)
+                entry.session, entry.files = session, files
+        except ReceiverMisconfigured as exc:
             # Retire a working session too: its certificate or secret may have been revoked.
-            self._give_up(entry)
+            self._retire(entry)
             entry.wrong = str(exc)
         else:
-            entry.line.keys = keys
+            entry.session.keys = keys
             entry.wrong = None
         if entry.wrong is not None:
             log.error("receiver_setup_failed", system=receiver.system_id, reason=entry.wrong)
@@ -155,8 +155,8 @@ class Receivers:
             ssl=context,
             limit=0,
             keepalive_timeout=KEEP_ALIVE,
-            resolver=CheckedNames(self._names, allow_private=receiver.allow_private_addresses),
-            socket_factory=checked_socket(allow_private=receiver.allow_private_addresses),
+            resolver=CheckingResolver(self._names, allow_private=receiver.allow_private_addresses),
+            socket_factory=make_socket_factory(allow_private=receiver.allow_private_addresses),
         )
         return ClientSession(
             connector=connector,
@@ -176,25 +176,25 @@ def _tls(receiver: Receiver) -> ssl.SSLContext | bool:
         return _public()
     context = trust_ca(receiver.ca)
     if receiver.certificate is not None:
-        load_pair(context, receiver.certificate, receiver.key or receiver.certificate)
+        load_client_certificate(context, receiver.certificate, receiver.key or receiver.certificate)
     return context
 
 
 def trust_ca(reference: str | None) -> ssl.SSLContext:
-    """Return a context that trusts only this CA, or the public CAs for None. Raises `SetupWrong`."""
+    """Return a context that trusts only this CA, or the public CAs for None. Raises `ReceiverMisconfigured`."""
     try:
-        return _context(None if reference is None else path_of(reference))
+        return _context(None if reference is None else resolve_path(reference))
     except (OSError, ValueError) as exc:
-        raise SetupWrong(f"{reference} holds no certificate in PEM form that can be read") from exc
+        raise ReceiverMisconfigured(f"{reference} holds no certificate in PEM form that can be read") from exc
 
 
-def load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    """Load the client certificate and its key into a context. Raises `SetupWrong`."""
+def load_client_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Load the client certificate and its key into a context. Raises `ReceiverMisconfigured`."""
     try:
         # Without a password, OpenSSL would prompt for one on the console if the key is encrypted.
-        context.load_cert_chain(path_of(certificate), path_of(key), password="")
+        context.load_cert_chain(resolve_path(certificate), resolve_path(key), password="")
     except (OSError, ValueError) as exc:
-        raise SetupWrong(f"{certificate} and {key} are no certificate with its key in PEM form") from exc
+        raise ReceiverMisconfigured(f"{certificate} and {key} are no certificate with its key in PEM form") from exc
 
 
 @cache

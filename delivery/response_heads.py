@@ -42,7 +42,7 @@ class HeadMalformed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ResponseHead:
     """A head as aiohttp receives it. `rest` are the bytes after it; `is_whole` says that they are the whole body."""
 
     text: bytes
@@ -63,7 +63,7 @@ class HeadReader:
         self._folded_into: list[bytes] | None = None
         self._kept = 0
 
-    def feed(self, data: bytes) -> Head | None:
+    def feed(self, data: bytes) -> ResponseHead | None:
         """Return the final head once it is complete, otherwise None. Raises `HeadMalformed`."""
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
@@ -129,7 +129,7 @@ class HeadReader:
         members = b",".join(self._fields[name]).lower().split(b",")
         return [member for each in members if (member := each.strip(b" \t"))]
 
-    def _rewrite(self, rest: bytes) -> Head:
+    def _rewrite(self, rest: bytes) -> ResponseHead:
         framing, has_body, is_kept = self._framing()
         lines = [b"HTTP/1.1 %d " % (self._status or 0)]
         if framing:
@@ -140,7 +140,7 @@ class HeadReader:
         if not (is_kept and self._keeps_connection) or b"close" in self._tokens(b"connection"):
             lines.append(b"Connection: close")
         is_whole = has_body and framing == b"Content-Length: %d" % len(rest)
-        return Head(b"\r\n".join([*lines, b"", b""]), has_body, rest, is_whole)
+        return ResponseHead(b"\r\n".join([*lines, b"", b""]), has_body, rest, is_whole)
 
     def _framing(self) -> tuple[bytes, bool, bool]:
         """Return the framing field, whether there is a body to read, and whether the connection stays open."""

@@ -82,7 +82,7 @@ class _Call:
 
 
 @dataclass(slots=True)
-class _Places:
+class _Slots:
     """The slots for all deliveries except test messages, and their use. `turn` counts the calls."""
 
     total: int
@@ -97,29 +97,29 @@ class Windows:
     """The slots of one worker: `total` in all, at most `per_system` for one system."""
 
     def __init__(self, total: int, per_system: int, *, chance: Callable[[], float] = random.random) -> None:
-        self._test_places = max(1, total // 50)
-        ordinary = max(1, total - self._test_places)
-        self._places = _Places(ordinary, min(per_system, ordinary))
+        self._test_slots = max(1, total // 50)
+        ordinary = max(1, total - self._test_slots)
+        self._slots = _Slots(ordinary, min(per_system, ordinary))
         self._chance = chance
         self._calls: dict[int, _Call] = {}
         self._tests = 0
 
-    def room(self, now: float) -> Room:
+    def get_room(self, now: float) -> Room:
         """Return how many deliveries can start now, and for which targets and systems none can."""
         self._forget(now)
-        full = {target for target, known in self._places.targets.items() if self._is_closed(known, now)}
-        full_systems = {system for system, used in self._places.used.items() if used >= self._places.per_system}
-        free = max(0, self._places.total - self._places.used.total())
-        return Room(free, min(free, self._places.per_system), frozenset(full_systems), frozenset(full))
+        full = {target for target, known in self._slots.targets.items() if self._is_closed(known, now)}
+        full_systems = {system for system, used in self._slots.used.items() if used >= self._slots.per_system}
+        free = max(0, self._slots.total - self._slots.used.total())
+        return Room(free, min(free, self._slots.per_system), frozenset(full_systems), frozenset(full))
 
     def choose(self, found: Iterable[Seen], now: float) -> list[Seen]:
         """Return the deliveries to start, in order."""
         tests, waiting = self._sort(found, now)
-        plan = _Plan(self._places)
+        plan = _Plan(self._slots)
         chosen = tests
-        systems = [(self._places.used[system], self._places.served.get(system, 0), system) for system in waiting]
+        systems = [(self._slots.used[system], self._slots.served.get(system, 0), system) for system in waiting]
         heapify(systems)
-        queues = {system: _SystemQueue(self._places, targets) for system, targets in waiting.items()}
+        queues = {system: _SystemQueue(self._slots, targets) for system, targets in waiting.items()}
         while systems and plan.free > 0:
             _, _, system = heappop(systems)
             if not plan.may_start_in(system):
@@ -131,10 +131,10 @@ class Windows:
                 heappush(systems, (plan.used[system], plan.turn, system))
         return chosen
 
-    def began(self, seen: Seen, now: float, *, is_test: bool = False) -> None:
+    def record_start(self, seen: Seen, now: float, *, is_test: bool = False) -> None:
         """Record the start of a call. `is_test` is true if it occupies a slot for test messages."""
         known = self._known(seen.target)
-        self._places.turn += 1
+        self._slots.turn += 1
         known.touched = now
         self._calls[seen.number] = _Call(seen.target, seen.subscription_id, now, is_test)
         if is_test:
@@ -143,18 +143,18 @@ class Windows:
             return
         known.used += 1
         known.used_of[seen.subscription_id] += 1
-        known.served = known.served_of[seen.subscription_id] = self._places.served[seen.target.system_id] = (
-            self._places.turn
+        known.served = known.served_of[seen.subscription_id] = self._slots.served[seen.target.system_id] = (
+            self._slots.turn
         )
-        self._places.used[seen.target.system_id] += 1
+        self._slots.used[seen.target.system_id] += 1
 
-    def ended(self, number: int, now: float, *, is_well: bool, is_done: bool = False) -> bool:
+    def record_end(self, number: int, now: float, *, is_well: bool, is_done: bool = False) -> bool:
         """Record the end of a call. `is_well`: the receiver works; `is_done`: it accepted the delivery.
 
         Return whether the target has recovered, so that its waiting deliveries can be retried.
         """
         call = self._calls.pop(number)
-        known = self._places.targets[call.target]
+        known = self._slots.targets[call.target]
         known.touched = now
         if call.is_test:
             self._tests -= 1
@@ -162,7 +162,7 @@ class Windows:
         else:
             known.used -= 1
             _decrease(known.used_of, call.subscription)
-            _decrease(self._places.used, call.target.system_id)
+            _decrease(self._slots.used, call.target.system_id)
         if not is_well:
             self._fail(known, call, now)
             return False
@@ -170,21 +170,21 @@ class Windows:
         known.failures = 0
         known.until = NEVER
         if now - call.began < QUICK_SECONDS:
-            known.limit = min(self._places.per_system, known.limit + 1)
+            known.limit = min(self._slots.per_system, known.limit + 1)
         elif known.limit > FIRST:
             known.limit -= 1
         has_recovered = known.is_recovering and is_done
         known.is_recovering = known.is_recovering and not is_done
         return has_recovered
 
-    def takes_as_test(self, seen: Seen) -> bool:
+    def has_test_slot(self, seen: Seen) -> bool:
         """Return whether a test message can use one of the slots for test messages."""
-        known = self._places.targets.get(seen.target)
-        return seen.urgency == Urgency.TEST and self._tests < self._test_places and (known is None or known.tests == 0)
+        known = self._slots.targets.get(seen.target)
+        return seen.urgency == Urgency.TEST and self._tests < self._test_slots and (known is None or known.tests == 0)
 
     def count_backing_off(self, now: float) -> Counter[str]:
         """Return the number of targets in back-off per system."""
-        return Counter(target.system_id for target, known in self._places.targets.items() if known.until > now)
+        return Counter(target.system_id for target, known in self._slots.targets.items() if known.until > now)
 
     def _fail(self, known: _Target, call: _Call, now: float) -> None:
         known.is_well = False
@@ -199,9 +199,9 @@ class Windows:
             known.until = now + pause * (1 + JITTER * (2 * self._chance() - 1))
 
     def _known(self, target: Target) -> _Target:
-        known = self._places.targets.get(target)
+        known = self._slots.targets.get(target)
         if known is None:
-            known = self._places.targets[target] = _Target(min(FIRST, self._places.per_system))
+            known = self._slots.targets[target] = _Target(min(FIRST, self._slots.per_system))
         return known
 
     def _is_closed(self, known: _Target, now: float) -> bool:
@@ -210,15 +210,13 @@ class Windows:
     def _forget(self, now: float) -> None:
         idle = [
             target
-            for target, known in self._places.targets.items()
+            for target, known in self._slots.targets.items()
             if not known.used and not known.tests and now - known.touched > FORGOTTEN_AFTER and known.until <= now
         ]
         for target in idle:
-            del self._places.targets[target]
-        for system in (
-            self._places.served.keys() - {target.system_id for target in self._places.targets} if idle else ()
-        ):
-            del self._places.served[system]
+            del self._slots.targets[target]
+        for system in self._slots.served.keys() - {target.system_id for target in self._slots.targets} if idle else ():
+            del self._slots.served[system]
 
     def _sort(self, found: Iterable[Seen], now: float) -> tuple[list[Seen], dict[str, dict[Target, "_Queues"]]]:
         """Return test messages with a slot, and all other eligible deliveries by system, target and subscription."""
@@ -228,13 +226,13 @@ class Windows:
         for seen in sorted(found, key=lambda each: (-(each.urgency or 0), each.due, each.number)):
             if seen.is_behind:
                 continue
-            has_place = len(tests) + self._tests < self._test_places and seen.target not in with_test
-            if has_place and self.takes_as_test(seen):
+            has_slot = len(tests) + self._tests < self._test_slots and seen.target not in with_test
+            if has_slot and self.has_test_slot(seen):
                 tests.append(seen)
                 with_test.add(seen.target)
                 continue
             if not seen.urgency:
-                known = self._places.targets.get(seen.target)
+                known = self._slots.targets.get(seen.target)
                 if seen.is_paused or (known is not None and known.until > now):
                     continue
             queues = waiting[seen.target.system_id].setdefault(seen.target, {})
@@ -248,26 +246,26 @@ _Queues = dict[int, deque[Seen]]
 class _Plan:
     """The running calls plus the deliveries chosen so far."""
 
-    def __init__(self, places: _Places) -> None:
-        self._places = places
-        self.used = Counter(places.used)
-        self.free = places.total - self.used.total()
-        self.turn = places.turn
+    def __init__(self, slots: _Slots) -> None:
+        self._slots = slots
+        self.used = Counter(slots.used)
+        self.free = slots.total - self.used.total()
+        self.turn = slots.turn
         self._used_by_sick: Counter[str] = Counter()
-        for target, known in places.targets.items():
+        for target, known in slots.targets.items():
             if known.used and not known.is_well:
                 self._used_by_sick[target.system_id] += known.used
         self._sick = self._used_by_sick.total()
 
     def may_start_in(self, system: str) -> bool:
         used = self.used[system]
-        return used < max(1, min(self._places.per_system, FREE_FACTOR * self.free))
+        return used < max(1, min(self._slots.per_system, FREE_FACTOR * self.free))
 
     def may_start(self, target: Target, known: _Target | None, used: int) -> bool:
-        places, used_by_system = self._places, self.used[target.system_id]
+        slots, used_by_system = self._slots, self.used[target.system_id]
         # The number of calls that the system may start in addition, under both of its limits.
-        left = min(places.per_system - used_by_system, (FREE_FACTOR * self.free - used_by_system) // (FREE_FACTOR + 1))
-        allowed = min(FIRST, places.per_system) if known is None else known.allowed()
+        left = min(slots.per_system - used_by_system, (FREE_FACTOR * self.free - used_by_system) // (FREE_FACTOR + 1))
+        allowed = min(FIRST, slots.per_system) if known is None else known.allowed()
         if used >= max(1, min(allowed, FREE_FACTOR * left)):
             return False
         if known is not None and known.is_well:
@@ -275,15 +273,15 @@ class _Plan:
         # The first calls of unknown targets take precedence over further calls.
         is_first = not used and (known is None or (known.failed == NEVER and not known.used))
         part = FIRST_CALLS_PART if is_first else SICK_PART
-        is_within_system = self._used_by_sick[target.system_id] < max(1, part * places.per_system)
-        return is_within_system and self._sick < max(1, part * places.total)
+        is_within_system = self._used_by_sick[target.system_id] < max(1, part * slots.per_system)
+        return is_within_system and self._sick < max(1, part * slots.total)
 
     def start(self, seen: Seen) -> None:
         system = seen.target.system_id
         self.used[system] += 1
         self.free -= 1
         self.turn += 1
-        known = self._places.targets.get(seen.target)
+        known = self._slots.targets.get(seen.target)
         if known is None or not known.is_well:
             self._used_by_sick[system] += 1
             self._sick += 1
@@ -292,13 +290,13 @@ class _Plan:
 class _SystemQueue:
     """Eligible deliveries of one system, by target and subscription."""
 
-    def __init__(self, places: _Places, targets: dict[Target, _Queues]) -> None:
-        self._places = places
+    def __init__(self, slots: _Slots, targets: dict[Target, _Queues]) -> None:
+        self._slots = slots
         self._targets = targets
         self._heap = []
         self._subscriptions: dict[Target, list[tuple[int, int, object, int, int]]] = {}
         for target, queues in targets.items():
-            known = places.targets.get(target)
+            known = slots.targets.get(target)
             used, served = (0, 0) if known is None else (known.used, known.served)
             self._heap.append((used, served, target))
             self._subscriptions[target] = [self._entry(known, id_, queue) for id_, queue in queues.items()]
@@ -310,7 +308,7 @@ class _SystemQueue:
         while self._heap:
             used, _, target = heappop(self._heap)
             subscriptions = self._subscriptions[target]
-            known = self._places.targets.get(target)
+            known = self._slots.targets.get(target)
             if not subscriptions or not plan.may_start(target, known, used):
                 # Skip the target for the rest of the plan: slots only become fewer while it is made.
                 continue

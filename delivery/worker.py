@@ -18,7 +18,16 @@ import structlog
 
 from delivery import metrics
 from delivery.windows import Windows
-from domain.deliveries import MAX_ANSWER, Answer, Attempt, Claimed, Outcome, Target, outcome_of, wait_after
+from domain.deliveries import (
+    MAX_STORED_RESPONSE,
+    Attempt,
+    AttemptOutcome,
+    ClaimedDelivery,
+    ReceiverResponse,
+    Target,
+    decide_outcome,
+    retry_delay,
+)
 from domain.errors import StorageFailed
 from persistence import queue
 from persistence.database import Database
@@ -42,10 +51,10 @@ AFTER_FAILURE_SECONDS = (0.1, 1.0)
 """The shortest and the longest pause after a failed turn. The pause doubles with each consecutive failure."""
 
 
-class Calls(Protocol):
+class DeliveryClient(Protocol):
     """The HTTP client of a worker."""
 
-    async def send(self, claimed: Claimed, now: datetime) -> Answer:
+    async def send(self, claimed: ClaimedDelivery, now: datetime) -> ReceiverResponse:
         """Make one attempt and return its result. Raises nothing."""
 
 
@@ -65,7 +74,7 @@ class Worker:
     def __init__(
         self,
         database: Database,
-        calls: Calls,
+        calls: DeliveryClient,
         limits: Limits,
         *,
         holder: str,
@@ -83,7 +92,7 @@ class Worker:
         self._clock = clock
         self._memory = LookMemory()
         self._under_way: dict[int, asyncio.Task[None]] = {}
-        self._ended: list[Settled] = []
+        self._finished: list[Settled] = []
         # Numbers of deliveries in a claim that failed; the database may have committed it.
         self._uncertain: set[int] = set()
         # Pauses that receivers requested and that are not stored yet.
@@ -112,7 +121,7 @@ class Worker:
 
     async def finish(self) -> None:
         """Wait for all running attempts and settle them."""
-        while self._under_way or self._ended or self._recovered:
+        while self._under_way or self._finished or self._recovered:
             if self._under_way:
                 await asyncio.wait(self._under_way.values())
             now = self._now()
@@ -120,18 +129,18 @@ class Worker:
 
     async def run_forever(self) -> None:
         """Work until `stop` is called, then finish the running attempts."""
-        housekeeping = asyncio.create_task(self._keep_house())
+        housekeeping = asyncio.create_task(self._run_housekeeping())
         try:
             while not self._is_stopping:
                 self._woken.clear()
-                await self._turn()
+                await self._run_turn()
                 # In Python 3.11 `wait_for` loses a cancellation that arrives together with the event.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_SECONDS):
                         await self._woken.wait()
-            while self._under_way or self._ended or self._uncertain:
-                await self._turn()
-                if self._under_way or self._ended:
+            while self._under_way or self._finished or self._uncertain:
+                await self._run_turn()
+                if self._under_way or self._finished:
                     await asyncio.wait(
                         [*self._under_way.values(), asyncio.create_task(asyncio.sleep(POLL_SECONDS))],
                         return_when=asyncio.FIRST_COMPLETED,
@@ -150,7 +159,7 @@ class Worker:
         self._is_stopping = True
         self._woken.set()
 
-    async def _turn(self) -> None:
+    async def _run_turn(self) -> None:
         try:
             await self.run_once(self._now())
         except StorageFailed as exc:
@@ -165,27 +174,29 @@ class Worker:
         await asyncio.sleep(min(longest, shortest * 2**self._failures))
         self._failures = min(self._failures + 1, MOST_FAILURES)
 
-    async def _attempt(self, item: Claimed) -> None:
+    async def _attempt(self, item: ClaimedDelivery) -> None:
         began, moment = time.perf_counter(), self._now()
         answer = await self._calls.send(item, moment)
         seconds = time.perf_counter() - began
-        outcome = outcome_of(answer)
-        text = answer.body if answer.status is not None else answer.detail[:MAX_ANSWER]
+        outcome = decide_outcome(answer)
+        text = answer.body if answer.status is not None else answer.detail[:MAX_STORED_RESPONSE]
         attempt = Attempt(item.attempts + 1, moment, round(seconds * 1000), answer.status, answer.reason, text)
         due = None
         now = self._now()
-        if outcome is Outcome.AGAIN:
-            due = now + wait_after(attempt.number, self._chance(), answer.retry_after)
+        if outcome is AttemptOutcome.AGAIN:
+            due = now + retry_delay(attempt.number, self._chance(), answer.retry_after)
         del self._under_way[item.number]
-        self._ended.append(Settled(item.number, outcome, attempt, due))
+        self._finished.append(Settled(item.number, outcome, attempt, due))
         target = Target(item.receiver.system_id, item.webhook_url)
-        if outcome is Outcome.AGAIN and answer.retry_after:
+        if outcome is AttemptOutcome.AGAIN and answer.retry_after:
             until = now + timedelta(seconds=answer.retry_after)
             self._pauses[target] = max(until, self._pauses.get(target, until))
-        is_done = outcome is Outcome.DONE
-        if self._windows.ended(item.number, self._clock(), is_well=outcome is not Outcome.AGAIN, is_done=is_done):
+        is_done = outcome is AttemptOutcome.DONE
+        if self._windows.record_end(
+            item.number, self._clock(), is_well=outcome is not AttemptOutcome.AGAIN, is_done=is_done
+        ):
             self._recovered[target] = now
-        metrics.attempt_ended(answer, outcome, seconds, (now - item.created).total_seconds())
+        metrics.count_attempt(answer, outcome, seconds, (now - item.created).total_seconds())
         log.info(
             "attempt",
             delivery=item.id,
@@ -200,23 +211,23 @@ class Worker:
         )
         self._woken.set()
 
-    def _show_backing_off(self) -> None:
+    def _report_backing_off(self) -> None:
         backing_off = self._windows.count_backing_off(self._clock())
         if backing_off != self._backing_off:
             self._backing_off = backing_off
             metrics.set_backing_off(backing_off)
 
     async def _start(self, lease: Lease) -> int:
-        self._show_backing_off()
+        self._report_backing_off()
         if self._uncertain:
             await self._release(lease)
         # Results that cannot be settled must not accumulate without a limit.
-        if self._is_stopping or len(self._ended) > self._limits.concurrency:
+        if self._is_stopping or len(self._finished) > self._limits.concurrency:
             return 0
         for _ in range(MOST_LOOKS):
             moment = self._clock()
-            seen = await queue.look(self._database, lease.now, self._windows.room(moment), self._memory)
-            known = self._known()
+            seen = await queue.look(self._database, lease.now, self._windows.get_room(moment), self._memory)
+            known = self._known_numbers()
             # A delivery whose lease ended while its attempt is still running keeps its slot.
             chosen = [each for each in self._windows.choose(seen, moment) if each.number not in known]
             behind = [each.number for each in seen if each.is_behind]
@@ -227,28 +238,28 @@ class Worker:
                 return self._begin(chosen, claimed)
         return 0
 
-    async def _claim(self, lease: Lease, chosen: list[int], behind: list[int]) -> tuple[list[Claimed], int]:
+    async def _claim(self, lease: Lease, chosen: list[int], behind: list[int]) -> tuple[list[ClaimedDelivery], int]:
         self._uncertain.update(chosen)
         claimed, set_aside = await queue.claim(self._database, lease, chosen, behind)
         self._uncertain.difference_update(chosen)
         return claimed, set_aside
 
-    def _begin(self, chosen: list[Seen], claimed: list[Claimed]) -> int:
+    def _begin(self, chosen: list[Seen], claimed: list[ClaimedDelivery]) -> int:
         items = {item.number: item for item in claimed}
         for seen in chosen:
             item = items.get(seen.number)
             if item is not None:
-                self._windows.began(seen, self._clock(), is_test=self._windows.takes_as_test(seen))
+                self._windows.record_start(seen, self._clock(), is_test=self._windows.has_test_slot(seen))
                 self._under_way[item.number] = asyncio.create_task(self._attempt(item))
         metrics.set_under_way(len(self._under_way))
         return len(items)
 
-    def _known(self) -> set[int]:
-        return self._under_way.keys() | {item.number for item in self._ended}
+    def _known_numbers(self) -> set[int]:
+        return self._under_way.keys() | {item.number for item in self._finished}
 
     async def _release(self, lease: Lease) -> None:
         """Release deliveries of claims whose outcome is unknown."""
-        numbers = self._uncertain - self._known()
+        numbers = self._uncertain - self._known_numbers()
         if numbers:
             numbers = await queue.release(self._database, lease, numbers)
         self._uncertain = numbers
@@ -262,7 +273,7 @@ class Worker:
             except BaseException:
                 self._pauses = pauses | self._pauses
                 raise
-        if self._ended:
+        if self._finished:
             await self._settle_ended(lease)
         for target, start in list(self._recovered.items()):
             number, following = await queue.pull_forward(self._database, target, start, PULLED_AT_ONCE)
@@ -272,12 +283,12 @@ class Worker:
                 del self._recovered[target]
 
     async def _settle_ended(self, lease: Lease) -> None:
-        settling = list(self._ended)
+        settling = list(self._finished)
         left = await queue.settle(self._database, lease, settling)
         known = {item.number for item in settling} - left
-        self._ended = [item for item in self._ended if item.number not in known]
+        self._finished = [item for item in self._finished if item.number not in known]
 
-    async def _keep_house(self) -> None:
+    async def _run_housekeeping(self) -> None:
         while True:
             now = self._now()
             try:

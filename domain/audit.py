@@ -70,7 +70,7 @@ def _dump_in_parts(value: Any) -> str:
     return f"[{','.join(parts)}]"
 
 
-def kept_time(moment: datetime) -> datetime:
+def truncate_time(moment: datetime) -> datetime:
     """Return a moment in UTC, truncated to the precision of audit entries (milliseconds)."""
     utc = moment.astimezone(UTC)
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)

@@ -81,7 +81,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class SubscriptionCount:
     """The number of subscriptions of one system to one message type for one orgType."""
 
     system_id: str
@@ -91,7 +91,7 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class InUse:
+class PartInUse:
     """A part that cannot be deleted, the systems whose subscriptions need it, and the number of these subscriptions."""
 
     item: Item
@@ -101,18 +101,18 @@ class InUse:
 
 def plan_apply(current: Catalogue, wanted: Catalogue) -> tuple[Change, ...]:
     """Return the changes from `current` to `wanted`, ordered by section (systems, types, pairs, event) and key."""
-    before, after = told(current), told(wanted)
+    before, after = list_parts(current), list_parts(wanted)
     items = sorted({*before, *after}, key=lambda item: (_ORDER.index(item.section), item.key))
     return tuple(
         Change(item, before.get(item), after.get(item)) for item in items if before.get(item) != after.get(item)
     )
 
 
-def told(catalogue: Catalogue) -> dict[Item, dict[str, Any]]:
+def list_parts(catalogue: Catalogue) -> dict[Item, dict[str, Any]]:
     """Return each part of a catalogue with the names and types of the file. Comparison and output use this form."""
     parts: dict[Item, dict[str, Any]] = {}
     for system in catalogue.systems.values():
-        parts[Item(SYSTEM, (system.id,))] = _told_system(system)
+        parts[Item(SYSTEM, (system.id,))] = _describe_system(system)
     for message_type in catalogue.message_types.values():
         parts[Item(MESSAGE_TYPE, (message_type.entity_type,))] = {
             "name": message_type.name,
@@ -131,14 +131,14 @@ def told(catalogue: Catalogue) -> dict[Item, dict[str, Any]]:
     return parts
 
 
-def in_use(changes: Iterable[Change], uses: Iterable[Use]) -> tuple[InUse, ...]:
+def find_parts_in_use(changes: Iterable[Change], uses: Iterable[SubscriptionCount]) -> tuple[PartInUse, ...]:
     """Return the parts that `changes` would delete although subscriptions need them, in the order of the changes."""
-    needed_by: dict[Item, list[Use]] = {}
+    needed_by: dict[Item, list[SubscriptionCount]] = {}
     for use in uses:
-        for item in needs(use):
+        for item in list_required_parts(use):
             needed_by.setdefault(item, []).append(use)
     return tuple(
-        InUse(
+        PartInUse(
             change.item,
             tuple(sorted({use.system_id for use in needed_by[change.item]})),
             sum(use.subscriptions for use in needed_by[change.item]),
@@ -148,7 +148,7 @@ def in_use(changes: Iterable[Change], uses: Iterable[Use]) -> tuple[InUse, ...]:
     )
 
 
-def needs(use: Use) -> tuple[Item, ...]:
+def list_required_parts(use: SubscriptionCount) -> tuple[Item, ...]:
     """Return the parts of the catalogue that these subscriptions need."""
     return (
         Item(SYSTEM, (use.system_id,)),
@@ -157,7 +157,7 @@ def needs(use: Use) -> tuple[Item, ...]:
     )
 
 
-def _told_system(system: System) -> dict[str, Any]:
+def _describe_system(system: System) -> dict[str, Any]:
     client = system.client_certificate
     return {
         "name": system.name,

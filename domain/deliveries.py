@@ -15,14 +15,14 @@ LONGEST_WAIT = 10_800
 JITTER = 0.1
 """Maximum random change of a wait, as a fraction of it, in both directions."""
 
-MAX_ANSWER = 1024
+MAX_STORED_RESPONSE = 1024
 """Maximum bytes of a response that are stored."""
 
 MAX_ATTEMPTS = 20
 """Maximum stored attempts per delivery. Older attempts are deleted."""
 
 
-class State(StrEnum):
+class DeliveryState(StrEnum):
     """The state of a delivery on the queue. Delivered ones are removed from the queue."""
 
     WAITING = "waiting"
@@ -43,7 +43,7 @@ class Target(NamedTuple):
     webhook_url: str
 
 
-class Outcome(StrEnum):
+class AttemptOutcome(StrEnum):
     """The outcome of an attempt."""
 
     DONE = "done"
@@ -79,7 +79,7 @@ class Receiver:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedDelivery:
     """A delivery that a worker has claimed, with everything needed to send it. `number` is its position in the queue.
 
     `content` is the event as written by `domain.events.write_content`. `attempts` is the number of previous attempts.
@@ -100,7 +100,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReceiverResponse:
     """The result of an attempt. `status` is None without a response; `body` is the beginning of the body.
 
     `retry_after` is the pause that the receiver requests, in seconds. `detail` explains to operators why there is no
@@ -139,7 +139,7 @@ class Obstacle(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class NotReplayed:
     """A delivery that was not replayed. `until` is when its lease ends; `blocked_by` must be delivered first."""
 
     id: str
@@ -149,7 +149,7 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class QueuedDelivery:
     """A delivery on the queue. `number` is its position.
 
     `due` is the time of the next attempt; it is None for parked deliveries and for those that wait for another one of
@@ -166,7 +166,7 @@ class Queued:
     org_code: int
     entity_type: int
     webhook_url: str
-    state: State
+    state: DeliveryState
     attempts: int
     created: datetime
     due: datetime | None
@@ -177,25 +177,25 @@ class Queued:
     blocked_by: str | None = None
 
 
-def outcome_of(answer: Answer) -> Outcome:
+def decide_outcome(answer: ReceiverResponse) -> AttemptOutcome:
     """Return the outcome of an attempt.
 
     2xx is done. 408, 425, 429, 5xx and a missing response are retried. All other responses park the delivery, and so
     does an address that must not be called.
     """
     if answer.status is None:
-        return Outcome.PARK if answer.reason is Reason.ADDRESS else Outcome.AGAIN
+        return AttemptOutcome.PARK if answer.reason is Reason.ADDRESS else AttemptOutcome.AGAIN
     if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
-        return Outcome.DONE
+        return AttemptOutcome.DONE
     if answer.status in _COME_AGAIN or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Outcome.AGAIN
-    return Outcome.PARK
+        return AttemptOutcome.AGAIN
+    return AttemptOutcome.PARK
 
 
 _COME_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
-def wait_after(failures: int, chance: float, retry_after: float | None = None) -> timedelta:
+def retry_delay(failures: int, chance: float, retry_after: float | None = None) -> timedelta:
     """Return the wait before the next attempt, after this number of consecutive failures (1 is the first).
 
     `chance` is between 0 and 1 and adds jitter. `retry_after` (seconds) counts if it is longer.

@@ -41,7 +41,7 @@ def is_too_large(body: Mapping[str, Any]) -> bool:
     return len(_to_json(body).encode()) > MAX_BODY_BYTES
 
 
-def holds_nul(body: Mapping[str, Any]) -> bool:
+def contains_nul(body: Mapping[str, Any]) -> bool:
     """Return whether a body contains U+0000, in a value or in a name."""
     return _NUL.search(_to_json(body)) is not None
 

@@ -20,7 +20,7 @@ class OepInstance(StrEnum):
     INTERNAL = "internal"
 
 
-class State(StrEnum):
+class MessageState(StrEnum):
     """The state of publication. Callers see only `stored` and `published` messages."""
 
     SENDING = "sending"
@@ -72,11 +72,11 @@ class WebMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsettled:
+class UnsettledMessage:
     """A message whose publication has no known outcome, with the fields that operators need to investigate it."""
 
     id: str
-    state: State
+    state: MessageState
     oep_instance: OepInstance
     flow_instance_id: int
     sent: datetime
@@ -93,14 +93,14 @@ def normalize_references(references: Sequence[ExternalReference]) -> tuple[Exter
     return tuple(dict.fromkeys(spelled))
 
 
-def violations_of_message(message: str) -> list[Violation]:
+def validate_message(message: str) -> list[Violation]:
     """Return the violations of a message text that a schema cannot detect: its size in bytes."""
     if len(message) * 4 > MAX_MESSAGE_BYTES and len(message.encode()) > MAX_MESSAGE_BYTES:
         return [Violation("message", f"must be at most {MAX_MESSAGE_BYTES} bytes of UTF-8")]
     return []
 
 
-def violations_of_references(references: Sequence[ExternalReference]) -> list[Violation]:
+def validate_references(references: Sequence[ExternalReference]) -> list[Violation]:
     """Return the violations of references that a schema cannot detect: more than one case."""
     cases = [reference for reference in normalize_references(references) if reference.key == FLOW_INSTANCE_ID]
     if len(cases) > 1:

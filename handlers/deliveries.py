@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from domain.deliveries import Left, Queued, State
+from domain.deliveries import DeliveryState, NotReplayed, QueuedDelivery
 from domain.events import NO_OBJECT, Event
 from domain.subscriptions import write_time
 from handlers import paging, replies
@@ -17,7 +17,7 @@ from persistence.outbox import Publication
 
 MAX_PAGE = 1000
 
-STATUS = {State.WAITING: "venter", State.PARKED: "parkeret"}
+STATUS = {DeliveryState.WAITING: "venter", DeliveryState.PARKED: "parkeret"}
 _STATE = {name: state for state, name in STATUS.items()}
 
 CREATED = 1
@@ -85,7 +85,7 @@ async def send_testbesked(request: Request) -> Response:
     return replies.accepted({"beskedId": event.id, "leveringId": trial.delivery_id})
 
 
-def _write_left(left: Left) -> dict[str, Any]:
+def _write_left(left: NotReplayed) -> dict[str, Any]:
     return {
         "leveringId": left.id,
         "hindring": left.obstacle,
@@ -94,11 +94,11 @@ def _write_left(left: Left) -> dict[str, Any]:
     }
 
 
-def _page(page: list[Queued]) -> Response:
+def _page(page: list[QueuedDelivery]) -> Response:
     return replies.ok({"beskeder": [_write(item) for item in page]})
 
 
-def _write(item: Queued) -> dict[str, Any]:
+def _write(item: QueuedDelivery) -> dict[str, Any]:
     # While a worker has it, its due is the end of the lease.
     next_attempt = None if item.is_held else item.due
     return {

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.responses import Response
 
 from domain.errors import UnknownType, Violation
-from domain.events import MAX_BODY_BYTES, Event, holds_nul, is_too_large
+from domain.events import MAX_BODY_BYTES, Event, contains_nul, is_too_large
 from handlers import replies
 from handlers.error_list_texts import not_valid, unknown_type
 from handlers.error_lists import InvalidEntries
@@ -44,7 +44,7 @@ def _violations_of(content: dict[str, Any]) -> list[Violation]:
     violations = []
     if is_too_large(content):
         violations.append(not_valid(f"body må højst fylde {MAX_BODY_BYTES} bytes som kompakt JSON i UTF-8", "body"))
-    if holds_nul(content):
+    if contains_nul(content):
         violations.append(not_valid("body må ikke indeholde U+0000", "body"))
     return violations
 

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from domain.errors import StorageFailed
-from domain.web_messages import State
+from domain.web_messages import MessageState
 from persistence import queue_depth, web_messages
 from persistence.database import Database
 from persistence.queue_depth import Depth
@@ -83,7 +83,7 @@ class QueueWatch:
             self._counting = None
 
 
-async def count_in_doubt(database: Database, now: datetime) -> Mapping[State, int] | None:
+async def count_in_doubt(database: Database, now: datetime) -> Mapping[MessageState, int] | None:
     """Return the number of messages in doubt by state; None if the database does not answer."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -102,7 +102,7 @@ async def collect(database: Database, queue: QueueWatch, now: datetime) -> bytes
 
 class _DatabaseState(Collector):
     def __init__(
-        self, in_doubt: Mapping[State, int] | None, figures: QueueFigures | None, now: datetime, clock: float
+        self, in_doubt: Mapping[MessageState, int] | None, figures: QueueFigures | None, now: datetime, clock: float
     ) -> None:
         self._in_doubt = in_doubt
         self._figures = figures

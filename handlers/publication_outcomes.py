@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from domain.errors import StorageFailed
-from domain.web_messages import State, WebMessage
+from domain.web_messages import MessageState, WebMessage
 from persistence import web_messages as stored
 from persistence.database import Database
 
@@ -38,7 +38,7 @@ class Outcome:
     """The outcome of one publication: `PUBLISHED` with Open-E's id, `UNKNOWN`, or None for certainly not published."""
 
     message: WebMessage
-    state: State | None
+    state: MessageState | None
     open_e_message_id: int | None = None
 
 
@@ -161,10 +161,10 @@ class PublicationOutcomes:
 
     async def _write(self, outcome: Outcome) -> None:
         message = outcome.message
-        if outcome.state is State.PUBLISHED and outcome.open_e_message_id is not None:
+        if outcome.state is MessageState.PUBLISHED and outcome.open_e_message_id is not None:
             # The time of this attempt: readers may have read past an earlier one.
             await stored.mark_published(self._database, message, outcome.open_e_message_id, self._now())
-        elif outcome.state is State.UNKNOWN:
+        elif outcome.state is MessageState.UNKNOWN:
             await stored.mark_unknown(self._database, message.id)
         else:
             await stored.drop_refused(self._database, message.id)

@@ -21,7 +21,7 @@ from domain.errors import (
     Violation,
 )
 from domain.media_types import media_type
-from domain.web_messages import Attachment, ExternalReference, OepInstance, State, WebMessage
+from domain.web_messages import Attachment, ExternalReference, MessageState, OepInstance, WebMessage
 from handlers import paging, replies
 from handlers.publication_outcomes import Outcome
 from handlers.requests import Request
@@ -48,8 +48,8 @@ async def create_web_message(request: Request) -> Response:
     references = _references(request)
     contents = _contents(request)
     if request.is_clean("message") and "message" in request.body:
-        request.violations += rules.violations_of_message(request.body["message"])
-    request.violations += rules.violations_of_references(references)
+        request.violations += rules.validate_message(request.body["message"])
+    request.violations += rules.validate_references(references)
     request.raise_violations()
 
     message = _message(request, references, await _attachments(request, contents))
@@ -128,9 +128,9 @@ async def _publish(request: Request, message: WebMessage) -> None:
             open_e_id = await services.open_e.add_message(
                 message, added=sent, request_id=request.request_id, trace_parent=request.trace_parent
             )
-            outcome = Outcome(message, State.PUBLISHED, open_e_id)
+            outcome = Outcome(message, MessageState.PUBLISHED, open_e_id)
         except OutcomeUnknown as exc:
-            outcome = Outcome(message, State.UNKNOWN)
+            outcome = Outcome(message, MessageState.UNKNOWN)
             error = OutcomeUnknown(f"{exc}. Whether message '{message.id}' was published is unknown")
             error.__cause__ = exc
         except (NotFound, BackendRefused, BackendUnavailable) as exc:

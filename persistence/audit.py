@@ -86,7 +86,7 @@ def append(connection: sa.Connection, name: str, head: Head, entries: list[Audit
     rows: list[dict[str, Any]] = []
     hash_, number = head.hash, head.length
     for given in entries:
-        entry = replace(given, chain=name, time=domain.kept_time(given.time))
+        entry = replace(given, chain=name, time=domain.truncate_time(given.time))
         detail = domain.write_detail(entry.detail)
         number += 1
         hash_ = domain.hash_entry(entry, detail, number, hash_)

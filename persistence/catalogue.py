@@ -11,10 +11,10 @@ from domain.audit import CATALOGUE, AuditEntry
 from domain.catalogue import (
     Catalogue,
     Change,
-    InUse,
-    Use,
-    in_use,
-    needs,
+    PartInUse,
+    SubscriptionCount,
+    find_parts_in_use,
+    list_required_parts,
     plan_apply,
 )
 from domain.errors import BudkavleError
@@ -33,7 +33,7 @@ NOBODY = "-"
 class CatalogueInUse(BudkavleError):
     """Subscriptions still need what the catalogue no longer has; nothing was changed."""
 
-    def __init__(self, parts: Sequence[InUse]) -> None:
+    def __init__(self, parts: Sequence[PartInUse]) -> None:
         super().__init__()
         self.parts = tuple(parts)
 
@@ -75,7 +75,7 @@ async def apply(database: Database, call: Apply) -> Applied:
     return await database.write_large(_apply, call)
 
 
-def refusal(call: Apply, parts: Sequence[InUse]) -> AuditEntry:
+def refusal(call: Apply, parts: Sequence[PartInUse]) -> AuditEntry:
     """How the audit tells a call that was refused because these parts are in use."""
     return _entry(call, CATALOGUE, "call", "refused", {"errors": len(parts)})
 
@@ -90,7 +90,7 @@ def _apply(connection: sa.Connection, call: Apply) -> Applied:
     head = audit.lock_chain(connection, CATALOGUE)
     changes = plan_apply(catalogue_rows.read(connection), call.wanted)
     needed = _needed(connection, changes)
-    parts = in_use(changes, needed)
+    parts = find_parts_in_use(changes, needed)
     if parts and not call.is_pruning:
         raise CatalogueInUse(parts)
     pruned = tuple(
@@ -103,17 +103,17 @@ def _apply(connection: sa.Connection, call: Apply) -> Applied:
     return applied
 
 
-def _needed(connection: sa.Connection, changes: Sequence[Change]) -> list[Use]:
+def _needed(connection: sa.Connection, changes: Sequence[Change]) -> list[SubscriptionCount]:
     """The subscriptions that cannot stay when these changes are made."""
     gone = {change.item for change in changes if change.after is None}
     if not gone:
         return []
     names = (subscriptions.c.system_id, subscriptions.c.org_type, subscriptions.c.entity_type)
-    uses = [Use(*row) for row in connection.execute(sa.select(*names, sa.func.count()).group_by(*names))]
-    return [use for use in uses if not gone.isdisjoint(needs(use))]
+    uses = [SubscriptionCount(*row) for row in connection.execute(sa.select(*names, sa.func.count()).group_by(*names))]
+    return [use for use in uses if not gone.isdisjoint(list_required_parts(use))]
 
 
-def _prune(connection: sa.Connection, call: Apply, system_id: str, needed: Iterable[Use]) -> Pruned:
+def _prune(connection: sa.Connection, call: Apply, system_id: str, needed: Iterable[SubscriptionCount]) -> Pruned:
     """Removes subscriptions of one system with their undelivered messages, and tells it in the audit of the system."""
     names = {(use.org_type, use.entity_type) for use in needed if use.system_id == system_id}
     # Locked, so that no message is put on their queues between the count and the end.

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from domain.deliveries import Attempt, Left, Obstacle, Queued, Reason, State, Urgency
+from domain.deliveries import Attempt, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason, Urgency
 from domain.errors import NotFound
 from domain.events import order_key, write_content
 from domain.subscriptions import Identity
@@ -35,8 +35,8 @@ class Trial:
 
 
 async def list_page(
-    database: Database, system_id: str | None, state: State | None, after: int, limit: int
-) -> list[Queued]:
+    database: Database, system_id: str | None, state: DeliveryState | None, after: int, limit: int
+) -> list[QueuedDelivery]:
     """At most `limit` deliveries of a system, or of all, in one state, or in any; the oldest first, from `after` on.
 
     `after` is the number of the last one that was seen, 0 to begin.
@@ -44,7 +44,7 @@ async def list_page(
     return await database.read_large(_list_page, system_id, state, after, limit)
 
 
-async def get(database: Database, delivery_id: str) -> Queued:
+async def get(database: Database, delivery_id: str) -> QueuedDelivery:
     """The delivery. Raises `NotFound`, also for one that has arrived."""
     found = await database.read(_list, _ALL.where(deliveries.c.id == delivery_id))
     if not found:
@@ -68,7 +68,7 @@ async def replay(database: Database, ids: Collection[str], now: datetime, system
 
 async def list_left(
     database: Database, ids: Collection[str], now: datetime, system_id: str | None = None
-) -> dict[str, Left]:
+) -> dict[str, NotReplayed]:
     """Return why each of these deliveries was not sent again; with a system those of others are unknown."""
     read = database.read_large if _is_long(database, ids) else database.read
     return await read(_list_left, ids, now, system_id)
@@ -191,8 +191,8 @@ returning id, subscription_id, key
 
 
 def _list_page(
-    connection: sa.Connection, system_id: str | None, state: State | None, after: int, limit: int
-) -> list[Queued]:
+    connection: sa.Connection, system_id: str | None, state: DeliveryState | None, after: int, limit: int
+) -> list[QueuedDelivery]:
     select = _ALL.where(deliveries.c.number > after).limit(limit)
     if system_id is not None:
         select = select.where(deliveries.c.system_id == system_id)
@@ -201,14 +201,14 @@ def _list_page(
     return _list(connection, select)
 
 
-def _list(connection: sa.Connection, select: sa.Select[Any]) -> list[Queued]:
+def _list(connection: sa.Connection, select: sa.Select[Any]) -> list[QueuedDelivery]:
     return [_queued(row) for row in connection.execute(select).mappings()]
 
 
-def _queued(row: sa.RowMapping) -> Queued:
+def _queued(row: sa.RowMapping) -> QueuedDelivery:
     reason = None if row["reason"] is None else Reason(row["reason"])
-    read = {"state": State(row["state"]), "reason": reason, "is_held": bool(row["is_held"])}
-    return Queued(**{**row, **read, "detail": row["detail"] or None})
+    read = {"state": DeliveryState(row["state"]), "reason": reason, "is_held": bool(row["is_held"])}
+    return QueuedDelivery(**{**row, **read, "detail": row["detail"] or None})
 
 
 def _list_attempts(connection: sa.Connection, number: int) -> list[Attempt]:
@@ -238,8 +238,8 @@ def _replay(connection: sa.Connection, ids: Collection[str], now: datetime, syst
 
 def _list_left(
     connection: sa.Connection, ids: Collection[str], now: datetime, system_id: str | None
-) -> dict[str, Left]:
-    left = {id_: Left(id_, Obstacle.UNKNOWN) for id_ in ids}
+) -> dict[str, NotReplayed]:
+    left = {id_: NotReplayed(id_, Obstacle.UNKNOWN) for id_ in ids}
     if not ids:
         return left
     # By number, so that the statement names ids in no list of parameters.
@@ -248,11 +248,11 @@ def _list_left(
         if system_id is not None and item.system_id != system_id:
             continue
         if item.is_held and item.due is not None and item.due > now:
-            left[item.id] = Left(item.id, Obstacle.UNDER_WAY, until=item.due)
+            left[item.id] = NotReplayed(item.id, Obstacle.UNDER_WAY, until=item.due)
         elif item.blocked_by is not None:
-            left[item.id] = Left(item.id, Obstacle.BLOCKED, blocked_by=item.blocked_by)
+            left[item.id] = NotReplayed(item.id, Obstacle.BLOCKED, blocked_by=item.blocked_by)
         else:
-            left[item.id] = Left(item.id, Obstacle.LOCKED)
+            left[item.id] = NotReplayed(item.id, Obstacle.LOCKED)
     return left
 
 
@@ -308,7 +308,7 @@ def _publish_test(connection: sa.Connection, trial: Trial) -> None:
             "subscription_id": subscription,
             "system_id": trial.system_id,
             "key": order_key(event),
-            "state": str(State.WAITING),
+            "state": str(DeliveryState.WAITING),
             "created": event.created,
             "due": event.created,
             "attempts": 0,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from domain.deliveries import MAX_ATTEMPTS, Attempt, Claimed, Outcome, Receiver, Target
+from domain.deliveries import MAX_ATTEMPTS, Attempt, AttemptOutcome, ClaimedDelivery, Receiver, Target
 from persistence import queue_statements as statements
 from persistence.database import Database, to_json
 from persistence.web_message_events import NO_REQUEST
@@ -88,7 +88,7 @@ class Settled:
     """What came of one attempt. `due` is when the next one may begin, for those that come again."""
 
     number: int
-    outcome: Outcome
+    outcome: AttemptOutcome
     attempt: Attempt
     due: datetime | None = None
 
@@ -104,7 +104,7 @@ async def look(database: Database, now: datetime, room: Room, memory: LookMemory
 
 async def claim(
     database: Database, lease: Lease, chosen: Sequence[int], behind: Sequence[int]
-) -> tuple[list[Claimed], int]:
+) -> tuple[list[ClaimedDelivery], int]:
     """Claim what was chosen, and set aside what waits behind others; return the former, and how many of the latter.
 
     Deliveries that were claimed are the holder's until the lease ends. When this raises, the holder may have them all
@@ -233,7 +233,7 @@ def _seen(row: Any) -> Seen:
 
 def _claim(
     connection: sa.Connection, lease: Lease, chosen: Sequence[int], behind: Sequence[int]
-) -> tuple[list[Claimed], int]:
+) -> tuple[list[ClaimedDelivery], int]:
     """Claim what was chosen; return it, and how many of those behind were set aside."""
     dialect = connection.dialect.name
     set_aside = 0
@@ -257,9 +257,9 @@ def _release(connection: sa.Connection, lease: Lease, numbers: Sequence[int]) ->
     return set(connection.execute(statements.STILL_HELD[dialect], parameters).scalars())
 
 
-def _claimed(row: Any) -> Claimed:
+def _claimed(row: Any) -> ClaimedDelivery:
     client = row.client_certificate or {}
-    return Claimed(
+    return ClaimedDelivery(
         number=row.number,
         id=row.id,
         receiver=Receiver(
@@ -288,8 +288,8 @@ def _held(lease: Lease, numbers: Iterable[int]) -> dict[str, Any]:
 
 def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[Settled]) -> set[int]:
     dialect = connection.dialect.name
-    done = [item.number for item in settled if item.outcome is Outcome.DONE]
-    failed = [item for item in settled if item.outcome is not Outcome.DONE]
+    done = [item.number for item in settled if item.outcome is AttemptOutcome.DONE]
+    failed = [item for item in settled if item.outcome is not AttemptOutcome.DONE]
     written: list[Any] = []
     if done:
         parameters = {"numbers": to_json(done), "holder": lease.holder}
@@ -312,7 +312,7 @@ def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[Settled])
 
 
 def _failure(item: Settled) -> dict[str, Any]:
-    is_parked = item.outcome is Outcome.PARK
+    is_parked = item.outcome is AttemptOutcome.PARK
     return {
         "number": item.number,
         "state": "parked" if is_parked else "waiting",

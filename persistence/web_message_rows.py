@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from domain.web_messages import Attachment, ExternalReference, OepInstance, State, WebMessage
+from domain.web_messages import Attachment, ExternalReference, MessageState, OepInstance, WebMessage
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
@@ -25,7 +25,7 @@ class New:
     """A message to store; `sent` is when its call to Open-E begins, None for one that names no case."""
 
     message: WebMessage
-    state: State
+    state: MessageState
     sent: datetime | None
 
     @property
@@ -135,9 +135,9 @@ _INSERT_ALL = _with_what_follows(_INSERT)
 _INSERT_PIECE = attachments_table.insert()
 _MARK_PUBLISHED = (
     messages_table.update()
-    .where(messages_table.c.id == sa.bindparam("message_id"), messages_table.c.state == str(State.SENDING))
+    .where(messages_table.c.id == sa.bindparam("message_id"), messages_table.c.state == str(MessageState.SENDING))
     .values(
-        state=str(State.PUBLISHED),
+        state=str(MessageState.PUBLISHED),
         created=sa.bindparam("created"),
         open_e_message_id=sa.bindparam("open_e_message_id"),
     )

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.errors import NotFound
-from domain.web_messages import Attachment, ExternalReference, OepInstance, State, Unsettled, WebMessage
+from domain.web_messages import Attachment, ExternalReference, MessageState, OepInstance, UnsettledMessage, WebMessage
 from persistence import web_message_rows as rows
 from persistence.database import Database
 from persistence.tables import web_message_attachments as attachments_table
@@ -36,12 +36,12 @@ class Position:
 
 async def store(database: Database, message: WebMessage) -> None:
     """Stores a message that names no case; `created` must be set."""
-    await _write(database, rows.New(message, State.STORED, None))
+    await _write(database, rows.New(message, MessageState.STORED, None))
 
 
 async def begin_sending(database: Database, message: WebMessage, sent: datetime) -> None:
     """Stores a message that is about to be published: until it is settled, only operators see it."""
-    await _write(database, rows.New(message, State.SENDING, sent))
+    await _write(database, rows.New(message, MessageState.SENDING, sent))
 
 
 async def mark_published(database: Database, message: WebMessage, open_e_message_id: int, created: datetime) -> None:
@@ -124,8 +124,8 @@ async def delete(database: Database, message_id: str) -> None:
 
 
 async def list_unsettled(
-    database: Database, states: tuple[State, ...], limit: int, sent_before: datetime | None = None
-) -> list[Unsettled]:
+    database: Database, states: tuple[MessageState, ...], limit: int, sent_before: datetime | None = None
+) -> list[UnsettledMessage]:
     """Messages in these states, the longest waiting first; with `sent_before` only those sent before it."""
     table = messages_table
     select = sa.select(table.c.id, table.c.state, table.c.oep_instance, table.c.flow_instance_id, table.c.sent).where(
@@ -135,9 +135,9 @@ async def list_unsettled(
         select = select.where(table.c.sent < sent_before)
     found = await database.read(_all, select.order_by(table.c.sent, table.c.id).limit(limit), {})
     return [
-        Unsettled(
+        UnsettledMessage(
             id=row["id"],
-            state=State(row["state"]),
+            state=MessageState(row["state"]),
             oep_instance=OepInstance(row["oep_instance"]),
             flow_instance_id=row["flow_instance_id"],
             sent=row["sent"],
@@ -146,19 +146,21 @@ async def list_unsettled(
     ]
 
 
-async def count_in_doubt(database: Database, sent_before: datetime) -> dict[State, int]:
+async def count_in_doubt(database: Database, sent_before: datetime) -> dict[MessageState, int]:
     """Return how many messages are unknown, and how many are still `sending` that were sent before a moment.
 
     Reads at most `MAX_COUNTED` rows of the small index of unsettled messages.
     """
     found = await database.read(_all, _COUNT_IN_DOUBT, {"before": sent_before})
-    return {State.SENDING: 0, State.UNKNOWN: 0} | {State(row["state"]): row["number"] for row in found}
+    return {MessageState.SENDING: 0, MessageState.UNKNOWN: 0} | {
+        MessageState(row["state"]): row["number"] for row in found
+    }
 
 
 _IS_READABLE = messages_table.c.created.is_not(None)
 _IS_THIS = messages_table.c.id == sa.bindparam("message_id")
-_IS_SENDING = messages_table.c.state == str(State.SENDING)
-_MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_SENDING).values(state=str(State.UNKNOWN))
+_IS_SENDING = messages_table.c.state == str(MessageState.SENDING)
+_MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_SENDING).values(state=str(MessageState.UNKNOWN))
 _DROP_REFUSED = messages_table.delete().where(_IS_THIS, _IS_SENDING)
 _DELETE = messages_table.delete().where(_IS_THIS, _IS_READABLE)
 _SELECT_BY_ID = sa.select(*rows.COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE)

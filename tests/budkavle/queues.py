@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from budkavle.clock import now
 from budkavle.ids import new_id
-from domain.deliveries import Queued
+from domain.deliveries import QueuedDelivery
 from domain.events import Event
 from domain.subscriptions import Entry
 from persistence import catalogue, deliveries, outbox, subscriptions
@@ -49,7 +49,9 @@ def publish(url: str, count: int = 1, created: datetime | None = None, **changes
     return ids
 
 
-def queued(url: str) -> list[Queued]:
+def queued(url: str) -> list[QueuedDelivery]:
     """What is on the queue, the oldest first."""
-    found: list[Queued] = with_database(url, lambda database: deliveries.list_page(database, None, None, 0, 10_000))
+    found: list[QueuedDelivery] = with_database(
+        url, lambda database: deliveries.list_page(database, None, None, 0, 10_000)
+    )
     return found

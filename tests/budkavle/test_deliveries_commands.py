@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from budkavle.clock import now
-from domain.deliveries import Attempt, Outcome, Reason, State
+from domain.deliveries import Attempt, AttemptOutcome, DeliveryState, Reason
 from persistence import queue
 from persistence.database import Database
 from persistence.queue import Lease, Settled
@@ -28,7 +28,7 @@ from tests.persistence.queues import claim_due
 SECOND = timedelta(seconds=1)
 
 
-def settle(url: str, *fates: tuple[str, Outcome, Reason]) -> None:
+def settle(url: str, *fates: tuple[str, AttemptOutcome, Reason]) -> None:
     """What is due for these systems meets that, one delivery each."""
 
     async def work(database: Database) -> None:
@@ -40,7 +40,7 @@ def settle(url: str, *fates: tuple[str, Outcome, Reason]) -> None:
             claimed.remove(item)
             status = 404 if reason is Reason.HTTP else None
             attempt = Attempt(1, NOW, 20, status, reason, "<Sorry>")
-            due = now() + timedelta(hours=1) if outcome is Outcome.AGAIN else None
+            due = now() + timedelta(hours=1) if outcome is AttemptOutcome.AGAIN else None
             await queue.settle(database, lease, [Settled(item.number, outcome, attempt, due)])
 
     with_database(url, work)
@@ -60,9 +60,9 @@ def filled(database_url: str) -> str:
     publish(database_url, created=NOW + SECOND)
     settle(
         database_url,
-        (SYSTEM_ID, Outcome.PARK, Reason.HTTP),
-        (OTHER_ID, Outcome.PARK, Reason.ADDRESS),
-        (OTHER_ID, Outcome.AGAIN, Reason.TIMEOUT),
+        (SYSTEM_ID, AttemptOutcome.PARK, Reason.HTTP),
+        (OTHER_ID, AttemptOutcome.PARK, Reason.ADDRESS),
+        (OTHER_ID, AttemptOutcome.AGAIN, Reason.TIMEOUT),
     )
     return database_url
 
@@ -83,7 +83,7 @@ def audited(url: str, invoke: Invoke) -> list[tuple[str, str, int]]:
     return [(line["chain"], line["operation"], line["detail"]["deliveries"]) for line in entries]
 
 
-def states(url: str) -> list[tuple[str, State]]:
+def states(url: str) -> list[tuple[str, DeliveryState]]:
     return [(item.system_id, item.state) for item in queued(url)]
 
 
@@ -204,7 +204,7 @@ def test_replay_lets_parked_ones_go_again_and_the_audit_of_each_system_tells(
     result = invoke(filled, "deliveries", "replay", *arguments)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == f"{len(systems)} go again, 0 left as they are\n"
-    still = {system_id for system_id, state in states(filled) if state is State.PARKED}
+    still = {system_id for system_id, state in states(filled) if state is DeliveryState.PARKED}
     assert still == {SYSTEM_ID, OTHER_ID} - set(systems)
     assert audited(filled, invoke) == [(system_id, "deliveries replay", 1) for system_id in sorted(systems)]
 

@@ -8,7 +8,7 @@ import pytest
 from budkavle import deliveries_selection
 from budkavle.deliveries_selection import PAGE, Action, Selection, carry_out, select
 from domain.audit import AuditEntry
-from domain.deliveries import State
+from domain.deliveries import DeliveryState
 from persistence import audit, deliveries
 from persistence.database import Database
 from tests.budkavle.queues import publish, queued, subscribe
@@ -42,7 +42,7 @@ def entries(url: str) -> list[AuditEntry]:
 
 def test_select_reads_all_in_pages(many: str) -> None:
     async def read(database: Database) -> list[list[str]]:
-        return [[item.id for item in page] async for page in select(database, Selection(state=State.WAITING))]
+        return [[item.id for item in page] async for page in select(database, Selection(state=DeliveryState.WAITING))]
 
     pages = with_database(many, read)
     assert [len(page) for page in pages] == [PAGE, 2]

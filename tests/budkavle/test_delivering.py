@@ -11,7 +11,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from domain.deliveries import State
+from domain.deliveries import DeliveryState
 from tests.budkavle.queues import publish, queued, subscribe
 from tests.budkavle.test_serving import wait_until_refused
 from tests.catalogues import SYSTEM_ID
@@ -103,7 +103,7 @@ def test_a_worker_ends_and_settles_what_is_under_way_and_leaves_the_rest(databas
         assert worker.process.wait() == 0
         assert len(receiver.bodies) == 1
     left = queued(database_url)
-    assert [(item.state, item.attempts, item.is_held) for item in left] == [(State.WAITING, 0, False)] * 2
+    assert [(item.state, item.attempts, item.is_held) for item in left] == [(DeliveryState.WAITING, 0, False)] * 2
 
 
 @pytest.mark.parametrize(("signals", "timeout"), [(2, 3600), (1, 1)], ids=["second-signal", "timeout"])
@@ -119,7 +119,7 @@ def test_a_worker_gives_up_what_takes_too_long_to_end(sqlite_url: str, signals: 
             worker.process.send(signal.SIGTERM)
         assert worker.process.wait(20) == 0
     # It comes back by itself.
-    assert [(item.state, item.is_held) for item in queued(sqlite_url)] == [(State.WAITING, True)]
+    assert [(item.state, item.is_held) for item in queued(sqlite_url)] == [(DeliveryState.WAITING, True)]
 
 
 def test_a_second_worker_on_a_sqlite_file_waits_and_takes_over_from_one_that_is_killed(sqlite_url: str) -> None:
@@ -186,7 +186,7 @@ def test_a_worker_parks_what_is_refused_and_counts_it(sqlite_url: str) -> None:
         worker.wait_for_sample("budkavle_delivery_attempts_total", 1, outcome="park", answer="4xx")
         worker.end()
     (parked,) = queued(sqlite_url)
-    assert (parked.state, parked.status) == (State.PARKED, 404)
+    assert (parked.state, parked.status) == (DeliveryState.PARKED, 404)
 
 
 def test_a_worker_refuses_a_lease_that_ends_before_an_attempt(sqlite_url: str) -> None:

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver
 
-from delivery.calls import Calls
-from domain.deliveries import Claimed, Receiver
+from delivery.calls import ReceiverClient
+from domain.deliveries import ClaimedDelivery, Receiver
 from domain.events import Event, write_content
 from tests.certificates import Authority, Issued
 from tests.open_e.peers import Peer, answer, read_request
@@ -38,7 +38,7 @@ def event(**changes) -> Event:
     return Event(**(values | changes))
 
 
-def claimed(to: Receiver | str, the_event: Event | None = None, **changes) -> Claimed:
+def claimed(to: Receiver | str, the_event: Event | None = None, **changes) -> ClaimedDelivery:
     the_event = the_event or event()
     values = {
         "number": 1,
@@ -51,12 +51,12 @@ def claimed(to: Receiver | str, the_event: Event | None = None, **changes) -> Cl
         "content": write_content(the_event),
         "attempts": 0,
     }
-    return Claimed(**(values | changes))
+    return ClaimedDelivery(**(values | changes))
 
 
-async def send(*deliveries: Claimed, now: datetime = NOW, **options):
+async def send(*deliveries: ClaimedDelivery, now: datetime = NOW, **options):
     """The answers to deliveries that are sent one after the other."""
-    calls = Calls(**options)
+    calls = ReceiverClient(**options)
     try:
         return [await calls.send(each, now) for each in deliveries]
     finally:

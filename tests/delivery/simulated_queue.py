@@ -89,7 +89,7 @@ class Simulation:
         insort(self._waiting[delivery.subscription], (delivery.due, delivery.number))
 
     def _turn(self) -> None:
-        room = self.windows.room(self.now)
+        room = self.windows.get_room(self.now)
         if not room.free:
             return
         chosen = self.windows.choose(self._look(room.full_targets), self.now)
@@ -114,7 +114,7 @@ class Simulation:
         assert self._lanes[delivery.subscription, delivery.key][0] is delivery
         self._waiting[delivery.subscription].remove((delivery.due, delivery.number))
         delivery.is_under_way = True
-        self.windows.began(seen, self.now)
+        self.windows.record_start(seen, self.now)
         self.under_way[seen.target] += 1
         self.most_under_way[seen.target] = max(self.most_under_way[seen.target], self.under_way[seen.target])
         seconds, succeeds = self.receivers[seen.target](self.now)
@@ -123,7 +123,7 @@ class Simulation:
     def _end(self, delivery: Delivery, *, succeeds: bool) -> None:
         delivery.is_under_way = False
         self.under_way[delivery.target] -= 1
-        self.windows.ended(delivery.number, self.now, is_well=succeeds, is_done=succeeds)
+        self.windows.record_end(delivery.number, self.now, is_well=succeeds, is_done=succeeds)
         lane = self._lanes[delivery.subscription, delivery.key]
         if succeeds:
             delivery.arrived = self.now

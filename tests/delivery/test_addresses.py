@@ -2,7 +2,7 @@
 
 import pytest
 
-from delivery.addresses import AddressRefused, checked_socket, may_be_called
+from delivery.addresses import AddressRefused, make_socket_factory, may_be_called
 from domain.deliveries import Reason
 from tests.delivery.receiving import Addresses, Recorder, at, claimed, receiver, send, send_one
 
@@ -140,7 +140,7 @@ def test_may_be_called(address, by_all, by_private):
 
 def test_checked_socket_makes_none_for_an_address_that_is_refused():
     with pytest.raises(AddressRefused, match=r"^10\.0\.0\.1$"):
-        checked_socket(allow_private=False)((2, 1, 6, "", ("10.0.0.1", 443)))
+        make_socket_factory(allow_private=False)((2, 1, 6, "", ("10.0.0.1", 443)))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "localhost", "0x7f.1"])

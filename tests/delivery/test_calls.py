@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from delivery.calls import Calls
-from domain.deliveries import Answer, Reason
+from delivery.calls import ReceiverClient
+from domain.deliveries import Reason, ReceiverResponse
 from tests.delivery.receiving import NOW, OK, Recorder, at, claimed, event, receiver, send, send_one
 from tests.open_e.peers import answer, read_request
 
@@ -17,7 +17,7 @@ from tests.open_e.peers import answer, read_request
 def test_send_posts_the_payload(run, peer):
     recorder = Recorder()
     [answered] = run(send(claimed(at(peer(recorder)), webhook_url="/kontakt/%7Ea%2Fb/")))
-    assert answered == Answer(200, None, "tak")
+    assert answered == ReceiverResponse(200, None, "tak")
     [(head, body)] = recorder.requests
     assert head.startswith("POST /star/kontakt/%7Ea%2Fb/ HTTP/1.1\r\n")
     assert json.loads(body)["beskedId"] == event().id
@@ -97,7 +97,7 @@ def test_send_reads_no_more_than_16_kib(run, peer, size):
 
     server = peer(serve)
     first, second = run(send(*[claimed(at(server))] * 2))
-    assert first == second == Answer(200, None, "a" * 1024)
+    assert first == second == ReceiverResponse(200, None, "a" * 1024)
     assert server.connections == 2
     assert [closed.get(timeout=10) for _ in range(2)] == [b"", b""]
 
@@ -155,7 +155,7 @@ def test_send_makes_many_calls_at_once(run, peer):
     server = peer(Recorder())
 
     async def many():
-        calls = Calls()
+        calls = ReceiverClient()
         try:
             return await asyncio.gather(*(calls.send(claimed(at(server)), NOW) for _ in range(50)))
         finally:
@@ -175,7 +175,7 @@ def test_send_can_be_cancelled(run, peer):
     async def cancel():
         nonlocal loop
         loop = asyncio.get_running_loop()
-        calls = Calls()
+        calls = ReceiverClient()
         task = asyncio.create_task(calls.send(claimed(receiver(at(peer(serve)))), NOW))
         await begun.wait()
         task.cancel()

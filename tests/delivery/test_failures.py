@@ -7,9 +7,9 @@ import struct
 import aiohttp
 import pytest
 
-from delivery.failures import failed
+from delivery.failures import map_error
 from delivery.response_heads import MAX_HEAD
-from domain.deliveries import Answer, Reason
+from domain.deliveries import Reason, ReceiverResponse
 from tests.certificates import DAY, TODAY
 from tests.delivery.receiving import OK, Recorder, at, claimed, over_tls, receiver, send, send_one
 from tests.open_e.peers import answer, drip, read_request
@@ -48,7 +48,7 @@ def test_a_name_that_is_none(run, name):
 
 def test_nobody_listens(run):
     answered = run(send_one(f"http://127.0.0.1:{unused_port()}/star"))
-    assert answered == Answer(None, Reason.CONNECT, detail=answered.detail)
+    assert answered == ReceiverResponse(None, Reason.CONNECT, detail=answered.detail)
     assert answered.detail
 
 
@@ -212,4 +212,4 @@ def test_an_address_that_cannot_be_called(run, url):
     ],
 )
 def test_failed_has_a_reason_for_every_error(error, reason):
-    assert failed(error, is_tls=False).reason is reason
+    assert map_error(error, is_tls=False).reason is reason

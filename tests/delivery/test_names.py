@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from delivery.addresses import AddressRefused
-from delivery.names import CheckedNames, Names
+from delivery.names import CheckingResolver, ThreadResolver
 from domain.deliveries import Reason
 from tests.delivery.receiving import Addresses, Recorder, at, claimed, receiver, send, send_one
 
 
 def test_names_are_those_of_this_machine(run):
-    found = run(Names().resolve("localhost", 80))
+    found = run(ThreadResolver().resolve("localhost", 80))
     assert {each["host"] for each in found} <= {"127.0.0.1", "::1"}
     assert {each["port"] for each in found} == {80}
     assert all(each["family"] in {socket.AF_INET, socket.AF_INET6} for each in found)
@@ -24,11 +24,11 @@ def test_names_are_those_of_this_machine(run):
 @pytest.mark.parametrize("name", ["receiver.invalid", "a" * 64 + ".example", "ø" * 70])
 def test_names_that_are_not_known_raise(run, name):
     with pytest.raises(socket.gaierror):
-        run(Names().resolve(name, 80))
+        run(ThreadResolver().resolve(name, 80))
 
 
 def test_names_with_a_final_dot_are_found_in_the_hosts_file(run):
-    found = run(Names().resolve("localhost.", 80))
+    found = run(ThreadResolver().resolve("localhost.", 80))
     assert {each["host"] for each in found} <= {"127.0.0.1", "::1"}
 
 
@@ -61,7 +61,7 @@ def test_names_that_nobody_waits_for_any_more_end_quietly(run):
     async def left_behind():
         complaints = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        task = asyncio.create_task(Names().resolve("localhost", 80))
+        task = asyncio.create_task(ThreadResolver().resolve("localhost", 80))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -70,7 +70,7 @@ def test_names_that_nobody_waits_for_any_more_end_quietly(run):
             if thread.name == "look up localhost":
                 await asyncio.to_thread(thread.join, 30)
         # What the thread told the loop runs before what comes after it.
-        assert await Names().resolve("localhost", 80)
+        assert await ThreadResolver().resolve("localhost", 80)
         return complaints
 
     assert run(left_behind()) == []
@@ -78,9 +78,9 @@ def test_names_that_nobody_waits_for_any_more_end_quietly(run):
 
 def test_checked_names_are_refused_as_a_whole(run):
     names = Addresses("8.8.8.8", "10.0.0.1")
-    assert len(run(CheckedNames(names, allow_private=True).resolve("a", 80))) == 2
+    assert len(run(CheckingResolver(names, allow_private=True).resolve("a", 80))) == 2
     with pytest.raises(AddressRefused, match=r"^10\.0\.0\.1$"):
-        run(CheckedNames(names, allow_private=False).resolve("a", 80))
+        run(CheckingResolver(names, allow_private=False).resolve("a", 80))
 
 
 def test_a_name_without_addresses_is_an_error(run):

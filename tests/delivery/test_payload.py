@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from delivery.payload import address_of, write_payload
+from delivery.payload import build_url, write_payload
 from tests.delivery.receiving import claimed, event
 
 WHOLE = event(
@@ -72,4 +72,4 @@ def test_write_payload_tells_the_time_of_copenhagen(created, written):
     ],
 )
 def test_address_of_is_the_text_of_both(base_url, webhook_url, called):
-    assert str(address_of(claimed(base_url, webhook_url=webhook_url))) == called
+    assert str(build_url(claimed(base_url, webhook_url=webhook_url))) == called

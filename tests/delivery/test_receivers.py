@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from delivery import receivers
-from delivery.calls import Calls
-from delivery.references import SetupWrong
+from delivery.calls import ReceiverClient
+from delivery.references import ReceiverMisconfigured
 from delivery.signing import signature_headers
 from domain.deliveries import Reason
 from tests.delivery.receiving import NOW, OK, Recorder, at, claimed, over_tls, receiver, send, send_one
@@ -130,7 +130,7 @@ def test_a_replaced_secret_counts_within_a_minute(run, peer, secret_file):
     to = claimed(receiver(at(server), webhook_secrets=(f"file:{secret_file}",)))
 
     async def replace():
-        calls = Calls()
+        calls = ReceiverClient()
         secret_file.write_text("whsec_AQID")
         await calls.send(to, NOW)
         secret_file.write_text("whsec_AQIDBA==")
@@ -153,7 +153,7 @@ def test_a_secret_that_is_gone_fails_and_one_that_is_back_counts_after_5_seconds
     to = claimed(receiver(at(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",)))
 
     async def vanish():
-        calls = Calls()
+        calls = ReceiverClient()
         secret_file.write_text("whsec_AQID")
         answers = [await calls.send(to, NOW)]
         secret_file.unlink()
@@ -170,7 +170,7 @@ def test_a_clock_that_is_set_back_keeps_nothing_for_longer(run, peer, secret_fil
     to = claimed(receiver(at(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",)))
 
     async def set_back():
-        calls = Calls()
+        calls = ReceiverClient()
         secret_file.write_text("whsec_AQID")
         await calls.send(to, NOW)
         secret_file.unlink()
@@ -191,7 +191,7 @@ def test_a_replaced_certificate_counts_within_a_minute(run, peer, authority, tmp
     to = claimed(receiver(at(server, scheme="https"), ca=ca, certificate=shown, key=shown))
 
     async def replace():
-        calls = Calls()
+        calls = ReceiverClient()
         shutil.copy(old.file, file)
         await calls.send(to, NOW)
         shutil.copy(new.file, file)
@@ -219,7 +219,7 @@ def test_a_replaced_ca_lets_calls_end_that_have_begun(run, peer, authority, tmp_
     to = claimed(receiver(at(server, scheme="https"), ca=f"file:{file}"))
 
     async def replace():
-        calls = Calls()
+        calls = ReceiverClient()
         first = asyncio.create_task(calls.send(to, NOW))
         await asyncio.to_thread(arrived.wait, 10)
         # The same authority, and yet another file.
@@ -235,7 +235,7 @@ def test_a_replaced_ca_lets_calls_end_that_have_begun(run, peer, authority, tmp_
 
 
 def test_lines_are_bounded_and_the_longest_unused_one_goes(run, peer, monkeypatch):
-    monkeypatch.setattr(receivers, "MAX_LINES", 2)
+    monkeypatch.setattr(receivers, "MAX_SESSIONS", 2)
     server = peer(Recorder())
     one, two, three = (claimed(receiver(at(server), system_id=name)) for name in ("1", "2", "3"))
 
@@ -251,14 +251,14 @@ def test_line_raises_until_the_setup_is_right(run, secret_file):
     to = receiver("https://receiver.invalid", webhook_secrets=(f"file:{secret_file}",))
 
     async def ask():
-        kept = receivers.Receivers(receivers.ClientTimeout())
-        with pytest.raises(SetupWrong, match="cannot be read: No such file"):
-            kept.line(to, NOW)
+        kept = receivers.SessionPool(receivers.ClientTimeout())
+        with pytest.raises(ReceiverMisconfigured, match="cannot be read: No such file"):
+            kept.get_session(to, NOW)
         secret_file.write_text("AQID")
-        line = kept.line(to, AFTER)
-        assert line is kept.line(to, AFTER)
-        assert line.keys == (b"\1\2\3",)
+        session = kept.get_session(to, AFTER)
+        assert session is kept.get_session(to, AFTER)
+        assert session.keys == (b"\1\2\3",)
         await kept.close()
-        assert line.session.closed
+        assert session.http.closed
 
     run(ask())

@@ -2,42 +2,42 @@
 
 import pytest
 
-from delivery.references import MAX_BYTES, SetupWrong, path_of, read_file, secret_of
+from delivery.references import MAX_BYTES, ReceiverMisconfigured, read_file, read_signing_key, resolve_path
 
 
 def test_secret_of_a_variable(monkeypatch):
     monkeypatch.setenv("FASIT_SECRET", "whsec_AQID")
-    assert secret_of("env:FASIT_SECRET") == b"\1\2\3"
+    assert read_signing_key("env:FASIT_SECRET") == b"\1\2\3"
 
 
 def test_secret_of_a_file(secret_file):
     secret_file.write_text("AQID\n")
-    assert secret_of(f"file:{secret_file}") == b"\1\2\3"
+    assert read_signing_key(f"file:{secret_file}") == b"\1\2\3"
 
 
 @pytest.mark.parametrize("value", [b"", b"hemmelig!", b"\xff\xfe", b"whsec_"])
 def test_secret_of_names_the_reference_and_never_the_value(secret_file, value):
     secret_file.write_bytes(value)
-    with pytest.raises(SetupWrong) as caught:
-        secret_of(f"file:{secret_file}")
+    with pytest.raises(ReceiverMisconfigured) as caught:
+        read_signing_key(f"file:{secret_file}")
     assert str(caught.value).startswith(f"file:{secret_file} holds no ")
     assert "hemmelig" not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
 def test_secret_of_a_variable_that_is_not_set():
-    with pytest.raises(SetupWrong, match=r"^env:NO_SUCH_SECRET is not set$"):
-        secret_of("env:NO_SUCH_SECRET")
+    with pytest.raises(ReceiverMisconfigured, match=r"^env:NO_SUCH_SECRET is not set$"):
+        read_signing_key("env:NO_SUCH_SECRET")
 
 
 @pytest.mark.parametrize("reference", ["whsec_AQID", "https:AQID", "file:", ""])
 def test_what_is_no_reference_is_not_repeated(reference):
-    with pytest.raises(SetupWrong, match=r"^a reference is neither env:NAME nor file:PATH$"):
-        secret_of(reference)
+    with pytest.raises(ReceiverMisconfigured, match=r"^a reference is neither env:NAME nor file:PATH$"):
+        read_signing_key(reference)
 
 
 def test_path_of_a_file_with_a_colon():
-    assert str(path_of("file:/a:b")) == "/a:b"
+    assert str(resolve_path("file:/a:b")) == "/a:b"
 
 
 def test_read_file_says_why_it_cannot(tmp_path):
@@ -46,7 +46,7 @@ def test_read_file_says_why_it_cannot(tmp_path):
         (f"file:{tmp_path}", "Is a directory"),
         ("file:/a\0b", "its name is none"),
     ):
-        with pytest.raises(SetupWrong, match=why):
+        with pytest.raises(ReceiverMisconfigured, match=why):
             read_file(reference)
 
 
@@ -54,5 +54,5 @@ def test_read_file_reads_no_more_than_its_limit(secret_file):
     secret_file.write_bytes(b"a" * MAX_BYTES)
     assert len(read_file(f"file:{secret_file}")) == MAX_BYTES
     secret_file.write_bytes(b"a" * (MAX_BYTES + 1))
-    with pytest.raises(SetupWrong, match="is larger than 1048576 bytes"):
+    with pytest.raises(ReceiverMisconfigured, match="is larger than 1048576 bytes"):
         read_file(f"file:{secret_file}")

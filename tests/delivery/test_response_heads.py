@@ -6,7 +6,7 @@ import queue
 import pytest
 
 from delivery.response_heads import MAX_HEAD, MAX_KEPT, MAX_LINE, HeadMalformed, HeadReader
-from domain.deliveries import Answer, Outcome, Reason, outcome_of
+from domain.deliveries import AttemptOutcome, Reason, ReceiverResponse, decide_outcome
 from tests.delivery.receiving import OK, at, claimed, send, send_one
 from tests.open_e.peers import read_request
 
@@ -80,7 +80,7 @@ def response(fields: str, body: str, status: str = "200 OK") -> bytes:
     return f"HTTP/1.1 {status}\r\n{fields}\r\n{body}".encode("latin-1")
 
 
-STATUSES = {"200 OK": Outcome.DONE, "404 Gone": Outcome.PARK, "503 Busy": Outcome.AGAIN}
+STATUSES = {"200 OK": AttemptOutcome.DONE, "404 Gone": AttemptOutcome.PARK, "503 Busy": AttemptOutcome.AGAIN}
 
 
 @pytest.mark.parametrize("case", ODD)
@@ -94,15 +94,17 @@ def test_send_counts_every_complete_head(run, peer, case):
 
     answered = run(send_to_all())
     for answer, (status, outcome) in zip(answered, STATUSES.items(), strict=True):
-        assert answer == Answer(int(status[:3]), None if outcome is Outcome.DONE else Reason.HTTP, kept)
-        assert outcome_of(answer) is outcome
+        assert answer == ReceiverResponse(
+            int(status[:3]), None if outcome is AttemptOutcome.DONE else Reason.HTTP, kept
+        )
+        assert decide_outcome(answer) is outcome
 
 
 @pytest.mark.parametrize("case", [case for case in ODD if len(ODD[case][0]) < 1000])
 def test_send_counts_heads_that_come_byte_by_byte(run, peer, case):
     fields, body, kept = ODD[case]
     answered = run(send_one(at(peer(serving(response(fields, body), 1))), attempt_timeout=30))
-    assert answered == Answer(200, None, kept)
+    assert answered == ReceiverResponse(200, None, kept)
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
@@ -152,7 +154,7 @@ def test_send_keeps_connections_without_a_body(run, peer, rest, connections):
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
 def test_send_reads_odd_status_lines(run, peer, line, end):
     said = line.replace(b"\r\n", end) + end + b"Content-Length: 3" + end * 2 + b"tak"
-    assert run(send_one(at(peer(serving(said))), attempt_timeout=30)) == Answer(200, None, "tak")
+    assert run(send_one(at(peer(serving(said))), attempt_timeout=30)) == ReceiverResponse(200, None, "tak")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_send_reads_odd_status_lines(run, peer, line, end):
 @pytest.mark.parametrize("size", [None, 1])
 def test_send_skips_interim_responses(run, peer, interim, size):
     server = peer(serving(interim + OK, size))
-    assert run(send(*[claimed(at(server))] * 2, attempt_timeout=30)) == [Answer(200, None, "tak")] * 2
+    assert run(send(*[claimed(at(server))] * 2, attempt_timeout=30)) == [ReceiverResponse(200, None, "tak")] * 2
     assert server.connections == 1
 
 
@@ -219,14 +221,14 @@ def test_send_counts_a_status_without_the_end_of_an_unframed_body(run, peer):
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\ntak")
         closed.put(connection.recv(1))
 
-    assert run(send_one(at(peer(serve)), attempt_timeout=30)) == Answer(200, None, "tak")
+    assert run(send_one(at(peer(serve)), attempt_timeout=30)) == ReceiverResponse(200, None, "tak")
     assert closed.get(timeout=10) == b""
 
 
 def test_send_reads_retry_after_behind_odd_fields(run, peer):
     fields = f"X: {'a' * 9000}\r\nRetry-After:\r\n 120\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
     answered = run(send_one(at(peer(serving(response(fields, "", "503 Busy"))))))
-    assert answered == Answer(503, Reason.HTTP, retry_after=120)
+    assert answered == ReceiverResponse(503, Reason.HTTP, retry_after=120)
 
 
 def feed(data: bytes, size: int):

@@ -23,12 +23,12 @@ def rows(target: Target, count: int, subscription: int = 1, first: int = 1, **ch
 def start(windows: Windows, found: Iterable[Seen], now: float = 0) -> list[Seen]:
     chosen = windows.choose(found, now)
     for seen in chosen:
-        windows.began(seen, now, is_test=windows.takes_as_test(seen))
+        windows.record_start(seen, now, is_test=windows.has_test_slot(seen))
     return chosen
 
 
 def end(windows: Windows, chosen: Iterable[Seen], now: float, *, is_well: bool = True) -> list[bool]:
-    return [windows.ended(seen.number, now, is_well=is_well, is_done=is_well) for seen in chosen]
+    return [windows.record_end(seen.number, now, is_well=is_well, is_done=is_well) for seen in chosen]
 
 
 def make_known(windows: Windows, target: Target, times: int = 100, now: float = 0) -> None:
@@ -81,7 +81,7 @@ def test_a_target_that_fails_gets_one_call_and_backs_off() -> None:
         pauses.append(now - begun)
     assert pauses == [1, 3, 7, 15, 31, *[LONGEST_BACK_OFF] * 4]
     assert windows.count_backing_off(begun) == {A.system_id: 1}
-    assert A in windows.room(begun).full_targets
+    assert A in windows.get_room(begun).full_targets
 
 
 def test_calls_that_fail_together_count_as_one_failure() -> None:
@@ -107,7 +107,7 @@ def test_an_answer_ends_the_back_off_and_tells_that_the_target_has_recovered() -
 def test_a_target_without_calls_is_forgotten() -> None:
     windows = Windows(200, 100)
     end(windows, start(windows, rows(A, 1)), 0.1)
-    windows.room(FORGOTTEN_AFTER + 1)
+    windows.get_room(FORGOTTEN_AFTER + 1)
     assert end(windows, start(windows, rows(A, 1), 400), 400.1) == [True]
 
 
@@ -130,7 +130,7 @@ def test_a_test_message_has_a_place_although_all_are_taken() -> None:
     for number, target in enumerate([A, B, Target("c", "/"), Target("d", "/")]):
         make_known(windows, target)
         start(windows, rows(target, 50, first=100 * number))
-    while windows.room(0).free and start(windows, rows(Target(str(windows.room(0).free), "/"), 1, first=9000)):
+    while windows.get_room(0).free and start(windows, rows(Target(str(windows.get_room(0).free), "/"), 1, first=9000)):
         pass
     first, second = rows(A, 2, first=5000, urgency=Urgency.TEST)
     assert start(windows, [first, second]) == [first]

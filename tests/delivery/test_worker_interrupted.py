@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from delivery.calls import Calls
+from delivery.calls import ReceiverClient
 from delivery.worker import Worker
 from persistence import deliveries as queued
 from persistence import subscriptions, tables
@@ -179,7 +179,7 @@ async def test_targets_that_back_off_are_counted(database: Database, peer: Start
     for _ in range(3):
         await publish(database)
     clock = [0.0]
-    calls = Calls()
+    calls = ReceiverClient()
     worker = Worker(database, calls, LIMITS, holder="worker", now=lambda: NOW, clock=lambda: clock[0])
 
     def counted() -> float | None:

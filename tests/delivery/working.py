@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from delivery.calls import Calls
+from delivery.calls import ReceiverClient
 from delivery.worker import Limits, Worker
 from persistence import tables
 from persistence.database import Database
@@ -40,7 +40,7 @@ async def subscribe(database: Database, *bases: str) -> None:
 async def working(
     database: Database, holder: str = "worker", now: datetime = NOW, limits: Limits = LIMITS, **options: Any
 ) -> AsyncIterator[Worker]:
-    calls = Calls(**options)
+    calls = ReceiverClient(**options)
     worker = Worker(database, calls, limits, holder=holder, now=lambda: now, chance=lambda: 0.5)
     try:
         yield worker

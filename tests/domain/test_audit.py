@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.audit import FIRST_HASH, AuditEntry, hash_entry, kept_time, write_detail
+from domain.audit import FIRST_HASH, AuditEntry, hash_entry, truncate_time, write_detail
 from tests.factories import NOW
 
 JSON = st.recursive(
@@ -81,8 +81,8 @@ def test_write_detail_refuses_what_is_no_json() -> None:
 
 def test_kept_time_is_utc_to_the_millisecond() -> None:
     moment = datetime(2026, 3, 1, 13, 0, 0, 123999, timezone(timedelta(hours=1)))
-    assert kept_time(moment) == datetime(2026, 3, 1, 12, 0, 0, 123000, UTC)
-    assert kept_time(moment).tzinfo is UTC
+    assert truncate_time(moment) == datetime(2026, 3, 1, 12, 0, 0, 123000, UTC)
+    assert truncate_time(moment).tzinfo is UTC
 
 
 def test_write_detail_of_many_changes_is_the_text_of_one_encoder() -> None:

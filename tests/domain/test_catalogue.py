@@ -12,13 +12,13 @@ from domain.catalogue import (
     Catalogue,
     Change,
     ClientCertificate,
-    InUse,
     Item,
-    Use,
+    PartInUse,
+    SubscriptionCount,
     WebMessageEvent,
-    in_use,
+    find_parts_in_use,
+    list_parts,
     plan_apply,
-    told,
 )
 from domain.subscriptions import MessageType
 from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, catalogue, message_type, system
@@ -37,7 +37,7 @@ def test_told_speaks_the_words_of_the_file() -> None:
         types=[message_type(start=date(2024, 10, 1)), 203],
         event=WebMessageEvent(7, -1, 203),
     )
-    assert told(whole) == {
+    assert list_parts(whole) == {
         Item("system", (SYSTEM_ID,)): {
             "name": "Fasit",
             "baseUrl": "https://fasit.example/star",
@@ -72,8 +72,8 @@ def test_plan_apply_puts_everything_into_an_empty_catalogue_and_takes_it_out_aga
         Item("allowedSubscription", (2, 203)),
         Item("webMessageEvent", ()),
     ]
-    assert plan_apply(EMPTY, whole) == tuple(Change(item, None, told(whole)[item]) for item in items)
-    assert plan_apply(whole, EMPTY) == tuple(Change(item, told(whole)[item], None) for item in items)
+    assert plan_apply(EMPTY, whole) == tuple(Change(item, None, list_parts(whole)[item]) for item in items)
+    assert plan_apply(whole, EMPTY) == tuple(Change(item, list_parts(whole)[item], None) for item in items)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_plan_apply_puts_everything_into_an_empty_catalogue_and_takes_it_out_aga
 def test_plan_apply_sees_each_change_of_a_system(changes: dict[str, object]) -> None:
     before, after = catalogue(FULL_SYSTEM), catalogue(replace(FULL_SYSTEM, **changes))
     item = Item("system", (SYSTEM_ID,))
-    assert plan_apply(before, after) == (Change(item, told(before)[item], told(after)[item]),)
+    assert plan_apply(before, after) == (Change(item, list_parts(before)[item], list_parts(after)[item]),)
 
 
 @pytest.mark.parametrize(
@@ -135,25 +135,29 @@ CATALOGUES = st.builds(
 
 @given(CATALOGUES, CATALOGUES)
 def test_plan_apply_is_the_whole_difference(current: Catalogue, wanted: Catalogue) -> None:
-    parts = told(current)
+    parts = list_parts(current)
     for change in plan_apply(current, wanted):
         assert parts.pop(change.item, None) == change.before
         if change.after is not None:
             parts[change.item] = dict(change.after)
-    assert parts == told(wanted)
+    assert parts == list_parts(wanted)
 
 
 def test_in_use_names_each_part_that_goes_and_is_needed_with_all_who_need_it() -> None:
     changes = plan_apply(catalogue(system(), system(OTHER_ID)), catalogue(system(OTHER_ID), types=[203], allowed=[]))
-    uses = [Use(SYSTEM_ID, 1, 202, 3), Use(OTHER_ID, 1, 202, 4), Use(OTHER_ID, 1, 203, 5)]
-    assert in_use(changes, uses) == (
-        InUse(Item("system", (SYSTEM_ID,)), (SYSTEM_ID,), 3),
-        InUse(Item("messageType", (202,)), (SYSTEM_ID, OTHER_ID), 7),
-        InUse(Item("allowedSubscription", (1, 202)), (SYSTEM_ID, OTHER_ID), 7),
+    uses = [
+        SubscriptionCount(SYSTEM_ID, 1, 202, 3),
+        SubscriptionCount(OTHER_ID, 1, 202, 4),
+        SubscriptionCount(OTHER_ID, 1, 203, 5),
+    ]
+    assert find_parts_in_use(changes, uses) == (
+        PartInUse(Item("system", (SYSTEM_ID,)), (SYSTEM_ID,), 3),
+        PartInUse(Item("messageType", (202,)), (SYSTEM_ID, OTHER_ID), 7),
+        PartInUse(Item("allowedSubscription", (1, 202)), (SYSTEM_ID, OTHER_ID), 7),
     )
 
 
 def test_in_use_lets_go_what_nobody_needs_and_change_what_is_needed() -> None:
     before = catalogue(system(), system(OTHER_ID), event=WebMessageEvent(1, 1, 202))
     after = catalogue(system(name="Other"), types=[message_type(name="Other"), 203], allowed=[(1, 202)])
-    assert in_use(plan_apply(before, after), [Use(SYSTEM_ID, 1, 202, 3)]) == ()
+    assert find_parts_in_use(plan_apply(before, after), [SubscriptionCount(SYSTEM_ID, 1, 202, 3)]) == ()

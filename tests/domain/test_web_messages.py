@@ -9,8 +9,8 @@ from domain.web_messages import (
     MAX_MESSAGE_BYTES,
     ExternalReference,
     normalize_references,
-    violations_of_message,
-    violations_of_references,
+    validate_message,
+    validate_references,
 )
 from tests.factories import web_message
 
@@ -63,16 +63,16 @@ def test_normalize_references_of_nothing_is_nothing() -> None:
 
 
 def test_violations_of_references_allows_one_case_however_often_it_is_named() -> None:
-    assert violations_of_references([]) == []
-    assert violations_of_references(references(("errand", "1"), ("errand", "2"))) == []
-    assert violations_of_references(references(("flowInstanceId", "1"), ("FLOWINSTANCEID", "1"), ("errand", "2"))) == []
+    assert validate_references([]) == []
+    assert validate_references(references(("errand", "1"), ("errand", "2"))) == []
+    assert validate_references(references(("flowInstanceId", "1"), ("FLOWINSTANCEID", "1"), ("errand", "2"))) == []
 
 
 @pytest.mark.parametrize("other", ["flowInstanceId", "FLOWINSTANCEID"])
 def test_violations_of_references_refuses_two_cases(other: str) -> None:
     expected = [Violation("externalReferences", "must not name more than one 'flowInstanceId'")]
-    assert violations_of_references(references(("flowInstanceId", "1"), ("errand", "2"), (other, "2"))) == expected
-    assert violations_of_references(references(("flowInstanceId", "1"), (other, "2"), (other, "3"))) == expected
+    assert validate_references(references(("flowInstanceId", "1"), ("errand", "2"), (other, "2"))) == expected
+    assert validate_references(references(("flowInstanceId", "1"), (other, "2"), (other, "3"))) == expected
 
 
 @pytest.mark.parametrize("character", ["a", "ä", "€", "😀"])
@@ -80,13 +80,13 @@ def test_violations_of_message_counts_bytes_of_utf8(character: str) -> None:
     size = len(character.encode())
     longest = character * (MAX_MESSAGE_BYTES // size) + "a" * (MAX_MESSAGE_BYTES % size)
     assert len(longest.encode()) == MAX_MESSAGE_BYTES
-    assert violations_of_message(longest) == []
+    assert validate_message(longest) == []
     expected = [Violation("message", "must be at most 16777215 bytes of UTF-8")]
-    assert violations_of_message(longest + "a") == expected
+    assert validate_message(longest + "a") == expected
 
 
 def test_violations_of_message_takes_short_ones() -> None:
-    assert violations_of_message("a") == []
+    assert validate_message("a") == []
 
 
 def test_flow_instance_id_is_the_number_of_the_case() -> None:

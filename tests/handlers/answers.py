@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from conftest import RunningService
-from domain.web_messages import State, Unsettled
+from domain.web_messages import MessageState, UnsettledMessage
 from persistence import web_messages as stored
 from persistence.database import open_database
 from tests.factories import message_body
@@ -56,13 +56,13 @@ def get(service: RunningService, message_id: str) -> dict[str, Any]:
     return value
 
 
-def unsettled(service: RunningService) -> list[Unsettled]:
+def unsettled(service: RunningService) -> list[UnsettledMessage]:
     """The messages that only operators see."""
 
-    async def listed() -> list[Unsettled]:
+    async def listed() -> list[UnsettledMessage]:
         database = open_database(service.settings.database_url.get_secret_value())
         try:
-            return await stored.list_unsettled(database, (State.SENDING, State.UNKNOWN), 1000)
+            return await stored.list_unsettled(database, (MessageState.SENDING, MessageState.UNKNOWN), 1000)
         finally:
             await database.close()
 

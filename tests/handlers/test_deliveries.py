@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from conftest import RunningService
-from domain.deliveries import Attempt, Outcome, Reason
+from domain.deliveries import Attempt, AttemptOutcome, Reason
 from persistence import deliveries, queue, tables
 from persistence.database import Database
 from persistence.queue import Lease, Settled
@@ -58,13 +58,13 @@ def test_what_became_of_it_is_told(caller: Caller) -> None:
     publish(caller, **keyed)
     publish(caller, **keyed)
     now = later()
-    meet(caller, Outcome.AGAIN, now)
+    meet(caller, AttemptOutcome.AGAIN, now)
     first, behind = listed(caller)
     assert (first["status"], first["forsoeg"], first["aarsag"], first["httpStatus"]) == ("venter", 1, "http", 503)
     assert datetime.fromisoformat(first["naesteForsoeg"]) == now + SECOND
     assert (behind["forsoeg"], behind["naesteForsoeg"], behind["aarsag"]) == (0, None, None)
     assert (first["blokeretAf"], behind["blokeretAf"]) == (None, first["leveringId"])
-    meet(caller, Outcome.PARK, now + SECOND)
+    meet(caller, AttemptOutcome.PARK, now + SECOND)
     first, behind = listed(caller)
     assert (first["status"], first["naesteForsoeg"], first["httpStatus"]) == ("parkeret", None, 404)
     assert behind["naesteForsoeg"] is not None
@@ -81,7 +81,7 @@ def test_hent_beskeder_returns_the_cause_of_a_failure_without_an_answer(caller: 
     async def fail(database: Database) -> None:
         for item in await claim_due(database, lease):
             attempt = Attempt(1, later(), 0, None, Reason.SETUP, "env:NOT_SET is not set")
-            await queue.settle(database, lease, [Settled(item.number, Outcome.AGAIN, attempt, later() + SECOND)])
+            await queue.settle(database, lease, [Settled(item.number, AttemptOutcome.AGAIN, attempt, later() + SECOND)])
 
     with_database(caller.database_url, fail)
     (item,) = listed(caller)
@@ -100,7 +100,7 @@ def test_what_a_worker_holds_has_no_next_attempt(caller: Caller) -> None:
 def test_pages_follow_each_other_though_messages_go(caller: Caller) -> None:
     subscribe(caller)
     published = [publish(caller) for _ in range(5)]
-    meet(caller, Outcome.PARK, later())
+    meet(caller, AttemptOutcome.PARK, later())
     response = get(caller, "&limit=2&status=parkeret")
     seen = response.json()["beskeder"]
     link = response.headers["link"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conftest import RunningService
-from domain.deliveries import Outcome
+from domain.deliveries import AttemptOutcome
 from persistence import tables
 from persistence.queue import Lease
 from tests.catalogue_rows import ALLOWED
@@ -42,7 +42,7 @@ def test_parked_and_waiting_messages_go_again_at_once(caller: Caller) -> None:
     subscribe(caller)
     publish(caller)
     publish(caller)
-    meet(caller, Outcome.PARK, later())
+    meet(caller, AttemptOutcome.PARK, later())
     publish(caller)
     first, second, waiting = [item["leveringId"] for item in listed(caller)]
     asked = [waiting, first.upper(), NOBODYS.upper(), second, first, NOBODYS]
@@ -89,7 +89,7 @@ def test_messages_of_another_system_are_unknown(caller: Caller) -> None:
     other = new_caller(caller.service)
     subscribe(other)
     publish(other)
-    meet(other, Outcome.PARK, later())
+    meet(other, AttemptOutcome.PARK, later())
     (item,) = listed(other)
     assert replay(caller, item["leveringId"]) == nothing(item["leveringId"])
     assert listed(other) == [item]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
-from domain.deliveries import Claimed
+from domain.deliveries import ClaimedDelivery
 from domain.events import MAX_BODY_BYTES
 from persistence import tables
 from persistence.database import Database
@@ -293,7 +293,7 @@ def test_event_keeps_the_request_id_and_the_trace_for_its_receivers(subscribing:
         trace,
     )
 
-    async def claim(database: Database) -> list[Claimed]:
+    async def claim(database: Database) -> list[ClaimedDelivery]:
         later = datetime.now(UTC) + timedelta(minutes=1)
         return list(await claim_due(database, Lease("tests", later, later)))
 

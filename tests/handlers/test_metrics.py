@@ -8,7 +8,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import RunningService, running_service
-from domain.deliveries import Outcome
+from domain.deliveries import AttemptOutcome
 from handlers import metrics
 from handlers.metrics import QueueWatch
 from persistence import queue, web_messages
@@ -53,7 +53,7 @@ def test_get_metrics_tells_of_the_queue(database_url: str) -> None:
         for _ in range(3):
             await publish(database)
         first, *_ = await claim(database)
-        await queue.settle(database, lease(), [settled(first, Outcome.PARK)])
+        await queue.settle(database, lease(), [settled(first, AttemptOutcome.PARK)])
 
     with_database(database_url, put)
     with running_service(database_url=database_url) as service:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from conftest import RunningService, running_service
-from domain.web_messages import OepInstance, State
+from domain.web_messages import MessageState, OepInstance
 from open_e.mock import FaultName, MockOpenE, mock_open_e
 from tests.factories import case_body, message_body
 from tests.handlers.answers import get, problem, unique_id, unsettled
@@ -80,7 +80,7 @@ def test_create_web_message_keeps_for_operators_what_open_e_may_have(
     (message,) = [message for message in unsettled(shared) if message.id not in before]
     assert detail == f"{reason}. Whether message '{message.id}' was published is unknown"
     assert (message.state, message.oep_instance, message.flow_instance_id) == (
-        State.UNKNOWN,
+        MessageState.UNKNOWN,
         OepInstance.EXTERNAL,
         1068,
     )

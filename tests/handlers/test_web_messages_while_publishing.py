@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from conftest import MESSAGES_KEY, PostgresqlServer, RunningService, running_service
-from domain.web_messages import State
+from domain.web_messages import MessageState
 from tests.factories import case_body, message_body
 from tests.handlers.answers import get, problem, unique_id, unsettled
 from tests.held_open_e import HeldOpenE, closed_port, held_open_e
@@ -67,7 +67,7 @@ def test_a_message_is_stored_as_sending_before_open_e_has_it(
         answer = post_case(callers, service, partyId=party_id)
         held.wait_for_calls(1)
         (message,) = unsettled(service)
-        assert (message.state, message.flow_instance_id) == (State.SENDING, 1068)
+        assert (message.state, message.flow_instance_id) == (MessageState.SENDING, 1068)
         assert service.client.get(f"/webmessages/{message.id}").status_code == 404
         assert service.client.delete(f"/webmessages/{message.id}").status_code == 404
         assert service.client.get(f"/webmessages/recipients/{party_id}").json() == []
@@ -150,7 +150,7 @@ def test_an_open_e_that_does_not_answer_in_time_leaves_the_outcome_unknown(datab
         detail = problem(response, 500, "Internal Server Error")["detail"]
         (message,) = unsettled(service)
         assert detail == f"Open-E did not answer in time. Whether message '{message.id}' was published is unknown"
-        assert message.state is State.UNKNOWN
+        assert message.state is MessageState.UNKNOWN
         assert len(held.mock.messages) == 1
 
 
@@ -273,7 +273,7 @@ def test_message_is_removed_when_the_answer_to_storing_it_is_lost(
     postgresql_server.give_back(url)
 
 
-def wait_for_state(service: RunningService, state: State | None) -> None:
+def wait_for_state(service: RunningService, state: MessageState | None) -> None:
     """Return when the only unsettled message has this state, or when none is left."""
     while [message.state for message in unsettled(service)] != ([] if state is None else [state]):
         pass
@@ -333,7 +333,7 @@ def test_unknown_outcome_is_recorded_once_the_database_answers(
         assert match is not None, detail
         assert match[1] == message.id
         breakage.end()
-        wait_for_state(service, State.UNKNOWN)
+        wait_for_state(service, MessageState.UNKNOWN)
 
 
 def test_refused_message_is_removed_once_the_database_answers(
@@ -362,4 +362,4 @@ def test_shutdown_leaves_a_message_as_sending_when_the_database_stays_away(
         assert answer.result().status_code == 500
     breakage.end()
     (message,) = unsettled(service)
-    assert message.state is State.SENDING
+    assert message.state is MessageState.SENDING

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from conftest import PUBLISH_KEY
-from domain.deliveries import Outcome
+from domain.deliveries import AttemptOutcome
 from persistence import queue
 from persistence.database import Database
 from persistence.queue import Lease
@@ -38,13 +38,13 @@ def publish(caller: Caller, **changes: Any) -> str:
     return id_
 
 
-def meet(caller: Caller, outcome: Outcome, now: datetime) -> None:
+def meet(caller: Caller, outcome: AttemptOutcome, now: datetime) -> None:
     """All that may go, of all systems, meets that."""
 
     async def work(database: Database) -> None:
         lease = Lease("tests", now, now + LEASE)
         claimed = await claim_due(database, lease)
-        due = now + SECOND if outcome is Outcome.AGAIN else None
+        due = now + SECOND if outcome is AttemptOutcome.AGAIN else None
         await queue.settle(database, lease, [settled(item, outcome, due) for item in claimed])
 
     with_database(caller.database_url, work)

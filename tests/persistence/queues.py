@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from domain.deliveries import Attempt, Claimed, Outcome, Reason
+from domain.deliveries import Attempt, AttemptOutcome, ClaimedDelivery, Reason
 from domain.events import Event
 from persistence import outbox, queue
 from persistence.database import Database
@@ -38,13 +38,15 @@ def lease(holder: str = "worker", now: datetime = NOW) -> Lease:
     return Lease(holder, now, now + LEASE)
 
 
-async def claim(database: Database, holder: str = "worker", now: datetime = NOW, **limits: Any) -> Sequence[Claimed]:
+async def claim(
+    database: Database, holder: str = "worker", now: datetime = NOW, **limits: Any
+) -> Sequence[ClaimedDelivery]:
     return await claim_due(database, lease(holder, now), **limits)
 
 
 async def claim_due(
     database: Database, lease: Lease, most: int = 100, of: Mapping[str, int] | None = None
-) -> Sequence[Claimed]:
+) -> Sequence[ClaimedDelivery]:
     """Claim what may go, as a worker does; `of` limits the number of each system, 0 for those that it omits."""
     for _ in range(MOST_LOOKS):
         room = Room(most, most, frozenset(), frozenset())
@@ -62,8 +64,10 @@ async def claim_due(
     return claimed
 
 
-def settled(claimed: Claimed, outcome: Outcome = Outcome.DONE, due: datetime | None = None) -> Settled:
-    status = {Outcome.DONE: 200, Outcome.AGAIN: 503, Outcome.PARK: 404}[outcome]
+def settled(
+    claimed: ClaimedDelivery, outcome: AttemptOutcome = AttemptOutcome.DONE, due: datetime | None = None
+) -> Settled:
+    status = {AttemptOutcome.DONE: 200, AttemptOutcome.AGAIN: 503, AttemptOutcome.PARK: 404}[outcome]
     attempt = Attempt(claimed.attempts + 1, NOW, 20, status, Reason.HTTP, "answer")
     return Settled(claimed.number, outcome, attempt, due)
 

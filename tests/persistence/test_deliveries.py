@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from domain.deliveries import Attempt, Left, Obstacle, Outcome, Queued, Reason, State
+from domain.deliveries import Attempt, AttemptOutcome, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason
 from domain.errors import NotFound
 from domain.events import NO_OBJECT, write_content
 from persistence import deliveries, outbox, queue, tables
@@ -32,14 +32,14 @@ async def subscribed(database: Database) -> Database:
     return database
 
 
-async def settle_all(database: Database, outcome: Outcome, **options: Any) -> None:
+async def settle_all(database: Database, outcome: AttemptOutcome, **options: Any) -> None:
     """What may go is claimed, and meets that."""
     claimed = await claim(database, **options)
-    due = NOW + SECOND if outcome is Outcome.AGAIN else None
+    due = NOW + SECOND if outcome is AttemptOutcome.AGAIN else None
     await queue.settle(database, lease(), [settled(item, outcome, due) for item in claimed])
 
 
-async def listed(database: Database, **changes: Any) -> list[Queued]:
+async def listed(database: Database, **changes: Any) -> list[QueuedDelivery]:
     values = {"system_id": None, "state": None, "after": 0, "limit": 1000} | changes
     return await deliveries.list_page(database, **values)
 
@@ -53,7 +53,7 @@ async def test_list_page_tells_each_delivery_as_it_stands(subscribed: Database) 
     fresh = await listed(subscribed, system_id=SYSTEM)
     (item, behind) = fresh
     assert (item.event_id, behind.event_id) == (first.event_id, second.event_id)
-    assert item == Queued(
+    assert item == QueuedDelivery(
         number=item.number,
         id=item.id,
         event_id=first.event_id,
@@ -62,7 +62,7 @@ async def test_list_page_tells_each_delivery_as_it_stands(subscribed: Database) 
         org_code=101,
         entity_type=202,
         webhook_url=f"/{SYSTEM}",
-        state=State.WAITING,
+        state=DeliveryState.WAITING,
         attempts=0,
         created=NOW,
         due=NOW,
@@ -75,7 +75,7 @@ async def test_list_page_tells_each_delivery_as_it_stands(subscribed: Database) 
     claimed = await claim(subscribed)
     item, behind = await listed(subscribed, system_id=SYSTEM)
     assert (item.is_held, item.due, behind.is_held, behind.due) == (True, lease().until, False, None)
-    await queue.settle(subscribed, lease(), [settled(each, Outcome.AGAIN, NOW + SECOND) for each in claimed])
+    await queue.settle(subscribed, lease(), [settled(each, AttemptOutcome.AGAIN, NOW + SECOND) for each in claimed])
     item, behind = await listed(subscribed, system_id=SYSTEM)
     assert (item.is_held, item.due, item.attempts, item.reason, item.status) == (
         False,
@@ -93,7 +93,7 @@ async def test_list_page_says_what_went_wrong_and_what_blocks(subscribed: Databa
     await publish(subscribed)
     for item in await claim(subscribed):
         attempt = Attempt(1, NOW, 20, None, Reason.SETUP, "env:NOT_SET is not set")
-        await queue.settle(subscribed, lease(), [Settled(item.number, Outcome.AGAIN, attempt, NOW + SECOND)])
+        await queue.settle(subscribed, lease(), [Settled(item.number, AttemptOutcome.AGAIN, attempt, NOW + SECOND)])
     for system_id in SYSTEM_IDS[:2]:
         first, second, third, other = await listed(subscribed, system_id=system_id)
         assert (first.detail, first.blocked_by) == ("env:NOT_SET is not set", None)
@@ -117,17 +117,17 @@ async def test_list_page_goes_on_after_the_last_one_though_it_is_gone(subscribed
 
 async def test_list_page_narrows_to_a_state(subscribed: Database) -> None:
     await publish(subscribed)
-    await settle_all(subscribed, Outcome.PARK)
+    await settle_all(subscribed, AttemptOutcome.PARK)
     await publish(subscribed)
-    assert [item.attempts for item in await listed(subscribed, state=State.PARKED)] == [1, 1]
-    assert [item.attempts for item in await listed(subscribed, state=State.WAITING)] == [0, 0]
-    assert {item.due for item in await listed(subscribed, state=State.PARKED)} == {None}
+    assert [item.attempts for item in await listed(subscribed, state=DeliveryState.PARKED)] == [1, 1]
+    assert [item.attempts for item in await listed(subscribed, state=DeliveryState.WAITING)] == [0, 0]
+    assert {item.due for item in await listed(subscribed, state=DeliveryState.PARKED)} == {None}
 
 
 async def test_get_finds_one_with_its_attempts(subscribed: Database) -> None:
     await publish(subscribed)
-    await settle_all(subscribed, Outcome.AGAIN)
-    await settle_all(subscribed, Outcome.PARK, now=NOW + SECOND)
+    await settle_all(subscribed, AttemptOutcome.AGAIN)
+    await settle_all(subscribed, AttemptOutcome.PARK, now=NOW + SECOND)
     one = (await listed(subscribed))[0]
     assert await deliveries.get(subscribed, one.id) == one
     assert (one.attempts, one.status) == (2, 404)
@@ -141,11 +141,11 @@ async def test_get_finds_one_with_its_attempts(subscribed: Database) -> None:
 
 async def test_replay_sends_parked_and_waiting_ones_again_and_says_why_not_others(subscribed: Database) -> None:
     await publish(subscribed)
-    await settle_all(subscribed, Outcome.PARK)
+    await settle_all(subscribed, AttemptOutcome.PARK)
     await publish(subscribed)
     later = NOW + timedelta(hours=1)
     await queue.settle(
-        subscribed, lease(), [settled(item, Outcome.AGAIN, later + LEASE) for item in await claim(subscribed)]
+        subscribed, lease(), [settled(item, AttemptOutcome.AGAIN, later + LEASE) for item in await claim(subscribed)]
     )
     await publish(subscribed, **KEYED)
     await publish(subscribed, **KEYED)
@@ -157,16 +157,18 @@ async def test_replay_sends_parked_and_waiting_ones_again_and_says_why_not_other
     left = await deliveries.list_left(subscribed, found.keys() - sent | {unknown}, later)
     assert len(sent) == 4
     after = {item.id: item for item in await listed(subscribed)}
-    assert {(after[id_].state, after[id_].due) for id_ in sent} == {(State.WAITING, later)}
-    assert left[unknown] == Left(unknown, Obstacle.UNKNOWN)
-    assert {id_: left[id_] for id_ in held} == {id_: Left(id_, Obstacle.UNDER_WAY, until=later + LEASE) for id_ in held}
+    assert {(after[id_].state, after[id_].due) for id_ in sent} == {(DeliveryState.WAITING, later)}
+    assert left[unknown] == NotReplayed(unknown, Obstacle.UNKNOWN)
+    assert {id_: left[id_] for id_ in held} == {
+        id_: NotReplayed(id_, Obstacle.UNDER_WAY, until=later + LEASE) for id_ in held
+    }
     blocked = left.keys() - held - {unknown}
     assert {(left[id_].obstacle, left[id_].blocked_by in held) for id_ in blocked} == {(Obstacle.BLOCKED, True)}
     assert len(blocked) == 2
     assert {row["urgency"] for row in await rows(subscribed, tables.deliveries) if row["id"] in sent} == {1}
     # Once only: the next attempt is an ordinary one.
     claimed = await claim(subscribed, now=later)
-    await queue.settle(subscribed, lease(), [settled(item, Outcome.AGAIN, later) for item in claimed])
+    await queue.settle(subscribed, lease(), [settled(item, AttemptOutcome.AGAIN, later) for item in claimed])
     assert {row["urgency"] for row in await rows(subscribed, tables.deliveries)} == {None}
 
 
@@ -178,15 +180,15 @@ async def test_list_left_names_no_delivery_of_another_system(subscribed: Databas
 
 async def test_replay_of_a_system_leaves_those_of_others(subscribed: Database) -> None:
     await publish(subscribed)
-    await settle_all(subscribed, Outcome.PARK)
+    await settle_all(subscribed, AttemptOutcome.PARK)
     own = set(await ids(subscribed, SYSTEM))
     assert await deliveries.replay(subscribed, await ids(subscribed), NOW, SYSTEM) == own
-    assert {item.system_id for item in await listed(subscribed, state=State.PARKED)} == {SYSTEM_IDS[1]}
+    assert {item.system_id for item in await listed(subscribed, state=DeliveryState.PARKED)} == {SYSTEM_IDS[1]}
 
 
 async def test_replay_keeps_the_place_in_the_order(subscribed: Database) -> None:
     first = await publish(subscribed, **KEYED)
-    await settle_all(subscribed, Outcome.PARK)
+    await settle_all(subscribed, AttemptOutcome.PARK)
     second = await publish(subscribed, **KEYED)
     assert await deliveries.replay(subscribed, await ids(subscribed), NOW)
     claimed = await claim(subscribed)
@@ -208,7 +210,7 @@ async def test_drop_removes_and_lets_the_next_go(subscribed: Database) -> None:
 
 async def test_drop_takes_the_attempts_along(subscribed: Database) -> None:
     await publish(subscribed)
-    await settle_all(subscribed, Outcome.PARK)
+    await settle_all(subscribed, AttemptOutcome.PARK)
     assert (await counts(subscribed))["attempts"] == 2
     await deliveries.drop(subscribed, await ids(subscribed), NOW)
     assert not {"deliveries", "attempts"} & set(await counts(subscribed))
@@ -224,7 +226,7 @@ async def test_publish_test_queues_one_delivery_whatever_the_dates(subscribed: D
     trial = a_trial()
     await deliveries.publish_test(subscribed, trial)
     (item,) = await listed(subscribed)
-    assert (item.id, item.system_id, item.due, item.state) == (trial.delivery_id, SYSTEM, NOW, State.WAITING)
+    assert (item.id, item.system_id, item.due, item.state) == (trial.delivery_id, SYSTEM, NOW, DeliveryState.WAITING)
     (row,) = await rows(subscribed, tables.events)
     assert row["content"] == write_content(trial.publication.event)
     assert (row["subscriptions"], row["publisher"], row["request_id"]) == (1, "publisher", "request")

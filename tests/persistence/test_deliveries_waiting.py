@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from conftest import PostgresqlServer
-from domain.deliveries import Outcome
+from domain.deliveries import AttemptOutcome
 from domain.errors import NotFound
 from persistence import deliveries, queue
 from persistence.database import Database, open_database
@@ -37,7 +37,7 @@ async def database(url: str) -> AsyncIterator[Database]:
     await sync(opened, [entry()])
     for _ in range(2):
         await publish(opened)
-    await queue.settle(opened, lease(), [settled(item, Outcome.PARK) for item in await claim(opened)])
+    await queue.settle(opened, lease(), [settled(item, AttemptOutcome.PARK) for item in await claim(opened)])
     yield opened
     await opened.close()
 

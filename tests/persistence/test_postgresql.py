@@ -7,7 +7,7 @@ import pytest
 
 from conftest import PostgresqlServer
 from domain.errors import StorageFailed
-from domain.web_messages import ExternalReference, State
+from domain.web_messages import ExternalReference, MessageState
 from persistence import api_keys
 from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable, open_database
@@ -25,7 +25,7 @@ CALLS: dict[str, Callable[[Database], Awaitable[object]]] = {
     "read_attachment": lambda database: content_of(database, attachment()),
     "list_by_party": lambda database: stored.list_by_party(database, PARTY_ID, 1, None),
     "list_by_reference": lambda database: stored.list_by_reference(database, ExternalReference("abc", "1"), 1, None),
-    "list_unsettled": lambda database: stored.list_unsettled(database, (State.SENDING,), 1),
+    "list_unsettled": lambda database: stored.list_unsettled(database, (MessageState.SENDING,), 1),
     "store": lambda database: stored.store(database, web_message()),
     "store_large": lambda database: stored.store(database, web_message(message="x" * 1_000_000)),
     "begin_sending": lambda database: stored.begin_sending(database, web_message(created=None), NOW),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from domain.deliveries import MAX_ATTEMPTS, Outcome
+from domain.deliveries import MAX_ATTEMPTS, AttemptOutcome
 from persistence import queue, tables
 from persistence.database import Database
 from tests.factories import NOW
@@ -112,7 +112,7 @@ async def test_an_earlier_one_that_is_being_retried_holds_back_its_key_alone(dat
     await publish(database, identification_type=1, identification="9999999902")
     first, other = await claim(database)
     later = NOW + 10 * SECOND
-    await queue.settle(database, lease(), [settled(first, Outcome.AGAIN, later), settled(other)])
+    await queue.settle(database, lease(), [settled(first, AttemptOutcome.AGAIN, later), settled(other)])
     assert await claim(database, now=later - SECOND) == []
     (again,) = await claim(database, now=later)
     assert (again.number, again.attempts) == (first.number, 1)
@@ -126,7 +126,7 @@ async def test_a_parked_one_lets_the_next_of_its_key_go(database: Database) -> N
     await publish(database, **PERSON)
     await publish(database, **PERSON)
     (first,) = await claim(database)
-    await queue.settle(database, lease(), [settled(first, Outcome.PARK)])
+    await queue.settle(database, lease(), [settled(first, AttemptOutcome.PARK)])
     (second,) = await claim(database)
     assert second.number > first.number
     parked, _ = await rows(database, tables.deliveries)
@@ -138,7 +138,7 @@ async def test_a_replayed_one_waits_only_for_the_one_of_its_key_that_is_on_its_w
     for _ in range(3):
         await publish(database, **PERSON)
     (first,) = await claim(database)
-    await queue.settle(database, lease(), [settled(first, Outcome.PARK)])
+    await queue.settle(database, lease(), [settled(first, AttemptOutcome.PARK)])
     (second,) = await claim(database)
     await execute(database, f"update deliveries set state = 'waiting', due = created where number = {first.number}")
     assert await claim(database) == []
@@ -176,13 +176,15 @@ async def test_settle_drops_results_of_deliveries_that_were_deleted(database: Da
     await publish(database)
     first, second = await claim(database)
     await sync(database, [])
-    gone = [settled(first), settled(second, Outcome.AGAIN, NOW)]
+    gone = [settled(first), settled(second, AttemptOutcome.AGAIN, NOW)]
     assert await queue.settle(database, lease(), gone) == set()
     assert (await counts(database)).get("attempts", 0) == 0
 
 
-@pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.AGAIN, Outcome.PARK])
-async def test_a_result_of_one_that_another_holds_by_now_is_dropped(database: Database, outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [AttemptOutcome.DONE, AttemptOutcome.AGAIN, AttemptOutcome.PARK])
+async def test_a_result_of_one_that_another_holds_by_now_is_dropped(
+    database: Database, outcome: AttemptOutcome
+) -> None:
     await prepared(database)
     await publish(database)
     (claimed,) = await claim(database)
@@ -199,7 +201,7 @@ async def test_the_latest_attempts_are_kept(database: Database) -> None:
     await publish(database)
     for _ in range(MAX_ATTEMPTS + 3):
         (claimed,) = await claim(database)
-        await queue.settle(database, lease(), [settled(claimed, Outcome.AGAIN, NOW)])
+        await queue.settle(database, lease(), [settled(claimed, AttemptOutcome.AGAIN, NOW)])
     kept = await rows(database, tables.attempts)
     assert [row["number"] for row in kept] == list(range(4, MAX_ATTEMPTS + 4))
     assert (kept[0]["status"], kept[0]["reason"], kept[0]["answer"], kept[0]["time"]) == (503, "http", "answer", NOW)

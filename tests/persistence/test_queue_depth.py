@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.deliveries import Outcome
+from domain.deliveries import AttemptOutcome
 from persistence import queue
 from persistence.database import Database
 from persistence.queue_depth import Depth, list_depths
@@ -25,7 +25,7 @@ async def test_list_depths_tells_of_each_system(database: Database) -> None:
     await publish(database)
     await publish(database, created=NOW + MINUTE)
     of_first = next(item for item in await claim(database) if item.receiver.system_id == FIRST)
-    await queue.settle(database, lease(), [settled(of_first, Outcome.PARK)])
+    await queue.settle(database, lease(), [settled(of_first, AttemptOutcome.PARK)])
     found = {depth.system_id: depth for depth in await list_depths(database, NOW + MINUTE)}
     assert list(found) == SYSTEM_IDS
     assert found[FIRST] == Depth(FIRST, 1, 1, NOW + MINUTE, 0)
@@ -46,5 +46,5 @@ async def test_list_depths_counts_what_should_have_begun_more_than_a_minute_ago(
     (first,) = await claim(database)
     # The other one waits behind it; this one has a minute more than its lease.
     assert (await overdue(LEASE + MINUTE), await overdue(LEASE + MINUTE + SECOND)) == (0, 1)
-    await queue.settle(database, lease(), [settled(first, Outcome.AGAIN, NOW + timedelta(hours=1))])
+    await queue.settle(database, lease(), [settled(first, AttemptOutcome.AGAIN, NOW + timedelta(hours=1))])
     assert await overdue(timedelta(minutes=61)) == 0

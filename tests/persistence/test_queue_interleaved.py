@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from conftest import PostgresqlServer
-from domain.deliveries import Attempt, Outcome, Reason
+from domain.deliveries import Attempt, AttemptOutcome, Reason
 from persistence import deliveries, queue, subscriptions
 from persistence.database import open_database
 from persistence.queue import Settled
@@ -33,12 +33,12 @@ LANES = {
 }
 
 
-def _settled(place: int, outcome: Outcome) -> Settled:
+def _settled(place: int, outcome: AttemptOutcome) -> Settled:
     attempt = Attempt(1, NOW, 5, 503, Reason.HTTP, "")
-    return Settled(place, outcome, attempt, NOW + 10 * SECOND if outcome is Outcome.AGAIN else None)
+    return Settled(place, outcome, attempt, NOW + 10 * SECOND if outcome is AttemptOutcome.AGAIN else None)
 
 
-def _settle(places: Sequence[int], outcome: Outcome) -> Work:
+def _settle(places: Sequence[int], outcome: AttemptOutcome) -> Work:
     async def work(database: SteppedDatabase) -> None:
         await queue.settle(database, lease("holder"), [_settled(place, outcome) for place in places])
 
@@ -80,12 +80,12 @@ async def _release(database: SteppedDatabase) -> None:
 
 WORKS: dict[str, Work] = {
     "claim": _claim,
-    "settle 1": _settle([1], Outcome.DONE),
-    "settle 2": _settle([2], Outcome.DONE),
-    "park 1": _settle([1], Outcome.PARK),
-    "park 2": _settle([2], Outcome.PARK),
-    "fail 1": _settle([1], Outcome.AGAIN),
-    "fail 2": _settle([2], Outcome.AGAIN),
+    "settle 1": _settle([1], AttemptOutcome.DONE),
+    "settle 2": _settle([2], AttemptOutcome.DONE),
+    "park 1": _settle([1], AttemptOutcome.PARK),
+    "park 2": _settle([2], AttemptOutcome.PARK),
+    "fail 1": _settle([1], AttemptOutcome.AGAIN),
+    "fail 2": _settle([2], AttemptOutcome.AGAIN),
     "drop 1": _drop(1),
     "drop 2": _drop(2),
     "drop 2 and 3": _drop(2, 3),

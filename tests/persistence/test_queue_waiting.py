@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from conftest import PostgresqlServer
-from domain.deliveries import Outcome
+from domain.deliveries import AttemptOutcome
 from persistence import queue, tables
 from persistence.database import Database, open_database
 from tests.factories import NOW
@@ -42,9 +42,9 @@ async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-@pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.AGAIN, Outcome.PARK])
+@pytest.mark.parametrize("outcome", [AttemptOutcome.DONE, AttemptOutcome.AGAIN, AttemptOutcome.PARK])
 async def test_settle_tells_what_somebody_else_is_changing(
-    database: Database, other: asyncpg.Connection, outcome: Outcome
+    database: Database, other: asyncpg.Connection, outcome: AttemptOutcome
 ) -> None:
     await publish(database)
     await publish(database)
@@ -57,7 +57,7 @@ async def test_settle_tells_what_somebody_else_is_changing(
         await other.execute("rollback")
         assert await queue.settle(database, lease(), results) == set()
     left = await rows(database, tables.deliveries)
-    assert [row["attempts"] for row in left] == ([] if outcome is Outcome.DONE else [1, 1])
+    assert [row["attempts"] for row in left] == ([] if outcome is AttemptOutcome.DONE else [1, 1])
 
 
 async def test_claim_and_release_leave_what_another_transaction_is_changing(

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from domain.errors import NotFound
-from domain.web_messages import ExternalReference, OepInstance, State, Unsettled, WebMessage
+from domain.web_messages import ExternalReference, MessageState, OepInstance, UnsettledMessage, WebMessage
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.web_message_rows import LARGE_BYTES, PIECE_BYTES
@@ -18,7 +18,7 @@ from tests.persistence.rows import content_of, counts, execute
 
 pytestmark = pytest.mark.anyio
 
-BOTH = (State.SENDING, State.UNKNOWN)
+BOTH = (MessageState.SENDING, MessageState.UNKNOWN)
 CASE = ExternalReference("flowInstanceId", "1068")
 LATER = NOW + timedelta(seconds=1)
 
@@ -167,7 +167,7 @@ async def test_mark_unknown_keeps_a_message_hidden(database: Database) -> None:
         await stored.get(database, message.id)
     with pytest.raises(NotFound):
         await stored.delete(database, message.id)
-    unsettled = Unsettled(message.id, State.UNKNOWN, OepInstance.EXTERNAL, 1068, NOW)
+    unsettled = UnsettledMessage(message.id, MessageState.UNKNOWN, OepInstance.EXTERNAL, 1068, NOW)
     assert await stored.list_unsettled(database, BOTH, 10) == [unsettled]
 
 
@@ -194,7 +194,7 @@ async def test_mark_published_and_mark_unknown_change_only_what_is_being_sent(da
     await stored.mark_published(database, unknown, 8, LATER)
     assert await stored.get(database, published.id) == replace(published, created=LATER)
     (found,) = await stored.list_unsettled(database, BOTH, 10)
-    assert (found.id, found.state) == (unknown.id, State.UNKNOWN)
+    assert (found.id, found.state) == (unknown.id, MessageState.UNKNOWN)
 
 
 async def test_mark_published_of_many_at_once_leaves_out_those_that_were(database: Database) -> None:
@@ -273,7 +273,7 @@ async def test_mark_published_changes_nothing_when_it_fails_in_the_middle(databa
     with pytest.raises(sa.exc.IntegrityError):
         await stored.mark_published(database, message, 1, LATER)
     (unsettled,) = await stored.list_unsettled(database, BOTH, 10)
-    assert (unsettled.id, unsettled.state) == (message.id, State.SENDING)
+    assert (unsettled.id, unsettled.state) == (message.id, MessageState.SENDING)
     with pytest.raises(NotFound):
         await stored.get(database, message.id)
 
@@ -289,8 +289,8 @@ async def test_list_unsettled_begins_with_the_longest_waiting(database: Database
     ordered = [first, second, messages[2].id, messages[0].id]
     assert [row.id for row in await stored.list_unsettled(database, BOTH, 10)] == ordered
     assert [row.id for row in await stored.list_unsettled(database, BOTH, 2)] == ordered[:2]
-    assert [row.id for row in await stored.list_unsettled(database, (State.UNKNOWN,), 10)] == ordered[3:]
-    assert [row.id for row in await stored.list_unsettled(database, (State.SENDING,), 10)] == ordered[:3]
+    assert [row.id for row in await stored.list_unsettled(database, (MessageState.UNKNOWN,), 10)] == ordered[3:]
+    assert [row.id for row in await stored.list_unsettled(database, (MessageState.SENDING,), 10)] == ordered[:3]
     before = NOW + timedelta(seconds=1)
     assert [row.id for row in await stored.list_unsettled(database, BOTH, 10, before)] == ordered[:2]
 
@@ -299,7 +299,7 @@ async def test_list_unsettled_says_what_an_operator_needs(database: Database) ->
     message = case_message(oep_instance=OepInstance.INTERNAL)
     await stored.begin_sending(database, message, NOW)
     (row,) = await stored.list_unsettled(database, BOTH, 1)
-    assert row == Unsettled(message.id, State.SENDING, OepInstance.INTERNAL, 1068, NOW)
+    assert row == UnsettledMessage(message.id, MessageState.SENDING, OepInstance.INTERNAL, 1068, NOW)
 
 
 async def test_ping_returns_when_the_database_answers(database: Database) -> None:
