@@ -1,1 +1,1 @@
-"""Storage on SQLite and PostgreSQL: tables, migrations, and functions that are one transaction each."""
+"""Storage on SQLite and PostgreSQL: tables, migrations, and functions that each run in one transaction."""

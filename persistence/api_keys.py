@@ -1,4 +1,4 @@
-"""Stores and finds API keys, by hash."""
+"""Store API keys and find them by hash."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from persistence.tables import api_keys as table
 
 
 async def create(database: Database, key: ApiKey) -> None:
-    """Stores a key. Raises `Conflict` when a key of this name is in use."""
+    """Store a key. Raises `Conflict` if an active key has the same name."""
     try:
         await database.write(_insert, key)
     except sa.exc.IntegrityError as exc:
@@ -19,17 +19,17 @@ async def create(database: Database, key: ApiKey) -> None:
 
 
 async def find(database: Database, key_hash: str) -> ApiKey | None:
-    """The key with this hash, unless it is revoked or there is none."""
+    """Return the active key with this hash, or None."""
     return await database.read(_find, key_hash)
 
 
 async def list_all(database: Database) -> list[ApiKey]:
-    """All keys, revoked ones too, by name."""
+    """Return all keys by name, including revoked ones."""
     return await database.read(_list)
 
 
 async def revoke(database: Database, name: str, now: datetime) -> None:
-    """Ends the key of this name. Raises `NotFound` when none of that name is in use."""
+    """Revoke the active key with this name. Raises `NotFound` if there is none."""
     if not await database.write(_revoke, name, now):
         raise NotFound(f"no key named '{name}' is in use")
 

@@ -1,4 +1,4 @@
-"""Writes and reads the audit. Entries are only ever added."""
+"""Append entries to the audit log, list them and verify their hash chains. Entries are never changed or deleted."""
 
 import json
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from persistence.tables import subscriptions, systems
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of a chain."""
+    """The last hash and the number of entries of a chain."""
 
     hash: str
     length: int
@@ -26,7 +26,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Where a chain is broken: the number of the first entry that does not fit, and why."""
+    """The first invalid entry of a chain: its number and the reason."""
 
     chain: str
     number: int
@@ -34,13 +34,13 @@ class Broken:
 
 
 async def record(database: Database, entry: AuditEntry) -> None:
-    """Adds one entry, in a transaction of its own: for calls that changed nothing."""
+    """Append one entry in its own transaction, for calls that changed nothing."""
     async with database.turns.of(entry.chain):
         await database.write(_record, entry)
 
 
 async def record_all(database: Database, chain: str, entries: list[AuditEntry]) -> None:
-    """Add entries to one chain, all of them or none."""
+    """Append entries to one chain in a single transaction."""
     async with database.turns.of(chain):
         await database.write(_record_all, chain, entries)
 
@@ -48,23 +48,25 @@ async def record_all(database: Database, chain: str, entries: list[AuditEntry]) 
 async def list_page(
     database: Database, *, after: int, limit: int, chain: str | None = None, since: datetime | None = None
 ) -> list[tuple[int, ChainedEntry]]:
-    """At most `limit` entries after the one with this id, oldest first, each with its id."""
+    """Return at most `limit` entries after the one with the id `after`, oldest first, each with its id."""
     return await database.read_large(_list_page, after, limit, chain, since)
 
 
 async def verify(database: Database, kept: str | None = None) -> tuple[dict[str, Head], Broken | None]:
-    """The ends of all chains, and the first entry that was changed, removed, moved or added, if any was.
+    """Return the heads of all chains, and the first entry that was changed, removed, moved or added, or None.
 
-    `kept` is a hash that was the end of a chain once and is kept elsewhere, where nobody could rewrite it with the
-    chain: it must still be the hash of an entry. If it is not, nobody can say of which, and `Broken` names chain `""`.
+    `kept` is an earlier head hash that was stored outside the database, where it could not be rewritten together with
+    the chain. An entry must still have this hash. If none has, the chain of the hash is unknown, and `Broken` has the
+    chain `""`.
     """
     return await database.read_long(_verify, kept)
 
 
 def lock_chain(connection: sa.Connection, name: str) -> Head:
-    """Locks a chain until the transaction ends, so that its entries are one after the other. Makes it if need be.
+    """Lock a chain until the transaction ends and return its head. Create the chain if it does not exist.
 
-    Who locks several begins with that of the catalogue.
+    The lock serialises the entries of the chain. A transaction that locks several chains locks that of the catalogue
+    first.
     """
     row = connection.execute(_LOCK, {"chain_name": name}).first()
     if row is None:
@@ -76,13 +78,13 @@ def lock_chain(connection: sa.Connection, name: str) -> Head:
 
 
 def share_catalogue(connection: sa.Connection) -> None:
-    """Keeps the catalogue as it is until the transaction ends. Others may do the same at the same time."""
-    # Without a row there was never a catalogue, and so there is nothing that could be taken from it.
+    """Prevent changes of the catalogue until the transaction ends. The lock is shared."""
+    # Without a row there has never been a catalogue, so nothing can be removed from it.
     connection.execute(_SHARE, {"chain_name": domain.CATALOGUE})
 
 
 def append(connection: sa.Connection, name: str, head: Head, entries: list[AuditEntry]) -> None:
-    """Adds entries to a chain that is locked and ends so."""
+    """Append entries to a locked chain whose head is `head`."""
     rows: list[dict[str, Any]] = []
     hash_, number = head.hash, head.length
     for given in entries:
@@ -108,7 +110,7 @@ _OF_A_CHAIN = (
     entries_table.select()
     .where(entries_table.c.chain == sa.bindparam("chain_name"))
     .order_by(entries_table.c.number, entries_table.c.id)
-    # A few rows at a time, since one of them may tell of 50,000 changes.
+    # Fetch few rows at a time, because one entry may describe 50,000 changes.
     .execution_options(yield_per=20)
 )
 _MOVE_HEAD = (
@@ -181,9 +183,9 @@ def _verify(connection: sa.Connection, kept: str | None) -> tuple[dict[str, Head
 
 
 def _names(connection: sa.Connection) -> set[str]:
-    """The chains that have entries, and those that must have some."""
+    """Return the names of the chains that have entries, and of those that must have entries."""
     names = set(connection.execute(sa.select(entries_table.c.chain).distinct()).scalars())
-    # What is subscribed was synced, and what systems there are was applied.
+    # Every subscription results from a sync, and every system from an apply; both are audited.
     names |= set(connection.execute(sa.select(subscriptions.c.system_id).distinct()).scalars())
     if connection.execute(sa.select(systems.c.id).limit(1)).first() is not None:
         names.add(domain.CATALOGUE)
@@ -193,7 +195,7 @@ def _names(connection: sa.Connection) -> set[str]:
 def _verify_chain(
     connection: sa.Connection, name: str, head: Head | None, kept: str | None
 ) -> tuple[Broken | None, bool]:
-    """Where a chain is broken, and whether one of its entries has the hash that was kept."""
+    """Return the first invalid entry of a chain, and whether one of its entries has the hash `kept`."""
     hash_, number, id_ = domain.FIRST_HASH, 0, 0
     is_found = False
     try:
@@ -210,13 +212,13 @@ def _verify_chain(
                 id_ = row["id"]
                 is_found = is_found or hash_ == kept
     except (TypeError, ValueError, AttributeError):
-        # SQLite keeps anything in any column.
+        # SQLite accepts values of any type in any column.
         return Broken(name, number + 1, "it cannot be read"), is_found
     return _verify_end(name, Head(hash_, number), head), is_found
 
 
 def _verify_end(name: str, found: Head, written: Head | None) -> Broken | None:
-    """Compares the end of the entries with the end as it was written beside them."""
+    """Compare the last entry of a chain with the head that is stored in the table of chains."""
     if written is None:
         return Broken(name, found.length or 1, "its chain is not known" if found.length else "it is missing")
     if found.length < max(written.length, 1):

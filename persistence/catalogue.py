@@ -1,4 +1,4 @@
-"""Makes the catalogue what operators say, and reads it."""
+"""Apply the operators' catalogue to the database, and read it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ from persistence.database import Database
 from persistence.tables import deliveries, subscriptions
 
 OPERATION = "apply"
-"""How the audit calls it."""
+"""The operation of these entries in the audit log."""
 
 NOBODY = "-"
-"""Who applies has no certificate."""
+"""The caller in the audit log: operators use no certificate."""
 
 
 class CatalogueInUse(BudkavleError):
@@ -40,7 +40,7 @@ class CatalogueInUse(BudkavleError):
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """One call: what is wanted, and how it is told in the audit. `is_pruning` removes what is in use, too."""
+    """One call of apply. `wanted` is the new catalogue; `is_pruning` deletes subscriptions that need removed parts."""
 
     wanted: Catalogue
     now: datetime
@@ -51,7 +51,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a system loses because the catalogue no longer has what it needs."""
+    """What a system loses when parts of the catalogue that it needs are removed."""
 
     system_id: str
     subscriptions: int
@@ -60,33 +60,33 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What an apply did, or would have done."""
+    """The result of an apply, or of its dry run."""
 
     changes: tuple[Change, ...]
     pruned: tuple[Pruned, ...] = ()
 
 
 async def apply(database: Database, call: Apply) -> Applied:
-    """Makes the catalogue what the call wants, in one transaction, with its audit.
+    """Replace the catalogue by the wanted one and write the audit entries, in one transaction.
 
-    Raises `CatalogueInUse` with everything that would go and is still needed; then nothing was changed, and the call is
-    not in the audit.
+    Raises `CatalogueInUse` with all removed parts that subscriptions still need. In that case nothing is changed or
+    audited.
     """
     return await database.write_large(_apply, call)
 
 
 def refusal(call: Apply, parts: Sequence[PartInUse]) -> AuditEntry:
-    """How the audit tells a call that was refused because these parts are in use."""
+    """Return the audit entry for a call that was rejected because these parts are in use."""
     return _entry(call, CATALOGUE, "call", "refused", {"errors": len(parts)})
 
 
 async def read(database: Database) -> Catalogue:
-    """The whole catalogue."""
+    """Return the whole catalogue."""
     return await database.read_large(catalogue_rows.read)
 
 
 def _apply(connection: sa.Connection, call: Apply) -> Applied:
-    # Syncs hold this row too, shared: none of them sees half of a catalogue, or uses what is being removed.
+    # Syncs lock this row in shared mode, so no sync sees a partial catalogue or uses a part that is being removed.
     head = audit.lock_chain(connection, CATALOGUE)
     changes = plan_apply(catalogue_rows.read(connection), call.wanted)
     needed = _needed(connection, changes)
@@ -104,7 +104,7 @@ def _apply(connection: sa.Connection, call: Apply) -> Applied:
 
 
 def _needed(connection: sa.Connection, changes: Sequence[Change]) -> list[SubscriptionCount]:
-    """The subscriptions that cannot stay when these changes are made."""
+    """Return the counts of the subscriptions that these changes would make invalid."""
     gone = {change.item for change in changes if change.after is None}
     if not gone:
         return []
@@ -114,9 +114,9 @@ def _needed(connection: sa.Connection, changes: Sequence[Change]) -> list[Subscr
 
 
 def _prune(connection: sa.Connection, call: Apply, system_id: str, needed: Iterable[SubscriptionCount]) -> Pruned:
-    """Removes subscriptions of one system with their undelivered messages, and tells it in the audit of the system."""
+    """Delete subscriptions of one system with their undelivered messages, and audit it in the system's chain."""
     names = {(use.org_type, use.entity_type) for use in needed if use.system_id == system_id}
-    # Locked, so that no message is put on their queues between the count and the end.
+    # Lock the subscriptions, so that no delivery is queued for them between the count and the commit.
     select = subscriptions.select().where(subscriptions.c.system_id == system_id).with_for_update()
     rows = [row for row in connection.execute(select) if (row.org_type, row.entity_type) in names]
     count = (
@@ -137,7 +137,7 @@ def _prune(connection: sa.Connection, call: Apply, system_id: str, needed: Itera
 
 
 def _entries(call: Apply, applied: Applied) -> list[AuditEntry]:
-    """The entry of the call, then one with all its changes, if it made any."""
+    """Return the audit entry of the call, followed by one with all its changes if there are any."""
     changes = applied.changes
     outcome = "dry run" if call.is_dry_run else "changed" if changes else "unchanged"
     counts = {
@@ -176,6 +176,6 @@ def _entry(call: Apply, chain: str, kind: str, outcome: str, detail: dict[str, A
 
 
 def _told(row: Any) -> list[Any]:
-    """A subscription as the audit tells it: identity, path, start, end."""
+    """Return a subscription as the audit log stores it: identity, path, start, end."""
     end = None if row.end_time is None else write_time(row.end_time)
     return [row.org_type, row.org_code, row.entity_type, row.webhook_url, write_time(row.start_time), end]

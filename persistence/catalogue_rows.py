@@ -1,4 +1,4 @@
-"""The rows of the catalogue: how it is kept in tables."""
+"""Convert the catalogue to rows of its tables and back."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from persistence.tables import allowed_subscriptions, certificates, message_type
 
 
 def read(connection: sa.Connection) -> Catalogue:
-    """The whole catalogue."""
+    """Return the whole catalogue."""
     fingerprints: dict[str, set[str]] = defaultdict(set)
     for row in connection.execute(certificates.select()):
         fingerprints[row.system_id].add(row.fingerprint)
@@ -58,14 +58,14 @@ def read(connection: sa.Connection) -> Catalogue:
 
 
 def write(connection: sa.Connection, wanted: Catalogue, changes: Iterable[Change]) -> None:
-    """Makes the changes: first what others name comes, then what names others goes, so that no name is ever empty."""
+    """Write the changes in an order that satisfies all foreign keys: inserts before references, deletes after them."""
     gone: dict[str, list[Any]] = defaultdict(list)
     put: dict[str, list[Any]] = defaultdict(list)
     for change in changes:
         (gone if change.after is None else put)[change.item.section].append(change.item.key)
     if gone[WEB_MESSAGE_EVENT]:
         connection.execute(web_message_events.delete())
-    # The event names a type: it is set to another one before that goes, and after the other has come.
+    # The event refers to a message type: update it after the new type is inserted and before the old one is deleted.
     _put(connection, message_types, [_type_row(wanted.message_types[key]) for (key,) in put[MESSAGE_TYPE]])
     if wanted.web_message_event is not None and put[WEB_MESSAGE_EVENT]:
         _put(connection, web_message_events, [{"number": 1, **asdict(wanted.web_message_event)}])
@@ -75,7 +75,7 @@ def write(connection: sa.Connection, wanted: Catalogue, changes: Iterable[Change
     _put(connection, allowed_subscriptions, [Allowed(*key)._asdict() for key in put[ALLOWED]])
     changed = [wanted.systems[key] for (key,) in put[SYSTEM]]
     _put(connection, systems, [_system_row(system) for system in changed])
-    # A certificate that a system no longer has opens it no longer: it is looked up for each call.
+    # Certificates are looked up in each call, so a certificate that is deleted here loses access immediately.
     revoke = certificates.delete().where(certificates.c.system_id == sa.bindparam("key"))
     if changed:
         connection.execute(revoke, [{"key": system.id} for system in changed])
@@ -91,7 +91,7 @@ def write(connection: sa.Connection, wanted: Catalogue, changes: Iterable[Change
 
 
 def _put(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    """Makes these rows what the table has under their keys."""
+    """Insert rows, or update the existing rows with the same primary keys."""
     insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
     values = {column.name: insert.excluded[column.name] for column in table.c if not column.primary_key}
     if values:
@@ -101,7 +101,7 @@ def _put(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]])
 
 
 def _delete(connection: sa.Connection, table: sa.Table, keys: list[tuple[str | int, ...]]) -> None:
-    """Removes the rows with these keys."""
+    """Delete the rows with these primary keys."""
     names = list(table.primary_key)
     delete = table.delete().where(*(column == sa.bindparam(f"key_{column.name}") for column in names))
     if keys:

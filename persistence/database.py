@@ -1,7 +1,7 @@
-"""The door to a database: how a function over a plain `Connection` becomes one transaction.
+"""The interface to a database: it runs a function over a plain `Connection` in one transaction.
 
-Persistence functions are written once, over SQLAlchemy's synchronous `Connection`. A database runs them in the way
-that is cheapest for it (decision 0004): PostgreSQL over asyncpg without threads, SQLite inline.
+Functions in `persistence` are written once, for SQLAlchemy's synchronous `Connection`. Each database runs them in its
+cheapest way (decision 0004): PostgreSQL over asyncpg without threads, SQLite inline in the event loop.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class DatabaseUnusable(BudkavleError):
 
 
 class Turns:
-    """Queues of callers that want the same lock of the database: all but the first wait here, without a connection."""
+    """FIFO locks within the process, so that callers that need the same database lock wait without a connection."""
 
     def __init__(self, timeout: float | None = None) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -36,9 +36,10 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, name: str) -> AsyncIterator[None]:
-        """Wait until no other caller of this process has this turn, first come first served.
+        """Hold the lock `name`. Callers are served in order of arrival.
 
-        Raises `StorageFailed` after the timeout: those in front may wait for a database that is silent.
+        Raises `StorageFailed` after the timeout, because callers in front may wait for a database that does not
+        respond.
         """
         lock = self._locks.setdefault(name, asyncio.Lock())
         try:
@@ -55,73 +56,74 @@ class Turns:
 class Database(Protocol):
     """Runs work in transactions.
 
-    `large` says that the work moves much data, `long` that it computes for long: others must not wait for either.
+    Use the `large` methods for work that transfers much data and the `long` methods for work that computes for a long
+    time, so that other callers do not wait for either.
     """
 
     turns: Turns
     is_inline: bool
-    """Whether short work runs within the event loop, so that work that takes long must be declared as large."""
+    """Whether short work runs in the event loop. If so, slow work must use the `large` methods."""
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `work` returns; each of its statements sees what is committed when it begins."""
+        """Return the result of `work`. Each of its statements sees the data committed before it begins."""
 
     async def read_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `read`, for much data."""
+        """Run `read` for much data."""
 
     async def read_aside(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `read`, but beside all that waits for a connection: for questions about the database itself."""
+        """Run `read` without waiting for a pooled connection, for queries about the database itself."""
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `work` returns, once all that it did is durable; if it raises, it did nothing."""
+        """Return the result of `work` once its changes are durable. If `work` raises, no change is made."""
 
     async def mark(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `write`, for marks that end by themselves: each statement may stand alone, and a crash may undo it."""
+        """Run `write` for marks that expire: statements may commit one by one, and a crash may undo them."""
 
     async def write_together(self, work: Callable[[sa.Connection, list[Any]], None], item: Any) -> None:
-        """Returns once `work` has written the item durably, together with others that wait for the same work.
+        """Run `work` in one batch with other waiting items for the same work; return once the item is durable.
 
-        `work` is given all of them, and is to write them with as few statements as one. If it raises, it is called
-        again for each alone, and its error reaches the caller whose item it is.
+        `work` receives all items of the batch and must write them with as few statements as for one item. If it raises,
+        it is called again for each item alone, and an error reaches only the caller of its item.
         """
 
     async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `write`, for much data."""
+        """Run `write` for much data."""
 
     async def read_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `read`, but beside the event loop; all its statements see the same state."""
+        """Run `read` outside the event loop. All statements see the same snapshot."""
 
     async def write_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `write`, but beside the event loop."""
+        """Run `write` outside the event loop."""
 
     def worker_turn(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
-        """Within it no other worker is at this database, where there may be only one; `waits` is told of a wait."""
+        """Hold the lock for workers where only one may run per database. Call `waits` if another worker holds it."""
 
     def check_exists(self) -> None:
-        """Raise `DatabaseUnusable` where using the database would create it."""
+        """Raise `DatabaseUnusable` if the database does not exist and using it would create it."""
 
     async def migrate(self) -> None:
-        """Brings the tables to this version. Safe when several processes do it at once."""
+        """Run missing migrations. Several processes may call this concurrently."""
 
     async def check_health(self) -> None:
-        """Raise `StorageFailed` unless the database answers and takes writes. Waits for no connection of others."""
+        """Raise `StorageFailed` unless the database responds and accepts writes. Uses no pooled connection."""
 
     async def read_clock(self) -> datetime | None:
-        """Return the time by the clock of the database; None where that is the clock of this machine.
+        """Return the time of the database's clock, or None if it uses the clock of this machine.
 
-        Waits for no connection of others. Raises `StorageFailed`.
+        Uses no pooled connection. Raises `StorageFailed`.
         """
 
     async def check_version(self) -> None:
-        """Raises `DatabaseUnusable` unless the tables are those of this version."""
+        """Raise `DatabaseUnusable` unless the tables are those of this version."""
 
     async def close(self) -> None:
-        """Ends all connections."""
+        """Close all connections."""
 
 
 def open_database(url: str, waits: Waits | None = None) -> Database:
-    """Return the database at `sqlite:///path` or `postgresql://…`; connects when first used.
+    """Return the database at `sqlite:///path` or `postgresql://…`. It connects when it is first used.
 
-    `waits` are the limits of waits on PostgreSQL. Raises `DatabaseUnusable` for any other address.
+    `waits` are the timeouts for PostgreSQL. Raises `DatabaseUnusable` for any other URL.
     """
     scheme, separator, _ = url.partition("://")
     if separator and scheme in {"postgresql", "postgres"}:
@@ -140,25 +142,25 @@ def open_database(url: str, waits: Waits | None = None) -> Database:
 
 
 def to_json(value: object) -> str:
-    """JSON as it is stored: compact, and readable in any language."""
+    """Return a value as stored JSON: compact, and without escapes for non-ASCII characters."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Raises `StorageFailed` for a database that is out of reach, busy for too long, full, broken or of other tables.
+    """Raise `StorageFailed` for a database that is unreachable, busy for too long, full, damaged or of another version.
 
-    What a driver says may hold what callers sent, so only the kind of its error and its code go on.
+    Driver messages may contain data of callers, so the error has only the class of the driver's error and its code.
     """
     try:
         yield
     except sa.exc.IntegrityError:
-        # What breaks a constraint is for the function that wrote it to understand.
+        # The function that wrote the row knows the meaning of its constraints.
         raise
     except (sa.exc.ProgrammingError, sa.exc.DataError) as exc:
         raise StorageRejected(_kind(exc)) from exc
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as exc:
-        # SQLITE_ERROR without more is a statement that SQLite does not accept.
+        # SQLite reports rejected statements as SQLITE_ERROR without an extended code.
         is_rejected = getattr(getattr(exc, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR"
         raise (StorageRejected if is_rejected else StorageFailed)(_kind(exc), _explain(exc)) from exc
     except OSError as exc:
@@ -177,7 +179,7 @@ _EXPLANATIONS = {
 
 
 def _explain(exc: sa.exc.SQLAlchemyError) -> str:
-    """Return the cause of an error of SQLite and its remedy, "" if it has none."""
+    """Return the cause of a SQLite error and its remedy, or "" if unknown."""
     name = getattr(getattr(exc, "orig", None), "sqlite_errorname", None) or ""
     # Extended codes have a third part: SQLITE_READONLY_DIRECTORY.
     explanation = _EXPLANATIONS.get("_".join(name.split("_")[:2]))

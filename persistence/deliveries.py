@@ -1,7 +1,7 @@
-"""What waits on the queue, as callers and operators see it: they look, send again, drop, and try a subscription.
+"""Operations of callers and operators on the queue: list, replay and drop deliveries, and send test events.
 
-Nobody here waits for a delivery that another transaction holds, as in `persistence/queue.py`: it is about to change,
-and is left alone.
+As in `persistence/queue.py`, no statement waits for a row that another transaction has locked: that row is about to
+change, so it is skipped.
 """
 
 import re
@@ -22,12 +22,12 @@ from persistence.outbox import Publication
 from persistence.tables import attempts, deliveries, events, subscriptions
 
 FEW = 20
-"""More deliveries are changed next to the event loop, where a database works within it: each takes some 30 µs."""
+"""Maximum deliveries that are changed in the event loop where the database works inline. Each takes about 30 µs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """An event for one subscription of a system alone, and the id that its delivery is to have."""
+    """A test event for one subscription of a system, and the id of its delivery."""
 
     publication: Publication
     system_id: str
@@ -37,15 +37,15 @@ class Trial:
 async def list_page(
     database: Database, system_id: str | None, state: DeliveryState | None, after: int, limit: int
 ) -> list[QueuedDelivery]:
-    """At most `limit` deliveries of a system, or of all, in one state, or in any; the oldest first, from `after` on.
+    """Return at most `limit` deliveries, oldest first, optionally of one system and in one state.
 
-    `after` is the number of the last one that was seen, 0 to begin.
+    `after` is the number of the last delivery on the previous page, 0 for the first page.
     """
     return await database.read_large(_list_page, system_id, state, after, limit)
 
 
 async def get(database: Database, delivery_id: str) -> QueuedDelivery:
-    """The delivery. Raises `NotFound`, also for one that has arrived."""
+    """Return a delivery. Raises `NotFound` if it is unknown or has been delivered."""
     found = await database.read(_list, _ALL.where(deliveries.c.id == delivery_id))
     if not found:
         raise NotFound(f"There is no delivery with id '{delivery_id}' on the queue")
@@ -53,14 +53,15 @@ async def get(database: Database, delivery_id: str) -> QueuedDelivery:
 
 
 async def list_attempts(database: Database, number: int) -> list[Attempt]:
-    """The attempts that are kept of the delivery with that number, the first of them first."""
+    """Return the stored attempts of a delivery, oldest first."""
     return await database.read(_list_attempts, number)
 
 
 async def replay(database: Database, ids: Collection[str], now: datetime, system_id: str | None = None) -> set[str]:
-    """Send parked and waiting deliveries again at once, at their old place in the order; with a system only its own.
+    """Make parked and waiting deliveries due now, without changing their order. `system_id` selects one system.
 
-    They wait for no back-off of their target. Returns the ids of those that go; `list_left` says why others do not.
+    Replayed deliveries ignore the back-off of their target. Returns the ids of the deliveries that were replayed;
+    `list_left` returns the reasons for the others.
     """
     write = database.write_large if _is_long(database, ids) else database.write
     return await write(_replay, ids, now, system_id)
@@ -69,28 +70,28 @@ async def replay(database: Database, ids: Collection[str], now: datetime, system
 async def list_left(
     database: Database, ids: Collection[str], now: datetime, system_id: str | None = None
 ) -> dict[str, NotReplayed]:
-    """Return why each of these deliveries was not sent again; with a system those of others are unknown."""
+    """Return why these deliveries were not replayed. With `system_id`, deliveries of other systems are unknown."""
     read = database.read_large if _is_long(database, ids) else database.read
     return await read(_list_left, ids, now, system_id)
 
 
 async def drop(database: Database, ids: Collection[str], now: datetime) -> set[str]:
-    """Removes deliveries, whatever their state, and lets those go that waited behind them.
+    """Delete deliveries in any state, and make the next ones of their keys due.
 
-    Returns the ids of those that were removed: not of those that another transaction keeps locked. What is on its way
-    may still arrive.
+    Returns the ids of the deleted deliveries. Deliveries that another transaction has locked are skipped. An attempt
+    that is running may still arrive.
     """
     write = database.write_large if _is_long(database, ids) else database.write
     return await write(_drop, ids, now)
 
 
 async def publish_test(database: Database, trial: Trial) -> None:
-    """Queues an event for one subscription, whatever its dates and its type. Raises `NotFound`."""
+    """Queue an event for one subscription, regardless of its dates and its type. Raises `NotFound`."""
     await database.write(_publish_test, trial)
 
 
 def _is_long(database: Database, ids: Collection[str]) -> bool:
-    """Whether no other caller would be answered meanwhile for longer than a hop to a thread takes."""
+    """Return whether the change would block the event loop for longer than a switch to a thread takes."""
     return database.is_inline and len(ids) > FEW
 
 
@@ -103,7 +104,7 @@ _BLOCKED_BY = (
         _AHEAD.c.subscription_id == deliveries.c.subscription_id,
         _AHEAD.c.key == deliveries.c.key,
         _AHEAD.c.number < deliveries.c.number,
-        # As text: a parameter would hide the condition of the index.
+        # Literal text, because the planner cannot match a parameter to the condition of the index.
         sa.text("ahead.state = 'waiting'"),
     )
     .order_by(_AHEAD.c.number)
@@ -141,12 +142,12 @@ _LOCKS = {
     "sqlite": {"skip_locked": "", "skip_locked_lanes": ""},
     "postgresql": {
         "skip_locked": "for update of d skip locked",
-        # As `queue_statements.LET_NEXT_GO` needs it.
+        # These locks are required by `queue_statements.LET_NEXT_GO`.
         "skip_locked_lanes": "for update of d skip locked for no key update of s skip locked",
     },
 }
 _IDS = {
-    # As SQLAlchemy keeps them there.
+    # SQLAlchemy stores UUIDs without hyphens there.
     "sqlite": "(select replace(value, '-', '') from json_each(:ids))",
     "postgresql": "(select cast(value as uuid) from jsonb_array_elements_text(cast(:ids as jsonb)) as r(value))",
 }
@@ -242,7 +243,7 @@ def _list_left(
     left = {id_: NotReplayed(id_, Obstacle.UNKNOWN) for id_ in ids}
     if not ids:
         return left
-    # By number, so that the statement names ids in no list of parameters.
+    # Select by number, so that the statement has no parameter list of ids.
     numbers = sa.select(deliveries.c.number).where(deliveries.c.id.in_(_given_ids(connection, ids)))
     for item in _list(connection, _ALL.where(deliveries.c.number.in_(numbers))):
         if system_id is not None and item.system_id != system_id:
@@ -273,7 +274,7 @@ def _drop(connection: sa.Connection, ids: Collection[str], now: datetime) -> set
 
 def _publish_test(connection: sa.Connection, trial: Trial) -> None:
     event = trial.publication.event
-    # Held, so that a sync that removes it comes before all of this or after all of it.
+    # Lock the subscription, so that a sync that deletes it runs either before or after this transaction.
     subscription = connection.execute(
         sa.select(subscriptions.c.id)
         .where(

@@ -1,4 +1,4 @@
-"""A turn that one process has at a time, held by a lock on a file: it ends with the process, however that ends."""
+"""An inter-process lock on a file. The operating system releases it when the process ends in any way."""
 
 import asyncio
 import os
@@ -11,20 +11,20 @@ import fasteners
 from persistence.database import storage_errors
 
 LOOK_SECONDS = 0.25
-"""How often who waits looks whether the turn is free: files tell nobody."""
+"""Seconds between attempts to acquire the lock: file locks send no notification."""
 
 
 def create_private(path: Path) -> None:
-    """Create a file that only its owner can read and write; leave one that exists as it is."""
+    """Create a file that only its owner can read and write. Keep an existing file unchanged."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 @asynccontextmanager
 async def file_turn(path: str, waits: Callable[[], None]) -> AsyncIterator[None]:
-    """Waits until no other process has this turn; calls `waits` once if it must.
+    """Acquire the lock, waiting for other processes if necessary; in that case call `waits` once.
 
-    Raises `StorageFailed` if there can be no such file.
+    Raises `StorageFailed` if the file cannot be created.
     """
     lock = fasteners.InterProcessLock(path)
     try:

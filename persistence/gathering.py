@@ -1,4 +1,4 @@
-"""Puts writes together that wait at the same moment: the database is asked once for all of them."""
+"""Batch concurrent writes, so that the database executes one statement for all of them."""
 
 import asyncio
 from collections import deque
@@ -10,14 +10,14 @@ import sqlalchemy as sa
 from domain.errors import StorageFailed, StorageRejected
 
 AT_MOST = 16
-"""Items that are written together. More would keep the event loop from others for longer than they notice."""
+"""Maximum items per batch. Larger batches would block the event loop noticeably."""
 
 WorkTogether = Callable[[sa.Connection, list[Any]], None]
 _Waiting = tuple[Any, asyncio.Future[None]]
 
 
 class Gathering:
-    """Collects items for the same work while the batch before is being written. Nobody waits for others to come."""
+    """Collect items for the same work while the previous batch is being written. Nothing is delayed to fill a batch."""
 
     def __init__(self, write: Callable[[WorkTogether, list[Any]], Awaitable[None]]) -> None:
         self._write = write
@@ -25,7 +25,7 @@ class Gathering:
         self._running: set[asyncio.Task[None]] = set()
 
     async def add(self, work: WorkTogether, item: Any) -> None:
-        """Returns when the item is durable. What `work` raises for it reaches its caller alone."""
+        """Return once the item is durable. An error that `work` raises for the item reaches only this caller."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.get(work)
         if waiting is None:
@@ -39,15 +39,15 @@ class Gathering:
     async def _run(self, work: WorkTogether, waiting: deque[_Waiting]) -> None:
         while waiting:
             batch = [waiting.popleft() for _ in range(min(len(waiting), AT_MOST))]
-            # Who went away before it began gets nothing written.
+            # Skip items whose caller was cancelled.
             batch = [(item, future) for item, future in batch if not future.done()]
             outcome = await self._try(work, batch)
             is_of_all = isinstance(outcome, StorageFailed) and not isinstance(outcome, StorageRejected)
             if outcome is None or len(batch) == 1 or is_of_all:
-                # A database that failed may have written them, and what is written must not be written again.
+                # Do not retry: a failed database may have written the batch, and items must not be written twice.
                 outcomes = [outcome] * len(batch)
             else:
-                # Each by itself, so that who is to blame is the only one to hear of it.
+                # Retry each item alone, so that only the caller of the faulty item receives the error.
                 outcomes = await asyncio.gather(*(self._try(work, [waiter]) for waiter in batch))
             for (_, future), error in zip(batch, outcomes, strict=True):
                 _settle(future, error)

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own: what computes there for long stops nobody on the loop of the service."""
+"""An event loop in its own thread, for long computations that must not block the event loop of the service."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs coroutines in another thread. It starts with the first of them."""
+    """Runs coroutines in another thread, which starts with the first coroutine."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -17,7 +17,7 @@ class LoopThread:
         self._thread: threading.Thread | None = None
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What the coroutine returns or raises. If the caller is cancelled, so is the coroutine, and has ended then."""
+        """Run a coroutine and return its result. If the caller is cancelled, cancel the coroutine and await its end."""
         here, there = asyncio.get_running_loop(), self._started()
         ended: asyncio.Future[None] = here.create_future()
         tasks: list[asyncio.Task[T]] = []
@@ -28,7 +28,7 @@ class LoopThread:
             task.add_done_callback(lambda _: here.call_soon_threadsafe(ended.set_result, None))
 
         def cancel() -> None:
-            # Calls are made in their order, so it has begun.
+            # Callbacks run in order, so `begin` has run already.
             tasks[0].cancel()
 
         there.call_soon_threadsafe(begin)
@@ -41,7 +41,7 @@ class LoopThread:
         return tasks[0].result()
 
     async def end(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Runs the last coroutine and ends the thread; does nothing if there was never any work."""
+        """Run the last coroutine and stop the thread. Do nothing if the thread was never started."""
         if self._loop is None or self._thread is None:
             return
         await self.run(last)
@@ -53,7 +53,7 @@ class LoopThread:
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            # A program that does not close its database is not kept from ending.
+            # As a daemon, the thread does not prevent the exit of a program that fails to close its database.
             self._thread = threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True)
             self._thread.start()
         return self._loop

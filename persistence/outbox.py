@@ -1,4 +1,4 @@
-"""The outbox: events, fanned out to the subscriptions that match, in the transaction that accepts them."""
+"""The outbox: store events and their deliveries to all matching subscriptions, in the transaction that accepts them."""
 
 import re
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from persistence.database import Database
 from persistence.tables import UtcDateTime
 
 WIDE = 20
-"""An event with more subscribers is written next to the event loop, where a database writes within it."""
+"""An event with more subscribers is written outside the event loop if the database works inline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """An event, who publishes it and in which request."""
+    """An event with its publisher and request."""
 
     event: Event
     publisher: str
@@ -30,7 +30,7 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of an event: to how many subscriptions it goes, and whether it was new."""
+    """The result of a publication: the number of subscriptions, and whether the event was new."""
 
     event_id: str
     subscriptions: int
@@ -38,25 +38,25 @@ class Published:
 
 
 async def publish(database: Database, publication: Publication) -> Published:
-    """Accepts an event, with a delivery to each subscription that matches it and is valid when it was created.
+    """Accept an event, and create a delivery for each subscription that matches and is valid at its creation time.
 
-    The same event again changes nothing. Raises `Conflict` for another one with the same id, and `UnknownType` for a
-    message type that is not known or has ended.
+    Idempotent: publishing the same event again changes nothing. Raises `Conflict` for a different event with the same
+    id, and `UnknownType` for a message type that does not exist or has ended.
     """
     if database.is_inline and await database.read(_is_wide, publication):
-        # A delivery takes some 90 µs, in which no other caller would be answered.
+        # One delivery takes about 90 µs, during which the event loop would serve no other caller.
         return await database.write_large(accept, publication)
     return await database.write(accept, publication)
 
 
 async def knows_type(database: Database, entity_type: int, now: datetime) -> bool:
-    """Whether there is such a message type, and it has not ended."""
+    """Return whether the message type exists and has not ended."""
     today = now.astimezone(COPENHAGEN).date()
     return await database.read(_knows_type, {"entity_type": entity_type, "today": today})
 
 
 def accept(connection: sa.Connection, publication: Publication) -> Published:
-    """The same within a transaction."""
+    """Run `publish` within the transaction of the caller."""
     parameters = _parameters(publication)
     row = connection.execute(_ACCEPT[connection.dialect.name], parameters).first()
     if row is not None:
@@ -121,13 +121,13 @@ MATCHES = """
 s.entity_type = {of}entity_type and s.org_type = {of}org_type and s.org_code = {of}org_code
 and s.start_time <= {of}created and (s.end_time is null or s.end_time >= {of}created)
 """
-"""Whether a subscription `s` is to get an event, whose columns are named after `of`."""
+"""SQL condition: subscription `s` matches an event whose columns have the prefix `of`."""
 
 INSERT_DELIVERIES = """
 insert into deliveries (id, event_id, subscription_id, system_id, key, state, created, due, attempts)
 select {new_id}, {event_id}, s.id, s.system_id, {of}key, 'waiting', {of}created, {of}created, 0
 """
-"""A delivery of an event for each subscription `s`; what follows says which."""
+"""SQL: insert a delivery of an event for each subscription `s`. The text that is appended selects the subscriptions."""
 
 _MATCHES = MATCHES.format(of=":")
 _IS_TYPE_TEXT = """
@@ -144,17 +144,17 @@ NEW_ID_ON_SQLITE = (
     "lower(hex(randomblob(6)) || '4' || substr(hex(randomblob(2)), 2) || '8' || substr(hex(randomblob(2)), 2)"
     " || hex(randomblob(6)))"
 )
-"""A random UUID, as SQLAlchemy keeps it."""
+"""SQL: a random UUID in the format in which SQLAlchemy stores UUIDs."""
 
 _ACCEPT = {
-    # One writer at a time: what is counted is what is fanned out right after.
+    # There is only one writer at a time, so the following fan-out has exactly the counted subscriptions.
     "sqlite": _statement(
         _INSERT_EVENT.format(count=f"(select count(*) from subscriptions s where {_MATCHES})")
         + "returning subscriptions"
     ),
-    # The subscriptions are held, so that a sync that removes one comes before all of this or after all of it: after a
-    # removal there is nothing to deliver to, and nothing that could fail. In the order of the ids, as everybody does
-    # who locks several.
+    # Lock the subscriptions, so that a sync that deletes one runs either before or after this transaction. After a
+    # deletion there is no delivery to insert and no foreign key to violate. All transactions lock subscriptions in the
+    # order of their ids, which prevents deadlocks.
     "postgresql": _statement(f"""
         with matching as (
             select s.id, s.system_id from subscriptions s where {_MATCHES} order by s.id for key share

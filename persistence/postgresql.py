@@ -1,4 +1,4 @@
-"""PostgreSQL over asyncpg: any number of processes, and no threads but one for work that computes for long."""
+"""PostgreSQL over asyncpg, for any number of processes. Only long computations use a thread."""
 
 import asyncio
 import random
@@ -37,20 +37,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MARKS_POOL_SIZE = 2
-"""Connections of one process for marks."""
+"""Connections for marks, per process."""
 
 MOST_ATTEMPTS = 6
-"""How often work is repeated that had no effect."""
+"""Maximum attempts for work that failed without any effect."""
 
 CONFLICT_SECONDS = 0.01
-"""The shortest pause before work is repeated that met a deadlock or a serialization failure; it doubles."""
+"""Shortest pause (seconds) before a retry after a deadlock or a serialization failure. It doubles."""
 
 _CONFLICTS = frozenset({SERIALIZATION_FAILURE, DEADLOCK})
 _MIGRATION_LOCK = 0x6275646B61766C65
-"""Names our advisory lock: the letters of the product."""
+"""The key of our advisory lock: the letters of the product's name."""
 
 MIGRATION_SECONDS = 3600
-"""How long one statement of a migration may take."""
+"""Timeout of one statement of a migration."""
 
 _ENCODING = sa.text("select current_setting('server_encoding')")
 _CLOCK = sa.text("select clock_timestamp()")
@@ -59,23 +59,23 @@ _IS_READ_ONLY = sa.text("select current_setting('transaction_read_only') = 'on'"
 
 @dataclass(slots=True)
 class _Progress:
-    """How far an attempt came."""
+    """The progress of an attempt, from which the caller decides whether a retry is safe."""
 
     is_connected: bool = False
     may_count: bool = False
-    """A lost connection leaves open whether the work had an effect."""
+    """Whether the work may have had an effect if the connection is lost now."""
     statements: int = 0
-    """Statements that had an effect by themselves."""
+    """The number of statements that were committed by themselves."""
 
     def begin(self) -> None:
-        """Begin another attempt."""
+        """Reset for another attempt."""
         self.is_connected = self.may_count = False
         self.statements = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How an engine runs work: each statement by itself, or all in one transaction; and within which limits."""
+    """An engine with the limits of its work, and whether each statement commits by itself."""
 
     engine: sa.Engine
     limits: Session
@@ -83,16 +83,16 @@ class _Way:
 
 
 class _Ways:
-    """The ways in which work runs, and the connection pools behind them, as they suit what the connector knows."""
+    """All engines of a database with their connection pools, configured for what the connector knows of the servers."""
 
     def __init__(self, connector: Connector) -> None:
         waits = connector.waits
         short, long = Session(waits, waits.statement_timeout), Session(waits, waits.long_statement_timeout)
         health = Session(waits, waits.health_timeout)
-        # A crash of the database may undo marks, which end by themselves: no commit waits for the disk.
+        # A crash may undo marks because they expire anyway, so their commits need not wait for the disk.
         marks = Session(waits, waits.statement_timeout, is_durable=False)
         engine = open_pool(connector, short, waits.pool_size)
-        # Health must be known soon, so its one connection waits for no server that restarts.
+        # Health checks must be fast, so their one connection does not wait for a server that restarts.
         aside = open_pool(connector, health, 1, timeout=waits.health_timeout, patience=0)
         marking = open_pool(connector, marks, MARKS_POOL_SIZE)
         of_long_work = open_pool(connector, long, waits.long_pool_size)
@@ -101,9 +101,9 @@ class _Ways:
 
         def single(engine: AsyncEngine, limits: Session) -> _Way:
             if connector.server.has_transaction_pooler:
-                # Outside of a transaction, the next message may reach a session without our settings.
+                # Outside a transaction, the pooler may send the next statement to a session without our settings.
                 return _Way(engine.sync_engine, limits)
-            # Single statements need no BEGIN and COMMIT around them: two round trips less.
+            # Single statements need neither BEGIN nor COMMIT, which saves two round trips.
             autocommit = engine.sync_engine.execution_options(isolation_level="AUTOCOMMIT")
             return _Way(autocommit, limits, is_autocommit=True)
 
@@ -132,7 +132,7 @@ class PostgresqlDatabase:
         self._former_ways: list[_Ways] = []
         self._ways_lock = threading.Lock()
         self._thread = LoopThread("postgresql-long")
-        # Items that are written together are one statement.
+        # The items of a batch are written with one statement.
         self._gathering = Gathering(self._write_statement)
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -150,7 +150,7 @@ class PostgresqlDatabase:
     async def write_together(self, work: WorkTogether, item: Any) -> None:
         await self._gathering.add(work, item)
 
-    # asyncpg reads as the socket allows, so much data stops no other caller.
+    # asyncpg reads while data arrives, so large results do not block other callers.
     read_large = read
 
     async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -166,7 +166,7 @@ class PostgresqlDatabase:
         return nullcontext()
 
     def check_exists(self) -> None:
-        """Do nothing: no use of a server creates a database."""
+        """Do nothing: using a server never creates a database."""
 
     async def migrate(self) -> None:
         await self.read(_check_encoding)
@@ -178,7 +178,7 @@ class PostgresqlDatabase:
 
     async def check_health(self) -> None:
         if await self.read_aside(_is_read_only):
-            # After a failover a new connection may reach the new primary.
+            # After a failover, a new connection may reach the new primary.
             self._connector.replace_connections()
             explanation = f"PostgreSQL at {self._connector.server}: the server is read-only"
             raise StorageFailed(f"read-only {READ_ONLY}", explanation)
@@ -192,7 +192,7 @@ class PostgresqlDatabase:
         await self._thread.end(lambda: self._end(*(engine for ways in opened for engine in ways.long_engines)))
 
     async def _write_statement(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a write of one statement, which is its own transaction."""
+        """Run a write of a single statement, which is its own transaction."""
         return await self._run(lambda ways: ways.single, False, work, *args, **kwargs)
 
     async def _run(
@@ -203,10 +203,10 @@ class PostgresqlDatabase:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run work, and repeat it where a failure certainly left it without effect."""
+        """Run work. Retry it if it failed and certainly had no effect."""
 
         def attempt(way: _Way, progress: _Progress) -> T:
-            # Connecting, working and giving back in one switch to SQLAlchemy's side instead of three.
+            # Connect, work and release in a single switch to SQLAlchemy's greenlet instead of three.
             with _connect(way.engine) as connection:
                 progress.is_connected = True
                 connection.connection.driver_connection.set_limits(way.limits)  # type: ignore[union-attr]  # The driver's connection is ours.
@@ -228,8 +228,8 @@ class PostgresqlDatabase:
                     self._replace_ways(ways)
 
     def _replace_ways(self, found: _Ways) -> None:
-        """Run all further work as a pooler in transaction mode needs it, unless another caller has seen to that."""
-        # Long work runs in a thread of its own.
+        """Configure all further work for a pooler in transaction mode, unless another caller has already done so."""
+        # Long work runs in another thread.
         with self._ways_lock:
             if self._ways is found:
                 self._connector.expect_pooler()
@@ -239,14 +239,14 @@ class PostgresqlDatabase:
     async def _end(self, *engines: AsyncEngine) -> None:
         await self._connector.close_all()
         for engine in engines:
-            # What is left in it are closed connections.
+            # The pool contains only closed connections now.
             await engine.dispose()
 
 
 async def _repeat(attempt: Callable[[_Progress], Awaitable[T]], progress: _Progress) -> T:
-    """Return what an attempt returns; repeat it while it fails without effect, at most `MOST_ATTEMPTS` times.
+    """Return the result of an attempt. Retry while it fails without effect, up to `MOST_ATTEMPTS` attempts.
 
-    `progress` is that of the last attempt.
+    `progress` describes the last attempt.
     """
     for number in range(1, MOST_ATTEMPTS):
         progress.begin()
@@ -256,16 +256,16 @@ async def _repeat(attempt: Callable[[_Progress], Awaitable[T]], progress: _Progr
             if not _had_no_effect(exc, progress):
                 raise
             if find_sqlstate(exc) in _CONFLICTS:
-                # The others of the conflict wait for other times.
+                # Random pauses, so that the transactions in conflict do not meet again.
                 await asyncio.sleep(CONFLICT_SECONDS * 2**number * random.uniform(0.5, 1))  # noqa: S311  # A pause is no secret.
     progress.begin()
     return await attempt(progress)
 
 
 def _had_no_effect(exc: BaseException, progress: _Progress) -> bool:
-    """Return whether failed work can be repeated at once, since it certainly changed nothing."""
+    """Return whether failed work had certainly no effect, so that it can be retried at once."""
     if not progress.is_connected:
-        # The connector has tried for long enough.
+        # The connector has already retried for the permitted time.
         return False
     code = find_sqlstate(exc)
     if code in _CONFLICTS or code == READ_ONLY or isinstance(innermost(exc), asyncpg.InvalidCachedStatementError):
@@ -292,8 +292,8 @@ def _count_statement(connection: sa.Connection, *_others: object) -> None:
 
 
 def _migrate(connection: sa.Connection) -> None:
-    # Held until the transaction ends, so a second process waits and then finds nothing to do. That wait has no limit;
-    # the locks of tables have theirs, since all other work on a table waits behind such a wait.
+    # The lock is held until the transaction ends, so a second process waits and then finds nothing to do. This wait has
+    # no timeout. Table locks have one, because all other work on a table queues behind a waiting lock.
     limit = connection.execute(sa.text("select current_setting('lock_timeout')")).scalar_one()
     set_limit = sa.text("select set_config('lock_timeout', :limit, true)")
     connection.execute(set_limit, {"limit": "0"})

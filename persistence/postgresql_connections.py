@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL, with a limit for every wait (decision 0020).
+"""Connections to PostgreSQL, with a timeout for every wait (decision 0020).
 
-The server cancels statements and lock waits that take too long. Where the server is silent, the client ends the
-connection a little later. A connection that ended while it was idle is replaced before any work meets it.
+The server cancels statements and lock waits that exceed their timeout. If the server does not respond, the client
+closes the connection a little later. A connection that was closed while it was idle is replaced before work uses it.
 """
 
 import asyncio
@@ -41,16 +41,19 @@ from persistence.waits import Waits
 log = structlog.get_logger("budkavle.database")
 
 CLOSE_SECONDS = 2
-"""How long a graceful close of connections may take. The server frees those that are cut off by itself."""
+"""Timeout of a graceful close. The server itself cleans up connections that are cut off."""
 
 RETRY_SECONDS = (0.05, 0.5)
-"""The first and the longest pause between attempts to connect to a server that restarts."""
+"""The first and the longest pause between attempts to connect to a restarting server."""
 
 LOG_SECONDS = 10
-"""The same failure to connect is logged once in this time."""
+"""Minimum time between log entries about the same connection failure."""
 
 REPLACE_SECONDS = 1
-"""A read-only server, which may have been a primary, makes all connections be replaced at most once in this time."""
+"""Minimum time between two replacements of all connections.
+
+A read-only server triggers a replacement, because it may be a demoted primary.
+"""
 
 _KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 _TCP_OPTIONS = {
@@ -65,28 +68,28 @@ _PROCESS = secrets.token_hex(4)
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types.
-    """A connection whose transactions state what they need, and which never takes long to close."""
+    """A connection whose transactions set their own configuration, and whose close has a timeout."""
 
     session: "Session"
     base_settings = ""
-    """What each transaction begins with: all settings, where a session has none of its own."""
+    """SQL that begins each transaction: all settings, if the session itself has none of ours."""
     settings = ""
 
     def set_limits(self, limits: "Session") -> None:
-        """Set the limits of the work that comes next, for the client and for the transaction that it begins."""
+        """Set the client's timeout and the settings of the next transaction."""
         if self._config.command_timeout != limits.client_timeout:
-            # asyncpg reads it for each message to the server.
+            # asyncpg reads this value for each message to the server.
             self._config: Any = self._config._replace(command_timeout=limits.client_timeout)
         self.settings = self.base_settings + ("" if limits is self.session else limits.write_limits())
 
     def transaction(self, *, isolation: str | None = None, **_others: Any) -> "_Transaction":
-        """Return a transaction for SQLAlchemy, which begins with our settings in the same round trip."""
+        """Return a transaction for SQLAlchemy. Its BEGIN includes our settings in the same round trip."""
         level = (isolation or "read_committed").replace("_", " ").upper()
         return _Transaction(self, f"BEGIN ISOLATION LEVEL {level}{self.settings}")
 
     def _get_unique_id(self, prefix: str) -> str:
-        # asyncpg counts in each process. Behind a pooler whose mode is stated wrongly, a name must not run the
-        # statement that another process prepared.
+        # asyncpg numbers prepared statements per process. Behind a pooler whose mode is configured wrongly, a name must
+        # not match a statement of another process.
         return f"{super()._get_unique_id(prefix)}{_PROCESS}"
 
     @property
@@ -94,21 +97,21 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
         return self._loop  # type: ignore[no-any-return]  # asyncpg has no types.
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  # As asyncpg declares it.
-        """Close gracefully, within a limit."""
+        """Close gracefully, with a timeout."""
         await super().close(timeout=min(timeout or CLOSE_SECONDS, CLOSE_SECONDS))
 
     def has_unread_data(self) -> bool:
-        """Return whether the server sent something while the connection was idle: a farewell, mostly."""
+        """Return whether data arrived while the connection was idle, usually the server's message that it closes."""
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
     def keep_alive(self, given: Mapping[str, int]) -> None:
-        """Have the operating system notice a peer that is gone."""
+        """Enable TCP keepalive, so that the operating system detects a lost peer."""
         options = dict(given)
         if options.pop("keepalives", 1) == 0:
             return
-        # It may be uvloop's, which has few methods.
+        # The socket may be uvloop's, which has few methods.
         sock = self._transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in (_KEEPALIVE | options).items():
@@ -118,7 +121,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
 
 
 class _Transaction:
-    """What SQLAlchemy needs of a transaction of asyncpg."""
+    """The transaction interface that SQLAlchemy expects of asyncpg."""
 
     def __init__(self, connection: Connection, begin: str) -> None:
         self._connection = connection
@@ -137,18 +140,18 @@ class _Transaction:
 
 
 class PoolerFound(Exception):
-    """A connection pooler answers where sessions of a server were expected."""
+    """The peer is a connection pooler, but a server with its own sessions was configured."""
 
 
 class Session:
-    """The settings that work of one kind needs, whatever is set for the role or the database."""
+    """The session settings for one kind of work. They override the settings of the role and the database."""
 
     def __init__(self, waits: Waits, statement: float, *, is_durable: bool = True) -> None:
         self.client_timeout = statement + waits.grace
         self._values = {
             "statement_timeout": _milliseconds(statement),
             "lock_timeout": _milliseconds(min(waits.lock_timeout, statement)),
-            # A process that stops between two statements must not keep its locks.
+            # A process that hangs between two statements must not keep its locks.
             "idle_in_transaction_session_timeout": _milliseconds(waits.long_statement_timeout),
             "default_transaction_isolation": "read committed",
             "standard_conforming_strings": "on",
@@ -157,19 +160,19 @@ class Session:
         self._is_durable = is_durable
 
     def write(self, version: int, *, is_local: bool) -> str:
-        """Return one statement that makes the settings those of the session or of the transaction.
+        """Return one statement that sets these values for the session, or for the transaction if `is_local`.
 
         `version` is the major version of the server.
         """
         values = dict(self._values)
         if is_local:
-            # It has begun with its own isolation already.
+            # The transaction has already begun with its own isolation level.
             del values["default_transaction_isolation"]
         if version >= _FIRST_WITH_TRANSACTION_TIMEOUT:
             values["transaction_timeout"] = "0"
         calls = [f"set_config('{name}', '{value}', {is_local})" for name, value in values.items()]
         if self._is_durable:
-            # An administrator may ask for more than the local disk, but not for less.
+            # Administrators may require more than a flush to the local disk, but not less.
             durable = "case current_setting('synchronous_commit') when 'off' then 'on' else "
             durable += "current_setting('synchronous_commit') end"
         else:
@@ -178,13 +181,13 @@ class Session:
         return f"SELECT {', '.join(calls)}"
 
     def write_limits(self) -> str:
-        """Return statements that give a transaction these limits, for the text that begins it."""
+        """Return statements that set these timeouts for a transaction, to be appended to its BEGIN."""
         limits = ("statement_timeout", "lock_timeout")
         return "".join(f"; SET LOCAL {name} = '{self._values[name]}'" for name in limits)
 
 
 class Connector:
-    """Connects to the servers of a URL, and knows when they were last away."""
+    """Connects to the servers of a URL and remembers when they were unavailable."""
 
     def __init__(self, server: Server, waits: Waits) -> None:
         self.server = server
@@ -195,25 +198,25 @@ class Connector:
         self._replaced_before = float("-inf")
         self._logged: dict[tuple[str, str], float] = {}
         self._connections: WeakSet[Connection] = WeakSet()
-        # Long work connects in a thread of its own.
+        # Long work connects in another thread.
         self._lock = threading.Lock()
 
     @property
     def suspect_since(self) -> float:
-        """Connections that were last used before this moment are checked before they are used."""
+        """Connections last used before this moment are checked before their next use."""
         return self._suspect_since
 
     def suspect(self) -> None:
-        """Have every idle connection checked, since one was found dead or silent."""
+        """Check all idle connections before their next use, because one was dead or unresponsive."""
         self._suspect_since = time.monotonic()
 
     @property
     def replaced_before(self) -> float:
-        """Connections that were made before this moment are replaced before they are used."""
+        """Connections opened before this moment are replaced before their next use."""
         return self._replaced_before
 
     def replace_connections(self) -> bool:
-        """Have every connection replaced; return False if that was done a moment ago."""
+        """Replace all connections before their next use. Return False if that happened a moment ago."""
         now = time.monotonic()
         if now - self._replaced_before < REPLACE_SECONDS:
             return False
@@ -221,10 +224,10 @@ class Connector:
         return True
 
     async def connect(self, session: Session, limit: float, patience: float) -> Connection:
-        """Connect to the first host that fits.
+        """Connect to the first suitable host.
 
-        A server that restarts gets the time until it has been away for `patience`; after that each call fails with its
-        first attempt. `limit` is that of one attempt at one host.
+        Retries cover a restart of the server: they end once the server has been unavailable for `patience` seconds.
+        After that time each call makes a single attempt. `limit` is the timeout of one attempt at one host.
         """
         began = time.monotonic()
         pause, longest = RETRY_SECONDS
@@ -240,7 +243,7 @@ class Connector:
                     self._away_since = now
                 if now + pause > min(began, self._away_since) + patience:
                     raise
-                # Not all callers at the same moment.
+                # Randomise the pause, so that callers do not retry at the same moment.
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # A pause is no secret.
                 pause = min(2 * pause, longest)
             else:
@@ -254,12 +257,12 @@ class Connector:
                 return connection
 
     def expect_pooler(self) -> None:
-        """Connect as through a pooler in transaction mode from now on: a pooler was found, and its mode is unknown."""
+        """Treat the server as a pooler in transaction mode from now on: the mode of the detected pooler is unknown."""
         self.server = replace(self.server, pooler="transaction")
         log.info("database_pooler_found", server=str(self.server), handled_as="transaction")
 
     async def close_all(self) -> None:
-        """Close all connections of this event loop, all at once; cut off those that are in use or get no answer."""
+        """Close all connections of this event loop concurrently. Terminate those that are in use or do not respond."""
         loop = asyncio.get_running_loop()
         with self._lock:
             connections = [connection for connection in self._connections if connection.loop is loop]
@@ -269,7 +272,7 @@ class Connector:
                 connection.terminate()
 
     def report_loss(self, exc: BaseException) -> None:
-        """Log that a connection was lost while work used it; the same loss once in `LOG_SECONDS`."""
+        """Log that a connection was lost during work, at most once per `LOG_SECONDS` for the same error."""
         self._log_error("database_connection_lost", exc)
 
     async def _try_all(self, session: Session, limit: float) -> Connection:
@@ -278,7 +281,7 @@ class Connector:
             random.shuffle(addresses)
         wanted = self.server.target_session_attrs
         if len(addresses) > 1 and wanted == "prefer-standby":
-            # asyncpg sees one host at a time: first any standby, then any host.
+            # asyncpg receives one host at a time: try all hosts as a standby first, then all hosts with any role.
             tries = [(address, "standby") for address in addresses] + [(address, "any") for address in addresses]
         else:
             tries = [(address, wanted) for address in addresses]
@@ -288,9 +291,9 @@ class Connector:
                 return await self._try_one(address, attributes, session, limit)
             except DRIVER_ERRORS as exc:
                 if len(tries) > 1 and not _may_pass(exc) and not isinstance(exc, OSError):
-                    # As libpq: a host that rejects role or database ends the search.
+                    # As in libpq, a host that rejects the role or the database ends the search.
                     raise
-                # A host that answers says more than one that is gone.
+                # An error reported by a server is more useful than an unreachable host.
                 if failure is None or find_sqlstate(exc) is not None:
                     failure = exc
         if failure is None:
@@ -302,7 +305,7 @@ class Connector:
         is_unnamed = server.has_transaction_pooler
         async with asyncio.timeout(server.connect_timeout or limit):
             connection: Connection = await asyncpg.connect(
-                # The other values come as arguments: asyncpg reads these from a DSN alone.
+                # Pass only these options in the DSN: asyncpg accepts them nowhere else.
                 dsn="postgresql://?"
                 + "&".join(f"{name}={quote(value, safe='')}" for name, value in _dsn_options(server)),
                 host=address.host,
@@ -324,7 +327,8 @@ class Connector:
                 settings = session.write(connection.get_server_version().major, is_local=is_unnamed)
                 if is_unnamed:
                     connection.base_settings = f"; {settings}"
-                    # The pooler takes clients while its server is away.
+                    # A pooler accepts clients even if its server is unavailable, so test the connection with a
+                    # statement.
                     await connection.execute("SELECT 1")
                 else:
                     await _begin_session(connection, settings, is_pooled=server.pooler is not None)
@@ -335,7 +339,7 @@ class Connector:
         return connection
 
     def _log_failure(self, exc: BaseException) -> None:
-        # The command that begins reports it itself.
+        # The command that is starting reports its first connection error itself.
         if self._was_connected:
             self._log_error("database_connection_failed", exc)
 
@@ -355,28 +359,30 @@ def open_pool(
     timeout: float | None = None,
     patience: float | None = None,
 ) -> AsyncEngine:
-    """Return an engine whose connections are checked before they are used.
+    """Return an engine that checks connections before each use.
 
-    `timeout` limits one attempt to connect and the wait for a connection of the pool.
+    `timeout` limits each attempt to connect and each wait for a pooled connection.
     """
     waits = connector.waits
     is_unnamed = connector.server.has_transaction_pooler
 
     async def connect(*_args: object, **_kwargs: object) -> Connection:
         if connector.server.has_transaction_pooler != is_unnamed:
-            # It was found after this pool was opened.
+            # The pooler was detected after this pool was opened.
             raise PoolerFound
         limits = timeout or waits.connect_timeout, waits.pool_timeout if patience is None else patience
         connection = await connector.connect(session, *limits)
         if connector.server.has_transaction_pooler != is_unnamed:
-            # It was found while this caller waited for the server: the pool would use sessions that have no settings.
+            # The pooler was detected while this caller waited for the server. This pool would use sessions without our
+            # settings.
             connection.terminate()
             raise PoolerFound
         return connection
 
     arguments: dict[str, Any] = {"async_creator_fn": connect}
     if is_unnamed:
-        # A pooler in transaction mode knows no statement by name, and single statements need their settings too.
+        # Poolers in transaction mode do not support named prepared statements, and single statements need a transaction
+        # that includes our settings.
         arguments |= {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
         isolation_level = "READ COMMITTED" if isolation_level == "AUTOCOMMIT" else isolation_level
     engine = create_async_engine(
@@ -384,12 +390,12 @@ def open_pool(
         pool_size=size,
         max_overflow=0,
         pool_timeout=timeout or waits.pool_timeout,
-        # Behind a pooler the others become idle, and are closed.
+        # Behind a pooler, unused connections should become idle and be closed.
         pool_use_lifo=connector.server.pooler is not None,
         isolation_level=isolation_level,
         connect_args=arguments,
         json_serializer=to_json,
-        # Errors reach the log, and parameters hold the content of callers.
+        # Errors are logged, and parameters contain data of callers.
         hide_parameters=True,
     )
     _Watch(connector).listen(engine)
@@ -397,7 +403,7 @@ def open_pool(
 
 
 class _Watch:
-    """Checks connections when work takes them from a pool, and ends those that failed."""
+    """Check connections when they leave a pool, and close those that failed."""
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
@@ -424,13 +430,13 @@ class _Watch:
             return
         if not connection.is_closed():
             connection.terminate()
-        # The pool replaces it.
+        # The pool replaces the connection.
         raise sa.exc.DisconnectionError("the connection ended while it was idle")
 
     def handle_error(self, context: Any) -> None:
         exc = context.original_exception
         code = find_sqlstate(exc)
-        # After a failover a new connection may reach the new primary.
+        # After a failover, a new connection may reach the new primary.
         is_replaced = code == READ_ONLY and self._connector.replace_connections()
         is_silent = isinstance(exc, TimeoutError)
         if is_replaced or is_silent or code in ENDED:
@@ -440,12 +446,12 @@ class _Watch:
             if not isinstance(exc, asyncio.CancelledError):
                 self._connector.report_loss(exc)
         if is_silent and context.connection is not None:
-            # Without a farewell, for which the silent server would be waited for.
+            # Terminate instead of a graceful close, which would wait for the unresponsive server.
             with contextlib.suppress(sa.exc.SQLAlchemyError):
                 context.connection.connection.driver_connection.terminate()
 
     def _close_when_idle(self, connection: Connection, info: dict[str, Any]) -> None:
-        """Close a connection that nothing has used for a while: a pooler in session mode may have no other left."""
+        """Close a connection after it was idle for a while: a pooler in session mode may need its server connection."""
         if connection.is_closed():
             return
         left = self._waits.idle_check
@@ -454,7 +460,7 @@ class _Watch:
         if left > 0:
             connection.loop.call_later(left, self._close_when_idle, connection, info)
         else:
-            # The pool replaces it when work takes it.
+            # The pool replaces the connection at its next use.
             connection.terminate()
 
     def _is_usable(self, connection: Connection, info: dict[str, Any]) -> bool:
@@ -480,20 +486,20 @@ async def _answers(connection: Connection, seconds: float) -> bool:
 
 
 async def _begin_session(connection: Connection, settings: str, *, is_pooled: bool) -> None:
-    """Make the settings those of the session. Raises `PoolerFound` for a pooler that is not expected.
+    """Apply the settings to the session. Raises `PoolerFound` for a pooler that was not configured.
 
-    A pooler gives its clients process ids of its own, since a client's session may change. In a session that others
-    use too nothing is set.
+    A pooler reports process ids of its own to clients, because the session behind it may change. The settings are not
+    applied to a session that is shared with others.
     """
     condition = "" if is_pooled else f" WHERE pg_backend_pid() = {connection.get_server_pid()}"
-    # As a simple query: that is one round trip.
+    # A simple query needs only one round trip.
     if await connection.execute(settings + condition) != "SELECT 1":
         await connection.close()
         raise PoolerFound
 
 
 def _may_pass(exc: BaseException) -> bool:
-    """Return whether a failure to connect may be over in a moment, as that of a server that restarts."""
+    """Return whether a connection failure may be temporary, such as that of a restarting server."""
     if find_sqlstate(exc) in STARTING:
         return True
     if is_rejected_by_pooler(exc):

@@ -1,4 +1,4 @@
-"""Explains errors of PostgreSQL and of its driver to operators: the cause, and how to remove it."""
+"""Describe errors of PostgreSQL and its driver to operators: the cause and the remedy."""
 
 import asyncio
 import socket
@@ -13,23 +13,23 @@ from domain.errors import StorageFailed, StorageRejected, StorageUncertain
 from persistence.postgresql_url import Server
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-"""What asyncpg raises for a server or a connection that fails."""
+"""The errors that asyncpg raises when a server or a connection fails."""
 
 SERIALIZATION_FAILURE = "40001"
 DEADLOCK = "40P01"
 READ_ONLY = "25006"
 
 ENDED = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "08000", "08001", "08003", "08006", "08P01"})
-"""The server, or a pooler in front of it, ended the session or takes none now: idle too long, shut down, terminated."""
+"""The server or its pooler closed the session or accepts none: idle timeout, shutdown, termination."""
 
 REJECTED = frozenset({"0A", "21", "22", "2D", "34", "42", "44", "HV", "P0"})
-"""Classes of SQLSTATE of statements that fail again: our fault, or that of who set up tables and rights."""
+"""SQLSTATE classes of statements that fail on every retry: an error in our code, or in tables and rights."""
 
 _OF_A_POOLER = frozenset({"08P01", "08003"})
-"""SQLSTATEs with which PgBouncer refuses and ends connections; asyncpg gives the second to one that ended."""
+"""SQLSTATEs of rejections by PgBouncer. asyncpg reports the second one for a closed connection."""
 
 STARTING = frozenset({"57P01", "57P02", "57P03", "53300"})
-"""The server refuses sessions for a moment: it starts, shuts down, recovers, or has no free connection."""
+"""The server temporarily accepts no sessions: startup, shutdown, recovery, or no free connection."""
 
 _EXPLANATIONS = {
     "28P01": "the server rejects the password of role {role}: correct it in BUDKAVLE_DATABASE_URL",
@@ -74,7 +74,7 @@ _POOLER_REJECTIONS = {
         "the connection pooler rejects role {role} or its password: correct its auth_file or BUDKAVLE_DATABASE_URL"
     ),
 }
-"""What PgBouncer writes with one SQLSTATE for all, and what it means. These stay until somebody corrects a setting."""
+"""PgBouncer uses one SQLSTATE for many errors; these phrases identify errors that last until a setting is corrected."""
 
 _POOLER_FAILURES = {
     "max_client_conn": (
@@ -90,11 +90,11 @@ _POOLER_FAILURES = {
     "database system is": "the server behind the connection pooler starts, shuts down or recovers",
     "conn crashed": "the connection pooler lost its connection to the server: its log has the cause",
 }
-"""The same for what may pass."""
+"""Phrases of PgBouncer that identify temporary errors."""
 
 
 def is_rejected_by_pooler(exc: BaseException) -> bool:
-    """Return whether a connection pooler refuses a client for a reason that stays."""
+    """Return whether a connection pooler rejects clients for a reason that lasts."""
     return _find_phrase(exc, _POOLER_REJECTIONS) is not None
 
 
@@ -106,7 +106,7 @@ def _find_phrase(exc: BaseException, texts: Mapping[str, str]) -> str | None:
 
 
 def find_sqlstate(exc: BaseException | None) -> str | None:
-    """Return the SQLSTATE of an error: that of its first cause, which is what the server said."""
+    """Return the SQLSTATE of an error's first cause, which is the one that the server reported."""
     found: str | None = None
     while exc is not None:
         found = getattr(exc, "sqlstate", None) or getattr(getattr(exc, "orig", None), "sqlstate", None) or found
@@ -115,12 +115,12 @@ def find_sqlstate(exc: BaseException | None) -> str | None:
 
 
 def explain(exc: BaseException, server: Server) -> str:
-    """Return the cause of an error in words, with the place and the SQLSTATE. Never a value of a statement."""
+    """Return an error's cause, server and SQLSTATE as text. It never contains a value of a statement."""
     names = {"role": server.user or "(the default)", "database": server.database or "(the default)"}
     code = find_sqlstate(exc)
     known = _find_phrase(exc, _POOLER_REJECTIONS | _POOLER_FAILURES)
     if not known and code == "08P01" and server.pooler:
-        # The mode is stated already, so that the advice to state it would be wrong.
+        # The pooler mode is configured already, so advice to configure it would be wrong.
         known = "the connection pooler ended or refused the connection: its log has the cause"
     known = known or _EXPLANATIONS.get(code or "") or _EXPLANATIONS.get(_class_of(code))
     text = known.format(**names) if known else _explain_driver_error(innermost(exc))
@@ -133,15 +133,16 @@ def explain(exc: BaseException, server: Server) -> str:
 
 
 def reason_of(exc: BaseException) -> str:
-    """Return kind and SQLSTATE of an error, for the log."""
+    """Return the class and the SQLSTATE of an error, for the log."""
     return f"{type(innermost(exc)).__name__} {find_sqlstate(exc) or ''}".rstrip()
 
 
 @contextmanager
 def postgresql_errors(server: Server, may_count: Callable[[], bool]) -> Iterator[None]:
-    """Raise `StorageFailed` for every error of the database but a broken constraint.
+    """Raise `StorageFailed` for all database errors except violated constraints.
 
-    It is `StorageUncertain` where the connection was lost while the work `may_count`, as the server may have done it.
+    The error is `StorageUncertain` if the connection was lost while `may_count` is true: the server may have executed
+    the work.
     """
     try:
         yield
@@ -156,7 +157,7 @@ def postgresql_errors(server: Server, may_count: Callable[[], bool]) -> Iterator
 
 
 def _class_of(code: str | None) -> str:
-    # Any other error of invalid authorization is the role's.
+    # All other errors of the authorization class concern the role.
     return "28000" if (code or "").startswith("28") else ""
 
 
@@ -164,7 +165,7 @@ def innermost(exc: BaseException) -> BaseException:
     """Return the driver's own error."""
     original = getattr(exc, "orig", None) or exc
     cause = original.__cause__
-    # A limit that has passed is raised from the cancellation with which asyncio ends the work.
+    # asyncio raises a timeout from the cancellation that ended the work.
     return original if cause is None or isinstance(cause, asyncio.CancelledError) else cause
 
 

@@ -1,7 +1,7 @@
-"""Parses a PostgreSQL URL: what libpq takes, as far as asyncpg can honour it.
+"""Parse PostgreSQL URLs as libpq does, as far as asyncpg supports their options.
 
-asyncpg tries all hosts within one timeout and passes unknown options on to the server, and SQLAlchemy refuses several
-hosts without ports. So the URL is parsed here, and each connection attempt gets one host.
+asyncpg applies one timeout to all hosts and sends unknown options to the server, and SQLAlchemy rejects several hosts
+without ports. Therefore the URL is parsed here, and each attempt to connect uses one host.
 """
 
 import os
@@ -31,7 +31,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "load_balance_hosts": ("disable", "random"),
     "keepalives": ("0", "1"),
     "client_encoding": ("utf8", "UTF8", "auto"),
-    # asyncpg encrypts by TLS alone, and has no channel binding: what requires either is refused.
+    # asyncpg supports only TLS for encryption and has no channel binding: values that require another method are
+    # rejected.
     "gssencmode": ("disable", "prefer"),
     "channel_binding": ("disable", "prefer"),
     "sslcompression": ("0",),
@@ -47,7 +48,7 @@ _NUMBERS = (
 _NAMES = ("host", "port", "dbname", "user", "password")
 _SETTINGS = ("application_name", "fallback_application_name", "options")
 OPTIONS = tuple(sorted({*_NAMES, *_TLS_OPTIONS, *_DRIVER_OPTIONS, *_CHOICES, *_NUMBERS, *_SETTINGS}))
-"""All options that may follow the `?` of a URL."""
+"""All options accepted after the `?` of a URL."""
 
 _ALIASES = {"ssl": "sslmode", "database": "dbname"}
 _UNIX_DIRECTORIES = ("/run/postgresql", "/var/run/postgresql", "/tmp")  # noqa: S108  # libpq's places for sockets.
@@ -70,7 +71,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The servers that a URL names, and how to connect to them. `None` leaves a value to the driver's defaults."""
+    """The servers in a URL and the options to connect to them. `None` selects the driver's default."""
 
     addresses: tuple[Address, ...]
     user: str | None = None
@@ -80,15 +81,15 @@ class Server:
     settings: Mapping[str, str] = field(default_factory=dict)
     target_session_attrs: str = "any"
     is_balanced: bool = False
-    """Connections are spread over the hosts at random."""
+    """Whether hosts are tried in random order, to spread the connections."""
     connect_timeout: float | None = None
     keepalive: Mapping[str, int] = field(default_factory=dict)
     pooler: str | None = None
-    """`transaction` or `session`: the mode of a connection pooler in front of the servers, stated or found."""
+    """The mode of a connection pooler in front of the servers: `transaction` or `session`, configured or detected."""
 
     @property
     def has_transaction_pooler(self) -> bool:
-        """Whether consecutive transactions may reach different sessions."""
+        """Whether consecutive transactions may run in different sessions."""
         return self.pooler == "transaction"
 
     def __str__(self) -> str:
@@ -96,7 +97,7 @@ class Server:
 
 
 def parse_url(url: str) -> Server:
-    """Return the servers of a `postgresql://` URL. Raises `DatabaseUnusable`, never with a value that may be secret."""
+    """Return the servers in a `postgresql://` URL. Raises `DatabaseUnusable`, without values that may be secret."""
     rest, _, query = url.partition("://")[2].partition("?")
     authority, _, path = rest.partition("/")
     login, at, hosts = authority.rpartition("@")
@@ -121,7 +122,7 @@ def parse_url(url: str) -> Server:
         settings=settings,
         target_session_attrs=target,
         is_balanced=given("load_balance_hosts") == "random",
-        # In libpq 0 waits for ever; here every wait has a limit.
+        # In libpq, 0 means no timeout. Here every wait has one, so 0 selects the default.
         connect_timeout=float(given("connect_timeout") or 0) or None,
         keepalive={name: int(options[name]) for name in ("keepalives", *_NUMBERS[1:]) if given(name)},
         pooler=given("pooler") or None,
@@ -148,7 +149,7 @@ def _parse_query(query: str) -> dict[str, str]:
 
 
 def _parse_hosts(authority: str, host_option: str, port_option: str) -> tuple[list[str], list[int]]:
-    """Return host names and their ports, as many of each."""
+    """Return host names and their ports, in equal numbers."""
     names: list[str] = []
     ports: list[str] = []
     for written in filter(None, (host_option or authority or os.environ.get("PGHOST", "")).split(",")):
@@ -157,12 +158,12 @@ def _parse_hosts(authority: str, host_option: str, port_option: str) -> tuple[li
         ports.append(port)
     common = port_option or os.environ.get("PGPORT", "")
     if not names:
-        # As libpq: the first place of sockets that exists, else this machine over TCP.
+        # As in libpq: the first existing socket directory, otherwise TCP on this machine.
         found = [place for place in _UNIX_DIRECTORIES if Path(f"{place}/.s.PGSQL.{common or DEFAULT_PORT}").exists()]
         names, ports = [*found[:1], *([] if found else ["localhost"])], [""]
     defaults = common.split(",") if common else [str(DEFAULT_PORT)]
     if len(defaults) == 1 or all(ports):
-        # One for all, or none is needed.
+        # One port for all hosts, or each host has its own.
         defaults = defaults[:1] * len(names)
     if len(defaults) != len(names):
         raise _wrong("port", f"must be one number, or one for each of the {len(names)} hosts")
@@ -188,7 +189,7 @@ def _to_port(text: str) -> int:
 
 
 def _check_files(options: Mapping[str, str]) -> None:
-    """Report files that cannot be read now, rather than at the first connection."""
+    """Report unreadable files now instead of at the first connection."""
     for name in _TLS_FILES:
         path = options.get(name)
         if path and not Path(path).is_file():

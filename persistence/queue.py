@@ -1,11 +1,11 @@
-"""The queue of deliveries, as workers use it: look, claim, settle. No transaction is open while a receiver is called.
+"""The queue of deliveries for workers: look, claim, settle. No transaction is open while a receiver is called.
 
-A claim is a mark with an end, the lease, so that what a dead worker held comes back by itself. Deliveries of the same
-subscription and key go one after the other: only the first of them has a `due`; the others get theirs taken away when a
-claim meets them, and back when the one before them is settled.
+A claim is a lease with an end time, so deliveries of a dead worker become due again by themselves. Deliveries with the
+same subscription and key are sent in order: only the first of them has a `due` time. A claim clears that of the others
+when it finds them ("sets them aside"), and settling the one before them sets it again.
 
-Nobody here waits for a row that another transaction holds: a sync that deletes what a worker is settling would wait for
-the worker, and the worker for the sync.
+No statement waits for a row that another transaction has locked. Otherwise a sync that deletes what a worker is
+settling would wait for the worker, and the worker for the sync.
 """
 
 from collections import Counter
@@ -22,25 +22,25 @@ from persistence.database import Database, to_json
 from persistence.web_message_events import NO_REQUEST
 
 BEYOND = 10
-"""Deliveries that a look sees beyond what there is room for: some may not go yet."""
+"""Deliveries that a look returns in addition to the free slots, because some may not be allowed to start yet."""
 
 BEYOND_SET_ASIDE = 100
-"""The same after a look that saw deliveries behind others: there may be many more."""
+"""The same number after a look that returned deliveries behind others, because there may be many more of them."""
 
 FEW = 10
-"""Deliveries that a look sees at least of each system, and of each subscription of a system with a long queue."""
+"""Minimum deliveries that a look returns per system, and per subscription of a system with a long queue."""
 
 MOST_URGENT = 100
-"""Urgent deliveries that a look sees apart from the others."""
+"""Maximum urgent deliveries that a look returns in addition."""
 
 
 PULLED_EVERY = timedelta(milliseconds=10)
-"""How far apart deliveries become due that are pulled forward."""
+"""Interval between the due times of deliveries that are pulled forward."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many deliveries a worker can start in all and of each system, and which systems and targets are full."""
+    """The free slots of a worker, in total and per system, and the systems and targets without any."""
 
     free: int
     each: int
@@ -49,7 +49,7 @@ class Room:
 
 
 class Seen(NamedTuple):
-    """A delivery that is due. `is_behind` if an earlier one of its key goes first, `is_paused` if its target pauses."""
+    """A due delivery. `is_behind`: an earlier one of its key must go first. `is_paused`: its target is paused."""
 
     number: int
     target: Target
@@ -62,10 +62,11 @@ class Seen(NamedTuple):
 
 @dataclass(slots=True)
 class LookMemory:
-    """What one look leaves to the next.
+    """State that one look passes to the next.
 
-    `systems` had something due, and `crowded` ones more than the look saw; `subscriptions` is the most that one of
-    those had with something due, 0 if not known.
+    `systems` is the number of systems with due deliveries. `crowded` are the systems with more of them than the look
+    returned. `subscriptions` is the largest number of subscriptions with due deliveries in one of these systems, 0 if
+    unknown.
     """
 
     systems: int = 1
@@ -76,7 +77,7 @@ class LookMemory:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Who holds a delivery, from when and until when."""
+    """The holder of a claim, its start and its end."""
 
     holder: str
     now: datetime
@@ -85,7 +86,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What came of one attempt. `due` is when the next one may begin, for those that come again."""
+    """The outcome of one attempt. `due` is the time of the next attempt if the delivery is retried."""
 
     number: int
     outcome: AttemptOutcome
@@ -94,10 +95,10 @@ class Settled:
 
 
 async def look(database: Database, now: datetime, room: Room, memory: LookMemory) -> list[Seen]:
-    """Return deliveries that are due: urgent ones, the oldest of each system that is not full, and more.
+    """Return due deliveries: urgent ones, the oldest of each system that is not full, and more.
 
-    Where a system has more that are due than a look at it returns, the look goes on by subscription, without those of
-    full and of pausing targets: so no target and no subscription hides another.
+    For a system with more due deliveries than one look returns, the look continues by subscription and skips full and
+    paused targets. No target or subscription can therefore hide another one.
     """
     return await database.read(_look, now, room, memory)
 
@@ -105,53 +106,53 @@ async def look(database: Database, now: datetime, room: Room, memory: LookMemory
 async def claim(
     database: Database, lease: Lease, chosen: Sequence[int], behind: Sequence[int]
 ) -> tuple[list[ClaimedDelivery], int]:
-    """Claim what was chosen, and set aside what waits behind others; return the former, and how many of the latter.
+    """Claim `chosen` and set `behind` aside. Return the claimed deliveries and the number of those set aside.
 
-    Deliveries that were claimed are the holder's until the lease ends. When this raises, the holder may have them all
-    the same: it releases them, or they come back when the lease ends.
+    Claimed deliveries belong to the holder until the lease ends. If this function raises, the claim may have been
+    committed nevertheless: release the deliveries, or they become due again when the lease ends.
     """
     return await database.mark(_claim, lease, chosen, behind)
 
 
 async def release(database: Database, lease: Lease, numbers: Collection[int]) -> set[int]:
-    """Give back those of these deliveries that the holder has; return those that it still has: repeat it for them."""
+    """Release the deliveries that the holder has claimed. Return those that could not be released yet; retry these."""
     return await database.mark(_release, lease, sorted(numbers))
 
 
 async def settle(database: Database, lease: Lease, settled: Sequence[Settled]) -> set[int]:
-    """Writes what came of attempts. Returns those that somebody else is about to change: ask again for them.
+    """Store the outcomes of attempts. Return the deliveries that another transaction has locked; retry these.
 
-    What a delivery met that was deleted meanwhile, or that another holds by now, is dropped.
+    Outcomes of deliveries that were deleted or are claimed by another holder by now are discarded.
     """
     return await database.write(_settle, lease, settled)
 
 
 async def pause(database: Database, pauses: Mapping[Target, datetime]) -> None:
-    """Let no worker call these targets before those moments."""
+    """Prevent all workers from calling these targets before the given times."""
     await database.write(_pause, pauses)
 
 
 async def prune_pauses(database: Database, now: datetime) -> None:
-    """Remove pauses that have ended."""
+    """Delete pauses that have ended."""
     await database.write(_prune_pauses, now)
 
 
 async def pull_forward(database: Database, target: Target, start: datetime, limit: int) -> tuple[int, datetime]:
-    """Make at most `limit` waiting deliveries of a target due soon, one after the other from a moment on.
+    """Make at most `limit` waiting deliveries of a target due soon, one after the other from `start`.
 
-    None becomes due before the end of a pause of the target, none that another one of its key goes before, and none
-    later than it was. Returns how many were found, and from when on the following ones can become due.
+    No delivery becomes due before the end of a pause of the target, before another one of its key, or later than it
+    was. Return the number of deliveries found, and the earliest due time for the following ones.
     """
     return await database.mark(_pull_forward, target, start, limit)
 
 
 async def release_stuck(database: Database, now: datetime) -> int:
-    """Lets the first of each key go, should it have been left behind; returns how many were."""
+    """Make the first delivery of each key due if it has no due time. Return the number of these deliveries."""
     return await database.write_large(_release_stuck, now)
 
 
 async def prune_events(database: Database, before: datetime, limit: int) -> int:
-    """Removes at most `limit` events older than that of which nothing waits; returns how many."""
+    """Delete at most `limit` events older than `before` without deliveries. Return the number of deleted events."""
     return await database.write_large(_prune_events, before, limit)
 
 
@@ -160,7 +161,7 @@ def _look(connection: sa.Connection, now: datetime, room: Room, memory: LookMemo
     if room.free <= 0:
         rows = list(connection.execute(_of(connection, statements.LOOK_AT_URGENT), moment))
     else:
-        # A worker with room for many looks at few of each when many systems have something due.
+        # If many systems have due deliveries, look at few per system, even if the worker has many free slots.
         beyond = BEYOND_SET_ASIDE if memory.saw_behind else BEYOND
         each = max(FEW, (room.each + beyond) // memory.systems)
         rows = _look_at_systems(connection, moment | {"each": each}, room.full_systems | memory.crowded)
@@ -176,10 +177,10 @@ def _look(connection: sa.Connection, now: datetime, room: Room, memory: LookMemo
 
 
 def _look_at_systems(connection: sa.Connection, parameters: dict[str, Any], but: Collection[str]) -> list[Any]:
-    """Return the oldest deliveries of each system but some, and the urgent ones of all systems."""
+    """Return the oldest due deliveries of each system except `but`, and the urgent ones of all systems."""
     parameters = parameters | {"systems": to_json([_hex(id_) for id_ in but])}
     if connection.dialect.name == "postgresql":
-        # One statement: each costs a round trip.
+        # One statement, because each costs a round trip.
         return list(connection.execute(statements.LOOK_AT_SYSTEMS, parameters))
     found = list(connection.execute(statements.LOOK_AT_URGENT["sqlite"], parameters))
     for system_id in connection.execute(statements.DUE_SYSTEMS, parameters).scalars().all():
@@ -195,7 +196,7 @@ def _look_at_subscriptions(
     full: Collection[Target],
     memory: LookMemory,
 ) -> list[Any]:
-    """Return the oldest of each subscription of some systems, and note which of these systems have more than that."""
+    """Return the oldest due deliveries of each subscription of `looked`, and update the set of crowded systems."""
     of_looked = [target for target in full if target.system_id in looked]
     few = max(FEW, each // memory.subscriptions) if memory.subscriptions else FEW
     parameters = moment | {
@@ -212,7 +213,7 @@ def _look_at_subscriptions(
     active = {(row.system_id, row.subscription_id) for row in found}
     memory.subscriptions = max(Counter(system_id for system_id, _ in active).values(), default=0)
     numbers = Counter(row.system_id for row in found)
-    # A full target may have a long queue, which the next look need not meet.
+    # A full target may have a long queue, which the next look should skip.
     crowded = {target.system_id for target in of_looked} | {id_ for id_, number in numbers.items() if number >= few}
     memory.crowded = memory.crowded - set(looked) | crowded
     return found
@@ -234,7 +235,7 @@ def _seen(row: Any) -> Seen:
 def _claim(
     connection: sa.Connection, lease: Lease, chosen: Sequence[int], behind: Sequence[int]
 ) -> tuple[list[ClaimedDelivery], int]:
-    """Claim what was chosen; return it, and how many of those behind were set aside."""
+    """Claim `chosen`. Return the claimed deliveries, and the number of those in `behind` that were set aside."""
     dialect = connection.dialect.name
     set_aside = 0
     if behind:
@@ -301,7 +302,7 @@ def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[Settled])
         written += kept
     lanes = {(row.subscription_id, row.key) for row in written if row.key is not None}
     if lanes:
-        # A statement of its own: it must see what others set aside until those before were held here.
+        # A separate statement, so that it sees deliveries that others set aside before these rows were locked.
         touched = {"lanes": to_json(sorted(lanes)), "now": lease.now}
         connection.execute(statements.LET_NEXT_GO[dialect], touched)
     left = {item.number for item in settled} - {row.number for row in written}

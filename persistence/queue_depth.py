@@ -1,4 +1,4 @@
-"""How much waits in the queue, for those who watch it."""
+"""The length of the queue per system, for monitoring."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,15 +9,15 @@ from persistence.database import Database
 from persistence.tables import deliveries, systems
 
 GRACE = timedelta(minutes=1)
-"""Workers that keep up begin an attempt long before it is so late."""
+"""Workers that keep up start attempts long before they are this late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What the queue has of one system.
+    """The queue of one system.
 
-    `oldest` is when the longest waiting delivery was accepted; `overdue` are those whose next attempt should have begun
-    more than a minute ago, or whose worker died and nobody took over.
+    `oldest` is when the oldest waiting delivery was accepted. `overdue` counts deliveries whose next attempt should
+    have started more than a minute ago, including those of dead workers that no other worker has claimed.
     """
 
     system_id: str
@@ -28,9 +28,9 @@ class Depth:
 
 
 async def list_depths(database: Database, now: datetime) -> list[Depth]:
-    """Return the depth of each system, also of those for which nothing waits.
+    """Return the queue depth of each system, including systems without deliveries.
 
-    This reads all deliveries, in a thread: do not wait for it in a request.
+    This reads all deliveries in a thread: do not call it while a request waits.
     """
     return await database.read_long(_list_depths, now)
 

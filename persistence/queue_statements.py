@@ -1,4 +1,4 @@
-"""What the queue asks of each database. However many deliveries a statement is about, it takes one JSON document."""
+"""SQL of the queue for both databases. Each statement takes one JSON document for any number of deliveries."""
 
 import re
 from collections.abc import Mapping
@@ -64,11 +64,11 @@ _SAYS = {
         "skip_locked_lanes": "for update of d skip locked for no key update of s skip locked",
     },
 }
-"""How each database says it."""
+"""The fragments that differ between the databases."""
 
 
 def moment(time: datetime) -> str:
-    """A moment as it stands in a document: as SQLAlchemy writes it on SQLite, in UTC."""
+    """Return a moment as text for a JSON document: in UTC, in SQLAlchemy's format for SQLite."""
     return time.astimezone(UTC).isoformat(" ", "microseconds").removesuffix("+00:00")
 
 
@@ -83,12 +83,12 @@ def _of_each(text: str) -> dict[str, sa.TextClause]:
 
 _IS_OF_KEY = "o.subscription_id = d.subscription_id and o.key = d.key and o.state = 'waiting'"
 _IS_AHEAD = f"{_IS_OF_KEY} and o.number < d.number"
-"""Whether `o` is an earlier delivery of the same key as `d`."""
+"""SQL condition: `o` is an earlier delivery of the same key as `d`."""
 
 _BLOCKS = f"""
 {_IS_OF_KEY} and (o.number < d.number or (o.number > d.number and o.lease is not null and o.due > :now))
 """
-"""Whether a delivery `o` of the same key keeps `d` from going: an earlier one, or one that is on its way."""
+"""SQL condition: `o`, of the same key, blocks `d`, because it is earlier or its attempt is running."""
 
 _SEEN = f"""
 select d.number, d.system_id, d.subscription_id, d.due, d.urgency,
@@ -96,7 +96,7 @@ select d.number, d.system_id, d.subscription_id, d.due, d.urgency,
 from deliveries d
 """
 
-# A target as a key of JSON documents: the id of its system without hyphens, a space, its path.
+# The key of a target in JSON documents: the id of its system without hyphens, a space, its path.
 _TARGET_KEY = {
     "sqlite": "s.system_id || ' ' || s.webhook_url",
     "postgresql": "replace(cast(s.system_id as text), '-', '') || ' ' || s.webhook_url",
@@ -113,7 +113,7 @@ _SYSTEM_IDS = {
 
 
 def _look(dialect: str, seen: str) -> sa.TextualSelect:
-    # A subquery for each row, since a planner may read all subscriptions for a join.
+    # Use a subquery per row: for a join, the planner may read all subscriptions.
     return _statement(f"""
         select seen.number, seen.system_id, seen.subscription_id, seen.due, seen.urgency, seen.is_behind,
             seen.webhook_url, p.until is not null as is_paused
@@ -139,7 +139,7 @@ def _look(dialect: str, seen: str) -> sa.TextualSelect:
 _OLDEST = "d.due <= :now order by d.due, d.number limit"
 
 _URGENT = f"{_SEEN} where d.urgency is not null and d.due <= :now order by d.urgency desc, d.due limit :urgent"
-"""Those that go before others."""
+"""Deliveries that precede others."""
 
 LOOK_AT_URGENT = {dialect: _look(dialect, _URGENT) for dialect in _SAYS}
 DUE_SYSTEMS = _statement(f"""
@@ -157,7 +157,7 @@ LOOK_AT_SYSTEMS = _look(
     union all select urgent.* from ({_URGENT}) as urgent
     """,
 )
-"""The oldest of each system but some, and the urgent ones of all systems."""
+"""The oldest due deliveries of each system except some, and the urgent ones of all systems."""
 
 _ACTIVE = {
     dialect: f"""
@@ -172,7 +172,7 @@ _ACTIVE = {
     """
     for dialect in _SAYS
 }
-"""Subscriptions of some systems that have something due, except those of some targets and of targets that pause."""
+"""Subscriptions of some systems with due deliveries, except those of some targets and of paused targets."""
 
 ACTIVE_SUBSCRIPTIONS = _statement(_ACTIVE["sqlite"]).columns(subscriptions.c.id)
 LOOK_AT_SUBSCRIPTION = _look("sqlite", f"{_SEEN} where d.subscription_id = :subscription_id and {_OLDEST} :each")
@@ -183,17 +183,19 @@ LOOK_AT_SUBSCRIPTIONS = _look(
     cross join lateral ({_SEEN} where d.subscription_id = active.id and {_OLDEST} :each) as each
     """,
 )
-"""The oldest of each active subscription of some systems."""
+"""The oldest due deliveries of each active subscription of some systems."""
 
-# The first of a key is never set aside, also while a later one is on its way: so it needs nobody to let it go.
+# The first delivery of a key is never set aside, even while a later one is running, so it needs no other one to make it
+# due.
 SET_ASIDE = {
     "sqlite": _statement(f"""
         update deliveries as d set due = null
         where d.number in {_SAYS["sqlite"]["numbers"]} and d.lease is null and d.due is not null
         and exists (select 1 from deliveries o where {_IS_AHEAD})
     """),
-    # This locks one that is ahead, so that a transaction that removes that one comes after this statement and lets the
-    # next go, or came before it. The lock also reads that row again: the snapshot of this statement may be older.
+    # Lock the delivery ahead, so that a transaction that deletes it either runs after this statement and makes the next
+    # one due, or has run before it. The lock also re-reads the row, because the snapshot of this statement may be
+    # older.
     "postgresql": _statement(f"""
         with held as (
             select d.number, (
@@ -221,7 +223,7 @@ _SETTLED = """
 select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
 where d.number in {numbers} and d.lease = :holder {skip_locked_lanes}
 """
-"""What can be settled now. The lock on the subscription is that of all its keys: see `LET_NEXT_GO`."""
+"""Deliveries that can be settled now. The lock on the subscription covers all its keys: see `LET_NEXT_GO`."""
 
 DELETE = _of_each(f"""
 delete from deliveries where number in ({_SETTLED})
@@ -241,10 +243,10 @@ where deliveries.number = said.number and deliveries.number in (
 returning deliveries.number, subscription_id, key
 """)
 STILL_HELD = _of_each("select number from deliveries where number in {numbers} and lease = :holder")
-# Each transaction that takes deliveries out of keys runs this last, in a statement of its own, which sees what others
-# set aside before those were locked. It holds the subscriptions: two such transactions would otherwise each take the
-# delivery of the other for the next one, and so would this one and a sync. It waits only for single statements, none of
-# which waits for anything.
+# Each transaction that removes deliveries from keys runs this statement last. As a separate statement it sees
+# deliveries that others set aside before these rows were locked. The transaction holds locks on the subscriptions.
+# Without them, two such transactions would each choose the delivery that the other one removes as the next one; the
+# same could happen with a sync. The locks wait only for single statements, which in turn wait for nothing.
 LET_NEXT_GO = _of_each("""
 update deliveries set due = :now
 where due is null and state = 'waiting' and number in (
@@ -281,7 +283,7 @@ PAUSE = {
         where value->>'system_id' in (select id from systems)
         on conflict (system_id, webhook_url) do update set until = max(until, excluded.until)
     """),
-    # In one order, since transactions of two workers may have several targets in common.
+    # Insert in a fixed order to prevent deadlocks: two workers may pause the same targets.
     "postgresql": _statement("""
         insert into target_pauses (system_id, webhook_url, until)
         select s.id, value->>'webhook_url', cast(value->>'until' as timestamptz)
@@ -314,7 +316,7 @@ and deliveries.number in (
 )
 """)
 
-# A transaction may be repeated whose commit took effect although its answer was lost.
+# A transaction may be retried although its commit took effect, if its response was lost.
 KEEP_ATTEMPT = {
     "sqlite": sqlite.insert(attempts).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(attempts).on_conflict_do_nothing(),
@@ -335,7 +337,7 @@ _COLUMNS = (
 
 
 def _read(claimed: sa.FromClause) -> sa.Select[Any]:
-    """What a call needs of deliveries, in the order of the queue."""
+    """Select the data that an attempt needs, in the order of the queue."""
     return (
         sa.select(
             claimed.c.number,
@@ -374,7 +376,7 @@ def _read_on_sqlite() -> sa.Select[Any]:
 
 
 CLAIM = _claim_on_postgresql()
-"""Claims and reads in one statement: it fails as a whole."""
+"""Claim and read in one statement, so that both succeed or fail together."""
 
 CLAIM_ON_SQLITE = _statement(_CLAIM_TEXT.format(**_SAYS["sqlite"]))
 READ_ON_SQLITE = _read_on_sqlite()

@@ -1,4 +1,4 @@
-"""Brings a database to the tables of this version, and tells whether it is there."""
+"""Migrate a database to the tables of this version, and check its version."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from persistence.database import DatabaseUnusable
 
 
 def upgrade(connection: sa.Connection) -> None:
-    """Run the migrations that are missing, on this connection; the caller commits.
+    """Run missing migrations on this connection. The caller commits.
 
     Raises `DatabaseUnusable` for a database of a later version than this program.
     """

@@ -1,8 +1,8 @@
-"""SQLite: one writer, readers beside it (WAL), short work inline on the event loop.
+"""SQLite with one writer and concurrent readers (WAL). Short work runs in the event loop.
 
-A statement on SQLite takes microseconds, a hop to a thread takes more. So short work runs where it is asked for.
-Nothing there may wait: the busy timeout is zero, and work that meets a lock of another process, or that moves much
-data, goes to a thread.
+A statement on SQLite takes microseconds, less than a switch to a thread. So short work runs in the thread of the event
+loop and must not wait there: its busy timeout is zero. Work that meets a lock of another process, or that transfers
+much data, runs in a thread.
 """
 
 import asyncio
@@ -30,16 +30,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_SECONDS = 20
-"""How long a thread waits for the lock of another process before it gives up."""
+"""Maximum seconds that a thread waits for the lock of another process."""
 
 READER_THREADS = 8
 
 BATCH = 16
-"""Writes that become durable together at the most."""
+"""Maximum writes in one transaction."""
 
 
 class SqliteDatabase:
-    """A SQLite file. Any number of processes may use it; writes of all of them are one after the other."""
+    """A SQLite file. Any number of processes may use it; their writes are serialised."""
 
     is_inline = True
 
@@ -56,7 +56,7 @@ class SqliteDatabase:
             poolclass=sa.QueuePool,
             pool_size=READER_THREADS + 1,
             max_overflow=0,
-            # A cached statement keeps the values that it was last given: here, whole files.
+            # Cached statements keep their last parameters, which may be whole files.
             connect_args={"check_same_thread": False, "cached_statements": 0},
             **options,
         )
@@ -69,9 +69,10 @@ class SqliteDatabase:
         self._waiting: deque[_Waiting] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self._file = SqliteFile(self._path)
-        # A write failed for a reason that others will meet too, and none has succeeded since.
+        # True while writes fail for a reason that affects all writes.
         self._cannot_write = False
-        # Not those of anyio: a thread of its pool keeps the last work, and all the data in it, until the next.
+        # Own threads instead of anyio's: a thread of anyio's pool keeps its last work, with all its data, until the
+        # next.
         self._reader_threads = ThreadPoolExecutor(READER_THREADS, "sqlite-reader")
         self._writer_thread = ThreadPoolExecutor(1, "sqlite-writer")
 
@@ -95,7 +96,7 @@ class SqliteDatabase:
         with storage_errors():
             return await asyncio.get_running_loop().run_in_executor(self._reader_threads, in_thread)
 
-    # Nothing waits for a connection here.
+    # No read waits for a connection here.
     read_aside = read
 
     async def read_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -114,7 +115,7 @@ class SqliteDatabase:
         with storage_errors():
             return await future
 
-    # What waits together is made durable together, so there is nothing to be saved.
+    # Waiting writes share one commit, so marks would save nothing.
     mark = write
 
     async def write_together(self, work: WorkTogether, item: Any) -> None:
@@ -127,7 +128,7 @@ class SqliteDatabase:
     write_long = write_large
 
     def worker_turn(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
-        # Two would be in each other's way at the file's one lock, and be no faster.
+        # Two workers would only compete for the one lock of the file.
         return file_turn(f"{self._path}.worker.lock", waits)
 
     def check_exists(self) -> None:
@@ -149,7 +150,7 @@ class SqliteDatabase:
                 if not self._path.exists():
                     self._create()
                 with self._thread_engine.connect() as connection:
-                    # One transaction: a process that dies half-way leaves the old tables.
+                    # One transaction: if the process dies in the middle, the old tables remain.
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                     schema.upgrade(connection)
                     connection.commit()
@@ -161,11 +162,11 @@ class SqliteDatabase:
         self._file.check()
         await self.read(_ping)
         if self._cannot_write:
-            # Without requests no write would show that the disk has room again.
+            # Without requests no other write would show that the disk has space again.
             await self.write(_probe)
 
     async def read_clock(self) -> None:
-        """Return None: the file has no clock of its own."""
+        """Return None: a file has no clock of its own."""
 
     async def check_version(self) -> None:
         await self.read_large(schema.check)
@@ -181,15 +182,15 @@ class SqliteDatabase:
             self._writer_thread.shutdown()
 
     async def _flush(self) -> None:
-        """Does all that waits, as many as came together in one transaction: the disk is asked once for all of them."""
+        """Run all waiting writes in batches, with one transaction and one disk flush per batch."""
         try:
             while self._waiting:
-                # The lock is taken anew for each batch, so that large work has its turn among small.
+                # Acquire the lock for each batch, so that large writes run between small ones.
                 async with self._write_lock:
                     await self._do_batch()
                     if self._file.is_advance_due():
                         await self._advance()
-                # Others come first, and more may come together.
+                # Yield to other tasks, which may add writes to the next batch.
                 await asyncio.sleep(0)
         finally:
             self._flushing = None
@@ -199,7 +200,7 @@ class SqliteDatabase:
             with self._thread_engine.connect() as connection:
                 self._file.advance(connection)
 
-        # The next write meets what is wrong, and has somebody to tell.
+        # The next write meets the same error and reports it to its caller.
         with contextlib.suppress(StorageFailed, sa.exc.SQLAlchemyError):
             await asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
 
@@ -211,7 +212,7 @@ class SqliteDatabase:
                 self._writer = self._connect()
             outcomes = _transact(self._writer, _do_all, batch)
         except Exception as exc:  # noqa: BLE001  # Of whatever kind: it is for who waits.
-            # BEGIN IMMEDIATE is the only statement that can meet a lock here, so nothing was done yet.
+            # BEGIN IMMEDIATE is the only statement here that can meet a lock, so nothing has been written yet.
             outcomes = await self._do_in_thread(batch) if _is_busy(exc) else [exc] * len(batch)
         self._cannot_write = any(map(_is_lasting, outcomes))
         for waiting, outcome in zip(batch, outcomes, strict=True):
@@ -237,19 +238,19 @@ class SqliteDatabase:
                 self._cannot_write = _is_lasting(exc)
                 raise
             except asyncio.CancelledError:
-                # A caller that goes away does not end the thread, and the lock must outlive it.
+                # A cancelled caller does not stop the thread, so keep the lock until the thread is done.
                 await asyncio.wait([future])
                 raise
             self._cannot_write = False
             return result
 
     def _check_not_emptied(self) -> None:
-        """Raise `DatabaseUnusable` where a database was lost, in whose place SQLite would begin a new one.
+        """Raise `DatabaseUnusable` if a database was lost and SQLite would create a new one in its place.
 
-        A file of ours is never empty. A log beside it that is not empty holds transactions of a database that was
-        not closed; SQLite would delete it.
+        A file of ours is never empty. A non-empty log next to it contains transactions of a database that was not
+        closed; SQLite would delete this log.
         """
-        # SQLite follows links for the place of its log.
+        # SQLite resolves links before it determines the path of the log.
         size, log_path = _size_of(self._path), Path(f"{self._path.resolve()}-wal")
         if size == 0:
             found = f"the database file {self._path} is empty"
@@ -257,16 +258,16 @@ class SqliteDatabase:
             found = f"there is no database file {self._path}, but {log_path} has changes of it"
         else:
             return
-        # Both, since a log does not fit another file.
+        # Name both files: a log does not match any other database file.
         remains = " and ".join(str(path) for path in (self._path, log_path) if _size_of(path) is not None)
         raise DatabaseUnusable(f"{found}: restore it from a backup, or remove {remains} to begin with a new database")
 
     def _create(self) -> None:
-        """Create the file with a header and under another name first: one that is empty is never ours."""
+        """Create the file with a header under another name first, so that the final name never has an empty file."""
         path = self._path.resolve()
         new = path.with_name(f"{path.name}.new")
         new.unlink(missing_ok=True)
-        # SQLite gives its companions the mode of the file.
+        # SQLite copies the mode of the file to its companion files.
         create_private(new)
         engine = sa.create_engine(sa.URL.create("sqlite", database=str(new)), poolclass=sa.NullPool)
         sa.event.listen(engine, "connect", _set_up_thread)
@@ -281,7 +282,7 @@ class SqliteDatabase:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """Work that waits for its turn to be written, and who waits for its outcome."""
+    """A write that waits for its batch, with the future of its caller."""
 
     work: Callable[[sa.Connection], Any]
     future: asyncio.Future[Any]
@@ -300,7 +301,7 @@ def _ping(connection: sa.Connection) -> None:
 
 
 def _do_all(connection: sa.Connection, batch: list[_Waiting]) -> list[Any]:
-    """What each work returned or raised; one that raised has done nothing."""
+    """Return the result or the error of each write. A write that raised is rolled back."""
     if len(batch) == 1:
         return [batch[0].work(connection)]
     driver = connection.connection
@@ -331,20 +332,20 @@ def _set_up_thread(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
-    # Transactions are begun by us: the driver's own way begins them late, and then cannot always get the lock.
+    # Begin transactions explicitly: the driver begins them late and may then fail to get the lock.
     connection.isolation_level = None
-    # Until WAL is on, readers and writers do block each other.
+    # Until WAL is enabled, readers and writers block each other.
     connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
-    # What is deleted must not stay in the file.
+    # Deleted data must not remain in the file.
     connection.execute("PRAGMA secure_delete=ON")
     connection.execute(f"PRAGMA busy_timeout={busy_seconds * 1000}")
 
 
 def _size_of(path: Path) -> int | None:
-    """Return the bytes of a file, None if there is none. Raises `OSError` if that cannot be known."""
+    """Return the size of a file in bytes, or None without a file. Raises `OSError` if it cannot be determined."""
     try:
         return path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
@@ -352,12 +353,12 @@ def _size_of(path: Path) -> int | None:
 
 
 def _probe(connection: sa.Connection) -> None:
-    """Write what changes nothing."""
+    """Execute a write that changes nothing."""
     connection.exec_driver_sql("update alembic_version set version_num = version_num")
 
 
 def _is_lasting(outcome: object) -> bool:
-    """Return whether a write failed for a reason that others will meet too: a full disk, a file that cannot be used."""
+    """Return whether a write failed for a reason that affects all writes, such as a full disk or an unusable file."""
     name = getattr(getattr(outcome, "orig", None), "sqlite_errorname", "")
     return isinstance(name, str) and name.startswith(_LASTING)
 

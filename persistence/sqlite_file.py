@@ -1,11 +1,11 @@
-"""Notice that a SQLite file is no longer the database that was opened: writes to it would be lost.
+"""Detect that a SQLite file is no longer the database that was opened, because writes to it would be lost.
 
-A file that was moved, removed or emptied has another identity, or none. A file that was overwritten in place, as
-`cp backup.db budkavle.db` does, keeps its identity, so the database has a generation as well: a number in the header of
-the file (`PRAGMA user_version`) that grows while the database is written to. A backup has an older one.
+A file that was moved, deleted or emptied has another identity, or none. A file that was overwritten in place, for
+example by `cp backup.db budkavle.db`, keeps its identity. Therefore the database also has a generation: a number in the
+file header (`PRAGMA user_version`) that increases while the database is written to. A backup has an older generation.
 
-What is in the log of SQLite is not seen here, so the log is written to the file after each new generation. A backup
-that is younger than `ADVANCE_SECONDS` of writes is not noticed.
+This check does not see SQLite's log, so the log is written to the file after each new generation. A backup that is
+younger than `ADVANCE_SECONDS` of writes is not detected.
 """
 
 import sqlite3
@@ -23,14 +23,14 @@ from domain.errors import StorageFailed
 log = structlog.get_logger("budkavle.database")
 
 ADVANCE_SECONDS = 5.0
-"""Time between two generations, while there are writes."""
+"""Seconds between two generations while there are writes."""
 
 LOOK_SECONDS = 0.5
-"""Time between two readings of the generation."""
+"""Seconds between two reads of the generation."""
 
 
 class SqliteFile:
-    """A file in use. `clock` counts seconds."""
+    """A database file in use. `clock` returns seconds."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -43,14 +43,14 @@ class SqliteFile:
         self._is_overwritten = False
 
     def open(self) -> None:
-        """Remember which file was opened first."""
+        """Remember the identity of the file that was opened first."""
         if self._identity is None:
             self._identity = _identity_of(self._path)
 
     def check(self) -> None:
-        """Raise `StorageFailed` while another file, an empty one or none has the place of the one that was opened.
+        """Raise `StorageFailed` while the path has another file, an empty file or none.
 
-        After the file was overwritten, raise it for ever: what is in memory and in the log belongs to another content.
+        After the file was overwritten, raise the error permanently: memory and log belong to the previous content.
         """
         if self._identity is None:
             return
@@ -71,7 +71,7 @@ class SqliteFile:
             raise StorageFailed("file replaced", f"{self._path} was removed, replaced or emptied: restart the program")
 
     def is_advance_due(self) -> bool:
-        """Return whether the next write must be followed by `advance`."""
+        """Return whether `advance` must follow the next write."""
         return self._clock() - self._advanced >= ADVANCE_SECONDS
 
     def advance(self, connection: sa.Connection) -> None:
@@ -84,7 +84,7 @@ class SqliteFile:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             generation = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
             connection.exec_driver_sql(f"PRAGMA user_version={generation + 1}")
-        # Waits for nobody: what readers still use stays in the log until the next time.
+        # PASSIVE waits for no lock: pages that readers use stay in the log until the next checkpoint.
         connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
         self._generation = max(self._generation, read_generation(self._path) or 0)
 
@@ -106,15 +106,15 @@ def _identity_of(path: Path) -> tuple[int, int] | None:
         found = path.stat()
     except OSError:
         return None
-    # A file of ours that is empty was emptied.
+    # A file of ours is never empty, so this one was emptied.
     return (found.st_dev, found.st_ino) if found.st_size else None
 
 
 def read_generation(path: Path) -> int | None:
-    """Return the generation in the file itself, without its log; None if it cannot be read now."""
+    """Return the generation in the file itself, without its log, or None if it cannot be read now."""
     try:
-        # SQLite opens the file, since closing it with Python would end the locks of this process. With `immutable`,
-        # SQLite takes no locks and reads no log.
+        # Let SQLite open the file: closing it with Python would release the locks of this process. With `immutable`,
+        # SQLite takes no locks and ignores the log.
         with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?immutable=1", uri=True)) as connection:
             return int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error:

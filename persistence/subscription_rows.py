@@ -1,6 +1,7 @@
-"""The rows of a system's subscriptions: read as one set, changed as one set.
+"""Read and change the rows of a system's subscriptions as one set.
 
-However many rows a statement is about, it takes one JSON document: databases limit how many values can be bound.
+Each statement takes one JSON document, regardless of the number of rows, because databases limit the number of bound
+parameters.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,21 +17,21 @@ from persistence.tables import allowed_subscriptions, message_types
 from persistence.tables import subscriptions as table
 
 PART = 500
-"""Rows that are fetched, and written as JSON, together."""
+"""Rows that are fetched or encoded as JSON together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The set of a system, and the ids of its rows."""
+    """The current set of a system, and the ids of its rows."""
 
     subscriptions: Mapping[Identity, Subscription]
     ids: Mapping[Identity, int]
 
 
 def read(connection: sa.Connection, system_id: str) -> Current:
-    """The set of a system, by identity."""
+    """Return the current set of a system by identity."""
     subscriptions, ids = {}, {}
-    # In parts: rows that are gone soon are nothing for the collector to look through.
+    # Fetch in parts: short-lived rows should not occupy the garbage collector.
     for part in connection.execute(_SELECT, {"system_id": system_id}).partitions(PART):
         for id_, org_type, org_code, entity_type, webhook_url, start, end in part:
             identity = Identity(org_type, org_code, entity_type)
@@ -40,7 +41,7 @@ def read(connection: sa.Connection, system_id: str) -> Current:
 
 
 def told(subscription: Subscription) -> list[Any]:
-    """A subscription as JSON: its identity, path, start and end (in UTC)."""
+    """Return a subscription as a JSON array: identity, path, start and end (in UTC)."""
     end = subscription.end
     return [
         *subscription.identity,
@@ -51,7 +52,7 @@ def told(subscription: Subscription) -> list[Any]:
 
 
 def read_offer(connection: sa.Connection, entity_types: Iterable[int]) -> Offer:
-    """What the operator says of these types."""
+    """Return the operator's configuration of these message types."""
     types, allowed = {}, set()
     for row in connection.execute(_OFFER[connection.dialect.name], {"rows": to_json(list(entity_types))}):
         types[row.entity_type] = MessageType(row.entity_type, row.name, row.start_date, row.end_date)
@@ -60,17 +61,17 @@ def read_offer(connection: sa.Connection, entity_types: Iterable[int]) -> Offer:
 
 
 def count_messages(connection: sa.Connection, subscription_ids: Sequence[int]) -> int:
-    """How many undelivered messages these subscriptions have."""
+    """Return the number of undelivered messages of these subscriptions."""
     return int(_execute(connection, _COUNT_MESSAGES, subscription_ids).scalar_one())
 
 
 def delete(connection: sa.Connection, subscription_ids: Sequence[int]) -> int:
-    """Removes subscriptions with their undelivered messages, of which it returns the number.
+    """Delete subscriptions with their undelivered messages. Return the number of these messages.
 
-    A claim of a worker is no obstacle: it is a mark in the row, and goes with it.
+    Claims of workers do not block the deletion: a claim is a column of the row and is deleted with it.
     """
-    # Nobody puts a message on a queue whose subscription is locked, so that all are counted. In the order of the ids,
-    # as whoever locks several must, so that no two wait for each other.
+    # No message can be queued for a locked subscription, so the count is complete. All transactions lock subscriptions
+    # in the order of their ids, which prevents deadlocks.
     _execute(connection, _LOCK, subscription_ids)
     dropped = _execute(connection, _DELETE_MESSAGES, subscription_ids).rowcount
     _execute(connection, _DELETE, subscription_ids)
@@ -78,12 +79,12 @@ def delete(connection: sa.Connection, subscription_ids: Sequence[int]) -> int:
 
 
 def update(connection: sa.Connection, subscriptions: Iterable[list[Any]], ids: Iterable[int]) -> None:
-    """Changes the subscriptions with these ids, in place: they keep their queues. Takes them as they are told."""
+    """Update the subscriptions with these ids in place, so that they keep their queues. They are arrays of `told`."""
     _execute(connection, _UPDATE, [[*row, id_] for row, id_ in zip(subscriptions, ids, strict=True)])
 
 
 def insert(connection: sa.Connection, system_id: str, subscriptions: Sequence[list[Any]]) -> None:
-    """Adds subscriptions. Takes them as they are told."""
+    """Insert subscriptions, given as arrays of `told`."""
     _execute(connection, _INSERT, subscriptions, system_id=system_id)
 
 
@@ -93,7 +94,7 @@ _SELECT = sa.select(
     table.c.org_code,
     table.c.entity_type,
     table.c.webhook_url,
-    # As the driver gives them: the way through the type takes as long as all the rest.
+    # Read the driver's values: conversion by the column type would double the time of the query.
     sa.type_coerce(table.c.start_time, sa.types.NullType()),
     sa.type_coerce(table.c.end_time, sa.types.NullType()),
 ).where(table.c.system_id == sa.bindparam("system_id"))
@@ -123,7 +124,7 @@ _DIALECTS = {
         "rows": "json_each(:rows)",
         "id": "value",
         "for_update": "",
-        # As SQLAlchemy writes it: without an offset.
+        # SQLAlchemy's format on SQLite: without an offset.
         "start": "substr(value->>4, 1, 26)",
         "end": "substr(value->>5, 1, 26)",
     },
@@ -135,7 +136,7 @@ _DIALECTS = {
         "for_update": "for update",
     },
 }
-"""How each database says it."""
+"""The fragments that differ between the databases."""
 
 
 def _offer_statement(dialect: str) -> sa.Select[Any]:
@@ -159,7 +160,7 @@ def _execute(connection: sa.Connection, text: str, rows: Sequence[Any], **others
 
 
 def _to_json(rows: Sequence[Any]) -> str:
-    # In parts: an encoder keeps Python's lock for as long as it runs.
+    # Encode in parts: the JSON encoder holds the GIL while it runs.
     parts = (to_json(rows[start : start + PART])[1:-1] for start in range(0, len(rows), PART))
     return f"[{','.join(parts)}]"
 
@@ -169,5 +170,5 @@ def _text(moment: datetime) -> str:
 
 
 def _moment(stored: datetime | str) -> datetime:
-    """What a column holds: text without an offset on SQLite."""
+    """Return the moment in a column, which is text without an offset on SQLite."""
     return datetime.fromisoformat(stored + "+00:00") if isinstance(stored, str) else stored

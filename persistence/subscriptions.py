@@ -1,4 +1,4 @@
-"""The subscriptions of systems: the sync, and what callers look up."""
+"""The subscriptions of systems: the sync, and the queries of callers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from persistence.subscription_rows import Current, told
 from persistence.tables import allowed_subscriptions, certificates, message_types
 
 LARGEST_TYPE = 2**31 - 1
-"""The largest entityType that a column holds: larger ones are in no catalogue."""
+"""The largest entityType that the column can hold. No catalogue has larger ones."""
 
 
 class SyncRefused(BudkavleError):
@@ -29,7 +29,7 @@ class SyncRefused(BudkavleError):
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """One call: what is wanted for which system, and how it is told in the audit."""
+    """One sync call: the wanted set of a system, and the data for its audit entries."""
 
     system_id: str
     wanted: Sequence[Entry]
@@ -38,12 +38,12 @@ class Sync:
     request_id: str
     is_dry_run: bool = False
     is_refused_anyway: bool = False
-    """The request breaks its contract: only what else is wrong is asked."""
+    """The request violates the contract: only collect further violations."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What a sync did, or would have done."""
+    """The result of a sync, or of its dry run."""
 
     created: int
     updated: int
@@ -53,43 +53,43 @@ class SyncResult:
 
 
 async def sync(database: Database, call: Sync) -> SyncResult:
-    """Makes the set of a system what the call wants, in one transaction, with its audit.
+    """Replace the set of a system by the wanted one and write the audit entries, in one transaction.
 
-    Raises `SyncRefused` with every rule that is broken, and `Forbidden` when the caller may not, or no longer, touch
-    the system; then nothing was changed, and the call is not in the audit.
+    Raises `SyncRefused` with all violations, and `Forbidden` if the caller has no access, or no longer has access, to
+    the system. In both cases nothing is changed or audited.
     """
-    # Callers of one system wait here for each other, so that they do not hold what callers of others need.
+    # Callers of the same system wait here for each other, without a connection that callers of other systems need.
     async with database.turns.of(call.system_id):
         return await database.write_long(_sync, call)
 
 
 async def list_broken_rules(database: Database, wanted: Sequence[Entry], now: datetime) -> tuple[SyncError, ...]:
-    """Every rule that entries break when it cannot be told for which system they are: as if all of them were new."""
+    """Return all violations of entries whose system is unknown, as if all entries were new."""
     return await database.read_long(_list_broken_rules, wanted, now)
 
 
 async def systems_of(database: Database, fingerprint: str) -> frozenset[str]:
-    """The systems that a certificate may touch; none for one that is not known."""
+    """Return the systems that a certificate has access to; none for an unknown certificate."""
     return await database.read(_systems_of, fingerprint)
 
 
 async def list_subscriptions(database: Database, system_id: str) -> list[Subscription]:
-    """The current set of a system, by identity."""
+    """Return the current set of a system, sorted by identity."""
     return await database.read_long(_list_subscriptions, system_id)
 
 
 async def list_allowed(database: Database, org_type: int) -> list[MessageType]:
-    """The message types that an orgType may subscribe to, by entityType."""
+    """Return the message types that an orgType may subscribe to, sorted by entityType."""
     return await database.read(_list_allowed, org_type)
 
 
 def _sync(connection: sa.Connection, call: Sync) -> SyncResult:
-    # The catalogue first, as everybody does who locks both, so that no two wait for each other.
+    # Lock the catalogue first, as all transactions do that lock both, to prevent deadlocks.
     audit.share_catalogue(connection)
-    # The row of the chain is the lock of the system: a second sync waits here until the first has ended.
+    # The row of the chain is the lock of the system: a second sync waits here until the first one ends.
     head = audit.lock_chain(connection, call.system_id)
     if connection.execute(_IS_LET_IN, _who(call)).first() is None:
-        # While the call waited, the operator took away the system, or the certificate from it.
+        # While the call waited, the operator deleted the system or revoked its certificate.
         raise Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED)
     current = subscription_rows.read(connection, call.system_id)
     offer = subscription_rows.read_offer(connection, _types(call.wanted))
@@ -106,7 +106,7 @@ def _sync(connection: sa.Connection, call: Sync) -> SyncResult:
 def _apply(
     connection: sa.Connection, call: Sync, current: Current, plan: SyncPlan, changes: Mapping[str, list[Any]]
 ) -> int:
-    """Does what is planned, one kind of change after the other; returns how many messages go, or would go."""
+    """Write the planned changes. Return the number of messages that are dropped, or would be in a dry run."""
     gone = [current.ids[subscription.identity] for subscription in plan.deleted]
     if call.is_dry_run:
         return subscription_rows.count_messages(connection, gone) if gone else 0
@@ -134,7 +134,7 @@ def _who(call: Sync) -> dict[str, str]:
 
 
 def _changes(plan: SyncPlan) -> dict[str, list[Any]]:
-    """The changes as the audit tells them."""
+    """Return the changes as the audit log stores them."""
     return {
         "created": [told(after) for after in plan.created],
         "updated": [[told(before), told(after)] for before, after in plan.updated],
@@ -143,7 +143,7 @@ def _changes(plan: SyncPlan) -> dict[str, list[Any]]:
 
 
 def _entries(call: Sync, result: SyncResult, changes: dict[str, list[Any]] | None) -> list[AuditEntry]:
-    """The entry of the call, then one with all its changes, if it made any."""
+    """Return the audit entry of the call, followed by one with all its changes if there are any."""
     outcome = "dry run" if call.is_dry_run else "changed" if changes else "unchanged"
     counts = {
         "created": result.created,

@@ -1,4 +1,4 @@
-"""The tables. A message row is the whole message but for file contents; the other tables index and fill it."""
+"""The tables. A message row contains everything except file contents; the other tables are indexes and contents."""
 
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ metadata = sa.MetaData(
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """Aware datetimes on both databases; SQLite, which keeps no offset, holds them in UTC."""
+    """Aware datetimes on both databases. SQLite stores no offset, so its values are in UTC."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -37,7 +37,7 @@ def _uuid() -> sa.Uuid[str]:
 
 
 BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-"""SQLite numbers rows only where the type is exactly INTEGER."""
+"""SQLite assigns row ids only to columns whose type is exactly INTEGER."""
 
 
 web_messages = sa.Table(

@@ -1,11 +1,11 @@
-"""The limits of every wait on PostgreSQL, in one place (decision 0020)."""
+"""The timeouts of all waits on PostgreSQL (decision 0020)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Limits of waits in seconds, and sizes of connection pools. The defaults suit a small machine."""
+    """Timeouts in seconds, and sizes of connection pools. The defaults suit a small machine."""
 
     pool_size: int = 20
     """Connections for short work."""
@@ -14,25 +14,27 @@ class Waits:
     """Connections for long work: syncs, catalogues, exports, audits."""
 
     connect_timeout: float = 5
-    """One attempt to connect to one host."""
+    """Timeout of one attempt to connect to one host."""
 
     pool_timeout: float = 10
-    """How long work waits for a usable connection: for one of the pool, and for a server that restarts."""
+    """Timeout of a wait for a usable connection, from the pool or from a restarting server."""
 
     statement_timeout: float = 15
-    """One statement of short work. The server cancels it; the client gives up `grace` later."""
+    """Timeout of one statement of short work. The server cancels it; the client gives up `grace` seconds later."""
 
     long_statement_timeout: float = 120
-    """One statement of long work."""
+    """Timeout of one statement of long work."""
 
     lock_timeout: float = 10
-    """How long a statement waits for a lock that another transaction holds."""
+    """Timeout of a statement's wait for a lock of another transaction."""
 
     health_timeout: float = 3
-    """Each step of a health check: connect, statement, check of an idle connection."""
+    """Timeout of each step of a health check: connect, statement, check of an idle connection."""
 
     idle_check: float = 15
-    """A connection that was idle for so long is checked before it is used."""
+    """A connection that was idle for this time is checked before it is used."""
 
     grace: float = 2
-    """How much longer than the server the client waits: only a silent server lets this pass."""
+    """Additional seconds that the client waits after the server's timeout; only an unresponsive server exceeds them.
+
+    """

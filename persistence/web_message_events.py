@@ -1,8 +1,8 @@
-"""The event that a web message raises when it becomes readable, where the operator has mapped web messages to a type.
+"""The event that a web message raises when it becomes readable, if the operator has mapped web messages to a type.
 
-It is written in the transaction that makes the message readable. On SQLite the one writer looks first whether there is
-anything to raise; on PostgreSQL it is part of the one statement that stores the message, and says in SQL what
-`domain.events` says in Python.
+The event is written in the transaction that makes the message readable. On SQLite, the only writer first checks whether
+a mapping exists. On PostgreSQL, the event is part of the one statement that stores the message, which repeats the rules
+of `domain.events` in SQL.
 """
 
 from collections.abc import Iterable
@@ -20,12 +20,12 @@ from persistence.outbox import INSERT_DELIVERIES, MATCHES, Publication
 PUBLISHER = "web messages"
 NO_REQUEST = "-"
 CREATED = 1
-"""The kind of change that each of these events is."""
+"""The kind of change of all these events."""
 
 
 def raise_events(connection: sa.Connection, readable: Iterable[tuple[str, datetime | None]]) -> None:
-    """Publishes an event for each id of a message that is readable from a moment on; on SQLite."""
-    # Past SQLAlchemy, which would take longer to ask than the database takes to say that there is nothing.
+    """Publish an event for each readable message, on SQLite. `readable` are ids with the time of readability."""
+    # Use the driver directly: SQLAlchemy would take longer than the database for this usually empty result.
     mapped = connection.connection.cursor()
     mapped.execute("select org_type, org_code, entity_type from web_message_events")
     found = mapped.fetchone()
@@ -43,22 +43,22 @@ def raise_events(connection: sa.Connection, readable: Iterable[tuple[str, dateti
                 created=created,
                 external_id=message_id,
             )
-            # The message is stored also where the operator has let the type end.
+            # Store the message even if the operator has ended the type.
             with suppress(UnknownType):
                 outbox.accept(connection, Publication(event, PUBLISHER, NO_REQUEST))
 
 
 def with_events(statement: sa.Insert, written: sa.CTE) -> sa.Insert:
-    """A statement for PostgreSQL that raises the events too, of the id and `created` of what is `written`."""
+    """Return a statement for PostgreSQL that also raises the events for the rows (id, `created`) of `written`."""
     texts = [sa.text(text).columns(sa.column("id")).cte(name) for name, text in _RAISE.items()]
     return statement.add_cte(written, *texts)
 
 
 _CONTENT = '{"aendringstype"\\:1,"eksternIdentifier"\\:"%s","entityType"\\:%s,"orgCode"\\:%s,"orgType"\\:%s}'
-"""As `domain.events.write_content` writes it; a colon without a backslash would begin a parameter."""
+"""The output format of `domain.events.write_content`. The backslash prevents a colon from starting a parameter."""
 
 _KEY = "left(encode(sha256(convert_to('object\\:' || written.id, 'UTF8')), 'hex'), 32)"
-"""As `domain.events.order_key` makes it."""
+"""The same hash as `domain.events.order_key`."""
 
 _RAISE = {
     "mapped": f"""
@@ -68,7 +68,7 @@ _RAISE = {
         where written.created is not null
         and (t.end_date is null or t.end_date >= cast(written.created at time zone 'Europe/Copenhagen' as date))
     """,  # noqa: S608  # Made of the texts here alone.
-    # Held, in the order of the ids, as `outbox.publish` does.
+    # Lock in the order of the ids, as `outbox.publish` does.
     "matching": f"""
         select s.id, s.system_id from mapped join subscriptions s on {MATCHES.format(of="mapped.")}
         order by s.id for key share of s

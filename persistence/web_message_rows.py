@@ -1,4 +1,4 @@
-"""How a web message becomes rows and is read from one."""
+"""Convert web messages to rows and back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from persistence.tables import web_messages as messages_table
 from persistence.web_message_events import raise_events, with_events
 
 LARGE_BYTES = 256 * 1024
-"""Above this a message is written and read as large."""
+"""Larger messages are read and written with the `large` methods of the database."""
 
 PIECE_BYTES = 768 * 1024
-"""Contents are kept in pieces of this size, which is a multiple of 3 so that each becomes base64 by itself."""
+"""Size of the pieces in which contents are stored: a multiple of 3, so that each piece is valid base64 by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A message to store; `sent` is when its call to Open-E begins, None for one that names no case."""
+    """A message to store. `sent` is when its call to Open-E begins, None for a message without a case."""
 
     message: WebMessage
     state: MessageState
@@ -30,14 +30,14 @@ class New:
 
     @property
     def is_large(self) -> bool:
-        """Whether it is so much data that others should not wait for it."""
+        """Whether the message is so large that other callers should not wait for it."""
         files = sum(attachment.size for attachment in self.message.attachments)
         return len(self.message.message) + files > LARGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A stored message that Open-E has taken under this id, and when it became readable."""
+    """A stored message with the id that Open-E assigned, and the time when it became readable."""
 
     message: WebMessage
     open_e_message_id: int
@@ -57,7 +57,7 @@ COLUMNS = (
 
 
 def insert(connection: sa.Connection, items: Sequence[New]) -> None:
-    """Inserts messages; of those that are readable the references and events too: on PostgreSQL in one statement."""
+    """Insert messages. Readable ones get their references and events, on PostgreSQL in the same statement."""
     parameters = [_to_parameters(new) for new in items]
     if connection.dialect.name == "postgresql":
         connection.execute(_INSERT_ALL, parameters)
@@ -67,16 +67,16 @@ def insert(connection: sa.Connection, items: Sequence[New]) -> None:
 
 
 def insert_with_files(connection: sa.Connection, new: New) -> None:
-    """Inserts a message and the contents of its attachments."""
+    """Insert a message and the contents of its attachments."""
     insert(connection, [new])
     for attachment in new.message.attachments:
         _insert_pieces(connection, new.message, attachment)
 
 
 def mark_published(connection: sa.Connection, items: Sequence[Published]) -> None:
-    """Make messages readable that are being sent, with their references and events: on PostgreSQL in one statement.
+    """Make messages readable that were being sent, with references and events, on PostgreSQL in one statement.
 
-    Idempotent: a message that is in another state already stays as it is.
+    Idempotent: messages in any other state are unchanged.
     """
     parameters = [
         {
@@ -89,14 +89,14 @@ def mark_published(connection: sa.Connection, items: Sequence[Published]) -> Non
     if connection.dialect.name == "postgresql":
         connection.execute(_MARK_PUBLISHED_ALL, parameters)
         return
-    # One by one: the count of rows is that of all parameters.
+    # One by one: a joint row count would not show which messages were changed.
     changed = [connection.execute(_MARK_PUBLISHED, each).rowcount > 0 for each in parameters]
     made_readable = [item for item, is_changed in zip(items, changed, strict=True) if is_changed]
     _make_known(connection, [(published.message, published.created) for published in made_readable])
 
 
 def to_message(row: sa.RowMapping) -> WebMessage:
-    """The message of a row of `COLUMNS`, its attachments without data."""
+    """Return the message in a row of `COLUMNS`. Its attachments have no data."""
     return WebMessage(
         id=row["id"],
         party_id=row["party_id"],
@@ -113,7 +113,7 @@ def to_message(row: sa.RowMapping) -> WebMessage:
 
 
 def _with_what_follows(statement: sa.Insert | sa.Update) -> sa.Insert:
-    """A statement that writes a message, its references and its event if it is readable then: one for PostgreSQL."""
+    """Return one statement for PostgreSQL that writes a message and, if it is readable, its references and event."""
     columns = (messages_table.c.id, messages_table.c.created, messages_table.c.external_references)
     written = statement.returning(*columns).cte("written")
     reference = sa.func.json_array_elements(written.c.external_references).table_valued("value", name="reference")
@@ -178,7 +178,7 @@ def _make_known(connection: sa.Connection, readable: Sequence[tuple[WebMessage, 
 
 
 def _insert_pieces(connection: sa.Connection, message: WebMessage, attachment: Attachment) -> None:
-    # One statement each: a driver would hold the data of all rows of one statement at once.
+    # One statement per piece: a driver would hold the data of all rows of a statement in memory.
     data = memoryview(attachment.data or b"")
     for piece, start in enumerate(range(0, len(data), PIECE_BYTES)):
         row = {

@@ -1,4 +1,4 @@
-"""Stores and reads web messages. Callers' reads know only messages that are stored or published."""
+"""Store and read web messages. Callers can read only stored and published messages."""
 
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,35 +17,35 @@ from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
 
 PAGE_BYTES = 512 * 1024
-"""Bytes of texts after which a page of a list ends: reading and writing them keeps others waiting."""
+"""Bytes of texts after which a page of a list ends, because reading and encoding them delays other callers."""
 
 FEW = 25
-"""On PostgreSQL a page of at most so many messages does not end earlier."""
+"""On PostgreSQL, pages of at most this number of messages are not shortened."""
 
 MAX_COUNTED = 1000
-"""Messages in doubt that are counted; more count as so many."""
+"""Maximum number of messages in doubt that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a list: after the message that was created then and has this id."""
+    """A position in a list: after the message with this creation time and id."""
 
     created: datetime
     id: str
 
 
 async def store(database: Database, message: WebMessage) -> None:
-    """Stores a message that names no case; `created` must be set."""
+    """Store a message without a case. Its `created` must be set."""
     await _write(database, rows.New(message, MessageState.STORED, None))
 
 
 async def begin_sending(database: Database, message: WebMessage, sent: datetime) -> None:
-    """Stores a message that is about to be published: until it is settled, only operators see it."""
+    """Store a message before it is sent to Open-E. Until the outcome is stored, only operators see it."""
     await _write(database, rows.New(message, MessageState.SENDING, sent))
 
 
 async def mark_published(database: Database, message: WebMessage, open_e_message_id: int, created: datetime) -> None:
-    """Make a message readable that Open-E has published. Idempotent, as the two below."""
+    """Make a message readable that Open-E has published. Idempotent, as are the next two functions."""
     await database.write_together(rows.mark_published, rows.Published(message, open_e_message_id, created))
 
 
@@ -55,12 +55,12 @@ async def mark_unknown(database: Database, message_id: str) -> None:
 
 
 async def drop_refused(database: Database, message_id: str) -> None:
-    """Remove a message that Open-E has certainly not published."""
+    """Delete a message that Open-E has certainly not published."""
     await database.write(_drop_refused, message_id)
 
 
 async def get(database: Database, message_id: str) -> WebMessage:
-    """The message, its attachments without data. Raises `NotFound`."""
+    """Return a message. Its attachments have no data. Raises `NotFound`."""
     row = await database.read(_first, _SELECT_BY_ID, {"id": message_id})
     if row is None:
         raise NotFound(f"WebMessage with id '{message_id}' not found")
@@ -68,7 +68,7 @@ async def get(database: Database, message_id: str) -> WebMessage:
 
 
 async def get_attachment(database: Database, message_id: str, attachment_id: str) -> Attachment:
-    """An attachment of a message, without data. Raises `NotFound` for either."""
+    """Return an attachment without data. Raises `NotFound` if the message or the attachment does not exist."""
     message = await get(database, message_id)
     for attachment in message.attachments:
         if attachment.id == attachment_id:
@@ -77,9 +77,9 @@ async def get_attachment(database: Database, message_id: str, attachment_id: str
 
 
 async def read_attachment(database: Database, attachment: Attachment) -> AsyncIterator[bytes]:
-    """The content of an attachment, in pieces of `rows.PIECE_BYTES`; no connection is held between two of them.
+    """Yield the content of an attachment in pieces of `rows.PIECE_BYTES`. No connection is held between two pieces.
 
-    Raises `NotFound` if its message was deleted meanwhile.
+    Raises `NotFound` if the message was deleted in the meantime.
     """
     read = database.read_large if attachment.size > rows.LARGE_BYTES else database.read
     for piece in range(math.ceil(attachment.size / rows.PIECE_BYTES)):
@@ -90,10 +90,10 @@ async def read_attachment(database: Database, attachment: Attachment) -> AsyncIt
 
 
 async def list_by_party(database: Database, party_id: str, limit: int, after: Position | None) -> list[WebMessage]:
-    """At most `limit` messages to a party, oldest first, their attachments without data.
+    """Return at most `limit` messages to a party, oldest first. Their attachments have no data.
 
-    They are fewer if they would be more than `PAGE_BYTES` together (`is_last_page`), but at least one if there is one.
-    A page of at most `FEW` messages may hold more bytes.
+    A page ends early once its texts exceed `PAGE_BYTES` (see `is_last_page`), but has at least one message if there is
+    one. A page of at most `FEW` messages may be larger.
     """
     if after is None:
         return await database.read(_list, _SELECT_BY_PARTY, {"party_id": party_id, "limit": limit})
@@ -104,7 +104,7 @@ async def list_by_party(database: Database, party_id: str, limit: int, after: Po
 async def list_by_reference(
     database: Database, reference: ExternalReference, limit: int, after: Position | None
 ) -> list[WebMessage]:
-    """At most `limit` messages about something, oldest first, their attachments without data; fewer as above."""
+    """Return at most `limit` messages with a reference, with the order and limits of `list_by_party`."""
     parameters: dict[str, Any] = {"key": reference.key, "value": reference.value, "limit": limit}
     if after is None:
         return await database.read(_list, _SELECT_BY_REFERENCE, parameters)
@@ -113,12 +113,12 @@ async def list_by_reference(
 
 
 def is_last_page(page: Sequence[WebMessage], limit: int) -> bool:
-    """Return whether no message comes after a page for which `limit` messages were asked for."""
+    """Return whether a page that was requested with `limit` is the last one."""
     return len(page) < limit and sum(map(_most_bytes, page)) < PAGE_BYTES
 
 
 async def delete(database: Database, message_id: str) -> None:
-    """Removes a message that callers can read. Raises `NotFound`."""
+    """Delete a readable message. Raises `NotFound`."""
     if not await database.write(_delete, message_id):
         raise NotFound(f"WebMessage with id '{message_id}' not found")
 
@@ -126,7 +126,7 @@ async def delete(database: Database, message_id: str) -> None:
 async def list_unsettled(
     database: Database, states: tuple[MessageState, ...], limit: int, sent_before: datetime | None = None
 ) -> list[UnsettledMessage]:
-    """Messages in these states, the longest waiting first; with `sent_before` only those sent before it."""
+    """Return messages in these states, oldest first, optionally only those sent before `sent_before`."""
     table = messages_table
     select = sa.select(table.c.id, table.c.state, table.c.oep_instance, table.c.flow_instance_id, table.c.sent).where(
         table.c.state.in_([str(state) for state in states])
@@ -147,9 +147,9 @@ async def list_unsettled(
 
 
 async def count_in_doubt(database: Database, sent_before: datetime) -> dict[MessageState, int]:
-    """Return how many messages are unknown, and how many are still `sending` that were sent before a moment.
+    """Return the number of unknown messages, and of those still `sending` that were sent before `sent_before`.
 
-    Reads at most `MAX_COUNTED` rows of the small index of unsettled messages.
+    It reads at most `MAX_COUNTED` rows of the small index of unsettled messages.
     """
     found = await database.read(_all, _COUNT_IN_DOUBT, {"before": sent_before})
     return {MessageState.SENDING: 0, MessageState.UNKNOWN: 0} | {
@@ -174,7 +174,7 @@ _AFTER = sa.tuple_(
 
 
 def _by_dialect(select: sa.Select[Any]) -> dict[str, sa.Select[Any]]:
-    """Return how each database reads a page: SQLite row by row, PostgreSQL all rows at once, so it is to end it."""
+    """Return the queries of a page. PostgreSQL sends all rows at once, so its query limits the bytes itself."""
     found = select.subquery()
     bytes_ = sa.func.octet_length(found.c.message) + sa.func.pg_column_size(found.c.external_references)
     before = sa.func.sum(bytes_).over(order_by=(found.c.created, found.c.id), rows=(None, -1)).label("before")
@@ -209,7 +209,7 @@ _SELECT_BY_REFERENCE_AFTER = _by_dialect(
 _IN_DOUBT = (
     sa.select(messages_table.c.state)
     .where(
-        # As text: a parameter would hide the condition of the index.
+        # Literal text, because the planner cannot match a parameter to the condition of the index.
         sa.text("state in ('sending', 'unknown')"),
         (messages_table.c.state == "unknown") | (messages_table.c.sent < sa.bindparam("before")),
     )
@@ -232,7 +232,7 @@ def _list(
 ) -> list[WebMessage]:
     dialect = connection.dialect.name
     if dialect == "postgresql" and parameters["limit"] <= FEW:
-        # The statement that ends a page costs as much as some messages do.
+        # The query with a limit costs as much as several messages.
         return [rows.to_message(row) for row in connection.execute(statements["sqlite"], parameters).mappings()]
     page: list[WebMessage] = []
     size = 0
@@ -247,7 +247,7 @@ def _list(
 
 
 def _most_bytes(message: WebMessage) -> int:
-    """Return at least the bytes of the texts of a message, as a database keeps them."""
+    """Return an upper bound of the bytes of a message's texts in the database."""
     references = sum(len(each.key) + len(each.value) for each in message.external_references)
     return 4 * len(message.message) + 6 * references + 8 * len(message.external_references)
 
