@@ -27,7 +27,7 @@ from benchmarks.systems import CALLER, END, START, SYSTEM_IDS, entries, prepare
 from domain.subscriptions import Entry
 from persistence import audit, subscriptions
 from persistence.database import Database, open_database
-from persistence.subscriptions import Sync
+from persistence.subscriptions import SyncCall
 from persistence.tables import deliveries, events
 from persistence.tables import subscriptions as subscriptions_table
 
@@ -76,7 +76,7 @@ def wanted(which: int) -> list[Entry]:
 
 async def _child(url: str, which: int) -> None:
     database = open_database(url)
-    call = Sync(SYSTEM, wanted(which), START, CALLER, "soak")
+    call = SyncCall(SYSTEM, wanted(which), START, CALLER, "soak")
     print("begins", flush=True)
     await subscriptions.sync(database, call)
     print("done", flush=True)

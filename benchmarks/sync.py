@@ -26,7 +26,7 @@ from benchmarks.stage import DATABASES, Stage
 from benchmarks.systems import CALLER, SYSTEM_IDS, entries, prepare
 from persistence import subscriptions
 from persistence.database import Database, open_database
-from persistence.subscriptions import Sync
+from persistence.subscriptions import SyncCall
 
 AIMS = {"create": 4.0, "the same again": 2.0}
 """At most so many times the bare insert."""
@@ -85,7 +85,7 @@ async def _measure(kind: str, url: str, count: int, rounds: int) -> list[str]:
 
 
 async def _sync(database: Database, wanted: Sequence[Any]) -> None:
-    await subscriptions.sync(database, Sync(SYSTEM_IDS[0], wanted, NOW, CALLER, "benchmark"))
+    await subscriptions.sync(database, SyncCall(SYSTEM_IDS[0], wanted, NOW, CALLER, "benchmark"))
 
 
 class _Counter:

@@ -73,7 +73,7 @@ async def apply_catalogue(
     try:
         return await catalogue.apply(database, call)
     except catalogue.CatalogueInUse as exc:
-        await audit.record(database, catalogue.refusal(call, exc.parts))
+        await audit.record(database, catalogue.build_rejection_entry(call, exc.parts))
         raise StillNeeded(exc.parts) from exc
 
 

@@ -138,7 +138,7 @@ def _carry_out(name: str, done_to: str, do: Do, ids: tuple[str, ...], selection:
         clock = await measure_clock(database)
         action = Action(name, done_to, clock.now, new_id(), do)
         done, left = await carry_out(database, action, list(dict.fromkeys(ids)) or selection)
-        return done, left, await stored.list_left(database, left, clock.now()) if ids else {}
+        return done, left, await stored.list_not_replayed(database, left, clock.now()) if ids else {}
 
     done, left, reasons = with_database(work)
     say(f"{done} {done_to}, {len(left)} left as they are")

@@ -72,7 +72,7 @@ class Delivering:
             waited = True
             self._say("The worker waits for another worker on this file")
 
-        async with self._database.worker_turn(waits):
+        async with self._database.hold_worker_lock(waits):
             self._has_turn = True
             if waited:
                 self._say("The worker takes over")

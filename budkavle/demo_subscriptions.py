@@ -14,7 +14,7 @@ from domain.subscriptions import Entry, MessageType, read_time
 from persistence import catalogue, subscriptions
 from persistence.catalogue import Apply
 from persistence.database import Database
-from persistence.subscriptions import Sync
+from persistence.subscriptions import SyncCall
 
 SYSTEM_ID = "550e8400-e29b-41d4-a716-446655440000"
 """The system that the examples of the contract name."""
@@ -75,7 +75,7 @@ async def put_demo_system(database: Database, receiver: str, now: datetime, requ
     await catalogue.apply(database, Apply(wanted, now, request_id))
     if not await subscriptions.list_subscriptions(database, SYSTEM_ID):
         entry = Entry(0, 1, 101, 202, "/webhook", read_time(_START))
-        await subscriptions.sync(database, Sync(SYSTEM_ID, [entry], now, f"sha256:{FINGERPRINT}", request_id))
+        await subscriptions.sync(database, SyncCall(SYSTEM_ID, [entry], now, f"sha256:{FINGERPRINT}", request_id))
 
 
 def subscription_commands(service: str, api_key: str) -> str:

@@ -24,7 +24,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from domain.deliveries import Target, Urgency
-from persistence.queue import Room, Seen
+from persistence.queue import Capacity, DueDelivery
 
 FIRST = 10
 """Initial concurrency limit of an unknown target."""
@@ -104,15 +104,15 @@ class Windows:
         self._calls: dict[int, _Call] = {}
         self._tests = 0
 
-    def get_room(self, now: float) -> Room:
+    def get_room(self, now: float) -> Capacity:
         """Return how many deliveries can start now, and for which targets and systems none can."""
         self._forget(now)
         full = {target for target, known in self._slots.targets.items() if self._is_closed(known, now)}
         full_systems = {system for system, used in self._slots.used.items() if used >= self._slots.per_system}
         free = max(0, self._slots.total - self._slots.used.total())
-        return Room(free, min(free, self._slots.per_system), frozenset(full_systems), frozenset(full))
+        return Capacity(free, min(free, self._slots.per_system), frozenset(full_systems), frozenset(full))
 
-    def choose(self, found: Iterable[Seen], now: float) -> list[Seen]:
+    def choose(self, found: Iterable[DueDelivery], now: float) -> list[DueDelivery]:
         """Return the deliveries to start, in order."""
         tests, waiting = self._sort(found, now)
         plan = _Plan(self._slots)
@@ -131,7 +131,7 @@ class Windows:
                 heappush(systems, (plan.used[system], plan.turn, system))
         return chosen
 
-    def record_start(self, seen: Seen, now: float, *, is_test: bool = False) -> None:
+    def record_start(self, seen: DueDelivery, now: float, *, is_test: bool = False) -> None:
         """Record the start of a call. `is_test` is true if it occupies a slot for test messages."""
         known = self._known(seen.target)
         self._slots.turn += 1
@@ -177,7 +177,7 @@ class Windows:
         known.is_recovering = known.is_recovering and not is_done
         return has_recovered
 
-    def has_test_slot(self, seen: Seen) -> bool:
+    def has_test_slot(self, seen: DueDelivery) -> bool:
         """Return whether a test message can use one of the slots for test messages."""
         known = self._slots.targets.get(seen.target)
         return seen.urgency == Urgency.TEST and self._tests < self._test_slots and (known is None or known.tests == 0)
@@ -218,9 +218,11 @@ class Windows:
         for system in self._slots.served.keys() - {target.system_id for target in self._slots.targets} if idle else ():
             del self._slots.served[system]
 
-    def _sort(self, found: Iterable[Seen], now: float) -> tuple[list[Seen], dict[str, dict[Target, "_Queues"]]]:
+    def _sort(
+        self, found: Iterable[DueDelivery], now: float
+    ) -> tuple[list[DueDelivery], dict[str, dict[Target, "_Queues"]]]:
         """Return test messages with a slot, and all other eligible deliveries by system, target and subscription."""
-        tests: list[Seen] = []
+        tests: list[DueDelivery] = []
         waiting: dict[str, dict[Target, _Queues]] = defaultdict(dict)
         with_test: set[Target] = set()
         for seen in sorted(found, key=lambda each: (-(each.urgency or 0), each.due, each.number)):
@@ -240,7 +242,7 @@ class Windows:
         return tests, waiting
 
 
-_Queues = dict[int, deque[Seen]]
+_Queues = dict[int, deque[DueDelivery]]
 
 
 class _Plan:
@@ -276,7 +278,7 @@ class _Plan:
         is_within_system = self._used_by_sick[target.system_id] < max(1, part * slots.per_system)
         return is_within_system and self._sick < max(1, part * slots.total)
 
-    def start(self, seen: Seen) -> None:
+    def start(self, seen: DueDelivery) -> None:
         system = seen.target.system_id
         self.used[system] += 1
         self.free -= 1
@@ -303,7 +305,7 @@ class _SystemQueue:
             heapify(self._subscriptions[target])
         heapify(self._heap)
 
-    def pop(self, plan: _Plan) -> Seen | None:
+    def pop(self, plan: _Plan) -> DueDelivery | None:
         """Return the next delivery of the system that may start, or None."""
         while self._heap:
             used, _, target = heappop(self._heap)
@@ -322,7 +324,7 @@ class _SystemQueue:
         return None
 
     @staticmethod
-    def _entry(known: _Target | None, id_: int, queue: deque[Seen]) -> tuple[int, int, object, int, int]:
+    def _entry(known: _Target | None, id_: int, queue: deque[DueDelivery]) -> tuple[int, int, object, int, int]:
         used, served = (0, 0) if known is None else (known.used_of[id_], known.served_of.get(id_, 0))
         return used, served, queue[0].due, queue[0].number, id_
 

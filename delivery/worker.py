@@ -31,7 +31,7 @@ from domain.deliveries import (
 from domain.errors import StorageFailed
 from persistence import queue
 from persistence.database import Database
-from persistence.queue import Lease, LookMemory, Seen, Settled
+from persistence.queue import DueDelivery, Lease, LookMemory, SettledAttempt
 
 log = structlog.get_logger("budkavle.deliveries")
 
@@ -92,7 +92,7 @@ class Worker:
         self._clock = clock
         self._memory = LookMemory()
         self._under_way: dict[int, asyncio.Task[None]] = {}
-        self._finished: list[Settled] = []
+        self._finished: list[SettledAttempt] = []
         # Numbers of deliveries in a claim that failed; the database may have committed it.
         self._uncertain: set[int] = set()
         # Pauses that receivers requested and that are not stored yet.
@@ -186,7 +186,7 @@ class Worker:
         if outcome is AttemptOutcome.AGAIN:
             due = now + retry_delay(attempt.number, self._chance(), answer.retry_after)
         del self._under_way[item.number]
-        self._finished.append(Settled(item.number, outcome, attempt, due))
+        self._finished.append(SettledAttempt(item.number, outcome, attempt, due))
         target = Target(item.receiver.system_id, item.webhook_url)
         if outcome is AttemptOutcome.AGAIN and answer.retry_after:
             until = now + timedelta(seconds=answer.retry_after)
@@ -244,7 +244,7 @@ class Worker:
         self._uncertain.difference_update(chosen)
         return claimed, set_aside
 
-    def _begin(self, chosen: list[Seen], claimed: list[ClaimedDelivery]) -> int:
+    def _begin(self, chosen: list[DueDelivery], claimed: list[ClaimedDelivery]) -> int:
         items = {item.number: item for item in claimed}
         for seen in chosen:
             item = items.get(seen.number)

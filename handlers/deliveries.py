@@ -12,7 +12,7 @@ from handlers import paging, replies
 from handlers.requests import Request
 from handlers.systems import SYSTEM, let_in
 from persistence import deliveries as queued
-from persistence.deliveries import Trial
+from persistence.deliveries import TestEvent
 from persistence.outbox import Publication
 
 MAX_PAGE = 1000
@@ -56,7 +56,7 @@ async def genfremsend_beskeder(request: Request) -> Response:
     sent = await queued.replay(services.database, ids, now, system_id)
     services.wake_worker()
     left = [id_ for id_ in ids if id_ not in sent]
-    reasons = await queued.list_left(services.database, left, now, system_id)
+    reasons = await queued.list_not_replayed(services.database, left, now, system_id)
     told = [_write_left(reasons[id_]) for id_ in left]
     return replies.ok({"genfremsendt": len(sent), "ikkeParkerede": left, "ikkeGenfremsendte": told})
 
@@ -79,7 +79,7 @@ async def send_testbesked(request: Request) -> Response:
         body={"testbesked": True},
     )
     publication = Publication(event, request.call.caller, request.request_id, request.trace_parent)
-    trial = Trial(publication, system_id, services.new_id())
+    trial = TestEvent(publication, system_id, services.new_id())
     await queued.publish_test(services.database, trial)
     services.wake_worker()
     return replies.accepted({"beskedId": event.id, "leveringId": trial.delivery_id})

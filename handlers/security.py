@@ -17,7 +17,7 @@ from handlers.requests import CALL, Services
 from handlers.source_limits import FailureLimit
 from persistence import api_keys
 from persistence.database import Database
-from persistence.subscriptions import systems_of
+from persistence.subscriptions import find_systems
 
 CACHE_SECONDS = 1.0
 """How long a key is believed: a revoked one ends within this time."""
@@ -91,7 +91,7 @@ async def _verify_certificate(services: Services, scope: Scope) -> dict[str, Any
     caller = f"sha256:{fingerprint}"
     if CALL in scope:
         scope[CALL].caller = caller
-    systems = await systems_of(services.database, fingerprint)
+    systems = await find_systems(services.database, fingerprint)
     if not systems:
         raise Unauthenticated(RefusalReason.UNKNOWN_CERTIFICATE, "The client certificate is not known")
     if CALL in scope:

@@ -15,7 +15,7 @@ from handlers.requests import Request
 from handlers.subscription_values import read_entries, write_message_type, write_set
 from handlers.systems import SYSTEM, let_in
 from persistence import subscriptions as stored
-from persistence.subscriptions import Sync, SyncRefused, SyncResult
+from persistence.subscriptions import SyncCall, SyncRefused, SyncResult
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,7 +71,7 @@ async def _sync(
     services = request.services
     if system_id is None:
         return None, await stored.list_broken_rules(services.database, wanted, services.now())
-    call = Sync(
+    call = SyncCall(
         system_id=system_id,
         wanted=wanted,
         now=services.now(),

@@ -17,7 +17,7 @@ from persistence.tables import subscriptions, systems
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ChainHead:
     """The last hash and the number of entries of a chain."""
 
     hash: str
@@ -25,7 +25,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenChain:
     """The first invalid entry of a chain: its number and the reason."""
 
     chain: str
@@ -35,13 +35,13 @@ class Broken:
 
 async def record(database: Database, entry: AuditEntry) -> None:
     """Append one entry in its own transaction, for calls that changed nothing."""
-    async with database.turns.of(entry.chain):
+    async with database.locks.hold(entry.chain):
         await database.write(_record, entry)
 
 
 async def record_all(database: Database, chain: str, entries: list[AuditEntry]) -> None:
     """Append entries to one chain in a single transaction."""
-    async with database.turns.of(chain):
+    async with database.locks.hold(chain):
         await database.write(_record_all, chain, entries)
 
 
@@ -52,7 +52,7 @@ async def list_page(
     return await database.read_large(_list_page, after, limit, chain, since)
 
 
-async def verify(database: Database, kept: str | None = None) -> tuple[dict[str, Head], Broken | None]:
+async def verify(database: Database, kept: str | None = None) -> tuple[dict[str, ChainHead], BrokenChain | None]:
     """Return the heads of all chains, and the first entry that was changed, removed, moved or added, or None.
 
     `kept` is an earlier head hash that was stored outside the database, where it could not be rewritten together with
@@ -62,7 +62,7 @@ async def verify(database: Database, kept: str | None = None) -> tuple[dict[str,
     return await database.read_long(_verify, kept)
 
 
-def lock_chain(connection: sa.Connection, name: str) -> Head:
+def lock_chain(connection: sa.Connection, name: str) -> ChainHead:
     """Lock a chain until the transaction ends and return its head. Create the chain if it does not exist.
 
     The lock serialises the entries of the chain. A transaction that locks several chains locks that of the catalogue
@@ -74,7 +74,7 @@ def lock_chain(connection: sa.Connection, name: str) -> Head:
         first = {"name": name, "head": domain.FIRST_HASH, "length": 0}
         connection.execute(insert(chains_table).on_conflict_do_nothing(), first)
         row = connection.execute(_LOCK, {"chain_name": name}).one()
-    return Head(row.head, row.length)
+    return ChainHead(row.head, row.length)
 
 
 def share_catalogue(connection: sa.Connection) -> None:
@@ -83,7 +83,7 @@ def share_catalogue(connection: sa.Connection) -> None:
     connection.execute(_SHARE, {"chain_name": domain.CATALOGUE})
 
 
-def append(connection: sa.Connection, name: str, head: Head, entries: list[AuditEntry]) -> None:
+def append(connection: sa.Connection, name: str, head: ChainHead, entries: list[AuditEntry]) -> None:
     """Append entries to a locked chain whose head is `head`."""
     rows: list[dict[str, Any]] = []
     hash_, number = head.hash, head.length
@@ -171,15 +171,15 @@ def _entry(row: sa.RowMapping, detail: dict[str, Any]) -> AuditEntry:
     )
 
 
-def _verify(connection: sa.Connection, kept: str | None) -> tuple[dict[str, Head], Broken | None]:
-    heads = {row.name: Head(row.head, row.length) for row in connection.execute(chains_table.select())}
+def _verify(connection: sa.Connection, kept: str | None) -> tuple[dict[str, ChainHead], BrokenChain | None]:
+    heads = {row.name: ChainHead(row.head, row.length) for row in connection.execute(chains_table.select())}
     is_found = kept is None
     for name in sorted(set(heads) | _names(connection)):
         broken, has_kept = _verify_chain(connection, name, heads.get(name), kept)
         if broken is not None:
             return heads, broken
         is_found = is_found or has_kept
-    return heads, None if is_found else Broken("", 0, f"no entry has the hash {kept}")
+    return heads, None if is_found else BrokenChain("", 0, f"no entry has the hash {kept}")
 
 
 def _names(connection: sa.Connection) -> set[str]:
@@ -193,8 +193,8 @@ def _names(connection: sa.Connection) -> set[str]:
 
 
 def _verify_chain(
-    connection: sa.Connection, name: str, head: Head | None, kept: str | None
-) -> tuple[Broken | None, bool]:
+    connection: sa.Connection, name: str, head: ChainHead | None, kept: str | None
+) -> tuple[BrokenChain | None, bool]:
     """Return the first invalid entry of a chain, and whether one of its entries has the hash `kept`."""
     hash_, number, id_ = domain.FIRST_HASH, 0, 0
     is_found = False
@@ -202,29 +202,29 @@ def _verify_chain(
         with connection.execute(_OF_A_CHAIN, {"chain_name": name}) as rows:
             for row in rows.mappings():
                 if row["number"] <= number:
-                    return Broken(name, row["number"], "it was added"), is_found
+                    return BrokenChain(name, row["number"], "it was added"), is_found
                 number += 1
                 if row["number"] > number:
-                    return Broken(name, number, "it is missing"), is_found
+                    return BrokenChain(name, number, "it is missing"), is_found
                 hash_ = domain.hash_entry(_entry(row, {}), row["detail"], number, hash_)
                 if row["hash"] != hash_ or row["id"] <= id_:
-                    return Broken(name, number, "it was changed or moved"), is_found
+                    return BrokenChain(name, number, "it was changed or moved"), is_found
                 id_ = row["id"]
                 is_found = is_found or hash_ == kept
     except (TypeError, ValueError, AttributeError):
         # SQLite accepts values of any type in any column.
-        return Broken(name, number + 1, "it cannot be read"), is_found
-    return _verify_end(name, Head(hash_, number), head), is_found
+        return BrokenChain(name, number + 1, "it cannot be read"), is_found
+    return _verify_end(name, ChainHead(hash_, number), head), is_found
 
 
-def _verify_end(name: str, found: Head, written: Head | None) -> Broken | None:
+def _verify_end(name: str, found: ChainHead, written: ChainHead | None) -> BrokenChain | None:
     """Compare the last entry of a chain with the head that is stored in the table of chains."""
     if written is None:
-        return Broken(name, found.length or 1, "its chain is not known" if found.length else "it is missing")
+        return BrokenChain(name, found.length or 1, "its chain is not known" if found.length else "it is missing")
     if found.length < max(written.length, 1):
-        return Broken(name, found.length + 1, "it is missing")
+        return BrokenChain(name, found.length + 1, "it is missing")
     if found.length > written.length:
-        return Broken(name, written.length + 1, "it was added")
+        return BrokenChain(name, written.length + 1, "it was added")
     if found.hash != written.hash:
-        return Broken(name, found.length, "it is not what the end of the chain was")
+        return BrokenChain(name, found.length, "it is not what the end of the chain was")
     return None

@@ -26,7 +26,7 @@ from persistence.tables import deliveries, subscriptions
 OPERATION = "apply"
 """The operation of these entries in the audit log."""
 
-NOBODY = "-"
+NO_CALLER = "-"
 """The caller in the audit log: operators use no certificate."""
 
 
@@ -75,7 +75,7 @@ async def apply(database: Database, call: Apply) -> Applied:
     return await database.write_large(_apply, call)
 
 
-def refusal(call: Apply, parts: Sequence[PartInUse]) -> AuditEntry:
+def build_rejection_entry(call: Apply, parts: Sequence[PartInUse]) -> AuditEntry:
     """Return the audit entry for a call that was rejected because these parts are in use."""
     return _entry(call, CATALOGUE, "call", "refused", {"errors": len(parts)})
 
@@ -131,7 +131,7 @@ def _prune(connection: sa.Connection, call: Apply, system_id: str, needed: Itera
         head = audit.lock_chain(connection, system_id)
         delete = subscriptions.delete().where(subscriptions.c.id == sa.bindparam("doomed"))
         connection.execute(delete, [{"doomed": row.id} for row in rows])
-        detail = {"deleted": [_told(row) for row in rows], "droppedMessages": pruned.dropped_messages}
+        detail = {"deleted": [_to_array(row) for row in rows], "droppedMessages": pruned.dropped_messages}
         audit.append(connection, system_id, head, [_entry(call, system_id, "change", "changed", detail)])
     return pruned
 
@@ -149,7 +149,7 @@ def _entries(call: Apply, applied: Applied) -> list[AuditEntry]:
     }
     entries = [_entry(call, CATALOGUE, "call", outcome, counts)]
     if changes and not call.is_dry_run:
-        told = [
+        described = [
             {
                 "section": change.item.section,
                 "key": list(change.item.key),
@@ -158,7 +158,7 @@ def _entries(call: Apply, applied: Applied) -> list[AuditEntry]:
             }
             for change in changes
         ]
-        entries.append(_entry(call, CATALOGUE, "change", outcome, {"changes": told}))
+        entries.append(_entry(call, CATALOGUE, "change", outcome, {"changes": described}))
     return entries
 
 
@@ -168,14 +168,14 @@ def _entry(call: Apply, chain: str, kind: str, outcome: str, detail: dict[str, A
         kind=kind,
         time=call.now,
         operation=OPERATION,
-        caller=NOBODY,
+        caller=NO_CALLER,
         outcome=outcome,
         request_id=call.request_id,
         detail=detail,
     )
 
 
-def _told(row: Any) -> list[Any]:
+def _to_array(row: Any) -> list[Any]:
     """Return a subscription as the audit log stores it: identity, path, start, end."""
     end = None if row.end_time is None else write_time(row.end_time)
     return [row.org_type, row.org_code, row.entity_type, row.webhook_url, write_time(row.start_time), end]

@@ -27,7 +27,7 @@ class DatabaseUnusable(BudkavleError):
     """The database cannot be used: its address is wrong or its tables are not those of this version."""
 
 
-class Turns:
+class NamedLocks:
     """FIFO locks within the process, so that callers that need the same database lock wait without a connection."""
 
     def __init__(self, timeout: float | None = None) -> None:
@@ -35,7 +35,7 @@ class Turns:
         self._timeout = timeout
 
     @asynccontextmanager
-    async def of(self, name: str) -> AsyncIterator[None]:
+    async def hold(self, name: str) -> AsyncIterator[None]:
         """Hold the lock `name`. Callers are served in order of arrival.
 
         Raises `StorageFailed` after the timeout, because callers in front may wait for a database that does not
@@ -60,7 +60,7 @@ class Database(Protocol):
     time, so that other callers do not wait for either.
     """
 
-    turns: Turns
+    locks: NamedLocks
     is_inline: bool
     """Whether short work runs in the event loop. If so, slow work must use the `large` methods."""
 
@@ -95,7 +95,7 @@ class Database(Protocol):
     async def write_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `write` outside the event loop."""
 
-    def worker_turn(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+    def hold_worker_lock(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         """Hold the lock for workers where only one may run per database. Call `waits` if another worker holds it."""
 
     def check_exists(self) -> None:

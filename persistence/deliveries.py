@@ -26,7 +26,7 @@ FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class TestEvent:
     """A test event for one subscription of a system, and the id of its delivery."""
 
     publication: Publication
@@ -61,18 +61,18 @@ async def replay(database: Database, ids: Collection[str], now: datetime, system
     """Make parked and waiting deliveries due now, without changing their order. `system_id` selects one system.
 
     Replayed deliveries ignore the back-off of their target. Returns the ids of the deliveries that were replayed;
-    `list_left` returns the reasons for the others.
+    `list_not_replayed` returns the reasons for the others.
     """
     write = database.write_large if _is_long(database, ids) else database.write
     return await write(_replay, ids, now, system_id)
 
 
-async def list_left(
+async def list_not_replayed(
     database: Database, ids: Collection[str], now: datetime, system_id: str | None = None
 ) -> dict[str, NotReplayed]:
     """Return why these deliveries were not replayed. With `system_id`, deliveries of other systems are unknown."""
     read = database.read_large if _is_long(database, ids) else database.read
-    return await read(_list_left, ids, now, system_id)
+    return await read(_list_not_replayed, ids, now, system_id)
 
 
 async def drop(database: Database, ids: Collection[str], now: datetime) -> set[str]:
@@ -85,7 +85,7 @@ async def drop(database: Database, ids: Collection[str], now: datetime) -> set[s
     return await write(_drop, ids, now)
 
 
-async def publish_test(database: Database, trial: Trial) -> None:
+async def publish_test(database: Database, trial: TestEvent) -> None:
     """Queue an event for one subscription, regardless of its dates and its type. Raises `NotFound`."""
     await database.write(_publish_test, trial)
 
@@ -158,7 +158,7 @@ _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
 }
 
 
-def _of_each(text: str) -> dict[str, sa.TextualSelect]:
+def _for_each_dialect(text: str) -> dict[str, sa.TextualSelect]:
     statements = {}
     for dialect, locks in _LOCKS.items():
         statement = text.format(ids=_IDS[dialect], **locks)
@@ -180,9 +180,11 @@ where number in (
 )
 returning id, subscription_id, key
 """
-_REPLAY = _of_each(_REPLAY_TEXT.format(of_system="", urgency=Urgency.REPLAY))
-_REPLAY_OF_SYSTEM = _of_each(_REPLAY_TEXT.format(of_system="and d.system_id = :system_id", urgency=Urgency.REPLAY))
-_DROP = _of_each("""
+_REPLAY = _for_each_dialect(_REPLAY_TEXT.format(of_system="", urgency=Urgency.REPLAY))
+_REPLAY_OF_SYSTEM = _for_each_dialect(
+    _REPLAY_TEXT.format(of_system="and d.system_id = :system_id", urgency=Urgency.REPLAY)
+)
+_DROP = _for_each_dialect("""
 delete from deliveries where number in (
     select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
     where d.id in {ids} {skip_locked_lanes}
@@ -203,10 +205,10 @@ def _list_page(
 
 
 def _list(connection: sa.Connection, select: sa.Select[Any]) -> list[QueuedDelivery]:
-    return [_queued(row) for row in connection.execute(select).mappings()]
+    return [_to_queued_delivery(row) for row in connection.execute(select).mappings()]
 
 
-def _queued(row: sa.RowMapping) -> QueuedDelivery:
+def _to_queued_delivery(row: sa.RowMapping) -> QueuedDelivery:
     reason = None if row["reason"] is None else Reason(row["reason"])
     read = {"state": DeliveryState(row["state"]), "reason": reason, "is_held": bool(row["is_held"])}
     return QueuedDelivery(**{**row, **read, "detail": row["detail"] or None})
@@ -237,7 +239,7 @@ def _replay(connection: sa.Connection, ids: Collection[str], now: datetime, syst
     return {row.id for row in connection.execute(statement, parameters)}
 
 
-def _list_left(
+def _list_not_replayed(
     connection: sa.Connection, ids: Collection[str], now: datetime, system_id: str | None
 ) -> dict[str, NotReplayed]:
     left = {id_: NotReplayed(id_, Obstacle.UNKNOWN) for id_ in ids}
@@ -272,7 +274,7 @@ def _drop(connection: sa.Connection, ids: Collection[str], now: datetime) -> set
     return {row.id for row in gone}
 
 
-def _publish_test(connection: sa.Connection, trial: Trial) -> None:
+def _publish_test(connection: sa.Connection, trial: TestEvent) -> None:
     event = trial.publication.event
     # Lock the subscription, so that a sync that deletes it runs either before or after this transaction.
     subscription = connection.execute(

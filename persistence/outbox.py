@@ -29,7 +29,7 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishResult:
     """The result of a publication: the number of subscriptions, and whether the event was new."""
 
     event_id: str
@@ -37,7 +37,7 @@ class Published:
     is_new: bool
 
 
-async def publish(database: Database, publication: Publication) -> Published:
+async def publish(database: Database, publication: Publication) -> PublishResult:
     """Accept an event, and create a delivery for each subscription that matches and is valid at its creation time.
 
     Idempotent: publishing the same event again changes nothing. Raises `Conflict` for a different event with the same
@@ -55,20 +55,20 @@ async def knows_type(database: Database, entity_type: int, now: datetime) -> boo
     return await database.read(_knows_type, {"entity_type": entity_type, "today": today})
 
 
-def accept(connection: sa.Connection, publication: Publication) -> Published:
+def accept(connection: sa.Connection, publication: Publication) -> PublishResult:
     """Run `publish` within the transaction of the caller."""
     parameters = _parameters(publication)
     row = connection.execute(_ACCEPT[connection.dialect.name], parameters).first()
     if row is not None:
         if connection.dialect.name == "sqlite":
             connection.execute(_FAN_OUT, parameters)
-        return Published(publication.event.id, row.subscriptions, is_new=True)
+        return PublishResult(publication.event.id, row.subscriptions, is_new=True)
     known = connection.execute(_KNOWN, {"id": publication.event.id}).first()
     if known is None:
         raise UnknownType
     if known.content != parameters["content"]:
         raise Conflict("An event with this id has been published already, and it was another one")
-    return Published(publication.event.id, known.subscriptions, is_new=False)
+    return PublishResult(publication.event.id, known.subscriptions, is_new=False)
 
 
 def _is_wide(connection: sa.Connection, publication: Publication) -> bool:

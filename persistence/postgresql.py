@@ -17,21 +17,21 @@ from sqlalchemy.util import greenlet_spawn
 
 from domain.errors import StorageFailed
 from persistence import schema
-from persistence.database import DatabaseUnusable, Turns, Work
-from persistence.gathering import Gathering, WorkTogether
+from persistence.database import DatabaseUnusable, NamedLocks, Work
 from persistence.loop_thread import LoopThread
-from persistence.postgresql_connections import Connector, PoolerFound, Session, open_pool
+from persistence.postgresql_connections import Connector, PoolerFound, SessionSettings, open_pool
 from persistence.postgresql_errors import (
     DEADLOCK,
     DRIVER_ERRORS,
     READ_ONLY,
     SERIALIZATION_FAILURE,
+    find_driver_error,
     find_sqlstate,
-    innermost,
     postgresql_errors,
 )
 from persistence.postgresql_url import parse_url
 from persistence.waits import Waits
+from persistence.write_batches import WorkTogether, WriteBatcher
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,7 +39,7 @@ T = TypeVar("T")
 MARKS_POOL_SIZE = 2
 """Connections for marks, per process."""
 
-MOST_ATTEMPTS = 6
+MAX_ATTEMPTS = 6
 """Maximum attempts for work that failed without any effect."""
 
 CONFLICT_SECONDS = 0.01
@@ -74,23 +74,26 @@ class _Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _RunMode:
     """An engine with the limits of its work, and whether each statement commits by itself."""
 
     engine: sa.Engine
-    limits: Session
+    limits: SessionSettings
     is_autocommit: bool = False
 
 
-class _Ways:
+class _RunModes:
     """All engines of a database with their connection pools, configured for what the connector knows of the servers."""
 
     def __init__(self, connector: Connector) -> None:
         waits = connector.waits
-        short, long = Session(waits, waits.statement_timeout), Session(waits, waits.long_statement_timeout)
-        health = Session(waits, waits.health_timeout)
+        short, long = (
+            SessionSettings(waits, waits.statement_timeout),
+            SessionSettings(waits, waits.long_statement_timeout),
+        )
+        health = SessionSettings(waits, waits.health_timeout)
         # A crash may undo marks because they expire anyway, so their commits need not wait for the disk.
-        marks = Session(waits, waits.statement_timeout, is_durable=False)
+        marks = SessionSettings(waits, waits.statement_timeout, is_durable=False)
         engine = open_pool(connector, short, waits.pool_size)
         # Health checks must be fast, so their one connection does not wait for a server that restarts.
         aside = open_pool(connector, health, 1, timeout=waits.health_timeout, patience=0)
@@ -99,23 +102,23 @@ class _Ways:
         self.engines = [engine, aside, marking]
         self.long_engines = [of_long_work]
 
-        def single(engine: AsyncEngine, limits: Session) -> _Way:
+        def single(engine: AsyncEngine, limits: SessionSettings) -> _RunMode:
             if connector.server.has_transaction_pooler:
                 # Outside a transaction, the pooler may send the next statement to a session without our settings.
-                return _Way(engine.sync_engine, limits)
+                return _RunMode(engine.sync_engine, limits)
             # Single statements need neither BEGIN nor COMMIT, which saves two round trips.
             autocommit = engine.sync_engine.execution_options(isolation_level="AUTOCOMMIT")
-            return _Way(autocommit, limits, is_autocommit=True)
+            return _RunMode(autocommit, limits, is_autocommit=True)
 
         self.single = single(engine, short)
         self.single_aside = single(aside, health)
         self.single_marks = single(marking, marks)
-        self.transaction = _Way(engine.sync_engine, short)
-        self.large = _Way(engine.sync_engine, long)
-        self.migration = _Way(engine.sync_engine, Session(waits, MIGRATION_SECONDS))
-        self.long_write = _Way(of_long_work.sync_engine, long)
+        self.transaction = _RunMode(engine.sync_engine, short)
+        self.large = _RunMode(engine.sync_engine, long)
+        self.migration = _RunMode(engine.sync_engine, SessionSettings(waits, MIGRATION_SECONDS))
+        self.long_write = _RunMode(of_long_work.sync_engine, long)
         of_one_state = of_long_work.sync_engine.execution_options(isolation_level="REPEATABLE READ")
-        self.long_read = _Way(of_one_state, long)
+        self.long_read = _RunMode(of_one_state, long)
         sa.event.listen(self.single_marks.engine, "after_cursor_execute", _count_statement)
 
 
@@ -126,43 +129,43 @@ class PostgresqlDatabase:
 
     def __init__(self, url: str, waits: Waits | None = None) -> None:
         waits = waits or Waits()
-        self.turns = Turns(waits.long_statement_timeout)
+        self.locks = NamedLocks(waits.long_statement_timeout)
         self._connector = Connector(parse_url(url), waits)
-        self._ways = _Ways(self._connector)
-        self._former_ways: list[_Ways] = []
-        self._ways_lock = threading.Lock()
+        self._modes = _RunModes(self._connector)
+        self._former_modes: list[_RunModes] = []
+        self._modes_lock = threading.Lock()
         self._thread = LoopThread("postgresql-long")
         # The items of a batch are written with one statement.
-        self._gathering = Gathering(self._write_statement)
+        self._batcher = WriteBatcher(self._write_statement)
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(lambda ways: ways.single, True, work, *args, **kwargs)
+        return await self._run(lambda modes: modes.single, True, work, *args, **kwargs)
 
     async def read_aside(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(lambda ways: ways.single_aside, True, work, *args, **kwargs)
+        return await self._run(lambda modes: modes.single_aside, True, work, *args, **kwargs)
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(lambda ways: ways.transaction, False, work, *args, **kwargs)
+        return await self._run(lambda modes: modes.transaction, False, work, *args, **kwargs)
 
     async def mark(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(lambda ways: ways.single_marks, False, work, *args, **kwargs)
+        return await self._run(lambda modes: modes.single_marks, False, work, *args, **kwargs)
 
     async def write_together(self, work: WorkTogether, item: Any) -> None:
-        await self._gathering.add(work, item)
+        await self._batcher.add(work, item)
 
     # asyncpg reads while data arrives, so large results do not block other callers.
     read_large = read
 
     async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(lambda ways: ways.large, False, work, *args, **kwargs)
+        return await self._run(lambda modes: modes.large, False, work, *args, **kwargs)
 
     async def read_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._thread.run(lambda: self._run(lambda ways: ways.long_read, True, work, *args, **kwargs))
+        return await self._thread.run(lambda: self._run(lambda modes: modes.long_read, True, work, *args, **kwargs))
 
     async def write_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._thread.run(lambda: self._run(lambda ways: ways.long_write, False, work, *args, **kwargs))
+        return await self._thread.run(lambda: self._run(lambda modes: modes.long_write, False, work, *args, **kwargs))
 
-    def worker_turn(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:  # noqa: ARG002  # Any number may work at once.
+    def hold_worker_lock(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:  # noqa: ARG002  # Any number may work at once.
         return nullcontext()
 
     def check_exists(self) -> None:
@@ -170,7 +173,7 @@ class PostgresqlDatabase:
 
     async def migrate(self) -> None:
         await self.read(_check_encoding)
-        await self._run(lambda ways: ways.migration, False, _migrate)
+        await self._run(lambda modes: modes.migration, False, _migrate)
 
     async def check_version(self) -> None:
         await self.read(_check_encoding)
@@ -187,17 +190,17 @@ class PostgresqlDatabase:
         return await self.read_aside(_read_clock)
 
     async def close(self) -> None:
-        opened = [*self._former_ways, self._ways]
-        await self._end(*(engine for ways in opened for engine in ways.engines))
-        await self._thread.end(lambda: self._end(*(engine for ways in opened for engine in ways.long_engines)))
+        opened = [*self._former_modes, self._modes]
+        await self._end(*(engine for modes in opened for engine in modes.engines))
+        await self._thread.end(lambda: self._end(*(engine for modes in opened for engine in modes.long_engines)))
 
     async def _write_statement(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a write of a single statement, which is its own transaction."""
-        return await self._run(lambda ways: ways.single, False, work, *args, **kwargs)
+        return await self._run(lambda modes: modes.single, False, work, *args, **kwargs)
 
     async def _run(
         self,
-        choose: Callable[[_Ways], _Way],
+        choose: Callable[[_RunModes], _RunMode],
         is_read: bool,  # noqa: FBT001  # All arguments by name are those of the work.
         work: Work[P, T],
         *args: P.args,
@@ -205,7 +208,7 @@ class PostgresqlDatabase:
     ) -> T:
         """Run work. Retry it if it failed and certainly had no effect."""
 
-        def attempt(way: _Way, progress: _Progress) -> T:
+        def attempt(way: _RunMode, progress: _Progress) -> T:
             # Connect, work and release in a single switch to SQLAlchemy's greenlet instead of three.
             with _connect(way.engine) as connection:
                 progress.is_connected = True
@@ -221,20 +224,20 @@ class PostgresqlDatabase:
         progress = _Progress()
         with postgresql_errors(self._connector.server, lambda: progress.may_count):
             while True:
-                ways = self._ways
+                modes = self._modes
                 try:
-                    return await _repeat(partial(greenlet_spawn, attempt, choose(ways)), progress)
+                    return await _repeat(partial(greenlet_spawn, attempt, choose(modes)), progress)
                 except PoolerFound:
-                    self._replace_ways(ways)
+                    self._replace_modes(modes)
 
-    def _replace_ways(self, found: _Ways) -> None:
+    def _replace_modes(self, found: _RunModes) -> None:
         """Configure all further work for a pooler in transaction mode, unless another caller has already done so."""
         # Long work runs in another thread.
-        with self._ways_lock:
-            if self._ways is found:
+        with self._modes_lock:
+            if self._modes is found:
                 self._connector.expect_pooler()
-                self._former_ways.append(found)
-                self._ways = _Ways(self._connector)
+                self._former_modes.append(found)
+                self._modes = _RunModes(self._connector)
 
     async def _end(self, *engines: AsyncEngine) -> None:
         await self._connector.close_all()
@@ -248,7 +251,7 @@ async def _repeat(attempt: Callable[[_Progress], Awaitable[T]], progress: _Progr
 
     `progress` describes the last attempt.
     """
-    for number in range(1, MOST_ATTEMPTS):
+    for number in range(1, MAX_ATTEMPTS):
         progress.begin()
         try:
             return await attempt(progress)
@@ -268,7 +271,11 @@ def _had_no_effect(exc: BaseException, progress: _Progress) -> bool:
         # The connector has already retried for the permitted time.
         return False
     code = find_sqlstate(exc)
-    if code in _CONFLICTS or code == READ_ONLY or isinstance(innermost(exc), asyncpg.InvalidCachedStatementError):
+    if (
+        code in _CONFLICTS
+        or code == READ_ONLY
+        or isinstance(find_driver_error(exc), asyncpg.InvalidCachedStatementError)
+    ):
         # The server rejected the statement. Only single statements before it had an effect.
         return progress.statements == 0 and (code != READ_ONLY or _is_lost(exc))
     return _is_lost(exc) and not progress.may_count

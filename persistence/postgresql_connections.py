@@ -30,10 +30,10 @@ from persistence.postgresql_errors import (
     ENDED,
     READ_ONLY,
     STARTING,
+    describe_kind,
     explain,
     find_sqlstate,
     is_rejected_by_pooler,
-    reason_of,
 )
 from persistence.postgresql_url import Address, Server
 from persistence.waits import Waits
@@ -67,15 +67,15 @@ _FIRST_WITH_TRANSACTION_TIMEOUT = 17
 _PROCESS = secrets.token_hex(4)
 
 
-class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types.
+class PostgresqlConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types.
     """A connection whose transactions set their own configuration, and whose close has a timeout."""
 
-    session: "Session"
+    session: "SessionSettings"
     base_settings = ""
     """SQL that begins each transaction: all settings, if the session itself has none of ours."""
     settings = ""
 
-    def set_limits(self, limits: "Session") -> None:
+    def set_limits(self, limits: "SessionSettings") -> None:
         """Set the client's timeout and the settings of the next transaction."""
         if self._config.command_timeout != limits.client_timeout:
             # asyncpg reads this value for each message to the server.
@@ -123,7 +123,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no ty
 class _Transaction:
     """The transaction interface that SQLAlchemy expects of asyncpg."""
 
-    def __init__(self, connection: Connection, begin: str) -> None:
+    def __init__(self, connection: PostgresqlConnection, begin: str) -> None:
         self._connection = connection
         self._begin = begin
 
@@ -143,7 +143,7 @@ class PoolerFound(Exception):
     """The peer is a connection pooler, but a server with its own sessions was configured."""
 
 
-class Session:
+class SessionSettings:
     """The session settings for one kind of work. They override the settings of the role and the database."""
 
     def __init__(self, waits: Waits, statement: float, *, is_durable: bool = True) -> None:
@@ -197,7 +197,7 @@ class Connector:
         self._suspect_since = float("-inf")
         self._replaced_before = float("-inf")
         self._logged: dict[tuple[str, str], float] = {}
-        self._connections: WeakSet[Connection] = WeakSet()
+        self._connections: WeakSet[PostgresqlConnection] = WeakSet()
         # Long work connects in another thread.
         self._lock = threading.Lock()
 
@@ -223,7 +223,7 @@ class Connector:
         self._replaced_before = now
         return True
 
-    async def connect(self, session: Session, limit: float, patience: float) -> Connection:
+    async def connect(self, session: SessionSettings, limit: float, patience: float) -> PostgresqlConnection:
         """Connect to the first suitable host.
 
         Retries cover a restart of the server: they end once the server has been unavailable for `patience` seconds.
@@ -275,7 +275,7 @@ class Connector:
         """Log that a connection was lost during work, at most once per `LOG_SECONDS` for the same error."""
         self._log_error("database_connection_lost", exc)
 
-    async def _try_all(self, session: Session, limit: float) -> Connection:
+    async def _try_all(self, session: SessionSettings, limit: float) -> PostgresqlConnection:
         addresses = list(self.server.addresses)
         if self.server.is_balanced:
             random.shuffle(addresses)
@@ -300,11 +300,13 @@ class Connector:
             raise OSError("no host")
         raise failure
 
-    async def _try_one(self, address: Address, attributes: str, session: Session, limit: float) -> Connection:
+    async def _try_one(
+        self, address: Address, attributes: str, session: SessionSettings, limit: float
+    ) -> PostgresqlConnection:
         server = self.server
         is_unnamed = server.has_transaction_pooler
         async with asyncio.timeout(server.connect_timeout or limit):
-            connection: Connection = await asyncpg.connect(
+            connection: PostgresqlConnection = await asyncpg.connect(
                 # Pass only these options in the DSN: asyncpg accepts them nowhere else.
                 dsn="postgresql://?"
                 + "&".join(f"{name}={quote(value, safe='')}" for name, value in _dsn_options(server)),
@@ -316,7 +318,7 @@ class Connector:
                 passfile=server.driver_options.get("passfile"),
                 server_settings=dict(server.settings),
                 target_session_attrs=attributes,
-                connection_class=Connection,
+                connection_class=PostgresqlConnection,
                 command_timeout=limit,
                 statement_cache_size=0 if is_unnamed else 100,
             )
@@ -347,12 +349,12 @@ class Connector:
         explanation, now = explain(exc, self.server), time.monotonic()
         if now - self._logged.get((event, explanation), float("-inf")) >= LOG_SECONDS:
             self._logged[event, explanation] = now
-            log.error(event, sqlstate=find_sqlstate(exc), reason=reason_of(exc), detail=explanation)
+            log.error(event, sqlstate=find_sqlstate(exc), reason=describe_kind(exc), detail=explanation)
 
 
 def open_pool(
     connector: Connector,
-    session: Session,
+    session: SessionSettings,
     size: int,
     *,
     isolation_level: str = "READ COMMITTED",
@@ -366,7 +368,7 @@ def open_pool(
     waits = connector.waits
     is_unnamed = connector.server.has_transaction_pooler
 
-    async def connect(*_args: object, **_kwargs: object) -> Connection:
+    async def connect(*_args: object, **_kwargs: object) -> PostgresqlConnection:
         if connector.server.has_transaction_pooler != is_unnamed:
             # The pooler was detected after this pool was opened.
             raise PoolerFound
@@ -398,11 +400,11 @@ def open_pool(
         # Errors are logged, and parameters contain data of callers.
         hide_parameters=True,
     )
-    _Watch(connector).listen(engine)
+    _ConnectionChecker(connector).listen(engine)
     return engine
 
 
-class _Watch:
+class _ConnectionChecker:
     """Check connections when they leave a pool, and close those that failed."""
 
     def __init__(self, connector: Connector) -> None:
@@ -424,7 +426,7 @@ class _Watch:
             self._close_when_idle(dbapi_connection.driver_connection, record.info)
 
     def checkout(self, dbapi_connection: Any, record: Any, _proxy: object) -> None:
-        connection: Connection = dbapi_connection.driver_connection
+        connection: PostgresqlConnection = dbapi_connection.driver_connection
         record.info["is_idle"] = False
         if self._is_usable(connection, record.info):
             return
@@ -450,7 +452,7 @@ class _Watch:
             with contextlib.suppress(sa.exc.SQLAlchemyError):
                 context.connection.connection.driver_connection.terminate()
 
-    def _close_when_idle(self, connection: Connection, info: dict[str, Any]) -> None:
+    def _close_when_idle(self, connection: PostgresqlConnection, info: dict[str, Any]) -> None:
         """Close a connection after it was idle for a while: a pooler in session mode may need its server connection."""
         if connection.is_closed():
             return
@@ -463,20 +465,20 @@ class _Watch:
             # The pool replaces the connection at its next use.
             connection.terminate()
 
-    def _is_usable(self, connection: Connection, info: dict[str, Any]) -> bool:
+    def _is_usable(self, connection: PostgresqlConnection, info: dict[str, Any]) -> bool:
         connector, now = self._connector, time.monotonic()
         if connection.is_closed() or info["made"] < connector.replaced_before:
             return False
         is_suspect = info["used"] < connector.suspect_since or now - info["used"] >= self._waits.idle_check
         if not is_suspect and not connection.has_unread_data():
             return True
-        is_usable: bool = await_only(_answers(connection, self._waits.health_timeout))
+        is_usable: bool = await_only(_is_responsive(connection, self._waits.health_timeout))
         if not is_usable:
             connector.suspect()
         return is_usable
 
 
-async def _answers(connection: Connection, seconds: float) -> bool:
+async def _is_responsive(connection: PostgresqlConnection, seconds: float) -> bool:
     try:
         async with asyncio.timeout(seconds):
             await connection.execute("SELECT 1")
@@ -485,7 +487,7 @@ async def _answers(connection: Connection, seconds: float) -> bool:
     return True
 
 
-async def _begin_session(connection: Connection, settings: str, *, is_pooled: bool) -> None:
+async def _begin_session(connection: PostgresqlConnection, settings: str, *, is_pooled: bool) -> None:
     """Apply the settings to the session. Raises `PoolerFound` for a pooler that was not configured.
 
     A pooler reports process ids of its own to clients, because the session behind it may change. The settings are not

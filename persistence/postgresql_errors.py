@@ -25,7 +25,7 @@ ENDED = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "08000", "08001"
 REJECTED = frozenset({"0A", "21", "22", "2D", "34", "42", "44", "HV", "P0"})
 """SQLSTATE classes of statements that fail on every retry: an error in our code, or in tables and rights."""
 
-_OF_A_POOLER = frozenset({"08P01", "08003"})
+_POOLER_SQLSTATES = frozenset({"08P01", "08003"})
 """SQLSTATEs of rejections by PgBouncer. asyncpg reports the second one for a closed connection."""
 
 STARTING = frozenset({"57P01", "57P02", "57P03", "53300"})
@@ -99,9 +99,9 @@ def is_rejected_by_pooler(exc: BaseException) -> bool:
 
 
 def _find_phrase(exc: BaseException, texts: Mapping[str, str]) -> str | None:
-    if (find_sqlstate(exc) or "") not in _OF_A_POOLER:
+    if (find_sqlstate(exc) or "") not in _POOLER_SQLSTATES:
         return None
-    message = str(innermost(exc))
+    message = str(find_driver_error(exc))
     return next((text for phrase, text in texts.items() if phrase in message), None)
 
 
@@ -122,9 +122,9 @@ def explain(exc: BaseException, server: Server) -> str:
     if not known and code == "08P01" and server.pooler:
         # The pooler mode is configured already, so advice to configure it would be wrong.
         known = "the connection pooler ended or refused the connection: its log has the cause"
-    known = known or _EXPLANATIONS.get(code or "") or _EXPLANATIONS.get(_class_of(code))
-    text = known.format(**names) if known else _explain_driver_error(innermost(exc))
-    if server.pooler and isinstance(innermost(exc), TimeoutError):
+    known = known or _EXPLANATIONS.get(code or "") or _EXPLANATIONS.get(_find_class(code))
+    text = known.format(**names) if known else _explain_driver_error(find_driver_error(exc))
+    if server.pooler and isinstance(find_driver_error(exc), TimeoutError):
         text += (
             "; the connection pooler may have no free server connection: raise its default_pool_size, or lower "
             "BUDKAVLE_DATABASE_POOL_SIZE"
@@ -132,9 +132,9 @@ def explain(exc: BaseException, server: Server) -> str:
     return f"PostgreSQL at {server}: {text}" + (f" (SQLSTATE {code})" if code else "")
 
 
-def reason_of(exc: BaseException) -> str:
+def describe_kind(exc: BaseException) -> str:
     """Return the class and the SQLSTATE of an error, for the log."""
-    return f"{type(innermost(exc)).__name__} {find_sqlstate(exc) or ''}".rstrip()
+    return f"{type(find_driver_error(exc)).__name__} {find_sqlstate(exc) or ''}".rstrip()
 
 
 @contextmanager
@@ -153,15 +153,15 @@ def postgresql_errors(server: Server, may_count: Callable[[], bool]) -> Iterator
         is_rejected = (find_sqlstate(exc) or "")[:2] in REJECTED
         is_lost = isinstance(exc, TimeoutError) or getattr(exc, "connection_invalidated", False)
         kind = StorageRejected if is_rejected else StorageUncertain if is_lost and may_count() else StorageFailed
-        raise kind(reason_of(exc), explain(exc, server)) from exc
+        raise kind(describe_kind(exc), explain(exc, server)) from exc
 
 
-def _class_of(code: str | None) -> str:
+def _find_class(code: str | None) -> str:
     # All other errors of the authorization class concern the role.
     return "28000" if (code or "").startswith("28") else ""
 
 
-def innermost(exc: BaseException) -> BaseException:
+def find_driver_error(exc: BaseException) -> BaseException:
     """Return the driver's own error."""
     original = getattr(exc, "orig", None) or exc
     cause = original.__cause__

@@ -39,7 +39,7 @@ PULLED_EVERY = timedelta(milliseconds=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Capacity:
     """The free slots of a worker, in total and per system, and the systems and targets without any."""
 
     free: int
@@ -48,7 +48,7 @@ class Room:
     full_targets: frozenset[Target] = frozenset()
 
 
-class Seen(NamedTuple):
+class DueDelivery(NamedTuple):
     """A due delivery. `is_behind`: an earlier one of its key must go first. `is_paused`: its target is paused."""
 
     number: int
@@ -85,7 +85,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class SettledAttempt:
     """The outcome of one attempt. `due` is the time of the next attempt if the delivery is retried."""
 
     number: int
@@ -94,7 +94,7 @@ class Settled:
     due: datetime | None = None
 
 
-async def look(database: Database, now: datetime, room: Room, memory: LookMemory) -> list[Seen]:
+async def look(database: Database, now: datetime, room: Capacity, memory: LookMemory) -> list[DueDelivery]:
     """Return due deliveries: urgent ones, the oldest of each system that is not full, and more.
 
     For a system with more due deliveries than one look returns, the look continues by subscription and skips full and
@@ -119,7 +119,7 @@ async def release(database: Database, lease: Lease, numbers: Collection[int]) ->
     return await database.mark(_release, lease, sorted(numbers))
 
 
-async def settle(database: Database, lease: Lease, settled: Sequence[Settled]) -> set[int]:
+async def settle(database: Database, lease: Lease, settled: Sequence[SettledAttempt]) -> set[int]:
     """Store the outcomes of attempts. Return the deliveries that another transaction has locked; retry these.
 
     Outcomes of deliveries that were deleted or are claimed by another holder by now are discarded.
@@ -156,10 +156,10 @@ async def prune_events(database: Database, before: datetime, limit: int) -> int:
     return await database.write_large(_prune_events, before, limit)
 
 
-def _look(connection: sa.Connection, now: datetime, room: Room, memory: LookMemory) -> list[Seen]:
+def _look(connection: sa.Connection, now: datetime, room: Capacity, memory: LookMemory) -> list[DueDelivery]:
     moment = {"now": now, "urgent": MOST_URGENT}
     if room.free <= 0:
-        rows = list(connection.execute(_of(connection, statements.LOOK_AT_URGENT), moment))
+        rows = list(connection.execute(_for_dialect(connection, statements.LOOK_AT_URGENT), moment))
     else:
         # If many systems have due deliveries, look at few per system, even if the worker has many free slots.
         beyond = BEYOND_SET_ASIDE if memory.saw_behind else BEYOND
@@ -173,7 +173,7 @@ def _look(connection: sa.Connection, now: datetime, room: Room, memory: LookMemo
         if looked:
             rows += _look_at_subscriptions(connection, moment, looked, each, room.full_targets, memory)
         memory.saw_behind = any(row.is_behind for row in rows)
-    return list({row.number: _seen(row) for row in rows}.values())
+    return list({row.number: _to_due_delivery(row) for row in rows}.values())
 
 
 def _look_at_systems(connection: sa.Connection, parameters: dict[str, Any], but: Collection[str]) -> list[Any]:
@@ -219,7 +219,7 @@ def _look_at_subscriptions(
     return found
 
 
-def _of(connection: sa.Connection, by_dialect: Mapping[str, Any]) -> Any:
+def _for_dialect(connection: sa.Connection, by_dialect: Mapping[str, Any]) -> Any:
     return by_dialect[connection.dialect.name]
 
 
@@ -227,9 +227,11 @@ def _hex(system_id: str) -> str:
     return system_id.replace("-", "")
 
 
-def _seen(row: Any) -> Seen:
+def _to_due_delivery(row: Any) -> DueDelivery:
     target = Target(row.system_id, row.webhook_url)
-    return Seen(row.number, target, row.subscription_id, row.due, row.urgency, bool(row.is_behind), bool(row.is_paused))
+    return DueDelivery(
+        row.number, target, row.subscription_id, row.due, row.urgency, bool(row.is_behind), bool(row.is_paused)
+    )
 
 
 def _claim(
@@ -242,23 +244,23 @@ def _claim(
         set_aside = connection.execute(statements.SET_ASIDE[dialect], {"numbers": to_json(list(behind))}).rowcount
     if not chosen:
         return [], set_aside
-    parameters = _held(lease, chosen) | {"until": lease.until}
+    parameters = _lease_parameters(lease, chosen) | {"until": lease.until}
     if dialect == "postgresql":
         rows = connection.execute(statements.CLAIM, parameters)
     else:
         taken = connection.execute(statements.CLAIM_ON_SQLITE, parameters).scalars().all()
         rows = connection.execute(statements.READ_ON_SQLITE, {"numbers": to_json(taken)})
-    return [_claimed(row) for row in rows], set_aside
+    return [_to_claimed_delivery(row) for row in rows], set_aside
 
 
 def _release(connection: sa.Connection, lease: Lease, numbers: Sequence[int]) -> set[int]:
     dialect = connection.dialect.name
-    connection.execute(statements.RELEASE[dialect], _held(lease, numbers))
+    connection.execute(statements.RELEASE[dialect], _lease_parameters(lease, numbers))
     parameters = {"numbers": to_json(numbers), "holder": lease.holder}
     return set(connection.execute(statements.STILL_HELD[dialect], parameters).scalars())
 
 
-def _claimed(row: Any) -> ClaimedDelivery:
+def _to_claimed_delivery(row: Any) -> ClaimedDelivery:
     client = row.client_certificate or {}
     return ClaimedDelivery(
         number=row.number,
@@ -283,11 +285,11 @@ def _claimed(row: Any) -> ClaimedDelivery:
     )
 
 
-def _held(lease: Lease, numbers: Iterable[int]) -> dict[str, Any]:
+def _lease_parameters(lease: Lease, numbers: Iterable[int]) -> dict[str, Any]:
     return {"numbers": to_json(list(numbers)), "holder": lease.holder, "now": lease.now}
 
 
-def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[Settled]) -> set[int]:
+def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAttempt]) -> set[int]:
     dialect = connection.dialect.name
     done = [item.number for item in settled if item.outcome is AttemptOutcome.DONE]
     failed = [item for item in settled if item.outcome is not AttemptOutcome.DONE]
@@ -296,7 +298,7 @@ def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[Settled])
         parameters = {"numbers": to_json(done), "holder": lease.holder}
         written += connection.execute(statements.DELETE[dialect], parameters)
     if failed:
-        rows = to_json([_failure(item) for item in failed])
+        rows = to_json([_failure_row(item) for item in failed])
         kept = connection.execute(statements.FAIL[dialect], {"rows": rows, "holder": lease.holder}).all()
         _keep_attempts(connection, failed, {row.number for row in kept})
         written += kept
@@ -312,20 +314,20 @@ def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[Settled])
     return set(connection.execute(statements.STILL_HELD[dialect], parameters).scalars())
 
 
-def _failure(item: Settled) -> dict[str, Any]:
+def _failure_row(item: SettledAttempt) -> dict[str, Any]:
     is_parked = item.outcome is AttemptOutcome.PARK
     return {
         "number": item.number,
         "state": "parked" if is_parked else "waiting",
-        "due": None if is_parked or item.due is None else statements.moment(item.due),
+        "due": None if is_parked or item.due is None else statements.format_moment(item.due),
         "attempts": item.attempt.number,
     }
 
 
-def _keep_attempts(connection: sa.Connection, failed: Iterable[Settled], numbers: set[int]) -> None:
+def _keep_attempts(connection: sa.Connection, failed: Iterable[SettledAttempt], numbers: set[int]) -> None:
     kept = [item for item in failed if item.number in numbers]
     if kept:
-        connection.execute(statements.KEEP_ATTEMPT[connection.dialect.name], [_attempt(item) for item in kept])
+        connection.execute(statements.KEEP_ATTEMPT[connection.dialect.name], [_attempt_row(item) for item in kept])
     old = [
         {"delivery_number": item.number, "last": item.attempt.number - MAX_ATTEMPTS}
         for item in kept
@@ -335,7 +337,7 @@ def _keep_attempts(connection: sa.Connection, failed: Iterable[Settled], numbers
         connection.execute(statements.FORGET_ATTEMPTS, old)
 
 
-def _attempt(item: Settled) -> dict[str, Any]:
+def _attempt_row(item: SettledAttempt) -> dict[str, Any]:
     attempt = item.attempt
     return {
         "delivery": item.number,
@@ -354,11 +356,11 @@ def _pause(connection: sa.Connection, pauses: Mapping[Target, datetime]) -> None
         {
             "system_id": _hex(target.system_id) if is_sqlite else target.system_id,
             "webhook_url": target.webhook_url,
-            "until": statements.moment(until) if is_sqlite else until.isoformat(),
+            "until": statements.format_moment(until) if is_sqlite else until.isoformat(),
         }
         for target, until in pauses.items()
     ]
-    connection.execute(_of(connection, statements.PAUSE), {"rows": to_json(rows)})
+    connection.execute(_for_dialect(connection, statements.PAUSE), {"rows": to_json(rows)})
 
 
 def _prune_pauses(connection: sa.Connection, now: datetime) -> None:
@@ -373,11 +375,11 @@ def _pull_forward(connection: sa.Connection, target: Target, start: datetime, li
     parameters = of_target | {"after": end, "limit": limit}
     numbers = connection.execute(statements.WAITING_OF_TARGET, parameters).scalars().all()
     rows = [
-        {"number": number, "due": statements.moment(start + place * PULLED_EVERY)}
+        {"number": number, "due": statements.format_moment(start + place * PULLED_EVERY)}
         for place, number in enumerate(numbers)
     ]
     if rows:
-        connection.execute(_of(connection, statements.PULL_FORWARD), {"rows": to_json(rows)})
+        connection.execute(_for_dialect(connection, statements.PULL_FORWARD), {"rows": to_json(rows)})
     return len(rows), end
 
 

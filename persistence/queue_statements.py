@@ -40,7 +40,7 @@ _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
 
 _PARAMETER = re.compile(r":([a-z_]+)")
 
-_SAYS = {
+_FRAGMENTS = {
     "sqlite": {
         "numbers": "(select value from json_each(:numbers))",
         "rows": "json_each(:rows)",
@@ -67,7 +67,7 @@ _SAYS = {
 """The fragments that differ between the databases."""
 
 
-def moment(time: datetime) -> str:
+def format_moment(time: datetime) -> str:
     """Return a moment as text for a JSON document: in UTC, in SQLAlchemy's format for SQLite."""
     return time.astimezone(UTC).isoformat(" ", "microseconds").removesuffix("+00:00")
 
@@ -77,8 +77,8 @@ def _statement(text: str) -> sa.TextClause:
     return sa.text(text).bindparams(*(sa.bindparam(name, type_=_TYPES[name]) for name in named))
 
 
-def _of_each(text: str) -> dict[str, sa.TextClause]:
-    return {dialect: _statement(text.format(**says)) for dialect, says in _SAYS.items()}
+def _for_each_dialect(text: str) -> dict[str, sa.TextClause]:
+    return {dialect: _statement(text.format(**says)) for dialect, says in _FRAGMENTS.items()}
 
 
 _IS_OF_KEY = "o.subscription_id = d.subscription_id and o.key = d.key and o.state = 'waiting'"
@@ -112,7 +112,7 @@ _SYSTEM_IDS = {
 }
 
 
-def _look(dialect: str, seen: str) -> sa.TextualSelect:
+def _build_look(dialect: str, seen: str) -> sa.TextualSelect:
     # Use a subquery per row: for a join, the planner may read all subscriptions.
     return _statement(f"""
         select seen.number, seen.system_id, seen.subscription_id, seen.due, seen.urgency, seen.is_behind,
@@ -141,14 +141,14 @@ _OLDEST = "d.due <= :now order by d.due, d.number limit"
 _URGENT = f"{_SEEN} where d.urgency is not null and d.due <= :now order by d.urgency desc, d.due limit :urgent"
 """Deliveries that precede others."""
 
-LOOK_AT_URGENT = {dialect: _look(dialect, _URGENT) for dialect in _SAYS}
+LOOK_AT_URGENT = {dialect: _build_look(dialect, _URGENT) for dialect in _FRAGMENTS}
 DUE_SYSTEMS = _statement(f"""
     select s.id from systems s
     where {_SYSTEM_KEY["sqlite"]} not in {_KEYS["sqlite"].format(name="systems")}
     and exists (select 1 from deliveries d where d.system_id = s.id and d.due <= :now)
 """).columns(systems.c.id)
-LOOK_AT_SYSTEM = _look("sqlite", f"{_SEEN} where d.system_id = :system_id and {_OLDEST} :each")
-LOOK_AT_SYSTEMS = _look(
+LOOK_AT_SYSTEM = _build_look("sqlite", f"{_SEEN} where d.system_id = :system_id and {_OLDEST} :each")
+LOOK_AT_SYSTEMS = _build_look(
     "postgresql",
     f"""
     select each.* from systems s
@@ -170,13 +170,13 @@ _ACTIVE = {
             where p.system_id = s.system_id and p.webhook_url = s.webhook_url and p.until > :now
         )
     """
-    for dialect in _SAYS
+    for dialect in _FRAGMENTS
 }
 """Subscriptions of some systems with due deliveries, except those of some targets and of paused targets."""
 
 ACTIVE_SUBSCRIPTIONS = _statement(_ACTIVE["sqlite"]).columns(subscriptions.c.id)
-LOOK_AT_SUBSCRIPTION = _look("sqlite", f"{_SEEN} where d.subscription_id = :subscription_id and {_OLDEST} :each")
-LOOK_AT_SUBSCRIPTIONS = _look(
+LOOK_AT_SUBSCRIPTION = _build_look("sqlite", f"{_SEEN} where d.subscription_id = :subscription_id and {_OLDEST} :each")
+LOOK_AT_SUBSCRIPTIONS = _build_look(
     "postgresql",
     f"""
     select each.* from ({_ACTIVE["postgresql"]}) as active
@@ -190,7 +190,7 @@ LOOK_AT_SUBSCRIPTIONS = _look(
 SET_ASIDE = {
     "sqlite": _statement(f"""
         update deliveries as d set due = null
-        where d.number in {_SAYS["sqlite"]["numbers"]} and d.lease is null and d.due is not null
+        where d.number in {_FRAGMENTS["sqlite"]["numbers"]} and d.lease is null and d.due is not null
         and exists (select 1 from deliveries o where {_IS_AHEAD})
     """),
     # Lock the delivery ahead, so that a transaction that deletes it either runs after this statement and makes the next
@@ -203,7 +203,7 @@ SET_ASIDE = {
                 for key share skip locked
             ) as ahead
             from deliveries d
-            where d.number in {_SAYS["postgresql"]["numbers"]} and d.lease is null and d.due is not null
+            where d.number in {_FRAGMENTS["postgresql"]["numbers"]} and d.lease is null and d.due is not null
             for no key update of d skip locked
         )
         update deliveries set due = null from held where deliveries.number = held.number and held.ahead is not null
@@ -215,7 +215,7 @@ update deliveries set lease = :holder, started = :now, due = :until
 where number in (select number from deliveries where number in {numbers} and due <= :now {skip_locked_rows})
 returning number
 """
-RELEASE = _of_each("""
+RELEASE = _for_each_dialect("""
 update deliveries set lease = null, due = :now
 where number in (select number from deliveries where number in {numbers} and lease = :holder {skip_locked_rows})
 """)
@@ -225,29 +225,29 @@ where d.number in {numbers} and d.lease = :holder {skip_locked_lanes}
 """
 """Deliveries that can be settled now. The lock on the subscription covers all its keys: see `LET_NEXT_GO`."""
 
-DELETE = _of_each(f"""
+DELETE = _for_each_dialect(f"""
 delete from deliveries where number in ({_SETTLED})
 returning number, subscription_id, key
 """)
-FAIL = _of_each("""
-update deliveries set state = said.state, due = said.due, attempts = said.attempts, lease = null, urgency = null
+FAIL = _for_each_dialect("""
+update deliveries set state = given.state, due = given.due, attempts = given.attempts, lease = null, urgency = null
 from (
     select cast(value->>'number' as bigint) as number, value->>'state' as state, {row_due} as due,
         cast(value->>'attempts' as integer) as attempts
     from {rows}
-) as said
-where deliveries.number = said.number and deliveries.number in (
+) as given
+where deliveries.number = given.number and deliveries.number in (
     select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
     where d.number in (select cast(value->>'number' as bigint) from {rows}) and d.lease = :holder {skip_locked_lanes}
 )
 returning deliveries.number, subscription_id, key
 """)
-STILL_HELD = _of_each("select number from deliveries where number in {numbers} and lease = :holder")
+STILL_HELD = _for_each_dialect("select number from deliveries where number in {numbers} and lease = :holder")
 # Each transaction that removes deliveries from keys runs this statement last. As a separate statement it sees
 # deliveries that others set aside before these rows were locked. The transaction holds locks on the subscriptions.
 # Without them, two such transactions would each choose the delivery that the other one removes as the next one; the
 # same could happen with a sync. The locks wait only for single statements, which in turn wait for nothing.
-LET_NEXT_GO = _of_each("""
+LET_NEXT_GO = _for_each_dialect("""
 update deliveries set due = :now
 where due is null and state = 'waiting' and number in (
     select (
@@ -257,7 +257,7 @@ where due is null and state = 'waiting' and number in (
     from {lanes}
 )
 """)
-RELEASE_STUCK = _of_each("""
+RELEASE_STUCK = _for_each_dialect("""
 update deliveries set due = :now
 where number in (
     select number from deliveries d
@@ -306,10 +306,10 @@ WAITING_OF_TARGET = _statement("""
     and d.due > :after and d.lease is null
     order by d.number limit :limit
 """).columns(deliveries.c.number)
-PULL_FORWARD = _of_each("""
-update deliveries set due = said.due
-from (select cast(value->>'number' as bigint) as number, {row_due} as due from {rows}) as said
-where deliveries.number = said.number and deliveries.lease is null and deliveries.due > said.due
+PULL_FORWARD = _for_each_dialect("""
+update deliveries set due = given.due
+from (select cast(value->>'number' as bigint) as number, {row_due} as due from {rows}) as given
+where deliveries.number = given.number and deliveries.lease is null and deliveries.due > given.due
 and deliveries.number in (
     select number from deliveries
     where number in (select cast(value->>'number' as bigint) from {rows}) and lease is null {skip_locked_rows}
@@ -336,7 +336,7 @@ _COLUMNS = (
 )
 
 
-def _read(claimed: sa.FromClause) -> sa.Select[Any]:
+def _select_claimed(claimed: sa.FromClause) -> sa.Select[Any]:
     """Select the data that an attempt needs, in the order of the queue."""
     return (
         sa.select(
@@ -366,17 +366,19 @@ def _read(claimed: sa.FromClause) -> sa.Select[Any]:
 
 
 def _claim_on_postgresql() -> sa.Select[Any]:
-    text = _CLAIM_TEXT.format(**_SAYS["postgresql"]).replace("returning number", f"returning {', '.join(_COLUMNS)}")
-    return _read(_statement(text).columns(*(deliveries.c[name] for name in _COLUMNS)).cte("claimed"))
+    text = _CLAIM_TEXT.format(**_FRAGMENTS["postgresql"]).replace(
+        "returning number", f"returning {', '.join(_COLUMNS)}"
+    )
+    return _select_claimed(_statement(text).columns(*(deliveries.c[name] for name in _COLUMNS)).cte("claimed"))
 
 
 def _read_on_sqlite() -> sa.Select[Any]:
-    numbers = _statement(_SAYS["sqlite"]["numbers"][1:-1]).columns(deliveries.c.number)
-    return _read(deliveries).where(deliveries.c.number.in_(numbers))
+    numbers = _statement(_FRAGMENTS["sqlite"]["numbers"][1:-1]).columns(deliveries.c.number)
+    return _select_claimed(deliveries).where(deliveries.c.number.in_(numbers))
 
 
 CLAIM = _claim_on_postgresql()
 """Claim and read in one statement, so that both succeed or fail together."""
 
-CLAIM_ON_SQLITE = _statement(_CLAIM_TEXT.format(**_SAYS["sqlite"]))
+CLAIM_ON_SQLITE = _statement(_CLAIM_TEXT.format(**_FRAGMENTS["sqlite"]))
 READ_ON_SQLITE = _read_on_sqlite()

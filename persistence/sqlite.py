@@ -21,10 +21,10 @@ import sqlalchemy as sa
 
 from domain.errors import StorageFailed
 from persistence import schema
-from persistence.database import DatabaseUnusable, Turns, Work, storage_errors, to_json
-from persistence.file_turn import create_private, file_turn
-from persistence.gathering import Gathering, WorkTogether
+from persistence.database import DatabaseUnusable, NamedLocks, Work, storage_errors, to_json
+from persistence.file_lock import create_private, hold_file_lock
 from persistence.sqlite_file import SqliteFile
+from persistence.write_batches import WorkTogether, WriteBatcher
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class SqliteDatabase:
     is_inline = True
 
     def __init__(self, path: str) -> None:
-        self.turns = Turns()
+        self.locks = NamedLocks()
         self._path = Path(path)
         url = sa.URL.create("sqlite", database=path)
         options: dict[str, Any] = {"hide_parameters": True, "json_serializer": to_json}
@@ -65,7 +65,7 @@ class SqliteDatabase:
         self._reader: sa.Connection | None = None
         self._writer: sa.Connection | None = None
         self._write_lock = asyncio.Lock()
-        self._gathering = Gathering(self.write)
+        self._batcher = WriteBatcher(self.write)
         self._waiting: deque[_Waiting] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self._file = SqliteFile(self._path)
@@ -119,7 +119,7 @@ class SqliteDatabase:
     mark = write
 
     async def write_together(self, work: WorkTogether, item: Any) -> None:
-        await self._gathering.add(work, item)
+        await self._batcher.add(work, item)
 
     async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._write_lock:
@@ -127,9 +127,9 @@ class SqliteDatabase:
 
     write_long = write_large
 
-    def worker_turn(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+    def hold_worker_lock(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         # Two workers would only compete for the one lock of the file.
-        return file_turn(f"{self._path}.worker.lock", waits)
+        return hold_file_lock(f"{self._path}.worker.lock", waits)
 
     def check_exists(self) -> None:
         with storage_errors():
@@ -210,7 +210,7 @@ class SqliteDatabase:
             self._file.check()
             if self._writer is None:
                 self._writer = self._connect()
-            outcomes = _transact(self._writer, _do_all, batch)
+            outcomes = _transact(self._writer, _run_batch, batch)
         except Exception as exc:  # noqa: BLE001  # Of whatever kind: it is for who waits.
             # BEGIN IMMEDIATE is the only statement here that can meet a lock, so nothing has been written yet.
             outcomes = await self._do_in_thread(batch) if _is_busy(exc) else [exc] * len(batch)
@@ -220,7 +220,7 @@ class SqliteDatabase:
 
     async def _do_in_thread(self, batch: list["_Waiting"]) -> list[Any]:
         try:
-            return await self._write_in_thread(_do_all, batch)
+            return await self._write_in_thread(_run_batch, batch)
         except Exception as exc:  # noqa: BLE001  # It is for who waits, as above.
             return [exc] * len(batch)
 
@@ -251,15 +251,15 @@ class SqliteDatabase:
         closed; SQLite would delete this log.
         """
         # SQLite resolves links before it determines the path of the log.
-        size, log_path = _size_of(self._path), Path(f"{self._path.resolve()}-wal")
+        size, log_path = _file_size(self._path), Path(f"{self._path.resolve()}-wal")
         if size == 0:
             found = f"the database file {self._path} is empty"
-        elif size is None and _size_of(log_path):
+        elif size is None and _file_size(log_path):
             found = f"there is no database file {self._path}, but {log_path} has changes of it"
         else:
             return
         # Name both files: a log does not match any other database file.
-        remains = " and ".join(str(path) for path in (self._path, log_path) if _size_of(path) is not None)
+        remains = " and ".join(str(path) for path in (self._path, log_path) if _file_size(path) is not None)
         raise DatabaseUnusable(f"{found}: restore it from a backup, or remove {remains} to begin with a new database")
 
     def _create(self) -> None:
@@ -300,7 +300,7 @@ def _ping(connection: sa.Connection) -> None:
     connection.exec_driver_sql("SELECT 1")
 
 
-def _do_all(connection: sa.Connection, batch: list[_Waiting]) -> list[Any]:
+def _run_batch(connection: sa.Connection, batch: list[_Waiting]) -> list[Any]:
     """Return the result or the error of each write. A write that raised is rolled back."""
     if len(batch) == 1:
         return [batch[0].work(connection)]
@@ -344,7 +344,7 @@ def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
     connection.execute(f"PRAGMA busy_timeout={busy_seconds * 1000}")
 
 
-def _size_of(path: Path) -> int | None:
+def _file_size(path: Path) -> int | None:
     """Return the size of a file in bytes, or None without a file. Raises `OSError` if it cannot be determined."""
     try:
         return path.stat().st_size

@@ -45,7 +45,7 @@ class SqliteFile:
     def open(self) -> None:
         """Remember the identity of the file that was opened first."""
         if self._identity is None:
-            self._identity = _identity_of(self._path)
+            self._identity = _read_identity(self._path)
 
     def check(self) -> None:
         """Raise `StorageFailed` while the path has another file, an empty file or none.
@@ -54,7 +54,7 @@ class SqliteFile:
         """
         if self._identity is None:
             return
-        is_replaced = _identity_of(self._path) != self._identity
+        is_replaced = _read_identity(self._path) != self._identity
         if not is_replaced:
             self._is_overwritten = self._is_overwritten or self._has_older_generation()
             is_replaced = self._is_overwritten
@@ -101,7 +101,7 @@ class SqliteFile:
         return is_older
 
 
-def _identity_of(path: Path) -> tuple[int, int] | None:
+def _read_identity(path: Path) -> tuple[int, int] | None:
     try:
         found = path.stat()
     except OSError:

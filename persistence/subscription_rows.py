@@ -21,33 +21,33 @@ PART = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Current:
+class CurrentSet:
     """The current set of a system, and the ids of its rows."""
 
     subscriptions: Mapping[Identity, Subscription]
     ids: Mapping[Identity, int]
 
 
-def read(connection: sa.Connection, system_id: str) -> Current:
+def read(connection: sa.Connection, system_id: str) -> CurrentSet:
     """Return the current set of a system by identity."""
     subscriptions, ids = {}, {}
     # Fetch in parts: short-lived rows should not occupy the garbage collector.
     for part in connection.execute(_SELECT, {"system_id": system_id}).partitions(PART):
         for id_, org_type, org_code, entity_type, webhook_url, start, end in part:
             identity = Identity(org_type, org_code, entity_type)
-            subscriptions[identity] = Subscription(identity, webhook_url, _moment(start), end and _moment(end))
+            subscriptions[identity] = Subscription(identity, webhook_url, _parse_time(start), end and _parse_time(end))
             ids[identity] = id_
-    return Current(subscriptions, ids)
+    return CurrentSet(subscriptions, ids)
 
 
-def told(subscription: Subscription) -> list[Any]:
+def to_array(subscription: Subscription) -> list[Any]:
     """Return a subscription as a JSON array: identity, path, start and end (in UTC)."""
     end = subscription.end
     return [
         *subscription.identity,
         subscription.webhook_url,
-        _text(subscription.start),
-        None if end is None else _text(end),
+        _format_time(subscription.start),
+        None if end is None else _format_time(end),
     ]
 
 
@@ -79,12 +79,12 @@ def delete(connection: sa.Connection, subscription_ids: Sequence[int]) -> int:
 
 
 def update(connection: sa.Connection, subscriptions: Iterable[list[Any]], ids: Iterable[int]) -> None:
-    """Update the subscriptions with these ids in place, so that they keep their queues. They are arrays of `told`."""
+    """Update the subscriptions with these ids (as arrays of `to_array`) in place, so that they keep their queues."""
     _execute(connection, _UPDATE, [[*row, id_] for row, id_ in zip(subscriptions, ids, strict=True)])
 
 
 def insert(connection: sa.Connection, system_id: str, subscriptions: Sequence[list[Any]]) -> None:
-    """Insert subscriptions, given as arrays of `told`."""
+    """Insert subscriptions, given as arrays of `to_array`."""
     _execute(connection, _INSERT, subscriptions, system_id=system_id)
 
 
@@ -119,7 +119,7 @@ select :system_id, cast(value->>0 as integer), cast(value->>1 as integer), cast(
 from {rows}
 """
 
-_DIALECTS = {
+_FRAGMENTS = {
     "sqlite": {
         "rows": "json_each(:rows)",
         "id": "value",
@@ -140,7 +140,7 @@ _DIALECTS = {
 
 
 def _offer_statement(dialect: str) -> sa.Select[Any]:
-    says = _DIALECTS[dialect]
+    says = _FRAGMENTS[dialect]
     given: sa.Select[Any] = sa.select(sa.literal_column(says["id"])).select_from(sa.text(says["rows"]))
     return (
         sa.select(message_types, allowed_subscriptions.c.org_type)
@@ -149,11 +149,11 @@ def _offer_statement(dialect: str) -> sa.Select[Any]:
     )
 
 
-_OFFER = {dialect: _offer_statement(dialect) for dialect in _DIALECTS}
+_OFFER = {dialect: _offer_statement(dialect) for dialect in _FRAGMENTS}
 
 
 def _execute(connection: sa.Connection, text: str, rows: Sequence[Any], **others: Any) -> sa.CursorResult[Any]:
-    statement = sa.text(text.format(**_DIALECTS[connection.dialect.name]))
+    statement = sa.text(text.format(**_FRAGMENTS[connection.dialect.name]))
     if others:
         statement = statement.bindparams(sa.bindparam("system_id", type_=table.c.system_id.type))
     return connection.execute(statement, {"rows": _to_json(rows), **others})
@@ -165,10 +165,10 @@ def _to_json(rows: Sequence[Any]) -> str:
     return f"[{','.join(parts)}]"
 
 
-def _text(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(" ", "microseconds")
 
 
-def _moment(stored: datetime | str) -> datetime:
+def _parse_time(stored: datetime | str) -> datetime:
     """Return the moment in a column, which is text without an offset on SQLite."""
     return datetime.fromisoformat(stored + "+00:00") if isinstance(stored, str) else stored

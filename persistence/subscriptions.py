@@ -12,7 +12,7 @@ from domain.errors import BudkavleError, Forbidden, RefusalReason
 from domain.subscriptions import Entry, MessageType, Subscription, SyncError, SyncPlan, plan_sync
 from persistence import audit, subscription_rows
 from persistence.database import Database
-from persistence.subscription_rows import Current, told
+from persistence.subscription_rows import CurrentSet, to_array
 from persistence.tables import allowed_subscriptions, certificates, message_types
 
 LARGEST_TYPE = 2**31 - 1
@@ -28,7 +28,7 @@ class SyncRefused(BudkavleError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sync:
+class SyncCall:
     """One sync call: the wanted set of a system, and the data for its audit entries."""
 
     system_id: str
@@ -52,14 +52,14 @@ class SyncResult:
     dropped_messages: int
 
 
-async def sync(database: Database, call: Sync) -> SyncResult:
+async def sync(database: Database, call: SyncCall) -> SyncResult:
     """Replace the set of a system by the wanted one and write the audit entries, in one transaction.
 
     Raises `SyncRefused` with all violations, and `Forbidden` if the caller has no access, or no longer has access, to
     the system. In both cases nothing is changed or audited.
     """
     # Callers of the same system wait here for each other, without a connection that callers of other systems need.
-    async with database.turns.of(call.system_id):
+    async with database.locks.hold(call.system_id):
         return await database.write_long(_sync, call)
 
 
@@ -68,7 +68,7 @@ async def list_broken_rules(database: Database, wanted: Sequence[Entry], now: da
     return await database.read_long(_list_broken_rules, wanted, now)
 
 
-async def systems_of(database: Database, fingerprint: str) -> frozenset[str]:
+async def find_systems(database: Database, fingerprint: str) -> frozenset[str]:
     """Return the systems that a certificate has access to; none for an unknown certificate."""
     return await database.read(_systems_of, fingerprint)
 
@@ -83,12 +83,12 @@ async def list_allowed(database: Database, org_type: int) -> list[MessageType]:
     return await database.read(_list_allowed, org_type)
 
 
-def _sync(connection: sa.Connection, call: Sync) -> SyncResult:
+def _sync(connection: sa.Connection, call: SyncCall) -> SyncResult:
     # Lock the catalogue first, as all transactions do that lock both, to prevent deadlocks.
     audit.share_catalogue(connection)
     # The row of the chain is the lock of the system: a second sync waits here until the first one ends.
     head = audit.lock_chain(connection, call.system_id)
-    if connection.execute(_IS_LET_IN, _who(call)).first() is None:
+    if connection.execute(_HAS_ACCESS, _caller_parameters(call)).first() is None:
         # While the call waited, the operator deleted the system or revoked its certificate.
         raise Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED)
     current = subscription_rows.read(connection, call.system_id)
@@ -104,7 +104,7 @@ def _sync(connection: sa.Connection, call: Sync) -> SyncResult:
 
 
 def _apply(
-    connection: sa.Connection, call: Sync, current: Current, plan: SyncPlan, changes: Mapping[str, list[Any]]
+    connection: sa.Connection, call: SyncCall, current: CurrentSet, plan: SyncPlan, changes: Mapping[str, list[Any]]
 ) -> int:
     """Write the planned changes. Return the number of messages that are dropped, or would be in a dry run."""
     gone = [current.ids[subscription.identity] for subscription in plan.deleted]
@@ -129,20 +129,20 @@ def _types(wanted: Sequence[Entry]) -> set[int]:
     return {entity_type for entity_type in types if 0 <= entity_type <= LARGEST_TYPE}
 
 
-def _who(call: Sync) -> dict[str, str]:
+def _caller_parameters(call: SyncCall) -> dict[str, str]:
     return {"fingerprint": call.caller.removeprefix("sha256:"), "system_id": call.system_id}
 
 
 def _changes(plan: SyncPlan) -> dict[str, list[Any]]:
     """Return the changes as the audit log stores them."""
     return {
-        "created": [told(after) for after in plan.created],
-        "updated": [[told(before), told(after)] for before, after in plan.updated],
-        "deleted": [told(before) for before in plan.deleted],
+        "created": [to_array(after) for after in plan.created],
+        "updated": [[to_array(before), to_array(after)] for before, after in plan.updated],
+        "deleted": [to_array(before) for before in plan.deleted],
     }
 
 
-def _entries(call: Sync, result: SyncResult, changes: dict[str, list[Any]] | None) -> list[AuditEntry]:
+def _entries(call: SyncCall, result: SyncResult, changes: dict[str, list[Any]] | None) -> list[AuditEntry]:
     """Return the audit entry of the call, followed by one with all its changes if there are any."""
     outcome = "dry run" if call.is_dry_run else "changed" if changes else "unchanged"
     counts = {
@@ -158,7 +158,7 @@ def _entries(call: Sync, result: SyncResult, changes: dict[str, list[Any]] | Non
     return entries
 
 
-def _entry(call: Sync, kind: str, outcome: str, detail: dict[str, Any]) -> AuditEntry:
+def _entry(call: SyncCall, kind: str, outcome: str, detail: dict[str, Any]) -> AuditEntry:
     return AuditEntry(
         chain=call.system_id,
         kind=kind,
@@ -171,7 +171,7 @@ def _entry(call: Sync, kind: str, outcome: str, detail: dict[str, Any]) -> Audit
     )
 
 
-_IS_LET_IN = sa.select(certificates.c.system_id).where(
+_HAS_ACCESS = sa.select(certificates.c.system_id).where(
     certificates.c.fingerprint == sa.bindparam("fingerprint"), certificates.c.system_id == sa.bindparam("system_id")
 )
 _SYSTEMS_OF = sa.select(certificates.c.system_id).where(certificates.c.fingerprint == sa.bindparam("fingerprint"))

@@ -21,7 +21,7 @@ PIECE_BYTES = 768 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class New:
+class NewMessage:
     """A message to store. `sent` is when its call to Open-E begins, None for a message without a case."""
 
     message: WebMessage
@@ -36,7 +36,7 @@ class New:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedMessage:
     """A stored message with the id that Open-E assigned, and the time when it became readable."""
 
     message: WebMessage
@@ -56,24 +56,24 @@ COLUMNS = (
 )
 
 
-def insert(connection: sa.Connection, items: Sequence[New]) -> None:
+def insert(connection: sa.Connection, items: Sequence[NewMessage]) -> None:
     """Insert messages. Readable ones get their references and events, on PostgreSQL in the same statement."""
     parameters = [_to_parameters(new) for new in items]
     if connection.dialect.name == "postgresql":
         connection.execute(_INSERT_ALL, parameters)
         return
     connection.execute(_INSERT, parameters)
-    _make_known(connection, [(new.message, new.message.created) for new in items])
+    _insert_references_and_events(connection, [(new.message, new.message.created) for new in items])
 
 
-def insert_with_files(connection: sa.Connection, new: New) -> None:
+def insert_with_files(connection: sa.Connection, new: NewMessage) -> None:
     """Insert a message and the contents of its attachments."""
     insert(connection, [new])
     for attachment in new.message.attachments:
         _insert_pieces(connection, new.message, attachment)
 
 
-def mark_published(connection: sa.Connection, items: Sequence[Published]) -> None:
+def mark_published(connection: sa.Connection, items: Sequence[PublishedMessage]) -> None:
     """Make messages readable that were being sent, with references and events, on PostgreSQL in one statement.
 
     Idempotent: messages in any other state are unchanged.
@@ -92,7 +92,7 @@ def mark_published(connection: sa.Connection, items: Sequence[Published]) -> Non
     # One by one: a joint row count would not show which messages were changed.
     changed = [connection.execute(_MARK_PUBLISHED, each).rowcount > 0 for each in parameters]
     made_readable = [item for item, is_changed in zip(items, changed, strict=True) if is_changed]
-    _make_known(connection, [(published.message, published.created) for published in made_readable])
+    _insert_references_and_events(connection, [(published.message, published.created) for published in made_readable])
 
 
 def to_message(row: sa.RowMapping) -> WebMessage:
@@ -112,7 +112,7 @@ def to_message(row: sa.RowMapping) -> WebMessage:
     )
 
 
-def _with_what_follows(statement: sa.Insert | sa.Update) -> sa.Insert:
+def _with_references_and_event(statement: sa.Insert | sa.Update) -> sa.Insert:
     """Return one statement for PostgreSQL that writes a message and, if it is readable, its references and event."""
     columns = (messages_table.c.id, messages_table.c.created, messages_table.c.external_references)
     written = statement.returning(*columns).cte("written")
@@ -131,7 +131,7 @@ _INSERT = messages_table.insert().values(
     {column: sa.bindparam(f"new_{column.name}") for column in messages_table.c if column.name != "open_e_message_id"}
 )
 _INSERT_REFERENCES = references_table.insert()
-_INSERT_ALL = _with_what_follows(_INSERT)
+_INSERT_ALL = _with_references_and_event(_INSERT)
 _INSERT_PIECE = attachments_table.insert()
 _MARK_PUBLISHED = (
     messages_table.update()
@@ -142,10 +142,10 @@ _MARK_PUBLISHED = (
         open_e_message_id=sa.bindparam("open_e_message_id"),
     )
 )
-_MARK_PUBLISHED_ALL = _with_what_follows(_MARK_PUBLISHED)
+_MARK_PUBLISHED_ALL = _with_references_and_event(_MARK_PUBLISHED)
 
 
-def _to_parameters(new: New) -> dict[str, Any]:
+def _to_parameters(new: NewMessage) -> dict[str, Any]:
     message = new.message
     return {
         "new_id": message.id,
@@ -165,7 +165,9 @@ def _to_parameters(new: New) -> dict[str, Any]:
     }
 
 
-def _make_known(connection: sa.Connection, readable: Sequence[tuple[WebMessage, datetime | None]]) -> None:
+def _insert_references_and_events(
+    connection: sa.Connection, readable: Sequence[tuple[WebMessage, datetime | None]]
+) -> None:
     parameters = [
         {"key": reference.key, "value": reference.value, "created": created, "message_id": message.id}
         for message, created in readable

@@ -36,17 +36,17 @@ class Position:
 
 async def store(database: Database, message: WebMessage) -> None:
     """Store a message without a case. Its `created` must be set."""
-    await _write(database, rows.New(message, MessageState.STORED, None))
+    await _write(database, rows.NewMessage(message, MessageState.STORED, None))
 
 
 async def begin_sending(database: Database, message: WebMessage, sent: datetime) -> None:
     """Store a message before it is sent to Open-E. Until the outcome is stored, only operators see it."""
-    await _write(database, rows.New(message, MessageState.SENDING, sent))
+    await _write(database, rows.NewMessage(message, MessageState.SENDING, sent))
 
 
 async def mark_published(database: Database, message: WebMessage, open_e_message_id: int, created: datetime) -> None:
     """Make a message readable that Open-E has published. Idempotent, as are the next two functions."""
-    await database.write_together(rows.mark_published, rows.Published(message, open_e_message_id, created))
+    await database.write_together(rows.mark_published, rows.PublishedMessage(message, open_e_message_id, created))
 
 
 async def mark_unknown(database: Database, message_id: str) -> None:
@@ -264,7 +264,7 @@ def _delete(connection: sa.Connection, message_id: str) -> bool:
     return connection.execute(_DELETE, {"message_id": message_id}).rowcount > 0
 
 
-async def _write(database: Database, new: rows.New) -> None:
+async def _write(database: Database, new: rows.NewMessage) -> None:
     if new.is_large:
         await database.write_large(rows.insert_with_files, new)
     elif new.message.attachments:

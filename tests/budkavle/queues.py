@@ -13,7 +13,7 @@ from persistence import catalogue, deliveries, outbox, subscriptions
 from persistence.catalogue import Apply
 from persistence.database import Database
 from persistence.outbox import Publication
-from persistence.subscriptions import Sync
+from persistence.subscriptions import SyncCall
 from tests import catalogues
 from tests.catalogues import SYSTEM_ID
 from tests.databases import with_database
@@ -30,7 +30,7 @@ def subscribe(url: str, base_url: str = "http://127.0.0.1:9", *system_ids: str, 
         for id_ in ids:
             entry = Entry(0, 1, 101, 202, "/webhook", START)
             caller = f"sha256:{min(systems[0].certificates)}"
-            await subscriptions.sync(database, Sync(id_, [entry], now(), caller, new_id()))
+            await subscriptions.sync(database, SyncCall(id_, [entry], now(), caller, new_id()))
 
     with_database(url, put)
 

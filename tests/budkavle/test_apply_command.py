@@ -45,7 +45,7 @@ def outcomes(database_url: str) -> list[tuple[str, str]]:
 
 def put_subscriptions(database_url: str, system_id: str, *pairs: tuple[int, int], fingerprint: str) -> None:
     entries = [Entry(place, org, 101, type_, "/webhook", NOW) for place, (org, type_) in enumerate(pairs)]
-    call = subscriptions.Sync(system_id, entries, NOW, f"sha256:{fingerprint}", "sync")
+    call = subscriptions.SyncCall(system_id, entries, NOW, f"sha256:{fingerprint}", "sync")
     with_database(database_url, lambda database: subscriptions.sync(database, call))
 
 

@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 
 from delivery.windows import Windows
 from domain.deliveries import Target
-from persistence.queue import Seen
+from persistence.queue import DueDelivery
 from tests.factories import NOW
 
 POLL_SECONDS = 0.05
@@ -97,7 +97,7 @@ class Simulation:
             self._begin(seen)
         self.most = max(self.most, self.under_way.total())
 
-    def _look(self, full: frozenset[Target]) -> list[Seen]:
+    def _look(self, full: frozenset[Target]) -> list[DueDelivery]:
         found = []
         for waiting in self._waiting.values():
             for due, number in waiting[:SEEN_OF_EACH]:
@@ -105,10 +105,10 @@ class Simulation:
                 if due > self.now or delivery.target in full:
                     break
                 moment = NOW + timedelta(seconds=due)
-                found.append(Seen(number, delivery.target, delivery.subscription, moment))
+                found.append(DueDelivery(number, delivery.target, delivery.subscription, moment))
         return found
 
-    def _begin(self, seen: Seen) -> None:
+    def _begin(self, seen: DueDelivery) -> None:
         delivery = self.deliveries[seen.number - 1]
         assert not delivery.is_under_way
         assert self._lanes[delivery.subscription, delivery.key][0] is delivery

@@ -6,28 +6,28 @@ from datetime import timedelta
 
 from delivery.windows import FIRST, FORGOTTEN_AFTER, LONGEST_BACK_OFF, Windows
 from domain.deliveries import Target, Urgency
-from persistence.queue import Seen
+from persistence.queue import DueDelivery
 from tests.factories import NOW
 
 A, B = Target("system-a", "/a"), Target("system-b", "/b")
 
 
-def rows(target: Target, count: int, subscription: int = 1, first: int = 1, **changes: object) -> list[Seen]:
+def rows(target: Target, count: int, subscription: int = 1, first: int = 1, **changes: object) -> list[DueDelivery]:
     """Deliveries of a target that are due, numbered from `first`, each due a second after the one before."""
     return [
-        Seen(number, target, subscription, NOW + timedelta(seconds=number), **changes)  # type: ignore[arg-type]
+        DueDelivery(number, target, subscription, NOW + timedelta(seconds=number), **changes)  # type: ignore[arg-type]
         for number in range(first, first + count)
     ]
 
 
-def start(windows: Windows, found: Iterable[Seen], now: float = 0) -> list[Seen]:
+def start(windows: Windows, found: Iterable[DueDelivery], now: float = 0) -> list[DueDelivery]:
     chosen = windows.choose(found, now)
     for seen in chosen:
         windows.record_start(seen, now, is_test=windows.has_test_slot(seen))
     return chosen
 
 
-def end(windows: Windows, chosen: Iterable[Seen], now: float, *, is_well: bool = True) -> list[bool]:
+def end(windows: Windows, chosen: Iterable[DueDelivery], now: float, *, is_well: bool = True) -> list[bool]:
     return [windows.record_end(seen.number, now, is_well=is_well, is_done=is_well) for seen in chosen]
 
 

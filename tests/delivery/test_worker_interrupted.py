@@ -12,8 +12,8 @@ from delivery.worker import Worker
 from persistence import deliveries as queued
 from persistence import subscriptions, tables
 from persistence.database import Database
-from persistence.deliveries import Trial
-from persistence.subscriptions import Sync
+from persistence.deliveries import TestEvent
+from persistence.subscriptions import SyncCall
 from tests.delivery.receiving import OK, Recorder, at
 from tests.delivery.working import LIMITS, SECOND, StartPeer, deliveries, subscribe, work, working
 from tests.factories import NOW
@@ -74,7 +74,7 @@ async def test_a_sync_that_drops_a_subscription_ends_its_deliveries(database: Da
         running = asyncio.create_task(worker.run_forever())
         # As many as a receiver gets that is not known yet.
         await held.until(10)
-        result = await subscriptions.sync(database, Sync(SYSTEM, [], NOW, CALLER, "drop"))
+        result = await subscriptions.sync(database, SyncCall(SYSTEM, [], NOW, CALLER, "drop"))
         assert result.dropped_messages == 10_000
         held.go.set()
         worker.stop()
@@ -165,7 +165,7 @@ async def test_a_path_that_does_not_answer_keeps_no_other_path_of_its_system_wai
         assert held.number == 10
         # A test message for the dead path has a place all the same.
         identity = {"org_type": 1, "org_code": 101, "entity_type": 202}
-        trial = Trial(publication(event(**identity)), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
+        trial = TestEvent(publication(event(**identity)), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
         await queued.publish_test(database, trial)
         await held.until(1)
         worker.stop()

@@ -9,7 +9,7 @@ from conftest import RunningService
 from domain.deliveries import Attempt, AttemptOutcome, Reason
 from persistence import deliveries, queue, tables
 from persistence.database import Database
-from persistence.queue import Lease, Settled
+from persistence.queue import Lease, SettledAttempt
 from tests.catalogue_rows import ALLOWED, execute
 from tests.databases import with_database
 from tests.handlers.answers import unique_id
@@ -81,7 +81,9 @@ def test_hent_beskeder_returns_the_cause_of_a_failure_without_an_answer(caller: 
     async def fail(database: Database) -> None:
         for item in await claim_due(database, lease):
             attempt = Attempt(1, later(), 0, None, Reason.SETUP, "env:NOT_SET is not set")
-            await queue.settle(database, lease, [Settled(item.number, AttemptOutcome.AGAIN, attempt, later() + SECOND)])
+            await queue.settle(
+                database, lease, [SettledAttempt(item.number, AttemptOutcome.AGAIN, attempt, later() + SECOND)]
+            )
 
     with_database(caller.database_url, fail)
     (item,) = listed(caller)

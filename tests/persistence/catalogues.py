@@ -11,7 +11,7 @@ from domain.audit import CATALOGUE, AuditEntry
 from domain.subscriptions import Entry, Identity, Subscription
 from persistence import audit, subscriptions
 from persistence.database import Database
-from persistence.subscriptions import Sync, SyncResult
+from persistence.subscriptions import SyncCall, SyncResult
 from persistence.tables import allowed_subscriptions, certificates, deliveries, events, message_types, systems
 from persistence.tables import subscriptions as subscriptions_table
 from tests.factories import NOW
@@ -53,7 +53,7 @@ def entries(count: int, **changes: Any) -> list[Entry]:
 
 async def sync(database: Database, wanted: Iterable[Entry], system_id: str = SYSTEM, **changes: Any) -> SyncResult:
     values = {"now": NOW, "caller": CALLER, "request_id": "r-1"}
-    return await subscriptions.sync(database, Sync(system_id, list(wanted), **(values | changes)))
+    return await subscriptions.sync(database, SyncCall(system_id, list(wanted), **(values | changes)))
 
 
 def set_of(wanted: Iterable[Entry]) -> list[Subscription]:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from persistence.database import Turns, to_json
+from persistence.database import NamedLocks, to_json
 
 POLL_SECONDS = 0.001
 SPINS = 3
@@ -35,7 +35,7 @@ class SteppedDatabase:
     is_inline = False
 
     def __init__(self, url: str) -> None:
-        self.turns = Turns()
+        self.locks = NamedLocks()
         self.pid = 0
         self.is_rolled_back = False
         self._engine: AsyncEngine = create_async_engine(

@@ -12,8 +12,8 @@ from domain.deliveries import Attempt, AttemptOutcome, ClaimedDelivery, Reason
 from domain.events import Event
 from persistence import outbox, queue
 from persistence.database import Database
-from persistence.outbox import Publication, Published
-from persistence.queue import Lease, LookMemory, Room, Settled
+from persistence.outbox import Publication, PublishResult
+from persistence.queue import Capacity, Lease, LookMemory, SettledAttempt
 from tests.factories import NOW
 
 LEASE = timedelta(seconds=30)
@@ -30,7 +30,7 @@ def publication(published: Event) -> Publication:
     return Publication(published, "publisher", "request")
 
 
-async def publish(database: Database, **changes: Any) -> Published:
+async def publish(database: Database, **changes: Any) -> PublishResult:
     return await outbox.publish(database, publication(event(**changes)))
 
 
@@ -49,7 +49,7 @@ async def claim_due(
 ) -> Sequence[ClaimedDelivery]:
     """Claim what may go, as a worker does; `of` limits the number of each system, 0 for those that it omits."""
     for _ in range(MOST_LOOKS):
-        room = Room(most, most, frozenset(), frozenset())
+        room = Capacity(most, most, frozenset(), frozenset())
         seen = await queue.look(database, lease.now, room, LookMemory())
         chosen, taken = [], Counter[str]()
         for each in sorted(seen, key=lambda each: (each.due, each.number)):
@@ -66,10 +66,10 @@ async def claim_due(
 
 def settled(
     claimed: ClaimedDelivery, outcome: AttemptOutcome = AttemptOutcome.DONE, due: datetime | None = None
-) -> Settled:
+) -> SettledAttempt:
     status = {AttemptOutcome.DONE: 200, AttemptOutcome.AGAIN: 503, AttemptOutcome.PARK: 404}[outcome]
     attempt = Attempt(claimed.attempts + 1, NOW, 20, status, Reason.HTTP, "answer")
-    return Settled(claimed.number, outcome, attempt, due)
+    return SettledAttempt(claimed.number, outcome, attempt, due)
 
 
 async def rows(database: Database, table: sa.Table) -> list[Mapping[str, Any]]:

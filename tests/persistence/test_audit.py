@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from domain.audit import CATALOGUE, FIRST_HASH, NO_SYSTEM, AuditEntry, hash_entry, write_detail
 from persistence import audit
-from persistence.audit import Broken, Head
+from persistence.audit import BrokenChain, ChainHead
 from persistence.database import Database, open_database
 from persistence.tables import audit_entries
 from tests.factories import NOW
@@ -55,7 +55,7 @@ async def chain(database: Database) -> Sequence[tuple[int, str]]:
     return [(id_, item.hash) for id_, item in page]
 
 
-async def broken(database: Database, kept: str | None = None) -> Broken | None:
+async def broken(database: Database, kept: str | None = None) -> BrokenChain | None:
     return (await audit.verify(database, kept))[1]
 
 
@@ -74,7 +74,7 @@ async def test_record_chains_entries_by_hash(database: Database) -> None:
     ]
     heads, found = await audit.verify(database)
     assert found is None
-    assert heads[CHAIN] == Head(second_hash, 2)
+    assert heads[CHAIN] == ChainHead(second_hash, 2)
     assert set(heads) == {CHAIN, NO_SYSTEM}
 
 
@@ -130,13 +130,13 @@ async def test_a_changed_entry_is_found(
     database: Database, chain: Sequence[tuple[int, str]], column: str, value: str
 ) -> None:
     await execute(database, f"update audit_entries set {column} = {value} where id = {chain[1][0]}")
-    assert await broken(database) == Broken(CHAIN, 2, "it was changed or moved")
+    assert await broken(database) == BrokenChain(CHAIN, 2, "it was changed or moved")
 
 
 @pytest.mark.parametrize("number", [1, 2, 4])
 async def test_a_removed_entry_is_found(database: Database, chain: Sequence[tuple[int, str]], number: int) -> None:
     await execute(database, f"delete from audit_entries where id = {chain[number - 1][0]}")
-    assert await broken(database) == Broken(CHAIN, number, "it is missing")
+    assert await broken(database) == BrokenChain(CHAIN, number, "it is missing")
 
 
 async def test_a_removed_entry_is_found_when_all_later_ones_are_numbered_anew(
@@ -144,13 +144,13 @@ async def test_a_removed_entry_is_found_when_all_later_ones_are_numbered_anew(
 ) -> None:
     await execute(database, f"delete from audit_entries where id = {chain[1][0]}")
     await execute(database, f"update audit_entries set number = number - 1 where chain = '{CHAIN}' and number > 2")
-    assert await broken(database) == Broken(CHAIN, 2, "it was changed or moved")
+    assert await broken(database) == BrokenChain(CHAIN, 2, "it was changed or moved")
 
 
 async def test_reordered_entries_are_found(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     swap = "update audit_entries set number = 5 - number where number in (2, 3) and chain = 'a'"
     await execute(database, swap)
-    assert await broken(database) == Broken(CHAIN, 2, "it was changed or moved")
+    assert await broken(database) == BrokenChain(CHAIN, 2, "it was changed or moved")
 
 
 async def test_entries_that_are_listed_in_another_order_are_found(
@@ -158,7 +158,7 @@ async def test_entries_that_are_listed_in_another_order_are_found(
 ) -> None:
     """`list` goes by id, which no hash covers."""
     await execute(database, f"update audit_entries set id = 1000 where id = {chain[1][0]}")
-    assert await broken(database) == Broken(CHAIN, 3, "it was changed or moved")
+    assert await broken(database) == BrokenChain(CHAIN, 3, "it was changed or moved")
 
 
 @pytest.mark.parametrize(
@@ -178,17 +178,17 @@ async def test_an_added_entry_is_found(
         connection.execute(audit_entries.insert(), row)
 
     await database.write(insert)
-    assert await broken(database) == Broken(CHAIN, *expected)
+    assert await broken(database) == BrokenChain(CHAIN, *expected)
 
 
 async def test_an_entry_moved_to_another_chain_is_found(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     await execute(database, f"update audit_entries set chain = 'b' where id = {chain[3][0]}")
-    assert await broken(database) == Broken(CHAIN, 4, "it is missing")
+    assert await broken(database) == BrokenChain(CHAIN, 4, "it is missing")
 
 
 async def test_a_chain_without_its_end_is_found(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     await execute(database, "delete from chains where name = 'a'")
-    assert await broken(database) == Broken(CHAIN, 4, "its chain is not known")
+    assert await broken(database) == BrokenChain(CHAIN, 4, "its chain is not known")
 
 
 @pytest.mark.parametrize("head", [FIRST_HASH, "f" * 64])
@@ -196,16 +196,16 @@ async def test_a_chain_that_is_all_gone_but_its_end_is_found(
     database: Database, chain: Sequence[tuple[int, str]], head: str
 ) -> None:
     await execute(database, "delete from audit_entries where chain = 'a'")
-    assert await broken(database) == Broken(CHAIN, 1, "it is missing")
+    assert await broken(database) == BrokenChain(CHAIN, 1, "it is missing")
     await execute(database, f"update chains set length = 0, head = '{head}' where name = 'a'")
-    assert await broken(database) == Broken(CHAIN, 1, "it is missing")
+    assert await broken(database) == BrokenChain(CHAIN, 1, "it is missing")
 
 
 async def test_another_end_than_that_of_the_entries_is_found(
     database: Database, chain: Sequence[tuple[int, str]]
 ) -> None:
     await execute(database, f"update chains set head = '{FIRST_HASH}' where name = 'a'")
-    assert await broken(database) == Broken(CHAIN, 4, "it is not what the end of the chain was")
+    assert await broken(database) == BrokenChain(CHAIN, 4, "it is not what the end of the chain was")
 
 
 async def test_a_chain_that_must_be_there_is_missed(database: Database) -> None:
@@ -215,9 +215,9 @@ async def test_a_chain_that_must_be_there_is_missed(database: Database) -> None:
     for name in (CATALOGUE, SYSTEM):
         await execute(database, f"delete from audit_entries where chain = '{name}'")
         await execute(database, f"delete from chains where name = '{name}'")
-    assert await broken(database) == Broken(SYSTEM, 1, "it is missing")
+    assert await broken(database) == BrokenChain(SYSTEM, 1, "it is missing")
     await execute(database, "delete from subscriptions")
-    assert await broken(database) == Broken(CATALOGUE, 1, "it is missing")
+    assert await broken(database) == BrokenChain(CATALOGUE, 1, "it is missing")
 
 
 async def test_a_kept_hash_finds_who_rewrote_the_chain_and_its_end(
@@ -225,14 +225,14 @@ async def test_a_kept_hash_finds_who_rewrote_the_chain_and_its_end(
 ) -> None:
     for _, hash_ in chain:
         assert await broken(database, hash_) is None
-    assert await broken(database, "f" * 64) == Broken("", 0, f"no entry has the hash {'f' * 64}")
+    assert await broken(database, "f" * 64) == BrokenChain("", 0, f"no entry has the hash {'f' * 64}")
     await execute(database, "delete from audit_entries where chain = 'a'")
     await execute(database, "delete from chains where name = 'a'")
     for number in range(1, 4):
         await audit.record(database, audit_entry(request_id=f"r-{number}"))
     assert await broken(database) is None
     assert await broken(database, chain[2][1]) is None
-    assert await broken(database, chain[3][1]) == Broken("", 0, f"no entry has the hash {chain[3][1]}")
+    assert await broken(database, chain[3][1]) == BrokenChain("", 0, f"no entry has the hash {chain[3][1]}")
 
 
 @pytest.mark.parametrize("column", ["time", "detail", "number"])

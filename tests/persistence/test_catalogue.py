@@ -32,7 +32,7 @@ async def apply(database: Database, wanted: Catalogue, **options: bool) -> Appli
 
 async def subscribe(database: Database, system_id: str, *pairs: tuple[int, int]) -> None:
     wanted = [Entry(place, *pair[:1], 101, pair[1], "/webhook", START) for place, pair in enumerate(pairs)]
-    call = subscriptions.Sync(system_id, wanted, NOW, f"sha256:{FINGERPRINT}", "sync")
+    call = subscriptions.SyncCall(system_id, wanted, NOW, f"sha256:{FINGERPRINT}", "sync")
     await subscriptions.sync(database, call)
 
 
@@ -233,11 +233,11 @@ async def test_prune_removes_a_system_whose_audit_stays(database: Database) -> N
 
 async def test_a_certificate_that_is_taken_away_opens_nothing_any_more(database: Database) -> None:
     await apply(database, FULL)
-    assert await subscriptions.systems_of(database, FINGERPRINT) == {SYSTEM_ID, OTHER_ID}
+    assert await subscriptions.find_systems(database, FINGERPRINT) == {SYSTEM_ID, OTHER_ID}
     await apply(database, catalogue(system(certificates=frozenset({"11" * 32})), system(OTHER_ID)))
-    assert await subscriptions.systems_of(database, FINGERPRINT) == {OTHER_ID}
-    assert await subscriptions.systems_of(database, "00" * 32) == set()
-    assert await subscriptions.systems_of(database, "11" * 32) == {SYSTEM_ID}
+    assert await subscriptions.find_systems(database, FINGERPRINT) == {OTHER_ID}
+    assert await subscriptions.find_systems(database, "00" * 32) == set()
+    assert await subscriptions.find_systems(database, "11" * 32) == {SYSTEM_ID}
 
 
 async def test_applies_at_once_are_one_after_the_other(database: Database) -> None:

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 from domain.errors import StorageFailed
 from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable, open_database, storage_errors, to_json
-from persistence.gathering import AT_MOST
 from persistence.postgresql import PostgresqlDatabase
 from persistence.sqlite import SqliteDatabase
 from persistence.web_message_rows import LARGE_BYTES
+from persistence.write_batches import MAX_BATCH
 from tests.factories import PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of, counts, execute
 
@@ -141,8 +141,8 @@ async def test_small_writes_that_wait_together_are_written_together(database: Da
 
     await asyncio.gather(*(database.write_together(count, number) for number in range(40)))
     assert [number for items in calls for number in items] == list(range(40))
-    assert max(map(len, calls)) == AT_MOST
-    assert len(calls) <= 40 // AT_MOST + 2
+    assert max(map(len, calls)) == MAX_BATCH
+    assert len(calls) <= 40 // MAX_BATCH + 2
 
 
 async def test_a_write_whose_caller_goes_away_takes_no_other_with_it(database: Database) -> None:

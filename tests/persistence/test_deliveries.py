@@ -11,8 +11,8 @@ from domain.errors import NotFound
 from domain.events import NO_OBJECT, write_content
 from persistence import deliveries, outbox, queue, tables
 from persistence.database import Database
-from persistence.deliveries import Trial
-from persistence.queue import Settled
+from persistence.deliveries import TestEvent
+from persistence.queue import SettledAttempt
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import LEASE, SECOND, claim, event, lease, publication, publish, rows, settled
@@ -93,7 +93,9 @@ async def test_list_page_says_what_went_wrong_and_what_blocks(subscribed: Databa
     await publish(subscribed)
     for item in await claim(subscribed):
         attempt = Attempt(1, NOW, 20, None, Reason.SETUP, "env:NOT_SET is not set")
-        await queue.settle(subscribed, lease(), [Settled(item.number, AttemptOutcome.AGAIN, attempt, NOW + SECOND)])
+        await queue.settle(
+            subscribed, lease(), [SettledAttempt(item.number, AttemptOutcome.AGAIN, attempt, NOW + SECOND)]
+        )
     for system_id in SYSTEM_IDS[:2]:
         first, second, third, other = await listed(subscribed, system_id=system_id)
         assert (first.detail, first.blocked_by) == ("env:NOT_SET is not set", None)
@@ -154,7 +156,7 @@ async def test_replay_sends_parked_and_waiting_ones_again_and_says_why_not_other
     found = {item.id: item for item in await listed(subscribed)}
     unknown = str(uuid4())
     sent = await deliveries.replay(subscribed, [*found, unknown], later)
-    left = await deliveries.list_left(subscribed, found.keys() - sent | {unknown}, later)
+    left = await deliveries.list_not_replayed(subscribed, found.keys() - sent | {unknown}, later)
     assert len(sent) == 4
     after = {item.id: item for item in await listed(subscribed)}
     assert {(after[id_].state, after[id_].due) for id_ in sent} == {(DeliveryState.WAITING, later)}
@@ -175,7 +177,7 @@ async def test_replay_sends_parked_and_waiting_ones_again_and_says_why_not_other
 async def test_list_left_names_no_delivery_of_another_system(subscribed: Database) -> None:
     await publish(subscribed)
     (id_,) = await ids(subscribed, SYSTEM_IDS[1])
-    assert (await deliveries.list_left(subscribed, [id_], NOW, SYSTEM))[id_].obstacle is Obstacle.UNKNOWN
+    assert (await deliveries.list_not_replayed(subscribed, [id_], NOW, SYSTEM))[id_].obstacle is Obstacle.UNKNOWN
 
 
 async def test_replay_of_a_system_leaves_those_of_others(subscribed: Database) -> None:
@@ -216,9 +218,9 @@ async def test_drop_takes_the_attempts_along(subscribed: Database) -> None:
     assert not {"deliveries", "attempts"} & set(await counts(subscribed))
 
 
-def a_trial(**changes: Any) -> Trial:
+def a_trial(**changes: Any) -> TestEvent:
     said = event(external_id=NO_OBJECT, body={"testbesked": True}, **changes)
-    return Trial(publication(said), SYSTEM, str(uuid4()))
+    return TestEvent(publication(said), SYSTEM, str(uuid4()))
 
 
 async def test_publish_test_queues_one_delivery_whatever_the_dates(subscribed: Database) -> None:

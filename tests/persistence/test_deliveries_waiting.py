@@ -12,7 +12,7 @@ from domain.deliveries import AttemptOutcome
 from domain.errors import NotFound
 from persistence import deliveries, queue
 from persistence.database import Database, open_database
-from persistence.deliveries import Trial
+from persistence.deliveries import TestEvent
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, entry, prepare, sync
 from tests.persistence.queues import claim, event, lease, publication, publish, settled
@@ -73,7 +73,7 @@ async def test_a_test_message_waits_for_the_sync_that_removes_its_subscription(
     transaction = other.transaction()
     await transaction.start()
     await other.execute(DELETE)
-    trial = Trial(publication(event()), SYSTEM, str(uuid4()))
+    trial = TestEvent(publication(event()), SYSTEM, str(uuid4()))
     sending = asyncio.create_task(deliveries.publish_test(database, trial))
     async with asyncio.timeout(60):
         while not await other.fetchval(WAITING):

@@ -13,7 +13,7 @@ from domain.errors import Conflict, UnknownType
 from domain.events import order_key
 from persistence import outbox, tables
 from persistence.database import Database
-from persistence.outbox import Published
+from persistence.outbox import PublishResult
 from tests.factories import NOW
 from tests.persistence.catalogues import END, START, SYSTEM, SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import event, publication, publish, rows
@@ -28,7 +28,7 @@ async def test_publish_makes_a_delivery_for_each_subscription_that_matches(datab
         await sync(database, [entry(0), entry(1, entity_type=203), entry(2, org_code=102)], system_id)
     about = event(identification_type=1, identification="9999999901")
     published = await outbox.publish(database, publication(about))
-    assert published == Published(about.id, 3, is_new=True)
+    assert published == PublishResult(about.id, 3, is_new=True)
     found = await rows(database, tables.deliveries)
     assert {row["system_id"] for row in found} == set(SYSTEM_IDS[:3])
     assert all(row["due"] == row["created"] == NOW and row["state"] == "waiting" for row in found)

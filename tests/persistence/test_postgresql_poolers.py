@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from conftest import PostgresqlServer
 from domain.errors import StorageFailed
 from persistence import web_messages as stored
-from persistence.postgresql import MOST_ATTEMPTS
+from persistence.postgresql import MAX_ATTEMPTS
 from persistence.postgresql_errors import explain
 from persistence.postgresql_url import parse_url
 from persistence.waits import Waits
@@ -249,7 +249,7 @@ async def test_a_server_that_admits_nobody_for_a_moment_is_waited_for(
                 await asyncio.to_thread(bouncer.wait_for_log, "login failed", 1)
                 # It takes others as clients, and rejects their first statement.
                 calls = [asyncio.create_task(database.write(_settings)) for _ in range(3)]
-                await asyncio.to_thread(bouncer.wait_for_log, "login has been failing", 4 * MOST_ATTEMPTS)
+                await asyncio.to_thread(bouncer.wait_for_log, "login has been failing", 4 * MAX_ATTEMPTS)
             finally:
                 await asyncio.to_thread(admit, is_admitting=True)
             await asyncio.gather(first, *calls)

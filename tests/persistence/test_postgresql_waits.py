@@ -341,13 +341,13 @@ async def test_a_call_that_gets_no_connection_fails(url: str, opening: Opening) 
 
 async def test_a_caller_that_waits_too_long_for_its_turn_fails(url: str, opening: Opening) -> None:
     database = opening(url, SHORT)
-    async with database.turns.of("a"):
+    async with database.locks.hold("a"):
         with pytest.raises(StorageFailed):
-            async with database.turns.of("a"):
+            async with database.locks.hold("a"):
                 pass
-        async with database.turns.of("b"):
+        async with database.locks.hold("b"):
             pass
-    async with database.turns.of("a"):
+    async with database.locks.hold("a"):
         pass
 
 

@@ -11,8 +11,8 @@ from conftest import PostgresqlServer
 from domain.deliveries import Attempt, AttemptOutcome, Reason
 from persistence import deliveries, queue, subscriptions
 from persistence.database import open_database
-from persistence.queue import Settled
-from persistence.subscriptions import Sync
+from persistence.queue import SettledAttempt
+from persistence.subscriptions import SyncCall
 from tests.factories import NOW
 from tests.persistence.catalogues import CALLER, SYSTEM, entry, prepare, sync
 from tests.persistence.interleaving import Interleaving, SteppedDatabase, Work, run_all
@@ -33,9 +33,9 @@ LANES = {
 }
 
 
-def _settled(place: int, outcome: AttemptOutcome) -> Settled:
+def _settled(place: int, outcome: AttemptOutcome) -> SettledAttempt:
     attempt = Attempt(1, NOW, 5, 503, Reason.HTTP, "")
-    return Settled(place, outcome, attempt, NOW + 10 * SECOND if outcome is AttemptOutcome.AGAIN else None)
+    return SettledAttempt(place, outcome, attempt, NOW + 10 * SECOND if outcome is AttemptOutcome.AGAIN else None)
 
 
 def _settle(places: Sequence[int], outcome: AttemptOutcome) -> Work:
@@ -67,7 +67,7 @@ def _sync(*, is_rolled_back: bool) -> Work:
     async def work(database: SteppedDatabase) -> None:
         database.is_rolled_back = is_rolled_back
         try:
-            await subscriptions.sync(database, Sync(SYSTEM, [], NOW, CALLER, "sync"))
+            await subscriptions.sync(database, SyncCall(SYSTEM, [], NOW, CALLER, "sync"))
         finally:
             database.is_rolled_back = False
 

@@ -211,7 +211,7 @@ async def test_files_are_private_and_deleted_bytes_are_gone(tmp_path: Path) -> N
         await database.migrate()
         message = web_message(message="a text that must not stay" * 50)
         await stored.store(database, message)
-        async with database.worker_turn(lambda: None):
+        async with database.hold_worker_lock(lambda: None):
             modes = modes_in(tmp_path)
             assert len(modes) >= 4
             assert set(modes) == {0o600}

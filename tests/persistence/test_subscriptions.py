@@ -225,9 +225,9 @@ async def test_a_caller_that_lost_its_system_while_it_waited_is_not_let_in(datab
 
 
 async def test_systems_of_a_certificate(database: Database) -> None:
-    assert await subscriptions.systems_of(database, FINGERPRINT) == set(SYSTEM_IDS)
+    assert await subscriptions.find_systems(database, FINGERPRINT) == set(SYSTEM_IDS)
     for unknown in ("", "cd" * 32, FINGERPRINT.upper(), f"sha256:{FINGERPRINT}"):
-        assert await subscriptions.systems_of(database, unknown) == frozenset()
+        assert await subscriptions.find_systems(database, unknown) == frozenset()
 
 
 async def test_list_allowed_names_the_types_of_an_org_type(database: Database) -> None:

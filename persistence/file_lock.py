@@ -21,7 +21,7 @@ def create_private(path: Path) -> None:
 
 
 @asynccontextmanager
-async def file_turn(path: str, waits: Callable[[], None]) -> AsyncIterator[None]:
+async def hold_file_lock(path: str, waits: Callable[[], None]) -> AsyncIterator[None]:
     """Acquire the lock, waiting for other processes if necessary; in that case call `waits` once.
 
     Raises `StorageFailed` if the file cannot be created.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from domain.errors import StorageFailed
-from persistence.file_turn import file_turn
+from persistence.file_lock import hold_file_lock
 from tests.processes import Process, python, running
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +28,7 @@ def held(path: Path) -> Iterator[Process]:
         yield process
 
 
-async def test_file_turn_waits_for_another_process_and_says_so_once(tmp_path: Path) -> None:
+async def test_hold_file_lock_waits_for_another_process_and_says_so_once(tmp_path: Path) -> None:
     path, said = tmp_path / "lock", []
     with held(path) as process:
 
@@ -36,7 +36,7 @@ async def test_file_turn_waits_for_another_process_and_says_so_once(tmp_path: Pa
             said.append("waits")
             process.tell("end")
 
-        async with file_turn(str(path), waits):
+        async with hold_file_lock(str(path), waits):
             with running(*python(HOLD), str(path)) as other:
                 other.wait_for("held")
     assert said == ["waits"]
@@ -44,16 +44,16 @@ async def test_file_turn_waits_for_another_process_and_says_so_once(tmp_path: Pa
         pass
 
 
-async def test_file_turn_that_is_free_waits_for_nobody(tmp_path: Path) -> None:
-    async with file_turn(str(tmp_path / "lock"), pytest.fail):
+async def test_hold_file_lock_that_is_free_waits_for_nobody(tmp_path: Path) -> None:
+    async with hold_file_lock(str(tmp_path / "lock"), pytest.fail):
         pass
 
 
-async def test_file_turn_lets_the_loop_go_on_and_may_be_given_up(tmp_path: Path) -> None:
+async def test_hold_file_lock_lets_the_loop_go_on_and_may_be_given_up(tmp_path: Path) -> None:
     path, waits = tmp_path / "lock", asyncio.Event()
 
     async def take() -> None:
-        async with file_turn(str(path), waits.set):
+        async with hold_file_lock(str(path), waits.set):
             pytest.fail("another process has it")
 
     with held(path):
@@ -64,7 +64,7 @@ async def test_file_turn_lets_the_loop_go_on_and_may_be_given_up(tmp_path: Path)
             await task
 
 
-async def test_file_turn_says_when_there_can_be_no_such_file(tmp_path: Path) -> None:
+async def test_hold_file_lock_says_when_there_can_be_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed):
-        async with file_turn(str(tmp_path), pytest.fail):
+        async with hold_file_lock(str(tmp_path), pytest.fail):
             pass

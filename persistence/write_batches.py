@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 from domain.errors import StorageFailed, StorageRejected
 
-AT_MOST = 16
+MAX_BATCH = 16
 """Maximum items per batch. Larger batches would block the event loop noticeably."""
 
 WorkTogether = Callable[[sa.Connection, list[Any]], None]
 _Waiting = tuple[Any, asyncio.Future[None]]
 
 
-class Gathering:
+class WriteBatcher:
     """Collect items for the same work while the previous batch is being written. Nothing is delayed to fill a batch."""
 
     def __init__(self, write: Callable[[WorkTogether, list[Any]], Awaitable[None]]) -> None:
@@ -38,7 +38,7 @@ class Gathering:
 
     async def _run(self, work: WorkTogether, waiting: deque[_Waiting]) -> None:
         while waiting:
-            batch = [waiting.popleft() for _ in range(min(len(waiting), AT_MOST))]
+            batch = [waiting.popleft() for _ in range(min(len(waiting), MAX_BATCH))]
             # Skip items whose caller was cancelled.
             batch = [(item, future) for item, future in batch if not future.done()]
             outcome = await self._try(work, batch)
