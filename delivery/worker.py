@@ -163,7 +163,7 @@ class Worker:
         try:
             await self.run_once(self._now())
         except StorageFailed as exc:
-            log.error("queue_access_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace would tell nothing that the reason does not.
+            log.error("queue_access_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace adds nothing to the reason.
         except Exception:
             # Results are kept until they are settled, and deliveries that may have been claimed are released.
             log.exception("worker_turn_failed")
@@ -300,5 +300,5 @@ class Worker:
                 while await queue.prune_events(self._database, before, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
                     pass
             except StorageFailed as exc:
-                log.error("housekeeping_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace would tell nothing that the reason does not.
+                log.error("housekeeping_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace adds nothing to the reason.
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

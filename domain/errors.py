@@ -79,7 +79,7 @@ class CallerRefused(BudkavleError):
 
 
 class Unauthenticated(CallerRefused):
-    """Nobody knows who calls."""
+    """The caller is not authenticated."""
 
 
 class KeyNeeded(Unauthenticated):
@@ -103,7 +103,7 @@ class NotFound(BudkavleError):
 
 
 class Conflict(BudkavleError):
-    """It cannot be done beside what is already there."""
+    """The request conflicts with existing data."""
 
 
 class UnknownType(BudkavleError):

@@ -67,7 +67,7 @@ class AuditedOperation:
                 await audit.record(self._services.database, entry)
         except StorageFailed as exc:
             # The caller gets the answer all the same: what it asked for was or was not done already.
-            log.error(  # noqa: TRY400  # A trace would tell nothing that the reason does not.
+            log.error(  # noqa: TRY400  # A trace adds nothing to the reason.
                 "not audited",
                 operation=self._operation,
                 outcome=outcome,

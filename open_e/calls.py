@@ -1,4 +1,4 @@
-"""Calls to Open-E from the event loop: in threads of their own, so that a slow Open-E stops nobody else."""
+"""Call Open-E from the event loop, in threads of a separate pool, so that a slow Open-E blocks no other work."""
 
 import asyncio
 import time
@@ -29,21 +29,21 @@ _FAILURES = _UNREACHED | {metrics.REFUSED}
 
 
 class OpenECalls:
-    """The client, `threads` calls at once. A call beyond these waits `queue_timeout` seconds for a thread."""
+    """Runs at most `threads` calls concurrently. A further call waits up to `queue_timeout` seconds for a thread."""
 
     def __init__(
         self, client: OpenEClient, configured: frozenset[OepInstance], *, threads: int, queue_timeout: float
     ) -> None:
         self._client = client
         self._threads = ThreadPoolExecutor(threads, "open-e")
-        # A few more than threads: their messages are being stored while the calls of others run.
+        # A few more slots than threads: messages are being stored while the calls of others run.
         self._slots = anyio.Semaphore(threads + threads // 4)
         self._queue_timeout = queue_timeout
         self._health = {instance: "UNKNOWN" if instance in configured else "NOT_CONFIGURED" for instance in OepInstance}
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Holds a place for one call. Raises `BackendUnavailable` when none is free in time."""
+        """Reserve capacity for one call. Raises `BackendUnavailable` if none becomes free in time."""
         try:
             with anyio.fail_after(self._queue_timeout):
                 await self._slots.acquire()
@@ -57,7 +57,7 @@ class OpenECalls:
     async def add_message(
         self, message: WebMessage, *, added: datetime, request_id: str, trace_parent: str | None
     ) -> int:
-        """Publishes a message, within a `slot`. Errors: those of `OpenEClient.add_message`."""
+        """Publish a message, inside a `slot`. Raises the errors of `OpenEClient.add_message`."""
 
         def call() -> int:
             return self._client.add_message(message, added=added, request_id=request_id, trace_parent=trace_parent)
@@ -86,11 +86,11 @@ class OpenECalls:
         return open_e_id
 
     def health(self, instance: OepInstance) -> str:
-        """`UP` or `DOWN` as the last call found it, `UNKNOWN` before the first, `NOT_CONFIGURED` without address."""
+        """Return `UP` or `DOWN` after the last call, `UNKNOWN` before the first, `NOT_CONFIGURED` without a URL."""
         return self._health[instance]
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 

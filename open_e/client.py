@@ -10,20 +10,20 @@ from urllib3.exceptions import HTTPError
 
 from domain.errors import BackendRefused
 from domain.web_messages import OepInstance, WebMessage
-from open_e.connections import Call, DeadlineAdapter, deadline
-from open_e.envelopes import AddMessageEnvelope, Answer, File, read_answer
-from open_e.faults import failure, message_id
+from open_e.connections import CallDeadline, DeadlineAdapter, apply_deadline
+from open_e.envelopes import AddMessageEnvelope, SoapFile, SoapResponse, parse_response
+from open_e.faults import get_message_id, map_call_error
 
-_LONGEST_ANSWER = 2**20
-"""Bytes. A true answer has a few hundred; more is not read."""
+_MAX_RESPONSE_BYTES = 2**20
+"""Maximum bytes of a response that are read. Genuine responses have a few hundred."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where one Open-E instance takes calls, and as whom. `url` is the full address of its callback.
+    """The endpoint of one Open-E instance and its credentials. `url` is the full URL of its callback.
 
-    An empty username means that no credentials are sent. `ca` is a PEM file with the CA of its certificate, None for
-    those that everyone trusts.
+    With an empty username no credentials are sent. `ca` is a PEM file with the CA of the server's certificate, or None
+    for the public CAs.
     """
 
     url: str
@@ -35,9 +35,10 @@ class Account:
 class OpenEClient:
     """Publishes messages on cases in Open-E.
 
-    `accounts` may leave an instance out. Both timeouts are in seconds: connecting (name, TCP and TLS together) ends
-    after the first, a wait for the peer after the second, and the whole call after their sum, whatever the peer
-    does. Safe to use from `threads` threads at once; more work too, but their connections are not kept.
+    `accounts` may omit an instance. Both timeouts are in seconds. `connect_timeout` covers name look-up, TCP and TLS
+    together; `read_timeout` limits each wait for the peer; their sum limits the whole call, regardless of the peer's
+    behaviour. The client is thread-safe and pools connections for `threads` threads; additional threads work too, but
+    their connections are closed after use.
     """
 
     def __init__(
@@ -54,37 +55,37 @@ class OpenEClient:
     def add_message(
         self, message: WebMessage, *, added: datetime, request_id: str, trace_parent: str | None = None
     ) -> int:
-        """Open-E's messageID of the message, which is then on its case. Blocks until then.
+        """Publish a message on its case and return the messageID of Open-E. Blocks.
 
-        `added` must be aware: it becomes the time of the message. The message must name a case and its attachments
-        hold their data (else ValueError). Nothing is ever sent a second time.
+        `added` becomes the time of the message and must be aware. The message must have a case and its attachments must
+        have data (otherwise ValueError). A request is never retried.
 
-        Raises NotFound (no such case), BackendRefused and BackendUnavailable when the message is certainly not
-        published, OutcomeUnknown when it may be. Source: the design, "Publishing on Open-E".
+        Raises NotFound if the case does not exist; BackendRefused and BackendUnavailable if the message is certainly
+        not published; OutcomeUnknown if it may be published. Source: the design, "Publishing on Open-E".
         """
         instance = message.oep_instance
         if instance not in self._accounts:
             raise BackendRefused(f"There is no address for the {instance} Open-E")
-        envelope = _envelope(message, added)
-        call = Call(connect_timeout=self._connect_timeout, read_timeout=self._read_timeout)
-        with deadline(call):
+        envelope = _build_envelope(message, added)
+        call = CallDeadline(connect_timeout=self._connect_timeout, read_timeout=self._read_timeout)
+        with apply_deadline(call):
             try:
                 response = self._adapters[instance].send(
                     self._request(instance, envelope, request_id, trace_parent),
                     stream=True,
-                    # The deadline above holds for connecting too; one value is set on the socket fewer times.
+                    # The deadline above also covers connecting. A single value is set on the socket fewer times.
                     timeout=self._read_timeout,
                     verify=self._accounts[instance].ca or True,
                 )
-            # requests lets some of urllib3's errors through; its own are OSErrors.
+            # requests passes some of urllib3's errors through. Its own errors are OSErrors.
             except (OSError, HTTPError) as error:
-                raise failure(error, sent=call.sent) from error
+                raise map_call_error(error, sent=call.sent) from error
             with response:
-                answer = _answer(response)
-        return message_id(response.status_code, answer)
+                answer = _read_response(response)
+        return get_message_id(response.status_code, answer)
 
     def close(self) -> None:
-        """Closes the connections that are kept. Calls that still run are not ended."""
+        """Close idle connections. Running calls continue."""
         for adapter in self._adapters.values():
             adapter.close()
 
@@ -103,11 +104,11 @@ class OpenEClient:
 
 
 def _prepare(account: Account) -> requests.PreparedRequest:
-    """What is the same in every call. A session would put it together anew each time, which takes as long as the rest.
+    """Return the part of the request that all calls share. A session would rebuild it for each call, at a high cost.
 
-    Sent by the adapter itself, it follows no redirect, keeps no cookie and asks no environment.
+    The adapter sends the request itself, so it follows no redirects, stores no cookies and ignores proxy variables.
     """
-    # As bytes, because requests would write text as Latin-1 and fail on the rest.
+    # Encode as UTF-8 here: requests would encode text as Latin-1 and fail on other characters.
     auth = HTTPBasicAuth(account.username.encode(), account.password.encode()) if account.username else None
     headers = {
         "Content-Type": "text/xml; charset=UTF-8",
@@ -117,7 +118,7 @@ def _prepare(account: Account) -> requests.PreparedRequest:
     return requests.Request("POST", account.url, headers=headers, auth=auth).prepare()
 
 
-def _envelope(message: WebMessage, added: datetime) -> AddMessageEnvelope:
+def _build_envelope(message: WebMessage, added: datetime) -> AddMessageEnvelope:
     case = message.flow_instance_id
     if case is None:
         raise ValueError("the message names no case")
@@ -125,17 +126,17 @@ def _envelope(message: WebMessage, added: datetime) -> AddMessageEnvelope:
     for attachment in message.attachments:
         if attachment.data is None:
             raise ValueError("an attachment without data cannot be published")
-        files.append(File(attachment.file_name, attachment.data))
+        files.append(SoapFile(attachment.file_name, attachment.data))
     return AddMessageEnvelope(
         flow_instance_id=case, text=message.message, added=added, files=files, user_id=message.sender_user_id
     )
 
 
-def _answer(response: requests.Response) -> Answer:
-    """The answer, or None where it could not be read: the status alone then says what is known."""
+def _read_response(response: requests.Response) -> SoapResponse:
+    """Return the parsed response, or None if it could not be read; then only the status is known."""
     try:
-        # Compressed answers are not asked for; urllib3 unpacks no more of one than is asked for here.
-        body = response.raw.read(_LONGEST_ANSWER + 1, decode_content=True)
+        # Compressed responses are not requested. urllib3 decompresses at most the bytes requested here.
+        body = response.raw.read(_MAX_RESPONSE_BYTES + 1, decode_content=True)
     except (OSError, HTTPError):
         return None
-    return read_answer(body) if len(body) <= _LONGEST_ANSWER else None
+    return parse_response(body) if len(body) <= _MAX_RESPONSE_BYTES else None

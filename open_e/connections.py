@@ -1,8 +1,7 @@
-"""Connections for `requests` that keep one deadline for a whole call and know whether anything was sent.
+"""Connections for `requests` with a deadline for the whole call, which record whether anything was sent.
 
-requests' own timeouts start anew with each read, so a peer that sends a byte now and then holds a thread for ever;
-and its errors do not say whether the request had begun to leave, which decides between "certainly not done" and
-"not known".
+The timeouts of requests restart with each read, so a peer that sends a byte now and then occupies a thread for ever.
+Its errors do not reveal whether sending had begun, which decides between "certainly not done" and "unknown".
 """
 
 import http.client
@@ -22,15 +21,16 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 MAX_INTERIM_RESPONSES = 100
-"""Responses of the class 1xx that are skipped before the final one."""
+"""Maximum responses of class 1xx that are skipped before the final one."""
 
 _Addresses = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]]
 
 
-class Call:
-    """One HTTP call: until when it may connect and last, and how far it came.
+class CallDeadline:
+    """One HTTP call: its deadlines for connecting and in total, and whether sending has begun.
 
-    `sent` is None until the adapter of this module has the request, then whether a byte of it may have left.
+    `sent` is None until the adapter of this module receives the request; from then on it is whether a byte may have
+    been sent.
     """
 
     def __init__(self, *, connect_timeout: float, read_timeout: float) -> None:
@@ -40,29 +40,29 @@ class Call:
         self._read_timeout = read_timeout
         self.sent: bool | None = None
 
-    def time_to_connect(self) -> float:
-        """Seconds left for name, connection and TLS handshake together; raises TimeoutError when there are none."""
-        return _left(self._connect_by)
+    def connect_seconds_left(self) -> float:
+        """Return the seconds left for name look-up, TCP and TLS together. Raises TimeoutError if none are left."""
+        return _seconds_until(self._connect_by)
 
-    def patience(self) -> float:
-        """Seconds that the next read or write may take; raises TimeoutError when the call is over."""
-        return min(self._read_timeout, _left(self._end_by))
+    def seconds_left(self) -> float:
+        """Return the seconds that the next read or write may take. Raises TimeoutError if the deadline has passed."""
+        return min(self._read_timeout, _seconds_until(self._end_by))
 
 
-def _left(moment: float) -> float:
+def _seconds_until(moment: float) -> float:
     seconds = moment - time.monotonic()
     if seconds <= 0:
         raise TimeoutError("the deadline of the call has passed")
     return seconds
 
 
-# requests and urllib3 have no place for something of ours on the way from the call down to its connection.
-_current_call: ContextVar[Call] = ContextVar("_current_call")
+# requests and urllib3 cannot pass an object of ours from the call down to its connection.
+_current_call: ContextVar[CallDeadline] = ContextVar("_current_call")
 
 
 @contextmanager
-def deadline(call: Call) -> Iterator[None]:
-    """Holds the request that is made inside, and the reading of its answer, to the deadline of the call."""
+def apply_deadline(call: CallDeadline) -> Iterator[None]:
+    """Apply the deadline of a call to the request inside, including the reading of its response."""
     token = _current_call.set(call)
     try:
         yield
@@ -70,16 +70,16 @@ def deadline(call: Call) -> Iterator[None]:
         _current_call.reset(token)
 
 
-def _wait_at_most(sock: socket.socket, seconds: float) -> None:
-    # Setting the same again would be one more hand-over of the interpreter, which all threads of a slow Open-E want.
+def _set_timeout(sock: socket.socket, seconds: float) -> None:
+    # Skip redundant calls: each releases the GIL once more, and with a slow Open-E many threads compete for it.
     if sock.gettimeout() != seconds:
         sock.settimeout(seconds)
 
 
-class _Reader(io.RawIOBase):
-    """Reads from a socket, each time with no more patience than the call has left."""
+class _DeadlineReader(io.RawIOBase):
+    """Reads from a socket, with the remaining time of the call as the timeout of each read."""
 
-    def __init__(self, sock: socket.socket, call: Call) -> None:
+    def __init__(self, sock: socket.socket, call: CallDeadline) -> None:
         self._socket = sock
         self._call = call
         self._raw = sock.makefile("rb", buffering=0)
@@ -88,7 +88,7 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        _wait_at_most(self._socket, self._call.patience())
+        _set_timeout(self._socket, self._call.seconds_left())
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -102,10 +102,10 @@ class _Response(http.client.HTTPResponse):
     ) -> None:
         super().__init__(sock, debuglevel, method, url)
         self.fp.close()
-        self.fp = io.BufferedReader(_Reader(sock, _current_call.get()))
+        self.fp = io.BufferedReader(_DeadlineReader(sock, _current_call.get()))
 
     def _read_status(self) -> tuple[str, int, str]:
-        """Return the status line of the final response; http.client itself skips no interim response but 100."""
+        """Return the status line of the final response. http.client skips no interim responses except 100."""
         for _ in range(MAX_INTERIM_RESPONSES + 1):
             version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed omits it.
             if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:  # noqa: PLR2004  # The class of interim responses.
@@ -122,7 +122,7 @@ class _WatchedConnection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         call = _current_call.get()
         try:
-            addresses = _addresses(self._dns_host, self.port, call.time_to_connect())
+            addresses = _addresses(self._dns_host, self.port, call.connect_seconds_left())
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
@@ -133,11 +133,11 @@ class _WatchedConnection(HTTPConnection):
             try:
                 for option in self.socket_options or ():
                     sock.setsockopt(*option)
-                # A dead first address must leave time for the others.
-                sock.settimeout(call.time_to_connect() / (len(addresses) - place))
+                # An unreachable first address must leave time for the others.
+                sock.settimeout(call.connect_seconds_left() / (len(addresses) - place))
                 sock.connect(address)
-                # The TLS handshake has what is left of the same time.
-                sock.settimeout(call.time_to_connect())
+                # The TLS handshake shares the same deadline.
+                sock.settimeout(call.connect_seconds_left())
             except OSError as error:
                 sock.close()
                 failure = error
@@ -154,7 +154,7 @@ class _WatchedConnection(HTTPConnection):
 
     def send(self, data: Any) -> None:
         if self._is_in_head:
-            # It goes with the first piece of the body, which every call has: one packet instead of two.
+            # Send the head together with the first piece of the body, which every call has: one packet instead of two.
             self._head = data
             return
         if self._head:
@@ -162,20 +162,20 @@ class _WatchedConnection(HTTPConnection):
         call = _current_call.get()
         if self.sock is None:
             self.connect()
-        _wait_at_most(self.sock, call.patience())
+        _set_timeout(self.sock, call.seconds_left())
         call.sent = True
         super().send(data)
 
 
 class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
-    """The same over TLS: the methods of a watched connection go before those of urllib3's."""
+    """A watched connection over TLS. Methods of `_WatchedConnection` precede those of urllib3."""
 
 
 def _addresses(host: str, port: int, seconds: float) -> _Addresses:
-    """The addresses of a host. Looked up in a thread that may be left behind, for no resolver takes a deadline."""
+    """Return the addresses of a host. The look-up thread may be abandoned, because no resolver has a deadline."""
     host = host.strip("[]")
     with suppress(OSError, UnicodeError):
-        # An address in figures needs no resolver, so no thread either.
+        # An IP address needs no resolver, and therefore no thread.
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     found: queue.SimpleQueue[_Addresses | OSError] = queue.SimpleQueue()
 
@@ -198,7 +198,7 @@ def _addresses(host: str, port: int, seconds: float) -> _Addresses:
 
 
 def _look_up(host: str, port: int) -> _Addresses:
-    """Return the addresses of a name; one that ends with a dot may be in the hosts file, where it has none."""
+    """Return the addresses of a name. The hosts file has names without a final dot, so retry without it."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror:
@@ -216,13 +216,13 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """A transport adapter whose connections obey the `deadline` around the request."""
+    """A transport adapter whose connections obey the `apply_deadline` around the request."""
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:  # noqa: FBT001, FBT002 (requests' signature)
         super().init_poolmanager(connections, maxsize, block, **options)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
-        """The pool for a request: the first thing that sending asks for, so from here on it is known to be ours."""
+        """Return the pool for a request. Sending calls this method first, so from here on `sent` is known."""
         _current_call.get().sent = False
         return super().get_connection_with_tls_context(*arguments, **options)

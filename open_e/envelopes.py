@@ -1,7 +1,7 @@
-"""The SOAP that we send to Open-E's integration callback, and how its answers are read. No network, no state.
+"""Build the SOAP requests to Open-E's integration callback and parse the responses. Pure functions without network.
 
-Source of names, order and escapes: the schema that Open-E's integration callback serves (SOAP 1.1,
-document/literal, everything qualified) and what WebMessageSender 3.2 puts on the wire.
+Source of names, order and escapes: the schema that Open-E's integration callback serves (SOAP 1.1, document/literal,
+all elements qualified) and the requests of WebMessageSender 3.2.
 """
 
 import binascii
@@ -17,7 +17,7 @@ SOAP_NAMESPACE = "http://schemas.xmlsoap.org/soap/envelope/"
 CALLBACK_NAMESPACE = "http://www.oeplatform.org/version/1.0/schemas/integration/callback"
 
 _BYTES_PER_CHUNK = 3 * 65_536
-"""Bytes of a file that become one chunk: a multiple of three, so that base64 needs no padding in between."""
+"""Bytes of a file per chunk: a multiple of three, so that base64 needs no padding between chunks."""
 
 _HEAD = (
     '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>'
@@ -28,14 +28,14 @@ _TAIL = "</ns2:addMessage></Body></Envelope>"
 _MAX_INT = 2**31 - 1
 
 
-class File(NamedTuple):
-    """A file as Open-E takes it. Its size is told from the data."""
+class SoapFile(NamedTuple):
+    """A file in an addMessage request. The size in the request is computed from the data."""
 
     filename: str
     data: bytes | bytearray | memoryview
 
 
-class Fault(NamedTuple):
+class SoapFault(NamedTuple):
     """A SOAP 1.1 fault: its code without prefix, its text, and the local names of the elements in its detail."""
 
     code: str
@@ -43,25 +43,25 @@ class Fault(NamedTuple):
     details: tuple[str, ...] = ()
 
 
-Answer = int | Fault | None
-"""The messageID, a fault, or None for an answer that cannot be understood."""
+SoapResponse = int | SoapFault | None
+"""The messageID, a fault, or None for a response that cannot be parsed."""
 
 
 class AddMessageEnvelope:
-    """The body of one addMessage request, as bytes of UTF-8 that are made while they are sent.
+    """The body of one addMessage request as UTF-8, generated while it is sent.
 
-    `len()` is its exact length in bytes. Each iteration starts anew and gives chunks of about 256 KiB; base64 is
-    made chunk by chunk, so the data of a file is never copied as a whole.
+    `len()` is its exact length in bytes. Each iteration starts from the beginning and yields chunks of about 256 KiB.
+    Base64 is encoded chunk by chunk, so the data of a file is never copied as a whole.
 
-    `added` must be aware and goes out with milliseconds and its offset. Every kind of line break in `text` goes
-    out as CR LF with the CR as a character reference, since XML reading drops a raw CR and Open-E breaks lines
-    at CR. Characters outside XML 1.0 are the caller's to refuse.
+    `added` must be aware and is sent with milliseconds and its offset. All kinds of line breaks in `text` are sent as
+    CR LF with the CR as a character reference, because XML parsers drop a raw CR and Open-E breaks lines at CR. The
+    caller must reject characters outside XML 1.0.
 
-    Raises ValueError (UnicodeEncodeError among them) for a naive time and for lone surrogates.
+    Raises ValueError (including UnicodeEncodeError) for a naive time and for lone surrogates.
     """
 
     def __init__(
-        self, *, flow_instance_id: int, text: str, added: datetime, files: Sequence[File] = (), user_id: str | None
+        self, *, flow_instance_id: int, text: str, added: datetime, files: Sequence[SoapFile] = (), user_id: str | None
     ) -> None:
         if added.tzinfo is None:
             raise ValueError("the time of a message needs an offset")
@@ -74,17 +74,18 @@ class AddMessageEnvelope:
             data = memoryview(file.data).cast("B")
             parts += [f"{markup}<ns2:attachments><ns2:encodedData>".encode(), data]
             markup = (
-                f"</ns2:encodedData><ns2:filename>{_escaped(file.filename)}</ns2:filename>"
+                f"</ns2:encodedData><ns2:filename>{_escape(file.filename)}</ns2:filename>"
                 f"<ns2:size>{len(data)}</ns2:size></ns2:attachments>"
             )
         lines = escape(re.sub(r"\r\n?", "\n", text), {"\n": "&#13;\n"})
         markup += f"<ns2:message>{lines}</ns2:message></ns2:message>"
         if user_id is not None:
-            markup += f"<ns2:principal><ns2:userID>{_escaped(user_id)}</ns2:userID></ns2:principal>"
+            markup += f"<ns2:principal><ns2:userID>{_escape(user_id)}</ns2:userID></ns2:principal>"
         parts.append((markup + _TAIL).encode())
         self._parts = parts
         self._length = sum(
-            len(part) if isinstance(part, bytes) else (len(part) + 2) // 3 * 4  # Base64 makes 4 characters of 3 bytes.
+            # Base64 encodes 3 bytes as 4 characters.
+            len(part) if isinstance(part, bytes) else (len(part) + 2) // 3 * 4
             for part in parts
         )
 
@@ -105,18 +106,18 @@ class AddMessageEnvelope:
         yield bytes(waiting)
 
 
-def _escaped(value: str) -> str:
-    """A value that must arrive unchanged: a raw CR would be read as LF."""
+def _escape(value: str) -> str:
+    """Escape a value that must arrive unchanged: XML parsers convert a raw CR to LF."""
     return escape(value, {"\r": "&#13;"})
 
 
-def read_answer(body: bytes) -> Answer:
-    """What Open-E answered: the messageID of an addMessageResponse, a SOAP 1.1 fault, or None for anything else.
+def parse_response(body: bytes) -> SoapResponse:
+    """Return the messageID of an addMessageResponse, a SOAP 1.1 fault, or None for any other response.
 
-    The messageID must be an xs:int. A document type declaration makes an answer not understandable, entities
-    are not resolved, and nothing is fetched.
+    The messageID must be an xs:int. A response with a document type declaration is not parsed. Entities are not
+    resolved, and nothing is fetched.
     """
-    # A parser may be used by one thread at a time, and making one costs little.
+    # A parser must not be shared between threads, and creating one is cheap.
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
     )
@@ -130,22 +131,22 @@ def read_answer(body: bytes) -> Answer:
     if content is None:
         return None
     if content.tag == f"{{{SOAP_NAMESPACE}}}Fault":
-        return _fault(content)
+        return _parse_fault(content)
     if content.tag == f"{{{CALLBACK_NAMESPACE}}}addMessageResponse":
-        return _int(content.findtext(f"{{{CALLBACK_NAMESPACE}}}messageID"))
+        return _parse_int(content.findtext(f"{{{CALLBACK_NAMESPACE}}}messageID"))
     return None
 
 
-def _fault(element: "etree._Element") -> Fault:
+def _parse_fault(element: "etree._Element") -> SoapFault:
     code = (element.findtext("faultcode") or "").strip()
-    return Fault(
+    return SoapFault(
         code=code.rpartition(":")[2],
         text=(element.findtext("faultstring") or "").strip(),
         details=tuple(etree.QName(entry).localname for entry in element.iterfind("detail/*")),
     )
 
 
-def _int(text: str | None) -> int | None:
+def _parse_int(text: str | None) -> int | None:
     digits = (text or "").strip(" \t\r\n")
     if re.fullmatch(r"[+-]?[0-9]{1,10}", digits) is None:
         return None

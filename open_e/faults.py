@@ -1,10 +1,10 @@
-"""What an answer of Open-E, or a call that failed, means for the message: published, refused, or not known.
+"""Map responses and errors of Open-E to the outcome of the message: published, refused or unknown.
 
-The classes are those of the design, "Publishing on Open-E". A fault does not prove that nothing was stored, since
-Open-E stores the message before it writes history and tells people; only the two faults that addMessage declares,
-and faults raised before the operation runs, do.
+The classes are those of the design, "Publishing on Open-E". A fault does not prove that nothing was stored, because
+Open-E stores the message before it writes history and notifies people. Only two kinds of faults prove it: those that
+addMessage declares, and those raised before the operation runs.
 
-No error raised here holds text of the message, names of files or credentials.
+No error raised here contains message text, file names or credentials.
 """
 
 import re
@@ -14,13 +14,13 @@ from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 from domain.errors import BackendRefused, BackendUnavailable, BudkavleError, NotFound, OutcomeUnknown
 from domain.log_texts import redact_for_log
-from open_e.envelopes import Answer, Fault
+from open_e.envelopes import SoapFault, SoapResponse
 
 _RAISED_BEFORE_THE_OPERATION = frozenset({"Client", "VersionMismatch", "MustUnderstand"})
 _LONGEST_TEXT = 1000
 _QUOTED = re.compile(r"'[^']*'?|\"[^\"]*\"?")
 
-# Everything in here is raised before a byte of the request is on its way.
+# These errors are all raised before a byte of the request is sent.
 _NEVER_SENT = (
     requests.exceptions.ConnectTimeout,
     requests.exceptions.SSLError,
@@ -31,19 +31,19 @@ _NEVER_SENT = (
 )
 
 
-def message_id(status: int, answer: Answer) -> int:
-    """Open-E's messageID, from the HTTP status and the answer that was read.
+def get_message_id(status: int, answer: SoapResponse) -> int:
+    """Return the messageID of Open-E, given the HTTP status and the parsed response.
 
-    Raises NotFound when there is no such case, BackendRefused when Open-E has certainly not published the message,
-    OutcomeUnknown when that cannot be told.
+    Raises NotFound if the case does not exist, BackendRefused if Open-E has certainly not published the message,
+    OutcomeUnknown otherwise.
     """
-    if isinstance(answer, Fault):
+    if isinstance(answer, SoapFault):
         _raise_if_refused(answer)
     if 300 <= status < 500:  # noqa: PLR2004 (the two classes of HTTP answers that are refusals)
         raise BackendRefused(f"Open-E answered {status}")
-    if isinstance(answer, Fault):
+    if isinstance(answer, SoapFault):
         raise OutcomeUnknown(
-            "Open-E answered a fault that does not say whether the message was published", _describe(answer)
+            "Open-E answered a fault that does not say whether the message was published", _describe_fault(answer)
         )
     if status != requests.codes.ok:
         raise OutcomeUnknown(f"Open-E answered {status}")
@@ -52,38 +52,40 @@ def message_id(status: int, answer: Answer) -> int:
     return answer
 
 
-def _raise_if_refused(fault: Fault) -> None:
+def _raise_if_refused(fault: SoapFault) -> None:
     text = fault.text[:_LONGEST_TEXT]
     if "FlowInstanceNotFoundFault" in fault.details:
         raise NotFound(text or "Open-E has no such case")
     if "AccessDeniedFault" in fault.details:
         raise BackendRefused(text or "Open-E denied access to the case")
-    # SOAP 1.1 lets a code be refined after a dot: Client.Authentication is still Client.
+    # SOAP 1.1 allows codes to be refined after a dot: Client.Authentication is a Client fault.
     if fault.code.partition(".")[0] in _RAISED_BEFORE_THE_OPERATION:
         raise BackendRefused(text or f"Open-E answered the fault {fault.code}")
 
 
-def failure(error: Exception, *, sent: bool | None) -> BudkavleError:
-    """What a call that ended without an answer means: BackendUnavailable or OutcomeUnknown, with plain words.
+def map_call_error(error: Exception, *, sent: bool | None) -> BudkavleError:
+    """Return the error for a call without a response: BackendUnavailable or OutcomeUnknown.
 
-    `sent` says whether a byte of the request may have left; None, where the connection was not ours to watch,
-    leaves it to the type of the error.
+    `sent` is whether a byte of the request may have been sent. None means that the connection was not one of ours; then
+    the type of the error decides.
     """
     never_sent = isinstance(error, _NEVER_SENT) or _is_no_connection(error)
     if sent is False or (sent is None and never_sent):
-        return BackendUnavailable(f"Open-E could not be reached: {_reason(error)}", _root(error))
+        return BackendUnavailable(
+            f"Open-E could not be reached: {_describe_reason(error)}", _describe_root_cause(error)
+        )
     if _is_timeout(error):
-        return OutcomeUnknown("Open-E did not answer in time", _root(error))
-    return OutcomeUnknown("The connection to Open-E was lost before it answered", _root(error))
+        return OutcomeUnknown("Open-E did not answer in time", _describe_root_cause(error))
+    return OutcomeUnknown("The connection to Open-E was lost before it answered", _describe_root_cause(error))
 
 
-def _describe(fault: Fault) -> str:
-    """Return a fault for the log. What it quotes may be content of the message, and is left out."""
+def _describe_fault(fault: SoapFault) -> str:
+    """Return a fault for the log. Quoted text may be message content and is removed."""
     details = f" ({', '.join(fault.details)})" if fault.details else ""
     return redact_for_log(f"fault {fault.code}{details}: {_QUOTED.sub('[…]', fault.text[:_LONGEST_TEXT])}")
 
 
-def _root(error: BaseException) -> str:
+def _describe_root_cause(error: BaseException) -> str:
     """Return the innermost cause of an error for the log."""
     seen = {id(error)}
     while (inner := error.__cause__ or error.__context__) is not None and id(inner) not in seen:
@@ -93,13 +95,13 @@ def _root(error: BaseException) -> str:
 
 
 def _cause(error: Exception) -> object:
-    """What made urllib3 give up, which requests wraps twice; or the error itself."""
+    """Return the error of urllib3, which requests wraps twice, or the error itself."""
     wrapped = error.args[0] if error.args else error
     return getattr(wrapped, "reason", wrapped)
 
 
 def _is_timeout(error: Exception) -> bool:
-    # A timeout while sending comes as a plain ConnectionError: only what it was raised from tells.
+    # requests raises a timeout during sending as a plain ConnectionError; only its context reveals the timeout.
     link: BaseException | None = error
     while link is not None and not isinstance(link, TimeoutError | requests.exceptions.Timeout):
         link = link.__context__
@@ -110,7 +112,7 @@ def _is_no_connection(error: Exception) -> bool:
     return isinstance(_cause(error), NewConnectionError)
 
 
-def _reason(error: Exception) -> str:
+def _describe_reason(error: Exception) -> str:
     cause = _cause(error)
     if isinstance(cause, NameResolutionError):
         return "its name is not known"

@@ -14,7 +14,7 @@ _durations = Histogram(
     "budkavle_open_e_call_seconds", "Duration of calls to Open-E in seconds.", ("open_e",), buckets=_SECONDS
 )
 
-# Alert rules compare rates: a series that begins at its first failure would hide it.
+# Create all series at start. Alert rules compare rates, and a series that begins at its first failure would hide it.
 for _instance in OepInstance:
     _durations.labels(str(_instance))
     for _outcome in OUTCOMES:

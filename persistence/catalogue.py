@@ -51,7 +51,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a system loses when parts of the catalogue that it needs are removed."""
+    """The losses of a system when parts of the catalogue that it needs are removed."""
 
     system_id: str
     subscriptions: int

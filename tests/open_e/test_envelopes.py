@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from lxml import etree
 
-from open_e.envelopes import AddMessageEnvelope, Fault, File, read_answer
+from open_e.envelopes import AddMessageEnvelope, SoapFault, SoapFile, parse_response
 
 NS = "http://www.oeplatform.org/version/1.0/schemas/integration/callback"
 ADDED = datetime(2026, 2, 19, 7, 57, 6, 123_456, timezone(timedelta(hours=1)))
@@ -29,7 +29,7 @@ def fault(code="S:Server", text="It went wrong", detail=""):
 
 
 def test_add_message_envelope_is_what_other_clients_send():
-    sent = b"".join(envelope("Hej <b> åäö\nrad 2", [File("test.pdf", b"hej")], "joe01doe"))
+    sent = b"".join(envelope("Hej <b> åäö\nrad 2", [SoapFile("test.pdf", b"hej")], "joe01doe"))
     assert (
         sent
         == (
@@ -48,7 +48,9 @@ def test_add_message_envelope_is_what_other_clients_send():
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 196_609, 1_000_000])
 def test_add_message_envelope_knows_its_length_and_encodes_files_whole(size):
     data = bytes(i * 7 % 256 for i in range(size))
-    built = envelope("åäö 😀", [File("å.bin", data), File("b", bytearray(b"ab")), File("c", memoryview(b"abcd"))])
+    built = envelope(
+        "åäö 😀", [SoapFile("å.bin", data), SoapFile("b", bytearray(b"ab")), SoapFile("c", memoryview(b"abcd"))]
+    )
     chunks = list(built)
     assert sum(map(len, chunks)) == len(built)
     assert max(map(len, chunks)) < 300_000
@@ -57,7 +59,7 @@ def test_add_message_envelope_knows_its_length_and_encodes_files_whole(size):
 
 
 def test_add_message_envelope_can_be_sent_twice():
-    built = envelope(files=[File("a", b"abc")])
+    built = envelope(files=[SoapFile("a", b"abc")])
     assert list(built) == list(built)
 
 
@@ -68,7 +70,7 @@ def test_add_message_envelope_sends_every_line_break_so_that_it_arrives(text):
 
 
 def test_add_message_envelope_escapes_file_names_and_users():
-    built = envelope(files=[File('<a> & "b" ]]>\r.txt', b"a")], user_id="a&b")
+    built = envelope(files=[SoapFile('<a> & "b" ]]>\r.txt', b"a")], user_id="a&b")
     root = etree.fromstring(b"".join(built))
     assert root.findtext(f".//{{{NS}}}filename") == '<a> & "b" ]]>\r.txt'
     assert root.findtext(f".//{{{NS}}}userID") == "a&b"
@@ -89,24 +91,24 @@ def test_add_message_envelope_writes_utc_with_offset():
 
 def test_read_answer_gives_the_message_id():
     body = answered(f'<addMessageResponse xmlns="{NS}"><messageID> 151 </messageID></addMessageResponse>')
-    assert read_answer(body) == 151
+    assert parse_response(body) == 151
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "99999999999", "2147483648", "1" * 5000, "\uff11\uff15"])
 def test_read_answer_does_not_understand_a_message_id_that_is_no_int(text):
     body = answered(f'<addMessageResponse xmlns="{NS}"><messageID>{text}</messageID></addMessageResponse>')
-    assert read_answer(body) is None
+    assert parse_response(body) is None
 
 
 def test_read_answer_gives_a_declared_fault():
     detail = f'<detail><FlowInstanceNotFoundFault xmlns="{NS}"/></detail>'
-    assert read_answer(fault(text="Not &lt;found&gt;", detail=detail)) == Fault(
+    assert parse_response(fault(text="Not &lt;found&gt;", detail=detail)) == SoapFault(
         "Server", "Not <found>", ("FlowInstanceNotFoundFault",)
     )
 
 
 def test_read_answer_gives_a_fault_without_detail():
-    assert read_answer(fault("S:Client")) == Fault("Client", "It went wrong")
+    assert parse_response(fault("S:Client")) == SoapFault("Client", "It went wrong")
 
 
 @pytest.mark.parametrize(
@@ -130,4 +132,4 @@ def test_read_answer_gives_a_fault_without_detail():
     ],
 )
 def test_read_answer_does_not_understand(body):
-    assert read_answer(body) is None
+    assert parse_response(body) is None

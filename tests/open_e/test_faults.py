@@ -3,21 +3,21 @@ import requests
 from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError, ProtocolError
 
 from domain.errors import BackendRefused, BackendUnavailable, NotFound, OutcomeUnknown
-from open_e.envelopes import Fault
-from open_e.faults import failure, message_id
+from open_e.envelopes import SoapFault
+from open_e.faults import get_message_id, map_call_error
 
-NOT_FOUND = Fault("Server", "No such case", ("FlowInstanceNotFoundFault",))
-DENIED = Fault("Server", "No access", ("AccessDeniedFault",))
+NOT_FOUND = SoapFault("Server", "No such case", ("FlowInstanceNotFoundFault",))
+DENIED = SoapFault("Server", "No access", ("AccessDeniedFault",))
 
 
 def test_message_id_gives_the_id_of_a_published_message():
-    assert message_id(200, 151) == 151
+    assert get_message_id(200, 151) == 151
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 503])
 def test_message_id_raises_not_found_whatever_the_status(status):
     with pytest.raises(NotFound, match="No such case"):
-        message_id(status, NOT_FOUND)
+        get_message_id(status, NOT_FOUND)
 
 
 @pytest.mark.parametrize(
@@ -25,27 +25,27 @@ def test_message_id_raises_not_found_whatever_the_status(status):
     [
         (200, DENIED, "No access"),
         (500, DENIED, "No access"),
-        (500, Fault("Client", "Cannot find dispatch method"), "Cannot find dispatch method"),
-        (500, Fault("Client.Authentication", "Who?"), "Who?"),
-        (500, Fault("VersionMismatch", ""), "VersionMismatch"),
-        (500, Fault("MustUnderstand", "Header"), "Header"),
+        (500, SoapFault("Client", "Cannot find dispatch method"), "Cannot find dispatch method"),
+        (500, SoapFault("Client.Authentication", "Who?"), "Who?"),
+        (500, SoapFault("VersionMismatch", ""), "VersionMismatch"),
+        (500, SoapFault("MustUnderstand", "Header"), "Header"),
         (302, None, "302"),
         (401, None, "401"),
         (404, 151, "404"),
-        (415, Fault("Server", "odd"), "415"),
+        (415, SoapFault("Server", "odd"), "415"),
     ],
 )
 def test_message_id_raises_backend_refused(status, answer, words):
     with pytest.raises(BackendRefused, match=words):
-        message_id(status, answer)
+        get_message_id(status, answer)
 
 
 @pytest.mark.parametrize(
     ("status", "answer"),
     [
-        (500, Fault("Server", "secret text")),
-        (500, Fault("Server", "secret text", ("SomethingElse",))),
-        (200, Fault("", "secret text")),
+        (500, SoapFault("Server", "secret text")),
+        (500, SoapFault("Server", "secret text", ("SomethingElse",))),
+        (200, SoapFault("", "secret text")),
         (500, None),
         (500, 151),
         (503, None),
@@ -56,13 +56,13 @@ def test_message_id_raises_backend_refused(status, answer, words):
 )
 def test_message_id_raises_outcome_unknown_without_quoting(status, answer):
     with pytest.raises(OutcomeUnknown) as caught:
-        message_id(status, answer)
+        get_message_id(status, answer)
     assert "secret" not in str(caught.value)
 
 
 def test_message_id_cuts_a_long_faultstring():
     with pytest.raises(BackendRefused) as caught:
-        message_id(500, Fault("Client", "x" * 100_000))
+        get_message_id(500, SoapFault("Client", "x" * 100_000))
     assert len(str(caught.value)) == 1000
 
 
@@ -79,7 +79,7 @@ def test_message_id_cuts_a_long_faultstring():
     ],
 )
 def test_failure_of_a_call_that_reached_nobody_is_unavailable(error):
-    assert isinstance(failure(error, sent=None), BackendUnavailable)
+    assert isinstance(map_call_error(error, sent=None), BackendUnavailable)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_failure_of_a_call_that_reached_nobody_is_unavailable(error):
     ],
 )
 def test_failure_of_an_unwatched_call_that_may_have_been_sent_is_unknown(error):
-    assert isinstance(failure(error, sent=None), OutcomeUnknown)
+    assert isinstance(map_call_error(error, sent=None), OutcomeUnknown)
 
 
 def test_failure_goes_by_what_was_sent_where_that_is_known():
-    assert isinstance(failure(requests.ConnectionError(), sent=False), BackendUnavailable)
-    assert isinstance(failure(requests.exceptions.SSLError(), sent=True), OutcomeUnknown)
+    assert isinstance(map_call_error(requests.ConnectionError(), sent=False), BackendUnavailable)
+    assert isinstance(map_call_error(requests.exceptions.SSLError(), sent=True), OutcomeUnknown)
