@@ -1,4 +1,4 @@
-"""Calls of the contracts' operations, as their callers make them."""
+"""Client for the operations of the contracts."""
 
 import json
 import random
@@ -17,7 +17,7 @@ from contract_tests.reading import read_whole
 from contract_tests.target import Identity, Target
 
 Caller = Literal["sender", "publisher", "system", "nobody"]
-"""Who calls: by API key for messages, by one for events, by client certificate, or without any of them."""
+"""The caller: the API key for messages, the API key for events, the client certificate, or no credentials."""
 
 JSON = "application/json"
 FORM = "multipart/form-data; boundary=XX"
@@ -25,9 +25,9 @@ SYNC, EVENT, LIST = "/v1/abonnement/sync", "/v1/besked", "/v1/abonnement/beskede
 REPLAY, TEST = f"{LIST}/genfremsend", "/v1/abonnement/testbesked"
 TIMEOUT_SECONDS = 60
 MAX_LEFT = 1000
-"""Of messages that runs which were killed have left, or that a server makes up."""
+"""Maximum messages left over from killed runs, or invented by a server."""
 MAX_PAGES = 1000
-"""Of a list: a service whose pages have no end must not hold a check for ever."""
+"""Maximum pages of a list: a service with endless pages must not block a check."""
 
 _CERTIFICATE_PATHS = ("/v1/",)
 _PUBLISH_PATHS = ("/v1/besked",)
@@ -35,11 +35,11 @@ _PUBLISH_PATHS = ("/v1/besked",)
 
 @dataclass(repr=False)
 class Api:
-    """The operations of a target; each call is kept as a line for the shell, and what it makes is noted."""
+    """The operations of a target. Each call is recorded, so that it can be reproduced and its results deleted."""
 
     target: Target
     random: random.Random
-    """All that a check makes up comes from here, so that the same seed makes it up again."""
+    """The source of all generated values, so that the same seed generates them again."""
     _session: requests.Session = field(default_factory=requests.Session)
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
         caller: Caller | None = None,
     ) -> requests.Response:
-        """The answer. `body` is JSON, or bytes as they are; `caller` is whoever may call that path, unless said."""
+        """Send a request and return the response. `body` is JSON or bytes; `caller` defaults to that of the path."""
         prepared = requests.Request(method, self.target.url + path, params=_query(query)).prepare()
         url = prepared.url or ""
         who = _caller_of(path) if caller is None else caller
@@ -92,7 +92,7 @@ class Api:
         return self.call("POST", "/webmessages", body=message, **options)
 
     def create_message(self, message: Mapping[str, Any]) -> str:
-        """The id of a message that must be taken."""
+        """Create a message, which must succeed, and return its id."""
         return created_id(self.post_message(message))
 
     def get_message(self, id_: str, **options: Any) -> requests.Response:
@@ -103,21 +103,21 @@ class Api:
         return self.call("GET", path, **options)
 
     def read_message(self, id_: str) -> dict[str, Any]:
-        """A message that must be there."""
+        """Return a message, which must exist."""
         response = self.get_message(id_)
         assert response.status_code == 200, response.text
         found: dict[str, Any] = response.json()
         return found
 
     def messages_about(self, key: str, value: str) -> list[dict[str, Any]]:
-        """What is stored under a reference, all pages of it at once."""
+        """Return the messages with a reference, which must fit on one page."""
         response = self.list_messages(key, value)
         assert response.status_code == 200, response.text
         found: list[dict[str, Any]] = response.json()
         return found
 
     def pages(self, path: str, **options: Any) -> Iterator[requests.Response]:
-        """A list, page by page, as the `Link` of each says where the next one is."""
+        """Yield the pages of a list by following the `Link` headers."""
         seen: set[str] = set()
         while path := self.target.below(path):
             assert path not in seen, f"the pages go round: {path} is linked to a second time"
@@ -129,12 +129,12 @@ class Api:
             path = next_page(response) or ""
 
     def sync(self, entries: Any, *, system: str | None = None, **options: Any) -> requests.Response:
-        """The answer to a whole set of subscriptions."""
+        """Send a complete set of subscriptions and return the response."""
         body = {"systemIdentifier": system or self.target.system, "abonnementer": entries}
         return self.call("POST", SYNC, body=body, **options)
 
     def subscribe(self, *entries: Any, **options: Any) -> dict[str, int]:
-        """What a sync that must be taken has done."""
+        """Send a complete set of subscriptions, which must be accepted, and return its counts."""
         response = self.sync(list(entries), **options)
         assert response.status_code == 200, f"a good set was answered {response.status_code}: {response.text}"
         done: dict[str, int] = response.json()
@@ -144,7 +144,7 @@ class Api:
         return self.call("POST", EVENT, body=event, **options)
 
     def deliveries(self, system: str | None = None, **query: Any) -> list[dict[str, Any]]:
-        """What waits or is parked for the system, of all pages."""
+        """Return the waiting and parked deliveries of the system, from all pages."""
         query = {"systemIdentifier": system or self.target.system, **query}
         found: list[dict[str, Any]] = []
         for response in self.pages(f"{LIST}?{urlencode(query)}"):
@@ -152,26 +152,26 @@ class Api:
         return found
 
     def subscriptions(self, system: str | None = None) -> list[dict[str, Any]]:
-        """The current set of the system."""
+        """Return the current set of the system."""
         query = {"systemIdentifier": system or self.target.system}
         response = self.call("GET", "/v1/abonnement", query=query)
         assert response.status_code == 200, response.text
         found: list[dict[str, Any]] = response.json()["abonnementer"]
-        # It is a set: a server may tell it in another order each time.
+        # Sort: the subscriptions are a set, and servers may return them in any order.
         return sorted(found, key=lambda entry: json.dumps(entry, sort_keys=True))
 
     def uuid(self) -> str:
-        """A UUID of version 4 that was made up."""
+        """Return a generated UUID of version 4."""
         return str(UUID(int=self.random.getrandbits(128), version=4))
 
     def reference(self, key: str = "contract-check") -> dict[str, str]:
-        """A reference that no other message of this run has."""
+        """Return a reference that no other message of this run has."""
         return {"key": key, "value": self.uuid()}
 
     def unused(self) -> str:
-        """A UUID under which nothing is stored, neither to such a party nor about it.
+        """Return a UUID that no stored message has as its party or in its reference.
 
-        A run that was killed has left what the same seed makes up again.
+        A killed run may have left messages with the values that the same seed generates again.
         """
         for _ in range(MAX_LEFT):
             made_up = self.uuid()
@@ -183,23 +183,23 @@ class Api:
         raise AssertionError(f"of {MAX_LEFT} parties that were made up there is none without messages")
 
     def unused_reference(self) -> dict[str, str]:
-        """A reference that no message has."""
+        """Return a reference that no message has."""
         return {"key": "contract-check", "value": self.unused()}
 
     def message(self, **changes: Any) -> dict[str, Any]:
-        """A message that is taken; a change to `...` takes the property out."""
+        """Return a valid message with changes. The value `...` removes a property."""
         values = {"message": "A contract check", "externalReferences": [self.reference()], **changes}
         return {name: value for name, value in values.items() if value is not ...}
 
     def entry(self, identity: Identity | None = None, **changes: Any) -> dict[str, Any]:
-        """A subscription that may be made; a change to `...` takes the property out."""
+        """Return a valid subscription with changes. The value `...` removes a property."""
         org_type, entity_type = self.target.allowed[0]
         of_whom = (identity or Identity(org_type, self.random.randrange(1000, 99_999_999), entity_type)).json()
         values = {**of_whom, "webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00", **changes}
         return {name: value for name, value in values.items() if value is not ...}
 
     def event(self, entry: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-        """An event that goes to a subscription; a change to `...` takes the property out."""
+        """Return a valid event for a subscription with changes. The value `...` removes a property."""
         of_whom = {name: entry[name] for name in ("entityType", "orgType", "orgCode")}
         values = {**of_whom, "aendringstype": 1, **changes}
         return {name: value for name, value in values.items() if value is not ...}
@@ -216,7 +216,7 @@ class Api:
 
 
 def created_id(response: requests.Response) -> str:
-    """The id of a message that must have been taken."""
+    """Return the id in the response to a valid message, which must be 201."""
     status, location = response.status_code, response.headers.get("Location", "")
     assert status == 201, f"a good message is answered with 201, but was with {status}: {response.text[:500]}"
     found = re.fullmatch("/webmessages/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", location)

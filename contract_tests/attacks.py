@@ -1,4 +1,4 @@
-"""Requests in bytes, with what does not matter filled in, and what every refusal has in common."""
+"""Build requests as bytes with defaults for irrelevant parts, and assert the common properties of error responses."""
 
 import json
 import random
@@ -11,10 +11,10 @@ from contract_tests.target import API_KEY, BASE_PATH, CERTIFICATE, HOST, Target
 
 REFUSED_REFERENCE = {"key": "attack", "value": "refused"}
 REFUSED_CASE = {"key": "flowInstanceId", "value": "6660666"}
-"""References of messages that must never be stored or sent; what may be stored names others."""
+"""References of messages that must never be stored or sent. Messages that may be stored have other references."""
 
 NOTHING = "/webmessages/external-references/attack/nothing"
-"""What every caller with a key may read, and find nothing at."""
+"""A path that every caller with a key may read and that has no messages."""
 
 _of_this_process = Target.of_environment()
 _random = random.Random(None if _of_this_process is None else _of_this_process.seed)
@@ -45,7 +45,7 @@ def request(
     content_type: str | bytes | None = None,
     key: str | bytes | None = API_KEY,
 ) -> bytes:
-    """A request; with a body it has a Content-Length, unless `headers` frame it otherwise."""
+    """Return a request as bytes. A body gets a Content-Length unless `headers` contain another framing."""
     base = BASE_PATH.encode() if _bytes(target).startswith(b"/") else b""
     lines = [_bytes(method) + b" " + base + _bytes(target) + b" HTTP/1.1", f"Host: {HOST}".encode()]
     lines += [_bytes(header) for header in headers]
@@ -60,58 +60,58 @@ def request(
 
 
 def post(body: bytes, content_type: str | bytes | None = JSON, **options: Any) -> bytes:
-    """A request that creates a message."""
+    """Return a request that creates a message."""
     return request("POST", "/webmessages", body=body, content_type=content_type, **options)
 
 
 def chunks(body: bytes, size: int = 1000) -> bytes:
-    """A body in chunks, as `Transfer-Encoding: chunked` frames it."""
+    """Return a body in the chunks of `Transfer-Encoding: chunked`."""
     pieces = (body[start : start + size] for start in range(0, len(body), size))
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
 def post_in_chunks(body: bytes, content_type: str | bytes | None = JSON, **options: Any) -> bytes:
-    """The same without a Content-Length."""
+    """Return a request that creates a message, in chunks."""
     return post(chunks(body), content_type, headers=["Transfer-Encoding: chunked"], **options)
 
 
 def sync(
     body: bytes, certificate: str | None = CERTIFICATE, content_type: str | bytes | None = JSON, **options: Any
 ) -> bytes:
-    """A request that sets the subscriptions of a system."""
+    """Return a request that replaces the subscriptions of a system."""
     headers = [*options.pop("headers", ()), *([] if certificate is None else [f"Client-Cert: {certificate}"])]
     options = {"key": None, **options, "headers": headers}
     return request("POST", "/v1/abonnement/sync", body=body, content_type=content_type, **options)
 
 
 def message(**changes: Any) -> dict[str, Any]:
-    """The JSON of a message that must be refused for what `changes` make of it."""
+    """Return the JSON of a message that must be rejected because of `changes`."""
     return {"message": "This is an attack", "externalReferences": [REFUSED_REFERENCE, REFUSED_CASE], **changes}
 
 
 def text(**changes: Any) -> bytes:
-    """The same as bytes."""
+    """Return `message` as bytes."""
     return json.dumps(message(**changes)).encode()
 
 
 def accepted_reference() -> dict[str, str]:
-    """A reference of a message that may be stored, and that none has; it follows from the seed."""
+    """Return a reference for a message that may be stored. No message has it; it is derived from the seed."""
     target = Target.of_environment()
     while True:
         value = f"{_random.getrandbits(128):032x}"
         path = f"/webmessages/external-references/accepted/{value}"
-        # A check that was killed may have left what the same seed makes up again.
+        # A killed check may have left messages with the values that the same seed generates again.
         if target is None or target.send(request(target=path)).json() == []:
             return {"key": "accepted", "value": value}
 
 
 def attachment(**changes: Any) -> dict[str, Any]:
-    """The JSON of a file."""
+    """Return the JSON of an attachment."""
     return {"fileName": "hello.txt", "base64Data": "SGVsbG8K", **changes}
 
 
 def part(body: bytes, disposition: str | bytes, content_type: str | None = None, *headers: bytes) -> bytes:
-    """One part of a form."""
+    """Return one part of a form."""
     lines = [b"Content-Disposition: form-data; " + _bytes(disposition)]
     if content_type is not None:
         lines.append(b"Content-Type: " + content_type.encode())
@@ -119,25 +119,25 @@ def part(body: bytes, disposition: str | bytes, content_type: str | None = None,
 
 
 def message_part(body: bytes | None = None, content_type: str | None = JSON, *headers: bytes) -> bytes:
-    """The part with the JSON."""
+    """Return the part with the JSON of the message."""
     return part(text() if body is None else body, 'name="message"', content_type, *headers)
 
 
 def file_part(body: bytes = b"Hello\n", file_name: str = 'filename="hello.txt"') -> bytes:
-    """A part with a file; `file_name` is the whole parameter."""
+    """Return a part with a file. `file_name` is the whole parameter."""
     return part(body, f'name="attachments"; {file_name}'.removesuffix("; "), "text/plain")
 
 
 def form(*parts: bytes, boundary: bytes = b"XX") -> bytes:
-    """A whole form."""
+    """Return a complete form."""
     return b"".join(b"--%s\r\n%s\r\n" % (boundary, part) for part in parts) + b"--%s--\r\n" % boundary
 
 
 def assert_refused(answer: Answer | None, *, may_be_mended: bool = False) -> None:
-    """The answer is a refusal, in whatever words, or the connection was closed.
+    """Assert that the response is an error of any form, or that the connection was closed.
 
-    501 and 505 are HTTP's own refusals, of methods, transfer codings and versions that a server does not know; any
-    other 5xx is a fault. With `may_be_mended` a gateway may leave out or put right what is wrong and hand on the rest.
+    501 and 505 are HTTP's responses to unknown methods, transfer codings and versions. Any other 5xx is a failure. With
+    `may_be_mended`, a gateway may also remove or correct what is invalid and forward the rest.
     """
     if answer is None or answer is CLOSED:
         return
@@ -146,7 +146,7 @@ def assert_refused(answer: Answer | None, *, may_be_mended: bool = False) -> Non
 
 
 def assert_problem(answer: Answer, status: int, title: str | None = None) -> None:
-    """The answer is a problem of the published shape, and names its request."""
+    """Assert that the response is a problem of the published form that contains the request id."""
     if not answer.in_own_words:
         assert_refused(answer)
         return
@@ -155,7 +155,7 @@ def assert_problem(answer: Answer, status: int, title: str | None = None) -> Non
 
 
 def assert_not_allowed(answer: Answer, *allowed: str) -> None:
-    """The answer says that the path does not have this method, and which it has."""
+    """Assert that the response rejects the method of the path and lists the allowed ones."""
     if not answer.in_own_words:
         assert_refused(answer)
         return
@@ -164,7 +164,7 @@ def assert_not_allowed(answer: Answer, *allowed: str) -> None:
 
 
 def assert_violations(answer: Answer, *fields: str) -> None:
-    """The answer is a 400 that names these fields and no others."""
+    """Assert that the response is a 400 with violations of exactly these fields."""
     if not answer.in_own_words:
         assert_refused(answer)
         return
@@ -176,7 +176,7 @@ def assert_violations(answer: Answer, *fields: str) -> None:
 
 
 def assert_error_list(answer: Answer, status: int, *places: tuple[int | None, str | None, int]) -> None:
-    """The answer is an error list of the published shape, which names its request; places are index, field, number."""
+    """Assert that the response is an error list of the published form. Places are (index, field, error code)."""
     if not answer.in_own_words:
         assert_refused(answer)
         return
@@ -190,7 +190,7 @@ def assert_error_list(answer: Answer, status: int, *places: tuple[int | None, st
 
 
 def assert_no_http(answer: Answer, status: int = 400, *, may_be_mended: bool = False) -> None:
-    """The answer is that of the HTTP parser, which knows no requests: what came was none, and the connection ends."""
+    """Assert that the HTTP parser rejected the request, without a request id, and closes the connection."""
     if not answer.in_own_words:
         assert_refused(answer, may_be_mended=may_be_mended)
         return
@@ -199,13 +199,13 @@ def assert_no_http(answer: Answer, status: int = 400, *, may_be_mended: bool = F
 
 
 def assert_silent(answer: Answer, *secrets: str) -> None:
-    """The answer is a refusal that repeats nothing of what was sent; what a gateway says is its own."""
+    """Assert that the response is an error without any of the secrets. A gateway's own text is not checked."""
     assert_refused(answer)
     assert not answer.in_own_words or not any(secret in str(answer) for secret in secrets)
 
 
 def assert_in_order(answers: Sequence[Answer | None], *statuses: int) -> None:
-    """The answers on one connection have these statuses; a gateway may end it after any but the first."""
+    """Assert the statuses of the responses on one connection. A gateway may close it after any but the first."""
     first = answers[0]
     assert first is not None
     if first.in_own_words:

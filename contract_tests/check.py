@@ -1,4 +1,4 @@
-"""Checks a target: runs the suites one after the other, and tells how far they are."""
+"""Check a target: run the suites one after the other and report the progress."""
 
 import json
 import subprocess
@@ -20,23 +20,23 @@ from contract_tests.verdict import Failure, SuiteResult, Verdict, read_result
 
 POLL_SECONDS = 0.2
 LAST_ANSWER_SECONDS = 10
-"""How long a suite that is ended waits for the answer to what it has sent."""
+"""Maximum seconds that a cancelled suite waits for the response to its last request."""
 LEARNING_SECONDS = 600
-"""That the calls before all checks may take."""
+"""Maximum seconds for the calls before all checks."""
 LONGEST_SECONDS = {"quick": 1800, "full": 7200}
-"""That one suite may take, many times what it does: a server that is slow to answer must not hold it for ever."""
+"""Maximum seconds per suite, many times the usual duration: a slow server must not block the check for ever."""
 
 BEFORE = "subscriptions-before.json"
-"""In the report while it is not certain that the system has its subscriptions back."""
+"""The file in the report with the system's original subscriptions, until they are known to be restored."""
 
 Progress = Callable[[str, int, int | None, str], None]
-"""Is told the suite, how many checks are done, of how many if that is known, and which was the last."""
+"""Callback for progress: suite, number of finished checks, their total if known, name of the last one."""
 
 
 def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], None]) -> Verdict:
-    """What the suites found. Whatever ends it, KeyboardInterrupt too, what they made is cleaned up first.
+    """Run the suites and return the verdict. Clean up in any case, also after KeyboardInterrupt.
 
-    Raises CannotCheckError where the target cannot be checked as it was asked for, before anything is changed.
+    Raises CannotCheckError if the target cannot be checked with these options, before anything is changed.
     """
     verdict = Verdict()
     try:
@@ -74,9 +74,9 @@ def _make_report(folder: Path) -> None:
 
 
 def _keep(file: Path, target: Target, current: list[dict[str, Any]]) -> None:
-    """Keeps the body that puts the subscriptions back, whatever becomes of this process."""
+    """Write the request body that restores the subscriptions to a file that survives this process."""
     if file.exists():
-        # What the system has now is then the earlier check's own.
+        # In that case the system has the subscriptions of the earlier check.
         raise CannotCheckError(
             f"{file} holds subscriptions that an earlier check did not put back: POST it to {SYNC}, and delete it"
         )
@@ -86,7 +86,7 @@ def _keep(file: Path, target: Target, current: list[dict[str, Any]]) -> None:
 
 def _result_of(check: Check, suite: Suite, diary: Path, progress: Progress) -> SuiteResult:
     try:
-        # Each suite finds the same, whatever the one before it left.
+        # Give each suite the same initial state, regardless of the one before.
         with evidence.of_one_check() as sent:
             preparing.set_up(check.target)
     except BrokenContractError as exc:
@@ -97,7 +97,7 @@ def _result_of(check: Check, suite: Suite, diary: Path, progress: Progress) -> S
 
 
 def _learn(check: Check) -> tuple[Target, list[dict[str, Any]]]:
-    """What the target is, in time: headers may drip too, and a server may say for ever that one should go on."""
+    """Return what the target supports, within a time limit: a server may send slow headers or endless 1xx responses."""
     found: Future[tuple[Target, list[dict[str, Any]]]] = Future()
 
     def learn() -> None:
@@ -120,7 +120,7 @@ def _told(verdict: Verdict, result: SuiteResult, on_result: Callable[[SuiteResul
 
 
 def _unprepared(check: Check, exc: BrokenContractError, sent: Sequence[evidence.Sent]) -> SuiteResult:
-    """The failure of what comes before all checks."""
+    """Return the failure of a step before all checks."""
     lines = reproducing.lines(sent[-1:], check.target, "preparing", check.report)
     failure = Failure("preparing", "what every check needs", str(exc), tuple(lines))
     return SuiteResult("preparing", checks=1, failures=(failure,))
@@ -139,7 +139,7 @@ def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress, lo
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # A terminal's interrupt comes to us alone, who end the suite when nothing is on its way.
+            # The terminal interrupts only this process, which ends the suite when no request is pending.
             process_group=0,
         ) as process,
     ):
@@ -176,7 +176,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _how_far(diary: Path, begin: int) -> tuple[int, int | None, str]:
-    """Checks that are done, of how many, and the last one, by what the suite noted since it began."""
+    """Return the number of finished checks, their total and the name of the last one, from the suite's diary."""
     if not diary.exists():
         return 0, None, ""
     with diary.open(encoding="utf-8", errors="replace") as file:

@@ -1,4 +1,4 @@
-"""After the checks: deletes what they made, and gives the system back the subscriptions that it had."""
+"""Clean up after the checks: delete their messages and restore the subscriptions of the system."""
 
 import random
 import re
@@ -14,14 +14,14 @@ from contract_tests.target import Target
 _MESSAGE = re.compile(r"/webmessages/[0-9a-fA-F-]{36}")
 _GONE = {requests.codes.no_content, requests.codes.not_found}
 _NO_ANSWER = (requests.RequestException, OSError, AssertionError, *MALFORMED)
-"""Whatever ends the deletion of messages, the subscriptions are put back all the same."""
+"""Errors of a deletion after which the subscriptions are restored nevertheless."""
 _LONGEST = 200
-"""Of what is told of an answer."""
+"""Maximum characters of a response in a report."""
 
 
 def clean_up(target: Target, diary: Path, current: list[dict[str, Any]], kept: Path) -> list[str]:
-    """What could not be cleaned up, a line each; then `kept` stays, the body that puts the subscriptions back."""
-    api = Api(target, random.Random(target.seed))  # Nothing secret is made up here.
+    """Clean up and return one line per failure. If restoring fails, keep the file `kept` with the request body."""
+    api = Api(target, random.Random(target.seed))  # These values are not secret.
     try:
         left = _delete_messages(api, diary)
         return left if target.system is None else left + _put_back(api, current, kept)
@@ -33,7 +33,7 @@ def _delete_messages(api: Api, diary: Path) -> list[str]:
     lines = diary.read_text(encoding="utf-8").splitlines() if diary.exists() else []
     made = dict.fromkeys(line.removeprefix("made ") for line in lines if line.startswith("made "))
     paths = [api.target.below(path).removeprefix(api.target.url) for path in made]
-    # What else a server calls its places is its own.
+    # Other locations that a server returns are not ours to delete.
     ours = [path for path in paths if _MESSAGE.fullmatch(path)]
     left: list[str] = []
     because = ""
@@ -41,7 +41,7 @@ def _delete_messages(api: Api, diary: Path) -> list[str]:
         try:
             status = api.call("DELETE", path).status_code
         except _NO_ANSWER as exc:
-            # Whoever does not answer is not asked some hundred times.
+            # Do not send hundreds of requests to a server that does not respond.
             left, because = left + ours[number:], str(exc)[:_LONGEST]
             break
         if status not in _GONE:

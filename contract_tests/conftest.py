@@ -1,6 +1,6 @@
-"""Our own service as its attackers meet it: on a port, on each database, with the mock Open-E behind it.
+"""Run our own service for the checks: on a port, on each database, with the mock Open-E.
 
-The command `budkavle contract-check` leaves this out: there the target is somebody else's (`plugin.py`).
+The command `budkavle contract-check` does not use this file: it has its own target (`plugin.py`).
 """
 
 import logging
@@ -22,11 +22,11 @@ from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
 
 OURS = ("http://127.0.0.1",)
-"""Addresses that Schemathesis really calls, while the mock stands in for all others."""
+"""Addresses that Schemathesis calls through the network. The mock handles all others."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What says nothing of the database is asked once."""
+    """Run tests that do not depend on the database on one database only."""
     items[:] = [
         item
         for item in items
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass
 class Behind:
-    """What stands behind the target, and what was found there that must not be."""
+    """The parts behind the target, and the unwanted effects found there."""
 
     open_e: MockOpenE
     mark: Mark
@@ -45,16 +45,16 @@ class Behind:
     looked_at: object = None
 
     def look_for_harm(self, target: Target) -> list[object]:
-        """What was stored or sent although it must be refused, and was not there when we looked last.
+        """Return messages that were stored or sent although they must be rejected, without those found before.
 
-        The service is asked only if something was written: most attacks write nothing. What is written while it is
-        asked is found with the next write, or at the end.
+        The service is only queried after a write, because most attacks write nothing. Writes during the queries are
+        found after the next write or at the end.
         """
         case = attacks.REFUSED_CASE["value"]
         found: list[object] = [message for message in self.open_e.messages if str(message["flowInstanceID"]) == case]
         if self.mark() != self.looked_at:
             found += find_harm(target)
-            # Its own requests are written into the audit.
+            # The queries themselves write audit entries.
             self.looked_at = self.mark()
         new = [item for item in found if item not in self.harm]
         self.harm.extend(new)
@@ -65,7 +65,7 @@ class Behind:
 def attacked(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Target, Behind]]:
-    """One service for all attacks, which must survive them all; its database is its own."""
+    """Yield one service with its own database for all attacks. It must survive them all."""
     url = new_database(request, tmp_path_factory.mktemp("contract"))
     external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
     certificate = new_certificate()
@@ -90,21 +90,21 @@ def attacked(
 
 @pytest.fixture(scope="package")
 def target(attacked: tuple[Target, Behind]) -> Target:
-    """The service, as the suites know it."""
+    """Return the service as the target of the suites."""
     return attacked[0]
 
 
 # Without a parameter Schemathesis gives all operations of a contract the same node id.
 @pytest.fixture(scope="package", params=["mock"])
 def mock_url() -> Iterator[str]:
-    """The mock Open-E as partners run it, on a port."""
+    """Yield the URL of a mock Open-E on a port, as partners run it."""
     with running_mock(MockOpenE()) as url:
         yield url
 
 
 @pytest.fixture(autouse=True)
 def _target_stays_unharmed(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """After each attack: the service answers, logged no fault of its own, and has taken nothing that it refused."""
+    """Assert after each attack that the service responds, logged no error and stored nothing that it rejected."""
     if "target" not in request.fixturenames:
         yield
         return

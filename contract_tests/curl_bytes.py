@@ -1,4 +1,4 @@
-"""What was sent in bytes as a line for the shell: one of curl where curl can say it, else the bytes as they are."""
+"""Write raw requests as shell commands: curl where it can send exactly these bytes, otherwise a command with a file."""
 
 import re
 import shlex
@@ -26,21 +26,21 @@ SHELL = {
     CUT_API_KEY: "${API_KEY%?}",
     SWAPPED_API_KEY: '$(printf %s "$API_KEY" | tr a-zA-Z A-Za-z)',
 }
-"""What stands in bytes for secrets, and the shell's words for them."""
+"""Placeholders for secrets in raw requests, and the shell variables for them."""
 
 _SECRET = re.compile("|".join(re.escape(name) for name in SHELL))
 _HEAD = re.compile(rb"([A-Z]+) ([!-~]+) HTTP/1\.1\r\nHost: \{host\}((?:\r\n[!-9;-~]+: [!-~]+(?: [!-~]+)*)*)\r\n\r\n")
 _PLAIN_TARGET = re.compile(r"/[\w/.~%?&=+,:;@!$'()*-]*", re.ASCII)
-# curl has ways of its own with these, or asks for more than it is told to.
+# curl handles these headers itself or sends more than requested.
 _NOT_OF_CURL = re.compile(rb"\r\n(transfer-encoding|expect|upgrade|connection|content-encoding): ", re.IGNORECASE)
 _METHODS_NOT_OF_CURL = {b"HEAD", b"CONNECT"}
 
 _SECONDS = 10
-"""How long a line waits for a server that keeps the connection open."""
+"""Seconds that a command waits for a server that keeps the connection open."""
 
 
 def line(sent: SentInBytes, target: Target, name: str, folder: Path) -> str:
-    """One line; what it sends from a file is saved in the folder. `name` is that of the check."""
+    """Return raw bytes as a shell command. `name` is that of the check. Content of files is saved in the folder."""
     if sent.size > len(sent.data):
         return f"# {name} sent {sent.size} bytes on one connection, more than are kept: run it again"
     data = bytes(sent.data)
@@ -50,7 +50,7 @@ def line(sent: SentInBytes, target: Target, name: str, folder: Path) -> str:
 
 
 def _curl(data: bytes, target: Target, folder: Path) -> str | None:
-    """The line where curl sends exactly this, in this order."""
+    """Return a curl command if curl sends exactly these bytes in this order, otherwise None."""
     found = _HEAD.match(data)
     if found is None or found[1] in _METHODS_NOT_OF_CURL or _NOT_OF_CURL.search(found[0]):
         return None
@@ -66,7 +66,7 @@ def _curl(data: bytes, target: Target, folder: Path) -> str | None:
     for header in headers:
         if not (is_of_tls and header == f"Client-Cert: {CERTIFICATE}"):
             words += ["-H", _word(header)]
-    # What curl adds by itself.
+    # Remove the headers that curl adds by itself.
     words += [f"-H {name}:" for name in ("User-Agent", "Accept") if name.lower() not in names]
     if body:
         words += [] if "content-type" in names else ["-H Content-Type:"]
@@ -90,7 +90,7 @@ def _body(body: bytes, folder: Path) -> str:
 
 
 def _word(text: str) -> str:
-    """A word with the shell's variables in the place of what stands for secrets."""
+    """Return a text as a shell word with variables in place of the placeholders."""
     return "".join(_pieces(text)) or "''"
 
 
@@ -106,7 +106,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _as_they_are(data: bytes, target: Target, folder: Path) -> str:
-    """The line that sends the bytes of a file. curl's telnet cannot: it ends with its input, and doubles 0xFF."""
+    """Return a command that sends the bytes of a file. curl's telnet stops at the end of input and doubles 0xFF."""
     with_certificate = f"Client-Cert: {CERTIFICATE}\r\n".encode() in data
     if target.is_tls:
         data = data.replace(f"Client-Cert: {CERTIFICATE}\r\n".encode(), b"")
@@ -120,12 +120,12 @@ def _as_they_are(data: bytes, target: Target, folder: Path) -> str:
 
 
 def _replacement(name: str) -> str:
-    """A variable as sed takes it, whatever its value is."""
+    """Return a shell expression that escapes the value of a variable for sed."""
     return f"$(printf %s \"{SHELL[name]}\" | sed 's/[&|\\\\]/\\\\&/g')"
 
 
 def _connect(target: Target, *, with_certificate: bool) -> str:
-    """What sends its input, and shows what comes."""
+    """Return a command that sends its input and prints the response."""
     if not target.is_tls:
         socket = shlex.quote(f"/dev/tcp/{target.host}/{target.port}")
         return f"bash -c {shlex.quote(f'exec 3<>{socket}; cat >&3; timeout {_SECONDS} cat <&3')}"

@@ -1,4 +1,4 @@
-"""What was sent and what was made by it: told when a check fails, and cleaned up at the end."""
+"""Record requests and created resources, to reproduce failed checks and to clean up."""
 
 import os
 import signal
@@ -9,18 +9,18 @@ from pathlib import Path
 from types import FrameType
 
 DIARY = "BUDKAVLE_CONTRACT_DIARY"
-"""Names the file that each check and each thing made is noted in, a line each."""
+"""The environment variable with the path of the diary: one line per check and per created resource."""
 
 FOLDER = "BUDKAVLE_CONTRACT_REPORT"
-"""Names the folder for what a line of the shell needs beside itself."""
+"""The environment variable with the folder for files that shell commands refer to."""
 
 KEPT_BYTES = 1024 * 1024
-"""Of what was sent in bytes; a failure in a larger one says so."""
+"""Maximum bytes kept per connection. The report of a failure after more bytes says so."""
 
 
 @dataclass
 class SentInBytes:
-    """What went over one connection, with keys still standing for themselves."""
+    """The bytes sent on one connection, with placeholders for keys."""
 
     data: bytearray = field(default_factory=bytearray)
     size: int = 0
@@ -32,15 +32,15 @@ class SentInBytes:
 
 @dataclass(frozen=True)
 class Call:
-    """A request that an ordinary client sent."""
+    """A request sent by an HTTP client."""
 
     method: str
     path: str
-    """Below the target's URL, with the query."""
+    """The path below the target's URL, with the query."""
     headers: Mapping[str, str]
     body: bytes | None = None
     by_tls: bool = False
-    """Whether the client certificate went by TLS."""
+    """Whether TLS presented the client certificate."""
 
 
 Sent = Call | SentInBytes
@@ -51,25 +51,25 @@ _is_told_to_end = False
 
 @contextmanager
 def of_one_check() -> Iterator[list[Sent]]:
-    """What is sent meanwhile."""
+    """Yield the list of requests that are sent inside the block."""
     _sent.clear()
     yield _sent
 
 
 def sent_in_bytes() -> SentInBytes:
-    """A new connection's."""
+    """Return the record of a new connection."""
     sent = SentInBytes()
     _sent.append(sent)
     return sent
 
 
 def sent(call: Call) -> None:
-    """Keeps a request."""
+    """Record a request."""
     _sent.append(call)
 
 
 def note_answer(status: int, location: str | None) -> None:
-    """What an answer says was made, so that it can be deleted."""
+    """Record the resource that a response reports as created, so that it can be deleted."""
     if status == 201 and location is not None:
         note("made", location)
     if _is_told_to_end:
@@ -77,7 +77,7 @@ def note_answer(status: int, location: str | None) -> None:
 
 
 def end_with_an_answer() -> None:
-    """Has SIGTERM end the process of a suite with the next answer: what a request on its way makes would stay."""
+    """Let SIGTERM end the process after the next response, so that no created resource remains unrecorded."""
     if DIARY in os.environ:
         signal.signal(signal.SIGTERM, _end)
 
@@ -88,7 +88,7 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 def note(kind: str, text: str) -> None:
-    """A line in the diary, if one is kept."""
+    """Append a line to the diary, if there is one."""
     path = os.environ.get(DIARY)
     if path is not None:
         with Path(path).open("a", encoding="utf-8") as diary:

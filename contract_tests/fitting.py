@@ -1,6 +1,6 @@
-"""Fits generated data to what no schema can know: the caller's system, allowed types, dates that exist.
+"""Adapt generated data to facts that no schema contains: the caller's system, allowed types, existing dates.
 
-Only values that fit the schema are replaced, by others that do: bad data stays bad.
+Only values that conform to the schema are replaced, by others that conform: invalid data stays invalid.
 """
 
 import re
@@ -34,13 +34,13 @@ _target = Target.of_environment() or Target("")
 
 
 def use(target: Target) -> None:
-    """What data are fitted to from now on; a process that was started for a target knows it already."""
+    """Set the target that data are adapted to. A process that was started for a target uses it by default."""
     global _target  # noqa: PLW0603  # Hooks of the tool are functions that get nothing of ours.
     _target = target
 
 
 def fit(path: str, query: JSONObject, body: Any) -> None:
-    """Changes the values of a call of the subscriptions in place."""
+    """Adapt the values of a call of the subscriptions contract in place."""
     system = _target.queued_system if path in QUEUE_PATHS else _target.system
     _fit_system(query, system)
     if isinstance(body, dict):
@@ -59,7 +59,7 @@ def _fit_system(values: JSONObject, system: str | None) -> None:
 
 
 def _fit_sync(body: JSONObject) -> None:
-    """Pairs that may be subscribed to, dates that exist and have not passed, one of each identity; some that stay."""
+    """Use allowed pairs and valid future dates, remove duplicate identities, and add the permanent subscriptions."""
     entries = body.get("abonnementer")
     if not isinstance(entries, list) or len(entries) > _MAX_ENTRIES:
         return
@@ -81,12 +81,12 @@ def _fit_sync(body: JSONObject) -> None:
 
 
 def kept(identity: Identity) -> JSONObject:
-    """The entry of a subscription that stays while the checks run."""
+    """Return the entry of a subscription that exists while the checks run."""
     return {**identity.json(), "webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00"}
 
 
 def _fit_pair(entry: JSONObject) -> None:
-    """A pair that may be subscribed to, in the place of one that may not."""
+    """Replace a pair that may not be subscribed to by one that may."""
     org_type, entity_type = entry.get("orgType"), entry.get("entityType")
     if not _is_of_32_bits(org_type) or not _is_of_32_bits(entity_type) or not _target.allowed:
         return
@@ -108,7 +108,7 @@ def _fit_dates(entry: JSONObject) -> None:
 
 
 def _moment(text: str) -> datetime | None:
-    """The moment, local times in Copenhagen; None for a day or a local time that there is not."""
+    """Return the moment, with local times in Copenhagen; None for a date or local time that does not exist."""
     try:
         read = datetime.fromisoformat(text)
         moment = read if read.tzinfo else read.replace(tzinfo=_COPENHAGEN)
@@ -119,7 +119,7 @@ def _moment(text: str) -> datetime | None:
 
 
 def _fit_event(event: JSONObject) -> None:
-    """A type that there is, an id that belongs to the content (so it may come again), no U+0000 in the body."""
+    """Use an existing type, an id derived from the content (so that it may be repeated), and no U+0000 in the body."""
     known = sorted({entity_type for _, entity_type in _target.allowed})
     entity_type = event.get("entityType")
     if known and _is_of_32_bits(entity_type) and entity_type not in known:
@@ -143,7 +143,7 @@ def _without_nul(value: Any) -> Any:
 
 
 def _fit_replay(replay: JSONObject) -> None:
-    """Asks for the message that is parked, or was."""
+    """Replay the delivery that is, or was, parked."""
     ids = replay.get("leveringIds")
     first = ids[0] if isinstance(ids, list) and ids else None
     if isinstance(ids, list) and isinstance(first, str) and _UUID.fullmatch(first) and _target.queued_delivery:
@@ -151,7 +151,7 @@ def _fit_replay(replay: JSONObject) -> None:
 
 
 def _fit_test(test: JSONObject) -> None:
-    """Tries the subscription that there is."""
+    """Test the subscription that exists."""
     org_type, org_code, entity_type = (test.get(name) for name in _IDENTITY)
     is_org_code = type(org_code) is int and -1 < org_code <= _MAX_ORG_CODE
     if _is_of_32_bits(org_type) and _is_of_32_bits(entity_type) and is_org_code and _target.queued is not None:

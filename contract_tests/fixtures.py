@@ -1,4 +1,4 @@
-"""What every check of a suite gets, whoever made its target."""
+"""Fixtures of all suites, independent of who configured the target."""
 
 import random
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from contract_tests.target import Target
 
 @pytest.fixture(autouse=True)
 def sent() -> Iterator[list[evidence.Sent]]:
-    """What this check sent."""
+    """Yield the list of requests that this check sends."""
     with evidence.of_one_check() as sent:
         yield sent
 
@@ -31,12 +31,12 @@ OPTIONS = {
     "allowed": "--system",
     "case": "--case",
 }
-"""What tells the command each thing that a check may need."""
+"""The option of the command that provides each requirement of a check."""
 
 
 @pytest.fixture(autouse=True)
 def needs(request: pytest.FixtureRequest) -> None:
-    """Leaves a check out whose marks `needs` name what is not known of the target."""
+    """Skip a check whose `needs` marks name facts that are unknown for the target."""
     names = [name for mark in request.node.iter_markers("needs") for name in mark.args]
     if not names:
         return
@@ -48,7 +48,7 @@ def needs(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def api(target: Target, request: pytest.FixtureRequest) -> Iterator[Api]:
-    """The operations of the target; what the check makes up follows from the seed and the check's name."""
+    """Yield a client for the target. Its generated values derive from the seed and the name of the check."""
     api = Api(target, random.Random(f"{target.seed} {request.node.originalname} {request.node.name}"))
     yield api
     api.close()
@@ -56,9 +56,9 @@ def api(target: Target, request: pytest.FixtureRequest) -> Iterator[Api]:
 
 @pytest.fixture
 def own_set(api: Api) -> Iterator[Api]:
-    """The operations of the target while its system has no subscriptions; what it had is put back."""
+    """Yield a client while the system has no subscriptions. Restore them afterwards."""
     target = api.target
-    # What stays while a suite runs stands in one system, which need not be this one.
+    # The permanent subscriptions are in one system, which may be another one.
     stays = [target.queued, target.attacked] if target.system == target.queued_system else []
     api.subscribe()
     yield api

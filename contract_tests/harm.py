@@ -1,4 +1,4 @@
-"""What must not be there: what was stored or sent although it must be refused."""
+"""Find data that was stored or sent although the service must have rejected it."""
 
 from typing import Any
 
@@ -10,24 +10,24 @@ JSONObject = dict[str, Any]
 
 
 def messages_about(target: Target, key: str, value: str) -> list[JSONObject]:
-    """What the service has stored under a reference."""
+    """Return the stored messages with a reference."""
     found: list[JSONObject] = _read(target, f"/webmessages/external-references/{key}/{value}", is_system=False)
     return found
 
 
 def subscriptions_of(target: Target, system: str) -> list[JSONObject]:
-    """What the service has stored for a system."""
+    """Return the stored subscriptions of a system."""
     found: list[JSONObject] = _read(target, f"/v1/abonnement?systemIdentifier={system}")["abonnementer"]
     return found
 
 
 def stored_messages(target: Target) -> list[JSONObject]:
-    """Messages that must have been refused."""
+    """Return stored messages that must have been rejected."""
     return [*messages_about(target, **REFUSED_REFERENCE), *messages_about(target, **REFUSED_CASE)]
 
 
 def stored_subscriptions(target: Target) -> list[JSONObject]:
-    """Subscriptions of the attacked system, beside those that stay."""
+    """Return subscriptions of the attacked system other than the permanent ones."""
     stay = [target.queued, target.attacked] if target.attacked_system == target.queued_system else []
     kept = [identity.json() for identity in stay if identity is not None]
     return [
@@ -38,7 +38,7 @@ def stored_subscriptions(target: Target) -> list[JSONObject]:
 
 
 def queued_messages(target: Target) -> list[JSONObject]:
-    """What waits for the subscription that must get nothing, beside what is parked there as it was."""
+    """Return deliveries to the subscription that must get none, except an unchanged parked one."""
     assert target.attacked is not None
     path = f"/v1/abonnement/beskeder?systemIdentifier={target.queued_system}"
     found: list[JSONObject] = []
@@ -56,7 +56,7 @@ def queued_messages(target: Target) -> list[JSONObject]:
 
 
 def find_harm(target: Target) -> list[JSONObject]:
-    """All of it, as far as the target is known."""
+    """Return everything that must have been rejected, as far as the target is known."""
     found = [] if target.api_key is None else stored_messages(target)
     if target.attacked_system is not None:
         found += stored_subscriptions(target)

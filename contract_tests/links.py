@@ -1,4 +1,4 @@
-"""The header `Link`, as RFC 8288 lets servers write it."""
+"""Parse the header `Link` as specified by RFC 8288."""
 
 import re
 from urllib.parse import urljoin, urlsplit
@@ -6,27 +6,27 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 _LINK = re.compile(r'\s*<([^>]*)>((?:"(?:[^"\\]|\\.)*"|[^",])*)(?:,|$)')
-"""The place, and its parameters; a comma between quotes ends nothing."""
+"""The target and its parameters. A comma within quotes does not end the link."""
 _PARAMETER = re.compile(r';\s*([^\s=;,"]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?')
 
 
 def next_page(response: requests.Response) -> str | None:
-    """Where the next page of a list begins: a path with its query. None after the last."""
+    """Return the path and query of the next page of a list, or None after the last page."""
     return next_place(response.headers.get("Link", ""), response.url)
 
 
 def next_place(text: str, url: str) -> str | None:
-    """The same by the header, empty where there is none, and by what was asked."""
+    """Return the next page from the text of a `Link` header ("" if absent) and the URL of the request."""
     places = [place for place, relations in read_links(text) if "next" in relations]
     if not places:
-        # Other links may be there at any time.
+        # Servers may send other links at any time.
         return None
     assert len(places) == 1, f"there is one next page, but the Link was {text}"
     place = places[0]
     if re.match("/(?!/)", place):
         return place
     found, asked = urlsplit(urljoin(url, place)), urlsplit(url)
-    # Nobody allowed another server; and a caller's key must not go there.
+    # Do not send the caller's key to another server.
     assert (found.scheme, found.netloc) == (asked.scheme, asked.netloc), (
         f"the next page is at the server that was asked, {asked.scheme}://{asked.netloc}, but the Link was {text}"
     )
@@ -34,7 +34,7 @@ def next_place(text: str, url: str) -> str | None:
 
 
 def read_links(text: str) -> list[tuple[str, list[str]]]:
-    """The places of a header `Link`, each with its relations in lower case."""
+    """Return the targets in a `Link` header, each with its relations in lower case."""
     links, at = [], 0
     while at < len(text):
         match = _LINK.match(text, at)

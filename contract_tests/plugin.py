@@ -1,4 +1,4 @@
-"""What pytest is told when it runs a suite on somebody's target: the target, and how failures are told."""
+"""pytest plugin for suites that run against somebody else's target: fixtures, timeouts and the report of failures."""
 
 import os
 import signal
@@ -22,9 +22,9 @@ _found: list[Any] = []
 evidence.end_with_an_answer()
 
 _SECONDS = 600
-"""That one check may take: an answer that comes byte by byte has no other end."""
+"""Maximum seconds per check: a response that arrives byte by byte has no other limit."""
 _UNANSWERED = 3
-"""So many checks in a row, and the rest is not tried: each would wait as long."""
+"""Consecutive checks without a response after which the suite ends, because each further one would time out."""
 
 
 class NoAnswerError(AssertionError):
@@ -40,7 +40,7 @@ _unanswered: list[str] = []
 
 @pytest.fixture(scope="session")
 def target() -> Target:
-    """The target that this process was started for."""
+    """Return the target that this process was started for."""
     target = Target.of_environment()
     assert target is not None
     return target
@@ -48,13 +48,13 @@ def target() -> Target:
 
 @pytest.fixture(autouse=True)
 def _target_stays_unharmed(request: pytest.FixtureRequest, sent: list[object]) -> Iterator[None]:
-    """After each attack in bytes: nothing is there that must have been refused."""
+    """Assert after each raw attack that nothing was stored that must have been rejected."""
     yield
     if "raw_bytes" not in request.path.parts:
         return
     before = list(sent)
     harm = [item for item in find_harm(request.getfixturevalue("target")) if item not in _found]
-    # What looked for it is not what did it.
+    # Drop the requests of the search itself from the record of the check.
     sent[:] = before
     _found.extend(harm)
     assert harm == [], "something is there that must have been refused"
@@ -70,21 +70,21 @@ def pytest_runtest_logfinish(nodeid: str) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None, object, object]:
-    """As `pytest_runtest_call`: fixtures ask the target too."""
+    """Apply the timeout and error texts to fixtures, which also call the target."""
     with _in_words():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
-    """Says in words what a check stumbles over in an answer that has not the form of the contract."""
+    """Apply the timeout, and explain errors that are caused by a response in an invalid form."""
     with _in_words():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown() -> Generator[None, object, object]:
-    """As `pytest_runtest_call`: what looks for harm after an attack reads answers too."""
+    """Apply the timeout and error texts to the search after an attack, which also parses responses."""
     with _in_words():
         return (yield)
 
@@ -117,7 +117,7 @@ def _in_words() -> Iterator[None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Adds to a failure how it is reproduced; ends the suite when the target answers no more."""
+    """Add commands that reproduce a failure to its report. Stop the suite when the target no longer responds."""
     report = yield
     if call.excinfo is not None and isinstance(call.excinfo.value, NoAnswerError):
         _unanswered.append(item.name)

@@ -1,4 +1,4 @@
-"""Before the checks: learns what may be done on a target, and gives its system the subscriptions that they need."""
+"""Prepare a target for the checks: find out what is permitted, and set up the subscriptions that the checks need."""
 
 import random
 from collections.abc import Collection, Iterable
@@ -15,15 +15,15 @@ from contract_tests.reading import MALFORMED
 from contract_tests.target import Identity, Target
 
 ORG_TYPES = range(100)
-"""Those that are asked for what they may subscribe to, beside those of the current set."""
+"""The orgTypes whose allowed subscriptions are queried, in addition to those of the current set."""
 
 QUEUED_ORG_CODES = range(66_600, 66_700)
-"""From here come the codes of the two subscriptions that stay while the checks run."""
+"""The orgCodes of the two permanent subscriptions of the checks."""
 
 _MISSING = {requests.codes.not_found, requests.codes.method_not_allowed, requests.codes.not_implemented}
-"""What is answered where there is no such operation; those that this is asked of have no 404 of their own."""
+"""Statuses for an operation that does not exist. The operations in question have no 404 of their own."""
 _REFUSALS = {*range(300, 500), requests.codes.not_implemented}
-"""What an address, a certificate or a system that is not the right one is answered with."""
+"""Statuses for a wrong address, certificate or system."""
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
@@ -37,11 +37,11 @@ class BrokenContractError(Exception):
 
 
 def learn(target: Target, specs: Iterable[str]) -> tuple[Target, list[dict[str, Any]]]:
-    """The target with what was learnt of it, and the subscriptions that its system has now; changes nothing.
+    """Return the target with all that was found out, and the current subscriptions of its system. Changes nothing.
 
     Raises CannotCheckError or BrokenContractError.
     """
-    api = Api(target, random.Random(target.seed))  # Nothing secret is made up here.
+    api = Api(target, random.Random(target.seed))  # These values are not secret.
     try:
         if "web-messages" in specs:
             _ask_for_messages(api)
@@ -59,15 +59,15 @@ def learn(target: Target, specs: Iterable[str]) -> tuple[Target, list[dict[str, 
 
 
 def set_up(target: Target) -> None:
-    """Gives the system the two subscriptions that stay while the checks run, and no others; nothing waits for them.
+    """Replace the subscriptions of the system by the two permanent ones, without queued deliveries.
 
-    Raises BrokenContractError where that is refused.
+    Raises BrokenContractError if the target rejects that.
     """
     if target.queued is None or target.attacked is None:
         return
-    api = Api(target, random.Random(target.seed))  # Nothing secret is made up here.
+    api = Api(target, random.Random(target.seed))  # These values are not secret.
     try:
-        # What a suite before has sent to one of them would stay with it.
+        # Delete them first: deliveries that a previous suite has published would remain.
         api.sync([])
         response = api.sync([kept(target.queued), kept(target.attacked)])
     except (requests.RequestException, OSError, AssertionError, *MALFORMED) as exc:
@@ -87,7 +87,7 @@ def _ask_for_messages(api: Api) -> None:
     if response.is_redirect:
         raise CannotCheckError(f"{api.target.url} is elsewhere: it redirects to {response.headers['Location'][:300]}")
     if response.ok:
-        # Every check would fail by it, and none would say why: it is a page, or answers anything with the same.
+        # Otherwise every check would fail without a clear reason: the URL is a web page, or answers everything alike.
         raise BrokenContractError(f"a message that there is not is answered with 404, but was with {_told(response)}")
 
 
@@ -130,9 +130,9 @@ def _refuse_to_lose_messages(api: Api, query: dict[str, Any]) -> None:
 def _refuse_to_lose_subscriptions(
     api: Api, current: list[dict[str, Any]], allowed: Collection[tuple[int, int]]
 ) -> None:
-    """A system may have what it could not be given today: what has ended, or may no longer be subscribed to.
+    """Raise CannotCheckError if the current set could not be restored: a subscription has ended or is forbidden.
 
-    Its set is left as it is, and a dry run of it changes nothing even where dry runs are none.
+    The set is sent unchanged, so the dry run changes nothing even on a server that ignores `dryRun`.
     """
     response = api.sync(current, query={"dryRun": True})
     if response.status_code != requests.codes.ok:
@@ -157,7 +157,7 @@ def _today() -> str:
 
 
 def _allowed_pairs(api: Api, org_types: Collection[int]) -> tuple[tuple[int, int], ...]:
-    """Pairs that may be subscribed to now."""
+    """Return the pairs of orgType and entityType that may be subscribed to now."""
     today = _today()
     pairs = []
     missing: list[requests.Response] = []
@@ -172,7 +172,7 @@ def _allowed_pairs(api: Api, org_types: Collection[int]) -> tuple[tuple[int, int
 
 
 def _key_that_publishes(api: Api) -> str | None:
-    """The key for events, None where it opens none: then they are left out."""
+    """Return the key for events, or None if it gives no access; the checks that need it are then skipped."""
     response = api.call("POST", "/v1/besked", body={})
     refused = {requests.codes.unauthorized, requests.codes.forbidden, requests.codes.not_found}
     return None if response.status_code in refused else api.target.publish_key

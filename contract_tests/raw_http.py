@@ -1,4 +1,4 @@
-"""HTTP by hand: writes bytes as they are to a socket, and reads what comes back."""
+"""A minimal HTTP client that writes bytes to a socket unchanged and parses the responses."""
 
 import json
 import socket
@@ -16,13 +16,13 @@ TIMEOUT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer; header names are lower case, and a header that came twice has both values."""
+    """One response. Header names are in lower case; repeated headers are joined with a comma."""
 
     status: int
     headers: dict[str, str]
     body: bytes
     in_own_words: bool = True
-    """Whether a refusal must be in the words of the contract, since no gateway stands in between."""
+    """Whether errors must have the contract's form, because there is no gateway in between."""
 
     @property
     def media_type(self) -> str:
@@ -33,11 +33,11 @@ class Answer:
 
 
 CLOSED = Answer(0, {}, b"", in_own_words=False)
-"""A connection that was closed in the place of an answer."""
+"""The result if the connection was closed instead of a response."""
 
 
 class Connection:
-    """A connection to the service. `fill` makes what is sent of what was written."""
+    """A connection to the service. `fill` replaces the placeholders in what is sent."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Connection:
         in_own_words: bool = True,
     ) -> None:
         plain = socket.create_connection((host, port), timeout=TIMEOUT_SECONDS)
-        # Each piece goes at once.
+        # Send each piece at once.
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = plain if tls is None else tls.wrap_socket(plain, server_hostname=host)
         self._reader = self._socket.makefile("rb")
@@ -66,7 +66,7 @@ class Connection:
         self._socket.close()
 
     def send(self, *pieces: bytes) -> None:
-        """Sends bytes. A server that has answered already may have closed its side; the answer tells."""
+        """Send bytes. Ignore a connection that the server has closed after an early response."""
         try:
             for piece in pieces:
                 self._sent.add(piece)
@@ -75,15 +75,15 @@ class Connection:
             pass
 
     def end_sending(self) -> None:
-        """Closes our side only."""
-        # Below TLS too, which has no word for it that all servers know: they see that their caller is gone.
+        """Shut down the sending side of the connection."""
+        # Shut down the socket below TLS: not all servers support half-closed TLS, but all detect the end of the stream.
         with suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
     def answer(self, *, to_head: bool = False) -> Answer | None:
-        """The next answer, None when the server closes the connection without one.
+        """Return the next response, or None if the server closes the connection without one.
 
-        What is no HTTP/1 (an alert of TLS, a frame of HTTP/2) answers no request, so it counts as none.
+        Data other than HTTP/1 (a TLS alert, an HTTP/2 frame) is no response and gives None.
         """
         try:
             status_line = self._line()
@@ -96,7 +96,7 @@ class Connection:
         try:
             answer = self._rest_of_answer(status, to_head=to_head)
         except (ConnectionError, ssl.SSLError):
-            # A gateway may close while its words are on their way: it has not read what came, and needs not to.
+            # A gateway may close the connection while it sends a response, because it has not read the whole request.
             if self._in_own_words:
                 raise
             answer = Answer(status, {}, b"", self._in_own_words)
@@ -131,12 +131,12 @@ class Connection:
         return self._counted(self._reader.readline(self._left + 1))
 
     def _bytes(self, size: int | None) -> bytes:
-        """So many, or all until the connection ends."""
+        """Read `size` bytes, or all bytes until the connection ends if it is None."""
         most = self._left + 1
         return self._counted(self._reader.read(most if size is None else min(size, most)))
 
     def _counted(self, received: bytes) -> bytes:
-        """An answer without an end must not fill the memory."""
+        """Count received bytes: an endless response must not exhaust the memory."""
         self._left -= len(received)
         assert self._left >= 0, f"the answers on a connection are longer than {MAX_BYTES} bytes"
         return received

@@ -1,7 +1,7 @@
-"""Removal of secrets from everything that a check prints or writes.
+"""Remove secrets from everything that a check prints or writes.
 
-A server may repeat a key or a certificate in an answer, in any common notation. So a text is decoded step by step, and
-a long enough part of a secret is replaced wherever one of the steps shows it.
+A server may repeat a key or a certificate in a response, in any common encoding. Therefore a text is decoded step by
+step, and each sufficiently long part of a secret is replaced wherever one of the steps reveals it.
 """
 
 import base64
@@ -12,18 +12,18 @@ import string
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
-from xml.sax.saxutils import escape  # Writes XML, and reads none.
+from xml.sax.saxutils import escape  # This module only writes XML.
 
 from contract_tests.curl import trust
 from contract_tests.suites import Suite
 from contract_tests.target import Target
 
 _SHORTEST_SECRET = 8
-"""A shorter key is a word such as `demo`, which means other things too."""
+"""A shorter key is a word such as `demo`, which also has other meanings."""
 _LONGEST_WINDOW = 32
-"""Characters of a secret that are searched for at once; each part of about twice that length is found."""
+"""Characters of a secret per search. Each part of about twice this length is found."""
 _LEVELS = 4
-"""Notations within each other that are decoded, such as JSON in XML."""
+"""Maximum nested encodings that are decoded, such as JSON in XML."""
 
 _ENCODED = re.compile(
     r"%([0-9a-fA-F]{2})"
@@ -31,17 +31,17 @@ _ENCODED = re.compile(
     r"|\\+x([0-9a-fA-F]{2})"
     r"|(&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);)"
     r"""|\\+(["'/\\])"""
-    # Printers wrap long lines, and pytest marks each of them.
+    # Printers wrap long lines, and pytest prefixes each of them.
     r"|((?:[ \t]*\r?\n(?:E(?=[ \t]))?[ \t]*)+)"
 )
 
 _ESCAPES = {".xml": escape, ".json": lambda text: json.dumps(text)[1:-1]}
-"""How a text is written in a file of each kind."""
+"""How text is escaped in files of each type."""
 _SMALL = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 
 
 class Redactor:
-    """Replaces the secrets of a target by the names of the shell's variables that hold them."""
+    """Replaces the secrets of a target by the names of their shell variables."""
 
     def __init__(self, target: Target) -> None:
         certificate = "" if target.certificate is None else target.certificate.header.strip(":")
@@ -54,8 +54,8 @@ class Redactor:
         ]
 
     def text(self, text: str) -> str:
-        """Return the text without secrets, however it writes them."""
-        # The longest first; of the same length a whole secret before a part of another one.
+        """Return the text without secrets in any supported encoding."""
+        # Prefer the longest match, and for equal length a whole secret over a part of another one.
         found = sorted(self._found(text), key=lambda span: (span[0], -span[1], span[2]))
         pieces, end = [], 0
         for first, last, _, name in found:
@@ -67,20 +67,20 @@ class Redactor:
         return "".join([*pieces, text[end:]])
 
     def file(self, path: Path) -> None:
-        """Remove secrets from a file, whatever bytes are in it."""
+        """Remove secrets from a file with any bytes."""
         before = path.read_bytes().decode("latin-1")
         after = self.text(before)
         if after != before:
             path.write_bytes(after.encode("latin-1"))
 
     def folder(self, folder: Path, *kept: str) -> None:
-        """Remove secrets from all files in a folder but those named in `kept`."""
+        """Remove secrets from all files in a folder except those named in `kept`."""
         for path in folder.rglob("*"):
             if path.is_file() and not path.is_symlink() and path.name not in kept:
                 self.file(path)
 
     def _found(self, text: str) -> Iterator[tuple[int, int, bool, str]]:
-        """Yield where secrets begin and end in the text, whether it is only a part, and their names."""
+        """Yield the start and end of secrets in the text, whether only a part was found, and their names."""
         views: list[_View] = []
         seen = text
         for _ in range(_LEVELS):
@@ -107,7 +107,7 @@ class Redactor:
 
 
 class _View:
-    """A text with one level of notation decoded, and the places that its characters have in the text before."""
+    """A text with one level of encoding removed, and the positions of its characters in the original text."""
 
     def __init__(self, text: str) -> None:
         pieces: list[str] = []
@@ -130,7 +130,7 @@ class _View:
         self._is_code.append(is_code)
 
     def before(self, place: int, *, is_end: bool = False) -> int:
-        """Return where the character at a place is in the text before, or with `is_end` where it ends."""
+        """Return the start of a character in the original text, or its end with `is_end`."""
         at = bisect_right(self._starts, place) - 1
         if self._is_code[at]:
             return self._originals[at + 1] if is_end else self._originals[at]
@@ -142,37 +142,37 @@ def _decoded(found: re.Match[str]) -> str:
     if digits is not None:
         return chr(int(digits, 16))
     if found[4] is not None:
-        # A character that has more than one letter would move what follows.
+        # A replacement of several characters would shift the positions of the following text.
         plain = html.unescape(found[4])
         return plain if len(plain) == 1 else "\ufffd"
     return found[5] or ""
 
 
 def _notations(secret: str) -> Iterator[str]:
-    """Yield the secret itself, in hexadecimal digits, and in base64 at each place within three bytes."""
+    """Yield the secret itself, in hexadecimal, and in base64 at each offset within three bytes."""
     data = secret.encode()
     yield secret
     yield data.hex()
     for before in range(3):
-        # The first and last characters also depend on the bytes before and after.
+        # The first and last characters also depend on the neighbouring bytes.
         coded = base64.b64encode(bytes(before) + data)[before + (before > 0) :].rstrip(b"=")[:-1].decode()
         yield coded
         yield coded.translate(str.maketrans("+/", "-_"))
 
 
 def _lower(text: str) -> str:
-    """Return the text with small letters; only those of ASCII keep their places."""
+    """Return the text in lower case. Only ASCII letters are converted, so that positions are unchanged."""
     return text.translate(_SMALL)
 
 
 def _window(length: int) -> tuple[int, int]:
-    """Return how many characters of a word are searched for at once, and the distance of the next such part."""
+    """Return the number of characters per search, and the distance between two searched parts."""
     size = max(_SHORTEST_SECRET, length // 2 + 1)
     return (size, 1) if size <= _LONGEST_WINDOW else (_LONGEST_WINDOW, _LONGEST_WINDOW)
 
 
 def _extended(text: str, place: int, word: str, at: int, size: int) -> tuple[int, int]:
-    """Return where the part of a word begins and ends that is around a place."""
+    """Return the start and end of the longest part of a word around a match."""
     first, last, start, end = place, place + size, at, at + size
     while start > 0 and first > 0 and text[first - 1] == word[start - 1]:
         first, start = first - 1, start - 1
@@ -182,9 +182,9 @@ def _extended(text: str, place: int, word: str, at: int, size: int) -> tuple[int
 
 
 def redact(suite: Suite, target: Target) -> None:
-    """Remove secrets from the files of a suite, and make the lines of Schemathesis complete."""
+    """Remove secrets from the files of a suite, and complete the commands of Schemathesis."""
     publishes = "subscriptions" in suite.name and target.publish_key != target.api_key
-    # Schemathesis removes keys by itself; a line to paste needs something in their place.
+    # Schemathesis removes keys itself; a command to paste needs variables in their place.
     values = {
         "'apikey: [Filtered]'": f'"apikey: ${"PUBLISH_KEY" if publishes else "API_KEY"}"',
     }
@@ -193,7 +193,7 @@ def redact(suite: Suite, target: Target) -> None:
         values["'Client-Cert: [Filtered]'"] = '"Client-Cert: $CLIENT_CERT"'
         values[target.certificate.header] = "$CLIENT_CERT"
     if suite.name.startswith("schema"):
-        # What Schemathesis prints leaves out whom it trusts, and with which certificate it calls.
+        # The commands of Schemathesis lack the trusted CA and the client certificate.
         words = " ".join(trust(target, with_certificate="subscriptions" in suite.name))
         values["curl -X"] = f"curl -sS -i {words} -X" if words else "curl -sS -i -X"
     redactor = Redactor(target)

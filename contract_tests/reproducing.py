@@ -1,4 +1,4 @@
-"""How a failed check is reproduced: the lines for the shell that send again what it sent."""
+"""Write shell commands that send the requests of a failed check again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ from contract_tests.target import Target
 TITLE = "Reproduce with"
 
 _MOST = 12
-"""Calls that are told; a check that made more says so."""
+"""Maximum number of requests in a report. The report says how many were omitted."""
 
 
 def lines(sent: Sequence[Sent], target: Target, name: str, folder: Path) -> list[str]:
-    """One for each call, in order; bodies that no line can hold are saved in the folder."""
+    """Return one shell command per request, in order. Bodies that do not fit are saved in the folder."""
     told = [
         curl(item, target, folder) if isinstance(item, Call) else curl_bytes.line(item, target, name, folder)
         for item in sent[-_MOST:]

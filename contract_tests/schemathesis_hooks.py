@@ -1,4 +1,4 @@
-"""What Schemathesis must be told of the contracts beyond the schemas; `schemathesis.toml` names this module."""
+"""Hooks of Schemathesis with facts about the contracts beyond the schemas; `schemathesis.toml` names this module."""
 
 import os
 import re
@@ -21,8 +21,8 @@ _OF_THE_CONNECTION = {"connection", "content-length", "expect", "host", "te", "t
 
 evidence.end_with_an_answer()
 if evidence.DIARY in os.environ:
-    # Hypothesis mixes in the constants of modules that it takes for a project's own: ours, unless they are installed.
-    # The cases would change with our sources, and would not be the same in a wheel.
+    # Hypothesis uses constants of modules that it considers part of the project, which ours are unless installed. The
+    # test cases would change with our sources and differ in a wheel.
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "contract_tests":
             module.__file__ = None
@@ -30,9 +30,9 @@ if evidence.DIARY in os.environ:
 
 @schemathesis.hook
 def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
-    """Leaves out the limit of webhook paths, whose pattern has no text of just so many characters within a minute.
+    """Remove the maximum length of webhook paths: generating text of that length for the pattern takes over a minute.
 
-    The rules ask for both ends of it.
+    The rules test both limits.
     """
     raw_schema["components"]["schemas"].get("WebhookPath", {}).pop("maxLength", None)
     target = Target.of_environment()
@@ -41,7 +41,10 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 
 
 def _leave_certificates_out(schema: dict[str, Any]) -> None:
-    """TLS shows them with each request, so none can be sent without; the rules ask what happens then."""
+    """Remove certificates from the security of all operations.
+
+    Over TLS each request presents a certificate. The rules test requests without one.
+    """
     schemes = schema["components"].get("securitySchemes", {})
     certificates = {name for name, scheme in schemes.items() if scheme.get("name") == "Client-Cert"}
     for operation in (item for path in schema["paths"].values() for item in path.values() if isinstance(item, dict)):
@@ -51,30 +54,30 @@ def _leave_certificates_out(schema: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, **_: Any) -> None:
-    """Puts the part `message` first: a schema gives the parts of a form no order; and fits what rules ask for."""
+    """Move the part `message` to the front, because a schema cannot order the parts; adapt data to the rules."""
     for name in [name for name in case.headers or () if name.lower() in _OF_THE_CONNECTION]:
-        # How a request is framed is a matter of bytes, which have a suite of their own.
+        # Framing is tested by the suite of raw bytes.
         del case.headers[name]
     if case.operation.path.startswith("/control/"):
         _fit_control(case)
     if case.operation.path.startswith("/v1/"):
         fit(case.operation.path, case.query or {}, case.body)
     if case.media_type == FORM and isinstance(case.body, dict) and "message" in case.body:
-        # In place: a new body would be judged anew, and its files are no text that fits a schema.
+        # Reorder in place: a new body would be validated again, and its files do not conform to a text schema.
         for name in [name for name in case.body if name != "message"]:
             case.body[name] = case.body.pop(name)
 
 
 @schemathesis.hook
 def after_call(context: Any, case: Any, response: Any) -> None:
-    """Notes what was called, and what it made."""
+    """Record the call and the resource that it created."""
     location = response.headers.get("location", [None])[0]
     evidence.note_answer(response.status_code, location)
     evidence.note("did", case.operation.label)
 
 
 def _fit_control(case: Any) -> None:
-    """Waits for nothing, and asks for days that exist; what is bad stays bad."""
+    """Set timeouts to zero and use existing dates. Invalid values stay invalid."""
     query = case.query or {}
     waits = case.operation.path in {"/control/expect", "/control/overview"}
     if waits and ("timeout" not in query or re.fullmatch("[0-9]+", str(query["timeout"]))):
@@ -88,12 +91,12 @@ def _fit_control(case: Any) -> None:
 
 @schemathesis.hook
 def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
-    """Drops what is the answer of a gateway, and what was meant to be bad and is good.
+    """Ignore failures that gateways cause, and data that was meant to be invalid but is valid.
 
-    Where there are files the tool does not check that; and a link puts an answer in the place of a bad body.
+    Schemathesis does not check that for files, and a link replaces an invalid body by a valid one.
     """
     if failure.code == NOT_ALLOWED and response.status_code == 405:
-        # Gateways refuse TRACE themselves, and have no list of what else there is.
+        # Gateways reject TRACE themselves and do not list the allowed methods.
         return bool(case.method.upper() != "TRACE")
     if failure.code != ACCEPTED_BAD_DATA:
         return True
@@ -103,7 +106,7 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
 
 
 _LINKED = {SYNC: ("SyncRequest", {"dryRun"}), REPLAY: ("Replay", set[str]())}
-"""Operations whose bodies links give: their schemas, and the parameters of their queries."""
+"""Operations whose bodies links replace: their schemas, and the parameters of their queries."""
 
 
 def _is_good_of_link(case: Any) -> bool:
@@ -130,7 +133,7 @@ def _is_good_form(case: Any) -> bool:
 
 
 def _without_nullable(schema: Any) -> Any:
-    """The schema in the words of JSON Schema."""
+    """Return the schema as JSON Schema, which has no `nullable`."""
     if isinstance(schema, list):
         return [_without_nullable(item) for item in schema]
     if not isinstance(schema, dict):

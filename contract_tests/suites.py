@@ -1,11 +1,11 @@
-"""The suites of a check: what each runs, as a process of its own.
+"""The suites of a check. Each runs in a process of its own.
 
-The same seed makes the same requests in the same order, on servers that answer alike: what a suite makes up follows
-from the seed, from the contract and from answers, never from the clock, this machine or where the command is run. What
-differs are ids that the server made up and what follows from them (an event needs an id that none has), the boundaries
-of forms and the names of Schemathesis's cases, and the order of requests that a rule sends at once. On a server that
-answers otherwise, since it has messages from before or breaks the contract, Schemathesis goes other ways from there on,
-and other versions of it or of Hypothesis make other cases.
+The same seed generates the same requests in the same order on servers with equal responses: a suite derives its data
+from the seed, the contract and the responses, never from the clock, the machine or the working directory. The following
+may differ: ids that the server generates and values derived from them (an event needs an unused id), boundaries of
+forms, the names of Schemathesis's cases, and the order of requests that a rule sends concurrently. On a server with
+different responses, because it has older messages or violates the contract, Schemathesis continues with other requests.
+Other versions of Schemathesis or Hypothesis generate other cases.
 """
 
 import os
@@ -22,11 +22,11 @@ from contract_tests.target import VARIABLE, Target
 Profile = Literal["quick", "full"]
 SPECS = ("web-messages", "subscriptions")
 KINDS = ("rules", "schema", "raw-bytes")
-"""Of suites; raw bytes belong to the full profile."""
+"""The kinds of suites. Raw bytes belong to the full profile."""
 
 HERE = Path(__file__).parent
 EXAMPLES: dict[Profile, int] = {"quick": 20, "full": 400}
-"""How many cases of each operation Schemathesis makes up, beside those that follow from the schemas."""
+"""Cases per operation that Schemathesis generates, in addition to those derived from the schemas."""
 
 _FILES_OF_SUBSCRIPTIONS = re.compile("test_(subscription|event|delivery)")
 _KEY, _CERTIFICATE = "BUDKAVLE_CONTRACT_KEY", "BUDKAVLE_CONTRACT_CERTIFICATE"
@@ -34,7 +34,7 @@ _KEY, _CERTIFICATE = "BUDKAVLE_CONTRACT_KEY", "BUDKAVLE_CONTRACT_CERTIFICATE"
 
 @dataclass(frozen=True)
 class Check:
-    """What is to be checked, and how much of it."""
+    """The options of a check."""
 
     target: Target
     spec_folder: Path
@@ -47,7 +47,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Suite:
-    """One process that checks, and where it tells of it."""
+    """One process that runs checks, and its output files."""
 
     name: str
     command: tuple[str, ...]
@@ -57,7 +57,7 @@ class Suite:
 
 
 def suites(check: Check, work: Path) -> Iterator[Suite]:
-    """The quickest first. `work` is a folder for the time of the check, with the target's file in it."""
+    """Yield the suites, fastest first. `work` is a temporary folder with the target's file."""
     if "rules" in check.kinds:
         yield _pytest(check, work, "rules", "rules")
     if "schema" in check.kinds:
@@ -74,7 +74,7 @@ def diary_file(work: Path) -> Path:
     return work / "diary"
 
 
-# `-P`: what stands where the command is run is not imported, whatever its name.
+# `-P`: never import modules from the working directory.
 def _pytest(check: Check, work: Path, name: str, folder: str) -> Suite:
     junit = check.report / f"{folder.replace('_', '-')}.xml"
     files = [str(path) for path in sorted((HERE / folder).glob("test_*.py")) if _spec_of(path) in check.specs]
@@ -99,7 +99,7 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
     config = work / f"{name}.toml"
     in_header = is_of_systems and not target.is_tls
     headers = [f'apikey = "${{{_KEY}}}"', *([f'Client-Cert = "${{{_CERTIFICATE}}}"'] if in_header else [])]
-    # Keys stand in no command line, where all processes of the machine could read them.
+    # Keys must not appear in a command line, which all processes of the machine can read.
     config.write_text(
         f"headers = {{ {', '.join(headers)} }}\n" + (HERE / "schemathesis.toml").read_text(encoding="utf-8"),
         encoding="utf-8",
@@ -122,7 +122,7 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
 
 
 def _environment(check: Check, work: Path) -> dict[str, str]:
-    """What a suite is told; nothing in this environment changes how it checks, or sends it by way of a proxy."""
+    """Return the environment of a suite, without variables that change the checks or set a proxy."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -133,9 +133,9 @@ def _environment(check: Check, work: Path) -> dict[str, str]:
         DIARY: str(diary_file(work)),
         FOLDER: str(check.report),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        # Sets are walked through in the same order each time.
+        # A fixed hash seed makes the iteration order of sets reproducible.
         "PYTHONHASHSEED": "0",
-        # Nothing is left where the command is run, and nothing is found there.
+        # Keep the database of Hypothesis out of the working directory.
         "HYPOTHESIS_STORAGE_DIRECTORY": str(work / "hypothesis"),
         "NO_PROXY": "*",
     }

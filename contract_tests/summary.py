@@ -1,4 +1,4 @@
-"""The verdict on one screen, and whole."""
+"""Format the verdict: on one screen, and in full."""
 
 import shlex
 from collections import Counter
@@ -10,12 +10,12 @@ VARIABLES = "variables.sh"
 WHOLE = "summary.txt"
 
 _SHOWN = 5
-"""Kinds of failures that have room on a screen."""
+"""Maximum kinds of failures on one screen."""
 _LINES, _WIDTH, _CALLS, _LONGEST_LINE = 6, 240, 2, 500
 
 
 def line(result: SuiteResult) -> str:
-    """One suite, once it has ended."""
+    """Return the summary line of a finished suite."""
     failed = f"{len(result.failures)} failed" if result.failures else "none failed"
     left_out = f", {len(result.left_out)} left out" if result.left_out else ""
     error = f", {result.error}" if result.error else ""
@@ -23,7 +23,7 @@ def line(result: SuiteResult) -> str:
 
 
 def one_screen(verdict: Verdict, check: Check) -> str:
-    """What is wrong, the first of it with lines to paste, and where the rest is."""
+    """Return the failures with commands for the first of them, and the location of the complete report."""
     groups = _groups(verdict.failures)
     parts = [_headline(verdict, check)]
     parts += [_group(number, group) for number, group in enumerate(groups[:_SHOWN], 1)]
@@ -42,7 +42,7 @@ def one_screen(verdict: Verdict, check: Check) -> str:
 
 
 def _groups(failures: list[Failure]) -> list[list[Failure]]:
-    """Failures of one kind together: of one check with other values, or that say the same."""
+    """Group failures of the same check with other values, and failures with the same message."""
     groups: list[list[Failure]] = []
     by_key: dict[tuple[str, str], list[Failure]] = {}
     for failure in failures:
@@ -63,7 +63,7 @@ def _group(number: int, failures: list[Failure]) -> str:
 
 
 def whole(verdict: Verdict, check: Check) -> str:
-    """Every failure with all that was said of it."""
+    """Return all failures with their complete messages."""
     lines = [line(result) for result in verdict.results]
     failures = [_failure(number, failure, short=False) for number, failure in enumerate(verdict.failures, 1)]
     return (
@@ -102,10 +102,10 @@ def _failure(number: int, failure: Failure, *, short: bool) -> str:
     words = [text.rstrip() for text in failure.words.splitlines() if text.strip()]
     lines = list(failure.lines)
     if short:
-        # How Python put it together is for the whole of it.
+        # Python's explanation of an assertion is only part of the full report.
         words = [text for text in words if not text.startswith(("assert ", "+  where", "+    where"))] or words
         words = [text if len(text) <= _WIDTH else text[:_WIDTH] + " …" for text in words[:_LINES]]
-        # What came last is what failed; what led to it is in the whole of it.
+        # The last requests caused the failure; the full report has all of them.
         lines = [_cut(text) for text in lines[-_CALLS:]]
     told = [*words, *([] if not lines else ["reproduce with:", *lines])]
     name = failure.name[:_WIDTH] if short else failure.name
@@ -117,11 +117,11 @@ def _cut(line: str) -> str:
 
 
 def variables(check: Check) -> str | None:
-    """For the shell: what lines need and is no secret."""
+    """Return shell code that sets the variables without secrets that the commands need."""
     certificate = check.target.certificate
     if certificate is None or check.target.is_tls:
         return None
-    # A report goes to others than those who may call: where the certificate is, not what is in it.
+    # Reports may be shared, so they contain the path of the certificate instead of its content.
     return f'CLIENT_CERT=":$(openssl x509 -in {shlex.quote(certificate.file)} -outform DER | openssl base64 -A):"\n'
 
 

@@ -1,4 +1,4 @@
-"""What is attacked: where it is, who calls it, and what may be done there."""
+"""The target of a check: its address, the credentials of the callers, and what they may do."""
 
 import base64
 import json
@@ -12,18 +12,18 @@ from urllib.parse import urlsplit
 from contract_tests.raw_http import CLOSED, Answer, Connection
 
 VARIABLE = "BUDKAVLE_CONTRACT_TARGET"
-"""Names the file that tells a suite what to attack."""
+"""The environment variable with the path of the target's file."""
 
 API_KEY, PUBLISH_KEY, CERTIFICATE = "{api-key}", "{publish-key}", "{certificate}"
 CUT_API_KEY, SWAPPED_API_KEY = "{api-key-cut}", "{api-key-swapped}"
-"""The key without its last character, and with small letters for great ones: near to the secret, so just as secret."""
+"""The key without its last character, and with swapped case. Both are as secret as the key itself."""
 HOST, BASE_PATH = "{host}", "{base-path}"
-"""Stand in requests that are written in bytes for what the target asks for."""
+"""Placeholders in raw requests for values of the target."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Of a subscription, within its system."""
+    """The identity of a subscription within its system."""
 
     org_type: int
     org_code: int
@@ -35,56 +35,56 @@ class Identity:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A client certificate: by TLS where the target speaks it, else in the header that a proxy would send."""
+    """A client certificate. It is presented by TLS if the target uses TLS, otherwise in the header of a proxy."""
 
     file: str
     key: str | None
     header: str
-    """As RFC 9440 writes it."""
+    """The value of the header in the format of RFC 9440."""
 
     @property
     def files(self) -> str | tuple[str, str]:
-        """As `requests` takes them."""
+        """The files in the form that `requests` expects."""
         return self.file if self.key is None else (self.file, self.key)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A running service. What is None is not known, and nothing that needs it is checked."""
+    """A running service. Fields that are None are unknown, and checks that need them are skipped."""
 
     url: str
-    """Without a final slash."""
-    # Reports of failures show neither keys nor certificates.
+    """The URL without a final slash."""
+    # Failure reports must contain neither keys nor certificates.
     api_key: str | None = field(default=None, repr=False)
     publish_key: str | None = field(default=None, repr=False)
     certificate: Certificate | None = field(default=None, repr=False)
     ca: str | None = None
-    """A file with the authority that the service's own certificate is from."""
+    """A file with the CA of the service's certificate."""
     system: str | None = None
-    """Its set of subscriptions is replaced while checks run."""
+    """The system whose set of subscriptions is replaced while checks run."""
     attacked_system: str | None = None
-    """Its set must stay as it is. The same system where there is one only: the suites take turns."""
+    """A system whose set must stay unchanged. It may be the same system, because the suites run one after the other."""
     queued_system: str | None = None
-    """It has `queued` and `attacked`, which stay."""
+    """The system with the permanent subscriptions `queued` and `attacked`."""
     queued: Identity | None = None
-    """A subscription to which anything may be published."""
+    """A subscription to which any event may be published."""
     attacked: Identity | None = None
-    """One to which nothing must ever be published."""
+    """A subscription to which no event may be published."""
     queued_delivery: str | None = None
-    """A parked message to `queued`, where there is one."""
+    """The id of a parked delivery to `queued`, if there is one."""
     attacked_delivery: str | None = None
-    """A parked message to `attacked` that must stay parked, where there is one."""
+    """The id of a delivery to `attacked` that must stay parked, if there is one."""
     allowed: tuple[tuple[int, int], ...] = ()
-    """Pairs of orgType and entityType that may be subscribed to."""
+    """The pairs of orgType and entityType that may be subscribed to."""
     case: int | None = None
     """A case in Open-E that messages may be published on."""
     own_words: bool = False
-    """Whether a refusal of bytes must be in the contract's words: a gateway in front has its own."""
+    """Whether errors of raw requests must have the contract's form. Gateways in front have their own."""
     seed: int = 0
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The target that `write` wrote."""
+        """Return the target that `write` saved."""
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for name in ("queued", "attacked"):
             values[name] = values[name] and Identity(**values[name])
@@ -94,24 +94,24 @@ class Target:
 
     @classmethod
     def of_environment(cls) -> Self | None:
-        """The target that this process was started for."""
+        """Return the target that this process was started for, or None."""
         path = os.environ.get(VARIABLE)
         return None if path is None else cls.read(Path(path))
 
     def write(self, path: Path) -> None:
-        """Writes it to a file that nobody else may read: there are keys in it."""
+        """Save the target in a file that only its owner can read, because it contains keys."""
         path.touch(mode=0o600)
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     def with_one_system(self, system: str, queued: Identity, attacked: Identity) -> Self:
-        """The same where one system is all that may be touched."""
+        """Return a copy that uses one system for all purposes."""
         return replace(
             self, system=system, attacked_system=system, queued_system=system, queued=queued, attacked=attacked
         )
 
     @property
     def other_key(self) -> str | None:
-        """A key that opens events and no messages, where the two are not the same."""
+        """The key that opens events and no messages, or None if one key opens both."""
         return None if self.publish_key == self.api_key else self.publish_key
 
     @property
@@ -128,11 +128,11 @@ class Target:
 
     @property
     def base_path(self) -> str:
-        """What stands before each path of a contract; empty for most."""
+        """The prefix of all paths of the contract, usually empty."""
         return urlsplit(self.url).path
 
     def below(self, place: str) -> str:
-        """A place that an answer names, as the service knows it: a gateway may have put the base path before it."""
+        """Return a location from a response without the base path, which a gateway may have added."""
         if not self.base_path:
             return place
         for before in (self.url, self.base_path):
@@ -141,7 +141,7 @@ class Target:
         return place
 
     def fill(self, data: bytes) -> bytes:
-        """A request in bytes with this target's host, keys and certificate in the place of what stands for them."""
+        """Return a raw request with this target's host, keys and certificate in place of the placeholders."""
         certificate = "" if self.certificate is None else self.certificate.header
         if self.is_tls:
             data = data.replace(f"Client-Cert: {CERTIFICATE}\r\n".encode(), b"")
@@ -159,14 +159,15 @@ class Target:
         return data
 
     def connect(self, *, with_certificate: bool = True) -> Connection:
-        """A connection that fills in what stands for hosts, keys and certificates."""
+        """Return a connection that replaces the placeholders in what is sent."""
         context = self.tls(with_certificate=with_certificate) if self.is_tls else None
         return Connection(self.host, self.port, self.fill, context, in_own_words=self.own_words)
 
     def send(self, *pieces: bytes, is_unfinished: bool = False) -> Answer:
-        """The answer to one request, sent as it is; `CLOSED` where a gateway may end the connection instead.
+        """Send one raw request and return the response, or `CLOSED` if a gateway may close the connection instead.
 
-        What `is_unfinished` must be refused before it has come; a gateway that waits for it is told that it never will.
+        A request that `is_unfinished` must be rejected before its end. For a gateway that waits for the end, shut down
+        the sending side.
         """
         with self.connect(with_certificate=any(CERTIFICATE.encode() in piece for piece in pieces)) as connection:
             connection.send(*pieces)
@@ -179,7 +180,7 @@ class Target:
         return answer
 
     def tls(self, *, with_certificate: bool = True) -> ssl.SSLContext:
-        """How this target is trusted, and who calls it."""
+        """Return a TLS context that trusts the target and presents the client certificate."""
         context = ssl.create_default_context(cafile=self.ca)
         if with_certificate and self.certificate is not None:
             context.load_cert_chain(self.certificate.file, self.certificate.key)
@@ -191,9 +192,9 @@ class Target:
 
 
 def read_certificate(file: Path, key: Path | None) -> Certificate:
-    """The first certificate of a PEM file.
+    """Return the first certificate in a PEM file.
 
-    Raises OSError or ValueError where there is none.
+    Raises OSError or ValueError if there is none.
     """
     der = ssl.PEM_cert_to_DER_cert(_first_certificate(file.read_text(encoding="ascii")))
     header = f":{base64.b64encode(der).decode()}:"

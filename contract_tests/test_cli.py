@@ -1,4 +1,4 @@
-"""`schemathesis run` on `budkavle dev`: the examples of the contracts work there, and our own operations are sound."""
+"""Run `schemathesis run` on `budkavle dev`: the examples of the contracts work, and our operations have no faults."""
 
 import os
 import re
@@ -22,7 +22,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """`budkavle dev`, with a mock Open-E of its own and the rows that the examples name."""
+    """Yield `budkavle dev` with its own mock Open-E and the rows that the examples refer to."""
     folder = tmp_path_factory.mktemp("dev")
     command = [BIN / "budkavle", "dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"]
     with (
@@ -48,7 +48,7 @@ def test_every_example_works(contract: str, dev: Target, tmp_path: Path) -> None
     config = tmp_path / "schemathesis.toml"
     shipped = CONFIG.read_text()
     assert OF_EXAMPLES in shipped
-    # Here are the rows that the examples name.
+    # The demo has the rows that the examples refer to.
     config.write_text(shipped.replace(OF_EXAMPLES, OF_EXAMPLES.replace(', "404"', "")))
     assert "✅ Examples" in run(dev, contract, config, tmp_path, "--phases", "examples")
 
@@ -60,7 +60,7 @@ def test_schemathesis_finds_nothing_in_operations(dev: Target, tmp_path: Path) -
 
 
 def run(dev: Target, contract: str, config: Path, folder: Path, *options: str) -> str:
-    """What the tool says when it finds nothing."""
+    """Run Schemathesis, which must find nothing, and return its output."""
     target = folder / "target.json"
     dev.write(target)
     url = f"{dev.url}/docs/{contract}/openapi.json"

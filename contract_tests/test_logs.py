@@ -1,4 +1,4 @@
-"""What a service under attack writes to its log: no fault of its own, and nothing of what was sent."""
+"""The log of a service under attack contains no faults of its own, and nothing of the content of requests."""
 
 import json
 import os
@@ -45,7 +45,7 @@ class Process:
                 connection.answer()
 
     def stop(self) -> list[dict[str, Any]]:
-        """The lines of its log, after a graceful end."""
+        """Shut down gracefully and return the log entries."""
         self.popen.terminate()
         assert self.popen.wait(30) == 0
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]

@@ -1,6 +1,6 @@
-"""Schemathesis on the published contracts: good and bad data, examples, edge cases, and sequences of calls.
+"""Run Schemathesis on the published contracts: valid and invalid data, examples, edge cases, and sequences of calls.
 
-What it must be told of them stands in schemathesis.toml, which the command line reads too (test_cli.py).
+Its configuration is in schemathesis.toml, which the command line also reads (test_cli.py).
 """
 
 from pathlib import Path
@@ -30,18 +30,18 @@ SEQUENCES = hypothesis.settings(
 
 
 def contract(name: str, *accepted: str) -> Any:
-    """A contract, to be attacked with less than on the command line; `accepted` are more answers to good data."""
+    """Return a contract with fewer examples than on the command line. `accepted` are more statuses for valid data."""
     config = SchemathesisConfig.from_path(CONFIG)
     project = config.projects.default
     project.generation.max_examples = 25
-    # The database is empty: what the examples name is not found.
+    # The database is empty, so requests of the examples find nothing.
     project.checks.positive_data_acceptance.expected_statuses = ["2xx", "404", *accepted]
     project.phases.examples.checks.positive_data_acceptance.expected_statuses = ["2xx", "404", *accepted]
     return schemathesis.openapi.from_path(spec_dir() / f"{name}.yaml", config=config)
 
 
 def identities(target: Target) -> dict[str, str]:
-    """A system and a publisher in one."""
+    """Return the credentials of a system and a publisher in one."""
     assert target.certificate is not None
     return {"Client-Cert": target.certificate.header, "apikey": PUBLISH_KEY}
 
@@ -91,7 +91,7 @@ def test_mock_open_e_keeps_its_contract(case: schemathesis.Case, mock_url: str) 
 def test_mock_open_e_keeps_its_contract_over_sequences_of_calls(mock_url: str) -> None:
     class Machine(mock.as_state_machine()):  # type: ignore[misc]
         def setup(self) -> None:
-            # What a sequence finds must not depend on the one before it.
+            # Results of a sequence must not depend on the one before.
             requests.post(f"{mock_url}/control/reset", timeout=5).raise_for_status()
 
         def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:

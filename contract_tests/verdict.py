@@ -1,4 +1,4 @@
-"""What the suites found, read from the JUnit XML that each wrote."""
+"""The results of the suites, read from their JUnit XML files."""
 
 import json
 import re
@@ -11,12 +11,12 @@ from contract_tests.suites import Suite
 _OF_PYTEST = ("rules", "raw bytes")
 _FAULT = "contract_tests.plugin.CheckFaultError"
 _INTERRUPTED = 2
-"""How pytest ends when the target does not answer any more."""
+"""The exit code of pytest when the target no longer responds."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One check that failed: what it asked, what was wrong, and the lines for the shell that show it."""
+    """A failed check: its name, the error, and the shell commands that reproduce it."""
 
     suite: str
     name: str
@@ -26,22 +26,22 @@ class Failure:
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """What one suite found. `error` says why it did not come to its end."""
+    """The result of one suite. `error` is the reason why it did not finish."""
 
     name: str
     checks: int = 0
     seconds: float = 0.0
     failures: tuple[Failure, ...] = ()
     left_out: tuple[str, ...] = ()
-    """Why, once for each check."""
+    """The reasons of skipped checks, one per check."""
     error: str | None = None
     is_unanswered: bool = False
-    """Whether it ended because the target answers no more."""
+    """Whether the suite ended because the target no longer responds."""
 
 
 @dataclass
 class Verdict:
-    """What all suites found, and what could not be cleaned up."""
+    """The results of all suites, and what could not be cleaned up."""
 
     results: list[SuiteResult] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
@@ -61,9 +61,9 @@ class Verdict:
 
 
 def read_result(suite: Suite, exit_code: int, seconds: float) -> SuiteResult:
-    """What a suite that has ended found."""
+    """Return the result of a finished suite."""
     try:
-        cases = list(ET.parse(suite.junit).getroot().iter("testcase"))  # Our own process wrote it.
+        cases = list(ET.parse(suite.junit).getroot().iter("testcase"))  # Our own process wrote this XML.
     except (OSError, ET.ParseError):
         return SuiteResult(suite.name, seconds=seconds, error=f"ended with {exit_code}; see {suite.log}")
     found = [
@@ -75,7 +75,7 @@ def read_result(suite: Suite, exit_code: int, seconds: float) -> SuiteResult:
     failures = tuple(failure for failure in found if not failure.words.startswith(_FAULT))
     faults = [failure for failure in found if failure.words.startswith(_FAULT)]
     left_out = tuple(node.get("message", "") for case in cases for node in case.findall("skipped"))
-    # pytest ends with 1 where a check failed, with 5 where there was none; Schemathesis with 1 for warnings too.
+    # Exit codes: pytest 1 means failed checks, 5 no checks; Schemathesis uses 1 for warnings too.
     is_explained = exit_code == 0 or (exit_code == 1 and found) or (exit_code == 5 and not cases)
     is_unanswered = exit_code == _INTERRUPTED and suite.name in _OF_PYTEST
     words = "ended before all was checked" if is_unanswered else f"ended with {exit_code}"
@@ -88,7 +88,7 @@ def read_result(suite: Suite, exit_code: int, seconds: float) -> SuiteResult:
 
 
 def _checks(suite: Suite, cases: list[ET.Element]) -> int:
-    """How many there were; Schemathesis makes up many cases for each operation."""
+    """Return the number of checks. Schemathesis generates many cases per operation."""
     try:
         told = json.loads(suite.junit.with_suffix(".json").read_text(encoding="utf-8"))
         return int(told["test_cases"]["generated"])
@@ -99,7 +99,7 @@ def _checks(suite: Suite, cases: list[ET.Element]) -> int:
 def _failures(suite: Suite, case: ET.Element, node: ET.Element) -> list[Failure]:
     name, text = case.get("name", ""), node.text or ""
     if not suite.name.startswith("schema"):
-        # The attribute is cut off; of the text pytest marks the lines that say what was wrong.
+        # The attribute is truncated. In the text, pytest marks the lines of the error message.
         marked = [line[1:].strip() for line in text.splitlines() if line.startswith("E ")]
         words = "\n".join(marked).removeprefix("AssertionError: ") or node.get("message") or text
         return [Failure(suite.name, _in_words(name), words.strip(), _lines(text.rpartition(TITLE)[2]))]
@@ -112,7 +112,7 @@ def _failures(suite: Suite, case: ET.Element, node: ET.Element) -> list[Failure]
 
 
 def _in_words(name: str) -> str:
-    """The name of a check as a sentence."""
+    """Return the name of a check as words."""
     function, bracket, of_what = name.partition("[")
     return function.removeprefix("test_").replace("_", " ") + (f" [{of_what}" if bracket else "")
 

@@ -1,4 +1,4 @@
-"""Says whether the contracts in a repository keep what was published and released; ends with 1 if not, 2 if unknown."""
+"""Check that the contracts in a repository keep the published and released ones. Exits with 1 if not, 2 on errors."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from contract_tests.compatibility.listed import BadList
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compares and prints; the one argument is the repository, the current folder if it is left out."""
+    """Compare and print. The only argument is the repository; it defaults to the working directory."""
     repository = Path(arguments[0]) if arguments else Path()
     try:
         all_of_them = list(verdicts(repository))
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def report(verdict: Verdict) -> list[str]:
-    """The lines that tell what is wrong with a contract, and what to do."""
+    """Return lines that list the problems of a contract and what to do about them."""
     baseline = verdict.baseline
     lines = [f"spec/{verdict.contract}.yaml, beside {baseline.words} ({baseline.folder}):"]
     if verdict.unlisted:

@@ -1,4 +1,4 @@
-"""The answers of operations."""
+"""Compare the responses of operations."""
 
 from collections.abc import Iterator
 
@@ -8,13 +8,13 @@ from contract_tests.compatibility.parts import Parts
 
 
 class Answers:
-    """Compares the answers of operations of two contracts."""
+    """Compares the responses of operations of two contracts."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     def differences(self, operation: str, old: Node, new: Node) -> Iterator[Difference]:
-        """What no longer comes from an operation, or what comes only now."""
+        """Yield responses that an operation no longer returns, and parts of responses that are new and incompatible."""
         for status, node in old.items():
             if status not in new:
                 yield Difference(f"{operation} {status}", GONE)
@@ -26,7 +26,7 @@ class Answers:
 
     def _answer(self, address: str, old: Node, new: Node) -> Iterator[Difference]:
         if new.get("content") and not old.get("content"):
-            # Clients were made for an answer without any; some do not read it and fail on the next one.
+            # Clients were generated for a response without content; some do not read it and fail on the next response.
             yield Difference(address, "has content now")
         yield from self._parts.content(address, Side.ANSWERS, old, new)
         now = {name.lower(): header for name, header in new.get("headers", {}).items()}

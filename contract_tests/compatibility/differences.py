@@ -1,4 +1,4 @@
-"""One difference, and the words in which a changed value is told."""
+"""A difference between two contracts, and its texts."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Side(StrEnum):
-    """Who sends what a schema describes; it decides which way a change is compatible."""
+    """The sender of the data that a schema describes. It determines which changes are compatible."""
 
     REQUESTS = "requests"
     ANSWERS = "answers"
@@ -15,7 +15,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """What somebody who relied on the older contract has lost, with an address that stays as the contract grows."""
+    """An incompatible change for users of the older contract, with an address that stays stable as it grows."""
 
     address: str
     text: str
@@ -29,7 +29,7 @@ LOOK = "changed, look"
 
 
 def told(keyword: str, was: Any, now: Any) -> str:
-    """How the value of a keyword changed, `None` where it is not said."""
+    """Return how the value of a keyword changed; None means that the keyword is absent."""
     if was is None:
         return f"{keyword} {json.dumps(now, ensure_ascii=False)} is new"
     if now is None:

@@ -1,4 +1,4 @@
-"""A contract, with the references within it."""
+"""A contract and the references within it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 Node = dict[str, Any]
 
 ANNOTATIONS = frozenset({"description", "summary", "title", "example", "examples", "externalDocs", "deprecated", "xml"})
-"""What is said to people and asserts nothing."""
+"""Keywords that inform people and constrain nothing."""
 
 
 def asserts(keyword: str) -> bool:
-    """Whether a keyword of a schema, a parameter or the like says what is sent."""
+    """Return whether a keyword of a schema, a parameter or the like constrains the data."""
     return keyword not in ANNOTATIONS and not keyword.startswith("x-")
 
 
 @dataclass(frozen=True)
 class Document:
-    """A contract as it was read from its file."""
+    """A contract as read from its file."""
 
     contents: Node
 
     def resolved(self, node: Node) -> Node:
-        """The node, or what it refers to."""
+        """Return the node, or the node that it refers to."""
         while "$ref" in node:
             reference: str = node["$ref"]
             if not reference.startswith("#/"):
@@ -33,9 +33,9 @@ class Document:
         return node
 
     def plain(self, node: Any, within: tuple[str, ...] = ()) -> Any:
-        """The node with all that it refers to in place of references, without annotations.
+        """Return the node with all references replaced by their targets, and without annotations.
 
-        A schema within itself stays a reference.
+        A recursive schema keeps its reference.
         """
         if isinstance(node, list):
             return [self.plain(item, within) for item in node]
@@ -45,7 +45,7 @@ class Document:
             reference = node["$ref"]
             return node if reference in within else self.plain(self.resolved(node), (*within, reference))
         return {
-            # The names of properties are no keywords: one may be called `title`.
+            # Names of properties are not keywords: a property may be called `title`.
             key: {name: self.plain(schema, within) for name, schema in value.items()}
             if key == "properties"
             else self.plain(value, within)
@@ -55,7 +55,7 @@ class Document:
 
 
 def name_of(node: Node) -> str | None:
-    """The name under which a node refers to something, such as `Problem`; `None` where it says it in place."""
+    """Return the name that a node refers to, such as `Problem`, or None for an inline node."""
     reference: str | None = node.get("$ref")
     if reference is None:
         return None

@@ -1,4 +1,4 @@
-"""The contracts of the repository beside what was published before, less what is listed as meant."""
+"""Compare the contracts of the repository with older ones, except for differences that are listed as intended."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ from contract_tests.compatibility.operations import differences
 
 @dataclass(frozen=True)
 class Baseline:
-    """Older contracts that must be kept, and the page that lists what is meant to differ."""
+    """Older contracts that must be kept, and the page that lists intended differences."""
 
     words: str
     folder: str
     page: str
     part: Callable[[str], str] = str
-    """What of the page counts."""
+    """A function that selects the relevant part of the page."""
 
 
 BASELINES = (
@@ -40,32 +40,32 @@ BASELINES = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """A contract beside an older one."""
+    """The result of comparing a contract with an older one."""
 
     contract: str
     baseline: Baseline
     unlisted: tuple[str, ...]
-    """Differences that nobody meant."""
+    """Differences that are not listed."""
     outdated: tuple[str, ...]
-    """What is listed and is no difference (any more)."""
+    """Listed differences that do not exist (any more)."""
     listed: int
-    """How many differences are there and listed."""
+    """The number of listed differences that exist."""
 
     @property
     def keeps(self) -> bool:
-        """Whether all differences are meant, and all that is meant is a difference."""
+        """Whether all differences are listed, and all listed differences exist."""
         return not self.unlisted and not self.outdated
 
 
 def verdicts(repository: Path) -> Iterator[Verdict]:
-    """Each contract of a repository beside each older one.
+    """Yield the comparison of each contract with each older one.
 
-    Raises `OSError` where a file or a folder is missing, and `BadList` for a list that cannot be read.
+    Raises `OSError` if a file or folder is missing, and `BadList` for an invalid list.
     """
     for baseline in BASELINES:
         files = sorted((repository / baseline.folder).glob("*.yaml"))
         if not files:
-            # A guard that finds nothing to compare with would let everything pass.
+            # A guard without a baseline would accept everything.
             raise FileNotFoundError(f"no contracts in {repository / baseline.folder}")
         listed = listed_differences(baseline.part((repository / baseline.page).read_text(encoding="utf-8")))
         for file in files:

@@ -1,4 +1,4 @@
-"""The keywords of a schema, each with the rule that says which change of it is a difference."""
+"""The keywords of a schema, each with the rule that decides which change of its value is a difference."""
 
 import json
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from typing import Any
 from contract_tests.compatibility.differences import LOOK, Side, told
 
 Rule = Callable[[str, Side, Any, Any], str | None]
-"""Of a keyword, a side, the value that was and the one that is: what is told, or `None` where it is compatible.
+"""A rule: keyword, side, old and new value -> text of the difference, or None for a compatible change.
 
-Both are given as they stand, `None` where the keyword is not there; they differ.
+The values are None where the keyword is absent; they differ.
 """
 
 
 def _narrows(side: Side, keyword: str, was: Any, now: Any, *, narrower: bool) -> str | None:
-    """Requests must not become narrower, answers not wider."""
+    """Return the difference if a request becomes narrower or a response becomes wider."""
     return told(keyword, was, now) if narrower == (side is Side.REQUESTS) else None
 
 
@@ -25,13 +25,13 @@ def _lower_limit(keyword: str, side: Side, was: Any, now: Any) -> str | None:
 
 
 def upper_limit(keyword: str, side: Side, was: Any, now: Any) -> str | None:
-    """A limit above, also that of a body in bytes."""
+    """Compare an upper limit, also that of a body in bytes."""
     before, after = (float("inf") if value is None else value for value in (was, now))
     return None if before == after else _narrows(side, keyword, was, now, narrower=after < before)
 
 
 def _restriction(keyword: str, side: Side, was: Any, now: Any) -> str | None:
-    """True is narrower than false, which need not be said."""
+    """True is narrower than false, which is the default."""
     return None if bool(was) == bool(now) else _narrows(side, keyword, was, now, narrower=bool(now))
 
 
@@ -42,14 +42,14 @@ def _nullable(_keyword: str, side: Side, was: Any, now: Any) -> str | None:
 
 
 def _said(keyword: str, side: Side, was: Any, now: Any) -> str | None:
-    """To say something narrows, to say nothing widens, to say something else is neither."""
+    """Adding the keyword narrows, removing it widens, and changing its value does both."""
     if (now if side is Side.REQUESTS else was) is None:
         return None
     return told(keyword, was, now)
 
 
 def _type(keyword: str, side: Side, was: Any, now: Any) -> str | None:
-    # A type that goes from a request refuses nobody, but clients that are generated have none to write against then.
+    # Removing a type from a request rejects nothing, but generated clients lose the type.
     widens = side is Side.REQUESTS and (was, now) == ("integer", "number")
     narrows = side is Side.ANSWERS and was is None
     return None if widens or narrows else told(keyword, was, now)
@@ -67,7 +67,7 @@ def _enum(keyword: str, side: Side, was: Any, now: Any) -> str | None:
 
 
 def _pattern(keyword: str, side: Side, was: Any, now: Any) -> str | None:
-    # Which of two patterns takes more is not computed, and they are too long to be told.
+    # The rule does not compute which of two patterns accepts more, and patterns are too long to print.
     if was is None:
         return f"{keyword} is new" if side is Side.REQUESTS else None
     if now is None:
@@ -98,4 +98,4 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("minimum", "minLength", "minItems", "minProperties"), _lower_limit),
     **dict.fromkeys(("maximum", "maxLength", "maxItems", "maxProperties"), upper_limit),
 }
-"""All keywords that stand for themselves. Any other that changes is to be looked at."""
+"""All keywords that can be compared alone. A change of any other keyword needs a manual check."""

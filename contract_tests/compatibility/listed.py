@@ -1,13 +1,13 @@
-"""The differences that are meant, as pages list them for people.
+"""Parse the lists of intended differences in pages for people.
 
-A page lists them in tables, under a heading that names the contract in code, such as `spec/web-messages.yaml`:
+A page lists them in tables under a heading that contains the contract in code, such as `spec/web-messages.yaml`:
 
     | what | why | differences |
     |---|---|---|
     | `message` is required | Open-E refuses a blank text | `requests CreateWebMessageRequest.message: required now` |
 
-The last cell holds the exact lines that the guard prints, each in code, with `<br>` between them; it is empty where a
-contract has no words for what is meant.
+The last cell contains the exact lines that the guard prints, each in code, separated by `<br>`. It is empty if the
+difference cannot be seen in a contract.
 """
 
 import re
@@ -18,11 +18,11 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 class BadList(ValueError):
-    """A list that cannot be read, with the line that is wrong."""
+    """An invalid list, with the line that is wrong."""
 
 
 def listed_differences(page: str) -> dict[str, list[str]]:
-    """By the name of the contract, the lines listed in a page. Raises `BadList`."""
+    """Return the lines listed in a page, by the name of the contract. Raises `BadList`."""
     found: dict[str, list[str]] = {}
     contract = None
     in_table = False
@@ -42,7 +42,7 @@ def listed_differences(page: str) -> dict[str, list[str]]:
 
 
 def _differences(row: str) -> list[str]:
-    # Cells are cut at the first two bars only: a difference may hold more of them.
+    # Split at the first two bars only: a difference may contain more of them.
     cells = [cell.strip() for cell in row.removeprefix("|").removesuffix("|").split(" | ", 2)]
     if len(cells) < 3 or not cells[0] or not cells[1]:
         raise BadList(f"a row says what, why and which differences: {row}")
@@ -53,6 +53,6 @@ def _differences(row: str) -> list[str]:
 
 
 def unreleased(changelog: str) -> str:
-    """The part of a changelog, in the format of Keep a Changelog, on what comes with the next release."""
+    """Return the section of unreleased changes of a changelog in the format of Keep a Changelog."""
     _, _, after = changelog.partition("\n## [Unreleased]")
     return after.split("\n## ", 1)[0]

@@ -1,4 +1,4 @@
-"""Contracts, operation by operation: what is called and how. What comes back is in `answers.py`."""
+"""Compare contracts operation by operation: requests here, responses in `answers.py`."""
 
 from collections.abc import Iterator
 
@@ -14,12 +14,12 @@ _OF_OPERATIONS = frozenset({"operationId", "tags", "parameters", "requestBody", 
 
 
 def differences(old: Node, new: Node) -> list[Difference]:
-    """What the old contract says and the new one no longer does, in the order of the old one, each once."""
+    """Return the incompatible changes between two contracts, in the order of the old one, without duplicates."""
     return list(dict.fromkeys(_Comparison(Document(old), Document(new)).differences()))
 
 
 class _Comparison:
-    """Two contracts, and the comparison of what their operations are made of."""
+    """Two contracts, and the comparisons of the parts of their operations."""
 
     def __init__(self, old: Document, new: Document) -> None:
         self._old = old
@@ -90,13 +90,13 @@ class _Comparison:
 
 
 def _with_parameters_of_path(operations: Node, method: str) -> Node:
-    """An operation with the parameters that all operations of its path have before its own, which win."""
+    """Return an operation with the parameters of its path before its own, which take precedence."""
     operation: Node = operations[method]
     parameters = [*operations.get("parameters", []), *operation.get("parameters", [])]
     return {**operation, "parameters": parameters}
 
 
 def _key(parameter: Node) -> tuple[str, str]:
-    """Where a parameter stands and its name, by which it is known; headers have no case."""
+    """Return the key of a parameter: its location and name. Names of headers are case-insensitive."""
     place, name = parameter["in"], parameter["name"]
     return place, name.lower() if place == "header" else name

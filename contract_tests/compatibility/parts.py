@@ -1,4 +1,4 @@
-"""What requests and answers are made of alike: parameters and headers, and content by media type."""
+"""Compare the common parts of requests and responses: parameters and headers, and content by media type."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ _DEFAULT_STYLE = {"query": "form", "cookie": "form", "path": "simple", "header":
 
 
 class Parts:
-    """Compares parts of two contracts; one that both name alike only once."""
+    """Compares parts of two contracts. Parts with the same name in both are compared once."""
 
     def __init__(self, old: Document, new: Document) -> None:
         self.old = old
@@ -19,7 +19,7 @@ class Parts:
         self._compared: set[str] = set()
 
     def address(self, address: str, kind: str, old: Node, new: Node) -> str | None:
-        """Where differences of a part are told: at its name if it has the same one in both; `None` if they were."""
+        """Return the address for differences of a part: its name if both have it. None if compared already."""
         name = name_of(old)
         if name is None or name != name_of(new):
             return address
@@ -29,13 +29,13 @@ class Parts:
         return f"{kind} {name}"
 
     def others(self, address: str, old: Node, new: Node, known: frozenset[str]) -> Iterator[Difference]:
-        """What is said beside what is compared in detail."""
+        """Yield differences of keywords that are not compared in detail."""
         for keyword in sorted((old.keys() | new.keys()) - known):
             if asserts(keyword) and self.old.plain(old.get(keyword)) != self.new.plain(new.get(keyword)):
                 yield Difference(address, f"{keyword} {LOOK}")
 
     def described(self, address: str, side: Side, old: Node, new: Node) -> Iterator[Difference]:
-        """Differences of a parameter, or of a header of an answer."""
+        """Yield differences of a parameter, or of a header of a response."""
         place = self.address(address, "parameter" if side is Side.REQUESTS else "header", old, new)
         if place is None:
             return
@@ -48,7 +48,7 @@ class Parts:
         yield from self._schemas.differences(place, side, was.get("schema", {}), now.get("schema", {}))
 
     def content(self, address: str, side: Side, old: Node, new: Node) -> Iterator[Difference]:
-        """Differences of what is sent, by media type."""
+        """Yield differences of bodies, by media type."""
         was, now = old.get("content", {}), new.get("content", {})
         for media_type, node in was.items():
             place = f"{address} {media_type}"
@@ -61,6 +61,6 @@ class Parts:
 
     @staticmethod
     def _with_style(node: Node) -> Node:
-        """A parameter or header with the style that it has where it says none."""
+        """Return a parameter or header with the default values of its style."""
         style = node.get("style", _DEFAULT_STYLE[node.get("in", "header")])
         return {"explode": style == "form", "allowReserved": False, "allowEmptyValue": False, **node, "style": style}

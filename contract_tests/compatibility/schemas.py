@@ -1,4 +1,4 @@
-"""Schemas, compared through their references."""
+"""Compare schemas and the schemas that they refer to."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ _STRUCTURE = frozenset({"properties", "required", "items", "additionalProperties
 
 
 class Schemas:
-    """Compares schemas of two contracts; one that is named alike in both only once for each side."""
+    """Compares schemas of two contracts. Schemas with the same name in both are compared once per side."""
 
     def __init__(self, old: Document, new: Document) -> None:
         self._old = old
@@ -19,7 +19,7 @@ class Schemas:
         self._open: set[tuple[str, int]] = set()
 
     def differences(self, address: str, side: Side, old: Node, new: Node) -> Iterator[Difference]:
-        """What has gone from the old schema, or what only the new one asks; addresses begin with the one given."""
+        """Yield the incompatible changes of a schema. Their addresses begin with `address`."""
         name, new_name = name_of(old), name_of(new)
         if name is None:
             yield from self._contents(address, side, old, self._new.resolved(new))
@@ -30,7 +30,7 @@ class Schemas:
         else:
             yield Difference(address, f"was named {name}, is {f'named {new_name}' if new_name else 'without a name'}")
             target = self._new.resolved(new)
-            # What holds itself would be compared without end.
+            # Comparing a recursive schema would not terminate.
             pair = (name, id(target))
             if pair not in self._open:
                 self._open.add(pair)
@@ -43,7 +43,8 @@ class Schemas:
             if not asserts(keyword):
                 continue
             if keyword not in RULES:
-                # Whether it is narrower is not computed; what reads alike may refer to what is not.
+                # Whether it is narrower is not computed. Equal texts may refer to different schemas, so compare without
+                # references.
                 text = None if self._old.plain(was) == self._new.plain(now) else f"{keyword} {LOOK}"
             else:
                 text = None if was == now else RULES[keyword](keyword, side, was, now)
@@ -64,7 +65,7 @@ class Schemas:
             for name in sorted(required_now - required_before):
                 yield Difference(f"{address}.{name}", "required now")
         else:
-            # What has gone has been told.
+            # Properties that no longer exist are already reported.
             for name in sorted((required_before - required_now) - (was.keys() - now.keys())):
                 yield Difference(f"{address}.{name}", "no longer always there")
         for name in was:
@@ -72,7 +73,7 @@ class Schemas:
                 yield from self.differences(f"{address}.{name}", side, was[name], now[name])
 
     def _others(self, address: str, side: Side, old: Node | bool, new: Node | bool) -> Iterator[Difference]:
-        """Properties that are not named: `False` for none, `True` or an empty schema for any."""
+        """Compare unnamed properties: `False` forbids them, `True` or an empty schema allows any."""
         was, now = ({} if value is True else value for value in (old, new))
         if was is not False and now is not False:
             if was or now:

@@ -1,4 +1,4 @@
-"""What callers must show of who they are."""
+"""Compare the credentials that callers need."""
 
 from collections.abc import Iterator
 
@@ -8,18 +8,18 @@ from contract_tests.compatibility.documents import Node
 _OF_SCHEMES = ("type", "in", "name", "scheme", "bearerFormat", "flows", "openIdConnectUrl", "x-scope")
 
 Way = frozenset[tuple[str, tuple[str, ...]]]
-"""One way to be let in: all these schemes, each with its scopes."""
+"""One accepted combination of credentials: all these schemes, each with its scopes."""
 
 
 class Security:
-    """Compares who may call the operations of two contracts."""
+    """Compares the required credentials of operations of two contracts."""
 
     def __init__(self, old: Node, new: Node) -> None:
         self._old = old
         self._new = new
 
     def schemes(self) -> Iterator[Difference]:
-        """Keys, certificates and the like that are shown otherwise than they were."""
+        """Yield security schemes that were removed or are presented differently."""
         before, now = (contract.get("components", {}).get("securitySchemes", {}) for contract in (self._old, self._new))
         for name, scheme in before.items():
             address = f"security scheme {name}"
@@ -31,7 +31,7 @@ class Security:
                     yield Difference(address, told(keyword, scheme.get(keyword), now[name].get(keyword)))
 
     def differences(self, address: str, old: Node, new: Node) -> Iterator[Difference]:
-        """Other ways into an operation than before: to demand more shuts callers out, to demand less lets others in."""
+        """Yield a changed requirement: demanding more locks out callers, demanding less gives access to others."""
         before, now = _ways(self._old, old), _ways(self._new, new)
         if before == now:
             return
@@ -41,7 +41,7 @@ class Security:
 
 
 def _ways(contract: Node, operation: Node) -> set[Way]:
-    """The ways into an operation; one that demands nothing where none is listed."""
+    """Return the accepted combinations of an operation; one without any credentials if none is listed."""
     listed: list[dict[str, list[str]]] = (operation if "security" in operation else contract).get("security") or []
     return {frozenset((name, tuple(sorted(scopes))) for name, scopes in way.items()) for way in listed} or {frozenset()}
 
