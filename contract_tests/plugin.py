@@ -1,4 +1,4 @@
-"""pytest plugin for suites that run against somebody else's target: fixtures, timeouts and the report of failures."""
+"""pytest plugin for suites that run against other targets than ours: fixtures, timeouts and the report of failures."""
 
 import os
 import signal

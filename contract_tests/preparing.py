@@ -33,7 +33,7 @@ class CannotCheckError(Exception):
 
 
 class BrokenContractError(Exception):
-    """What the checks cannot do without is answered otherwise than the contract says."""
+    """An operation that all checks need violates the contract."""
 
 
 def learn(target: Target, specs: Iterable[str]) -> tuple[Target, list[dict[str, Any]]]:

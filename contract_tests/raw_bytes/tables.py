@@ -1,4 +1,4 @@
-"""Tables of attacks, as parameters of a check."""
+"""Convert tables of attacks to parameters of a check."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 
 def cases(table: Mapping[str, Any], *, own: Collection[str]) -> list[Any]:
-    """A case for each name. `own` are those that the makers' service refuses beyond what the contracts say."""
+    """Return a parameter for each entry. `own` are the names of cases that only our service must reject."""
     return [
         pytest.param(
             *(value if isinstance(value, tuple) else (value,)), id=name, marks=[pytest.mark.own] if name in own else []

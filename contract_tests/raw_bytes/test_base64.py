@@ -1,4 +1,4 @@
-"""Large JSON bodies, whose base64 is taken out while it arrives: nothing that JSON allows may confuse that."""
+"""Large JSON bodies, whose base64 is extracted while it is received: no valid JSON may confuse the extraction."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ PLACE = b"HERE"
 
 
 def body_with(raw: bytes, *, refused: bool = True) -> tuple[bytes, dict[str, str]]:
-    """A large body with these bytes as the JSON of `base64Data`, and its reference."""
+    """Return a large body with these bytes as the JSON of `base64Data`, and its reference."""
     reference = accepted_reference()
     changes = {} if refused else {"externalReferences": [reference]}
     body = text(**changes, attachments=[attachment(base64Data=PLACE.decode())])
@@ -37,14 +37,14 @@ def body_with(raw: bytes, *, refused: bool = True) -> tuple[bytes, dict[str, str
 
 
 def stored_file(target: Target, reference: dict[str, str]) -> str:
-    """The SHA-256 of the one file of the one message."""
+    """Return the SHA-256 of the only file of the only message."""
     (stored,) = messages_about(target, **reference)
     (file,) = stored["attachments"]
     return str(file["sha256"])
 
 
 def escaped(data: bytes) -> bytes:
-    """Base64 with every character that may be escaped in another way."""
+    """Return base64 in which every character with an alternative escape uses it."""
     spellings = {b"/": rb"\/", b"+": rb"\u002B", b"A": rb"\u0041", b"=": rb"\u003d"}
     raw = base64.b64encode(data)
     for character, spelling in spellings.items():
@@ -53,7 +53,7 @@ def escaped(data: bytes) -> bytes:
 
 
 def numbered(data: bytes) -> bytes:
-    """Base64 with every character by its number."""
+    """Return base64 in which every character is escaped by its code."""
     return b'"' + b"".join(b"\\u%04x" % character for character in base64.b64encode(data)) + b'"'
 
 
@@ -67,7 +67,7 @@ def test_escapes_in_base64_are_read(raw: bytes, target: Target) -> None:
 @pytest.mark.one_database
 @pytest.mark.parametrize("shift", range(12))
 def test_escapes_may_be_cut_anywhere_between_two_pieces(shift: int, target: Target) -> None:
-    """The text is nothing but escapes, so that wherever the service cuts it, it cuts one; each time elsewhere."""
+    """The text has only escapes, so every boundary between pieces is inside one. `shift` moves the boundary."""
     data = DATA * 300
     raw = numbered(data) if shift < 6 else b'"' + b"\\/" * len(TEXT) * 400 + b'"'
     data = data if shift < 6 else base64.b64decode(b"/" * len(TEXT) * 400)
@@ -138,7 +138,7 @@ def test_content_that_is_no_base64_is_refused(raw: bytes, target: Target) -> Non
 @pytest.mark.parametrize("raw", WRONG_JSON.values(), ids=WRONG_JSON.keys())
 @pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
 def test_content_that_is_no_json_is_refused(is_large: bool, raw: bytes, target: Target) -> None:
-    """A large body need not say whether it is the JSON or the base64 that is wrong."""
+    """For a large body, the error need not distinguish invalid JSON from invalid base64."""
     body, _ = body_with(raw)
     answer = target.send(post(body if is_large else body[len(LARGE) :]))
     is_of_content = is_large and answer.in_own_words and answer.json()["violations"][0]["field"] == FIELD
@@ -194,9 +194,9 @@ def test_body_that_ends_in_base64_is_refused(rest: bytes, target: Target) -> Non
     "raw", [b'""', b'"base64Data":""', b'"base64Data":"QQ=="', b'"a",'], ids=lambda raw: raw.decode()
 )
 def test_body_of_nothing_but_strings_does_not_keep_a_processor_busy(raw: bytes, target: Target) -> None:
-    """No message holds a million texts; each of them costs some microseconds, and a body has room for fifty million."""
+    """No message has a million strings. Each takes microseconds to check, and a body has room for fifty million."""
     body = b'{"attachments": [' + raw * (8 * 1024 * 1024 // len(raw))
     answer = target.send(post(body))
     assert_violations(answer, "body")
-    # Refused by their number, before they are read one by one.
+    # The body is rejected because of their number, before they are parsed one by one.
     assert not answer.in_own_words or "must not hold so many values" in answer.body.decode()

@@ -1,4 +1,4 @@
-"""How a body is framed: lengths that lie, chunks that are none, and several requests on one connection."""
+"""Framing of bodies: wrong lengths, malformed chunks, and several requests on one connection."""
 
 import pytest
 
@@ -23,7 +23,7 @@ from contract_tests.target import Target
 pytestmark = pytest.mark.needs("api_key")
 
 BODY = text(message=" ")
-"""Were it taken, it would be refused for its blank message."""
+"""If the body were accepted, the message would be rejected because it is blank."""
 
 CHUNKED = "Transfer-Encoding: chunked"
 
@@ -34,18 +34,18 @@ def accepted(size: int = 1) -> tuple[bytes, dict[str, str]]:
 
 
 def answers_to(target: Target, data: bytes, count: int) -> list[Answer | None]:
-    """The answers on one connection, None where it has ended."""
+    """Return the responses on one connection, with None after its end."""
     with target.connect() as connection:
         connection.send(data)
         return [connection.answer() for _ in range(count)]
 
 
 def assert_end(target: Target, data: bytes) -> None:
-    """These bytes are no request: they get one answer, after which the connection ends."""
+    """Assert that these bytes are no request: they get one response, and the connection is closed."""
     with target.connect() as connection:
         connection.send(data)
         if not target.own_words:
-            # A gateway may have read a body that is still to come, and waits for it.
+            # A gateway may have read the announced body's beginning and wait for the rest.
             connection.end_sending()
         answer = connection.answer()
         assert_refused(answer)
@@ -145,7 +145,7 @@ def test_transfer_coding_is_rejected_in_http_1_0(target: Target) -> None:
 
 
 def test_length_that_is_too_short_cuts_the_body(target: Target) -> None:
-    """What is left over is no request, so the connection ends; which of the two 400s comes first does not matter."""
+    """The rest is no request, so the connection is closed. The order of the two 400s does not matter."""
     body = text()
     answer = target.send(post(body, headers=[f"Content-Length: {len(body) - 5}"]))
     assert_refused(answer)
@@ -191,7 +191,7 @@ def test_a_hundred_requests_in_one_go_are_answered(target: Target) -> None:
 def test_requests_after_connection_close_are_not_taken(target: Target) -> None:
     answer, nothing = answers_to(target, request(headers=["Connection: close"]) + post(text()), 2)
     assert answer is not None
-    # Some parsers have read on before the first is answered, and refuse all of it.
+    # Some parsers read ahead before the first response and reject everything.
     assert answer.status == 200 or (answer.status == 400 and not target.own_words)
     assert nothing is None
 
@@ -203,7 +203,7 @@ def test_line_breaks_after_a_body_are_harmless(rest: bytes, target: Target) -> N
 
 @pytest.mark.parametrize("rest", [b"}", b" ", b"\0", b"GARBAGE\r\n\r\n", b"more bytes than were announced"])
 def test_taken_message_is_answered_as_taken_whatever_follows_it(rest: bytes, target: Target) -> None:
-    """Or, by a parser that has read on before it is answered, all of it is refused."""
+    """A parser that reads ahead before it responds may also reject everything."""
     body, reference = accepted()
     answer = target.send(post(body) + rest)
     found = len(messages_about(target, **reference))
@@ -226,7 +226,7 @@ def test_caller_without_a_key_is_not_told_to_go_on(target: Target) -> None:
         connection.send(data)
         answer = connection.answer()
         if answer is not None and answer.status == 100 and not answer.in_own_words:
-            # A gateway that holds bodies until they are whole asks for them before it asks anybody else.
+            # A gateway that buffers whole bodies asks for them before it contacts the service.
             connection.send(b" " * 1000)
             answer = connection.answer()
     assert_refused(answer)
@@ -237,7 +237,7 @@ def test_caller_without_a_key_is_not_told_to_go_on(target: Target) -> None:
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
 def test_offer_of_another_protocol_is_ignored_and_the_body_taken(upgrade: str, in_chunks: bool, target: Target) -> None:
-    """Java's HttpClient offers HTTP/2 with every request unless it is told not to."""
+    """Java's HttpClient offers HTTP/2 with every request by default."""
     body, reference = accepted()
     offer = ["Connection: Upgrade, HTTP2-Settings", f"Upgrade: {upgrade}", "HTTP2-Settings: AAMAAABkAAQBAAAAAAIAAAAA"]
     data = post(chunks(body), headers=[*offer, CHUNKED]) if in_chunks else post(body, headers=offer)
@@ -259,7 +259,7 @@ def test_offer_of_another_protocol_is_ignored_wherever_it_is_cut(shift: int, tar
     cut = data.index(b"Upgrade: ") + shift
     with target.connect() as connection:
         connection.send(data[:cut])
-        # When it has answered this, the service has read what came before it.
+        # The response to this request shows that the service has read the preceding bytes.
         assert target.send(request()).status == 200
         connection.send(data[cut:])
         answer = connection.answer()

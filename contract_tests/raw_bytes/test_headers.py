@@ -1,4 +1,4 @@
-"""Headers: keys, request ids, media types, and more of them than anybody needs."""
+"""Headers: keys, request ids, media types, and excessive numbers of headers."""
 
 import gzip
 
@@ -101,7 +101,7 @@ def test_key_of_the_wrong_scope_sends_nothing(body: bytes, content_type: str, st
 
 @pytest.mark.parametrize("header", ["APIKEY: {}", "ApiKey:{}", "apikey: \t {}", "apikey: {} ", "apikey: {}\t "])
 def test_key_is_found_in_any_spelling_of_its_header(header: str, target: Target) -> None:
-    """White space around the value of a header is no part of it (RFC 9110, section 5.5)."""
+    """White space around the value of a header is not part of it (RFC 9110, section 5.5)."""
     headers = [header.format(API_KEY)]
     assert target.send(request(headers=headers, key=None)).status == 200
 
@@ -142,7 +142,7 @@ def test_header_may_hold_any_bytes(target: Target) -> None:
     ids=["1 MiB in one", "50,000 of them", "a name of 1 MiB"],
 )
 def test_headers_beyond_all_need_are_refused(headers: list[str], target: Target) -> None:
-    """They are held in memory before anybody knows who calls."""
+    """Headers are kept in memory before the caller is authenticated."""
     assert_no_http(target.send(request(headers=headers, key=None)), 431)
 
 
@@ -155,7 +155,7 @@ def test_trailers_beyond_all_need_are_refused(target: Target) -> None:
 
 
 UNSAID = [pytest.param(value, marks=pytest.mark.own) for value in (None, " ")]
-"""No media type: we read JSON, but the contract does not say that everybody must."""
+"""No media type: our service accepts JSON without one, but the contract does not require that."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Bodies that are no strict JSON, or not the JSON of a message: small and large ones, in chunks, and in a form."""
+"""Bodies that are invalid JSON or no valid message: small and large ones, in chunks, and in a form."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ from contract_tests.target import Target
 pytestmark = pytest.mark.needs("api_key")
 
 LARGE = b"\n" * (300 * 1024)
-"""A body with it goes the way of large ones, where base64 is taken out while it arrives."""
+"""A property that makes the service process the body as a large one, with base64 extracted while it is received."""
 
 WAYS: dict[str, Callable[[bytes], bytes]] = {
     "small": post,
@@ -37,12 +37,12 @@ OPEN = GOOD[:-1]
 
 
 def with_message(raw: bytes) -> bytes:
-    """The body with these bytes as the value of `message`."""
+    """Return the body with these bytes as the value of `message`."""
     return GOOD.replace(b'"This is an attack"', raw)
 
 
 def with_unknown(raw: bytes) -> bytes:
-    """The body with one more property, of this value."""
+    """Return the body with an additional property of this value."""
     return OPEN + b', "unknown": ' + raw + b"}"
 
 
@@ -169,7 +169,7 @@ def test_every_spelling_of_strict_json_is_taken(way: str, target: Target) -> Non
 
 @pytest.mark.parametrize("way", ["small", "large", "form"])
 def test_body_is_refused_without_being_repeated(way: str, target: Target) -> None:
-    """What callers send is private, so no answer and no log that is made of one holds it."""
+    """Data of callers is private, so neither a response nor a log entry derived from one may contain it."""
     for body in (
         b'{"secret": s3cr3t}',
         GOOD.replace(b"attack", b"s3cr3t") + b"s3cr3t",

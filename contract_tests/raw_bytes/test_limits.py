@@ -1,4 +1,4 @@
-"""Bodies beyond the limits, made as they are sent: cut off while they arrive, whatever they say of themselves."""
+"""Bodies beyond the limits, generated while they are sent: the service stops reading, whatever length they announce."""
 
 import base64
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.needs("api_key"), pytest.mark.one_database]
 
 
 def in_chunks(start: bytes, filling: bytes, size: int) -> Iterator[bytes]:
-    """A body of `size` bytes that begins with `start`, in chunks, never whole."""
+    """Yield a body of `size` bytes that begins with `start`, in chunks, without building it in memory."""
     yield b"%x\r\n%s\r\n" % (len(start), start)
     chunk = b"%x\r\n%s\r\n" % (PIECE, filling * PIECE)
     for _ in range((size - len(start)) // PIECE + 1):
@@ -56,7 +56,7 @@ def test_body_that_announces_too_much_is_not_asked_for(target: Target) -> None:
         connection.send(post(b"", headers=headers))
         answer = connection.answer()
         if answer is not None and answer.status == 100 and not answer.in_own_words:
-            # A gateway that lets more through than we take asks for it before we can tell.
+            # A gateway with a higher limit than ours asks for the body before the service can respond.
             connection.end_sending()
             answer = connection.answer()
     assert_refused(answer)
@@ -86,7 +86,7 @@ def test_body_that_comes_in_too_many_chunks_is_cut_off(
 
 
 def test_body_is_refused_while_it_comes(target: Target) -> None:
-    """The answer is there although the body never ends."""
+    """The response arrives although the body has no end."""
     data = post(b"", headers=["Transfer-Encoding: chunked"])
     never_ending = list(in_chunks(b" ", b" ", 70 * 1024 * 1024))[:-1]
     assert_problem(target.send(data, *never_ending, is_unfinished=True), 413)

@@ -1,4 +1,4 @@
-"""Methods that a path does not have, and words that are no methods."""
+"""Methods that a path does not support, and words that are no methods."""
 
 from typing import Any
 
@@ -22,11 +22,11 @@ ALLOWED = {
     "/health/ready": {"GET"},
 }
 BY_GATEWAYS = {"HEAD", "OPTIONS"}
-"""Methods that gateways and frameworks answer by themselves, whatever a path has."""
+"""Methods that gateways and frameworks handle themselves for all paths."""
 
 
 def of(path: str, method: str = "") -> Any:
-    """Parameters of a test, for our own service only where others may answer what they like."""
+    """Return parameters of a test, restricted to our own service where others may respond differently."""
     is_own = path.startswith("/health") or method in BY_GATEWAYS
     values = (path, method) if method else (path,)
     return pytest.param(*values, marks=[pytest.mark.own] if is_own else [])
@@ -77,7 +77,7 @@ def test_word_that_is_no_method_ends_the_connection(method: str, path: str, targ
         b"CONNECT budkavle.test:80 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /health/live HTTPS/1.1\r\nHost: x\r\n\r\n",
-        # Others may read these two, as HTTP lets them.
+        # HTTP allows other servers to accept these two.
         pytest.param(b"GET /health/live HTTP/1.9\r\nHost: x\r\n\r\n", marks=pytest.mark.own),
         pytest.param(b"GET /health/live HTTP/1.1\nHost: x\n\n", marks=pytest.mark.own),
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 300,

@@ -1,4 +1,4 @@
-"""Forms that are none, and forms that are not the one of the contract."""
+"""Malformed forms, and forms that do not conform to the contract."""
 
 import hashlib
 from typing import Any
@@ -158,7 +158,7 @@ OTHER_FORM: dict[str, tuple[list[bytes], list[str]]] = {
 
 
 READABLE = {"message in the second place", *(f"message of {kind} type" for kind in ("another", "no real", "a broken"))}
-"""What a server may make out all the same."""
+"""Malformed forms that a server may nevertheless understand."""
 
 
 @pytest.mark.parametrize("name", sorted(LONG_HEADERS | READABLE))
@@ -186,7 +186,7 @@ def test_form_that_the_contract_does_not_have_is_refused(
         ('filename="räksmörgås.txt"', "räksmörgås.txt"),
         ('filename="a;b=c.txt"', "a;b=c.txt"),
         *(
-            # What forms are not to use (RFC 7578, section 4.2), and we read.
+            # Features that forms should not use (RFC 7578, section 4.2) but that our service supports.
             pytest.param(*parameters, marks=pytest.mark.own)
             for parameters in (
                 (r'filename="a\"b.txt"', 'a"b.txt'),

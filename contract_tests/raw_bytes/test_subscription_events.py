@@ -1,4 +1,4 @@
-"""Events, replays and test messages that must be refused: never a 500, nothing published, nothing sent again."""
+"""Invalid events, replays and test messages: never a 500, nothing published, nothing replayed."""
 
 import json
 from collections.abc import Callable
@@ -30,11 +30,11 @@ OF_SYSTEM = [pytest.param(path, marks=SYSTEM_NEEDS) for path in (REPLAY, TEST)]
 PATHS = [pytest.param(EVENT, marks=EVENT_NEEDS), *OF_SYSTEM]
 
 ANY_DELIVERY = "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d"
-"""Names none; it stands where the target has no parked message."""
+"""An unknown delivery id, used if the target has no parked delivery."""
 
 
 def good(target: Target, path: str) -> bytes:
-    """A body that would be taken, of what must not happen."""
+    """Return a valid body for a request that must not take effect."""
     assert target.attacked is not None
     identity = target.attacked.json()
     system = {"systemIdentifier": target.queued_system}
@@ -55,7 +55,7 @@ def send(
     *,
     is_unfinished: bool = False,
 ) -> Answer:
-    """The answer to a request of one who may call this."""
+    """Return the response to a request of an authorised caller."""
     who = f"apikey: {PUBLISH_KEY}" if path == EVENT else f"Client-Cert: {CERTIFICATE}"
     sent = request("POST", path, body=body, content_type=content_type, headers=[who, *headers], key=None)
     return target.send(sent, is_unfinished=is_unfinished)
@@ -263,7 +263,7 @@ def test_query_that_the_contract_has_is_taken(query: str, target: Target) -> Non
     "method",
     [
         *("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY", "PROPFIND"),
-        # Gateways answer it by themselves.
+        # Gateways respond to it themselves.
         pytest.param("OPTIONS", marks=pytest.mark.own),
     ],
 )

@@ -1,4 +1,4 @@
-"""Syncs that are no strict JSON, of another media type, framed wrongly, or too large: never a 500, never a change."""
+"""Syncs with invalid JSON, a wrong media type, wrong framing or excessive size: never a 500, never a change."""
 
 import json
 import re
@@ -26,7 +26,7 @@ DATES = {"webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00"}
 
 @pytest.fixture
 def good(target: Target) -> bytes:
-    """A sync that would be taken, of a set that must stay as it is."""
+    """Return a valid sync of a set that must stay unchanged."""
     org_type, entity_type = target.allowed[0]
     entry = {"orgType": org_type, "orgCode": 101, "entityType": entity_type, **DATES}
     return json.dumps({"systemIdentifier": target.attacked_system, "abonnementer": [entry]}).encode()

@@ -1,4 +1,4 @@
-"""What answers must be, and what is said when they are not: what was expected, and what came."""
+"""Assertions about responses. Their messages contain the expected and the received response."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ REASONS = {
     405: "Method Not Allowed",
     415: "Unsupported Media Type",
 }
-"""Those that HTTP has always called the same."""
+"""The statuses whose reason phrase has never changed."""
 ERROR_NAMES = {"orgtype", "orgcode", "entitytype", "errorCode", "message", "index", "field"}
 
 NO_UUID = "not a valid UUID"
@@ -22,20 +22,20 @@ BLANK = "must not be blank"
 REFERENCES = "can not be empty or contain elements with empty keys or values"
 NO_CASE = "element with key 'flowInstanceId' must have value of numeric type"
 SIZE = "size must be between 3 and 128"
-"""Texts that the published contract of web messages gives."""
+"""Texts that the published contract of web messages specifies."""
 
 Place = tuple[int | None, str | None, int]
-"""Of an error: index, field and errorCode."""
+"""The place of an error: index, field and errorCode."""
 
 
 def told(response: requests.Response) -> str:
-    """An answer in one line."""
+    """Return a response as one line of text."""
     request = response.request
     return f"{request.method} {request.path_url} was answered {response.status_code}: {response.text[:2000]}"
 
 
 def expect(response: requests.Response, *statuses: int) -> requests.Response:
-    """The answer, whose status must be one of these."""
+    """Return the response, after asserting that it has one of these statuses."""
     wanted = " or ".join(map(str, statuses))
     assert response.status_code in statuses, f"expected {wanted}, but {told(response)}"
     if media_type(response).endswith("json"):
@@ -44,7 +44,7 @@ def expect(response: requests.Response, *statuses: int) -> requests.Response:
 
 
 def _expect_utf_8(response: requests.Response) -> None:
-    """JSON is UTF-8 without a mark (RFC 8259, section 8.1), and is not said to be anything else."""
+    """Assert that JSON is UTF-8 without a byte order mark (RFC 8259, section 8.1), and declares no other charset."""
     said = response.headers["Content-Type"].lower().replace('"', "").partition("charset=")[2].partition(";")[0].strip()
     assert said in {"", "utf-8"}, f"JSON is UTF-8, but the Content-Type says {said}; {told(response)}"
     try:
@@ -59,7 +59,7 @@ def media_type(response: requests.Response) -> str:
 
 
 def expect_problem(response: requests.Response, status: int) -> dict[str, Any]:
-    """The problem (RFC 9457, whose `status` is an object here) that the answer must be."""
+    """Return the problem in a response, after asserting its form (RFC 9457, but `status` is an object here)."""
     expect(response, status)
     assert media_type(response) == PROBLEM, f"expected {PROBLEM}, but was {media_type(response)}; {told(response)}"
     value: dict[str, Any] = response.json()
@@ -78,9 +78,9 @@ def expect_problem(response: requests.Response, status: int) -> dict[str, Any]:
 
 
 def expect_other_methods(response: requests.Response, *allowed: str) -> None:
-    """The answer to a method that a path does not have: it names those of the contract (RFC 9110, section 15.5.6).
+    """Assert that a response rejects the method and lists those of the contract (RFC 9110, section 15.5.6).
 
-    Whether HEAD and OPTIONS are answered beside is the server's own.
+    Servers may also support HEAD and OPTIONS.
     """
     expect_problem(response, 405)
     given = {name.strip().upper() for name in response.headers.get("Allow", "").split(",")}
@@ -89,7 +89,7 @@ def expect_other_methods(response: requests.Response, *allowed: str) -> None:
 
 
 def expect_violations(response: requests.Response, *wanted: tuple[str, str | None]) -> None:
-    """The answer must be a 400 that names exactly these fields, by field; a text of None may be any."""
+    """Assert that the response is a 400 with exactly these fields, sorted. A text of None matches any text."""
     value = expect_problem(response, 400)
     assert "violations" in value, f"a 400 has violations, but {told(response)}"
     found = [(item["field"], item["message"]) for item in value["violations"]]
@@ -104,7 +104,7 @@ def expect_violations(response: requests.Response, *wanted: tuple[str, str | Non
 
 
 def expect_errors(response: requests.Response, status: int, *places: Place) -> list[dict[str, Any]]:
-    """The errors of an answer of /v1, which must be exactly these, in the order of the contract."""
+    """Return the errors in a response of /v1, after asserting that they are these, in the contract's order."""
     errors = expect_error_list(response, status)
     found = [place(error) for error in errors]
     wanted = sort_places(places)
@@ -116,7 +116,7 @@ def expect_errors(response: requests.Response, status: int, *places: Place) -> l
 
 
 def expect_error_list(response: requests.Response, status: int) -> list[dict[str, Any]]:
-    """The errors of an answer of /v1."""
+    """Return the errors in a response of /v1, after asserting their form."""
     expect(response, status)
     assert media_type(response) == "application/json", f"expected application/json, but {told(response)}"
     assert response.headers.get("x-requestId"), f"every answer has an x-requestId, but {told(response)}"
@@ -132,5 +132,5 @@ def place(error: dict[str, Any]) -> Place:
 
 
 def sort_places(places: Iterable[Place]) -> Sequence[Place]:
-    """In the order that the contract publishes."""
+    """Return the places in the order that the contract specifies."""
     return sorted(places, key=lambda item: (-1 if item[0] is None else item[0], item[1] or "", item[2]))

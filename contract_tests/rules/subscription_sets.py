@@ -1,4 +1,4 @@
-"""Sets of subscriptions that checks put together, and what becomes of them."""
+"""Build sets of subscriptions, and assert the results of syncs."""
 
 import random
 from collections.abc import Iterable
@@ -18,13 +18,13 @@ GOOD_ENTRIES = 3
 
 DURATION, END, UNKNOWN, NOT_VALID = 1003, 150000, 150002, 1014
 NOT_ALLOWED, WEBHOOK, TWICE, ANOTHER, MISSING = 150101, 150102, 150103, 150104, 150105
-"""Published numbers of errors."""
+"""The published numbers of errors."""
 
 
 def counts(
     *, oprettet: int = 0, opdateret: int = 0, slettet: int = 0, uaendret: int = 0, slettede_beskeder: int = 0
 ) -> dict[str, int]:
-    """What a sync answers."""
+    """Return the expected response to a sync."""
     return {
         "oprettet": oprettet,
         "opdateret": opdateret,
@@ -39,29 +39,29 @@ def identity(entry: JSONObject) -> tuple[int, ...]:
 
 
 def webhooks(entries: Iterable[JSONObject]) -> dict[tuple[int, ...], str]:
-    """Which subscription goes where."""
+    """Return the webhookUrl of each subscription, by identity."""
     return {identity(entry): entry["webhookUrl"] for entry in entries}
 
 
 def entries(api: Api, count: int, **changes: Any) -> list[JSONObject]:
-    """Subscriptions that may be made, of orgCodes that differ."""
+    """Return valid subscriptions with different orgCodes."""
     codes = api.random.sample(range(1000, 99_999_999), count)
     return [api.entry(orgCode=code, **changes) for code in codes]
 
 
 def midnight() -> str:
-    """When today began, in Copenhagen: the earliest that a subscription may end."""
+    """Return the beginning of today in Copenhagen, the earliest valid end of a subscription."""
     return datetime.combine(datetime.now(ZoneInfo("Europe/Copenhagen")), time()).isoformat()
 
 
 def unknown_type(api: Api) -> int:
-    """An entityType that, as far as can be told, nobody knows."""
+    """Return an entityType that is probably unknown to the target."""
     known = {entity_type for _, entity_type in api.target.allowed}
     return next(number for number in _numbers(api.random) if number not in known)
 
 
 def type_not_allowed(api: Api) -> JSONObject:
-    """An orgType with a known entityType that it may not subscribe to, as the target says."""
+    """Return an orgType with a known entityType that it may not subscribe to, according to the target."""
     _, entity_type = api.target.allowed[0]
     for org_type in _numbers(api.random):
         if entity_type not in allowed_types(api, org_type):
@@ -70,20 +70,20 @@ def type_not_allowed(api: Api) -> JSONObject:
 
 
 def allowed_types(api: Api, org_type: int) -> list[int]:
-    """What an orgType may subscribe to, as the target says."""
+    """Return the entityTypes that an orgType may subscribe to, according to the target."""
     response = expect(api.call("GET", "/v1/beskedtype/tilladte", query={"orgType": org_type}), 200)
     return [item["entityType"] for item in response.json()["beskedtyper"]]
 
 
 def another_pair(api: Api) -> tuple[int, int]:
-    """A second orgType and entityType that may be subscribed to."""
+    """Return a second pair of orgType and entityType that may be subscribed to."""
     if len(api.target.allowed) < 2:
         pytest.skip("needs a second orgType and entityType that may be subscribed to")
     return api.target.allowed[1]
 
 
 def another_type(api: Api) -> int:
-    """A second entityType that is known."""
+    """Return a second known entityType."""
     first = api.target.allowed[0][1]
     found = next((entity_type for _, entity_type in api.target.allowed if entity_type != first), None)
     if found is None:
@@ -92,7 +92,7 @@ def another_type(api: Api) -> int:
 
 
 def expect_refused(api: Api, wanted: list[Any], *places: Place) -> list[JSONObject]:
-    """The errors of a set, which must be exactly these; and the set that there was stays as it was."""
+    """Return the errors of a set, after asserting that they are these and that the stored set is unchanged."""
     before = api.subscriptions()
     errors = expect_errors(api.sync(wanted), 400, *places)
     after = api.subscriptions()

@@ -1,7 +1,7 @@
-"""What waits for a system: page by page, and gone with its subscription.
+"""The list of a system's deliveries: its pages, and their removal with the subscription.
 
-A worker may deliver, or give up, at any moment. So lists are read twice: what stands in the first and in the last was
-there all the while.
+A worker may deliver or park a delivery at any moment. Therefore lists are read twice: a delivery in both the first and
+the last list existed all the time.
 """
 
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ OPTIONAL = {"aarsagTekst", "blokeretAf"}
 
 
 MINUTES = timedelta(minutes=15)
-"""By so much clocks may differ, and no time zones do."""
+"""The tolerated difference between clocks. Time zones differ by more."""
 
 
 def ids(items: list[dict[str, Any]]) -> list[str]:
@@ -36,7 +36,7 @@ def ids(items: list[dict[str, Any]]) -> list[str]:
 
 
 def test_what_waits_is_told_without_its_content(own_set: Api) -> None:
-    """Nor whom it is about."""
+    """Nor does the list contain the person or organisation that the event concerns."""
     entry = own_set.entry(webhookUrl="/a/webhook")
     own_set.subscribe(entry)
     secret = f"secret-{own_set.uuid()}"
@@ -57,7 +57,7 @@ def test_what_waits_is_told_without_its_content(own_set: Api) -> None:
             assert item["forsoeg"] or said == (None, None), f"before the first attempt there is no answer: {item}"
             assert item["forsoeg"] or item.get("aarsagTekst") is None, f"nothing has gone wrong yet: {item}"
             assert item["aarsag"] != "http" or item["httpStatus"], f"an answer has a status: {item}"
-            # Of the same clock as the answer, where that tells it.
+            # Compare with the clock of the response, if the response has a date.
             assert not time_differs(page, created, MINUTES), (
                 f"answered at {page.headers['Date']}, but just published: {item}"
             )
@@ -107,7 +107,7 @@ def test_list_holds_nothing_of_an_event_that_nobody_subscribes_to(own_set: Api) 
 
 
 def test_messages_go_with_their_subscription(own_set: Api) -> None:
-    """And the sync counts them; those of what stays, stay."""
+    """The sync reports their number. Deliveries of remaining subscriptions are kept."""
     kept, dropped = entries(own_set, 2)
     own_set.subscribe(kept, dropped)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""What is parked is sent again; a subscription is tried with a test message."""
+"""Replay parked deliveries, and send test messages to a subscription."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ def replay(api: Api, *ids: str) -> dict[str, Any]:
 
 
 def a_test(api: Api, entry: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A test message to a subscription."""
+    """Send a test message to a subscription and return the response."""
     return {"systemIdentifier": api.target.system, **{name: entry[name] for name in IDENTITY}, **changes}
 
 

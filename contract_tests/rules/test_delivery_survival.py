@@ -1,6 +1,6 @@
-"""What waits for a subscription stays until it is delivered or its subscription is gone, whatever a sync does beside.
+"""Deliveries of a subscription are kept until they are delivered or the subscription is removed, whatever a sync does.
 
-A worker may deliver at any moment. But it does not deliver, round after round, just what a sync is about and just then.
+A worker may deliver at any moment, but not by coincidence in every round exactly those that the sync concerns.
 """
 
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from contract_tests.rules.subscription_sets import entries, identity
 pytestmark = pytest.mark.needs("publish_key", "certificate", "system", "allowed")
 
 ROUNDS = (2, 3, 4, 5)
-"""How many messages wait for each subscription in each round: never as many as there are subscriptions."""
+"""The number of deliveries per subscription in each round. It always differs from the number of subscriptions."""
 
 Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Round:
-    """What waited for what a sync is about, before and after it, and what the sync answered."""
+    """The deliveries of the subscriptions before and after a sync, and the response to the sync."""
 
     before: set[str]
     after: set[str]
@@ -38,7 +38,7 @@ def are_lost(round_: Round) -> bool:
 def each_time(
     api: Api, do: Callable[[], Any], touched: list[Entry], others: list[Entry], is_wrong: Callable[[Round], bool]
 ) -> bool:
-    """Whether it is wrong in every round what becomes of what waits for `touched`, while all stays for the others."""
+    """Return whether the deliveries of `touched` are wrong after each round, while those of all others are kept."""
     for count in ROUNDS:
         api.subscribe()
         api.subscribe(*touched, *others)
@@ -60,14 +60,14 @@ def waiting(api: Api, subscriptions: list[Entry]) -> set[str]:
 
 @pytest.mark.parametrize("change", [{"webhookUrl": "/other"}, {"slutDato": "2999-01-01T00:00:00"}], ids=str)
 def test_messages_stay_with_a_subscription_that_is_updated(change: Entry, own_set: Api) -> None:
-    """It is updated in place, not deleted and made anew."""
+    """The subscription is updated in place, not deleted and created again."""
     entry, other = entries(own_set, 2)
     is_lost = each_time(own_set, lambda: own_set.subscribe(entry | change, other), [entry], [other], are_lost)
     assert not is_lost, f"each time a sync changed {change}, the messages to this subscription were gone"
 
 
 def test_messages_stay_with_subscriptions_that_are_left_untouched(own_set: Api) -> None:
-    """Both by the same set again and beside a new one."""
+    """This holds for a sync of the same set, and for one that adds a new subscription."""
     one, two, new = entries(own_set, 3)
     for wanted in ([one, two], [one, two, new]):
 
@@ -101,7 +101,7 @@ def test_refused_sync_removes_no_messages(own_set: Api) -> None:
 
 @pytest.mark.parametrize("query", [{}, {"dryRun": True}], ids=["sync", "dry run"])
 def test_messages_that_go_are_counted(query: dict[str, Any], own_set: Api) -> None:
-    """slettedeBeskeder is the number of messages, not of subscriptions."""
+    """slettedeBeskeder counts deliveries, not subscriptions."""
     dropped, kept = entries(own_set, 2)
 
     def sync() -> int:

@@ -1,4 +1,4 @@
-"""Events that break a rule: every error is told, and nothing is sent."""
+"""Events that violate a rule: the response contains every error, and nothing is delivered."""
 
 import json
 from typing import Any
@@ -51,7 +51,7 @@ def event(api: Api, **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("changes", "field"), ONE_FAULT, ids=[ascii(changes)[:60] for changes, _ in ONE_FAULT])
 def test_event_that_breaks_one_rule_is_refused_by_its_field(changes: dict[str, Any], field: str, api: Api) -> None:
-    """identifikationstypeId and identifikation come together or not at all; no text holds U+0000."""
+    """identifikationstypeId and identifikation must be given together or not at all; no text may contain U+0000."""
     expect_errors(api.publish(event(api, **changes)), 400, (None, field, NOT_VALID))
 
 
@@ -88,7 +88,7 @@ def test_every_error_of_an_event_is_told_at_once(api: Api) -> None:
 
 
 def test_every_error_of_an_event_tells_what_it_is_about(api: Api) -> None:
-    """The numbers of the event, null where there is no such integer."""
+    """Errors contain the integers of the event, and null for other values."""
     org_type, entity_type = api.target.allowed[0]
     for changes, subject in (
         ({"aendringstype": 9, "x": 1}, (org_type, -1, entity_type)),
@@ -128,7 +128,7 @@ def test_body_that_is_no_json_is_told_as_a_whole(body: bytes, api: Api) -> None:
 
 @pytest.mark.parametrize("key", [None, "", "unknown-key"])
 def test_nobody_publishes_without_a_known_key(key: str | None, api: Api) -> None:
-    """Before anything of the request is read."""
+    """The key is checked before any part of the request is read."""
     headers = {} if key is None else {"apikey": key}
     for body, content_type in ((event(api), "application/json"), (b"{", "application/json"), (b"x", "text/plain")):
         response = api.publish(body, headers=headers, content_type=content_type, caller="nobody")
@@ -138,7 +138,7 @@ def test_nobody_publishes_without_a_known_key(key: str | None, api: Api) -> None
 
 @pytest.mark.needs("other_key")
 def test_key_of_another_scope_publishes_nothing(api: Api) -> None:
-    """A key with the scope `messages` alone does not publish; 403 comes before what is wrong with the body."""
+    """A key with the scope `messages` only cannot publish. 403 precedes errors of the body."""
     for body in (event(api), {}, b"{"):
         expect_errors(api.publish(body, caller="sender"), 403, (None, None, 1013))
 

@@ -1,4 +1,4 @@
-"""Events go to the subscriptions that are valid now, of the same orgType, orgCode and entityType; to no other."""
+"""Events are delivered to valid subscriptions with the same orgType, orgCode and entityType, and to no others."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.needs("publish_key", "certificate", "system", "allowed"
 
 
 def test_subscriptions_that_are_valid_now_are_counted(own_set: Api) -> None:
-    """Neither one that begins later nor one that has ended, nor one of another orgCode; nothing waits for them."""
+    """Subscriptions that begin later, have ended or have another orgCode are not counted and get no delivery."""
     entry = own_set.entry()
     before = publish(own_set, entry)["abonnementer"]
     for changes, more in (
@@ -37,7 +37,7 @@ def test_subscriptions_that_are_valid_now_are_counted(own_set: Api) -> None:
     "changes", [{"orgCode": -1}, {"orgCode": 0}, {"orgType": 1_999_999_999}, {"orgType": 2147483647}], ids=str
 )
 def test_event_of_another_organisation_goes_elsewhere(changes: dict[str, Any], own_set: Api) -> None:
-    """No number stands for all others."""
+    """No number is a wildcard."""
     entry = own_set.entry()
     other = entry | changes
     before = publish(own_set, other)["abonnementer"]

@@ -1,4 +1,4 @@
-"""Events: accepted once, however often they come."""
+"""Events are accepted exactly once, regardless of repetitions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +39,7 @@ AGAIN: dict[str, Callable[[Event], Event]] = {
 
 @pytest.mark.parametrize("again", AGAIN.values(), ids=AGAIN.keys())
 def test_same_event_again_is_answered_the_same(again: Callable[[Event], Event], own_set: Api) -> None:
-    """202 once, then 200 with the same body, though subscriptions have changed meanwhile; nothing is sent twice."""
+    """The first response is 202, later ones are 200 with the same body, although subscriptions have changed."""
     entry = own_set.entry()
     own_set.subscribe(entry)
     event = own_set.event(
@@ -66,7 +66,7 @@ def test_id_of_an_event_is_returned_in_lower_case(own_set: Api) -> None:
 
 
 def test_same_event_at_once_is_accepted_once(own_set: Api) -> None:
-    """Whoever asks again before the answer came is answered the same, and it is sent once."""
+    """A publisher that repeats the request before the response gets the same response, and there is one delivery."""
     entry = own_set.entry()
     own_set.subscribe(entry)
     for number in range(1, 4):
@@ -95,7 +95,7 @@ def test_event_of_another_type_with_the_same_id_is_a_conflict(own_set: Api) -> N
 
 
 BODY = {"a": 1, "text": "x", "list": [1, 2], "large": 12345678901234567890}
-"""Of an event: what comes again with any of it changed, however little, is another one."""
+"""Changes of an event, however small, that make it a different event."""
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ BODY = {"a": 1, "text": "x", "list": [1, 2], "large": 12345678901234567890}
     ids=str,
 )
 def test_another_event_with_the_same_id_is_a_conflict(changes: Event, own_set: Api) -> None:
-    """Nothing of it happens: the first one is still the one that is known."""
+    """The conflicting event has no effect: the first one remains stored."""
     entry = own_set.entry()
     said = {"versionIdentifier": "7b", "identifikationstypeId": 2, "identifikation": "x", "body": BODY}
     event = own_set.event(entry, beskedId=new_event_id(own_set), eksternIdentifier=own_set.uuid(), **said)
@@ -151,7 +151,7 @@ def test_event_is_taken_at_the_ends_of_what_it_may_be(changes: Event, own_set: A
 
 
 def test_body_of_64_kib_is_taken_and_not_a_byte_more(own_set: Api) -> None:
-    """65536 bytes as compact JSON in UTF-8; white space and escapes of the request do not count."""
+    """The limit is 65536 bytes of compact JSON in UTF-8; white space and escapes of the request do not count."""
     entry = own_set.entry()
     largest = "å" * ((65_536 - len('{"a":""}')) // 2)
     publish(own_set, entry, body={"a": largest})

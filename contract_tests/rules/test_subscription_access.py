@@ -1,4 +1,4 @@
-"""Whose set it is, who may see it, and the form of what others are told."""
+"""Access to the subscriptions of a system, and the form of the errors for other callers."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ OPERATIONS = [
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_nobody_is_let_in_without_a_certificate(method: str, path: str, api: Api) -> None:
-    """Before anything of the request is read: not its form, nor its size."""
+    """The certificate is checked before the form or the size of the request."""
     for content_type, body in (("application/json", b"{"), ("text/plain", b"x"), ("application/json", b"x" * 500_000)):
         sent = body if method == "POST" else None
         response = api.call(method, path, body=sent, content_type=content_type, caller="nobody")
@@ -55,7 +55,7 @@ def test_set_that_nobody_sent_changes_nothing(own_set: Api) -> None:
 
 
 def test_system_of_somebody_else_is_refused_before_its_body_is_told(own_set: Api) -> None:
-    """As soon as systemIdentifier can be read; the answer repeats nothing of the request."""
+    """The request is rejected as soon as systemIdentifier is known; the response repeats nothing of the request."""
     other = own_set.uuid()
     bad = own_set.entry(webhookUrl="x", orgCode=7654321)
     answers = set()
@@ -100,7 +100,7 @@ def test_other_media_type_is_refused(content_type: str, own_set: Api) -> None:
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON"])
 def test_json_is_taken_however_its_media_type_is_written(content_type: str, own_set: Api) -> None:
-    """With a parameter, as many clients send it, and in any case."""
+    """The media type may have a parameter, as many clients send it, and any case."""
     body = {"systemIdentifier": own_set.target.system, "abonnementer": entries(own_set, 1)}
     response = expect(own_set.call("POST", SYNC, body=body, content_type=content_type), 200)
     assert response.json() == counts(oprettet=1), told(response)
@@ -117,7 +117,7 @@ def test_method_that_a_path_does_not_have_is_told_with_those_it_has(path: str, a
 
 
 def test_path_that_there_is_not_is_a_problem(api: Api) -> None:
-    """Not a redirect either."""
+    """The response is not a redirect either."""
     for path in ("/v1/nothing", "/v1", "/v1/abonnement/", "/v1/Abonnement"):
         expect_problem(api.call("GET", path), 404)
 

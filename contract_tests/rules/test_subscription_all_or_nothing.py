@@ -1,4 +1,4 @@
-"""One bad entry among good ones: nothing of the request happens."""
+"""A set with one invalid entry among valid ones changes nothing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -67,7 +67,7 @@ BROKEN: dict[str, tuple[Break, list[tuple[str, int]], str]] = {
 def test_sync_with_one_bad_entry_changes_nothing(
     broken: Break, wanted: list[tuple[str, int]], text: str, at: int, own_set: Api
 ) -> None:
-    """Neither what would be new, nor changed, nor removed; the text begins as the error codes publish it."""
+    """No entry is created, updated or removed. The error text begins as published."""
     kept, changed, removed = entries(own_set, 3)
     own_set.subscribe(kept, changed, removed)
     request = [changed | {"webhookUrl": "/other"}, own_set.entry()]
@@ -78,7 +78,7 @@ def test_sync_with_one_bad_entry_changes_nothing(
 
 
 def test_sync_that_names_an_identity_twice_changes_nothing(own_set: Api) -> None:
-    """Every one after the first is told, be it the same in all or not."""
+    """Every entry after the first one is reported, whether or not it is identical."""
     entry, other = entries(own_set, 2)
     own_set.subscribe(entry)
     request = [other, entry, other, other | {"webhookUrl": "/other"}]
@@ -87,7 +87,7 @@ def test_sync_that_names_an_identity_twice_changes_nothing(own_set: Api) -> None
 
 
 def test_each_part_of_the_identity_makes_it_another(own_set: Api) -> None:
-    """So an entry of which only one part differs is none that is named twice."""
+    """Entries that differ in only one part of the identity are no duplicates."""
     entry = own_set.entry()
     wanted = [entry, entry | type_not_allowed(own_set), entry | {"entityType": unknown_type(own_set)}]
     wanted.append(entry | {"orgCode": entry["orgCode"] + 1})

@@ -1,4 +1,4 @@
-"""startDato and slutDato: moments, told in Copenhagen's time, both ends included."""
+"""startDato and slutDato are moments, returned in Copenhagen's time. Both ends are inclusive."""
 
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -24,7 +24,7 @@ NO_TIMES = [
 
 @pytest.mark.parametrize("name", ["startDato", "slutDato"])
 def test_texts_that_are_no_time_are_refused(name: str, own_set: Api) -> None:
-    """Of another form, before 1900 or after 2999 in Copenhagen, or a day or hour that there is not."""
+    """The text has another form, lies before 1900 or after 2999 in Copenhagen, or is a nonexistent date or hour."""
     request = [entry | {name: text} for entry, text in zip(entries(own_set, len(NO_TIMES)), NO_TIMES, strict=True)]
     expect_refused(own_set, request, *((index, name, NOT_VALID) for index in range(len(NO_TIMES))))
 
@@ -45,7 +45,7 @@ def test_texts_that_are_no_time_are_refused(name: str, own_set: Api) -> None:
     ],
 )
 def test_time_without_an_offset_is_that_of_copenhagen(given: str, told: str, own_set: Api) -> None:
-    """GET tells local time with offset; of an hour that comes twice, the first is meant."""
+    """GET returns local time with an offset. An ambiguous hour is interpreted as the first of the two."""
     entry = own_set.entry(startDato=given)
     own_set.subscribe(entry)
     (found,) = own_set.subscriptions()
@@ -87,14 +87,14 @@ def test_start_and_end_may_be_the_same_moment_and_no_later(own_set: Api) -> None
 
 
 def test_start_and_end_are_compared_as_moments(own_set: Api) -> None:
-    """In the hour that comes twice the clock says otherwise."""
+    """In the ambiguous hour, the order of local times differs from the order of moments."""
     early, late = "2100-10-31T02:50:00+02:00", "2100-10-31T02:10:00+01:00"
     assert own_set.subscribe(own_set.entry(startDato=early, slutDato=late)) == counts(oprettet=1)
     expect_refused(own_set, [own_set.entry(startDato=late, slutDato=early)], (0, "slutDato", DURATION))
 
 
 def test_end_may_be_today_and_not_the_day_before(own_set: Api) -> None:
-    """Today as the calendar in Copenhagen has it, from its first moment."""
+    """Today is the date in Copenhagen and includes its first moment."""
     today = datetime.now(COPENHAGEN).date()
     begun = datetime.combine(today, time(), COPENHAGEN)
     before = begun.astimezone(UTC) - timedelta(microseconds=1)

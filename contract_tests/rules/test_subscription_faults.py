@@ -1,4 +1,4 @@
-"""Every error of every entry is told, with its number and place, in the published order."""
+"""The response contains every error of every entry, with its number and place, in the published order."""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ BROKEN_SCHEMA: list[tuple[dict[str, Any], str, int]] = [
 
 
 def test_each_entry_that_breaks_its_schema_is_told_by_index_and_field(own_set: Api) -> None:
-    """All of them at once, the good ones between them not."""
+    """All invalid entries are reported together, and none of the valid ones between them."""
     own_set.subscribe(own_set.entry())
     request: list[Any] = []
     for changes, _, _ in BROKEN_SCHEMA:
@@ -50,7 +50,7 @@ def test_each_entry_that_breaks_its_schema_is_told_by_index_and_field(own_set: A
 
 
 def test_number_with_a_fraction_of_zero_is_that_number_or_refused(own_set: Api) -> None:
-    """1.0 is 1 to JavaScript and no integer to others; it is never something else."""
+    """1.0 equals 1 in JavaScript and is no integer elsewhere; it must not be read as another value."""
     for name in NUMBERS:
         entry = own_set.entry()
         response = expect(own_set.sync([entry | {name: float(entry[name])}]), 200, 400)
@@ -61,7 +61,7 @@ def test_number_with_a_fraction_of_zero_is_that_number_or_refused(own_set: Api) 
 
 
 def test_numbers_at_both_ends_are_asked_by_the_rules_alone(own_set: Api) -> None:
-    """They keep the schema: what else is wrong with them depends on what may be subscribed to."""
+    """The schema accepts these numbers; other errors depend on what may be subscribed to."""
     ends = {"orgType": (0, 2147483647), "orgCode": (-1, 0, 99_999_999), "entityType": (0, 2147483647)}
     for name, numbers in ends.items():
         for number in numbers:
@@ -77,7 +77,7 @@ def test_entry_that_is_no_object_is_told_as_a_whole(value: object, own_set: Api)
 
 
 def test_all_errors_of_all_entries_are_told_in_order(own_set: Api) -> None:
-    """Schema and rules together; a rule is asked wherever what it is about can be read."""
+    """Errors of the schema and of the rules are reported together. A rule applies wherever its inputs can be parsed."""
     first = own_set.entry()
     own_set.subscribe(own_set.entry())
     request = [
@@ -130,7 +130,7 @@ def test_faults_of_body_and_query_are_told_beside_those_of_entries(own_set: Api)
 
 
 def test_error_names_the_integers_of_its_entry_in_lower_case(own_set: Api) -> None:
-    """Null where there is no such integer."""
+    """Other values are null."""
     bad = own_set.entry(entityType=unknown_type(own_set), orgCode=-5)
     errors = expect_error_list(own_set.sync([bad, own_set.entry(orgType=1.5, orgCode="1", entityType=...), 7]), 400)
     for error in errors:
@@ -140,7 +140,7 @@ def test_error_names_the_integers_of_its_entry_in_lower_case(own_set: Api) -> No
 
 
 def test_error_names_every_integer_of_64_bits_and_no_other(own_set: Api) -> None:
-    """Also one that the entry may not have: it tells which entry is meant."""
+    """This includes integers that are invalid for the entry, because they identify it."""
     told_as_they_are = (2**31, -(2**31) - 1, 2**63 - 1, -(2**63))
     not_told = (2**63, -(2**63) - 1, 10**30, True, "1", 1.5, [1])
     request = [own_set.entry(**{name: value}) for value in (*told_as_they_are, *not_told) for name in NUMBERS]
@@ -152,7 +152,7 @@ def test_error_names_every_integer_of_64_bits_and_no_other(own_set: Api) -> None
 
 
 def test_of_unknown_properties_of_an_entry_ten_are_told(own_set: Api) -> None:
-    """Of each entry the first ten, as they stand there."""
+    """For each entry, the first ten in the order of the request are reported."""
     names = [f"unknown{number:02}" for number in range(12)]
     request = [own_set.entry(**dict.fromkeys(names[:10], 1)), own_set.entry(**dict.fromkeys(names, 1))]
     places = [(index, name, NOT_VALID) for index in (0, 1) for name in names[:10]]
@@ -160,7 +160,7 @@ def test_of_unknown_properties_of_an_entry_ten_are_told(own_set: Api) -> None:
 
 
 def test_errors_of_entries_are_told_whatever_the_system(own_set: Api) -> None:
-    """Every error of every entry: also where it cannot be told for which system they are."""
+    """Every error of every entry is reported, even if the system is unknown."""
     bad = own_set.entry(entityType=unknown_type(own_set), webhookUrl="x", slutDato="2022-01-01T00:00:00")
     places = [(0, "entityType", UNKNOWN), (0, "slutDato", DURATION), (0, "slutDato", END), (0, "webhookUrl", WEBHOOK)]
     for given in ({"systemIdentifier": "x"}, {"systemIdentifier": None}, {}):
@@ -176,7 +176,7 @@ def test_error_of_an_orgtype_says_where_to_look_up_what_is_allowed(own_set: Api)
 
 
 def test_every_error_of_many_entries_is_told(own_set: Api) -> None:
-    """More than a thousand of them."""
+    """The set has more than a thousand errors."""
     request = entries(own_set, 400, webhookUrl="x", slutDato="2022-01-01T00:00:00")
     fields = [("slutDato", DURATION), ("slutDato", END), ("webhookUrl", WEBHOOK)]
     places = [(index, field, code) for index in range(400) for field, code in fields]
@@ -207,7 +207,7 @@ def test_body_that_is_no_json_is_told_as_a_whole(body: bytes, api: Api) -> None:
 
 
 def test_body_that_parsers_read_differently_is_refused(own_set: Api) -> None:
-    """A name that comes twice, or half a character: where others take the first of two, some take the last."""
+    """Duplicate names and unpaired surrogates are rejected: some parsers use the first duplicate, others the last."""
     entry = own_set.entry()
     own_set.subscribe(entry)
     good = json.dumps({"systemIdentifier": own_set.target.system, "abonnementer": [entry]})

@@ -1,4 +1,4 @@
-"""A sync makes the set of a system what the request says; again and again with the same result."""
+"""A sync replaces the set of a system by that of the request. It is idempotent."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_sync_counts_what_it_does(own_set: Api) -> None:
 
 
 def test_same_sync_again_changes_nothing(own_set: Api) -> None:
-    """In whatever order the entries stand."""
+    """The order of the entries does not matter."""
     wanted = entries(own_set, 5)
     own_set.subscribe(*wanted)
     before = own_set.subscriptions()

@@ -1,4 +1,4 @@
-"""Syncs of one system at the same time wait for each other."""
+"""Concurrent syncs of one system are serialised."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,14 +28,14 @@ def test_syncs_at_once_end_in_one_of_their_sets_and_never_in_a_mixture(own_set: 
 
 
 def test_set_that_is_read_while_it_is_replaced_is_one_or_the_other(own_set: Api) -> None:
-    """One transaction: nobody sees a part of it."""
+    """A sync is one transaction: no reader sees a part of it."""
     sets = [entries(own_set, 100), entries(own_set, 100)]
     sets = [[*sets[0], *sets[1][:50]], [{**entry, "webhookUrl": "/other"} for entry in [*sets[1], *sets[0][:50]]]]
     own_set.subscribe(*sets[0])
     with ThreadPoolExecutor(1) as threads:
         for number in range(1, 9):
             syncing = threads.submit(own_set.sync, sets[number % 2])
-            # Always as many, however long the sync takes: the same seed sends the same.
+            # Read a fixed number of times, however long the sync takes, so that the same seed sends the same requests.
             seen = [webhooks(own_set.subscriptions()) for _ in range(5)]
             assert syncing.result().status_code == 200, syncing.result().text
             parts = [found for found in seen if found not in [webhooks(wanted) for wanted in sets]]

@@ -1,4 +1,4 @@
-"""Message types: what an orgType may subscribe to, as long as it has not ended."""
+"""Message types that an orgType may subscribe to, until they end."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,8 +13,8 @@ pytestmark = pytest.mark.needs("certificate", "system", "allowed")
 
 
 def ended_type(api: Api) -> dict[str, Any]:
-    """An orgType and an entityType that it may subscribe to, but for its end; by the lists of the target."""
-    # The day before yesterday is over everywhere.
+    """Return an orgType with an ended entityType that it could subscribe to otherwise, from the target's lists."""
+    # The day before yesterday has ended in all time zones.
     over = (datetime.now(UTC).date() - timedelta(days=2)).isoformat()
     for org_type in sorted({org_type for org_type, _ in api.target.allowed}):
         response = expect(api.call("GET", "/v1/beskedtype/tilladte", query={"orgType": org_type}), 200)
@@ -45,7 +45,7 @@ def test_orgtype_that_may_subscribe_to_nothing_is_told_an_empty_list(api: Api) -
 
 
 def test_type_that_has_ended_takes_no_new_subscription(own_set: Api) -> None:
-    """It is told as one that is not known; so is one that nobody ever knew."""
+    """The error is the same as for a type that has never existed."""
     own_set.subscribe(own_set.entry())
     ended = own_set.entry(**ended_type(own_set))
     (error,) = expect_refused(own_set, [own_set.entry(), ended], (1, "entityType", UNKNOWN))

@@ -1,4 +1,4 @@
-"""webhookUrl is an absolute path under the base URL that only the operator sets (RFC 3986, section 3.3)."""
+"""webhookUrl is an absolute path (RFC 3986, section 3.3) below the base URL, which only the operator configures."""
 
 import pytest
 
@@ -56,6 +56,6 @@ def test_acceptable_paths_are_taken_as_they_are(own_set: Api) -> None:
 
 
 def test_paths_that_lead_elsewhere_are_refused(own_set: Api) -> None:
-    """No other host, no way up (nor percent-encoded), no query, no fragment, at most 1024 characters."""
+    """Other hosts, parent segments (also percent-encoded), queries, fragments and over 1024 characters are rejected."""
     request = [entry | {"webhookUrl": path} for entry, path in zip(entries(own_set, len(BAD)), BAD, strict=True)]
     expect_refused(own_set, request, *((index, "webhookUrl", WEBHOOK) for index in range(len(BAD))))

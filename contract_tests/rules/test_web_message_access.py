@@ -1,4 +1,4 @@
-"""Who may call, in which form, and how a request is named."""
+"""Access, media types and request ids."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ READS = [
 
 @pytest.mark.parametrize("key", [None, "", "unknown-key"])
 def test_nobody_is_let_in_without_a_known_key(key: str | None, api: Api) -> None:
-    """Before anything else of the request is told: not what is found, nor what is wrong with it."""
+    """The key is checked before anything else: the response reveals neither data nor errors of the request."""
     headers = {} if key is None else {"apikey": key}
     for method, path in READS:
         response = api.call(method, path, headers=headers, caller="nobody")
@@ -34,7 +34,7 @@ def test_nobody_is_let_in_without_a_known_key(key: str | None, api: Api) -> None
 
 
 def near_keys(api: Api) -> list[tuple[dict[str, str], str]]:
-    """The key, but not as it is; or at another place than the contract has for it. Headers and query."""
+    """Return headers and queries with variants of the key, or with the key in a wrong place."""
     key = api.target.api_key or ""
     return [
         ({"apikey": key[:-1]}, ""),
@@ -79,7 +79,7 @@ def test_message_that_is_there_is_not_told_of_nor_deleted_without_a_key(api: Api
 
 @pytest.mark.needs("other_key")
 def test_key_of_another_scope_opens_nothing(api: Api) -> None:
-    """A key with the scope `publish` alone does not open messages."""
+    """A key with the scope `publish` only gives no access to messages."""
     about = api.reference()
     for method, path in READS:
         expect_problem(api.call(method, path, caller="publisher"), 403)
@@ -91,7 +91,7 @@ def test_key_of_another_scope_opens_nothing(api: Api) -> None:
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html", "application/xml"])
 def test_error_is_a_problem_whatever_its_caller_accepts(accept: str, api: Api) -> None:
-    """Clients that were generated ask for `application/json`, and browsers for a page."""
+    """Generated clients accept only `application/json`, and browsers prefer a page."""
     headers = {"Accept": accept}
     expect_problem(api.post_message({}, headers=headers), 400)
     expect_problem(api.call("GET", "/webmessages/x", headers=headers), 400)

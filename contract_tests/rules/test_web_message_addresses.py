@@ -1,4 +1,4 @@
-"""Paths and queries: what is wrong with them is named as the caller wrote it, all at once."""
+"""Errors of paths and queries contain the names that the caller used, all in one response."""
 
 from uuid import UUID
 
@@ -58,7 +58,7 @@ def test_party_that_is_no_uuid_is_refused(text: str, api: Api) -> None:
         ("k" * 129, "v" * 129, ["key", "value"]),
         ("ab", "v" * 129, ["key", "value"]),
         ("%C3%A5%C3%A5", "abc", ["key"]),
-        # Two characters, though four units of UTF-16.
+        # Two characters, which are four units of UTF-16.
         (EMOJI * 2, EMOJI * 2, ["key", "value"]),
     ],
 )
@@ -96,7 +96,7 @@ def test_place_in_a_list_that_nobody_was_given_is_refused(operation: str, path: 
 
 @both_lists
 def test_unknown_query_parameter_is_refused(operation: str, path: str, api: Api) -> None:
-    """A misspelt parameter must not be lost in silence."""
+    """A misspelt parameter must not be ignored silently."""
     for name in ("offset", "Limit", "page"):
         expect_violations(api.call("GET", f"{path}?{name}=1"), (f"{operation}.{name}", None))
 
@@ -111,7 +111,7 @@ def test_address_with_an_unknown_parameter_deletes_and_gives_nothing(api: Api) -
 
 @pytest.mark.parametrize("text", [f"{0:032x}", "f" * 32, "0123456789abcdef" * 2], ids=["nil", "max", "neither"])
 def test_uuid_may_be_of_any_version_and_variant(text: str, api: Api) -> None:
-    """RFC 9562 knows some of each; the contract asks for hexadecimal digits alone."""
+    """RFC 9562 defines several versions and variants; the contract only requires hexadecimal digits."""
     named = str(UUID(text))
     id_ = api.create_message(api.message(partyId=named))
     assert api.read_message(id_)["partyId"] == named
@@ -137,7 +137,7 @@ def test_every_fault_of_an_address_is_named_at_once(api: Api) -> None:
     ["/webmessages/", "/Webmessages", f"/webmessages/{ID}/", f"/webmessages/{ID}/attachments", "/webmessages/a/b/c/d"],
 )
 def test_path_that_there_is_not_is_a_problem(path: str, api: Api) -> None:
-    """Not a redirect either."""
+    """The response is not a redirect either."""
     expect_problem(api.call("GET", path), 404)
 
 

@@ -1,4 +1,4 @@
-"""Files of a message: whole, described, and ready to download."""
+"""Attachments of a message: content, metadata and download."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ METADATA = {"id", "fileName", "mimeType", "size", "sha256"}
 
 
 def attach(api: Api, *files: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A message with files, as it is read."""
+    """Create a message with files and return it as it is read."""
     return api.read_message(api.create_message(api.message(attachments=list(files), **changes)))
 
 
@@ -37,10 +37,10 @@ def test_base64_comes_back_identical(sizes: tuple[int, ...], api: Api) -> None:
 
 
 def test_file_of_some_pieces_comes_back_whole(api: Api) -> None:
-    """Servers read large files piece by piece, and what stands in front of one often ends bodies at 1 MiB."""
+    """Servers read large files in pieces, and gateways in front often limit bodies to 1 MiB."""
     content = api.random.randbytes(1_600_001)
     message = attach(api, file(content, "pieces.bin"))
-    # Compared out of sight: what differs in texts so long takes minutes to tell.
+    # Compare outside `assert`: pytest takes minutes to describe differences of texts of this length.
     is_same = base64.b64decode(message["attachments"][0]["base64Data"], validate=True) == content
     assert is_same, "expected the base64 of a file of 1600001 bytes as it was sent"
     is_same = download(api, message).content == content
@@ -80,7 +80,7 @@ def test_lists_describe_attachments_without_their_content(api: Api) -> None:
 
 
 def named_by(disposition: str) -> str | None:
-    """The name that a Content-Disposition gives (RFC 6266, section 4.3): filename* before filename."""
+    """Return the file name in a Content-Disposition (RFC 6266, section 4.3): filename* precedes filename."""
     extended = re.search(r"(?i);\s*filename\*\s*=\s*UTF-8'[^']*'([^;\s]*)", disposition)
     plain = re.search(r'(?i);\s*filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))', disposition)
     if extended is not None:
@@ -94,7 +94,7 @@ def named_by(disposition: str) -> str | None:
     ids=ascii,
 )
 def test_download_has_the_bytes_and_the_name(name: str, api: Api) -> None:
-    """RFC 6266: `filename*` holds every name, whatever its characters; nothing of it is a header of its own."""
+    """RFC 6266: `filename*` can contain any name, and no part of the name becomes a header."""
     message = attach(api, file(TEXT, name))
     response = download(api, message)
     assert response.content == TEXT, "expected the bytes that were sent"
@@ -161,7 +161,7 @@ def test_longest_that_the_contract_allows_is_taken(api: Api) -> None:
 
 
 def test_lengths_are_counted_in_characters(api: Api) -> None:
-    """Not in bytes, nor in units of UTF-16, of which these take two each."""
+    """Lengths are not counted in bytes or units of UTF-16; these characters have two units each."""
     sent = api.message(
         externalReferences=[api.reference("😀" * 128), reference("abc", "😀" * 128)],
         sender={"userId": "😀" * 255},
@@ -187,7 +187,7 @@ def test_shortest_that_the_contract_allows_is_taken(api: Api) -> None:
 @pytest.mark.full
 @pytest.mark.one_database
 def test_largest_message_is_taken(api: Api) -> None:
-    """Ten files of 10 MiB and the longest text, which together stay below the limit of a body."""
+    """Ten files of 10 MiB and the longest text together are below the limit of a body."""
     content = api.random.randbytes(10 * 1024 * 1024)
     about = api.unused_reference()
     sent = [file(content, f"{number}.bin") for number in range(10)]
@@ -212,7 +212,7 @@ def test_file_of_a_byte_more_than_10_mib_is_refused(api: Api) -> None:
 @pytest.mark.full
 @pytest.mark.one_database
 def test_text_is_counted_in_bytes_up_to_what_open_e_holds(api: Api) -> None:
-    """At most 16777215 bytes of UTF-8, which is 8388607 letters of two bytes and one of one."""
+    """The limit is 16777215 bytes of UTF-8: 8388607 letters of two bytes and one of one byte."""
     longest = "å" * 8_388_607 + "x"
     assert api.read_message(api.create_message(api.message(message=longest)))["message"] == longest
     expect_violations(api.post_message(api.message(message=longest + "x")), ("message", None))

@@ -1,4 +1,4 @@
-"""A deleted message is gone, from everywhere."""
+"""A deleted message is no longer in any response."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_deleted_message_is_in_no_read(api: Api) -> None:
     id_ = api.create_message(api.message(partyId=party, externalReferences=[about], attachments=[file()]))
     attachment = f"/webmessages/{id_}/attachments/{api.read_message(id_)['attachments'][0]['id']}"
     lists = [f"/webmessages/recipients/{party}", f"/webmessages/external-references/{about['key']}/{about['value']}"]
-    # What was read before may be remembered.
+    # Read before the deletion, because the service may cache responses.
     for path in (attachment, *lists):
         expect(api.call("GET", path), 200)
     response = expect(api.call("DELETE", f"/webmessages/{id_}"), 204)

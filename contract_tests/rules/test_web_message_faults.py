@@ -1,4 +1,4 @@
-"""Messages that break one rule: the field is named in the caller's terms, and nothing is stored."""
+"""Messages that violate one rule: the response names the field, and nothing is stored."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ Changes = dict[str, Any]
 PARTY = "81471222-5798-11e9-ae24-57fa13b361e1"
 ABOUT = "externalReferences"
 OTHER_CASES = ("2147483646", "2147483647")
-"""Cases that hardly anybody has, should a message be published that must not be."""
+"""Cases that are unlikely to exist, in case a message is wrongly published."""
 
 NO_CASES = ("abc", "0", "-1", "+1", "01", "1.0", "1e3", "0x10", "1_0", " 1", "1 ", "1\n", "\uff11", "2147483648")
 NO_BASE64 = (
@@ -30,12 +30,12 @@ NO_UUIDS = (
 
 
 def more(*references: Any) -> Changes:
-    """These references after one that is right, which the check adds."""
+    """Return changes that append these references to a valid one, which the check adds."""
     return {ABOUT: [..., *references]}
 
 
 def attached(**changes: Any) -> Changes:
-    """A good file, then one that is changed so."""
+    """Return changes that append an invalid file to a valid one."""
     values = {**file(), **changes}
     return {"attachments": [file(), {name: value for name, value in values.items() if value is not ...}]}
 
@@ -132,13 +132,13 @@ def test_message_that_breaks_one_rule_is_refused_by_its_field(
 
 @pytest.mark.parametrize("value", [0, 1, True, ["internal"]], ids=str)
 def test_instance_is_given_by_its_name(value: object, api: Api) -> None:
-    """Not by its place, which frameworks take for it; that it is no text may be told beside."""
+    """Its index, which frameworks accept for an enum, is invalid. The wrong type may be reported in addition."""
     response = expect(api.post_message(api.message(oepInstance=value)), 400)
     assert {item["field"] for item in response.json()["violations"]} == {"oepInstance"}, told(response)
 
 
 def test_same_message_without_a_fault_is_taken(api: Api) -> None:
-    """Else all the refusals here would prove nothing."""
+    """Otherwise the rejections in this module would prove nothing."""
     about = api.unused_reference()
     references = [about, reference("abc", "x")]
     api.create_message(api.message(partyId=PARTY, externalReferences=references, **attached()))

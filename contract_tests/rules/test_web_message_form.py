@@ -1,4 +1,4 @@
-"""Forms: the same message in parts, for large files."""
+"""Multipart forms: the same message in parts, for large files."""
 
 import json
 from typing import Any
@@ -43,7 +43,7 @@ def test_form_stores_the_same_as_json(api: Api) -> None:
 
 
 def test_json_of_a_form_is_in_utf_8(api: Api) -> None:
-    """Of parts that say no charset others think as of old, that they are Latin-1."""
+    """Some parsers assume Latin-1 for parts without a charset."""
     sent = api.message(message="räksmörgås €😀", sender={"userId": "åäö"})
     body = json.dumps(sent, ensure_ascii=False).encode()
     found = read(api, post_form(api, part('form-data; name="message"', body, "application/json")))
@@ -68,7 +68,7 @@ def test_form_without_files_has_no_attachments(api: Api) -> None:
     ids=["quoted", "plain", "UTF-8", "extended", "extended last", "extended first", "semicolon"],
 )
 def test_form_names_its_files(given: str, expected: str, api: Api) -> None:
-    """RFC 6266: where there is a `filename*`, it is the name."""
+    """RFC 6266: `filename*` takes precedence."""
     found = read(api, post_form(api, message_part(api), file_part(b"x", given)))
     assert [item["fileName"] for item in found["attachments"]] == [expected]
 
@@ -96,7 +96,7 @@ def test_message_is_a_part_of_a_form(api: Api) -> None:
         fields = {item["field"] for item in response.json().get("violations", [])}
         assert not parts or "message" in fields, f"expected a violation of message, but got {fields}"
     assert api.messages_about(**about) == [], "nothing of a refused form may be stored"
-    # A server may wait for it: then it has the file all the same.
+    # A server may also wait for the message part, in which case it stores the file.
     response = expect(post_form(api, file_part(), head), 201, 400)
     found = [len(message["attachments"]) for message in api.messages_about(**about)]
     assert found == ([1] if response.status_code == 201 else []), f"{response.status_code}, but stored was {found}"

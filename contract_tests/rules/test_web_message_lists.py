@@ -1,4 +1,4 @@
-"""Lists of messages: what is in them, their order, and their pages."""
+"""Lists of messages: their content, order and pages."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -29,7 +29,7 @@ both_lists = pytest.mark.parametrize("path", [by_party, by_reference], ids=["par
 
 
 def create(api: Api, named: str, count: int) -> list[str]:
-    """Messages to a party that are about the same; their ids in the order of the list."""
+    """Create messages with the same party and reference, and return their ids in the order of the list."""
     create_about(api, reference("contract-check", named), count, partyId=named)
     return ids_of(listed(api, by_party(named)))
 
@@ -75,7 +75,7 @@ def test_list_is_ordered_by_created_and_then_by_id(path: Path, api: Api) -> None
 
 @both_lists
 def test_list_says_of_each_message_what_a_get_says(path: Path, api: Api) -> None:
-    """The whole text, and all references, not the one alone that was looked for."""
+    """The list has the whole text and all references, not only the one that was searched for."""
     named = api.unused()
     about = [reference("zebra", "1"), reference("contract-check", named), reference("alpha", "<2>")]
     text = "<b>Two lines</b>\r\nof åäö &amp; 😀 " * 100
@@ -92,7 +92,7 @@ def test_list_says_of_each_message_what_a_get_says(path: Path, api: Api) -> None
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 1000])
 @both_lists
 def test_pages_together_are_the_whole_list(path: Path, limit: int, api: Api) -> None:
-    """Each page but the last is full and links to the next, with the same limit; nothing is missing or doubled."""
+    """Each page but the last is full and links to the next with the same limit; nothing is missing or duplicated."""
     named = api.unused()
     ids = create(api, named, 5)
     pages = list(api.pages(f"{path(named)}?limit={limit}"))
@@ -105,7 +105,7 @@ def test_pages_together_are_the_whole_list(path: Path, limit: int, api: Api) -> 
 
 @both_lists
 def test_no_page_holds_what_is_of_others(path: Path, api: Api) -> None:
-    """Later pages are asked for by where the one before ended, and by whom or what they are of all the same."""
+    """Requests for later pages contain the last position as well as the party or reference."""
     named, other = api.unused(), api.unused()
     for _ in range(3):
         for party in (named, other):
@@ -162,7 +162,7 @@ def test_after_without_a_limit_returns_all_the_rest(path: Path, api: Api) -> Non
     ],
 )
 def test_reference_is_found_whatever_its_characters(key: str, value: str, api: Api) -> None:
-    """Key and value are percent-encoded; a `/` in either is `%2F`, and what is encoded twice is another text."""
+    """Key and value are percent-encoded. A `/` in either is `%2F`, and double encoding gives another text."""
     party = api.unused()
     value = f"{value}{party}"
     (id_,) = create_about(api, reference(key, value), 1, partyId=party)
@@ -173,7 +173,7 @@ def test_reference_is_found_whatever_its_characters(key: str, value: str, api: A
 
 
 def test_what_a_path_may_hold_as_it_is_stands_for_itself(api: Api) -> None:
-    """RFC 3986, section 3.3: `+` is no blank, and `;` begins nothing that belongs to others."""
+    """RFC 3986, section 3.3: `+` is not a space, and `;` begins no parameter."""
     named = f"{api.unused()}+a;b=c,d@e:f!$&'()*~"
     (id_,) = create_about(api, reference("a+b;c", named), 1)
     response = expect(api.call("GET", f"/webmessages/external-references/a+b;c/{named}"), 200)

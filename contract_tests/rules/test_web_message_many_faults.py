@@ -1,4 +1,4 @@
-"""Messages that break many rules: every one of them is named, in one answer."""
+"""Messages that violate many rules: one response names all of them."""
 
 import json
 from typing import Any
@@ -135,7 +135,7 @@ def test_body_that_is_no_json_is_refused_as_a_whole(body: bytes, api: Api) -> No
 
 
 def test_body_that_parsers_read_differently_is_refused(api: Api) -> None:
-    """A name that comes twice, or half a character: where others take the first of two, some take the last."""
+    """Duplicate names and unpaired surrogates are rejected: some parsers use the first duplicate, others the last."""
     about = api.unused_reference()
     good = json.dumps(api.message(externalReferences=[about]))
     for body in (good.replace("{", '{"message": "Another", ', 1), good.replace('"A contract', '"\\ud800 A contract')):

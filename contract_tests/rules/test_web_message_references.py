@@ -1,4 +1,4 @@
-"""References: each pair once, and a case in its one spelling."""
+"""References are stored without duplicates, and that of a case in its only spelling."""
 
 import pytest
 
@@ -12,7 +12,7 @@ CASE = "flowInstanceId"
 
 
 def test_exact_duplicates_of_a_reference_are_dropped(api: Api) -> None:
-    """The first stays at its place; what differs in case or white space is no duplicate."""
+    """The first one keeps its position. References that differ in case or white space are no duplicates."""
     one, other = api.reference("errand"), api.reference("errand")
     differing = [reference("Errand", one["value"]), reference("errand", f"{one['value']} ")]
     sent = [one, other, one, *differing, other, one]
@@ -21,7 +21,7 @@ def test_exact_duplicates_of_a_reference_are_dropped(api: Api) -> None:
 
 
 def test_key_that_only_looks_like_that_of_a_case_is_one_like_any_other(api: Api) -> None:
-    """Any spelling of its letters is of ASCII alone, and nothing is trimmed off."""
+    """Only ASCII letters may differ in case, and nothing is trimmed."""
     keys = (" flowInstanceId", "flowInstanceId\t", "flowInstanceIds", "flow_instance_id", "flowInstance\u0131d")
     about = [
         reference(key, "x") for key in (*keys, "flowIn\u017ftanceId", "flow\u0130nstanceId", "flowInstanceId\u200b")
@@ -31,7 +31,7 @@ def test_key_that_only_looks_like_that_of_a_case_is_one_like_any_other(api: Api)
 
 
 def test_reference_may_hold_any_character_but_nul(api: Api) -> None:
-    """It does not go to Open-E, so what XML 1.0 leaves out is no matter here."""
+    """References are not sent to Open-E, so characters outside XML 1.0 are valid."""
     about = [
         reference("a\x01\x0bb", "\x1f.\x7f\x85\ufffe\uffff"),
         reference("\ud7ff\ue000\ufffd", "\U00010000\U0010ffff"),
@@ -69,7 +69,7 @@ def test_message_on_a_case_is_published_and_readable(api: Api) -> None:
 
 @pytest.mark.needs("case")
 def test_message_on_a_case_can_be_deleted(api: Api) -> None:
-    """What was published stays in Open-E; here it is gone."""
+    """The message remains in Open-E; only the service deletes it."""
     about = api.unused_reference()
     id_ = api.create_message(api.message(externalReferences=[about, reference(CASE, str(api.target.case))]))
     expect(api.call("DELETE", f"/webmessages/{id_}"), 204)
@@ -79,7 +79,7 @@ def test_message_on_a_case_can_be_deleted(api: Api) -> None:
 
 @pytest.mark.needs("case")
 def test_message_that_open_e_did_not_take_is_not_stored(api: Api) -> None:
-    """On a case that hardly any Open-E has. Where there is one, the message is stored like any other."""
+    """The case is unlikely to exist. If it does, the message is stored like any other."""
     about = api.unused_reference()
     sent = api.message(externalReferences=[about, reference(CASE, "2147483647")])
     response = expect(api.post_message(sent), 201, 404, 500)

@@ -1,4 +1,4 @@
-"""What was sent comes back as it was sent."""
+"""Messages are returned exactly as they were sent."""
 
 import re
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from contract_tests.rules.messages import ABSENT, as_sent, file, reference
 pytestmark = pytest.mark.needs("api_key")
 
 MINUTES = 5
-"""Between the clocks of a server and of what is in front of it; zones differ by a quarter of an hour or more."""
+"""The tolerated difference between the clocks of a server and its gateway. Time zones differ by at least 15 minutes."""
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
@@ -27,7 +27,7 @@ def test_created_message_is_answered_with_its_location_and_no_body(api: Api) -> 
 
 
 def test_get_gives_back_exactly_what_was_sent(api: Api) -> None:
-    """References and attachments keep the order of the request, and nothing is rounded off."""
+    """References and attachments keep the order of the request, and nothing is rounded."""
     sent = api.message(
         partyId=api.uuid(),
         message="Two lines\r\nof åäö",
@@ -111,7 +111,7 @@ def test_created_has_milliseconds_and_an_offset(api: Api) -> None:
 
 
 def test_created_is_when_the_message_became_readable(api: Api) -> None:
-    """By the server's own clock, which its answers tell (RFC 9110, section 6.6.1); what differs by more is a zone."""
+    """Compare with the server's clock in its `Date` header (RFC 9110, section 6.6.1); time zones differ more."""
     found = []
     for _ in range(6):
         response = api.post_message(api.message())

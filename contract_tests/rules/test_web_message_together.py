@@ -1,4 +1,4 @@
-"""Messages that are sent and deleted at the same time: each is one of its own."""
+"""Concurrent creation and deletion of messages."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,11 +14,11 @@ pytestmark = pytest.mark.needs("api_key")
 
 AT_ONCE = 8
 MANY = 110
-"""More than a page has where nobody asked for pages; 100 is as far as most frameworks go by themselves."""
+"""More messages than a default page has: most frameworks limit it to at most 100."""
 
 
 def test_messages_sent_at_once_are_not_mixed_up(api: Api) -> None:
-    """What a server keeps of a request beside it, in an object that all requests share, becomes another's."""
+    """A server that keeps request data in a shared object would mix up these requests."""
     party = api.unused()
     sent = [
         api.message(
@@ -40,7 +40,7 @@ def test_messages_sent_at_once_are_not_mixed_up(api: Api) -> None:
 
 
 def test_message_deleted_at_once_is_deleted_once(api: Api) -> None:
-    """Who is told 204 has deleted it; to all others it is not there."""
+    """One caller gets 204 for the deletion; for all others the message does not exist."""
     for _ in range(3):
         path = f"/webmessages/{api.create_message(api.message(attachments=[file()]))}"
         answers = at_once(lambda path: api.call("DELETE", path), [path] * AT_ONCE)
@@ -49,7 +49,7 @@ def test_message_deleted_at_once_is_deleted_once(api: Api) -> None:
 
 
 def test_list_of_more_than_a_hundred_is_whole(api: Api) -> None:
-    """Nothing is missing or doubled, whatever was created in the same millisecond; a limit is no less than it says."""
+    """Nothing is missing or duplicated, even with equal milliseconds of creation, and no page is too short."""
     named = api.unused()
     about = reference("contract-check", named)
     sent = [api.message(message=str(number), partyId=named, externalReferences=[about]) for number in range(MANY)]

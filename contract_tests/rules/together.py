@@ -1,4 +1,4 @@
-"""Calls that begin at the same moment."""
+"""Run calls concurrently."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ Answer = TypeVar("Answer")
 
 
 def at_once(call: Callable[[Given], Answer], given: Sequence[Given]) -> list[Answer]:
-    """What each call gave, in the order of what they were given."""
+    """Run the call for each argument concurrently, and return the results in the order of the arguments."""
     barrier = Barrier(len(given))
 
     def begin(what: Given) -> Answer:
