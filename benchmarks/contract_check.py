@@ -1,14 +1,15 @@
-"""`budkavle contract-check` of the healthy service, again and again, each time with another seed.
+"""Run `budkavle contract-check` against the healthy service repeatedly, with a different seed each time.
 
 Checked after each run, on each database:
-- it found nothing, left nothing out, and could be ended;
-- what it made is gone: no message is left, and no subscription;
-- the service wrote no trace into its log.
 
-The reports of runs that found something are kept in `build/contract-check/`.
+- the check found nothing, skipped nothing and terminated;
+- its data was cleaned up: no message and no subscription remains;
+- the service logged no traceback.
 
-Run: python -m benchmarks.contract_check [--quick 10] [--full 1] [--database SQLite] [--seed N]. It ends with 1 if a
-check fails; how long the runs took is printed beside what they may take, and is no failure.
+Reports of runs that found something are kept in `build/contract-check/`.
+
+Run: python -m benchmarks.contract_check [--quick 10] [--full 1] [--database SQLite] [--seed N]. The exit code is 1 if a
+check fails. The duration of the runs is printed next to the target and is not a failure.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from persistence.database import open_database
 from persistence.tables import subscriptions, web_messages
 
 AIMS = {"quick": 60, "full": 15 * 60}
-"""Seconds that a run of each profile may take on two cores."""
+"""Maximum seconds that a run of each profile should take on two cores."""
 
 CASE = 1068
 REPORTS = ROOT / "build" / "contract-check"
@@ -57,7 +58,7 @@ allowedSubscriptions:
 
 @dataclass(frozen=True)
 class Run:
-    """One check: how many checks it was in all, and how long it took."""
+    """One run: the number of checks and its duration."""
 
     checks: int
     seconds: float
@@ -66,7 +67,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Checked:
-    """A service to be checked, and who may call it."""
+    """A service to be checked, and the credentials of its callers."""
 
     service: Program
     database_url: str
@@ -121,7 +122,7 @@ def _print_row(kind: str, profile: str, runs: list[Run]) -> None:
 
 
 def _serve(stage: Stage, kind: str, folder: Path) -> Checked:
-    """The service in front of a mock Open-E, as the page on contract checks says."""
+    """Return a service with a mock Open-E, configured as the documentation of the contract check describes."""
     mock, url = stage.mock_open_e(), stage.database(kind)
     service = stage.service(url, trusted_proxies="127.0.0.1", log_level="error", **open_e_settings(mock))
     key = run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
@@ -155,7 +156,7 @@ def _check(checked: Checked, profile: str, seed: int, report: Path) -> Run:
 
 
 async def _left(url: str) -> list[str]:
-    """What is left in a database that had no messages and no subscriptions before."""
+    """Return the rows that remain in a database that had no messages and no subscriptions before."""
     database = open_database(url)
 
     def count(connection: sa.Connection) -> list[str]:

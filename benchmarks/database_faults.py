@@ -1,7 +1,7 @@
-"""Two PostgreSQL servers as operators run them, and the faults that they meet.
+"""Two PostgreSQL servers in a production-like setup, and the faults that are injected.
 
-One server is the synchronous standby of the other. Each is behind a TCP proxy whose port stays the same, so one URL
-reaches both through every fault.
+One server is the synchronous standby of the other. Each is behind a TCP proxy with a fixed port, so one URL reaches
+both during every fault.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ from tests.tcp_proxy import TcpProxy
 
 DATABASE = "soak"
 SESSION, TRANSACTION, FOUND = POOLERS = ("session", "transaction", "found")
-"""The mode of the PgBouncer, as the URL states it. `found`: the URL does not, and the mode is `transaction`."""
+"""The pooler mode in the URL. `found`: the URL has no mode, and PgBouncer runs in the mode `transaction`."""
 
 SILENT_SECONDS = 20
 SNAPSHOT_SECONDS = 60
 WAIT_SECONDS = 60
-"""How long a standby or a pooler may take to be ready."""
+"""Maximum seconds until a standby or a pooler is ready."""
 
 AIM_SECONDS = 5.0
-"""How long after a fault all work may take to succeed again."""
+"""Maximum seconds after a fault until all work succeeds again."""
 
 _CONFIGURATION = """
 max_connections = 200
@@ -62,7 +62,7 @@ server_login_retry = 1
 
 
 class Databases:
-    """A primary and its synchronous standby. `url` finds whichever of them accepts writes."""
+    """A primary and its synchronous standby. `url` connects to the one that accepts writes."""
 
     def __init__(self, new: Callable[[], Cluster], folder: Path, pooler: str) -> None:
         self._clusters = [new(), new()]
@@ -96,18 +96,18 @@ class Databases:
         """Change nothing."""
 
     def restart(self) -> None:
-        """Restart the primary as an administrator does."""
+        """Restart the primary in the way of an administrator."""
         self.primary.stop("fast")
         self._proxy.refuse()
         self.primary.start()
         self._proxy.accept()
 
     def terminate(self) -> None:
-        """End all sessions of the primary."""
+        """Terminate all sessions of the primary."""
         self.primary.execute(_TERMINATE)
 
     def silence(self) -> None:
-        """Forward nothing, neither of open connections nor of new ones, for a while."""
+        """Forward nothing for a while, neither on existing connections nor on new ones."""
         for proxy in self._proxies:
             proxy.freeze(is_deaf=True)
         time.sleep(SILENT_SECONDS)
@@ -115,7 +115,7 @@ class Databases:
             proxy.unfreeze()
 
     def stall(self) -> None:
-        """Forward nothing of the open connections for a while; new ones work."""
+        """Forward nothing on existing connections for a while. New connections work."""
         for proxy in self._proxies:
             proxy.freeze()
         time.sleep(SILENT_SECONDS)
@@ -123,7 +123,7 @@ class Databases:
             proxy.unfreeze()
 
     def hold_snapshot(self) -> None:
-        """Hold a snapshot of all rows, so that no dead row can be removed meanwhile."""
+        """Hold a snapshot of all rows for a while, so that no dead row can be removed."""
 
         async def hold() -> None:
             connection = await asyncpg.connect(self.primary.url(DATABASE))
@@ -137,18 +137,18 @@ class Databases:
         asyncio.run(hold())
 
     def enter_pooler(self) -> None:
-        """Make all clients connect through a PgBouncer."""
+        """Route all clients through a PgBouncer."""
         self._pooler.start(self.primary)
         self._proxy.retarget(("127.0.0.1", self._pooler.port))
         self._proxy.cut()
 
     def restart_pooler(self) -> None:
-        """Stop the PgBouncer, which ends all connections, and start it again."""
+        """Stop the PgBouncer, which closes all connections, and start it again."""
         self._pooler.stop()
         self._pooler.start(self.primary)
 
     def leave_pooler(self) -> None:
-        """Make all clients connect to the server itself again."""
+        """Route all clients to the server directly again."""
         self._proxy.retarget(("127.0.0.1", self.primary.port))
         self._proxy.cut()
         self._pooler.stop()
@@ -170,7 +170,7 @@ class Databases:
 
     def _follow(self, standby: Cluster) -> None:
         standby.create_standby(self.primary)
-        # Once promoted, it waits for no other.
+        # After its promotion, it must not wait for a standby.
         standby.configure("synchronous_standby_names = ''")
         standby.start()
         self.primary.configure("synchronous_standby_names = '*'")
@@ -179,7 +179,7 @@ class Databases:
 
 
 class Pooler:
-    """A PgBouncer on a port of its own."""
+    """A PgBouncer on its own port."""
 
     def __init__(self, folder: Path, mode: str) -> None:
         self._folder = folder
@@ -189,7 +189,7 @@ class Pooler:
             self.port: int = listener.getsockname()[1]
 
     def start(self, server: Cluster) -> None:
-        """Start it in front of a server; return when it accepts connections."""
+        """Start it in front of a server, and return when it accepts connections."""
         configuration, users = self._folder / "pgbouncer.ini", self._folder / "users.txt"
         users.write_text('"postgres" ""\n')
         configuration.write_text(_POOLER.format(port=server.port, listen_port=self.port, users=users, mode=self._mode))
@@ -201,7 +201,7 @@ class Pooler:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                # It does not run as root.
+                # PgBouncer refuses to run as root.
                 user=user,
                 group=user,
                 extra_groups=[] if user else None,
@@ -209,7 +209,7 @@ class Pooler:
         _wait_until(self._accepts, "PgBouncer accepts connections")
 
     def stop(self) -> None:
-        """Stop it at once."""
+        """Kill it."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(WAIT_SECONDS)
@@ -225,9 +225,10 @@ class Pooler:
 
 @dataclass(frozen=True)
 class Fault:
-    """A kind of fault. The service runs under load before, during and after it.
+    """A kind of fault. The service is under load before, during and after it.
 
-    `limit` is the seconds after its end within which all work must succeed again, `observed` how long it is watched.
+    `limit` is the maximum number of seconds after its end until all work succeeds again, `observed` the seconds of
+    observation.
     """
 
     words: str
@@ -264,7 +265,7 @@ FAULTS = {
 
 @contextmanager
 def databases(pooler: str) -> Iterator[Databases]:
-    """Running servers for the time of a campaign: Debian's where they are installed."""
+    """Yield running servers for the duration of a campaign, Debian's packages if they are installed."""
     with clusters(debian_programs()) as new, tempfile.TemporaryDirectory(prefix="budkavle-") as folder:
         if os.geteuid() == 0:
             account = pwd.getpwnam(ACCOUNT)
@@ -277,7 +278,7 @@ def databases(pooler: str) -> Iterator[Databases]:
 
 
 def pooler_program() -> str | None:
-    """Return the path of PgBouncer, or None where it is not installed."""
+    """Return the path of PgBouncer, or None if it is not installed."""
     return shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 
 

@@ -1,7 +1,8 @@
-"""Whether a receiver that is dead slows another one down: 50,000 messages wait for the dead one.
+"""Measure whether a dead receiver slows down another one while 50,000 deliveries wait for the dead one.
 
-The dead one takes connections and never answers, which holds a worker longest. The latency of the other is taken at 20
-events per second, from acceptance to arrival, without and with the dead one, each with a new worker on the same data.
+The dead receiver accepts connections and never responds, which occupies a worker for the longest time. The latency of
+the other receiver, from acceptance to arrival, is measured at 20 events per second without and with the dead one, each
+time with a new worker on the same data.
 
 Run: python -m benchmarks.dead_receiver [--waiting 50000]
 """
@@ -34,10 +35,10 @@ from persistence.outbox import Publication
 EVENTS = 400
 PER_SECOND = 20
 SETTLING_SECONDS = 5
-"""Until the dead one holds all the calls that the new worker gives it: before that there is nothing to compare."""
+"""Seconds until the dead receiver has as many calls as the new worker allows. Earlier values are not comparable."""
 
 AIM = 2.0
-"""Times the latency without the dead one: noise is about that large."""
+"""Maximum ratio to the latency without the dead receiver. Noise has about this size."""
 
 
 def main() -> None:
@@ -74,7 +75,7 @@ def _report(name: str, which: str, latencies: list[float]) -> None:
 
 
 async def _queue_for_the_dead(database: Database, number: int, keys: int) -> None:
-    """Puts messages on the queue of the second system alone."""
+    """Queue deliveries for the second system only."""
 
     def insert(connection: sa.Connection) -> None:
         of_dead = sa.select(tables.subscriptions).order_by(tables.subscriptions.c.id.desc()).limit(1)
@@ -93,7 +94,7 @@ async def _queue_for_the_dead(database: Database, number: int, keys: int) -> Non
 
 
 def _latencies(url: str, alive: Receiver) -> list[float]:
-    """Milliseconds from acceptance to arrival of some events at the one that works."""
+    """Return the milliseconds from acceptance to arrival of some events at the working receiver."""
     before = alive.count()
     accepted: dict[str, float] = run(url, _publish)
     wait_until(lambda: alive.count() >= before + len(accepted), 120, "the arrival of all events")

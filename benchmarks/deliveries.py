@@ -1,9 +1,10 @@
-"""Deliveries per second, and how long an event takes to its receiver, beside what a Python team would write instead.
+"""Measure deliveries per second and the latency of an event, compared with a typical Python implementation.
 
-Throughput: events wait; one worker with 100 calls in flight delivers them to a receiver that takes 20 ms. The peer is a
-queue of procrastinate on PostgreSQL whose task makes the same call with aiohttp, with the same number at once.
-Latency: 100 events per second are posted to the service, one after the other at their times; from the answer 202 to the
-arrival, with the worker in a process of its own.
+Throughput: events are queued; one worker with 100 concurrent calls delivers them to a receiver that takes 20 ms. The
+peer is a procrastinate queue on PostgreSQL whose task makes the same call with aiohttp, with the same concurrency.
+
+Latency: 100 events per second are posted to the service at fixed times. The latency is the time from the 202 response
+to the arrival, with the worker in a separate process.
 
 Run: python -m benchmarks.deliveries [--events 10000]
 """
@@ -43,7 +44,7 @@ AIM_P95_MS = 100
 EVENTS_PER_SECOND = 100
 LATENCY_SECONDS = 20
 WARM_UP = 0.1
-"""The part of the arrivals at the beginning that is not counted: a worker has to start."""
+"""Fraction of the first arrivals that is ignored while a worker starts."""
 
 
 def main() -> None:
@@ -80,7 +81,7 @@ def _throughput(kind: str, events: int) -> float:
 
 
 def _rate(target: Receiver, events: int) -> float:
-    """Arrivals per second, once the first ones have come."""
+    """Return the arrivals per second after the warm-up."""
     wait_until(lambda: target.count() >= events, 300, "the arrival of all events")
     times = sorted(arrival.time for arrival in target.arrivals())
     first = int(len(times) * WARM_UP)
@@ -88,7 +89,7 @@ def _rate(target: Receiver, events: int) -> float:
 
 
 def _latency(kind: str) -> tuple[float, float, int]:
-    """Median and p95 in ms, and how many posts were not taken."""
+    """Return the median and p95 in ms, and the number of rejected posts."""
     with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
         url = stage.database(kind)
         target = receiver(stage, Path(folder) / "log")
@@ -107,7 +108,7 @@ def _latency(kind: str) -> tuple[float, float, int]:
 
 
 async def _post(url: str, key: str) -> Mapping[str, tuple[int, float]]:
-    """Status and time of the answer of each event, by what it is about."""
+    """Post the events and return status and response time of each, by key."""
     answered: dict[str, tuple[int, float]] = {}
     headers = {"apikey": key, "Content-Type": "application/json"}
 
@@ -129,7 +130,7 @@ async def _post(url: str, key: str) -> Mapping[str, tuple[int, float]]:
 
 
 def _peer(events: int) -> float:
-    """Deliveries per second of procrastinate."""
+    """Return the deliveries per second of procrastinate."""
     with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
         target = receiver(stage, Path(folder) / "log")
         environment = {"PEER_DATABASE_URL": stage.database("PostgreSQL"), "PEER_URL": f"{target.program.url}{PATH}"}

@@ -1,9 +1,10 @@
-"""Whether a path that hangs slows down another path of its system: 50 events wait for the one that hangs.
+"""Measure whether a hanging path slows down another path of its system while 50 events wait for the hanging one.
 
-The path that hangs takes events and never answers, which holds a worker longest. The latency of the other path is taken
-at 20 events per second, from acceptance to arrival, first alone, then with the path that hangs, by the same worker.
+The hanging path accepts events and never responds, which occupies a worker for the longest time. The latency of the
+other path, from acceptance to arrival, is measured at 20 events per second with one worker, first alone and then next
+to the hanging path.
 
-Run: python -m benchmarks.fair_delivery [--waiting 50]. Ends with 1 if the aim is missed.
+Run: python -m benchmarks.fair_delivery [--waiting 50]. The exit code is 1 if the target is missed.
 """
 
 import argparse
@@ -41,10 +42,10 @@ SYSTEM = str(UUID(int=1))
 HEALTHY, HANGING = "/ok/0", "/ok/1000000"
 ORG_CODES = {HEALTHY: ORG_CODE, HANGING: ORG_CODE + 1}
 SETTLING_SECONDS = 2
-"""Until the path that hangs has all the calls that it gets."""
+"""Seconds until the hanging path has as many calls as the worker allows."""
 
 AIM = 2.0
-"""Times the p95 without the path that hangs."""
+"""Maximum ratio to the p95 without the hanging path."""
 
 
 def main() -> None:
@@ -62,13 +63,13 @@ def main() -> None:
 
 
 def _measure(kind: str, waiting: int) -> float:
-    """Return the p95 with the path that hangs, as a multiple of the p95 alone."""
+    """Return the p95 with the hanging path, as a multiple of the p95 without it."""
     with Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
         url = stage.database(kind)
         target = receiver(stage, Path(folder) / "log")
         run(url, lambda database: _prepare(database, target.program.port))
         worker(stage, url)
-        # The first events find connections and code that nothing has used before.
+        # Warm up connections and code with the first events.
         _latencies(url, target)
         alone = _latencies(url, target)
         run(url, lambda database: _publish(database, HANGING, [str(number) for number in range(waiting)], 1000))
@@ -81,7 +82,7 @@ def _measure(kind: str, waiting: int) -> float:
 
 
 async def _prepare(database: Database, port: int) -> None:
-    """One system with a subscription for each path."""
+    """Create one system with a subscription for each path."""
     await database.migrate()
 
     def insert(connection: sa.Connection) -> None:
@@ -97,7 +98,7 @@ async def _prepare(database: Database, port: int) -> None:
 
 
 def _latencies(url: str, target: Receiver) -> list[float]:
-    """Milliseconds from acceptance to arrival of some events of the path that works."""
+    """Return the milliseconds from acceptance to arrival of some events on the working path."""
     before = target.count()
     keys = [f"{time.monotonic()}-{number}" for number in range(EVENTS)]
     accepted: dict[str, float] = run(url, lambda database: _publish(database, HEALTHY, keys, PER_SECOND))

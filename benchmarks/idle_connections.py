@@ -1,11 +1,11 @@
-"""Opens 10,000 idle or half-open connections in steps, while another caller posts a message every second.
+"""Open 10,000 idle or half-open connections in steps while another caller posts a message every second.
 
-The connections come from a process of their own: a third sends nothing, a third half a head, a third half a body. Each
-post has a connection of its own, so that it must get in too. Every post must get a 201, once with the default limit of
-connections, where the service closes those that have waited longest, and once with a limit that admits all.
+The connections come from a separate process: one third sends nothing, one third half a head, one third half a body.
+Each post uses a new connection. Every post must get a 201, once with the default connection limit, where the service
+closes the connections that have waited longest, and once with a limit that admits all.
 
-Run: python -m benchmarks.idle_connections [--connections 10000] [--seconds 40] [--database SQLite]. It ends with 1 if
-a post gets no 201.
+Run: python -m benchmarks.idle_connections [--connections 10000] [--seconds 40] [--database SQLite]. The exit code is 1
+if a post gets no 201.
 """
 
 import argparse
@@ -38,7 +38,7 @@ DEFAULT_LIMIT: int = Settings.model_fields["max_connections"].default
 
 @dataclass
 class Posts:
-    """What the caller saw: answers by status (0: none), and the time of each in milliseconds."""
+    """Results of the caller: responses by status (0: none), and their times in milliseconds."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     times: list[float] = field(default_factory=list)
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _measure(database: str, limit: int, connections: int, seconds: float) -> int:
-    """Print a row; return the number of posts that failed."""
+    """Print a row and return the number of failed posts."""
     with Stage() as stage:
         service = stage.service(stage.database(database), max_connections=limit, log_level="warning")
         message = create_requests(service.key, count=1)[0].partition("\r\n\r\n")[2]
@@ -133,7 +133,7 @@ def _post(service: Program, message: str, posts: Posts) -> None:
 
 
 def _open(port: int, count: int) -> None:
-    """Open so many connections, keep them until standard input ends, and print what became of them.
+    """Open connections, keep them until standard input ends, and print their states.
 
     The first line of standard input is an API key.
     """
@@ -151,7 +151,7 @@ def _open(port: int, count: int) -> None:
             opened.append(connection)
             connection.sendall(starts[number % len(starts)])
         except (BrokenPipeError, ConnectionResetError):
-            # The service has closed it already.
+            # The service has already closed the connection.
             pass
         except OSError:
             refused += 1
@@ -160,7 +160,7 @@ def _open(port: int, count: int) -> None:
 
 
 def _is_closed(connection: socket.socket) -> bool:
-    """Return whether the service has ended a connection: all that it sent, and its end, have arrived."""
+    """Return whether the service has closed a connection: its data and its end have arrived."""
     poll = select.poll()
     poll.register(connection, select.POLLIN | select.POLLRDHUP)
     return any(event & (select.POLLRDHUP | select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))

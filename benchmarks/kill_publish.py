@@ -1,14 +1,15 @@
-"""Kills the service with -9 while it publishes, starts it again, many times over; then counts what became of all.
+"""Kill the service with -9 while it publishes, restart it, repeat many times, and then check all messages.
 
-Every message names a case of its own, so that it can be told in Open-E, in the service and among the unsettled ones.
-The mock is slow, and now and then loses an answer or resets a connection, so that a kill meets every step.
+Each message has its own case, so it can be identified in Open-E, in the service and among the unsettled messages. The
+mock is slow and sometimes loses a response or resets a connection, so that kills hit every step.
 
 Checked at the end, on each database:
-- every 201 that a caller saw is readable, and on its case exactly once;
-- every message on a case is readable or visible to operators as `sending` or `unknown`;
-- nothing readable is missing on its case; nothing is there twice; nothing refused for certain is there at all.
 
-Run: python -m benchmarks.kill_publish [--rounds 30] [--database SQLite]. It ends with 1 if a check fails.
+- every message with a 201 is readable, and is on its case exactly once;
+- every message on a case is readable, or visible to operators as `sending` or `unknown`;
+- no readable message is missing on its case, no message is there twice, and no certainly refused message is there.
+
+Run: python -m benchmarks.kill_publish [--rounds 30] [--database SQLite]. The exit code is 1 if a check fails.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from benchmarks.stage import DATABASES, Program, Stage, open_e_settings, run_com
 CLIENTS = 12
 PARTY = "81471222-5798-11e9-ae24-57fa13b361e1"
 SHORTEST, LONGEST = 0.05, 0.8
-"""Seconds that a service lives after it has answered for the first time."""
+"""Seconds between the first response of a service and its kill."""
 
 FAULTS = (
     ("Slow", 40, 0.02),
@@ -49,7 +50,7 @@ CALL_SECONDS = 20
 
 @dataclass
 class Sent:
-    """What callers saw, by case: the path of the message after a 201, the statuses of the other answers, silence."""
+    """Responses by case: the path of the message after a 201, other statuses, missing responses."""
 
     created: dict[int, str] = field(default_factory=dict)
     refused: dict[int, int] = field(default_factory=dict)
@@ -86,7 +87,7 @@ def _soak(stage: Stage, database: str, rounds: int, chance: random.Random) -> li
         uvloop.run(_post_until_killed(stage, service, sent, cases, seconds))
         traces += service.tracebacks()
         service = stage.restart(service)
-    # What the mock had begun when the last service was killed ends within its own wait.
+    # Calls that the mock received before the last kill end after its own delay.
     time.sleep(1)
     faults = _check(service, mock, sent, database)
     return faults + ([f"{database}: {traces} traces in the log"] if traces else [])
@@ -105,7 +106,7 @@ async def _post_until_killed(
 
 
 async def _post(service: Program, sent: Sent, cases: "itertools.count[int]", ended: asyncio.Event) -> None:
-    """Posts messages, each once, until the connection ends."""
+    """Post messages, each once, until the connection closes."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     except OSError:

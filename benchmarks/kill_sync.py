@@ -1,13 +1,15 @@
-"""Kills a program with -9 while it syncs 20,000 entries, again and again; then looks at what is there.
+"""Kill a process with -9 while it syncs 20,000 entries, repeat, and check the stored set each time.
 
-A child process makes one sync: of one of two sets that differ in all of their entries, in turns, so that a mixture can
-be told. It is killed at a random moment of the time that such a sync takes. Undelivered messages wait on the queues.
+A child process makes one sync of one of two sets, alternately. The sets differ in all entries, so a mixture is
+detectable. The kill comes at a random moment of the usual duration. Undelivered messages are queued.
 
 Checked after each kill, on each database:
-- the set is the old one or the new one, whole, and no message is lost when it is the old one;
-- the audit chain tells of the sync exactly if it was made; it is intact (looked at every tenth time, and at the end).
 
-Run: python -m benchmarks.kill_sync [--rounds 100] [--database SQLite]. It ends with 1 if a check fails.
+- the set is completely the old one or the new one, and no delivery is lost if it is the old one;
+- the audit chain contains the sync if and only if it was committed, and is valid (verified every tenth time and at the
+  end).
+
+Run: python -m benchmarks.kill_sync [--rounds 100] [--database SQLite]. The exit code is 1 if a check fails.
 """
 
 import argparse
@@ -35,15 +37,15 @@ COUNT = 20_000
 SYSTEM = SYSTEM_IDS[0]
 CHILD_SECONDS = 120
 QUEUED = 100
-"""Messages that wait on queues before each round."""
+"""Deliveries that are queued before each round."""
 
 VERIFY_EVERY = 10
-"""Kills between two looks at the whole audit, which grows by some megabytes with each sync."""
+"""Kills between two verifications of the whole audit log, which grows by some megabytes per sync."""
 
 
 @dataclass(frozen=True)
 class State:
-    """Which set there is, and how many entries the chain of the system has: two more for each sync that was made."""
+    """The stored set, and the length of the system's audit chain, which grows by two per sync."""
 
     which: int
     length: int
@@ -70,7 +72,7 @@ def main() -> None:
 
 
 def wanted(which: int) -> list[Entry]:
-    """Set 0 or 1: half of the entries have the same identity in both, and another path."""
+    """Return set 0 or 1. Half of the entries have the same identity in both, but another path."""
     return entries(COUNT, path=f"/set-{which}", first_code=which * COUNT // 2)
 
 
@@ -85,7 +87,7 @@ async def _child(url: str, which: int) -> None:
 
 def _soak(kind: str, url: str, rounds: int, chance: random.Random) -> list[str]:
     uvloop.run(_prepare(url))
-    # The second replaces a set, as all that are killed will.
+    # Measure the second sync: it replaces a set, as all killed ones do.
     seconds = [_sync_in_child(url, which, None)[1] for which in (0, 1)][-1]
     state = State(which=1, length=4)
     kept, made = 0, 0
@@ -105,7 +107,7 @@ def _soak(kind: str, url: str, rounds: int, chance: random.Random) -> list[str]:
 
 
 def _sync_in_child(url: str, which: int, kill_after: float | None) -> tuple[bool, float]:
-    """Whether the child said that the sync was done, and how long that took."""
+    """Return whether the child reported success, and the duration."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.kill_sync", "--child", str(which)],
         cwd=ROOT,
@@ -142,7 +144,7 @@ async def _prepare(url: str) -> None:
 
 
 async def _queue(url: str) -> None:
-    """Puts messages on the queues of some subscriptions of the set, whichever it is; there are none before."""
+    """Queue deliveries for some subscriptions of the current set. The queues are empty before."""
     database = open_database(url)
 
     def insert(connection: sa.Connection) -> None:
@@ -162,9 +164,9 @@ async def _queue(url: str) -> None:
 
 
 async def _check(url: str, before: State, *, is_answered: bool, is_verifying: bool) -> tuple[State, list[str]]:
-    """What there is now, and what is wrong with it."""
+    """Return the current state and the violations found."""
     database = open_database(url)
-    # A server may still be ending what the child had asked for: its lock is free once it has.
+    # A server may still execute the child's transaction, which holds this lock until it ends.
     length = (await database.write(audit.lock_chain, SYSTEM)).length
     rows = await subscriptions.list_subscriptions(database, SYSTEM)
     found = {(item.identity, item.webhook_url) for item in rows}

@@ -1,15 +1,16 @@
-"""Kills workers with -9 every second while they deliver 20,000 events, and the receivers die and come back.
+"""Kill workers with -9 every second while they deliver 20,000 events and receivers crash and recover.
 
-Systems: one whose receiver answers at once, one that is slow, one that fails on first attempts (500, reset, garbage),
-one that answers some events with 404, and one whose receiver itself is killed and started again all the time.
+Receivers: one responds at once, one is slow, one fails on first attempts (500, reset, malformed response), one rejects
+some events with 404, and one is killed and restarted repeatedly.
 
 Checked at the end, on each database:
-- what should arrive arrived, at least once, at every system; what was answered with 404 is parked, and nothing else;
-- no event came before an earlier one of its key had arrived or was parked there;
-- what arrived twice did so only where the worker that had met the first answer was killed before the second arrival, or
-  where somebody died within a moment of the first.
 
-Run: python -m benchmarks.kill_workers [--events 20000] [--database SQLite]. It ends with 1 if a check fails.
+- each event arrived at least once at every system; deliveries rejected with 404 are parked, and no others;
+- no event arrived before an earlier one of its key had arrived or was parked;
+- an event arrived twice only if the worker with the first response was killed before the second arrival, or a worker or
+  receiver died within a moment of the first.
+
+Run: python -m benchmarks.kill_workers [--events 20000] [--database SQLite]. The exit code is 1 if a check fails.
 """
 
 import argparse
@@ -81,9 +82,9 @@ def _soak(kind: str, keys: int, each: int, chance: random.Random) -> list[str]:
 def _kill_until_done(
     stage: Stage, url: str, number: int, dying: Receiver, publishing: threading.Thread, chance: random.Random
 ) -> tuple[list[Life], list[float]]:
-    """Kills workers, and now and then the dying receiver; returns the workers' lives, and when the receiver died.
+    """Kill workers, and sometimes the crashing receiver. Return the workers' lives and the times of receiver kills.
 
-    Publishing begins when the workers run: else a few events are delivered before the first of them is killed.
+    Publishing begins when the workers run: otherwise some events are delivered before the first kill.
     """
     settings = {"log_level": "info", "delivery_lease": 5, "delivery_timeout": 3, "delivery_connect_timeout": 2}
     running = [worker(stage, url, **settings) for _ in range(number)]

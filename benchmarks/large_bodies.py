@@ -1,8 +1,8 @@
-"""Ten files of 10 MiB: posted as JSON and as a form, got by id, one downloaded. Peak memory, and how long others wait.
+"""Post ten files of 10 MiB as JSON and as a form, get and download them; measure peak memory and delays of others.
 
-Each step has a service process of its own. Memory is how far its resident set rose above what it was when idle
-(MB of 10^6 bytes, from the kernel's own mark); waits are those of a probe that asks /health/live and a small message
-every few milliseconds meanwhile.
+Each step uses a new service process. Memory is the rise of its resident set above the idle value (MB of 10^6 bytes,
+from the kernel's peak). Delays are those of a probe that requests /health/live and a small message every few
+milliseconds.
 
 Run: python -m benchmarks.large_bodies [--database SQLite] [--rounds 1]
 """
@@ -29,7 +29,7 @@ STEPS = (("JSON", None), ("JSON", CASE), ("form", None), ("form", CASE), ("GET",
 
 @dataclass
 class Step:
-    """One large request, as it was measured."""
+    """The measurements of one large request."""
 
     database: str
     name: str
@@ -40,7 +40,7 @@ class Step:
     seen: Seen
 
     def misses(self) -> list[str]:
-        """The aims that are not met."""
+        """Return the targets that are missed."""
         found = []
         if self.answer.status not in {200, 201}:
             found.append(f"answer {self.answer.status}")
@@ -124,7 +124,7 @@ def _measure(service: Program, database: str, kind: str, what: str, case: int | 
 
 
 def _warm_up(service: Program) -> str:
-    """Uses every path once with little, so that what is measured is the large request; the path of a small message."""
+    """Use every path once with little data, to measure only the large request. Return the path of a small message."""
     for case in (CASE, None):
         location = _call(service, create_requests(service.key, case, count=1)[0])[1]
         _call(service, request("GET", location, service.key))
@@ -139,7 +139,7 @@ def _path_of_large(service: Program, *, attachment: bool) -> str:
 
 
 def _call(service: Program, text: str) -> tuple[bytes, str]:
-    """The body and the Location of the answer to a request as it goes over the wire."""
+    """Send a raw request, and return the body and the Location of the response."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
         connection.sendall(text.encode())
         response = http.client.HTTPResponse(connection)
@@ -151,7 +151,7 @@ def _call(service: Program, text: str) -> tuple[bytes, str]:
 
 
 def resident_mb(program: Program, *, peak: bool = False) -> float:
-    """What a program has in memory, or had at most since `forget_peak`."""
+    """Return the resident memory of a program, or its peak since `forget_peak`."""
     mark = "VmHWM:" if peak else "VmRSS:"
     for line in Path(f"/proc/{program.pid}/status").read_text().splitlines():
         if line.startswith(mark):
@@ -160,7 +160,7 @@ def resident_mb(program: Program, *, peak: bool = False) -> float:
 
 
 def forget_peak(program: Program) -> None:
-    """Sets the kernel's mark of the peak back to what is in memory now."""
+    """Reset the kernel's peak to the current memory."""
     Path(f"/proc/{program.pid}/clear_refs").write_text("5")
 
 

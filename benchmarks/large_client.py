@@ -1,6 +1,7 @@
-"""A client that sends or takes much data and costs little: bodies are made beforehand, answers are thrown away.
+"""A cheap client for large requests and responses: bodies are prepared before, response bodies are discarded.
 
-Run as a module in a process of its own (`Client`): it says when its body is ready, and sends on a line of input.
+Run as a module in a separate process (`Client`): it reports when its body is ready, and sends the request on a line of
+input.
 """
 
 import base64
@@ -27,7 +28,7 @@ Piece = bytes
 
 @dataclass
 class Answer:
-    """What came back: status, bytes of the body, seconds from the first byte sent to the last received."""
+    """A response: status, bytes of the body, seconds from the first byte sent to the last byte received."""
 
     status: int
     size: int
@@ -36,7 +37,7 @@ class Answer:
 
 
 class Client:
-    """One large request. Made ready on entering; `send` sends it."""
+    """One large request, which is prepared on entering and sent by `send`."""
 
     def __init__(self, port: int, key: str, what: str, *, case: int | None = None) -> None:
         self._job = {"port": port, "key": key, "what": what, "case": case}
@@ -63,7 +64,7 @@ class Client:
 
 
 def message(case: int | None) -> str:
-    """The JSON of a message without its attachments and without the closing brace."""
+    """Return the JSON of a message without its attachments and without the closing brace."""
     reference = REFERENCE if case is None else ("flowInstanceId", str(case))
     body = {
         "message": "The decision, with all its appendices.",

@@ -1,7 +1,7 @@
-"""A load generator that costs little: keep-alive connections, requests rendered beforehand, one process of its own.
+"""A cheap load generator with keep-alive connections and pre-rendered requests, in a separate process.
 
-Each connection sends its next request as soon as it has the answer to the one before. `run_load` starts the process;
-run as a module it takes the job as JSON on standard input and prints the result as JSON.
+Each connection sends its next request as soon as the previous response is complete. `run_load` starts the process. Run
+as a module, it reads the job as JSON from standard input and prints the result as JSON.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _LOCATION = re.compile(rb"\r\nlocation: *([^\r]+)", re.IGNORECASE)
 
 @dataclass
 class Job:
-    """What to send. `most` limits the count of requests; those of the warm-up are sent but not counted."""
+    """The requests to send. `most` limits their number; requests of the warm-up are sent but not counted."""
 
     port: int
     requests: list[str]
@@ -39,7 +39,7 @@ class Job:
 
 @dataclass
 class Result:
-    """What came back. Times are in milliseconds; `broken` counts connections that ended without an answer."""
+    """The responses. Times are in milliseconds; `broken` counts connections that closed without a response."""
 
     requests: int = 0
     seconds: float = 0.0
@@ -56,12 +56,12 @@ class Result:
 
     @property
     def refused(self) -> int:
-        """Answers that are not 2xx, and requests without any."""
+        """The number of responses other than 2xx, and of requests without a response."""
         return self.broken + sum(count for status, count in self.statuses.items() if not status.startswith("2"))
 
 
 def request(method: str, path: str, key: str, body: str = "") -> str:
-    """A request as it goes over the wire."""
+    """Return a raw request."""
     head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\napikey: {key}\r\n"
     if body:
         head += f"Content-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n"
@@ -69,7 +69,7 @@ def request(method: str, path: str, key: str, body: str = "") -> str:
 
 
 def create_requests(key: str, case: int | None = None, count: int = 64) -> list[str]:
-    """Requests that create messages with one reference each, to a case or to none."""
+    """Return requests that create messages with one reference each, with or without a case."""
     bodies = (
         {
             "partyId": f"81471222-5798-11e9-ae24-{number:012x}",
@@ -86,7 +86,7 @@ def create_requests(key: str, case: int | None = None, count: int = 64) -> list[
 
 
 def run_load(job: Job) -> Result:
-    """The result of a job, done in another process."""
+    """Run a job in another process and return its result."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load"],
         input=json.dumps(asdict(job)),
@@ -189,7 +189,7 @@ class _Connection(asyncio.Protocol):
         head = self._buffer[:end]
         length = _LENGTH.search(head)
         if length is None:
-            # Neither the service nor a peer sends such an answer to a small request.
+            # Neither the service nor a peer sends such a response to a small request.
             self._transport.abort()
             return
         if len(self._buffer) < end + 4 + int(length[1]):

@@ -1,13 +1,13 @@
-"""Memory of the service and of its worker under mixed traffic, over time: whether it levels off.
+"""Measure the memory of the service and its worker under mixed traffic over time, to see whether it levels off.
 
-One service, worker and client per database, all at the same time. Each client sends about 35 requests per second: it
-posts messages (some with files, some to a case), gets, lists and deletes them, syncs subscriptions and publishes
-events, which the worker delivers. Now and then a request is refused, and `/metrics` is scraped. The number of rows
-grows, the size of each response does not. The resident set is taken every 10 seconds, the growth is the slope of a
-straight line through the samples of a window.
+Each database has one service, worker and client; all run concurrently. Each client sends about 35 requests per second:
+it posts messages (some with files, some with a case), gets, lists and deletes them, syncs subscriptions and publishes
+events, which the worker delivers. Some requests are rejected, and `/metrics` is scraped. The number of rows grows, but
+the size of each response does not. The resident set is sampled every 10 seconds; the growth is the slope of the
+regression line of a window.
 
-Run: python -m benchmarks.memory_over_time [--minutes 12] [--windows 4] [--database SQLite]. It ends with 1 if the
-service grows by more than the aim in the last window, or if a request fails.
+Run: python -m benchmarks.memory_over_time [--minutes 12] [--windows 4] [--database SQLite]. The exit code is 1 if the
+service grows faster than the target in the last window, or if a request fails.
 """
 
 import argparse
@@ -44,10 +44,10 @@ ORG_CODES = 20
 CASE = 1068
 FILE_BYTES = 20_000
 KEPT = 200
-"""The latest messages, which are got, listed and deleted."""
+"""The number of latest messages, which are read, listed and deleted."""
 
 AIM = 0.5
-"""MB per minute that the service may grow in the last window."""
+"""Maximum growth of the service in the last window, in MB per minute."""
 
 Call = tuple[str, str, dict[str, Any]]
 """Method, path and arguments of a request."""
@@ -55,7 +55,7 @@ Call = tuple[str, str, dict[str, Any]]
 
 @dataclass
 class Subject:
-    """One service under load, with its worker; memory in MB, by seconds since the load began."""
+    """One service under load with its worker. Memory is in MB, by seconds since the start of the load."""
 
     kind: str
     service: Program
@@ -66,7 +66,7 @@ class Subject:
     statuses: Counter[str] = field(default_factory=Counter)
 
     def sample(self, second: float) -> None:
-        """Take the resident sets."""
+        """Sample the resident sets."""
         self.seconds.append(second)
         self.memory["service"].append(resident_mb(self.service))
         self.memory["worker"].append(resident_mb(self.worker))
@@ -118,7 +118,7 @@ async def _load(subjects: list[Subject], seconds: float) -> None:
 
 
 async def _send(subject: Subject, ends: float) -> None:
-    """Send the requests at their times, each as a task of its own."""
+    """Send the requests at their times, each in its own task."""
     running: set[asyncio.Task[None]] = set()
     client = _Client(subject)
     begun = time.monotonic()
@@ -135,7 +135,7 @@ async def _send(subject: Subject, ends: float) -> None:
 
 
 class _Client:
-    """The requests of one client, in turns."""
+    """The requests of one client, in rotation."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
@@ -146,7 +146,7 @@ class _Client:
         self._file = os.urandom(FILE_BYTES)
 
     def calls(self) -> Iterator[Call]:
-        """Yield requests without end. A round has about 70, so it takes two seconds."""
+        """Yield requests endlessly. A round has about 70 and takes two seconds."""
         for number in itertools.count():
             for place in range(10):
                 key = f"{number}-{place}"
@@ -168,7 +168,7 @@ class _Client:
             yield "POST", "/v1/abonnement/sync", {"json": _subscriptions(number), "headers": self._certificate}
             yield "GET", f"/v1/abonnement?systemIdentifier={SYSTEM}", {"headers": self._certificate}
             yield "GET", f"/v1/abonnement/beskeder?systemIdentifier={SYSTEM}", {"headers": self._certificate}
-            # Refused: without a key, with an unknown key of its own each time, with faults, at no path.
+            # Rejected requests: unknown keys (a new one each time), no key, violations, unknown path.
             yield "GET", self._latest(), {"headers": {"apikey": f"unknown-{uuid4()}"}}
             yield "POST", "/webmessages", {"json": {"message": "", "unknown": number}}
             yield "POST", "/v1/abonnement/sync", {"json": _subscriptions(number), "headers": {"Client-Cert": "none"}}
@@ -176,7 +176,7 @@ class _Client:
             yield "GET", "/metrics" if number % 5 == 0 else "/health/ready", {}
 
     async def send(self, session: aiohttp.ClientSession, call: Call) -> None:
-        """Send a request; keep what it made."""
+        """Send a request and remember the created resource."""
         method, path, arguments = call
         try:
             async with session.request(method, path, **arguments) as response:
@@ -224,7 +224,7 @@ def _event(org_code: int) -> dict[str, Any]:
 
 
 def _subscriptions(number: int) -> dict[str, Any]:
-    """The first half stays, the paths of the other half change every fourth time."""
+    """The first half is constant. The paths of the second half change in every fourth sync."""
     types = systems.ENTITY_TYPES
     entries = [
         {
@@ -240,7 +240,7 @@ def _subscriptions(number: int) -> dict[str, Any]:
 
 
 def _print(subjects: list[Subject], windows: int) -> list[str]:
-    """Print a row per program; return what is missed."""
+    """Print a row per program and return the missed targets."""
     length = (subjects[0].seconds[-1] + SAMPLE_SECONDS) / windows
     names = [f"{length * place / 60:.1f}-{length * (place + 1) / 60:.1f} min" for place in range(windows)]
     print(f"| | MB at the start | {' | '.join(f'MB/min, {name}' for name in names)} | MB at the end | answers |")
@@ -262,10 +262,10 @@ def _print(subjects: list[Subject], windows: int) -> list[str]:
 
 
 def _slope(samples: list[tuple[float, float]], begin: float, end: float) -> float:
-    """Return the MB per minute of the samples of a window."""
+    """Return the growth of the samples in a window, in MB per minute."""
     inside = [(second / 60, memory) for second, memory in samples if begin <= second < end]
     if len(inside) < 2:
-        # A line needs two.
+        # A regression line needs two samples.
         return 0.0
     return statistics.linear_regression(*zip(*inside, strict=True)).slope
 

@@ -1,7 +1,8 @@
-"""How long a scrape of `/metrics` takes, and how long it keeps others waiting, with a long queue.
+"""Measure the duration of a scrape of `/metrics`, and how long it blocks other callers, with a long queue.
 
-A service runs on a database with so many deliveries that wait. One client scrapes every 500 ms, another one calls
-`/health/live` all the time: its slowest answer bounds what a scrape, or the count behind it, blocks.
+The database of the service has many waiting deliveries. One client scrapes every 500 ms; another one calls
+`/health/live` continuously. Its slowest response is an upper bound of the time that a scrape, or its count, blocks the
+event loop.
 
 Run: python -m benchmarks.metrics_scrape [--waiting 200000]
 """
@@ -47,7 +48,7 @@ def _measure(kind: str, number: int) -> None:
         others = _Others(f"{service.url}/health/live")
         found, ages = [], [0.0]
         with httpx.Client(trust_env=False) as client:
-            # The connection, and the code of the answer, but no count.
+            # Warm up the connection and the response code, but not the count.
             client.get(f"{service.url}/health/live")
             for _ in range(SCRAPES):
                 begun = time.perf_counter()
@@ -62,7 +63,7 @@ def _measure(kind: str, number: int) -> None:
 
 
 class _Others:
-    """A client in a thread of its own that calls all the time, and its longest wait in milliseconds."""
+    """A client in a thread that calls continuously and records its longest wait in milliseconds."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -72,7 +73,7 @@ class _Others:
         self._thread.start()
 
     def end(self) -> float:
-        """Stop calling; return the longest wait."""
+        """Stop calling and return the longest wait."""
         self._is_over.set()
         self._thread.join()
         return self._longest

@@ -1,8 +1,8 @@
-"""Modest mixed load on a service: every call and its answer are kept, so that nothing accepted can be missed.
+"""Moderate mixed load on a service. Each call and response is recorded, so that lost data is detected.
 
-Callers post web messages (some of them to a case in Open-E), publish events, read back what was accepted, and send
-syncs that change nothing. All of them try again at once after a failure. A publisher sends an event again with the same
-id until it is accepted, so the events of a key are accepted in their order.
+Callers post web messages (some with a case in Open-E), publish events, read accepted data, and send syncs that change
+nothing. They retry immediately after a failure. A publisher repeats an event with the same id until it is accepted, so
+the events of a key are accepted in order.
 """
 
 import asyncio
@@ -24,33 +24,36 @@ SYSTEMS = ("550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4-a716-4466
 EVENT_TYPE, MESSAGE_TYPE = 202, 203
 ORG_TYPE, ORG_CODE = 1, 101
 PATHS = ("/first/ok/0", "/second/ok/20")
-"""Where each system receives the events of publishers: at once, and after 20 milliseconds."""
+"""The paths at which each system receives events of publishers: one responds at once, one after 20 milliseconds."""
 
 MESSAGE_PATH = "/messages/ok/0"
-"""Where the first system receives the events that web messages raise."""
+"""The path at which the first system receives the events of web messages."""
 
 OTHER_SUBSCRIPTIONS = 100
 PARTY = "81471222-5798-11e9-ae24-57fa13b361e1"
 KEYS = 12
 ANSWER_SECONDS = 90
-"""How long a caller waits for an answer. No limit of the service is longer, except that of a sync."""
+"""Timeout of a caller. No timeout of the service is longer, except that of a sync."""
 
 RECENT = 500
-"""Reads are of the latest so many messages, and each of all of them at the end is of the database."""
+"""Number of latest messages that are read through the API. At the end, all are checked in the database."""
 
 MESSAGE, PUBLICATION, EVENT, SYNC, READ = "post", "publish", "event", "sync", "get"
 KINDS = (MESSAGE, PUBLICATION, EVENT, SYNC, READ)
 PACE = {MESSAGE: 1.0, PUBLICATION: 1.0, EVENT: 1.0, SYNC: 1.0, READ: 0.8}
-"""Seconds from one call of a caller to its next. The events of a key are delivered one after the other, which takes
-some turns of a worker for each: on a busy machine two events a second and key can be too many."""
+"""Seconds between two calls of a caller.
+
+The events of a key are delivered in order, which takes several turns of a worker each. On a busy machine, two events
+per second and key can be too many.
+"""
 
 CALLERS = {MESSAGE: 8, PUBLICATION: 8, SYNC: 2, READ: 8}
-"""Publishers of events: one for each key."""
+"""Callers of each kind. There is one publisher of events per key."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call; times as of `time.time`. `status` is 0 where no answer came."""
+    """One call, with times of `time.time`. `status` is 0 without a response."""
 
     kind: str
     began: float
@@ -65,36 +68,36 @@ class Call:
 
     @property
     def is_unrecorded(self) -> bool:
-        """Whether Open-E has published the message and the database had not recorded it yet."""
+        """Whether Open-E has published the message but the database had not recorded it yet."""
         return self.kind == PUBLICATION and self.status in {500, 504} and "Do not send it again" in self.detail
 
     @property
     def is_documented_failure(self) -> bool:
-        """Whether the caller knows what to do: try again, or not at all."""
+        """Whether the response says what the caller must do: retry or not."""
         return (self.status == 503 and self.retry_after is not None) or self.is_unrecorded
 
 
 @dataclass
 class Load:
-    """The callers of one service, and the responses that they got."""
+    """The callers of one service, and the responses that they received."""
 
     service: Program
     publish_key: str
     chance: random.Random
     calls: list[Call] = field(default_factory=list)
     messages: dict[str, float] = field(default_factory=dict)
-    """When each web message was accepted, by id; also those of cases."""
+    """When each web message was accepted, by id, including those with a case."""
     cases: dict[int, tuple[int, str]] = field(default_factory=dict)
-    """Status and, after a 201, id of the message to each case."""
+    """The status of each message with a case, and its id after a 201."""
     events: dict[tuple[str, int], float] = field(default_factory=dict)
     """When each event was accepted, by key and sequence."""
     wrong: list[str] = field(default_factory=list)
-    """Answers with a good status that say something wrong."""
+    """Responses with a success status but wrong content."""
     _is_ending: bool = False
     _next_case: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     async def run(self) -> None:
-        """Call until `stop`; a publisher tries for a last time what is not accepted then."""
+        """Call until `stop`. Publishers then try once more to publish their pending events."""
         works: dict[str, Callable[[], Awaitable[None]]] = {
             MESSAGE: self._post,
             PUBLICATION: self._post_to_case,
@@ -117,7 +120,7 @@ class Load:
     async def call(
         self, kind: str, method: str, path: str, body: Mapping[str, Any] | None = None, **headers: str
     ) -> tuple[Call, Mapping[str, str], bytes]:
-        """Make one call and keep it; return it with the headers and the body of its answer."""
+        """Make and record one call. Return it with the headers and the body of the response."""
         began = time.time()
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
@@ -133,7 +136,7 @@ class Load:
         return call, got, content
 
     async def _repeat(self, kind: str, work: Callable[[], Awaitable[None]]) -> None:
-        # Not all callers at the same moment.
+        # Start the callers at different moments.
         await asyncio.sleep(self.chance.uniform(0, PACE[kind]))
         while not self._is_ending:
             began = time.monotonic()
@@ -172,7 +175,7 @@ class Load:
 
 
 class _Publisher:
-    """Publishes the events of one key, one after the other."""
+    """Publishes the events of one key in order."""
 
     def __init__(self, load: Load, key: str) -> None:
         self._load = load
@@ -181,7 +184,7 @@ class _Publisher:
         self._id = str(uuid4())
 
     async def publish(self) -> None:
-        """Publish the next event, or again the one that was not accepted."""
+        """Publish the next event, or repeat the one that was not accepted."""
         body = {
             "beskedId": self._id,
             "entityType": EVENT_TYPE,
@@ -202,7 +205,7 @@ class _Publisher:
 
 
 def catalogue(receiver_url: str) -> str:
-    """Return a catalogue of two systems at a receiver; web messages raise events too."""
+    """Return a catalogue of two systems at one receiver, in which web messages also raise events."""
     systems = "".join(
         f"  - systemIdentifier: {id_}\n    name: System {id_}\n    baseUrl: {receiver_url}\n"
         f'    allowPrivateAddresses: true\n    certificates: ["sha256:{FINGERPRINT}"]\n'
@@ -222,7 +225,7 @@ webMessageEvent: {{orgType: {ORG_TYPE}, orgCode: {ORG_CODE}, entityType: {MESSAG
 
 
 def set_of(system: str) -> dict[str, Any]:
-    """Return the whole set of subscriptions of a system, as its sync has it."""
+    """Return the body of a sync with the whole set of a system."""
     place = SYSTEMS.index(system)
     wanted = [(ORG_CODE, EVENT_TYPE, PATHS[place])]
     if place == 0:
@@ -244,7 +247,7 @@ def set_of(system: str) -> dict[str, Any]:
 
 
 def new_publish_key(service: Program) -> str:
-    """Return a new API key that may publish events."""
+    """Return a new API key for publishing events."""
     return run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
 
 

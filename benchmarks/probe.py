@@ -1,7 +1,7 @@
-"""Asks a program the same small things again and again, and tells how long the slowest answer took.
+"""Send small requests to a program continuously, and report the slowest response.
 
-`watching` starts it in a process of its own; run as a module it takes its targets as JSON on the first line of
-standard input, says when it has begun, and prints what it saw once standard input ends.
+`watching` starts the probe in a separate process. Run as a module, it reads its targets as JSON from the first line of
+standard input, reports when it starts, and prints its results when standard input ends.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ SECONDS = 300
 
 @dataclass
 class Seen:
-    """Answers by target: how many, how many not 2xx, the slowest in milliseconds.
+    """Responses by target: their number, those other than 2xx, the slowest in milliseconds.
 
-    `work` is the most processor time that the watched process used during one answer, in milliseconds: what the slowest
-    would have taken where nothing else runs. `lag` is by how much the slowest of its own pauses was too long, in
-    milliseconds: what the machine adds by itself.
+    `work` is the maximum processor time that the watched process used during one response, in milliseconds: the
+    duration of the slowest response on an otherwise idle machine. `lag` is the maximum excess of the probe's own pauses
+    in milliseconds, which the machine causes.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -47,9 +47,10 @@ class Seen:
 def watching(
     port: int, targets: Mapping[str, str], pause: float = PAUSE_SECONDS, pid: int | None = None
 ) -> Iterator[Seen]:
-    """Asks while the block runs; what was seen is filled in at its end. `targets` are requests by name.
+    """Send requests while the block runs, and fill in the results at its end. `targets` are requests by name.
 
-    `pause` is in seconds, between an answer and the next request; `pid` is the process whose processor time is taken.
+    `pause` is the number of seconds between a response and the next request; `pid` is the process whose processor time
+    is measured.
     """
     seen = Seen()
     process = subprocess.Popen(
@@ -92,10 +93,10 @@ async def _ask(job: Mapping[str, Any], name: str, seen: Seen, ended: asyncio.Eve
 
 
 def _processor_milliseconds(pid: int) -> float:
-    """Return the processor time of all threads of a process that run now."""
+    """Return the processor time of all current threads of a process."""
     total = 0
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        # A thread may have ended meanwhile.
+        # The thread may have ended in the meantime.
         with suppress(OSError):
             total += int((thread / "schedstat").read_text().split()[0])
     return total / 1e6

@@ -1,4 +1,4 @@
-"""What must be true of arrivals when all is delivered."""
+"""Invariants of arrivals after all deliveries are done."""
 
 import json
 from collections import defaultdict
@@ -11,22 +11,22 @@ from pathlib import Path
 from benchmarks.queue_stage import Arrival
 
 ENDS = (200, 404)
-"""Answers after which a delivery does not come again."""
+"""Statuses after which a delivery is not sent again."""
 
 SAID_WITHIN = 0.7
-"""Seconds before a death within which its worker had met an answer of which it could not even write into its log."""
+"""Seconds before its death within which a worker may have received a response without logging it."""
 
 
 @dataclass(frozen=True)
 class Life:
-    """A worker that was killed: the log it left, and when it was dead."""
+    """A killed worker: its log, and the time of its death."""
 
     log: Path
     death: float
 
 
 def out_of_order(arrivals: Iterable[Arrival], each: int) -> list[str]:
-    """Events that came before an earlier one of their queue had ended, and queues that did not get to their end."""
+    """Return events that arrived before an earlier one of their queue was done, and queues that did not finish."""
     reached: dict[tuple[str, str], int] = defaultdict(int)
     faults = []
     for arrival in arrivals:
@@ -41,7 +41,7 @@ def out_of_order(arrivals: Iterable[Arrival], each: int) -> list[str]:
 
 
 def wrongly_parked(arrivals: Iterable[Arrival], parked: Iterable[str]) -> list[str]:
-    """Whether what is parked is what was refused, and nothing else."""
+    """Return differences between the parked deliveries and the rejected ones."""
     last = {arrival.delivery: arrival.status for arrival in arrivals if arrival.status in ENDS}
     refused = {delivery for delivery, status in last.items() if status != 200}
     different = refused ^ set(parked)
@@ -51,9 +51,9 @@ def wrongly_parked(arrivals: Iterable[Arrival], parked: Iterable[str]) -> list[s
 def twice(
     arrivals: Iterable[Arrival], lives: Sequence[Life], receiver_deaths: Sequence[float]
 ) -> tuple[list[str], int]:
-    """Deliveries that arrived again although nobody had died who knew of it, and how many arrived again at all.
+    """Return deliveries that arrived again although no worker that knew the response died, and the number of repeats.
 
-    A worker that settles what it met is not killed for it: it must have died between the two arrivals.
+    A worker must have died between the two arrivals, because settled deliveries are not sent again.
     """
     ended: dict[str, list[Arrival]] = defaultdict(list)
     for arrival in arrivals:
@@ -72,11 +72,11 @@ def twice(
 
 
 def _who_knew(deliveries: AbstractSet[str], lives: Iterable[Life]) -> dict[str, list[float]]:
-    """The deaths of those workers that had an answer to each of these deliveries in their logs."""
+    """Return the deaths of the workers whose logs contain a response to each of these deliveries."""
     knew: dict[str, list[float]] = defaultdict(list)
     for life in lives:
         for line in life.log.read_text(errors="replace").splitlines():
-            # The last line of a log may have been cut off.
+            # The last line of a log may be truncated.
             if '"attempt"' not in line or not line.endswith("}"):
                 continue
             said = json.loads(line)

@@ -1,4 +1,4 @@
-"""A queue for benchmarks: systems with their receivers, events on it, workers, and what arrived."""
+"""A queue for benchmarks: systems with receivers, queued events, workers and arrivals."""
 
 import asyncio
 import sys
@@ -26,7 +26,7 @@ PUBLISHERS = 8
 
 @dataclass(frozen=True)
 class Arrival:
-    """One attempt as its receiver saw it; `status` is 0 where it gave no answer."""
+    """One attempt as recorded by the receiver. `status` is 0 if it did not respond."""
 
     time: float
     path: str
@@ -38,32 +38,32 @@ class Arrival:
 
 @dataclass
 class Receiver:
-    """A program that takes events, and the log of what it took."""
+    """A program that receives events, and its log."""
 
     program: Program
     log: Path
     _read: int = field(default=0)
 
     def arrivals(self) -> list[Arrival]:
-        """All attempts so far, oldest first."""
+        """Return all attempts so far, oldest first."""
         text = self.log.read_text() if self.log.exists() else ""
         lines = [line.split(" ") for line in text.splitlines()]
         return [Arrival(float(when), *said, int(sequence), int(status)) for when, *said, sequence, status in lines]
 
     def count(self) -> int:
-        """How many attempts there were so far."""
+        """Return the number of attempts so far."""
         return self.log.read_bytes().count(b"\n") if self.log.exists() else 0
 
 
 def receiver(stage: Stage, log: Path, port: int = 0) -> Receiver:
-    """A running receiver, on a port of its own unless one is named."""
+    """Start a receiver on the given port, by default a free one."""
     port = port or free_port()
     command = [sys.executable, "-m", "benchmarks.receiver", str(port), str(log)]
     return Receiver(stage.start("receiver", port, command, {}, folder=ROOT), log)
 
 
 async def prepare(database: Database, receivers: Mapping[str, int]) -> list[str]:
-    """One system with one subscription for each path, at the receiver on that port; their ids."""
+    """Create one system per port, with one subscription per path. Return the ids of the systems."""
     await database.migrate()
     ids = [str(UUID(int=place)) for place in range(1, len(receivers) + 1)]
 
@@ -80,7 +80,7 @@ async def prepare(database: Database, receivers: Mapping[str, int]) -> list[str]
 
 
 async def publish(database: Database, keys: Iterable[str], each: int) -> None:
-    """So many events of each key, numbered from 0: those of one key one after the other, several keys at once."""
+    """Publish `each` events of each key, numbered from 0: in order per key, with several keys concurrently."""
     waiting = list(keys)
 
     async def work() -> None:
@@ -93,7 +93,7 @@ async def publish(database: Database, keys: Iterable[str], each: int) -> None:
 
 
 def event(key: str, sequence: int) -> Event:
-    """An event about somebody who does not exist."""
+    """Return an event about a nonexistent person."""
     return Event(
         str(uuid4()),
         ENTITY_TYPE,
@@ -108,7 +108,7 @@ def event(key: str, sequence: int) -> Event:
 
 
 def worker(stage: Stage, database_url: str, **settings: Any) -> Program:
-    """A worker of its own process; `settings` as in `Settings`."""
+    """Start a worker in its own process. `settings` are those of `Settings`."""
     port = free_port()
     given = {"database_url": database_url, "worker_port": port, "log_level": "error", **settings}
     environment = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in given.items()}
@@ -116,13 +116,13 @@ def worker(stage: Stage, database_url: str, **settings: Any) -> Program:
 
 
 async def waiting(database: Database) -> int:
-    """How many deliveries wait."""
+    """Return the number of waiting deliveries."""
     count = sa.select(sa.func.count()).select_from(tables.deliveries).where(tables.deliveries.c.state == "waiting")
     return await database.read(lambda connection: int(connection.execute(count).scalar_one()))
 
 
 def run(url: str, work: Any) -> Any:
-    """What `work` returns, done on a database that is opened for it."""
+    """Open a database, run the work on it and return the result."""
 
     async def on_it() -> Any:
         database = open_database(url)
@@ -135,7 +135,7 @@ def run(url: str, work: Any) -> Any:
 
 
 def wait_until(is_so: Any, seconds: float, what: str) -> None:
-    """Returns when it is so; fails when that takes too long."""
+    """Wait until the condition is true. Fail after the timeout."""
     ends = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > ends:

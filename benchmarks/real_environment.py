@@ -1,23 +1,24 @@
-"""The service and two workers on PostgreSQL under modest mixed load, while its database meets what databases meet.
+"""Run the service and two workers on PostgreSQL under moderate mixed load while faults are injected into the database.
 
-In each round, in random order: PostgreSQL is restarted; all its backends are terminated; it goes silent for 20 seconds,
-once wholly and once for the open connections alone; a snapshot is held for a minute; a PgBouncer, through which all
-connections go then, is restarted; the primary is killed and its synchronous standby promoted. The processes are the
-same from the first fault to the last.
+Each round contains these faults in random order: PostgreSQL is restarted; all backends are terminated; it does not
+respond for 20 seconds, once on all connections and once on existing ones only; a snapshot is held for a minute; a
+PgBouncer, through which all connections run for this fault, is restarted; the primary is killed and its synchronous
+standby promoted. The service and worker processes are never restarted.
 
 Checked:
-- every web message that got 201 is in the database; those to a case are on it exactly once; no other answer hides a
-  message on a case;
-- every event that was accepted arrived at every subscription, also those that web messages raised;
-- no event arrived before an earlier one of its key; what arrived twice did so around a fault;
-- no call got another failure than 503 with `Retry-After`, or, where Open-E has published, the answer that says so;
-- all work succeeded again within the limit of the fault, and went on doing so;
-- nothing is left that an operator must resolve: no delivery, no message that is `sending` or `unknown`;
-- the processes are those that were started, are ready, logged no trace, and left no delivery to their housekeeping; the
-  chain of the audit is whole.
 
-Run: python -m benchmarks.real_environment [--rounds 3] [--seed N] [--faults restart,silent] [--pooler transaction]. It
-ends with 1 if a check fails. The logs of a run that failed are kept in `build/real-environment/`.
+- every web message with a 201 is in the database; those with a case are on it exactly once; no other response hides a
+  message on a case;
+- every accepted event arrived at every subscription, including events of web messages;
+- no event arrived before an earlier one of its key; an event arrived twice only around a fault;
+- all failed calls got 503 with `Retry-After` or, if Open-E had published the message, the response that says so;
+- all work succeeded again within the limit of the fault, and continued to succeed;
+- nothing is left for an operator to resolve: no delivery, no message in state `sending` or `unknown`;
+- the original processes still run, are ready, logged no traceback, and left no delivery to housekeeping; the audit
+  chain is valid.
+
+Run: python -m benchmarks.real_environment [--rounds 3] [--seed N] [--faults restart,silent] [--pooler transaction]. The
+exit code is 1 if a check fails. The logs of a failed run are kept in `build/real-environment/`.
 """
 
 import argparse
@@ -62,22 +63,22 @@ from persistence import web_messages as stored
 from persistence.database import Database
 
 CALM_SECONDS = 5.0
-"""Between the end of one fault's repair and the next fault."""
+"""Seconds between the repair of one fault and the next fault."""
 
 LATE_SECONDS = 2.0
-"""A delivery that takes longer than this from acceptance to arrival belongs to what the fault held up."""
+"""Seconds from acceptance to arrival above which a delivery counts as delayed by a fault."""
 
 DRAIN_SECONDS = 120
-"""How long the last deliveries may take to arrive when the load has ended."""
+"""Maximum seconds until the last deliveries arrive after the end of the load."""
 
 AROUND_SECONDS = 2.0
-"""How long before a fault a call can have begun that it left without an answer, and after it one can end."""
+"""Maximum seconds before a fault at which an interrupted call began, and after it at which such a call ends."""
 
 PAUSE_SECONDS = 0.05
 
 
 STUCK_RELEASED = "stuck_deliveries_released"
-"""What a worker logs when its housekeeping has to release deliveries that nothing else would."""
+"""The log event of a worker whose housekeeping released deliveries that nothing else would release."""
 
 LOGS = ROOT / "build" / "real-environment"
 DELIVERIES = (*PATHS, MESSAGE_PATH)
@@ -85,7 +86,7 @@ DELIVERIES = (*PATHS, MESSAGE_PATH)
 
 @dataclass(frozen=True)
 class Occurrence:
-    """One fault; times as of `time.time`. What calls meet until `until` is put down to it.
+    """One fault, with times of `time.time`. Failures of calls until `until` are attributed to it.
 
     From `prepared` to `repaired` a delivery may arrive twice.
     """
@@ -97,7 +98,7 @@ class Occurrence:
     until: float
     repaired: float
     lag: float
-    """By how much the slowest pause of this program was too long: what the machine adds by itself, in seconds."""
+    """The maximum excess of this program's pauses in seconds, which the machine causes."""
 
 
 def main() -> None:
@@ -165,7 +166,7 @@ def _sync(service: Program, body: dict[str, Any]) -> None:
 
 
 async def _meet_faults(load: Load, servers: Databases, order: Iterable[str]) -> list[Occurrence]:
-    """Let the load meet one fault after the other."""
+    """Inject one fault after the other while the load runs."""
     lags: list[float] = []
     watching = asyncio.create_task(_watch_self(lags))
     calling = asyncio.create_task(load.run())
@@ -200,7 +201,7 @@ async def _watch_self(lags: list[float]) -> None:
 
 
 def _wait_for_deliveries(url: str) -> int:
-    """Return how many deliveries have not arrived when all could have."""
+    """Return the number of deliveries that have not arrived within the time limit."""
     ends = time.monotonic() + DRAIN_SECONDS
     while (left := run(url, waiting)) and time.monotonic() < ends:
         time.sleep(0.5)
@@ -239,7 +240,7 @@ def _violations_of_messages(load: Load, mock: Program, url: str) -> list[str]:
 
 
 async def _readable(database: Database) -> dict[str, int | None]:
-    """Return the case of each message that callers can read, by id."""
+    """Return the cases of the messages that callers can read, by id."""
     table = tables.web_messages
     select = sa.select(table.c.id, table.c.flow_instance_id).where(table.c.created.is_not(None))
     return await database.read(lambda connection: {row.id: row.flow_instance_id for row in connection.execute(select)})
@@ -289,9 +290,9 @@ def _spans_a_fault(first: float, last: float, occurrences: Iterable[Occurrence])
 
 
 def _recoveries(occurrence: Occurrence, load: Load, arrivals: Sequence[Arrival]) -> dict[str, float]:
-    """Return the seconds from the end of a fault to the first success of each kind of work after the last failure.
+    """Return the seconds from the end of a fault to the first success after the last failure, per kind of work.
 
-    Infinite where there is none. A path has recovered when the last delivery arrived that the fault had held up.
+    The value is infinite without a success. A path has recovered when the last delayed delivery has arrived.
     """
     seconds = {kind: _of_calls(occurrence, [call for call in load.calls if call.kind == kind]) for kind in KINDS}
     for path in DELIVERIES:
@@ -358,7 +359,7 @@ def _violations_of_audit(load: Load, url: str) -> list[str]:
 def _print_table(
     occurrences: Sequence[Occurrence], calls: Sequence[Call], load: Load, arrivals: Sequence[Arrival]
 ) -> None:
-    """Print the worst seconds to recovery for each kind of fault and of work."""
+    """Print the longest recovery in seconds for each kind of fault and work."""
     heads = [*KINDS, *(f"delivery to {path}" for path in DELIVERIES)]
     ends = "limit | machine's lag | calls that failed"
     print(f"| seconds to recovery, worst | times | took, s | {' | '.join(heads)} | {ends} |")

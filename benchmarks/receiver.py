@@ -1,10 +1,11 @@
-"""Receivers of webhooks for benchmarks: what a path says is what its system does, and every attempt is told.
+"""Webhook receivers for benchmarks. The path selects the behaviour, and every attempt is logged.
 
-Paths: `/ok/MS` answers 200 after so many milliseconds; `/flaky` answers 500, closes with a reset or talks
-garbage on some attempts and 200 on others; `/gone` answers 404 to every event whose version ends with 7.
+Paths: `/ok/MS` responds with 200 after that number of milliseconds; `/flaky` responds with 500, resets the connection
+or sends a malformed response on some attempts and responds with 200 on others; `/gone` responds with 404 to every event
+whose version ends with 7.
 
 Run: python -m benchmarks.receiver PORT LOG. The log has a line for each attempt: time, path, delivery, key, sequence,
-status (0 where there was none).
+status (0 without a response).
 """
 
 import asyncio
@@ -57,11 +58,11 @@ class Receiver(asyncio.Protocol):
         if detail == "gone" and event["versionIdentifier"].endswith("7"):
             status = 404
         if detail == "flaky":
-            # Two of three events fail on their first attempt, each in its own way.
+            # Two of three events fail on their first attempt, each in a different way.
             attempt = self._seen[delivery] = self._seen.get(delivery, 0) + 1
             way = zlib.crc32(delivery.encode()) % 4
             status = 200 if attempt > 1 else (500, RESET, GARBAGE, 200)[way]
-        # An event of a web message has neither a person nor a version.
+        # Events of web messages have neither a person nor a version.
         key = event.get("identifikation") or event["eksternIdentifier"]
         told = (path, delivery, key, event.get("versionIdentifier", "0"), status)
         if milliseconds:
@@ -72,7 +73,7 @@ class Receiver(asyncio.Protocol):
     def _answer(self, told: tuple[str, str, str, str, int]) -> None:
         *said, status = told
         if self._transport.is_closing():
-            # Whoever asked has died: nobody hears the answer.
+            # The worker has died, so it does not receive the response.
             status = 0
         print(f"{time.time():.4f}", *said, status if status >= 100 else 0, file=self._log, sep=" ")
         if status == RESET:
@@ -90,7 +91,7 @@ SEEN: dict[str, int] = {}
 
 
 async def _serve(port: int, log: Path) -> None:
-    # Each line at once, so that nothing is lost when this is killed.
+    # Flush after each line, so that no line is lost when this process is killed.
     with log.open("a", buffering=1) as lines:
         server = await asyncio.get_running_loop().create_server(
             lambda: Receiver(lines), "127.0.0.1", port, backlog=1000

@@ -1,4 +1,4 @@
-"""Runs all benchmarks, or all soaks, one after the other, and prints one summary in Markdown.
+"""Run all benchmarks or all soak tests in sequence, and print one summary in Markdown.
 
 Run: python -m benchmarks.run bench | soak
 """
@@ -25,7 +25,7 @@ BENCHES = {
     "metrics_scrape": ([], 300),
     "worst_wait": ([], 900),
 }
-"""Modules with their arguments and the seconds after which they are ended."""
+"""Modules with their arguments and their timeouts in seconds."""
 
 SOAKS = {
     "kill_publish": ([], 900),
@@ -59,7 +59,7 @@ def _machine() -> str:
 
 
 def _run(name: str, arguments: list[str], seconds: int) -> bool:
-    """Whether a benchmark ended well. What it prints is passed on."""
+    """Run a benchmark with its output passed through, and return whether it succeeded."""
     if not (ROOT / "benchmarks" / f"{name}.py").exists():
         return True
     if name == "soap_memory":
@@ -68,7 +68,7 @@ def _run(name: str, arguments: list[str], seconds: int) -> bool:
     try:
         code = process.wait(seconds)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        # An interrupt lets it end the programs that it has started.
+        # An interrupt lets the benchmark stop the programs that it started.
         process.send_signal(signal.SIGINT)
         code = process.wait(120)
         print(f"\n{name} was ended after {seconds} s")

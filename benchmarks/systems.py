@@ -22,7 +22,7 @@ END = datetime(2027, 1, 1, tzinfo=UTC)
 async def prepare(
     database: Database, fingerprint: str = FINGERPRINT, base_url: str = "https://receiver.example"
 ) -> None:
-    """Fill an empty catalogue: one certificate opens all systems, one orgType may subscribe to all types."""
+    """Fill an empty catalogue: one certificate has access to all systems, one orgType may subscribe to all types."""
     await database.write(_prepare, fingerprint, base_url)
     await audit.record(database, AuditEntry(CATALOGUE, "call", START, "apply", "-", "changed", "benchmark"))
 
@@ -37,7 +37,7 @@ def _prepare(connection: sa.Connection, fingerprint: str, base_url: str) -> None
 
 
 def entries(count: int, path: str = "/webhook", first_code: int = 0) -> list[Entry]:
-    """So many entries of a request, each with an orgCode of its own."""
+    """Return `count` entries of a request, each with its own orgCode."""
     types = len(ENTITY_TYPES)
     return [
         Entry(index, ORG_TYPE, first_code + index, ENTITY_TYPES[index % types], path, START, END)

@@ -1,4 +1,4 @@
-"""Create and get: Budkavle beside its peers, in turns, with 16 connections, one process each, durable commits.
+"""Compare create and get of Budkavle with its peers, alternately, with 16 connections, one process and durable commits.
 
 Run: python -m benchmarks.throughput [--seconds 1.5] [--rounds 5]
 """
@@ -24,12 +24,12 @@ OPERATIONS = ("create", "get")
 
 @dataclass
 class Cell:
-    """The results of one program, operation and database, a result per round."""
+    """The results of one program, operation and database, one per round."""
 
     results: list[Result] = field(default_factory=list)
 
     def add(self, operation: str, program: Program, seconds: float) -> None:
-        """Measures once more. What is got is what was created last."""
+        """Measure once more. Get requests use the messages created last."""
         requests = create_requests(program.key)
         if operation == "get":
             paths = _created.get(program.port) or ["/webmessages/none"]
@@ -43,13 +43,13 @@ class Cell:
         return median(result.per_second for result in self.results)
 
     def ratio(self, other: "Cell") -> float:
-        """The median over the rounds of how much faster this is."""
+        """Return the median over the rounds of the ratio to the other program."""
         pairs = zip(self.results, other.results, strict=True)
         return median(ours.per_second / max(theirs.per_second, 0.001) for ours, theirs in pairs)
 
 
 _created: dict[int, list[str]] = {}
-"""Paths of messages, by the port of the program that has them."""
+"""Paths of messages, by the port of their program."""
 
 Table = dict[tuple[str, str, str], Cell]
 
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def _prepare_express() -> str | None:
-    """Installs the Express peer if that is not done; why it cannot run, if it cannot."""
+    """Install the Express peer if necessary. Return the reason if it cannot run."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         return "Node is not installed"
     if (PEERS / "express" / "node_modules" / "express").is_dir():

@@ -1,7 +1,7 @@
-"""Where a create, a get and a publish spend the time of the service: py-spy's samples, by library.
+"""Profile the service during create, get and publish: py-spy's samples, by library.
 
-`own` is the share of samples whose innermost frame is in that library; `within` also counts what it calls. Only
-samples of threads that hold or wait for the processor count.
+`own` is the share of samples whose innermost frame is in that library; `within` also counts the functions that it
+calls. Only samples of threads that hold or wait for the processor count.
 
 Run: python -m benchmarks.time_profile [--database SQLite] [--seconds 5] [--functions 12]
 """
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _record(spy: Path, service: Program, job: Job, seconds: int, options: list[str]) -> Counter[str]:
-    """Stacks, outermost frame first, separated by semicolons, with the count of their samples."""
+    """Return stacks (outermost frame first, separated by semicolons) with the number of their samples."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
         output = Path(folder) / "stacks"
         load = pool.submit(run_load, job)
@@ -78,7 +78,7 @@ def _record(spy: Path, service: Program, job: Job, seconds: int, options: list[s
         stacks: Counter[str] = Counter()
         for line in output.read_text().splitlines():
             stack, _, count = line.rpartition(" ")
-            # py-spy takes idle threads of a pool for busy ones.
+            # py-spy reports idle threads of a pool as busy.
             if (
                 ";wait (threading.py" not in f";{stack.rpartition(';')[2]}"
                 and "Condition.wait" not in stack.rpartition(";")[2]
@@ -114,7 +114,7 @@ def _rows(counts: Iterable[tuple[str, int]], total: int) -> str:
 
 
 def _place(frame: str) -> str:
-    """The library of a frame: our package and module, or the name of another's package."""
+    """Return the library of a frame: our package and module, or the name of another package."""
     found = _FRAME.match(frame)
     file = (found["file"] if found else frame).replace("\\", "/")
     for ours in ("budkavle", "handlers", "persistence", "domain", "open_e"):

@@ -1,14 +1,14 @@
-"""The longest wait of others during one heavy request: what a single caller can do to all the rest.
+"""Measure the longest wait of other callers during one heavy request, which is the harm that one caller can do.
 
-A service per database has 100,000 messages of a party, a system with 50,000 subscriptions and 20,000 deliveries, an
-event with 3,000 subscribers, and 3,000 systems with a queue. While one heavy request runs, a process of its own calls
-`/health/live` and gets a small message every 2 ms, each over a connection that it keeps. Printed are medians of the
-rounds: the longest wait of either, the same in a second without load, and by how much the pauses of the calling process
-itself were too long, which is what the machine adds. "Processor" is the most processor time that the service used
-during one such answer: the wait where nothing else runs, whatever other programs do.
+A service per database has a party with 100,000 messages, a system with 50,000 subscriptions and 20,000 deliveries, an
+event with 3,000 subscribers, and 3,000 systems with queues. While one heavy request runs, a separate process calls
+`/health/live` and gets a small message every 2 ms, each over its own keep-alive connection. The output contains medians
+of the rounds: the longest wait of either, the same for a second without load, and the maximum excess of the calling
+process's own pauses, which the machine causes. "Processor" is the maximum processor time that the service used during
+one such response: the wait on an otherwise idle machine.
 
-Run: python -m benchmarks.worst_wait [--rounds 3] [--only TEXT] [--database SQLite]. It ends with 1 if the wait of a
-request is above the aim, on either measure, unless `HELD` names the request.
+Run: python -m benchmarks.worst_wait [--rounds 3] [--only TEXT] [--database SQLite]. The exit code is 1 if the wait of a
+request exceeds the target on either measure, unless `HELD` contains the request.
 """
 
 import argparse
@@ -44,7 +44,7 @@ PAUSE_SECONDS = 0.002
 IDLE_SECONDS = 1.0
 TIMEOUT_SECONDS = 120
 BATCH = 10_000
-"""Rows of one insert."""
+"""Rows per insert."""
 
 MESSAGES, LISTED = 100_000, 20_000
 SUBSCRIPTIONS = 50_000
@@ -68,16 +68,16 @@ HELD = frozenset(
         "post 99,000 members",
     }
 )
-"""Requests whose wait is above the aim; docs/reference/limits.md says why."""
+"""Requests whose wait exceeds the target; docs/reference/limits.md has the reasons."""
 
 Body = bytes
 Send = Callable[[], int]
-"""Makes a heavy request; returns the status of its answer, 0 for a command."""
+"""A function that makes a heavy request and returns the status of its response, 0 for a command."""
 
 
 @dataclass(frozen=True)
 class Stand:
-    """A service with its data, and what callers need."""
+    """A service with its data, and the credentials of its callers."""
 
     service: Program
     publish_key: str
@@ -87,7 +87,7 @@ class Stand:
 
 @dataclass(frozen=True)
 class Heavy:
-    """One heavy request: what to do before, and what to send."""
+    """One heavy request: its preparation and the function that sends it."""
 
     name: str
     send: Send
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 def _measure(kind: str, stand: Stand, heavy: Heavy, rounds: int) -> float:
-    """Print a row; return the longest wait in milliseconds that is the service's own."""
+    """Print a row and return the longest wait in milliseconds that the service itself causes."""
     targets = {name: request("GET", path, stand.service.key) for name, path in _targets(stand)}
     idle, loaded, seconds, status = [], [], [], 0
     for _ in range(rounds):
@@ -182,7 +182,7 @@ def _files(stand: Stand) -> Iterator[Heavy]:
     made: list[str] = []
     yield Heavy("post 10 files of 10 MiB, form", _post(stand, form, content_type=kind, locations=made))
     yield Heavy("get 10 files of 10 MiB", lambda: _exchange(stand, "GET", made[-1])[0])
-    # Texts may have 16 MB, of which each letter may be an escape of six bytes.
+    # A text may have 16 MB, and each letter may be an escape of six bytes.
     yield Heavy("post a text of 16 MB", _post(stand, json.dumps(_message("x" * 16_000_000)), locations=made))
     yield Heavy("get a text of 16 MB", lambda: _exchange(stand, "GET", made[-1])[0])
     escaped = json.dumps(_message("æ" * 8_000_000))
@@ -261,7 +261,7 @@ def _bodies(stand: Stand) -> Iterator[Heavy]:
 
 
 def _of_list(name: str, item: str, count: int) -> str:
-    """Return a JSON object with a list of so many items, which end with a comma."""
+    """Return a JSON object with a list of `count` items. Each item ends with a comma."""
     return f'{{"{name}":[{(item * count)[:-1]}]}}'
 
 
@@ -299,7 +299,7 @@ def _post(
     content_type: str = "application/json",
     locations: list[str] | None = None,
 ) -> Send:
-    """Return what posts the body; the `Location` of the answer is added to `locations`."""
+    """Return a function that posts the body and adds the `Location` of the response to `locations`."""
     data = body if isinstance(body, bytes) else body.encode()
 
     def send() -> int:
@@ -322,13 +322,13 @@ def _command(stand: Stand, *arguments: str) -> Send:
 def _exchange(
     stand: Stand, method: str, path: str, body: Body = b"", headers: dict[str, str] | None = None
 ) -> tuple[int, bytes]:
-    """Return the status of an answer and its first megabytes: head and body, or the body alone where there is one."""
+    """Return the status of a response and its first megabytes: head and body, or only the body if there is one."""
     fields = {"Host": "127.0.0.1", "apikey": stand.service.key, "Connection": "close", "Client-Cert": CLIENT_CERT}
     fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))} if body else {}
     lines = "".join(f"{name}: {value}\r\n" for name, value in (fields | (headers or {})).items())
     with socket.create_connection(("127.0.0.1", stand.service.port), timeout=TIMEOUT_SECONDS) as connection:
         connection.sendall(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode())
-        # The service may have refused it already.
+        # The service may have rejected the request already.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(body)
         kept, scratch = bytearray(), bytearray(2**20)
@@ -363,7 +363,7 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any
 
 
 def _rows() -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
-    """Yield tables with their rows, in the order in which they can be inserted."""
+    """Yield tables with their rows, in an order that satisfies the foreign keys."""
     yield "web_messages", (_message_row(place, "many") for place in range(MESSAGES))
     yield "web_messages", (_message_row(place, "long", text=LARGE_TEXT) for place in range(LARGE_TEXTS))
     wide = [[f"key-{place}", f"value of the reference with number {place}"] for place in range(REFERENCES)]
@@ -405,14 +405,14 @@ def _message_row(
 
 
 def _queue(connection: sa.Connection) -> None:
-    """Queue an event for each of the many systems, and many for one subscription after the other of one system."""
+    """Queue one event for each of the many systems, and many for the subscriptions of one system."""
     event = {"id": str(uuid4()), "created": NOW, "entity_type": ENTITY_TYPES[0], "content": "{}", "subscriptions": 0}
     connection.execute(tables.events.insert(), event | {"publisher": "benchmark", "request_id": "benchmark"})
     table = tables.subscriptions
     ids = sa.select(table.c.id, table.c.system_id)
     of_one = connection.execute(ids.where(table.c.system_id == LISTED_SYSTEM).limit(DELIVERIES)).all()
     of_others = connection.execute(ids.where(table.c.entity_type == ENTITY_TYPES[0])).all()
-    # Nothing is due, so that workers of the command line have nothing to do with it.
+    # Nothing is due, so workers of the command line ignore these deliveries.
     delivery = {"event_id": event["id"], "state": "parked", "created": NOW, "due": None, "attempts": 1}
     rows = [
         {**delivery, "id": str(uuid4()), "subscription_id": id_, "system_id": system_id, "key": str(id_)}

@@ -1,4 +1,4 @@
-"""A peer: web messages in FastAPI with the SQLAlchemy ORM and plain `def`, as its documentation teaches it."""
+"""A peer: web messages in FastAPI with the SQLAlchemy ORM and plain `def`, as in its documentation."""
 
 import os
 import uuid

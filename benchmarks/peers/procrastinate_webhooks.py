@@ -1,4 +1,4 @@
-"""The peer of the worker: webhooks as a queue of procrastinate on PostgreSQL, as its manual shows it.
+"""The peer of the worker: webhooks in a procrastinate queue on PostgreSQL, as in its manual.
 
 Run: python -m benchmarks.peers.procrastinate_webhooks fill NUMBER | work CONCURRENCY
 """
