@@ -224,7 +224,7 @@ class Pooler:
 
 
 @dataclass(frozen=True)
-class Fault:
+class DatabaseFault:
     """A kind of fault. The service is under load before, during and after it.
 
     `limit` is the maximum number of seconds after its end until all work succeeds again, `observed` the seconds of
@@ -241,23 +241,23 @@ class Fault:
 
 _SILENCE_LIMIT = Waits().statement_timeout + Waits().grace
 FAULTS = {
-    "nothing": Fault("nothing, for comparison", Databases.nothing),
-    "restart": Fault("PostgreSQL is restarted", Databases.restart),
-    "terminate": Fault("all backends are terminated", Databases.terminate),
-    "silent": Fault(
+    "nothing": DatabaseFault("nothing, for comparison", Databases.nothing),
+    "restart": DatabaseFault("PostgreSQL is restarted", Databases.restart),
+    "terminate": DatabaseFault("all backends are terminated", Databases.terminate),
+    "silent": DatabaseFault(
         f"silent for {SILENT_SECONDS} s", Databases.silence, limit=_SILENCE_LIMIT, observed=_SILENCE_LIMIT + 5
     ),
-    "stalled": Fault(
+    "stalled": DatabaseFault(
         f"open connections silent for {SILENT_SECONDS} s",
         Databases.stall,
         limit=_SILENCE_LIMIT,
         observed=_SILENCE_LIMIT + 5,
     ),
-    "snapshot": Fault(f"a snapshot is held for {SNAPSHOT_SECONDS} s", Databases.hold_snapshot),
-    "bouncer": Fault(
+    "snapshot": DatabaseFault(f"a snapshot is held for {SNAPSHOT_SECONDS} s", Databases.hold_snapshot),
+    "bouncer": DatabaseFault(
         "PgBouncer is restarted", Databases.restart_pooler, Databases.enter_pooler, Databases.leave_pooler
     ),
-    "failover": Fault(
+    "failover": DatabaseFault(
         "the primary is killed, the standby promoted", Databases.fail_over, restore=Databases.rebuild_standby
     ),
 }

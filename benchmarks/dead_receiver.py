@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from benchmarks.queue_stage import (
     ENTITY_TYPE,
-    Receiver,
+    ReceiverProgram,
     event,
     prepare,
     receiver,
@@ -93,7 +93,7 @@ async def _queue_for_the_dead(database: Database, number: int, keys: int) -> Non
     await database.write_large(insert)
 
 
-def _latencies(url: str, alive: Receiver) -> list[float]:
+def _latencies(url: str, alive: ReceiverProgram) -> list[float]:
     """Return the milliseconds from acceptance to arrival of some events at the working receiver."""
     before = alive.count()
     accepted: dict[str, float] = run(url, _publish)

@@ -27,7 +27,7 @@ from benchmarks.queue_stage import (
     ENTITY_TYPE,
     ORG_CODE,
     ORG_TYPE,
-    Receiver,
+    ReceiverProgram,
     prepare,
     publish,
     receiver,
@@ -80,7 +80,7 @@ def _throughput(kind: str, events: int) -> float:
         return _rate(target, events)
 
 
-def _rate(target: Receiver, events: int) -> float:
+def _rate(target: ReceiverProgram, events: int) -> float:
     """Return the arrivals per second after the warm-up."""
     wait_until(lambda: target.count() >= events, 300, "the arrival of all events")
     times = sorted(arrival.time for arrival in target.arrivals())

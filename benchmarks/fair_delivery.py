@@ -24,7 +24,7 @@ from benchmarks.queue_stage import (
     ORG_CODE,
     ORG_TYPE,
     START,
-    Receiver,
+    ReceiverProgram,
     event,
     receiver,
     run,
@@ -97,7 +97,7 @@ async def _prepare(database: Database, port: int) -> None:
     await database.write(insert)
 
 
-def _latencies(url: str, target: Receiver) -> list[float]:
+def _latencies(url: str, target: ReceiverProgram) -> list[float]:
     """Return the milliseconds from acceptance to arrival of some events on the working path."""
     before = target.count()
     keys = [f"{time.monotonic()}-{number}" for number in range(EVENTS)]

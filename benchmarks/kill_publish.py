@@ -49,7 +49,7 @@ CALL_SECONDS = 20
 
 
 @dataclass
-class Sent:
+class PublishLog:
     """Responses by case: the path of the message after a 201, other statuses, missing responses."""
 
     created: dict[int, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ def _soak(stage: Stage, database: str, rounds: int, chance: random.Random) -> li
     service = stage.service(
         stage.database(database), **open_e_settings(mock), open_e_read_timeout=READ_TIMEOUT_SECONDS, log_level="error"
     )
-    sent, cases = Sent(), itertools.count(1)
+    sent, cases = PublishLog(), itertools.count(1)
     traces = 0
     for _ in range(rounds):
         seconds = chance.uniform(SHORTEST, LONGEST)
@@ -94,7 +94,7 @@ def _soak(stage: Stage, database: str, rounds: int, chance: random.Random) -> li
 
 
 async def _post_until_killed(
-    stage: Stage, service: Program, sent: Sent, cases: "itertools.count[int]", seconds: float
+    stage: Stage, service: Program, sent: PublishLog, cases: "itertools.count[int]", seconds: float
 ) -> None:
     ended = asyncio.Event()
     clients = [asyncio.create_task(_post(service, sent, cases, ended)) for _ in range(CLIENTS)]
@@ -105,7 +105,7 @@ async def _post_until_killed(
         await asyncio.gather(*clients)
 
 
-async def _post(service: Program, sent: Sent, cases: "itertools.count[int]", ended: asyncio.Event) -> None:
+async def _post(service: Program, sent: PublishLog, cases: "itertools.count[int]", ended: asyncio.Event) -> None:
     """Post messages, each once, until the connection closes."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -135,7 +135,7 @@ async def _post(service: Program, sent: Sent, cases: "itertools.count[int]", end
     writer.close()
 
 
-def _check(service: Program, mock: Program, sent: Sent, database: str) -> list[str]:
+def _check(service: Program, mock: Program, sent: PublishLog, database: str) -> list[str]:
     in_open_e = Counter(message["flowInstanceID"] for message in _get(mock, "/control/messages"))
     found = _get(service, f"/webmessages/recipients/{PARTY}")
     readable = Counter(int(message["externalReferences"][0]["value"]) for message in found)

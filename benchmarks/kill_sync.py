@@ -44,7 +44,7 @@ VERIFY_EVERY = 10
 
 
 @dataclass(frozen=True)
-class State:
+class SyncState:
     """The stored set, and the length of the system's audit chain, which grows by two per sync."""
 
     which: int
@@ -89,7 +89,7 @@ def _soak(kind: str, url: str, rounds: int, chance: random.Random) -> list[str]:
     uvloop.run(_prepare(url))
     # Measure the second sync: it replaces a set, as all killed ones do.
     seconds = [_sync_in_child(url, which, None)[1] for which in (0, 1)][-1]
-    state = State(which=1, length=4)
+    state = SyncState(which=1, length=4)
     kept, made = 0, 0
     for number in range(1, rounds + 1):
         uvloop.run(_queue(url))
@@ -163,7 +163,7 @@ async def _queue(url: str) -> None:
     await database.close()
 
 
-async def _check(url: str, before: State, *, is_answered: bool, is_verifying: bool) -> tuple[State, list[str]]:
+async def _check(url: str, before: SyncState, *, is_answered: bool, is_verifying: bool) -> tuple[SyncState, list[str]]:
     """Return the current state and the violations found."""
     database = open_database(url)
     # A server may still execute the child's transaction, which holds this lock until it ends.
@@ -173,12 +173,12 @@ async def _check(url: str, before: State, *, is_answered: bool, is_verifying: bo
     sets = [{(entry.identity, entry.webhook_url) for entry in wanted(which)} for which in (0, 1)]
     queued = await _queued(database)
     faults = []
-    after = State(1 - before.which, before.length + 2)
+    after = SyncState(1 - before.which, before.length + 2)
     if found not in sets:
         old, new = len(found & sets[before.which]), len(found & sets[after.which])
         faults.append(f"a mixture: {old} of the old entries and {new} of the new ones")
         return before, faults
-    state = State(sets.index(found), length)
+    state = SyncState(sets.index(found), length)
     if state not in (before, after):
         faults.append(f"{before} became {state}: the set is not what the audit tells")
     if is_answered and state != after:

@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.queue_checks import Life, out_of_order, twice, wrongly_parked
-from benchmarks.queue_stage import Receiver, prepare, publish, receiver, run, waiting, worker
+from benchmarks.queue_checks import Life, find_out_of_order, find_repeats, find_wrongly_parked
+from benchmarks.queue_stage import ReceiverProgram, prepare, publish, receiver, run, waiting, worker
 from benchmarks.stage import DATABASES, Stage
 from domain.deliveries import DeliveryState
 from persistence import tables
@@ -67,8 +67,8 @@ def _soak(kind: str, keys: int, each: int, chance: random.Random) -> list[str]:
         arrivals = steady.arrivals() + dying.arrivals()
         parked = run(url, _parked)
         arrivals.sort(key=lambda arrival: arrival.time)
-        faults, again = twice(arrivals, lives, deaths)
-        faults += out_of_order(arrivals, each) + wrongly_parked(arrivals, parked)
+        faults, again = find_repeats(arrivals, lives, deaths)
+        faults += find_out_of_order(arrivals, each) + find_wrongly_parked(arrivals, parked)
         queues = len({(arrival.path, arrival.key) for arrival in arrivals})
         faults += [] if queues == keys * len(PATHS) else [f"{queues} queues were seen"]
         print(
@@ -80,7 +80,7 @@ def _soak(kind: str, keys: int, each: int, chance: random.Random) -> list[str]:
 
 
 def _kill_until_done(
-    stage: Stage, url: str, number: int, dying: Receiver, publishing: threading.Thread, chance: random.Random
+    stage: Stage, url: str, number: int, dying: ReceiverProgram, publishing: threading.Thread, chance: random.Random
 ) -> tuple[list[Life], list[float]]:
     """Kill workers, and sometimes the crashing receiver. Return the workers' lives and the times of receiver kills.
 

@@ -15,9 +15,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.large_client import FILE_BYTES, FILES, REFERENCE, Answer, Client
+from benchmarks.large_client import FILE_BYTES, FILES, REFERENCE, Client, LargeResponse
 from benchmarks.load import create_requests, request
-from benchmarks.probe import Seen, watching
+from benchmarks.probe import ProbeResult, watching
 from benchmarks.stage import DATABASES, Program, Stage, open_e_settings
 
 AIM_WAIT_MS = 100
@@ -34,10 +34,10 @@ class Step:
     database: str
     name: str
     kind: str
-    answer: Answer
+    answer: LargeResponse
     peak_mb: float
     kept_mb: float
-    seen: Seen
+    seen: ProbeResult
 
     def misses(self) -> list[str]:
         """Return the targets that are missed."""

@@ -27,7 +27,7 @@ Piece = bytes
 
 
 @dataclass
-class Answer:
+class LargeResponse:
     """A response: status, bytes of the body, seconds from the first byte sent to the last byte received."""
 
     status: int
@@ -54,9 +54,9 @@ class Client:
         self._process.stdout.readline()
         return self
 
-    def send(self) -> Answer:
+    def send(self) -> LargeResponse:
         output, _ = self._process.communicate("send\n", timeout=TIMEOUT_SECONDS * 2)
-        return Answer(**json.loads(output))
+        return LargeResponse(**json.loads(output))
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
@@ -104,7 +104,7 @@ def _pieces(what: str, case: int | None, key: str) -> list[Piece]:
     return [head.encode(), *body]
 
 
-def _exchange(port: int, pieces: list[Piece]) -> Answer:
+def _exchange(port: int, pieces: list[Piece]) -> LargeResponse:
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS) as connection:
         begun = time.perf_counter()
         for piece in pieces:
@@ -122,7 +122,7 @@ def _exchange(port: int, pieces: list[Piece]) -> Answer:
             size += got
         location = re.search(rb"(?i)location: *(\S+)", head)
         seconds = time.perf_counter() - begun
-    return Answer(int(head[9:12]), size, seconds, location[1].decode() if location else "")
+    return LargeResponse(int(head[9:12]), size, seconds, location[1].decode() if location else "")
 
 
 def _main() -> None:

@@ -52,7 +52,7 @@ CALLERS = {MESSAGE: 8, PUBLICATION: 8, SYNC: 2, READ: 8}
 
 
 @dataclass(frozen=True)
-class Call:
+class LoadCall:
     """One call, with times of `time.time`. `status` is 0 without a response."""
 
     kind: str
@@ -84,7 +84,7 @@ class Load:
     service: Program
     publish_key: str
     chance: random.Random
-    calls: list[Call] = field(default_factory=list)
+    calls: list[LoadCall] = field(default_factory=list)
     messages: dict[str, float] = field(default_factory=dict)
     """When each web message was accepted, by id, including those with a case."""
     cases: dict[int, tuple[int, str]] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class Load:
 
     async def call(
         self, kind: str, method: str, path: str, body: Mapping[str, Any] | None = None, **headers: str
-    ) -> tuple[Call, Mapping[str, str], bytes]:
+    ) -> tuple[LoadCall, Mapping[str, str], bytes]:
         """Make and record one call. Return it with the headers and the body of the response."""
         began = time.time()
         given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -127,11 +127,11 @@ class Load:
             async with self._session.request(method, path, json=body, headers=given) as answer:
                 content, status, got = await answer.read(), answer.status, answer.headers
         except (aiohttp.ClientError, TimeoutError) as exc:
-            call = Call(kind, began, time.time(), 0, f"{type(exc).__name__}: {exc}")
+            call = LoadCall(kind, began, time.time(), 0, f"{type(exc).__name__}: {exc}")
             self.calls.append(call)
             return call, {}, b""
         detail = "" if status < 300 else content.decode(errors="replace")[:500]
-        call = Call(kind, began, time.time(), status, detail, got.get("Retry-After"))
+        call = LoadCall(kind, began, time.time(), status, detail, got.get("Retry-After"))
         self.calls.append(call)
         return call, got, content
 

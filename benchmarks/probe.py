@@ -24,7 +24,7 @@ SECONDS = 300
 
 
 @dataclass
-class Seen:
+class ProbeResult:
     """Responses by target: their number, those other than 2xx, the slowest in milliseconds.
 
     `work` is the maximum processor time that the watched process used during one response, in milliseconds: the
@@ -46,13 +46,13 @@ class Seen:
 @contextmanager
 def watching(
     port: int, targets: Mapping[str, str], pause: float = PAUSE_SECONDS, pid: int | None = None
-) -> Iterator[Seen]:
+) -> Iterator[ProbeResult]:
     """Send requests while the block runs, and fill in the results at its end. `targets` are requests by name.
 
     `pause` is the number of seconds between a response and the next request; `pid` is the process whose processor time
     is measured.
     """
-    seen = Seen()
+    seen = ProbeResult()
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.probe"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -71,7 +71,7 @@ def watching(
         process.wait(10)
 
 
-async def _ask(job: Mapping[str, Any], name: str, seen: Seen, ended: asyncio.Event) -> None:
+async def _ask(job: Mapping[str, Any], name: str, seen: ProbeResult, ended: asyncio.Event) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", job["port"])
     request = job["targets"][name].encode()
     pid: int | None = job["pid"]
@@ -102,15 +102,15 @@ def _processor_milliseconds(pid: int) -> float:
     return total / 1e6
 
 
-async def _watch_self(pause: float, seen: Seen, ended: asyncio.Event) -> None:
+async def _watch_self(pause: float, seen: ProbeResult, ended: asyncio.Event) -> None:
     while not ended.is_set():
         begun = time.perf_counter()
         await asyncio.sleep(pause)
         seen.lag = max(seen.lag, (time.perf_counter() - begun - pause) * 1000)
 
 
-async def _main(job: Mapping[str, Any]) -> Seen:
-    seen, ended = Seen(), asyncio.Event()
+async def _main(job: Mapping[str, Any]) -> ProbeResult:
+    seen, ended = ProbeResult(), asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
     print("begun", flush=True)
     async with asyncio.timeout(SECONDS):

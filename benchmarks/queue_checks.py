@@ -13,7 +13,7 @@ from benchmarks.queue_stage import Arrival
 ENDS = (200, 404)
 """Statuses after which a delivery is not sent again."""
 
-SAID_WITHIN = 0.7
+LOGGED_WITHIN = 0.7
 """Seconds before its death within which a worker may have received a response without logging it."""
 
 
@@ -25,7 +25,7 @@ class Life:
     death: float
 
 
-def out_of_order(arrivals: Iterable[Arrival], each: int) -> list[str]:
+def find_out_of_order(arrivals: Iterable[Arrival], each: int) -> list[str]:
     """Return events that arrived before an earlier one of their queue was done, and queues that did not finish."""
     reached: dict[tuple[str, str], int] = defaultdict(int)
     faults = []
@@ -40,7 +40,7 @@ def out_of_order(arrivals: Iterable[Arrival], each: int) -> list[str]:
     ]
 
 
-def wrongly_parked(arrivals: Iterable[Arrival], parked: Iterable[str]) -> list[str]:
+def find_wrongly_parked(arrivals: Iterable[Arrival], parked: Iterable[str]) -> list[str]:
     """Return differences between the parked deliveries and the rejected ones."""
     last = {arrival.delivery: arrival.status for arrival in arrivals if arrival.status in ENDS}
     refused = {delivery for delivery, status in last.items() if status != 200}
@@ -48,7 +48,7 @@ def wrongly_parked(arrivals: Iterable[Arrival], parked: Iterable[str]) -> list[s
     return [f"{len(refused)} were refused; {len(different)} of them are not parked, or others are"] if different else []
 
 
-def twice(
+def find_repeats(
     arrivals: Iterable[Arrival], lives: Sequence[Life], receiver_deaths: Sequence[float]
 ) -> tuple[list[str], int]:
     """Return deliveries that arrived again although no worker that knew the response died, and the number of repeats.
@@ -60,18 +60,18 @@ def twice(
         if arrival.status in ENDS:
             ended[arrival.delivery].append(arrival)
     again = [pair for several in ended.values() for pair in pairwise(several)]
-    knew = _who_knew({first.delivery for first, _ in again}, lives)
+    knew = _list_deaths_of_informed_workers({first.delivery for first, _ in again}, lives)
     deaths = [life.death for life in lives] + list(receiver_deaths)
     faults = []
     for first, second in again:
         died = any(first.time <= death <= second.time for death in knew.get(first.delivery, ()))
-        unsaid = any(0 <= death - first.time <= SAID_WITHIN for death in deaths)
+        unsaid = any(0 <= death - first.time <= LOGGED_WITHIN for death in deaths)
         if not died and not unsaid:
             faults.append(f"{first.path}: {first.delivery} arrived again, and nobody who knew of it had died")
     return faults, len(again)
 
 
-def _who_knew(deliveries: AbstractSet[str], lives: Iterable[Life]) -> dict[str, list[float]]:
+def _list_deaths_of_informed_workers(deliveries: AbstractSet[str], lives: Iterable[Life]) -> dict[str, list[float]]:
     """Return the deaths of the workers whose logs contain a response to each of these deliveries."""
     knew: dict[str, list[float]] = defaultdict(list)
     for life in lives:

@@ -37,7 +37,7 @@ class Arrival:
 
 
 @dataclass
-class Receiver:
+class ReceiverProgram:
     """A program that receives events, and its log."""
 
     program: Program
@@ -55,11 +55,11 @@ class Receiver:
         return self.log.read_bytes().count(b"\n") if self.log.exists() else 0
 
 
-def receiver(stage: Stage, log: Path, port: int = 0) -> Receiver:
+def receiver(stage: Stage, log: Path, port: int = 0) -> ReceiverProgram:
     """Start a receiver on the given port, by default a free one."""
     port = port or free_port()
     command = [sys.executable, "-m", "benchmarks.receiver", str(port), str(log)]
-    return Receiver(stage.start("receiver", port, command, {}, folder=ROOT), log)
+    return ReceiverProgram(stage.start("receiver", port, command, {}, folder=ROOT), log)
 
 
 async def prepare(database: Database, receivers: Mapping[str, int]) -> list[str]:

@@ -48,8 +48,8 @@ from benchmarks.mixed_load import (
     PATHS,
     SYNC,
     SYSTEMS,
-    Call,
     Load,
+    LoadCall,
     catalogue,
     new_publish_key,
     set_of,
@@ -300,7 +300,7 @@ def _recoveries(occurrence: Occurrence, load: Load, arrivals: Sequence[Arrival])
     return seconds
 
 
-def _of_calls(occurrence: Occurrence, calls: Iterable[Call]) -> float:
+def _of_calls(occurrence: Occurrence, calls: Iterable[LoadCall]) -> float:
     ended = [call for call in calls if occurrence.ended < call.ended <= occurrence.until]
     failed = max((call.ended for call in ended if not call.is_success), default=occurrence.ended)
     return min((call.ended for call in ended if call.is_success and call.ended > failed), default=math.inf) - (
@@ -357,7 +357,7 @@ def _violations_of_audit(load: Load, url: str) -> list[str]:
 
 
 def _print_table(
-    occurrences: Sequence[Occurrence], calls: Sequence[Call], load: Load, arrivals: Sequence[Arrival]
+    occurrences: Sequence[Occurrence], calls: Sequence[LoadCall], load: Load, arrivals: Sequence[Arrival]
 ) -> None:
     """Print the longest recovery in seconds for each kind of fault and work."""
     heads = [*KINDS, *(f"delivery to {path}" for path in DELIVERIES)]

@@ -24,7 +24,7 @@ ANSWERS = {status: b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\nok" % status for 
 RESET, GARBAGE = 1, 2
 
 
-class Receiver(asyncio.Protocol):
+class ReceiverProtocol(asyncio.Protocol):
     """One connection of a worker."""
 
     def __init__(self, log: Any) -> None:
@@ -94,7 +94,7 @@ async def _serve(port: int, log: Path) -> None:
     # Flush after each line, so that no line is lost when this process is killed.
     with log.open("a", buffering=1) as lines:
         server = await asyncio.get_running_loop().create_server(
-            lambda: Receiver(lines), "127.0.0.1", port, backlog=1000
+            lambda: ReceiverProtocol(lines), "127.0.0.1", port, backlog=1000
         )
         await server.serve_forever()
 

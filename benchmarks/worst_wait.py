@@ -32,7 +32,7 @@ import sqlalchemy as sa
 from benchmarks import queue_stage, systems
 from benchmarks.large_client import BOUNDARY, FILE_BYTES, FILES
 from benchmarks.load import create_requests, request
-from benchmarks.probe import Seen, watching
+from benchmarks.probe import ProbeResult, watching
 from benchmarks.stage import DATABASES, Program, Stage, run_command
 from benchmarks.systems import ENTITY_TYPES, ORG_TYPE, SYSTEM_IDS
 from budkavle.demo_subscriptions import CLIENT_CERT, FINGERPRINT
@@ -76,7 +76,7 @@ Send = Callable[[], int]
 
 
 @dataclass(frozen=True)
-class Stand:
+class LoadedService:
     """A service with its data, and the credentials of its callers."""
 
     service: Program
@@ -116,7 +116,7 @@ def main() -> None:
     sys.exit(1 if unexpected else 0)
 
 
-def _measure(kind: str, stand: Stand, heavy: Heavy, rounds: int) -> float:
+def _measure(kind: str, stand: LoadedService, heavy: Heavy, rounds: int) -> float:
     """Print a row and return the longest wait in milliseconds that the service itself causes."""
     targets = {name: request("GET", path, stand.service.key) for name, path in _targets(stand)}
     idle, loaded, seconds, status = [], [], [], 0
@@ -139,15 +139,15 @@ def _measure(kind: str, stand: Stand, heavy: Heavy, rounds: int) -> float:
     return min(work, max(live, get))
 
 
-def _lag(seen: Iterable[Seen]) -> float:
+def _lag(seen: Iterable[ProbeResult]) -> float:
     return statistics.median(each.lag for each in seen)
 
 
-def _targets(stand: Stand) -> list[tuple[str, str]]:
+def _targets(stand: LoadedService) -> list[tuple[str, str]]:
     return [("live", "/health/live"), ("get", stand.small)]
 
 
-def _heavy_requests(stand: Stand) -> Iterator[Heavy]:
+def _heavy_requests(stand: LoadedService) -> Iterator[Heavy]:
     yield from _lists(stand)
     yield from _files(stand)
     yield from _events(stand)
@@ -157,7 +157,7 @@ def _heavy_requests(stand: Stand) -> Iterator[Heavy]:
     yield Heavy("metrics of 3,000 systems", _get(stand, "/metrics"))
 
 
-def _lists(stand: Stand) -> Iterator[Heavy]:
+def _lists(stand: LoadedService) -> Iterator[Heavy]:
     key, value = REFERENCE
     yield Heavy("list of 100,000", _get(stand, f"/webmessages/recipients/{PARTIES['many']}"))
     yield Heavy("list of 20,000", _get(stand, f"/webmessages/external-references/{key}/{value}"))
@@ -166,7 +166,7 @@ def _lists(stand: Stand) -> Iterator[Heavy]:
     yield Heavy("list of 200 with 1,000 references", _get(stand, f"/webmessages/recipients/{PARTIES['wide']}"))
 
 
-def _files(stand: Stand) -> Iterator[Heavy]:
+def _files(stand: LoadedService) -> Iterator[Heavy]:
     encoded, data = base64.b64encode(os.urandom(FILE_BYTES)).decode(), os.urandom(FILE_BYTES)
     message = _message("With files.")
     attachments = [{"fileName": f"{place}.bin", "base64Data": encoded} for place in range(FILES)]
@@ -189,18 +189,18 @@ def _files(stand: Stand) -> Iterator[Heavy]:
     yield Heavy("post a text of 8 million letters, escaped", _post(stand, escaped))
 
 
-def _events(stand: Stand) -> Iterator[Heavy]:
+def _events(stand: LoadedService) -> Iterator[Heavy]:
     for org_code, subscribers in enumerate(SUBSCRIBERS):
         yield Heavy(f"event with {subscribers:,} subscribers", lambda org_code=org_code: _publish(stand, org_code))
 
 
-def _publish(stand: Stand, org_code: int) -> int:
+def _publish(stand: LoadedService, org_code: int) -> int:
     event = {"entityType": ENTITY_TYPES[0], "orgType": ORG_TYPE, "orgCode": org_code, "aendringstype": 1}
     body = {**event, "eksternIdentifier": str(uuid4())}
     return _exchange(stand, "POST", "/v1/besked", json.dumps(body).encode(), {"apikey": stand.publish_key})[0]
 
 
-def _queues(stand: Stand) -> Iterator[Heavy]:
+def _queues(stand: LoadedService) -> Iterator[Heavy]:
     path = f"/v1/abonnement/beskeder?systemIdentifier={LISTED_SYSTEM}"
     yield Heavy("hentBeskeder, 1,000 of 20,000", _get(stand, path))
     _, answer = _exchange(stand, "GET", path)
@@ -214,7 +214,7 @@ def _queues(stand: Stand) -> Iterator[Heavy]:
     yield Heavy("deliveries drop of 20,000", _command(stand, "deliveries", "drop", *of_system, "--yes"))
 
 
-def _syncs(stand: Stand) -> Iterator[Heavy]:
+def _syncs(stand: LoadedService) -> Iterator[Heavy]:
     yield Heavy("hentAbonnementer of 50,000", _get(stand, f"/v1/abonnement?systemIdentifier={LISTED_SYSTEM}"))
     full, empty, other = (_sync(stand, entries) for entries in (_entries("/a"), [], _entries("/b")))
     dry = _sync(stand, _entries("/c"), "?dryRun=true")
@@ -229,7 +229,7 @@ def _syncs(stand: Stand) -> Iterator[Heavy]:
     yield Heavy("sync with 300,000 errors", _sync(stand, faulty))
 
 
-def _bodies(stand: Stand) -> Iterator[Heavy]:
+def _bodies(stand: LoadedService) -> Iterator[Heavy]:
     message = json.dumps(_message("x"))[:-1]
     mib, escape, digit, letter, blank = 2**20, "\\u00e6", "1", "x", " "
     members = ",".join(f'"{number}":1' for number in range(1_000_000))
@@ -279,7 +279,7 @@ def _entries(path: str, entity_type: int | None = None) -> list[dict[str, Any]]:
     ]
 
 
-def _sync(stand: Stand, entries: list[dict[str, Any]], query: str = "") -> Send:
+def _sync(stand: LoadedService, entries: list[dict[str, Any]], query: str = "") -> Send:
     body = json.dumps({"systemIdentifier": SYNCED, "abonnementer": entries}, separators=(",", ":"))
     return _post(stand, body, f"/v1/abonnement/sync{query}")
 
@@ -288,12 +288,12 @@ def _message(text: str) -> dict[str, Any]:
     return {"message": text, "externalReferences": [{"key": "errandNumber", "value": "large"}]}
 
 
-def _get(stand: Stand, path: str) -> Send:
+def _get(stand: LoadedService, path: str) -> Send:
     return lambda: _exchange(stand, "GET", path)[0]
 
 
 def _post(
-    stand: Stand,
+    stand: LoadedService,
     body: str | bytes,
     path: str = "/webmessages",
     content_type: str = "application/json",
@@ -311,7 +311,7 @@ def _post(
     return send
 
 
-def _command(stand: Stand, *arguments: str) -> Send:
+def _command(stand: LoadedService, *arguments: str) -> Send:
     def run() -> int:
         run_command(arguments, stand.service.settings)
         return 0
@@ -320,7 +320,7 @@ def _command(stand: Stand, *arguments: str) -> Send:
 
 
 def _exchange(
-    stand: Stand, method: str, path: str, body: Body = b"", headers: dict[str, str] | None = None
+    stand: LoadedService, method: str, path: str, body: Body = b"", headers: dict[str, str] | None = None
 ) -> tuple[int, bytes]:
     """Return the status of a response and its first megabytes: head and body, or only the body if there is one."""
     fields = {"Host": "127.0.0.1", "apikey": stand.service.key, "Connection": "close", "Client-Cert": CLIENT_CERT}
@@ -339,15 +339,15 @@ def _exchange(
     return int(head[9:12]), rest or head
 
 
-def _prepare(stage: Stage, kind: str) -> Stand:
+def _prepare(stage: Stage, kind: str) -> LoadedService:
     url = stage.database(kind)
     service = stage.service(url, trusted_proxies="127.0.0.1", log_level="warning")
     queue_stage.run(url, _fill)
     publish_key = run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
-    stand = Stand(service, publish_key, "")
+    stand = LoadedService(service, publish_key, "")
     made: list[str] = []
     _post(stand, create_requests("", count=1)[0].partition("\r\n\r\n")[2], locations=made)()
-    return Stand(service, publish_key, made[0])
+    return LoadedService(service, publish_key, made[0])
 
 
 async def _fill(database: Database) -> None:

@@ -98,7 +98,7 @@ def contract_check(  # Each is an option of the command.
     if client_key is not None and client_cert is None:
         raise click.BadParameter("is the key of --client-cert, which is missing", param_hint="--client-key")
     from contract_tests.suites import KINDS, SPECS, Check
-    from contract_tests.target import Target, read_certificate
+    from contract_tests.target import CheckTarget, read_certificate
 
     try:
         certificate = None if client_cert is None else read_certificate(client_cert, client_key)
@@ -114,7 +114,7 @@ def contract_check(  # Each is an option of the command.
             trust.load_cert_chain(client_cert, client_key, password="")
     except (OSError, ValueError) as exc:
         raise click.BadParameter(f"has no use as a client's in TLS: {exc}", param_hint="--client-cert") from exc
-    target = Target(
+    target = CheckTarget(
         url,
         api_key=api_key,
         publish_key=publish_key or api_key,
@@ -155,9 +155,12 @@ def _run(check: "Check") -> int:
         _tell(suite, done, total, redactor.text(last))
 
     try:
-        verdict = checking.run(check, tell, lambda result: say(summary.line(result) + "\n"))
-        text = summary.one_screen(verdict, check)
-        written = {summary.WHOLE: summary.whole(verdict, check), summary.VARIABLES: summary.variables(check)}
+        verdict = checking.run(check, tell, lambda result: say(summary.format_result(result) + "\n"))
+        text = summary.format_screen(verdict, check)
+        written = {
+            summary.REPORT_FILE: summary.format_report(verdict, check),
+            summary.VARIABLES_FILE: summary.format_variables(check),
+        }
         for name, content in written.items():
             if content is not None:
                 (check.report / name).write_text(content, encoding="utf-8", errors="backslashreplace")

@@ -14,7 +14,7 @@ import requests
 from contract_tests import evidence
 from contract_tests.links import next_page
 from contract_tests.reading import read_whole
-from contract_tests.target import Identity, Target
+from contract_tests.target import CheckTarget, SubscriptionIdentity
 
 Caller = Literal["sender", "publisher", "system", "nobody"]
 """The caller: the API key for messages, the API key for events, the client certificate, or no credentials."""
@@ -37,7 +37,7 @@ _PUBLISH_PATHS = ("/v1/besked",)
 class Api:
     """The operations of a target. Each call is recorded, so that it can be reproduced and its results deleted."""
 
-    target: Target
+    target: CheckTarget
     random: random.Random
     """The source of all generated values, so that the same seed generates them again."""
     _session: requests.Session = field(default_factory=requests.Session)
@@ -70,7 +70,7 @@ class Api:
         typed = {} if data is None or content_type is None else {"Content-Type": content_type}
         sent = {**typed, **self._identity(who), **(headers or {})}
         by_tls = self.target.is_tls and who == "system"
-        evidence.sent(evidence.Call(method, url.removeprefix(self.target.url), sent, data, by_tls))
+        evidence.record_request(evidence.SentRequest(method, url.removeprefix(self.target.url), sent, data, by_tls))
         response = self._session.request(
             method,
             url,
@@ -84,7 +84,7 @@ class Api:
         )
         if "Location" in response.headers:
             response.headers["Location"] = self.target.below(response.headers["Location"])
-        evidence.note_answer(response.status_code, response.headers.get("Location"))
+        evidence.record_response(response.status_code, response.headers.get("Location"))
         read_whole(response)
         return response
 
@@ -191,10 +191,12 @@ class Api:
         values = {"message": "A contract check", "externalReferences": [self.reference()], **changes}
         return {name: value for name, value in values.items() if value is not ...}
 
-    def entry(self, identity: Identity | None = None, **changes: Any) -> dict[str, Any]:
+    def entry(self, identity: SubscriptionIdentity | None = None, **changes: Any) -> dict[str, Any]:
         """Return a valid subscription with changes. The value `...` removes a property."""
         org_type, entity_type = self.target.allowed[0]
-        of_whom = (identity or Identity(org_type, self.random.randrange(1000, 99_999_999), entity_type)).json()
+        of_whom = (
+            identity or SubscriptionIdentity(org_type, self.random.randrange(1000, 99_999_999), entity_type)
+        ).json()
         values = {**of_whom, "webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00", **changes}
         return {name: value for name, value in values.items() if value is not ...}
 

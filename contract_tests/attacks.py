@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from contract_tests.raw_http import CLOSED, Answer
-from contract_tests.target import API_KEY, BASE_PATH, CERTIFICATE, HOST, Target
+from contract_tests.raw_http import CLOSED, RawResponse
+from contract_tests.target import API_KEY, BASE_PATH, CERTIFICATE, HOST, CheckTarget
 
 REFUSED_REFERENCE = {"key": "attack", "value": "refused"}
 REFUSED_CASE = {"key": "flowInstanceId", "value": "6660666"}
@@ -16,7 +16,7 @@ REFUSED_CASE = {"key": "flowInstanceId", "value": "6660666"}
 NOTHING = "/webmessages/external-references/attack/nothing"
 """A path that every caller with a key may read and that has no messages."""
 
-_of_this_process = Target.of_environment()
+_of_this_process = CheckTarget.from_environment()
 _random = random.Random(None if _of_this_process is None else _of_this_process.seed)
 
 JSON = "application/json"
@@ -96,7 +96,7 @@ def text(**changes: Any) -> bytes:
 
 def accepted_reference() -> dict[str, str]:
     """Return a reference for a message that may be stored. No message has it; it is derived from the seed."""
-    target = Target.of_environment()
+    target = CheckTarget.from_environment()
     while True:
         value = f"{_random.getrandbits(128):032x}"
         path = f"/webmessages/external-references/accepted/{value}"
@@ -133,7 +133,7 @@ def form(*parts: bytes, boundary: bytes = b"XX") -> bytes:
     return b"".join(b"--%s\r\n%s\r\n" % (boundary, part) for part in parts) + b"--%s--\r\n" % boundary
 
 
-def assert_refused(answer: Answer | None, *, may_be_mended: bool = False) -> None:
+def assert_refused(answer: RawResponse | None, *, may_be_mended: bool = False) -> None:
     """Assert that the response is an error of any form, or that the connection was closed.
 
     501 and 505 are HTTP's responses to unknown methods, transfer codings and versions. Any other 5xx is a failure. With
@@ -145,7 +145,7 @@ def assert_refused(answer: Answer | None, *, may_be_mended: bool = False) -> Non
     assert is_mended or 400 <= answer.status < 500 or answer.status in {501, 505}, (answer.status, answer.body[:1000])
 
 
-def assert_problem(answer: Answer, status: int, title: str | None = None) -> None:
+def assert_problem(answer: RawResponse, status: int, title: str | None = None) -> None:
     """Assert that the response is a problem of the published form that contains the request id."""
     if not answer.in_own_words:
         assert_refused(answer)
@@ -154,7 +154,7 @@ def assert_problem(answer: Answer, status: int, title: str | None = None) -> Non
     assert re.fullmatch("[A-Za-z0-9._:-]{1,46}", answer.headers["x-request-id"])
 
 
-def assert_not_allowed(answer: Answer, *allowed: str) -> None:
+def assert_not_allowed(answer: RawResponse, *allowed: str) -> None:
     """Assert that the response rejects the method of the path and lists the allowed ones."""
     if not answer.in_own_words:
         assert_refused(answer)
@@ -163,7 +163,7 @@ def assert_not_allowed(answer: Answer, *allowed: str) -> None:
     assert answer.body == b"" or answer.media_type == "application/problem+json"
 
 
-def assert_violations(answer: Answer, *fields: str) -> None:
+def assert_violations(answer: RawResponse, *fields: str) -> None:
     """Assert that the response is a 400 with violations of exactly these fields."""
     if not answer.in_own_words:
         assert_refused(answer)
@@ -175,7 +175,7 @@ def assert_violations(answer: Answer, *fields: str) -> None:
     assert [violation["field"] for violation in violations] == sorted(fields), violations
 
 
-def assert_error_list(answer: Answer, status: int, *places: tuple[int | None, str | None, int]) -> None:
+def assert_error_list(answer: RawResponse, status: int, *places: tuple[int | None, str | None, int]) -> None:
     """Assert that the response is an error list of the published form. Places are (index, field, error code)."""
     if not answer.in_own_words:
         assert_refused(answer)
@@ -189,7 +189,7 @@ def assert_error_list(answer: Answer, status: int, *places: tuple[int | None, st
     assert [(error["index"], error["field"], error["errorCode"]) for error in errors] == list(places), errors
 
 
-def assert_no_http(answer: Answer, status: int = 400, *, may_be_mended: bool = False) -> None:
+def assert_no_http(answer: RawResponse, status: int = 400, *, may_be_mended: bool = False) -> None:
     """Assert that the HTTP parser rejected the request, without a request id, and closes the connection."""
     if not answer.in_own_words:
         assert_refused(answer, may_be_mended=may_be_mended)
@@ -198,13 +198,13 @@ def assert_no_http(answer: Answer, status: int = 400, *, may_be_mended: bool = F
     assert answer.headers["connection"] == "close"
 
 
-def assert_silent(answer: Answer, *secrets: str) -> None:
+def assert_silent(answer: RawResponse, *secrets: str) -> None:
     """Assert that the response is an error without any of the secrets. A gateway's own text is not checked."""
     assert_refused(answer)
     assert not answer.in_own_words or not any(secret in str(answer) for secret in secrets)
 
 
-def assert_in_order(answers: Sequence[Answer | None], *statuses: int) -> None:
+def assert_in_order(answers: Sequence[RawResponse | None], *statuses: int) -> None:
     """Assert the statuses of the responses on one connection. A gateway may close it after any but the first."""
     first = answers[0]
     assert first is not None
@@ -218,7 +218,7 @@ def assert_in_order(answers: Sequence[Answer | None], *statuses: int) -> None:
             assert_refused(answer)
 
 
-def _assert_shape(answer: Answer, status: int, title: str) -> None:
+def _assert_shape(answer: RawResponse, status: int, title: str) -> None:
     problem = answer.json()
     assert answer.status == status, problem
     assert answer.media_type == "application/problem+json"

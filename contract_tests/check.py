@@ -15,7 +15,7 @@ from contract_tests import cleaning, evidence, preparing, redacting, reproducing
 from contract_tests.api import SYNC
 from contract_tests.preparing import BrokenContractError, CannotCheckError
 from contract_tests.suites import Check, Suite, diary_file, suites, target_file
-from contract_tests.target import Target
+from contract_tests.target import CheckTarget
 from contract_tests.verdict import Failure, SuiteResult, Verdict, read_result
 
 POLL_SECONDS = 0.2
@@ -40,22 +40,22 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
     """
     verdict = Verdict()
     try:
-        with evidence.of_one_check() as sent:
-            target, current = _learn(check)
+        with evidence.recording() as sent:
+            target, current = _explore(check)
     except BrokenContractError as exc:
         _make_report(check.report)
-        return _told(verdict, _unprepared(check, exc, sent), on_result)
+        return _add_result(verdict, _preparation_failure(check, exc, sent), on_result)
     check = replace(check, target=target)
     _make_report(check.report)
     kept = check.report / BEFORE
-    _keep(kept, target, current)
+    _save_subscriptions(kept, target, current)
     with tempfile.TemporaryDirectory(prefix="contract-check-") as folder:
         work = Path(folder)
         target.write(target_file(work))
         try:
             for suite in suites(check, work):
-                result = _result_of(check, suite, diary_file(work), progress)
-                _told(verdict, result, on_result)
+                result = _run_prepared(check, suite, diary_file(work), progress)
+                _add_result(verdict, result, on_result)
                 if result.is_unanswered or (check.fail_fast and (result.failures or result.error)):
                     break
         except KeyboardInterrupt:
@@ -73,7 +73,7 @@ def _make_report(folder: Path) -> None:
         raise CannotCheckError(f"there can be no report in {folder}: {exc.strerror}") from exc
 
 
-def _keep(file: Path, target: Target, current: list[dict[str, Any]]) -> None:
+def _save_subscriptions(file: Path, target: CheckTarget, current: list[dict[str, Any]]) -> None:
     """Write the request body that restores the subscriptions to a file that survives this process."""
     if file.exists():
         # In that case the system has the subscriptions of the earlier check.
@@ -84,25 +84,25 @@ def _keep(file: Path, target: Target, current: list[dict[str, Any]]) -> None:
         file.write_text(json.dumps({"systemIdentifier": target.system, "abonnementer": current}), encoding="utf-8")
 
 
-def _result_of(check: Check, suite: Suite, diary: Path, progress: Progress) -> SuiteResult:
+def _run_prepared(check: Check, suite: Suite, diary: Path, progress: Progress) -> SuiteResult:
     try:
         # Give each suite the same initial state, regardless of the one before.
-        with evidence.of_one_check() as sent:
+        with evidence.recording() as sent:
             preparing.set_up(check.target)
     except BrokenContractError as exc:
-        return replace(_unprepared(check, exc, sent), is_unanswered=True)
+        return replace(_preparation_failure(check, exc, sent), is_unanswered=True)
     except CannotCheckError as exc:
         return SuiteResult(suite.name, error=str(exc))
     return _run_suite(suite, check.target, diary, progress, LONGEST_SECONDS[check.profile])
 
 
-def _learn(check: Check) -> tuple[Target, list[dict[str, Any]]]:
+def _explore(check: Check) -> tuple[CheckTarget, list[dict[str, Any]]]:
     """Return what the target supports, within a time limit: a server may send slow headers or endless 1xx responses."""
-    found: Future[tuple[Target, list[dict[str, Any]]]] = Future()
+    found: Future[tuple[CheckTarget, list[dict[str, Any]]]] = Future()
 
     def learn() -> None:
         try:
-            found.set_result(preparing.learn(check.target, check.specs))
+            found.set_result(preparing.explore(check.target, check.specs))
         except Exception as exc:  # noqa: BLE001  # Whatever it is, it is raised where it is waited for.
             found.set_exception(exc)
 
@@ -113,20 +113,20 @@ def _learn(check: Check) -> tuple[Target, list[dict[str, Any]]]:
         raise CannotCheckError(f"{check.target.url} gave no whole answers in {LEARNING_SECONDS} s") from exc
 
 
-def _told(verdict: Verdict, result: SuiteResult, on_result: Callable[[SuiteResult], None]) -> Verdict:
+def _add_result(verdict: Verdict, result: SuiteResult, on_result: Callable[[SuiteResult], None]) -> Verdict:
     verdict.results.append(result)
     on_result(result)
     return verdict
 
 
-def _unprepared(check: Check, exc: BrokenContractError, sent: Sequence[evidence.Sent]) -> SuiteResult:
+def _preparation_failure(check: Check, exc: BrokenContractError, sent: Sequence[evidence.Sent]) -> SuiteResult:
     """Return the failure of a step before all checks."""
-    lines = reproducing.lines(sent[-1:], check.target, "preparing", check.report)
+    lines = reproducing.format_commands(sent[-1:], check.target, "preparing", check.report)
     failure = Failure("preparing", "what every check needs", str(exc), tuple(lines))
     return SuiteResult("preparing", checks=1, failures=(failure,))
 
 
-def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress, longest: float) -> SuiteResult:
+def _run_suite(suite: Suite, target: CheckTarget, diary: Path, progress: Progress, longest: float) -> SuiteResult:
     for old in (suite.junit, suite.junit.with_suffix(".json")):
         old.unlink(missing_ok=True)
     begin = diary.stat().st_size if diary.exists() else 0
@@ -150,13 +150,13 @@ def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress, lo
                     code = process.wait(POLL_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
-                    progress(suite.name, *_how_far(diary, begin))
+                    progress(suite.name, *_read_progress(diary, begin))
                 if time.monotonic() - started > longest:
                     process.kill()
                     code = None
                     break
         except BaseException:
-            _end(process)
+            _terminate(process)
             redacting.redact(suite, target)
             raise
     redacting.redact(suite, target)
@@ -165,7 +165,7 @@ def _run_suite(suite: Suite, target: Target, diary: Path, progress: Progress, lo
     return read_result(suite, code, time.monotonic() - started)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _terminate(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(LAST_ANSWER_SECONDS)
@@ -175,7 +175,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
-def _how_far(diary: Path, begin: int) -> tuple[int, int | None, str]:
+def _read_progress(diary: Path, begin: int) -> tuple[int, int | None, str]:
     """Return the number of finished checks, their total and the name of the last one, from the suite's diary."""
     if not diary.exists():
         return 0, None, ""

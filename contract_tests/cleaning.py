@@ -9,7 +9,7 @@ import requests
 
 from contract_tests.api import SYNC, Api
 from contract_tests.reading import MALFORMED
-from contract_tests.target import Target
+from contract_tests.target import CheckTarget
 
 _MESSAGE = re.compile(r"/webmessages/[0-9a-fA-F-]{36}")
 _GONE = {requests.codes.no_content, requests.codes.not_found}
@@ -19,12 +19,12 @@ _LONGEST = 200
 """Maximum characters of a response in a report."""
 
 
-def clean_up(target: Target, diary: Path, current: list[dict[str, Any]], kept: Path) -> list[str]:
+def clean_up(target: CheckTarget, diary: Path, current: list[dict[str, Any]], kept: Path) -> list[str]:
     """Clean up and return one line per failure. If restoring fails, keep the file `kept` with the request body."""
     api = Api(target, random.Random(target.seed))  # These values are not secret.
     try:
         left = _delete_messages(api, diary)
-        return left if target.system is None else left + _put_back(api, current, kept)
+        return left if target.system is None else left + _restore(api, current, kept)
     finally:
         api.close()
 
@@ -49,7 +49,7 @@ def _delete_messages(api: Api, diary: Path) -> list[str]:
     return [f"{len(left)} messages could not be deleted, {left[0]} among them: {because}"] if left else []
 
 
-def _put_back(api: Api, current: list[dict[str, Any]], kept: Path) -> list[str]:
+def _restore(api: Api, current: list[dict[str, Any]], kept: Path) -> list[str]:
     try:
         response = api.sync(current)
         if response.status_code == requests.codes.ok:

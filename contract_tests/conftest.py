@@ -14,7 +14,7 @@ from conftest import new_database, running_service
 from contract_tests import attacks, fitting
 from contract_tests.fixtures import api, needs, own_set, sent  # noqa: F401  # The checks use these fixtures of the suites.
 from contract_tests.harm import find_harm
-from contract_tests.target import Target
+from contract_tests.target import CheckTarget
 from open_e.mock import MockOpenE, mock_open_e
 from tests.attacked import attacked_target, put_attacked
 from tests.database_writes import Mark, watching_writes
@@ -44,7 +44,7 @@ class Behind:
     harm: list[object] = field(default_factory=list)
     looked_at: object = None
 
-    def look_for_harm(self, target: Target) -> list[object]:
+    def look_for_harm(self, target: CheckTarget) -> list[object]:
         """Return messages that were stored or sent although they must be rejected, without those found before.
 
         The service is only queried after a write, because most attacks write nothing. Writes during the queries are
@@ -64,7 +64,7 @@ class Behind:
 @pytest.fixture(scope="package", params=["sqlite", "postgresql"])
 def attacked(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Target, Behind]]:
+) -> Iterator[tuple[CheckTarget, Behind]]:
     """Yield one service with its own database for all attacks. It must survive them all."""
     url = new_database(request, tmp_path_factory.mktemp("contract"))
     external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
@@ -81,7 +81,7 @@ def attacked(
         watching_writes(url) as mark,
     ):
         target = attacked_target(running.url, certificate)
-        fitting.use(target)
+        fitting.set_target(target)
         behind = Behind(open_e, mark)
         yield target, behind
         behind.looked_at = None
@@ -89,7 +89,7 @@ def attacked(
 
 
 @pytest.fixture(scope="package")
-def target(attacked: tuple[Target, Behind]) -> Target:
+def target(attacked: tuple[CheckTarget, Behind]) -> CheckTarget:
     """Return the service as the target of the suites."""
     return attacked[0]
 

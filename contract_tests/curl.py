@@ -6,8 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from contract_tests.evidence import Call
-from contract_tests.target import Target
+from contract_tests.evidence import SentRequest
+from contract_tests.target import CheckTarget
 
 KEPT_IN_LINE = 4096
 """Maximum bytes of a body in a command. Larger and binary bodies are saved in a file."""
@@ -16,20 +16,24 @@ SHELL = {"apikey": "API_KEY", "client-cert": "CLIENT_CERT"}
 """Headers with secret or long values, and the shell variables for them."""
 
 
-def curl(call: Call, target: Target, folder: Path) -> str:
+def format_curl(call: SentRequest, target: CheckTarget, folder: Path) -> str:
     """Return a call as a curl command. Bodies that do not fit are saved in the folder."""
-    words = ["curl -sS -i --path-as-is -X", shlex.quote(call.method), *trust(target, with_certificate=call.by_tls)]
+    words = [
+        "curl -sS -i --path-as-is -X",
+        shlex.quote(call.method),
+        *tls_options(target, with_certificate=call.by_tls),
+    ]
     for name, value in call.headers.items():
         words += ["-H", _header(target, name, value)]
     if call.body:
-        words += ["--data-binary", body(call.body, folder)]
+        words += ["--data-binary", format_body(call.body, folder)]
     if not any(name.lower() == "content-type" for name in call.headers):
         # By default curl sends the content type of a web form.
         words += ["-H", "Content-Type:"] if call.body else []
-    return " ".join([*words, quoted(target.url + call.path)])
+    return " ".join([*words, quote_url(target.url + call.path)])
 
 
-def trust(target: Target, *, with_certificate: bool) -> Iterable[str]:
+def tls_options(target: CheckTarget, *, with_certificate: bool) -> Iterable[str]:
     """Yield curl's options for the trusted CA and the client certificate of TLS."""
     if target.ca is not None:
         yield from ("--cacert", shlex.quote(target.ca))
@@ -39,7 +43,7 @@ def trust(target: Target, *, with_certificate: bool) -> Iterable[str]:
             yield from ("--key", shlex.quote(target.certificate.key))
 
 
-def body(data: bytes, folder: Path) -> str:
+def format_body(data: bytes, folder: Path) -> str:
     """Return a body as a shell word: the text itself, or a reference to a saved file."""
     try:
         text = data.decode()
@@ -47,11 +51,11 @@ def body(data: bytes, folder: Path) -> str:
         text = "\0"
     # A shell word cannot contain NUL, and curl reads a leading @ as a file name.
     if len(data) > KEPT_IN_LINE or "\0" in text or text.startswith("@"):
-        return shlex.quote(f"@{save(data, folder)}")
+        return shlex.quote(f"@{save_body(data, folder)}")
     return shlex.quote(text)
 
 
-def save(data: bytes, folder: Path) -> Path:
+def save_body(data: bytes, folder: Path) -> Path:
     """Save bytes and return the file, whose name is derived from the content."""
     file = folder / "sent" / f"{sha256(data).hexdigest()[:16]}.bin"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -59,13 +63,13 @@ def save(data: bytes, folder: Path) -> Path:
     return file.resolve()
 
 
-def quoted(url: str) -> str:
+def quote_url(url: str) -> str:
     """Return a URL as a shell word, with globbing disabled if it contains braces or brackets."""
     is_pattern = any(character in urlsplit(url)._replace(netloc="").geturl() for character in "[]{}")
     return f"--globoff {shlex.quote(url)}" if is_pattern else shlex.quote(url)
 
 
-def _header(target: Target, name: str, value: str) -> str:
+def _header(target: CheckTarget, name: str, value: str) -> str:
     # curl removes a header without a value; a semicolon sends it empty.
     if not value:
         return shlex.quote(f"{name};")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from contract_tests.curl import KEPT_IN_LINE, quoted, save, trust
-from contract_tests.evidence import SentInBytes
+from contract_tests.curl import KEPT_IN_LINE, quote_url, save_body, tls_options
+from contract_tests.evidence import SentBytes
 from contract_tests.target import (
     API_KEY,
     BASE_PATH,
@@ -16,7 +16,7 @@ from contract_tests.target import (
     HOST,
     PUBLISH_KEY,
     SWAPPED_API_KEY,
-    Target,
+    CheckTarget,
 )
 
 SHELL = {
@@ -39,7 +39,7 @@ _SECONDS = 10
 """Seconds that a command waits for a server that keeps the connection open."""
 
 
-def line(sent: SentInBytes, target: Target, name: str, folder: Path) -> str:
+def format_raw(sent: SentBytes, target: CheckTarget, name: str, folder: Path) -> str:
     """Return raw bytes as a shell command. `name` is that of the check. Content of files is saved in the folder."""
     if sent.size > len(sent.data):
         return f"# {name} sent {sent.size} bytes on one connection, more than are kept: run it again"
@@ -49,7 +49,7 @@ def line(sent: SentInBytes, target: Target, name: str, folder: Path) -> str:
     return _curl(data, target, folder) or _as_they_are(data, target, folder)
 
 
-def _curl(data: bytes, target: Target, folder: Path) -> str | None:
+def _curl(data: bytes, target: CheckTarget, folder: Path) -> str | None:
     """Return a curl command if curl sends exactly these bytes in this order, otherwise None."""
     found = _HEAD.match(data)
     if found is None or found[1] in _METHODS_NOT_OF_CURL or _NOT_OF_CURL.search(found[0]):
@@ -62,7 +62,7 @@ def _curl(data: bytes, target: Target, folder: Path) -> str | None:
     if not is_whole or _SECRET.search(body.decode("latin-1")):
         return None
     is_of_tls = target.is_tls and f"Client-Cert: {CERTIFICATE}" in headers
-    words = ["curl -sS -i --path-as-is -X", method, *trust(target, with_certificate=is_of_tls)]
+    words = ["curl -sS -i --path-as-is -X", method, *tls_options(target, with_certificate=is_of_tls)]
     for header in headers:
         if not (is_of_tls and header == f"Client-Cert: {CERTIFICATE}"):
             words += ["-H", _word(header)]
@@ -74,19 +74,19 @@ def _curl(data: bytes, target: Target, folder: Path) -> str | None:
     return " ".join([*words, _url(path, target)])
 
 
-def _url(path: str, target: Target) -> str:
+def _url(path: str, target: CheckTarget) -> str:
     below = path.removeprefix(BASE_PATH)
     if path.startswith(BASE_PATH) and _PLAIN_TARGET.fullmatch(below):
-        return quoted(target.url + below)
+        return quote_url(target.url + below)
     known = path.replace(BASE_PATH, target.base_path).replace(HOST, urlsplit(target.url).netloc)
-    return f"--request-target {_word(known)} {quoted(target.url)}"
+    return f"--request-target {_word(known)} {quote_url(target.url)}"
 
 
 def _body(body: bytes, folder: Path) -> str:
     is_text = all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in body)
     if is_text and len(body) <= KEPT_IN_LINE and not body.startswith(b"@"):
         return shlex.quote(body.decode())
-    return shlex.quote(f"@{save(body, folder)}")
+    return shlex.quote(f"@{save_body(body, folder)}")
 
 
 def _word(text: str) -> str:
@@ -105,14 +105,14 @@ def _pieces(text: str) -> Iterator[str]:
         yield shlex.quote(text[place:])
 
 
-def _as_they_are(data: bytes, target: Target, folder: Path) -> str:
+def _as_they_are(data: bytes, target: CheckTarget, folder: Path) -> str:
     """Return a command that sends the bytes of a file. curl's telnet stops at the end of input and doubles 0xFF."""
     with_certificate = f"Client-Cert: {CERTIFICATE}\r\n".encode() in data
     if target.is_tls:
         data = data.replace(f"Client-Cert: {CERTIFICATE}\r\n".encode(), b"")
     data = data.replace(HOST.encode(), urlsplit(target.url).netloc.encode())
     data = data.replace(BASE_PATH.encode(), target.base_path.encode())
-    file = shlex.quote(str(save(data, folder)))
+    file = shlex.quote(str(save_body(data, folder)))
     names = [name for name in SHELL if name.encode() in data]
     fill = "".join(f' -e "s|{name}|{_replacement(name)}|g"' for name in names)
     read = f"LC_ALL=C sed{fill} {file}" if names else f"cat {file}"
@@ -124,7 +124,7 @@ def _replacement(name: str) -> str:
     return f"$(printf %s \"{SHELL[name]}\" | sed 's/[&|\\\\]/\\\\&/g')"
 
 
-def _connect(target: Target, *, with_certificate: bool) -> str:
+def _connect(target: CheckTarget, *, with_certificate: bool) -> str:
     """Return a command that sends its input and prints the response."""
     if not target.is_tls:
         socket = shlex.quote(f"/dev/tcp/{target.host}/{target.port}")

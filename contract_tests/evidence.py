@@ -19,7 +19,7 @@ KEPT_BYTES = 1024 * 1024
 
 
 @dataclass
-class SentInBytes:
+class SentBytes:
     """The bytes sent on one connection, with placeholders for keys."""
 
     data: bytearray = field(default_factory=bytearray)
@@ -31,7 +31,7 @@ class SentInBytes:
 
 
 @dataclass(frozen=True)
-class Call:
+class SentRequest:
     """A request sent by an HTTP client."""
 
     method: str
@@ -43,51 +43,51 @@ class Call:
     """Whether TLS presented the client certificate."""
 
 
-Sent = Call | SentInBytes
+Sent = SentRequest | SentBytes
 
 _sent: list[Sent] = []
-_is_told_to_end = False
+_is_ending = False
 
 
 @contextmanager
-def of_one_check() -> Iterator[list[Sent]]:
+def recording() -> Iterator[list[Sent]]:
     """Yield the list of requests that are sent inside the block."""
     _sent.clear()
     yield _sent
 
 
-def sent_in_bytes() -> SentInBytes:
+def record_connection() -> SentBytes:
     """Return the record of a new connection."""
-    sent = SentInBytes()
-    _sent.append(sent)
-    return sent
+    connection = SentBytes()
+    _sent.append(connection)
+    return connection
 
 
-def sent(call: Call) -> None:
+def record_request(call: SentRequest) -> None:
     """Record a request."""
     _sent.append(call)
 
 
-def note_answer(status: int, location: str | None) -> None:
+def record_response(status: int, location: str | None) -> None:
     """Record the resource that a response reports as created, so that it can be deleted."""
     if status == 201 and location is not None:
-        note("made", location)
-    if _is_told_to_end:
+        write_diary("made", location)
+    if _is_ending:
         os._exit(128 + signal.SIGTERM)
 
 
-def end_with_an_answer() -> None:
+def end_after_next_response() -> None:
     """Let SIGTERM end the process after the next response, so that no created resource remains unrecorded."""
     if DIARY in os.environ:
         signal.signal(signal.SIGTERM, _end)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
-    global _is_told_to_end  # noqa: PLW0603  # A handler of signals is a function that gets nothing of ours.
-    _is_told_to_end = True
+    global _is_ending  # noqa: PLW0603  # A signal handler is a function without arguments of ours.
+    _is_ending = True
 
 
-def note(kind: str, text: str) -> None:
+def write_diary(kind: str, text: str) -> None:
     """Append a line to the diary, if there is one."""
     path = os.environ.get(DIARY)
     if path is not None:

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from uuid import NAMESPACE_OID, uuid5
 from zoneinfo import ZoneInfo
 
-from contract_tests.target import Identity, Target
+from contract_tests.target import CheckTarget, SubscriptionIdentity
 
 JSONObject = dict[str, Any]
 
@@ -30,10 +30,10 @@ _TIME = re.compile(
 _COPENHAGEN = ZoneInfo("Europe/Copenhagen")
 _YEARS = range(1900, 3000)
 
-_target = Target.of_environment() or Target("")
+_target = CheckTarget.from_environment() or CheckTarget("")
 
 
-def use(target: Target) -> None:
+def set_target(target: CheckTarget) -> None:
     """Set the target that data are adapted to. A process that was started for a target uses it by default."""
     global _target  # noqa: PLW0603  # Hooks of the tool are functions that get nothing of ours.
     _target = target
@@ -76,11 +76,11 @@ def _fit_sync(body: JSONObject) -> None:
         fitted.append(entry)
     if _target.system == _target.queued_system:
         stay = [identity for identity in (_target.queued, _target.attacked) if identity is not None]
-        fitted += [kept(identity) for identity in stay if repr(list(identity.json().values())) not in seen]
+        fitted += [permanent_entry(identity) for identity in stay if repr(list(identity.json().values())) not in seen]
     entries[:] = fitted
 
 
-def kept(identity: Identity) -> JSONObject:
+def permanent_entry(identity: SubscriptionIdentity) -> JSONObject:
     """Return the entry of a subscription that exists while the checks run."""
     return {**identity.json(), "webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00"}
 

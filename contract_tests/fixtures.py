@@ -7,14 +7,14 @@ import pytest
 
 from contract_tests import evidence
 from contract_tests.api import Api
-from contract_tests.fitting import kept
-from contract_tests.target import Target
+from contract_tests.fitting import permanent_entry
+from contract_tests.target import CheckTarget
 
 
 @pytest.fixture(autouse=True)
 def sent() -> Iterator[list[evidence.Sent]]:
     """Yield the list of requests that this check sends."""
-    with evidence.of_one_check() as sent:
+    with evidence.recording() as sent:
         yield sent
 
 
@@ -40,14 +40,14 @@ def needs(request: pytest.FixtureRequest) -> None:
     names = [name for mark in request.node.iter_markers("needs") for name in mark.args]
     if not names:
         return
-    target: Target = request.getfixturevalue("target")
+    target: CheckTarget = request.getfixturevalue("target")
     missing = {OPTIONS.get(name, name): None for name in names if not getattr(target, name)}
     if missing:
         pytest.skip(f"needs {' and '.join(missing)}")
 
 
 @pytest.fixture
-def api(target: Target, request: pytest.FixtureRequest) -> Iterator[Api]:
+def api(target: CheckTarget, request: pytest.FixtureRequest) -> Iterator[Api]:
     """Yield a client for the target. Its generated values derive from the seed and the name of the check."""
     api = Api(target, random.Random(f"{target.seed} {request.node.originalname} {request.node.name}"))
     yield api
@@ -62,4 +62,4 @@ def own_set(api: Api) -> Iterator[Api]:
     stays = [target.queued, target.attacked] if target.system == target.queued_system else []
     api.subscribe()
     yield api
-    api.subscribe(*(kept(identity) for identity in stays if identity is not None))
+    api.subscribe(*(permanent_entry(identity) for identity in stays if identity is not None))

@@ -4,40 +4,40 @@ from typing import Any
 
 from contract_tests.attacks import REFUSED_CASE, REFUSED_REFERENCE, request
 from contract_tests.links import next_place
-from contract_tests.target import API_KEY, CERTIFICATE, Target
+from contract_tests.target import API_KEY, CERTIFICATE, CheckTarget
 
 JSONObject = dict[str, Any]
 
 
-def messages_about(target: Target, key: str, value: str) -> list[JSONObject]:
+def list_messages(target: CheckTarget, key: str, value: str) -> list[JSONObject]:
     """Return the stored messages with a reference."""
     found: list[JSONObject] = _read(target, f"/webmessages/external-references/{key}/{value}", is_system=False)
     return found
 
 
-def subscriptions_of(target: Target, system: str) -> list[JSONObject]:
+def list_subscriptions(target: CheckTarget, system: str) -> list[JSONObject]:
     """Return the stored subscriptions of a system."""
     found: list[JSONObject] = _read(target, f"/v1/abonnement?systemIdentifier={system}")["abonnementer"]
     return found
 
 
-def stored_messages(target: Target) -> list[JSONObject]:
+def find_stored_messages(target: CheckTarget) -> list[JSONObject]:
     """Return stored messages that must have been rejected."""
-    return [*messages_about(target, **REFUSED_REFERENCE), *messages_about(target, **REFUSED_CASE)]
+    return [*list_messages(target, **REFUSED_REFERENCE), *list_messages(target, **REFUSED_CASE)]
 
 
-def stored_subscriptions(target: Target) -> list[JSONObject]:
+def find_stored_subscriptions(target: CheckTarget) -> list[JSONObject]:
     """Return subscriptions of the attacked system other than the permanent ones."""
     stay = [target.queued, target.attacked] if target.attacked_system == target.queued_system else []
     kept = [identity.json() for identity in stay if identity is not None]
     return [
         entry
-        for entry in subscriptions_of(target, target.attacked_system or "")
+        for entry in list_subscriptions(target, target.attacked_system or "")
         if {name: entry[name] for name in ("orgType", "orgCode", "entityType")} not in kept
     ]
 
 
-def queued_messages(target: Target) -> list[JSONObject]:
+def find_queued_messages(target: CheckTarget) -> list[JSONObject]:
     """Return deliveries to the subscription that must get none, except an unchanged parked one."""
     assert target.attacked is not None
     path = f"/v1/abonnement/beskeder?systemIdentifier={target.queued_system}"
@@ -55,15 +55,15 @@ def queued_messages(target: Target) -> list[JSONObject]:
     return found
 
 
-def find_harm(target: Target) -> list[JSONObject]:
+def find_harm(target: CheckTarget) -> list[JSONObject]:
     """Return everything that must have been rejected, as far as the target is known."""
-    found = [] if target.api_key is None else stored_messages(target)
+    found = [] if target.api_key is None else find_stored_messages(target)
     if target.attacked_system is not None:
-        found += stored_subscriptions(target)
-    return found if target.queued_system is None else found + queued_messages(target)
+        found += find_stored_subscriptions(target)
+    return found if target.queued_system is None else found + find_queued_messages(target)
 
 
-def _read(target: Target, path: str, *, is_system: bool = True) -> Any:
+def _read(target: CheckTarget, path: str, *, is_system: bool = True) -> Any:
     headers = [f"Client-Cert: {CERTIFICATE}"] if is_system else []
     answer = target.send(request(target=path, headers=headers, key=None if is_system else API_KEY))
     assert answer.status == 200, answer.body

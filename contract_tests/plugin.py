@@ -16,10 +16,10 @@ from contract_tests import evidence, reproducing  # noqa: E402  # Their assertio
 from contract_tests.fixtures import *  # noqa: E402, F403  # The checks use the fixtures of the suites.
 from contract_tests.harm import find_harm  # noqa: E402
 from contract_tests.reading import MALFORMED  # noqa: E402
-from contract_tests.target import Target  # noqa: E402
+from contract_tests.target import CheckTarget  # noqa: E402
 
 _found: list[Any] = []
-evidence.end_with_an_answer()
+evidence.end_after_next_response()
 
 _SECONDS = 600
 """Maximum seconds per check: a response that arrives byte by byte has no other limit."""
@@ -39,9 +39,9 @@ _unanswered: list[str] = []
 
 
 @pytest.fixture(scope="session")
-def target() -> Target:
+def target() -> CheckTarget:
     """Return the target that this process was started for."""
-    target = Target.of_environment()
+    target = CheckTarget.from_environment()
     assert target is not None
     return target
 
@@ -61,36 +61,36 @@ def _target_stays_unharmed(request: pytest.FixtureRequest, sent: list[object]) -
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    evidence.note("total", str(len(session.items)))
+    evidence.write_diary("total", str(len(session.items)))
 
 
 def pytest_runtest_logfinish(nodeid: str) -> None:
-    evidence.note("did", nodeid.rsplit("::", 1)[-1])
+    evidence.write_diary("did", nodeid.rsplit("::", 1)[-1])
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None, object, object]:
     """Apply the timeout and error texts to fixtures, which also call the target."""
-    with _in_words():
+    with _explaining_errors():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
     """Apply the timeout, and explain errors that are caused by a response in an invalid form."""
-    with _in_words():
+    with _explaining_errors():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown() -> Generator[None, object, object]:
     """Apply the timeout and error texts to the search after an attack, which also parses responses."""
-    with _in_words():
+    with _explaining_errors():
         return (yield)
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def _explaining_errors() -> Iterator[None]:
     def end(*_: object) -> None:
         raise NoAnswerError(f"the check had no end after {_SECONDS} seconds")
 
@@ -127,8 +127,8 @@ def pytest_runtest_makereport(
         _unanswered.clear()
     sent = getattr(item, "funcargs", {}).get("sent")
     add_section = getattr(report.longrepr, "addsection", None)
-    target = Target.of_environment()
+    target = CheckTarget.from_environment()
     if report.failed and sent and add_section is not None and target is not None:
-        lines = reproducing.lines(sent, target, item.name, Path(os.environ[evidence.FOLDER]))
+        lines = reproducing.format_commands(sent, target, item.name, Path(os.environ[evidence.FOLDER]))
         add_section(reproducing.TITLE, "\n".join(lines))
     return report

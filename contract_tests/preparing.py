@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import requests
 
 from contract_tests.api import Api
-from contract_tests.fitting import kept
+from contract_tests.fitting import permanent_entry
 from contract_tests.reading import MALFORMED
-from contract_tests.target import Identity, Target
+from contract_tests.target import CheckTarget, SubscriptionIdentity
 
 ORG_TYPES = range(100)
 """The orgTypes whose allowed subscriptions are queried, in addition to those of the current set."""
@@ -25,7 +25,7 @@ _MISSING = {requests.codes.not_found, requests.codes.method_not_allowed, request
 _REFUSALS = {*range(300, 500), requests.codes.not_implemented}
 """Statuses for a wrong address, certificate or system."""
 
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
 
 class CannotCheckError(Exception):
@@ -36,7 +36,7 @@ class BrokenContractError(Exception):
     """An operation that all checks need violates the contract."""
 
 
-def learn(target: Target, specs: Iterable[str]) -> tuple[Target, list[dict[str, Any]]]:
+def explore(target: CheckTarget, specs: Iterable[str]) -> tuple[CheckTarget, list[dict[str, Any]]]:
     """Return the target with all that was found out, and the current subscriptions of its system. Changes nothing.
 
     Raises CannotCheckError or BrokenContractError.
@@ -44,21 +44,21 @@ def learn(target: Target, specs: Iterable[str]) -> tuple[Target, list[dict[str, 
     api = Api(target, random.Random(target.seed))  # These values are not secret.
     try:
         if "web-messages" in specs:
-            _ask_for_messages(api)
-        return _learn_subscriptions(api) if "subscriptions" in specs else (replace(target, system=None), [])
+            _check_message_access(api)
+        return _explore_subscriptions(api) if "subscriptions" in specs else (replace(target, system=None), [])
     except requests.JSONDecodeError as exc:
         raise BrokenContractError(f"an answer is no JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
     except (requests.exceptions.ContentDecodingError, requests.exceptions.ChunkedEncodingError) as exc:
-        raise BrokenContractError(f"an answer cannot be read: {_in_short(exc)}") from exc
+        raise BrokenContractError(f"an answer cannot be read: {_shorten(exc)}") from exc
     except (requests.RequestException, OSError) as exc:
-        raise CannotCheckError(f"{target.url} cannot be reached: {_in_short(exc)}") from exc
+        raise CannotCheckError(f"{target.url} cannot be reached: {_shorten(exc)}") from exc
     except (AssertionError, *MALFORMED) as exc:
         raise BrokenContractError(f"an answer has not the form of the contract: {exc}") from exc
     finally:
         api.close()
 
 
-def set_up(target: Target) -> None:
+def set_up(target: CheckTarget) -> None:
     """Replace the subscriptions of the system by the two permanent ones, without queued deliveries.
 
     Raises BrokenContractError if the target rejects that.
@@ -69,52 +69,54 @@ def set_up(target: Target) -> None:
     try:
         # Delete them first: deliveries that a previous suite has published would remain.
         api.sync([])
-        response = api.sync([kept(target.queued), kept(target.attacked)])
+        response = api.sync([permanent_entry(target.queued), permanent_entry(target.attacked)])
     except (requests.RequestException, OSError, AssertionError, *MALFORMED) as exc:
         raise BrokenContractError(f"a sync got no answer: {exc}") from exc
     finally:
         api.close()
     if response.status_code != requests.codes.ok:
-        raise BrokenContractError(f"system {target.system} cannot be given subscriptions: {_told(response)}")
+        raise BrokenContractError(f"system {target.system} cannot be given subscriptions: {_describe(response)}")
 
 
-def _ask_for_messages(api: Api) -> None:
+def _check_message_access(api: Api) -> None:
     if api.target.api_key is None:
         raise CannotCheckError("web messages need --api-key; --spec subscriptions leaves them out")
-    response = api.get_message(NOBODY)
+    response = api.get_message(UNKNOWN_ID)
     if response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
-        raise CannotCheckError(f"the API key may not read web messages: {_told(response)}")
+        raise CannotCheckError(f"the API key may not read web messages: {_describe(response)}")
     if response.is_redirect:
         raise CannotCheckError(f"{api.target.url} is elsewhere: it redirects to {response.headers['Location'][:300]}")
     if response.ok:
         # Otherwise every check would fail without a clear reason: the URL is a web page, or answers everything alike.
-        raise BrokenContractError(f"a message that there is not is answered with 404, but was with {_told(response)}")
+        raise BrokenContractError(
+            f"a message that there is not is answered with 404, but was with {_describe(response)}"
+        )
 
 
-def _learn_subscriptions(api: Api) -> tuple[Target, list[dict[str, Any]]]:
+def _explore_subscriptions(api: Api) -> tuple[CheckTarget, list[dict[str, Any]]]:
     target = api.target
     if target.certificate is None:
         raise CannotCheckError("subscriptions need --client-cert; --spec web-messages leaves them out")
     query = {"systemIdentifier": target.system}
     response = api.call("GET", "/v1/abonnement", query=query)
     if response.status_code not in {requests.codes.ok, *_REFUSALS}:
-        raise BrokenContractError(f"the subscriptions of system {target.system} cannot be read: {_told(response)}")
+        raise BrokenContractError(f"the subscriptions of system {target.system} cannot be read: {_describe(response)}")
     if response.status_code in _MISSING:
-        raise CannotCheckError(_lacking("GET /v1/abonnement", response))
+        raise CannotCheckError(_describe_missing("GET /v1/abonnement", response))
     if response.status_code != requests.codes.ok:
         raise CannotCheckError(
-            f"the certificate may not touch system {target.system} (--system names another): {_told(response)}"
+            f"the certificate may not touch system {target.system} (--system names another): {_describe(response)}"
         )
-    current: list[dict[str, Any]] = _list_of(response, "abonnementer")
+    current: list[dict[str, Any]] = _read_list(response, "abonnementer")
     _refuse_to_lose_messages(api, query)
-    allowed = _allowed_pairs(api, {*ORG_TYPES, *(entry["orgType"] for entry in current)})
+    allowed = _list_allowed_pairs(api, {*ORG_TYPES, *(entry["orgType"] for entry in current)})
     if not allowed:
         raise CannotCheckError("no orgType from 0 to 99 may subscribe to anything: allow one on the target")
     _refuse_to_lose_subscriptions(api, current, allowed)
     taken = {entry["orgCode"] for entry in current}
     free = iter(code for code in QUEUED_ORG_CODES if code not in taken)
-    queued, attacked = (Identity(allowed[0][0], next(free), allowed[0][1]) for _ in range(2))
-    known = replace(target, allowed=allowed, publish_key=_key_that_publishes(api))
+    queued, attacked = (SubscriptionIdentity(allowed[0][0], next(free), allowed[0][1]) for _ in range(2))
+    known = replace(target, allowed=allowed, publish_key=_find_publish_key(api))
     return known.with_one_system(target.system or "", queued, attacked), current
 
 
@@ -137,7 +139,7 @@ def _refuse_to_lose_subscriptions(
     response = api.sync(current, query={"dryRun": True})
     if response.status_code != requests.codes.ok:
         raise BrokenContractError(
-            f"the current set of system {api.target.system} may be given again, but was answered {_told(response)}"
+            f"the current set of system {api.target.system} may be given again, but was answered {_describe(response)}"
         )
     today = _today()
     gone = [
@@ -156,7 +158,7 @@ def _today() -> str:
     return datetime.now(ZoneInfo("Europe/Copenhagen")).date().isoformat()
 
 
-def _allowed_pairs(api: Api, org_types: Collection[int]) -> tuple[tuple[int, int], ...]:
+def _list_allowed_pairs(api: Api, org_types: Collection[int]) -> tuple[tuple[int, int], ...]:
     """Return the pairs of orgType and entityType that may be subscribed to now."""
     today = _today()
     pairs = []
@@ -164,40 +166,40 @@ def _allowed_pairs(api: Api, org_types: Collection[int]) -> tuple[tuple[int, int
     for org_type in sorted(org_types):
         response = api.call("GET", "/v1/beskedtype/tilladte", query={"orgType": org_type})
         missing += [response] if response.status_code in _MISSING else []
-        found = _list_of(response, "beskedtyper") if response.status_code == requests.codes.ok else []
+        found = _read_list(response, "beskedtyper") if response.status_code == requests.codes.ok else []
         pairs += [(item["orgType"], item["entityType"]) for item in found if (item["slutDato"] or today) >= today]
     if len(missing) == len(set(org_types)):
-        raise CannotCheckError(_lacking("GET /v1/beskedtype/tilladte", missing[0]))
+        raise CannotCheckError(_describe_missing("GET /v1/beskedtype/tilladte", missing[0]))
     return tuple(pairs)
 
 
-def _key_that_publishes(api: Api) -> str | None:
+def _find_publish_key(api: Api) -> str | None:
     """Return the key for events, or None if it gives no access; the checks that need it are then skipped."""
     response = api.call("POST", "/v1/besked", body={})
     refused = {requests.codes.unauthorized, requests.codes.forbidden, requests.codes.not_found}
     return None if response.status_code in refused else api.target.publish_key
 
 
-def _list_of(response: requests.Response, name: str) -> list[Any]:
+def _read_list(response: requests.Response, name: str) -> list[Any]:
     value = response.json()
     found = value.get(name) if isinstance(value, dict) else None
     if not isinstance(found, list):
         raise BrokenContractError(
-            f"an answer has not the form of the contract: no list of {name}, but {_told(response)}"
+            f"an answer has not the form of the contract: no list of {name}, but {_describe(response)}"
         )
     return found
 
 
-def _lacking(operation: str, response: requests.Response) -> str:
+def _describe_missing(operation: str, response: requests.Response) -> str:
     return (
-        f"the server has no {operation} ({_told(response)}), and no check of subscriptions can do without; "
+        f"the server has no {operation} ({_describe(response)}), and no check of subscriptions can do without; "
         "--spec web-messages leaves them out"
     )
 
 
-def _told(response: requests.Response) -> str:
+def _describe(response: requests.Response) -> str:
     return f"{response.status_code} {' '.join(response.text[:300].split())}"
 
 
-def _in_short(exc: Exception) -> str:
+def _shorten(exc: Exception) -> str:
     return str(exc).split("Caused by ")[-1].strip("()'\"")[:300]

@@ -15,7 +15,7 @@ TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
-class Answer:
+class RawResponse:
     """One response. Header names are in lower case; repeated headers are joined with a comma."""
 
     status: int
@@ -32,11 +32,11 @@ class Answer:
         return json.loads(self.body)
 
 
-CLOSED = Answer(0, {}, b"", in_own_words=False)
+CLOSED = RawResponse(0, {}, b"", in_own_words=False)
 """The result if the connection was closed instead of a response."""
 
 
-class Connection:
+class RawConnection:
     """A connection to the service. `fill` replaces the placeholders in what is sent."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Connection:
         self._reader = self._socket.makefile("rb")
         self._fill = fill
         self._in_own_words = in_own_words
-        self._sent = evidence.sent_in_bytes()
+        self._sent = evidence.record_connection()
         self._left = MAX_BYTES
 
     def __enter__(self) -> Self:
@@ -80,7 +80,7 @@ class Connection:
         with suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
-    def answer(self, *, to_head: bool = False) -> Answer | None:
+    def read_response(self, *, to_head: bool = False) -> RawResponse | None:
         """Return the next response, or None if the server closes the connection without one.
 
         Data other than HTTP/1 (a TLS alert, an HTTP/2 frame) is no response and gives None.
@@ -94,23 +94,23 @@ class Connection:
             return None
         status = int(status_line.split(b" ", 2)[1])
         try:
-            answer = self._rest_of_answer(status, to_head=to_head)
+            answer = self._read_rest(status, to_head=to_head)
         except (ConnectionError, ssl.SSLError):
             # A gateway may close the connection while it sends a response, because it has not read the whole request.
             if self._in_own_words:
                 raise
-            answer = Answer(status, {}, b"", self._in_own_words)
-        evidence.note_answer(status, answer.headers.get("location"))
+            answer = RawResponse(status, {}, b"", self._in_own_words)
+        evidence.record_response(status, answer.headers.get("location"))
         return answer
 
-    def _rest_of_answer(self, status: int, *, to_head: bool) -> Answer:
+    def _read_rest(self, status: int, *, to_head: bool) -> RawResponse:
         headers: dict[str, str] = {}
         while line := self._line().rstrip(b"\r\n"):
             name, _, value = line.partition(b":")
             key = name.decode("ascii").lower()
             text = value.strip().decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        return Answer(status, headers, b"" if to_head else self._body(status, headers), self._in_own_words)
+        return RawResponse(status, headers, b"" if to_head else self._body(status, headers), self._in_own_words)
 
     def _body(self, status: int, headers: dict[str, str]) -> bytes:
         if status < 200 or status in {204, 304}:

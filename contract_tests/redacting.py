@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.sax.saxutils import escape  # This module only writes XML.
 
-from contract_tests.curl import trust
+from contract_tests.curl import tls_options
 from contract_tests.suites import Suite
-from contract_tests.target import Target
+from contract_tests.target import CheckTarget
 
 _SHORTEST_SECRET = 8
 """A shorter key is a word such as `demo`, which also has other meanings."""
@@ -43,7 +43,7 @@ _SMALL = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 class Redactor:
     """Replaces the secrets of a target by the names of their shell variables."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: CheckTarget) -> None:
         certificate = "" if target.certificate is None else target.certificate.header.strip(":")
         secrets = {certificate: "$CLIENT_CERT", target.publish_key: "$PUBLISH_KEY", target.api_key: "$API_KEY"}
         self._words = [
@@ -181,7 +181,7 @@ def _extended(text: str, place: int, word: str, at: int, size: int) -> tuple[int
     return first, last
 
 
-def redact(suite: Suite, target: Target) -> None:
+def redact(suite: Suite, target: CheckTarget) -> None:
     """Remove secrets from the files of a suite, and complete the commands of Schemathesis."""
     publishes = "subscriptions" in suite.name and target.publish_key != target.api_key
     # Schemathesis removes keys itself; a command to paste needs variables in their place.
@@ -194,7 +194,7 @@ def redact(suite: Suite, target: Target) -> None:
         values[target.certificate.header] = "$CLIENT_CERT"
     if suite.name.startswith("schema"):
         # The commands of Schemathesis lack the trusted CA and the client certificate.
-        words = " ".join(trust(target, with_certificate="subscriptions" in suite.name))
+        words = " ".join(tls_options(target, with_certificate="subscriptions" in suite.name))
         values["curl -X"] = f"curl -sS -i {words} -X" if words else "curl -sS -i -X"
     redactor = Redactor(target)
     for path in (suite.junit, suite.junit.with_suffix(".json"), suite.log):

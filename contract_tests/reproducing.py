@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contract_tests import curl_bytes
-from contract_tests.curl import curl
-from contract_tests.evidence import Call, Sent
-from contract_tests.target import Target
+from contract_tests.curl import format_curl
+from contract_tests.evidence import Sent, SentRequest
+from contract_tests.target import CheckTarget
 
 TITLE = "Reproduce with"
 
@@ -14,10 +14,12 @@ _MOST = 12
 """Maximum number of requests in a report. The report says how many were omitted."""
 
 
-def lines(sent: Sequence[Sent], target: Target, name: str, folder: Path) -> list[str]:
+def format_commands(sent: Sequence[Sent], target: CheckTarget, name: str, folder: Path) -> list[str]:
     """Return one shell command per request, in order. Bodies that do not fit are saved in the folder."""
     told = [
-        curl(item, target, folder) if isinstance(item, Call) else curl_bytes.line(item, target, name, folder)
+        format_curl(item, target, folder)
+        if isinstance(item, SentRequest)
+        else curl_bytes.format_raw(item, target, name, folder)
         for item in sent[-_MOST:]
     ]
     left_out = len(sent) - len(told)

@@ -10,7 +10,7 @@ import schemathesis
 
 from contract_tests import evidence
 from contract_tests.fitting import REPLAY, SYNC, fit
-from contract_tests.target import Target
+from contract_tests.target import CheckTarget
 
 FORM = "multipart/form-data"
 ACCEPTED_BAD_DATA, NOT_ALLOWED = "ST201", "ST204"
@@ -19,7 +19,7 @@ MAX_FILES = 10
 _LONGEST_WAIT = 300
 _OF_THE_CONNECTION = {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 
-evidence.end_with_an_answer()
+evidence.end_after_next_response()
 if evidence.DIARY in os.environ:
     # Hypothesis uses constants of modules that it considers part of the project, which ours are unless installed. The
     # test cases would change with our sources and differ in a wheel.
@@ -35,7 +35,7 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     The rules test both limits.
     """
     raw_schema["components"]["schemas"].get("WebhookPath", {}).pop("maxLength", None)
-    target = Target.of_environment()
+    target = CheckTarget.from_environment()
     if target is not None and target.is_tls:
         _leave_certificates_out(raw_schema)
 
@@ -72,8 +72,8 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
 def after_call(context: Any, case: Any, response: Any) -> None:
     """Record the call and the resource that it created."""
     location = response.headers.get("location", [None])[0]
-    evidence.note_answer(response.status_code, location)
-    evidence.note("did", case.operation.label)
+    evidence.record_response(response.status_code, location)
+    evidence.write_diary("did", case.operation.label)
 
 
 def _fit_control(case: Any) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from contract_tests.evidence import DIARY, FOLDER
-from contract_tests.target import VARIABLE, Target
+from contract_tests.target import VARIABLE, CheckTarget
 
 Profile = Literal["quick", "full"]
 SPECS = ("web-messages", "subscriptions")
@@ -36,7 +36,7 @@ _KEY, _CERTIFICATE = "BUDKAVLE_CONTRACT_KEY", "BUDKAVLE_CONTRACT_CERTIFICATE"
 class Check:
     """The options of a check."""
 
-    target: Target
+    target: CheckTarget
     spec_folder: Path
     report: Path
     specs: tuple[str, ...] = SPECS

@@ -6,15 +6,15 @@ from collections import Counter
 from contract_tests.suites import Check
 from contract_tests.verdict import Failure, SuiteResult, Verdict
 
-VARIABLES = "variables.sh"
-WHOLE = "summary.txt"
+VARIABLES_FILE = "variables.sh"
+REPORT_FILE = "summary.txt"
 
 _SHOWN = 5
 """Maximum kinds of failures on one screen."""
 _LINES, _WIDTH, _CALLS, _LONGEST_LINE = 6, 240, 2, 500
 
 
-def line(result: SuiteResult) -> str:
+def format_result(result: SuiteResult) -> str:
     """Return the summary line of a finished suite."""
     failed = f"{len(result.failures)} failed" if result.failures else "none failed"
     left_out = f", {len(result.left_out)} left out" if result.left_out else ""
@@ -22,7 +22,7 @@ def line(result: SuiteResult) -> str:
     return f"{result.name + ':':28} {result.checks:6} checks, {failed}{left_out}{error} ({result.seconds:.0f} s)"
 
 
-def one_screen(verdict: Verdict, check: Check) -> str:
+def format_screen(verdict: Verdict, check: Check) -> str:
     """Return the failures with commands for the first of them, and the location of the complete report."""
     groups = _groups(verdict.failures)
     parts = [_headline(verdict, check)]
@@ -31,12 +31,12 @@ def one_screen(verdict: Verdict, check: Check) -> str:
     if more:
         parts.append(f"and {more} more, of {len(groups) - _SHOWN} kinds")
     if any(failure.lines for failure in verdict.failures):
-        parts.append(_variables(check))
+        parts.append(_describe_variables(check))
     parts += verdict.errors
     left_out = Counter(reason for result in verdict.results for reason in result.left_out)
     if left_out:
         parts.append("left out: " + "; ".join(f"{count} checks ({why})" for why, count in sorted(left_out.items())))
-    parts += _left(verdict)
+    parts += _list_leftovers(verdict)
     parts.append(f"All of it: {check.report}/")
     return "\n\n".join(parts) + "\n"
 
@@ -62,9 +62,9 @@ def _group(number: int, failures: list[Failure]) -> str:
     return text if len(failures) == 1 else f"{text}\n   (and {len(failures) - 1} more like it)"
 
 
-def whole(verdict: Verdict, check: Check) -> str:
+def format_report(verdict: Verdict, check: Check) -> str:
     """Return all failures with their complete messages."""
-    lines = [line(result) for result in verdict.results]
+    lines = [format_result(result) for result in verdict.results]
     failures = [_failure(number, failure, short=False) for number, failure in enumerate(verdict.failures, 1)]
     return (
         "\n\n".join(
@@ -73,15 +73,15 @@ def whole(verdict: Verdict, check: Check) -> str:
                 "\n".join(lines),
                 *failures,
                 *verdict.errors,
-                *_left(verdict),
-                _variables(check),
+                *_list_leftovers(verdict),
+                _describe_variables(check),
             ]
         )
         + "\n"
     )
 
 
-def _left(verdict: Verdict) -> list[str]:
+def _list_leftovers(verdict: Verdict) -> list[str]:
     return [f"not cleaned up: {text}" for text in verdict.left]
 
 
@@ -106,17 +106,17 @@ def _failure(number: int, failure: Failure, *, short: bool) -> str:
         words = [text for text in words if not text.startswith(("assert ", "+  where", "+    where"))] or words
         words = [text if len(text) <= _WIDTH else text[:_WIDTH] + " …" for text in words[:_LINES]]
         # The last requests caused the failure; the full report has all of them.
-        lines = [_cut(text) for text in lines[-_CALLS:]]
+        lines = [_truncate(text) for text in lines[-_CALLS:]]
     told = [*words, *([] if not lines else ["reproduce with:", *lines])]
     name = failure.name[:_WIDTH] if short else failure.name
     return "\n".join([f"{number}. {failure.suite}: {name}", *(f"   {text}" for text in told)])
 
 
-def _cut(line: str) -> str:
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} … (the whole line is in {WHOLE})"
+def _truncate(line: str) -> str:
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} … (the whole line is in {REPORT_FILE})"
 
 
-def variables(check: Check) -> str | None:
+def format_variables(check: Check) -> str | None:
     """Return shell code that sets the variables without secrets that the commands need."""
     certificate = check.target.certificate
     if certificate is None or check.target.is_tls:
@@ -125,7 +125,7 @@ def variables(check: Check) -> str | None:
     return f'CLIENT_CERT=":$(openssl x509 -in {shlex.quote(certificate.file)} -outform DER | openssl base64 -A):"\n'
 
 
-def _variables(check: Check) -> str:
+def _describe_variables(check: Check) -> str:
     names = ["API_KEY"] if check.target.other_key is None else ["API_KEY", "PUBLISH_KEY"]
     text = f"Before you paste a line, set {' and '.join(names)}"
-    return text + "." if variables(check) is None else f"{text}, and run: . {check.report / VARIABLES}"
+    return text + "." if format_variables(check) is None else f"{text}, and run: . {check.report / VARIABLES_FILE}"

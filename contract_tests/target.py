@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from contract_tests.raw_http import CLOSED, Answer, Connection
+from contract_tests.raw_http import CLOSED, RawConnection, RawResponse
 
 VARIABLE = "BUDKAVLE_CONTRACT_TARGET"
 """The environment variable with the path of the target's file."""
@@ -22,7 +22,7 @@ HOST, BASE_PATH = "{host}", "{base-path}"
 
 
 @dataclass(frozen=True)
-class Identity:
+class SubscriptionIdentity:
     """The identity of a subscription within its system."""
 
     org_type: int
@@ -49,7 +49,7 @@ class Certificate:
 
 
 @dataclass(frozen=True)
-class Target:
+class CheckTarget:
     """A running service. Fields that are None are unknown, and checks that need them are skipped."""
 
     url: str
@@ -66,9 +66,9 @@ class Target:
     """A system whose set must stay unchanged. It may be the same system, because the suites run one after the other."""
     queued_system: str | None = None
     """The system with the permanent subscriptions `queued` and `attacked`."""
-    queued: Identity | None = None
+    queued: SubscriptionIdentity | None = None
     """A subscription to which any event may be published."""
-    attacked: Identity | None = None
+    attacked: SubscriptionIdentity | None = None
     """A subscription to which no event may be published."""
     queued_delivery: str | None = None
     """The id of a parked delivery to `queued`, if there is one."""
@@ -87,13 +87,13 @@ class Target:
         """Return the target that `write` saved."""
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for name in ("queued", "attacked"):
-            values[name] = values[name] and Identity(**values[name])
+            values[name] = values[name] and SubscriptionIdentity(**values[name])
         values["certificate"] = values["certificate"] and Certificate(**values["certificate"])
         values["allowed"] = tuple((org_type, entity_type) for org_type, entity_type in values["allowed"])
         return cls(**values)
 
     @classmethod
-    def of_environment(cls) -> Self | None:
+    def from_environment(cls) -> Self | None:
         """Return the target that this process was started for, or None."""
         path = os.environ.get(VARIABLE)
         return None if path is None else cls.read(Path(path))
@@ -103,7 +103,7 @@ class Target:
         path.touch(mode=0o600)
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
-    def with_one_system(self, system: str, queued: Identity, attacked: Identity) -> Self:
+    def with_one_system(self, system: str, queued: SubscriptionIdentity, attacked: SubscriptionIdentity) -> Self:
         """Return a copy that uses one system for all purposes."""
         return replace(
             self, system=system, attacked_system=system, queued_system=system, queued=queued, attacked=attacked
@@ -158,12 +158,12 @@ class Target:
             data = data.replace(name.encode(), (value or "").encode())
         return data
 
-    def connect(self, *, with_certificate: bool = True) -> Connection:
+    def connect(self, *, with_certificate: bool = True) -> RawConnection:
         """Return a connection that replaces the placeholders in what is sent."""
         context = self.tls(with_certificate=with_certificate) if self.is_tls else None
-        return Connection(self.host, self.port, self.fill, context, in_own_words=self.own_words)
+        return RawConnection(self.host, self.port, self.fill, context, in_own_words=self.own_words)
 
-    def send(self, *pieces: bytes, is_unfinished: bool = False) -> Answer:
+    def send(self, *pieces: bytes, is_unfinished: bool = False) -> RawResponse:
         """Send one raw request and return the response, or `CLOSED` if a gateway may close the connection instead.
 
         A request that `is_unfinished` must be rejected before its end. For a gateway that waits for the end, shut down
@@ -173,7 +173,7 @@ class Target:
             connection.send(*pieces)
             if is_unfinished and not self.own_words:
                 connection.end_sending()
-            answer = connection.answer()
+            answer = connection.read_response()
         if answer is None and not self.own_words:
             return CLOSED
         assert answer is not None, "the connection was closed without an answer"

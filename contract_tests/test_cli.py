@@ -11,7 +11,7 @@ import pytest
 
 from budkavle.demo import KEY
 from budkavle.demo_subscriptions import CLIENT_CERT, SYSTEM_ID
-from contract_tests.target import VARIABLE, Identity, Target
+from contract_tests.target import VARIABLE, CheckTarget, SubscriptionIdentity
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -21,7 +21,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckTarget]:
     """Yield `budkavle dev` with its own mock Open-E and the rows that the examples refer to."""
     folder = tmp_path_factory.mktemp("dev")
     command = [BIN / "budkavle", "dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"]
@@ -32,11 +32,11 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         try:
             assert popen.stdout is not None
             pages = (re.match(r"API pages: +(\S+)/docs$", line) for line in popen.stdout)
-            yield Target(
+            yield CheckTarget(
                 next(page[1] for page in pages if page),
                 system=SYSTEM_ID,
                 queued_system=SYSTEM_ID,
-                queued=Identity(1, 101, 202),
+                queued=SubscriptionIdentity(1, 101, 202),
                 allowed=((1, 202), (2, 203)),
             )
         finally:
@@ -44,7 +44,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 
 @pytest.mark.parametrize("contract", ["web-messages", "subscriptions"])
-def test_every_example_works(contract: str, dev: Target, tmp_path: Path) -> None:
+def test_every_example_works(contract: str, dev: CheckTarget, tmp_path: Path) -> None:
     config = tmp_path / "schemathesis.toml"
     shipped = CONFIG.read_text()
     assert OF_EXAMPLES in shipped
@@ -53,13 +53,13 @@ def test_every_example_works(contract: str, dev: Target, tmp_path: Path) -> None
     assert "✅ Examples" in run(dev, contract, config, tmp_path, "--phases", "examples")
 
 
-def test_schemathesis_finds_nothing_in_operations(dev: Target, tmp_path: Path) -> None:
+def test_schemathesis_finds_nothing_in_operations(dev: CheckTarget, tmp_path: Path) -> None:
     found = run(dev, "operations", CONFIG, tmp_path)
     for phase in ("Coverage", "Fuzzing"):
         assert f"✅ {phase}" in found
 
 
-def run(dev: Target, contract: str, config: Path, folder: Path, *options: str) -> str:
+def run(dev: CheckTarget, contract: str, config: Path, folder: Path, *options: str) -> str:
     """Run Schemathesis, which must find nothing, and return its output."""
     target = folder / "target.json"
     dev.write(target)

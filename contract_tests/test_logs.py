@@ -22,7 +22,7 @@ from contract_tests.attacks import (
     request,
     text,
 )
-from contract_tests.target import Target
+from contract_tests.target import CheckTarget
 
 BUDKAVLE = Path(sys.executable).with_name("budkavle")
 SECRET = "s3cr3t"
@@ -38,11 +38,11 @@ class Process:
     key: str
 
     def attack(self, data: bytes, *, waits: bool = True) -> None:
-        target = Target(f"http://127.0.0.1:{self.port}", api_key=self.key, own_words=True)
+        target = CheckTarget(f"http://127.0.0.1:{self.port}", api_key=self.key, own_words=True)
         with target.connect() as connection:
             connection.send(data)
             if waits:
-                connection.answer()
+                connection.read_response()
 
     def stop(self) -> list[dict[str, Any]]:
         """Shut down gracefully and return the log entries."""

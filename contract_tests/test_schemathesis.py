@@ -14,7 +14,7 @@ from schemathesis.config import SchemathesisConfig
 from budkavle.specs import spec_dir
 from conftest import MESSAGES_KEY, PUBLISH_KEY
 from contract_tests import schemathesis_hooks  # noqa: F401  # Its hooks are registered by the import.
-from contract_tests.target import Target
+from contract_tests.target import CheckTarget
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
 HEADERS = {"apikey": MESSAGES_KEY}
@@ -40,7 +40,7 @@ def contract(name: str, *accepted: str) -> Any:
     return schemathesis.openapi.from_path(spec_dir() / f"{name}.yaml", config=config)
 
 
-def identities(target: Target) -> dict[str, str]:
+def identities(target: CheckTarget) -> dict[str, str]:
     """Return the credentials of a system and a publisher in one."""
     assert target.certificate is not None
     return {"Client-Cert": target.certificate.header, "apikey": PUBLISH_KEY}
@@ -53,21 +53,21 @@ mock = contract("mock-open-e", "408")
 
 
 @operations.parametrize()
-def test_operations_keeps_its_contract(case: schemathesis.Case, target: Target) -> None:
+def test_operations_keeps_its_contract(case: schemathesis.Case, target: CheckTarget) -> None:
     case.call_and_validate(base_url=target.url, headers=HEADERS)
 
 
 @web_messages.parametrize()
-def test_web_messages_keeps_its_contract(case: schemathesis.Case, target: Target) -> None:
+def test_web_messages_keeps_its_contract(case: schemathesis.Case, target: CheckTarget) -> None:
     case.call_and_validate(base_url=target.url, headers=HEADERS)
 
 
 @subscriptions.parametrize()
-def test_subscriptions_keeps_its_contract(case: schemathesis.Case, target: Target) -> None:
+def test_subscriptions_keeps_its_contract(case: schemathesis.Case, target: CheckTarget) -> None:
     case.call_and_validate(base_url=target.url, headers=identities(target))
 
 
-def test_subscriptions_keeps_its_contract_over_sequences_of_calls(target: Target) -> None:
+def test_subscriptions_keeps_its_contract_over_sequences_of_calls(target: CheckTarget) -> None:
     class Machine(subscriptions.as_state_machine()):  # type: ignore[misc]
         def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
             return {"base_url": target.url, "headers": identities(target)}
@@ -75,7 +75,7 @@ def test_subscriptions_keeps_its_contract_over_sequences_of_calls(target: Target
     Machine.run(settings=SEQUENCES)
 
 
-def test_web_messages_keeps_its_contract_over_sequences_of_calls(target: Target) -> None:
+def test_web_messages_keeps_its_contract_over_sequences_of_calls(target: CheckTarget) -> None:
     class Machine(web_messages.as_state_machine()):  # type: ignore[misc]
         def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
             return {"base_url": target.url, "headers": HEADERS}

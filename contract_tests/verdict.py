@@ -102,7 +102,7 @@ def _failures(suite: Suite, case: ET.Element, node: ET.Element) -> list[Failure]
         # The attribute is truncated. In the text, pytest marks the lines of the error message.
         marked = [line[1:].strip() for line in text.splitlines() if line.startswith("E ")]
         words = "\n".join(marked).removeprefix("AssertionError: ") or node.get("message") or text
-        return [Failure(suite.name, _in_words(name), words.strip(), _lines(text.rpartition(TITLE)[2]))]
+        return [Failure(suite.name, _to_words(name), words.strip(), _lines(text.rpartition(TITLE)[2]))]
     # Each failure of an operation begins with its number.
     blocks = re.split(r"(?m)^\d+\. Test Case ID: .*$", text)[1:] or [text]
     return [
@@ -111,7 +111,7 @@ def _failures(suite: Suite, case: ET.Element, node: ET.Element) -> list[Failure]
     ]
 
 
-def _in_words(name: str) -> str:
+def _to_words(name: str) -> str:
     """Return the name of a check as words."""
     function, bracket, of_what = name.partition("[")
     return function.removeprefix("test_").replace("_", " ") + (f" [{of_what}" if bracket else "")

@@ -1,7 +1,7 @@
 """Our own service as the suites of the contract know it: its systems, what they may have, what waits."""
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY
-from contract_tests.target import Certificate, Identity, Target
+from contract_tests.target import Certificate, CheckTarget, SubscriptionIdentity
 from tests.catalogue_rows import put_message_types, put_parked_message, put_system
 from tests.handlers import callers
 
@@ -11,9 +11,9 @@ ATTACKED_SYSTEM = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
 """A system that must never have subscriptions: every sync of its set must be refused, or be of an empty one."""
 QUEUED_SYSTEM = "1c2f4c1e-5798-41e9-ae24-57fa13b361e1"
 """A system for which messages wait; its subscriptions stay as they are."""
-QUEUED = Identity(1, 101, 202)
+QUEUED = SubscriptionIdentity(1, 101, 202)
 QUEUED_DELIVERY = "2d3f4c1e-5798-41e9-ae24-57fa13b361e1"
-ATTACKED = Identity(1, 66606, 202)
+ATTACKED = SubscriptionIdentity(1, 66606, 202)
 ATTACKED_DELIVERY = "3e4f4c1e-5798-41e9-ae24-57fa13b361e1"
 ALLOWED = tuple(
     (org_type, entity_type)
@@ -31,9 +31,9 @@ def put_attacked(database_url: str, certificate: callers.Certificate) -> None:
     put_parked_message(database_url, QUEUED_SYSTEM, tuple(ATTACKED.json().values()), ATTACKED_DELIVERY)
 
 
-def attacked_target(url: str, certificate: callers.Certificate) -> Target:
+def attacked_target(url: str, certificate: callers.Certificate) -> CheckTarget:
     """The service at that address."""
-    return Target(
+    return CheckTarget(
         url,
         api_key=MESSAGES_KEY,
         publish_key=PUBLISH_KEY,

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from contract_tests.compatibility.guard import Verdict, verdicts
+from contract_tests.compatibility.guard import ContractVerdict, compare_contracts
 from contract_tests.compatibility.listed import BadList
 
 
@@ -12,7 +12,7 @@ def main(arguments: Sequence[str]) -> int:
     """Compare and print. The only argument is the repository; it defaults to the working directory."""
     repository = Path(arguments[0]) if arguments else Path()
     try:
-        all_of_them = list(verdicts(repository))
+        all_of_them = list(compare_contracts(repository))
     except (OSError, BadList) as error:
         sys.stderr.write(f"The contracts cannot be compared: {error}\n")
         return 2
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def report(verdict: Verdict) -> list[str]:
+def report(verdict: ContractVerdict) -> list[str]:
     """Return lines that list the problems of a contract and what to do about them."""
     baseline = verdict.baseline
     lines = [f"spec/{verdict.contract}.yaml, beside {baseline.words} ({baseline.folder}):"]

@@ -21,19 +21,19 @@ class Answers:
                 continue
             address = self._parts.address(f"{operation} {status}", "response", node, new[status])
             if address is not None:
-                was, now = self._parts.old.resolved(node), self._parts.new.resolved(new[status])
+                was, now = self._parts.old.resolve(node), self._parts.new.resolve(new[status])
                 yield from self._answer(address, was, now)
 
     def _answer(self, address: str, old: Node, new: Node) -> Iterator[Difference]:
         if new.get("content") and not old.get("content"):
             # Clients were generated for a response without content; some do not read it and fail on the next response.
             yield Difference(address, "has content now")
-        yield from self._parts.content(address, Side.ANSWERS, old, new)
+        yield from self._parts.compare_content(address, Side.ANSWERS, old, new)
         now = {name.lower(): header for name, header in new.get("headers", {}).items()}
         for name, header in old.get("headers", {}).items():
             place = f"{address} header {name}"
             if name.lower() in now:
-                yield from self._parts.described(place, Side.ANSWERS, header, now[name.lower()])
+                yield from self._parts.compare_parameter(place, Side.ANSWERS, header, now[name.lower()])
             else:
                 yield Difference(place, GONE)
         for name, link in old.get("links", {}).items():

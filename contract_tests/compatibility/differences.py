@@ -28,7 +28,7 @@ GONE = "no longer there"
 LOOK = "changed, look"
 
 
-def told(keyword: str, was: Any, now: Any) -> str:
+def describe_change(keyword: str, was: Any, now: Any) -> str:
     """Return how the value of a keyword changed; None means that the keyword is absent."""
     if was is None:
         return f"{keyword} {json.dumps(now, ensure_ascii=False)} is new"

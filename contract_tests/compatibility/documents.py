@@ -9,7 +9,7 @@ ANNOTATIONS = frozenset({"description", "summary", "title", "example", "examples
 """Keywords that inform people and constrain nothing."""
 
 
-def asserts(keyword: str) -> bool:
+def is_assertion(keyword: str) -> bool:
     """Return whether a keyword of a schema, a parameter or the like constrains the data."""
     return keyword not in ANNOTATIONS and not keyword.startswith("x-")
 
@@ -20,7 +20,7 @@ class Document:
 
     contents: Node
 
-    def resolved(self, node: Node) -> Node:
+    def resolve(self, node: Node) -> Node:
         """Return the node, or the node that it refers to."""
         while "$ref" in node:
             reference: str = node["$ref"]
@@ -43,18 +43,18 @@ class Document:
             return node
         if "$ref" in node:
             reference = node["$ref"]
-            return node if reference in within else self.plain(self.resolved(node), (*within, reference))
+            return node if reference in within else self.plain(self.resolve(node), (*within, reference))
         return {
             # Names of properties are not keywords: a property may be called `title`.
             key: {name: self.plain(schema, within) for name, schema in value.items()}
             if key == "properties"
             else self.plain(value, within)
             for key, value in node.items()
-            if asserts(key)
+            if is_assertion(key)
         }
 
 
-def name_of(node: Node) -> str | None:
+def reference_name(node: Node) -> str | None:
     """Return the name that a node refers to, such as `Problem`, or None for an inline node."""
     reference: str | None = node.get("$ref")
     if reference is None:

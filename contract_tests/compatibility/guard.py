@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from contract_tests.compatibility.listed import listed_differences, unreleased
+from contract_tests.compatibility.listed import extract_unreleased, parse_listed_differences
 from contract_tests.compatibility.operations import differences
 
 
@@ -33,13 +33,13 @@ BASELINES = (
         words="the last release",
         folder="docs/contracts/released",
         page="CHANGELOG.md",
-        part=unreleased,
+        part=extract_unreleased,
     ),
 )
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ContractVerdict:
     """The result of comparing a contract with an older one."""
 
     contract: str
@@ -57,7 +57,7 @@ class Verdict:
         return not self.unlisted and not self.outdated
 
 
-def verdicts(repository: Path) -> Iterator[Verdict]:
+def compare_contracts(repository: Path) -> Iterator[ContractVerdict]:
     """Yield the comparison of each contract with each older one.
 
     Raises `OSError` if a file or folder is missing, and `BadList` for an invalid list.
@@ -67,26 +67,26 @@ def verdicts(repository: Path) -> Iterator[Verdict]:
         if not files:
             # A guard without a baseline would accept everything.
             raise FileNotFoundError(f"no contracts in {repository / baseline.folder}")
-        listed = listed_differences(baseline.part((repository / baseline.page).read_text(encoding="utf-8")))
+        listed = parse_listed_differences(baseline.part((repository / baseline.page).read_text(encoding="utf-8")))
         for file in files:
             now = repository / "spec" / file.name
-            found = _found(file, now)
+            found = _list_differences(file, now)
             yield _verdict(file.stem, baseline, found, listed.pop(file.stem, []))
         for contract, lines in listed.items():
             yield _verdict(contract, baseline, [], lines)
 
 
-def _found(old: Path, new: Path) -> list[str]:
+def _list_differences(old: Path, new: Path) -> list[str]:
     if not new.exists():
         return ["the contract: no longer there"]
     return [str(difference) for difference in differences(_read(old), _read(new))]
 
 
-def _verdict(contract: str, baseline: Baseline, found: list[str], listed: list[str]) -> Verdict:
+def _verdict(contract: str, baseline: Baseline, found: list[str], listed: list[str]) -> ContractVerdict:
     unlisted = tuple(line for line in found if line not in listed)
     twice = [line for line, count in Counter(listed).items() if count > 1]
     outdated = tuple(dict.fromkeys([*(line for line in listed if line not in found), *twice]))
-    return Verdict(contract, baseline, unlisted, outdated, len(found) - len(unlisted))
+    return ContractVerdict(contract, baseline, unlisted, outdated, len(found) - len(unlisted))
 
 
 def _read(file: Path) -> dict[str, Any]:

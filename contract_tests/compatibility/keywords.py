@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from contract_tests.compatibility.differences import LOOK, Side, told
+from contract_tests.compatibility.differences import LOOK, Side, describe_change
 
 Rule = Callable[[str, Side, Any, Any], str | None]
 """A rule: keyword, side, old and new value -> text of the difference, or None for a compatible change.
@@ -15,7 +15,7 @@ The values are None where the keyword is absent; they differ.
 
 def _narrows(side: Side, keyword: str, was: Any, now: Any, *, narrower: bool) -> str | None:
     """Return the difference if a request becomes narrower or a response becomes wider."""
-    return told(keyword, was, now) if narrower == (side is Side.REQUESTS) else None
+    return describe_change(keyword, was, now) if narrower == (side is Side.REQUESTS) else None
 
 
 def _lower_limit(keyword: str, side: Side, was: Any, now: Any) -> str | None:
@@ -41,23 +41,23 @@ def _nullable(_keyword: str, side: Side, was: Any, now: Any) -> str | None:
     return "may be null now" if now else "may no longer be null"
 
 
-def _said(keyword: str, side: Side, was: Any, now: Any) -> str | None:
+def _presence(keyword: str, side: Side, was: Any, now: Any) -> str | None:
     """Adding the keyword narrows, removing it widens, and changing its value does both."""
     if (now if side is Side.REQUESTS else was) is None:
         return None
-    return told(keyword, was, now)
+    return describe_change(keyword, was, now)
 
 
 def _type(keyword: str, side: Side, was: Any, now: Any) -> str | None:
     # Removing a type from a request rejects nothing, but generated clients lose the type.
     widens = side is Side.REQUESTS and (was, now) == ("integer", "number")
     narrows = side is Side.ANSWERS and was is None
-    return None if widens or narrows else told(keyword, was, now)
+    return None if widens or narrows else describe_change(keyword, was, now)
 
 
 def _enum(keyword: str, side: Side, was: Any, now: Any) -> str | None:
     if was is None or now is None:
-        return _said(keyword, side, was, now)
+        return _presence(keyword, side, was, now)
     lost = [value for value in was if value not in now]
     added = [value for value in now if value not in was]
     words = [f"no longer has {json.dumps(value, ensure_ascii=False)}" for value in lost]
@@ -76,16 +76,16 @@ def _pattern(keyword: str, side: Side, was: Any, now: Any) -> str | None:
 
 
 def _fixed(keyword: str, _side: Side, was: Any, now: Any) -> str | None:
-    return told(keyword, was, now)
+    return describe_change(keyword, was, now)
 
 
 def _flag(keyword: str, _side: Side, was: Any, now: Any) -> str | None:
-    return None if bool(was) == bool(now) else told(keyword, was, now)
+    return None if bool(was) == bool(now) else describe_change(keyword, was, now)
 
 
 RULES: dict[str, Rule] = {
     "type": _type,
-    "format": _said,
+    "format": _presence,
     "nullable": _nullable,
     "enum": _enum,
     "pattern": _pattern,

@@ -21,7 +21,7 @@ class BadList(ValueError):
     """An invalid list, with the line that is wrong."""
 
 
-def listed_differences(page: str) -> dict[str, list[str]]:
+def parse_listed_differences(page: str) -> dict[str, list[str]]:
     """Return the lines listed in a page, by the name of the contract. Raises `BadList`."""
     found: dict[str, list[str]] = {}
     contract = None
@@ -52,7 +52,7 @@ def _differences(row: str) -> list[str]:
     return [part.strip("`") for part in differences]
 
 
-def unreleased(changelog: str) -> str:
+def extract_unreleased(changelog: str) -> str:
     """Return the section of unreleased changes of a changelog in the format of Keep a Changelog."""
     _, _, after = changelog.partition("\n## [Unreleased]")
     return after.split("\n## ", 1)[0]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from contract_tests.compatibility.answers import Answers
-from contract_tests.compatibility.differences import GONE, LOOK, Difference, Side, told
+from contract_tests.compatibility.differences import GONE, LOOK, Difference, Side, describe_change
 from contract_tests.compatibility.documents import Document, Node
 from contract_tests.compatibility.keywords import upper_limit
 from contract_tests.compatibility.parts import Parts
@@ -39,7 +39,7 @@ class _Comparison:
                 yield Difference(path, GONE)
                 continue
             changed = new["paths"][path]
-            yield from self._parts.others(path, operations, changed, frozenset({*METHODS, "parameters"}))
+            yield from self._parts.compare_others(path, operations, changed, frozenset({*METHODS, "parameters"}))
             for method in METHODS:
                 if method in operations and method not in changed:
                     yield Difference(f"{method.upper()} {path}", GONE)
@@ -51,29 +51,29 @@ class _Comparison:
         address = old.get("operationId", place)
         for keyword in ("operationId", "tags"):
             if old.get(keyword) != new.get(keyword):
-                yield Difference(address, told(keyword, old.get(keyword), new.get(keyword)))
+                yield Difference(address, describe_change(keyword, old.get(keyword), new.get(keyword)))
         yield from self._security.differences(address, old, new)
-        yield from self._parts.others(address, old, new, _OF_OPERATIONS)
+        yield from self._parts.compare_others(address, old, new, _OF_OPERATIONS)
         yield from self._parameters(address, old["parameters"], new["parameters"])
         yield from self._body(f"{address} body", old.get("requestBody"), new.get("requestBody"))
         yield from self._answers.differences(address, old["responses"], new["responses"])
 
     def _parameters(self, address: str, old: list[Node], new: list[Node]) -> Iterator[Difference]:
-        before = {_key(self._old.resolved(node)): node for node in old}
-        now = {_key(self._new.resolved(node)): node for node in new}
+        before = {_key(self._old.resolve(node)): node for node in old}
+        now = {_key(self._new.resolve(node)): node for node in new}
         for key, node in before.items():
             place = f"{address} {' '.join(key)}"
             if key in now:
-                yield from self._parts.described(place, Side.REQUESTS, node, now[key])
+                yield from self._parts.compare_parameter(place, Side.REQUESTS, node, now[key])
             else:
                 yield Difference(place, GONE)
         for key, node in now.items():
-            if key not in before and self._new.resolved(node).get("required"):
+            if key not in before and self._new.resolve(node).get("required"):
                 yield Difference(f"{address} {' '.join(key)}", "required now")
 
     def _body(self, address: str, old: Node | None, new: Node | None) -> Iterator[Difference]:
-        before = None if old is None else self._old.resolved(old)
-        now = None if new is None else self._new.resolved(new)
+        before = None if old is None else self._old.resolve(old)
+        now = None if new is None else self._new.resolve(new)
         if now is None:
             if before is not None:
                 yield Difference(address, GONE)
@@ -86,7 +86,7 @@ class _Comparison:
         text = upper_limit("x-max-bytes", Side.REQUESTS, *limits)
         if text is not None:
             yield Difference(address, text)
-        yield from self._parts.content(address, Side.REQUESTS, before, now)
+        yield from self._parts.compare_content(address, Side.REQUESTS, before, now)
 
 
 def _with_parameters_of_path(operations: Node, method: str) -> Node:

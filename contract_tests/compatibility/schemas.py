@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from contract_tests.compatibility.differences import GONE, LOOK, Difference, Side
-from contract_tests.compatibility.documents import Document, Node, asserts, name_of
+from contract_tests.compatibility.documents import Document, Node, is_assertion, reference_name
 from contract_tests.compatibility.keywords import RULES
 
 _STRUCTURE = frozenset({"properties", "required", "items", "additionalProperties"})
@@ -20,27 +20,27 @@ class Schemas:
 
     def differences(self, address: str, side: Side, old: Node, new: Node) -> Iterator[Difference]:
         """Yield the incompatible changes of a schema. Their addresses begin with `address`."""
-        name, new_name = name_of(old), name_of(new)
+        name, new_name = reference_name(old), reference_name(new)
         if name is None:
-            yield from self._contents(address, side, old, self._new.resolved(new))
+            yield from self._contents(address, side, old, self._new.resolve(new))
         elif name == new_name:
             if (name, side) not in self._compared:
                 self._compared.add((name, side))
-                yield from self._contents(f"{side} {name}", side, self._old.resolved(old), self._new.resolved(new))
+                yield from self._contents(f"{side} {name}", side, self._old.resolve(old), self._new.resolve(new))
         else:
             yield Difference(address, f"was named {name}, is {f'named {new_name}' if new_name else 'without a name'}")
-            target = self._new.resolved(new)
+            target = self._new.resolve(new)
             # Comparing a recursive schema would not terminate.
             pair = (name, id(target))
             if pair not in self._open:
                 self._open.add(pair)
-                yield from self._contents(address, side, self._old.resolved(old), target)
+                yield from self._contents(address, side, self._old.resolve(old), target)
                 self._open.remove(pair)
 
     def _contents(self, address: str, side: Side, old: Node, new: Node) -> Iterator[Difference]:
         for keyword in sorted((old.keys() | new.keys()) - _STRUCTURE):
             was, now = old.get(keyword), new.get(keyword)
-            if not asserts(keyword):
+            if not is_assertion(keyword):
                 continue
             if keyword not in RULES:
                 # Whether it is narrower is not computed. Equal texts may refer to different schemas, so compare without

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from contract_tests.compatibility.differences import GONE, Difference, told
+from contract_tests.compatibility.differences import GONE, Difference, describe_change
 from contract_tests.compatibility.documents import Node
 
 _OF_SCHEMES = ("type", "in", "name", "scheme", "bearerFormat", "flows", "openIdConnectUrl", "x-scope")
@@ -28,24 +28,24 @@ class Security:
                 continue
             for keyword in _OF_SCHEMES:
                 if scheme.get(keyword) != now[name].get(keyword):
-                    yield Difference(address, told(keyword, scheme.get(keyword), now[name].get(keyword)))
+                    yield Difference(address, describe_change(keyword, scheme.get(keyword), now[name].get(keyword)))
 
     def differences(self, address: str, old: Node, new: Node) -> Iterator[Difference]:
         """Yield a changed requirement: demanding more locks out callers, demanding less gives access to others."""
-        before, now = _ways(self._old, old), _ways(self._new, new)
+        before, now = _list_ways(self._old, old), _list_ways(self._new, new)
         if before == now:
             return
         shuts_out = any(not any(way <= old_way for way in now) for old_way in before)
         words = "demands more" if shuts_out else "demands less, look"
-        yield Difference(address, f"security {words}: was {_told(before)}, is {_told(now)}")
+        yield Difference(address, f"security {words}: was {_describe_ways(before)}, is {_describe_ways(now)}")
 
 
-def _ways(contract: Node, operation: Node) -> set[Way]:
+def _list_ways(contract: Node, operation: Node) -> set[Way]:
     """Return the accepted combinations of an operation; one without any credentials if none is listed."""
     listed: list[dict[str, list[str]]] = (operation if "security" in operation else contract).get("security") or []
     return {frozenset((name, tuple(sorted(scopes))) for name, scopes in way.items()) for way in listed} or {frozenset()}
 
 
-def _told(ways: set[Way]) -> str:
+def _describe_ways(ways: set[Way]) -> str:
     each = (" and ".join(sorted(" ".join((name, *scopes)) for name, scopes in way)) for way in ways)
     return " or ".join(sorted(way or "open to all" for way in each))

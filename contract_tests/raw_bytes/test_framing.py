@@ -16,9 +16,9 @@ from contract_tests.attacks import (
     request,
     text,
 )
-from contract_tests.harm import messages_about
-from contract_tests.raw_http import Answer
-from contract_tests.target import Target
+from contract_tests.harm import list_messages
+from contract_tests.raw_http import RawResponse
+from contract_tests.target import CheckTarget
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -33,52 +33,52 @@ def accepted(size: int = 1) -> tuple[bytes, dict[str, str]]:
     return text(message="x" * size, externalReferences=[reference]), reference
 
 
-def answers_to(target: Target, data: bytes, count: int) -> list[Answer | None]:
+def answers_to(target: CheckTarget, data: bytes, count: int) -> list[RawResponse | None]:
     """Return the responses on one connection, with None after its end."""
     with target.connect() as connection:
         connection.send(data)
-        return [connection.answer() for _ in range(count)]
+        return [connection.read_response() for _ in range(count)]
 
 
-def assert_end(target: Target, data: bytes) -> None:
+def assert_end(target: CheckTarget, data: bytes) -> None:
     """Assert that these bytes are no request: they get one response, and the connection is closed."""
     with target.connect() as connection:
         connection.send(data)
         if not target.own_words:
             # A gateway may have read the announced body's beginning and wait for the rest.
             connection.end_sending()
-        answer = connection.answer()
+        answer = connection.read_response()
         assert_refused(answer)
         if answer is not None:
             assert_no_http(answer)
-        assert not target.own_words or (answer is not None and connection.answer() is None)
+        assert not target.own_words or (answer is not None and connection.read_response() is None)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_chunks_of_any_size_make_a_body(size: int, target: Target) -> None:
+def test_chunks_of_any_size_make_a_body(size: int, target: CheckTarget) -> None:
     body, reference = accepted()
     answer = target.send(post(chunks(body, size), headers=[CHUNKED]))
     assert answer.status == 201
-    assert len(messages_about(target, **reference)) == 1
+    assert len(list_messages(target, **reference)) == 1
 
 
 @pytest.mark.parametrize("header", ["transfer-encoding: CHUNKED", "Transfer-Encoding:chunked"])
-def test_chunks_are_announced_in_any_case(header: str, target: Target) -> None:
+def test_chunks_are_announced_in_any_case(header: str, target: CheckTarget) -> None:
     assert target.send(post(chunks(accepted()[0]), headers=[header])).status == 201
 
 
-def test_chunks_with_extensions_and_trailers_make_a_body(target: Target) -> None:
+def test_chunks_with_extensions_and_trailers_make_a_body(target: CheckTarget) -> None:
     body, _ = accepted()
     framed = b'%x;name="value"\r\n%s\r\n0\r\nX-Trailer: x\r\n\r\n' % (len(body), body)
     assert target.send(post(framed, headers=[CHUNKED])).status == 201
 
 
-def test_body_in_chunks_is_validated(target: Target) -> None:
+def test_body_in_chunks_is_validated(target: CheckTarget) -> None:
     assert_violations(target.send(post_in_chunks(BODY)), "message")
 
 
 @pytest.mark.parametrize("body", [chunks(b""), b"0" * 10_000 + b"\r\n\r\n"], ids=["none", "long zero"])
-def test_no_chunks_are_an_empty_body(body: bytes, target: Target) -> None:
+def test_no_chunks_are_an_empty_body(body: bytes, target: CheckTarget) -> None:
     assert_violations(target.send(post(body, headers=[CHUNKED])), "body")
 
 
@@ -96,7 +96,7 @@ def test_no_chunks_are_an_empty_body(body: bytes, target: Target) -> None:
         b"f" * 17 + b"\r\nab",
     ],
 )
-def test_chunks_that_are_none_end_the_connection(framed: bytes, target: Target) -> None:
+def test_chunks_that_are_none_end_the_connection(framed: bytes, target: CheckTarget) -> None:
     assert_end(target, post(framed, headers=[CHUNKED]))
 
 
@@ -123,7 +123,7 @@ def test_chunks_that_are_none_end_the_connection(framed: bytes, target: Target) 
     ],
     ids=lambda headers: str(headers)[:60],
 )
-def test_contradicting_frames_end_the_connection(headers: list[str | bytes], target: Target) -> None:
+def test_contradicting_frames_end_the_connection(headers: list[str | bytes], target: CheckTarget) -> None:
     assert_end(target, post(chunks(BODY), headers=headers))
 
 
@@ -131,20 +131,20 @@ def test_contradicting_frames_end_the_connection(headers: list[str | bytes], tar
 @pytest.mark.parametrize(
     "coding", ["xchunked", "identity", "gzip, chunked", "GZIP,chunked", "gzip", "deflate, chunked"]
 )
-def test_transfer_coding_that_is_not_supported_ends_the_connection(coding: str, target: Target) -> None:
+def test_transfer_coding_that_is_not_supported_ends_the_connection(coding: str, target: CheckTarget) -> None:
     with target.connect() as connection:
         connection.send(post(chunks(BODY), headers=[f"Transfer-Encoding: {coding}"]))
-        assert_no_http(connection.answer(), 501)
-        assert connection.answer() is None
+        assert_no_http(connection.read_response(), 501)
+        assert connection.read_response() is None
 
 
 @pytest.mark.own
-def test_transfer_coding_is_rejected_in_http_1_0(target: Target) -> None:
+def test_transfer_coding_is_rejected_in_http_1_0(target: CheckTarget) -> None:
     data = post(chunks(BODY), headers=[CHUNKED]).replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
     assert_no_http(target.send(data))
 
 
-def test_length_that_is_too_short_cuts_the_body(target: Target) -> None:
+def test_length_that_is_too_short_cuts_the_body(target: CheckTarget) -> None:
     """The rest is no request, so the connection is closed. The order of the two 400s does not matter."""
     body = text()
     answer = target.send(post(body, headers=[f"Content-Length: {len(body) - 5}"]))
@@ -154,41 +154,41 @@ def test_length_that_is_too_short_cuts_the_body(target: Target) -> None:
 
 @pytest.mark.parametrize("headers", [["Content-Length: 10000"], [CHUNKED]])
 @pytest.mark.parametrize("content_type", [JSON, "multipart/form-data; boundary=XX"])
-def test_body_that_ends_too_early_is_not_taken(headers: list[str], content_type: str, target: Target) -> None:
+def test_body_that_ends_too_early_is_not_taken(headers: list[str], content_type: str, target: CheckTarget) -> None:
     with target.connect() as connection:
         connection.send(post(text(), content_type, headers=headers))
         connection.end_sending()
-        answer = connection.answer()
+        answer = connection.read_response()
     assert_refused(answer)
     assert answer is None or not target.own_words or answer.status == 400
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_request_that_is_cut_anywhere_is_not_taken(share: float, target: Target) -> None:
+def test_request_that_is_cut_anywhere_is_not_taken(share: float, target: CheckTarget) -> None:
     data = target.fill(post(text()))
     with target.connect() as connection:
         connection.send(data[: int(len(data) * share)])
 
 
-def test_nobody_waits_for_the_answer_to_a_taken_message(target: Target) -> None:
+def test_nobody_waits_for_the_answer_to_a_taken_message(target: CheckTarget) -> None:
     body, reference = accepted()
     with target.connect() as connection:
         connection.send(post(body))
-        connection.answer()
-    assert len(messages_about(target, **reference)) == 1
+        connection.read_response()
+    assert len(list_messages(target, **reference)) == 1
 
 
-def test_requests_in_one_go_are_answered_in_order(target: Target) -> None:
+def test_requests_in_one_go_are_answered_in_order(target: CheckTarget) -> None:
     body, _ = accepted()
     data = post(body) + post(BODY) + request() + request(target="/nothing") + post(b"{}", key=None) + post(body)
     assert_in_order(answers_to(target, data, 6), 201, 400, 200, 404, 401, 201)
 
 
-def test_a_hundred_requests_in_one_go_are_answered(target: Target) -> None:
+def test_a_hundred_requests_in_one_go_are_answered(target: CheckTarget) -> None:
     assert_in_order(answers_to(target, request() * 100, 100), *[200] * 100)
 
 
-def test_requests_after_connection_close_are_not_taken(target: Target) -> None:
+def test_requests_after_connection_close_are_not_taken(target: CheckTarget) -> None:
     answer, nothing = answers_to(target, request(headers=["Connection: close"]) + post(text()), 2)
     assert answer is not None
     # Some parsers read ahead before the first response and reject everything.
@@ -197,38 +197,38 @@ def test_requests_after_connection_close_are_not_taken(target: Target) -> None:
 
 
 @pytest.mark.parametrize("rest", [b"\r\n", b"\r\n\r\n"])
-def test_line_breaks_after_a_body_are_harmless(rest: bytes, target: Target) -> None:
+def test_line_breaks_after_a_body_are_harmless(rest: bytes, target: CheckTarget) -> None:
     assert_in_order(answers_to(target, post(accepted()[0]) + rest + request(), 2), 201, 200)
 
 
 @pytest.mark.parametrize("rest", [b"}", b" ", b"\0", b"GARBAGE\r\n\r\n", b"more bytes than were announced"])
-def test_taken_message_is_answered_as_taken_whatever_follows_it(rest: bytes, target: Target) -> None:
+def test_taken_message_is_answered_as_taken_whatever_follows_it(rest: bytes, target: CheckTarget) -> None:
     """A parser that reads ahead before it responds may also reject everything."""
     body, reference = accepted()
     answer = target.send(post(body) + rest)
-    found = len(messages_about(target, **reference))
+    found = len(list_messages(target, **reference))
     assert (answer.status, found) == (201, 1) or (not target.own_words and answer.status == 400 and found <= 1)
 
 
-def test_caller_is_told_to_go_on(target: Target) -> None:
+def test_caller_is_told_to_go_on(target: CheckTarget) -> None:
     body, _ = accepted()
     with target.connect() as connection:
         connection.send(post(b"", headers=[f"Content-Length: {len(body)}", "Expect: 100-continue"]))
-        interim = connection.answer()
+        interim = connection.read_response()
         connection.send(body)
-        final = connection.answer()
+        final = connection.read_response()
     assert [answer.status for answer in (interim, final) if answer] == [100, 201]
 
 
-def test_caller_without_a_key_is_not_told_to_go_on(target: Target) -> None:
+def test_caller_without_a_key_is_not_told_to_go_on(target: CheckTarget) -> None:
     data = post(b"", headers=["Content-Length: 1000", "Expect: 100-continue"], key=None)
     with target.connect() as connection:
         connection.send(data)
-        answer = connection.answer()
+        answer = connection.read_response()
         if answer is not None and answer.status == 100 and not answer.in_own_words:
             # A gateway that buffers whole bodies asks for them before it contacts the service.
             connection.send(b" " * 1000)
-            answer = connection.answer()
+            answer = connection.read_response()
     assert_refused(answer)
     if answer is not None:
         assert_problem(answer, 401)
@@ -236,24 +236,26 @@ def test_caller_without_a_key_is_not_told_to_go_on(target: Target) -> None:
 
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
-def test_offer_of_another_protocol_is_ignored_and_the_body_taken(upgrade: str, in_chunks: bool, target: Target) -> None:
+def test_offer_of_another_protocol_is_ignored_and_the_body_taken(
+    upgrade: str, in_chunks: bool, target: CheckTarget
+) -> None:
     """Java's HttpClient offers HTTP/2 with every request by default."""
     body, reference = accepted()
     offer = ["Connection: Upgrade, HTTP2-Settings", f"Upgrade: {upgrade}", "HTTP2-Settings: AAMAAABkAAQBAAAAAAIAAAAA"]
     data = post(chunks(body), headers=[*offer, CHUNKED]) if in_chunks else post(body, headers=offer)
 
     assert_in_order(answers_to(target, data + request(), 2), 201, 200)
-    assert len(messages_about(target, **reference)) == 1
+    assert len(list_messages(target, **reference)) == 1
 
 
-def test_offer_of_another_protocol_is_ignored_in_any_request_of_a_connection(target: Target) -> None:
+def test_offer_of_another_protocol_is_ignored_in_any_request_of_a_connection(target: CheckTarget) -> None:
     offer = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"]
     data = [post(accepted()[0], headers=offer) for _ in range(3)]
     assert_in_order(answers_to(target, b"".join([*data, request()]), 4), 201, 201, 201, 200)
 
 
 @pytest.mark.parametrize("shift", [-3, -2, -1, 0, 1, 4, 7, 8, 12])
-def test_offer_of_another_protocol_is_ignored_wherever_it_is_cut(shift: int, target: Target) -> None:
+def test_offer_of_another_protocol_is_ignored_wherever_it_is_cut(shift: int, target: CheckTarget) -> None:
     body, _ = accepted()
     data = target.fill(post(body, headers=["Connection: upgrade", "Upgrade: h2c", "HTTP2-Settings: x"]))
     cut = data.index(b"Upgrade: ") + shift
@@ -262,11 +264,11 @@ def test_offer_of_another_protocol_is_ignored_wherever_it_is_cut(shift: int, tar
         # The response to this request shows that the service has read the preceding bytes.
         assert target.send(request()).status == 200
         connection.send(data[cut:])
-        answer = connection.answer()
+        answer = connection.read_response()
     assert answer is not None
     assert answer.status == 201
 
 
-def test_offer_of_another_protocol_does_not_end_a_connection(target: Target) -> None:
+def test_offer_of_another_protocol_does_not_end_a_connection(target: CheckTarget) -> None:
     offer = request(headers=["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"])
     assert_in_order(answers_to(target, offer + offer, 2), 200, 200)

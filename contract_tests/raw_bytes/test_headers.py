@@ -20,7 +20,7 @@ from contract_tests.attacks import (
     request,
     text,
 )
-from contract_tests.target import API_KEY, CUT_API_KEY, PUBLISH_KEY, SWAPPED_API_KEY, Target
+from contract_tests.target import API_KEY, CUT_API_KEY, PUBLISH_KEY, SWAPPED_API_KEY, CheckTarget
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -53,7 +53,7 @@ WRONG_KEYS: dict[str, list[str | bytes]] = {
 
 
 @pytest.mark.parametrize("headers", WRONG_KEYS.values(), ids=WRONG_KEYS.keys())
-def test_nothing_opens_without_the_key(headers: list[str | bytes], target: Target) -> None:
+def test_nothing_opens_without_the_key(headers: list[str | bytes], target: CheckTarget) -> None:
     for answer in (
         target.send(request(target=MESSAGE, headers=headers, key=None)),
         target.send(post(text(), headers=headers, key=None)),
@@ -62,7 +62,7 @@ def test_nothing_opens_without_the_key(headers: list[str | bytes], target: Targe
         assert not answer.in_own_words or "apikey" in answer.headers["www-authenticate"]
 
 
-def test_key_in_the_query_does_not_open(target: Target) -> None:
+def test_key_in_the_query_does_not_open(target: CheckTarget) -> None:
     assert_problem(target.send(request(target=f"{MESSAGE}?apikey={API_KEY}", key=None)), 401)
 
 
@@ -80,13 +80,13 @@ PATHS = pytest.mark.parametrize(
 
 
 @PATHS
-def test_key_is_asked_for_before_anything_else_is_told(method: str, path: str, target: Target) -> None:
+def test_key_is_asked_for_before_anything_else_is_told(method: str, path: str, target: CheckTarget) -> None:
     assert_problem(target.send(request(method, path, key=None)), 401)
 
 
 @PATHS
 @pytest.mark.needs("other_key")
-def test_key_of_the_wrong_scope_reads_and_deletes_nothing(method: str, path: str, target: Target) -> None:
+def test_key_of_the_wrong_scope_reads_and_deletes_nothing(method: str, path: str, target: CheckTarget) -> None:
     assert_problem(target.send(request(method, path, key=PUBLISH_KEY)), 403)
 
 
@@ -95,19 +95,19 @@ def test_key_of_the_wrong_scope_reads_and_deletes_nothing(method: str, path: str
     ("body", "content_type", "status"),
     [(text(), "text/plain", 415), (b"{", "application/json", 403), (text(), "application/json", 403), (b"", FORM, 403)],
 )
-def test_key_of_the_wrong_scope_sends_nothing(body: bytes, content_type: str, status: int, target: Target) -> None:
+def test_key_of_the_wrong_scope_sends_nothing(body: bytes, content_type: str, status: int, target: CheckTarget) -> None:
     assert_problem(target.send(post(body, content_type, key=PUBLISH_KEY)), status)
 
 
 @pytest.mark.parametrize("header", ["APIKEY: {}", "ApiKey:{}", "apikey: \t {}", "apikey: {} ", "apikey: {}\t "])
-def test_key_is_found_in_any_spelling_of_its_header(header: str, target: Target) -> None:
+def test_key_is_found_in_any_spelling_of_its_header(header: str, target: CheckTarget) -> None:
     """White space around the value of a header is not part of it (RFC 9110, section 5.5)."""
     headers = [header.format(API_KEY)]
     assert target.send(request(headers=headers, key=None)).status == 200
 
 
 @pytest.mark.parametrize("given", ["a", "A-z.0:9_", "x" * 46])
-def test_request_id_comes_back(given: str, target: Target) -> None:
+def test_request_id_comes_back(given: str, target: CheckTarget) -> None:
     for path in (NOTHING, *((MESSAGE, "/health/live", "/nothing") if target.own_words else ())):
         answer = target.send(request(target=path, headers=[f"x-request-id: {given}"]))
         assert answer.headers["x-request-id"] == given
@@ -116,7 +116,7 @@ def test_request_id_comes_back(given: str, target: Target) -> None:
 @pytest.mark.parametrize(
     "given", [b"", b"x" * 47, b"a b", b"a,b", b"\xc3\xa5", b"\xff", b"a/b", b"<script>", b'a"b', b"%0d%0aSet-Cookie:x"]
 )
-def test_request_id_of_another_form_is_replaced(given: bytes, target: Target) -> None:
+def test_request_id_of_another_form_is_replaced(given: bytes, target: CheckTarget) -> None:
     answer = target.send(request(target=MESSAGE, headers=[b"x-request-id: " + given]))
     assert_problem(answer, 404)
     assert not answer.in_own_words or answer.headers["x-request-id"].encode() != given
@@ -126,11 +126,11 @@ def test_request_id_of_another_form_is_replaced(given: bytes, target: Target) ->
     "header",
     [b"bad name: x", b"no colon", b": no name", b" folded: x", b"a: b\r\n c", b"x: \0", b"x: \x7f", b"x: a\rb"],
 )
-def test_header_that_is_none_ends_the_connection(header: bytes, target: Target) -> None:
+def test_header_that_is_none_ends_the_connection(header: bytes, target: CheckTarget) -> None:
     assert_no_http(target.send(request(headers=[header])), may_be_mended=True)
 
 
-def test_header_may_hold_any_bytes(target: Target) -> None:
+def test_header_may_hold_any_bytes(target: CheckTarget) -> None:
     answer = target.send(request(headers=[b"x: \x80\xff\xfe", b"cookie: \xc3"]))
     assert_refused(answer, may_be_mended=True)
     assert not answer.in_own_words or answer.status == 200
@@ -141,12 +141,12 @@ def test_header_may_hold_any_bytes(target: Target) -> None:
     [["x: " + "a" * 1024 * 1024], [f"x-{number}: v" for number in range(50_000)], ["x" * 1024 * 1024 + ": v"]],
     ids=["1 MiB in one", "50,000 of them", "a name of 1 MiB"],
 )
-def test_headers_beyond_all_need_are_refused(headers: list[str], target: Target) -> None:
+def test_headers_beyond_all_need_are_refused(headers: list[str], target: CheckTarget) -> None:
     """Headers are kept in memory before the caller is authenticated."""
     assert_no_http(target.send(request(headers=headers, key=None)), 431)
 
 
-def test_trailers_beyond_all_need_are_refused(target: Target) -> None:
+def test_trailers_beyond_all_need_are_refused(target: CheckTarget) -> None:
     body = text(externalReferences=[accepted_reference()])
     trailers = b"".join(b"x-%d: v\r\n" % number for number in range(50_000))
     framed = chunks(body).removesuffix(b"\r\n") + trailers + b"\r\n"
@@ -162,7 +162,7 @@ UNSAID = [pytest.param(value, marks=pytest.mark.own) for value in (None, " ")]
     "content_type",
     ["Application/JSON", "APPLICATION/JSON;charset=utf-8", "application/json ; x=y", "\tapplication/json", *UNSAID],
 )
-def test_json_is_validated_however_its_media_type_is_written(content_type: str | None, target: Target) -> None:
+def test_json_is_validated_however_its_media_type_is_written(content_type: str | None, target: CheckTarget) -> None:
     assert_violations(target.send(post(text(message=""), content_type)), "message")
     taken = text(externalReferences=[accepted_reference()])
     assert target.send(post(taken, content_type)).status == 201
@@ -190,29 +190,29 @@ def test_json_is_validated_however_its_media_type_is_written(content_type: str |
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_other_media_types_are_refused(content_type: str | bytes, target: Target) -> None:
+def test_other_media_types_are_refused(content_type: str | bytes, target: CheckTarget) -> None:
     assert_problem(target.send(post(text(), content_type)), 415)
 
 
 @pytest.mark.parametrize("content_type", ["Multipart/Form-Data; Boundary=XX", 'multipart/form-data;boundary="XX"'])
-def test_form_is_validated_however_its_media_type_is_written(content_type: str, target: Target) -> None:
+def test_form_is_validated_however_its_media_type_is_written(content_type: str, target: CheckTarget) -> None:
     answer = target.send(post(form(message_part(text(message=""))), content_type))
     assert_violations(answer, "message")
 
 
-def test_charset_does_not_change_how_json_is_read(target: Target) -> None:
+def test_charset_does_not_change_how_json_is_read(target: CheckTarget) -> None:
     body = text(message="")
     assert_violations(target.send(post(body, "application/json; charset=utf-16")), "message")
     assert_violations(target.send(post(body.decode().encode("utf-16"), "application/json; charset=utf-16")), "body")
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "nonsense"])
-def test_compressed_body_is_refused_as_such(coding: str, target: Target) -> None:
+def test_compressed_body_is_refused_as_such(coding: str, target: CheckTarget) -> None:
     answer = target.send(post(gzip.compress(text()), headers=[f"Content-Encoding: {coding}"]))
     assert_problem(answer, 415)
 
 
-def test_no_answer_repeats_what_was_sent(target: Target) -> None:
+def test_no_answer_repeats_what_was_sent(target: CheckTarget) -> None:
     for secret in ("topsecretkey", "x" * 1000):
         answer = target.send(request(target=MESSAGE, headers=[f"x-request-id: {secret}!"], key=secret))
         assert_silent(answer, secret)

@@ -16,8 +16,8 @@ from contract_tests.attacks import (
     post_in_chunks,
     text,
 )
-from contract_tests.harm import messages_about
-from contract_tests.target import Target
+from contract_tests.harm import list_messages
+from contract_tests.target import CheckTarget
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -115,18 +115,18 @@ NO_OBJECT = [b"null", b"true", b"0", b'"message"', b"[]", b"[" + GOOD + b"]"]
 
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON.keys())
 @pytest.mark.parametrize("way", WAYS)
-def test_body_that_is_no_strict_json_is_refused(way: str, body: bytes, target: Target) -> None:
+def test_body_that_is_no_strict_json_is_refused(way: str, body: bytes, target: CheckTarget) -> None:
     assert_violations(target.send(WAYS[way](body)), "body")
 
 
 @pytest.mark.parametrize("body", NO_OBJECT)
 @pytest.mark.parametrize("way", WAYS)
-def test_json_that_is_no_object_is_refused(way: str, body: bytes, target: Target) -> None:
+def test_json_that_is_no_object_is_refused(way: str, body: bytes, target: CheckTarget) -> None:
     assert_violations(target.send(WAYS[way](body)), "body")
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_empty_object_is_refused_for_all_that_it_lacks(way: str, target: Target) -> None:
+def test_empty_object_is_refused_for_all_that_it_lacks(way: str, target: CheckTarget) -> None:
     assert_violations(target.send(WAYS[way](b"{}")), "externalReferences", "message")
 
 
@@ -150,25 +150,25 @@ def test_empty_object_is_refused_for_all_that_it_lacks(way: str, target: Target)
 )
 @pytest.mark.parametrize("way", WAYS)
 def test_json_that_is_no_message_is_refused_by_its_fields(
-    way: str, body: bytes, fields: list[str], target: Target
+    way: str, body: bytes, fields: list[str], target: CheckTarget
 ) -> None:
     assert_violations(target.send(WAYS[way](body)), *fields)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_spelling_of_strict_json_is_taken(way: str, target: Target) -> None:
+def test_every_spelling_of_strict_json_is_taken(way: str, target: CheckTarget) -> None:
     reference = accepted_reference()
     body = text(message="MESSAGE", externalReferences=[reference])
     body = body.replace(b'"message"', rb'"\u006des\u0073age"').replace(
         b"MESSAGE", rb"\ud83d\ude00\/\t\u00e5" + "å".encode()
     )
     assert target.send(WAYS[way](b" \t\r\n" + body + b"\n")).status == 201
-    (stored,) = messages_about(target, **reference)
+    (stored,) = list_messages(target, **reference)
     assert stored["message"] == "\U0001f600/\tåå"
 
 
 @pytest.mark.parametrize("way", ["small", "large", "form"])
-def test_body_is_refused_without_being_repeated(way: str, target: Target) -> None:
+def test_body_is_refused_without_being_repeated(way: str, target: CheckTarget) -> None:
     """Data of callers is private, so neither a response nor a log entry derived from one may contain it."""
     for body in (
         b'{"secret": s3cr3t}',

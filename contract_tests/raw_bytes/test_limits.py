@@ -22,7 +22,7 @@ from contract_tests.attacks import (
     request,
     text,
 )
-from contract_tests.target import Target
+from contract_tests.target import CheckTarget
 
 LIMIT = 150 * 1024 * 1024
 MAX_FILE = 10 * 1024 * 1024
@@ -44,27 +44,27 @@ def in_chunks(start: bytes, filling: bytes, size: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("content_type", [JSON, FORM])
 @pytest.mark.parametrize("length", [LIMIT + 1, 10**12, 2**63 - 1])
 def test_body_that_announces_too_much_is_refused_before_it_comes(
-    length: int, content_type: str, target: Target
+    length: int, content_type: str, target: CheckTarget
 ) -> None:
     data = post(b"", content_type, headers=[f"Content-Length: {length}"])
     assert_problem(target.send(data, is_unfinished=True), 413)
 
 
-def test_body_that_announces_too_much_is_not_asked_for(target: Target) -> None:
+def test_body_that_announces_too_much_is_not_asked_for(target: CheckTarget) -> None:
     headers = [f"Content-Length: {LIMIT + 1}", "Expect: 100-continue"]
     with target.connect() as connection:
         connection.send(post(b"", headers=headers))
-        answer = connection.answer()
+        answer = connection.read_response()
         if answer is not None and answer.status == 100 and not answer.in_own_words:
             # A gateway with a higher limit than ours asks for the body before the service can respond.
             connection.end_sending()
-            answer = connection.answer()
+            answer = connection.read_response()
     assert_refused(answer)
     if answer is not None:
         assert_problem(answer, 413)
 
 
-def test_key_is_asked_for_before_the_length_is_told(target: Target) -> None:
+def test_key_is_asked_for_before_the_length_is_told(target: CheckTarget) -> None:
     data = post(b"", headers=[f"Content-Length: {LIMIT + 1}"], key=None)
     assert_problem(target.send(data, is_unfinished=True), 401)
 
@@ -79,20 +79,20 @@ FILE = form(message_part(), file_part()).removesuffix(b"Hello\n\r\n--XX--\r\n")
     ids=["white space", "base64", "text", "file"],
 )
 def test_body_that_comes_in_too_many_chunks_is_cut_off(
-    content_type: str, start: bytes, filling: bytes, target: Target
+    content_type: str, start: bytes, filling: bytes, target: CheckTarget
 ) -> None:
     data = post(b"", content_type, headers=["Transfer-Encoding: chunked"])
     assert_problem(target.send(data, *in_chunks(start, filling, LIMIT + 1)), 413)
 
 
-def test_body_is_refused_while_it_comes(target: Target) -> None:
+def test_body_is_refused_while_it_comes(target: CheckTarget) -> None:
     """The response arrives although the body has no end."""
     data = post(b"", headers=["Transfer-Encoding: chunked"])
     never_ending = list(in_chunks(b" ", b" ", 70 * 1024 * 1024))[:-1]
     assert_problem(target.send(data, *never_ending, is_unfinished=True), 413)
 
 
-def test_file_may_have_10_mib_and_no_byte_more(target: Target) -> None:
+def test_file_may_have_10_mib_and_no_byte_more(target: CheckTarget) -> None:
     for size, is_taken in ((MAX_FILE, True), (MAX_FILE + 1, False)):
         reference = accepted_reference() if is_taken else REFUSED_CASE
         content = base64.b64encode(bytes(size)).decode()
@@ -107,19 +107,19 @@ def test_file_may_have_10_mib_and_no_byte_more(target: Target) -> None:
 
 
 @pytest.mark.parametrize(("character", "count"), [("a", 16_777_216), ("å", 8_388_608), ("\U0001f600", 4_194_304)])
-def test_message_may_have_no_more_bytes_than_open_e_can_hold(character: str, count: int, target: Target) -> None:
+def test_message_may_have_no_more_bytes_than_open_e_can_hold(character: str, count: int, target: CheckTarget) -> None:
     body = text(message=character * count)
     assert_violations(target.send(post(body)), "message")
     assert_violations(target.send(post(form(message_part(body)), FORM)), "message")
 
 
-def test_long_field_is_refused_as_such(target: Target) -> None:
+def test_long_field_is_refused_as_such(target: CheckTarget) -> None:
     long = "x " * PIECE
     assert_violations(target.send(post(text(attachments=[attachment(fileName=long)]))), "attachments[0].fileName")
     assert_violations(target.send(post(text(partyId=long, oepInstance=long))), "oepInstance", "partyId")
 
 
-def test_connection_is_usable_after_an_early_refusal(target: Target) -> None:
+def test_connection_is_usable_after_an_early_refusal(target: CheckTarget) -> None:
     with target.connect() as connection:
         connection.send(post(b" " * 100_000, "text/plain"), request())
-        assert_in_order([connection.answer(), connection.answer()], 415, 200)
+        assert_in_order([connection.read_response(), connection.read_response()], 415, 200)

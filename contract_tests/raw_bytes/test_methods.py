@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from contract_tests.attacks import assert_in_order, assert_no_http, assert_not_allowed, assert_problem, request
-from contract_tests.target import Target
+from contract_tests.target import CheckTarget
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -25,7 +25,7 @@ BY_GATEWAYS = {"HEAD", "OPTIONS"}
 """Methods that gateways and frameworks handle themselves for all paths."""
 
 
-def of(path: str, method: str = "") -> Any:
+def own_param(path: str, method: str = "") -> Any:
     """Return parameters of a test, restricted to our own service where others may respond differently."""
     is_own = path.startswith("/health") or method in BY_GATEWAYS
     values = (path, method) if method else (path,)
@@ -36,38 +36,39 @@ METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY",
 
 
 @pytest.mark.parametrize(
-    ("path", "method"), [of(path, method) for path, allowed in ALLOWED.items() for method in sorted(METHODS - allowed)]
+    ("path", "method"),
+    [own_param(path, method) for path, allowed in ALLOWED.items() for method in sorted(METHODS - allowed)],
 )
-def test_method_that_the_path_does_not_have_is_refused(path: str, method: str, target: Target) -> None:
+def test_method_that_the_path_does_not_have_is_refused(path: str, method: str, target: CheckTarget) -> None:
     assert_not_allowed(target.send(request(method, path)), *ALLOWED[path])
 
 
 @pytest.mark.own
 @pytest.mark.parametrize("path", ALLOWED)
-def test_head_is_refused_without_a_body(path: str, target: Target) -> None:
+def test_head_is_refused_without_a_body(path: str, target: CheckTarget) -> None:
     with target.connect() as connection:
         connection.send(request("HEAD", path, headers=["Connection: close"]))
-        answer = connection.answer(to_head=True)
-        assert connection.answer() is None
+        answer = connection.read_response(to_head=True)
+        assert connection.read_response() is None
     assert answer is not None
     assert_not_allowed(answer, *ALLOWED[path])
 
 
-def test_wrong_method_is_told_before_the_key_is_asked_for(target: Target) -> None:
+def test_wrong_method_is_told_before_the_key_is_asked_for(target: CheckTarget) -> None:
     assert_problem(target.send(request("PUT", "/webmessages", key=None)), 405)
 
 
-def test_wrong_method_with_a_body_leaves_the_connection_usable(target: Target) -> None:
+def test_wrong_method_with_a_body_leaves_the_connection_usable(target: CheckTarget) -> None:
     with target.connect() as connection:
         connection.send(request("PUT", "/webmessages", body=b"x" * 100_000), request())
-        assert_in_order([connection.answer(), connection.answer()], 405, 200)
+        assert_in_order([connection.read_response(), connection.read_response()], 405, 200)
 
 
 @pytest.mark.parametrize(
     "method", ["", "get", "Get", "post", "FOO", "GET\x00", "GET,POST", "G" * 1000, "\u00e5", "PRI"]
 )
-@pytest.mark.parametrize("path", ["/webmessages", MESSAGE, of("/health/live")])
-def test_word_that_is_no_method_ends_the_connection(method: str, path: str, target: Target) -> None:
+@pytest.mark.parametrize("path", ["/webmessages", MESSAGE, own_param("/health/live")])
+def test_word_that_is_no_method_ends_the_connection(method: str, path: str, target: CheckTarget) -> None:
     assert_no_http(target.send(request(method, path)))
 
 
@@ -87,17 +88,17 @@ def test_word_that_is_no_method_ends_the_connection(method: str, path: str, targ
     ],
     ids=["CONNECT", "HTTP/2", "no HTTP", "HTTP/1.9", "bare LF", "TLS", "all bytes", "NUL", "brackets"],
 )
-def test_what_is_no_http_ends_the_connection(start: bytes, target: Target) -> None:
+def test_what_is_no_http_ends_the_connection(start: bytes, target: CheckTarget) -> None:
     assert_no_http(target.send(start, is_unfinished=True))
 
 
 @pytest.mark.own
-def test_options_of_the_whole_server_are_not_found(target: Target) -> None:
+def test_options_of_the_whole_server_are_not_found(target: CheckTarget) -> None:
     assert_problem(target.send(request("OPTIONS", "*")), 404)
 
 
 @pytest.mark.own
 @pytest.mark.parametrize("path", ["/docs", "/docs/web-messages", "/docs/web-messages/openapi.json"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "QUERY"])
-def test_pages_of_the_documentation_are_only_read(method: str, path: str, target: Target) -> None:
+def test_pages_of_the_documentation_are_only_read(method: str, path: str, target: CheckTarget) -> None:
     assert_not_allowed(target.send(request(method, path, key=None)), "GET", "HEAD")

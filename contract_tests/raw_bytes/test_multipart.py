@@ -19,10 +19,10 @@ from contract_tests.attacks import (
     post,
     text,
 )
-from contract_tests.harm import messages_about
+from contract_tests.harm import list_messages
 from contract_tests.raw_bytes.tables import cases
 from contract_tests.raw_http import CLOSED
-from contract_tests.target import Target
+from contract_tests.target import CheckTarget
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -30,7 +30,7 @@ WHOLE = form(message_part(), file_part())
 LONG = b"x" * 100_000
 
 
-def send(target: Target, *parts: bytes) -> Any:
+def send(target: CheckTarget, *parts: bytes) -> Any:
     return target.send(post(form(*parts), FORM))
 
 
@@ -75,7 +75,7 @@ LONG_HEADERS.add("boundary of 1,000 characters")
 
 @pytest.mark.parametrize(("body", "content_type"), cases(NO_FORM, own=LONG_HEADERS))
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
-def test_body_that_is_no_form_is_refused(in_chunks: bool, body: bytes, content_type: str, target: Target) -> None:
+def test_body_that_is_no_form_is_refused(in_chunks: bool, body: bytes, content_type: str, target: CheckTarget) -> None:
     whole = post(body, content_type)
     chunked = post(chunks(body), content_type, headers=["Transfer-Encoding: chunked"])
     assert_violations(target.send(chunked if in_chunks else whole), "body")
@@ -162,7 +162,7 @@ READABLE = {"message in the second place", *(f"message of {kind} type" for kind 
 
 
 @pytest.mark.parametrize("name", sorted(LONG_HEADERS | READABLE))
-def test_form_that_only_some_servers_read_is_no_fault_of_theirs(name: str, target: Target) -> None:
+def test_form_that_only_some_servers_read_is_no_fault_of_theirs(name: str, target: CheckTarget) -> None:
     body, content_type = NO_FORM[name] if name in NO_FORM else (form(*OTHER_FORM[name][0]), FORM)
     body = body.replace(text(), text(externalReferences=[accepted_reference()]))
     answer = target.send(post(body, content_type))
@@ -172,7 +172,7 @@ def test_form_that_only_some_servers_read_is_no_fault_of_theirs(name: str, targe
 @pytest.mark.parametrize(("parts", "fields"), cases(OTHER_FORM, own=READABLE))
 @pytest.mark.parametrize("epilogue", [b"", b"x" * 300 * 1024], ids=["small", "large"])
 def test_form_that_the_contract_does_not_have_is_refused(
-    epilogue: bytes, parts: list[bytes], fields: list[str], target: Target
+    epilogue: bytes, parts: list[bytes], fields: list[str], target: CheckTarget
 ) -> None:
     assert_violations(target.send(post(form(*parts) + epilogue, FORM)), *fields)
 
@@ -199,30 +199,30 @@ def test_form_that_the_contract_does_not_have_is_refused(
         ),
     ],
 )
-def test_file_name_is_read_in_every_form(parameter: str, name: str, target: Target) -> None:
+def test_file_name_is_read_in_every_form(parameter: str, name: str, target: CheckTarget) -> None:
     reference = accepted_reference()
     answer = send(target, message_part(text(externalReferences=[reference])), file_part(b"Hello\n", parameter))
     assert answer.status == 201, answer.body
-    (stored,) = messages_about(target, **reference)
+    (stored,) = list_messages(target, **reference)
     (file,) = stored["attachments"]
     assert (file["fileName"], file["sha256"]) == (name, hashlib.sha256(b"Hello\n").hexdigest())
 
 
 @pytest.mark.parametrize("content", [b"\r\n--XY\r\n", b"\r\n--X", b"--", b"\r\n" * 100, b"\0" * 1000, b"\r\n--XX"[:-1]])
-def test_file_may_look_like_a_boundary(content: bytes, target: Target) -> None:
+def test_file_may_look_like_a_boundary(content: bytes, target: CheckTarget) -> None:
     reference = accepted_reference()
     assert send(target, message_part(text(externalReferences=[reference])), file_part(content)).status == 201
-    (stored,) = messages_about(target, **reference)
+    (stored,) = list_messages(target, **reference)
     assert stored["attachments"][0]["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("content_type", [None, "application/json", "Application/JSON; charset=utf-8"])
-def test_message_may_come_with_every_spelling_of_its_type(content_type: str | None, target: Target) -> None:
+def test_message_may_come_with_every_spelling_of_its_type(content_type: str | None, target: CheckTarget) -> None:
     body = text(externalReferences=[accepted_reference()])
     assert send(target, message_part(body, content_type), file_part()).status == 201
 
 
 @pytest.mark.parametrize("boundary", ["X", "B" * 70, "'()+_,-./:=?"])
-def test_boundary_may_be_any_that_mime_allows(boundary: str, target: Target) -> None:
+def test_boundary_may_be_any_that_mime_allows(boundary: str, target: CheckTarget) -> None:
     body = form(message_part(text(externalReferences=[accepted_reference()])), boundary=boundary.encode())
     assert target.send(post(body, f'multipart/form-data; boundary="{boundary}"')).status == 201

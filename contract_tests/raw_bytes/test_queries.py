@@ -3,7 +3,7 @@
 import pytest
 
 from contract_tests.attacks import assert_violations, request
-from contract_tests.target import Target
+from contract_tests.target import CheckTarget
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -54,7 +54,7 @@ PARTY = f"/webmessages/recipients/{ID}"
         ("limit=0&after=x&unknown=1&other=2", ["limit", "after", "unknown", "other"]),
     ],
 )
-def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: list[str], target: Target) -> None:
+def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: list[str], target: CheckTarget) -> None:
     answer = target.send(request(target=f"{PARTY}?{query}"))
     assert_violations(answer, *(f"getWebMessagesByPartyId.{field}" for field in fields))
 
@@ -71,7 +71,7 @@ def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: li
     ],
 )
 def test_query_beyond_ascii_is_refused_by_the_names_of_its_faults(
-    query: str, fields: list[str], target: Target
+    query: str, fields: list[str], target: CheckTarget
 ) -> None:
     answer = target.send(request(target=f"{PARTY}?{query}"))
     assert_violations(answer, *(f"getWebMessagesByPartyId.{field}" for field in fields))
@@ -83,7 +83,7 @@ def test_query_beyond_ascii_is_refused_by_the_names_of_its_faults(
     ["&".join(f"a{number}=1" for number in range(5000)), "a=1&" * 10_000],
     ids=["5,000 names", "one name 10,000 times"],
 )
-def test_query_of_too_many_parameters_is_refused(query: str, target: Target) -> None:
+def test_query_of_too_many_parameters_is_refused(query: str, target: CheckTarget) -> None:
     assert_violations(target.send(request(target=f"{PARTY}?{query}")), "getWebMessagesByPartyId.query")
 
 
@@ -97,7 +97,7 @@ def test_query_of_too_many_parameters_is_refused(query: str, target: Target) -> 
         ("/webmessages/external-references/abc/def", "getWebMessagesByExternalReference.verbose"),
     ],
 )
-def test_unknown_query_parameter_is_refused_everywhere(path: str, field: str, target: Target) -> None:
+def test_unknown_query_parameter_is_refused_everywhere(path: str, field: str, target: CheckTarget) -> None:
     assert_violations(target.send(request(target=f"{path}?verbose=1")), field)
 
 
@@ -113,5 +113,5 @@ def test_unknown_query_parameter_is_refused_everywhere(path: str, field: str, ta
         "&" * 200,
     ],
 )
-def test_query_that_the_contract_has_is_taken(query: str, target: Target) -> None:
+def test_query_that_the_contract_has_is_taken(query: str, target: CheckTarget) -> None:
     assert target.send(request(target=f"{PARTY}?{query}")).status == 200

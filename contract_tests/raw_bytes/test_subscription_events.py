@@ -15,8 +15,8 @@ from contract_tests.attacks import (
     chunks,
     request,
 )
-from contract_tests.raw_http import Answer
-from contract_tests.target import API_KEY, CERTIFICATE, PUBLISH_KEY, Target
+from contract_tests.raw_http import RawResponse
+from contract_tests.target import API_KEY, CERTIFICATE, PUBLISH_KEY, CheckTarget
 
 CHUNKED = "Transfer-Encoding: chunked"
 LARGE = b"\n" * (300 * 1024)
@@ -33,7 +33,7 @@ ANY_DELIVERY = "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d"
 """An unknown delivery id, used if the target has no parked delivery."""
 
 
-def good(target: Target, path: str) -> bytes:
+def good(target: CheckTarget, path: str) -> bytes:
     """Return a valid body for a request that must not take effect."""
     assert target.attacked is not None
     identity = target.attacked.json()
@@ -47,14 +47,14 @@ def good(target: Target, path: str) -> bytes:
 
 
 def send(
-    target: Target,
+    target: CheckTarget,
     path: str,
     body: bytes,
     content_type: str | bytes | None = JSON,
     headers: tuple[str, ...] = (),
     *,
     is_unfinished: bool = False,
-) -> Answer:
+) -> RawResponse:
     """Return the response to a request of an authorised caller."""
     who = f"apikey: {PUBLISH_KEY}" if path == EVENT else f"Client-Cert: {CERTIFICATE}"
     sent = request("POST", path, body=body, content_type=content_type, headers=[who, *headers], key=None)
@@ -82,7 +82,7 @@ NO_JSON: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("broken", NO_JSON.values(), ids=NO_JSON.keys())
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
 def test_body_that_is_no_strict_json_is_refused(
-    path: str, broken: Callable[[bytes], bytes], in_chunks: bool, target: Target
+    path: str, broken: Callable[[bytes], bytes], in_chunks: bool, target: CheckTarget
 ) -> None:
     body = broken(good(target, path))
     framed = (chunks(body), (CHUNKED,)) if in_chunks else (body, ())
@@ -96,7 +96,7 @@ def test_body_that_is_no_strict_json_is_refused(
     + [b"true", b"null", b'"1"', b"-1", b"2147483648", b"9" * 4000, b"1e-999", b"[[]]", b"{}", b"0"],
     ids=lambda raw: raw[:12].decode(),
 )
-def test_number_that_is_none_of_the_changes_is_refused(raw: bytes, target: Target) -> None:
+def test_number_that_is_none_of_the_changes_is_refused(raw: bytes, target: CheckTarget) -> None:
     body = good(target, EVENT).replace(b'"aendringstype": 1', b'"aendringstype": ' + raw)
     assert_error_list(send(target, EVENT, body), 400, (None, "aendringstype", 1014))
 
@@ -104,7 +104,7 @@ def test_number_that_is_none_of_the_changes_is_refused(raw: bytes, target: Targe
 @EVENT_NEEDS
 @pytest.mark.parametrize("raw", [rb"\u0000", rb"\\\u0000", rb"\u0061\u0000"])
 @pytest.mark.parametrize("place", [b'{"%s":1}', b'{"a":["%s"]}'], ids=["name", "value"])
-def test_nul_in_a_content_is_refused(raw: bytes, place: bytes, target: Target) -> None:
+def test_nul_in_a_content_is_refused(raw: bytes, place: bytes, target: CheckTarget) -> None:
     body = good(target, EVENT).replace(b'{"a": "b"}', place % raw)
     assert_error_list(send(target, EVENT, body), 400, (None, "body", 1014))
 
@@ -124,7 +124,7 @@ def test_nul_in_a_content_is_refused(raw: bytes, place: bytes, target: Target) -
     ],
     ids=lambda raw: raw[:20].decode(errors="replace"),
 )
-def test_content_is_taken_whatever_it_is(raw: bytes, target: Target) -> None:
+def test_content_is_taken_whatever_it_is(raw: bytes, target: CheckTarget) -> None:
     assert target.queued is not None
     identity = json.dumps({**target.queued.json(), "aendringstype": 1}).encode()
     answer = send(target, EVENT, identity[:-1] + b',"body":' + raw + b"}")
@@ -134,34 +134,36 @@ def test_content_is_taken_whatever_it_is(raw: bytes, target: Target) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data; boundary=XX", "*/*", b"json\xff"])
-def test_other_media_type_is_refused(path: str, content_type: str | bytes, target: Target) -> None:
+def test_other_media_type_is_refused(path: str, content_type: str | bytes, target: CheckTarget) -> None:
     assert_error_list(send(target, path, good(target, path), content_type), 415, (None, None, 1014))
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("content_type", ["Application/JSON", "application/json;charset=utf-16", None])
 def test_json_is_validated_however_its_media_type_is_written(
-    path: str, content_type: str | None, target: Target
+    path: str, content_type: str | None, target: CheckTarget
 ) -> None:
     body = good(target, path)[:-1] + b',"x":1}'
     assert_error_list(send(target, path, body, content_type), 400, (None, "x", 1014))
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_compressed_body_is_refused(path: str, target: Target) -> None:
+def test_compressed_body_is_refused(path: str, target: CheckTarget) -> None:
     answer = send(target, path, good(target, path), headers=("Content-Encoding: gzip",))
     assert_error_list(answer, 415, (None, None, 1014))
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("length", [1, 10**12, 2**62])
-def test_body_that_is_announced_too_large_is_refused_before_it_comes(path: str, length: int, target: Target) -> None:
+def test_body_that_is_announced_too_large_is_refused_before_it_comes(
+    path: str, length: int, target: CheckTarget
+) -> None:
     answer = send(target, path, b"", headers=(f"Content-Length: {LIMITS[path] + length}",), is_unfinished=True)
     assert_error_list(answer, 413, (None, None, 1014))
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_body_is_cut_off_while_it_comes(path: str, target: Target) -> None:
+def test_body_is_cut_off_while_it_comes(path: str, target: CheckTarget) -> None:
     body = b"50000\r\n" + b" " * 0x50000 + b"\r\n"
     answer = send(target, path, body, headers=(CHUNKED,), is_unfinished=True)
     assert_error_list(answer, 413, (None, None, 1014))
@@ -169,25 +171,25 @@ def test_body_is_cut_off_while_it_comes(path: str, target: Target) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("headers", [("Content-Length: 5", CHUNKED), ("Content-Length: -1",), (CHUNKED, CHUNKED)])
-def test_contradicting_frames_end_the_connection(path: str, headers: tuple[str, ...], target: Target) -> None:
+def test_contradicting_frames_end_the_connection(path: str, headers: tuple[str, ...], target: CheckTarget) -> None:
     assert_no_http(send(target, path, chunks(good(target, path)), headers=headers, is_unfinished=True))
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("framing", ["Content-Length: 10000", CHUNKED])
-def test_body_that_ends_too_early_is_not_taken(path: str, framing: str, target: Target) -> None:
+def test_body_that_ends_too_early_is_not_taken(path: str, framing: str, target: CheckTarget) -> None:
     who = [f"apikey: {PUBLISH_KEY}", f"Client-Cert: {CERTIFICATE}", framing]
     with target.connect() as connection:
         connection.send(request("POST", path, body=good(target, path), content_type=JSON, headers=who, key=None))
         connection.end_sending()
-        answer = connection.answer()
+        answer = connection.read_response()
     assert_refused(answer)
     assert answer is None or not target.own_words or answer.status == 400
 
 
 @EVENT_NEEDS
 @pytest.mark.parametrize("key", [None, "", "x", f"{PUBLISH_KEY}x", f"{PUBLISH_KEY},{PUBLISH_KEY}", b"\xff"])
-def test_event_without_a_key_is_refused_before_its_body(key: str | bytes | None, target: Target) -> None:
+def test_event_without_a_key_is_refused_before_its_body(key: str | bytes | None, target: CheckTarget) -> None:
     headers = [f"Client-Cert: {CERTIFICATE}"]
     for body in (good(target, EVENT), b"{", LARGE):
         sent = request("POST", EVENT, body=body, content_type="text/plain", headers=headers, key=key)
@@ -198,7 +200,7 @@ def test_event_without_a_key_is_refused_before_its_body(key: str | bytes | None,
 
 @EVENT_NEEDS
 @pytest.mark.needs("other_key", "api_key")
-def test_event_with_two_keys_is_refused(target: Target) -> None:
+def test_event_with_two_keys_is_refused(target: CheckTarget) -> None:
     headers = [f"apikey: {PUBLISH_KEY}"]
     sent = request("POST", EVENT, body=good(target, EVENT), content_type=JSON, headers=headers, key=API_KEY)
     assert_error_list(target.send(sent), 401, (None, None, 1012))
@@ -206,7 +208,7 @@ def test_event_with_two_keys_is_refused(target: Target) -> None:
 
 @EVENT_NEEDS
 @pytest.mark.needs("other_key", "api_key")
-def test_event_with_a_key_of_another_scope_is_refused(target: Target) -> None:
+def test_event_with_a_key_of_another_scope_is_refused(target: CheckTarget) -> None:
     sent = request("POST", EVENT, body=good(target, EVENT), content_type=JSON, key=API_KEY)
     assert_error_list(target.send(sent), 403, (None, None, 1013))
 
@@ -214,7 +216,7 @@ def test_event_with_a_key_of_another_scope_is_refused(target: Target) -> None:
 @pytest.mark.parametrize("path", OF_SYSTEM)
 @pytest.mark.parametrize("certificate", [None, "", ":", "::", ":AAAA:", "x", ":é:"])
 def test_call_without_a_certificate_is_refused_before_its_body(
-    path: str, certificate: str | None, target: Target
+    path: str, certificate: str | None, target: CheckTarget
 ) -> None:
     headers = [] if certificate is None else [f"Client-Cert: {certificate}"]
     for body in (good(target, path), b"{", LARGE):
@@ -223,7 +225,7 @@ def test_call_without_a_certificate_is_refused_before_its_body(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_unknown_query_parameter_is_refused(path: str, target: Target) -> None:
+def test_unknown_query_parameter_is_refused(path: str, target: CheckTarget) -> None:
     who = [f"apikey: {PUBLISH_KEY}", f"Client-Cert: {CERTIFICATE}"]
     sent = request("POST", f"{path}?verbose=%ff", body=good(target, path), content_type=JSON, headers=who, key=None)
     assert_error_list(target.send(sent), 400, (None, "verbose", 1014))
@@ -243,7 +245,7 @@ def test_unknown_query_parameter_is_refused(path: str, target: Target) -> None:
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: list[str], target: Target) -> None:
+def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: list[str], target: CheckTarget) -> None:
     headers = [f"Client-Cert: {CERTIFICATE}"]
     path = f"{LIST}?systemIdentifier={target.queued_system}&{query}"
     answer = target.send(request(target=path, headers=headers, key=None))
@@ -252,7 +254,7 @@ def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: li
 
 @pytest.mark.needs("certificate", "queued_system")
 @pytest.mark.parametrize("query", ["limit=1", "after=" + "0" * 16, "after=7" + "f" * 15, "status=venter", "&&"])
-def test_query_that_the_contract_has_is_taken(query: str, target: Target) -> None:
+def test_query_that_the_contract_has_is_taken(query: str, target: CheckTarget) -> None:
     headers = [f"Client-Cert: {CERTIFICATE}"]
     path = f"{LIST}?systemIdentifier={target.queued_system}&{query}"
     assert target.send(request(target=path, headers=headers, key=None)).status == 200
@@ -267,7 +269,9 @@ def test_query_that_the_contract_has_is_taken(query: str, target: Target) -> Non
         pytest.param("OPTIONS", marks=pytest.mark.own),
     ],
 )
-def test_method_that_the_path_does_not_have_is_refused(path: str, allowed: str, method: str, target: Target) -> None:
+def test_method_that_the_path_does_not_have_is_refused(
+    path: str, allowed: str, method: str, target: CheckTarget
+) -> None:
     answer = target.send(request(method, path, key=None))
     if method == allowed:
         assert_refused(answer)
@@ -278,7 +282,7 @@ def test_method_that_the_path_does_not_have_is_refused(path: str, allowed: str, 
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_answer_repeats_what_was_sent(path: str, target: Target) -> None:
+def test_no_answer_repeats_what_was_sent(path: str, target: CheckTarget) -> None:
     for body in (
         b'{"secret": s3cr3t}',
         good(target, path).replace(b"a", b"s3cr3t", 1) + b"s3cr3t",

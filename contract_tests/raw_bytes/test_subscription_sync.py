@@ -14,7 +14,7 @@ from contract_tests.attacks import (
     chunks,
     sync,
 )
-from contract_tests.target import CERTIFICATE, Target
+from contract_tests.target import CERTIFICATE, CheckTarget
 
 pytestmark = pytest.mark.needs("certificate", "attacked_system", "allowed")
 
@@ -25,7 +25,7 @@ DATES = {"webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00"}
 
 
 @pytest.fixture
-def good(target: Target) -> bytes:
+def good(target: CheckTarget) -> bytes:
     """Return a valid sync of a set that must stay unchanged."""
     org_type, entity_type = target.allowed[0]
     entry = {"orgType": org_type, "orgCode": 101, "entityType": entity_type, **DATES}
@@ -61,7 +61,7 @@ NO_JSON: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
 def test_sync_that_is_no_strict_json_is_refused(
-    broken: Callable[[bytes], bytes], is_large: bool, in_chunks: bool, good: bytes, target: Target
+    broken: Callable[[bytes], bytes], is_large: bool, in_chunks: bool, good: bytes, target: CheckTarget
 ) -> None:
     sent = LARGE + broken(good) if is_large else broken(good)
     framed = (chunks(sent), [CHUNKED]) if in_chunks else (sent, [])
@@ -75,7 +75,7 @@ def test_sync_that_is_no_strict_json_is_refused(
     + [b"true", b"null", b'"1"', b"-1", b"2147483648", b"9" * 4000, b"1e-999", b"[[]]", b"{}"],
     ids=lambda raw: raw[:12].decode(),
 )
-def test_number_that_is_no_integer_of_32_bits_is_refused(raw: bytes, good: bytes, target: Target) -> None:
+def test_number_that_is_no_integer_of_32_bits_is_refused(raw: bytes, good: bytes, target: CheckTarget) -> None:
     assert_error_list(target.send(sync(with_org_type(good, raw), CERTIFICATE)), 400, (0, "orgType", 1014))
 
 
@@ -83,7 +83,7 @@ def test_number_that_is_no_integer_of_32_bits_is_refused(raw: bytes, good: bytes
     ("raw", "code"),
     [(rb"/\u0000", 150102), (rb"/a\n", 150102), ("/å".encode(), 150102), (rb"/\ud83d\ude00", 150102)],
 )
-def test_character_that_no_path_has_is_refused(raw: bytes, code: int, good: bytes, target: Target) -> None:
+def test_character_that_no_path_has_is_refused(raw: bytes, code: int, good: bytes, target: CheckTarget) -> None:
     body = good.replace(b"/webhook", raw)
     assert_error_list(target.send(sync(body, CERTIFICATE)), 400, (0, "webhookUrl", code))
 
@@ -92,55 +92,55 @@ def test_character_that_no_path_has_is_refused(raw: bytes, code: int, good: byte
     "content_type",
     ["text/plain", "multipart/form-data; boundary=XX", "application/jsonx", "*/*", b"json\xff"],
 )
-def test_other_media_type_is_refused(content_type: str | bytes, good: bytes, target: Target) -> None:
+def test_other_media_type_is_refused(content_type: str | bytes, good: bytes, target: CheckTarget) -> None:
     answer = target.send(sync(good, CERTIFICATE, content_type))
     assert_error_list(answer, 415, (None, None, 1014))
 
 
 @pytest.mark.parametrize("content_type", ["Application/JSON", "application/json;charset=utf-16", None])
 def test_json_is_validated_however_its_media_type_is_written(
-    content_type: str | None, good: bytes, target: Target
+    content_type: str | None, good: bytes, target: CheckTarget
 ) -> None:
     answer = target.send(sync(with_org_type(good, b"-1"), CERTIFICATE, content_type))
     assert_error_list(answer, 400, (0, "orgType", 1014))
 
 
-def test_compressed_sync_is_refused(good: bytes, target: Target) -> None:
+def test_compressed_sync_is_refused(good: bytes, target: CheckTarget) -> None:
     answer = target.send(sync(good, CERTIFICATE, headers=["Content-Encoding: gzip"]))
     assert_error_list(answer, 415, (None, None, 1014))
 
 
 @pytest.mark.parametrize("length", [LIMIT + 1, 10**12, 2**63 - 1])
-def test_sync_that_announces_too_much_is_refused_before_it_comes(length: int, target: Target) -> None:
+def test_sync_that_announces_too_much_is_refused_before_it_comes(length: int, target: CheckTarget) -> None:
     data = sync(b"", CERTIFICATE, headers=[f"Content-Length: {length}"])
     answer = target.send(data, is_unfinished=True)
     assert_error_list(answer, 413, (None, None, 1014))
 
 
-def test_sync_is_cut_off_while_it_comes(target: Target) -> None:
+def test_sync_is_cut_off_while_it_comes(target: CheckTarget) -> None:
     piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     answer = target.send(sync(b"", CERTIFICATE, headers=[CHUNKED]), *[piece] * 17, is_unfinished=True)
     assert_error_list(answer, 413, (None, None, 1014))
 
 
 @pytest.mark.parametrize("headers", [["Content-Length: 5", CHUNKED], ["Content-Length: -1"], [CHUNKED, CHUNKED]])
-def test_contradicting_frames_end_the_connection(headers: list[str], good: bytes, target: Target) -> None:
+def test_contradicting_frames_end_the_connection(headers: list[str], good: bytes, target: CheckTarget) -> None:
     assert_no_http(target.send(sync(chunks(good), CERTIFICATE, headers=headers), is_unfinished=True))
 
 
 @pytest.mark.parametrize("headers", [["Content-Length: 10000"], [CHUNKED]])
-def test_sync_that_ends_too_early_is_not_taken(headers: list[str], good: bytes, target: Target) -> None:
+def test_sync_that_ends_too_early_is_not_taken(headers: list[str], good: bytes, target: CheckTarget) -> None:
     with target.connect() as connection:
         connection.send(sync(good, CERTIFICATE, headers=headers))
         connection.end_sending()
-        answer = connection.answer()
+        answer = connection.read_response()
     assert_refused(answer)
     assert answer is None or not target.own_words or answer.status == 400
 
 
 @pytest.mark.parametrize("certificate", [None, "", ":", "::", ":AAAA:", "x", ":" + "A" * 50_000 + ":", ":é:"])
 def test_sync_without_a_certificate_is_refused_before_its_body(
-    certificate: str | None, good: bytes, target: Target
+    certificate: str | None, good: bytes, target: CheckTarget
 ) -> None:
     for body in (good, b"{"):
         answer = target.send(sync(body, certificate, "text/plain"))
@@ -148,6 +148,6 @@ def test_sync_without_a_certificate_is_refused_before_its_body(
         assert not answer.in_own_words or "www-authenticate" in answer.headers
 
 
-def test_no_answer_repeats_what_was_sent(good: bytes, target: Target) -> None:
+def test_no_answer_repeats_what_was_sent(good: bytes, target: CheckTarget) -> None:
     for body in (b'{"secret": s3cr3t}', good.replace(b"/webhook", b"s3cr3t"), good + b"s3cr3t"):
         assert_silent(target.send(sync(body, CERTIFICATE)), "s3cr3t")

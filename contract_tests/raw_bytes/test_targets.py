@@ -3,7 +3,7 @@
 import pytest
 
 from contract_tests.attacks import NOTHING, assert_no_http, assert_problem, assert_violations, request
-from contract_tests.target import BASE_PATH, HOST, Target
+from contract_tests.target import BASE_PATH, HOST, CheckTarget
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -35,7 +35,7 @@ REFERENCES = "/webmessages/external-references"
         "*",
     ],
 )
-def test_path_that_no_contract_has_is_not_found(path: str, target: Target) -> None:
+def test_path_that_no_contract_has_is_not_found(path: str, target: CheckTarget) -> None:
     assert_problem(target.send(request(target=path)), 404)
 
 
@@ -63,7 +63,7 @@ def test_path_that_no_contract_has_is_not_found(path: str, target: Target) -> No
         pytest.param(f"/docs/static/{'a' * 5000}", id="a long name"),
     ],
 )
-def test_path_beside_the_contracts_is_not_found(path: str, target: Target) -> None:
+def test_path_beside_the_contracts_is_not_found(path: str, target: CheckTarget) -> None:
     assert_problem(target.send(request(target=path)), 404)
 
 
@@ -86,11 +86,11 @@ def test_path_beside_the_contracts_is_not_found(path: str, target: Target) -> No
         b"/webmessages/x HTTP/1.1 x",
     ],
 )
-def test_request_target_that_is_none_ends_the_connection(path: bytes, target: Target) -> None:
+def test_request_target_that_is_none_ends_the_connection(path: bytes, target: CheckTarget) -> None:
     assert_no_http(target.send(request(target=path)))
 
 
-def test_request_target_that_is_too_long_ends_the_connection(target: Target) -> None:
+def test_request_target_that_is_too_long_ends_the_connection(target: CheckTarget) -> None:
     assert_no_http(target.send(request(target=b"/" + b"a" * 70_000)), 414)
 
 
@@ -106,7 +106,7 @@ def test_request_target_that_is_too_long_ends_the_connection(target: Target) -> 
         pytest.param("/health/live?", marks=pytest.mark.own),
     ],
 )
-def test_other_spellings_of_a_path_reach_it(path: str, target: Target) -> None:
+def test_other_spellings_of_a_path_reach_it(path: str, target: CheckTarget) -> None:
     assert target.send(request(target=path)).status == 200
 
 
@@ -141,18 +141,18 @@ OPERATIONS_WITH_IDS = {
 
 @pytest.mark.parametrize("wrong", WRONG_IDS.values(), ids=WRONG_IDS.keys())
 @pytest.mark.parametrize("field", OPERATIONS_WITH_IDS)
-def test_id_that_is_no_uuid_is_refused(field: str, wrong: str, target: Target) -> None:
+def test_id_that_is_no_uuid_is_refused(field: str, wrong: str, target: CheckTarget) -> None:
     method, path = OPERATIONS_WITH_IDS[field]
     assert_violations(target.send(request(method, path.format(wrong))), field)
 
 
-def test_every_id_of_a_path_is_named(target: Target) -> None:
+def test_every_id_of_a_path_is_named(target: CheckTarget) -> None:
     answer = target.send(request(target="/webmessages/x/attachments/%ff?limit=1"))
     fields = [f"getWebMessageAttachment.{name}" for name in ("id", "attachmentId", "limit")]
     assert_violations(answer, *fields)
 
 
-def test_id_is_read_in_either_case(target: Target) -> None:
+def test_id_is_read_in_either_case(target: CheckTarget) -> None:
     answer = target.send(request(target=f"/webmessages/{ID.upper()}"))
     assert_problem(answer, 404)
     assert not answer.in_own_words or ID in answer.json()["detail"]
@@ -173,7 +173,9 @@ def test_id_is_read_in_either_case(target: Target) -> None:
         ("ab", "%00", ["key", "value"]),
     ],
 )
-def test_reference_that_cannot_be_looked_up_is_refused(key: str, value: str, fields: list[str], target: Target) -> None:
+def test_reference_that_cannot_be_looked_up_is_refused(
+    key: str, value: str, fields: list[str], target: CheckTarget
+) -> None:
     answer = target.send(request(target=f"{REFERENCES}/{key}/{value}"))
     assert_violations(answer, *(f"getWebMessagesByExternalReference.{field}" for field in fields))
 
@@ -188,6 +190,6 @@ def test_reference_that_cannot_be_looked_up_is_refused(key: str, value: str, fie
         ("%2e%2e%2e", "%25%25%25"),
     ],
 )
-def test_any_other_reference_can_be_looked_up(key: str, value: str, target: Target) -> None:
+def test_any_other_reference_can_be_looked_up(key: str, value: str, target: CheckTarget) -> None:
     answer = target.send(request(target=f"{REFERENCES}/{key}/{value}"))
     assert (answer.status, answer.json()) == (200, [])

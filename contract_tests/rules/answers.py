@@ -28,7 +28,7 @@ Place = tuple[int | None, str | None, int]
 """The place of an error: index, field and errorCode."""
 
 
-def told(response: requests.Response) -> str:
+def describe_response(response: requests.Response) -> str:
     """Return a response as one line of text."""
     request = response.request
     return f"{request.method} {request.path_url} was answered {response.status_code}: {response.text[:2000]}"
@@ -37,7 +37,7 @@ def told(response: requests.Response) -> str:
 def expect(response: requests.Response, *statuses: int) -> requests.Response:
     """Return the response, after asserting that it has one of these statuses."""
     wanted = " or ".join(map(str, statuses))
-    assert response.status_code in statuses, f"expected {wanted}, but {told(response)}"
+    assert response.status_code in statuses, f"expected {wanted}, but {describe_response(response)}"
     if media_type(response).endswith("json"):
         _expect_utf_8(response)
     return response
@@ -46,7 +46,7 @@ def expect(response: requests.Response, *statuses: int) -> requests.Response:
 def _expect_utf_8(response: requests.Response) -> None:
     """Assert that JSON is UTF-8 without a byte order mark (RFC 8259, section 8.1), and declares no other charset."""
     said = response.headers["Content-Type"].lower().replace('"', "").partition("charset=")[2].partition(";")[0].strip()
-    assert said in {"", "utf-8"}, f"JSON is UTF-8, but the Content-Type says {said}; {told(response)}"
+    assert said in {"", "utf-8"}, f"JSON is UTF-8, but the Content-Type says {said}; {describe_response(response)}"
     try:
         text = response.content.decode()
     except UnicodeDecodeError:
@@ -61,19 +61,25 @@ def media_type(response: requests.Response) -> str:
 def expect_problem(response: requests.Response, status: int) -> dict[str, Any]:
     """Return the problem in a response, after asserting its form (RFC 9457, but `status` is an object here)."""
     expect(response, status)
-    assert media_type(response) == PROBLEM, f"expected {PROBLEM}, but was {media_type(response)}; {told(response)}"
-    value: dict[str, Any] = response.json()
-    assert {"title", "status"} <= set(value), f"a problem has title and status, but {told(response)}"
-    names = {"statusCode", "reasonPhrase"}
-    assert isinstance(value["status"], dict), f"the status of a problem is an object, but {told(response)}"
-    assert names <= set(value["status"]), (
-        f"the status of a problem has statusCode and reasonPhrase, but {told(response)}"
+    assert media_type(response) == PROBLEM, (
+        f"expected {PROBLEM}, but was {media_type(response)}; {describe_response(response)}"
     )
-    assert value["status"]["statusCode"] == status, f"status.statusCode must be {status}, but {told(response)}"
+    value: dict[str, Any] = response.json()
+    assert {"title", "status"} <= set(value), f"a problem has title and status, but {describe_response(response)}"
+    names = {"statusCode", "reasonPhrase"}
+    assert isinstance(value["status"], dict), f"the status of a problem is an object, but {describe_response(response)}"
+    assert names <= set(value["status"]), (
+        f"the status of a problem has statusCode and reasonPhrase, but {describe_response(response)}"
+    )
+    assert value["status"]["statusCode"] == status, (
+        f"status.statusCode must be {status}, but {describe_response(response)}"
+    )
     phrase = value["status"]["reasonPhrase"]
-    assert phrase == REASONS.get(status, phrase), f"reasonPhrase must be {REASONS[status]}, but {told(response)}"
+    assert phrase == REASONS.get(status, phrase), (
+        f"reasonPhrase must be {REASONS[status]}, but {describe_response(response)}"
+    )
     title = "Constraint Violation" if status == 400 else REASONS.get(status, value["title"])
-    assert value["title"] == title, f"the title must be {title}, but {told(response)}"
+    assert value["title"] == title, f"the title must be {title}, but {describe_response(response)}"
     return value
 
 
@@ -91,26 +97,27 @@ def expect_other_methods(response: requests.Response, *allowed: str) -> None:
 def expect_violations(response: requests.Response, *wanted: tuple[str, str | None]) -> None:
     """Assert that the response is a 400 with exactly these fields, sorted. A text of None matches any text."""
     value = expect_problem(response, 400)
-    assert "violations" in value, f"a 400 has violations, but {told(response)}"
+    assert "violations" in value, f"a 400 has violations, but {describe_response(response)}"
     found = [(item["field"], item["message"]) for item in value["violations"]]
     fields = sorted(field for field, _ in wanted)
     assert [field for field, _ in found] == fields, (
-        f"every fault must be named at once, sorted by field: expected violations of {fields}, but {told(response)}"
+        f"every fault must be named at once, sorted by field: expected violations of {fields}, "
+        f"but {describe_response(response)}"
     )
     for field, text in wanted:
         texts = [message for name, message in found if name == field]
-        assert all(texts), f"a violation must say what is wrong, but {told(response)}"
-        assert text is None or text in texts, f"expected {field}: {text!r}, but {told(response)}"
+        assert all(texts), f"a violation must say what is wrong, but {describe_response(response)}"
+        assert text is None or text in texts, f"expected {field}: {text!r}, but {describe_response(response)}"
 
 
 def expect_errors(response: requests.Response, status: int, *places: Place) -> list[dict[str, Any]]:
     """Return the errors in a response of /v1, after asserting that they are these, in the contract's order."""
     errors = expect_error_list(response, status)
-    found = [place(error) for error in errors]
+    found = [get_place(error) for error in errors]
     wanted = sort_places(places)
     assert found == wanted, (
         "every error of every entry must be listed, sorted by index (null first), field, errorCode:"
-        f"\nexpected {wanted}\nbut was  {found}\n{told(response)}"
+        f"\nexpected {wanted}\nbut was  {found}\n{describe_response(response)}"
     )
     return errors
 
@@ -118,16 +125,16 @@ def expect_errors(response: requests.Response, status: int, *places: Place) -> l
 def expect_error_list(response: requests.Response, status: int) -> list[dict[str, Any]]:
     """Return the errors in a response of /v1, after asserting their form."""
     expect(response, status)
-    assert media_type(response) == "application/json", f"expected application/json, but {told(response)}"
-    assert response.headers.get("x-requestId"), f"every answer has an x-requestId, but {told(response)}"
+    assert media_type(response) == "application/json", f"expected application/json, but {describe_response(response)}"
+    assert response.headers.get("x-requestId"), f"every answer has an x-requestId, but {describe_response(response)}"
     errors: list[dict[str, Any]] = response.json()["errors"]
     for error in errors:
-        assert set(error) == ERROR_NAMES, f"an error has {sorted(ERROR_NAMES)}, but {told(response)}"
-        assert error["message"], f"an error must say what is wrong, but {told(response)}"
+        assert set(error) == ERROR_NAMES, f"an error has {sorted(ERROR_NAMES)}, but {describe_response(response)}"
+        assert error["message"], f"an error must say what is wrong, but {describe_response(response)}"
     return errors
 
 
-def place(error: dict[str, Any]) -> Place:
+def get_place(error: dict[str, Any]) -> Place:
     return error["index"], error["field"], error["errorCode"]
 
 

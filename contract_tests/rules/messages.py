@@ -32,7 +32,7 @@ def file_part(content: bytes = b"Hello\n", name: str = 'filename="hello.txt"') -
     return part(f'form-data; name="attachments"; {name}', content, "text/plain")
 
 
-def as_sent(message: JSONObject) -> JSONObject:
+def strip_generated(message: JSONObject) -> JSONObject:
     """Return a stored message without the properties that the service generates."""
     value = {name: inner for name, inner in message.items() if name not in {"id", "created"}}
     if "attachments" in value:
@@ -42,10 +42,10 @@ def as_sent(message: JSONObject) -> JSONObject:
     return value
 
 
-def ids_of(messages: list[JSONObject]) -> list[str]:
+def list_ids(messages: list[JSONObject]) -> list[str]:
     return [message["id"] for message in messages]
 
 
-def create_about(api: Api, about: JSONObject, count: int, **changes: Any) -> list[str]:
+def create_messages(api: Api, about: JSONObject, count: int, **changes: Any) -> list[str]:
     """Create messages with one reference, and return their ids in the order of creation."""
     return [api.create_message(api.message(externalReferences=[about], **changes)) for _ in range(count)]

@@ -13,7 +13,7 @@ import pytest
 from contract_tests.api import LIST, Api
 from contract_tests.links import next_page
 from contract_tests.reading import time_differs
-from contract_tests.rules.answers import expect_errors, told
+from contract_tests.rules.answers import describe_response, expect_errors
 from contract_tests.rules.events import deliveries_to, publish
 from contract_tests.rules.subscription_sets import NOT_VALID, entries
 
@@ -43,7 +43,7 @@ def test_what_waits_is_told_without_its_content(own_set: Api) -> None:
     said = {"identifikationstypeId": 2, "identifikation": secret, "versionIdentifier": secret}
     published = publish(own_set, entry, body={"text": secret}, **said)["beskedId"]
     for page in own_set.pages(f"{LIST}?systemIdentifier={own_set.target.system}"):
-        assert secret not in page.text, told(page)
+        assert secret not in page.text, describe_response(page)
         for item in page.json()["beskeder"]:
             assert NAMES <= set(item) <= NAMES | OPTIONAL, item
             found = (item["beskedId"], item["webhookUrl"], item["orgCode"])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contract_tests.api import REPLAY, TEST, Api
-from contract_tests.rules.answers import expect, expect_errors, told
+from contract_tests.rules.answers import describe_response, expect, expect_errors
 from contract_tests.rules.events import deliveries_to, publish
 from contract_tests.rules.subscription_sets import IDENTITY, MISSING, NOT_VALID, midnight
 
@@ -93,7 +93,7 @@ def test_test_message_goes_to_its_subscription_alone(own_set: Api) -> None:
     own_set.subscribe(entry, other)
     response = expect(own_set.call("POST", TEST, body=a_test(own_set, entry)), 202)
     answer = response.json()
-    assert set(answer) == {"beskedId", "leveringId"}, told(response)
+    assert set(answer) == {"beskedId", "leveringId"}, describe_response(response)
     assert deliveries_to(own_set, other) == []
     found = {(item["beskedId"], item["leveringId"]) for item in deliveries_to(own_set, entry)}
     assert found <= {(answer["beskedId"], answer["leveringId"])}, f"expected {answer}, but the list has {found}"

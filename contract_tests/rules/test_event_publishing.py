@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from contract_tests.api import Api
-from contract_tests.rules.answers import expect, expect_errors, told
+from contract_tests.rules.answers import describe_response, expect, expect_errors
 from contract_tests.rules.events import NO_OBJECT, deliveries_to, new_event_id, publish
 from contract_tests.rules.subscription_sets import ANOTHER, another_type
-from contract_tests.rules.together import at_once
+from contract_tests.rules.together import run_concurrently
 
 pytestmark = pytest.mark.needs("publish_key", "certificate", "system", "allowed")
 
@@ -19,7 +19,7 @@ Event = dict[str, Any]
 def test_event_is_accepted_with_an_id(own_set: Api) -> None:
     response = expect(own_set.publish(own_set.event(own_set.entry())), 202)
     answer = response.json()
-    assert set(answer) == {"beskedId", "abonnementer"}, told(response)
+    assert set(answer) == {"beskedId", "abonnementer"}, describe_response(response)
     again = expect(own_set.publish(own_set.event(own_set.entry())), 202).json()
     assert again["beskedId"] != answer["beskedId"], "two events have the same id"
 
@@ -50,11 +50,13 @@ def test_same_event_again_is_answered_the_same(again: Callable[[Event], Event], 
         body={"a": 1, "b": [2, {"c": None}]},
     )
     first = expect(own_set.publish(event), 202)
-    assert first.json()["beskedId"] == event["beskedId"], told(first)
+    assert first.json()["beskedId"] == event["beskedId"], describe_response(first)
     assert len([item for item in deliveries_to(own_set, entry) if item["beskedId"] == event["beskedId"]]) <= 1
     own_set.subscribe()
     second = expect(own_set.publish(again(event)), 200)
-    assert second.json() == first.json(), f"expected what was answered first, {first.text}, but {told(second)}"
+    assert second.json() == first.json(), (
+        f"expected what was answered first, {first.text}, but {describe_response(second)}"
+    )
     own_set.subscribe(entry)
     assert deliveries_to(own_set, entry) == [], "an event that came again must not be sent again"
 
@@ -62,7 +64,7 @@ def test_same_event_again_is_answered_the_same(again: Callable[[Event], Event], 
 def test_id_of_an_event_is_returned_in_lower_case(own_set: Api) -> None:
     id_ = new_event_id(own_set)
     response = expect(own_set.publish(own_set.event(own_set.entry(), beskedId=id_.upper())), 202)
-    assert response.json()["beskedId"] == id_, told(response)
+    assert response.json()["beskedId"] == id_, describe_response(response)
 
 
 def test_same_event_at_once_is_accepted_once(own_set: Api) -> None:
@@ -71,7 +73,7 @@ def test_same_event_at_once_is_accepted_once(own_set: Api) -> None:
     own_set.subscribe(entry)
     for number in range(1, 4):
         event = own_set.event(entry, beskedId=new_event_id(own_set))
-        answers = at_once(own_set.publish, [event] * 6)
+        answers = run_concurrently(own_set.publish, [event] * 6)
         statuses = sorted(answer.status_code for answer in answers)
         assert statuses == [200] * 5 + [202], f"expected 202 once and 200 else, but was answered {statuses}"
         said = [answer.json() for answer in answers]
@@ -84,7 +86,7 @@ def test_event_may_come_again_by_the_id_that_it_was_given(own_set: Api) -> None:
     event = own_set.event(own_set.entry(), body={"a": 1})
     first = expect(own_set.publish(event), 202).json()
     again = expect(own_set.publish(event | {"beskedId": first["beskedId"]}), 200)
-    assert again.json() == first, told(again)
+    assert again.json() == first, describe_response(again)
 
 
 def test_event_of_another_type_with_the_same_id_is_a_conflict(own_set: Api) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contract_tests.api import LIST, REPLAY, SYNC, TEST, Api
-from contract_tests.rules.answers import expect, expect_errors, expect_other_methods, expect_problem, told
+from contract_tests.rules.answers import describe_response, expect, expect_errors, expect_other_methods, expect_problem
 from contract_tests.rules.subscription_sets import NOT_VALID, counts, entries
 
 pytestmark = pytest.mark.needs("certificate", "system", "allowed")
@@ -67,8 +67,8 @@ def test_system_of_somebody_else_is_refused_before_its_body_is_told(own_set: Api
         for query in ("", "?dryRun=x", "?dryRun=true"):
             response = own_set.call("POST", f"{SYNC}{query}", body=body)
             expect_errors(response, 403, (None, None, 1013))
-            assert other not in response.text.lower(), told(response)
-            assert "7654321" not in response.text, told(response)
+            assert other not in response.text.lower(), describe_response(response)
+            assert "7654321" not in response.text, describe_response(response)
             answers.add(response.content)
     assert len(answers) == 1, f"all of them are refused in the same words, but got {answers}"
 
@@ -103,7 +103,7 @@ def test_json_is_taken_however_its_media_type_is_written(content_type: str, own_
     """The media type may have a parameter, as many clients send it, and any case."""
     body = {"systemIdentifier": own_set.target.system, "abonnementer": entries(own_set, 1)}
     response = expect(own_set.call("POST", SYNC, body=body, content_type=content_type), 200)
-    assert response.json() == counts(oprettet=1), told(response)
+    assert response.json() == counts(oprettet=1), describe_response(response)
 
 
 @pytest.mark.parametrize(

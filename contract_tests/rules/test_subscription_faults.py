@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contract_tests.api import SYNC, Api
-from contract_tests.rules.answers import expect, expect_error_list, expect_errors, told
+from contract_tests.rules.answers import describe_response, expect, expect_error_list, expect_errors
 from contract_tests.rules.subscription_sets import (
     DURATION,
     END,
@@ -57,7 +57,9 @@ def test_number_with_a_fraction_of_zero_is_that_number_or_refused(own_set: Api) 
         if response.status_code == 400:
             expect_errors(response, 400, (0, name, NOT_VALID))
         else:
-            assert [identity(found) for found in own_set.subscriptions()] == [identity(entry)], told(response)
+            assert [identity(found) for found in own_set.subscriptions()] == [identity(entry)], describe_response(
+                response
+            )
 
 
 def test_numbers_at_both_ends_are_asked_by_the_rules_alone(own_set: Api) -> None:
@@ -67,7 +69,7 @@ def test_numbers_at_both_ends_are_asked_by_the_rules_alone(own_set: Api) -> None
         for number in numbers:
             response = own_set.sync([own_set.entry(**{name: number})], query={"dryRun": True})
             codes = {error["errorCode"] for error in response.json().get("errors", [])}
-            assert codes <= {UNKNOWN, NOT_ALLOWED}, f"{name} may be {number}, but {told(response)}"
+            assert codes <= {UNKNOWN, NOT_ALLOWED}, f"{name} may be {number}, but {describe_response(response)}"
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], True], ids=ascii)
@@ -228,4 +230,4 @@ def test_look_ups_tell_all_their_faults(api: Api) -> None:
     ):
         response = api.call("GET", path)
         expect_errors(response, 400, *((None, field, NOT_VALID) for field in fields))
-        assert all(error["message"] for error in response.json()["errors"]), told(response)
+        assert all(error["message"] for error in response.json()["errors"]), describe_response(response)

@@ -3,7 +3,7 @@
 import pytest
 
 from contract_tests.api import Api
-from contract_tests.rules.answers import expect, told
+from contract_tests.rules.answers import describe_response, expect
 from contract_tests.rules.subscription_sets import (
     another_pair,
     counts,
@@ -47,9 +47,11 @@ def test_get_gives_back_what_was_set_and_it_can_be_sent_back(own_set: Api) -> No
     own_set.subscribe(*wanted)
     query = {"systemIdentifier": own_set.target.system}
     answer = expect(own_set.call("GET", "/v1/abonnement", query=query), 200)
-    assert webhooks(answer.json()["abonnementer"]) == webhooks(wanted), told(answer)
+    assert webhooks(answer.json()["abonnementer"]) == webhooks(wanted), describe_response(answer)
     again = expect(own_set.call("POST", "/v1/abonnement/sync", body=answer.json()), 200)
-    assert again.json() == counts(uaendret=5), f"what GET answers is the set that there is, but {told(again)}"
+    assert again.json() == counts(uaendret=5), (
+        f"what GET answers is the set that there is, but {describe_response(again)}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from contract_tests.api import Api
 from contract_tests.rules.subscription_sets import entries, webhooks
-from contract_tests.rules.together import at_once
+from contract_tests.rules.together import run_concurrently
 
 pytestmark = pytest.mark.needs("certificate", "system", "allowed")
 
@@ -18,7 +18,7 @@ def test_syncs_at_once_end_in_one_of_their_sets_and_never_in_a_mixture(own_set: 
         for number in range(6)
     ]
     for _ in range(3):
-        answers = at_once(own_set.sync, sets)
+        answers = run_concurrently(own_set.sync, sets)
         statuses = [answer.status_code for answer in answers]
         assert statuses == [200] * 6, f"every sync of a good set succeeds, but was answered {statuses}"
         found = webhooks(own_set.subscriptions())
@@ -44,7 +44,7 @@ def test_set_that_is_read_while_it_is_replaced_is_one_or_the_other(own_set: Api)
 
 def test_same_sync_at_once_makes_each_subscription_once(own_set: Api) -> None:
     wanted = entries(own_set, 30)
-    answers = [answer.json() for answer in at_once(own_set.sync, [wanted] * 6)]
+    answers = [answer.json() for answer in run_concurrently(own_set.sync, [wanted] * 6)]
     assert sum(answer["oprettet"] for answer in answers) == 30, answers
     assert sum(answer["uaendret"] for answer in answers) == 150, answers
     assert webhooks(own_set.subscriptions()) == webhooks(wanted)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contract_tests.api import Api
-from contract_tests.rules.answers import expect, expect_errors, told
+from contract_tests.rules.answers import describe_response, expect, expect_errors
 from contract_tests.rules.subscription_sets import UNKNOWN, allowed_types, expect_refused
 
 pytestmark = pytest.mark.needs("certificate", "system", "allowed")
@@ -29,8 +29,10 @@ def test_allowed_types_are_those_that_can_be_subscribed_to(own_set: Api) -> None
         query = {"orgType": org_type}
         response = expect(own_set.call("GET", "/v1/beskedtype/tilladte", query=query), 200)
         found = response.json()["beskedtyper"]
-        assert entity_type in [item["entityType"] for item in found], told(response)
-        assert {item["orgType"] for item in found} == {org_type}, f"it asks for {org_type}, but {told(response)}"
+        assert entity_type in [item["entityType"] for item in found], describe_response(response)
+        assert {item["orgType"] for item in found} == {org_type}, (
+            f"it asks for {org_type}, but {describe_response(response)}"
+        )
         entry = own_set.entry(orgType=org_type, entityType=entity_type)
         assert own_set.subscribe(entry)["oprettet"] == 1
         own_set.subscribe()

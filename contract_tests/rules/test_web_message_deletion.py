@@ -3,7 +3,7 @@
 import pytest
 
 from contract_tests.api import Api
-from contract_tests.rules.answers import expect, expect_problem, told
+from contract_tests.rules.answers import describe_response, expect, expect_problem
 from contract_tests.rules.messages import file
 
 pytestmark = pytest.mark.needs("api_key")
@@ -25,12 +25,12 @@ def test_deleted_message_is_in_no_read(api: Api) -> None:
     for path in (attachment, *lists):
         expect(api.call("GET", path), 200)
     response = expect(api.call("DELETE", f"/webmessages/{id_}"), 204)
-    assert response.content == b"", f"a 204 has no body, but {told(response)}"
+    assert response.content == b"", f"a 204 has no body, but {describe_response(response)}"
     expect_no_such_message(api, "GET", id_)
     expect_problem(api.call("GET", attachment), 404)
     for path in lists:
         response = expect(api.call("GET", path), 200)
-        assert response.json() == [], f"a deleted message is in no list, but {told(response)}"
+        assert response.json() == [], f"a deleted message is in no list, but {describe_response(response)}"
 
 
 def test_deleting_twice_is_not_found(api: Api) -> None:

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 
 from contract_tests.api import Api
-from contract_tests.rules.answers import BLANK, NO_CASE, NO_UUID, REFERENCES, SIZE, expect, expect_violations, told
+from contract_tests.rules.answers import (
+    BLANK,
+    NO_CASE,
+    NO_UUID,
+    REFERENCES,
+    SIZE,
+    describe_response,
+    expect,
+    expect_violations,
+)
 from contract_tests.rules.messages import file, reference
 
 pytestmark = pytest.mark.needs("api_key")
@@ -134,7 +143,7 @@ def test_message_that_breaks_one_rule_is_refused_by_its_field(
 def test_instance_is_given_by_its_name(value: object, api: Api) -> None:
     """Its index, which frameworks accept for an enum, is invalid. The wrong type may be reported in addition."""
     response = expect(api.post_message(api.message(oepInstance=value)), 400)
-    assert {item["field"] for item in response.json()["violations"]} == {"oepInstance"}, told(response)
+    assert {item["field"] for item in response.json()["violations"]} == {"oepInstance"}, describe_response(response)
 
 
 def test_same_message_without_a_fault_is_taken(api: Api) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from contract_tests.api import Api
 from contract_tests.links import next_page
-from contract_tests.rules.answers import expect, told
-from contract_tests.rules.messages import create_about, ids_of, reference
+from contract_tests.rules.answers import describe_response, expect
+from contract_tests.rules.messages import create_messages, list_ids, reference
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -30,8 +30,8 @@ both_lists = pytest.mark.parametrize("path", [by_party, by_reference], ids=["par
 
 def create(api: Api, named: str, count: int) -> list[str]:
     """Create messages with the same party and reference, and return their ids in the order of the list."""
-    create_about(api, reference("contract-check", named), count, partyId=named)
-    return ids_of(listed(api, by_party(named)))
+    create_messages(api, reference("contract-check", named), count, partyId=named)
+    return list_ids(listed(api, by_party(named)))
 
 
 def listed(api: Api, path: str, **query: Any) -> list[dict[str, Any]]:
@@ -43,7 +43,7 @@ def listed(api: Api, path: str, **query: Any) -> list[dict[str, Any]]:
 def test_nothing_found_is_an_empty_list(path: Path, api: Api) -> None:
     for query in ({}, {"limit": 1}):
         response = expect(api.call("GET", path(api.uuid()), query=query), 200)
-        assert response.json() == [], told(response)
+        assert response.json() == [], describe_response(response)
         assert next_page(response) is None, f"there is no next page, but Link was {response.headers['Link']}"
 
 
@@ -52,7 +52,7 @@ def test_list_of_a_party_holds_the_messages_to_it_and_no_others(api: Api) -> Non
     ids = [api.create_message(api.message(partyId=party)) for _ in range(2)]
     api.create_message(api.message(partyId=api.uuid()))
     api.create_message(api.message())
-    assert sorted(ids_of(listed(api, by_party(party)))) == sorted(ids)
+    assert sorted(list_ids(listed(api, by_party(party)))) == sorted(ids)
 
 
 def test_list_of_a_reference_holds_a_message_once_that_has_it_among_others(api: Api) -> None:
@@ -60,17 +60,17 @@ def test_list_of_a_reference_holds_a_message_once_that_has_it_among_others(api: 
     others = [reference(about["key"], "other"), reference("other", about["value"])]
     id_ = api.create_message(api.message(externalReferences=[*others, about]))
     api.create_message(api.message(externalReferences=others))
-    assert ids_of(api.messages_about(**about)) == [id_]
+    assert list_ids(api.messages_about(**about)) == [id_]
 
 
 @both_lists
 def test_list_is_ordered_by_created_and_then_by_id(path: Path, api: Api) -> None:
     named = api.unused()
-    ids = create_about(api, reference("contract-check", named), 6, partyId=named)
+    ids = create_messages(api, reference("contract-check", named), 6, partyId=named)
     messages = listed(api, path(named))
     found = [(datetime.fromisoformat(message["created"]), message["id"]) for message in messages]
-    assert found == sorted(found), f"expected the order of created and id, but got {ids_of(messages)}"
-    assert sorted(ids_of(messages)) == sorted(ids)
+    assert found == sorted(found), f"expected the order of created and id, but got {list_ids(messages)}"
+    assert sorted(list_ids(messages)) == sorted(ids)
 
 
 @both_lists
@@ -96,7 +96,7 @@ def test_pages_together_are_the_whole_list(path: Path, limit: int, api: Api) -> 
     named = api.unused()
     ids = create(api, named, 5)
     pages = list(api.pages(f"{path(named)}?limit={limit}"))
-    assert [id_ for page in pages for id_ in ids_of(page.json())] == ids
+    assert [id_ for page in pages for id_ in list_ids(page.json())] == ids
     wanted = [min(limit, 5 - start) for start in range(0, 5, limit)]
     assert [len(page.json()) for page in pages] == wanted, "each page but the last is full; there is no empty one"
     for page in pages[:-1]:
@@ -109,9 +109,9 @@ def test_no_page_holds_what_is_of_others(path: Path, api: Api) -> None:
     named, other = api.unused(), api.unused()
     for _ in range(3):
         for party in (named, other):
-            create_about(api, reference("contract-check", party), 1, partyId=party)
-    ids = ids_of(listed(api, path(named)))
-    found = [id_ for page in api.pages(f"{path(named)}?limit=1") for id_ in ids_of(page.json())]
+            create_messages(api, reference("contract-check", party), 1, partyId=party)
+    ids = list_ids(listed(api, path(named)))
+    found = [id_ for page in api.pages(f"{path(named)}?limit=1") for id_ in list_ids(page.json())]
     assert found == ids, f"expected the pages of {ids} alone, but got {found}"
 
 
@@ -120,8 +120,8 @@ def test_without_a_limit_all_are_returned_and_there_is_no_next_page(path: Path, 
     named = api.unused()
     ids = create(api, named, 3)
     response = expect(api.call("GET", path(named)), 200)
-    assert ids_of(response.json()) == ids
-    assert next_page(response) is None, told(response)
+    assert list_ids(response.json()) == ids
+    assert next_page(response) is None, describe_response(response)
 
 
 @both_lists
@@ -131,7 +131,7 @@ def test_next_page_is_found_when_the_messages_before_it_were_deleted(path: Path,
     first = expect(api.call("GET", f"{path(named)}?limit=2"), 200)
     for id_ in ids[:3]:
         expect(api.call("DELETE", f"/webmessages/{id_}"), 204)
-    rest = [id_ for page in api.pages(next_page(first) or "") for id_ in ids_of(page.json())]
+    rest = [id_ for page in api.pages(next_page(first) or "") for id_ in list_ids(page.json())]
     assert rest == ids[3:], f"expected the rest {ids[3:]}, but got {rest}"
 
 
@@ -142,8 +142,8 @@ def test_after_without_a_limit_returns_all_the_rest(path: Path, api: Api) -> Non
     link = next_page(expect(api.call("GET", f"{path(named)}?limit=1"), 200)) or ""
     after = next(item for item in link.partition("?")[2].split("&") if item.startswith("after="))
     response = expect(api.call("GET", f"{path(named)}?{after}"), 200)
-    assert ids_of(response.json()) == ids[1:]
-    assert next_page(response) is None, told(response)
+    assert list_ids(response.json()) == ids[1:]
+    assert next_page(response) is None, describe_response(response)
 
 
 @pytest.mark.parametrize(
@@ -165,25 +165,25 @@ def test_reference_is_found_whatever_its_characters(key: str, value: str, api: A
     """Key and value are percent-encoded. A `/` in either is `%2F`, and double encoding gives another text."""
     party = api.unused()
     value = f"{value}{party}"
-    (id_,) = create_about(api, reference(key, value), 1, partyId=party)
-    assert ids_of(api.messages_about(key, value)) == [id_]
-    create_about(api, reference(key, value), 1, partyId=party)
+    (id_,) = create_messages(api, reference(key, value), 1, partyId=party)
+    assert list_ids(api.messages_about(key, value)) == [id_]
+    create_messages(api, reference(key, value), 1, partyId=party)
     path = f"/webmessages/external-references/{quote(key, safe='')}/{quote(value, safe='')}?limit=1"
-    assert len({id_ for page in api.pages(path) for id_ in ids_of(page.json())}) == 2, "a Link keeps key and value"
+    assert len({id_ for page in api.pages(path) for id_ in list_ids(page.json())}) == 2, "a Link keeps key and value"
 
 
 def test_what_a_path_may_hold_as_it_is_stands_for_itself(api: Api) -> None:
     """RFC 3986, section 3.3: `+` is not a space, and `;` begins no parameter."""
     named = f"{api.unused()}+a;b=c,d@e:f!$&'()*~"
-    (id_,) = create_about(api, reference("a+b;c", named), 1)
+    (id_,) = create_messages(api, reference("a+b;c", named), 1)
     response = expect(api.call("GET", f"/webmessages/external-references/a+b;c/{named}"), 200)
-    assert ids_of(response.json()) == [id_], told(response)
+    assert list_ids(response.json()) == [id_], describe_response(response)
 
 
 def test_reference_is_compared_exactly(api: Api) -> None:
     party = api.unused()
     value = f"aBc/ä {party}"
-    create_about(api, reference("errand", value), 1, partyId=party)
+    create_messages(api, reference("errand", value), 1, partyId=party)
     assert len(api.messages_about("errand", value)) == 1
     others = [
         *((key, value) for key in ("Errand", "ERRAND", "errand ", "erran", "errand%")),
@@ -205,6 +205,6 @@ def test_list_of_more_than_a_thousand_is_whole(api: Api) -> None:
     named = api.unused()
     ids = create(api, named, 1001)
     assert len(ids) == 1001
-    pages = [ids_of(page.json()) for page in api.pages(f"{by_party(named)}?limit=1000")]
+    pages = [list_ids(page.json()) for page in api.pages(f"{by_party(named)}?limit=1000")]
     assert [len(page) for page in pages] == [1000, 1]
     assert [id_ for page in pages for id_ in page] == ids

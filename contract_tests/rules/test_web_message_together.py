@@ -7,8 +7,8 @@ import pytest
 from contract_tests.api import Api
 from contract_tests.links import next_page
 from contract_tests.rules.answers import expect
-from contract_tests.rules.messages import as_sent, file, ids_of, reference
-from contract_tests.rules.together import at_once
+from contract_tests.rules.messages import file, list_ids, reference, strip_generated
+from contract_tests.rules.together import run_concurrently
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -35,7 +35,7 @@ def test_messages_sent_at_once_are_not_mixed_up(api: Api) -> None:
         ids = list(threads.map(api.create_message, sent))
     assert len(set(ids)) == len(ids), f"each message has an id of its own, but got {ids}"
     for id_, message in zip(ids, sent, strict=True):
-        found = as_sent(api.read_message(id_))
+        found = strip_generated(api.read_message(id_))
         assert found == message, f"expected what was sent: {message}, but got {found}"
 
 
@@ -43,7 +43,7 @@ def test_message_deleted_at_once_is_deleted_once(api: Api) -> None:
     """One caller gets 204 for the deletion; for all others the message does not exist."""
     for _ in range(3):
         path = f"/webmessages/{api.create_message(api.message(attachments=[file()]))}"
-        answers = at_once(lambda path: api.call("DELETE", path), [path] * AT_ONCE)
+        answers = run_concurrently(lambda path: api.call("DELETE", path), [path] * AT_ONCE)
         statuses = sorted(answer.status_code for answer in answers)
         assert statuses == [204, *[404] * (AT_ONCE - 1)], f"deleted {AT_ONCE} times at once: {statuses}"
 
@@ -57,18 +57,18 @@ def test_list_of_more_than_a_hundred_is_whole(api: Api) -> None:
         made = list(threads.map(api.create_message, sent))
     for path in (f"/webmessages/recipients/{named}", f"/webmessages/external-references/contract-check/{named}"):
         response = expect(api.call("GET", path), 200)
-        ids = ids_of(response.json())
+        ids = list_ids(response.json())
         assert sorted(ids) == sorted(made), f"without a limit all {MANY} are returned, but {path} has {len(ids)}"
         assert next_page(response) is None, f"all were returned, but Link was {response.headers['Link']}"
         in_order = [(message["created"], message["id"]) for message in response.json()]
         assert in_order == sorted(in_order), f"expected the order of created and id, but got {in_order}"
         for limit, sizes in ((1000, [MANY]), (MANY - 1, [MANY - 1, 1])):
             pages = list(api.pages(f"{path}?limit={limit}"))
-            found = [ids_of(page.json()) for page in pages]
+            found = [list_ids(page.json()) for page in pages]
             assert [len(page) for page in found] == sizes, f"pages of {limit} have {[len(page) for page in found]}"
             assert [id_ for page in found for id_ in page] == ids, (
                 f"pages of {limit} are another list than the whole one"
             )
         first = expect(api.call("GET", f"{path}?limit=7"), 200)
         pages = [first, *api.pages(next_page(first) or "")]
-        assert [id_ for page in pages for id_ in ids_of(page.json())] == ids, "pages of 7 are another list"
+        assert [id_ for page in pages for id_ in list_ids(page.json())] == ids, "pages of 7 are another list"

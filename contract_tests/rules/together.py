@@ -9,7 +9,7 @@ Given = TypeVar("Given")
 Answer = TypeVar("Answer")
 
 
-def at_once(call: Callable[[Given], Answer], given: Sequence[Given]) -> list[Answer]:
+def run_concurrently(call: Callable[[Given], Answer], given: Sequence[Given]) -> list[Answer]:
     """Run the call for each argument concurrently, and return the results in the order of the arguments."""
     barrier = Barrier(len(given))
 

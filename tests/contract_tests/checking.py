@@ -15,7 +15,7 @@ from budkavle.service import create_service
 from budkavle.settings import Settings
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_server
 from contract_tests.api import Api
-from contract_tests.target import Target, read_certificate
+from contract_tests.target import CheckTarget, read_certificate
 from domain.api_keys import ApiKey, hash_key
 from tests.catalogue_rows import put_message_types, put_system
 from tests.contract_tests.breakages import Case
@@ -43,7 +43,7 @@ class Server:
     def api(self) -> Iterator[Api]:
         """Its operations, for a test that looks behind a check."""
         certificate = read_certificate(self.certificate, None)
-        target = Target(self.url, MESSAGES_KEY, PUBLISH_KEY, certificate, system=SYSTEM, allowed=((1, 202),))
+        target = CheckTarget(self.url, MESSAGES_KEY, PUBLISH_KEY, certificate, system=SYSTEM, allowed=((1, 202),))
         api = Api(target, random.Random(0))
         yield api
         api.close()

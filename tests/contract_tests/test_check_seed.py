@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from contract_tests.evidence import DIARY
-from contract_tests.target import VARIABLE, Target
+from contract_tests.target import VARIABLE, CheckTarget
 from tests.contract_tests.answering import Answering, answering
 from tests.processes import environment
 
@@ -41,7 +41,7 @@ print(*(accepted_reference()["value"] for _ in range(2)))
 def references(folder: Path, server: Answering, seed: int) -> list[str]:
     """What a suite of raw bytes stores messages under."""
     file = folder / "target.json"
-    Target(server.url, "k", seed=seed).write(file)
+    CheckTarget(server.url, "k", seed=seed).write(file)
     variables = environment() | {VARIABLE: str(file)}
     command = [sys.executable, "-P", "-c", REFERENCES]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)

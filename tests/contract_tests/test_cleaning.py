@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contract_tests.cleaning import clean_up
-from contract_tests.target import Certificate, Target
+from contract_tests.target import Certificate, CheckTarget
 from tests.contract_tests.answering import Answering, answering
 
 IDS = [f"{number:08}-0000-4000-8000-000000000000" for number in range(3)]
@@ -35,8 +35,8 @@ def diary(tmp_path: Path) -> Path:
     return file
 
 
-def of(server: Answering) -> Target:
-    return Target(server.url, "k", certificate=Certificate("", None, ":Q2VydA==:"), system="s")
+def of(server: Answering) -> CheckTarget:
+    return CheckTarget(server.url, "k", certificate=Certificate("", None, ":Q2VydA==:"), system="s")
 
 
 def test_messages_are_deleted_once_and_nothing_else(server: Answering, diary: Path, kept: Path) -> None:
@@ -62,7 +62,7 @@ def test_subscriptions_that_cannot_be_put_back_are_kept(server: Answering, diary
 
 
 def test_server_that_is_gone_is_told_and_asked_once_for_each(diary: Path, kept: Path) -> None:
-    messages, subscriptions = clean_up(Target("http://127.0.0.1:1", "k", system="s"), diary, CURRENT, kept)
+    messages, subscriptions = clean_up(CheckTarget("http://127.0.0.1:1", "k", system="s"), diary, CURRENT, kept)
     assert messages.startswith("3 messages could not be deleted")
     assert str(kept) in subscriptions
     assert kept.exists()
@@ -77,5 +77,5 @@ def test_answer_that_is_none_does_not_keep_the_subscriptions(server: Answering, 
 
 
 def test_nothing_was_made(server: Answering, tmp_path: Path, kept: Path) -> None:
-    assert clean_up(Target(server.url, "k"), tmp_path / "none", [], kept) == []
+    assert clean_up(CheckTarget(server.url, "k"), tmp_path / "none", [], kept) == []
     assert server.came == []

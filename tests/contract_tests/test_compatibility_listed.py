@@ -2,7 +2,7 @@
 
 import pytest
 
-from contract_tests.compatibility.listed import BadList, listed_differences, unreleased
+from contract_tests.compatibility.listed import BadList, extract_unreleased, parse_listed_differences
 
 PAGE = """\
 # Page
@@ -32,7 +32,7 @@ Words.
 
 
 def test_differences_are_read_by_the_contract_of_their_heading() -> None:
-    assert listed_differences(PAGE) == {
+    assert parse_listed_differences(PAGE) == {
         "web-messages": [
             "requests A.b: required now",
             "getA 200: no longer there",
@@ -53,15 +53,15 @@ def test_differences_are_read_by_the_contract_of_their_heading() -> None:
 )
 def test_a_row_that_cannot_be_read_is_refused(row: str, words: str) -> None:
     with pytest.raises(BadList, match=words):
-        listed_differences(f"## `spec/a.yaml`\n| what | why | differences |\n|---|---|---|\n{row}\n")
+        parse_listed_differences(f"## `spec/a.yaml`\n| what | why | differences |\n|---|---|---|\n{row}\n")
 
 
 def test_a_table_of_no_contract_is_refused() -> None:
     with pytest.raises(BadList, match="the heading above this table names no contract"):
-        listed_differences("## `spec/a.yaml`\n## Other\n| what | why | differences |\n")
+        parse_listed_differences("## `spec/a.yaml`\n## Other\n| what | why | differences |\n")
 
 
 def test_of_a_changelog_only_what_comes_next_counts() -> None:
     changelog = "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- New\n\n## [0.1.0]\n\n- Old\n"
-    assert unreleased(changelog).strip() == "### Added\n\n- New"
-    assert unreleased("# Changelog\n\n## [0.1.0]\n\n- Old\n") == ""
+    assert extract_unreleased(changelog).strip() == "### Added\n\n- New"
+    assert extract_unreleased("# Changelog\n\n## [0.1.0]\n\n- Old\n") == ""

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from contract_tests.curl import curl
-from contract_tests.evidence import Call
-from contract_tests.target import Certificate, Target
+from contract_tests.curl import format_curl
+from contract_tests.evidence import SentRequest
+from contract_tests.target import Certificate, CheckTarget
 from tests.certificates import Authority
 from tests.contract_tests.recording import Recorder, need, recording
 
@@ -21,8 +21,8 @@ def recorder() -> Iterator[Recorder]:
         yield recorder
 
 
-def of(url: str) -> Target:
-    return Target(url, KEYS["API_KEY"], KEYS["PUBLISH_KEY"], Certificate("", None, KEYS["CLIENT_CERT"]))
+def of(url: str) -> CheckTarget:
+    return CheckTarget(url, KEYS["API_KEY"], KEYS["PUBLISH_KEY"], Certificate("", None, KEYS["CLIENT_CERT"]))
 
 
 def head_and_body(came: bytes) -> tuple[str, dict[str, str], bytes]:
@@ -51,7 +51,7 @@ BODIES = {
 @pytest.mark.parametrize("content_type", ["application/json", None])
 def test_body_comes_as_it_was_sent(content_type: str | None, body: bytes, recorder: Recorder, tmp_path: Path) -> None:
     headers = {"apikey": KEYS["API_KEY"], **({"Content-Type": content_type} if content_type else {})}
-    line = curl(Call("POST", "/webmessages", headers, body), of(recorder.url), tmp_path)
+    line = format_curl(SentRequest("POST", "/webmessages", headers, body), of(recorder.url), tmp_path)
     first, seen, came = head_and_body(recorder.run(line, len(body), has_head=True, **KEYS))
     assert (first, came) == ("POST /webmessages HTTP/1.1", body)
     assert (seen["apikey"], seen.get("content-type")) == (KEYS["API_KEY"], content_type)
@@ -69,7 +69,7 @@ def test_body_comes_as_it_was_sent(content_type: str | None, body: bytes, record
     ],
 )
 def test_line_has_the_method_and_the_path(method: str, path: str, recorder: Recorder, tmp_path: Path) -> None:
-    line = curl(Call(method, path, {}), of(recorder.url), tmp_path)
+    line = format_curl(SentRequest(method, path, {}), of(recorder.url), tmp_path)
     first, seen, _ = head_and_body(recorder.run(line, 0, has_head=True))
     assert first == f"{method} {path} HTTP/1.1"
     assert "content-type" not in seen
@@ -89,7 +89,7 @@ def test_line_has_the_method_and_the_path(method: str, path: str, recorder: Reco
 def test_headers_come_with_the_values_of_the_shell(
     name: str, value: str, word: str, recorder: Recorder, tmp_path: Path
 ) -> None:
-    line = curl(Call("GET", "/", {name: value}), of(recorder.url), tmp_path)
+    line = format_curl(SentRequest("GET", "/", {name: value}), of(recorder.url), tmp_path)
     assert word in line
     assert not any(key in line for key in KEYS.values())
     _, seen, _ = head_and_body(recorder.run(line, 0, has_head=True, **KEYS))
@@ -102,13 +102,16 @@ def test_certificate_goes_by_tls_where_it_went_so(by_tls: bool, tmp_path: Path) 
     authority = Authority(tmp_path)
     caller = authority.issue()
     with recording(authority) as recorder:
-        target = Target(recorder.url, certificate=Certificate(str(caller.file), None, "x"), ca=str(authority.file))
-        recorder.run(curl(Call("GET", "/", {}, None, by_tls), target, tmp_path), 0, has_head=True)
+        target = CheckTarget(recorder.url, certificate=Certificate(str(caller.file), None, "x"), ca=str(authority.file))
+        recorder.run(format_curl(SentRequest("GET", "/", {}, None, by_tls), target, tmp_path), 0, has_head=True)
     assert recorder.certificate == (caller.der if by_tls else None)
 
 
 def test_large_bodies_are_saved_once(tmp_path: Path) -> None:
-    lines = {curl(Call("POST", "/", {}, body), of("http://x.test"), tmp_path) for body in (b"x" * 5000, b"x" * 5000)}
+    lines = {
+        format_curl(SentRequest("POST", "/", {}, body), of("http://x.test"), tmp_path)
+        for body in (b"x" * 5000, b"x" * 5000)
+    }
     (file,) = (tmp_path / "sent").iterdir()
     assert file.read_bytes() == b"x" * 5000
     assert len(lines) == 1

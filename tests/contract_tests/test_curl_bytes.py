@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from contract_tests import attacks, curl_bytes
-from contract_tests.evidence import KEPT_BYTES, SentInBytes
-from contract_tests.target import API_KEY, CERTIFICATE, CUT_API_KEY, SWAPPED_API_KEY, Certificate, Target
+from contract_tests.evidence import KEPT_BYTES, SentBytes
+from contract_tests.target import API_KEY, CERTIFICATE, CUT_API_KEY, SWAPPED_API_KEY, Certificate, CheckTarget
 from tests.certificates import Authority
 from tests.contract_tests.recording import Recorder, need, recording
 
@@ -20,13 +20,13 @@ def recorder() -> Iterator[Recorder]:
         yield recorder
 
 
-def of(url: str, **changes: str) -> Target:
+def of(url: str, **changes: str) -> CheckTarget:
     certificate = Certificate("", None, KEYS["CLIENT_CERT"])
-    return Target(url, KEYS["API_KEY"], KEYS["PUBLISH_KEY"], certificate, **changes)
+    return CheckTarget(url, KEYS["API_KEY"], KEYS["PUBLISH_KEY"], certificate, **changes)
 
 
-def sent(data: bytes) -> SentInBytes:
-    kept = SentInBytes()
+def sent(data: bytes) -> SentBytes:
+    kept = SentBytes()
     kept.add(data)
     return kept
 
@@ -76,7 +76,7 @@ OTHERS = {
 def test_request_is_a_line_of_curl(data: bytes, recorder: Recorder, tmp_path: Path) -> None:
     need("curl")
     target = of(recorder.url)
-    line = curl_bytes.line(sent(data), target, "test_it", tmp_path)
+    line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
     assert line.startswith("curl ")
     assert recorder.run(line, len(target.fill(data)), **KEYS) == target.fill(data)
     assert not any(key in line for key in KEYS.values())
@@ -86,7 +86,7 @@ def test_request_is_a_line_of_curl(data: bytes, recorder: Recorder, tmp_path: Pa
 def test_anything_else_is_sent_from_a_file(data: bytes, recorder: Recorder, tmp_path: Path) -> None:
     need("bash", "timeout")
     target = of(recorder.url)
-    line = curl_bytes.line(sent(data), target, "test_it", tmp_path)
+    line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
     assert not line.startswith("curl ")
     assert recorder.run(line, len(target.fill(data)), **KEYS) == target.fill(data)
     (file,) = (tmp_path / "sent").iterdir()
@@ -101,8 +101,8 @@ def test_certificate_goes_by_tls(data: bytes, holds_key: bool, tmp_path: Path) -
     caller = authority.issue()
     key = None if holds_key else str(caller.file)
     with recording(authority) as recorder:
-        target = Target(recorder.url, certificate=Certificate(str(caller.file), key, "x"), ca=str(authority.file))
-        line = curl_bytes.line(sent(data), target, "test_it", tmp_path)
+        target = CheckTarget(recorder.url, certificate=Certificate(str(caller.file), key, "x"), ca=str(authority.file))
+        line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
         assert recorder.run(line, len(target.fill(data))) == target.fill(data)
     assert recorder.certificate == caller.der
     assert b"Client-Cert" not in recorder.came
@@ -113,9 +113,9 @@ def test_call_without_a_certificate_shows_none(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     certificate = Certificate(str(authority.issue().file), None, "x")
     with recording(authority) as recorder:
-        target = Target(recorder.url, certificate=certificate, ca=str(authority.file))
+        target = CheckTarget(recorder.url, certificate=certificate, ca=str(authority.file))
         data = attacks.sync(b"{}", ":AAAA:")
-        line = curl_bytes.line(sent(data), target, "test_it", tmp_path)
+        line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
         assert recorder.run(line, len(target.fill(data))) == target.fill(data)
     assert recorder.certificate is None
 
@@ -125,11 +125,13 @@ def test_base_path_stands_before_each_path(base_path: str, recorder: Recorder, t
     need("curl", "bash", "timeout")
     target = of(f"{recorder.url}{base_path}")
     data = attacks.request(target="/webmessages/[x]")
-    line = curl_bytes.line(sent(data), target, "test_it", tmp_path)
+    line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
     assert recorder.run(line, len(target.fill(data)), **KEYS).startswith(f"GET {base_path}/webmessages/[x] ".encode())
 
 
 def test_more_than_is_kept_is_told_by_its_name(tmp_path: Path) -> None:
-    line = curl_bytes.line(sent(b"x" * (KEPT_BYTES + 1)), of("http://127.0.0.1"), "test_it[large]", tmp_path)
+    line = curl_bytes.format_raw(sent(b"x" * (KEPT_BYTES + 1)), of("http://127.0.0.1"), "test_it[large]", tmp_path)
     assert line == "# test_it[large] sent 1048577 bytes on one connection, more than are kept: run it again"
-    assert curl_bytes.line(sent(b""), of("http://127.0.0.1"), "test_it", tmp_path).startswith("# test_it sent nothing")
+    assert curl_bytes.format_raw(sent(b""), of("http://127.0.0.1"), "test_it", tmp_path).startswith(
+        "# test_it sent nothing"
+    )

@@ -13,11 +13,11 @@ from tests.processes import environment
 SUITE = """
 import os, signal
 from contract_tests import evidence
-evidence.end_with_an_answer()
+evidence.end_after_next_response()
 os.kill(os.getpid(), signal.SIGTERM)
-evidence.sent(evidence.Call("POST", "/webmessages", {}))
+evidence.record_request(evidence.SentRequest("POST", "/webmessages", {}))
 print("still waiting", flush=True)
-evidence.note_answer(201, "/webmessages/1")
+evidence.record_response(201, "/webmessages/1")
 print("went on", flush=True)
 """
 
@@ -25,15 +25,15 @@ print("went on", flush=True)
 def test_only_what_was_made_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     diary = tmp_path / "diary"
     monkeypatch.setenv(evidence.DIARY, str(diary))
-    evidence.note_answer(201, "/webmessages/1")
-    evidence.note_answer(201, None)
-    evidence.note_answer(200, "/webmessages/2")
+    evidence.record_response(201, "/webmessages/1")
+    evidence.record_response(201, None)
+    evidence.record_response(200, "/webmessages/2")
     assert diary.read_text() == "made /webmessages/1\n"
 
 
 def test_nothing_is_noted_without_a_diary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(evidence.DIARY, raising=False)
-    evidence.note_answer(201, "/webmessages/1")
+    evidence.record_response(201, "/webmessages/1")
 
 
 def test_suite_that_is_told_to_end_notes_the_answer_first(tmp_path: Path) -> None:
@@ -51,15 +51,15 @@ def test_suite_that_is_told_to_end_notes_the_answer_first(tmp_path: Path) -> Non
 
 
 def test_calls_of_one_check_are_kept_until_the_next() -> None:
-    with evidence.of_one_check() as sent:
-        evidence.sent(evidence.Call("GET", "/a", {}))
+    with evidence.recording() as sent:
+        evidence.record_request(evidence.SentRequest("GET", "/a", {}))
         assert len(sent) == 1
-    with evidence.of_one_check() as sent:
+    with evidence.recording() as sent:
         assert sent == []
 
 
 def test_what_is_kept_of_bytes_has_a_limit() -> None:
-    sent = evidence.SentInBytes()
+    sent = evidence.SentBytes()
     for _ in range(3):
         sent.add(b"x" * evidence.KEPT_BYTES)
     assert (sent.size, len(sent.data)) == (3 * evidence.KEPT_BYTES, evidence.KEPT_BYTES)

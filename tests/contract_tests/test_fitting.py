@@ -11,12 +11,12 @@ from openapi_schema_validator import OAS30Validator
 
 from contract_tests import fitting
 from contract_tests.fitting import EVENT, SYNC, fit
-from contract_tests.target import Identity, Target
+from contract_tests.target import CheckTarget, SubscriptionIdentity
 from tests.test_guards import validator
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 OTHER = "650E8400-e29b-41d4-a716-446655440000"
-QUEUED, ATTACKED = Identity(1, 66_600, 202), Identity(1, 66_601, 202)
+QUEUED, ATTACKED = SubscriptionIdentity(1, 66_600, 202), SubscriptionIdentity(1, 66_601, 202)
 SCHEMAS: dict[str, OAS30Validator] = {
     SYNC: validator("subscriptions", "/components/schemas/SyncRequest"),
     EVENT: validator("subscriptions", "/components/schemas/Event"),
@@ -31,10 +31,10 @@ GOOD: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True, scope="module")
 def _target() -> Iterator[None]:
     before = fitting._target
-    target = Target("http://127.0.0.1", allowed=((1, 202), (2, 203))).with_one_system(SYSTEM, QUEUED, ATTACKED)
-    fitting.use(target)
+    target = CheckTarget("http://127.0.0.1", allowed=((1, 202), (2, 203))).with_one_system(SYSTEM, QUEUED, ATTACKED)
+    fitting.set_target(target)
     yield
-    fitting.use(before)
+    fitting.set_target(before)
 
 
 def fitted(path: str, body: Any) -> Any:
@@ -49,7 +49,7 @@ def test_good_set_becomes_one_of_the_system_that_may_be_made() -> None:
     first, *stay = body["abonnementer"]
     assert (first["orgType"], first["entityType"]) in {(1, 202), (2, 203)}
     assert first["startDato"] == "2023-01-01T00:00:00"
-    assert stay == [fitting.kept(QUEUED), fitting.kept(ATTACKED)]
+    assert stay == [fitting.permanent_entry(QUEUED), fitting.permanent_entry(ATTACKED)]
 
 
 def test_event_has_an_id_of_its_content_and_a_known_type() -> None:

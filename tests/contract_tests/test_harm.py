@@ -9,18 +9,18 @@ import pytest
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_service
 from contract_tests import attacks
 from contract_tests.harm import find_harm
-from contract_tests.target import Certificate, Identity, Target
+from contract_tests.target import Certificate, CheckTarget, SubscriptionIdentity
 from tests.catalogue_rows import put_message_types, put_parked_message, put_system
 from tests.handlers.callers import new_certificate
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
-QUEUED, ATTACKED = Identity(1, 101, 202), Identity(1, 66606, 202)
+QUEUED, ATTACKED = SubscriptionIdentity(1, 101, 202), SubscriptionIdentity(1, 66606, 202)
 PARKED = "3e4f4c1e-5798-41e9-ae24-57fa13b361e1"
 OTHER_PARKED = "2d3f4c1e-5798-41e9-ae24-57fa13b361e1"
 
 
 @pytest.fixture
-def target(database_url: str) -> Iterator[Target]:
+def target(database_url: str) -> Iterator[CheckTarget]:
     """Our service, with one system for everything."""
     certificate = new_certificate()
     put_message_types(database_url)
@@ -29,22 +29,22 @@ def target(database_url: str) -> Iterator[Target]:
     put_parked_message(database_url, SYSTEM, tuple(QUEUED.json().values()), OTHER_PARKED)
     known = Certificate("", None, certificate.header)
     with running_service(database_url=database_url, trusted_proxies="127.0.0.1") as service:
-        target = Target(service.url, MESSAGES_KEY, PUBLISH_KEY, known, attacked_delivery=PARKED, own_words=True)
+        target = CheckTarget(service.url, MESSAGES_KEY, PUBLISH_KEY, known, attacked_delivery=PARKED, own_words=True)
         yield target.with_one_system(SYSTEM, QUEUED, ATTACKED)
 
 
-def test_what_may_be_there_is_no_harm(target: Target) -> None:
+def test_what_may_be_there_is_no_harm(target: CheckTarget) -> None:
     assert target.send(attacks.post(attacks.text(externalReferences=[attacks.accepted_reference()]))).status == 201
     assert find_harm(target) == []
 
 
-def test_stored_message_is_found(target: Target) -> None:
+def test_stored_message_is_found(target: CheckTarget) -> None:
     assert target.send(attacks.post(attacks.text(externalReferences=[attacks.REFUSED_REFERENCE]))).status == 201
     (found,) = find_harm(target)
     assert found["externalReferences"] == [attacks.REFUSED_REFERENCE]
 
 
-def test_subscription_that_was_made_is_found(target: Target) -> None:
+def test_subscription_that_was_made_is_found(target: CheckTarget) -> None:
     entries = [
         {"orgType": 1, "orgCode": code, "entityType": 202, "webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00"}
         for code in (101, 7, 66606)
@@ -54,7 +54,7 @@ def test_subscription_that_was_made_is_found(target: Target) -> None:
     assert [entry["orgCode"] for entry in find_harm(target)] == [7]
 
 
-def test_message_that_was_published_or_sent_again_is_found(target: Target) -> None:
+def test_message_that_was_published_or_sent_again_is_found(target: CheckTarget) -> None:
     body = json.dumps({**ATTACKED.json(), "aendringstype": 1, "body": {}}).encode()
     event = attacks.request("POST", "/v1/besked", body=body, content_type=attacks.JSON, key=PUBLISH_KEY)
     assert target.send(event).status == 202
@@ -63,5 +63,5 @@ def test_message_that_was_published_or_sent_again_is_found(target: Target) -> No
     assert len(find_harm(replace(target, attacked_delivery=None))) == 2
 
 
-def test_what_is_not_known_is_not_looked_at(target: Target) -> None:
-    assert find_harm(Target(target.url)) == []
+def test_what_is_not_known_is_not_looked_at(target: CheckTarget) -> None:
+    assert find_harm(CheckTarget(target.url)) == []

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from contract_tests.preparing import BrokenContractError, CannotCheckError, learn, set_up
-from contract_tests.target import Certificate, Identity, Target
+from contract_tests.preparing import BrokenContractError, CannotCheckError, explore, set_up
+from contract_tests.target import Certificate, CheckTarget, SubscriptionIdentity
 from tests.contract_tests.answering import Answering, answering
 
 CURRENT: dict[str, Any] = {"orgType": 4, "orgCode": 66_600, "entityType": 9, "webhookUrl": "/a"}
@@ -40,15 +40,15 @@ def server() -> Iterator[Answering]:
         yield server
 
 
-def of(server: Answering) -> Target:
-    return Target(server.url, "k", "k", Certificate("", None, ":Q2VydA==:"), system="s")
+def of(server: Answering) -> CheckTarget:
+    return CheckTarget(server.url, "k", "k", Certificate("", None, ":Q2VydA==:"), system="s")
 
 
 def test_target_is_learnt_and_nothing_is_changed(server: Answering) -> None:
-    target, current = learn(of(server), BOTH)
+    target, current = explore(of(server), BOTH)
     assert current == [CURRENT]
     # The code that the system has itself is left to it; what may no longer be subscribed to is not.
-    assert (target.queued, target.attacked) == (Identity(4, 66_601, 9), Identity(4, 66_602, 9))
+    assert (target.queued, target.attacked) == (SubscriptionIdentity(4, 66_601, 9), SubscriptionIdentity(4, 66_602, 9))
     assert target.publish_key == "k"
     assert target.attacked_system == target.queued_system == "s"
     changing = [(path, body) for method, path, body in server.came if method != "GET"]
@@ -58,7 +58,7 @@ def test_target_is_learnt_and_nothing_is_changed(server: Answering) -> None:
 
 
 def test_only_what_is_asked_for_is_learnt(server: Answering) -> None:
-    target, current = learn(replace(of(server), certificate=None), ["web-messages"])
+    target, current = explore(replace(of(server), certificate=None), ["web-messages"])
     assert (target.system, current) == (None, [])
     assert [path.partition("?")[0].rpartition("/")[0] for _, path, _ in server.came] == ["/webmessages"]
 
@@ -66,7 +66,7 @@ def test_only_what_is_asked_for_is_learnt(server: Answering) -> None:
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_key_that_opens_no_events_leaves_them_out(status: int, server: Answering) -> None:
     server.answers["POST /v1/besked"] = (status, "{}")
-    assert learn(of(server), BOTH)[0].publish_key is None
+    assert explore(of(server), BOTH)[0].publish_key is None
 
 
 def current(**changes: Any) -> str:
@@ -94,7 +94,7 @@ REFUSALS = {
 def test_check_is_not_begun(where: str, answer: tuple[int, str], words: str, server: Answering) -> None:
     server.answers[where] = answer
     with pytest.raises(CannotCheckError) as refused:
-        learn(of(server), BOTH)
+        explore(of(server), BOTH)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -114,26 +114,26 @@ def test_contract_is_broken_before_a_check_begins(
 ) -> None:
     server.answers[where] = answer
     with pytest.raises(BrokenContractError, match=re.escape(words)):
-        learn(of(server), BOTH)
+        explore(of(server), BOTH)
 
 
 def test_what_is_not_given_is_named() -> None:
-    target = Target("http://127.0.0.1:1")
+    target = CheckTarget("http://127.0.0.1:1")
     with pytest.raises(CannotCheckError, match="--api-key"):
-        learn(target, BOTH)
+        explore(target, BOTH)
     with pytest.raises(CannotCheckError, match="--client-cert"):
-        learn(target, ["subscriptions"])
+        explore(target, ["subscriptions"])
 
 
 def test_set_up_leaves_nothing_that_waited_for_what_stays(server: Answering) -> None:
     """A sync keeps the queue of a subscription that stays, so the set is emptied first."""
-    set_up(of(server).with_one_system("s", Identity(1, 2, 3), Identity(1, 3, 3)))
+    set_up(of(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3)))
     sets = [json.loads(body)["abonnementer"] for _, _, body in server.came]
     assert [[entry["orgCode"] for entry in entries] for entries in sets] == [[], [2, 3]]
 
 
 def test_set_up_that_fails_is_told(server: Answering) -> None:
-    target = of(server).with_one_system("s", Identity(1, 2, 3), Identity(1, 3, 3))
+    target = of(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3))
     set_up(target)
     server.answers["POST /v1/abonnement/sync"] = (500, "down")
     with pytest.raises(BrokenContractError, match="system s cannot be given subscriptions: 500 down"):

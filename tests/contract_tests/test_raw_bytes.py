@@ -10,7 +10,7 @@ import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_service
 from contract_tests import evidence
-from contract_tests.target import VARIABLE, Identity, Target, read_certificate
+from contract_tests.target import VARIABLE, CheckTarget, SubscriptionIdentity, read_certificate
 from open_e.mock import MockOpenE
 from tests.catalogue_rows import put_message_types, put_parked_message, put_system
 from tests.certificates import Authority
@@ -20,7 +20,7 @@ from tests.processes import REPOSITORY
 
 SUITE = REPOSITORY / "contract_tests" / "raw_bytes"
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
-QUEUED, ATTACKED = Identity(1, 101, 202), Identity(1, 66606, 202)
+QUEUED, ATTACKED = SubscriptionIdentity(1, 101, 202), SubscriptionIdentity(1, 66606, 202)
 PARKED = "2d3f4c1e-5798-41e9-ae24-57fa13b361e1"
 DELIVERY = "3e4f4c1e-5798-41e9-ae24-57fa13b361e1"
 EXTENT = os.environ.get("RAW_BYTES_BEHIND_NGINX", "framing or methods or subscription")
@@ -28,7 +28,7 @@ EXTENT = os.environ.get("RAW_BYTES_BEHIND_NGINX", "framing or methods or subscri
 
 
 @pytest.fixture(params=["TLS", "http"])
-def behind_nginx(request: pytest.FixtureRequest, migrated_sqlite: bytes, tmp_path: Path) -> Iterator[Target]:
+def behind_nginx(request: pytest.FixtureRequest, migrated_sqlite: bytes, tmp_path: Path) -> Iterator[CheckTarget]:
     file = tmp_path / "test.db"
     file.write_bytes(migrated_sqlite)
     database_url = f"sqlite:///{file}"
@@ -51,7 +51,7 @@ def behind_nginx(request: pytest.FixtureRequest, migrated_sqlite: bytes, tmp_pat
         ) as service,
         nginx_before(service.url, tls if request.param == "TLS" else None, folder) as url,
     ):
-        target = Target(
+        target = CheckTarget(
             url,
             api_key=MESSAGES_KEY,
             publish_key=PUBLISH_KEY,
@@ -64,7 +64,7 @@ def behind_nginx(request: pytest.FixtureRequest, migrated_sqlite: bytes, tmp_pat
         yield target.with_one_system(SYSTEM, QUEUED, ATTACKED)
 
 
-def test_gateway_may_answer_in_its_own_words(behind_nginx: Target, tmp_path: Path) -> None:
+def test_gateway_may_answer_in_its_own_words(behind_nginx: CheckTarget, tmp_path: Path) -> None:
     target = tmp_path / "target.json"
     behind_nginx.write(target)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "BUDKAVLE_"))}

@@ -3,16 +3,16 @@
 import pytest
 
 from contract_tests.attacks import assert_in_order, assert_refused
-from contract_tests.raw_http import CLOSED, Answer
-from contract_tests.target import Target
+from contract_tests.raw_http import CLOSED, RawResponse
+from contract_tests.target import CheckTarget
 from tests.contract_tests.recording import recording
 
 
-def answer_to(answer: bytes, *, own_words: bool = False) -> Answer:
+def answer_to(answer: bytes, *, own_words: bool = False) -> RawResponse:
     with recording() as recorder:
-        target = Target(recorder.url, own_words=own_words)
+        target = CheckTarget(recorder.url, own_words=own_words)
         found = recorder.take(1, lambda: target.send(b"x"), answer=answer)
-    assert isinstance(found, Answer)
+    assert isinstance(found, RawResponse)
     return found
 
 
@@ -35,28 +35,28 @@ def test_what_is_no_http_answers_nothing(answer: bytes) -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 499, 501, 505])
 def test_refusal_is_any_of_the_caller_and_those_of_http_itself(status: int) -> None:
-    assert_refused(Answer(status, {}, b""))
+    assert_refused(RawResponse(status, {}, b""))
 
 
 @pytest.mark.parametrize("status", [100, 200, 302, 500, 502, 503])
 def test_nothing_else_is_a_refusal(status: int) -> None:
     with pytest.raises(AssertionError):
-        assert_refused(Answer(status, {}, b""))
+        assert_refused(RawResponse(status, {}, b""))
 
 
 def test_what_a_gateway_may_mend_may_be_taken_and_is_no_fault() -> None:
-    assert_refused(Answer(200, {}, b""), may_be_mended=True)
+    assert_refused(RawResponse(200, {}, b""), may_be_mended=True)
     with pytest.raises(AssertionError):
-        assert_refused(Answer(500, {}, b""), may_be_mended=True)
+        assert_refused(RawResponse(500, {}, b""), may_be_mended=True)
 
 
 def test_gateway_may_end_a_connection_after_the_first_answer() -> None:
-    theirs = [Answer(status, {}, b"", in_own_words=False) for status in (201, 422)]
+    theirs = [RawResponse(status, {}, b"", in_own_words=False) for status in (201, 422)]
     assert_in_order([*theirs, None], 201, 400, 200)
     for wrong in ([None, *theirs], [theirs[1], theirs[0], None]):
         with pytest.raises(AssertionError):
             assert_in_order(wrong, 201, 400, 200)
-    ours = [Answer(status, {}, b"") for status in (201, 400)]
+    ours = [RawResponse(status, {}, b"") for status in (201, 400)]
     assert_in_order(ours, 201, 400)
     with pytest.raises(AssertionError):
         assert_in_order([*ours, None], 201, 400, 200)

@@ -7,10 +7,10 @@ import pytest
 import requests
 
 from contract_tests import check, reading
-from contract_tests.preparing import BrokenContractError, CannotCheckError, learn
+from contract_tests.preparing import BrokenContractError, CannotCheckError, explore
 from contract_tests.reading import time_differs
 from contract_tests.suites import Check
-from contract_tests.target import Target
+from contract_tests.target import CheckTarget
 from tests.contract_tests.odd_servers import odd_server
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -52,19 +52,19 @@ def test_read_whole_refuses_a_body_that_takes_too_long(monkeypatch: pytest.Monke
 )
 def test_learn_tells_an_answer_that_cannot_be_read_as_a_broken_contract(answer: bytes) -> None:
     with odd_server(answer) as url, pytest.raises(BrokenContractError, match="cannot be read"):
-        learn(Target(url, api_key="key"), ["web-messages"])
+        explore(CheckTarget(url, api_key="key"), ["web-messages"])
 
 
 @pytest.mark.parametrize("answer", [b"", b"220 mail.test ESMTP\r\n", bytes(range(256))], ids=["none", "mail", "bytes"])
 def test_learn_tells_what_speaks_no_http_as_not_to_be_reached(answer: bytes) -> None:
     with odd_server(answer) as url, pytest.raises(CannotCheckError, match="cannot be reached"):
-        learn(Target(url, api_key="key"), ["web-messages"])
+        explore(CheckTarget(url, api_key="key"), ["web-messages"])
 
 
 def test_check_ends_on_a_server_that_says_for_ever_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "LEARNING_SECONDS", 1)
     with odd_server(b"HTTP/1.1 100 Continue\r\n\r\n" * 100, is_endless=True) as url:
-        wanted = Check(Target(url, api_key="key"), tmp_path, tmp_path, ("web-messages",))
+        wanted = Check(CheckTarget(url, api_key="key"), tmp_path, tmp_path, ("web-messages",))
         with pytest.raises(CannotCheckError, match="gave no whole answers in 1 s"):
             check.run(wanted, lambda *_: None, lambda _: None)
 

@@ -8,7 +8,7 @@ import pytest
 
 from contract_tests.redacting import redact
 from contract_tests.suites import Suite
-from contract_tests.target import Certificate, Target
+from contract_tests.target import Certificate, CheckTarget
 
 KEYS = {
     "plain": "Messages-Key-0123456789",
@@ -28,7 +28,7 @@ def files_of(suite: Suite, text: str) -> list[Path]:
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
 def test_key_is_in_no_file_in_no_notation(key: str, tmp_path: Path) -> None:
     suite = Suite("rules", (), {}, tmp_path / "rules.xml", tmp_path / "rules.log")
-    target = Target("http://127.0.0.1", key, "publish-" + key, Certificate("", None, CERTIFICATE))
+    target = CheckTarget("http://127.0.0.1", key, "publish-" + key, Certificate("", None, CERTIFICATE))
     said = [key, f"publish-{key}", key[:-1], key.swapcase(), CERTIFICATE, CERTIFICATE.strip(":")]
     ways = [str, escape, lambda word: escape(word, {'"': "&quot;"}), lambda word: json.dumps(word)[1:-1], repr]
     files = files_of(suite, "\n".join(f"apikey: {way(word)};" for word in said for way in ways))
@@ -50,7 +50,7 @@ def test_line_to_paste_has_a_variable_in_the_place_of_what_was_taken_out(
     name: str, variable: str, tmp_path: Path
 ) -> None:
     suite = Suite(name, (), {}, tmp_path / "schema.xml", tmp_path / "schema.log")
-    target = Target("http://127.0.0.1", "a", "b", Certificate("", None, CERTIFICATE))
+    target = CheckTarget("http://127.0.0.1", "a", "b", Certificate("", None, CERTIFICATE))
     (file, *_) = files_of(suite, f"curl -H 'apikey: [Filtered]' -H 'Client-Cert: {CERTIFICATE}'")
 
     redact(suite, target)
@@ -61,5 +61,5 @@ def test_line_to_paste_has_a_variable_in_the_place_of_what_was_taken_out(
 def test_word_that_is_a_short_key_stays(tmp_path: Path) -> None:
     suite = Suite("rules", (), {}, tmp_path / "rules.xml", tmp_path / "rules.log")
     (file, *_) = files_of(suite, "a demo of demo")
-    redact(suite, Target("http://127.0.0.1", "demo", "demo"))
+    redact(suite, CheckTarget("http://127.0.0.1", "demo", "demo"))
     assert file.read_text() == "a demo of demo"

@@ -7,7 +7,7 @@ import pytest
 
 from contract_tests import summary
 from contract_tests.suites import Check
-from contract_tests.target import Target, read_certificate
+from contract_tests.target import CheckTarget, read_certificate
 from contract_tests.verdict import Failure, SuiteResult, Verdict
 from tests.contract_tests.checking import pem
 from tests.contract_tests.recording import need
@@ -18,7 +18,7 @@ SCREEN, WIDTH = 70, 700
 
 @pytest.fixture
 def check(tmp_path: Path) -> Check:
-    return Check(Target("http://127.0.0.1:8080", api_key="k"), tmp_path, tmp_path / "report")
+    return Check(CheckTarget("http://127.0.0.1:8080", api_key="k"), tmp_path, tmp_path / "report")
 
 
 def many(count: int) -> Verdict:
@@ -36,13 +36,13 @@ def many(count: int) -> Verdict:
 
 def test_clean_run_says_so(check: Check) -> None:
     verdict = Verdict([SuiteResult("rules", 700, 12.0, left_out=("needs --case", "needs --case"))])
-    text = summary.one_screen(verdict, check)
+    text = summary.format_screen(verdict, check)
     assert text.startswith("http://127.0.0.1:8080 keeps the contract: 700 checks (quick, seed 0, 12 s)\n")
     assert "left out: 2 checks (needs --case)" in text
 
 
 def test_a_thousand_long_failures_fit_a_screen(check: Check) -> None:
-    text = summary.one_screen(many(1000), check)
+    text = summary.format_screen(many(1000), check)
     assert len(text.splitlines()) <= SCREEN
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "BREAKS the contract: 1000 failures in 900 checks" in text
@@ -50,7 +50,7 @@ def test_a_thousand_long_failures_fit_a_screen(check: Check) -> None:
 
 
 def test_the_whole_has_every_failure_in_full(check: Check) -> None:
-    text = summary.whole(many(30), check)
+    text = summary.format_report(many(30), check)
     assert all(f"words {number}\n" in text for number in range(30))
     assert text.count("curl " + "c" * 5000) == 30 * 12
     assert "not cleaned up: something stayed" in text
@@ -58,7 +58,7 @@ def test_the_whole_has_every_failure_in_full(check: Check) -> None:
 
 def test_run_that_did_not_end_is_no_clean_one(check: Check) -> None:
     verdict = Verdict([SuiteResult("rules", error="ended with -9; see rules.log")])
-    text = summary.one_screen(verdict, check)
+    text = summary.format_screen(verdict, check)
     assert "was NOT CHECKED to the end" in text
     assert "rules: ended with -9; see rules.log" in text
 
@@ -66,7 +66,7 @@ def test_run_that_did_not_end_is_no_clean_one(check: Check) -> None:
 def test_interrupted_run_says_so_first(check: Check) -> None:
     verdict = many(3)
     verdict.is_interrupted = True
-    assert summary.one_screen(verdict, check).startswith("the check of http://127.0.0.1:8080 was interrupted")
+    assert summary.format_screen(verdict, check).startswith("the check of http://127.0.0.1:8080 was interrupted")
 
 
 def test_variables_of_the_shell_are_read_from_the_certificate(check: Check, tmp_path: Path) -> None:
@@ -74,8 +74,10 @@ def test_variables_of_the_shell_are_read_from_the_certificate(check: Check, tmp_
     header = new_certificate().header
     file = tmp_path / "it's a client.pem"
     file.write_text(pem(header))
-    known = Check(Target("http://127.0.0.1", certificate=read_certificate(file, None)), check.spec_folder, check.report)
-    lines = summary.variables(known)
+    known = Check(
+        CheckTarget("http://127.0.0.1", certificate=read_certificate(file, None)), check.spec_folder, check.report
+    )
+    lines = summary.format_variables(known)
     assert lines is not None
     assert header[1:60] not in lines
     done = subprocess.run(["sh", "-c", lines + 'printf %s "$CLIENT_CERT"'], capture_output=True, text=True, check=True)
@@ -83,4 +85,4 @@ def test_variables_of_the_shell_are_read_from_the_certificate(check: Check, tmp_
 
 
 def test_no_variables_are_needed_without_a_header(check: Check) -> None:
-    assert summary.variables(check) is None
+    assert summary.format_variables(check) is None

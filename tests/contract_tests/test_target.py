@@ -18,20 +18,20 @@ from contract_tests.target import (
     SWAPPED_API_KEY,
     VARIABLE,
     Certificate,
-    Identity,
-    Target,
+    CheckTarget,
+    SubscriptionIdentity,
     read_certificate,
 )
 from tests.certificates import Authority
 from tests.contract_tests.recording import recording
 
-WHOLE = Target(
+WHOLE = CheckTarget(
     "https://service.test:8443/api",
     "Secret",
     "publish",
     Certificate("c.pem", "k.pem", ":x:"),
     "ca.pem",
-    queued=Identity(1, 2, 3),
+    queued=SubscriptionIdentity(1, 2, 3),
     allowed=((1, 3), (2, 4)),
     case=1068,
 )
@@ -50,34 +50,34 @@ WHOLE = Target(
 )
 def test_places_are_read_with_the_base_path_of_a_gateway_and_without(place: str, below: str) -> None:
     assert WHOLE.below(place) == below
-    assert Target("http://service.test").below("http://service.test/a") == "http://service.test/a"
+    assert CheckTarget("http://service.test").below("http://service.test/a") == "http://service.test/a"
 
 
-@pytest.mark.parametrize("target", [WHOLE, Target("http://service.test")])
-def test_target_is_read_as_it_was_written(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("target", [WHOLE, CheckTarget("http://service.test")])
+def test_target_is_read_as_it_was_written(target: CheckTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "target.json"
     target.write(file)
     monkeypatch.setenv(VARIABLE, str(file))
-    assert Target.read(file) == Target.of_environment() == target
+    assert CheckTarget.read(file) == CheckTarget.from_environment() == target
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_process_of_no_target_knows_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    assert Target.of_environment() is None
+    assert CheckTarget.from_environment() is None
 
 
 def test_what_stands_for_facts_is_filled_in() -> None:
     names = [HOST, BASE_PATH, API_KEY, CUT_API_KEY, SWAPPED_API_KEY, PUBLISH_KEY, CERTIFICATE]
     values = "service.test:8443 /api Secret Secre sECRET publish :x:"
     assert WHOLE.fill(" ".join(names).encode() + b" \0\xff{}") == values.encode() + b" \0\xff{}"
-    assert Target("http://x.test").fill(" ".join(names).encode()) == b"x.test      "
+    assert CheckTarget("http://x.test").fill(" ".join(names).encode()) == b"x.test      "
 
 
 def test_certificate_goes_by_tls_or_in_its_header() -> None:
     line = f"Client-Cert: {CERTIFICATE}\r\n".encode()
     assert WHOLE.fill(b"a\r\n" + line + b"b") == b"a\r\nb"
-    assert Target("http://x.test", certificate=WHOLE.certificate).fill(line) == b"Client-Cert: :x:\r\n"
+    assert CheckTarget("http://x.test", certificate=WHOLE.certificate).fill(line) == b"Client-Cert: :x:\r\n"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_certificate_goes_by_tls_or_in_its_header() -> None:
     ],
 )
 def test_url_says_where_it_is(url: str, parts: tuple[str, int, str, bool]) -> None:
-    target = Target(url)
+    target = CheckTarget(url)
     assert (target.host, target.port, target.base_path, target.is_tls) == parts
 
 
@@ -100,7 +100,7 @@ def test_caller_shows_a_certificate_where_the_bytes_ask_for_it(tmp_path: Path) -
     assert known.header == caller.header
     for data, shown in ((attacks.sync(b"{}"), caller.der), (attacks.sync(b"{}", ":AAAA:"), None)):
         with recording(authority) as recorder:
-            target = Target(recorder.url, certificate=known, ca=str(authority.file))
+            target = CheckTarget(recorder.url, certificate=known, ca=str(authority.file))
             answer = recorder.take(len(target.fill(data)), lambda target=target, data=data: target.send(data))
         assert (answer.status, recorder.certificate) == (400, shown)
 
@@ -116,13 +116,13 @@ def test_closed_connection_is_an_answer_of_a_gateway_alone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
-        def send(target: Target) -> object:
+        def send(target: CheckTarget) -> object:
             with target.connect() as connection:
                 listener.accept()[0].close()
-                return connection.answer()
+                return connection.read_response()
 
-        assert send(Target(url)) is None
+        assert send(CheckTarget(url)) is None
     with recording() as recorder:
-        assert recorder.take(1, lambda: Target(recorder.url).send(b"x"), answer=b"") is CLOSED
+        assert recorder.take(1, lambda: CheckTarget(recorder.url).send(b"x"), answer=b"") is CLOSED
     with recording() as recorder, pytest.raises(AssertionError, match="without an answer"):
-        recorder.take(1, lambda: Target(recorder.url, own_words=True).send(b"x"), answer=b"")
+        recorder.take(1, lambda: CheckTarget(recorder.url, own_words=True).send(b"x"), answer=b"")
