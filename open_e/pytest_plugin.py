@@ -1,4 +1,4 @@
-"""A pytest plugin with the mock Open-E as a fixture. It is found by itself where this package is installed.
+"""A pytest plugin with the mock Open-E as a fixture. pytest finds it wherever this package is installed.
 
     def test_it(open_e_mock):
         ...                                        # code under test posts with `requests`
@@ -7,7 +7,7 @@
     @pytest.mark.open_e_mock(cases=1068, strict=True)       # what `mock_open_e` takes
     def test_it_strictly(open_e_mock): ...
 
-The mock itself is imported when a test asks for it, so that nobody else pays for that.
+The mock is imported only when a test uses the fixture, so that other tests do not pay for the import.
 """
 
 import inspect
@@ -18,13 +18,13 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes the marker known."""
+    """Register the marker."""
     config.addinivalue_line("markers", "open_e_mock(**options): what `open_e.mock.mock_open_e` takes, for open_e_mock")
 
 
 @pytest.fixture
 def open_e_mock(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A `MockOpenE` for everything in this process that uses `requests`; a new one for each test."""
+    """Yield a new `MockOpenE` that intercepts all calls of this process through `requests`."""
     from open_e.mock import mock_open_e
 
     marker = request.node.get_closest_marker("open_e_mock")

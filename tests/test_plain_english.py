@@ -1,0 +1,123 @@
+"""Docstrings and comments use the standard words of the field (style: plain English)."""
+
+import ast
+import io
+import re
+import tokenize
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import REPOSITORY
+
+PACKAGES = ("benchmarks", "contract_tests", "delivery", "domain", "open_e", "persistence")
+"""Packages whose texts have been rewritten. A package is added once its texts meet the limits."""
+EXEMPT = ("open_e/mock", "persistence/migrations/versions/")
+"""Prefixes of exempt paths: the mock, which has not been rewritten yet, and migrations, which are never edited."""
+PEERS = "benchmarks/peers/"
+"""Programs of their own, whose classes have the names of their frameworks' manuals."""
+
+MAX_PER_10_000_WORDS = {
+    "told, tell, tells": (re.compile(r"\b(told|tells?)\b", re.IGNORECASE), 4.0),
+    "stand, stands": (re.compile(r"\bstands?\b", re.IGNORECASE), 3.5),
+    "beside": (re.compile(r"\bbeside\b", re.IGNORECASE), 1.0),
+    "nobody, somebody, whoever": (re.compile(r"\b(nobody|somebody|whoever)\b", re.IGNORECASE), 2.0),
+    "sentences that begin with What, Who, That": (
+        re.compile(r"(?:^|(?<=[.:;] ))(What|Who|That) [a-z]", re.MULTILINE),
+        6.0,
+    ),
+}
+MIN_RETURNS_PER_10_000_WORDS = 30.0
+MAX_CLASSES_OF_A_NAME = 2
+MIN_WORDS = 2000
+"""Below this number of words one sentence exceeds a limit, so a small package is allowed one match of each kind."""
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def python_files(package: str) -> list[Path]:
+    files = sorted((REPOSITORY / package).rglob("*.py"))
+    return [file for file in files if not file.relative_to(REPOSITORY).as_posix().startswith(EXEMPT)]
+
+
+def docstrings(tree: ast.Module) -> Iterator[str]:
+    """Yield the docstrings of modules, classes, functions and assignments."""
+    for node in ast.walk(tree):
+        if not isinstance(node, _DOCUMENTED):
+            continue
+        for place, statement in enumerate(node.body):
+            is_text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+            documents = place == 0 or isinstance(node.body[place - 1], ast.Assign | ast.AnnAssign)
+            if is_text and documents and isinstance(statement.value.value, str):
+                yield statement.value.value
+
+
+def comments(source: str) -> Iterator[str]:
+    """Yield blocks of comment lines, each as one text."""
+    block: list[str] = []
+    last = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        if token.start[0] != last + 1 and block:
+            yield "\n".join(block)
+            block = []
+        block.append(token.string.lstrip("# "))
+        last = token.start[0]
+    if block:
+        yield "\n".join(block)
+
+
+def count_words(texts: list[str]) -> int:
+    return sum(len(re.findall(r"[A-Za-z][\w'-]*", text)) for text in texts)
+
+
+def find_excess(documentation: list[str], remarks: list[str]) -> list[str]:
+    """Return the limits that these docstrings and comments exceed, each with the matches."""
+    texts = [*documentation, *remarks]
+    words = count_words(texts)
+    excess = []
+    for name, (pattern, limit) in MAX_PER_10_000_WORDS.items():
+        found = [line for text in texts for line in text.splitlines() if pattern.search(line)]
+        if len(found) > max(1.0 if words < MIN_WORDS else 0.0, limit * words / 10_000):
+            excess.append(f"{name}: {len(found)} in {words} words, at most {limit} per 10,000: {found}")
+    returns = sum(len(re.findall(r"\breturns?\b", text, re.IGNORECASE)) for text in documentation)
+    least = MIN_RETURNS_PER_10_000_WORDS * count_words(documentation) / 10_000
+    if returns < least:
+        excess.append(f"return: {returns} in docstrings, at least {least:.0f}: say what functions return")
+    return excess
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_texts_of_a_package_use_standard_words(package: str) -> None:
+    sources = [file.read_text(encoding="utf-8") for file in python_files(package)]
+    documentation = [text for source in sources for text in docstrings(ast.parse(source))]
+    remarks = [text for source in sources for text in comments(source)]
+    assert find_excess(documentation, remarks) == []
+
+
+def test_find_excess_reports_each_limit() -> None:
+    riddles = [
+        "What was told beside it.",
+        "Nobody knows: who stands where is told.",
+        "Return nothing. Who asks is told by somebody.",
+    ] * 40
+    found = find_excess(riddles, [])
+    assert [line.split(":")[0] for line in found] == list(MAX_PER_10_000_WORDS)
+    assert find_excess(["Count the words."] * 1000, []) == [
+        "return: 0 in docstrings, at least 9: say what functions return"
+    ]
+
+
+def test_public_classes_have_names_of_their_own() -> None:
+    files_by_name = defaultdict(list)
+    for package in PACKAGES:
+        for file in python_files(package):
+            path = file.relative_to(REPOSITORY).as_posix()
+            for node in ast.parse(file.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not path.startswith(PEERS):
+                    files_by_name[node.name].append(path)
+    repeated = {name: paths for name, paths in files_by_name.items() if len(paths) > MAX_CLASSES_OF_A_NAME}
+    assert repeated == {}
