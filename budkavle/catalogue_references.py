@@ -51,7 +51,7 @@ def _check_dates(reference: str, data: bytes, now: datetime) -> list[str]:
     try:
         certificates = x509.load_pem_x509_certificates(data)
     except (ValueError, x509.InvalidVersion):
-        return [f"{reference} holds no certificate in PEM form that can be read"]
+        return [f"{reference} contains no readable certificate in PEM format"]
     faults = []
     for each in certificates:
         if each.not_valid_after_utc < now:

@@ -30,7 +30,7 @@ def read_fingerprint(path: Path) -> str:
     try:
         certificates = x509.load_pem_x509_certificates(data)
     except (ValueError, x509.InvalidVersion) as exc:
-        raise CertificateFileWrong(f"{path} holds no certificate in PEM form that can be read") from exc
+        raise CertificateFileWrong(f"{path} contains no readable certificate in PEM format") from exc
     if len(certificates) > 1:
         # A chain: whoever holds a certificate of its CA must not come in by it.
         raise CertificateFileWrong(

@@ -33,12 +33,12 @@ def _map_cause(error: Exception, *, is_tls: bool) -> tuple[Reason, str] | None:
         # In TLS 1.3 a receiver checks our certificate after our part of the handshake is complete. If the receiver
         # rejects it at once, the connection is closed before the request is written, and uvloop does not report the
         # reason.
-        return Reason.TLS, "the connection was ended after the handshake"
+        return Reason.TLS, "the receiver closed the connection after the handshake"
     # The last error is the one of TLS itself. aiohttp's TLS errors have the same type but no reason.
-    said = [cause for cause in causes if isinstance(cause, ssl.SSLError)]
-    if not said:
+    tls_errors = [cause for cause in causes if isinstance(cause, ssl.SSLError)]
+    if not tls_errors:
         return None
-    return Reason.TLS, getattr(said[-1], "verify_message", None) or getattr(said[-1], "reason", None) or ""
+    return Reason.TLS, getattr(tls_errors[-1], "verify_message", None) or getattr(tls_errors[-1], "reason", None) or ""
 
 
 def _map_type(error: Exception, *, is_tls: bool) -> tuple[Reason, str]:
@@ -47,23 +47,23 @@ def _map_type(error: Exception, *, is_tls: bool) -> tuple[Reason, str]:
             return reason, detail
     if not isinstance(error, aiohttp.ClientConnectorError):
         return Reason.LOST, ""
-    said = error.os_error.strerror or ""
+    detail = error.os_error.strerror or ""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Reason.NAME, said
+        return Reason.NAME, detail
     if isinstance(error.os_error, ConnectionResetError | ConnectionAbortedError):
         # A connection must have been established before the peer can reset it.
-        return (Reason.TLS, "the handshake was ended") if is_tls else (Reason.LOST, "")
-    return Reason.CONNECT, said
+        return (Reason.TLS, "the handshake was aborted") if is_tls else (Reason.LOST, "")
+    return Reason.CONNECT, detail
 
 
 _KINDS: tuple[tuple[type[Exception], Reason, str], ...] = (
     (aiohttp.ConnectionTimeoutError, Reason.TIMEOUT, "while connecting"),
-    (TimeoutError, Reason.TIMEOUT, "while waiting for the answer"),
-    (aiohttp.NonHttpUrlClientError, Reason.ADDRESS, "no address that can be called"),
-    (aiohttp.InvalidURL, Reason.ADDRESS, "no address that can be called"),
+    (TimeoutError, Reason.TIMEOUT, "while waiting for the response"),
+    (aiohttp.NonHttpUrlClientError, Reason.ADDRESS, "not a valid HTTP URL"),
+    (aiohttp.InvalidURL, Reason.ADDRESS, "not a valid HTTP URL"),
     (RuntimeError, Reason.CONNECT, "no connection could be made"),
-    (aiohttp.ClientResponseError, Reason.GARBAGE, "the answer is not HTTP"),
-    (aiohttp.ClientPayloadError, Reason.LOST, "the answer was cut short"),
+    (aiohttp.ClientResponseError, Reason.GARBAGE, "the response is not HTTP"),
+    (aiohttp.ClientPayloadError, Reason.LOST, "the response was truncated"),
 )
 
 

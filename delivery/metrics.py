@@ -9,15 +9,17 @@ from domain.deliveries import AttemptOutcome, Reason, ReceiverResponse
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15)
 _LATENCIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 300, 3600, 86400)
 
-_attempts = Counter("budkavle_delivery_attempts", "Attempts that ended, by what came of them.", ("outcome", "answer"))
-_durations = Histogram("budkavle_delivery_attempt_seconds", "How long attempts took.", buckets=_SECONDS)
+_attempts = Counter("budkavle_delivery_attempts", "Finished attempts, by outcome.", ("outcome", "answer"))
+_durations = Histogram("budkavle_delivery_attempt_seconds", "Duration of attempts in seconds.", buckets=_SECONDS)
 _latencies = Histogram(
-    "budkavle_delivery_latency_seconds", "From the acceptance of an event to its arrival.", buckets=_LATENCIES
+    "budkavle_delivery_latency_seconds",
+    "Time from the acceptance of an event to its arrival, in seconds.",
+    buckets=_LATENCIES,
 )
 _under_way = Gauge("budkavle_delivery_attempts_under_way", "Attempts under way in this process.")
 
 _backing_off = Gauge(
-    "budkavle_delivery_targets_backing_off", "Targets that this process does not call for now, by system.", ("system",)
+    "budkavle_delivery_targets_backing_off", "Targets in back-off in this process, by system.", ("system",)
 )
 
 # Create all series at start. Alert rules compare rates, and a series that begins at its first failure would hide it.
@@ -35,8 +37,8 @@ for _outcome, _answer in (
 
 def count_attempt(answer: ReceiverResponse, outcome: AttemptOutcome, seconds: float, latency: float) -> None:
     """Count a finished attempt. `latency` is the age of its event in seconds."""
-    met = f"{answer.status // 100}xx" if answer.status is not None else str(answer.reason)
-    _attempts.labels(str(outcome), met).inc()
+    result = f"{answer.status // 100}xx" if answer.status is not None else str(answer.reason)
+    _attempts.labels(str(outcome), result).inc()
     _durations.observe(seconds)
     if outcome is AttemptOutcome.DONE:
         _latencies.observe(max(0.0, latency))

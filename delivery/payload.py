@@ -17,12 +17,12 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 def write_payload(claimed: ClaimedDelivery) -> bytes:
     """Return the JSON of a delivery, identical in each attempt. Fields without a value are omitted."""
-    said = json.loads(claimed.content)
-    payload = {"beskedId": claimed.event_id, "entitetId": said.pop("entityType")}
+    event = json.loads(claimed.content)
+    payload = {"beskedId": claimed.event_id, "entitetId": event.pop("entityType")}
     if claimed.entity_name is not None:
         payload["entitetNavn"] = claimed.entity_name
-    body = said.pop("body", None)
-    payload |= said
+    body = event.pop("body", None)
+    payload |= event
     payload["tidspunkt"] = write_time(claimed.created)
     if body is not None:
         payload["body"] = body

@@ -185,7 +185,7 @@ def trust_ca(reference: str | None) -> ssl.SSLContext:
     try:
         return _context(None if reference is None else resolve_path(reference))
     except (OSError, ValueError) as exc:
-        raise ReceiverMisconfigured(f"{reference} holds no certificate in PEM form that can be read") from exc
+        raise ReceiverMisconfigured(f"{reference} contains no readable certificate in PEM format") from exc
 
 
 def load_client_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
@@ -194,7 +194,7 @@ def load_client_certificate(context: ssl.SSLContext, certificate: str, key: str)
         # Without a password, OpenSSL would prompt for one on the console if the key is encrypted.
         context.load_cert_chain(resolve_path(certificate), resolve_path(key), password="")
     except (OSError, ValueError) as exc:
-        raise ReceiverMisconfigured(f"{certificate} and {key} are no certificate with its key in PEM form") from exc
+        raise ReceiverMisconfigured(f"{certificate} and {key} are not a certificate and its key in PEM format") from exc
 
 
 @cache

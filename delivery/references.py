@@ -25,11 +25,13 @@ def read_signing_key(reference: str) -> bytes:
         try:
             text = read_file(reference).decode()
         except UnicodeDecodeError:
-            raise ReceiverMisconfigured(f"{reference} holds no text") from None
+            raise ReceiverMisconfigured(f"{reference} is not UTF-8 text") from None
     try:
         return read_secret(text)
     except NotASecret:
-        raise ReceiverMisconfigured(f"{reference} holds no secret: whsec_ and base64, or base64 alone") from None
+        raise ReceiverMisconfigured(
+            f"{reference} contains no secret: it must be base64, optionally after whsec_"
+        ) from None
 
 
 def resolve_path(reference: str) -> Path:
@@ -37,7 +39,7 @@ def resolve_path(reference: str) -> Path:
     kind, _, path = reference.partition(":")
     if kind != "file" or not path:
         # Do not include the reference: it may be the secret itself.
-        raise ReceiverMisconfigured("a reference is neither env:NAME nor file:PATH")
+        raise ReceiverMisconfigured("a reference must be env:NAME or file:PATH")
     return Path(path)
 
 
@@ -51,7 +53,7 @@ def read_file(reference: str) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "its name is none"
+        why = exc.strerror if isinstance(exc, OSError) else "its name is invalid"
         raise ReceiverMisconfigured(f"{reference} cannot be read: {why}") from exc
     if len(data) > MAX_BYTES:
         raise ReceiverMisconfigured(f"{reference} is larger than {MAX_BYTES} bytes")

@@ -74,8 +74,8 @@ def write_content(event: Event) -> str:
         "identifikation": event.identification,
         "body": event.body,
     }
-    said = {name: value for name, value in content.items() if value is not None}
-    return _to_json(said)
+    present = {name: value for name, value in content.items() if value is not None}
+    return _to_json(present)
 
 
 def _to_json(value: Mapping[str, Any]) -> str:

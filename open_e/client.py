@@ -65,7 +65,7 @@ class OpenEClient:
         """
         instance = message.oep_instance
         if instance not in self._accounts:
-            raise BackendRefused(f"There is no address for the {instance} Open-E")
+            raise BackendRefused(f"The {instance} Open-E is not configured")
         envelope = _build_envelope(message, added)
         call = CallDeadline(connect_timeout=self._connect_timeout, read_timeout=self._read_timeout)
         with apply_deadline(call):

@@ -115,9 +115,9 @@ def _is_no_connection(error: Exception) -> bool:
 def _describe_reason(error: Exception) -> str:
     cause = _cause(error)
     if isinstance(cause, NameResolutionError):
-        return "its name is not known"
+        return "its host name is unknown"
     if isinstance(cause, NewConnectionError):
-        return "it takes no connections"
+        return "it accepts no connections"
     if _is_timeout(error):
         return "no connection in time"
     if isinstance(error, requests.exceptions.SSLError):

@@ -226,5 +226,5 @@ def _verify_end(name: str, found: ChainHead, written: ChainHead | None) -> Broke
     if found.length > written.length:
         return BrokenChain(name, written.length + 1, "it was added")
     if found.hash != written.hash:
-        return BrokenChain(name, found.length, "it is not what the end of the chain was")
+        return BrokenChain(name, found.length, "its hash differs from the stored end of the chain")
     return None

@@ -105,12 +105,12 @@ def _apply(connection: sa.Connection, call: Apply) -> Applied:
 
 def _needed(connection: sa.Connection, changes: Sequence[Change]) -> list[SubscriptionCount]:
     """Return the counts of the subscriptions that these changes would make invalid."""
-    gone = {change.item for change in changes if change.after is None}
-    if not gone:
+    removed = {change.item for change in changes if change.after is None}
+    if not removed:
         return []
     names = (subscriptions.c.system_id, subscriptions.c.org_type, subscriptions.c.entity_type)
     uses = [SubscriptionCount(*row) for row in connection.execute(sa.select(*names, sa.func.count()).group_by(*names))]
-    return [use for use in uses if not gone.isdisjoint(list_required_parts(use))]
+    return [use for use in uses if not removed.isdisjoint(list_required_parts(use))]
 
 
 def _prune(connection: sa.Connection, call: Apply, system_id: str, needed: Iterable[SubscriptionCount]) -> Pruned:
@@ -129,8 +129,8 @@ def _prune(connection: sa.Connection, call: Apply, system_id: str, needed: Itera
     pruned = Pruned(system_id, len(rows), sum(queued.get(row.id, 0) for row in rows))
     if not call.is_dry_run:
         head = audit.lock_chain(connection, system_id)
-        delete = subscriptions.delete().where(subscriptions.c.id == sa.bindparam("doomed"))
-        connection.execute(delete, [{"doomed": row.id} for row in rows])
+        delete = subscriptions.delete().where(subscriptions.c.id == sa.bindparam("deleted_id"))
+        connection.execute(delete, [{"deleted_id": row.id} for row in rows])
         detail = {"deleted": [_to_array(row) for row in rows], "droppedMessages": pruned.dropped_messages}
         audit.append(connection, system_id, head, [_entry(call, system_id, "change", "changed", detail)])
     return pruned

@@ -46,7 +46,9 @@ class NamedLocks:
             async with asyncio.timeout(self._timeout):
                 await lock.acquire()
         except TimeoutError as exc:
-            raise StorageFailed(f"turn {name}", f"others used the lock of {name} for {self._timeout} seconds") from exc
+            raise StorageFailed(
+                f"lock {name}", f"the lock of {name} was not released within {self._timeout} seconds"
+            ) from exc
         try:
             yield
         finally:
@@ -168,7 +170,7 @@ def storage_errors() -> Iterator[None]:
 
 
 _EXPLANATIONS = {
-    "SQLITE_BUSY": "another process writes to the database file, and did not end in time",
+    "SQLITE_BUSY": "another process held the write lock of the database file for too long",
     "SQLITE_CANTOPEN": "the database file cannot be opened: correct BUDKAVLE_DATABASE_URL, or the rights of its folder",
     "SQLITE_CORRUPT": "the database file is damaged: restore it from a backup",
     "SQLITE_FULL": "the disk of the database file is full",

@@ -242,21 +242,21 @@ def _replay(connection: sa.Connection, ids: Collection[str], now: datetime, syst
 def _list_not_replayed(
     connection: sa.Connection, ids: Collection[str], now: datetime, system_id: str | None
 ) -> dict[str, NotReplayed]:
-    left = {id_: NotReplayed(id_, Obstacle.UNKNOWN) for id_ in ids}
+    obstacles = {id_: NotReplayed(id_, Obstacle.UNKNOWN) for id_ in ids}
     if not ids:
-        return left
+        return obstacles
     # Select by number, so that the statement has no parameter list of ids.
     numbers = sa.select(deliveries.c.number).where(deliveries.c.id.in_(_given_ids(connection, ids)))
     for item in _list(connection, _ALL.where(deliveries.c.number.in_(numbers))):
         if system_id is not None and item.system_id != system_id:
             continue
         if item.is_held and item.due is not None and item.due > now:
-            left[item.id] = NotReplayed(item.id, Obstacle.UNDER_WAY, until=item.due)
+            obstacles[item.id] = NotReplayed(item.id, Obstacle.UNDER_WAY, until=item.due)
         elif item.blocked_by is not None:
-            left[item.id] = NotReplayed(item.id, Obstacle.BLOCKED, blocked_by=item.blocked_by)
+            obstacles[item.id] = NotReplayed(item.id, Obstacle.BLOCKED, blocked_by=item.blocked_by)
         else:
-            left[item.id] = NotReplayed(item.id, Obstacle.LOCKED)
-    return left
+            obstacles[item.id] = NotReplayed(item.id, Obstacle.LOCKED)
+    return obstacles
 
 
 def _given_ids(connection: sa.Connection, ids: Collection[str]) -> sa.TextualSelect:
@@ -266,12 +266,12 @@ def _given_ids(connection: sa.Connection, ids: Collection[str]) -> sa.TextualSel
 
 def _drop(connection: sa.Connection, ids: Collection[str], now: datetime) -> set[str]:
     dialect = connection.dialect.name
-    gone = connection.execute(_DROP[dialect], {"ids": to_json(list(ids))}).all()
-    lanes = {(row.subscription_id, row.key) for row in gone if row.key is not None}
+    deleted = connection.execute(_DROP[dialect], {"ids": to_json(list(ids))}).all()
+    lanes = {(row.subscription_id, row.key) for row in deleted if row.key is not None}
     if lanes:
         parameters = {"lanes": to_json(sorted(lanes)), "now": now}
         connection.execute(queue_statements.LET_NEXT_GO[dialect], parameters)
-    return {row.id for row in gone}
+    return {row.id for row in deleted}
 
 
 def _publish_test(connection: sa.Connection, trial: TestEvent) -> None:

@@ -67,7 +67,7 @@ def accept(connection: sa.Connection, publication: Publication) -> PublishResult
     if known is None:
         raise UnknownType
     if known.content != parameters["content"]:
-        raise Conflict("An event with this id has been published already, and it was another one")
+        raise Conflict("An event with this id has been published already, with other content")
     return PublishResult(publication.event.id, known.subscriptions, is_new=False)
 
 

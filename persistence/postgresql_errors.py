@@ -36,8 +36,8 @@ _EXPLANATIONS = {
     "28000": "the server does not admit role {role}: create the role, or add an entry for it to pg_hba.conf",
     "3D000": "there is no database {database}: create it with encoding UTF8, then run 'budkavle migrate'",
     "42501": (
-        "role {role} lacks a right: its own database, or USAGE and CREATE on the schema for 'budkavle migrate' and all "
-        "rights on its tables"
+        "role {role} lacks a privilege: its own database, or USAGE and CREATE on the schema for 'budkavle migrate' and "
+        "all rights on its tables"
     ),
     "3F000": "no schema of the search_path exists: create it, or correct search_path of role {role}",
     "42P01": "a table is missing: run 'budkavle migrate', or correct search_path of role {role}",
@@ -191,7 +191,7 @@ def _explain_driver_error(exc: BaseException) -> str:  # noqa: C901, PLR0911  # 
         case TimeoutError():
             return "no answer in time"
         case asyncpg.TargetServerAttributeNotMatched():
-            return "no host is as target_session_attrs requires"
+            return "no host matches target_session_attrs"
         case asyncpg.ClientConfigurationError() if "root certificate" in str(exc):
             return "sslmode verifies its certificate, but no CA is named: add sslrootcert to BUDKAVLE_DATABASE_URL"
         case ConnectionError() if "SSL" in str(exc):

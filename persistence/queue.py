@@ -299,18 +299,18 @@ def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAt
         written += connection.execute(statements.DELETE[dialect], parameters)
     if failed:
         rows = to_json([_failure_row(item) for item in failed])
-        kept = connection.execute(statements.FAIL[dialect], {"rows": rows, "holder": lease.holder}).all()
-        _keep_attempts(connection, failed, {row.number for row in kept})
-        written += kept
+        updated = connection.execute(statements.FAIL[dialect], {"rows": rows, "holder": lease.holder}).all()
+        _keep_attempts(connection, failed, {row.number for row in updated})
+        written += updated
     lanes = {(row.subscription_id, row.key) for row in written if row.key is not None}
     if lanes:
         # A separate statement, so that it sees deliveries that others set aside before these rows were locked.
         touched = {"lanes": to_json(sorted(lanes)), "now": lease.now}
         connection.execute(statements.LET_NEXT_GO[dialect], touched)
-    left = {item.number for item in settled} - {row.number for row in written}
-    if not left:
+    missing = {item.number for item in settled} - {row.number for row in written}
+    if not missing:
         return set()
-    parameters = {"numbers": to_json(sorted(left)), "holder": lease.holder}
+    parameters = {"numbers": to_json(sorted(missing)), "holder": lease.holder}
     return set(connection.execute(statements.STILL_HELD[dialect], parameters).scalars())
 
 
@@ -325,12 +325,12 @@ def _failure_row(item: SettledAttempt) -> dict[str, Any]:
 
 
 def _keep_attempts(connection: sa.Connection, failed: Iterable[SettledAttempt], numbers: set[int]) -> None:
-    kept = [item for item in failed if item.number in numbers]
-    if kept:
-        connection.execute(statements.KEEP_ATTEMPT[connection.dialect.name], [_attempt_row(item) for item in kept])
+    stored = [item for item in failed if item.number in numbers]
+    if stored:
+        connection.execute(statements.KEEP_ATTEMPT[connection.dialect.name], [_attempt_row(item) for item in stored])
     old = [
         {"delivery_number": item.number, "last": item.attempt.number - MAX_ATTEMPTS}
-        for item in kept
+        for item in stored
         if item.attempt.number > MAX_ATTEMPTS
     ]
     if old:

@@ -140,8 +140,8 @@ _FRAGMENTS = {
 
 
 def _offer_statement(dialect: str) -> sa.Select[Any]:
-    says = _FRAGMENTS[dialect]
-    given: sa.Select[Any] = sa.select(sa.literal_column(says["id"])).select_from(sa.text(says["rows"]))
+    fragments = _FRAGMENTS[dialect]
+    given: sa.Select[Any] = sa.select(sa.literal_column(fragments["id"])).select_from(sa.text(fragments["rows"]))
     return (
         sa.select(message_types, allowed_subscriptions.c.org_type)
         .outerjoin(allowed_subscriptions, allowed_subscriptions.c.entity_type == message_types.c.entity_type)

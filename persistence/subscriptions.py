@@ -107,10 +107,10 @@ def _apply(
     connection: sa.Connection, call: SyncCall, current: CurrentSet, plan: SyncPlan, changes: Mapping[str, list[Any]]
 ) -> int:
     """Write the planned changes. Return the number of messages that are dropped, or would be in a dry run."""
-    gone = [current.ids[subscription.identity] for subscription in plan.deleted]
+    deleted_ids = [current.ids[subscription.identity] for subscription in plan.deleted]
     if call.is_dry_run:
-        return subscription_rows.count_messages(connection, gone) if gone else 0
-    dropped = subscription_rows.delete(connection, gone) if gone else 0
+        return subscription_rows.count_messages(connection, deleted_ids) if deleted_ids else 0
+    dropped = subscription_rows.delete(connection, deleted_ids) if deleted_ids else 0
     if plan.updated:
         ids = [current.ids[after.identity] for _, after in plan.updated]
         subscription_rows.update(connection, [after for _, after in changes["updated"]], ids)

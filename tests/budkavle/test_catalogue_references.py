@@ -65,13 +65,13 @@ def test_check_reports_all_references_at_once_by_line(
     found = faults(folder, system)
     assert found == [
         "7: env:NOT_SET is not set",
-        "8: env:BAD holds no secret: whsec_ and base64, or base64 alone",
+        "8: env:BAD contains no secret: it must be base64, optionally after whsec_",
         "10: file:absent cannot be read: No such file or directory",
-        "11: file:text holds no secret: whsec_ and base64, or base64 alone",
-        "12: file:binary holds no text",
+        "11: file:text contains no secret: it must be base64, optionally after whsec_",
+        "12: file:binary is not UTF-8 text",
         "15: file:absent.pem cannot be read: No such file or directory",
         "16: file:absent.key cannot be read: No such file or directory",
-        "17: file:text holds no certificate in PEM form that can be read",
+        "17: file:text contains no readable certificate in PEM format",
     ]
     result = invoke(database_url, "apply", "--check", str(folder / "catalogue.yaml"))
     assert result.exit_code == 1
@@ -84,11 +84,15 @@ def test_check_reports_all_references_at_once_by_line(
 @pytest.mark.parametrize(
     ("certificate", "key", "expected"),
     [
-        ("pair.pem", "other.pem", "8: file:pair.pem and file:other.pem are no certificate with its key in PEM form"),
-        ("ca.pem", "ca.pem", "8: file:ca.pem and file:ca.pem are no certificate with its key in PEM form"),
+        (
+            "pair.pem",
+            "other.pem",
+            "8: file:pair.pem and file:other.pem are not a certificate and its key in PEM format",
+        ),
+        ("ca.pem", "ca.pem", "8: file:ca.pem and file:ca.pem are not a certificate and its key in PEM format"),
         ("expired.pem", "expired.pem", "7: file:expired.pem: the certificate has expired on "),
         ("early.pem", "early.pem", "7: file:early.pem: the certificate is not valid before "),
-        ("text", "pair.pem", "7: file:text holds no certificate in PEM form that can be read"),
+        ("text", "pair.pem", "7: file:text contains no readable certificate in PEM format"),
     ],
 )
 def test_check_looks_into_client_certificates(folder: Path, certificate: str, key: str, expected: str) -> None:

@@ -43,8 +43,8 @@ def test_certificate_files_without_one_certificate_are_faults(tmp_path: Path) ->
     pem = certificate()
     broken = pem.replace(b"M", b"N", 20)
     for data, reason in (
-        (b"", "holds no certificate in PEM form"),
-        (broken, "holds no certificate in PEM form"),
+        (b"", "contains no readable certificate in PEM format"),
+        (broken, "contains no readable certificate in PEM format"),
         (pem + certificate(), "holds 2 certificates"),
         (b"#" * (1024 * 1024 + 1), "is larger than"),
     ):

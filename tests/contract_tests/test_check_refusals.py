@@ -159,7 +159,7 @@ REFUSED = {
     "key without a certificate": ("{server} --client-key {client}", "the key of --client-cert, which is missing"),
     "certificate without its key": ("https://127.0.0.1:1 --client-cert {client}", "has no use as a client's in TLS"),
     "key of another": ("https://127.0.0.1:1 --client-cert {client} --client-key {other}", "has no use as a client's"),
-    "no authority": ("{server} --ca {none}", "holds no certificate in PEM"),
+    "no authority": ("{server} --ca {none}", "contains no certificate in PEM format"),
     "report that is a file": ("{server} --report {client}", "is a file"),
     "a file above the report": ("{server} --api-key KEY --spec web-messages --report {client}/report", "no report in"),
     "nobody there": ("http://127.0.0.1:1 --api-key KEY", "cannot be reached"),

@@ -1,5 +1,7 @@
 """What the catalogue refers to."""
 
+import re
+
 import pytest
 
 from delivery.references import MAX_BYTES, ReceiverMisconfigured, read_file, read_signing_key, resolve_path
@@ -20,7 +22,7 @@ def test_secret_of_names_the_reference_and_never_the_value(secret_file, value):
     secret_file.write_bytes(value)
     with pytest.raises(ReceiverMisconfigured) as caught:
         read_signing_key(f"file:{secret_file}")
-    assert str(caught.value).startswith(f"file:{secret_file} holds no ")
+    assert re.match(rf"file:{re.escape(str(secret_file))} (contains no secret|is not UTF-8 text)", str(caught.value))
     assert "hemmelig" not in str(caught.value)
     assert caught.value.__cause__ is None
 
@@ -32,7 +34,7 @@ def test_secret_of_a_variable_that_is_not_set():
 
 @pytest.mark.parametrize("reference", ["whsec_AQID", "https:AQID", "file:", ""])
 def test_what_is_no_reference_is_not_repeated(reference):
-    with pytest.raises(ReceiverMisconfigured, match=r"^a reference is neither env:NAME nor file:PATH$"):
+    with pytest.raises(ReceiverMisconfigured, match=r"^a reference must be env:NAME or file:PATH$"):
         read_signing_key(reference)
 
 
@@ -44,7 +46,7 @@ def test_read_file_says_why_it_cannot(tmp_path):
     for reference, why in (
         (f"file:{tmp_path / 'absent'}", "No such file"),
         (f"file:{tmp_path}", "Is a directory"),
-        ("file:/a\0b", "its name is none"),
+        ("file:/a\0b", "its name is invalid"),
     ):
         with pytest.raises(ReceiverMisconfigured, match=why):
             read_file(reference)

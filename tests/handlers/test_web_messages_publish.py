@@ -134,6 +134,6 @@ def test_create_web_message_keeps_nothing_for_an_instance_without_address(databa
         for instance in ("external", "internal"):
             response = service.client.post("/webmessages", json=case_body(oepInstance=instance))
             detail = problem(response, 500, "Internal Server Error")["detail"]
-            assert detail == f"There is no address for the {instance} Open-E"
+            assert detail == f"The {instance} Open-E is not configured"
         assert unsettled(service) == []
         assert service.client.post("/webmessages", json=message_body()).status_code == 201

@@ -163,7 +163,7 @@ def test_an_open_e_that_takes_no_connections_leaves_nothing(database_url: str) -
     ):
         response = service.client.post("/webmessages", json=case_body())
         detail = problem(response, 500, "Internal Server Error")["detail"]
-        assert detail == "Open-E could not be reached: it takes no connections"
+        assert detail == "Open-E could not be reached: it accepts no connections"
         assert unsettled(service) == []
         assert service.client.get("/webmessages/external-references/flowInstanceId/1068").json() == []
         assert service.client.get("/health/ready").json()["components"]["openEExternal"] == "DOWN"

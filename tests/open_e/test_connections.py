@@ -156,7 +156,7 @@ def test_add_message_is_unavailable_when_the_connection_is_refused():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         words = within(2, BackendUnavailable, f"http://127.0.0.1:{unused.getsockname()[1]}/")
-    assert "takes no connections" in words
+    assert "accepts no connections" in words
 
 
 def test_add_message_is_unavailable_when_the_name_is_unknown():

@@ -205,7 +205,7 @@ async def test_another_end_than_that_of_the_entries_is_found(
     database: Database, chain: Sequence[tuple[int, str]]
 ) -> None:
     await execute(database, f"update chains set head = '{FIRST_HASH}' where name = 'a'")
-    assert await broken(database) == BrokenChain(CHAIN, 4, "it is not what the end of the chain was")
+    assert await broken(database) == BrokenChain(CHAIN, 4, "its hash differs from the stored end of the chain")
 
 
 async def test_a_chain_that_must_be_there_is_missed(database: Database) -> None:

@@ -159,13 +159,13 @@ async def test_errors_name_the_cause_and_the_remedy(
         cases = {
             good.replace(f"/{name}", "/none"): "there is no database none: create it",
             good.replace("postgres@", "none@"): "the server does not admit role none",
-            good.replace("postgres@", "poor@"): "role poor lacks a right",
+            good.replace("postgres@", "poor@"): "role poor lacks a privilege",
             good.replace("postgres@", "limited@"): "the server has no free connection",
             good.replace("sslmode=disable", "sslmode=require"): "the server does not offer TLS",
             "postgresql://postgres@no.such.host.invalid/x": "the host name cannot be resolved",
             "postgresql://postgres@127.0.0.1:1/x": "nothing accepts connections there",
             "postgresql:///x?host=/no/such/folder": "there is no Unix socket",
-            f"{good}&target_session_attrs=standby": "no host is as target_session_attrs requires",
+            f"{good}&target_session_attrs=standby": "no host matches target_session_attrs",
         }
         for case, explanation in cases.items():
             async with opened(case, SOON) as database:
