@@ -177,10 +177,10 @@ class Api:
             made_up = self.uuid()
             found = self.call("GET", f"/webmessages/recipients/{made_up}", query={"limit": 1})
             assert found.status_code == 200, f"a list was answered {found.status_code}: {found.text[:500]}"
-            assert isinstance(found.json(), list), f"messages are told as a list, but were {found.text[:500]}"
+            assert isinstance(found.json(), list), f"messages must be a list, but were {found.text[:500]}"
             if found.json() == self.messages_about("contract-check", made_up) == []:
                 return made_up
-        raise AssertionError(f"of {MAX_LEFT} parties that were made up there is none without messages")
+        raise AssertionError(f"all {MAX_LEFT} generated parties have messages")
 
     def unused_reference(self) -> dict[str, str]:
         """Return a reference that no message has."""
@@ -220,7 +220,7 @@ class Api:
 def created_id(response: requests.Response) -> str:
     """Return the id in the response to a valid message, which must be 201."""
     status, location = response.status_code, response.headers.get("Location", "")
-    assert status == 201, f"a good message is answered with 201, but was with {status}: {response.text[:500]}"
+    assert status == 201, f"a valid message must get a 201, but got {status}: {response.text[:500]}"
     found = re.fullmatch("/webmessages/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", location)
     assert found is not None, f"the Location of a 201 is /webmessages/{{id}}, but was {location!r}"
     return found[1]

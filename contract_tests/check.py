@@ -70,7 +70,7 @@ def _make_report(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise CannotCheckError(f"there can be no report in {folder}: {exc.strerror}") from exc
+        raise CannotCheckError(f"cannot write a report to {folder}: {exc.strerror}") from exc
 
 
 def _save_subscriptions(file: Path, target: CheckTarget, current: list[dict[str, Any]]) -> None:
@@ -110,7 +110,7 @@ def _explore(check: Check) -> tuple[CheckTarget, list[dict[str, Any]]]:
     try:
         return found.result(LEARNING_SECONDS)
     except TimeoutError as exc:
-        raise CannotCheckError(f"{check.target.url} gave no whole answers in {LEARNING_SECONDS} s") from exc
+        raise CannotCheckError(f"{check.target.url} sent no complete responses within {LEARNING_SECONDS} s") from exc
 
 
 def _add_result(verdict: Verdict, result: SuiteResult, on_result: Callable[[SuiteResult], None]) -> Verdict:

@@ -59,4 +59,4 @@ def _restore(api: Api, current: list[dict[str, Any]], kept: Path) -> list[str]:
     except _NO_ANSWER as exc:
         because = str(exc)
     told = f": POST {SYNC} with {kept}" if current else ", and has some of the check's: it had none"
-    return [f"system {api.target.system} has not got its subscriptions back{told} ({because[:_LONGEST]})"]
+    return [f"system {api.target.system} did not get its subscriptions back{told} ({because[:_LONGEST]})"]

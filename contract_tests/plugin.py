@@ -57,7 +57,7 @@ def _target_stays_unharmed(request: pytest.FixtureRequest, sent: list[object]) -
     # Drop the requests of the search itself from the record of the check.
     sent[:] = before
     _found.extend(harm)
-    assert harm == [], "something is there that must have been refused"
+    assert harm == [], "data was stored that must have been rejected"
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -99,11 +99,11 @@ def _explaining_errors() -> Iterator[None]:
     try:
         yield
     except requests.JSONDecodeError as exc:
-        raise AssertionError(f"the answer is no JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
+        raise AssertionError(f"the response is not JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
     except (requests.RequestException, OSError, EOFError) as exc:
         raise NoAnswerError(f"no answer: {exc}") from exc
     except MALFORMED as exc:
-        raise AssertionError(f"an answer has not the form of the contract: {type(exc).__name__}: {exc}") from exc
+        raise AssertionError(f"a response does not have the form of the contract: {type(exc).__name__}: {exc}") from exc
     except AssertionError:
         raise
     except Exception as exc:

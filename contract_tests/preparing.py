@@ -47,13 +47,13 @@ def explore(target: CheckTarget, specs: Iterable[str]) -> tuple[CheckTarget, lis
             _check_message_access(api)
         return _explore_subscriptions(api) if "subscriptions" in specs else (replace(target, system=None), [])
     except requests.JSONDecodeError as exc:
-        raise BrokenContractError(f"an answer is no JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
+        raise BrokenContractError(f"a response is not JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
     except (requests.exceptions.ContentDecodingError, requests.exceptions.ChunkedEncodingError) as exc:
         raise BrokenContractError(f"an answer cannot be read: {_shorten(exc)}") from exc
     except (requests.RequestException, OSError) as exc:
         raise CannotCheckError(f"{target.url} cannot be reached: {_shorten(exc)}") from exc
     except (AssertionError, *MALFORMED) as exc:
-        raise BrokenContractError(f"an answer has not the form of the contract: {exc}") from exc
+        raise BrokenContractError(f"a response does not have the form of the contract: {exc}") from exc
     finally:
         api.close()
 
@@ -88,9 +88,7 @@ def _check_message_access(api: Api) -> None:
         raise CannotCheckError(f"{api.target.url} is elsewhere: it redirects to {response.headers['Location'][:300]}")
     if response.ok:
         # Otherwise every check would fail without a clear reason: the URL is a web page, or answers everything alike.
-        raise BrokenContractError(
-            f"a message that there is not is answered with 404, but was with {_describe(response)}"
-        )
+        raise BrokenContractError(f"an unknown message must get a 404, but got {_describe(response)}")
 
 
 def _explore_subscriptions(api: Api) -> tuple[CheckTarget, list[dict[str, Any]]]:
@@ -185,14 +183,14 @@ def _read_list(response: requests.Response, name: str) -> list[Any]:
     found = value.get(name) if isinstance(value, dict) else None
     if not isinstance(found, list):
         raise BrokenContractError(
-            f"an answer has not the form of the contract: no list of {name}, but {_describe(response)}"
+            f"a response does not have the form of the contract: no list of {name}, but {_describe(response)}"
         )
     return found
 
 
 def _describe_missing(operation: str, response: requests.Response) -> str:
     return (
-        f"the server has no {operation} ({_describe(response)}), and no check of subscriptions can do without; "
+        f"the server has no {operation} ({_describe(response)}), and all checks of subscriptions need it; "
         "--spec web-messages leaves them out"
     )
 

@@ -204,5 +204,5 @@ def read_certificate(file: Path, key: Path | None) -> Certificate:
 def _first_certificate(pem: str) -> str:
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     if begin not in pem or end not in pem:
-        raise ValueError("there is no PEM certificate in it")
+        raise ValueError("it contains no PEM certificate")
     return pem[pem.index(begin) : pem.index(end) + len(end)]

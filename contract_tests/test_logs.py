@@ -75,7 +75,7 @@ def _port(output: IO[str] | None) -> int:
     return int(output.readline().rsplit(":", 1)[1])
 
 
-def test_log_tells_of_attacks_without_faults_and_without_their_content(process: Process) -> None:
+def test_log_reports_attacks_without_faults_and_without_their_content(process: Process) -> None:
     changes = {"externalReferences": [{**REFUSED_REFERENCE, "value": SECRET}], "message": SECRET}
     body = text(**changes, partyId=SECRET, sender={"userId": SECRET}, attachments=[attachment(fileName=SECRET)])
     taken = text(**changes, sender={"userId": SECRET}, attachments=[attachment(fileName=SECRET)])

@@ -82,7 +82,9 @@ def read_result(suite: Suite, exit_code: int, seconds: float) -> SuiteResult:
     error = None if is_explained else f"{words}; see {suite.log}"
     if faults:
         words = faults[0].words.removeprefix(_FAULT).partition("\n")[0].removeprefix(": ")
-        told = f"{len(faults)} checks failed by a fault of their own, first {faults[0].name}: {words}; see {suite.log}"
+        told = (
+            f"{len(faults)} checks failed because of their own errors, first {faults[0].name}: {words}; see {suite.log}"
+        )
         error = told if error is None else f"{told}; {error}"
     return SuiteResult(suite.name, _checks(suite, cases), seconds, failures, left_out, error, is_unanswered)
 

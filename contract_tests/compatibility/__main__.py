@@ -28,10 +28,10 @@ def main(arguments: Sequence[str]) -> int:
 def report(verdict: ContractVerdict) -> list[str]:
     """Return lines that list the problems of a contract and what to do about them."""
     baseline = verdict.baseline
-    lines = [f"spec/{verdict.contract}.yaml, beside {baseline.words} ({baseline.folder}):"]
+    lines = [f"spec/{verdict.contract}.yaml, compared with {baseline.words} ({baseline.folder}):"]
     if verdict.unlisted:
         lines += [f"  {line}" for line in verdict.unlisted]
-        lines += [f"List in {baseline.page} what of this is meant, with the reason; mend the rest."]
+        lines += [f"List in {baseline.page} the intended ones with their reasons, and fix the rest."]
     if verdict.outdated:
         lines += [f"  {line}" for line in verdict.outdated]
         lines += [f"This is listed in {baseline.page}, but it is no difference now, or it is listed twice."]

@@ -96,7 +96,7 @@ def test_no_chunks_are_an_empty_body(body: bytes, target: CheckTarget) -> None:
         b"f" * 17 + b"\r\nab",
     ],
 )
-def test_chunks_that_are_none_end_the_connection(framed: bytes, target: CheckTarget) -> None:
+def test_invalid_chunks_end_the_connection(framed: bytes, target: CheckTarget) -> None:
     assert_end(target, post(framed, headers=[CHUNKED]))
 
 
@@ -154,7 +154,7 @@ def test_length_that_is_too_short_cuts_the_body(target: CheckTarget) -> None:
 
 @pytest.mark.parametrize("headers", [["Content-Length: 10000"], [CHUNKED]])
 @pytest.mark.parametrize("content_type", [JSON, "multipart/form-data; boundary=XX"])
-def test_body_that_ends_too_early_is_not_taken(headers: list[str], content_type: str, target: CheckTarget) -> None:
+def test_body_that_ends_too_early_is_not_accepted(headers: list[str], content_type: str, target: CheckTarget) -> None:
     with target.connect() as connection:
         connection.send(post(text(), content_type, headers=headers))
         connection.end_sending()
@@ -164,13 +164,13 @@ def test_body_that_ends_too_early_is_not_taken(headers: list[str], content_type:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_request_that_is_cut_anywhere_is_not_taken(share: float, target: CheckTarget) -> None:
+def test_request_that_is_truncated_anywhere_is_not_accepted(share: float, target: CheckTarget) -> None:
     data = target.fill(post(text()))
     with target.connect() as connection:
         connection.send(data[: int(len(data) * share)])
 
 
-def test_nobody_waits_for_the_answer_to_a_taken_message(target: CheckTarget) -> None:
+def test_caller_need_not_wait_for_the_answer_to_an_accepted_message(target: CheckTarget) -> None:
     body, reference = accepted()
     with target.connect() as connection:
         connection.send(post(body))
@@ -188,7 +188,7 @@ def test_a_hundred_requests_in_one_go_are_answered(target: CheckTarget) -> None:
     assert_in_order(answers_to(target, request() * 100, 100), *[200] * 100)
 
 
-def test_requests_after_connection_close_are_not_taken(target: CheckTarget) -> None:
+def test_requests_after_connection_close_are_not_accepted(target: CheckTarget) -> None:
     answer, nothing = answers_to(target, request(headers=["Connection: close"]) + post(text()), 2)
     assert answer is not None
     # Some parsers read ahead before the first response and reject everything.
@@ -202,7 +202,7 @@ def test_line_breaks_after_a_body_are_harmless(rest: bytes, target: CheckTarget)
 
 
 @pytest.mark.parametrize("rest", [b"}", b" ", b"\0", b"GARBAGE\r\n\r\n", b"more bytes than were announced"])
-def test_taken_message_is_answered_as_taken_whatever_follows_it(rest: bytes, target: CheckTarget) -> None:
+def test_accepted_message_is_answered_as_accepted_whatever_follows_it(rest: bytes, target: CheckTarget) -> None:
     """A parser that reads ahead before it responds may also reject everything."""
     body, reference = accepted()
     answer = target.send(post(body) + rest)
@@ -210,7 +210,7 @@ def test_taken_message_is_answered_as_taken_whatever_follows_it(rest: bytes, tar
     assert (answer.status, found) == (201, 1) or (not target.own_words and answer.status == 400 and found <= 1)
 
 
-def test_caller_is_told_to_go_on(target: CheckTarget) -> None:
+def test_caller_is_asked_to_continue(target: CheckTarget) -> None:
     body, _ = accepted()
     with target.connect() as connection:
         connection.send(post(b"", headers=[f"Content-Length: {len(body)}", "Expect: 100-continue"]))
@@ -220,7 +220,7 @@ def test_caller_is_told_to_go_on(target: CheckTarget) -> None:
     assert [answer.status for answer in (interim, final) if answer] == [100, 201]
 
 
-def test_caller_without_a_key_is_not_told_to_go_on(target: CheckTarget) -> None:
+def test_caller_without_a_key_is_not_asked_to_continue(target: CheckTarget) -> None:
     data = post(b"", headers=["Content-Length: 1000", "Expect: 100-continue"], key=None)
     with target.connect() as connection:
         connection.send(data)
@@ -236,7 +236,7 @@ def test_caller_without_a_key_is_not_told_to_go_on(target: CheckTarget) -> None:
 
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
-def test_offer_of_another_protocol_is_ignored_and_the_body_taken(
+def test_offer_of_another_protocol_is_ignored_and_the_body_accepted(
     upgrade: str, in_chunks: bool, target: CheckTarget
 ) -> None:
     """Java's HttpClient offers HTTP/2 with every request by default."""

@@ -53,7 +53,7 @@ WRONG_KEYS: dict[str, list[str | bytes]] = {
 
 
 @pytest.mark.parametrize("headers", WRONG_KEYS.values(), ids=WRONG_KEYS.keys())
-def test_nothing_opens_without_the_key(headers: list[str | bytes], target: CheckTarget) -> None:
+def test_requests_without_the_key_are_rejected(headers: list[str | bytes], target: CheckTarget) -> None:
     for answer in (
         target.send(request(target=MESSAGE, headers=headers, key=None)),
         target.send(post(text(), headers=headers, key=None)),
@@ -80,7 +80,7 @@ PATHS = pytest.mark.parametrize(
 
 
 @PATHS
-def test_key_is_asked_for_before_anything_else_is_told(method: str, path: str, target: CheckTarget) -> None:
+def test_key_is_checked_before_anything_else(method: str, path: str, target: CheckTarget) -> None:
     assert_problem(target.send(request(method, path, key=None)), 401)
 
 
@@ -126,11 +126,11 @@ def test_request_id_of_another_form_is_replaced(given: bytes, target: CheckTarge
     "header",
     [b"bad name: x", b"no colon", b": no name", b" folded: x", b"a: b\r\n c", b"x: \0", b"x: \x7f", b"x: a\rb"],
 )
-def test_header_that_is_none_ends_the_connection(header: bytes, target: CheckTarget) -> None:
+def test_invalid_header_ends_the_connection(header: bytes, target: CheckTarget) -> None:
     assert_no_http(target.send(request(headers=[header])), may_be_mended=True)
 
 
-def test_header_may_hold_any_bytes(target: CheckTarget) -> None:
+def test_header_may_contain_any_bytes(target: CheckTarget) -> None:
     answer = target.send(request(headers=[b"x: \x80\xff\xfe", b"cookie: \xc3"]))
     assert_refused(answer, may_be_mended=True)
     assert not answer.in_own_words or answer.status == 200

@@ -156,7 +156,7 @@ def test_json_that_is_no_message_is_refused_by_its_fields(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_spelling_of_strict_json_is_taken(way: str, target: CheckTarget) -> None:
+def test_every_spelling_of_strict_json_is_accepted(way: str, target: CheckTarget) -> None:
     reference = accepted_reference()
     body = text(message="MESSAGE", externalReferences=[reference])
     body = body.replace(b'"message"', rb'"\u006des\u0073age"').replace(

@@ -64,7 +64,7 @@ def test_body_that_announces_too_much_is_not_asked_for(target: CheckTarget) -> N
         assert_problem(answer, 413)
 
 
-def test_key_is_asked_for_before_the_length_is_told(target: CheckTarget) -> None:
+def test_key_is_checked_before_the_length(target: CheckTarget) -> None:
     data = post(b"", headers=[f"Content-Length: {LIMIT + 1}"], key=None)
     assert_problem(target.send(data, is_unfinished=True), 401)
 
@@ -107,7 +107,7 @@ def test_file_may_have_10_mib_and_no_byte_more(target: CheckTarget) -> None:
 
 
 @pytest.mark.parametrize(("character", "count"), [("a", 16_777_216), ("å", 8_388_608), ("\U0001f600", 4_194_304)])
-def test_message_may_have_no_more_bytes_than_open_e_can_hold(character: str, count: int, target: CheckTarget) -> None:
+def test_message_may_have_no_more_bytes_than_open_e_can_store(character: str, count: int, target: CheckTarget) -> None:
     body = text(message=character * count)
     assert_violations(target.send(post(body)), "message")
     assert_violations(target.send(post(form(message_part(body)), FORM)), "message")

@@ -54,7 +54,7 @@ def test_head_is_refused_without_a_body(path: str, target: CheckTarget) -> None:
     assert_not_allowed(answer, *ALLOWED[path])
 
 
-def test_wrong_method_is_told_before_the_key_is_asked_for(target: CheckTarget) -> None:
+def test_method_is_checked_before_the_key(target: CheckTarget) -> None:
     assert_problem(target.send(request("PUT", "/webmessages", key=None)), 405)
 
 
@@ -88,7 +88,7 @@ def test_word_that_is_no_method_ends_the_connection(method: str, path: str, targ
     ],
     ids=["CONNECT", "HTTP/2", "no HTTP", "HTTP/1.9", "bare LF", "TLS", "all bytes", "NUL", "brackets"],
 )
-def test_what_is_no_http_ends_the_connection(start: bytes, target: CheckTarget) -> None:
+def test_data_that_is_not_http_ends_the_connection(start: bytes, target: CheckTarget) -> None:
     assert_no_http(target.send(start, is_unfinished=True))
 
 

@@ -113,5 +113,5 @@ def test_unknown_query_parameter_is_refused_everywhere(path: str, field: str, ta
         "&" * 200,
     ],
 )
-def test_query_that_the_contract_has_is_taken(query: str, target: CheckTarget) -> None:
+def test_query_of_the_contract_is_accepted(query: str, target: CheckTarget) -> None:
     assert target.send(request(target=f"{PARTY}?{query}")).status == 200

@@ -96,7 +96,7 @@ def test_body_that_is_no_strict_json_is_refused(
     + [b"true", b"null", b'"1"', b"-1", b"2147483648", b"9" * 4000, b"1e-999", b"[[]]", b"{}", b"0"],
     ids=lambda raw: raw[:12].decode(),
 )
-def test_number_that_is_none_of_the_changes_is_refused(raw: bytes, target: CheckTarget) -> None:
+def test_number_that_is_not_a_kind_of_change_is_refused(raw: bytes, target: CheckTarget) -> None:
     body = good(target, EVENT).replace(b'"aendringstype": 1', b'"aendringstype": ' + raw)
     assert_error_list(send(target, EVENT, body), 400, (None, "aendringstype", 1014))
 
@@ -124,7 +124,7 @@ def test_nul_in_a_content_is_refused(raw: bytes, place: bytes, target: CheckTarg
     ],
     ids=lambda raw: raw[:20].decode(errors="replace"),
 )
-def test_content_is_taken_whatever_it_is(raw: bytes, target: CheckTarget) -> None:
+def test_any_valid_content_is_accepted(raw: bytes, target: CheckTarget) -> None:
     assert target.queued is not None
     identity = json.dumps({**target.queued.json(), "aendringstype": 1}).encode()
     answer = send(target, EVENT, identity[:-1] + b',"body":' + raw + b"}")
@@ -177,7 +177,7 @@ def test_contradicting_frames_end_the_connection(path: str, headers: tuple[str, 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("framing", ["Content-Length: 10000", CHUNKED])
-def test_body_that_ends_too_early_is_not_taken(path: str, framing: str, target: CheckTarget) -> None:
+def test_body_that_ends_too_early_is_not_accepted(path: str, framing: str, target: CheckTarget) -> None:
     who = [f"apikey: {PUBLISH_KEY}", f"Client-Cert: {CERTIFICATE}", framing]
     with target.connect() as connection:
         connection.send(request("POST", path, body=good(target, path), content_type=JSON, headers=who, key=None))
@@ -254,7 +254,7 @@ def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: li
 
 @pytest.mark.needs("certificate", "queued_system")
 @pytest.mark.parametrize("query", ["limit=1", "after=" + "0" * 16, "after=7" + "f" * 15, "status=venter", "&&"])
-def test_query_that_the_contract_has_is_taken(query: str, target: CheckTarget) -> None:
+def test_query_of_the_contract_is_accepted(query: str, target: CheckTarget) -> None:
     headers = [f"Client-Cert: {CERTIFICATE}"]
     path = f"{LIST}?systemIdentifier={target.queued_system}&{query}"
     assert target.send(request(target=path, headers=headers, key=None)).status == 200

@@ -129,7 +129,7 @@ def test_contradicting_frames_end_the_connection(headers: list[str], good: bytes
 
 
 @pytest.mark.parametrize("headers", [["Content-Length: 10000"], [CHUNKED]])
-def test_sync_that_ends_too_early_is_not_taken(headers: list[str], good: bytes, target: CheckTarget) -> None:
+def test_sync_that_ends_too_early_is_not_accepted(headers: list[str], good: bytes, target: CheckTarget) -> None:
     with target.connect() as connection:
         connection.send(sync(good, CERTIFICATE, headers=headers))
         connection.end_sending()

@@ -63,7 +63,7 @@ def test_path_that_no_contract_has_is_not_found(path: str, target: CheckTarget) 
         pytest.param(f"/docs/static/{'a' * 5000}", id="a long name"),
     ],
 )
-def test_path_beside_the_contracts_is_not_found(path: str, target: CheckTarget) -> None:
+def test_path_outside_the_contracts_is_not_found(path: str, target: CheckTarget) -> None:
     assert_problem(target.send(request(target=path)), 404)
 
 
@@ -86,7 +86,7 @@ def test_path_beside_the_contracts_is_not_found(path: str, target: CheckTarget) 
         b"/webmessages/x HTTP/1.1 x",
     ],
 )
-def test_request_target_that_is_none_ends_the_connection(path: bytes, target: CheckTarget) -> None:
+def test_invalid_request_target_ends_the_connection(path: bytes, target: CheckTarget) -> None:
     assert_no_http(target.send(request(target=path)))
 
 

@@ -51,7 +51,9 @@ def _expect_utf_8(response: requests.Response) -> None:
         text = response.content.decode()
     except UnicodeDecodeError:
         raise AssertionError(f"JSON is UTF-8, but was {response.content[:300]!r}") from None
-    assert not text.startswith("\ufeff"), f"JSON begins with no mark, but was {response.content[:300]!r}"
+    assert not text.startswith("\ufeff"), (
+        f"JSON must not begin with a byte order mark, but was {response.content[:300]!r}"
+    )
 
 
 def media_type(response: requests.Response) -> str:
@@ -90,7 +92,7 @@ def expect_other_methods(response: requests.Response, *allowed: str) -> None:
     """
     expect_problem(response, 405)
     given = {name.strip().upper() for name in response.headers.get("Allow", "").split(",")}
-    wanted = f"expected Allow to name {sorted(allowed)} and at most HEAD and OPTIONS beside"
+    wanted = f"expected Allow to contain {sorted(allowed)} and optionally HEAD and OPTIONS"
     assert set(allowed) <= given <= {*allowed, "HEAD", "OPTIONS"}, f"{wanted}, but was {sorted(given)}"
 
 

@@ -35,7 +35,7 @@ def ids(items: list[dict[str, Any]]) -> list[str]:
     return [item["leveringId"] for item in items]
 
 
-def test_what_waits_is_told_without_its_content(own_set: Api) -> None:
+def test_list_of_deliveries_has_no_content(own_set: Api) -> None:
     """Nor does the list contain the person or organisation that the event concerns."""
     entry = own_set.entry(webhookUrl="/a/webhook")
     own_set.subscribe(entry)
@@ -55,7 +55,7 @@ def test_what_waits_is_told_without_its_content(own_set: Api) -> None:
             assert item["leveringId"] == item["leveringId"].lower(), f"UUIDs are returned in lower case: {item}"
             said = (item["aarsag"], item["httpStatus"])
             assert item["forsoeg"] or said == (None, None), f"before the first attempt there is no answer: {item}"
-            assert item["forsoeg"] or item.get("aarsagTekst") is None, f"nothing has gone wrong yet: {item}"
+            assert item["forsoeg"] or item.get("aarsagTekst") is None, f"no attempt has failed yet: {item}"
             assert item["aarsag"] != "http" or item["httpStatus"], f"an answer has a status: {item}"
             # Compare with the clock of the response, if the response has a date.
             assert not time_differs(page, created, MINUTES), (
@@ -99,7 +99,7 @@ def test_status_filters_the_list(status: str, own_set: Api) -> None:
     assert missing == [], f"the list of {status} leaves out {missing}"
 
 
-def test_list_holds_nothing_of_an_event_that_nobody_subscribes_to(own_set: Api) -> None:
+def test_list_has_nothing_of_an_event_without_subscribers(own_set: Api) -> None:
     one, other = entries(own_set, 2)
     own_set.subscribe(one)
     publish(own_set, other)
@@ -149,6 +149,6 @@ def test_messages_stay_when_their_subscription_is_changed(own_set: Api) -> None:
         ("limit=0&after=x&status=x&page=1", ["after", "limit", "page", "status"]),
     ],
 )
-def test_faults_of_the_query_are_all_told(query: str, fields: list[str], api: Api) -> None:
+def test_all_faults_of_the_query_are_reported(query: str, fields: list[str], api: Api) -> None:
     response = api.call("GET", f"{LIST}?systemIdentifier={api.target.system}&{query}")
     expect_errors(response, 400, *((None, field, NOT_VALID) for field in fields))

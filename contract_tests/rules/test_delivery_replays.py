@@ -31,14 +31,14 @@ def a_test(api: Api, entry: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"systemIdentifier": api.target.system, **{name: entry[name] for name in IDENTITY}, **changes}
 
 
-def test_ids_that_nothing_has_are_named_in_order_each_once(api: Api) -> None:
+def test_unknown_ids_are_reported_in_order_each_once(api: Api) -> None:
     first, second, third = (api.uuid() for _ in range(3))
     answer = replay(api, second, first.upper(), third, second.upper(), first)
     wanted = {"genfremsendt": 0, "ikkeParkerede": [second, first, third]}
     assert answer == wanted, f"expected {wanted}, but got {answer}"
 
 
-def test_thousand_ids_are_taken_and_not_one_more(api: Api) -> None:
+def test_thousand_ids_are_accepted_and_not_one_more(api: Api) -> None:
     ids = [api.uuid() for _ in range(1001)]
     assert replay(api, *ids[:1000]) == {"genfremsendt": 0, "ikkeParkerede": ids[:1000]}
     body = {"systemIdentifier": api.target.system, IDS: ids}
@@ -61,7 +61,7 @@ def test_each_id_is_sent_again_or_named(own_set: Api) -> None:
 
 
 @pytest.mark.needs("publish_key")
-def test_what_went_with_its_subscription_cannot_be_sent_again(own_set: Api) -> None:
+def test_delivery_of_a_removed_subscription_cannot_be_replayed(own_set: Api) -> None:
     entry = own_set.entry()
     own_set.subscribe(entry)
     publish(own_set, entry)
@@ -81,13 +81,13 @@ def test_what_went_with_its_subscription_cannot_be_sent_again(own_set: Api) -> N
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_faults_of_a_replay_are_all_told(
+def test_all_faults_of_a_replay_are_reported(
     changes: dict[str, Any], places: list[tuple[int | None, str, int]], api: Api
 ) -> None:
     expect_errors(api.call("POST", REPLAY, body={"systemIdentifier": api.target.system} | changes), 400, *places)
 
 
-def test_test_message_goes_to_its_subscription_alone(own_set: Api) -> None:
+def test_test_message_is_delivered_to_its_subscription_only(own_set: Api) -> None:
     """Whatever its dates."""
     entry, other = own_set.entry(startDato="2900-01-01T00:00:00"), own_set.entry()
     own_set.subscribe(entry, other)
@@ -99,7 +99,7 @@ def test_test_message_goes_to_its_subscription_alone(own_set: Api) -> None:
     assert found <= {(answer["beskedId"], answer["leveringId"])}, f"expected {answer}, but the list has {found}"
 
 
-def test_test_message_goes_to_a_subscription_that_has_ended(own_set: Api) -> None:
+def test_test_message_is_delivered_to_a_subscription_that_has_ended(own_set: Api) -> None:
     entry = own_set.entry(slutDato=midnight())
     own_set.subscribe(entry)
     expect(own_set.call("POST", TEST, body=a_test(own_set, entry)), 202)
@@ -123,7 +123,7 @@ def test_test_message_to_no_subscription_is_not_found(change: str, own_set: Api)
     assert own_set.deliveries() == []
 
 
-def test_faults_of_a_test_message_are_all_told(api: Api) -> None:
+def test_all_faults_of_a_test_message_are_reported(api: Api) -> None:
     body = {"systemIdentifier": api.target.system, "orgType": -1, "orgCode": "x", "x": 1}
     fields = ("entityType", "orgCode", "orgType", "x")
     expect_errors(api.call("POST", TEST, body=body), 400, *((None, field, NOT_VALID) for field in fields))

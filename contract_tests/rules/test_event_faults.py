@@ -66,7 +66,7 @@ def test_event_of_an_unknown_type_is_refused(api: Api) -> None:
         assert str(NOT_VALID) not in response.text, f"entityType may be {number}, but {describe_response(response)}"
 
 
-def test_every_error_of_an_event_is_told_at_once(api: Api) -> None:
+def test_every_error_of_an_event_is_reported_at_once(api: Api) -> None:
     bad = event(
         api,
         entityType=unknown_type(api),
@@ -87,7 +87,7 @@ def test_every_error_of_an_event_is_told_at_once(api: Api) -> None:
     )
 
 
-def test_every_error_of_an_event_tells_what_it_is_about(api: Api) -> None:
+def test_every_error_of_an_event_has_its_numbers(api: Api) -> None:
     """Errors contain the integers of the event, and null for other values."""
     org_type, entity_type = api.target.allowed[0]
     for changes, subject in (
@@ -117,17 +117,17 @@ def test_event_that_is_refused_is_not_sent(own_set: Api) -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], 1, "x", [{}]], ids=ascii)
-def test_body_that_is_no_object_is_told_as_a_whole(body: object, api: Api) -> None:
+def test_body_that_is_no_object_is_reported_as_a_whole(body: object, api: Api) -> None:
     expect_errors(api.publish(json.dumps(body).encode()), 400, (None, None, NOT_VALID))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"a": NaN}', b"\xff"])
-def test_body_that_is_no_json_is_told_as_a_whole(body: bytes, api: Api) -> None:
+def test_body_that_is_no_json_is_reported_as_a_whole(body: bytes, api: Api) -> None:
     expect_errors(api.publish(body), 400, (None, None, NOT_VALID))
 
 
 @pytest.mark.parametrize("key", [None, "", "unknown-key"])
-def test_nobody_publishes_without_a_known_key(key: str | None, api: Api) -> None:
+def test_publishing_requires_a_known_key(key: str | None, api: Api) -> None:
     """The key is checked before any part of the request is read."""
     headers = {} if key is None else {"apikey": key}
     for body, content_type in ((event(api), "application/json"), (b"{", "application/json"), (b"x", "text/plain")):
@@ -148,7 +148,7 @@ def test_certificate_of_a_system_publishes_nothing(api: Api) -> None:
     expect_errors(api.publish(event(api), caller="system"), 401, (None, None, 1012))
 
 
-def test_json_is_taken_however_its_media_type_is_written(api: Api) -> None:
+def test_json_is_accepted_however_its_media_type_is_written(api: Api) -> None:
     for content_type in ("application/json; charset=utf-8", "Application/JSON"):
         expect(api.publish(event(api), content_type=content_type), 202)
 

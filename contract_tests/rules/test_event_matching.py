@@ -36,7 +36,7 @@ def test_subscriptions_that_are_valid_now_are_counted(own_set: Api) -> None:
 @pytest.mark.parametrize(
     "changes", [{"orgCode": -1}, {"orgCode": 0}, {"orgType": 1_999_999_999}, {"orgType": 2147483647}], ids=str
 )
-def test_event_of_another_organisation_goes_elsewhere(changes: dict[str, Any], own_set: Api) -> None:
+def test_event_of_another_organisation_is_not_delivered(changes: dict[str, Any], own_set: Api) -> None:
     """No number is a wildcard."""
     entry = own_set.entry()
     other = entry | changes
@@ -47,7 +47,7 @@ def test_event_of_another_organisation_goes_elsewhere(changes: dict[str, Any], o
     assert deliveries_to(own_set, entry) == []
 
 
-def test_event_of_another_type_goes_elsewhere(own_set: Api) -> None:
+def test_event_of_another_type_is_not_delivered(own_set: Api) -> None:
     entry = own_set.entry()
     other = entry | {"entityType": another_type(own_set)}
     before = publish(own_set, other)["abonnementer"]

@@ -146,13 +146,13 @@ def test_another_event_with_the_same_id_is_a_conflict(changes: Event, own_set: A
     ],
     ids=ascii,
 )
-def test_event_is_taken_at_the_ends_of_what_it_may_be(changes: Event, own_set: Api) -> None:
+def test_event_with_values_at_the_limits_is_accepted(changes: Event, own_set: Api) -> None:
     event = own_set.event(own_set.entry(), beskedId=new_event_id(own_set), **changes)
     expect(own_set.publish(event), 202)
     expect(own_set.publish(event), 200)
 
 
-def test_body_of_64_kib_is_taken_and_not_a_byte_more(own_set: Api) -> None:
+def test_body_of_64_kib_is_accepted_and_not_a_byte_more(own_set: Api) -> None:
     """The limit is 65536 bytes of compact JSON in UTF-8; white space and escapes of the request do not count."""
     entry = own_set.entry()
     largest = "å" * ((65_536 - len('{"a":""}')) // 2)
@@ -168,7 +168,7 @@ def test_body_is_counted_with_its_names(length: int, own_set: Api) -> None:
     expect_errors(own_set.publish(too_large), 400, (None, "body", 1014))
 
 
-def test_request_of_256_kib_is_taken_and_not_a_byte_more(own_set: Api) -> None:
+def test_request_of_256_kib_is_accepted_and_not_a_byte_more(own_set: Api) -> None:
     largest = own_set.event(own_set.entry(), body={})
     text = str(largest).replace("'", '"').encode()
     expect(own_set.publish(text + b" " * (262_144 - len(text))), 202)

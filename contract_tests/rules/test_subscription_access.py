@@ -23,7 +23,7 @@ OPERATIONS = [
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_nobody_is_let_in_without_a_certificate(method: str, path: str, api: Api) -> None:
+def test_access_requires_a_certificate(method: str, path: str, api: Api) -> None:
     """The certificate is checked before the form or the size of the request."""
     for content_type, body in (("application/json", b"{"), ("text/plain", b"x"), ("application/json", b"x" * 500_000)):
         sent = body if method == "POST" else None
@@ -33,7 +33,7 @@ def test_nobody_is_let_in_without_a_certificate(method: str, path: str, api: Api
 
 
 @pytest.mark.parametrize("header", ["x", "::", ":AAAA:", f":{'QUJD' * 300}:"], ids=["x", "none", "short", "long"])
-def test_certificate_that_is_none_opens_nothing(header: str, api: Api) -> None:
+def test_invalid_certificate_gives_no_access(header: str, api: Api) -> None:
     if api.target.is_tls:
         pytest.skip("a certificate that is none ends the handshake")
     query = {"systemIdentifier": api.target.system}
@@ -47,14 +47,14 @@ def test_key_of_a_publisher_does_not_open_subscriptions(api: Api) -> None:
     expect_errors(api.call("GET", "/v1/abonnement", query=query, caller="publisher"), 401, (None, None, 1101))
 
 
-def test_set_that_nobody_sent_changes_nothing(own_set: Api) -> None:
+def test_unauthenticated_set_changes_nothing(own_set: Api) -> None:
     own_set.subscribe(own_set.entry())
     before = own_set.subscriptions()
     expect(own_set.sync([], caller="nobody"), 401)
     assert own_set.subscriptions() == before
 
 
-def test_system_of_somebody_else_is_refused_before_its_body_is_told(own_set: Api) -> None:
+def test_system_of_another_caller_is_refused_before_its_body_is_validated(own_set: Api) -> None:
     """The request is rejected as soon as systemIdentifier is known; the response repeats nothing of the request."""
     other = own_set.uuid()
     bad = own_set.entry(webhookUrl="x", orgCode=7654321)
@@ -74,13 +74,13 @@ def test_system_of_somebody_else_is_refused_before_its_body_is_told(own_set: Api
 
 
 @pytest.mark.parametrize("path", ["/v1/abonnement", LIST])
-def test_look_up_of_somebody_elses_system_is_refused(path: str, api: Api) -> None:
+def test_look_up_of_another_callers_system_is_refused(path: str, api: Api) -> None:
     query = {"systemIdentifier": api.uuid()}
     expect_errors(api.call("GET", path, query=query), 403, (None, None, 1013))
     expect_errors(api.call("GET", path, query=query | {"unknown": 1}), 403, (None, None, 1013))
 
 
-def test_replays_and_test_messages_of_somebody_elses_system_are_refused(api: Api) -> None:
+def test_replays_and_test_messages_of_another_callers_system_are_refused(api: Api) -> None:
     system = {"systemIdentifier": api.uuid()}
     bodies: list[tuple[str, dict[str, Any]]] = [(REPLAY, {"leveringIds": ["x"]}), (TEST, {"orgType": "x"})]
     for path, body in bodies:
@@ -99,7 +99,7 @@ def test_other_media_type_is_refused(content_type: str, own_set: Api) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON"])
-def test_json_is_taken_however_its_media_type_is_written(content_type: str, own_set: Api) -> None:
+def test_json_is_accepted_however_its_media_type_is_written(content_type: str, own_set: Api) -> None:
     """The media type may have a parameter, as many clients send it, and any case."""
     body = {"systemIdentifier": own_set.target.system, "abonnementer": entries(own_set, 1)}
     response = expect(own_set.call("POST", SYNC, body=body, content_type=content_type), 200)
@@ -110,13 +110,13 @@ def test_json_is_taken_however_its_media_type_is_written(content_type: str, own_
     ("path", "allowed"),
     [(SYNC, "POST"), ("/v1/abonnement", "GET"), ("/v1/beskedtype/tilladte", "GET"), (LIST, "GET"), (REPLAY, "POST")],
 )
-def test_method_that_a_path_does_not_have_is_told_with_those_it_has(path: str, allowed: str, api: Api) -> None:
+def test_unsupported_method_is_refused_with_the_supported_ones(path: str, allowed: str, api: Api) -> None:
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         if method != allowed:
             expect_other_methods(api.call(method, path), allowed)
 
 
-def test_path_that_there_is_not_is_a_problem(api: Api) -> None:
+def test_unknown_path_is_a_problem(api: Api) -> None:
     """The response is not a redirect either."""
     for path in ("/v1/nothing", "/v1", "/v1/abonnement/", "/v1/Abonnement"):
         expect_problem(api.call("GET", path), 404)
@@ -135,7 +135,7 @@ def test_request_id_comes_back_or_is_replaced(api: Api) -> None:
 
 @pytest.mark.full
 @pytest.mark.one_database
-def test_body_of_16_mib_is_taken_and_not_a_byte_more(own_set: Api) -> None:
+def test_body_of_16_mib_is_accepted_and_not_a_byte_more(own_set: Api) -> None:
     body = json.dumps({"systemIdentifier": own_set.target.system, "abonnementer": entries(own_set, 1)}).encode()
     full = body + b" " * (16 * 1024 * 1024 - len(body))
     response = expect(own_set.call("POST", SYNC, body=full), 200)

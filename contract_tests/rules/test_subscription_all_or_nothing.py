@@ -86,7 +86,7 @@ def test_sync_that_names_an_identity_twice_changes_nothing(own_set: Api) -> None
     expect_refused(own_set, [entry, entry], (1, "entityType", TWICE))
 
 
-def test_each_part_of_the_identity_makes_it_another(own_set: Api) -> None:
+def test_each_part_of_the_identity_makes_another_identity(own_set: Api) -> None:
     """Entries that differ in only one part of the identity are no duplicates."""
     entry = own_set.entry()
     wanted = [entry, entry | type_not_allowed(own_set), entry | {"entityType": unknown_type(own_set)}]

@@ -103,6 +103,6 @@ def test_end_may_be_today_and_not_the_day_before(own_set: Api) -> None:
     assert own_set.subscribe(own_set.entry(slutDato=begun.isoformat())) == counts(oprettet=1)
 
 
-def test_negative_and_past_are_both_told(own_set: Api) -> None:
+def test_negative_duration_and_past_end_are_both_reported(own_set: Api) -> None:
     request = [own_set.entry(slutDato="2022-01-01T00:00:00"), own_set.entry(slutDato="2023-02-01T00:00:00")]
     expect_refused(own_set, request, (0, "slutDato", DURATION), (0, "slutDato", END), (1, "slutDato", END))

@@ -39,7 +39,7 @@ BROKEN_SCHEMA: list[tuple[dict[str, Any], str, int]] = [
 ]
 
 
-def test_each_entry_that_breaks_its_schema_is_told_by_index_and_field(own_set: Api) -> None:
+def test_each_entry_that_breaks_its_schema_is_reported_by_index_and_field(own_set: Api) -> None:
     """All invalid entries are reported together, and none of the valid ones between them."""
     own_set.subscribe(own_set.entry())
     request: list[Any] = []
@@ -73,12 +73,12 @@ def test_numbers_at_both_ends_are_asked_by_the_rules_alone(own_set: Api) -> None
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], True], ids=ascii)
-def test_entry_that_is_no_object_is_told_as_a_whole(value: object, own_set: Api) -> None:
+def test_entry_that_is_no_object_is_reported_as_a_whole(value: object, own_set: Api) -> None:
     own_set.subscribe(own_set.entry())
     expect_refused(own_set, [own_set.entry(), value], (1, None, NOT_VALID))
 
 
-def test_all_errors_of_all_entries_are_told_in_order(own_set: Api) -> None:
+def test_all_errors_of_all_entries_are_reported_in_order(own_set: Api) -> None:
     """Errors of the schema and of the rules are reported together. A rule applies wherever its inputs can be parsed."""
     first = own_set.entry()
     own_set.subscribe(own_set.entry())
@@ -115,7 +115,7 @@ def test_all_errors_of_all_entries_are_told_in_order(own_set: Api) -> None:
     )
 
 
-def test_faults_of_body_and_query_are_told_beside_those_of_entries(own_set: Api) -> None:
+def test_faults_of_body_query_and_entries_are_reported_together(own_set: Api) -> None:
     body = {
         "systemIdentifier": own_set.target.system,
         "abonnementer": [own_set.entry(), own_set.entry(webhookUrl="x")],
@@ -153,7 +153,7 @@ def test_error_names_every_integer_of_64_bits_and_no_other(own_set: Api) -> None
         assert found == wanted, f"expected {wanted} for {given!r}, but got {error}"
 
 
-def test_of_unknown_properties_of_an_entry_ten_are_told(own_set: Api) -> None:
+def test_ten_unknown_properties_of_an_entry_are_reported(own_set: Api) -> None:
     """For each entry, the first ten in the order of the request are reported."""
     names = [f"unknown{number:02}" for number in range(12)]
     request = [own_set.entry(**dict.fromkeys(names[:10], 1)), own_set.entry(**dict.fromkeys(names, 1))]
@@ -161,7 +161,7 @@ def test_of_unknown_properties_of_an_entry_ten_are_told(own_set: Api) -> None:
     expect_refused(own_set, request, *places)
 
 
-def test_errors_of_entries_are_told_whatever_the_system(own_set: Api) -> None:
+def test_errors_of_entries_are_reported_for_any_system(own_set: Api) -> None:
     """Every error of every entry is reported, even if the system is unknown."""
     bad = own_set.entry(entityType=unknown_type(own_set), webhookUrl="x", slutDato="2022-01-01T00:00:00")
     places = [(0, "entityType", UNKNOWN), (0, "slutDato", DURATION), (0, "slutDato", END), (0, "webhookUrl", WEBHOOK)]
@@ -170,14 +170,14 @@ def test_errors_of_entries_are_told_whatever_the_system(own_set: Api) -> None:
         expect_errors(response, 400, (None, "systemIdentifier", NOT_VALID), *places)
 
 
-def test_error_of_an_orgtype_says_where_to_look_up_what_is_allowed(own_set: Api) -> None:
+def test_error_of_an_orgtype_names_the_look_up_of_allowed_types(own_set: Api) -> None:
     pair = type_not_allowed(own_set)
     (error,) = expect_errors(own_set.sync([own_set.entry(**pair)]), 400, (0, "orgType", 150101))
     assert str(pair["entityType"]) in error["message"], error
     assert "hentTilladteBeskedtyper" in error["message"], error
 
 
-def test_every_error_of_many_entries_is_told(own_set: Api) -> None:
+def test_every_error_of_many_entries_is_reported(own_set: Api) -> None:
     """The set has more than a thousand errors."""
     request = entries(own_set, 400, webhookUrl="x", slutDato="2022-01-01T00:00:00")
     fields = [("slutDato", DURATION), ("slutDato", END), ("webhookUrl", WEBHOOK)]
@@ -197,13 +197,13 @@ def test_every_error_of_many_entries_is_told(own_set: Api) -> None:
     ],
     ids=ascii,
 )
-def test_faults_of_the_whole_body_are_told(body: object, fields: list[str | None], api: Api) -> None:
+def test_faults_of_the_whole_body_are_reported(body: object, fields: list[str | None], api: Api) -> None:
     response = api.call("POST", SYNC, body=b"null" if body is None else body)
     expect_errors(response, 400, *((None, field, NOT_VALID) for field in fields))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"x", b'{"a": NaN}', b"\xff", b"[" * 1000])
-def test_body_that_is_no_json_is_told_as_a_whole(body: bytes, api: Api) -> None:
+def test_body_that_is_no_json_is_reported_as_a_whole(body: bytes, api: Api) -> None:
     (error,) = expect_errors(api.call("POST", SYNC, body=body), 400, (None, None, NOT_VALID))
     assert error["message"].startswith("Request validerer ikke"), error
 
@@ -218,7 +218,7 @@ def test_body_that_parsers_read_differently_is_refused(own_set: Api) -> None:
     assert [identity(found) for found in own_set.subscriptions()] == [identity(entry)], "a refused sync changes nothing"
 
 
-def test_look_ups_tell_all_their_faults(api: Api) -> None:
+def test_look_ups_report_all_their_faults(api: Api) -> None:
     system = api.target.system
     for path, fields in (
         ("/v1/abonnement", ["systemIdentifier"]),

@@ -36,7 +36,7 @@ def test_same_sync_again_changes_nothing(own_set: Api) -> None:
         assert own_set.subscriptions() == before
 
 
-def test_get_gives_back_what_was_set_and_it_can_be_sent_back(own_set: Api) -> None:
+def test_get_returns_what_was_set_and_it_can_be_sent_back(own_set: Api) -> None:
     wanted = [
         own_set.entry(startDato="2024-07-01T12:00:00.123456Z", slutDato=None),
         own_set.entry(startDato="2024-10-27T02:30:00", slutDato="2100-07-01T03:00:00", webhookUrl="/"),
@@ -49,9 +49,7 @@ def test_get_gives_back_what_was_set_and_it_can_be_sent_back(own_set: Api) -> No
     answer = expect(own_set.call("GET", "/v1/abonnement", query=query), 200)
     assert webhooks(answer.json()["abonnementer"]) == webhooks(wanted), describe_response(answer)
     again = expect(own_set.call("POST", "/v1/abonnement/sync", body=answer.json()), 200)
-    assert again.json() == counts(uaendret=5), (
-        f"what GET answers is the set that there is, but {describe_response(again)}"
-    )
+    assert again.json() == counts(uaendret=5), f"GET must return the current set, but {describe_response(again)}"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +86,7 @@ def test_each_part_of_the_identity_makes_another_subscription(own_set: Api) -> N
     assert own_set.subscribe(*others) == counts(slettet=1, uaendret=2)
 
 
-def test_what_is_not_in_the_request_is_removed(own_set: Api) -> None:
+def test_subscription_that_is_not_in_the_request_is_removed(own_set: Api) -> None:
     wanted = entries(own_set, 3)
     own_set.subscribe(*wanted)
     assert own_set.subscribe(wanted[1]) == counts(slettet=2, uaendret=1)
@@ -114,13 +112,13 @@ def test_dry_run_answers_the_same_and_changes_nothing(own_set: Api) -> None:
     assert webhooks(own_set.subscriptions()) == webhooks(wanted)
 
 
-def test_dry_run_tells_errors_too(own_set: Api) -> None:
+def test_dry_run_reports_errors_too(own_set: Api) -> None:
     bad = [own_set.entry(entityType=unknown_type(own_set)), own_set.entry(webhookUrl="x")]
     answers = [expect(own_set.sync(bad, query={"dryRun": value}), 400).json() for value in (True, False)]
     assert answers[0] == answers[1]
 
 
-def test_system_is_known_in_either_case_and_told_in_lower(own_set: Api) -> None:
+def test_system_is_accepted_in_either_case_and_returned_in_lower(own_set: Api) -> None:
     system = own_set.target.system or ""
     entry = own_set.entry()
     own_set.subscribe(entry, system=system.upper())
@@ -143,7 +141,7 @@ def test_thousand_entries_are_set_at_once(own_set: Api) -> None:
 
 @pytest.mark.full
 @pytest.mark.one_database
-def test_fifty_thousand_entries_are_taken_and_not_one_more(own_set: Api) -> None:
+def test_fifty_thousand_entries_are_accepted_and_not_one_more(own_set: Api) -> None:
     wanted = entries(own_set, 50_000)
     assert own_set.subscribe(*wanted, query={"dryRun": True}) == counts(oprettet=50_000)
     errors = expect(own_set.sync([*wanted, own_set.entry(orgCode=1)]), 400).json()["errors"]

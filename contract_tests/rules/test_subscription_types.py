@@ -38,7 +38,7 @@ def test_allowed_types_are_those_that_can_be_subscribed_to(own_set: Api) -> None
         own_set.subscribe()
 
 
-def test_orgtype_that_may_subscribe_to_nothing_is_told_an_empty_list(api: Api) -> None:
+def test_orgtype_without_allowed_types_gets_an_empty_list(api: Api) -> None:
     taken = {org_type for org_type, _ in api.target.allowed}
     org_type = next(number for number in range(1_900_000_000, 2_000_000_000) if number not in taken)
     assert allowed_types(api, org_type) == []

@@ -48,7 +48,7 @@ BAD = [
 ]
 
 
-def test_acceptable_paths_are_taken_as_they_are(own_set: Api) -> None:
+def test_valid_paths_are_stored_unchanged(own_set: Api) -> None:
     wanted = [entry | {"webhookUrl": path} for entry, path in zip(entries(own_set, len(GOOD)), GOOD, strict=True)]
     assert own_set.subscribe(*wanted) == counts(oprettet=len(GOOD))
     assert webhooks(own_set.subscriptions()) == webhooks(wanted)

@@ -24,7 +24,7 @@ READS = [
 
 
 @pytest.mark.parametrize("key", [None, "", "unknown-key"])
-def test_nobody_is_let_in_without_a_known_key(key: str | None, api: Api) -> None:
+def test_access_requires_a_known_key(key: str | None, api: Api) -> None:
     """The key is checked before anything else: the response reveals neither data nor errors of the request."""
     headers = {} if key is None else {"apikey": key}
     for method, path in READS:
@@ -48,7 +48,7 @@ def near_keys(api: Api) -> list[tuple[dict[str, str], str]]:
     ]
 
 
-def test_key_opens_only_as_it_is_and_in_its_header(api: Api) -> None:
+def test_only_the_exact_key_in_its_header_gives_access(api: Api) -> None:
     for headers, query in near_keys(api):
         for method, path in (("GET", READS[2][1]), ("POST", "/webmessages")):
             response = api.call(method, path + query, headers=headers, caller="nobody")
@@ -60,17 +60,17 @@ def test_key_opens_only_as_it_is_and_in_its_header(api: Api) -> None:
     [(b"{}", "application/json"), (b"{", "application/json"), (b"x", "text/plain"), (b"x" * 1_000_000, "image/png")],
     ids=["faults", "no JSON", "media type", "large"],
 )
-def test_key_is_asked_for_before_the_body(body: bytes, content_type: str, api: Api) -> None:
+def test_key_is_checked_before_the_body(body: bytes, content_type: str, api: Api) -> None:
     expect_problem(api.post_message(body, content_type=content_type, caller="nobody"), 401)
 
 
-def test_message_that_nobody_sent_is_not_stored(api: Api) -> None:
+def test_unauthenticated_message_is_not_stored(api: Api) -> None:
     about = api.reference()
     expect_problem(api.post_message(api.message(externalReferences=[about]), caller="nobody"), 401)
     assert api.messages_about(**about) == []
 
 
-def test_message_that_is_there_is_not_told_of_nor_deleted_without_a_key(api: Api) -> None:
+def test_existing_message_is_neither_returned_nor_deleted_without_a_key(api: Api) -> None:
     id_ = api.create_message(api.message())
     for method in ("GET", "DELETE"):
         expect_problem(api.call(method, f"/webmessages/{id_}", caller="nobody"), 401)
@@ -78,7 +78,7 @@ def test_message_that_is_there_is_not_told_of_nor_deleted_without_a_key(api: Api
 
 
 @pytest.mark.needs("other_key")
-def test_key_of_another_scope_opens_nothing(api: Api) -> None:
+def test_key_of_another_scope_gives_no_access(api: Api) -> None:
     """A key with the scope `publish` only gives no access to messages."""
     about = api.reference()
     for method, path in READS:
@@ -100,7 +100,7 @@ def test_error_is_a_problem_whatever_its_caller_accepts(accept: str, api: Api) -
     expect_problem(api.call("PUT", "/webmessages", headers=headers), 405)
 
 
-def test_answer_is_not_compressed_for_who_cannot_read_it(api: Api) -> None:
+def test_answer_is_not_compressed_unless_accepted(api: Api) -> None:
     id_ = api.create_message(api.message(message="x" * 10_000))
     response = expect(api.get_message(id_, headers={"Accept-Encoding": "identity"}), 200)
     coding = response.headers.get("Content-Encoding", "identity")

@@ -84,13 +84,13 @@ def test_limit_beyond_1_to_1000_is_refused(operation: str, path: str, text: str,
 
 @pytest.mark.parametrize("text", ["1", "1000"])
 @both_lists
-def test_limit_from_1_to_1000_is_taken(operation: str, path: str, text: str, api: Api) -> None:
+def test_limit_from_1_to_1000_is_accepted(operation: str, path: str, text: str, api: Api) -> None:
     expect(api.call("GET", f"{path}?limit={text}"), 200)
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "0", "%00", "%C3%A5", "g" * 46, "0" * 45, "0" * 47, ID])
 @both_lists
-def test_place_in_a_list_that_nobody_was_given_is_refused(operation: str, path: str, text: str, api: Api) -> None:
+def test_invalid_cursor_is_refused(operation: str, path: str, text: str, api: Api) -> None:
     expect_violations(api.call("GET", f"{path}?after={text}"), (f"{operation}.after", None))
 
 
@@ -101,7 +101,7 @@ def test_unknown_query_parameter_is_refused(operation: str, path: str, api: Api)
         expect_violations(api.call("GET", f"{path}?{name}=1"), (f"{operation}.{name}", None))
 
 
-def test_address_with_an_unknown_parameter_deletes_and_gives_nothing(api: Api) -> None:
+def test_address_with_an_unknown_parameter_deletes_and_returns_nothing(api: Api) -> None:
     id_ = api.create_message(api.message(attachments=[file()]))
     path = f"/webmessages/{id_}/attachments/{api.read_message(id_)['attachments'][0]['id']}"
     expect_violations(api.call("DELETE", f"/webmessages/{id_}?force=1"), ("deleteWebMessageById.force", None))
@@ -136,7 +136,7 @@ def test_every_fault_of_an_address_is_named_at_once(api: Api) -> None:
     "path",
     ["/webmessages/", "/Webmessages", f"/webmessages/{ID}/", f"/webmessages/{ID}/attachments", "/webmessages/a/b/c/d"],
 )
-def test_path_that_there_is_not_is_a_problem(path: str, api: Api) -> None:
+def test_unknown_path_is_a_problem(path: str, api: Api) -> None:
     """The response is not a redirect either."""
     expect_problem(api.call("GET", path), 404)
 
@@ -151,7 +151,7 @@ def test_path_that_there_is_not_is_a_problem(path: str, api: Api) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-def test_method_that_a_path_does_not_have_is_told_with_those_it_has(
+def test_unsupported_method_is_refused_with_the_supported_ones(
     path: str, allowed: set[str], method: str, api: Api
 ) -> None:
     if method not in allowed:

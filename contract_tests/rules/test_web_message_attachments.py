@@ -155,7 +155,7 @@ def test_bad_ids_of_an_attachment_are_both_named(api: Api) -> None:
     expect_violations(api.call("GET", f"/webmessages/{api.uuid()}/attachments/y"), (names[0], NO_UUID))
 
 
-def test_longest_that_the_contract_allows_is_taken(api: Api) -> None:
+def test_longest_valid_values_are_accepted(api: Api) -> None:
     sent = api.message(
         externalReferences=[api.reference("k" * 128), reference("abc", "ä" * 128), reference("åäö", "1")],
         sender={"userId": "ö" * 255},
@@ -178,7 +178,7 @@ def test_lengths_are_counted_in_characters(api: Api) -> None:
     assert strip_generated(found) == sent | {"oepInstance": "external"}, f"expected what was sent, but got {found}"
 
 
-def test_shortest_that_the_contract_allows_is_taken(api: Api) -> None:
+def test_shortest_valid_values_are_accepted(api: Api) -> None:
     sent = api.message(
         message="x", externalReferences=[reference("abc", "1")], sender={"userId": "u"}, attachments=[file(b"1", "f")]
     )
@@ -193,7 +193,7 @@ def test_shortest_that_the_contract_allows_is_taken(api: Api) -> None:
 
 @pytest.mark.full
 @pytest.mark.one_database
-def test_largest_message_is_taken(api: Api) -> None:
+def test_largest_message_is_accepted(api: Api) -> None:
     """Ten files of 10 MiB and the longest text together are below the limit of a body."""
     content = api.random.randbytes(10 * 1024 * 1024)
     about = api.unused_reference()
@@ -218,7 +218,7 @@ def test_file_of_a_byte_more_than_10_mib_is_refused(api: Api) -> None:
 
 @pytest.mark.full
 @pytest.mark.one_database
-def test_text_is_counted_in_bytes_up_to_what_open_e_holds(api: Api) -> None:
+def test_text_is_counted_in_bytes_up_to_what_open_e_can_store(api: Api) -> None:
     """The limit is 16777215 bytes of UTF-8: 8388607 letters of two bytes and one of one byte."""
     longest = "å" * 8_388_607 + "x"
     assert api.read_message(api.create_message(api.message(message=longest)))["message"] == longest

@@ -48,7 +48,7 @@ def test_deleting_a_message_leaves_others(api: Api) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_message_that_there_is_not_is_told_by_its_id(method: str, api: Api) -> None:
+def test_unknown_message_is_reported_with_its_id(method: str, api: Api) -> None:
     id_ = api.uuid()
     expect_no_such_message(api, method, id_)
     expect_no_such_message(api, method, id_.upper())

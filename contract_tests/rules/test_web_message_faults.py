@@ -146,7 +146,7 @@ def test_instance_is_given_by_its_name(value: object, api: Api) -> None:
     assert {item["field"] for item in response.json()["violations"]} == {"oepInstance"}, describe_response(response)
 
 
-def test_same_message_without_a_fault_is_taken(api: Api) -> None:
+def test_same_message_without_a_fault_is_accepted(api: Api) -> None:
     """Otherwise the rejections in this module would prove nothing."""
     about = api.unused_reference()
     references = [about, reference("abc", "x")]

@@ -47,7 +47,7 @@ def test_nothing_found_is_an_empty_list(path: Path, api: Api) -> None:
         assert next_page(response) is None, f"there is no next page, but Link was {response.headers['Link']}"
 
 
-def test_list_of_a_party_holds_the_messages_to_it_and_no_others(api: Api) -> None:
+def test_list_of_a_party_has_its_messages_and_no_others(api: Api) -> None:
     party = api.unused()
     ids = [api.create_message(api.message(partyId=party)) for _ in range(2)]
     api.create_message(api.message(partyId=api.uuid()))
@@ -55,7 +55,7 @@ def test_list_of_a_party_holds_the_messages_to_it_and_no_others(api: Api) -> Non
     assert sorted(list_ids(listed(api, by_party(party)))) == sorted(ids)
 
 
-def test_list_of_a_reference_holds_a_message_once_that_has_it_among_others(api: Api) -> None:
+def test_list_of_a_reference_has_a_message_with_several_references_once(api: Api) -> None:
     about = api.unused_reference()
     others = [reference(about["key"], "other"), reference("other", about["value"])]
     id_ = api.create_message(api.message(externalReferences=[*others, about]))
@@ -74,7 +74,7 @@ def test_list_is_ordered_by_created_and_then_by_id(path: Path, api: Api) -> None
 
 
 @both_lists
-def test_list_says_of_each_message_what_a_get_says(path: Path, api: Api) -> None:
+def test_list_has_the_same_content_as_get(path: Path, api: Api) -> None:
     """The list has the whole text and all references, not only the one that was searched for."""
     named = api.unused()
     about = [reference("zebra", "1"), reference("contract-check", named), reference("alpha", "<2>")]
@@ -86,7 +86,7 @@ def test_list_says_of_each_message_what_a_get_says(path: Path, api: Api) -> None
     assert len(found) == 4, f"expected two messages, with a limit and without, but got {found}"
     for message in found:
         whole = api.read_message(message["id"])
-        assert message == whole, f"a list says of a message what GET by id says, but {message} is not {whole}"
+        assert message == whole, f"a list must have the same content as GET by id, but {message} is not {whole}"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 1000])
@@ -104,7 +104,7 @@ def test_pages_together_are_the_whole_list(path: Path, limit: int, api: Api) -> 
 
 
 @both_lists
-def test_no_page_holds_what_is_of_others(path: Path, api: Api) -> None:
+def test_no_page_has_messages_of_others(path: Path, api: Api) -> None:
     """Requests for later pages contain the last position as well as the party or reference."""
     named, other = api.unused(), api.unused()
     for _ in range(3):
@@ -172,7 +172,7 @@ def test_reference_is_found_whatever_its_characters(key: str, value: str, api: A
     assert len({id_ for page in api.pages(path) for id_ in list_ids(page.json())}) == 2, "a Link keeps key and value"
 
 
-def test_what_a_path_may_hold_as_it_is_stands_for_itself(api: Api) -> None:
+def test_characters_that_need_no_encoding_are_literal(api: Api) -> None:
     """RFC 3986, section 3.3: `+` is not a space, and `;` begins no parameter."""
     named = f"{api.unused()}+a;b=c,d@e:f!$&'()*~"
     (id_,) = create_messages(api, reference("a+b;c", named), 1)

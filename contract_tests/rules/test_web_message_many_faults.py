@@ -111,7 +111,7 @@ def test_hundreds_of_faults_are_all_named(api: Api) -> None:
     [(b'{"message": " ", "externalReferences": [{"key": "abc", "value": "x"}]}', "message"), (b"{", "body")],
     ids=["fault", "no JSON"],
 )
-def test_fault_of_the_query_is_named_beside_those_of_the_body(body: bytes, field: str, api: Api) -> None:
+def test_faults_of_the_query_and_of_the_body_are_reported_together(body: bytes, field: str, api: Api) -> None:
     response = api.call("POST", "/webmessages?verbose=1", body=body)
     fields = sorted(item["field"] for item in response.json().get("violations", []))
     wanted = sorted(["createWebMessage.verbose", field])

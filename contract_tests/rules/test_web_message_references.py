@@ -30,7 +30,7 @@ def test_key_that_only_looks_like_that_of_a_case_is_one_like_any_other(api: Api)
     assert found["externalReferences"] == about, f"expected {about}, but got {found['externalReferences']}"
 
 
-def test_reference_may_hold_any_character_but_nul(api: Api) -> None:
+def test_reference_may_contain_any_character_but_nul(api: Api) -> None:
     """References are not sent to Open-E, so characters outside XML 1.0 are valid."""
     about = [
         reference("a\x01\x0bb", "\x1f.\x7f\x85\ufffe\uffff"),
@@ -120,7 +120,7 @@ def test_refused_message_on_a_case_is_not_stored(api: Api) -> None:
     assert api.messages_about(**about) == []
 
 
-def test_thousand_references_are_taken_and_not_one_more(api: Api) -> None:
+def test_thousand_references_are_accepted_and_not_one_more(api: Api) -> None:
     about = [reference("errand", f"{number} {api.uuid()}") for number in range(1001)]
     found = api.read_message(api.create_message(api.message(externalReferences=about[:1000])))
     assert found["externalReferences"] == about[:1000]

@@ -26,7 +26,7 @@ def test_created_message_is_answered_with_its_location_and_no_body(api: Api) -> 
     assert expect(api.call("GET", location), 200).json()["id"] == location.removeprefix("/webmessages/")
 
 
-def test_get_gives_back_exactly_what_was_sent(api: Api) -> None:
+def test_get_returns_exactly_what_was_sent(api: Api) -> None:
     """References and attachments keep the order of the request, and nothing is rounded."""
     sent = api.message(
         partyId=api.uuid(),
@@ -89,13 +89,13 @@ def test_json_may_be_written_with_escapes_or_without(api: Api) -> None:
     ],
     ids=["left out", "null", "empty", "null within"],
 )
-def test_what_is_absent_is_left_out_and_not_null(said: dict[str, Any], api: Api) -> None:
+def test_absent_properties_are_omitted_and_not_null(said: dict[str, Any], api: Api) -> None:
     """An empty sender and an empty list of attachments count as absent."""
     found = api.read_message(api.create_message(api.message(**said)))
     assert set(found) == ABSENT, f"expected the properties {sorted(ABSENT)}, but got {found}"
 
 
-def test_instance_is_external_unless_said(api: Api) -> None:
+def test_instance_is_external_by_default(api: Api) -> None:
     assert api.read_message(api.create_message(api.message()))["oepInstance"] == "external"
     assert api.read_message(api.create_message(api.message(oepInstance="external")))["oepInstance"] == "external"
     assert api.read_message(api.create_message(api.message(oepInstance="internal")))["oepInstance"] == "internal"

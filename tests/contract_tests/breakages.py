@@ -218,7 +218,7 @@ async def request_id_forgotten(request: Request, forward: Forward) -> Answer:
 
 BREAKAGES = {
     "no Location": Case(no_location, "web-messages", "the Location of a 201"),
-    "200 instead of 201": Case(wrong_status, "web-messages", "answered with 201, but was with 200"),
+    "200 instead of 201": Case(wrong_status, "web-messages", "must get a 201, but got 200"),
     "a violation is lost": Case(lost_violation, "web-messages", "every fault must be named at once"),
     "an error of a sync is lost": Case(lost_error, "subscriptions", "every error of every entry must be listed"),
     "a refused sync is half applied": Case(half_applied_sync, "subscriptions", "a refused sync"),
@@ -234,7 +234,7 @@ BREAKAGES = {
     "null for what is absent": Case(null_for_what_is_absent, "web-messages", "'sender': None"),
     "nothing is deleted": Case(nothing_is_deleted, "web-messages", "delet"),
     "a refused message is stored": Case(refused_message_is_stored, "web-messages", "must not be stored"),
-    "any key reads": Case(any_key_reads, "web-messages", "without a known key"),
+    "any key reads": Case(any_key_reads, "web-messages", "requires a known key"),
     "an event comes twice": Case(event_twice, "subscriptions", "beskedId"),
     "404 for a system of others": Case(unknown_system_is_not_found, "subscriptions", "expected 403"),
     "violations are in any order": Case(violations_in_any_order, "web-messages", "sorted by field"),
@@ -243,5 +243,5 @@ BREAKAGES = {
     "an undocumented property": Case(undocumented_property, "subscriptions", "antal", suite="schema"),
     "a forgotten request id": Case(request_id_forgotten, "web-messages", "x-request-id", suite="schema"),
     "500 for bytes that are no UTF-8": Case(broken_by_bytes, "web-messages", "500", "raw-bytes", "full"),
-    "the tenth file is refused": Case(tenth_file_refused, "web-messages", "answered with 201, but was with 400"),
+    "the tenth file is refused": Case(tenth_file_refused, "web-messages", "must get a 201, but got 400"),
 }

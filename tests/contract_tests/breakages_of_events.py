@@ -178,10 +178,10 @@ OF_EVENTS = {
     ),
     "lists of events are compared as sets": Case(compared_by(with_lists_as_sets), "subscriptions", "is a conflict"),
     "events match any orgType": Case(
-        matching_by("orgCode", "entityType"), "subscriptions", "event of another organisation goes elsewhere"
+        matching_by("orgCode", "entityType"), "subscriptions", "event of another organisation is not delivered"
     ),
     "events match any entityType": Case(
-        matching_by("orgCode", "orgType"), "subscriptions", "event of another type goes elsewhere"
+        matching_by("orgCode", "orgType"), "subscriptions", "event of another type is not delivered"
     ),
     "events are sent whatever the dates": Case(sent_whatever_the_dates(), "subscriptions", "but there wait"),
     "the same event at once is a failure": Case(

@@ -194,19 +194,21 @@ def unknown_parameters_taken(path: str) -> Breakage:
 
 OF_SYSTEMS = {
     "a thousand errors at most": Case(
-        with_errors(SYNC, a_thousand_at_most), "subscriptions", "every error of many entries is told"
+        with_errors(SYNC, a_thousand_at_most), "subscriptions", "every error of many entries is reported"
     ),
     "errors name integers of 32 bits": Case(
         with_errors(SYNC, integers_of_32_bits), "subscriptions", "expected 2147483648"
     ),
     "one unknown property is told": Case(
-        with_errors(SYNC, one_unknown_property), "subscriptions", "of unknown properties of an entry ten are told"
+        with_errors(SYNC, one_unknown_property), "subscriptions", "ten unknown properties of an entry are reported"
     ),
     "the system is asked before entries": Case(
-        with_errors(SYNC, system_before_entries), "subscriptions", "errors of entries are told whatever the system"
+        with_errors(SYNC, system_before_entries), "subscriptions", "errors of entries are reported for any system"
     ),
     "an identity without orgType": Case(
-        with_errors(SYNC, twice_whatever_the_org_type), "subscriptions", "each part of the identity makes it another"
+        with_errors(SYNC, twice_whatever_the_org_type),
+        "subscriptions",
+        "each part of the identity makes another identity",
     ),
     "a dry run drops messages": Case(dry_run_drops_messages, "subscriptions", "each time after a dry run"),
     "dropped messages are not counted": Case(messages_are_not_counted, "subscriptions", "was not the number of its"),

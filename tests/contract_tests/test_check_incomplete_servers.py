@@ -35,7 +35,7 @@ def test_server_that_answers_all_alike_is_told_of_once(spec: str, text: str, ser
     server.answers = dict.fromkeys(("GET", "POST", "DELETE"), (200, text))
     ended = check(server, tmp_path, "--spec", spec)
     assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert f"a message that there is not is answered with 404, but was with 200 {text}" in ended.stdout
+    assert f"an unknown message must get a 404, but got 200 {text}" in ended.stdout
     assert "/webmessages/00000000-0000-4000-8000-000000000000" in ended.stdout
     assert len(server.came) == 1
 
@@ -45,8 +45,8 @@ def test_server_that_answers_all_alike_is_told_of_once(spec: str, text: str, ser
     [
         (SYNC_ALONE, 2, "the server has no GET /v1/abonnement (404"),
         (NO_CATALOGUE, 2, "the server has no GET /v1/beskedtype/tilladte (404"),
-        (NO_LIST, 1, "has not the form of the contract: no list of abonnementer, but 200 {}"),
-        (NO_TYPES, 1, "has not the form of the contract: no list of beskedtyper, but 200 {}"),
+        (NO_LIST, 1, "does not have the form of the contract: no list of abonnementer, but 200 {}"),
+        (NO_TYPES, 1, "does not have the form of the contract: no list of beskedtyper, but 200 {}"),
     ],
     ids=["sync alone", "no catalogue", "no list", "no types"],
 )

@@ -59,6 +59,6 @@ def test_system_that_is_not_given_back_what_it_had_is_told_by_the_exit_code_too(
     ended = server.check(tmp_path, "--spec", "subscriptions", "--suite", "rules")
     assert ended.returncode == 2, ended.stdout + ended.stderr
     assert "keeps the contract" in ended.stdout
-    assert f"not cleaned up: system {SYSTEM} has not got its subscriptions back" in ended.stdout
+    assert f"not cleaned up: system {SYSTEM} did not get its subscriptions back" in ended.stdout
     (kept,) = json.loads((tmp_path / "report" / BEFORE).read_text())["abonnementer"]
     assert kept["orgCode"] == 101

@@ -56,7 +56,7 @@ def test_message_that_stays_is_told_and_the_others_are_tried(server: Answering, 
 def test_subscriptions_that_cannot_be_put_back_are_kept(server: Answering, diary: Path, kept: Path) -> None:
     server.answers = {"DELETE": (404, ""), "POST": (400, "no more " * 1000)}
     (told,) = clean_up(of(server), diary, CURRENT, kept)
-    assert f"system s has not got its subscriptions back: POST /v1/abonnement/sync with {kept} (400 no more" in told
+    assert f"system s did not get its subscriptions back: POST /v1/abonnement/sync with {kept} (400 no more" in told
     assert len(told) < 600
     assert kept.exists()
 

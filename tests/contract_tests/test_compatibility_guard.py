@@ -46,9 +46,10 @@ def test_a_break_is_told_beside_each_older_contract(repository: Path, capsys: py
     replace(repository / "spec" / "web-messages.yaml", "operationId: deleteWebMessageById", "operationId: removeIt")
     assert main([str(repository)]) == 1
     line = '  deleteWebMessageById: operationId was "deleteWebMessageById", is "removeIt"\n'
-    advice = "List in {} what of this is meant, with the reason; mend the rest.\n"
+    advice = "List in {} the intended ones with their reasons, and fix the rest.\n"
     assert capsys.readouterr().out == "\n".join(
-        f"spec/web-messages.yaml, beside {baseline.words} ({baseline.folder}):\n{line}{advice.format(baseline.page)}"
+        f"spec/web-messages.yaml, compared with {baseline.words} ({baseline.folder}):\n"
+        f"{line}{advice.format(baseline.page)}"
         for baseline in BASELINES
     )
 
@@ -99,13 +100,13 @@ def test_a_list_of_a_contract_that_there_never_was_fails(repository: Path, capsy
     table = "### `spec/other.yaml`\n| what | why | differences |\n|---|---|---|\n| one | reason | `a: b` |\n"
     replace(repository / "CHANGELOG.md", "## [Unreleased]\n", f"## [Unreleased]\n{table}")
     assert main([str(repository)]) == 1
-    assert "spec/other.yaml, beside the last release" in capsys.readouterr().out
+    assert "spec/other.yaml, compared with the last release" in capsys.readouterr().out
 
 
 def test_a_contract_that_has_gone_fails(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (repository / "spec" / "operations.yaml").unlink()
     assert main([str(repository)]) == 1
-    assert "spec/operations.yaml, beside the last release" in (out := capsys.readouterr().out)
+    assert "spec/operations.yaml, compared with the last release" in (out := capsys.readouterr().out)
     assert "  the contract: no longer there\n" in out
 
 

@@ -100,9 +100,9 @@ def test_check_is_not_begun(where: str, answer: tuple[int, str], words: str, ser
 
 
 BROKEN = {
-    "no JSON": ("GET /v1/abonnement?", (200, "<html>"), "an answer is no JSON"),
-    "a list": ("GET /v1/abonnement?", (200, "[]"), "has not the form of the contract"),
-    "no properties": ("GET /v1/abonnement?", (200, '{"abonnementer": [{}]}'), "has not the form of the contract"),
+    "no JSON": ("GET /v1/abonnement?", (200, "<html>"), "a response is not JSON"),
+    "a list": ("GET /v1/abonnement?", (200, "[]"), "does not have the form of the contract"),
+    "no properties": ("GET /v1/abonnement?", (200, '{"abonnementer": [{}]}'), "does not have the form of the contract"),
     "same set": ("POST /v1/abonnement/sync", (400, "no"), "the current set of system s may be given again"),
     "fault": ("GET /v1/abonnement?", (500, "down"), "the subscriptions of system s cannot be read: 500 down"),
 }

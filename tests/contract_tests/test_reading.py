@@ -65,7 +65,7 @@ def test_check_ends_on_a_server_that_says_for_ever_to_go_on(tmp_path: Path, monk
     monkeypatch.setattr(check, "LEARNING_SECONDS", 1)
     with odd_server(b"HTTP/1.1 100 Continue\r\n\r\n" * 100, is_endless=True) as url:
         wanted = Check(CheckTarget(url, api_key="key"), tmp_path, tmp_path, ("web-messages",))
-        with pytest.raises(CannotCheckError, match="gave no whole answers in 1 s"):
+        with pytest.raises(CannotCheckError, match="sent no complete responses within 1 s"):
             check.run(wanted, lambda *_: None, lambda _: None)
 
 

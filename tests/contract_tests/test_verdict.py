@@ -142,7 +142,7 @@ def test_check_that_fails_by_a_fault_of_its_own_is_an_error_and_no_failure(rules
     found = read_result(rules, 1, 1.0)
 
     assert found.failures == ()
-    words = "1 checks failed by a fault of their own, first odd [x]: ZeroDivisionError: division by zero; see "
+    words = "1 checks failed because of their own errors, first odd [x]: ZeroDivisionError: division by zero; see "
     assert found.error == words + str(rules.log)
     verdict = Verdict([found])
     assert not verdict.is_clean

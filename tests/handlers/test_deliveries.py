@@ -25,7 +25,7 @@ def caller(subscribing: RunningService) -> Caller:
     return new_caller(subscribing)
 
 
-def test_what_waits_is_told_without_its_content(caller: Caller) -> None:
+def test_list_of_deliveries_has_no_content(caller: Caller) -> None:
     subscribe(caller)
     event_id = publish(caller, identifikationstypeId=1, identifikation="9999999901", body={"secret": "s3cr3t"})
     response = get(caller)

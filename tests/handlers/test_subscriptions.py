@@ -46,7 +46,7 @@ def test_sync_takes_what_get_answers(caller: Caller) -> None:
     assert again.json() == {"oprettet": 0, "opdateret": 0, "slettet": 0, "uaendret": 3, "slettedeBeskeder": 0}
 
 
-def test_system_is_known_in_either_case_and_told_in_lower(caller: Caller) -> None:
+def test_system_is_accepted_in_either_case_and_returned_in_lower(caller: Caller) -> None:
     body = caller.body(entry(), systemIdentifier=caller.system_id.upper())
     assert caller.send(body).json()["oprettet"] == 1
     assert caller.get(caller.system_id.upper()).json()["systemIdentifier"] == caller.system_id
@@ -61,7 +61,7 @@ def test_dry_run_answers_the_same_and_changes_nothing(caller: Caller, value: str
     assert (caller.current() == before) == is_dry
 
 
-def test_dry_run_tells_errors_too(caller: Caller) -> None:
+def test_dry_run_reports_errors_too(caller: Caller) -> None:
     (error,) = errors(caller.send(caller.body(entry(entityType=ENDED)), "?dryRun=true"), 400)
     assert error["errorCode"] == 150002
 

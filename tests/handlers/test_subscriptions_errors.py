@@ -87,7 +87,7 @@ def test_an_entry_that_is_no_object_is_told_as_a_whole(caller: Caller, value: ob
         ({"systemIdentifier": "x" * 100_000, "abonnementer": [], "more": 1}, None),
     ],
 )
-def test_faults_of_the_whole_body_are_told(
+def test_faults_of_the_whole_body_are_reported(
     caller: Caller, body: Any, expected: list[tuple[None, str, int]] | None
 ) -> None:
     assert places(caller.send(body)) == (expected or [(None, "more", 1014), (None, "systemIdentifier", 1014)])
