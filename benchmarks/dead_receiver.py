@@ -80,13 +80,22 @@ async def _queue_for_the_dead(database: Database, number: int, keys: int) -> Non
     def insert(connection: sa.Connection) -> None:
         of_dead = sa.select(tables.subscriptions).order_by(tables.subscriptions.c.id.desc()).limit(1)
         subscription = connection.execute(of_dead).one()
-        said = event("queued", 0)
-        row = {"id": said.id, "created": said.created, "entity_type": ENTITY_TYPE, "content": write_content(said)}
+        queued_event = event("queued", 0)
+        row = {
+            "id": queued_event.id,
+            "created": queued_event.created,
+            "entity_type": ENTITY_TYPE,
+            "content": write_content(queued_event),
+        }
         connection.execute(
             tables.events.insert(), row | {"subscriptions": 1, "publisher": "benchmark", "request_id": "benchmark"}
         )
-        delivery = {"event_id": said.id, "subscription_id": subscription.id, "system_id": subscription.system_id}
-        delivery |= {"state": "waiting", "created": said.created, "due": said.created, "attempts": 0}
+        delivery = {
+            "event_id": queued_event.id,
+            "subscription_id": subscription.id,
+            "system_id": subscription.system_id,
+        }
+        delivery |= {"state": "waiting", "created": queued_event.created, "due": queued_event.created, "attempts": 0}
         rows = [delivery | {"id": event("", 0).id, "key": str(place % keys)} for place in range(number)]
         connection.execute(tables.deliveries.insert(), rows)
 
@@ -107,8 +116,8 @@ async def _publish(database: Database) -> dict[str, float]:
     begun = time.monotonic()
     for place in range(EVENTS):
         await asyncio.sleep(max(0, begun + place / PER_SECOND - time.monotonic()))
-        said = event(f"{begun}-{place}", 0)
-        await outbox.publish(database, Publication(said, "benchmark", "benchmark"))
+        published = event(f"{begun}-{place}", 0)
+        await outbox.publish(database, Publication(published, "benchmark", "benchmark"))
         accepted[f"{begun}-{place}"] = time.time()
     return accepted
 

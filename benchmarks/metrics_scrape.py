@@ -92,16 +92,21 @@ async def _fill(database: Database, number: int) -> None:
 
     def insert(connection: sa.Connection) -> None:
         subscriptions = connection.execute(sa.select(tables.subscriptions)).all()
-        said = event("queued", 0)
-        row = {"id": said.id, "created": said.created, "entity_type": ENTITY_TYPE, "content": write_content(said)}
+        content = event("queued", 0)
+        row = {
+            "id": content.id,
+            "created": content.created,
+            "entity_type": ENTITY_TYPE,
+            "content": write_content(content),
+        }
         connection.execute(
             tables.events.insert(), row | {"subscriptions": 1, "publisher": "benchmark", "request_id": "benchmark"}
         )
         rows = []
         for place in range(number):
             subscription = subscriptions[place % len(subscriptions)]
-            delivery = {"event_id": said.id, "subscription_id": subscription.id, "system_id": subscription.system_id}
-            delivery |= {"state": "waiting", "created": said.created, "due": said.created, "attempts": 0}
+            delivery = {"event_id": content.id, "subscription_id": subscription.id, "system_id": subscription.system_id}
+            delivery |= {"state": "waiting", "created": content.created, "due": content.created, "attempts": 0}
             rows.append(delivery | {"id": event("", 0).id, "key": str(place)})
         if rows:
             connection.execute(tables.deliveries.insert(), rows)

@@ -79,7 +79,7 @@ def _list_deaths_of_informed_workers(deliveries: AbstractSet[str], lives: Iterab
             # The last line of a log may be truncated.
             if '"attempt"' not in line or not line.endswith("}"):
                 continue
-            said = json.loads(line)
-            if said.get("delivery") in deliveries and said["outcome"] in {"done", "park"}:
-                knew[said["delivery"]].append(life.death)
+            entry = json.loads(line)
+            if entry.get("delivery") in deliveries and entry["outcome"] in {"done", "park"}:
+                knew[entry["delivery"]].append(life.death)
     return knew

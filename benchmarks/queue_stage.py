@@ -48,7 +48,7 @@ class ReceiverProgram:
         """Return all attempts so far, oldest first."""
         text = self.log.read_text() if self.log.exists() else ""
         lines = [line.split(" ") for line in text.splitlines()]
-        return [Arrival(float(when), *said, int(sequence), int(status)) for when, *said, sequence, status in lines]
+        return [Arrival(float(when), *fields, int(sequence), int(status)) for when, *fields, sequence, status in lines]
 
     def count(self) -> int:
         """Return the number of attempts so far."""

@@ -138,7 +138,7 @@ def _campaign(stage: Stage, servers: Databases, folder: Path, order: Sequence[st
     for system in SYSTEMS:
         _sync(service, set_of(system))
     occurrences = asyncio.run(_meet_faults(load, servers, order))
-    left = _wait_for_deliveries(servers.url)
+    undelivered = _wait_for_deliveries(servers.url)
     arrivals = target.arrivals()
     _print_table(occurrences, load.calls, load, arrivals)
     failures = [
@@ -146,7 +146,7 @@ def _campaign(stage: Stage, servers: Databases, folder: Path, order: Sequence[st
         *_violations_of_messages(load, mock, servers.url),
         *_violations_of_deliveries(load, arrivals, occurrences),
         *_slow_recoveries(occurrences, load, arrivals),
-        *([f"{left} deliveries are left"] if left else []),
+        *([f"{undelivered} deliveries are left"] if undelivered else []),
         *_violations_of_programs(programs),
         *_violations_of_audit(load, servers.url),
     ]
@@ -203,9 +203,9 @@ async def _watch_self(lags: list[float]) -> None:
 def _wait_for_deliveries(url: str) -> int:
     """Return the number of deliveries that have not arrived within the time limit."""
     ends = time.monotonic() + DRAIN_SECONDS
-    while (left := run(url, waiting)) and time.monotonic() < ends:
+    while (undelivered := run(url, waiting)) and time.monotonic() < ends:
         time.sleep(0.5)
-    return int(left)
+    return int(undelivered)
 
 
 def _violations_of_calls(load: Load) -> list[str]:
@@ -365,21 +365,21 @@ def _print_table(
     print(f"| seconds to recovery, worst | times | took, s | {' | '.join(heads)} | {ends} |")
     print(f"|---|--:|--:|{'--:|' * len(heads)}--:|--:|---|")
     for name, fault in FAULTS.items():
-        those = [each for each in occurrences if each.name == name]
-        if not those:
+        failures = [each for each in occurrences if each.name == name]
+        if not failures:
             continue
-        recoveries = [_recoveries(each, load, arrivals) for each in those]
+        recoveries = [_recoveries(each, load, arrivals) for each in failures]
         worst = [max(each[kind] for each in recoveries) for kind in (*KINDS, *DELIVERIES)]
         failed = Counter(
             f"{call.status} {call.kind}"
-            for each in those
+            for each in failures
             for call in calls
             if not call.is_success and each.began <= call.ended <= each.until
         )
-        took = statistics.mean(each.ended - each.began for each in those)
+        took = statistics.mean(each.ended - each.began for each in failures)
         print(
-            f"| {fault.words} | {len(those)} | {took:.1f} | {' | '.join(f'{seconds:.1f}' for seconds in worst)} | "
-            f"{fault.limit:g} | {max(each.lag for each in those):.1f} | "
+            f"| {fault.words} | {len(failures)} | {took:.1f} | {' | '.join(f'{seconds:.1f}' for seconds in worst)} | "
+            f"{fault.limit:g} | {max(each.lag for each in failures):.1f} | "
             f"{', '.join(f'{count} {what}' for what, count in sorted(failed.items())) or 'none'} |"
         )
     sent = Counter(call.kind for call in calls)

@@ -64,18 +64,18 @@ class ReceiverProtocol(asyncio.Protocol):
             status = 200 if attempt > 1 else (500, RESET, GARBAGE, 200)[way]
         # Events of web messages have neither a person nor a version.
         key = event.get("identifikation") or event["eksternIdentifier"]
-        told = (path, delivery, key, event.get("versionIdentifier", "0"), status)
+        attempt_fields = (path, delivery, key, event.get("versionIdentifier", "0"), status)
         if milliseconds:
-            asyncio.get_running_loop().call_later(milliseconds / 1000, self._answer, told)
+            asyncio.get_running_loop().call_later(milliseconds / 1000, self._answer, attempt_fields)
         else:
-            self._answer(told)
+            self._answer(attempt_fields)
 
-    def _answer(self, told: tuple[str, str, str, str, int]) -> None:
-        *said, status = told
+    def _answer(self, attempt_fields: tuple[str, str, str, str, int]) -> None:
+        *fields, status = attempt_fields
         if self._transport.is_closing():
             # The worker has died, so it does not receive the response.
             status = 0
-        print(f"{time.time():.4f}", *said, status if status >= 100 else 0, file=self._log, sep=" ")
+        print(f"{time.time():.4f}", *fields, status if status >= 100 else 0, file=self._log, sep=" ")
         if status == RESET:
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

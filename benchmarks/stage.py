@@ -204,8 +204,8 @@ def _postgresql(folder: Path) -> Any:
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:
     # Settings of the caller's own service must not affect a benchmark.
-    ours = {f"BUDKAVLE_{name.upper()}" for name in Settings.model_fields}
-    return {name: value for name, value in os.environ.items() if name not in ours} | dict(added)
+    own_variables = {f"BUDKAVLE_{name.upper()}" for name in Settings.model_fields}
+    return {name: value for name, value in os.environ.items() if name not in own_variables} | dict(added)
 
 
 def _wait_until_it_answers(program: Program) -> None:

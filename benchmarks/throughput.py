@@ -45,7 +45,7 @@ class Cell:
     def ratio(self, other: "Cell") -> float:
         """Return the median over the rounds of the ratio to the other program."""
         pairs = zip(self.results, other.results, strict=True)
-        return median(ours.per_second / max(theirs.per_second, 0.001) for ours, theirs in pairs)
+        return median(own.per_second / max(theirs.per_second, 0.001) for own, theirs in pairs)
 
 
 _created: dict[int, list[str]] = {}

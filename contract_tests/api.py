@@ -194,16 +194,16 @@ class Api:
     def entry(self, identity: SubscriptionIdentity | None = None, **changes: Any) -> dict[str, Any]:
         """Return a valid subscription with changes. The value `...` removes a property."""
         org_type, entity_type = self.target.allowed[0]
-        of_whom = (
+        identity_values = (
             identity or SubscriptionIdentity(org_type, self.random.randrange(1000, 99_999_999), entity_type)
         ).json()
-        values = {**of_whom, "webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00", **changes}
+        values = {**identity_values, "webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00", **changes}
         return {name: value for name, value in values.items() if value is not ...}
 
     def event(self, entry: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
         """Return a valid event for a subscription with changes. The value `...` removes a property."""
-        of_whom = {name: entry[name] for name in ("entityType", "orgType", "orgCode")}
-        values = {**of_whom, "aendringstype": 1, **changes}
+        identity_values = {name: entry[name] for name in ("entityType", "orgType", "orgCode")}
+        values = {**identity_values, "aendringstype": 1, **changes}
         return {name: value for name, value in values.items() if value is not ...}
 
     def _identity(self, caller: Caller) -> dict[str, str]:

@@ -47,8 +47,8 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
         return _add_result(verdict, _preparation_failure(check, exc, sent), on_result)
     check = replace(check, target=target)
     _make_report(check.report)
-    kept = check.report / BEFORE
-    _save_subscriptions(kept, target, current)
+    backup = check.report / BEFORE
+    _save_subscriptions(backup, target, current)
     with tempfile.TemporaryDirectory(prefix="contract-check-") as folder:
         work = Path(folder)
         target.write(target_file(work))
@@ -62,7 +62,7 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
             verdict.is_interrupted = True
         finally:
             progress("cleaning up", 0, None, "")
-            verdict.left = cleaning.clean_up(target, diary_file(work), current, kept)
+            verdict.left = cleaning.clean_up(target, diary_file(work), current, backup)
     return verdict
 
 

@@ -19,12 +19,12 @@ _LONGEST = 200
 """Maximum characters of a response in a report."""
 
 
-def clean_up(target: CheckTarget, diary: Path, current: list[dict[str, Any]], kept: Path) -> list[str]:
+def clean_up(target: CheckTarget, diary: Path, current: list[dict[str, Any]], backup: Path) -> list[str]:
     """Clean up and return one line per failure. If restoring fails, keep the file `kept` with the request body."""
     api = Api(target, random.Random(target.seed))  # These values are not secret.
     try:
-        left = _delete_messages(api, diary)
-        return left if target.system is None else left + _restore(api, current, kept)
+        remaining = _delete_messages(api, diary)
+        return remaining if target.system is None else remaining + _restore(api, current, backup)
     finally:
         api.close()
 
@@ -35,28 +35,28 @@ def _delete_messages(api: Api, diary: Path) -> list[str]:
     paths = [api.target.below(path).removeprefix(api.target.url) for path in made]
     # Other locations that a server returns are not ours to delete.
     ours = [path for path in paths if _MESSAGE.fullmatch(path)]
-    left: list[str] = []
-    because = ""
+    remaining: list[str] = []
+    reason = ""
     for number, path in enumerate(ours):
         try:
             status = api.call("DELETE", path).status_code
         except _NO_ANSWER as exc:
             # Do not send hundreds of requests to a server that does not respond.
-            left, because = left + ours[number:], str(exc)[:_LONGEST]
+            remaining, reason = remaining + ours[number:], str(exc)[:_LONGEST]
             break
         if status not in _GONE:
-            left, because = [*left, path], f"{because or status}"
-    return [f"{len(left)} messages could not be deleted, {left[0]} among them: {because}"] if left else []
+            remaining, reason = [*remaining, path], f"{reason or status}"
+    return [f"{len(remaining)} messages could not be deleted, {remaining[0]} among them: {reason}"] if remaining else []
 
 
-def _restore(api: Api, current: list[dict[str, Any]], kept: Path) -> list[str]:
+def _restore(api: Api, current: list[dict[str, Any]], backup: Path) -> list[str]:
     try:
         response = api.sync(current)
         if response.status_code == requests.codes.ok:
-            kept.unlink(missing_ok=True)
+            backup.unlink(missing_ok=True)
             return []
-        because = f"{response.status_code} {response.text}"
+        reason = f"{response.status_code} {response.text}"
     except _NO_ANSWER as exc:
-        because = str(exc)
-    told = f": POST {SYNC} with {kept}" if current else ", and has some of the check's: it had none"
-    return [f"system {api.target.system} did not get its subscriptions back{told} ({because[:_LONGEST]})"]
+        reason = str(exc)
+    remedy = f": POST {SYNC} with {backup}" if current else ", and has some of the check's: it had none"
+    return [f"system {api.target.system} did not get its subscriptions back{remedy} ({reason[:_LONGEST]})"]

@@ -75,8 +75,10 @@ def _fit_sync(body: JSONObject) -> None:
             seen.add(repr(values))
         fitted.append(entry)
     if _target.system == _target.queued_system:
-        stay = [identity for identity in (_target.queued, _target.attacked) if identity is not None]
-        fitted += [permanent_entry(identity) for identity in stay if repr(list(identity.json().values())) not in seen]
+        permanent = [identity for identity in (_target.queued, _target.attacked) if identity is not None]
+        fitted += [
+            permanent_entry(identity) for identity in permanent if repr(list(identity.json().values())) not in seen
+        ]
     entries[:] = fitted
 
 

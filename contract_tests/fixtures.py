@@ -59,7 +59,7 @@ def own_set(api: Api) -> Iterator[Api]:
     """Yield a client while the system has no subscriptions. Restore them afterwards."""
     target = api.target
     # The permanent subscriptions are in one system, which may be another one.
-    stays = [target.queued, target.attacked] if target.system == target.queued_system else []
+    permanent = [target.queued, target.attacked] if target.system == target.queued_system else []
     api.subscribe()
     yield api
-    api.subscribe(*(permanent_entry(identity) for identity in stays if identity is not None))
+    api.subscribe(*(permanent_entry(identity) for identity in permanent if identity is not None))

@@ -28,12 +28,12 @@ def find_stored_messages(target: CheckTarget) -> list[JSONObject]:
 
 def find_stored_subscriptions(target: CheckTarget) -> list[JSONObject]:
     """Return subscriptions of the attacked system other than the permanent ones."""
-    stay = [target.queued, target.attacked] if target.attacked_system == target.queued_system else []
-    kept = [identity.json() for identity in stay if identity is not None]
+    permanent = [target.queued, target.attacked] if target.attacked_system == target.queued_system else []
+    permanent_identities = [identity.json() for identity in permanent if identity is not None]
     return [
         entry
         for entry in list_subscriptions(target, target.attacked_system or "")
-        if {name: entry[name] for name in ("orgType", "orgCode", "entityType")} not in kept
+        if {name: entry[name] for name in ("orgType", "orgCode", "entityType")} not in permanent_identities
     ]
 
 

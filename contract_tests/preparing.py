@@ -111,8 +111,8 @@ def _explore_subscriptions(api: Api) -> tuple[CheckTarget, list[dict[str, Any]]]
     if not allowed:
         raise CannotCheckError("no orgType from 0 to 99 may subscribe to anything: allow one on the target")
     _refuse_to_lose_subscriptions(api, current, allowed)
-    taken = {entry["orgCode"] for entry in current}
-    free = iter(code for code in QUEUED_ORG_CODES if code not in taken)
+    used_codes = {entry["orgCode"] for entry in current}
+    free = iter(code for code in QUEUED_ORG_CODES if code not in used_codes)
     queued, attacked = (SubscriptionIdentity(allowed[0][0], next(free), allowed[0][1]) for _ in range(2))
     known = replace(target, allowed=allowed, publish_key=_find_publish_key(api))
     return known.with_one_system(target.system or "", queued, attacked), current
@@ -140,15 +140,15 @@ def _refuse_to_lose_subscriptions(
             f"the current set of system {api.target.system} may be given again, but was answered {_describe(response)}"
         )
     today = _today()
-    gone = [
+    invalid = [
         entry
         for entry in current
         if (entry["orgType"], entry["entityType"]) not in allowed or (entry.get("slutDato") or today)[:10] < today
     ]
-    if gone:
+    if invalid:
         raise CannotCheckError(
             f"system {api.target.system} could not be given its subscriptions back, since some have ended or are no "
-            f"longer allowed (--system names another): {gone[0]}"
+            f"longer allowed (--system names another): {invalid[0]}"
         )
 
 

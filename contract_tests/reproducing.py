@@ -16,11 +16,11 @@ _MOST = 12
 
 def format_commands(sent: Sequence[Sent], target: CheckTarget, name: str, folder: Path) -> list[str]:
     """Return one shell command per request, in order. Bodies that do not fit are saved in the folder."""
-    told = [
+    commands = [
         format_curl(item, target, folder)
         if isinstance(item, SentRequest)
         else curl_bytes.format_raw(item, target, name, folder)
         for item in sent[-_MOST:]
     ]
-    left_out = len(sent) - len(told)
-    return [f"# {left_out} calls before these are left out", *told] if left_out else told
+    omitted = len(sent) - len(commands)
+    return [f"# {omitted} calls before these are left out", *commands] if omitted else commands

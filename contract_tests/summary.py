@@ -107,9 +107,9 @@ def _failure(number: int, failure: Failure, *, short: bool) -> str:
         words = [text if len(text) <= _WIDTH else text[:_WIDTH] + " …" for text in words[:_LINES]]
         # The last requests caused the failure; the full report has all of them.
         lines = [_truncate(text) for text in lines[-_CALLS:]]
-    told = [*words, *([] if not lines else ["reproduce with:", *lines])]
+    details = [*words, *([] if not lines else ["reproduce with:", *lines])]
     name = failure.name[:_WIDTH] if short else failure.name
-    return "\n".join([f"{number}. {failure.suite}: {name}", *(f"   {text}" for text in told)])
+    return "\n".join([f"{number}. {failure.suite}: {name}", *(f"   {text}" for text in details)])
 
 
 def _truncate(line: str) -> str:

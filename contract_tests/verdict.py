@@ -82,18 +82,18 @@ def read_result(suite: Suite, exit_code: int, seconds: float) -> SuiteResult:
     error = None if is_explained else f"{words}; see {suite.log}"
     if faults:
         words = faults[0].words.removeprefix(_FAULT).partition("\n")[0].removeprefix(": ")
-        told = (
+        message = (
             f"{len(faults)} checks failed because of their own errors, first {faults[0].name}: {words}; see {suite.log}"
         )
-        error = told if error is None else f"{told}; {error}"
+        error = message if error is None else f"{message}; {error}"
     return SuiteResult(suite.name, _checks(suite, cases), seconds, failures, left_out, error, is_unanswered)
 
 
 def _checks(suite: Suite, cases: list[ET.Element]) -> int:
     """Return the number of checks. Schemathesis generates many cases per operation."""
     try:
-        told = json.loads(suite.junit.with_suffix(".json").read_text(encoding="utf-8"))
-        return int(told["test_cases"]["generated"])
+        report = json.loads(suite.junit.with_suffix(".json").read_text(encoding="utf-8"))
+        return int(report["test_cases"]["generated"])
     except (OSError, ValueError, KeyError, TypeError):
         return sum(case.find("skipped") is None for case in cases)
 

@@ -53,8 +53,8 @@ def read_file(reference: str) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "its name is invalid"
-        raise ReceiverMisconfigured(f"{reference} cannot be read: {why}") from exc
+        cause = exc.strerror if isinstance(exc, OSError) else "its name is invalid"
+        raise ReceiverMisconfigured(f"{reference} cannot be read: {cause}") from exc
     if len(data) > MAX_BYTES:
         raise ReceiverMisconfigured(f"{reference} is larger than {MAX_BYTES} bytes")
     return data

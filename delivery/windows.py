@@ -107,7 +107,7 @@ class Windows:
     def get_room(self, now: float) -> Capacity:
         """Return how many deliveries can start now, and for which targets and systems none can."""
         self._forget(now)
-        full = {target for target, known in self._slots.targets.items() if self._is_closed(known, now)}
+        full = {target for target, state in self._slots.targets.items() if self._is_closed(state, now)}
         full_systems = {system for system, used in self._slots.used.items() if used >= self._slots.per_system}
         free = max(0, self._slots.total - self._slots.used.total())
         return Capacity(free, min(free, self._slots.per_system), frozenset(full_systems), frozenset(full))
@@ -133,17 +133,17 @@ class Windows:
 
     def record_start(self, seen: DueDelivery, now: float, *, is_test: bool = False) -> None:
         """Record the start of a call. `is_test` is true if it occupies a slot for test messages."""
-        known = self._known(seen.target)
+        state = self._known(seen.target)
         self._slots.turn += 1
-        known.touched = now
+        state.touched = now
         self._calls[seen.number] = _Call(seen.target, seen.subscription_id, now, is_test)
         if is_test:
             self._tests += 1
-            known.tests += 1
+            state.tests += 1
             return
-        known.used += 1
-        known.used_of[seen.subscription_id] += 1
-        known.served = known.served_of[seen.subscription_id] = self._slots.served[seen.target.system_id] = (
+        state.used += 1
+        state.used_of[seen.subscription_id] += 1
+        state.served = state.served_of[seen.subscription_id] = self._slots.served[seen.target.system_id] = (
             self._slots.turn
         )
         self._slots.used[seen.target.system_id] += 1
@@ -154,49 +154,49 @@ class Windows:
         Return whether the target has recovered, so that its waiting deliveries can be retried.
         """
         call = self._calls.pop(number)
-        known = self._slots.targets[call.target]
-        known.touched = now
+        state = self._slots.targets[call.target]
+        state.touched = now
         if call.is_test:
             self._tests -= 1
-            known.tests -= 1
+            state.tests -= 1
         else:
-            known.used -= 1
-            _decrease(known.used_of, call.subscription)
+            state.used -= 1
+            _decrease(state.used_of, call.subscription)
             _decrease(self._slots.used, call.target.system_id)
         if not is_well:
-            self._fail(known, call, now)
+            self._fail(state, call, now)
             return False
-        known.is_well = True
-        known.failures = 0
-        known.until = NEVER
+        state.is_well = True
+        state.failures = 0
+        state.until = NEVER
         if now - call.began < QUICK_SECONDS:
-            known.limit = min(self._slots.per_system, known.limit + 1)
-        elif known.limit > FIRST:
-            known.limit -= 1
-        has_recovered = known.is_recovering and is_done
-        known.is_recovering = known.is_recovering and not is_done
+            state.limit = min(self._slots.per_system, state.limit + 1)
+        elif state.limit > FIRST:
+            state.limit -= 1
+        has_recovered = state.is_recovering and is_done
+        state.is_recovering = state.is_recovering and not is_done
         return has_recovered
 
     def has_test_slot(self, seen: DueDelivery) -> bool:
         """Return whether a test message can use one of the slots for test messages."""
-        known = self._slots.targets.get(seen.target)
-        return seen.urgency == Urgency.TEST and self._tests < self._test_slots and (known is None or known.tests == 0)
+        state = self._slots.targets.get(seen.target)
+        return seen.urgency == Urgency.TEST and self._tests < self._test_slots and (state is None or state.tests == 0)
 
     def count_backing_off(self, now: float) -> Counter[str]:
         """Return the number of targets in back-off per system."""
-        return Counter(target.system_id for target, known in self._slots.targets.items() if known.until > now)
+        return Counter(target.system_id for target, state in self._slots.targets.items() if state.until > now)
 
-    def _fail(self, known: _Target, call: _Call, now: float) -> None:
-        known.is_well = False
-        known.limit = max(1, known.limit // 2)
-        if call.began < known.failed:
+    def _fail(self, state: _Target, call: _Call, now: float) -> None:
+        state.is_well = False
+        state.limit = max(1, state.limit // 2)
+        if call.began < state.failed:
             return
-        known.failures += 1
-        known.failed = now
-        if known.failures >= FAILURES_BEFORE_BACK_OFF:
-            known.is_recovering = True
-            pause = min(LONGEST_BACK_OFF, 2.0 ** min(known.failures - 1, 30) - 1)
-            known.until = now + pause * (1 + JITTER * (2 * self._chance() - 1))
+        state.failures += 1
+        state.failed = now
+        if state.failures >= FAILURES_BEFORE_BACK_OFF:
+            state.is_recovering = True
+            pause = min(LONGEST_BACK_OFF, 2.0 ** min(state.failures - 1, 30) - 1)
+            state.until = now + pause * (1 + JITTER * (2 * self._chance() - 1))
 
     def _known(self, target: Target) -> _Target:
         known = self._slots.targets.get(target)
@@ -204,14 +204,14 @@ class Windows:
             known = self._slots.targets[target] = _Target(min(FIRST, self._slots.per_system))
         return known
 
-    def _is_closed(self, known: _Target, now: float) -> bool:
-        return known.used >= known.allowed() or known.until > now
+    def _is_closed(self, state: _Target, now: float) -> bool:
+        return state.used >= state.allowed() or state.until > now
 
     def _forget(self, now: float) -> None:
         idle = [
             target
-            for target, known in self._slots.targets.items()
-            if not known.used and not known.tests and now - known.touched > FORGOTTEN_AFTER and known.until <= now
+            for target, state in self._slots.targets.items()
+            if not state.used and not state.tests and now - state.touched > FORGOTTEN_AFTER and state.until <= now
         ]
         for target in idle:
             del self._slots.targets[target]
@@ -234,8 +234,8 @@ class Windows:
                 with_test.add(seen.target)
                 continue
             if not seen.urgency:
-                known = self._slots.targets.get(seen.target)
-                if seen.is_paused or (known is not None and known.until > now):
+                state = self._slots.targets.get(seen.target)
+                if seen.is_paused or (state is not None and state.until > now):
                     continue
             queues = waiting[seen.target.system_id].setdefault(seen.target, {})
             queues.setdefault(seen.subscription_id, deque()).append(seen)
@@ -263,17 +263,19 @@ class _Plan:
         used = self.used[system]
         return used < max(1, min(self._slots.per_system, FREE_FACTOR * self.free))
 
-    def may_start(self, target: Target, known: _Target | None, used: int) -> bool:
+    def may_start(self, target: Target, state: _Target | None, used: int) -> bool:
         slots, used_by_system = self._slots, self.used[target.system_id]
         # The number of calls that the system may start in addition, under both of its limits.
-        left = min(slots.per_system - used_by_system, (FREE_FACTOR * self.free - used_by_system) // (FREE_FACTOR + 1))
-        allowed = min(FIRST, slots.per_system) if known is None else known.allowed()
-        if used >= max(1, min(allowed, FREE_FACTOR * left)):
+        available = min(
+            slots.per_system - used_by_system, (FREE_FACTOR * self.free - used_by_system) // (FREE_FACTOR + 1)
+        )
+        allowed = min(FIRST, slots.per_system) if state is None else state.allowed()
+        if used >= max(1, min(allowed, FREE_FACTOR * available)):
             return False
-        if known is not None and known.is_well:
+        if state is not None and state.is_well:
             return True
         # The first calls of unknown targets take precedence over further calls.
-        is_first = not used and (known is None or (known.failed == NEVER and not known.used))
+        is_first = not used and (state is None or (state.failed == NEVER and not state.used))
         part = FIRST_CALLS_PART if is_first else SICK_PART
         is_within_system = self._used_by_sick[target.system_id] < max(1, part * slots.per_system)
         return is_within_system and self._sick < max(1, part * slots.total)
@@ -283,8 +285,8 @@ class _Plan:
         self.used[system] += 1
         self.free -= 1
         self.turn += 1
-        known = self._slots.targets.get(seen.target)
-        if known is None or not known.is_well:
+        state = self._slots.targets.get(seen.target)
+        if state is None or not state.is_well:
             self._used_by_sick[system] += 1
             self._sick += 1
 
@@ -310,8 +312,8 @@ class _SystemQueue:
         while self._heap:
             used, _, target = heappop(self._heap)
             subscriptions = self._subscriptions[target]
-            known = self._slots.targets.get(target)
-            if not subscriptions or not plan.may_start(target, known, used):
+            state = self._slots.targets.get(target)
+            if not subscriptions or not plan.may_start(target, state, used):
                 # Skip the target for the rest of the plan: slots only become fewer while it is made.
                 continue
             used_of, _, _, _, id_ = heappop(subscriptions)
@@ -324,8 +326,8 @@ class _SystemQueue:
         return None
 
     @staticmethod
-    def _entry(known: _Target | None, id_: int, queue: deque[DueDelivery]) -> tuple[int, int, object, int, int]:
-        used, served = (0, 0) if known is None else (known.used_of[id_], known.served_of.get(id_, 0))
+    def _entry(state: _Target | None, id_: int, queue: deque[DueDelivery]) -> tuple[int, int, object, int, int]:
+        used, served = (0, 0) if state is None else (state.used_of[id_], state.served_of.get(id_, 0))
         return used, served, queue[0].due, queue[0].number, id_
 
 

@@ -175,9 +175,9 @@ class Worker:
         self._failures = min(self._failures + 1, MOST_FAILURES)
 
     async def _attempt(self, item: ClaimedDelivery) -> None:
-        began, moment = time.perf_counter(), self._now()
+        started, moment = time.perf_counter(), self._now()
         answer = await self._calls.send(item, moment)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
         outcome = decide_outcome(answer)
         text = answer.body if answer.status is not None else answer.detail[:MAX_STORED_RESPONSE]
         attempt = Attempt(item.attempts + 1, moment, round(seconds * 1000), answer.status, answer.reason, text)
@@ -284,9 +284,9 @@ class Worker:
 
     async def _settle_ended(self, lease: Lease) -> None:
         settling = list(self._finished)
-        left = await queue.settle(self._database, lease, settling)
-        known = {item.number for item in settling} - left
-        self._finished = [item for item in self._finished if item.number not in known]
+        remaining = await queue.settle(self._database, lease, settling)
+        stored = {item.number for item in settling} - remaining
+        self._finished = [item for item in self._finished if item.number not in stored]
 
     async def _run_housekeeping(self) -> None:
         while True:

@@ -61,10 +61,10 @@ class Base64Reader:
         if self._is_faulty:
             return
         text = self._rest + piece if self._rest else piece
-        whole = len(text) - len(text) % 4
-        self._rest = bytes(text[whole:])
-        if whole:
-            self._decode(text[:whole])
+        complete = len(text) - len(text) % 4
+        self._rest = bytes(text[complete:])
+        if complete:
+            self._decode(text[:complete])
 
     def finish(self) -> Content:
         """Return the whole content, or a content with a fault."""

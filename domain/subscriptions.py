@@ -140,15 +140,15 @@ def read_time(text: str) -> datetime | None:
         return None
     seconds, fraction, zulu, sign, hours, minutes = match.groups()
     try:
-        given = datetime.fromisoformat(f"{seconds}.{(fraction or '')[:6]:0<6}")
+        parsed = datetime.fromisoformat(f"{seconds}.{(fraction or '')[:6]:0<6}")
         if zulu or sign:
             offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
-            given = given.replace(tzinfo=timezone(-offset if sign == "-" else offset))
-            local = given.astimezone(COPENHAGEN)
+            parsed = parsed.replace(tzinfo=timezone(-offset if sign == "-" else offset))
+            local = parsed.astimezone(COPENHAGEN)
         else:
-            local = given.replace(tzinfo=COPENHAGEN)
+            local = parsed.replace(tzinfo=COPENHAGEN)
             # A skipped local time changes in the round trip through UTC.
-            if local.astimezone(UTC).astimezone(COPENHAGEN).replace(tzinfo=None) != given:
+            if local.astimezone(UTC).astimezone(COPENHAGEN).replace(tzinfo=None) != parsed:
                 return None
         return local.astimezone(UTC) if local.year in YEARS else None
     except (ValueError, OverflowError):

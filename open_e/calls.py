@@ -62,7 +62,7 @@ class OpenECalls:
         def call() -> int:
             return self._client.add_message(message, added=added, request_id=request_id, trace_parent=trace_parent)
 
-        outcome, begun = metrics.UNKNOWN, time.perf_counter()
+        outcome, started = metrics.UNKNOWN, time.perf_counter()
         try:
             open_e_id = await asyncio.get_running_loop().run_in_executor(self._threads, call)
             outcome = metrics.PUBLISHED
@@ -82,7 +82,7 @@ class OpenECalls:
                 )
             raise
         finally:
-            metrics.count_call(message.oep_instance, outcome, time.perf_counter() - begun)
+            metrics.count_call(message.oep_instance, outcome, time.perf_counter() - started)
         return open_e_id
 
     def health(self, instance: OepInstance) -> str:

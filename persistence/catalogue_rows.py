@@ -59,19 +59,19 @@ def read(connection: sa.Connection) -> Catalogue:
 
 def write(connection: sa.Connection, wanted: Catalogue, changes: Iterable[Change]) -> None:
     """Write the changes in an order that satisfies all foreign keys: inserts before references, deletes after them."""
-    gone: dict[str, list[Any]] = defaultdict(list)
+    deleted: dict[str, list[Any]] = defaultdict(list)
     put: dict[str, list[Any]] = defaultdict(list)
     for change in changes:
-        (gone if change.after is None else put)[change.item.section].append(change.item.key)
-    if gone[WEB_MESSAGE_EVENT]:
+        (deleted if change.after is None else put)[change.item.section].append(change.item.key)
+    if deleted[WEB_MESSAGE_EVENT]:
         connection.execute(web_message_events.delete())
     # The event refers to a message type: update it after the new type is inserted and before the old one is deleted.
     _put(connection, message_types, [_type_row(wanted.message_types[key]) for (key,) in put[MESSAGE_TYPE]])
     if wanted.web_message_event is not None and put[WEB_MESSAGE_EVENT]:
         _put(connection, web_message_events, [{"number": 1, **asdict(wanted.web_message_event)}])
-    _delete(connection, allowed_subscriptions, gone[ALLOWED])
-    _delete(connection, message_types, gone[MESSAGE_TYPE])
-    _delete(connection, systems, gone[SYSTEM])
+    _delete(connection, allowed_subscriptions, deleted[ALLOWED])
+    _delete(connection, message_types, deleted[MESSAGE_TYPE])
+    _delete(connection, systems, deleted[SYSTEM])
     _put(connection, allowed_subscriptions, [Allowed(*key)._asdict() for key in put[ALLOWED]])
     changed = [wanted.systems[key] for (key,) in put[SYSTEM]]
     _put(connection, systems, [_system_row(system) for system in changed])

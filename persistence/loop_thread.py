@@ -18,24 +18,24 @@ class LoopThread:
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine and return its result. If the caller is cancelled, cancel the coroutine and await its end."""
-        here, there = asyncio.get_running_loop(), self._started()
-        ended: asyncio.Future[None] = here.create_future()
+        caller_loop, own_loop = asyncio.get_running_loop(), self._started()
+        ended: asyncio.Future[None] = caller_loop.create_future()
         tasks: list[asyncio.Task[T]] = []
 
         def begin() -> None:
-            task = there.create_task(work())
+            task = own_loop.create_task(work())
             tasks.append(task)
-            task.add_done_callback(lambda _: here.call_soon_threadsafe(ended.set_result, None))
+            task.add_done_callback(lambda _: caller_loop.call_soon_threadsafe(ended.set_result, None))
 
         def cancel() -> None:
             # Callbacks run in order, so `begin` has run already.
             tasks[0].cancel()
 
-        there.call_soon_threadsafe(begin)
+        own_loop.call_soon_threadsafe(begin)
         try:
             await asyncio.shield(ended)
         except asyncio.CancelledError:
-            there.call_soon_threadsafe(cancel)
+            own_loop.call_soon_threadsafe(cancel)
             await asyncio.wait([ended])
             raise
         return tasks[0].result()

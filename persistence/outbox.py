@@ -63,12 +63,12 @@ def accept(connection: sa.Connection, publication: Publication) -> PublishResult
         if connection.dialect.name == "sqlite":
             connection.execute(_FAN_OUT, parameters)
         return PublishResult(publication.event.id, row.subscriptions, is_new=True)
-    known = connection.execute(_KNOWN, {"id": publication.event.id}).first()
-    if known is None:
+    existing = connection.execute(_KNOWN, {"id": publication.event.id}).first()
+    if existing is None:
         raise UnknownType
-    if known.content != parameters["content"]:
+    if existing.content != parameters["content"]:
         raise Conflict("An event with this id has been published already, with other content")
-    return PublishResult(publication.event.id, known.subscriptions, is_new=False)
+    return PublishResult(publication.event.id, existing.subscriptions, is_new=False)
 
 
 def _is_wide(connection: sa.Connection, publication: Publication) -> bool:

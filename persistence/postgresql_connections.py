@@ -106,9 +106,9 @@ class PostgresqlConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
-    def keep_alive(self, given: Mapping[str, int]) -> None:
+    def keep_alive(self, url_options: Mapping[str, int]) -> None:
         """Enable TCP keepalive, so that the operating system detects a lost peer."""
-        options = dict(given)
+        options = dict(url_options)
         if options.pop("keepalives", 1) == 0:
             return
         # The socket may be uvloop's, which has few methods.
@@ -229,7 +229,7 @@ class Connector:
         Retries cover a restart of the server: they end once the server has been unavailable for `patience` seconds.
         After that time each call makes a single attempt. `limit` is the timeout of one attempt at one host.
         """
-        began = time.monotonic()
+        started = time.monotonic()
         pause, longest = RETRY_SECONDS
         while True:
             try:
@@ -241,7 +241,7 @@ class Connector:
                     raise
                 if self._away_since is None:
                     self._away_since = now
-                if now + pause > min(began, self._away_since) + patience:
+                if now + pause > min(started, self._away_since) + patience:
                     raise
                 # Randomise the pause, so that callers do not retry at the same moment.
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # A pause is no secret.
@@ -456,11 +456,11 @@ class _ConnectionChecker:
         """Close a connection after it was idle for a while: a pooler in session mode may need its server connection."""
         if connection.is_closed():
             return
-        left = self._waits.idle_check
+        seconds = self._waits.idle_check
         if info["is_idle"]:
-            left -= time.monotonic() - info["used"]
-        if left > 0:
-            connection.loop.call_later(left, self._close_when_idle, connection, info)
+            seconds -= time.monotonic() - info["used"]
+        if seconds > 0:
+            connection.loop.call_later(seconds, self._close_when_idle, connection, info)
         else:
             # The pool replaces the connection at its next use.
             connection.terminate()

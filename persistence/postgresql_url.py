@@ -103,29 +103,29 @@ def parse_url(url: str) -> Server:
     login, at, hosts = authority.rpartition("@")
     user, _, password = login.partition(":") if at else ("", "", "")
     options = _parse_query(query)
-    given = options.get
-    names, ports = _parse_hosts(hosts, given("host", ""), given("port", ""))
-    target = given("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS") or "any"
+    get_option = options.get
+    names, ports = _parse_hosts(hosts, get_option("host", ""), get_option("port", ""))
+    target = get_option("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS") or "any"
     if target not in _CHOICES["target_session_attrs"]:
         raise _invalid_option("PGTARGETSESSIONATTRS", f"must be one of {', '.join(_CHOICES['target_session_attrs'])}")
-    name = given("application_name") or os.environ.get("PGAPPNAME") or given("fallback_application_name")
+    name = get_option("application_name") or os.environ.get("PGAPPNAME") or get_option("fallback_application_name")
     settings = {"application_name": name or APPLICATION_NAME}
-    if given("options"):
+    if get_option("options"):
         settings["options"] = options["options"]
     _check_files(options)
     return Server(
         addresses=tuple(map(Address, names, ports)),
-        user=given("user") or _decode(user) or None,
-        password=given("password") or _decode(password) or None,
-        database=given("dbname") or _decode(path) or None,
-        driver_options={name: options[name] for name in (*_TLS_OPTIONS, *_DRIVER_OPTIONS) if given(name)},
+        user=get_option("user") or _decode(user) or None,
+        password=get_option("password") or _decode(password) or None,
+        database=get_option("dbname") or _decode(path) or None,
+        driver_options={name: options[name] for name in (*_TLS_OPTIONS, *_DRIVER_OPTIONS) if get_option(name)},
         settings=settings,
         target_session_attrs=target,
-        is_balanced=given("load_balance_hosts") == "random",
+        is_balanced=get_option("load_balance_hosts") == "random",
         # In libpq, 0 means no timeout. Here every wait has one, so 0 selects the default.
-        connect_timeout=float(given("connect_timeout") or 0) or None,
-        keepalive={name: int(options[name]) for name in ("keepalives", *_NUMBERS[1:]) if given(name)},
-        pooler=given("pooler") or None,
+        connect_timeout=float(get_option("connect_timeout") or 0) or None,
+        keepalive={name: int(options[name]) for name in ("keepalives", *_NUMBERS[1:]) if get_option(name)},
+        pooler=get_option("pooler") or None,
     )
 
 

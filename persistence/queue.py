@@ -197,11 +197,11 @@ def _look_at_subscriptions(
     memory: LookMemory,
 ) -> list[Any]:
     """Return the oldest due deliveries of each subscription of `looked`, and update the set of crowded systems."""
-    of_looked = [target for target in full if target.system_id in looked]
+    full_targets = [target for target in full if target.system_id in looked]
     few = max(FEW, each // memory.subscriptions) if memory.subscriptions else FEW
     parameters = moment | {
         "systems": to_json([_hex(id_) for id_ in looked]),
-        "targets": to_json([f"{_hex(target.system_id)} {target.webhook_url}" for target in of_looked]),
+        "targets": to_json([f"{_hex(target.system_id)} {target.webhook_url}" for target in full_targets]),
         "each": few,
     }
     found: list[Any] = []
@@ -214,7 +214,7 @@ def _look_at_subscriptions(
     memory.subscriptions = max(Counter(system_id for system_id, _ in active).values(), default=0)
     numbers = Counter(row.system_id for row in found)
     # A full target may have a long queue, which the next look should skip.
-    crowded = {target.system_id for target in of_looked} | {id_ for id_, number in numbers.items() if number >= few}
+    crowded = {target.system_id for target in full_targets} | {id_ for id_, number in numbers.items() if number >= few}
     memory.crowded = memory.crowded - set(looked) | crowded
     return found
 
@@ -248,8 +248,8 @@ def _claim(
     if dialect == "postgresql":
         rows = connection.execute(statements.CLAIM, parameters)
     else:
-        taken = connection.execute(statements.CLAIM_ON_SQLITE, parameters).scalars().all()
-        rows = connection.execute(statements.READ_ON_SQLITE, {"numbers": to_json(taken)})
+        claimed = connection.execute(statements.CLAIM_ON_SQLITE, parameters).scalars().all()
+        rows = connection.execute(statements.READ_ON_SQLITE, {"numbers": to_json(claimed)})
     return [_to_claimed_delivery(row) for row in rows], set_aside
 
 
@@ -305,8 +305,8 @@ def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAt
     lanes = {(row.subscription_id, row.key) for row in written if row.key is not None}
     if lanes:
         # A separate statement, so that it sees deliveries that others set aside before these rows were locked.
-        touched = {"lanes": to_json(sorted(lanes)), "now": lease.now}
-        connection.execute(statements.LET_NEXT_GO[dialect], touched)
+        lane_parameters = {"lanes": to_json(sorted(lanes)), "now": lease.now}
+        connection.execute(statements.LET_NEXT_GO[dialect], lane_parameters)
     missing = {item.number for item in settled} - {row.number for row in written}
     if not missing:
         return set()
@@ -368,11 +368,11 @@ def _prune_pauses(connection: sa.Connection, now: datetime) -> None:
 
 
 def _pull_forward(connection: sa.Connection, target: Target, start: datetime, limit: int) -> tuple[int, datetime]:
-    of_target = {"system_id": target.system_id, "webhook_url": target.webhook_url}
-    until = connection.execute(statements.PAUSE_OF_TARGET, of_target).scalar()
+    target_parameters = {"system_id": target.system_id, "webhook_url": target.webhook_url}
+    until = connection.execute(statements.PAUSE_OF_TARGET, target_parameters).scalar()
     start = start if until is None else max(start, until)
     end = start + limit * PULLED_EVERY
-    parameters = of_target | {"after": end, "limit": limit}
+    parameters = target_parameters | {"after": end, "limit": limit}
     numbers = connection.execute(statements.WAITING_OF_TARGET, parameters).scalars().all()
     rows = [
         {"number": number, "due": statements.format_moment(start + place * PULLED_EVERY)}

@@ -78,7 +78,7 @@ def _statement(text: str) -> sa.TextClause:
 
 
 def _for_each_dialect(text: str) -> dict[str, sa.TextClause]:
-    return {dialect: _statement(text.format(**says)) for dialect, says in _FRAGMENTS.items()}
+    return {dialect: _statement(text.format(**fragments)) for dialect, fragments in _FRAGMENTS.items()}
 
 
 _IS_OF_KEY = "o.subscription_id = d.subscription_id and o.key = d.key and o.state = 'waiting'"

@@ -12,16 +12,16 @@ def main(arguments: Sequence[str]) -> int:
     """Compare and print. The only argument is the repository; it defaults to the working directory."""
     repository = Path(arguments[0]) if arguments else Path()
     try:
-        all_of_them = list(compare_contracts(repository))
+        compared = list(compare_contracts(repository))
     except (OSError, BadList) as error:
         sys.stderr.write(f"The contracts cannot be compared: {error}\n")
         return 2
-    broken = [verdict for verdict in all_of_them if not verdict.keeps]
+    broken = [verdict for verdict in compared if not verdict.keeps]
     if broken:
         sys.stdout.write("\n".join(line for verdict in broken for line in report(verdict)))
         return 1
-    meant = sum(verdict.listed for verdict in all_of_them)
-    sys.stdout.write(f"Contracts: all that was published or released is kept, but for {meant} listed differences.\n")
+    intended = sum(verdict.listed for verdict in compared)
+    sys.stdout.write(f"Contracts: all that was published or released is kept, but for {intended} listed differences.\n")
     return 0
 
 

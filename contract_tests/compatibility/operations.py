@@ -29,9 +29,9 @@ class _Comparison:
         self._security = Security(old.contents, new.contents)
 
     def differences(self) -> Iterator[Difference]:
-        here = [{"url": "/"}]
+        default_servers = [{"url": "/"}]
         old, new = self._old.contents, self._new.contents
-        if self._old.plain(old.get("servers", here)) != self._new.plain(new.get("servers", here)):
+        if self._old.plain(old.get("servers", default_servers)) != self._new.plain(new.get("servers", default_servers)):
             yield Difference("servers", LOOK)
         yield from self._security.schemes()
         for path, operations in old["paths"].items():

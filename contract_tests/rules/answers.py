@@ -45,8 +45,12 @@ def expect(response: requests.Response, *statuses: int) -> requests.Response:
 
 def _expect_utf_8(response: requests.Response) -> None:
     """Assert that JSON is UTF-8 without a byte order mark (RFC 8259, section 8.1), and declares no other charset."""
-    said = response.headers["Content-Type"].lower().replace('"', "").partition("charset=")[2].partition(";")[0].strip()
-    assert said in {"", "utf-8"}, f"JSON is UTF-8, but the Content-Type says {said}; {describe_response(response)}"
+    charset = (
+        response.headers["Content-Type"].lower().replace('"', "").partition("charset=")[2].partition(";")[0].strip()
+    )
+    assert charset in {"", "utf-8"}, (
+        f"JSON is UTF-8, but the Content-Type says {charset}; {describe_response(response)}"
+    )
     try:
         text = response.content.decode()
     except UnicodeDecodeError:
@@ -91,9 +95,9 @@ def expect_other_methods(response: requests.Response, *allowed: str) -> None:
     Servers may also support HEAD and OPTIONS.
     """
     expect_problem(response, 405)
-    given = {name.strip().upper() for name in response.headers.get("Allow", "").split(",")}
+    methods = {name.strip().upper() for name in response.headers.get("Allow", "").split(",")}
     wanted = f"expected Allow to contain {sorted(allowed)} and optionally HEAD and OPTIONS"
-    assert set(allowed) <= given <= {*allowed, "HEAD", "OPTIONS"}, f"{wanted}, but was {sorted(given)}"
+    assert set(allowed) <= methods <= {*allowed, "HEAD", "OPTIONS"}, f"{wanted}, but was {sorted(methods)}"
 
 
 def expect_violations(response: requests.Response, *wanted: tuple[str, str | None]) -> None:

@@ -40,8 +40,8 @@ def test_list_of_deliveries_has_no_content(own_set: Api) -> None:
     entry = own_set.entry(webhookUrl="/a/webhook")
     own_set.subscribe(entry)
     secret = f"secret-{own_set.uuid()}"
-    said = {"identifikationstypeId": 2, "identifikation": secret, "versionIdentifier": secret}
-    published = publish(own_set, entry, body={"text": secret}, **said)["beskedId"]
+    secret_fields = {"identifikationstypeId": 2, "identifikation": secret, "versionIdentifier": secret}
+    published = publish(own_set, entry, body={"text": secret}, **secret_fields)["beskedId"]
     for page in own_set.pages(f"{LIST}?systemIdentifier={own_set.target.system}"):
         assert secret not in page.text, describe_response(page)
         for item in page.json()["beskeder"]:
@@ -53,8 +53,10 @@ def test_list_of_deliveries_has_no_content(own_set: Api) -> None:
             created = datetime.fromisoformat(item["oprettet"])
             assert created.utcoffset() == created.astimezone(COPENHAGEN).utcoffset(), f"not in Copenhagen: {item}"
             assert item["leveringId"] == item["leveringId"].lower(), f"UUIDs are returned in lower case: {item}"
-            said = (item["aarsag"], item["httpStatus"])
-            assert item["forsoeg"] or said == (None, None), f"before the first attempt there is no answer: {item}"
+            last_attempt = (item["aarsag"], item["httpStatus"])
+            assert item["forsoeg"] or last_attempt == (None, None), (
+                f"before the first attempt there is no answer: {item}"
+            )
             assert item["forsoeg"] or item.get("aarsagTekst") is None, f"no attempt has failed yet: {item}"
             assert item["aarsag"] != "http" or item["httpStatus"], f"an answer has a status: {item}"
             # Compare with the clock of the response, if the response has a date.

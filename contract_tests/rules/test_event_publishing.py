@@ -76,9 +76,9 @@ def test_same_event_at_once_is_accepted_once(own_set: Api) -> None:
         answers = run_concurrently(own_set.publish, [event] * 6)
         statuses = sorted(answer.status_code for answer in answers)
         assert statuses == [200] * 5 + [202], f"expected 202 once and 200 else, but was answered {statuses}"
-        said = [answer.json() for answer in answers]
-        assert said[0]["beskedId"] == event["beskedId"], said
-        assert said == said[:1] * 6, f"all of them are answered the same, but got {said}"
+        bodies = [answer.json() for answer in answers]
+        assert bodies[0]["beskedId"] == event["beskedId"], bodies
+        assert bodies == bodies[:1] * 6, f"all of them are answered the same, but got {bodies}"
         assert len(deliveries_to(own_set, entry)) <= number, "an event that came again must not be sent again"
 
 
