@@ -56,8 +56,8 @@ async def verify(database: Database, kept: str | None = None) -> tuple[dict[str,
     """Return the heads of all chains, and the first entry that was changed, removed, moved or added, or None.
 
     `kept` is an earlier head hash that was stored outside the database, where it could not be rewritten together with
-    the chain. An entry must still have this hash. If none has, the chain of the hash is unknown, and `Broken` has the
-    chain `""`.
+    the chain. An entry must still have this hash. If none has, the chain of the hash is unknown and `BrokenChain` has
+    the chain `""`.
     """
     return await database.read_long(_verify, kept)
 

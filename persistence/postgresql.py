@@ -247,7 +247,7 @@ class PostgresqlDatabase:
 
 
 async def _repeat(attempt: Callable[[_Progress], Awaitable[T]], progress: _Progress) -> T:
-    """Return the result of an attempt. Retry while it fails without effect, up to `MOST_ATTEMPTS` attempts.
+    """Return the result of an attempt. Retry while it fails without effect, up to `MAX_ATTEMPTS` attempts.
 
     `progress` describes the last attempt.
     """
