@@ -1,0 +1,82 @@
+"""The receivers of the guide, run as they stand there, with deliveries signed as the worker signs them."""
+
+import base64
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from delivery.signing import read_secret, signature_headers
+from tests.processes import REPOSITORY, running
+
+GUIDE = (REPOSITORY / "docs" / "how-to" / "receive-webhooks.md").read_text()
+SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
+KEY = read_secret(SECRET)
+OTHER_KEY = bytes(32)
+ID = "7f1c6c1e-0b6f-4f0c-9a63-0e4f1d2b3c4d"
+BODY = '{"beskedId":"…"}'.encode()
+PROGRAMS = {"python": ("python", "receiver.py", sys.executable), "node": ("js", "receiver.mjs", "node")}
+
+
+@pytest.fixture(params=PROGRAMS)
+def receiver(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a receiver; it stores deliveries in `inbox` below `tmp_path`."""
+    language, name, program = PROGRAMS[request.param]
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    (code,) = re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+    (tmp_path / name).write_text(code)
+    monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("PORT", "0")
+    with running(program, name, folder=tmp_path) as process:
+        yield process.wait_for("listening on ")
+
+
+def post(url: str, headers: dict[str, str], body: bytes = BODY) -> int:
+    return httpx.post(f"{url}/star/webhook", headers=headers, content=body, trust_env=False, timeout=30).status_code
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "inbox").iterdir()}
+
+
+def test_receiver_stores_a_delivery_once_whichever_key_signed_it_first(receiver: str, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    assert post(receiver, signature_headers(ID, now, BODY, [KEY])) == 204
+    # The second attempt, while the secret is being changed.
+    assert post(receiver, signature_headers(ID, now + timedelta(seconds=1), BODY, [OTHER_KEY, KEY])) == 204
+    assert stored(tmp_path) == {f"{ID}.json": BODY}
+
+
+def test_receiver_rejects_what_is_not_authentic(receiver: str, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    good = signature_headers(ID, now, BODY, [KEY])
+    rejected = {
+        "another key": signature_headers(ID, now, BODY, [OTHER_KEY]),
+        "no signature": signature_headers(ID, now, BODY, []),
+        "an old time": signature_headers(ID, now - timedelta(minutes=6), BODY, [KEY]),
+        "a time ahead": signature_headers(ID, now + timedelta(minutes=6), BODY, [KEY]),
+        "another time": {**good, "webhook-timestamp": str(int(now.timestamp()) + 1)},
+        "another id": {**good, "webhook-id": ID.replace("7", "8")},
+        "an id that is a path": signature_headers("../" + "a" * 33, now, BODY, [KEY]),
+        "another version": {**good, "webhook-signature": good["webhook-signature"].replace("v1,", "v2,")},
+        "no base64": {**good, "webhook-signature": "v1,?"},
+        "nothing": {},
+    }
+    assert {name: post(receiver, headers) for name, headers in rejected.items()} == dict.fromkeys(rejected, 401)
+    assert post(receiver, good, BODY + b" ") == 401
+    assert stored(tmp_path) == {}
+
+
+def test_receiver_bounds_the_body(receiver: str, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    largest = b'"%s"' % (b"x" * (128 * 1024 - 2))
+    assert post(receiver, signature_headers(ID, now, largest, [KEY]), largest) == 204
+    larger = largest + b" "
+    assert post(receiver, signature_headers(ID, now, larger, [KEY]), larger) == 413
+    assert stored(tmp_path) == {f"{ID}.json": largest}
