@@ -12,7 +12,7 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extr
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run contract-check install test check released-contracts coverage format bench soak wheel lock clean
+.PHONY: help run contract-check install test check released-contracts commands-page coverage format bench soak wheel lock clean
 
 help: ## Print the targets
 	@echo "usage: make TARGET"
@@ -46,6 +46,9 @@ check: $(VENV)/.dev ## Format, lint, types, imports, contracts
 released-contracts: ## With a release: keep its contracts, for the next ones to be compared with
 	rm -f docs/contracts/released/*.yaml
 	cp spec/*.yaml docs/contracts/released/
+
+commands-page: $(VENV)/.dev ## Write docs/reference/commands.md from the command line
+	$(BIN)/python -m tests.commands_page
 
 coverage: $(VENV)/.dev ## What of the contracts their tests try
 	$(BIN)/python -W ignore -m tests.contract_coverage

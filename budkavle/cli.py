@@ -70,7 +70,10 @@ def _check_environment() -> None:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="budkavle")
 def main() -> None:
-    """Budkavle: web messages and webhook subscriptions. Settings come from BUDKAVLE_* (see the README)."""
+    """Budkavle: web messages and webhook subscriptions.
+
+    Settings come from environment variables BUDKAVLE_*, see docs/reference/settings.md.
+    """
 
 
 @main.command()

@@ -62,7 +62,7 @@ _MAPPED_BITS = 96
 
 
 class Settings(BaseSettings):
-    """What an operator can set. Each description is the sentence of the README."""
+    """The settings of an operator. Each description is the sentence of docs/reference/settings.md."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 

@@ -272,19 +272,20 @@ def test_no_line_names_a_path_of_a_machine_or_a_package_registry() -> None:
 
 
 def test_decisions_are_numbered_without_gaps() -> None:
-    names = sorted(path.name for path in (REPOSITORY / "docs" / "decisions").glob("*.md"))
+    names = sorted(path.name for path in (REPOSITORY / "docs" / "decisions").glob("[0-9]*.md"))
     assert [name[:5] for name in names] == [f"{number:04}-" for number in range(1, len(names) + 1)]
 
 
-def test_the_readme_names_a_test_for_each_behaviour_of_the_mock() -> None:
+def test_the_reference_names_a_test_for_each_behaviour_of_the_mock() -> None:
     """Each row of `How faithful` says what the mock does and which test shows it, or that it does not."""
-    section = (REPOSITORY / "README.md").read_text().split("### How faithful", 1)[1].split("\n## ", 1)[0]
-    rows = [line.strip("|").split(" | ") for line in section.splitlines() if line.startswith("| ")][1:]
+    page = (REPOSITORY / "docs" / "reference" / "mock-open-e.md").read_text()
+    section = page.split("| request | mock | test |\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.strip("|").split(" | ") for line in section.splitlines() if line.startswith("| ")]
     tests = "".join(path.read_text() for path in (REPOSITORY / "tests" / "open_e").glob("test_mock*.py"))
     assert len(rows) >= 45
     for behaviour, how, *names in rows:
         if how.strip() == "not":
             continue
-        assert how.strip().startswith(("exactly", "as ", "names and addresses", "what it tells")), behaviour
+        assert how.strip().startswith(("exactly", "as ", "names and addresses", "its contents")), behaviour
         (name,) = names
         assert f"def {name.strip().strip('`')}(" in tests, behaviour

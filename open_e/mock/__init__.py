@@ -7,8 +7,8 @@
 The other door is a server (`open_e.mock_server`, or `budkavle mock-open-e` on the command line). Projects that use
 pytest have the fixture `open_e_mock` (`open_e.pytest_plugin`).
 
-It answers what Open-E answers, in Open-E's order and words; the README has a table of it with the tests. In strict mode
-it also refuses what Open-E silently swallows, and says why. It does not imitate:
+It answers what Open-E answers, in Open-E's order and words; docs/reference/mock-open-e.md has a table of it with the
+tests. In strict mode it also refuses what Open-E silently swallows, and says why. It does not imitate:
 - what Open-E's own XML parser says about broken XML: the beginning of the text is the same;
 - what nobody knows of the real texts: those for values that the database has no room for, for an attribute without a
   name, the flow's name in StatusNotFoundFault;

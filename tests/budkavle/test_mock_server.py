@@ -1,4 +1,4 @@
-"""The mock as a command: its ready file, its end, and the examples of the README."""
+"""The mock as a command: its ready file, its end, and the examples of the guide."""
 
 import os
 import re
@@ -16,8 +16,9 @@ import yaml
 from tests.open_e.posting import post
 from tests.processes import REPOSITORY, budkavle, result_of, running
 
-README = (REPOSITORY / "README.md").read_text()
-SECTION = README.split("### For integration partners")[1].split("### Faults and scenarios")[0]
+GUIDE = (REPOSITORY / "docs" / "how-to" / "mock-open-e.md").read_text()
+CONTROL = GUIDE.split("\n## Check what your client did\n")[1].split("\n## ")[0]
+CI = GUIDE.split("\n## Run the mock in CI\n")[1].split("\n## ")[0]
 CLIENT = """#!/bin/bash
 curl -sS --fail-with-body "$1" -H 'Content-Type: text/xml; charset=utf-8' -d '
 <Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body>
@@ -77,8 +78,8 @@ def client(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_examples_of_the_readme_work_as_they_stand(client: Path) -> None:
-    (block,) = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
+def test_examples_of_the_guide_work_as_they_stand(client: Path) -> None:
+    (block,) = re.findall(r"```sh\n(.*?)```", CONTROL, re.DOTALL)
     with running(*budkavle("mock-open-e", "--port", "0"), folder=client) as process:
         url = process.wait_for("The mock Open-E listens on ")
         first, *lines = (
@@ -94,7 +95,7 @@ def test_examples_of_the_readme_work_as_they_stand(client: Path) -> None:
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_recipes_for_ci_work_as_they_stand(client: Path, place: int) -> None:
-    recipe = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL)[place])
+    recipe = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", CI, re.DOTALL)[place])
     lines = [step["run"] for step in recipe["steps"]] if place == 0 else recipe["test"]["script"]
     script = "\n".join(["set -e", "trap 'kill %1; wait' EXIT", *lines])
     # Between its steps GitHub reads the file that it names.

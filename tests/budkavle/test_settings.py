@@ -11,8 +11,8 @@ from domain.web_messages import OepInstance
 from open_e.client import Account
 from tests.processes import REPOSITORY
 
-README = (REPOSITORY / "README.md").read_text()
-ROWS = dict(re.findall(r"^\| `(BUDKAVLE_\w+)` \| (.*) \|$", README, re.MULTILINE))
+PAGE = (REPOSITORY / "docs" / "reference" / "settings.md").read_text()
+ROWS = dict(re.findall(r"^\| `(BUDKAVLE_\w+)` \| (.*) \|$", PAGE, re.MULTILINE))
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def default_of(name: str) -> str:
-    """A default as the README writes it; absent ones are left blank."""
+    """A default as the page writes it; absent ones are left blank."""
     value = Settings.model_fields[name].default
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
@@ -30,17 +30,20 @@ def default_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_each_setting_is_in_the_readme_with_its_default_and_its_sentence(name: str) -> None:
+def test_each_setting_is_on_the_page_with_its_default_and_its_sentence(name: str) -> None:
     variable = f"BUDKAVLE_{name.upper()}"
-    assert variable in ROWS, f"{variable} is not in the table of the README"
+    assert variable in ROWS, f"{variable} is not in docs/reference/settings.md"
     default, _, sentence = ROWS[variable].partition("|")
     assert sentence.strip() == Settings.model_fields[name].description
     assert default.strip() == default_of(name)
 
 
-def test_the_readme_names_no_setting_that_is_not_there() -> None:
+def test_the_documentation_names_no_setting_that_is_not_there() -> None:
     assert set(ROWS) == {f"BUDKAVLE_{name.upper()}" for name in Settings.model_fields}
-    assert set(re.findall(r"BUDKAVLE_[A-Z_]+[A-Z]", README)) <= set(ROWS)
+    for page in [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]:
+        # A prefix such as BUDKAVLE_OPEN_E_… stands for several.
+        named = re.findall(r"\b(BUDKAVLE_[A-Z_]*[A-Z])(?![A-Z_]*…|_)", page.read_text())
+        assert set(named) <= {*ROWS, *OTHER_VARIABLES}, page.name
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -22,7 +22,7 @@ SECONDS = 120
 
 
 def run_generator(spec: Path, project: Path) -> str:
-    """Makes a project of a contract, as the README tells to; what the generator says. A warning of it is an error."""
+    """Create a project from a contract, as the guide says, and return the generator's output. Warnings are errors."""
     command = [sys.executable, "-m", "openapi_python_client", "generate", "--fail-on-warning"]
     # It calls ruff by name to format what it has written.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

@@ -1,4 +1,4 @@
-"""The page on contract checks: its recipes run as they stand there, and it names every option.
+"""The pages on contract checks: the recipes run as they stand there, and the reference names every option.
 
 What is run are the steps of GitHub's YAML that have a `run`, but for those named Install; GitLab's `script` must say
 the same as the step named Check. What installs, and what pipelines themselves do (`uses`, `before_script`, services),
@@ -28,8 +28,10 @@ from tests.contract_tests.checking import ONLY_WITHOUT_TLS, left_out, running_ta
 from tests.mock_servers import running_mock
 from tests.processes import REPOSITORY, environment
 
-PAGE = (REPOSITORY / "docs" / "contract-check.md").read_text()
-OWN, ANOTHERS = (section for section in PAGE.split("\n## ") if section.startswith("Recipe: "))
+REFERENCE = (REPOSITORY / "docs" / "reference" / "contract-check.md").read_text()
+GUIDE = (REPOSITORY / "docs" / "how-to" / "contract-check.md").read_text()
+MOCK_GUIDE = (REPOSITORY / "docs" / "how-to" / "mock-open-e.md").read_text()
+OWN, ANOTHERS = (section for section in GUIDE.split("\n## ") if section.startswith("Recipe: "))
 RECIPES = {"own": OWN, "another's": ANOTHERS}
 JUNIT = ["rules.xml", "schema-subscriptions.xml", "schema-web-messages.xml"]
 
@@ -121,8 +123,8 @@ def taken_port() -> Iterator[int]:
 
 
 def recipes_of_the_mock() -> dict[str, str]:
-    """The lines of the README that start the mock in a pipeline, up to where it listens."""
-    section = (REPOSITORY / "README.md").read_text().split("\nIn CI, `--ready-file`")[1].split("\n### ")[0]
+    """The lines of the guide that start the mock in a pipeline, up to where it listens."""
+    section = MOCK_GUIDE.split("\n## Run the mock in CI\n")[1].split("\n## ")[0]
     first, second = (
         yaml.safe_load(text) for text in re.findall("^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     )
@@ -203,12 +205,14 @@ def test_both_pipelines_do_the_same(recipe: str) -> None:
 
 
 def test_what_is_installed_is_here() -> None:
-    for name in re.findall(r"requirements/\S+\.txt", PAGE):
+    for name in re.findall(r"requirements/\S+\.txt", GUIDE):
         assert "--hash=" in (REPOSITORY / name).read_text()
 
 
 def test_page_names_every_option() -> None:
-    rows = re.findall(r"^\| `(--[a-z-]+|BASE_URL)`", PAGE.split("\n## Options\n")[1].split("\n## ")[0], re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(--[a-z-]+|BASE_URL)`", REFERENCE.split("\n## Options\n")[1].split("\n## ")[0], re.MULTILINE
+    )
     known = [
         parameter.opts[0] if parameter.opts[0].startswith("--") else "BASE_URL" for parameter in contract_check.params
     ]
@@ -218,7 +222,9 @@ def test_page_names_every_option() -> None:
 def test_page_names_every_suite() -> None:
     rows = dict(
         re.findall(
-            r"^\| `([a-z-]+)` \| .* \| (\S+) \| [^|]+ \|$", PAGE.split("\n## Suites and profiles\n")[1], re.MULTILINE
+            r"^\| `([a-z-]+)` \| .* \| (\S+) \| [^|]+ \|$",
+            REFERENCE.split("\n## Suites and profiles\n")[1],
+            re.MULTILINE,
         )
     )
     assert tuple(rows)[: len(KINDS)] == KINDS

@@ -1,0 +1,73 @@
+"""Writes docs/reference/commands.md from the command line itself: `make commands-page`."""
+
+import re
+from collections.abc import Iterator
+
+import click
+
+from budkavle.cli import main
+from tests.processes import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "reference" / "commands.md"
+
+_HEAD = """# Command line
+
+`make commands-page` writes this page from the command line itself; a test fails when it is out of date.
+
+An expected error is one line on standard error and exit code 1; wrong arguments have exit code 2. `-h` and `--help`
+print the help of every command. [Settings](settings.md) come from environment variables.
+"""
+
+
+def render() -> str:
+    """Return the page: a section for each command, in the order of `--help`."""
+    root = click.Context(main, info_name="budkavle", **main.context_settings)
+    return "\n".join([_HEAD, *_index(root), "", *_sections(root)])
+
+
+def _leaves(context: click.Context) -> Iterator[click.Context]:
+    """Yield a context for each command that does work, below the groups."""
+    if not isinstance(context.command, click.Group):
+        yield context
+        return
+    for name in context.command.list_commands(context):
+        command = context.command.get_command(context, name)
+        assert command is not None
+        yield from _leaves(click.Context(command, parent=context, info_name=name))
+
+
+def _index(root: click.Context) -> Iterator[str]:
+    yield "| command | purpose |"
+    yield "|---|---|"
+    for context in _leaves(root):
+        path = context.command_path
+        yield f"| [`{path}`](#{path.replace(' ', '-')}) | {context.command.get_short_help_str(200)} |"
+
+
+def _sections(root: click.Context) -> Iterator[str]:
+    for context in _leaves(root):
+        yield f"## {context.command_path}\n"
+        usage = " ".join([context.command_path, *context.command.collect_usage_pieces(context)])
+        yield f"```text\n{usage}\n```\n"
+        # A line break within a paragraph has no meaning in the docstring.
+        for paragraph in (context.command.help or "").split("\n\n"):
+            yield f"{' '.join(paragraph.split())}\n"
+        records = [
+            record
+            for parameter in context.command.params
+            if (record := parameter.get_help_record(context)) is not None and record[1]
+        ]
+        if records:
+            yield "| option | meaning |"
+            yield "|---|---|"
+            for option, text in records:
+                yield f"| `{_cell(option)}` | {_cell(text)} |"
+            yield ""
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render())

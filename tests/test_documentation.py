@@ -1,0 +1,87 @@
+"""The documentation as a whole: links lead somewhere, indexes are complete, generated pages are up to date."""
+
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from tests.commands_page import PAGE as COMMANDS_PAGE
+from tests.commands_page import render
+from tests.processes import REPOSITORY
+
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
+MAX_README_LINES = 120
+_FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def prose(path: Path) -> str:
+    """The text of a page without its code blocks."""
+    return _FENCE.sub("", path.read_text())
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them of its headings."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ +(.*)$", prose(path), re.MULTILINE):
+        text = _LINK.sub("]", heading).replace("[", "").replace("]", "").lower()
+        kept = (char for char in text if char in " -_" or unicodedata.category(char)[0] in "LN")
+        found.add("".join(kept).replace(" ", "-"))
+    return found
+
+
+def broken_links(page: Path) -> list[str]:
+    """The relative links of a page that lead to no file, or to no heading of one."""
+    broken = []
+    for target in _LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            broken.append(target)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_each_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    assert broken_links(page) == []
+
+
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A page: it's *one*\n[a](#a-page-its-one) [b](page.md#a-page-its-one) [c](https://example.org/none)\n"
+        "[d](none.md) [e](#none) [f](page.md#none)\n```\n[g](none.md)\n```\n"
+    )
+    assert broken_links(page) == ["none.md", "#none", "page.md#none"]
+
+
+def test_each_page_can_be_reached_from_the_readme() -> None:
+    reached, waiting = set(), [REPOSITORY / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        targets = (target.partition("#")[0] for target in _LINK.findall(prose(page)))
+        waiting += [path for name in targets if name and (path := (page.parent / name).resolve()) in PAGES]
+    assert [str(page.relative_to(REPOSITORY)) for page in PAGES if page not in reached] == []
+
+
+def test_readme_is_short() -> None:
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= MAX_README_LINES
+
+
+def test_page_of_commands_is_up_to_date() -> None:
+    assert COMMANDS_PAGE.read_text() == render(), "run: make commands-page"
+
+
+def test_index_of_decisions_names_each_with_its_title() -> None:
+    folder = REPOSITORY / "docs" / "decisions"
+    rows = re.findall(r"^\| \[(\d{4})\]\((.*?)\) \| (.*?) \| .* \|$", (folder / "README.md").read_text(), re.MULTILINE)
+    pages = sorted(folder.glob("[0-9]*.md"))
+    assert [(name, f"# {number} {title}") for number, name, title in rows] == [
+        (page.name, page.read_text().splitlines()[0]) for page in pages
+    ]

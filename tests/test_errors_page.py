@@ -1,0 +1,95 @@
+"""The page of errors: every status and number of the contracts, as the tables of the code have them."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from budkavle import protocol
+from domain import errors
+from domain.errors import BudkavleError, RefusalReason
+from domain.subscriptions import Entry, ErrorCode
+from handlers import error_list_texts, error_lists, problems
+from tests.processes import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "reference" / "errors.md").read_text()
+SUBSCRIPTIONS, MESSAGES, MALFORMED = (
+    [
+        [cell.strip(" `") for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line[:3] == "| 4" or line[:3] == "| 5"
+    ]
+    for section in PAGE.split("\n## ")[1:]
+)
+CALLS: tuple[BudkavleError, ...] = (
+    errors.StorageFailed(),
+    errors.StorageRejected(),
+    errors.Overloaded(),
+    errors.KeyNeeded(RefusalReason.NO_KEY),
+    errors.KeyLacksScope(RefusalReason.KEY_LACKS_SCOPE),
+    errors.Unauthenticated(RefusalReason.NO_CERTIFICATE),
+    errors.Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED),
+    errors.Conflict(),
+    errors.NotFound(),
+    errors.UnsupportedMediaType(),
+    errors.TooLarge(limit=1),
+    errors.TooManyFailures(RefusalReason.NO_KEY),
+    errors.TooManyFailures(RefusalReason.NO_CERTIFICATE),
+    BudkavleError(),
+)
+"""An error of each kind that the subscriptions answer with, apart from violations."""
+
+
+def expected_errors() -> Iterator[tuple[int, int, str]]:
+    """Yield status, number and text of every error of the subscriptions."""
+    for error in CALLS:
+        response = error_lists.failed(error)
+        (listed,) = json.loads(response.body)["errors"]
+        yield response.status_code, listed["errorCode"], listed["message"]
+    for code, text in error_list_texts._RULES.items():
+        yield 400, code, text if isinstance(text, str) else text(Entry(0, 1, 101, 202))
+    yield 400, ErrorCode.NOT_VALID, error_list_texts.not_valid("mangler").message
+
+
+def fits(row: list[str], status: int, code: int, text: str) -> bool:
+    pattern = ".*".join(map(re.escape, row[2].split("…")))
+    return row[:2] == [str(status), str(code)] and re.fullmatch(pattern, text) is not None
+
+
+def statuses_of(contract: str) -> set[str]:
+    """The statuses of errors that a contract documents."""
+    spec = yaml.safe_load((REPOSITORY / "spec" / f"{contract}.yaml").read_text())
+    operations = (operation for path in spec["paths"].values() for operation in path.values())
+    return {status for operation in operations for status in operation["responses"] if status >= "400"}
+
+
+def test_page_shows_each_error_of_the_subscriptions_and_no_other() -> None:
+    expected = set(expected_errors())
+    for each in expected:
+        assert [row for row in SUBSCRIPTIONS if fits(row, *each)], each
+    for row in SUBSCRIPTIONS:
+        assert [each for each in expected if fits(row, *each)], row
+
+
+def test_page_shows_each_number_and_status() -> None:
+    assert {row[1] for row in SUBSCRIPTIONS} == {str(int(code)) for code in ErrorCode}
+    assert {row[0] for row in SUBSCRIPTIONS} == statuses_of("subscriptions")
+    assert set(error_lists._KIND) <= {type(error) for error in CALLS}
+
+
+def test_page_shows_each_status_of_web_messages() -> None:
+    # No operation documents 405: it is the answer to a method that is no operation.
+    assert {row[0] for row in MESSAGES} == statuses_of("web-messages") | {"405"}
+
+
+@pytest.mark.parametrize("row", MESSAGES, ids=lambda row: row[0])
+def test_page_shows_the_title_of_each_problem(row: list[str]) -> None:
+    status = next(status for status in problems.HTTPStatus if status == int(row[0]))
+    assert row[1] == ("Constraint Violation" if status == 400 else problems.phrase_of(status))
+
+
+def test_page_shows_each_rejection_of_malformed_requests() -> None:
+    rejections = {(str(status.value), reason) for reason, (status, _) in protocol._REJECTIONS.items()}
+    assert {(row[0], row[1]) for row in MALFORMED} == rejections
