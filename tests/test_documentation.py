@@ -85,3 +85,14 @@ def test_index_of_decisions_names_each_with_its_title() -> None:
     assert [(name, f"# {number} {title}") for number, name, title in rows] == [
         (page.name, page.read_text().splitlines()[0]) for page in pages
     ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_each_module_and_function_that_a_page_names_exists(page: Path) -> None:
+    if page.name == "CHANGELOG.md":
+        # It names what there was.
+        return
+    for name, function in re.findall(r"`((?!ci/)[a-z_]+/[\w/]+\.(?:py|ya?ml|txt))(?:: (\w+))?`", page.read_text()):
+        path = REPOSITORY / name
+        assert path.exists(), name
+        assert not function or re.search(rf"\b{function}\b", path.read_text()), f"{name}: {function}"
