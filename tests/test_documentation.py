@@ -4,8 +4,10 @@ import re
 import unicodedata
 from pathlib import Path
 
+import click
 import pytest
 
+from budkavle.cli import main
 from tests.commands_page import PAGE as COMMANDS_PAGE
 from tests.commands_page import render
 from tests.processes import REPOSITORY
@@ -96,3 +98,39 @@ def test_each_module_and_function_that_a_page_names_exists(page: Path) -> None:
         path = REPOSITORY / name
         assert path.exists(), name
         assert not function or re.search(rf"\b{function}\b", path.read_text()), f"{name}: {function}"
+
+
+def shown_commands(page: Path) -> set[str]:
+    """The command lines of `budkavle` that a page shows, in code blocks and in the text, without comments."""
+    text = page.read_text()
+    blocks = "\n".join(match[0] for match in _FENCE.finditer(text)).replace("\\\n", " ")
+    lines = re.findall(r"^ *(?:- )?budkavle ([a-z-].*)$", blocks, re.MULTILINE)
+    lines += re.findall(r"`budkavle ([^`]+)`", _FENCE.sub("", text))
+    return {re.split(r"\s+#|\s+&|\s+>|\s+\||;", line)[0].strip() for line in lines} - {"COMMAND"}
+
+
+def unknown_words(command_line: str) -> list[str]:
+    """The words of a command line that are neither a command nor one of its options; arguments are not looked at."""
+    command: click.Command = main
+    context = click.Context(command)
+    words = command_line.split()
+    while isinstance(command, click.Group) and words:
+        if words[0].startswith("-"):
+            return []
+        found = command.get_command(context, words[0])
+        if found is None:
+            return [words[0]]
+        command, words = found, words[1:]
+    options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    return [word for word in words if word.startswith("--") and word.split("=")[0] not in options]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_each_command_that_a_page_shows_exists_with_its_options(page: Path) -> None:
+    assert {line: words for line in shown_commands(page) if (words := unknown_words(line))} == {}
+
+
+def test_unknown_commands_and_options_are_found() -> None:
+    assert unknown_words("deliveries list --state parked") == []
+    assert unknown_words("deliveries lost") == ["lost"]
+    assert unknown_words("audit list --systems ID") == ["--systems"]

@@ -1,15 +1,17 @@
-"""The commands of the README and the tutorials, pasted into a shell while `budkavle dev` runs."""
+"""Commands of the documentation, pasted into a shell: the README, the tutorials, the first start of an installation."""
 
 import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.processes import REPOSITORY, budkavle, running
+from tests.processes import REPOSITORY, budkavle, environment, running
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the commands use curl, which is missing")
 
@@ -79,3 +81,23 @@ def test_first_subscription_works_as_it_stands(shell: Shell) -> None:
     while accepted["beskedId"] not in (page := httpx.get(shell.addresses["8083"], trust_env=False).text):
         pass
     assert "/webhook: signature verified" in page
+
+
+def test_first_start_of_an_installation_works_as_it_stands(tmp_path: Path) -> None:
+    guide = (REPOSITORY / "docs" / "how-to" / "deploy.md").read_text().split("\n## First start\n")[1]
+    lines = re.search(r"^```\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    assert lines is not None
+    script = (
+        lines[1].replace("/var/lib/budkavle/", f"{tmp_path}/").replace("budkavle serve", "exec budkavle serve --port 0")
+    )
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "budkavle"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m budkavle "$@"\n')
+    program.chmod(0o755)
+    shutil.copy(REPOSITORY / "docs" / "catalogue.example.yaml", tmp_path / "catalogue.yaml")
+    path = f"{program.parent}:{environment()['PATH']}"
+    with running("/bin/sh", "-e", "-c", f"PATH={path}\n{script}", folder=tmp_path) as process:
+        url = process.wait_for("Budkavle listens on ")
+        assert process.out[-2].strip(), "the key is printed before"
+        answer = httpx.get(f"{url}/health/ready", trust_env=False)
+    assert answer.status_code == 200
