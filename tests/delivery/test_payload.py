@@ -1,12 +1,14 @@
 """What is sent, and where to."""
 
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
 
 from delivery.payload import build_url, write_payload
 from tests.delivery.receiving import claimed, event
+from tests.processes import REPOSITORY
 
 WHOLE = event(
     external_id="11111111-0000-4000-8000-000000000001",
@@ -32,6 +34,15 @@ def test_write_payload_says_all():
         "tidspunkt": "2026-03-01T13:00:00.123000+01:00",
         "body": {"navn": "Ærø", "entityType": 1, "n": [1, 2.5, None, True], "tom": {}},
     }
+
+
+def test_reference_lists_each_property_of_a_payload():
+    page = (REPOSITORY / "docs" / "reference" / "wire-forms.md").read_text()
+    table = page.split("same bytes in every attempt:\n")[1].split("\n\n[")[0]
+    named = re.findall(
+        r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+    )
+    assert sorted(named) == sorted(json.loads(write_payload(claimed("https://a", WHOLE))))
 
 
 def test_write_payload_leaves_out_what_is_absent():

@@ -1,6 +1,7 @@
 """Signatures, as the package of the standard checks them."""
 
 import base64
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -8,9 +9,21 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from delivery.signing import NotASecret, read_secret, signature_headers
 from tests.delivery.receiving import Recorder, at, claimed, event, receiver, send
+from tests.processes import REPOSITORY
 
 OLD, NEW, OTHER = (f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n in (1, 2, 3))
 MOMENT = datetime(2026, 3, 1, 12, 0, 59, 999999, tzinfo=UTC)
+
+
+def test_reference_shows_a_request_with_its_signature():
+    page = (REPOSITORY / "docs" / "reference" / "wire-forms.md").read_text()
+    (request,) = re.findall(r"```http\nPOST .*?\n(.*?)\n```", page, re.DOTALL)
+    head, body = request.split("\n\n")
+    shown = dict(line.split(": ", 1) for line in head.splitlines())
+    (secret,) = re.findall(r"`(whsec_\S+)`\.", page)
+    moment = datetime.fromtimestamp(int(shown["webhook-timestamp"]), UTC)
+    headers = signature_headers(shown["webhook-id"], moment, body.encode(), [read_secret(secret)])
+    assert headers.items() <= shown.items()
 
 
 def test_signature_headers_are_those_of_the_standard():
