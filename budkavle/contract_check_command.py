@@ -107,7 +107,7 @@ def contract_check(  # Each is an option of the command.
     try:
         trust = ssl.create_default_context(cafile=ca)
     except (OSError, ValueError) as exc:
-        raise click.BadParameter(f"{ca} contains no certificate in PEM format", param_hint="--ca") from exc
+        raise click.BadParameter(f"{ca} holds no certificate in PEM", param_hint="--ca") from exc
     try:
         if client_cert is not None and url.lower().startswith("https:"):
             # Nobody is there to be asked for the password of a key.
@@ -130,7 +130,7 @@ def contract_check(  # Each is an option of the command.
     # Who ends it from outside has what was made deleted all the same.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = _run(check)
+        code = run_check(check)
     except KeyboardInterrupt:
         # Before anything was made, or while what was made was being deleted.
         click.echo("interrupted", err=True)
@@ -138,7 +138,11 @@ def contract_check(  # Each is an option of the command.
     context.exit(code)
 
 
-def _run(check: "Check") -> int:
+def run_check(check: "Check") -> int:
+    """Run a check, print and write what it found without secrets, and return the exit code.
+
+    Raises CannotCheck if the target cannot be checked, KeyboardInterrupt if it is interrupted before the first suite.
+    """
     from contract_tests import check as checking
     from contract_tests import summary
     from contract_tests.preparing import CannotCheckError

@@ -43,6 +43,8 @@ class Check:
     profile: Profile = "quick"
     kinds: tuple[str, ...] = KINDS
     fail_fast: bool = False
+    only: str | None = None
+    """One check instead of a suite: `FILE::FUNCTION` of rules or raw bytes, a pattern of operationIds of a schema."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,10 @@ def diary_file(work: Path) -> Path:
 # `-P`: never import modules from the working directory.
 def _pytest(check: Check, work: Path, name: str, folder: str) -> Suite:
     junit = check.report / f"{folder.replace('_', '-')}.xml"
-    files = [str(path) for path in sorted((HERE / folder).glob("test_*.py")) if _spec_of(path) in check.specs]
+    if check.only is None:
+        files = [str(path) for path in sorted((HERE / folder).glob("test_*.py")) if _spec_of(path) in check.specs]
+    else:
+        files = [str(HERE / folder / check.only)]
     command = [
         *(sys.executable, "-P", "-m", "pytest", "--noconftest", "-c", str(HERE / "suite.ini")),
         *("--rootdir", str(HERE.parent), "-p", "contract_tests.plugin", "--junitxml", str(junit), "-v"),
@@ -112,6 +117,7 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
         *("--max-examples", str(EXAMPLES[check.profile]), "--report", "junit,json"),
         *("--report-junit-path", str(junit), "--report-json-path", str(junit.with_suffix(".json"))),
         *(["--max-failures", "1"] if check.fail_fast else []),
+        *([] if check.only is None else ["--include-operation-id-regex", check.only]),
         *(["--tls-verify", target.ca] if target.ca else []),
     ]
     if target.is_tls and is_of_systems and target.certificate is not None:
@@ -123,12 +129,12 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
 
 def _environment(check: Check, work: Path) -> dict[str, str]:
     """Return the environment of a suite, without variables that change the checks or set a proxy."""
-    inherited = {
+    kept = {
         name: value
         for name, value in os.environ.items()
         if not re.match("(?i)(PYTEST|SCHEMATHESIS|HYPOTHESIS|BUDKAVLE_CONTRACT)_|.*_PROXY$", name)
     }
-    return inherited | {
+    return kept | {
         VARIABLE: str(target_file(work)),
         DIARY: str(diary_file(work)),
         FOLDER: str(check.report),

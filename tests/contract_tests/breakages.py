@@ -10,10 +10,14 @@ MESSAGES, SYNC, EVENT = "/webmessages", "/v1/abonnement/sync", "/v1/besked"
 
 @dataclass(frozen=True)
 class Case:
-    """A breakage, the contract that it breaks, words of the failure that tells of it, and the suite that sees it."""
+    """A breakage, the contract that it breaks, and the one check that must report it in these words.
+
+    The check is None where what comes before all checks must report it, else as `Check.only` has it.
+    """
 
     breakage: Breakage
     spec: str
+    check: str | None
     words: str
     suite: str = "rules"
     profile: str = "quick"
@@ -217,31 +221,156 @@ async def request_id_forgotten(request: Request, forward: Forward) -> Answer:
 
 
 BREAKAGES = {
-    "no Location": Case(no_location, "web-messages", "the Location of a 201"),
-    "200 instead of 201": Case(wrong_status, "web-messages", "must get a 201, but got 200"),
-    "a violation is lost": Case(lost_violation, "web-messages", "every fault must be named at once"),
-    "an error of a sync is lost": Case(lost_error, "subscriptions", "every error of every entry must be listed"),
-    "a refused sync is half applied": Case(half_applied_sync, "subscriptions", "a refused sync"),
-    "unknown properties are taken": Case(unknown_properties_taken, "web-messages", "unknown property"),
-    "a second case is taken": Case(second_case_taken, "web-messages", "two cases"),
-    "unchanged is told as updated": Case(unchanged_told_as_updated, "subscriptions", "uaendret"),
-    "a dry run is none": Case(dry_run_is_none, "subscriptions", "a dry run"),
-    "lists are backwards": Case(list_backwards, "web-messages", "expected the order of created and id"),
-    "no Link to the next page": Case(no_next_page, "web-messages", "pages together are the whole list"),
-    "the next page forgets its limit": Case(page_forgets_its_limit, "web-messages", "pages together"),
-    "the next page loses its first": Case(page_loses_its_first, "web-messages", "pages together are the whole list"),
-    "attachments are backwards": Case(attachments_backwards, "web-messages", "base64 comes back identical"),
-    "null for what is absent": Case(null_for_what_is_absent, "web-messages", "'sender': None"),
-    "nothing is deleted": Case(nothing_is_deleted, "web-messages", "delet"),
-    "a refused message is stored": Case(refused_message_is_stored, "web-messages", "must not be stored"),
-    "any key reads": Case(any_key_reads, "web-messages", "requires a known key"),
-    "an event comes twice": Case(event_twice, "subscriptions", "beskedId"),
-    "404 for a system of others": Case(unknown_system_is_not_found, "subscriptions", "expected 403"),
-    "violations are in any order": Case(violations_in_any_order, "web-messages", "sorted by field"),
-    "a problem is plain JSON": Case(problem_as_plain_json, "web-messages", "expected application/problem+json"),
-    "500 for a bad limit": Case(broken_by_a_limit, "web-messages", "was answered 500"),
-    "an undocumented property": Case(undocumented_property, "subscriptions", "antal", suite="schema"),
-    "a forgotten request id": Case(request_id_forgotten, "web-messages", "x-request-id", suite="schema"),
-    "500 for bytes that are no UTF-8": Case(broken_by_bytes, "web-messages", "500", "raw-bytes", "full"),
-    "the tenth file is refused": Case(tenth_file_refused, "web-messages", "must get a 201, but got 400"),
+    "no Location": Case(
+        no_location,
+        "web-messages",
+        "test_web_message_round_trip.py::test_get_gives_back_exactly_what_was_sent",
+        "the Location of a 201",
+    ),
+    "200 instead of 201": Case(
+        wrong_status,
+        "web-messages",
+        "test_web_message_round_trip.py::test_get_gives_back_exactly_what_was_sent",
+        "answered with 201, but was with 200",
+    ),
+    "a violation is lost": Case(
+        lost_violation,
+        "web-messages",
+        "test_web_message_many_faults.py::test_message_that_breaks_many_rules_is_refused_by_every_field",
+        "every fault must be named at once",
+    ),
+    "an error of a sync is lost": Case(
+        lost_error,
+        "subscriptions",
+        "test_subscription_faults.py::test_every_error_of_many_entries_is_told",
+        "every error of every entry must be listed",
+    ),
+    "a refused sync is half applied": Case(
+        half_applied_sync,
+        "subscriptions",
+        "test_subscription_all_or_nothing.py::test_sync_with_one_bad_entry_changes_nothing",
+        "a refused sync",
+    ),
+    "unknown properties are taken": Case(
+        unknown_properties_taken,
+        "web-messages",
+        "test_web_message_faults.py::test_message_that_breaks_one_rule_is_refused_by_its_field",
+        "unknown property",
+    ),
+    "a second case is taken": Case(
+        second_case_taken,
+        "web-messages",
+        "test_web_message_faults.py::test_message_that_breaks_one_rule_is_refused_by_its_field",
+        "two cases",
+    ),
+    "unchanged is told as updated": Case(
+        unchanged_told_as_updated,
+        "subscriptions",
+        "test_subscription_sync.py::test_same_sync_again_changes_nothing",
+        "uaendret",
+    ),
+    "a dry run is none": Case(
+        dry_run_is_none,
+        "subscriptions",
+        "test_subscription_sync.py::test_dry_run_answers_the_same_and_changes_nothing",
+        "a dry run",
+    ),
+    "lists are backwards": Case(
+        list_backwards,
+        "web-messages",
+        "test_web_message_lists.py::test_list_is_ordered_by_created_and_then_by_id",
+        "expected the order of created and id",
+    ),
+    "no Link to the next page": Case(
+        no_next_page,
+        "web-messages",
+        "test_web_message_lists.py::test_pages_together_are_the_whole_list",
+        "pages together are the whole list",
+    ),
+    "the next page forgets its limit": Case(
+        page_forgets_its_limit,
+        "web-messages",
+        "test_web_message_lists.py::test_pages_together_are_the_whole_list",
+        "pages together",
+    ),
+    "the next page loses its first": Case(
+        page_loses_its_first,
+        "web-messages",
+        "test_web_message_lists.py::test_pages_together_are_the_whole_list",
+        "pages together are the whole list",
+    ),
+    "attachments are backwards": Case(
+        attachments_backwards,
+        "web-messages",
+        "test_web_message_attachments.py::test_base64_comes_back_identical",
+        "base64 comes back identical",
+    ),
+    "null for what is absent": Case(
+        null_for_what_is_absent,
+        "web-messages",
+        "test_web_message_round_trip.py::test_what_is_absent_is_left_out_and_not_null",
+        "'sender': None",
+    ),
+    "nothing is deleted": Case(
+        nothing_is_deleted, "web-messages", "test_web_message_deletion.py::test_deleted_message_is_in_no_read", "delet"
+    ),
+    "a refused message is stored": Case(
+        refused_message_is_stored,
+        "web-messages",
+        "test_web_message_faults.py::test_message_that_breaks_one_rule_is_refused_by_its_field",
+        "must not be stored",
+    ),
+    "any key reads": Case(
+        any_key_reads,
+        "web-messages",
+        "test_web_message_access.py::test_nobody_is_let_in_without_a_known_key",
+        "without a known key",
+    ),
+    "an event comes twice": Case(
+        event_twice, "subscriptions", "test_event_publishing.py::test_same_event_again_is_answered_the_same", "beskedId"
+    ),
+    "404 for a system of others": Case(
+        unknown_system_is_not_found,
+        "subscriptions",
+        "test_subscription_access.py::test_look_up_of_somebody_elses_system_is_refused",
+        "expected 403",
+    ),
+    "violations are in any order": Case(
+        violations_in_any_order,
+        "web-messages",
+        "test_web_message_many_faults.py::test_message_that_breaks_many_rules_is_refused_by_every_field",
+        "sorted by field",
+    ),
+    "a problem is plain JSON": Case(
+        problem_as_plain_json,
+        "web-messages",
+        "test_web_message_faults.py::test_message_that_breaks_one_rule_is_refused_by_its_field",
+        "expected application/problem+json",
+    ),
+    "500 for a bad limit": Case(
+        broken_by_a_limit,
+        "web-messages",
+        "test_web_message_addresses.py::test_limit_beyond_1_to_1000_is_refused",
+        "was answered 500",
+    ),
+    "an undocumented property": Case(
+        undocumented_property, "subscriptions", "hentTilladteBeskedtyper", "antal", suite="schema"
+    ),
+    "a forgotten request id": Case(
+        request_id_forgotten, "web-messages", "(create|get|delete)WebMessage(ById)?$", "x-request-id", suite="schema"
+    ),
+    "500 for bytes that are no UTF-8": Case(
+        broken_by_bytes,
+        "web-messages",
+        "test_json.py::test_body_that_is_no_strict_json_is_refused",
+        "500",
+        "raw-bytes",
+        "full",
+    ),
+    "the tenth file is refused": Case(
+        tenth_file_refused,
+        "web-messages",
+        "test_web_message_attachments.py::test_each_attachment_has_an_id_of_its_own",
+        "answered with 201, but was with 400",
+    ),
 }

@@ -80,13 +80,39 @@ async def request_id_of_a_conflict_lost(request: Request, forward: Forward) -> A
 
 OF_DELIVERIES = {
     "a conflict without a request id": Case(
-        request_id_of_a_conflict_lost, "subscriptions", "every answer has an x-requestId"
+        request_id_of_a_conflict_lost,
+        "subscriptions",
+        "test_event_publishing.py::test_another_event_with_the_same_id_is_a_conflict",
+        "every answer has an x-requestId",
     ),
-    "pages by number": Case(pages_by_number, "subscriptions", "must stay valid when messages go"),
-    "a reason is missing": Case(a_reason_is_missing, "subscriptions", "expected a reason for each"),
-    "no test message after the end": Case(no_test_after_the_end, "subscriptions", "to a subscription that has ended"),
+    "pages by number": Case(
+        pages_by_number,
+        "subscriptions",
+        "test_delivery_survival.py::test_next_page_begins_where_the_last_ended_though_messages_go",
+        "must stay valid when messages go",
+    ),
+    "a reason is missing": Case(
+        a_reason_is_missing,
+        "subscriptions",
+        "test_delivery_replays.py::test_ids_that_nothing_has_are_named_in_order_each_once",
+        "expected a reason for each",
+    ),
+    "no test message after the end": Case(
+        no_test_after_the_end,
+        "subscriptions",
+        "test_delivery_replays.py::test_test_message_goes_to_a_subscription_that_has_ended",
+        "to a subscription that has ended",
+    ),
     "a reason before the first attempt": Case(
-        with_items(reason_before_the_first_attempt), "subscriptions", "before the first attempt there is no answer"
+        with_items(reason_before_the_first_attempt),
+        "subscriptions",
+        "test_delivery_lists.py::test_what_waits_is_told_without_its_content",
+        "before the first attempt there is no answer",
     ),
-    "the hour of UTC": Case(with_items(hour_of_utc), "subscriptions", "but just published"),
+    "the hour of UTC": Case(
+        with_items(hour_of_utc),
+        "subscriptions",
+        "test_delivery_lists.py::test_what_waits_is_told_without_its_content",
+        "but just published",
+    ),
 }

@@ -166,28 +166,69 @@ def refused_ids_are_used() -> Breakage:
 
 OF_EVENTS = {
     "errors of an event without its subject": Case(
-        with_errors(EVENT, subject_of_another), "subscriptions", "expected orgtype, orgcode, entitytype"
+        with_errors(EVENT, subject_of_another),
+        "subscriptions",
+        "test_event_faults.py::test_every_error_of_an_event_tells_what_it_is_about",
+        "expected orgtype, orgcode, entitytype",
     ),
-    "events are compared in any case": Case(compared_by(in_lower_case), "subscriptions", "is a conflict"),
-    "events are compared without orgType": Case(compared_by(without_org_type), "subscriptions", "is a conflict"),
+    "events are compared in any case": Case(
+        compared_by(in_lower_case),
+        "subscriptions",
+        "test_event_publishing.py::test_another_event_with_the_same_id_is_a_conflict",
+        "is a conflict",
+    ),
+    "events are compared without orgType": Case(
+        compared_by(without_org_type),
+        "subscriptions",
+        "test_event_publishing.py::test_another_event_with_the_same_id_is_a_conflict",
+        "is a conflict",
+    ),
     "events are compared without entityType": Case(
-        compared_by(without_entity_type), "subscriptions", "of another type with the same id is a conflict"
+        compared_by(without_entity_type),
+        "subscriptions",
+        "test_event_publishing.py::test_event_of_another_type_with_the_same_id_is_a_conflict",
+        "of another type with the same id is a conflict",
     ),
     "events are compared as numbers of 64 bits": Case(
-        compared_by(with_numbers_of_64_bits), "subscriptions", "is a conflict"
+        compared_by(with_numbers_of_64_bits),
+        "subscriptions",
+        "test_event_publishing.py::test_another_event_with_the_same_id_is_a_conflict",
+        "is a conflict",
     ),
-    "lists of events are compared as sets": Case(compared_by(with_lists_as_sets), "subscriptions", "is a conflict"),
+    "lists of events are compared as sets": Case(
+        compared_by(with_lists_as_sets),
+        "subscriptions",
+        "test_event_publishing.py::test_another_event_with_the_same_id_is_a_conflict",
+        "is a conflict",
+    ),
     "events match any orgType": Case(
-        matching_by("orgCode", "entityType"), "subscriptions", "event of another organisation is not delivered"
+        matching_by("orgCode", "entityType"),
+        "subscriptions",
+        "test_event_matching.py::test_event_of_another_organisation_goes_elsewhere",
+        "event of another organisation goes elsewhere",
     ),
     "events match any entityType": Case(
-        matching_by("orgCode", "orgType"), "subscriptions", "event of another type is not delivered"
+        matching_by("orgCode", "orgType"),
+        "subscriptions",
+        "test_event_matching.py::test_event_of_another_type_goes_elsewhere",
+        "event of another type goes elsewhere",
     ),
-    "events are sent whatever the dates": Case(sent_whatever_the_dates(), "subscriptions", "but there wait"),
+    "events are sent whatever the dates": Case(
+        sent_whatever_the_dates(),
+        "subscriptions",
+        "test_event_matching.py::test_subscriptions_that_are_valid_now_are_counted",
+        "but there wait",
+    ),
     "the same event at once is a failure": Case(
-        two_at_once_are_too_many(), "subscriptions", "same event at once is accepted once"
+        two_at_once_are_too_many(),
+        "subscriptions",
+        "test_event_publishing.py::test_same_event_at_once_is_accepted_once",
+        "same event at once is accepted once",
     ),
     "ids of refused events are used": Case(
-        refused_ids_are_used(), "subscriptions", "id of an event that is refused stays free"
+        refused_ids_are_used(),
+        "subscriptions",
+        "test_event_faults.py::test_id_of_an_event_that_is_refused_stays_free",
+        "id of an event that is refused stays free",
     ),
 }

@@ -194,42 +194,105 @@ def unknown_parameters_taken(path: str) -> Breakage:
 
 OF_SYSTEMS = {
     "a thousand errors at most": Case(
-        with_errors(SYNC, a_thousand_at_most), "subscriptions", "every error of many entries is reported"
+        with_errors(SYNC, a_thousand_at_most),
+        "subscriptions",
+        "test_subscription_faults.py::test_every_error_of_many_entries_is_told",
+        "every error of many entries is told",
     ),
     "errors name integers of 32 bits": Case(
-        with_errors(SYNC, integers_of_32_bits), "subscriptions", "expected 2147483648"
+        with_errors(SYNC, integers_of_32_bits),
+        "subscriptions",
+        "test_subscription_faults.py::test_error_names_every_integer_of_64_bits_and_no_other",
+        "expected 2147483648",
     ),
     "one unknown property is told": Case(
-        with_errors(SYNC, one_unknown_property), "subscriptions", "ten unknown properties of an entry are reported"
+        with_errors(SYNC, one_unknown_property),
+        "subscriptions",
+        "test_subscription_faults.py::test_of_unknown_properties_of_an_entry_ten_are_told",
+        "of unknown properties of an entry ten are told",
     ),
     "the system is asked before entries": Case(
-        with_errors(SYNC, system_before_entries), "subscriptions", "errors of entries are reported for any system"
+        with_errors(SYNC, system_before_entries),
+        "subscriptions",
+        "test_subscription_faults.py::test_errors_of_entries_are_told_whatever_the_system",
+        "errors of entries are told whatever the system",
     ),
     "an identity without orgType": Case(
         with_errors(SYNC, twice_whatever_the_org_type),
         "subscriptions",
-        "each part of the identity makes another identity",
+        "test_subscription_all_or_nothing.py::test_each_part_of_the_identity_makes_it_another",
+        "each part of the identity makes it another",
     ),
-    "a dry run drops messages": Case(dry_run_drops_messages, "subscriptions", "each time after a dry run"),
-    "dropped messages are not counted": Case(messages_are_not_counted, "subscriptions", "was not the number of its"),
-    "updates are made anew": Case(updates_are_made_anew, "subscriptions", "messages to this subscription were gone"),
-    "everything is made anew": Case(everything_is_made_anew, "subscriptions", "messages were gone"),
-    "what goes goes first": Case(what_goes_goes_first, "subscriptions", "the set is read in part"),
+    "a dry run drops messages": Case(
+        dry_run_drops_messages,
+        "subscriptions",
+        "test_delivery_survival.py::test_dry_run_removes_no_messages",
+        "each time after a dry run",
+    ),
+    "dropped messages are not counted": Case(
+        messages_are_not_counted,
+        "subscriptions",
+        "test_delivery_survival.py::test_messages_that_go_are_counted",
+        "was not the number of its",
+    ),
+    "updates are made anew": Case(
+        updates_are_made_anew,
+        "subscriptions",
+        "test_delivery_survival.py::test_messages_stay_with_a_subscription_that_is_updated",
+        "messages to this subscription were gone",
+    ),
+    "everything is made anew": Case(
+        everything_is_made_anew,
+        "subscriptions",
+        "test_delivery_survival.py::test_messages_stay_with_subscriptions_that_are_left_untouched",
+        "messages were gone",
+    ),
+    "what goes goes first": Case(
+        what_goes_goes_first,
+        "subscriptions",
+        "test_subscription_together.py::test_set_that_is_read_while_it_is_replaced_is_one_or_the_other",
+        "the set is read in part",
+    ),
     "paths in any case are the same": Case(
-        taken_for_the_same("webhookUrl", str.lower), "subscriptions", "expected one update"
+        taken_for_the_same("webhookUrl", str.lower),
+        "subscriptions",
+        "test_subscription_sync.py::test_same_identity_is_updated_in_place",
+        "expected one update",
     ),
     "fractions are cut off": Case(
-        taken_for_the_same("startDato", lambda text: text[:19]), "subscriptions", "expected one update"
+        taken_for_the_same("startDato", lambda text: text[:19]),
+        "subscriptions",
+        "test_subscription_sync.py::test_same_identity_is_updated_in_place",
+        "expected one update",
     ),
     "ended types take subscriptions": Case(
-        ended_types_take_subscriptions, "subscriptions", "type that has ended takes no new subscription"
+        ended_types_take_subscriptions,
+        "subscriptions",
+        "test_subscription_types.py::test_type_that_has_ended_takes_no_new_subscription",
+        "type that has ended takes no new subscription",
     ),
-    "a charset is refused": Case(media_type_without_parameters, "subscriptions", "however its media type is written"),
-    "the first dryRun counts": Case(first_dry_run_counts, "subscriptions", "expected 400, but was 200"),
+    "a charset is refused": Case(
+        media_type_without_parameters,
+        "subscriptions",
+        "test_subscription_access.py::test_json_is_taken_however_its_media_type_is_written",
+        "however its media type is written",
+    ),
+    "the first dryRun counts": Case(
+        first_dry_run_counts,
+        "subscriptions",
+        "test_subscription_all_or_nothing.py::test_sync_with_an_unknown_property_or_parameter_changes_nothing",
+        "expected 400, but was 200",
+    ),
     "unknown parameters of replays are taken": Case(
-        unknown_parameters_taken(REPLAY), "subscriptions", "unknown parameter is refused"
+        unknown_parameters_taken(REPLAY),
+        "subscriptions",
+        "test_delivery_replays.py::test_unknown_parameter_is_refused",
+        "unknown parameter is refused",
     ),
     "unknown parameters of test messages are taken": Case(
-        unknown_parameters_taken(TEST), "subscriptions", "unknown parameter is refused"
+        unknown_parameters_taken(TEST),
+        "subscriptions",
+        "test_delivery_replays.py::test_unknown_parameter_is_refused",
+        "unknown parameter is refused",
     ),
 }

@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from budkavle.contract_check_command import run_check
 from budkavle.service import create_service
 from budkavle.settings import Settings
+from budkavle.specs import spec_dir
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_server
 from contract_tests.api import Api
+from contract_tests.suites import Check
 from contract_tests.target import CheckTarget, read_certificate
 from domain.api_keys import ApiKey, hash_key
 from tests.catalogue_rows import put_message_types, put_system
@@ -29,6 +34,8 @@ ONLY_WITHOUT_TLS = {"a certificate that is none ends the handshake"}
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 CASE = "1068"
+SEED = 20260301
+"""The default of the command."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +114,25 @@ def pem(header: str) -> str:
     return f"-----BEGIN CERTIFICATE-----\n{header.strip(':')}\n-----END CERTIFICATE-----\n"
 
 
-def assert_caught(case: Case, server: Server, folder: Path) -> None:
-    """What is broken is told in its words, and with a line that shows it."""
-    how = ("--spec", case.spec, "--suite", case.suite, "--profile", case.profile)
-    ended = server.check(folder, *how, "--fail-fast")
-    assert ended.returncode == 1, ended.stdout + ended.stderr
+def assert_caught(case: Case, server: Server, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Assert that the check of a case prints its words, and a line that reproduces the failure.
+
+    The command runs in this process, and its suite runs only that check: the others prove nothing about this breakage.
+    """
+    certificate = read_certificate(server.certificate, None)
+    target = CheckTarget(server.url, MESSAGES_KEY, PUBLISH_KEY, certificate, system=SYSTEM, case=int(CASE), seed=SEED)
+    check = Check(
+        target,
+        spec_dir(),
+        folder / "report",
+        (case.spec,),
+        case.profile,
+        (case.suite,),
+        fail_fast=True,
+        only=case.check,
+    )
+    code = run_check(check)
+    printed = capsys.readouterr().out
+    assert code == 1, printed
     for words in ("BREAKS the contract", case.words, "reproduce with:", "curl"):
-        assert words in ended.stdout, ended.stdout
+        assert words in printed, printed

@@ -14,8 +14,10 @@ ALL = BREAKAGES | FOUND
 
 
 @pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())
-def test_broken_server_is_caught(case: Case, server: Server, tmp_path: Path) -> None:
-    assert_caught(case, server, tmp_path)
+def test_broken_server_is_caught(
+    case: Case, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_caught(case, server, tmp_path, capsys)
 
 
 def test_server_that_answers_no_more_ends_the_check(tmp_path: Path) -> None:
