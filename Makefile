@@ -25,7 +25,7 @@ run: install ## Run the service, a mock Open-E and a demo
 # The command is the one that the demo prints.
 contract-check: install ## Prove that the demo of `make run`, in another terminal, keeps the contracts
 	@PATH="$(CURDIR)/$(BIN):$$PATH"; \
-	command=$$(python -c 'from budkavle import demo, demo_subscriptions as its; print(its.check_command("$(DEMO)", demo.KEY))') && \
+	command=$$(python -c 'from budkavle.demo import subscriptions, web_messages; print(subscriptions.check_command("$(DEMO)", web_messages.KEY))') && \
 	sh -c "$$command" || { code=$$?; [ $$code -ne 2 ] || echo "Does the demo run there? make run starts it." >&2; exit $$code; }
 
 install: $(VENV)/.runtime ## Set up .venv from the locked requirements, with what contract-check needs

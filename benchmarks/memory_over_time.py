@@ -34,7 +34,7 @@ from benchmarks import queue_stage, systems
 from benchmarks.large_bodies import resident_mb
 from benchmarks.stage import DATABASES, Program, Stage, open_e_settings, run_command
 from benchmarks.systems import SYSTEM_IDS
-from budkavle.demo_subscriptions import CLIENT_CERT, FINGERPRINT
+from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
 from persistence.database import Database
 
 PER_SECOND = 35

@@ -18,7 +18,7 @@ from uuid import uuid4
 import aiohttp
 
 from benchmarks.stage import Program, run_command
-from budkavle.demo_subscriptions import CLIENT_CERT, FINGERPRINT
+from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
 
 SYSTEMS = ("550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4-a716-446655440001")
 EVENT_TYPE, MESSAGE_TYPE = 202, 203

@@ -56,7 +56,7 @@ from benchmarks.mixed_load import (
 )
 from benchmarks.queue_stage import Arrival, receiver, run, waiting, worker
 from benchmarks.stage import Program, Stage, open_e_settings, run_command
-from budkavle.demo_subscriptions import CLIENT_CERT
+from budkavle.demo.subscriptions import CLIENT_CERT
 from domain.web_messages import MessageState, UnsettledMessage
 from persistence import audit, tables
 from persistence import web_messages as stored

@@ -35,7 +35,7 @@ from benchmarks.load import create_requests, request
 from benchmarks.probe import ProbeResult, watching
 from benchmarks.stage import DATABASES, Program, Stage, run_command
 from benchmarks.systems import ENTITY_TYPES, ORG_TYPE, SYSTEM_IDS
-from budkavle.demo_subscriptions import CLIENT_CERT, FINGERPRINT
+from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
 from persistence import tables
 from persistence.database import Database
 

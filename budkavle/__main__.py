@@ -1,5 +1,5 @@
 """`python -m budkavle`."""
 
-from budkavle.cli import main
+from budkavle.commands.cli import main
 
 main()

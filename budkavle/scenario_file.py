@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import yaml
 
-from budkavle.catalogue_nodes import MAX_BYTES, Nodes, quoted
+from budkavle.catalogue.nodes import MAX_BYTES, Nodes, quoted
 from domain.errors import BudkavleError
 from open_e.mock import (
     FAULT_NAMES,

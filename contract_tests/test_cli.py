@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from budkavle.demo import KEY
-from budkavle.demo_subscriptions import CLIENT_CERT, SYSTEM_ID
+from budkavle.demo.subscriptions import CLIENT_CERT, SYSTEM_ID
+from budkavle.demo.web_messages import KEY
 from contract_tests.target import VARIABLE, CheckTarget, SubscriptionIdentity
 
 ROOT = Path(__file__).parent.parent

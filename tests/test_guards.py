@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -201,23 +201,59 @@ def relative(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
 
 
-def test_each_test_of_a_package_is_named_after_a_module() -> None:
-    for package in PACKAGES:
-        modules = {path.stem for path in (REPOSITORY / package).glob("*.py")}
-        # A package within a package: its tests are named after it, and after its modules.
-        modules |= {path.parent.name for path in (REPOSITORY / package).glob("*/__init__.py")}
-        for path in (REPOSITORY / "tests" / package).glob("test_*.py"):
-            name = path.stem.removeprefix("test_")
-            is_of_a_module = any(name == module or name.startswith(f"{module}_") for module in modules)
-            assert is_of_a_module or relative(path) in NOT_OF_A_MODULE, relative(path)
+def modules_of(folder: Path) -> set[str]:
+    """Return the names of the modules and packages in a folder."""
+    names = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    return names - {"__init__", "__main__"}
 
 
-def test_nouns_have_one_file_name_on_every_floor() -> None:
-    """A stored noun is in the domain and in the handlers too."""
-    domain = {path.stem for path in (REPOSITORY / "domain").glob("*.py")}
-    for noun in ("web_messages", "api_keys", "subscriptions", "deliveries", "audit"):
-        assert noun in domain
-        assert (REPOSITORY / "persistence" / f"{noun}.py").exists()
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_test_of_a_package_is_named_after_a_module(package: str) -> None:
+    """The folders of `tests/` are those of the packages; a test may also have the name of the folder."""
+    for path in python_files(f"tests/{package}"):
+        if not path.name.startswith("test_") or relative(path) in NOT_OF_A_MODULE:
+            continue
+        folder = REPOSITORY / path.parent.relative_to(REPOSITORY / "tests")
+        name = path.stem.removeprefix("test_")
+        modules = {*modules_of(folder), folder.name}
+        assert any(name == module or name.startswith(f"{module}_") for module in modules), relative(path)
+
+
+FLOORS = ("spec", "handlers", "domain", "persistence", "budkavle/commands", "budkavle/demo")
+"""Where a noun of the service has a file."""
+
+
+def files_of_floor(floor: str) -> set[str]:
+    if floor == "spec":
+        return {name.replace("-", "_") for name in SPECS}
+    return modules_of(REPOSITORY / floor)
+
+
+def other_names(noun: str, files: Collection[str]) -> list[str]:
+    """Return the files that are named after a noun in another way: singular, plural, joined, or its last word alone."""
+    same = {inflection.singularize(noun).replace("_", ""), inflection.singularize(noun.rpartition("_")[2])}
+    return sorted(file for file in files if file != noun and inflection.singularize(file).replace("_", "") in same)
+
+
+def test_a_noun_has_one_file_name_on_every_floor() -> None:
+    floors = {floor: files_of_floor(floor) for floor in FLOORS}
+    nouns = {noun for noun in floors["domain"] if sum(noun in files for files in floors.values()) > 1}
+    assert nouns >= {"web_messages", "subscriptions", "deliveries", "events", "api_keys", "audit", "catalogue"}
+    found = {(floor, noun): other_names(noun, files) for floor, files in floors.items() for noun in nouns}
+    assert {place: names for place, names in found.items() if names} == {}
+
+
+def test_the_noun_of_each_operation_is_in_the_domain() -> None:
+    domain = files_of_floor("domain")
+    for name, _, _, operation in operations():
+        noun = operation["x-openapi-router-controller"].rpartition(".")[2]
+        # Health and metrics are of the process; the mock holds nothing of the service.
+        assert noun in domain or name in {"operations", "mock-open-e"}, noun
+
+
+def test_other_names_of_a_noun_are_found() -> None:
+    files = {"web_message", "webmessages", "messages", "message", "web_messages", "web_message_rows", "page"}
+    assert other_names("web_messages", files) == ["message", "messages", "web_message", "webmessages"]
 
 
 def test_tests_neither_sleep_nor_replace_our_functions() -> None:

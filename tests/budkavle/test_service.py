@@ -2,7 +2,7 @@
 
 import httpx
 
-from budkavle.demo_subscriptions import CLIENT_CERT, FINGERPRINT
+from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
 from budkavle.ids import new_id
 from budkavle.service import create_service, server_config, spec_dir
 from budkavle.settings import Settings

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from budkavle.demo_subscriptions import CLIENT_CERT, FINGERPRINT
+from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
 from conftest import PostgresqlServer
-from tests.budkavle.catalogue_files import write
+from tests.budkavle.catalogue.catalogue_files import write
 from tests.budkavle.conftest import Invoke
 from tests.catalogues import SYSTEM_ID
 from tests.factories import message_body

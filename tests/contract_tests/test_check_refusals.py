@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from budkavle.cli import main
+from budkavle.commands.cli import main
 from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database, running_service
 from contract_tests.check import BEFORE
 from open_e.mock import MockOpenE
@@ -223,7 +223,7 @@ def test_proxies_of_the_environment_are_not_asked(ask: Asked, server: Server) ->
 
 def test_missing_packages_are_named() -> None:
     code = (
-        "import sys; sys.modules['schemathesis'] = None; from budkavle.cli import main; "
+        "import sys; sys.modules['schemathesis'] = None; from budkavle.commands.cli import main; "
         "main(['contract-check', 'http://127.0.0.1:1'])"
     )
     done = result_of(sys.executable, "-c", code)

@@ -20,7 +20,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
-from budkavle.contract_check_command import contract_check
+from budkavle.commands.contract_check import contract_check
 from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database
 from contract_tests.suites import EXAMPLES, KINDS
 from open_e.mock import MockOpenE

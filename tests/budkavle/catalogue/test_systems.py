@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from budkavle.catalogue_file import read_catalogue
-from tests.budkavle.catalogue_files import REST, SYSTEM, faults, write
+from budkavle.catalogue.file import read_catalogue
+from tests.budkavle.catalogue.catalogue_files import REST, SYSTEM, faults, write
 from tests.catalogues import FINGERPRINT, SYSTEM_ID
 
 

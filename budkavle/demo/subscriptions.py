@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from datetime import date, datetime
 
-from budkavle.demo_receiver import SECRET_VARIABLE
+from budkavle.demo.receiver import SECRET_VARIABLE
 from domain.catalogue import Allowed, System
 from domain.subscriptions import Entry, MessageType, read_time
 from persistence import catalogue, subscriptions

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from budkavle.catalogue_nodes import MAX_BYTES, Nodes
-from budkavle.catalogue_systems import Systems
+from budkavle.catalogue.nodes import MAX_BYTES, Nodes
+from budkavle.catalogue.systems import Systems
 from domain.catalogue import Allowed, Catalogue, System, WebMessageEvent
 from domain.errors import BudkavleError
 from domain.subscriptions import MessageType

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from budkavle.demo_subscriptions import CLIENT_CERT
+from budkavle.demo.subscriptions import CLIENT_CERT
 from handlers.contracts import CONTRACTS
 from tests.processes import REPOSITORY, Process, budkavle, running
 

@@ -1,26 +1,19 @@
-"""What the commands of the command line do."""
+"""Run the programs: the service, a worker, and both with a demo."""
 
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from ipaddress import ip_network
-from typing import Any
 
 from budkavle.clock import DatabaseClock, measure_clock
-from budkavle.console import prepare_database
+from budkavle.commands.console import prepare_database
 from budkavle.service import body_budget_of, create_service, server_config
 from budkavle.serving import Drain, QuietServer, Work, address_of, listen, run_servers
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls
-from domain.web_messages import MessageState
-from persistence import web_messages as stored
 from persistence.database import Database, open_database
 
 Say = Callable[[str], None]
-
-GRACE_SECONDS = 60
-"""A message whose call must have ended so long ago was left over from a crash."""
 
 
 async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> None:
@@ -82,10 +75,10 @@ async def _database(settings: Settings) -> AsyncIterator[tuple[Database, Databas
 
 async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) -> None:
     """Runs the service, a worker, the mock and a receiver until a signal, with the demo."""
-    from budkavle import demo
     from budkavle.delivering import Delivering
-    from budkavle.demo_receiver import SECRET, SECRET_VARIABLE, create_receiver
-    from budkavle.demo_subscriptions import put_demo_system
+    from budkavle.demo import web_messages
+    from budkavle.demo.receiver import SECRET, SECRET_VARIABLE, create_receiver
+    from budkavle.demo.subscriptions import put_demo_system
     from budkavle.ids import new_id
     from budkavle.mock_server import server as mock_server
     from open_e.mock import MockOpenE
@@ -113,39 +106,18 @@ async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) 
         database = open_database(settings.database_url.get_secret_value(), settings.waits())
         try:
             await database.migrate()
-            await demo.put_demo_rows(database)
+            await web_messages.put_demo_rows(database)
             clock = await measure_clock(database)
             await put_demo_system(database, receiver, clock.now(), new_id())
             delivering = Delivering(settings, database, clock, say)
             application = create_service(
-                settings, database, extra_keys=(demo.demo_key(),), clock=clock.now, worker=delivering.worker
+                settings, database, extra_keys=(web_messages.demo_key(),), clock=clock.now, worker=delivering.worker
             )
             servers = [
                 (QuietServer(server_config(settings, application)), listener),
                 (mock_server(MockOpenE(), settings.host, mock_port, signals=False), mock_listener),
                 (QuietServer(server_config(settings, create_receiver(clock.now), lifespan="off")), receiver_listener),
             ]
-            await run_servers(servers, lambda: say(demo.commands(service, mock, receiver)), clock, delivering)
+            await run_servers(servers, lambda: say(web_messages.commands(service, mock, receiver)), clock, delivering)
         finally:
             await database.close()
-
-
-async def list_unsettled(
-    database: Database, settings: Settings, states: tuple[str, ...], limit: int
-) -> list[dict[str, Any]]:
-    """What operators see of messages that are not settled."""
-    wanted = tuple(MessageState(state) for state in states) or (MessageState.SENDING, MessageState.UNKNOWN)
-    longest = timedelta(seconds=settings.open_e_connect_timeout + settings.open_e_read_timeout + GRACE_SECONDS)
-    clock = await measure_clock(database)
-    left_over_before = clock.now() - longest
-    return [
-        {
-            "id": message.id,
-            "state": str(message.state),
-            "oepInstance": str(message.oep_instance),
-            "flowInstanceId": message.flow_instance_id,
-            "sent": message.sent.isoformat(timespec="milliseconds"),
-            "leftOver": message.state is MessageState.SENDING and message.sent < left_over_before,
-        }
-        for message in await stored.list_unsettled(database, wanted, limit)
-    ]

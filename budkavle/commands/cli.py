@@ -1,20 +1,15 @@
 """The command line: `budkavle COMMAND`."""
 
 import importlib
-import json
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from budkavle.console import command_settings, say, with_database, write_moment
-from domain.api_keys import SCOPES, ApiKey, hash_key, new_key
+from budkavle.commands.console import command_settings, say, with_database
 from domain.errors import BudkavleError, StorageFailed
-
-if TYPE_CHECKING:
-    from persistence.database import Database
 
 # Connexion imports a test client of Starlette that we do not use.
 warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
@@ -23,10 +18,12 @@ warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testcli
 _ASKS_FOR_HELP = "budkavle.asks_for_help"
 
 _MODULES = {
-    "apply": "budkavle.apply_command",
-    "audit": "budkavle.audit_commands",
-    "contract-check": "budkavle.contract_check_command",
-    "deliveries": "budkavle.deliveries_commands",
+    "api-key": "budkavle.commands.api_keys",
+    "apply": "budkavle.commands.apply",
+    "audit": "budkavle.commands.audit",
+    "contract-check": "budkavle.commands.contract_check",
+    "deliveries": "budkavle.commands.deliveries",
+    "messages": "budkavle.commands.web_messages",
 }
 """Modules of commands that are imported when the command is used: no other command waits for them."""
 
@@ -85,9 +82,10 @@ def main() -> None:
 @click.option("--with-worker", is_flag=True, help="Deliver events in this process too.")
 def serve(*, with_worker: bool, **given: str | int | None) -> None:
     """Run the service."""
-    from budkavle import commands, serving
+    from budkavle import serving
+    from budkavle.commands import run
 
-    serving.run(commands.serve(command_settings(**given), say, with_worker=with_worker))
+    serving.run(run.serve(command_settings(**given), say, with_worker=with_worker))
 
 
 @main.command()
@@ -98,9 +96,10 @@ def worker(concurrency: int | None) -> None:
     Health and metrics are on BUDKAVLE_WORKER_HOST and BUDKAVLE_WORKER_PORT. On PostgreSQL any number may run, on SQLite
     all but one wait.
     """
-    from budkavle import commands, serving
+    from budkavle import serving
+    from budkavle.commands import run
 
-    serving.run(commands.worker(command_settings(worker_concurrency=concurrency), say))
+    serving.run(run.worker(command_settings(worker_concurrency=concurrency), say))
 
 
 @main.command("mock-open-e")
@@ -162,101 +161,16 @@ def mock_open_e(
 )
 def dev(port: int, mock_port: int, receiver_port: int) -> None:
     """Run the service, a mock Open-E, a receiver of events and a demo on this machine, and print commands to try."""
-    from budkavle import commands, serving
+    from budkavle import serving
+    from budkavle.commands import run
 
     # Somebody watches, unless the environment says otherwise.
     log_format = None if "BUDKAVLE_LOG_FORMAT" in os.environ else "console"
     settings = command_settings(host="127.0.0.1", port=port, log_format=log_format)
-    serving.run(commands.dev(settings, mock_port, receiver_port, say))
+    serving.run(run.dev(settings, mock_port, receiver_port, say))
 
 
 @main.command()
 def migrate() -> None:
     """Bring the database to this version. Safe when several processes do it at once."""
     with_database(lambda database: database.migrate(), migrated=False, may_create=True)
-
-
-@main.group("api-key")
-def api_key() -> None:
-    """Create, list and revoke API keys."""
-
-
-@api_key.command("create")
-@click.argument("name")
-@click.option(
-    "--scope",
-    "scopes",
-    type=click.Choice(SCOPES),
-    multiple=True,
-    required=True,
-    help="What it opens; may be given many times.",
-)
-def create_api_key(name: str, scopes: tuple[str, ...]) -> None:
-    """Create a key and print it, this once."""
-    from budkavle.clock import measure_clock
-    from persistence import api_keys
-
-    if not name.strip() or not name.isprintable():
-        raise click.BadParameter("must not be blank", param_hint="NAME")
-    key = new_key()
-
-    async def create(database: "Database") -> None:
-        clock = await measure_clock(database)
-        stored = ApiKey(hash_key(key.encode()), name, tuple(sorted(set(scopes))), clock.now())
-        await api_keys.create(database, stored)
-
-    with_database(create, may_create=True)
-    click.echo(key)
-
-
-@api_key.command("list")
-def list_api_keys() -> None:
-    """List all keys, revoked ones too, one line of JSON each."""
-    from persistence import api_keys
-
-    for key in with_database(api_keys.list_all):
-        line = {"name": key.name, "scopes": key.scopes, "created": write_moment(key.created)}
-        click.echo(
-            json.dumps(line | ({"revoked": write_moment(key.revoked)} if key.revoked else {}), ensure_ascii=False)
-        )
-
-
-@api_key.command("revoke")
-@click.argument("name")
-def revoke_api_key(name: str) -> None:
-    """Revoke a key; running services refuse it within a second."""
-    from budkavle.clock import measure_clock
-    from persistence import api_keys
-
-    async def revoke(database: "Database") -> None:
-        clock = await measure_clock(database)
-        await api_keys.revoke(database, name, clock.now())
-
-    with_database(revoke)
-
-
-@main.group()
-def messages() -> None:
-    """Look after web messages."""
-
-
-@messages.command("list")
-@click.option(
-    "--state",
-    "states",
-    type=click.Choice(["sending", "unknown"]),
-    multiple=True,
-    help="Only these; may be given twice.",
-)
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
-def list_messages(states: tuple[str, ...], limit: int) -> None:
-    """List messages whose publication is not settled, the oldest first, one line of JSON each.
-
-    `leftOver` says that a message in the state `sending` was left over from a crash: no call takes that long. Whether
-    Open-E has it can be looked up on its case.
-    """
-    from budkavle import commands
-
-    settings = command_settings()
-    for line in with_database(lambda database: commands.list_unsettled(database, settings, states, limit), settings):
-        click.echo(json.dumps(line))

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from budkavle.demo_receiver import LARGEST_BODY, SECRET, create_receiver, verify
+from budkavle.demo.receiver import LARGEST_BODY, SECRET, create_receiver, verify
 from delivery.signing import read_secret, signature_headers
 from tests.factories import NOW
 

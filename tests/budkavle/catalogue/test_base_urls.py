@@ -2,7 +2,7 @@
 
 import pytest
 
-from budkavle.base_urls import base_url_faults, normal_base_url
+from budkavle.catalogue.base_urls import base_url_faults, normal_base_url
 
 GOOD = {
     "https://fasit.example": "https://fasit.example",

@@ -6,9 +6,9 @@ from typing import Any, assert_never
 
 import click
 
-from budkavle.console import say, with_database, write_moment
-from budkavle.deliveries_selection import Action, Do, Selection, carry_out, select
-from budkavle.option_types import Id, Moment
+from budkavle.commands.console import say, with_database, write_moment
+from budkavle.commands.deliveries_selection import Action, Do, Selection, carry_out, select
+from budkavle.commands.option_types import Id, Moment
 from domain.deliveries import Attempt, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason
 from persistence import deliveries as stored
 from persistence.database import Database

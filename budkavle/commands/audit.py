@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from budkavle.console import say, with_database, write_moment
-from budkavle.option_types import Moment
+from budkavle.commands.console import say, with_database, write_moment
+from budkavle.commands.option_types import Moment
 from domain.audit import CATALOGUE, NO_SYSTEM, ChainedEntry
 from domain.errors import BudkavleError
 from persistence import audit as stored

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from budkavle.apply_command import apply_catalogue, diff
+from budkavle.commands.apply import apply_catalogue, diff
 from domain.audit import CATALOGUE
 from domain.catalogue import Catalogue, ClientCertificate, WebMessageEvent, plan_apply
 from domain.subscriptions import Entry

@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from budkavle.demo_subscriptions import check_command, subscription_commands
+from budkavle.demo.subscriptions import check_command, subscription_commands
 from domain.api_keys import SCOPES, ApiKey, hash_key
 from domain.errors import NotFound
 from domain.web_messages import Attachment, ExternalReference, WebMessage

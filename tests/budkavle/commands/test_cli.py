@@ -11,8 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from budkavle.cli import main
 from budkavle.clock import now
+from budkavle.commands.cli import main
 from budkavle.settings import OTHER_VARIABLES
 from conftest import PostgresqlServer
 from domain.api_keys import hash_key
@@ -359,9 +359,9 @@ def test_every_command_rejects_an_unknown_variable(
 @pytest.mark.parametrize(
     ("module", "unused"),
     [
-        ("budkavle.cli", {"sqlalchemy", "pydantic", "structlog", "requests", "connexion"}),
-        ("budkavle.contract_check_command", {"sqlalchemy", "pydantic", "structlog", "connexion"}),
-        ("budkavle.commands", {"aiohttp", "responses", "open_e.mock"}),
+        ("budkavle.commands.cli", {"sqlalchemy", "pydantic", "structlog", "requests", "connexion"}),
+        ("budkavle.commands.contract_check", {"sqlalchemy", "pydantic", "structlog", "connexion"}),
+        ("budkavle.commands.run", {"aiohttp", "responses", "open_e.mock"}),
     ],
 )
 def test_commands_do_not_import_what_they_do_not_use(module: str, unused: set[str]) -> None:

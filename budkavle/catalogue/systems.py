@@ -7,10 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from budkavle.base_urls import base_url_faults, normal_base_url
-from budkavle.catalogue_nodes import Nodes, quoted
-from budkavle.catalogue_references import check_ca, check_client_certificate, check_secret
-from budkavle.certificate_files import CertificateFileWrong, read_fingerprint
+from budkavle.catalogue.base_urls import base_url_faults, normal_base_url
+from budkavle.catalogue.certificate_files import CertificateFileWrong, read_fingerprint
+from budkavle.catalogue.nodes import Nodes, quoted
+from budkavle.catalogue.references import check_ca, check_client_certificate, check_secret
 from domain.catalogue import ClientCertificate, System
 
 REQUIRED = ("systemIdentifier", "name", "baseUrl", "certificates")

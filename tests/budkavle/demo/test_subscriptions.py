@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from cryptography import x509
 
-from budkavle.demo_subscriptions import FINGERPRINT, SYSTEM_ID, put_demo_system, subscription_commands
+from budkavle.demo.subscriptions import FINGERPRINT, SYSTEM_ID, put_demo_system, subscription_commands
 from domain.catalogue import Allowed, Catalogue
 from domain.subscriptions import Identity, MessageType
 from persistence import catalogue as stored

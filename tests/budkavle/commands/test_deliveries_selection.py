@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from budkavle import deliveries_selection
-from budkavle.deliveries_selection import PAGE, Action, Selection, carry_out, select
+from budkavle.commands import deliveries_selection
+from budkavle.commands.deliveries_selection import PAGE, Action, Selection, carry_out, select
 from domain.audit import AuditEntry
 from domain.deliveries import DeliveryState
 from persistence import audit, deliveries

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from budkavle.catalogue_file import read_catalogue
-from budkavle.catalogue_nodes import CatalogueWrong
+from budkavle.catalogue.file import read_catalogue
+from budkavle.catalogue.nodes import CatalogueWrong
 from budkavle.clock import now
-from tests.budkavle.catalogue_files import REST, SYSTEM, write
+from tests.budkavle.catalogue.catalogue_files import REST, SYSTEM, write
 from tests.budkavle.conftest import Invoke
 from tests.certificates import Authority
 

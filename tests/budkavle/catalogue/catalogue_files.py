@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from budkavle.catalogue_file import read_catalogue
-from budkavle.catalogue_nodes import CatalogueWrong
+from budkavle.catalogue.file import read_catalogue
+from budkavle.catalogue.nodes import CatalogueWrong
 from tests.catalogues import FINGERPRINT, SYSTEM_ID
 
 SYSTEM = f"""systems:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from budkavle.console import with_database
+from budkavle.commands.console import with_database
 from domain.catalogue import ALLOWED, Catalogue, Change, Item, PartInUse
 from domain.errors import BudkavleError
 from persistence import audit, catalogue
@@ -41,7 +41,7 @@ def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
     With --check the database is not used: variables, files, certificates and keys that FILE refers to must be there
     and valid. Run it where the worker runs, with its environment.
     """
-    from budkavle.catalogue_file import read_catalogue
+    from budkavle.catalogue.file import read_catalogue
     from budkavle.clock import now
 
     if check:

@@ -1,0 +1,66 @@
+"""`budkavle messages`: list web messages whose publication is not settled."""
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from budkavle.commands.console import command_settings, with_database
+
+if TYPE_CHECKING:
+    from budkavle.settings import Settings
+    from persistence.database import Database
+
+GRACE_SECONDS = 60
+"""A message whose call must have ended so long ago was left over from a crash."""
+
+
+@click.group()
+def messages() -> None:
+    """Look after web messages."""
+
+
+@messages.command("list")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(["sending", "unknown"]),
+    multiple=True,
+    help="Only these; may be given twice.",
+)
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
+def list_messages(states: tuple[str, ...], limit: int) -> None:
+    """List messages whose publication is not settled, the oldest first, one line of JSON each.
+
+    `leftOver` says that a message in the state `sending` was left over from a crash: no call takes that long. Whether
+    Open-E has it can be looked up on its case.
+    """
+    settings = command_settings()
+    for line in with_database(lambda database: list_unsettled(database, settings, states, limit), settings):
+        click.echo(json.dumps(line))
+
+
+async def list_unsettled(
+    database: "Database", settings: "Settings", states: tuple[str, ...], limit: int
+) -> list[dict[str, Any]]:
+    """Return a line for each unsettled message in one of the states, the oldest first."""
+    from budkavle.clock import measure_clock
+    from domain.web_messages import MessageState
+    from persistence import web_messages as stored
+
+    wanted = tuple(MessageState(state) for state in states) or (MessageState.SENDING, MessageState.UNKNOWN)
+    longest = timedelta(seconds=settings.open_e_connect_timeout + settings.open_e_read_timeout + GRACE_SECONDS)
+    clock = await measure_clock(database)
+    left_over_before = clock.now() - longest
+    return [
+        {
+            "id": message.id,
+            "state": str(message.state),
+            "oepInstance": str(message.oep_instance),
+            "flowInstanceId": message.flow_instance_id,
+            "sent": message.sent.isoformat(timespec="milliseconds"),
+            "leftOver": message.state is MessageState.SENDING and message.sent < left_over_before,
+        }
+        for message in await stored.list_unsettled(database, wanted, limit)
+    ]
