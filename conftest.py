@@ -15,11 +15,11 @@ import pytest
 
 from budkavle.logs import set_up_logs
 from budkavle.service import create_service, server_config
-from budkavle.serving import QuietServer, address_of, listen, run_loop
 from budkavle.settings import Settings
 from budkavle.tls import server_context
 from domain.api_keys import ApiKey, hash_key
 from open_e.mock import MockOpenE, mock_open_e
+from openapi.server.serving import QuietServer, address_of, listen, run_loop
 from persistence.database import Database, open_database
 from tests.every_test_runs import (
     pytest_collection_finish,  # noqa: F401  # The import registers this hook and the following ones.

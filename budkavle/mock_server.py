@@ -11,8 +11,6 @@ import uvicorn
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from budkavle.protocol import UpgradeIgnoringProtocol
-from budkavle.serving import address_of, listen, run_servers
 from budkavle.specs import spec_dir
 from domain.errors import BudkavleError
 from handlers.mock_application import create_control_application
@@ -20,6 +18,8 @@ from open_e.mock import MockOpenE
 from open_e.mock_inbox import page_files
 from open_e.mock_server import MockProtocol
 from open_e.mock_worlds import World, Worlds
+from openapi.server.protocol import UpgradeIgnoringProtocol
+from openapi.server.serving import address_of, listen, run_servers
 
 _CONTROL = "/control/"
 _NAMED = re.compile(r"/s/(?P<name>[A-Za-z0-9._-]{1,64})(?P<path>/.*)?", re.DOTALL)

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import yaml
 
-from budkavle.catalogue.nodes import MAX_BYTES, Nodes, quoted
 from domain.errors import BudkavleError
 from open_e.mock import (
     FAULT_NAMES,
@@ -21,6 +20,7 @@ from open_e.mock import (
     Status,
     User,
 )
+from openapi.yaml_nodes import MAX_BYTES, Nodes, quoted
 
 MAX_INT = 2147483647
 MAX_SECONDS = 3600

@@ -12,25 +12,25 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from budkavle.clock import now
-from budkavle.connections import Connections
 from budkavle.ids import new_id
-from budkavle.protocol import BoundedProtocol
-from budkavle.serving import Drain
 from budkavle.settings import Settings
 from budkavle.specs import spec_dir
 from delivery.worker import Worker
 from domain.api_keys import ApiKey
 from handlers.application import create_application
-from handlers.body_budget import BodyBudget
 from handlers.contracts import CONTRACTS
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
 from handlers.refusal_tally import RefusalTally
 from handlers.requests import Services
 from handlers.security import ApiKeys
-from handlers.source_limits import FailureLimit
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
+from openapi.bodies.budget import BodyBudget
+from openapi.observation.source_limits import FailureLimit
+from openapi.server.connections import Connections
+from openapi.server.protocol import BoundedProtocol
+from openapi.server.serving import Drain
 from persistence.database import Database, open_database
 
 

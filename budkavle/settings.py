@@ -18,10 +18,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from budkavle.connections import ConnectionLimits
 from domain.errors import BudkavleError
 from domain.web_messages import OepInstance
 from open_e.client import Account
+from openapi.server.connections import ConnectionLimits
 from persistence.waits import Waits
 
 PREFIX = "BUDKAVLE_"

@@ -1,5 +1,6 @@
 """Records every call of an audited operation that its own transaction does not: look-ups, refusals, failures."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -8,14 +9,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.audit import NO_SYSTEM, AuditEntry
 from domain.errors import StorageFailed
-from handlers.peers import PEER, source_of
-from handlers.requests import CALL, Call, Services
+from handlers.requests import Services
+from openapi.observation.peers import PEER, source_of
+from openapi.requests import CALL, Call
 from persistence import audit
 
 log = structlog.get_logger("budkavle.audit")
 
 NOT_CHECKED = "not_checked"
 """The reason of a call that failed before its certificate was looked up."""
+
+
+def audited(app: ASGIApp, operation: Mapping[str, Any], services: Services) -> ASGIApp:
+    """Return an operation of a contract whose calls are recorded, unless the contract has `x-audited: false`."""
+    return AuditedOperation(app, operation["operationId"], services) if operation.get("x-audited", True) else app
 
 
 class AuditedOperation:

@@ -3,9 +3,7 @@
 import binascii
 import hashlib
 import re
-import time
 import warnings
-from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,7 +14,8 @@ from cryptography import x509
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import RefusalReason, Unauthenticated
-from handlers.peers import TrustedProxies
+from openapi.observation.peers import TrustedProxies
+from openapi.observation.source_limits import LineLimit
 
 log = structlog.get_logger("budkavle.client_certificates")
 
@@ -71,29 +70,6 @@ class ClientCertificateMiddleware:
                 request_id=scope.get("budkavle.request_id"),
                 **({"suppressed": suppressed} if suppressed else {}),
             )
-
-
-class LineLimit:
-    """Lets so many lines into the log in each second."""
-
-    def __init__(self, lines: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._lines = lines
-        self._clock = clock
-        self._ends = 0.0
-        self._left = 0
-        self._suppressed = 0
-
-    def ask(self) -> int | None:
-        """How many lines were held back since the last one, or None: this one is held back too."""
-        now = self._clock()
-        if now >= self._ends:
-            self._ends, self._left = now + 1, self._lines
-        if not self._left:
-            self._suppressed += 1
-            return None
-        self._left -= 1
-        suppressed, self._suppressed = self._suppressed, 0
-        return suppressed
 
 
 def read_certificate(value: bytes, now: datetime) -> str:

@@ -6,8 +6,10 @@ from http import HTTPStatus
 from starlette.responses import Response
 
 from domain.errors import BudkavleError, Invalid, TooLarge, Violation
-from handlers import problem_texts, problems, replies
-from handlers.faults import Fault, Unreadable
+from openapi import replies
+from openapi.errors import problem_texts, problems
+from openapi.errors.faults import Fault, Unreadable
+from openapi.errors.problem_texts import BLANK, Texts, required_type_text, size, xml_text
 
 _NO_JSON = frozenset({"json", "utf-8", "depth"})
 _FIELDS = ("fault", "times", "seconds", "every", "operation", "flowInstanceID", "instance")
@@ -16,6 +18,16 @@ _FIELDS = ("fault", "times", "seconds", "every", "operation", "flowInstanceID", 
 _SENTENCES = {
     "times": "times must be a positive integer",
     "seconds": "seconds must be a number from 0 to 3600",
+}
+
+_TEXTS: Texts = {
+    ("message", "required"): BLANK,
+    ("message", "type"): required_type_text,
+    ("message", "pattern"): xml_text,
+    ("message", "maxLength"): "must be at most 16777215 bytes of UTF-8",
+    ("attachments", "maxItems"): size(0, 10),
+    ("attachments[].base64Data", "required"): BLANK,
+    ("attachments[].base64Data", "type"): required_type_text,
 }
 
 
@@ -28,7 +40,7 @@ def say(fault: Fault, _prefix: str = "") -> Violation | None:
         return Violation(name, f"unknown parameter {name[:100]!r}", index=0)
     if not fault.path:
         return Violation("body", "the body is not a JSON object", index=0)
-    general = problem_texts.violation(fault)
+    general = problem_texts.violation(fault, texts=_TEXTS)
     if general is None:
         return None
     index = _FIELDS.index(general.field) + 1 if general.field in _FIELDS else len(_FIELDS) + 1

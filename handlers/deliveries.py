@@ -8,9 +8,10 @@ from starlette.responses import Response
 from domain.deliveries import DeliveryState, NotReplayed, QueuedDelivery
 from domain.events import NO_OBJECT, Event
 from domain.subscriptions import write_time
-from handlers import paging, replies
+from handlers import paging
 from handlers.requests import Request
 from handlers.systems import SYSTEM, let_in
+from openapi import replies
 from persistence import deliveries as queued
 from persistence.deliveries import TestEvent
 from persistence.outbox import Publication

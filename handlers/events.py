@@ -6,10 +6,10 @@ from starlette.responses import Response
 
 from domain.errors import UnknownType, Violation
 from domain.events import MAX_BODY_BYTES, Event, contains_nul, is_too_large
-from handlers import replies
-from handlers.error_list_texts import not_valid, unknown_type
-from handlers.error_lists import InvalidEntries
+from handlers.errors.error_list_texts import not_valid, unknown_type
+from handlers.errors.error_lists import InvalidEntries
 from handlers.requests import Request
+from openapi import replies
 from persistence import outbox
 from persistence.outbox import Publication
 

@@ -6,17 +6,17 @@ from typing import Any
 from connexion.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from handlers.application import assemble, read_spec
-from handlers.body_budget import BodyBudget
-from handlers.contracts import FORM, Contract, ContractMiddleware
 from handlers.control_errors import failed, say, unexpected, unreadable
-from handlers.error_forms import ErrorForm
-from handlers.observation import ObservationMiddleware
-from handlers.requests import SERVICES
-from handlers.routing import RoutingMiddleware
-from handlers.turnstile import Turnstile
-from handlers.validation import ValidationMiddleware
 from open_e.mock_worlds import World
+from openapi.application import assemble, read_spec
+from openapi.bodies.budget import BodyBudget
+from openapi.contracts import FORM, Contract, ContractMiddleware
+from openapi.errors.forms import ErrorForm
+from openapi.observation.middleware import ObservationMiddleware
+from openapi.requests import SERVICES
+from openapi.routing import RoutingMiddleware
+from openapi.turnstile import Turnstile
+from openapi.validation import ValidationMiddleware
 
 NAME = "mock-open-e"
 """The contract, by the name of its file."""

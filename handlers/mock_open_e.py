@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from domain.errors import Invalid, NotFound, Violation
 from handlers import mock_open_e_json as shapes
-from handlers import replies
-from handlers.requests import Decoded
 from open_e.mock import Instance, Message
 from open_e.mock_worlds import World
+from openapi import replies
+from openapi.requests import Decoded
 
 DEFAULT_TIMEOUT = 10
 """Seconds that callers wait who do not say how long; as the contract says."""

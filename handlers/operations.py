@@ -5,8 +5,9 @@ from starlette.responses import Response
 
 from domain.errors import StorageFailed
 from domain.web_messages import OepInstance
-from handlers import metrics, replies
+from handlers import metrics
 from handlers.requests import Request
+from openapi import replies
 
 log = structlog.get_logger("budkavle.database")
 

@@ -12,9 +12,10 @@ from starlette.types import Scope
 from domain.api_keys import ApiKey, hash_key
 from domain.errors import KeyNeeded, RefusalReason, Unauthenticated
 from handlers.client_certificates import HEADER, read_certificate
-from handlers.peers import PEER
-from handlers.requests import CALL, Services
-from handlers.source_limits import FailureLimit
+from handlers.requests import Services
+from openapi.observation.peers import PEER
+from openapi.observation.source_limits import FailureLimit
+from openapi.requests import CALL
 from persistence import api_keys
 from persistence.database import Database
 from persistence.subscriptions import find_systems

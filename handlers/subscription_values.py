@@ -6,8 +6,8 @@ from typing import Any
 
 from domain.errors import Violation
 from domain.subscriptions import COPENHAGEN, Entry, MessageType, Subscription, read_time, write_time
-from handlers.error_list_texts import no_such_time
-from handlers.replies import to_json
+from handlers.errors.error_list_texts import no_such_time
+from openapi.replies import to_json
 
 FIRST_YEAR, LAST_YEAR = 1900, 2999
 """In Copenhagen: what an offset puts beyond could not be written in the form in which it is read."""

@@ -8,12 +8,12 @@ from starlette.responses import Response
 
 from domain.errors import Violation
 from domain.subscriptions import MAX_SUBSCRIPTIONS, Entry, SyncError
-from handlers import replies
-from handlers.error_list_texts import of_rule
-from handlers.error_lists import InvalidEntries
+from handlers.errors.error_list_texts import of_rule
+from handlers.errors.error_lists import InvalidEntries
 from handlers.requests import Request
 from handlers.subscription_values import read_entries, write_message_type, write_set
 from handlers.systems import SYSTEM, let_in
+from openapi import replies
 from persistence import subscriptions as stored
 from persistence.subscriptions import SyncCall, SyncRefused, SyncResult
 

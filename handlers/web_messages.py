@@ -22,10 +22,11 @@ from domain.errors import (
 )
 from domain.media_types import media_type
 from domain.web_messages import Attachment, ExternalReference, MessageState, OepInstance, WebMessage
-from handlers import paging, replies
+from handlers import paging
 from handlers.publication_outcomes import Outcome
 from handlers.requests import Request
-from handlers.schemas import MAX_FAULTS
+from openapi import replies
+from openapi.schemas import MAX_FAULTS
 from persistence import web_messages as stored
 from persistence.web_messages import Position
 
@@ -87,7 +88,8 @@ async def get_web_message_attachment(request: Request) -> Response:
     database = request.services.database
     message_id, attachment_id = request.parameters["id"].lower(), request.parameters["attachmentId"].lower()
     attachment = await stored.get_attachment(database, message_id, attachment_id)
-    return replies.download(stored.read_attachment(database, attachment), attachment)
+    pieces = stored.read_attachment(database, attachment)
+    return replies.download(pieces, attachment.mime_type, attachment.size, attachment.file_name)
 
 
 async def get_web_messages_by_party_id(request: Request) -> Response:

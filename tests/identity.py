@@ -14,7 +14,7 @@ from budkavle.settings import Settings
 from conftest import running_server
 from domain.errors import Unauthenticated
 from handlers.client_certificates import ClientCertificateMiddleware, read_certificate
-from handlers.peers import TrustedProxies
+from openapi.observation.peers import TrustedProxies
 
 
 async def _tell(request: Request) -> JSONResponse:

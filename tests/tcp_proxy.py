@@ -5,7 +5,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from budkavle.serving import address_of, listen
+from openapi.server.serving import address_of, listen
 
 
 class TcpProxy:

@@ -22,7 +22,7 @@ from tests.processes import REPOSITORY
 SPECS: dict[str, dict[str, Any]] = {
     path.stem: yaml.safe_load(path.read_text()) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))
 }
-PACKAGES = ("budkavle", "handlers", "domain", "persistence", "open_e", "delivery")
+PACKAGES = ("budkavle", "handlers", "openapi", "domain", "persistence", "open_e", "delivery")
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
 ERRORS = {"operations": "Problem", "web-messages": "Problem", "subscriptions": "Errors", "mock-open-e": "Errors"}

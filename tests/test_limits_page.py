@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from budkavle.protocol import MAX_HEAD_BYTES
-from budkavle.serving import TLS_HANDSHAKE_SECONDS
 from budkavle.settings import Settings
+from openapi.server.protocol import MAX_HEAD_BYTES
+from openapi.server.serving import TLS_HANDSHAKE_SECONDS
 from tests.processes import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "reference" / "limits.md").read_text()

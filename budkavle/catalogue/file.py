@@ -1,20 +1,30 @@
 """The file in which operators describe systems, message types and who may subscribe."""
 
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
 import yaml
 
-from budkavle.catalogue.nodes import MAX_BYTES, Nodes
 from budkavle.catalogue.systems import Systems
 from domain.catalogue import Allowed, Catalogue, System, WebMessageEvent
 from domain.errors import BudkavleError
 from domain.subscriptions import MessageType
+from openapi.yaml_nodes import MAX_BYTES, Nodes
 
 MAX_TYPE = 2147483647
 MIN_ORG_CODE, MAX_ORG_CODE = -1, 99999999
 
 SECTIONS = ("systems", "messageTypes", "allowedSubscriptions")
+
+
+class CatalogueWrong(BudkavleError):
+    """The catalogue is wrong; nothing was applied."""
+
+    def __init__(self, faults: Collection[tuple[str, int, str]]) -> None:
+        """Takes file, line and text of each fault."""
+        lines = [f"{name}:{line}: {text}" for name, line, text in sorted(faults)]
+        super().__init__("\n".join(["the catalogue is wrong; nothing was applied", *lines]))
 
 
 def read_catalogue(path: Path, check_at: datetime | None = None) -> Catalogue:
@@ -35,7 +45,8 @@ def read_catalogue(path: Path, check_at: datetime | None = None) -> Catalogue:
     document = nodes.document(data)
     systems = Systems(nodes, path.absolute().parent, check_at)
     catalogue = None if document is None else _read(nodes, document, systems)
-    nodes.raise_faults()
+    if nodes.faults:
+        raise CatalogueWrong(nodes.faults)
     assert catalogue is not None  # noqa: S101  # What is not there is a fault, and was raised.
     return catalogue
 

@@ -9,9 +9,9 @@ import yaml
 
 from budkavle.catalogue.base_urls import base_url_faults, normal_base_url
 from budkavle.catalogue.certificate_files import CertificateFileWrong, read_fingerprint
-from budkavle.catalogue.nodes import Nodes, quoted
 from budkavle.catalogue.references import check_ca, check_client_certificate, check_secret
 from domain.catalogue import ClientCertificate, System
+from openapi.yaml_nodes import Nodes, quoted
 
 REQUIRED = ("systemIdentifier", "name", "baseUrl", "certificates")
 OPTIONAL = ("webhookSecrets", "allowPrivateAddresses", "clientCertificate", "ca")

@@ -82,8 +82,8 @@ def main() -> None:
 @click.option("--with-worker", is_flag=True, help="Deliver events in this process too.")
 def serve(*, with_worker: bool, **given: str | int | None) -> None:
     """Run the service."""
-    from budkavle import serving
     from budkavle.commands import run
+    from openapi.server import serving
 
     serving.run(run.serve(command_settings(**given), say, with_worker=with_worker))
 
@@ -96,8 +96,8 @@ def worker(concurrency: int | None) -> None:
     Health and metrics are on BUDKAVLE_WORKER_HOST and BUDKAVLE_WORKER_PORT. On PostgreSQL any number may run, on SQLite
     all but one wait.
     """
-    from budkavle import serving
     from budkavle.commands import run
+    from openapi.server import serving
 
     serving.run(run.worker(command_settings(worker_concurrency=concurrency), say))
 
@@ -138,10 +138,10 @@ def mock_open_e(
     strict: bool,
 ) -> None:
     """Run a mock Open-E for integration partners."""
-    from budkavle import serving
     from budkavle.mock_server import serve_mock
     from budkavle.scenario_file import read_scenario
     from open_e.mock import MockOpenE
+    from openapi.server import serving
 
     if password is not None and username is None:
         raise click.UsageError("--password needs --username")
@@ -161,8 +161,8 @@ def mock_open_e(
 )
 def dev(port: int, mock_port: int, receiver_port: int) -> None:
     """Run the service, a mock Open-E, a receiver of events and a demo on this machine, and print commands to try."""
-    from budkavle import serving
     from budkavle.commands import run
+    from openapi.server import serving
 
     # Somebody watches, unless the environment says otherwise.
     log_format = None if "BUDKAVLE_LOG_FORMAT" in os.environ else "console"

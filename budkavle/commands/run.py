@@ -8,9 +8,9 @@ from ipaddress import ip_network
 from budkavle.clock import DatabaseClock, measure_clock
 from budkavle.commands.console import prepare_database
 from budkavle.service import body_budget_of, create_service, server_config
-from budkavle.serving import Drain, QuietServer, Work, address_of, listen, run_servers
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls
+from openapi.server.serving import Drain, QuietServer, Work, address_of, listen, run_servers
 from persistence.database import Database, open_database
 
 Say = Callable[[str], None]

@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from domain.deliveries import DeliveryState
 from tests.budkavle.queues import publish, queued, subscribe
-from tests.budkavle.test_serving import wait_until_refused
 from tests.catalogues import SYSTEM_ID
 from tests.held_receiver import held_receiver
+from tests.openapi.server.test_serving import wait_until_refused
 from tests.processes import REPOSITORY, Process, budkavle, result_of, running
 
 WAITS = "The worker waits for another worker on this file"

@@ -15,7 +15,7 @@ import structlog
 from budkavle.logs import set_up_logs
 from conftest import PostgresqlServer
 from domain.log_texts import MAX_LENGTH
-from handlers.source_limits import LINES_PER_SECOND
+from openapi.observation.source_limits import LINES_PER_SECOND
 from persistence.database import Database
 from tests.budkavle.services import KEY, Served, put_key, served
 from tests.databases import with_database

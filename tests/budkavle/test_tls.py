@@ -18,10 +18,10 @@ from budkavle.settings import Settings
 from budkavle.tls import server_context
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, Served, put_key, served
-from tests.budkavle.test_serving import wait_until_refused
 from tests.certificates import DAY, TODAY, Authority, Issued
 from tests.factories import case_body, message_body
 from tests.held_open_e import HeldOpenE
+from tests.openapi.server.test_serving import wait_until_refused
 from tests.processes import SECONDS, budkavle, running
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"

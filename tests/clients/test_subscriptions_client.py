@@ -29,7 +29,7 @@ ANSWERS = Answers(uncaused=dict(ERRORS.uncaused), met=[*ERRORS.met])
 ANSWERS.not_caused(
     429,
     [*OF_A_SYSTEM, ALLOWED_TYPES, PUBLISH],
-    because="it needs many failures in a second: tests/handlers/test_source_limits.py",
+    because="it needs many failures in a second: openapi/observation/test_source_limits.py",
 )
 
 

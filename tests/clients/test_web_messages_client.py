@@ -31,7 +31,9 @@ FILES = {"hello.txt": b"Hello\n", "å.bin": bytes(range(256)) * 100}
 ANSWERS = Answers()
 ANSWERS.not_caused(500, sorted(set(ALL) - {CREATE}), because="a fault of the service itself")
 ANSWERS.not_caused(404, LISTS, because="where nothing is found the answer is an empty list")
-ANSWERS.not_caused(429, ALL, because="it needs many failures in a second: tests/handlers/test_source_limits.py")
+ANSWERS.not_caused(
+    429, ALL, because="it needs many failures in a second: tests/openapi/observation/test_source_limits.py"
+)
 
 
 @pytest.fixture

@@ -8,16 +8,17 @@ import pytest
 from connexion.exceptions import InvalidSpecification
 from connexion.spec import Specification
 
-from handlers.application import create_application, read_spec
-from handlers.body_budget import BodyBudget
+from handlers.application import create_application
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
 from handlers.refusal_tally import RefusalTally
 from handlers.requests import Services
 from handlers.security import ApiKeys
-from handlers.source_limits import FailureLimit
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
+from openapi.application import read_spec
+from openapi.bodies.budget import BodyBudget
+from openapi.observation.source_limits import FailureLimit
 from persistence.database import open_database
 from tests.factories import NOW
 from tests.handlers.answers import unique_id

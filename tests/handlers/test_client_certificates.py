@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.errors import Unauthenticated
-from handlers.client_certificates import ClientCertificateMiddleware, LineLimit, read_certificate
-from handlers.peers import TrustedProxies
+from handlers.client_certificates import ClientCertificateMiddleware, read_certificate
+from openapi.observation.peers import TrustedProxies
+from openapi.observation.source_limits import LineLimit
 from tests.certificates import TODAY, Authority, Issued
 
 BEGINS = datetime(2026, 3, 1, tzinfo=UTC)

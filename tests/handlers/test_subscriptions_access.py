@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from conftest import RunningService
-from handlers.json_bodies import MAX_CONTAINERS
+from openapi.bodies.json_reader import MAX_CONTAINERS
 from tests.catalogue_rows import put_system, remove_certificate
 from tests.handlers.answers import unique_id
 from tests.handlers.callers import DAY, Caller, Certificate, entry, errors, new_caller, new_certificate

@@ -9,8 +9,8 @@ import pytest
 from conftest import RunningService
 from domain.attachments import MAX_ATTACHMENT_BYTES
 from domain.web_messages import MAX_MESSAGE_BYTES
-from handlers.schemas import MAX_FAULTS
 from open_e.mock import MockOpenE
+from openapi.schemas import MAX_FAULTS
 from tests.factories import case_body, message_body
 from tests.handlers.answers import unique_id, violations
 from tests.handlers.faults import FAULTS, FILE, NOT_BASE64, NUMERIC, REFERENCES, case

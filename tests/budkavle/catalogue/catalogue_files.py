@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from budkavle.catalogue.file import read_catalogue
-from budkavle.catalogue.nodes import CatalogueWrong
+from budkavle.catalogue.file import CatalogueWrong, read_catalogue
 from tests.catalogues import FINGERPRINT, SYSTEM_ID
 
 SYSTEM = f"""systems:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from budkavle.catalogue.file import read_catalogue
-from budkavle.catalogue.nodes import MAX_BYTES
 from domain.catalogue import Allowed, Catalogue, ClientCertificate, System, WebMessageEvent
 from domain.errors import BudkavleError
 from domain.subscriptions import MessageType
+from openapi.yaml_nodes import MAX_BYTES
 from tests.budkavle.catalogue.catalogue_files import REST, SYSTEM, faults, write
 from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID
 from tests.processes import REPOSITORY

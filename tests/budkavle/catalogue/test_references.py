@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from budkavle.catalogue.file import read_catalogue
-from budkavle.catalogue.nodes import CatalogueWrong
+from budkavle.catalogue.file import CatalogueWrong, read_catalogue
 from budkavle.clock import now
 from tests.budkavle.catalogue.catalogue_files import REST, SYSTEM, write
 from tests.budkavle.conftest import Invoke

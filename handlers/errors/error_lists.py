@@ -1,0 +1,128 @@
+"""The error lists of the subscriptions: `{"errors": [...]}`, every error with its number, in Danish."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+from domain import errors
+from domain.errors import BudkavleError, Invalid, Violation
+from domain.subscriptions import ErrorCode
+from handlers.errors.error_list_texts import NOT_VALID
+from openapi import replies
+from openapi.errors import problems
+
+_INTERNAL = (ErrorCode.INTERNAL, "Intern fejl i servicen; intet er ændret")
+
+_KIND = {
+    errors.StorageRejected: _INTERNAL,
+    errors.StorageFailed: (ErrorCode.INTERNAL, "Servicen er ikke tilgængelig lige nu; prøv igen"),
+    errors.Overloaded: (ErrorCode.INTERNAL, "Servicen er ikke tilgængelig lige nu; prøv igen"),
+    errors.KeyNeeded: (
+        ErrorCode.NO_KEY,
+        "API-nøgle mangler i headeren apikey, er ikke kendt eller er trukket tilbage",
+    ),
+    errors.KeyLacksScope: (ErrorCode.NO_ACCESS, "API-nøglen giver ikke adgang til at oprette beskeder"),
+    errors.Unauthenticated: (
+        ErrorCode.NO_CERTIFICATE,
+        "Klientcertifikat mangler i requestet, er ikke kendt eller er uden for sin gyldighedsperiode",
+    ),
+    errors.Forbidden: (
+        ErrorCode.NO_ACCESS,
+        "Klientcertifikatet har ikke adgang til et system med den angivne systemIdentifier",
+    ),
+    errors.Conflict: (ErrorCode.ANOTHER_EVENT, "Der er allerede oprettet en anden besked med samme beskedId"),
+    errors.NotFound: (
+        ErrorCode.NO_SUBSCRIPTION,
+        "Systemet har intet abonnement med den angivne orgType, orgCode og entityType",
+    ),
+    errors.UnsupportedMediaType: (
+        ErrorCode.NOT_VALID,
+        f"{NOT_VALID}: body skal være application/json og må ikke være komprimeret",
+    ),
+}
+"""The first kind that fits counts."""
+
+_TOO_MANY_FAILURES = "For mange kald uden gyldig adgang fra denne adresse; prøv igen om et sekund"
+
+_CERTIFICATE_CHALLENGE = 'ClientCertificate realm="budkavle"'
+
+_SUBJECT = ("orgType", "orgCode", "entityType")
+
+MAX_SUBJECT = 2**63
+"""Callers read integers of 64 bits; what is beyond them is told as null."""
+
+
+class InvalidEntries(Invalid):
+    """The request breaks the contract or its rules.
+
+    `entries` are those that the indexes of violations mean; what has no index is about the `whole`.
+    """
+
+    def __init__(self, violations: Iterable[Violation], entries: Sequence[Any], whole: Any = None) -> None:
+        super().__init__(violations)
+        self.entries = entries
+        self.whole = whole
+
+
+def failed(error: BudkavleError) -> Response:
+    """An error as a list of errors."""
+    status = problems.status_of(error)
+    if isinstance(error, Invalid):
+        told = error if isinstance(error, InvalidEntries) else InvalidEntries(error.violations, ())
+        # One at a time: an encoder keeps Python's lock for as long as it runs.
+        items = [replies.to_json(_of_violation(violation, told)) for violation in told.violations]
+        return Response(b'{"errors":[%s]}' % b",".join(items), status, media_type=replies.JSON)
+    body, headers = replies.to_json({"errors": [_of_call(*_kind_of(error))]}), problems.headers_of(status)
+    response = Response(body, status, headers, media_type=replies.JSON)
+    if isinstance(error, errors.Unauthenticated):
+        is_of_key = isinstance(error, errors.KeyNeeded)
+        response.headers["WWW-Authenticate"] = replies.KEY_CHALLENGE if is_of_key else _CERTIFICATE_CHALLENGE
+    return response
+
+
+def unexpected() -> Response:
+    """500 for a fault of ours."""
+    return failed(BudkavleError())
+
+
+def _kind_of(error: BudkavleError) -> tuple[ErrorCode, str]:
+    if isinstance(error, errors.TooLarge):
+        return ErrorCode.NOT_VALID, f"{NOT_VALID}: body må højst fylde {error.limit} bytes"
+    if isinstance(error, errors.TooManyFailures):
+        needed = ErrorCode.NO_KEY if error.reason in errors.KEY_REASONS else ErrorCode.NO_CERTIFICATE
+        return needed, _TOO_MANY_FAILURES
+    return next((kind for cls, kind in _KIND.items() if isinstance(error, cls)), _INTERNAL)
+
+
+def _of_violation(violation: Violation, told: InvalidEntries) -> dict[str, Any]:
+    # An index that means none of the entries is a place in another list.
+    index = violation.index
+    entry = told.entries[index] if index is not None and index < len(told.entries) else told.whole
+    values = [entry.get(name) if isinstance(entry, dict) else None for name in _SUBJECT]
+    org_type, org_code, entity_type = (value if _is_integer(value) else None for value in values)
+    return {
+        "orgtype": org_type,
+        "orgcode": org_code,
+        "entitytype": entity_type,
+        "errorCode": violation.code,
+        "message": violation.message,
+        "index": violation.index,
+        "field": violation.field or None,
+    }
+
+
+def _is_integer(value: object) -> bool:
+    return type(value) is int and -MAX_SUBJECT <= value < MAX_SUBJECT
+
+
+def _of_call(code: ErrorCode, message: str) -> dict[str, Any]:
+    return {
+        "orgtype": None,
+        "orgcode": None,
+        "entitytype": None,
+        "errorCode": code,
+        "message": message,
+        "index": None,
+        "field": None,
+    }

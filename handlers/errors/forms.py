@@ -1,0 +1,15 @@
+"""The forms in which the contracts of the service tell errors."""
+
+from dataclasses import replace
+
+from handlers.errors import error_list_texts, error_lists, problem_texts
+from openapi.errors import forms
+from openapi.errors.forms import ErrorForm
+
+PROBLEMS = replace(forms.PROBLEMS, say=problem_texts.violation)
+"""problem+json, in English, with the texts that were published for web messages."""
+
+ERROR_LISTS = ErrorForm(
+    error_list_texts.violation, error_list_texts.unreadable, error_lists.failed, error_lists.unexpected
+)
+"""The lists of numbered errors that the owner of the subscriptions published, in Danish."""

@@ -1,0 +1,84 @@
+"""What is wrong with a request for web messages, in texts that the service we replace has published."""
+
+from dataclasses import replace
+
+from domain.errors import Violation
+from openapi.errors import problem_texts
+from openapi.errors.faults import Fault
+from openapi.errors.problem_texts import BLANK, Texts, is_blank, required_type_text, size, type_text, xml_text
+
+_REFERENCES = "can not be empty or contain elements with empty keys or values"
+_NO_UUID = "not a valid UUID"
+
+
+def violation(fault: Fault, prefix: str = "") -> Violation | None:
+    """Return a fault in words, None for one that is reported already; `prefix` is put before the field."""
+    found = problem_texts.violation(fault, prefix, _TEXTS)
+    if found is not None and fault.path and (found.message == _REFERENCES or fault.keyword == "anyOf"):
+        return replace(found, field=f"{prefix}externalReferences")
+    return found
+
+
+def _of_reference(fault: Fault) -> str:
+    return _REFERENCES if is_blank(fault.value) else "must not contain U+0000"
+
+
+def _size_of_reference(fault: Fault) -> str:
+    return _REFERENCES if is_blank(fault.value) else size(3, 128)
+
+
+def _type_of_references(fault: Fault) -> str:
+    return _REFERENCES if fault.value is None else type_text(fault)
+
+
+def _of_case(fault: Fault) -> str | None:
+    value = fault.value.get("value") if isinstance(fault.value, dict) else None
+    if not isinstance(value, str) or is_blank(value):
+        # Said already, of the value itself.
+        return None
+    return "element with key 'flowInstanceId' must have value of numeric type"
+
+
+_TEXTS: Texts = {
+    ("partyId", "pattern"): _NO_UUID,
+    ("id", "pattern"): _NO_UUID,
+    ("attachmentId", "pattern"): _NO_UUID,
+    ("message", "required"): BLANK,
+    ("message", "type"): required_type_text,
+    ("message", "pattern"): xml_text,
+    ("message", "maxLength"): "must be at most 16777215 bytes of UTF-8",
+    ("externalReferences", "required"): _REFERENCES,
+    ("externalReferences", "type"): _type_of_references,
+    ("externalReferences", "minItems"): _REFERENCES,
+    ("externalReferences", "maxItems"): size(1, 1000),
+    ("externalReferences[]", "type"): _type_of_references,
+    ("externalReferences[]", "anyOf"): _of_case,
+    ("externalReferences[].key", "required"): _REFERENCES,
+    ("externalReferences[].key", "type"): _type_of_references,
+    ("externalReferences[].key", "pattern"): _of_reference,
+    ("externalReferences[].key", "minLength"): _size_of_reference,
+    ("externalReferences[].key", "maxLength"): size(3, 128),
+    ("externalReferences[].value", "required"): _REFERENCES,
+    ("externalReferences[].value", "type"): _type_of_references,
+    ("externalReferences[].value", "pattern"): _of_reference,
+    ("externalReferences[].value", "minLength"): _REFERENCES,
+    ("externalReferences[].value", "maxLength"): size(1, 128),
+    ("sender.userId", "pattern"): xml_text,
+    ("sender.userId", "minLength"): BLANK,
+    ("sender.userId", "maxLength"): size(1, 255),
+    ("attachments", "maxItems"): size(0, 10),
+    ("attachments[].fileName", "required"): BLANK,
+    ("attachments[].fileName", "type"): required_type_text,
+    ("attachments[].fileName", "pattern"): xml_text,
+    ("attachments[].fileName", "minLength"): BLANK,
+    ("attachments[].fileName", "maxLength"): size(1, 255),
+    ("attachments[].base64Data", "required"): BLANK,
+    ("attachments[].base64Data", "type"): required_type_text,
+    ("attachments[].base64Data", "minLength"): BLANK,
+    ("key", "minLength"): size(3, 128),
+    ("key", "maxLength"): size(3, 128),
+    ("value", "minLength"): size(3, 128),
+    ("value", "maxLength"): size(3, 128),
+    ("after", "pattern"): "not a place in a list that this service gave",
+}
+"""Texts that the service we replace has published, and others where the general text would not help."""

@@ -1,0 +1,163 @@
+"""Assembles contracts into one ASGI application, with the few layers of Connexion that a request needs."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import inflection
+import structlog
+import yaml
+from connexion.exceptions import ProblemException
+from connexion.lifecycle import ConnexionRequest, ConnexionResponse
+from connexion.middleware import ConnexionMiddleware
+from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
+from connexion.middleware.main import API
+from connexion.resolver import Resolver
+from connexion.spec import OpenAPISpecification
+from prometheus_client import Counter
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from domain.errors import BudkavleError, CallerRefused, Invalid, RefusalReason
+from domain.log_texts import redact_for_log
+from openapi import replies
+from openapi.contracts import FORM
+from openapi.errors.faults import count
+from openapi.errors.forms import PROBLEMS, ErrorForm
+from openapi.observation.middleware import REQUEST_ID_HEADER, VIOLATIONS
+from openapi.requests import CALL, Handler
+from openapi.validation import REQUEST
+
+log = structlog.get_logger("budkavle.errors")
+
+_REFUSED = Counter("budkavle_refused_requests", "Requests of callers without access, by reason.", ["reason"])
+for _reason in RefusalReason:
+    # Each series exists from the start, so that rates see the first refusal.
+    _REFUSED.labels(_reason)
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
+
+MANY_ERRORS = 200
+"""An answer with more of them is written in a thread."""
+
+
+def assemble(middlewares: list[Any], routes: list[BaseRoute], **options: Any) -> Any:
+    """Connexion with these layers, our handlers and our answers to errors; contracts are added to it."""
+    application = _Application(_Handlers(routes), middlewares=middlewares, resolver=_SnakeResolver(), **options)
+    for kind in (BudkavleError, ProblemException, HTTPException, Exception):
+        application.add_error_handler(kind, _on_error)
+    return application
+
+
+def read_spec(spec_dir: Path, name: str) -> dict[str, Any]:
+    """A contract, by the name of its file."""
+    spec: dict[str, Any] = yaml.load((spec_dir / f"{name}.yaml").read_bytes(), Loader=_YamlLoader)  # noqa: S506  # Either loader is a safe one.
+    return spec
+
+
+# The one in C reads a contract in a tenth of the time.
+_YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _PublishedContract(OpenAPISpecification):  # type: ignore[misc]  # Connexion has no types.
+    """A contract that is part of this program, so that no start has to validate it: `make check` does.
+
+    Validation takes most of the time that an application takes to assemble, a fifth of a second.
+    """
+
+    @classmethod
+    def _validate_spec(cls, spec: dict[str, Any]) -> None:
+        pass
+
+
+class _Application(ConnexionMiddleware):  # type: ignore[misc]  # Connexion has no types.
+    """Connexion, for contracts of this program."""
+
+    def add_api(self, specification: dict[str, Any], **options: Any) -> None:
+        """Add a contract; `options` are passed on to the middlewares."""
+        contract = _PublishedContract(specification)
+        self.apis.append(API(contract, base_path=None, **self.options.__dict__, **options))
+
+
+class _SnakeResolver(Resolver):  # type: ignore[misc]  # Connexion has no types.
+    """Finds `handlers.web_messages.create_web_message` for the published id `createWebMessage`."""
+
+    def resolve_operation_id(self, operation: Any) -> str:
+        return f"{operation.router_controller}.{inflection.underscore(operation.operation_id)}"
+
+
+class _HandlerApi(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
+    """The handlers of one contract."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_paths()
+
+    def make_operation(self, operation: Any) -> ASGIApp:
+        return partial(_call, operation.function)
+
+
+async def _call(handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
+    request = scope[REQUEST]
+    response = await handler(request)
+    response.headers[scope[REQUEST_ID_HEADER]] = request.request_id
+    await response(scope, receive, send)
+
+
+class _Handlers(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.
+    """The innermost layer: calls the handler of an operation; what is none may be a page of the documentation."""
+
+    api_cls = _HandlerApi
+
+    def __init__(self, routes: list[BaseRoute]) -> None:
+        super().__init__(Router(routes, redirect_slashes=False, default=_not_found))
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await replies.not_found()(scope, receive, send)
+
+
+async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionResponse:
+    """Every error becomes an answer here; only faults of ours leave a trace in the log."""
+    fields = request.scope["budkavle.log"]
+    form: ErrorForm = request.scope.get(FORM, PROBLEMS)
+    if isinstance(error, BudkavleError):
+        fields["error"] = type(error).__name__
+        if isinstance(error, Invalid):
+            fields[VIOLATIONS] = error.violations
+        errors = count(error)
+        reason = error.reason if isinstance(error, CallerRefused) else None
+        if reason is not None:
+            fields["reason"] = reason
+            _REFUSED.labels(reason).inc()
+        if CALL in request.scope:
+            request.scope[CALL].errors, request.scope[CALL].reason = errors, reason
+        response = form.failed(error) if errors <= MANY_ERRORS else await asyncio.to_thread(form.failed, error)
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            # A handler that adds to an error keeps the cause below it.
+            cause = getattr(error, "reason", "") or getattr(error.__cause__, "reason", "")
+            detail = getattr(error, "explanation", "") or redact_for_log(str(error))
+            log.warning(
+                "failed",
+                request_id=request.scope["budkavle.request_id"],
+                error=type(error).__name__,
+                detail=detail,
+                reason=cause,
+            )
+    elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # From a page of the documentation: the contracts' own refusals never get here.
+        response = replies.method_not_allowed("GET, HEAD")
+    elif isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        response = replies.not_found()
+    else:
+        log.error("unexpected", request_id=request.scope["budkavle.request_id"], exc_info=error)
+        response = form.unexpected()
+    return ConnexionResponse(
+        status_code=response.status_code, body=bytes(response.body), headers=dict(response.headers.items())
+    )

@@ -1,0 +1,1 @@
+"""Receiving and decoding bodies within limits of time and memory."""

@@ -1,0 +1,371 @@
+"""Decodes JSON that cannot be trusted: small bodies as they are, large ones with their base64 taken out.
+
+A parser holds Python's lock for as long as it runs, half a second for 140 MB. So from large bodies the values of
+`base64Data` are lifted out and decoded piece by piece while they arrive, and long texts when all is there; what is left
+is small.
+"""
+
+import codecs
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from domain.attachments import Base64Reader, Content
+from domain.errors import TooLarge
+from openapi.errors.faults import Reason, Unreadable
+
+MAX_DEPTH = 64
+MAX_VALUES = 200_000
+"""Texts, commas and brackets; a message has some dozens, and each costs some microseconds."""
+MAX_CONTAINERS = 250_000
+"""Brackets and braces in a body without files: more than whole subscriptions would fit into its limit of bytes."""
+MAX_RUN = 25_000
+"""Values between the ends of two objects, in a body without files. A parser reads so many without a break; an entry of
+a list has a dozen."""
+LONG_TEXT_BYTES = 1024 * 1024
+"""A longer text is decoded by itself, in pieces."""
+MAX_REST_BYTES = 16 * 1024 * 1024
+"""What a body may hold beside base64 and long texts, which a parser reads without a break."""
+MAX_SKELETON_BYTES = 64 * 1024 * 1024
+"""What a body may hold beside base64: the longest text that Open-E takes, all of it escaped that is not ASCII."""
+
+_LIFTED_PROPERTY = b'"base64Data"'
+_IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_PIECE = 128 * 1024
+"""What is searched or decoded in one go: others get their turn between two pieces."""
+_ESCAPES = re.compile(
+    r"(?:[^\\]|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}|\\u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]|\\u[0-9a-fA-F]{4}))*+",
+    re.DOTALL,
+)
+"""Characters and whole escapes. Half of a surrogate pair is none as long as it is the last."""
+_LONGEST_ESCAPE = 12
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_NO_MARKS = bytes(set(range(256)) - set(b'",:[{}]'))
+_MAX_BETWEEN = 64
+"""White space that may stand around a colon; a property with more is read with the rest of the body."""
+
+
+def decode(text: bytes | bytearray) -> Any:
+    """Return the value of a JSON text in UTF-8, with or without a byte order mark (RFC 8259, section 8.1).
+
+    Raises `Invalid` for anything that is not strict JSON in UTF-8.
+    """
+    if b"\0" in text[:4]:
+        # UTF-16 and UTF-32 have one there, with or without a mark (RFC 4627, section 3).
+        refuse("must be JSON in UTF-8", "utf-8")
+    try:
+        decoded = text.decode("utf-8-sig")
+        if decoded.startswith("\ufeff"):
+            refuse("must be JSON: it begins with more than one byte order mark", "json")
+        value = json.loads(decoded, parse_constant=_refuse_constant, object_pairs_hook=_object, parse_float=_float)
+        if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+            _check_depth(value)
+        if _may_hold_surrogates(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError:
+        refuse("must be JSON in UTF-8", "utf-8")
+    except UnicodeEncodeError:
+        refuse("must not contain half of a surrogate pair", "surrogate")
+    except RecursionError:
+        refuse("must not be nested so deeply", "depth")
+    except json.JSONDecodeError as exc:
+        raise Unreadable(f"must be JSON: {exc}", "json", (exc.lineno, exc.colno)) from exc
+    except ValueError:
+        # The only other one is that of a number whose digits Python will not count.
+        refuse("must not hold a number so long", "number")
+    return value
+
+
+class JsonReader:
+    """Takes a large JSON text as it comes. In its value each base64Data is a token, whose content is in `lifted`.
+
+    Without files, base64Data is a text as any other.
+    """
+
+    def __init__(self, *, has_files: bool = True) -> None:
+        self.lifted: dict[str, Content] = {}
+        self._has_files = has_files
+        self._long_texts: list[tuple[int, int]] = []
+        self._long_bytes = 0
+        self._text_start = 0
+        self._token = secrets.token_hex(8)
+        self._skeleton = bytearray()
+        self._values = 0
+        self._carry = b""
+        self._in_string = False
+        self._between = bytearray()
+        self._after_property = False
+        self._string = bytearray()
+        self._base64: _EscapedBase64Reader | None = None
+
+    def feed(self, piece: bytes | bytearray) -> None:
+        """Adds bytes. Raises `TooLarge` or `Invalid` when there is more than any message can hold."""
+        chunk = self._carry + piece
+        self._carry = b""
+        position = 0
+        while position < len(chunk):
+            position = self._read_string(chunk, position) if self._in_string else self._read_outside(chunk, position)
+        if len(self._skeleton) > MAX_SKELETON_BYTES:
+            raise TooLarge(f"The body must be at most {MAX_SKELETON_BYTES} bytes, not counting attachments")
+        read = self._text_start if self._in_string else len(self._skeleton)
+        if read - self._long_bytes > MAX_REST_BYTES:
+            raise TooLarge(
+                f"The body must be at most {MAX_REST_BYTES} bytes, not counting attachments and texts of more than "
+                f"{LONG_TEXT_BYTES} bytes"
+            )
+        if self._values > MAX_VALUES:
+            refuse("must not hold so many values", "values")
+
+    def finish(self) -> Any:
+        """The value. Raises `Invalid`."""
+        self._skeleton += self._carry
+        texts: dict[str, str] = {}
+        for start, end in reversed(self._long_texts):
+            token = f"{self._token}-text-{len(texts)}"
+            texts[token] = _decode_long_text(self._skeleton, start, end)
+            self._skeleton[start:end] = token.encode()
+        value = decode(self._skeleton)
+        return _with_texts(value, texts) if texts else value
+
+    def _read_outside(self, chunk: bytes, position: int) -> int:
+        end = chunk.find(b'"', position)
+        outside = chunk[position:] if end < 0 else chunk[position:end]
+        self._skeleton += outside
+        self._values += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
+        if self._after_property and len(self._between) <= _MAX_BETWEEN:
+            self._between += outside[: _MAX_BETWEEN + 1]
+        if end < 0:
+            return len(chunk)
+        self._in_string = True
+        if self._after_property and len(self._between) <= _MAX_BETWEEN and _COLON.fullmatch(self._between):
+            self._base64 = _EscapedBase64Reader()
+        else:
+            self._string = bytearray(b'"')
+            self._skeleton += b'"'
+            self._text_start = len(self._skeleton)
+        self._after_property = False
+        return end + 1
+
+    def _read_string(self, chunk: bytes, position: int) -> int:
+        match = _IN_STRING.match(chunk, position)
+        end = match.end() if match else position
+        self._take(chunk[position:end])
+        if end == len(chunk):
+            return end
+        if chunk[end : end + 1] != b'"':
+            # A backslash whose escape comes with the next piece.
+            self._carry = chunk[end:]
+            return len(chunk)
+        self._end_string()
+        return end + 1
+
+    def _take(self, inner: bytes) -> None:
+        if self._base64 is not None:
+            self._base64.feed(inner)
+            return
+        self._skeleton += inner
+        if len(self._string) <= len(_LIFTED_PROPERTY):
+            self._string += inner[: len(_LIFTED_PROPERTY)]
+
+    def _end_string(self) -> None:
+        self._in_string = False
+        self._values += 1
+        if self._base64 is not None:
+            if self._base64.is_empty:
+                self._skeleton += b'""'
+            else:
+                token = f"{self._token}-{len(self.lifted)}"
+                self.lifted[token] = self._base64.finish()
+                self._skeleton += b'"%s"' % token.encode()
+            self._base64 = None
+            return
+        if len(self._skeleton) - self._text_start > LONG_TEXT_BYTES:
+            self._long_texts.append((self._text_start, len(self._skeleton)))
+            self._long_bytes += len(self._skeleton) - self._text_start
+        self._skeleton += b'"'
+        self._after_property = self._has_files and self._string + b'"' == _LIFTED_PROPERTY
+        self._between = bytearray()
+
+
+class PlainJsonReader:
+    """Takes a large JSON text that holds no files, and reads it as a whole at the end.
+
+    What it must not hold too many of is objects and lists, each of which takes some hundred bytes of memory for two of
+    text, and values that a parser reads without a break: it calls us at the end of each object, where others get their
+    turn.
+    """
+
+    def __init__(self) -> None:
+        self.lifted: dict[str, Content] = {}
+        self._text = bytearray()
+        self._counted = 0
+        self._containers = 0
+        self._carry = b""
+        self._run = 0
+
+    def feed(self, piece: bytes | bytearray) -> None:
+        """Adds bytes. Raises `Unreadable` when they hold more objects, lists or values than any contract takes."""
+        self._text += piece
+        self._containers += piece.count(b"[") + piece.count(b"{")
+        if self._containers > MAX_CONTAINERS:
+            refuse("must not hold so many values", "values")
+        # Up to the end of an object, which is no text, so that few pieces end within one.
+        end = self._text.rfind(b"}", self._counted) + 1 or len(self._text)
+        self._count(self._counted, end)
+        self._counted = end
+
+    def finish(self) -> Any:
+        """The value. Raises `Unreadable`."""
+        self._count(self._counted, len(self._text))
+        return decode(self._text)
+
+    def _count(self, start: int, end: int) -> None:
+        for place in range(start, end, _PIECE):
+            self._count_piece(self._carry + self._text[place : min(place + _PIECE, end)])
+
+    def _count_piece(self, piece: bytes) -> None:
+        """Count the values of each run. `_carry` is the begin of a text that the next piece goes on with."""
+        self._carry = b""
+        # Without escapes, all that is needed are the quotes and what stands between them.
+        marks = piece if b"\\" in piece else piece.translate(None, _NO_MARKS)
+        outside = marks.replace(b'""', b"") if marks is not piece else marks
+        if b'"' in outside:
+            outside = _STRING.sub(b"", marks)
+            start = outside.find(b'"')
+            if start >= 0:
+                ending = len(outside) - len(outside.rstrip(b"\\"))
+                self._carry = b'"\\' if ending % 2 else b'"'
+                outside = outside[:start]
+        for part in outside.split(b"}"):
+            self._run += part.count(b",") + part.count(b"[") + part.count(b"{")
+            if self._run > MAX_RUN:
+                refuse("must not hold so many values", "values")
+            last, self._run = self._run, 0
+        # The last part goes on.
+        self._run = last
+
+
+class _EscapedBase64Reader:
+    """Base64 within a JSON string, where `/` and `+` may come escaped."""
+
+    def __init__(self) -> None:
+        self.is_empty = True
+        self._reader = Base64Reader()
+        self._held = b""
+        self._is_faulty = False
+
+    def feed(self, inner: bytes) -> None:
+        """Adds what stands in the string; only an escape by number may still miss digits."""
+        self.is_empty = self.is_empty and not inner
+        inner = self._held + inner
+        start = inner.rfind(b"\\u", max(0, len(inner) - len(r"\uXXX")))
+        self._held = inner[start:] if start >= 0 else b""
+        self._decode(inner[:start] if start >= 0 else inner)
+
+    def finish(self) -> Content:
+        """The content, or what is wrong with it."""
+        self._decode(self._held)
+        if self._is_faulty:
+            # No base64 has this character.
+            self._reader.feed(b"!")
+        return self._reader.finish()
+
+    def _decode(self, inner: bytes) -> None:
+        if b"\\" in inner:
+            try:
+                inner = json.loads(b'"%s"' % inner).encode("ascii")
+            except ValueError:
+                self._is_faulty = True
+        if not self._is_faulty:
+            self._reader.feed(inner)
+
+
+def _decode_long_text(raw: bytearray, start: int, end: int) -> str:
+    """Return what stands between the quotes of a JSON string, decoded in pieces. Raises `Unreadable`."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    pieces: list[str] = []
+    held = ""
+    try:
+        for place in range(start, end, _PIECE):
+            text = held + decoder.decode(bytes(raw[place : min(place + _PIECE, end)]), place + _PIECE >= end)
+            whole = len(text) if place + _PIECE >= end else _end_of_escapes(text)
+            held = text[whole:]
+            piece = json.loads(f'"{text[:whole]}"')
+            if "\\ud" in text or "\\uD" in text:
+                piece.encode()
+            pieces.append(piece)
+    except UnicodeDecodeError:
+        refuse("must be JSON in UTF-8", "utf-8")
+    except UnicodeEncodeError:
+        refuse("must not contain half of a surrogate pair", "surrogate")
+    except ValueError as exc:
+        message = f"must be JSON: a text of more than {LONG_TEXT_BYTES} bytes holds what no text may hold as it is"
+        raise Unreadable(message, "json") from exc
+    return "".join(pieces)
+
+
+def _end_of_escapes(text: str) -> int:
+    """Return where a text can be cut so that no escape, and no pair of surrogates, is cut."""
+    start = text.find("\\", max(0, len(text) - _LONGEST_ESCAPE))
+    if start < 0:
+        return len(text)
+    # The first of several is the one that escapes.
+    start = len(text[:start].rstrip("\\"))
+    match = _ESCAPES.match(text, start)
+    end = match.end() if match else start
+    # What is longer is no escape, which the parser is to say.
+    return end if len(text) - end <= _LONGEST_ESCAPE else len(text)
+
+
+def _with_texts(value: Any, texts: Mapping[str, str]) -> Any:
+    """Return a value with each token replaced by its text."""
+    if isinstance(value, str):
+        return texts.get(value, value)
+    if isinstance(value, list):
+        return [_with_texts(inner, texts) for inner in value]
+    if isinstance(value, dict):
+        return {texts.get(name, name): _with_texts(inner, texts) for name, inner in value.items()}
+    return value
+
+
+def _may_hold_surrogates(text: bytes | bytearray) -> bool:
+    # In pieces: a search among many escapes takes as long as to parse them.
+    places = range(0, len(text), _PIECE)
+    return any(_SURROGATE.search(text, place, place + _PIECE + _LONGEST_ESCAPE) for place in places)
+
+
+def refuse(message: str, reason: Reason) -> NoReturn:
+    """Raises `Unreadable` for the body as a whole."""
+    raise Unreadable(message, reason)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        refuse("must not name a property twice", "twice")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    refuse(f"must be JSON: {name} is not", "json")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if number in {float("inf"), float("-inf")}:
+        refuse("must not hold a number beyond all measure", "number")
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        containers = [inner for inner in level if isinstance(inner, dict | list)]
+        if not containers:
+            return
+        level = [inner for outer in containers for inner in (outer.values() if isinstance(outer, dict) else outer)]
+    refuse("must not be nested so deeply", "depth")

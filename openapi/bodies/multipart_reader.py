@@ -1,0 +1,276 @@
+"""Decodes multipart/form-data: the part `message`, then files, each decoded while it arrives."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from python_multipart.multipart import parse_options_header
+
+from domain.attachments import MAX_ATTACHMENTS, Content, ContentReader
+from domain.errors import Invalid, TooLarge, Violation
+from openapi.bodies.json_reader import LONG_TEXT_BYTES, MAX_SKELETON_BYTES, JsonReader, decode, refuse
+
+MAX_PARTS = 100
+MAX_HEADER_BYTES = 16 * 1024
+"""Limit of all headers of one part together, and of the white space after a boundary."""
+MAX_BOUNDARY_BYTES = 256
+JSON_PART = "message"
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^\s;]*)", re.IGNORECASE)
+FILE_PART = "attachments"
+_PLAIN_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary"})
+"""Content transfer encodings that leave the bytes as they are (RFC 2045, section 6)."""
+_ENCODED = "must be sent unencoded: its Content-Transfer-Encoding may be 7bit, 8bit or binary"
+
+
+class MultipartReader:
+    """Takes a form as it comes. Its value is the JSON body that says the same, with tokens for contents."""
+
+    def __init__(self, content_type: str) -> None:
+        _, options = parse_options_header(content_type)
+        boundary = options.get(b"boundary", b"")
+        if not boundary:
+            refuse("must be a multipart form, with its boundary in the Content-Type", "form")
+        self.lifted: dict[str, Content] = {}
+        self.violations: list[Violation] = []
+        self.is_files_only = False
+        """Whether the value holds the files alone, since the JSON part could not be read."""
+        self._json: bytearray | None = None
+        self._is_json_encoded = False
+        self._files: list[dict[str, str]] = []
+        self._parts = 0
+        self._part: bytearray | ContentReader | None = None
+        if len(boundary) > MAX_BOUNDARY_BYTES:
+            refuse(f"must be a multipart form, with a boundary of at most {MAX_BOUNDARY_BYTES} characters", "form")
+        self._splitter = _PartSplitter(boundary, self._begin_part, self._read_part, self._end_part)
+
+    def feed(self, piece: bytes | bytearray) -> None:
+        """Add bytes. Raises `Invalid` when they are no form, `TooLarge` when the JSON part is too long."""
+        self._splitter.feed(piece)
+
+    def finish(self) -> Any:
+        """Return the body as if it had come as JSON. Faults of the form itself are in `violations`."""
+        is_ended = self._splitter.is_ended
+        # The splitter refers to our methods; without this the contents would stay until cycles are collected.
+        del self._splitter
+        if not is_ended:
+            fault = "its end is missing" if self._parts else "no boundary was found"
+            refuse(f"must be a whole multipart form; {fault}", "form")
+        message = self._message()
+        if message is None:
+            self.is_files_only = True
+            return {FILE_PART: self._files}
+        if FILE_PART in message:
+            self._fault(FILE_PART, "must be parts of the form, not in the JSON")
+        return {**message, FILE_PART: self._files}
+
+    def _message(self) -> dict[str, Any] | None:
+        """The JSON part, None for one that is missing or cannot be read; that is a violation then."""
+        if self._json is None:
+            self._fault(JSON_PART, "must be the first part, of type application/json")
+            return None
+        if self._is_json_encoded:
+            self._fault(JSON_PART, _ENCODED)
+            return None
+        try:
+            message = _decode_part(self._json)
+        except Invalid as fault:
+            self.violations += fault.violations
+            return None
+        if isinstance(message, dict):
+            return message
+        self._fault("body", "must be an object")
+        return None
+
+    def _begin_part(self, headers: dict[bytes, bytes]) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            refuse("must not have so many parts", "form")
+        disposition, options = parse_options_header(headers.get(b"content-disposition"))
+        name = _text(options.get(b"name", b"")) if disposition == b"form-data" else None
+        is_encoded = headers.get(b"content-transfer-encoding", b"binary").lower() not in _PLAIN_ENCODINGS
+        if name == JSON_PART and self._parts == 1:
+            self._part = self._begin_json(headers, is_encoded=is_encoded)
+        elif name == FILE_PART:
+            if is_encoded:
+                self._fault(f"{FILE_PART}[{len(self._files)}]", _ENCODED)
+            self._part = self._begin_file(_file_name(headers[b"content-disposition"], options))
+        else:
+            self._part = None
+            place = "must be the first part, and only once" if name == JSON_PART else "not a part of this form"
+            self._fault(name or "body", place)
+
+    def _begin_json(self, headers: dict[bytes, bytes], *, is_encoded: bool) -> bytearray:
+        media_type, _ = parse_options_header(headers.get(b"content-type", b"application/json"))
+        if media_type.lower() != b"application/json":
+            self._fault(JSON_PART, "must be of type application/json")
+        self._is_json_encoded = is_encoded
+        self._json = bytearray()
+        return self._json
+
+    def _begin_file(self, raw_name: bytes) -> ContentReader | None:
+        file_name = _text(raw_name)
+        if file_name is None:
+            self._fault(f"{FILE_PART}[{len(self._files)}].fileName", "must be UTF-8")
+        token = str(len(self._files))
+        # A fault in the name is told once, so a name that cannot be read is replaced by one that can.
+        self._files.append({"fileName": "-" if file_name is None else file_name, "base64Data": token})
+        return ContentReader() if len(self._files) <= MAX_ATTACHMENTS else None
+
+    def _read_part(self, data: memoryview) -> None:
+        if isinstance(self._part, ContentReader):
+            self._part.feed(data)
+        elif self._part is not None:
+            self._part += data
+            if len(self._part) > MAX_SKELETON_BYTES:
+                raise TooLarge(f"The part '{JSON_PART}' must be at most {MAX_SKELETON_BYTES} bytes")
+
+    def _end_part(self) -> None:
+        if isinstance(self._part, ContentReader):
+            self.lifted[self._files[-1]["base64Data"]] = self._part.finish()
+        self._part = None
+
+    def _fault(self, field: str, message: str) -> None:
+        self.violations.append(Violation(field, message))
+
+
+def _decode_part(text: bytearray) -> Any:
+    """Return the value of a JSON part. Raises `Invalid`."""
+    if len(text) <= LONG_TEXT_BYTES:
+        return decode(text)
+    reader = JsonReader(has_files=False)
+    for start in range(0, len(text), LONG_TEXT_BYTES):
+        reader.feed(text[start : start + LONG_TEXT_BYTES])
+    return reader.finish()
+
+
+class _PartSplitter:
+    """Splits a form into its parts (RFC 2046, section 5.1; RFC 7578), in pieces of any size.
+
+    It skips the preamble and the epilogue, takes white space after a boundary, and unfolds header lines. A line that
+    begins with the boundary and goes on otherwise is content.
+    """
+
+    def __init__(
+        self,
+        boundary: bytes,
+        begin_part: Callable[[dict[bytes, bytes]], None],
+        read_part: Callable[[memoryview], None],
+        end_part: Callable[[], None],
+    ) -> None:
+        self._delimiter = b"\r\n--" + boundary
+        self._begin_part = begin_part
+        self._read_part = read_part
+        self._end_part = end_part
+        self._in_part = False
+        # The first boundary needs no line break before it, so it gets one.
+        self._buffer = bytearray(b"\r\n")
+        self._skipped = 2
+        """Bytes at the start of the buffer that may belong to a boundary, but are no content."""
+        self._step: Callable[[], bool] = self._read_content
+        self.is_ended = False
+
+    def feed(self, piece: bytes | bytearray) -> None:
+        """Add bytes. Raises `Invalid`."""
+        self._buffer += piece
+        while self._step():
+            pass
+
+    def _read_content(self) -> bool:
+        end = self._buffer.find(self._delimiter)
+        if end < 0:
+            # The rest may be the beginning of a boundary.
+            start = self._buffer.rfind(b"\r", max(0, len(self._buffer) - len(self._delimiter) + 1))
+            is_open = start >= 0 and self._delimiter.startswith(self._buffer[start:])
+            self._pass_on(start if is_open else len(self._buffer))
+            return False
+        self._pass_on(end)
+        self._step = self._read_delimiter
+        return True
+
+    def _pass_on(self, end: int) -> None:
+        """Pass on the content that ends here, and remove it from the buffer."""
+        if self._in_part and end > self._skipped:
+            with memoryview(self._buffer) as view:
+                self._read_part(view[self._skipped : end])
+        if end:
+            del self._buffer[:end]
+            self._skipped = 0
+
+    def _read_delimiter(self) -> bool:
+        after = len(self._delimiter)
+        line_end = _LINE_END.match(self._buffer, after)
+        if line_end is None and _OPEN_LINE_END.fullmatch(self._buffer, after):
+            if len(self._buffer) > MAX_HEADER_BYTES:
+                refuse("must not have so much white space after a boundary", "form")
+            return False
+        if line_end is None:
+            self._pass_on(after)
+            self._step = self._read_content
+            return True
+        if self._in_part:
+            self._in_part = False
+            self._end_part()
+        self.is_ended = line_end[0] == b"--"
+        self._step = self._skip_epilogue if self.is_ended else self._read_headers
+        del self._buffer[: line_end.end()]
+        return True
+
+    def _read_headers(self) -> bool:
+        end = 0
+        if not self._buffer.startswith(b"\r\n"):
+            last_line_end = self._buffer.find(b"\r\n\r\n")
+            end = len(self._buffer) if last_line_end < 0 else last_line_end + 2
+            if end > MAX_HEADER_BYTES:
+                refuse("must not have such long headers in its parts", "form")
+            if last_line_end < 0:
+                return False
+        headers = _headers(bytes(self._buffer[:end]))
+        # The empty line stays: a boundary may follow it at once.
+        del self._buffer[:end]
+        self._skipped = 2
+        self._in_part = True
+        self._begin_part(headers)
+        self._step = self._read_content
+        return True
+
+    def _skip_epilogue(self) -> bool:
+        self._buffer.clear()
+        return False
+
+
+_LINE_END = re.compile(rb"--|[ \t]*\r\n")
+_OPEN_LINE_END = re.compile(rb"-|[ \t]*\r?")
+_FOLD = re.compile(rb"\r\n[ \t]+")
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\0]*?)[ \t]*")
+
+
+def _headers(block: bytes) -> dict[bytes, bytes]:
+    """Return the headers of a part, by their names in lower case."""
+    headers: dict[bytes, bytes] = {}
+    for line in _FOLD.sub(b" ", block).split(b"\r\n")[:-1]:
+        header = _HEADER.fullmatch(line)
+        if header is None:
+            refuse("must be a multipart form; a part has a line that is no header", "form")
+        name = header[1].lower()
+        if name in headers:
+            refuse("must be a multipart form; a part has two headers of the same name", "form")
+        headers[name] = header[2]
+    return headers
+
+
+def _file_name(header: bytes, options: dict[bytes, bytes]) -> bytes:
+    """The name of a file in UTF-8: that of `filename*` (RFC 5987) wins, which the library does not read."""
+    extended = _EXTENDED_NAME.search(_QUOTED.sub(b'""', header))
+    if extended is None:
+        return options.get(b"filename", b"")
+    raw = unquote_to_bytes(extended[2])
+    return raw if extended[1].lower() == b"utf-8" else raw.decode("latin-1").encode()
+
+
+def _text(raw: bytes) -> str | None:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,115 @@
+"""Receives bodies: cut off at their limit, decoded off the event loop where they are large."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from domain.attachments import Content
+from domain.errors import TooLarge, Violation
+from openapi.bodies.budget import STEP_BYTES, Reservation
+from openapi.bodies.json_reader import JsonReader, PlainJsonReader, decode, refuse
+from openapi.bodies.multipart_reader import MultipartReader
+
+JSON = "application/json"
+MULTIPART = "multipart/form-data"
+
+SMALL_BYTES = 256 * 1024
+"""Up to this size a body is decoded where it is; that takes less than a hop to a thread and back, or little more."""
+
+BATCH_BYTES = 1024 * 1024
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class _Reader(Protocol):
+    lifted: dict[str, Content]
+
+    def feed(self, piece: bytes | bytearray) -> None: ...
+
+    def finish(self) -> Any: ...
+
+
+@dataclass(slots=True)
+class Body:
+    """A decoded body. The value of a `base64Data` that is a key of `lifted` stands for that content."""
+
+    value: Any
+    lifted: dict[str, Content] = field(default_factory=dict)
+    violations: list[Violation] = field(default_factory=list)
+    is_large: bool = False
+    is_files_only: bool = False
+    """Whether the value holds the files of a form alone; what else it lacks is told in `violations`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What an operation takes: media types, bytes, and whether there may be files among them, in JSON as base64."""
+
+    media_types: tuple[str, ...]
+    max_bytes: int
+
+    @property
+    def has_files(self) -> bool:
+        return MULTIPART in self.media_types
+
+
+async def receive_body(
+    receive: Receive,
+    media_type: str,
+    content_type: str,
+    length: int | None,
+    allowance: Allowance,
+    reservation: Reservation,
+) -> Body:
+    """The body of a request.
+
+    `length` is the Content-Length, None if there was none. Raises `TooLarge` as soon as more bytes are announced or
+    received than are taken, `Overloaded` when the service holds too many already, `Unreadable` for what is not of its
+    media type or not complete.
+    """
+    limit = allowance.max_bytes
+    if length is not None and length > limit:
+        raise TooLarge(f"The body must be at most {limit} bytes", limit)
+    if length is not None and length > SMALL_BYTES:
+        await reservation.cover(length)
+    pending = bytearray()
+    total = 0
+    json_reader = JsonReader if allowance.has_files else PlainJsonReader
+    reader: _Reader | None = MultipartReader(content_type) if media_type == MULTIPART else None
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            refuse("must be complete; the connection ended before it was", "incomplete")
+        piece = message.get("body", b"")
+        total += len(piece)
+        if total > limit:
+            raise TooLarge(f"The body must be at most {limit} bytes", limit)
+        if total > SMALL_BYTES and length is None:
+            await reservation.cover(min(limit, -(-total // STEP_BYTES) * STEP_BYTES))
+        pending += piece
+        more = message.get("more_body", False)
+        if len(pending) >= BATCH_BYTES:
+            reader = reader or json_reader()
+            await asyncio.to_thread(reader.feed, pending)
+            pending = bytearray()
+    if reader is None and total > SMALL_BYTES:
+        reader = json_reader()
+    return await _finish(reader, pending, total)
+
+
+async def _finish(reader: _Reader | None, rest: bytearray, total: int) -> Body:
+    if reader is None:
+        return Body(decode(rest))
+    last = reader
+
+    def finish() -> Body:
+        last.feed(rest)
+        value = last.finish()
+        body = Body(value, last.lifted, is_large=total > SMALL_BYTES)
+        if isinstance(last, MultipartReader):
+            body.violations, body.is_files_only = last.violations, last.is_files_only
+        return body
+
+    return finish() if total <= SMALL_BYTES else await asyncio.to_thread(finish)

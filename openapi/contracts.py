@@ -1,0 +1,54 @@
+"""What sets contracts apart: the form of their errors, and what is around each of their operations."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from openapi.errors.forms import ErrorForm
+
+FORM = "budkavle.error_form"
+"""Where the form of errors stands in an ASGI scope, once the operation is known."""
+
+Around = Callable[[ASGIApp, Mapping[str, Any], Any], ASGIApp]
+"""Returns an operation with something around it, from the operation, its part of the contract, and the services."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """How one contract is served. `around` is applied to each operation."""
+
+    form: ErrorForm
+    around: Around | None = None
+
+
+class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
+    """One contract."""
+
+    def __init__(self, *args: Any, contract: Contract, services: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._contract = contract
+        self._services = services
+        self.add_paths()
+
+    def make_operation(self, operation: Any) -> ASGIApp:
+        app: ASGIApp = self.next_app
+        if self._contract.around is not None:
+            # As it was published; Connexion's own operation has the name of the handler.
+            raw = self.specification.raw["paths"][operation.path][operation.method]
+            app = self._contract.around(app, raw, self._services)
+        return partial(_with_form, app, self._contract.form)
+
+
+async def _with_form(app: ASGIApp, form: ErrorForm, scope: Scope, receive: Receive, send: Send) -> None:
+    scope[FORM] = form
+    await app(scope, receive, send)
+
+
+class ContractMiddleware(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.
+    """Around all that is done for an operation, answers to its errors included."""
+
+    api_cls = _Api

@@ -1,0 +1,72 @@
+"""Serves each contract as YAML, as JSON, and in Swagger UI, under `/docs`."""
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from swagger_ui_bundle import swagger_ui_path
+
+from openapi import replies
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<link rel="stylesheet" href="/docs/static/swagger-ui.css">
+<link rel="icon" href="/docs/static/favicon-32x32.png">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/static/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({{url: "/docs/{name}/openapi.json", dom_id: "#swagger-ui", deepLinking: true}})</script>
+</body>
+</html>
+"""
+
+_INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Budkavle</title></head>
+<body><h1>Contracts</h1><ul>{items}</ul></body>
+</html>
+"""
+
+_ITEM = (
+    '<li><a href="/docs/{name}">{title}</a>: <a href="/docs/{name}/openapi.yaml">YAML</a>, '
+    '<a href="/docs/{name}/openapi.json">JSON</a></li>'
+)
+
+
+def docs_routes(spec_dir: Path, specs: Mapping[str, Any]) -> list[BaseRoute]:
+    """The routes of the documentation, for contracts by name."""
+    items = "".join(_ITEM.format(name=name, title=html.escape(spec["info"]["title"])) for name, spec in specs.items())
+    routes: list[BaseRoute] = [_page("/docs", _INDEX.format(items=items))]
+    for name, spec in specs.items():
+        title = html.escape(spec["info"]["title"])
+        source = (spec_dir / f"{name}.yaml").read_bytes()
+        routes += [
+            _page(f"/docs/{name}", _PAGE.format(title=title, name=name)),
+            _file(f"/docs/{name}/openapi.yaml", source, "application/yaml"),
+            _file(f"/docs/{name}/openapi.json", replies.to_json(spec), replies.JSON),
+        ]
+    routes.append(Mount("/docs/static", StaticFiles(directory=swagger_ui_path)))
+    return routes
+
+
+def _page(path: str, page: str) -> Route:
+    async def show(_request: Request) -> Response:
+        return HTMLResponse(page)
+
+    return Route(path, show)
+
+
+def _file(path: str, content: bytes, media_type: str) -> Route:
+    async def send(_request: Request) -> Response:
+        return Response(content, media_type=media_type)
+
+    return Route(path, send)

@@ -1,0 +1,107 @@
+"""What is wrong with a request, in the English of problems; a contract may have texts of its own."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from domain.errors import Violation
+from openapi.errors.faults import Fault, Unreadable
+
+BODY = "body"
+
+BLANK = "must not be blank"
+_NOT_XML = "must not contain characters that XML 1.0 does not allow"
+_INDEX = re.compile(r"\[\d+\]")
+
+Text = str | Callable[[Fault], str | None]
+
+Texts = Mapping[tuple[str, str], Text]
+"""Texts of a contract by field and keyword. In a field each index is `[]`."""
+
+_NONE: Texts = MappingProxyType({})
+
+
+def violation(fault: Fault, prefix: str = "", texts: Texts = _NONE) -> Violation | None:
+    """Return a fault in words, None for one that is reported already; `prefix` is put before the field."""
+    field = _field(fault.path)
+    general = _INDEX.sub("[]", field)
+    text = texts.get((general, fault.keyword), _BY_KEYWORD.get(fault.keyword, "does not fit the contract"))
+    message = text if isinstance(text, str) else text(fault)
+    if message is None:
+        return None
+    return Violation((f"{prefix}{field}" if fault.path else "") or BODY, message)
+
+
+def unreadable(fault: Unreadable) -> Sequence[Violation]:
+    """A body that cannot be read, in words."""
+    return fault.violations
+
+
+def is_blank(value: object) -> bool:
+    """Return whether a value is a text of white space alone."""
+    # JSON Schema's white space is that of ECMAScript, where U+FEFF is some.
+    return isinstance(value, str) and not value.replace("\ufeff", " ").strip()
+
+
+def size(least: int, most: int) -> str:
+    """Return the text for a size that is outside its limits."""
+    return f"size must be between {least} and {most}"
+
+
+def xml_text(fault: Fault) -> str:
+    """Return the text for a value that must not be blank and must fit XML."""
+    return BLANK if is_blank(fault.value) else _NOT_XML
+
+
+def type_text(fault: Fault) -> str:
+    """Return the text for a value of the wrong type."""
+    return f"must be {' or '.join(_ARTICLES.get(name, name) for name in fault.rule['types'] if name != 'null')}"
+
+
+def required_type_text(fault: Fault) -> str:
+    """Return the same where null counts as blank."""
+    return BLANK if fault.value is None else type_text(fault)
+
+
+def _field(path: list[str | int]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _limit(words: str) -> Callable[[Fault], str]:
+    return lambda fault: f"{words} {fault.rule['limit']}"
+
+
+def _options(fault: Fault) -> str:
+    return f"must be one of {', '.join(option for option in fault.rule['options'] if option is not None)}"
+
+
+_ARTICLES = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "a boolean",
+    "array": "an array",
+    "object": "an object",
+}
+
+_BY_KEYWORD: dict[str, Text] = {
+    "required": "is required",
+    "type": type_text,
+    "additionalProperties": "not a property of this object",
+    "enum": _options,
+    "minLength": _limit("size must be at least"),
+    "maxLength": _limit("size must be at most"),
+    "minItems": _limit("size must be at least"),
+    "maxItems": _limit("size must be at most"),
+    "minimum": _limit("must be at least"),
+    "maximum": _limit("must be at most"),
+    "pattern": "does not have the form that the contract asks for",
+    "utf-8": "must be UTF-8",
+    "nul": "must not contain U+0000",
+    "twice": "must be given once",
+    "unknown": "not a parameter of this operation",
+    "many": lambda fault: f"more than {fault.rule['limit']} parameters",
+}

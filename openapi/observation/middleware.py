@@ -1,0 +1,198 @@
+"""Gives every request an id, counts it and logs one line about it: ids, status, duration, never content."""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from connexion.middleware.abstract import ROUTING_CONTEXT
+from prometheus_client import Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from domain.errors import Violation
+from openapi.contracts import FORM
+from openapi.errors.forms import PROBLEMS, ErrorForm
+from openapi.observation.log_names import LogNames
+from openapi.observation.peers import PEER, TrustedProxies
+from openapi.observation.source_limits import AnonymousLines
+from openapi.routing import canonical_path
+
+log = structlog.get_logger("budkavle.requests")
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,46}")
+_HEADER = b"x-request-id"
+_HEADER_OF_V1 = b"x-requestid"
+"""Published as `x-requestId`; header names have no case."""
+
+_NO_STORE = ((b"cache-control", b"no-store"),)
+"""No cache may keep a response of the service (RFC 9111, section 5.2.2.5): most hold personal data. Contracts, which
+`/docs` publishes, may be cached."""
+
+REQUEST_ID_HEADER = "budkavle.request_id_header"
+"""Where the name of the header stands in an ASGI scope."""
+
+VIOLATIONS = "violations"
+"""The faults of a request among its fields for the log, until the line is written."""
+
+_REQUESTS = Counter("budkavle_requests", "Requests by operation and status.", ["operation", "status"])
+_DURATION = Histogram("budkavle_request_duration_seconds", "How long requests took.", ["operation"])
+_NO_OPERATION = "none"
+"""The label of all paths and methods that no contract has: what callers make up makes no labels."""
+
+
+class ObservationMiddleware:
+    """The outermost layer. Without `names` it only gives requests their ids.
+
+    `form_of_v1` is the form of errors below `/v1` as long as the operation of a request is not known.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        names: LogNames | None = None,
+        proxies: TrustedProxies | None = None,
+        is_draining: Callable[[], bool] | None = None,
+        form_of_v1: ErrorForm = PROBLEMS,
+    ) -> None:
+        self._app = app
+        self._form_of_v1 = form_of_v1
+        self._is_draining = is_draining
+        self._names = names
+        self._proxies = proxies or TrustedProxies()
+        self._anonymous_lines = AnonymousLines()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        raw_path = scope.get("raw_path") or scope["path"].encode()
+        header = header_of(raw_path)
+        request_id = _request_id(scope["headers"], header)
+        fields: dict[str, Any] = {}
+        status = 0
+        scope.setdefault("extensions", {})
+        scope["budkavle.request_id"] = request_id
+        scope["budkavle.log"] = fields
+        scope[PEER] = self._proxies.peer_of(scope)
+        scope[REQUEST_ID_HEADER] = header.decode()
+
+        async def observed_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = int(message["status"])
+                headers = [*message["headers"], *self._headers(raw_path)]
+                # An answer of a handler has it already.
+                if not any(name == header for name, _ in headers):
+                    headers.append((header, request_id.encode()))
+                message["headers"] = headers
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed_send)
+        except asyncio.CancelledError:
+            if not status:
+                # The service stops and waits no longer. The server would answer in words of its own.
+                form: ErrorForm = scope.get(FORM, self._form_of_v1 if header == _HEADER_OF_V1 else PROBLEMS)
+                await form.unexpected()(scope, receive, observed_send)
+                # The server that cancelled this stops; it would log a trace for each request.
+        finally:
+            if self._names is not None:
+                self._observe(self._names, scope, status, time.perf_counter() - begun)
+
+    def _observe(self, names: LogNames, scope: Scope, status: int, seconds: float) -> None:
+        """Count a request and log it, unless its caller did not authenticate and there are too many such lines."""
+        operation, fields = _operation(scope["extensions"]), scope["budkavle.log"]
+        _count(operation, status, seconds)
+        is_anonymous = "caller" not in fields and status < HTTPStatus.INTERNAL_SERVER_ERROR
+        suppressed = self._anonymous_lines.ask(scope[PEER]) if is_anonymous else 0
+        if suppressed is None:
+            return
+        if suppressed:
+            fields["suppressed"] = suppressed
+        if status >= HTTPStatus.BAD_REQUEST:
+            raw_path = scope.get("raw_path") or scope["path"].encode()
+            fields |= _fields_of_refusal(names, scope, raw_path, fields.pop(VIOLATIONS, ()))
+        log.info(
+            "request",
+            operation=operation,
+            method=scope["method"][:16],
+            status=status,
+            milliseconds=round(seconds * 1000, 1),
+            request_id=scope["budkavle.request_id"],
+            **fields,
+        )
+
+    def _headers(self, raw_path: bytes) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the headers that responses of the service have whatever the operation."""
+        headers = () if self._names is None or _is_docs(raw_path) else _NO_STORE
+        if self._is_draining is not None and self._is_draining():
+            # The next request of this client is to reach another process.
+            return (*headers, (b"connection", b"close"))
+        return headers
+
+
+def _is_docs(raw_path: bytes) -> bool:
+    return raw_path.startswith(b"/docs") and raw_path[5:6] in {b"", b"/"}
+
+
+def _fields_of_refusal(
+    names: LogNames, scope: Scope, raw_path: bytes, violations: Iterable[Violation]
+) -> dict[str, Any]:
+    """Return what an operator needs to find the caller of a refused request, and its mistake."""
+    refusal = {"path": names.path(raw_path), "peer": scope[PEER]}
+    return {**refusal, "fields": names.fields(violations)} if violations else refusal
+
+
+def _operation(extensions: dict[str, Any]) -> str | None:
+    operation_id: str | None = extensions.get(ROUTING_CONTEXT, {}).get("operation_id")
+    return operation_id and operation_id.rpartition(".")[2]
+
+
+_counters: dict[tuple[str | None, int], tuple[Counter, Histogram]] = {}
+"""Those of each operation and status: to look them up by their labels each time would cost several times as much."""
+
+
+def _count(operation: str | None, status: int, seconds: float) -> None:
+    bound = _counters.get((operation, status))
+    if bound is None:
+        name = operation or _NO_OPERATION
+        bound = _counters[operation, status] = (_REQUESTS.labels(name, str(status)), _DURATION.labels(name))
+    requests, duration = bound
+    requests.inc()
+    duration.observe(seconds)
+
+
+def header_of(raw_path: bytes) -> bytes:
+    """The header that names requests of a path, of those too where no contract has anything."""
+    path = canonical_path(raw_path)
+    return _HEADER_OF_V1 if path == "/v1" or path.startswith("/v1/") else _HEADER
+
+
+def _request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
+    """Return the caller's id of a request: from the contract's own header, else from that of the other contract."""
+    for name, value in headers:
+        if name == header and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    other = _HEADER if header == _HEADER_OF_V1 else _HEADER_OF_V1
+    for name, value in headers:
+        if name == other and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return secrets.token_hex(16)
+
+
+def trace_parent_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the W3C trace context of a request (`traceparent`), None where it is absent, doubled or malformed.
+
+    Source: W3C Trace Context, section 3.2.
+    """
+    values = [value for name, value in headers if name == b"traceparent"]
+    return values[0].decode() if len(values) == 1 and _TRACE_PARENT.fullmatch(values[0]) else None
+
+
+_TRACE_PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")

@@ -1,0 +1,101 @@
+"""Limits on what callers that did not authenticate cause, by the network that they call from."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from domain.errors import TooManyFailures, Unauthenticated
+from openapi.observation.peers import source_of
+
+LINES_PER_SOURCE = 10
+"""Log lines in one second about requests of one source that did not authenticate."""
+
+LINES_PER_SECOND = 30
+"""The same of all sources together."""
+
+
+class LineLimit:
+    """Lets so many lines into the log in each second."""
+
+    def __init__(self, lines: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lines = lines
+        self._clock = clock
+        self._ends = 0.0
+        self._left = 0
+        self._suppressed = 0
+
+    def ask(self) -> int | None:
+        """How many lines were held back since the last one, or None: this one is held back too."""
+        now = self._clock()
+        if now >= self._ends:
+            self._ends, self._left = now + 1, self._lines
+        if not self._left:
+            self._suppressed += 1
+            return None
+        self._left -= 1
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed
+
+
+class SourceCounter:
+    """Counts by source within one second.
+
+    All counts are dropped when the second ends, so memory is bounded by the requests of one second.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ends = 0.0
+        self._counts: Counter[str] = Counter()
+
+    def add(self, peer: str | None) -> int:
+        """Count one more for the source of an address, and return its count."""
+        now = self._clock()
+        if now >= self._ends:
+            self._ends = now + 1
+            self._counts.clear()
+        source = source_of(peer)
+        self._counts[source] += 1
+        return self._counts[source]
+
+
+class FailureLimit:
+    """Answers failed authentications with 429 where one source causes too many; all others pass unhindered."""
+
+    def __init__(self, failures_per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._failures_per_second = failures_per_second
+        self._counter = SourceCounter(clock)
+
+    @contextmanager
+    def around(self, peer: str | None) -> Iterator[None]:
+        """Raise `TooManyFailures` in place of `Unauthenticated` above the limit.
+
+        Credentials are checked first, so a caller with good ones is not slowed by others at its address.
+        """
+        try:
+            yield
+        except Unauthenticated as exc:
+            if self._counter.add(peer) > self._failures_per_second:
+                raise TooManyFailures(exc.reason) from exc
+            raise
+
+
+class AnonymousLines:
+    """Limits log lines about requests of callers that did not authenticate."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counter = SourceCounter(clock)
+        self._lines = LineLimit(LINES_PER_SECOND, clock)
+        self._suppressed = 0
+
+    def ask(self, peer: str | None) -> int | None:
+        """Return the number of lines suppressed since the last one, or None to suppress this one too."""
+        if self._counter.add(peer) > LINES_PER_SOURCE:
+            self._suppressed += 1
+            return None
+        suppressed = self._lines.ask()
+        if suppressed is None:
+            return None
+        suppressed, self._suppressed = suppressed + self._suppressed, 0
+        return suppressed

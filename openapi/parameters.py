@@ -1,0 +1,100 @@
+"""Reads the parameters of path and query: decoded strictly, of the right type, and none that is not known."""
+
+import re
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from domain.errors import Violation
+from openapi.errors.faults import Fault, Say
+from openapi.schemas import Schema
+
+MAX_QUERY_PARAMETERS = 100
+
+_INTEGER = re.compile(r"-?[0-9]+")
+_MAX_DIGITS = 4000
+"""Python refuses to read more."""
+
+
+class Parameters:
+    """The parameters of one operation, compiled once; `say` puts what is wrong with them in words."""
+
+    def __init__(
+        self, operation_id: str, parameters: list[dict[str, Any]], components: dict[str, Any], say: Say
+    ) -> None:
+        self._say = say
+        self._prefix = f"{operation_id}."
+        self._path = [parameter["name"] for parameter in parameters if parameter["in"] == "path"]
+        self._query = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
+        read = [parameter for parameter in parameters if parameter["in"] in {"path", "query"}]
+        self._integers = {p["name"] for p in read if _type_of(p["schema"], components) == "integer"}
+        self._booleans = {p["name"] for p in read if _type_of(p["schema"], components) == "boolean"}
+        schema: dict[str, Any] = {"type": "object", "properties": {p["name"]: p["schema"] for p in read}}
+        # What is missing in the path shows there already: a request without it goes elsewhere.
+        required = [p["name"] for p in read if p["in"] == "query" and p.get("required")]
+        if required:
+            schema["required"] = required
+        self._schema = Schema(schema, components, say)
+
+    def read(self, path_params: dict[str, str], query: bytes) -> tuple[dict[str, Any], list[Violation]]:
+        """The values by name, and what is wrong with them.
+
+        `path_params` are percent-encoded, `query` is the query string as it came.
+        """
+        values: dict[str, Any] = {}
+        violations: list[Violation] = []
+        for name in self._path:
+            self._take(name, unquote_to_bytes(path_params[name]), values, violations)
+        if query:
+            self._read_query(query, values, violations)
+        told = {violation.field for violation in violations}
+        # What could not be read is told already; that there is nothing of it is not.
+        violations += [v for v in self._schema.violations(values, self._prefix) if v.field not in told]
+        return values, violations
+
+    def _read_query(self, query: bytes, values: dict[str, Any], violations: list[Violation]) -> None:
+        pairs = [pair.partition(b"=") for pair in query.split(b"&") if pair]
+        if len(pairs) > MAX_QUERY_PARAMETERS:
+            self._fault(violations, "query", "many", {"limit": MAX_QUERY_PARAMETERS})
+            return
+        for raw_name, _, raw_value in pairs:
+            name = _unquote(raw_name).decode("utf-8", "replace")
+            if name not in self._query:
+                self._fault(violations, name[:100], "unknown")
+            elif name in values:
+                self._fault(violations, name, "twice")
+            else:
+                self._take(name, _unquote(raw_value), values, violations)
+
+    def _take(self, name: str, raw: bytes, values: dict[str, Any], violations: list[Violation]) -> None:
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError:
+            self._fault(violations, name, "utf-8")
+            return
+        if "\0" in text:
+            self._fault(violations, name, "nul")
+            return
+        values[name] = self._convert(name, text)
+
+    def _fault(self, violations: list[Violation], name: str, keyword: str, rule: dict[str, Any] | None = None) -> None:
+        violation = self._say(Fault([name], keyword, rule or {}), self._prefix)
+        if violation is not None:
+            violations.append(violation)
+
+    def _convert(self, name: str, text: str) -> Any:
+        if name in self._integers and _INTEGER.fullmatch(text) and len(text) <= _MAX_DIGITS:
+            return int(text)
+        if name in self._booleans and text in {"true", "false"}:
+            return text == "true"
+        # What is no integer stays text, and the schema says so.
+        return text
+
+
+def _unquote(raw: bytes) -> bytes:
+    return unquote_to_bytes(raw.replace(b"+", b" "))
+
+
+def _type_of(schema: dict[str, Any], components: dict[str, Any]) -> str | None:
+    if "$ref" in schema:
+        schema = components["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+    return schema.get("type")

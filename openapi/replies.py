@@ -1,0 +1,121 @@
+"""The answers of handlers. Every one sets its Content-Type."""
+
+import json
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from starlette.responses import Response, StreamingResponse
+
+from domain.errors import BudkavleError, Unauthenticated
+from openapi.errors import problems
+
+JSON = "application/json"
+
+KEY_CHALLENGE = 'ApiKey realm="budkavle", header="apikey"'
+"""What a caller without a valid key is told that it needs."""
+
+
+def ok(value: Any) -> Response:
+    """200 with a JSON value."""
+    return Response(to_json(value), media_type=JSON)
+
+
+def ok_json(text: bytes) -> Response:
+    """200 with JSON that is written already."""
+    return Response(text, media_type=JSON)
+
+
+def accepted(value: Any) -> Response:
+    """202 with a JSON value."""
+    return Response(to_json(value), HTTPStatus.ACCEPTED, media_type=JSON)
+
+
+def unavailable(value: Any) -> Response:
+    """503 with a JSON value."""
+    return Response(to_json(value), HTTPStatus.SERVICE_UNAVAILABLE, media_type=JSON)
+
+
+def ok_stream(pieces: AsyncIterator[bytes], length: int | None, link: str | None = None) -> Response:
+    """200 with JSON in pieces; with a `length` a caller sees when it is cut short."""
+    response = StreamingResponse(pieces, media_type=JSON)
+    if length is not None:
+        response.headers["Content-Length"] = str(length)
+    if link is not None:
+        response.headers["Link"] = link
+    return response
+
+
+def metrics(text: bytes) -> Response:
+    """200 with samples as Prometheus reads them."""
+    return Response(text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+def created(location: str) -> Response:
+    """201 without a body."""
+    return Response(status_code=HTTPStatus.CREATED, headers={"Location": location})
+
+
+def created_json(value: Any) -> Response:
+    """201 with a JSON value."""
+    return Response(to_json(value), HTTPStatus.CREATED, media_type=JSON)
+
+
+def timed_out(value: Any) -> Response:
+    """408 with a JSON value: what was waited for did not come."""
+    return Response(to_json(value), HTTPStatus.REQUEST_TIMEOUT, media_type=JSON)
+
+
+def no_content() -> Response:
+    """204."""
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def download(pieces: AsyncIterator[bytes], media_type: str, size: int, file_name: str) -> Response:
+    """200 with a file of `size` bytes, to be saved and not to be shown."""
+    return StreamingResponse(
+        pieces,
+        headers={
+            "Content-Type": media_type,
+            "Content-Length": str(size),
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file_name, safe='')}",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+
+
+def failed(error: BudkavleError) -> Response:
+    """An error as its problem."""
+    status = problems.status_of(error)
+    headers = {"Content-Type": problems.MEDIA_TYPE} | problems.headers_of(status)
+    response = Response(problems.problem_of(error), status, headers=headers)
+    if isinstance(error, Unauthenticated):
+        response.headers["WWW-Authenticate"] = KEY_CHALLENGE
+    return response
+
+
+def not_found() -> Response:
+    """404 for a path that no contract has."""
+    return _problem(HTTPStatus.NOT_FOUND, "There is nothing at this path")
+
+
+def method_not_allowed(allowed: str) -> Response:
+    """405 for a method that the contract does not have at this path."""
+    response = _problem(HTTPStatus.METHOD_NOT_ALLOWED, f"This path takes {allowed}")
+    response.headers["Allow"] = allowed
+    return response
+
+
+def unexpected() -> Response:
+    """500 for a fault of ours."""
+    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, problems.UNEXPECTED)
+
+
+def to_json(value: Any) -> bytes:
+    """JSON as callers get it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _problem(status: HTTPStatus, detail: str) -> Response:
+    return Response(problems.problem(status, detail), status, headers={"Content-Type": problems.MEDIA_TYPE})

@@ -1,0 +1,356 @@
+"""uvicorn's HTTP/1.1 protocol, stricter where callers could smuggle, with bounds on all that is not a body.
+
+It rejects malformed requests in the form of the contracts, and leaves the certificate that a caller presented, as DER,
+in `scope["extensions"]["tls"]["client_certificate"]`.
+"""
+
+import asyncio
+import re
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+import structlog
+from prometheus_client import Counter
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from openapi.errors import problems
+from openapi.observation.source_limits import LineLimit
+from openapi.server.connections import ConnectionLimits, Connections, Overdue
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Request line and headers together; also trailers together, and anything that httptools holds back. It sets none."""
+
+LINGER_SECONDS = 2.0
+"""How long a connection that ends is read after it was refused, or waits for its client to read the rest."""
+
+LINES_PER_SECOND = 10
+"""Log lines about malformed requests, at most: callers can send thousands in a second."""
+
+log = structlog.get_logger("budkavle.protocol")
+
+_MALFORMED = Counter("budkavle_malformed_requests", "Requests that are not acceptable HTTP/1.1, by reason.", ["reason"])
+
+
+class UpgradeIgnoringProtocol(HttpToolsProtocol):
+    """Ignores the offer of another protocol, which Java's client makes with every request.
+
+    Only HTTP/1.1 is spoken here, and a server may ignore an offer (RFC 9110, section 7.8). httptools would take the
+    body for the other protocol, so it reads the head again without the offer.
+    """
+
+    _offer: bytes | None = None
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as pause:
+                data = data[pause.args[0] :]
+                if self._offer is not None:
+                    data = self._offer + data
+                    self._offer = None
+                    self.parser = _new_parser(self)
+                elif not data:
+                    return
+            else:
+                return
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._offer = self._head_without_offer()
+            return
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if self._offer is None:
+            super().on_message_complete()
+
+    def _head_without_offer(self) -> bytes:
+        line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        headers = [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([line, *headers]) + b"\r\n\r\n"
+
+
+class BoundedProtocol(UpgradeIgnoringProtocol):
+    """Ends a connection whose request is malformed, or whose client is too slow, after the answers that are due."""
+
+    _is_begun = False
+    _in_head = True
+    _is_refused = False
+    _has_last_answer_due = False
+    """Whether a request runs that was whole, before the one that was refused."""
+    _is_silent = True
+    _head_bytes = 0
+    _trailer_bytes = 0
+    _silent_bytes = 0
+    _rejection: str | None = None
+    _client_certificate: bytes | None = None
+    _since = 0.0
+    """When the client's turn began, or when it last did something in its turn, by the clock of the loop."""
+    _unsent = 0
+    _unsent_since = 0.0
+
+    def __init__(self, *arguments: Any, connections: Connections, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._connections = connections
+        connections.accept(self.loop)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too.
+        super().connection_made(transport)
+        if self.client is not None and self.client[0].startswith(_IPV4_MAPPED):
+            # Over a socket of both families.
+            self.client = (self.client[0].removeprefix(_IPV4_MAPPED), self.client[1])
+        if self.scheme == "https":
+            self._client_certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        self._since = self.loop.time()
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        super().connection_lost(exc)
+
+    def overdue(self, now: float, limits: ConnectionLimits) -> Overdue | None:
+        """Return the limit that the client has exceeded."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent:
+            if unsent != self._unsent:
+                self._unsent, self._unsent_since = unsent, now
+            return Overdue.READER if now - self._unsent_since > limits.reader_seconds else None
+        self._unsent = 0
+        if self._is_refused or self.transport.is_closing() or self._is_running():
+            return None
+        if self.flow.read_paused:
+            # The client may have sent; the service does not read.
+            self._since = now
+        waited = now - self._since
+        if not self._is_begun:
+            return Overdue.IDLE if waited > limits.idle_seconds else None
+        if self._in_head:
+            return Overdue.HEAD if waited > limits.head_seconds else None
+        return Overdue.BODY if waited > limits.body_seconds else None
+
+    def end(self, reason: Overdue) -> None:
+        """End the connection, with a response that says why where one is due."""
+        if reason is Overdue.READER:
+            self.transport.abort()
+        elif reason is Overdue.IDLE or (self.cycle is not None and self.cycle.response_started and not self._in_head):
+            self.transport.close()
+        else:
+            self._refuse(f"slow_{reason}")
+
+    def close(self) -> None:
+        """End the connection, which runs no request; its client has a moment for the rest of a response."""
+        has_unsent = self.transport.get_write_buffer_size() > 0
+        self.transport.close()
+        if has_unsent:
+            # It would stay open until they are read.
+            self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def shutdown(self) -> None:
+        """Begin the end of the connection: what is complete is answered, and clients get less time for the rest."""
+        self._connections.hurry()
+        super().shutdown()
+
+    def _is_running(self) -> bool:
+        """Whether a complete request waits for its response."""
+        return self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        self._is_silent = True
+        if not self._in_head:
+            self._since = self.loop.time()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(self._rejection or "not_http")
+            return
+        self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
+        if self._silent_bytes > MAX_HEAD_BYTES:
+            self._refuse("head_too_long")
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn declares that it returns nothing.
+        """Answer requests that are complete when a client ends its side of the connection (RFC 9112, section 9.6)."""
+        is_refused_body = not self._in_head and self.cycle is not None and self.cycle.response_complete
+        if self._is_begun and not self._is_refused and not is_refused_body:
+            # A client that stops a body which was refused does as it should.
+            self._refuse("cut_off")
+        if self.scheme == "https":
+            # TLS ends in both directions at once.
+            return None
+        if self._is_refused:
+            return self._has_last_answer_due
+        if not self._is_running():
+            return None
+        last = self.pipeline[0][0] if self.pipeline else self.cycle
+        last.keep_alive = False
+        return True
+
+    def on_message_begin(self) -> None:
+        self._is_begun, self._in_head, self._head_bytes, self._trailer_bytes = True, True, 0, 0
+        self._since = self.loop.time()
+        super().on_message_begin()
+        if self._client_certificate is not None:
+            self.scope["extensions"] = {"tls": {"client_certificate": self._client_certificate}}
+
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes += len(url)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._reject("target_too_long")
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._is_silent = False
+        if self._in_head:
+            self._head_bytes += len(name) + len(value)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._reject("head_too_long")
+            super().on_header(name, value.rstrip(b" \t"))
+            return
+        # Trailers mean nothing here, and must not join the headers of a request that is under way.
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > MAX_HEAD_BYTES:
+            self._reject("head_too_long")
+
+    def on_headers_complete(self) -> None:
+        self._is_silent = False
+        self._check_head()
+        if not (self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"):
+            self._in_head = False
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._is_silent = False
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._offer is None:
+            self._is_begun, self._in_head, self._is_silent = False, True, False
+        super().on_message_complete()
+        if self._is_running():
+            self._connections.began_request(self)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._has_last_answer_due and not self.transport.is_closing():
+            self._has_last_answer_due = False
+            self._close_after_reading()
+        self._since = self.loop.time()
+        if not self._is_running():
+            self._connections.ended_request(self)
+
+    def _check_head(self) -> None:
+        """Reject what proxies and servers may read in different ways (RFC 9112, sections 2.3, 3.2, 6.1)."""
+        version = self.parser.get_http_version()
+        if not version.startswith("1."):
+            self._reject("version")
+        hosts, coding = 0, b""
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+                if _HOST.fullmatch(value) is None:
+                    self._reject("host")
+            elif name == b"transfer-encoding":
+                coding += value.lower()
+        if hosts != 1 and (hosts or version != "1.0"):
+            self._reject("host")
+        if coding:
+            if coding != b"chunked":
+                self._reject("transfer_coding")
+            if version == "1.0":
+                self._reject("not_http")
+
+    def _reject(self, reason: str) -> None:
+        """End the parser's work on this connection."""
+        self._rejection = reason
+        raise ValueError(reason)
+
+    def _refuse(self, reason: str) -> None:
+        """End the connection, with an answer that says why where it is the turn of this request."""
+        self._is_refused = True
+        _MALFORMED.labels(reason).inc()
+        status, detail = _REJECTIONS[reason]
+        _log_refusal(reason, status, self.client)
+        if self.pipeline or self._is_running():
+            # The request that runs was whole: its answer goes out, and is the last one. It is not that of `cycle`
+            # where others are queued.
+            self._has_last_answer_due = True
+            self.cycle.keep_alive = False
+            self.pipeline.clear()
+            return
+        body = problems.problem(status, detail)
+        head = (
+            f"HTTP/1.1 {status.value} {problems.phrase_of(status)}\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Its body will not come.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(head.encode() + body)
+        self._close_after_reading()
+
+    def _close_after_reading(self) -> None:
+        """Close, but read on for a moment: a kernel that has unread bytes resets, and the client loses the answer."""
+        if self.scheme == "https":
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+_REJECTIONS = {
+    "not_http": (HTTPStatus.BAD_REQUEST, "This is not HTTP"),
+    "cut_off": (HTTPStatus.BAD_REQUEST, "The request ended before it was complete"),
+    "host": (HTTPStatus.BAD_REQUEST, "The request must have one Host header, with a host name or address"),
+    "target_too_long": (HTTPStatus.REQUEST_URI_TOO_LONG, f"The URI must be at most {MAX_HEAD_BYTES} bytes"),
+    "head_too_long": (
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        f"The headers must be at most {MAX_HEAD_BYTES} bytes",
+    ),
+    "slow_head": (HTTPStatus.REQUEST_TIMEOUT, "The head of the request did not arrive in time"),
+    "slow_body": (HTTPStatus.REQUEST_TIMEOUT, "The body of the request did not arrive in time"),
+    "transfer_coding": (HTTPStatus.NOT_IMPLEMENTED, "The only supported Transfer-Encoding is chunked"),
+    "version": (HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "The supported version is HTTP/1.1"),
+}
+"""The status and text for each reason why a request is rejected before it reaches an operation."""
+
+for _reason in _REJECTIONS:
+    # Each series exists from the start, so that rates see the first rejection.
+    _MALFORMED.labels(_reason)
+
+_IPV4_MAPPED = "::ffff:"
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.vV]+\])(?::[0-9]*)?")
+"""RFC 9110, section 7.2. It may be empty."""
+
+_lines = LineLimit(LINES_PER_SECOND)
+
+
+def _log_refusal(reason: str, status: HTTPStatus, client: tuple[str, int] | None) -> None:
+    suppressed = _lines.ask()
+    if suppressed is not None:
+        log.warning(
+            "malformed_request_rejected",
+            reason=reason,
+            status=status.value,
+            peer=client and client[0],
+            suppressed=suppressed,
+        )
+
+
+def _new_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(protocol)
+    # As uvicorn makes its own.
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser

@@ -1,0 +1,154 @@
+"""Checks a request against its contract and hands it, decoded, to the handler.
+
+It collects: faults of path, query and body stand beside the decoded values, and the handler adds those of the rules.
+Checks go in this order: who calls (before this), media type and size, what the caller may do, then all the rest.
+"""
+
+import asyncio
+from typing import Any
+
+from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from domain.errors import KeyLacksScope, RefusalReason, UnsupportedMediaType
+from openapi.bodies.budget import BodyBudget, Reservation
+from openapi.bodies.receiving import JSON, MULTIPART, Allowance, receive_body
+from openapi.contracts import Contract
+from openapi.errors.faults import Unreadable
+from openapi.list_schemas import schema_of_body
+from openapi.observation.middleware import trace_parent_of
+from openapi.parameters import Parameters
+from openapi.requests import CALL, SERVICES, Call, Decoded
+from openapi.turnstile import Turnstile
+
+REQUEST = "budkavle.request"
+"""Where the decoded request stands in an ASGI scope."""
+
+
+class _Operation:
+    """One operation of a contract, compiled."""
+
+    def __init__(
+        self,
+        next_app: ASGIApp,
+        operation: Any,
+        raw: dict[str, Any],
+        components: dict[str, Any],
+        services: Any,
+        contract: Contract,
+        turnstile: Turnstile,
+        body_budget: BodyBudget,
+    ) -> None:
+        self._form = contract.form
+        self._next_app = next_app
+        self._turnstile = turnstile
+        self._body_budget = body_budget
+        self._services = services
+        self._operation_id: str = raw["operationId"]
+        self._parameters = Parameters(self._operation_id, operation.parameters, components, self._form.say)
+        body = raw.get("requestBody")
+        self._allowance = Allowance(tuple(body["content"]), body["x-max-bytes"]) if body else None
+        # A form says the same in parts; it is checked as the JSON that it stands for.
+        self._schema = schema_of_body(body["content"][JSON]["schema"], components, self._form.say) if body else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller = scope["extensions"].get("connexion_context", {}).get("token_info", {})
+        request = Decoded(
+            self._operation_id,
+            scope["budkavle.request_id"],
+            trace_parent_of(scope["headers"]),
+            scope.get(SERVICES, self._services),
+            log=scope["budkavle.log"],
+            systems=caller.get("systems", frozenset()),
+            call=scope.get(CALL) or Call(),
+        )
+        if caller:
+            request.log["caller"] = caller["sub"]
+            await self._turnstile.pass_through()
+        with Reservation(self._body_budget) as reservation:
+            await self._take_body(request, scope, receive, reservation)
+            if caller.get("lacks"):
+                raise KeyLacksScope(RefusalReason.KEY_LACKS_SCOPE, f"The key lacks the scope {caller['lacks']}")
+            request.parameters, faults = self._parameters.read(scope.get("path_params", {}), scope["query_string"])
+            request.violations += faults
+            scope[REQUEST] = request
+            await self._next_app(scope, receive, send)
+
+    async def _take_body(self, request: Decoded[Any], scope: Scope, receive: Receive, reservation: Reservation) -> None:
+        """Receives the body; what is wrong with its content goes to the violations of the request."""
+        if self._schema is None or self._allowance is None:
+            return
+        media_types = self._allowance.media_types
+        content_type, encoding, length = _describe_body(scope["headers"])
+        media_type = content_type.split(";", 1)[0].strip().lower() or JSON
+        if media_type not in media_types:
+            raise UnsupportedMediaType(f"The body must be {' or '.join(media_types)}")
+        if encoding not in {"", "identity"}:
+            raise UnsupportedMediaType("The body must not be compressed")
+        try:
+            body = await receive_body(receive, media_type, content_type, length, self._allowance, reservation)
+        except Unreadable as fault:
+            request.violations += self._form.unreadable(fault)
+            return
+        request.body, request.lifted, request.is_form = body.value, body.lifted, media_type == MULTIPART
+        if body.is_large or self._schema.is_long(body.value):
+            faults = await asyncio.to_thread(self._schema.violations, body.value)
+        else:
+            faults = self._schema.violations(body.value)
+        if body.is_files_only:
+            faults = [fault for fault in faults if fault.field.startswith("attachments")]
+        request.violations += body.violations + faults
+
+
+def _describe_body(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, int | None]:
+    """The Content-Type, Content-Encoding and Content-Length of a request."""
+    content_type, encoding, length = "", "", None
+    for name, value in headers:
+        if name == b"content-type" and not content_type:
+            content_type = value.decode("latin-1")
+        elif name == b"content-encoding":
+            encoding = value.decode("latin-1").lower()
+        elif name == b"content-length" and value.isdigit():
+            length = int(value)
+    return content_type, encoding, length
+
+
+class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
+    """One contract."""
+
+    def __init__(
+        self,
+        *args: Any,
+        services: Any,
+        contract: Contract,
+        turnstile: Turnstile,
+        body_budget: BodyBudget,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._services = services
+        self._contract = contract
+        self._turnstile = turnstile
+        self._body_budget = body_budget
+        self.add_paths()
+
+    def make_operation(self, operation: Any) -> _Operation:
+        components = {"schemas": self.specification.raw["components"].get("schemas", {})}
+        # The raw operation: in the other one Connexion has replaced each reference by what it means.
+        raw = self.specification.raw["paths"][operation.path][operation.method]
+        return _Operation(
+            self.next_app,
+            operation,
+            raw,
+            components,
+            self._services,
+            self._contract,
+            self._turnstile,
+            self._body_budget,
+        )
+
+
+class ValidationMiddleware(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.
+    """Stands where Connexion's own validation would."""
+
+    api_cls = _Api

@@ -1,0 +1,171 @@
+"""Values of a YAML file, each with its line: what is wrong is collected, so that all of it can be told at once."""
+
+import re
+from collections.abc import Collection
+from datetime import date
+
+import yaml
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_DEPTH = 20
+SHOWN = 60
+"""Characters of a wrong value that a message shows."""
+
+_TAG = "tag:yaml.org,2002:"
+_NULL = f"{_TAG}null"
+_ALIAS = "alias"
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,9})", re.ASCII)
+_DAY = re.compile(r"(19|2[0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+
+class Nodes:
+    """Reads values from a file. What cannot be read is None, and `faults` says why."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.faults: list[tuple[str, int, str]] = []
+
+    def fault(self, node: yaml.Node | int, text: str) -> None:
+        """Notes what is wrong with a node, or on a line."""
+        self.faults.append((self._name, node if isinstance(node, int) else line_of(node), text))
+
+    def is_first(self, node: yaml.Node, name: str, seen: dict[str, yaml.Node]) -> bool:
+        """Whether nothing of that name was `seen` before; a second one is a fault."""
+        first = seen.setdefault(name, node)
+        if first is not node:
+            self.fault(node, f"{name} is there already, on line {line_of(first)}")
+        return first is node
+
+    def document(self, data: bytes) -> yaml.Node | None:
+        """The only document of a file."""
+        try:
+            text = data.decode("utf-8-sig")
+            node: yaml.Node | None = _Composer(text).get_single_node()
+        except UnicodeDecodeError as exc:
+            self.fault(data[: exc.start].count(b"\n") + 1, "is not UTF-8")
+        except yaml.reader.ReaderError as exc:
+            self.fault(text[: exc.position].count("\n") + 1, "has a character that YAML does not take")
+        except yaml.MarkedYAMLError as exc:
+            mark = exc.problem_mark or exc.context_mark
+            self.fault(mark.line + 1 if mark else 1, f"is not YAML: {exc.problem or exc.context}")
+        else:
+            if node is None:
+                self.fault(1, "is empty")
+            return node
+        return None
+
+    def mapping(
+        self, node: yaml.Node, name: str, required: Collection[str], optional: Collection[str] = ()
+    ) -> dict[str, yaml.Node]:
+        """The values by key; an optional one that is null is left out."""
+        known = [*required, *optional]
+        if not isinstance(node, yaml.MappingNode):
+            self.fault(node, f"{name} must be a mapping with {', '.join(known)}{_hint(node)}")
+            return {}
+        values: dict[str, yaml.Node] = {}
+        lines: dict[str, int] = {}
+        for key_node, value in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
+            if key not in known:
+                self.fault(key_node, f"{name} has no key {quoted(key)}; it has {', '.join(known)}")
+            elif key in values:
+                self.fault(key_node, f"{name} has {key} already, on line {lines[key]}")
+            else:
+                values[key] = value
+                lines[key] = line_of(key_node)
+        for key in required:
+            if key not in values:
+                self.fault(node, f"{name} lacks {key}")
+        return {key: value for key, value in values.items() if key in required or value.tag != _NULL}
+
+    def sequence(self, node: yaml.Node | None, name: str) -> list[yaml.Node]:
+        """The elements of a list; none for an absent one."""
+        if node is None:
+            return []
+        if not isinstance(node, yaml.SequenceNode):
+            self.fault(node, f"{name} must be a list{_hint(node)}")
+            return []
+        return list(node.value)
+
+    def text(self, node: yaml.Node | None, name: str, *, is_secret: bool = False) -> str | None:
+        """A text that is not blank and has no control characters."""
+        if node is None:
+            return None
+        if not isinstance(node, yaml.ScalarNode) or node.tag != f"{_TAG}str":
+            is_plain = isinstance(node, yaml.ScalarNode) and node.tag not in {_ALIAS, _NULL} and not is_secret
+            self.fault(
+                node, f"{name} must be text{f': put {quoted(node.value)} in quotes' if is_plain else _hint(node)}"
+            )
+        elif not node.value.strip():
+            self.fault(node, f"{name} must not be blank")
+        elif not node.value.isprintable():
+            self.fault(node, f"{name} must not have line breaks or control characters")
+        else:
+            return str(node.value)
+        return None
+
+    def number(self, node: yaml.Node | None, name: str, lowest: int, highest: int) -> int | None:
+        """A whole number in decimals."""
+        if node is None:
+            return None
+        if isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}int" and _NUMBER.fullmatch(node.value):
+            number = int(node.value)
+            if lowest <= number <= highest:
+                return number
+        self.fault(node, f"{name} must be a whole number from {lowest} to {highest}{_hint(node)}")
+        return None
+
+    def flag(self, node: yaml.Node | None, name: str) -> bool:
+        """True or false; false if absent."""
+        if node is None:
+            return False
+        if isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}bool" and node.value in {"true", "false"}:
+            return bool(node.value == "true")
+        self.fault(node, f"{name} must be true or false{_hint(node)}")
+        return False
+
+    def day(self, node: yaml.Node | None, name: str) -> date | None:
+        """A date, in quotes or not."""
+        if node is None:
+            return None
+        if isinstance(node, yaml.ScalarNode) and node.tag != _ALIAS and _DAY.fullmatch(node.value):
+            try:
+                return date.fromisoformat(node.value)
+            except ValueError:
+                pass
+        self.fault(node, f"{name} must be a date such as 2024-10-01{_hint(node)}")
+        return None
+
+
+def line_of(node: yaml.Node) -> int:
+    """The line on which a node begins."""
+    return int(node.start_mark.line) + 1
+
+
+def quoted(text: str) -> str:
+    """A text of the file as a message shows it: on one line, and not too long."""
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
+
+
+class _Composer(yaml.SafeLoader):
+    """Makes nodes of YAML. An alias is left as it is: followed, a few of them could grow to more than memory holds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.get_event()  # type: ignore[no-untyped-call]  # The stubs of PyYAML lack its type.
+            return yaml.ScalarNode(_ALIAS, event.anchor, event.start_mark, event.end_mark)
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # The stubs of PyYAML lack its type.
+            raise yaml.MarkedYAMLError(problem="it is nested too deeply", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+def _hint(node: yaml.Node) -> str:
+    return "; aliases are not followed, so write it out" if node.tag == _ALIAS else ""

@@ -1,0 +1,71 @@
+"""The texts of problems for web messages, on their contract."""
+
+from typing import Any
+
+import pytest
+
+from budkavle.specs import spec_dir
+from handlers.errors import problem_texts
+from openapi.application import read_spec
+from openapi.schemas import Schema
+from tests.factories import case_body, message_body
+
+COMPONENTS = read_spec(spec_dir(), "web-messages")["components"]
+
+
+def create_request(value: Any) -> list[tuple[str, str]]:
+    schema = Schema({"$ref": "#/components/schemas/CreateWebMessageRequest"}, COMPONENTS, problem_texts.violation)
+    return sorted({(violation.field, violation.message) for violation in schema.violations(value)})
+
+
+@pytest.mark.parametrize("body", [message_body(), case_body(), message_body(sender={}, attachments=[])])
+def test_the_schema_of_a_new_message_takes_messages(body: dict[str, Any]) -> None:
+    assert create_request(body) == []
+
+
+def test_the_schema_of_a_new_message_says_an_empty_property_name_too() -> None:
+    ((field, message),) = create_request(message_body() | {"": 1})
+    assert message == "not a property of this object"
+    assert field
+
+
+@pytest.mark.parametrize(
+    "blank",
+    [" ", "\t", "\n", "\r", "\u00a0", "\u1680", "\u2003", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000", "\ufeff"],
+)
+def test_the_schema_of_a_new_message_knows_every_white_space(blank: str) -> None:
+    text = blank * 3
+    assert create_request(
+        {
+            "message": text,
+            "externalReferences": [{"key": text, "value": text}],
+            "sender": {"userId": text},
+            "attachments": [{"fileName": text, "base64Data": "YQ=="}],
+        }
+    ) == [
+        ("attachments[0].fileName", "must not be blank"),
+        ("externalReferences", "can not be empty or contain elements with empty keys or values"),
+        ("message", "must not be blank"),
+        ("sender.userId", "must not be blank"),
+    ]
+
+
+@pytest.mark.parametrize("key", ["flowInstanceId", "FLOWINSTANCEID", "flowinstanceid"])
+@pytest.mark.parametrize(
+    ("value", "is_case"),
+    [("1", True), ("2147483647", True), ("2147483648", False), ("0", False), ("", False), ("1a", False), ("٣", False)],
+)
+def test_the_schema_of_a_reference_knows_cases_in_every_spelling(key: str, value: str, is_case: bool) -> None:
+    found = create_request(message_body(externalReferences=[{"key": key, "value": value}]))
+    assert (found == []) == is_case
+    assert create_request(message_body(externalReferences=[{"key": key + "x", "value": value or "x"}])) == []
+
+
+def test_the_schema_of_a_case_agrees_with_arithmetic_around_every_power_of_ten() -> None:
+    edges = {10**power + step for power in range(11) for step in (-1, 0, 1)}
+    edges |= {2147483647 + step for step in range(-50, 51)}
+    edges |= {int(str(2147483647)[:digits] + "9" * (10 - digits)) for digits in range(1, 11)}
+    edges |= {int(str(2147483647)[:digits] + "0" * (10 - digits)) for digits in range(1, 11)}
+    for number in sorted(edges):
+        found = create_request(message_body(externalReferences=[{"key": "flowInstanceId", "value": str(number)}]))
+        assert (found == []) == (1 <= number <= 2147483647), number

@@ -1,0 +1,166 @@
+"""The bound on bytes of large bodies under way."""
+
+import asyncio
+import base64
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from budkavle.settings import LARGEST_BODY
+from conftest import MESSAGES_KEY, RunningService, running_service
+from domain.errors import Overloaded
+from openapi.bodies.budget import TRIM_BYTES, BodyBudget, Reservation, trim_memory
+from tests.factories import message_body
+from tests.handlers.answers import problem
+from tests.raw_http import RawConnection
+
+Run = Callable[[Any], Any]
+
+
+def test_budget_grants_in_the_order_of_arrival(run: Run) -> None:
+    async def work() -> list[str]:
+        budget, granted = BodyBudget(10, 60), []
+
+        async def hold(name: str, size: int, until: asyncio.Event) -> None:
+            with Reservation(budget) as reservation:
+                await reservation.cover(size)
+                granted.append(name)
+                assert budget.reserved <= 10
+                await until.wait()
+
+        events = [asyncio.Event() for _ in range(4)]
+        # The small one waits behind the large one, which would wait for ever otherwise.
+        sizes = [("first", 6), ("large", 10), ("small", 1), ("last", 9)]
+        tasks = [asyncio.create_task(hold(*size, event)) for size, event in zip(sizes, events, strict=True)]
+        for event, task in zip(events, tasks, strict=True):
+            await asyncio.sleep(0)
+            event.set()
+            await task
+        assert budget.reserved == 0
+        return granted
+
+    assert run(work()) == ["first", "large", "small", "last"]
+
+
+def test_budget_rejects_what_waits_for_too_long(run: Run) -> None:
+    async def work() -> None:
+        budget = BodyBudget(10, 0.01)
+        with Reservation(budget) as first:
+            await first.cover(10)
+            with pytest.raises(Overloaded), Reservation(budget) as second:
+                await second.cover(1)
+            assert budget.reserved == 10
+        with pytest.raises(Overloaded), Reservation(budget) as third:
+            await third.cover(11)
+        assert budget.reserved == 0
+
+    run(work())
+
+
+def test_budget_gives_back_what_a_cancelled_caller_waited_for(run: Run) -> None:
+    async def work() -> None:
+        budget = BodyBudget(10, 60)
+
+        async def hold(size: int) -> None:
+            with Reservation(budget) as reservation:
+                await reservation.cover(size)
+                await asyncio.Event().wait()
+
+        first, second, third = (asyncio.create_task(hold(size)) for size in (10, 8, 2))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.sleep(0)
+        # Granted and cancelled in the same turn of the loop.
+        first.cancel()
+        await asyncio.wait([first, second])
+        third.cancel()
+        await asyncio.wait([third])
+        assert budget.reserved == 0
+
+    run(work())
+
+
+def test_reservation_grows_by_what_is_missing(run: Run) -> None:
+    async def work() -> None:
+        budget = BodyBudget(10, 0.01)
+        with Reservation(budget) as reservation:
+            for size in (3, 2, 7):
+                await reservation.cover(size)
+            assert budget.reserved == 7
+        assert budget.reserved == 0
+
+    run(work())
+
+
+def test_memory_is_given_back_after_the_last_large_body(run: Run) -> None:
+    given_back = threading.Event()
+
+    async def work() -> None:
+        budget = BodyBudget(4 * TRIM_BYTES, 1, given_back.set)
+        with Reservation(budget) as small:
+            await small.cover(1)
+        with Reservation(budget) as first:
+            await first.cover(TRIM_BYTES)
+            with Reservation(budget) as second:
+                await second.cover(TRIM_BYTES)
+            assert not given_back.is_set()
+
+    run(work())
+    assert given_back.wait(30)
+    trim_memory()
+
+
+@pytest.fixture
+def serve(migrated_sqlite: bytes, tmp_path: Path) -> Callable[[float], Any]:
+    path = tmp_path / "test.db"
+    path.write_bytes(migrated_sqlite)
+    return lambda seconds: running_service(
+        database_url=f"sqlite:///{path}", body_bytes=LARGEST_BODY, body_queue_timeout=seconds
+    )
+
+
+def large_body() -> dict[str, Any]:
+    data = base64.b64encode(os.urandom(2**20)).decode()
+    return message_body(attachments=[{"fileName": "a.bin", "base64Data": data}])
+
+
+def announce(service: RunningService, size: int) -> RawConnection:
+    """Begin a post of so many bytes that does not go on."""
+    connection = RawConnection(service.port)
+    head = (
+        b"POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: %s\r\nContent-Type: application/json\r\n"
+        % MESSAGES_KEY.encode()
+    )
+    connection.send(head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % size)
+    assert connection.read_answer(has_body=False).status == 100
+    return connection
+
+
+def test_large_bodies_wait_for_each_other(serve: Callable[[float], Any]) -> None:
+    with serve(60) as service, ThreadPoolExecutor(1) as callers:
+        with announce(service, LARGEST_BODY):
+            answer = callers.submit(service.client.post, "/webmessages", json=large_body())
+            done, _ = wait([answer], timeout=0.3)
+            assert not done
+            # Small ones do not wait.
+            assert service.client.post("/webmessages", json=message_body()).status_code == 201
+        assert answer.result().status_code == 201
+
+
+@pytest.mark.parametrize("is_in_chunks", [False, True])
+def test_large_body_that_waits_for_too_long_is_a_503(serve: Callable[[float], Any], *, is_in_chunks: bool) -> None:
+    with serve(0.2) as service, announce(service, LARGEST_BODY):
+        if is_in_chunks:
+            content = iter([b'{"message": "', *[b"x" * 2**16] * 20, b'"}'])
+            response = service.client.post(
+                "/webmessages", content=content, headers={"Content-Type": "application/json"}
+            )
+        else:
+            response = service.client.post("/webmessages", json=large_body())
+        assert problem(response, 503, "Service Unavailable")["detail"] == str(Overloaded())
+        assert response.headers["Retry-After"] == "5"

@@ -1,0 +1,9 @@
+"""The fixtures of the handlers' tests: much of this layer shows only in a running service."""
+
+from tests.handlers.conftest import (  # noqa: F401  # Tests use them by name.
+    contract,
+    shared,
+    shared_open_e,
+    subscribing,
+    subscribing_alone,
+)

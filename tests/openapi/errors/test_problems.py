@@ -1,0 +1,91 @@
+"""Errors as callers see them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from domain import errors
+from domain.errors import BudkavleError, CallerRefused, Invalid, RefusalReason, Violation
+from openapi.errors.problems import problem, problem_of, status_of
+
+STATUSES = {
+    errors.Invalid: 400,
+    errors.CallerRefused: 403,
+    errors.Unauthenticated: 401,
+    errors.KeyNeeded: 401,
+    errors.TooManyFailures: 429,
+    errors.Forbidden: 403,
+    errors.KeyLacksScope: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.UnsupportedMediaType: 415,
+    errors.BackendFailed: 500,
+    errors.BackendRefused: 500,
+    errors.BackendUnavailable: 500,
+    errors.OutcomeUnknown: 500,
+    errors.StorageFailed: 503,
+    errors.StorageRejected: 500,
+    errors.StorageUncertain: 503,
+    errors.Overloaded: 503,
+    # Told to callers as a violation of the request.
+    errors.UnknownType: 500,
+}
+
+
+@pytest.mark.parametrize(("kind", "status"), STATUSES.items())
+def test_status_of_knows_every_kind(kind: type[BudkavleError], status: int) -> None:
+    assert status_of(_error_of(kind)) == status
+
+
+def _error_of(kind: type[Any]) -> BudkavleError:
+    error: BudkavleError
+    if issubclass(kind, CallerRefused):
+        error = kind(RefusalReason.UNKNOWN_KEY)
+    else:
+        error = kind([]) if kind is Invalid else kind()
+    return error
+
+
+def test_status_of_knows_every_kind_that_there_is() -> None:
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BudkavleError)}
+    assert kinds - {BudkavleError} <= set(STATUSES)
+
+
+def test_status_of_a_kind_of_a_kind_is_that_of_the_kind() -> None:
+    class NoSuchParty(errors.NotFound):
+        """There is no such party."""
+
+    assert status_of(NoSuchParty()) == 404
+
+
+def test_problem_of_an_error_says_what_it_says() -> None:
+    assert json.loads(problem_of(errors.NotFound("no å"))) == {
+        "title": "Not Found",
+        "status": {"statusCode": 404, "reasonPhrase": "Not Found"},
+        "detail": "no å",
+    }
+
+
+def test_problem_of_a_violation_names_each_once_sorted_by_field() -> None:
+    violations = [Violation("b", "2"), Violation("a", "2"), Violation("b", "2"), Violation("a", "1")]
+    assert json.loads(problem_of(Invalid(violations))) == {
+        "title": "Constraint Violation",
+        "status": {"statusCode": 400, "reasonPhrase": "Bad Request"},
+        "violations": [
+            {"field": "a", "message": "1"},
+            {"field": "a", "message": "2"},
+            {"field": "b", "message": "2"},
+        ],
+    }
+
+
+def test_problem_says_the_phrase_of_rfc_9110() -> None:
+    from http import HTTPStatus
+
+    value = json.loads(problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
+    assert value == {
+        "title": "Content Too Large",
+        "status": {"statusCode": 413, "reasonPhrase": "Content Too Large"},
+    }

@@ -1,0 +1,79 @@
+"""The address of a caller."""
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from openapi.observation.peers import MAX_HOPS, TrustedProxies, source_of
+
+PROXIES = TrustedProxies(tuple(map(ip_network, ("192.0.2.7", "10.0.0.0/8", "2001:db8::/32"))))
+PROXY = "192.0.2.7"
+
+
+def peer_of(*headers: tuple[str, str], client: str | None = PROXY, proxies: TrustedProxies = PROXIES) -> str | None:
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    scope: dict[str, Any] = {"client": client and (client, 1), "headers": encoded}
+    return proxies.peer_of(scope)
+
+
+@pytest.mark.parametrize(
+    ("header", "peer"),
+    [
+        ("198.51.100.1", "198.51.100.1"),
+        ("203.0.113.9, 198.51.100.1", "198.51.100.1"),
+        ("198.51.100.1, 10.1.2.3", "198.51.100.1"),
+        ("198.51.100.1,10.1.2.3,2001:db8::5", "198.51.100.1"),
+        ("198.51.100.1:4711", "198.51.100.1"),
+        ("[2001:DB9::1]:4711", "2001:db9::1"),
+        ("2001:db9::1", "2001:db9::1"),
+        ("::ffff:198.51.100.1", "198.51.100.1"),
+        ("10.1.2.3", "10.1.2.3"),
+        ("198.51.100.1, unknown", PROXY),
+        ("198.51.100.1, nonsense, 10.1.2.3", "10.1.2.3"),
+        ("198.51.100.1,", PROXY),
+        ("\xff\xfe", PROXY),
+        ("x" * 60_000, PROXY),
+        ("198.51.100.1" + ",10.0.0.1" * MAX_HOPS, "10.0.0.1"),
+    ],
+)
+def test_peer_of_is_the_right_most_address_that_is_no_proxy(header: str, peer: str) -> None:
+    assert peer_of(("x-forwarded-for", header)) == peer
+
+
+@pytest.mark.parametrize(
+    ("header", "peer"),
+    [
+        ("for=198.51.100.1", "198.51.100.1"),
+        ("for=203.0.113.9, for=198.51.100.1;proto=https;by=10.0.0.1", "198.51.100.1"),
+        ('proto=https; For="[2001:db9::1]:4711"', "2001:db9::1"),
+        ('for="198.51.100.1:80", for=10.1.2.3', "198.51.100.1"),
+        ("for=198.51.100.1, for=_hidden", PROXY),
+        ("for=unknown", PROXY),
+        ("by=198.51.100.1", PROXY),
+        ("xfor=198.51.100.1", PROXY),
+        ("", PROXY),
+    ],
+)
+def test_peer_of_reads_the_standard_header(header: str, peer: str) -> None:
+    assert peer_of(("forwarded", header)) == peer
+
+
+def test_peer_of_joins_headers_and_prefers_x_forwarded_for() -> None:
+    assert peer_of(("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "198.51.100.1")) == "198.51.100.1"
+    assert peer_of(("x-forwarded-for", "198.51.100.1"), ("forwarded", "for=203.0.113.9")) == "198.51.100.1"
+
+
+@pytest.mark.parametrize("client", ["198.51.100.1", "2001:db9::1", "127.0.0.1", None])
+def test_peer_of_believes_trusted_proxies_only(client: str | None) -> None:
+    for header in (("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=203.0.113.9")):
+        assert peer_of(header, client=client) == client
+        assert peer_of(header, proxies=TrustedProxies()) == PROXY
+
+
+def test_source_of_joins_the_addresses_of_one_subscriber() -> None:
+    assert source_of("2001:db8:1:2:3:4:5:6") == source_of("2001:db8:1:2:ffff::") == "2001:db8:1:2::/64"
+    assert source_of("2001:db8:1:3::1") != source_of("2001:db8:1:2::1")
+    assert source_of("::ffff:192.0.2.1") == source_of("192.0.2.1") == "192.0.2.1"
+    assert source_of("fe80::1%eth0") == "fe80::/64"
+    assert source_of(None) == source_of("@") == "-"

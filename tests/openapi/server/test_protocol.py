@@ -1,0 +1,203 @@
+"""Request heads: bounded, and answered in the form of the contracts when they are no HTTP."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from conftest import MESSAGES_KEY, RunningService, running_service
+from openapi.server.protocol import MAX_HEAD_BYTES
+from tests.raw_http import RawConnection, request
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes) -> Iterator[RunningService]:
+    path = tmp_path_factory.mktemp("protocol") / "test.db"
+    path.write_bytes(migrated_sqlite)
+    with running_service(database_url=f"sqlite:///{path}") as running:
+        yield running
+
+
+@pytest.mark.parametrize("data", [b"garbage\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"])
+def test_what_is_no_http_is_a_400_and_the_end_of_the_connection(service: RunningService, data: bytes) -> None:
+    with RawConnection(service.port) as connection:
+        connection.send(data)
+        answer = connection.read_answer()
+        assert answer.status == 400
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert json.loads(answer.body)["status"]["statusCode"] == 400
+        assert connection.is_ended()
+
+
+def test_a_head_within_the_bound_is_read(service: RunningService) -> None:
+    head = b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Filler: %s\r\n\r\n" % (b"x" * (MAX_HEAD_BYTES - 1000))
+    assert request(service.port, head).status == 200
+
+
+def test_a_head_that_never_ends_is_a_431_and_the_end_of_the_connection(service: RunningService) -> None:
+    with RawConnection(service.port) as connection:
+        connection.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")
+        try:
+            for number in range(10_000):
+                connection.send(b"X-%d: %s\r\n" % (number, b"x" * 1000))
+        except ConnectionError:
+            return
+        answer = connection.read_answer()
+        assert answer.status == 431
+
+
+def test_a_second_request_of_a_connection_has_a_bound_of_its_own(service: RunningService) -> None:
+    with RawConnection(service.port) as connection:
+        for _ in range(4):
+            filler = b"x" * (MAX_HEAD_BYTES - 1000)
+            connection.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Filler: %s\r\n\r\n" % filler)
+            assert connection.read_answer().status == 200
+
+
+def test_a_body_is_not_counted_as_a_head(service: RunningService) -> None:
+    body = b" " * (4 * MAX_HEAD_BYTES)
+    head = b"POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: wrong\r\nContent-Length: %d\r\n\r\n" % len(body)
+    assert request(service.port, head + body).status == 401
+
+
+def test_pipelined_requests_are_answered_in_order(service: RunningService) -> None:
+    with RawConnection(service.port) as connection:
+        connection.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.read_answer().status == 200
+        assert connection.read_answer().status == 404
+
+
+def ask(service: RunningService, data: bytes, status: int) -> None:
+    """Send bytes that get one answer as a problem, after which the connection ends."""
+    with RawConnection(service.port) as connection:
+        connection.send(data)
+        answer = connection.read_answer()
+        assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert json.loads(answer.body)["status"]["statusCode"] == status
+        assert connection.is_ended()
+
+
+@pytest.mark.parametrize("version", [b"2.0", b"3.0", b"2"])
+def test_request_of_another_version_is_rejected(service: RunningService, version: bytes) -> None:
+    status = 505 if version == b"2.0" else 400
+    ask(service, b"GET /health/live HTTP/%s\r\nHost: x\r\n\r\n" % version, status)
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        [],
+        [b"x", b"x"],
+        [b"x", b"y"],
+        [b"a b"],
+        [b"a/b"],
+        [b"x:y"],
+        [b"x:1:2"],
+        [b"user@x"],
+        [b"[::1"],
+        [b"::1"],
+        [b"x,y"[:1] + b"\xff"],
+        [b"<x>"],
+    ],
+)
+def test_request_without_exactly_one_valid_host_is_rejected(service: RunningService, hosts: list[bytes]) -> None:
+    lines = b"".join(b"Host: %s\r\n" % host for host in hosts)
+    ask(service, b"GET /health/live HTTP/1.1\r\n%s\r\n" % lines, 400)
+
+
+@pytest.mark.parametrize(
+    "host", [b"x", b"X.example.:8080", b"[::1]:80", b"127.0.0.1", b"xn--rksmrgs-5wao1o.se", b"", b"x:"]
+)
+def test_request_with_a_valid_host_is_answered(service: RunningService, host: bytes) -> None:
+    assert request(service.port, b"GET /health/live HTTP/1.1\r\nHost: %s\r\n\r\n" % host).status == 200
+
+
+def test_request_of_http_1_0_needs_no_host(service: RunningService) -> None:
+    assert request(service.port, b"GET /health/live HTTP/1.0\r\n\r\n").status == 200
+
+
+@pytest.mark.parametrize("filler", [b"X: " + b"x" * 130_000, b"\r\n".join([b"X: " + b"x" * 1000] * 130)])
+def test_head_in_one_packet_is_bounded_too(service: RunningService, filler: bytes) -> None:
+    ask(service, b"GET /health/live HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n" % filler, 431)
+
+
+def posting(message: str = "x") -> bytes:
+    body = json.dumps({"message": message, "externalReferences": [{"key": "half", "value": "closed"}]}).encode()
+    head = b"POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: %s\r\nContent-Type: application/json\r\n"
+    return head % MESSAGES_KEY.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def test_client_that_ends_its_side_gets_its_answers(service: RunningService) -> None:
+    with RawConnection(service.port) as connection:
+        connection.send(posting() + b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" + posting())
+        connection.end_sending()
+        assert [connection.read_answer().status for _ in range(3)] == [201, 404, 201]
+        assert connection.is_ended()
+    found = service.client.get("/webmessages/external-references/half/closed").json()
+    assert len(found) == 2
+
+
+BAD_REQUESTS = {
+    "malformed": b"\0",
+    "cut off in the head": b"GET /nowhere HTTP/1.1\r\n",
+    "cut off in the body": b"POST /webmessages HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    "malformed body": b"POST /webmessages HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+    "malformed behind one that waits": b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n\0",
+}
+
+
+@pytest.mark.parametrize("rest", BAD_REQUESTS.values(), ids=BAD_REQUESTS)
+def test_client_that_ends_its_side_after_a_bad_request_gets_the_answer_to_the_one_before(
+    service: RunningService, rest: bytes
+) -> None:
+    with RawConnection(service.port) as connection:
+        connection.send(posting() + rest)
+        connection.end_sending()
+        assert connection.read_answer().status == 201
+        assert connection.is_ended()
+
+
+def test_answer_before_a_bad_request_is_the_last_one(service: RunningService) -> None:
+    with RawConnection(service.port) as connection:
+        connection.send(posting() + BAD_REQUESTS["malformed behind one that waits"])
+        assert connection.read_answer().status == 201
+        assert connection.is_ended()
+
+
+@pytest.mark.parametrize("cut", [1, 20, -1])
+def test_request_that_is_cut_off_is_rejected(service: RunningService, cut: int) -> None:
+    with RawConnection(service.port) as connection:
+        connection.send(posting("cut")[:cut])
+        connection.end_sending()
+        assert connection.read_answer().status == 400
+        assert connection.is_ended()
+
+
+def test_client_that_stops_a_body_after_its_refusal_is_not_malformed(service: RunningService) -> None:
+    before = malformed(service, "cut_off")
+    head = f"POST /webmessages HTTP/1.1\r\nHost: x\r\nContent-Length: {10**9}\r\napikey: {MESSAGES_KEY}\r\n"
+    with RawConnection(service.port) as connection:
+        connection.send(head.encode() + b"Content-Type: application/json\r\n\r\n{")
+        assert connection.read_answer().status == 413
+        connection.end_sending()
+        assert connection.is_ended()
+    assert malformed(service, "cut_off") == before
+
+
+def test_connection_that_ends_without_a_request_is_closed_in_silence(service: RunningService) -> None:
+    with RawConnection(service.port) as connection:
+        connection.end_sending()
+        assert connection.is_ended()
+
+
+def malformed(service: RunningService, reason: str) -> float:
+    text = service.client.get("/metrics").text
+    (count,) = re.findall(rf'^budkavle_malformed_requests_total{{reason="{reason}"}} (\S+)$', text, re.MULTILINE)
+    return float(count)
+
+
+def test_malformed_requests_are_counted_by_reason(service: RunningService) -> None:
+    before = malformed(service, "host"), malformed(service, "version")
+    ask(service, b"GET /health/live HTTP/1.1\r\n\r\n", 400)
+    assert (malformed(service, "host"), malformed(service, "version")) == (before[0] + 1, before[1])

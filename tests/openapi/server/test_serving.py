@@ -1,0 +1,225 @@
+"""Signals: running requests end, new ones are refused."""
+
+import gc
+import json
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from openapi.server.serving import CannotListen, FullCollections, address_of, listen
+from tests.budkavle.conftest import Invoke
+from tests.budkavle.services import KEY, put_key, served
+from tests.factories import case_body, message_body
+from tests.held_open_e import HeldOpenE
+from tests.processes import SECONDS, budkavle, result_of, running
+from tests.raw_http import RawConnection
+
+
+def wait_until_refused(port: int) -> None:
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), SECONDS).close()
+        except ConnectionRefusedError:
+            return
+        except ConnectionResetError:
+            # It waited to be accepted when the socket was closed.
+            continue
+
+
+def test_serve_ends_running_requests_and_refuses_new_ones(sqlite_url: str, held: HeldOpenE, invoke: Invoke) -> None:
+    put_key(sqlite_url)
+    with served(sqlite_url, open_e_external_url=held.url) as service, ThreadPoolExecutor(1) as caller:
+        answer = caller.submit(service.client.post, "/webmessages", json=case_body())
+        held.wait_for_calls(1)
+        service.process.send(signal.SIGTERM)
+        wait_until_refused(service.port)
+        held.let_go()
+        assert answer.result(SECONDS).status_code == 201
+        assert service.process.wait() == 0
+        assert [json.loads(line)["status"] for line in service.process.err] == [201]
+    listed = invoke(sqlite_url, "messages", "list")
+    assert (listed.exit_code, listed.output) == (0, "")
+
+
+def test_serve_gives_running_requests_no_longer_than_is_set(sqlite_url: str, held: HeldOpenE, invoke: Invoke) -> None:
+    put_key(sqlite_url)
+    settings = {"open_e_external_url": held.url, "open_e_read_timeout": 3600, "shutdown_timeout": 1}
+    with served(sqlite_url, **settings) as service, ThreadPoolExecutor(1) as caller:
+        call = caller.submit(service.client.post, "/webmessages", json=case_body())
+        held.wait_for_calls(1)
+        service.process.send(signal.SIGTERM)
+        answer = call.result(20)
+        assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+        assert service.process.wait(20) == 0
+    listed = invoke(sqlite_url, "messages", "list")
+    assert [json.loads(line)["state"] for line in listed.stdout.splitlines()] == ["sending"]
+
+
+def test_serve_ends_at_once_when_nothing_runs(sqlite_url: str) -> None:
+    with served(sqlite_url, shutdown_timeout=3600) as service:
+        assert service.client.get("/health/live").status_code == 200
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+        assert len(service.process.err) == 1
+        assert service.process.out == [f"Budkavle listens on {service.url}\n"]
+
+
+def test_commands_say_in_one_line_that_a_port_is_taken(sqlite_url: str, invoke: Invoke) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for command in (
+            ("serve", "--port", port),
+            ("mock-open-e", "--port", port),
+            ("dev", "--port", port, "--mock-port", "0"),
+        ):
+            result = invoke(sqlite_url, *command)
+            assert (result.exit_code, result.stdout) == (1, "")
+            assert result.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+        for arguments in (("--mock-port", port, "--receiver-port", "0"), ("--mock-port", "0", "--receiver-port", port)):
+            done = result_of(*budkavle("dev", "--port", "0", *arguments), database_url=sqlite_url)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert done.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+        done = result_of(*budkavle("worker"), database_url=sqlite_url, worker_port=port)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+
+
+def test_mock_open_e_listens_until_a_signal() -> None:
+    with running(*budkavle("mock-open-e", "--port", "0", "--case", "7")) as process:
+        url = process.wait_for("The mock Open-E listens on ")
+        assert httpx.get(f"{url}/control/messages", trust_env=False).json() == []
+        assert httpx.get(url, trust_env=False).status_code == 200
+        process.send(signal.SIGINT)
+        assert process.wait() == 0
+        assert process.err == []
+
+
+def test_listen_takes_a_free_port_and_refuses_a_taken_one() -> None:
+    with listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        assert address_of(first) == f"http://127.0.0.1:{port}"
+        assert address_of(first, tls=True) == f"https://127.0.0.1:{port}"
+        with pytest.raises(CannotListen, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
+            listen("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "a..b", "x" * 70])
+def test_listen_refuses_an_address_that_is_not_of_this_machine(host: str) -> None:
+    with pytest.raises(CannotListen, match="cannot listen on"):
+        listen(host, 0)
+
+
+def test_serve_is_not_ready_while_it_drains_and_answers_all_the_same(sqlite_url: str) -> None:
+    put_key(sqlite_url)
+    with served(sqlite_url, drain_seconds=3600, shutdown_timeout=1) as service:
+        assert service.client.get("/health/ready").status_code == 200
+        service.process.send(signal.SIGTERM)
+        while service.client.get("/health/ready").status_code == 200:
+            pass
+        ready = service.client.get("/health/ready")
+        assert (ready.json()["status"], ready.json()["components"]["database"]) == ("DOWN", "UP")
+        posted = service.client.post("/webmessages", json=message_body())
+        assert (posted.status_code, posted.headers["connection"]) == (201, "close")
+        assert service.client.get("/health/live").status_code == 200
+        # The second signal skips the rest of the time.
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+
+
+def test_serve_ends_by_itself_after_the_drain(sqlite_url: str) -> None:
+    with served(sqlite_url, drain_seconds=0.5) as service:
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+
+
+def test_serve_without_a_drain_closes_its_socket_at_once(sqlite_url: str) -> None:
+    with served(sqlite_url) as service:
+        service.process.send(signal.SIGTERM)
+        wait_until_refused(service.port)
+        assert service.process.wait() == 0
+
+
+def test_stop_does_not_wait_for_bodies_that_do_not_come_and_leaves_no_trace(sqlite_url: str) -> None:
+    put_key(sqlite_url)
+    with served(sqlite_url, body_timeout=0.5, shutdown_timeout=3600) as service, ExitStack() as stack:
+        head = f"POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: {KEY}\r\nContent-Length: 300000\r\n\r\n{{".encode()
+        for _ in range(20):
+            connection = stack.enter_context(RawConnection(service.port))
+            connection.send(head)
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+        entries = [json.loads(line) for line in service.process.err]
+        assert {entry["event"] for entry in entries} <= {"request", "malformed_request_rejected"}
+        assert not any("exception" in entry for entry in entries)
+
+
+def test_running_requests_that_are_cancelled_leave_no_trace(sqlite_url: str, held: HeldOpenE) -> None:
+    put_key(sqlite_url)
+    settings = {
+        "open_e_external_url": held.url,
+        "open_e_read_timeout": 3600,
+        "shutdown_timeout": 1,
+        "record_timeout": 1,
+    }
+    with served(sqlite_url, **settings) as service, ThreadPoolExecutor(10) as callers:
+        calls = [callers.submit(service.client.post, "/webmessages", json=case_body()) for _ in range(10)]
+        held.wait_for_calls(10)
+        service.process.send(signal.SIGTERM)
+        assert {call.result(30).status_code for call in calls} == {500}
+        assert service.process.wait(30) == 0
+        assert not any("exception" in json.loads(line) for line in service.process.err)
+
+
+def test_listen_on_all_addresses_takes_both_families() -> None:
+    with listen("::", 0) as listener:
+        port = listener.getsockname()[1]
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port), SECONDS).close()
+
+
+def test_peers_of_a_socket_of_both_families_are_logged_by_their_own_address(sqlite_url: str) -> None:
+    with running(*budkavle("serve", "--host", "::", "--port", "0"), database_url=sqlite_url) as process:
+        port = int(process.wait_for("Budkavle listens on ").rpartition(":")[2])
+        for host in ("127.0.0.1", "[::1]"):
+            assert httpx.get(f"http://{host}:{port}/nowhere", trust_env=False).status_code == 404
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+        assert [json.loads(line)["peer"] for line in process.err] == ["127.0.0.1", "::1"]
+
+
+def test_sighup_does_not_end_a_process(sqlite_url: str) -> None:
+    with served(sqlite_url) as service:
+        service.process.send(signal.SIGHUP)
+        assert service.client.get("/health/live").status_code == 200
+        service.process.send(signal.SIGTERM)
+        assert service.process.wait() == 0
+
+
+@pytest.mark.anyio
+async def test_full_collections_wait_for_large_work_but_not_for_ever() -> None:
+    asked: list[bool] = []
+    collected: list[int] = []
+
+    def is_busy() -> bool:
+        asked.append(len(asked) < 3)
+        if len(asked) == 20:
+            collections.stop()
+        return asked[-1] or len(asked) > 5
+
+    def note(phase: str, information: dict[str, int]) -> None:
+        if phase == "start" and information["generation"] == 2:
+            collected.append(len(asked))
+
+    collections = FullCollections(is_busy, seconds=0.001)
+    gc.callbacks.append(note)
+    try:
+        await collections.run()
+    finally:
+        gc.callbacks.remove(note)
+    # Busy at 1 to 3, not at 4 and 5, busy from 6 on: then the eleventh time collects anyway.
+    assert [number for number in collected if number in {4, 5, 16}] == [4, 5, 16]
+    assert not {1, 2, 3, 6, 7, 8} & set(collected)

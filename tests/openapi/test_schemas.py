@@ -1,0 +1,68 @@
+"""Schemas of a contract as validators, and what they say."""
+
+from typing import Any
+
+import pytest
+
+from openapi.errors import problem_texts
+from openapi.schemas import Schema
+
+
+def faults(schema: dict[str, Any], value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    violations = Schema(schema, {"schemas": {}}, problem_texts.violation).violations(value, prefix)
+    return sorted((violation.field, violation.message) for violation in violations)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "message"),
+    [
+        ({"type": "string"}, 1, "must be a string"),
+        ({"type": "string"}, None, "must be a string"),
+        ({"type": "string", "nullable": True}, 1, "must be a string"),
+        ({"type": "integer"}, 1.5, "must be an integer"),
+        ({"type": "integer"}, True, "must be an integer"),
+        ({"type": "number"}, "1", "must be a number"),
+        ({"type": "boolean"}, 0, "must be a boolean"),
+        ({"type": "array", "items": {}}, {}, "must be an array"),
+        ({"type": "object"}, [], "must be an object"),
+        ({"enum": ["a", "b"]}, "c", "must be one of a, b"),
+        ({"type": "string", "minLength": 2}, "😀", "size must be at least 2"),
+        ({"type": "string", "maxLength": 1}, "😀😀", "size must be at most 1"),
+        ({"type": "array", "items": {}, "minItems": 1}, [], "size must be at least 1"),
+        ({"type": "array", "items": {}, "maxItems": 0}, [1], "size must be at most 0"),
+        ({"type": "integer", "minimum": 1}, 0, "must be at least 1"),
+        ({"type": "integer", "maximum": 1}, 2, "must be at most 1"),
+        ({"type": "integer", "maximum": 1}, 10**4000, "must be at most 1"),
+        ({"type": "string", "pattern": "^a$"}, "a\n", "does not have the form that the contract asks for"),
+        ({"not": {"type": "string"}}, "a", "does not fit the contract"),
+    ],
+)
+def test_schema_says_what_is_wrong(schema: dict[str, Any], value: Any, message: str) -> None:
+    assert faults(schema, value) == [("body", message)]
+    schema = {"type": "object", "properties": {"inner": {"type": "array", "items": schema}}}
+    assert faults(schema, {"inner": [value]}, "op.") == [("op.inner[0]", message)]
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"type": "string", "nullable": True}, None),
+        ({"type": "string", "nullable": True, "enum": ["a", None]}, None),
+        ({"type": "object", "nullable": True, "required": ["a"]}, None),
+        ({"type": "integer"}, 10**400),
+        ({"type": "string", "maxLength": 2}, "😀😀"),
+        ({"type": "string", "format": "uuid"}, "no uuid: patterns say that"),
+    ],
+)
+def test_schema_takes_what_fits(schema: dict[str, Any], value: Any) -> None:
+    assert faults(schema, value) == []
+
+
+def test_schema_names_every_unknown_and_every_missing_property() -> None:
+    schema = {"type": "object", "required": ["a", "b"], "properties": {"a": {}, "b": {}}, "additionalProperties": False}
+    assert faults(schema, {"c": 1, "d": 1}) == [
+        ("a", "is required"),
+        ("b", "is required"),
+        ("c", "not a property of this object"),
+        ("d", "not a property of this object"),
+    ]

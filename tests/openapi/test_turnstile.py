@@ -1,0 +1,43 @@
+"""Spreading requests over turns of the event loop."""
+
+import asyncio
+
+from openapi.turnstile import PER_TURN, Turnstile
+
+
+async def _turns_of(count: int, cancelled: frozenset[int] = frozenset()) -> list[int]:
+    """In which turn each that was not cancelled came through, in the order in which they did."""
+    turnstile, turn, passed = Turnstile(), 0, []
+
+    async def pass_through() -> None:
+        await turnstile.pass_through()
+        passed.append(turn)
+
+    tasks = [asyncio.create_task(pass_through()) for _ in range(count)]
+    await asyncio.sleep(0)
+    for number in cancelled:
+        tasks[number].cancel()
+    while not all(task.done() for task in tasks):
+        turn += 1
+        await asyncio.sleep(0)
+    # And it is at rest again: the next ones pass at once.
+    await asyncio.gather(*(turnstile.pass_through() for _ in range(PER_TURN)))
+    return passed
+
+
+def test_those_that_come_together_pass_over_several_turns() -> None:
+    passed = asyncio.run(_turns_of(5 * PER_TURN + 1))
+    assert len(passed) == 5 * PER_TURN + 1
+    assert passed == sorted(passed)
+    assert max(passed.count(turn) for turn in passed) == PER_TURN
+    assert len(set(passed)) == 6
+
+
+def test_one_that_goes_away_takes_no_place() -> None:
+    passed = asyncio.run(_turns_of(3 * PER_TURN, frozenset({PER_TURN, PER_TURN + 1})))
+    assert len(passed) == 3 * PER_TURN - 2
+    assert len(set(passed)) == 3
+
+
+def test_few_pass_at_once() -> None:
+    assert set(asyncio.run(_turns_of(PER_TURN))) == {0}
