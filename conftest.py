@@ -18,7 +18,7 @@ from budkavle.service import create_service, server_config
 from budkavle.settings import Settings
 from budkavle.tls import server_context
 from domain.api_keys import ApiKey, hash_key
-from open_e.mock import MockOpenE, mock_open_e
+from mock_open_e import MockOpenE, mock_open_e
 from openapi.server.serving import QuietServer, address_of, listen, run_loop
 from persistence.database import Database, open_database
 from tests.every_test_runs import (

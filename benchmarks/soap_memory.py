@@ -62,8 +62,8 @@ WSDL = f"""<?xml version="1.0"?>
 
 def serve(port: str) -> None:
     """Run the mock's server until it is killed."""
-    from budkavle.mock_server import server
-    from open_e.mock import MockOpenE
+    from mock_open_e import MockOpenE
+    from mock_open_e.server.application import server
 
     server(MockOpenE(), "127.0.0.1", int(port)).run()
 

@@ -15,7 +15,7 @@ from contract_tests import attacks, fitting
 from contract_tests.fixtures import api, needs, own_set, sent  # noqa: F401  # The checks use these fixtures of the suites.
 from contract_tests.harm import find_harm
 from contract_tests.target import CheckTarget
-from open_e.mock import MockOpenE, mock_open_e
+from mock_open_e import MockOpenE, mock_open_e
 from tests.attacked import attacked_target, put_attacked
 from tests.database_writes import Mark, watching_writes
 from tests.handlers.callers import new_certificate

@@ -25,7 +25,7 @@ import yaml
 from budkavle.logs import set_up_logs
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_service
 from contract_tests.target import VARIABLE
-from open_e.mock import MockOpenE, mock_open_e
+from mock_open_e import MockOpenE, mock_open_e
 from persistence.database import open_database
 from tests.attacked import attacked_target, put_attacked
 from tests.handlers.callers import new_certificate

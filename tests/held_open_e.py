@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 
 SECONDS = 60
 """How long anything here is waited for before the test fails."""

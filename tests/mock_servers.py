@@ -5,8 +5,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from budkavle.mock_server import server
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
+from mock_open_e.server.application import server
 from tests.watching import Watched
 
 

@@ -22,14 +22,19 @@ from tests.processes import REPOSITORY
 SPECS: dict[str, dict[str, Any]] = {
     path.stem: yaml.safe_load(path.read_text()) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))
 }
-PACKAGES = ("budkavle", "handlers", "openapi", "domain", "persistence", "open_e", "delivery")
+PACKAGES = ("budkavle", "handlers", "openapi", "domain", "persistence", "open_e", "delivery", "mock_open_e")
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
 ERRORS = {"operations": "Problem", "web-messages": "Problem", "subscriptions": "Errors", "mock-open-e": "Errors"}
 """The schema of the errors of each contract."""
 
-MORE_HANDLERS = {"subscriptions": ("handlers.events", "handlers.deliveries")}
-"""Nouns of a contract beside the one that it is named after."""
+HANDLERS = {
+    "operations": {"handlers.operations"},
+    "web-messages": {"handlers.web_messages"},
+    "subscriptions": {"handlers.subscriptions", "handlers.events", "handlers.deliveries"},
+    "mock-open-e": {"mock_open_e.server.control"},
+}
+"""The modules that handle the operations of each contract: one for each of its nouns."""
 
 REQUEST_ID = {
     "operations": "x-request-id",
@@ -70,7 +75,7 @@ def resolved(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
 def test_each_operation_has_a_handler(operation_id: str) -> None:
     name, operation = OPERATIONS[operation_id]
     module = operation["x-openapi-router-controller"]
-    assert module in {f"handlers.{name.replace('-', '_')}", *MORE_HANDLERS.get(name, ())}
+    assert module in HANDLERS[name]
     handler = getattr(importlib.import_module(module), inflection.underscore(operation_id))
     assert inspect.iscoroutinefunction(handler)
     assert handler.__doc__
@@ -80,7 +85,7 @@ def test_each_operation_has_a_handler(operation_id: str) -> None:
 def test_each_contract_has_a_handler_for_nothing_else(name: str) -> None:
     public = {
         member.__name__
-        for module in (f"handlers.{name.replace('-', '_')}", *MORE_HANDLERS.get(name, ()))
+        for module in HANDLERS[name]
         for _, member in inspect.getmembers(importlib.import_module(module), inspect.iscoroutinefunction)
         if not member.__name__.startswith("_") and member.__module__ == module
     }
@@ -317,7 +322,7 @@ def test_the_reference_names_a_test_for_each_behaviour_of_the_mock() -> None:
     page = (REPOSITORY / "docs" / "reference" / "mock-open-e.md").read_text()
     section = page.split("| request | mock | test |\n", 1)[1].split("\n## ", 1)[0]
     rows = [line.strip("|").split(" | ") for line in section.splitlines() if line.startswith("| ")]
-    tests = "".join(path.read_text() for path in (REPOSITORY / "tests" / "open_e").glob("test_mock*.py"))
+    tests = "".join(path.read_text() for path in (REPOSITORY / "tests" / "mock_open_e").rglob("test_*.py"))
     assert len(rows) >= 45
     for behaviour, how, *names in rows:
         if how.strip() == "not":

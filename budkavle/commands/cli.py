@@ -138,9 +138,9 @@ def mock_open_e(
     strict: bool,
 ) -> None:
     """Run a mock Open-E for integration partners."""
-    from budkavle.mock_server import serve_mock
-    from budkavle.scenario_file import read_scenario
-    from open_e.mock import MockOpenE
+    from mock_open_e import MockOpenE
+    from mock_open_e.server.application import serve_mock
+    from mock_open_e.server.scenario_file import read_scenario
     from openapi.server import serving
 
     if password is not None and username is None:

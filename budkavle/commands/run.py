@@ -80,8 +80,8 @@ async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) 
     from budkavle.demo.receiver import SECRET, SECRET_VARIABLE, create_receiver
     from budkavle.demo.subscriptions import put_demo_system
     from budkavle.ids import new_id
-    from budkavle.mock_server import server as mock_server
-    from open_e.mock import MockOpenE
+    from mock_open_e import MockOpenE
+    from mock_open_e.server.application import server as mock_server
 
     with (
         listen(settings.host, settings.port) as listener,

@@ -13,10 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from tests.contract_tests.checking import running_target
 from tests.mock_servers import running_mock
 from tests.processes import REPOSITORY, SECONDS, environment, result_of, running
+from tests.test_guards import PACKAGES
 
 OWN = ("contract_tests/conftest.py", "contract_tests/test_*.py")
 
@@ -62,10 +63,11 @@ def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> N
         assert f"budkavle/spec/{path.name}" in names
     for path in (REPOSITORY / "persistence" / "migrations").rglob("*.py"):
         assert str(path.relative_to(REPOSITORY)) in names
-    for path in (REPOSITORY / "open_e" / "inbox").iterdir():
-        assert f"open_e/inbox/{path.name}" in names
+    for path in (REPOSITORY / "mock_open_e" / "server" / "inbox").iterdir():
+        assert f"mock_open_e/server/inbox/{path.name}" in names
+    assert "mock_open_e/server/spec/mock-open-e.yaml" in names
     folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert folders == {"budkavle", "handlers", "domain", "persistence", "open_e", "delivery", "contract_tests"}
+    assert folders == {*PACKAGES, "contract_tests"}
     harness = REPOSITORY / "contract_tests"
     for path in [*harness.glob("*/*.py"), *harness.glob("*.toml"), *harness.glob("*.ini")]:
         assert str(path.relative_to(REPOSITORY)) in names
@@ -166,7 +168,7 @@ import sys
 import handlers
 import pytest
 import zeep.exceptions
-from open_e.mock import mock_open_e
+from mock_open_e import mock_open_e
 
 def test_the_door():
     with mock_open_e(cases={1068}) as open_e:
@@ -184,8 +186,8 @@ def test_the_marker(open_e_mock):
 
 def test_nothing_else_of_the_wheel_was_imported():
     assert "site-packages" not in handlers.__file__ + handlers.domain.__file__
-    assert not {"persistence", "delivery", "budkavle", "connexion", "starlette"} & set(sys.modules)
-    assert "/environment" in sys.modules["open_e.mock"].__file__
+    assert not {"persistence", "delivery", "budkavle", "openapi", "open_e", "connexion", "starlette"} & set(sys.modules)
+    assert "/environment" in sys.modules["mock_open_e"].__file__
 """,
 }
 

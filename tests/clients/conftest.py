@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from conftest import RunningService, new_database, running_service
-from open_e.mock import MockOpenE, mock_open_e
+from mock_open_e import MockOpenE, mock_open_e
 from tests.catalogue_rows import put_message_types
 from tests.clients.generating import Generated, generated
 from tests.handlers.conftest import OPEN_E_URLS

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from tests.catalogue_rows import put_system
 from tests.clients.conftest import CASE
 from tests.handlers.callers import new_certificate

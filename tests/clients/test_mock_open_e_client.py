@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from tests.clients.answering import Answer, Answers
 from tests.clients.conftest import CASE
 from tests.clients.generating import Generated
@@ -30,8 +30,8 @@ from tests.clients.mock_open_e_api import (
     SHA256,
     MockApi,
 )
+from tests.mock_open_e.posting import post
 from tests.mock_servers import running_mock
-from tests.open_e.posting import post
 
 WITH_FILE = "<attachments><encodedData>SGVsbG8K</encodedData><filename>a.txt</filename><size>6</size></attachments>"
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from tests.clients.answering import Answer, Answers
 from tests.clients.conftest import CASE
 from tests.clients.generating import Generated, as_text, next_page

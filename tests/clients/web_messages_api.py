@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from conftest import MESSAGES_KEY, RunningService
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from tests.clients.generating import Generated
 
 CREATE, BY_ID, DELETE, FILE = (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from conftest import new_database
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from tests.contract_tests.breakages import Case
 from tests.contract_tests.broken import Breakage
 from tests.contract_tests.checking import Server, running_target

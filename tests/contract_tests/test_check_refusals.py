@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from budkavle.commands.cli import main
 from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database, running_service
 from contract_tests.check import BEFORE
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from tests.certificates import Authority
 from tests.contract_tests.checking import Server, pem, running_target
 from tests.contract_tests.recording import ANSWER, recording

@@ -11,7 +11,7 @@ import pytest
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_service
 from contract_tests import evidence
 from contract_tests.target import VARIABLE, CheckTarget, SubscriptionIdentity, read_certificate
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from tests.catalogue_rows import put_message_types, put_parked_message, put_system
 from tests.certificates import Authority
 from tests.mock_servers import running_mock

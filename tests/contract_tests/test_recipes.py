@@ -23,7 +23,7 @@ import yaml
 from budkavle.commands.contract_check import contract_check
 from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database
 from contract_tests.suites import EXAMPLES, KINDS
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from tests.contract_tests.checking import ONLY_WITHOUT_TLS, left_out, running_target
 from tests.mock_servers import running_mock
 from tests.processes import REPOSITORY, environment

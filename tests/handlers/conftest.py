@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from conftest import RunningService, new_database, running_service
-from open_e.mock import MockOpenE, mock_open_e
+from mock_open_e import MockOpenE, mock_open_e
 from tests.catalogue_rows import put_message_types
 
 OPEN_E_URLS = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from conftest import PostgresqlServer, RunningService, running_service
-from open_e.mock import FaultName, MockOpenE
+from mock_open_e import FaultName, MockOpenE
 from tests.factories import case_body, message_body
 from tests.handlers.answers import problem, unique_id, violations
 from tests.handlers.conftest import OPEN_E_URLS

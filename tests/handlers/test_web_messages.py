@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from conftest import RunningService
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from tests.factories import PARTY_ID, case_body, message_body
 from tests.handlers.answers import get, post, problem, unique_id
 

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import RunningService
 from domain.attachments import MAX_ATTACHMENT_BYTES
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from tests.factories import case_body, message_body
 from tests.handlers.answers import get, violations
 

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import RunningService, running_service
 from domain.web_messages import MessageState, OepInstance
-from open_e.mock import FaultName, MockOpenE, mock_open_e
+from mock_open_e import FaultName, MockOpenE, mock_open_e
 from tests.factories import case_body, message_body
 from tests.handlers.answers import get, problem, unique_id, unsettled
 from tests.handlers.conftest import OPEN_E_URLS

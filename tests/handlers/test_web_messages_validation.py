@@ -9,7 +9,7 @@ import pytest
 from conftest import RunningService
 from domain.attachments import MAX_ATTACHMENT_BYTES
 from domain.web_messages import MAX_MESSAGE_BYTES
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from openapi.schemas import MAX_FAULTS
 from tests.factories import case_body, message_body
 from tests.handlers.answers import unique_id, violations

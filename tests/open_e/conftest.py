@@ -1,15 +1,10 @@
-"""Real peers on real sockets: raw ones that misbehave, and the mock's server."""
+"""Raw peers on real sockets, which misbehave."""
 
 import socket
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from open_e.mock import Answer, Instance, MockOpenE
-from tests.mock_servers import running_mock
 from tests.open_e.peers import Peer
 
 
@@ -24,42 +19,3 @@ def peer() -> Iterator[Callable[[Callable[[socket.socket, int], None]], Peer]]:
     yield start
     for each in peers:
         each.close()
-
-
-class WatchedMock(MockOpenE):
-    """A mock that tells when it has dealt with a request, before its door answers."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.dealt_with = threading.Event()
-
-    def answer(
-        self, instance: Instance, headers: Mapping[str, str], body: bytes | bytearray = b"", **options: Any
-    ) -> Answer:
-        answer = super().answer(instance, headers, body, **options)
-        self.dealt_with.set()
-        return answer
-
-
-@pytest.fixture
-def mock() -> WatchedMock:
-    return WatchedMock(cases={1068})
-
-
-@pytest.fixture
-def mock_url(mock: WatchedMock) -> Iterator[str]:
-    with running_mock(mock) as url:
-        yield url
-
-
-@pytest.fixture
-def run_mock() -> Callable[[MockOpenE], AbstractContextManager[str]]:
-    """Runs another mock on another port: `with run_mock(mock) as url`."""
-    return running_mock
-
-
-@pytest.fixture(scope="module")
-def idle_mock_url() -> Iterator[str]:
-    """The address of a mock that a module's tests share, because they change nothing in it."""
-    with running_mock(MockOpenE()) as url:
-        yield url

@@ -361,7 +361,7 @@ def test_every_command_rejects_an_unknown_variable(
     [
         ("budkavle.commands.cli", {"sqlalchemy", "pydantic", "structlog", "requests", "connexion"}),
         ("budkavle.commands.contract_check", {"sqlalchemy", "pydantic", "structlog", "connexion"}),
-        ("budkavle.commands.run", {"aiohttp", "responses", "open_e.mock"}),
+        ("budkavle.commands.run", {"aiohttp", "responses", "mock_open_e"}),
     ],
 )
 def test_commands_do_not_import_what_they_do_not_use(module: str, unused: set[str]) -> None:

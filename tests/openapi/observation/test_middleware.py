@@ -5,7 +5,7 @@ import re
 import pytest
 
 from conftest import MESSAGES_KEY, RunningService
-from open_e.mock import MockOpenE
+from mock_open_e import MockOpenE
 from openapi.observation.middleware import trace_parent_of
 from tests.factories import message_body
 from tests.handlers.answers import NOBODY

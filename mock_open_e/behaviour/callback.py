@@ -1,0 +1,119 @@
+"""What one instance does with a SOAP request: who calls, what it says, whether it may be, and the answer."""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Mapping
+from email.message import Message as Headers
+from typing import NamedTuple
+
+from mock_open_e.behaviour import refusals, spoiling
+from mock_open_e.behaviour.journal import Answer, Findings, Refusal, SentFile
+from mock_open_e.behaviour.operations import check
+from mock_open_e.behaviour.orders import Orders
+from mock_open_e.behaviour.request import Request
+from mock_open_e.behaviour.scenario import Account
+from mock_open_e.behaviour.soap import mtom
+from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
+from mock_open_e.behaviour.soap.reading import Operation, child, int_of, read_request, text_of
+from mock_open_e.behaviour.soap.strict import refuse_strictly, swallowed, unknown_senders
+from mock_open_e.behaviour.soap.writing import SoapFault, content_type, write_fault, write_reply
+from mock_open_e.behaviour.state import Files
+
+
+class Sent(NamedTuple):
+    """A request that could be read: its operation, and the charset of its Content-Type."""
+
+    operation: Operation
+    charset: str | None
+    notes: tuple[str, ...]
+
+    def kept_in(self, files: Files) -> "Sent":
+        """The same, with the bytes of its files handed over."""
+        contents = {
+            element: None if content is None else files.keep(content)
+            for element, content in self.operation.contents.items()
+        }
+        return self._replace(operation=self.operation._replace(contents=contents))
+
+
+def refused_caller(accounts: tuple[Account, ...], authorization: str | None) -> tuple[str | None, Answer | None]:
+    """Who calls, None where nobody needs to say; and a 401 for a caller who may not go on."""
+    if not accounts:
+        return None, None
+    scheme, _, credentials = (authorization or "").partition(" ")
+    given = b""
+    if scheme.lower() == "basic":
+        try:
+            given = base64.b64decode(credentials.strip(), validate=True)
+        except (binascii.Error, ValueError):
+            given = b""
+    for account in accounts:
+        if hmac.compare_digest(given, f"{account.username}:{account.password}".encode()):
+            return account.username, None
+    return None, spoiling.unauthorized("Bad credentials" if authorization else "Unauthorized")
+
+
+def receive(headers: Mapping[str, str], body: bytes | bytearray, findings: Findings, keep_bytes: int) -> Sent | Answer:
+    """The request in a body, or the answer to what is none. Takes no lock: reading is what takes time."""
+    kind = Headers()
+    kind["content-type"] = headers.get("content-type", "text/xml")
+    parts = mtom.split(kind, body)
+    if parts is None and kind.get_content_type() != "text/xml":
+        findings.refusal = Refusal(
+            f"Content-Type {refusals.shown(headers.get('content-type'))}", "text/xml, or multipart/related for MTOM"
+        )
+        return Answer(415, {}, b"")
+    charset = kind.get_param("charset") if parts is None else parts.charset
+    charset = charset if isinstance(charset, str) else None
+    try:
+        operation = read_request(
+            body if parts is None else parts.envelope,
+            charset,
+            parts=None if parts is None else parts.files,
+            keep_bytes=keep_bytes,
+        )
+    except SoapFault as fault:
+        return _refused(fault, charset, findings)
+    findings.operation = operation.local_name.removesuffix("Request")
+    findings.case = int_of(child(operation.element, "flowInstanceID"))
+    findings.files = sent_files(operation)
+    return Sent(operation, charset, swallowed(operation, charset))
+
+
+def carry_out(sent: Sent, request: Request, orders: Orders) -> Answer:
+    """The answer to a request. The caller holds the lock."""
+    findings = request.findings
+    try:
+        findings.notes = (*sent.notes, *unknown_senders(request))
+        if request.scenario.strict:
+            refuse_strictly(findings.notes)
+        name, change = check(request)
+        order = orders.take(request.state.instance, name, findings.case)
+        findings.fault = order.fault if order else None
+        spoilt = spoiling.before_the_work(order, findings.case)
+        if spoilt is not None:
+            findings.refusal = spoiling.ordered(spoilt.status)
+            return spoilt
+        reply = change()
+    except SoapFault as fault:
+        return _refused(fault, sent.charset, findings)
+    findings.message_id = reply.number
+    body = write_reply(f"{name}Response", reply.content, sent.charset)
+    return spoiling.after_the_work(order, Answer(200, {"Content-Type": content_type(sent.charset)}, body))
+
+
+def _refused(fault: SoapFault, charset: str | None, findings: Findings) -> Answer:
+    findings.refusal = spoiling.ordered(500) if findings.fault else fault.refusal
+    return Answer(500, {"Content-Type": content_type(charset)}, write_fault(fault, charset))
+
+
+def sent_files(operation: Operation) -> tuple[SentFile, ...]:
+    """The files of a request, also of one that is then refused."""
+    files = []
+    for attachment in operation.element.iterfind(f".//{{{CALLBACK_NAMESPACE}}}attachments"):
+        encoded_data = child(attachment, "encodedData")
+        content = None if encoded_data is None else operation.contents.get(encoded_data)
+        if content is not None:
+            files.append(SentFile(text_of(child(attachment, "filename")) or "", content.size, content.sha256))
+    return tuple(files)

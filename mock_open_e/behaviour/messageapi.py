@@ -1,0 +1,174 @@
+"""The messageapi: messages and their files read back, as clients of it have recorded its answers.
+
+    getmessages/family/N    getmessages/flowinstance/N    getmessages/N (a flow version)    ?fromDate=&toDate=
+    getmessage/N            getattachment/N
+
+A flow version is not imitated: its number is taken for that of a family. Internal messages are not given.
+"""
+
+import mimetypes
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from mock_open_e.behaviour import spoiling
+from mock_open_e.behaviour.journal import Answer, Call, Findings, Refusal
+from mock_open_e.behaviour.orders import READING, Orders
+from mock_open_e.behaviour.scenario import User
+from mock_open_e.behaviour.soap.writing import SoapFault, write_fault, xml_text
+from mock_open_e.behaviour.state import File, Files, Message, State
+
+_XML = "text/xml;charset=ISO-8859-1"
+_PATH = re.compile(
+    r"(?P<list>getmessages)/((?P<by>family|flowinstance)/)?(?P<key>[0-9]{1,10})"
+    r"|getmessage/(?P<message>[0-9]{1,10})|getattachment/(?P<attachment>[0-9]{1,10})"
+)
+_PATHS = "getmessages/family/N, getmessages/flowinstance/N, getmessages/N, getmessage/N or getattachment/N"
+_BYTES_PER_KB = 1024
+
+
+class _Wanted(NamedTuple):
+    """Minutes, as `yyyy-MM-dd HH:mm`, which sort as text; empty for open."""
+
+    since: str
+    until: str
+
+
+def answer(call: Call, findings: Findings, state: State, files: Files, orders: Orders) -> Answer:
+    """The answer to a call of the messageapi. The caller holds the lock."""
+    findings.operation = READING
+    good = _good_answer(call, findings, state, files)
+    order = orders.take(call.instance, READING, findings.case) if findings.refusal is None else None
+    findings.fault = order.fault if order else None
+    try:
+        spoilt = spoiling.before_the_work(order, findings.case)
+    except SoapFault as fault:
+        spoilt = Answer(500, {"Content-Type": "text/xml; charset=utf-8"}, write_fault(fault, None))
+    if spoilt is not None:
+        findings.refusal = spoiling.ordered(spoilt.status)
+        return spoilt
+    return spoiling.after_the_work(order, good)
+
+
+def _good_answer(call: Call, findings: Findings, state: State, files: Files) -> Answer:
+    found = _PATH.fullmatch(call.path)
+    if found is None or call.method not in {"GET", "HEAD"}:
+        return _missing(findings, f"{call.method} {call.path[:80]!r}", f"GET of {_PATHS}")
+    if found["attachment"]:
+        return _attachment(int(found["attachment"]), findings, state, files)
+    messages: Iterable[Message] = (each for each in state.messages if each.kind != "internal")
+    if found["message"]:
+        wanted = [each for each in messages if each.message_id == int(found["message"])]
+        return _list(wanted)
+    key = int(found["key"])
+    if found["by"] == "flowinstance":
+        findings.case = key
+        messages = (each for each in messages if each.case == key)
+    else:
+        messages = (each for each in messages if _family(state, each) == key)
+    dates = _dates(call.query, findings)
+    if dates is None:
+        return spoiling.html_page(400, "Bad Request")
+    return _list([each for each in messages if _is_within(each, dates)])
+
+
+def _family(state: State, message: Message) -> int | None:
+    case = state.case(message.case)
+    return None if case is None else case.family
+
+
+def _dates(query: str, findings: Findings) -> _Wanted | None:
+    """From when to when; the names in any case, an empty value is open."""
+    given = {name.lower(): value for name, value in parse_qsl(query, keep_blank_values=True)}
+    dates = _Wanted(given.get("fromdate", ""), given.get("todate", ""))
+    for value in filter(None, dates):
+        try:
+            is_minute = f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M}" == value
+        except ValueError:
+            is_minute = False
+        if not is_minute:
+            findings.refusal = Refusal(f"the date {value[:80]!r}", "yyyy-MM-dd HH:mm, or nothing")
+            return None
+    return dates
+
+
+def _is_within(message: Message, wanted: _Wanted) -> bool:
+    minute = _minute(message.added)
+    return (not wanted.since or wanted.since <= minute) and (not wanted.until or minute <= wanted.until)
+
+
+def _minute(added: str) -> str:
+    """A time as the messageapi shows it: by the minute, in the zone that it was sent in."""
+    return f"{added[:10]} {added[11:16] if added[10:11] == 'T' else '00:00'}"
+
+
+def _missing(findings: Findings, received: str, accepted: str) -> Answer:
+    findings.refusal = Refusal(received, accepted)
+    return spoiling.html_page(404, "Not Found")
+
+
+def _attachment(number: int, findings: Findings, state: State, files: Files) -> Answer:
+    for message in state.messages:
+        for file in message.files:
+            if file.attachment_id == number:
+                findings.case = message.case
+                data = files.get(file.content.sha256) if file.content.size else b""
+                if data is None:
+                    return _missing(findings, f"the file {number}, no longer kept", "a file that came more lately")
+                kind = mimetypes.guess_type(file.filename)[0] or "application/octet-stream"
+                return Answer(200, {"Content-Type": kind}, data)
+    return _missing(findings, f"the file {number}, which no message has", "the attachmentID of a message")
+
+
+def _list(messages: list[Message]) -> Answer:
+    head = '<?xml version="1.0" encoding="ISO-8859-1" standalone="no"?>'
+    content = "".join(part for message in messages for part in _message(message))
+    markup = f"{head}<Messages>{content}</Messages>" if content else f"{head}<Messages />"
+    return Answer(200, {"Content-Type": _XML}, markup.encode("iso-8859-1", "xmlcharrefreplace"))
+
+
+def _message(message: Message) -> Iterator[str]:
+    by_manager = "true" if message.kind == "manager" else "false"
+    receipt = "true" if message.read_receipt else "false"
+    yield (
+        f"<ExternalMessage><postedByManager>{by_manager}</postedByManager><systemMessage>false</systemMessage>"
+        f"<readReceiptEnabled>{receipt}</readReceiptEnabled><messageID>{message.message_id}</messageID>"
+        f"<message>{xml_text(message.text)}</message>"
+    )
+    if message.files:
+        yield f"<attachments>{''.join(map(_file, message.files))}</attachments>"
+    if message.poster is not None:
+        yield _poster(message.poster)
+    yield (f"<added>{_minute(message.added)}</added><flowInstanceID>{message.case}</flowInstanceID></ExternalMessage>")
+
+
+def _file(file: File) -> str:
+    return (
+        f"<ExternalMessageAttachment><attachmentID>{file.attachment_id}</attachmentID>"
+        f"<filename>{xml_text(file.filename)}</filename><size>{file.size}</size>"
+        f"<added>{file.added:%Y-%m-%d %H:%M}</added><FormatedSize>{_size(file.size)}</FormatedSize>"
+        "</ExternalMessageAttachment>"
+    )
+
+
+def _size(size: int) -> str:
+    for unit in ("B", "KB", "MB"):
+        if size < _BYTES_PER_KB:
+            return f"{size} {unit}"
+        size //= _BYTES_PER_KB
+    return f"{size} GB"
+
+
+def _poster(user: User) -> str:
+    texts = "".join(
+        f"<{name}>{xml_text(value)}</{name}>"
+        for name, value in (("firstname", user.firstname), ("lastname", user.lastname), ("email", user.email))
+        if value
+    )
+    return (
+        f"<poster><userID>{user.number}</userID><username>{xml_text(user.username)}</username>{texts}"
+        "<admin>false</admin><enabled>true</enabled><isMutable>true</isMutable><hasFormProvider>true</hasFormProvider>"
+        "</poster>"
+    )

@@ -1,0 +1,151 @@
+"""addMessage, addInternalMessage and addMessageAsOwner: the checks in Open-E's order, each with Open-E's own words.
+
+Source: StandardIntegrationCallback: first the case, then access, the sender, the message, its files, read receipts.
+"""
+
+import re
+from datetime import date, time
+from typing import Literal
+
+from lxml.etree import _Element as Element
+
+from mock_open_e.behaviour import refusals
+from mock_open_e.behaviour.request import Change, Reply, Request, family_of, find_case, sender
+from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
+from mock_open_e.behaviour.soap.reading import child, text_of
+from mock_open_e.behaviour.state import Content, File, Kind, Message
+
+_JAVA_BLANKS = "".join(map(chr, range(0x21)))
+"""What Java's String.trim() takes away."""
+
+_NO_CONTENT = Content(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", b"")
+
+_LONGEST_TEXT = 2**24 - 1
+LONGEST_NAME = 255
+_LARGEST_SIZE = 2**32 - 1
+
+_DATE_TIME = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(T(?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?)?"
+    r"(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)?"
+)
+
+_FRAGMENT = 50
+"""Characters of a message that the history of a case shows."""
+
+
+def add_message(request: Request) -> Change:
+    """Staff to the citizen."""
+    return _add(request, "manager")
+
+
+def add_message_as_owner(request: Request) -> Change:
+    """In the name of the citizen."""
+    return _add(request, "owner")
+
+
+def add_internal_message(request: Request) -> Change:
+    """Staff among themselves: no event, nothing that the citizen sees."""
+    return _add(request, "internal")
+
+
+def _add(request: Request, kind: Kind) -> Change:
+    case = find_case(request)
+    user_id, poster = sender(request)
+    message = child(request.element, "message")
+    if message is None:
+        raise refusals.message_missing()
+    added = (text_of(child(message, "added")) or "").strip(" \t\r\n")
+    if not is_date_time(added):
+        raise refusals.added_missing(added)
+    text = text_of(child(message, "message")) or ""
+    if is_empty(text):
+        raise refusals.text_empty()
+    files = [_file(attachment, request) for attachment in message.iterfind(f"{{{CALLBACK_NAMESPACE}}}attachments")]
+    read_receipt = (text_of(child(message, "readReceiptEnabled")) or "").strip(" \t\r\n") in {"true", "1"}
+    if read_receipt and kind == "internal":
+        raise refusals.read_receipts_on_internal_message()
+    family = family_of(request, case)
+    if read_receipt and not family.read_receipts:
+        raise refusals.read_receipts_not_enabled(family.name)
+    _check_columns(text, files)
+
+    def store() -> Reply:
+        numbers: Literal["internal", "message"] = "internal" if kind == "internal" else "message"
+        stored = request.state.add(
+            Message(
+                instance=request.state.instance,
+                message_id=request.state.number(numbers),
+                case=case.number,
+                kind=kind,
+                text=text,
+                added=added,
+                stored=request.now,
+                user_id=user_id,
+                poster=poster,
+                files=tuple(
+                    File(request.state.number("attachment"), name, size, content, request.now)
+                    for name, size, content in files
+                ),
+                read_receipt=read_receipt,
+                citizen_id=text_of(child(child(request.element, "principal"), "citizenID")),
+                origin=request.operation.local_name,
+            )
+        )
+        if kind != "internal":
+            fragment = "" if read_receipt else fragment_of(text)
+            request.state.add_event(case.number, "message", added, fragment, user_id)
+        return Reply(f"<messageID>{stored.message_id}</messageID>", stored.message_id)
+
+    return store
+
+
+def _file(attachment: Element, request: Request) -> tuple[str, int, Content]:
+    filename = text_of(child(attachment, "filename"))
+    if filename is None or is_empty(filename):
+        raise refusals.filename_empty()
+    encoded_data = child(attachment, "encodedData")
+    content = None if encoded_data is None else request.operation.contents.get(encoded_data, _NO_CONTENT)
+    if content is None:
+        raise refusals.data_missing(is_there=encoded_data is not None)
+    declared = text_of(child(attachment, "size"))
+    digits = (declared or "").strip(" \t\r\n")
+    if re.fullmatch(r"\+?[0-9]{1,19}", digits) is None or not 0 < int(digits) < 2**63:
+        raise refusals.size_wrong(declared)
+    return filename, int(digits), content
+
+
+def _check_columns(text: str, files: list[tuple[str, int, Content]]) -> None:
+    """What does not fit into the database, which Open-E finds out last."""
+    if len(text) > _LONGEST_TEXT // 4 and len(text.encode()) > _LONGEST_TEXT:
+        raise refusals.too_long("message")
+    for filename, size, _ in files:
+        if len(filename) > LONGEST_NAME:
+            raise refusals.too_long("filename")
+        if size > _LARGEST_SIZE:
+            raise refusals.too_long("size")
+
+
+def fragment_of(text: str) -> str:
+    """The beginning of a message as the history of its case shows it."""
+    flat = re.sub(r"[\r\n\t]", " ", text)
+    return flat if len(flat) <= _FRAGMENT else f"{flat[: _FRAGMENT - 1]}..."
+
+
+def is_empty(text: str) -> bool:
+    """Whether Open-E takes a text for none."""
+    return not text.strip(_JAVA_BLANKS)
+
+
+def is_date_time(text: str) -> bool:
+    """Whether Open-E can read it: an xs:dateTime, or a date alone, with or without a zone."""
+    match = _DATE_TIME.fullmatch(text)
+    if match is None:
+        return False
+    try:
+        date.fromisoformat(match["date"])
+        # XML Schema has 24:00:00 for the end of a day, which Python's time has not.
+        time.fromisoformat((match["time"] or "00:00:00").replace("24:00:00", "00:00:00"))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,272 @@
+"""The mock Open-E itself: both instances, with what they know, what they were sent, and how they are to fail."""
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from mock_open_e.behaviour import callback, messageapi
+from mock_open_e.behaviour.journal import Answer, Call, Entry, Findings, Journal, Refusal
+from mock_open_e.behaviour.options import check_options
+from mock_open_e.behaviour.orders import INSTANCES, FaultName, Instance, Order, Orders
+from mock_open_e.behaviour.planting import plant
+from mock_open_e.behaviour.request import Request
+from mock_open_e.behaviour.scenario import Account, DeclaredCase, Scenario
+from mock_open_e.behaviour.soap import contract
+from mock_open_e.behaviour.state import Case, Event, Files, Kind, Limits, Message, State
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class MockOpenE:
+    """Both Open-E instances: what they know, what they were sent, and how they are to fail next. Thread-safe.
+
+    `cases` are the numbers of the known cases in either instance; None makes every positive number one. With a
+    `username`, every call needs it and the password by HTTP Basic. A `scenario` says these and more; what is given
+    beside it counts. `clock` gives aware times.
+    """
+
+    def __init__(
+        self,
+        *,
+        cases: Collection[int] | int | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        scenario: Scenario | None = None,
+        strict: bool | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        """Raises TypeError with a line for each option of the wrong type or value."""
+        check_options(
+            cases=cases, username=username, password=password, scenario=scenario, strict=strict, limits=limits
+        )
+        scenario = scenario or Scenario()
+        if cases is not None:
+            numbers = (cases,) if isinstance(cases, int) else cases
+            scenario = replace(scenario, cases=tuple(DeclaredCase(number) for number in numbers))
+        if username is not None:
+            scenario = replace(scenario, accounts=(Account(username, password or ""),))
+        if strict is not None:
+            scenario = replace(scenario, strict=strict)
+        self._scenario = scenario
+        self._limits = limits or Limits()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._watchers: list[Callable[[], None]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        sequence = count()
+        self._states = {name: State(name, self._scenario, self._limits, sequence) for name in INSTANCES}
+        self._orders = Orders(self._scenario.faults)
+        self._files = Files(self._limits.file_bytes)
+        self._journal = Journal(self._limits)
+
+    @property
+    def scenario(self) -> Scenario:
+        """What it began with."""
+        return self._scenario
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The messages that callers sent to citizens or in their name, oldest first, as the control API gives them.
+
+        Keys: instance, messageID, flowInstanceID, message, userID (None without one), added (as sent), attachments
+        with filename, size (as declared, bytes) and sha256. `list_messages` gives more, and the other kinds.
+        """
+        return [
+            message.as_dict()
+            for message in self.list_messages()
+            if message.kind != "internal" and message.origin != "planted"
+        ]
+
+    def list_messages(
+        self, *, instance: Instance | None = None, case: int | None = None, kind: Kind | None = None
+    ) -> list[Message]:
+        """The stored messages of all kinds, oldest first: those of that instance, case and kind."""
+        with self._lock:
+            found = [message for each in self._of(instance) for message in each.messages]
+        fitting = [each for each in found if case in {None, each.case} and kind in {None, each.kind}]
+        return sorted(fitting, key=lambda message: message.sequence)
+
+    def list_events(self, *, instance: Instance | None = None, case: int | None = None) -> list[Event]:
+        """The history of cases, oldest first within each instance."""
+        with self._lock:
+            return [event for each in self._of(instance) for event in each.events if case in {None, event.case}]
+
+    def list_cases(self, *, instance: Instance | None = None) -> list[Case]:
+        """The cases that were declared or written to, by instance and number."""
+        with self._lock:
+            return [case for each in self._of(instance) for case in each.cases()]
+
+    def list_calls(self) -> list[Entry]:
+        """The journal: the newest calls, oldest first."""
+        with self._lock:
+            return self._journal.entries()
+
+    def list_faults(self) -> list[Order]:
+        """The ordered faults that are still to come."""
+        with self._lock:
+            return self._orders.remaining()
+
+    def file(self, sha256: str) -> bytes | None:
+        """The bytes of a file that a message or a refused call had; None when they are no longer kept."""
+        with self._lock:
+            return self._files.get(sha256)
+
+    def fail(
+        self,
+        fault: FaultName,
+        *,
+        times: int | None = 1,
+        seconds: float = 1.0,
+        every: int = 1,
+        operation: str | None = None,
+        case: int | None = None,
+        instance: Instance | None = None,
+    ) -> None:
+        """Orders a fault for the next `times` calls that would otherwise be accepted (None: for all).
+
+        With `every` it is each nth of them. `operation`, `case` and `instance` say which calls count. Orders are
+        carried out one after the other. `STORING` has the faults that come after the work was done: the message is
+        stored, only the answer is spoilt. Raises ValueError for what is no order.
+        """
+        order = Order(fault, times, seconds, every, operation, case, instance)
+        with self._lock:
+            self._orders.add(order)
+        self._tell()
+
+    def plant(
+        self,
+        case: int,
+        text: str,
+        *,
+        instance: Instance = "external",
+        user_id: str | None = None,
+        files: Sequence[tuple[str, bytes]] = (),
+        added: str | None = None,
+        kind: Kind = "owner",
+    ) -> Message:
+        """Puts a message on a case as if the citizen had written it, for the messageapi to give. Files: name, bytes.
+
+        Raises LookupError for a case that is not known, ValueError for an `added` that is no xs:dateTime.
+        """
+        with self._lock:
+            state = self._states[instance]
+            message = plant(state, self._scenario, self._files, self._clock(), case, text, user_id, files, added, kind)
+        self._tell()
+        return message
+
+    def clear(self) -> None:
+        """Forgets the messages, the events and the ordered faults. Numbers go on, cases stay as they are."""
+        self.clear_messages()
+        self.clear_faults()
+
+    def clear_messages(self) -> None:
+        """Forgets messages and events only."""
+        with self._lock:
+            for state in self._states.values():
+                state.clear()
+        self._tell()
+
+    def clear_faults(self) -> None:
+        """Forgets the ordered faults only."""
+        with self._lock:
+            self._orders.clear()
+        self._tell()
+
+    def clear_calls(self) -> None:
+        """Forgets the journal only."""
+        with self._lock:
+            self._journal.clear()
+        self._tell()
+
+    def reset(self) -> None:
+        """Makes everything as the scenario began: cases, numbers, faults, no message, no call, no file."""
+        with self._lock:
+            self._begin()
+        self._tell()
+
+    def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Has it called after each change, in whatever thread makes it; gives what ends that."""
+        with self._lock:
+            self._watchers.append(callback)
+
+        def stop() -> None:
+            with self._lock:
+                self._watchers.remove(callback)
+
+        return stop
+
+    def _tell(self) -> None:
+        with self._lock:
+            watchers = list(self._watchers)
+        for callback_ in watchers:
+            callback_()
+
+    def _of(self, instance: Instance | None) -> list[State]:
+        return [state for name, state in self._states.items() if instance in {None, name}]
+
+    def answer(
+        self,
+        instance: Instance,
+        headers: Mapping[str, str],
+        body: bytes | bytearray = b"",
+        *,
+        method: str = "POST",
+        query: str = "",
+        url: str | None = None,
+    ) -> Answer:
+        """What that instance does with a call of its callback. `headers` has lower-case names.
+
+        `url` is the address as the caller wrote it, without its query; WSDL tells it again. Never raises.
+        """
+        call = Call(instance, method, url or _address(headers, f"/{instance}/api/callback"), query, headers, body)
+        return self._dealt_with(call, self._callback)
+
+    def read_back(
+        self, instance: Instance, headers: Mapping[str, str], path: str, *, method: str = "GET", query: str = ""
+    ) -> Answer:
+        """What that instance does with a call of its messageapi. `path` is what follows `/api/messageapi/`."""
+        url = _address(headers, f"/{instance}/api/messageapi/{path}")
+        return self._dealt_with(Call(instance, method, url, query, headers, b"", path), self._messageapi)
+
+    def _dealt_with(self, call: Call, answer_to: Callable[[Call, Findings, str | None], Answer]) -> Answer:
+        findings = Findings()
+        account, answer = callback.refused_caller(self._scenario.accounts, call.headers.get("authorization"))
+        if answer is not None:
+            findings.refusal = Refusal("no credentials, or wrong ones", "HTTP Basic with a declared account")
+        else:
+            answer = answer_to(call, findings, account)
+        with self._lock:
+            self._journal.note(self._clock(), call, answer, findings)
+        self._tell()
+        return answer
+
+    def _callback(self, call: Call, findings: Findings, account: str | None) -> Answer:
+        if call.method not in {"POST", "PUT"}:
+            return contract.answer(call, findings)
+        sent = callback.receive(call.headers, call.body, findings, self._limits.file_bytes)
+        if isinstance(sent, Answer):
+            return sent
+        with self._lock:
+            sent = sent.kept_in(self._files)
+            request = Request(
+                sent.operation, account, self._states[call.instance], self._scenario, findings, self._clock()
+            )
+            return callback.carry_out(sent, request, self._orders)
+
+    def _messageapi(self, call: Call, findings: Findings, account: str | None) -> Answer:
+        del account
+        with self._lock:
+            state = self._states[call.instance]
+            return messageapi.answer(call, findings, state, self._files, self._orders)
+
+
+def _address(headers: Mapping[str, str], path: str) -> str:
+    return f"http://{headers.get('host', 'localhost')}{path}"

@@ -1,0 +1,188 @@
+"""The operations of the callback that store no message, and which function does each operation of the table."""
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from mock_open_e.behaviour import messages, refusals
+from mock_open_e.behaviour.request import Change, Reply, Request, family_of, find_case, sender
+from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
+from mock_open_e.behaviour.soap.reading import child, int_of, text_of
+from mock_open_e.behaviour.soap.schema import SHAPES, request_element
+from mock_open_e.behaviour.soap.writing import xml_text
+from mock_open_e.behaviour.state import Case
+
+_LONGEST_VALUE = 65_535
+"""Characters of an attribute; inferred."""
+
+
+def set_status(request: Request) -> Change:
+    """Another status for the case; eventID 0 where it has that status already."""
+    case = find_case(request, prefix=False)
+    user_id, _ = sender(request)
+    status = _status(request, case)
+
+    def change() -> Reply:
+        if case.status == status:
+            return Reply("<eventID>0</eventID>", 0)
+        request.state.put(replace(case, status=status))
+        return _event(request, case, "", str(status), user_id)
+
+    return change
+
+
+def _status(request: Request, case: Case) -> int | str:
+    """The status that is asked for: by number, or by alias where there is no number."""
+    family = family_of(request, case)
+    number = int_of(child(request.element, "statusID"))
+    alias = text_of(child(request.element, "statusAlias"))
+    wanted = alias if number is None else number
+    if family.statuses is None:
+        # The vendor's own stand-in for the platform refuses this alias too.
+        is_known = number > 0 if number is not None else bool(alias) and alias != "NotFound"
+        if wanted is not None and is_known:
+            return wanted
+    for status in family.statuses or ():
+        if wanted is not None and wanted == (status.alias if number is None else status.number):
+            return status.number
+    raise refusals.status_not_found("null" if wanted is None else wanted, family.name)
+
+
+def add_event(request: Request) -> Change:
+    """An entry in the history of the case."""
+    case = find_case(request, prefix=False)
+    user_id, _ = sender(request)
+    date = (text_of(child(request.element, "date")) or "").strip(" \t\r\n")
+    text = text_of(child(request.element, "message")) or ""
+    return lambda: _event(request, case, date, text, user_id)
+
+
+def _event(request: Request, case: Case, date: str, text: str, user_id: str | None) -> Reply:
+    kind = request.operation.local_name
+    event = request.state.add_event(case.number, kind, date or request.now.isoformat(), text, user_id)
+    return Reply(f"<eventID>{event.event_id}</eventID>", event.event_id)
+
+
+def confirm_delivery(request: Request) -> Change:
+    """Notes that the case has arrived elsewhere, with the number that it has there. The same again changes nothing."""
+    case = find_case(request, externally=False)
+    delivered = (text_of(child(request.element, "delivered")) or "").strip(" \t\r\n") in {"true", "1"}
+    external = child(request.element, "externalID")
+    log_message = text_of(child(request.element, "logMessage")) or ""
+
+    def change() -> Reply:
+        external_id = case.external_id
+        if delivered and external is not None:
+            external_id = (text_of(child(external, "ID")) or "", text_of(child(external, "System")) or "")
+        confirmed = replace(case, delivered=delivered, external_id=external_id)
+        if confirmed != case:
+            request.state.put(confirmed)
+            _event(request, case, "", log_message, None)
+        return Reply()
+
+    return change
+
+
+def delete_instance(_: Request) -> Change:
+    """Is always refused."""
+    raise refusals.deleting_not_supported()
+
+
+def set_attribute(request: Request) -> Change:
+    """Sets an attribute of the case, or removes it when the value is empty."""
+    case = find_case(request, prefix=False)
+    name = text_of(child(request.element, "name"))
+    value = text_of(child(request.element, "value"))
+    if not name:
+        raise refusals.attribute_without_name()
+    if len(name) > messages.LONGEST_NAME or len(value or "") > _LONGEST_VALUE:
+        raise refusals.too_long("name" if len(name) > messages.LONGEST_NAME else "value")
+
+    def change() -> Reply:
+        attributes = {key: kept for key, kept in case.attributes.items() if key != f"callback.{name}"}
+        if value:
+            attributes[f"callback.{name}"] = value
+        request.state.put(replace(case, attributes=MappingProxyType(attributes)))
+        return Reply()
+
+    return change
+
+
+def get_managers(request: Request) -> Change:
+    """Who manages the case."""
+    case = find_case(request)
+
+    def read() -> Reply:
+        users = [request.scenario.user(username) for username in case.managers]
+        managers = "".join(
+            f"<managers>{f'<name>{xml_text(user.name)}</name>' if user.name else ''}"
+            f"<userID>{xml_text(user.username)}</userID></managers>"
+            for user in users
+            if user is not None
+        )
+        groups = "".join(
+            f"<managerGroups><name>{xml_text(name)}</name></managerGroups>" for name in case.manager_groups
+        )
+        return Reply(managers + groups)
+
+    return read
+
+
+def set_managers(request: Request) -> Change:
+    """Replaces those who manage the case; 0 where they are the same."""
+    case = find_case(request, prefix=False)
+    family = family_of(request, case)
+    managers = _named(request, "managers", "userID")
+    groups = _named(request, "managerGroups", "name")
+    unknown = [name for name in managers if request.scenario.user(name) is None]
+    unknown += [name for name in managers if family.managers is not None and name not in family.managers]
+    unknown += [name for name in groups if family.manager_groups is not None and name not in family.manager_groups]
+    if unknown:
+        raise refusals.managers_not_valid(", ".join(unknown))
+
+    def change() -> Reply:
+        number = 0
+        if (managers, groups) != (case.managers, case.manager_groups):
+            request.state.put(replace(case, managers=managers, manager_groups=groups))
+            text = ", ".join((*managers, *groups))
+            number = request.state.add_event(case.number, "setManagers", request.now.isoformat(), text, None).event_id
+        return Reply(f"<setManagersReturn>{number}</setManagersReturn>", number)
+
+    return change
+
+
+def _named(request: Request, element: str, name: str) -> tuple[str, ...]:
+    """The names in repeated elements, each once, in their sequence."""
+    found = request.element.iterfind(f"{{{CALLBACK_NAMESPACE}}}{element}")
+    return tuple(dict.fromkeys(text_of(child(each, name)) or "" for each in found))
+
+
+def _checks() -> Iterator[tuple[str, tuple[str, Callable[[Request], Change]]]]:
+    """Yield for each operation of the table its request element, its name, and the function of that name."""
+    known = {name: function for module in (messages, sys.modules[__name__]) for name, function in vars(module).items()}
+    for operation in SHAPES:
+        function = known[re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", operation)]
+        yield request_element(operation), (operation, function)
+
+
+_OPERATIONS: Mapping[str, tuple[str, Callable[[Request], Change]]] = MappingProxyType(dict(_checks()))
+"""By the name of the element that asks: the name of the operation, and what checks and does it.
+
+The element that answers is the operation's name with `Response` behind it. `SHAPES` is the one table of operations:
+`setStatus` is done by the function `set_status`, here or in `messages`.
+"""
+
+
+def check(request: Request) -> tuple[str, Change]:
+    """The name of the operation that a request asks for, and what carries it out.
+
+    Raises SoapFault where Open-E answers one.
+    """
+    local_name = request.operation.local_name
+    if request.operation.name != f"{{{CALLBACK_NAMESPACE}}}{local_name}" or local_name not in _OPERATIONS:
+        raise refusals.no_such_operation(request.operation.name)
+    name, check_operation = _OPERATIONS[local_name]
+    request.findings.operation = name
+    return name, check_operation(request)

@@ -1,0 +1,140 @@
+"""Orders for faults: which calls are to fail, how, and how often."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from mock_open_e.behaviour.soap.schema import SHAPES
+
+Instance = Literal["external", "internal"]
+INSTANCES: tuple[Instance, ...] = get_args(Instance)
+"""The citizens' Open-E and that of the staff."""
+
+FaultName = Literal[
+    "FlowInstanceNotFound",
+    "AccessDenied",
+    "NoDetail",
+    "Http500",
+    "Slow",
+    "Reset",
+    "AcceptedAnswerLost",
+    "Garbage",
+    "Http401",
+    "Http403",
+    "Http404",
+    "TruncatedXml",
+    "SlowBytes",
+    "WrongCharset",
+    "Http200Fault",
+    "DatabaseTooLong",
+]
+FAULT_NAMES: tuple[FaultName, ...] = get_args(FaultName)
+
+STORING: frozenset[FaultName] = frozenset(
+    {"Slow", "Garbage", "AcceptedAnswerLost", "TruncatedXml", "SlowBytes", "WrongCharset"}
+)
+"""Faults that come after the work is done: the message is stored, only its answer is spoilt."""
+
+
+READING = "messageapi"
+"""The operation by which orders name every call of the messageapi."""
+
+OPERATION_NAMES = (*SHAPES, READING)
+"""The operations that an order can name."""
+
+
+def is_integer(value: Any) -> bool:
+    """Return whether the value is a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A fault for calls that would otherwise be accepted.
+
+    The first `times` calls get it (None: all), or with `every` each nth of them. Only calls of that `operation`, on
+    that `case`, to that `instance` count; None means any (of the callback: calls of the messageapi only count for an
+    order that names it). `seconds` is how long `Slow` waits before it answers, and
+    how long `SlowBytes` takes for the whole answer.
+    """
+
+    fault: FaultName
+    times: int | None = 1
+    seconds: float = 1.0
+    every: int = 1
+    operation: str | None = None
+    case: int | None = None
+    instance: Instance | None = None
+
+    def __post_init__(self) -> None:
+        faults = list(self._faults())
+        if faults:
+            raise ValueError("not a fault to order: " + "; ".join(faults))
+
+    def _faults(self) -> Iterator[str]:
+        if self.fault not in FAULT_NAMES:
+            yield f"fault must be one of {', '.join(FAULT_NAMES)}, not {self.fault!r}"
+        if self.times is not None and not (is_integer(self.times) and self.times >= 1):
+            yield f"times must be a whole number from 1 up, or None for all calls, not {self.times!r}"
+        is_number = isinstance(self.seconds, float) or is_integer(self.seconds)
+        if not (is_number and self.seconds >= 0):
+            yield f"seconds must be a number from 0 up, not {self.seconds!r}"
+        if not (is_integer(self.every) and self.every >= 1):
+            yield f"every must be a whole number from 1 up, not {self.every!r}"
+        if self.operation is not None and self.operation not in OPERATION_NAMES:
+            yield f"operation must be one of {', '.join(OPERATION_NAMES)}, or None for any, not {self.operation!r}"
+        if self.case is not None and not is_integer(self.case):
+            yield f"case must be a whole number, or None for any, not {self.case!r}"
+        if self.instance is not None and self.instance not in INSTANCES:
+            yield f"instance must be one of {', '.join(INSTANCES)}, or None for both, not {self.instance!r}"
+
+    def fits(self, instance: Instance, operation: str, case: int | None) -> bool:
+        """Whether a call is one that it speaks of."""
+        return (
+            self.instance in {None, instance}
+            and (operation == self.operation or (self.operation is None and operation != READING))
+            and (self.case is None or self.case == case)
+        )
+
+
+@dataclass(slots=True)
+class _Pending:
+    order: Order
+    fitted: int = 0
+    failed: int = 0
+
+
+class Orders:
+    """The orders that are not used up, in the sequence in which they were given. Not thread-safe."""
+
+    def __init__(self, orders: Iterable[Order] = ()) -> None:
+        self._pending = [_Pending(order) for order in orders]
+
+    def add(self, order: Order) -> None:
+        """Takes one more, behind all others."""
+        self._pending.append(_Pending(order))
+
+    def clear(self) -> None:
+        """Forgets all of them."""
+        self._pending.clear()
+
+    def remaining(self) -> list[Order]:
+        """What is still to come; `times` is what is left of each."""
+        return [
+            replace(each.order, times=None if each.order.times is None else each.order.times - each.failed)
+            for each in self._pending
+        ]
+
+    def take(self, instance: Instance, operation: str, case: int | None) -> Order | None:
+        """The order for a call: the first that fits and is due. Those behind it do not count the call."""
+        for each in self._pending:
+            if not each.order.fits(instance, operation, case):
+                continue
+            each.fitted += 1
+            if each.fitted % each.order.every:
+                continue
+            each.failed += 1
+            if each.failed == each.order.times:
+                self._pending.remove(each)
+            return each.order
+        return None

@@ -1,0 +1,47 @@
+"""Messages that nobody sent: they are put on a case, as if a citizen had written them, to be read back."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from mock_open_e.behaviour.messages import is_date_time
+from mock_open_e.behaviour.scenario import Scenario
+from mock_open_e.behaviour.state import Content, File, Files, Kind, Message, State
+
+
+def plant(
+    state: State,
+    scenario: Scenario,
+    kept: Files,
+    now: datetime,
+    case: int,
+    text: str,
+    user_id: str | None,
+    files: Sequence[tuple[str, bytes]],
+    added: str | None,
+    kind: Kind,
+) -> Message:
+    """The stored message. Raises LookupError for an unknown case, ValueError for an `added` that is no time."""
+    if state.case(case) is None:
+        raise LookupError(f"there is no case {case} in the {state.instance} instance")
+    added = now.isoformat(timespec="milliseconds") if added is None else added
+    if not is_date_time(added):
+        raise ValueError(f"added must be an xs:dateTime, not {added!r}")
+    contents = [(name, kept.keep(Content(len(data), hashlib.sha256(data).hexdigest(), data))) for name, data in files]
+    return state.add(
+        Message(
+            instance=state.instance,
+            message_id=state.number("internal" if kind == "internal" else "message"),
+            case=case,
+            kind=kind,
+            text=text,
+            added=added,
+            stored=now,
+            user_id=user_id,
+            poster=None if user_id is None else scenario.user(user_id),
+            files=tuple(
+                File(state.number("attachment"), name, content.size, content, now) for name, content in contents
+            ),
+            origin="planted",
+        )
+    )

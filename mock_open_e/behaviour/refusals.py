@@ -1,0 +1,188 @@
+"""The faults of Open-E's callback, each with its own words and, for the journal, with plain ones.
+
+Texts marked as inferred are not known from the platform's code.
+"""
+
+from mock_open_e.behaviour.soap.writing import SoapFault
+
+_NULL_POINTER = "java.lang.NullPointerException: "
+_RUNTIME = "java.lang.RuntimeException: "
+_SHOWN = 80
+"""Characters of a wrong value that an explanation shows."""
+
+
+def shown(value: object) -> str:
+    """A value as an explanation shows it: quoted, and not too long."""
+    text = str(value)
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+
+
+def not_found(case: int | None, received: str = "") -> SoapFault:
+    """No such case; None where the request names none that can be read."""
+    number = "null" if case is None else case
+    return SoapFault(
+        f"The requested flow instance with ID {number} was not found",
+        detail="FlowInstanceNotFoundFault",
+        received=received or f"the case {number}, which is not known here",
+        accepted="the number of a known case in flowInstanceID (a positive xs:int, in the callback's namespace)",
+    )
+
+
+def not_in_allowed_families(case: int) -> SoapFault:
+    """The case is of a flow family that this Open-E does not let out."""
+    return SoapFault(
+        "The requested flow instance was not found",
+        detail="FlowInstanceNotFoundFault",
+        received=f"the case {case}, which is of no family that this Open-E allows",
+        accepted="a case of one of the allowed families",
+    )
+
+
+def access_denied(account: str | None = None) -> SoapFault:
+    """The caller has no access to the flow family of the case."""
+    return SoapFault(
+        "This user does not have access to this flow family",
+        detail="AccessDeniedFault",
+        received=f"a call by {'somebody' if account is None else shown(account)} without access to the case's family",
+        accepted="a call by an account that the family of the case lists",
+    )
+
+
+def external_id_only(*, prefix: bool) -> SoapFault:
+    """The case is named by an external id alone. Some operations tell the exception's class, some do not."""
+    return SoapFault(
+        f"{_RUNTIME if prefix else ''}External ID support not implemented",
+        received="externalID without flowInstanceID",
+        accepted="flowInstanceID: Open-E finds no case by an external id",
+    )
+
+
+def message_missing() -> SoapFault:
+    """There is no message element."""
+    return SoapFault(
+        f"{_NULL_POINTER}Integration message cannot be null",
+        received="no element message in the callback's namespace",
+        accepted="a message with added and message",
+    )
+
+
+def added_missing(value: str | None) -> SoapFault:
+    """The time of the message is absent or cannot be read."""
+    return SoapFault(
+        f"{_NULL_POINTER}Added field cannot be null",
+        received="no added in the message" if not value else f"added {shown(value)}, which is no xs:dateTime",
+        accepted="added as xs:dateTime or xs:date, such as 2026-02-19T07:57:06.123+01:00",
+    )
+
+
+def text_empty() -> SoapFault:
+    """The text is absent or blank."""
+    return SoapFault(
+        f"{_RUNTIME}Message field cannot be null or empty",
+        received="a message without text: absent, blank, or lost before a tag within it",
+        accepted="plain text in message/message, with < and & escaped",
+    )
+
+
+def filename_empty() -> SoapFault:
+    """A file without a name."""
+    return SoapFault(
+        f"{_RUNTIME}Filename field cannot be null or empty",
+        received="an attachment without a filename",
+        accepted="a filename that is not blank in each attachment",
+    )
+
+
+def data_missing(*, is_there: bool) -> SoapFault:
+    """A file without data, or with data that are not base64."""
+    return SoapFault(
+        f"{_NULL_POINTER}Encoded data field cannot be null",
+        received="encodedData that is not base64" if is_there else "an attachment without encodedData",
+        accepted="the bytes of the file as base64 in encodedData; white space within it is taken",
+    )
+
+
+def size_wrong(value: str | None) -> SoapFault:
+    """A file without a size, or not larger than nothing."""
+    return SoapFault(
+        f"{_RUNTIME}Size cannot be < 0",
+        received="an attachment without size" if value is None else f"the size {shown(value)}",
+        accepted="the length of the file in bytes, at least 1",
+    )
+
+
+def read_receipts_not_enabled(flow: str) -> SoapFault:
+    """A read receipt is asked for on a flow without that feature."""
+    return SoapFault(
+        f"Read receipts not enabled on flow {flow}",
+        received="readReceiptEnabled true, on a flow that has no read receipts",
+        accepted="readReceiptEnabled false or absent",
+    )
+
+
+def read_receipts_on_internal_message() -> SoapFault:
+    """A read receipt is asked for on an internal message."""
+    return SoapFault(
+        "Read receipts not allowed for internal message",
+        received="readReceiptEnabled true in an internal message",
+        accepted="readReceiptEnabled false or absent",
+    )
+
+
+def too_long(column: str) -> SoapFault:
+    """The database has no room for a value. The text is inferred."""
+    return SoapFault(
+        f"java.sql.SQLException: Data too long for column '{column}' at row 1",
+        received=f"a {column} that the database has no room for",
+        accepted="a message of at most 16777215 bytes of UTF-8, names of at most 255 "
+        "characters, sizes of at most 4294967295, attributes of at most 65535 characters",
+    )
+
+
+def status_not_found(status: object, flow: str) -> SoapFault:
+    """The flow has no such status."""
+    return SoapFault(
+        f"Status with ID {status} not found for flow {flow}",
+        detail="StatusNotFoundFault",
+        received=f"the status {shown(status)}",
+        accepted="statusID or statusAlias of a status that the flow of the case has",
+    )
+
+
+def deleting_not_supported() -> SoapFault:
+    """Open-E deletes no cases, whoever asks."""
+    return SoapFault(
+        "Deleting of flow instances is currently not supported",
+        detail="AccessDeniedFault",
+        received="deleteInstance",
+        accepted="nothing: Open-E refuses every deleteInstance",
+    )
+
+
+def managers_not_valid(names: str) -> SoapFault:
+    """Somebody may not be manager of the case's flow."""
+    return SoapFault(
+        "One or more of the specified users/groups are not valid managers for this flow",
+        detail="AccessDeniedFault",
+        received=f"as managers or groups: {shown(names)}",
+        accepted="users and groups that the family of the case lists as managers",
+    )
+
+
+def attribute_without_name() -> SoapFault:
+    """An attribute without a name. The text is inferred."""
+    return SoapFault(
+        f"{_NULL_POINTER}Name field cannot be null",
+        received="setAttribute without name",
+        accepted="a name that is not blank",
+    )
+
+
+def no_such_operation(name: str) -> SoapFault:
+    """An operation that the callback has not."""
+    return SoapFault(
+        f"Cannot find dispatch method for {name}",
+        code="Client",
+        received=f"the element {shown(name)} in the body" if name != "{}" else "an empty body",
+        accepted="an operation of the callback, in its namespace, as the WSDL at ?wsdl lists them",
+    )

@@ -1,0 +1,1 @@
+"""Reading and writing the SOAP of the callback, its WSDL and its schema."""

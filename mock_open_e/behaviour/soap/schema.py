@@ -1,0 +1,155 @@
+"""The schema of the callback: as Open-E serves it, and as strict mode wants it.
+
+Source: names, order, types and occurrences of the callback's published schema. What is served comes from Open-E's
+classes, so there a choice is two elements of which none is required. Strict mode takes what any published edition
+takes: in some, readReceiptEnabled comes before userID, in some it is missing; callers in production send neither.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from lxml import etree
+
+from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
+
+FAULTS: Mapping[str, str] = MappingProxyType(
+    {
+        "FlowInstanceNotFoundException": "FlowInstanceNotFoundFault",
+        "StatusNotFoundException": "StatusNotFoundFault",
+        "AccessDeniedException": "AccessDeniedFault",
+    }
+)
+"""The declared faults by the names that WSDL gives them: the elements in their details."""
+
+_CASE = ("flowInstanceID? xs:int", "externalID? t:ExternalID")
+_MESSAGE = (*_CASE, "message t:IntegrationMessage", "principal? t:Principal")
+
+
+class Shape(NamedTuple):
+    """An operation's elements: `name` or `name?` or `name*`, then the type."""
+
+    asked: tuple[str, ...]
+    answered: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ("FlowInstanceNotFoundException", "AccessDeniedException")
+
+
+SHAPES: Mapping[str, Shape] = MappingProxyType(
+    {
+        "addEvent": Shape(
+            (*_CASE, "date xs:dateTime", "message xs:string", "principal? t:Principal"), ("eventID xs:int",)
+        ),
+        "addInternalMessage": Shape(_MESSAGE, ("messageID xs:int",)),
+        "addMessage": Shape(_MESSAGE, ("messageID xs:int",)),
+        "addMessageAsOwner": Shape((*_MESSAGE[:-1], "principal? t:OwnerPrincipal"), ("messageID xs:int",)),
+        "confirmDelivery": Shape(
+            ("flowInstanceID xs:int", "externalID? t:ExternalID", "delivered xs:boolean", "logMessage? xs:string")
+        ),
+        "deleteInstance": Shape((*_CASE, "logMessage? xs:string")),
+        "getManagers": Shape(_CASE, ("managers* t:Principal", "managerGroups* t:PrincipalGroup")),
+        "setAttribute": Shape((*_CASE, "name xs:string", "value? xs:string")),
+        "setManagers": Shape(
+            (*_CASE, "managers* t:Principal", "managerGroups* t:PrincipalGroup"), ("setManagersReturn xs:int",)
+        ),
+        "setStatus": Shape(
+            (*_CASE, "statusID? xs:int", "statusAlias? xs:string", "principal? t:Principal"),
+            ("eventID xs:int",),
+            ("FlowInstanceNotFoundException", "StatusNotFoundException", "AccessDeniedException"),
+        ),
+    }
+)
+"""The operations of the callback, sorted: the one table of them. Each has a function in `operations` or `messages`."""
+
+_TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "ExternalID": ("ID xs:string", "System xs:string"),
+        "IntegrationMessage": (
+            "added xs:dateTime",
+            "attachments* t:Attachment nillable",
+            "message xs:string",
+            "userID xs:string",
+            "readReceiptEnabled xs:boolean",
+        ),
+        "Attachment": ("encodedData xs:base64Binary", "filename xs:string", "size xs:long"),
+        "Principal": ("name? xs:string nillable", "userID xs:string nillable"),
+        "OwnerPrincipal": ("name? xs:string nillable", "userID xs:string nillable", "citizenID xs:string nillable"),
+        "PrincipalGroup": ("name xs:string nillable",),
+    }
+)
+
+_STRICT_CASE = _CASE[0].replace("?", ""), _CASE[1].replace("?", "")
+_STRICT_STATUS = ("statusID xs:int", "statusAlias xs:string")
+
+
+def request_element(operation: str) -> str:
+    """The name of the element that asks for an operation."""
+    return f"{operation}Request" if operation == "getManagers" else operation
+
+
+def served_schema() -> str:
+    """The schema at `?xsd=1`."""
+    return _schema(is_strict=False)
+
+
+def strict_schema() -> etree.XMLSchema:
+    """What strict mode validates requests against. The data of files are empty there: they are looked at before."""
+    return etree.XMLSchema(etree.fromstring(_schema(is_strict=True).encode()))
+
+
+def _schema(*, is_strict: bool) -> str:
+    parts = []
+    for operation, shape in SHAPES.items():
+        asking = request_element(operation)
+        parts += [
+            f'<xs:element name="{asking}" type="t:{asking}"/>',
+            f'<xs:element name="{operation}Response" type="t:{operation}Response"/>',
+            _type(asking, _strict_content(shape.asked) if is_strict else _elements(shape.asked)),
+            _type(f"{operation}Response", _elements(shape.answered)),
+        ]
+    for fault in FAULTS.values():
+        parts += [f'<xs:element name="{fault}" type="t:{fault}"/>', _type(fault, "")]
+    for name, content in _TYPES.items():
+        is_message = is_strict and name == "IntegrationMessage"
+        parts.append(_type(name, _strict_message(content) if is_message else _elements(content)))
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" '
+        f'xmlns:t="{CALLBACK_NAMESPACE}" targetNamespace="{CALLBACK_NAMESPACE}" '
+        f'elementFormDefault="qualified" version="1.0">{"".join(parts)}</xs:schema>'
+    )
+
+
+def _type(name: str, content: str) -> str:
+    return f'<xs:complexType name="{name}"><xs:sequence>{content}</xs:sequence></xs:complexType>'
+
+
+def _elements(content: tuple[str, ...]) -> str:
+    return "".join(map(_element, content))
+
+
+def _element(line: str) -> str:
+    name, kind, *nillable = line.split()
+    attributes = ' minOccurs="0"' if name[-1] in "?*" else ""
+    attributes += ' maxOccurs="unbounded"' if name[-1] == "*" else ""
+    attributes += ' nillable="true"' if nillable else ""
+    return f'<xs:element name="{name.rstrip("?*")}" type="{kind}"{attributes}/>'
+
+
+def _choice(*contents: str) -> str:
+    return f"<xs:choice>{''.join(contents)}</xs:choice>"
+
+
+def _strict_content(asked: tuple[str, ...]) -> str:
+    """The content of a request, with the choices that the classes have lost."""
+    content = _elements(asked)
+    for pair, chosen in ((_CASE, _STRICT_CASE), (("statusID? xs:int", "statusAlias? xs:string"), _STRICT_STATUS)):
+        content = content.replace(_elements(pair), _choice(*map(_element, chosen)))
+    return content
+
+
+def _strict_message(content: tuple[str, ...]) -> str:
+    *first, user, receipt = content
+    user_first = f"<xs:sequence>{_element(user)}{_element(receipt.replace(' ', '? ', 1))}</xs:sequence>"
+    receipt_first = f"<xs:sequence>{_element(receipt)}{_element(user.replace(' ', '? ', 1))}</xs:sequence>"
+    return _elements(tuple(first)) + _choice(user_first, receipt_first).replace(
+        "<xs:choice>", '<xs:choice minOccurs="0">', 1
+    )

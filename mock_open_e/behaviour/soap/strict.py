@@ -1,0 +1,135 @@
+"""What Open-E silently swallows of a request: strict mode refuses it, otherwise the journal notes it."""
+
+import re
+import threading
+from collections.abc import Iterator
+
+from lxml.etree import QName, XMLSchema
+from lxml.etree import _Element as Element
+
+from mock_open_e.behaviour.refusals import shown
+from mock_open_e.behaviour.request import Request
+from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
+from mock_open_e.behaviour.soap.reading import Operation, child, text_of
+from mock_open_e.behaviour.soap.schema import SHAPES, request_element, strict_schema
+from mock_open_e.behaviour.soap.writing import SoapFault
+
+_MOST = 20
+"""Sentences about one request."""
+
+_HIGH = "".join(bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xC0))
+_MOJIBAKE = re.compile(f"[\u00c2-\u00f4][\u0080-\u00bf{re.escape(_HIGH)}]{{1,3}}")
+"""What UTF-8 looks like when it is read as ISO-8859-1 or as Windows-1252."""
+
+_OVERFLOWING = re.compile(r"[+-]?[0-9]{10,}")
+_LONGEST_INT = len("-2147483648")
+_INTS = ("flowInstanceID", "statusID")
+_BRACED_NAMESPACE = re.compile(r"\{[^}]*\}")
+
+_with_principal = frozenset(
+    request_element(name) for name, shape in SHAPES.items() if any("principal" in line for line in shape.asked)
+)
+_schemas = threading.local()
+
+
+def swallowed(operation: Operation, charset: str | None) -> tuple[str, ...]:
+    """Each thing in a request that Open-E takes for something else without a word, as a sentence; at most 20."""
+    found: list[str] = []
+    for sentence in _each(operation, charset):
+        if sentence not in found:
+            found.append(sentence)
+        if len(found) == _MOST:
+            break
+    return tuple(found)
+
+
+def _each(operation: Operation, charset: str | None) -> Iterator[str]:
+    element = operation.element
+    if operation.name != f"{{{CALLBACK_NAMESPACE}}}{operation.local_name}":
+        return
+    if element.getnext() is not None:
+        yield "There is a second element in the body, of which Open-E takes no notice."
+    for name in _INTS:
+        yield from _overflow(name, child(element, name))
+    yield from _namespaces(element)
+    yield from _mojibake(element, charset)
+    yield from _files(operation)
+    if operation.local_name in _with_principal and child(element, "principal") is None:
+        yield "There is no principal: the message would have no named sender, whoever calls."
+    schema = _schema()
+    # The callback's own elements of that name only: what the schema does not know was said above.
+    if operation.local_name in _requests() and not schema.validate(element):
+        for error in schema.error_log:  # type: ignore[attr-defined]  # The stubs of lxml forget that logs are lists.
+            yield f"Against the schema: {_BRACED_NAMESPACE.sub('', error.message)[:300]}"
+
+
+def _overflow(name: str, element: Element | None) -> Iterator[str]:
+    digits = (text_of(element) or "").strip()
+    if _OVERFLOWING.fullmatch(digits) and (len(digits) > _LONGEST_INT or not -(2**31) <= int(digits) < 2**31):
+        yield f"{name} {shown(digits)} is no 32-bit number; Open-E wraps it, and another case may be hit."
+
+
+def _namespaces(element: Element) -> Iterator[str]:
+    for each in element.iterdescendants("*"):
+        name = QName(each)
+        if name.namespace is None:
+            yield f"{shown(name.localname)} stands in no namespace, so Open-E takes no notice of it."
+        elif name.namespace != CALLBACK_NAMESPACE and name.localname != "Include":
+            yield (
+                f"{shown(name.localname)} stands in the namespace {shown(name.namespace)}, not in the callback's, so "
+                "Open-E takes no notice of it."
+            )
+
+
+def _mojibake(element: Element, charset: str | None) -> Iterator[str]:
+    for holder in element.iterdescendants("*"):
+        for broken in _MOJIBAKE.findall(holder.text or ""):
+            try:
+                meant = b"".join(each.encode("latin-1" if each < "\u0100" else "cp1252") for each in broken).decode()
+            except UnicodeError:
+                continue
+            yield (
+                f"{QName(holder).localname} has {shown(broken)} where {shown(meant)} was meant: the bytes are "
+                f"UTF-8, but they were sent as {charset or 'what the XML declares'}."
+            )
+            break
+
+
+def _files(operation: Operation) -> Iterator[str]:
+    for encoded_data, content in operation.contents.items():
+        attachment = encoded_data.getparent()
+        declared = (text_of(child(attachment, "size")) or "").strip()
+        name = shown(text_of(child(attachment, "filename")))
+        if content is not None and declared != str(content.size):
+            yield f"The file {name} has {content.size} bytes, but its size says {shown(declared)}."
+
+
+def unknown_senders(request: Request) -> tuple[str, ...]:
+    """What is wrong with the sender of a request, as sentences."""
+    user_id = text_of(child(child(request.element, "principal"), "userID"))
+    if request.scenario.users is None or user_id is None or request.scenario.user(user_id) is not None:
+        return ()
+    return (f"principal/userID {shown(user_id)} is no known user: the message would have no named sender.",)
+
+
+def refuse_strictly(faults: tuple[str, ...]) -> None:
+    """Raises SoapFault if there is anything to refuse."""
+    if faults:
+        raise SoapFault(
+            f"Refused in strict mode: {' '.join(faults)}",
+            code="Client",
+            received=" ".join(faults),
+            accepted="a request that fits the schema at ?xsd=1, with a known sender, true sizes and the right charset",
+        )
+
+
+def _requests() -> frozenset[str]:
+    return frozenset(map(request_element, SHAPES))
+
+
+def _schema() -> XMLSchema:
+    """The schema, once for each thread: its log of errors is its own."""
+    if not hasattr(_schemas, "schema"):
+        _schemas.schema = strict_schema()
+    schema: XMLSchema = _schemas.schema
+    return schema

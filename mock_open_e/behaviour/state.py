@@ -1,0 +1,236 @@
+"""What one instance of the mock Open-E knows: cases, messages, events, and the files of its messages.
+
+What goes out are frozen snapshots. Nothing here is thread-safe: `MockOpenE` holds the lock.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from mock_open_e.behaviour.kept import Newest
+from mock_open_e.behaviour.orders import Instance
+from mock_open_e.behaviour.scenario import Scenario, User
+
+Kind = Literal["manager", "owner", "internal"]
+"""Who wrote a message and who sees it: staff to the citizen, the citizen to staff, staff among themselves."""
+
+FIRST_NUMBERS: Mapping[Instance, int] = {"external": 1, "internal": 1_000_001}
+"""Each instance counts for itself; far apart, so that a mix-up is seen."""
+
+
+_FILE_WEIGHT = 200
+"""What the record of a file is held to take, without its bytes."""
+
+
+class Content(NamedTuple):
+    """The data of a file as it came: length in bytes, SHA-256 in lower-case hex, and the bytes unless too many."""
+
+    size: int
+    sha256: str
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of a message. `size` is the declared one in bytes, which Open-E stores unchecked."""
+
+    attachment_id: int
+    filename: str
+    size: int
+    content: Content
+    added: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A stored message.
+
+    `added` is the time as it was sent. `user_id` is the sender as sent; `poster` the user that it names, None where
+    Open-E shows no sender. `origin` is the operation that stored it, or `planted`. `duplicate_of` is the messageID of
+    the first message with the same case, kind, text, sender and files. `sequence` grows over both instances.
+    """
+
+    instance: Instance
+    message_id: int
+    case: int
+    kind: Kind
+    text: str
+    added: str
+    stored: datetime
+    user_id: str | None
+    poster: User | None
+    files: tuple[File, ...]
+    read_receipt: bool = False
+    citizen_id: str | None = None
+    origin: str = "addMessage"
+    duplicate_of: int | None = None
+    sequence: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The message as the control API has given it from the beginning."""
+        return {
+            "instance": self.instance,
+            "messageID": self.message_id,
+            "flowInstanceID": self.case,
+            "message": self.text,
+            "userID": self.user_id,
+            "added": self.added,
+            "attachments": [
+                {"filename": file.filename, "size": file.size, "sha256": file.content.sha256} for file in self.files
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An entry in the history of a case; `date` as it was sent, `kind` the operation that made it."""
+
+    instance: Instance
+    event_id: int
+    case: int
+    kind: str
+    date: str
+    text: str
+    user_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A case as it stands. `status` is a number or the alias that was set; 0 before any was."""
+
+    instance: Instance
+    number: int
+    family: int | None = None
+    status: int | str = 0
+    managers: tuple[str, ...] = ()
+    manager_groups: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    external_id: tuple[str, str] | None = None
+    delivered: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a mock keeps; beyond, the oldest goes. Sizes in bytes."""
+
+    messages: int = 20_000
+    text_bytes: int = 64 * 2**20
+    file_bytes: int = 64 * 2**20
+    events: int = 20_000
+    journal_entries: int = 1_000
+    journal_bytes: int = 16 * 2**20
+    journal_entry_bytes: int = 256 * 2**10
+
+
+class Files:
+    """The bytes of files by SHA-256, as many as there is room for; the oldest go first."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
+
+    def keep(self, content: Content) -> Content:
+        """Takes over the bytes; gives the content without them."""
+        if content.data is not None and content.size <= self._limit:
+            if content.sha256 in self._kept:
+                self._kept.move_to_end(content.sha256)
+            else:
+                self._kept[content.sha256] = content.data
+                self._size += content.size
+            while self._size > self._limit:
+                _, data = self._kept.popitem(last=False)
+                self._size -= len(data)
+        return content._replace(data=None)
+
+    def get(self, sha256: str) -> bytes | None:
+        """The bytes, or None when they are gone."""
+        return self._kept.get(sha256)
+
+    def clear(self) -> None:
+        """Forgets all of them."""
+        self._kept.clear()
+        self._size = 0
+
+
+class State:
+    """Cases, messages and events of one instance, each kind with its own numbers."""
+
+    def __init__(self, instance: Instance, scenario: Scenario, limits: Limits, sequence: Iterator[int]) -> None:
+        self.instance = instance
+        self.messages = Newest[Message](limits.messages, limits.text_bytes, _message_weight)
+        self.events = Newest[Event](limits.events, limits.text_bytes, _event_weight)
+        self._sequence = sequence
+        self._firsts: dict[bytes, int] = {}
+        self._next = dict.fromkeys(("message", "internal", "event", "attachment"), FIRST_NUMBERS[instance])
+        self._creates_cases = scenario.cases is None
+        self._cases = {
+            case.number: Case(instance, case.number, case.family, case.status, case.managers, case.manager_groups)
+            for case in scenario.cases or ()
+            if case.instance in {None, instance}
+        }
+
+    def number(self, kind: Literal["message", "internal", "event", "attachment"]) -> int:
+        """The next number of a kind, as a database would count."""
+        number = self._next[kind]
+        self._next[kind] += 1
+        return number
+
+    def case(self, number: int | None) -> Case | None:
+        """The case of that number; a positive one is made on first use where none are declared."""
+        if number is None or number < 1:
+            return None
+        return self._cases.get(number) or (Case(self.instance, number) if self._creates_cases else None)
+
+    def cases(self) -> list[Case]:
+        """All cases that were declared or written to, by number."""
+        return [self._cases[number] for number in sorted(self._cases)]
+
+    def put(self, case: Case) -> None:
+        """Makes a case stand as given."""
+        self._cases[case.number] = case
+
+    def add(self, message: Message) -> Message:
+        """Stores a message; says in it of which other it is a duplicate."""
+        key = _likeness(message)
+        first = self._firsts.setdefault(key, message.message_id)
+        duplicate_of = None if first == message.message_id else first
+        message = replace(message, duplicate_of=duplicate_of, sequence=next(self._sequence))
+        self.put(self._cases.get(message.case) or Case(self.instance, message.case))
+        for gone in self.messages.add(message):
+            # As long as a message is kept, its copies are known as such.
+            if self._firsts.get(_likeness(gone)) == gone.message_id:
+                del self._firsts[_likeness(gone)]
+        return message
+
+    def add_event(self, case: int, kind: str, date: str, text: str, user_id: str | None) -> Event:
+        """Writes an entry into the history of a case."""
+        event = Event(self.instance, self.number("event"), case, kind, date, text, user_id)
+        self.events.add(event)
+        return event
+
+    def clear(self) -> None:
+        """Forgets messages and events. Numbers go on, and cases stay as they are."""
+        self.messages.clear()
+        self.events.clear()
+        self._firsts.clear()
+
+
+def _message_weight(message: Message) -> int:
+    texts = (message.text, message.added, message.user_id or "", message.citizen_id or "")
+    return sum(map(len, texts)) + sum(_FILE_WEIGHT + len(file.filename) for file in message.files)
+
+
+def _event_weight(event: Event) -> int:
+    return len(event.text) + len(event.date) + len(event.user_id or "")
+
+
+def _likeness(message: Message) -> bytes:
+    """What two messages share of which one is a copy of the other, in few bytes."""
+    files = [(file.filename, file.size, file.content.sha256) for file in message.files]
+    told = (message.case, message.kind, message.text, message.user_id, files)
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).digest()

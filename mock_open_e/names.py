@@ -1,0 +1,35 @@
+"""The public names of the mock."""
+
+from mock_open_e.behaviour.journal import Answer, Entry, Refusal, SentFile
+from mock_open_e.behaviour.mock import MockOpenE
+from mock_open_e.behaviour.orders import FAULT_NAMES, INSTANCES, OPERATION_NAMES, STORING, FaultName, Instance, Order
+from mock_open_e.behaviour.scenario import Account, DeclaredCase, Family, Scenario, Status, User
+from mock_open_e.behaviour.state import Case, Event, File, Limits, Message
+from mock_open_e.python_door import mock_open_e
+
+__all__ = [
+    "FAULT_NAMES",
+    "INSTANCES",
+    "OPERATION_NAMES",
+    "STORING",
+    "Account",
+    "Answer",
+    "Case",
+    "DeclaredCase",
+    "Entry",
+    "Event",
+    "Family",
+    "FaultName",
+    "File",
+    "Instance",
+    "Limits",
+    "Message",
+    "MockOpenE",
+    "Order",
+    "Refusal",
+    "Scenario",
+    "SentFile",
+    "Status",
+    "User",
+    "mock_open_e",
+]

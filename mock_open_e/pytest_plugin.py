@@ -1,0 +1,42 @@
+"""A pytest plugin with the mock Open-E as a fixture. pytest finds it wherever this package is installed.
+
+    def test_it(open_e_mock):
+        ...                                        # code under test posts with `requests`
+        assert open_e_mock.messages[0]["message"] == "Hej"
+
+    @pytest.mark.open_e_mock(cases=1068, strict=True)       # what `mock_open_e` takes
+    def test_it_strictly(open_e_mock): ...
+
+The mock is imported only when a test uses the fixture, so that other tests do not pay for the import.
+"""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line("markers", "open_e_mock(**options): what `mock_open_e` takes, for open_e_mock")
+
+
+@pytest.fixture
+def open_e_mock(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Yield a new `MockOpenE` that intercepts all calls of this process through `requests`."""
+    from mock_open_e import mock_open_e
+
+    marker = request.node.get_closest_marker("open_e_mock")
+    options = {} if marker is None else dict(marker.kwargs)
+    known = inspect.signature(mock_open_e).parameters
+    unknown = [name for name in options if name not in known]
+    if marker is not None and (marker.args or unknown):
+        wrong = [*map(repr, marker.args), *(f"{name}=…" for name in unknown)]
+        pytest.fail(
+            f"the marker open_e_mock does not take {', '.join(wrong)}; it takes {', '.join(known)}, each by its name: "
+            "@pytest.mark.open_e_mock(cases={1068})",
+            pytrace=False,
+        )
+    with mock_open_e(**options) as mock:
+        yield mock

@@ -1,0 +1,1 @@
+"""The mock as a server: SOAP, messageapi, control API, inbox page, and scenario files."""

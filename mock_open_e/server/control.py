@@ -1,0 +1,223 @@
+"""The operations of spec/mock-open-e.yaml: the control API of the mock Open-E."""
+
+import base64
+import binascii
+from urllib.parse import quote
+
+from starlette.responses import Response
+
+from domain.errors import Invalid, NotFound, Violation
+from mock_open_e import Instance, Message
+from mock_open_e.server import control_json as shapes
+from mock_open_e.server.worlds import World
+from openapi import replies
+from openapi.requests import Decoded
+
+DEFAULT_TIMEOUT = 10
+"""Seconds that callers wait who do not say how long; as the contract says."""
+
+SHOWN = 20
+"""How many of the messages that do not fit, and of the refused calls, `expect` explains."""
+
+ControlRequest = Decoded[World]
+
+
+async def list_control_messages(request: ControlRequest) -> Response:
+    """What callers sent."""
+    request.raise_violations()
+    return replies.ok(request.services.mock.messages)
+
+
+async def clear_control_messages(request: ControlRequest) -> Response:
+    """Messages and events are forgotten."""
+    request.raise_violations()
+    request.services.mock.clear_messages()
+    return replies.no_content()
+
+
+async def expect_messages(request: ControlRequest) -> Response:
+    """Waits until so many messages fit; else 408 that says why the others do not."""
+    request.raise_violations()
+    world, wanted = request.services, request.parameters
+    count, seconds = wanted.get("count", 1), wanted.get("timeout", DEFAULT_TIMEOUT)
+
+    def enough() -> list[Message] | None:
+        fitting = [message for message in _sent(world) if not shapes.mismatches(message, wanted)]
+        return fitting if len(fitting) >= count else None
+
+    found = await world.until(enough, seconds)
+    if found is not None:
+        return replies.ok({"messages": [message.as_dict() for message in found]})
+    sent = _sent(world)
+    fitting = [message for message in sent if not shapes.mismatches(message, wanted)]
+    others = [(message, why) for message in sent if (why := shapes.mismatches(message, wanted))]
+    refused = [entry for entry in world.mock.list_calls() if entry.refusal]
+    return replies.timed_out(
+        {
+            "errors": [f"{len(fitting)} of {count} messages came within {seconds} seconds"],
+            "messages": [message.as_dict() for message in fitting],
+            "others": [{"message": message.as_dict(), "because": why} for message, why in others[-SHOWN:]],
+            "refused": [shapes.refused(entry) for entry in refused[-SHOWN:]],
+        }
+    )
+
+
+def _sent(world: World) -> list[Message]:
+    return [message for message in world.mock.list_messages() if message.origin != "planted"]
+
+
+async def order_fault(request: ControlRequest) -> Response:
+    """A fault is ordered for the next calls."""
+    request.raise_violations()
+    # As the contract has always answered: with times and seconds, whether they were given or not.
+    asked = {"fault": request.body["fault"], "times": 1, "seconds": 1} | request.body
+    request.services.mock.fail(
+        asked["fault"],
+        times=asked["times"],
+        seconds=asked["seconds"],
+        every=asked.get("every", 1),
+        operation=asked.get("operation"),
+        case=asked.get("flowInstanceID"),
+        instance=asked.get("instance"),
+    )
+    return replies.created_json(asked)
+
+
+async def clear_faults(request: ControlRequest) -> Response:
+    """The ordered faults are forgotten."""
+    request.raise_violations()
+    request.services.mock.clear_faults()
+    return replies.no_content()
+
+
+async def list_cases(request: ControlRequest) -> Response:
+    """The cases that were declared or written to."""
+    request.raise_violations()
+    mock = request.services.mock
+    counts = shapes.count_by_case(mock.list_messages())
+    cases = mock.list_cases(instance=request.parameters.get("instance"))
+    return replies.ok([shapes.case(case, counts[case.instance, case.number]) for case in cases])
+
+
+async def get_case(request: ControlRequest) -> Response:
+    """One case with its messages and its history."""
+    request.raise_violations()
+    mock = request.services.mock
+    instance, number = _case_of(request)
+    found = next((case for case in mock.list_cases(instance=instance) if case.number == number), None)
+    if found is None:
+        raise NotFound(f"the case {number} of the {instance} instance was neither declared nor written to")
+    messages = sorted(mock.list_messages(instance=instance, case=number), key=shapes.moment_of)
+    return replies.ok(
+        {
+            "case": shapes.case(found, len(messages)),
+            "messages": [shapes.message(message, mock) for message in messages],
+            "events": [shapes.event(event) for event in mock.list_events(instance=instance, case=number)],
+        }
+    )
+
+
+async def plant_message(request: ControlRequest) -> Response:
+    """A message is on the case, as if the citizen had written it."""
+    files = _files_of(request)
+    request.raise_violations()
+    instance, number = _case_of(request)
+    body, mock = request.body, request.services.mock
+    try:
+        message = mock.plant(
+            number,
+            body["message"],
+            instance=instance,
+            user_id=body.get("userID"),
+            files=files,
+            added=body.get("added"),
+            kind=body.get("kind", "owner"),
+        )
+    except LookupError as exc:
+        raise NotFound(str(exc)) from exc
+    except ValueError as exc:
+        raise Invalid([Violation("added", str(exc))]) from exc
+    return replies.created_json(shapes.message(message, mock))
+
+
+def _files_of(request: ControlRequest) -> list[tuple[str, bytes]]:
+    """The files of a body, decoded; what is no base64 goes to the violations of the request."""
+    files: list[tuple[str, bytes]] = []
+    if not request.is_clean("attachments"):
+        return files
+    for index, file in enumerate(request.body.get("attachments", ())):
+        try:
+            files.append((file["filename"], base64.b64decode(file["base64Data"], validate=True)))
+        except binascii.Error:
+            field = f"attachments[{index}].base64Data"
+            request.violations.append(Violation(field, f"{field} must be base64"))
+    return files
+
+
+def _case_of(request: ControlRequest) -> tuple[Instance, int]:
+    return request.parameters["instance"], request.parameters["flowInstanceID"]
+
+
+async def list_calls(request: ControlRequest) -> Response:
+    """The newest calls, without what they held."""
+    request.raise_violations()
+    wanted, mock = request.parameters, request.services.mock
+    calls = [
+        entry
+        for entry in mock.list_calls()
+        if entry.number > wanted.get("after", 0) and (entry.refusal or not wanted.get("refused"))
+    ]
+    return replies.ok([shapes.call(entry, mock) for entry in calls[-wanted.get("limit", 1000) :]])
+
+
+async def get_call(request: ControlRequest) -> Response:
+    """One call with what it held, and its answer."""
+    request.raise_violations()
+    mock, number = request.services.mock, request.parameters["number"]
+    entry = next((entry for entry in mock.list_calls() if entry.number == number), None)
+    if entry is None:
+        raise NotFound(f"there is no call {number} in the journal, or it is no longer kept")
+    return replies.ok(shapes.whole_call(entry, mock))
+
+
+async def clear_calls(request: ControlRequest) -> Response:
+    """The journal is empty."""
+    request.raise_violations()
+    request.services.mock.clear_calls()
+    return replies.no_content()
+
+
+async def get_file(request: ControlRequest) -> Response:
+    """A file, sent so that nothing in it can run."""
+    request.raise_violations()
+    sha256 = request.parameters["sha256"]
+    data = request.services.mock.file(sha256)
+    if data is None:
+        raise NotFound("there is no file with this SHA-256, or its bytes are no longer kept")
+    name = request.parameters.get("name", sha256).encode("utf-8", "replace")
+    return Response(
+        data,
+        headers={
+            "Content-Type": "application/octet-stream",
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            "Content-Security-Policy": "sandbox; default-src 'none'",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+
+
+async def get_overview(request: ControlRequest) -> Response:
+    """How things stand, as soon as they stand otherwise than the caller knows."""
+    request.raise_violations()
+    world, since = request.services, request.parameters.get("since")
+    if since is not None:
+        seconds = request.parameters.get("timeout", DEFAULT_TIMEOUT)
+        await world.until(lambda: world.revision if world.revision != since else None, seconds)
+    return replies.ok(shapes.overview(world))
+
+
+async def reset_world(request: ControlRequest) -> Response:
+    """Everything is as the scenario began."""
+    request.raise_violations()
+    request.services.mock.reset()
+    return replies.no_content()

@@ -1,0 +1,64 @@
+"""Assembles the control API of the mock Open-E into an ASGI application: routed by its contract, as all else is."""
+
+from pathlib import Path
+from typing import Any
+
+from connexion.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mock_open_e.server.control_errors import failed, say, unexpected, unreadable
+from mock_open_e.server.worlds import World
+from openapi.application import assemble, read_spec
+from openapi.bodies.budget import BodyBudget
+from openapi.contracts import FORM, Contract, ContractMiddleware
+from openapi.errors.forms import ErrorForm
+from openapi.observation.middleware import ObservationMiddleware
+from openapi.requests import SERVICES
+from openapi.routing import RoutingMiddleware
+from openapi.turnstile import Turnstile
+from openapi.validation import ValidationMiddleware
+
+NAME = "mock-open-e"
+"""The contract, by the name of its file."""
+
+_BODY_BYTES = 256 * 1024 * 1024
+_BODY_SECONDS = 10.0
+
+_FORM = ErrorForm(say, unreadable, failed, unexpected)
+
+
+def create_control_application(spec_dir: Path) -> "ControlApplication":
+    """The control API, for the world that each call brings with it."""
+    middlewares: list[Any] = [
+        ObservationMiddleware,
+        ExceptionMiddleware,
+        RoutingMiddleware,
+        ContractMiddleware,
+        ExceptionMiddleware,
+        ValidationMiddleware,
+    ]
+    application = assemble(middlewares, [])
+    spec = read_spec(spec_dir, NAME)
+    # Connexion would mount it at the servers that callers read of; the world is in the path already.
+    spec["servers"] = [{"url": "/"}]
+    application.add_api(
+        spec,
+        services=None,
+        contract=Contract(_FORM),
+        turnstile=Turnstile(),
+        body_budget=BodyBudget(_BODY_BYTES, _BODY_SECONDS),
+    )
+    return ControlApplication(application)
+
+
+class ControlApplication:
+    """An application that is given the world of each call."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, world: World) -> None:
+        # Any Content-Type is taken, as from the beginning: curl says of JSON that it is a form, if it is not told.
+        headers = [header for header in scope["headers"] if header[0] != b"content-type"]
+        scope = {**scope, "headers": headers, SERVICES: world, FORM: _FORM}
+        await self._application(scope, receive, send)

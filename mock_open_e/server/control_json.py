@@ -1,0 +1,183 @@
+"""What the control API of the mock Open-E tells, as its contract has it."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from email.message import Message as Headers
+from typing import Any
+
+from mock_open_e import FAULT_NAMES, Case, Entry, Event, Message, MockOpenE, Order
+from mock_open_e.server.worlds import World
+
+
+def mismatches(message: Message, wanted: Mapping[str, Any]) -> list[str]:
+    """Why a message is not one of those that `expect` waits for; nothing for one that is."""
+    why = []
+    if wanted.get("case", message.case) != message.case:
+        why.append(f"the case is {message.case}, not {wanted['case']}")
+    if wanted.get("instance", message.instance) != message.instance:
+        why.append(f"the instance is {message.instance}, not {wanted['instance']}")
+    if wanted.get("text", "") not in message.text:
+        why.append(f"the text does not have {wanted['text']!r} in it")
+    if "kind" in wanted and wanted["kind"] != message.kind:
+        why.append(f"the kind is {message.kind}, not {wanted['kind']}")
+    if "kind" not in wanted and message.kind == "internal":
+        why.append("the kind is internal, which was not asked for")
+    return why
+
+
+def count_by_case(messages: Iterable[Message]) -> Counter[tuple[str, int]]:
+    """How many messages each case has, by instance and number."""
+    return Counter((message.instance, message.case) for message in messages)
+
+
+def case(found: Case, messages: int) -> dict[str, Any]:
+    """A case, with the number of its messages."""
+    return {
+        "instance": found.instance,
+        "flowInstanceID": found.number,
+        "family": found.family,
+        "status": found.status,
+        "managers": list(found.managers),
+        "managerGroups": list(found.manager_groups),
+        "messages": messages,
+    }
+
+
+def message(stored: Message, mock: MockOpenE) -> dict[str, Any]:
+    """A message as its case shows it."""
+    poster = stored.poster
+    return {
+        "messageID": stored.message_id,
+        "kind": stored.kind,
+        "origin": stored.origin,
+        "message": stored.text,
+        "sender": None if poster is None else poster.name or poster.username,
+        "userID": stored.user_id,
+        "added": stored.added,
+        "readReceipt": stored.read_receipt,
+        "duplicateOf": stored.duplicate_of,
+        "attachments": [
+            {
+                "attachmentID": file.attachment_id,
+                "filename": file.filename,
+                "size": file.size,
+                "sha256": file.content.sha256,
+                "isKept": mock.file(file.content.sha256) is not None,
+            }
+            for file in stored.files
+        ],
+    }
+
+
+def moment_of(stored: Message) -> tuple[datetime, int]:
+    """What messages of a case are sorted by: when they say that they were sent, then as they came."""
+    try:
+        added = datetime.fromisoformat(stored.added)
+    except ValueError:
+        # An xs:dateTime that Python does not read, such as the end of a day at 24:00:00.
+        added = stored.stored
+    return added if added.tzinfo else added.replace(tzinfo=UTC), stored.sequence
+
+
+def event(found: Event) -> dict[str, Any]:
+    """An entry in the history of a case."""
+    return {
+        "eventID": found.event_id,
+        "kind": found.kind,
+        "date": found.date,
+        "text": found.text,
+        "userID": found.user_id,
+    }
+
+
+def call(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
+    """A call, without what it held."""
+    return {
+        "number": entry.number,
+        "at": entry.at.isoformat(),
+        "instance": entry.instance,
+        "method": entry.method,
+        "url": entry.url,
+        "query": entry.query,
+        "operation": entry.operation,
+        "flowInstanceID": entry.case,
+        "userID": entry.user_id,
+        "messageID": entry.message_id,
+        "status": entry.answer.status if entry.answer.ending == "answer" else 0,
+        "fault": entry.fault,
+        "refusal": entry.refusal and dataclasses.asdict(entry.refusal),
+        "notes": list(entry.notes),
+        "files": [
+            {
+                "filename": file.filename,
+                "size": file.size,
+                "sha256": file.sha256,
+                "isKept": mock.file(file.sha256) is not None,
+            }
+            for file in entry.files
+        ],
+        "requestBytes": entry.body_size,
+        "answerBytes": entry.answer_size,
+    }
+
+
+def whole_call(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
+    """A call with what it held, and its answer."""
+    return {
+        "call": call(entry, mock),
+        "request": _sent(entry.headers, entry.body, entry.body_size),
+        "answer": _sent(entry.answer.headers, entry.answer.body, entry.answer_size),
+    }
+
+
+def _sent(headers: Mapping[str, str], body: bytes, size: int) -> dict[str, Any]:
+    kind = Headers()
+    kind["content-type"] = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+    charset = kind.get_content_charset() or "utf-8"
+    try:
+        text = body.decode(charset, "replace")
+    except (LookupError, ValueError):
+        # There is no such charset, or it is one of Python's own that are none.
+        text = body.decode("utf-8", "replace")
+    # Some charsets can name halves of surrogate pairs, which no JSON can.
+    text = text.encode("utf-8", "replace").decode()
+    return {"headers": dict(headers), "text": text, "isCut": len(body) < size}
+
+
+def refused(entry: Entry) -> dict[str, Any]:
+    """Why a call was refused."""
+    return {
+        "number": entry.number,
+        "operation": entry.operation,
+        "flowInstanceID": entry.case,
+        "received": entry.refusal and entry.refusal.received,
+        "accepted": entry.refusal and entry.refusal.accepted,
+    }
+
+
+def overview(world: World) -> dict[str, Any]:
+    """How things stand in a world."""
+    mock = world.mock
+    # First of all, so that what changes meanwhile makes another revision.
+    revision = world.revision
+    calls = mock.list_calls()
+    return {
+        "name": world.name,
+        "revision": revision,
+        "messages": len(mock.list_messages()),
+        "cases": len(mock.list_cases()),
+        "calls": len(calls),
+        "refused": sum(entry.refusal is not None for entry in calls),
+        "strict": mock.scenario.strict,
+        "faults": [_order(order) for order in mock.list_faults()],
+        "faultNames": list(FAULT_NAMES),
+    }
+
+
+def _order(order: Order) -> dict[str, Any]:
+    """An order in the words in which it can be given."""
+    asked = dataclasses.asdict(order)
+    asked["flowInstanceID"] = asked.pop("case")
+    return {name: value for name, value in asked.items() if value is not None or name == "times"}

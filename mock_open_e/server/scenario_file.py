@@ -1,0 +1,231 @@
+"""The file that says what a mock Open-E begins with: a scenario in YAML."""
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+
+from domain.errors import BudkavleError
+from mock_open_e import (
+    FAULT_NAMES,
+    INSTANCES,
+    OPERATION_NAMES,
+    Account,
+    DeclaredCase,
+    Family,
+    Order,
+    Scenario,
+    Status,
+    User,
+)
+from openapi.yaml_nodes import MAX_BYTES, Nodes, quoted
+
+MAX_INT = 2147483647
+MAX_SECONDS = 3600
+
+_SECTIONS = ("strict", "credentials", "users", "families", "allowedFamilies", "cases", "faults")
+_SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?", re.ASCII)
+
+_Choice = TypeVar("_Choice", bound=str)
+
+
+class ScenarioWrong(BudkavleError):
+    """The scenario is wrong."""
+
+    def __init__(self, faults: Collection[tuple[str, int, str]]) -> None:
+        """Takes file, line and text of each fault."""
+        lines = [f"{name}:{line}: {text}" for name, line, text in sorted(faults)]
+        super().__init__("\n".join(["the scenario is wrong; the mock did not start", *lines]))
+
+
+def read_scenario(path: Path) -> Scenario:
+    """What a scenario file says. Raises `ScenarioWrong` with everything that is wrong, each with its line."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise BudkavleError(f"{path} cannot be read: {exc.strerror}") from exc
+    if len(data) > MAX_BYTES:
+        raise BudkavleError(f"{path} is larger than {MAX_BYTES} bytes")
+    nodes = Nodes(str(path))
+    document = nodes.document(data)
+    scenario = Scenario() if document is None else _Reader(nodes).read(document)
+    if nodes.faults:
+        raise ScenarioWrong(nodes.faults)
+    return scenario
+
+
+class _Reader:
+    """Reads a scenario; what names something else is checked against what is declared."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._accounts: dict[str, Account] = {}
+        self._users: dict[str, User] | None = None
+        self._families: dict[int, Family] = {}
+        self._cases: dict[tuple[str, int], DeclaredCase] | None = None
+
+    def read(self, document: yaml.Node) -> Scenario:
+        """The scenario; of no use where anything was wrong."""
+        nodes = self._nodes
+        sections = nodes.mapping(document, "the scenario", (), _SECTIONS)
+        for node in nodes.sequence(sections.get("credentials"), "credentials"):
+            self._read_account(node)
+        if "users" in sections:
+            self._users = {}
+            for number, node in enumerate(nodes.sequence(sections["users"], "users"), 1):
+                self._read_user(node, number)
+        seen: dict[str, yaml.Node] = {}
+        for node in nodes.sequence(sections.get("families"), "families"):
+            self._read_family(node, seen)
+        if "cases" in sections:
+            self._cases = {}
+            seen = {}
+            for node in nodes.sequence(sections["cases"], "cases"):
+                self._read_case(node, seen)
+        allowed = [
+            self._family(node, "allowedFamilies")
+            for node in nodes.sequence(sections.get("allowedFamilies"), "allowedFamilies")
+        ]
+        faults = [self._fault(node) for node in nodes.sequence(sections.get("faults"), "faults")]
+        return Scenario(
+            accounts=tuple(self._accounts.values()),
+            users=None if self._users is None else tuple(self._users.values()),
+            families=tuple(self._families.values()),
+            cases=None if self._cases is None else tuple(self._cases.values()),
+            faults=tuple(fault for fault in faults if fault is not None),
+            allowed_families=frozenset(n for n in allowed if n is not None) if "allowedFamilies" in sections else None,
+            strict=nodes.flag(sections.get("strict"), "strict"),
+        )
+
+    def _read_account(self, node: yaml.Node) -> None:
+        values = self._nodes.mapping(node, "credentials", ("username", "password"))
+        username = self._nodes.text(values.get("username"), "username")
+        password = self._nodes.text(values.get("password"), "password", is_secret=True)
+        if username is not None and ":" in username:
+            self._nodes.fault(values["username"], "username must not have a colon, which ends it in HTTP Basic")
+        elif username is not None and username in self._accounts:
+            self._nodes.fault(values["username"], f"username {quoted(username)} is there already")
+        elif username is not None:
+            self._accounts[username] = Account(username, password or "")
+
+    def _read_user(self, node: yaml.Node, number: int) -> None:
+        assert self._users is not None  # noqa: S101  # Its caller has just made it.
+        values = self._nodes.mapping(node, "a user", ("username",), ("firstname", "lastname", "email"))
+        texts = {name: self._nodes.text(value, name) or "" for name, value in values.items()}
+        username = texts.pop("username", "")
+        if username in self._users:
+            self._nodes.fault(values["username"], f"username {quoted(username)} is there already")
+        elif username:
+            self._users[username] = User(username, number=number, **texts)
+
+    def _read_family(self, node: yaml.Node, seen: dict[str, yaml.Node]) -> None:
+        nodes = self._nodes
+        optional = ("accounts", "statuses", "managers", "managerGroups", "readReceipts")
+        values = nodes.mapping(node, "a family", ("number", "name"), optional)
+        number = nodes.number(values.get("number"), "number", 1, MAX_INT)
+        name = nodes.text(values.get("name"), "name")
+        family = Family(
+            number or 0,
+            name or "",
+            accounts=self._names(values, "accounts", self._accounts),
+            statuses=self._statuses(values.get("statuses")),
+            managers=self._names(values, "managers", self._users),
+            manager_groups=self._names(values, "managerGroups", None),
+            read_receipts="readReceipts" not in values or nodes.flag(values["readReceipts"], "readReceipts"),
+        )
+        if number is not None and nodes.is_first(values["number"], f"family {number}", seen):
+            self._families[number] = family
+
+    def _statuses(self, section: yaml.Node | None) -> tuple[Status, ...] | None:
+        if section is None:
+            return None
+        statuses = []
+        seen: dict[str, yaml.Node] = {}
+        for node in self._nodes.sequence(section, "statuses"):
+            values = self._nodes.mapping(node, "a status", ("number",), ("alias",))
+            number = self._nodes.number(values.get("number"), "number", 1, MAX_INT)
+            alias = self._nodes.text(values.get("alias"), "alias")
+            if number is not None and self._nodes.is_first(values["number"], f"status {number}", seen):
+                statuses.append(Status(number, alias))
+        return tuple(statuses)
+
+    def _names(self, values: Mapping[str, yaml.Node], key: str, known: Collection[str] | None) -> frozenset[str] | None:
+        """The names in a list; all must be declared, where any are."""
+        if key not in values:
+            return None
+        return frozenset(self._list_of_names(values[key], key, known))
+
+    def _list_of_names(self, section: yaml.Node | None, key: str, known: Collection[str] | None) -> list[str]:
+        names = []
+        for node in self._nodes.sequence(section, key):
+            name = self._nodes.text(node, f"each of {key}")
+            if name is not None and known is not None and name not in known:
+                where = "credentials" if key == "accounts" else "users"
+                self._nodes.fault(node, f"{key}: {quoted(name)} is not among the {where}")
+            elif name is not None:
+                names.append(name)
+        return names
+
+    def _family(self, node: yaml.Node | None, name: str) -> int | None:
+        number = self._nodes.number(node, name, 1, MAX_INT)
+        if node is not None and number is not None and number not in self._families:
+            self._nodes.fault(node, f"{name}: {number} is not among the families")
+        return number
+
+    def _read_case(self, node: yaml.Node, seen: dict[str, yaml.Node]) -> None:
+        assert self._cases is not None  # noqa: S101  # Its caller has just made it.
+        nodes = self._nodes
+        optional = ("family", "instance", "status", "managers", "managerGroups")
+        values = nodes.mapping(node, "a case", ("number",), optional)
+        number = nodes.number(values.get("number"), "number", 1, MAX_INT)
+        family = self._family(values.get("family"), "family")
+        instance = self._one_of(values.get("instance"), "instance", INSTANCES)
+        status = nodes.number(values.get("status"), "status", 1, MAX_INT)
+        statuses = None if family is None or family not in self._families else self._families[family].statuses
+        if statuses is not None and status is not None and status not in {each.number for each in statuses}:
+            nodes.fault(values["status"], f"status {status} is not among the statuses of family {family}")
+        managers = self._list_of_names(values.get("managers"), "managers", self._users)
+        groups = self._list_of_names(values.get("managerGroups"), "managerGroups", None)
+        if number is None:
+            return
+        for each in INSTANCES if instance is None else (instance,):
+            if nodes.is_first(values["number"], f"case {number} of the {each} instance", seen):
+                case = DeclaredCase(number, family, each, status or 0, tuple(managers), tuple(groups))
+                self._cases[each, number] = case
+
+    def _fault(self, node: yaml.Node) -> Order | None:
+        nodes = self._nodes
+        optional = ("times", "every", "seconds", "operation", "case", "instance")
+        values = nodes.mapping(node, "a fault", ("fault",), optional)
+        fault = self._one_of(values.get("fault"), "fault", FAULT_NAMES)
+        times = nodes.number(values.get("times"), "times", 1, MAX_INT)
+        every = nodes.number(values.get("every"), "every", 1, MAX_INT)
+        seconds = self._seconds(values.get("seconds"))
+        operation = self._one_of(values.get("operation"), "operation", OPERATION_NAMES)
+        case = nodes.number(values.get("case"), "case", 1, MAX_INT)
+        instance = self._one_of(values.get("instance"), "instance", INSTANCES)
+        is_known = self._cases is None or case is None or any(number == case for _, number in self._cases)
+        if not is_known:
+            nodes.fault(values["case"], f"case {case} is not among the cases")
+        if fault is None:
+            return None
+        times = 1 if times is None and "every" not in values else times
+        return Order(fault, times, seconds, every or 1, operation, case, instance)
+
+    def _seconds(self, node: yaml.Node | None) -> float:
+        if node is None:
+            return 1.0
+        if isinstance(node, yaml.ScalarNode) and _SECONDS.fullmatch(node.value) and float(node.value) <= MAX_SECONDS:
+            return float(node.value)
+        self._nodes.fault(node, f"seconds must be a number from 0 to {MAX_SECONDS}")
+        return 1.0
+
+    def _one_of(self, node: yaml.Node | None, name: str, choices: Collection[_Choice]) -> _Choice | None:
+        text = self._nodes.text(node, name)
+        found = next((choice for choice in choices if choice == text), None)
+        if node is not None and text is not None and found is None:
+            self._nodes.fault(node, f"{name} must be one of {', '.join(choices)}")
+        return found

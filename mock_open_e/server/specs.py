@@ -1,0 +1,11 @@
+"""Where the contract of the control API is."""
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+
+def spec_dir() -> Path:
+    """Return the folder of the contract: within the package when it is installed, beside it in the repository."""
+    packaged = _HERE / "spec"
+    return packaged if packaged.is_dir() else _HERE.parents[1] / "spec"

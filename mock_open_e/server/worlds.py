@@ -1,0 +1,126 @@
+"""Mocks by name, each a world of its own: what is under `/s/NAME/` of the server door, and the one at its root."""
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from mock_open_e import Limits, MockOpenE
+from mock_open_e.server.soap import create_app
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+T = TypeVar("T")
+
+NAMES = 64
+"""How many worlds have a name at once; another one takes the place of the one that was idle for longest."""
+
+NAMED_LIMITS = Limits(
+    messages=5_000,
+    text_bytes=4 * 2**20,
+    file_bytes=16 * 2**20,
+    events=5_000,
+    journal_entries=500,
+    journal_bytes=4 * 2**20,
+)
+"""What a world with a name keeps: a file of ten MiB fits, and all of them together stay below 2 GiB."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    loop: asyncio.AbstractEventLoop
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tell(self) -> None:
+        self.loop.call_soon_threadsafe(self.changed.set)
+
+
+class World:
+    """One mock behind the server door. `revision` grows with each change; `soap` serves its callbacks."""
+
+    def __init__(self, name: str, mock: MockOpenE) -> None:
+        self.name = name
+        self.mock = mock
+        self.soap: ASGIApp = create_app(mock)
+        self.revision = 0
+        self.is_closing = False
+        self.running = 0
+        """Calls that are being answered."""
+        self._lock = threading.Lock()
+        self._waiting: set[_Waiting] = set()
+        self._stop = mock.watch(self._changed)
+
+    async def until(self, find: Callable[[], T | None], seconds: float) -> T | None:
+        """What `find` gives as soon as it gives something, asked after each change; None after so many seconds."""
+        waiting = _Waiting(asyncio.get_running_loop())
+        with self._lock:
+            self._waiting.add(waiting)
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    waiting.changed.clear()
+                    found = find()
+                    if found is not None or self.is_closing:
+                        return found
+                    await waiting.changed.wait()
+        except TimeoutError:
+            return find()
+        finally:
+            with self._lock:
+                self._waiting.discard(waiting)
+
+    def close(self) -> None:
+        """Ends all waiting, now and later."""
+        self.is_closing = True
+        self._stop()
+        self._changed()
+
+    def _changed(self) -> None:
+        with self._lock:
+            self.revision += 1
+            told = tuple(self._waiting)
+        for waiting in told:
+            waiting.tell()
+
+
+class Worlds:
+    """The root world and those with names, which are made on first use as the root's scenario says."""
+
+    def __init__(self, root: MockOpenE, limit: int = NAMES) -> None:
+        self.root = World("", root)
+        self._limit = limit
+        self._named: OrderedDict[str, World] = OrderedDict()
+        self._is_closing = False
+
+    def get(self, name: str) -> World:
+        """The world of that name, from now on the one that was used last."""
+        world = self._named.get(name)
+        if world is None:
+            world = World(name, MockOpenE(scenario=self.root.mock.scenario, limits=NAMED_LIMITS))
+            world.is_closing = self._is_closing
+            self._named[name] = world
+            self._make_room()
+        self._named.move_to_end(name)
+        return world
+
+    def names(self) -> list[str]:
+        """The names that are there, sorted."""
+        return sorted(self._named)
+
+    def close(self) -> None:
+        """Ends all waiting in all worlds: the server stops."""
+        self._is_closing = True
+        for world in (self.root, *self._named.values()):
+            if not world.is_closing:
+                world.close()
+
+    def _make_room(self) -> None:
+        # The last one is the one that is asked for.
+        for name in list(self._named)[:-1]:
+            if len(self._named) <= self._limit:
+                return
+            if not self._named[name].running:
+                self._named.pop(name).close()

@@ -1,0 +1,206 @@
+"""WSDL, schema and pages of the callback, and independent clients that work from them."""
+
+import http.client
+import json
+import os
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import requests
+import zeep
+from lxml import etree
+from zeep.exceptions import Fault
+from zeep.transports import Transport
+
+from mock_open_e import MockOpenE, mock_open_e
+from mock_open_e.behaviour.soap.contract import SERVICE_NAMESPACE
+from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
+from tests.mock_open_e.soap import UTF8, add_message, send
+
+URL = "http://open-e.test/external/api/callback"
+WSDL = "{http://schemas.xmlsoap.org/wsdl/}"
+NODE_CLIENT = Path(__file__).parent / "node"
+MESSAGE = {
+    "added": "2026-02-19T07:57:06.123+01:00",
+    "message": "Hej <b> åäö",
+    "userID": "",
+    "readReceiptEnabled": False,
+    "attachments": [{"encodedData": b"hej", "filename": "å.pdf", "size": 3}],
+}
+
+
+def get(query, url=URL):
+    answer = MockOpenE().answer("external", {}, method="GET", query=query, url=url)
+    return answer.status, answer.headers.get("Content-Type"), answer.body
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8081/internal/api/callback", "https://e-arenden.test/api/callback"])
+def test_wsdl_has_the_address_that_was_called_and_imports_its_parts(url):
+    status, kind, body = get("wsdl", url)
+    assert (status, kind) == (200, "text/xml;charset=utf-8")
+    root = etree.fromstring(body)
+    assert root.get("targetNamespace") == SERVICE_NAMESPACE
+    assert root.find(f"{WSDL}import").get("location") == f"{url}?wsdl=1"
+    assert root.find(f"{WSDL}binding").get("name") == "IntegrationCallbackPortBinding"
+    assert root.find(f"{WSDL}service").get("name") == "IntegrationCallback"
+    port = root.find(f"{WSDL}service/{WSDL}port")
+    assert port.get("name") == "IntegrationCallbackPort"
+    assert port[0].get("location") == url
+    imported = etree.fromstring(get("wsdl=1", url)[2])
+    assert imported.get("targetNamespace") == CALLBACK_NAMESPACE
+    assert imported.find(f"{WSDL}portType").get("name") == "IntegrationCallback"
+    assert f'schemaLocation="{url}?xsd=1"'.encode() in get("wsdl=1", url)[2]
+
+
+def test_wsdl_names_actions_and_faults_as_open_e_does():
+    _, _, body = get("wsdl=1")
+    operations = etree.fromstring(body).iterfind(f"{WSDL}portType/{WSDL}operation")
+    actions = {each.get("name"): [part.get(f"{{{METADATA}}}Action") for part in each] for each in operations}
+    assert len(actions) == 10
+    base = f"{CALLBACK_NAMESPACE}/IntegrationCallback/addMessage"
+    assert actions["addMessage"] == [
+        f"{base}Request",
+        f"{base}Response",
+        f"{base}/Fault/FlowInstanceNotFoundException",
+        f"{base}/Fault/AccessDeniedException",
+    ]
+    assert len(actions["setStatus"]) == 5
+
+
+METADATA = "http://www.w3.org/2007/05/addressing/metadata"
+
+
+def test_schema_is_valid_and_takes_what_it_describes():
+    status, kind, body = get("xsd=1")
+    assert (status, kind) == (200, "text/xml;charset=utf-8")
+    schema = etree.XMLSchema(etree.fromstring(body))
+    request = etree.fromstring(add_message(message=SERVED).encode())[0][0]
+    assert schema.validate(request), schema.error_log
+    shipped = etree.fromstring(add_message().encode())[0][0]
+    assert not schema.validate(shipped)
+
+
+SERVED = "<added>2026-02-19T07:57:06</added><message>Hej</message><userID/><readReceiptEnabled>0</readReceiptEnabled>"
+
+
+@pytest.mark.parametrize("query", ["xsd=9", "wsdl=2", "xsd="])
+def test_unknown_parts_of_the_contract_are_404(query):
+    status, kind, body = get(query)
+    assert (status, kind) == (404, "text/html;charset=utf-8")
+    assert body.startswith(b"<html>")
+
+
+def test_a_plain_get_is_a_page_with_service_and_port():
+    status, kind, body = get("", "http://a.test/<x>")
+    assert (status, kind) == (200, "text/html;charset=utf-8")
+    assert b"<title>Web Services</title>" in body
+    assert b"IntegrationCallbackPort" in body
+    assert b"http://a.test/&lt;x&gt;?wsdl" in body
+
+
+def test_head_is_404_and_put_is_like_post():
+    mock = MockOpenE()
+    head = mock.answer("external", {}, method="HEAD", query="wsdl")
+    assert (head.status, head.body) == (404, b"")
+    put = mock.answer("external", {"content-type": UTF8}, add_message().encode(), method="PUT")
+    assert put.body == send(MockOpenE(), add_message()).body
+    assert mock.answer("external", {}, method="DELETE").status == 405
+
+
+def test_the_contract_is_guarded_like_the_rest():
+    mock = MockOpenE(username="u", password="p")
+    assert mock.answer("external", {}, method="GET", query="wsdl").status == 401
+    assert mock.answer("external", {"authorization": "Basic dTpw"}, method="GET", query="wsdl").status == 200
+
+
+def call_everything(service):
+    """Every operation of the callback through a client that was made from the WSDL alone."""
+    message = {**MESSAGE, "added": datetime(2026, 2, 19, 7, 57, 6, tzinfo=UTC)}
+    principal = {"userID": "joe01doe"}
+    case = {"flowInstanceID": 1068}
+    service.setManagers(**case, managers=[principal], managerGroups=[{"name": "Grupp"}])
+    managers = service.getManagers(**case)
+    return {
+        "addMessage": service.addMessage(**case, message=message, principal=principal),
+        "addInternalMessage": service.addInternalMessage(**case, message=message, principal=principal),
+        "addMessageAsOwner": service.addMessageAsOwner(
+            **case, message=message, principal={**principal, "citizenID": "c"}
+        ),
+        "addEvent": service.addEvent(**case, date=message["added"], message="Hej", principal=principal),
+        "setStatus": service.setStatus(**case, statusID=5, principal=principal),
+        "confirmDelivery": service.confirmDelivery(**case, delivered=True, externalID={"ID": "1", "System": "s"}),
+        "setAttribute": service.setAttribute(**case, name="a", value="b"),
+        "getManagers": (managers.managers[0].userID, managers.managerGroups[0].name),
+    }
+
+
+EVERYTHING = {
+    "addMessage": 1,
+    "addInternalMessage": 1,
+    "addMessageAsOwner": 2,
+    "addEvent": 4,
+    "setStatus": 5,
+    "confirmDelivery": None,
+    "setAttribute": None,
+    "getManagers": ("joe01doe", "Grupp"),
+}
+
+
+def test_zeep_calls_every_operation_through_the_python_door():
+    with mock_open_e(strict=True, username="u", password="p") as open_e:
+        session = requests.Session()
+        session.auth = ("u", "p")
+        client = zeep.Client(f"{URL}?wsdl", transport=Transport(session=session))
+        assert call_everything(client.service) == EVERYTHING
+        with pytest.raises(Fault, match="Deleting of flow instances is currently not supported"):
+            client.service.deleteInstance(flowInstanceID=1068)
+        first = open_e.list_messages()[0]
+    assert (first.text, first.files[0].filename) == ("Hej <b> åäö", "å.pdf")
+    assert open_e.file(first.files[0].content.sha256) == b"hej"
+    assert (first.user_id, first.kind) == ("joe01doe", "manager")
+
+
+def test_zeep_calls_every_operation_of_the_server(run_mock):
+    with run_mock(MockOpenE(cases=[1068], strict=True)) as url:
+        client = zeep.Client(f"{url}/external/api/callback?wsdl")
+        assert call_everything(client.service) == EVERYTHING
+        with pytest.raises(Fault) as caught:
+            client.service.getManagers(flowInstanceID=7)
+    assert caught.value.message == "The requested flow instance with ID 7 was not found"
+    assert caught.value.detail[0].tag == f"{{{CALLBACK_NAMESPACE}}}FlowInstanceNotFoundFault"
+
+
+def test_server_answers_methods_as_open_e_does(run_mock):
+    with run_mock(MockOpenE()) as url:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5)
+        for method, status in [("HEAD", 404), ("GET", 200), ("PUT", 500)]:
+            connection.request(method, "/internal/api/callback", headers={"Content-Length": "0"})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == status
+        connection.close()
+
+
+def test_the_soap_client_of_node_calls_every_operation(run_mock, tmp_path):
+    if shutil.which("npm") is None:
+        pytest.skip("Node is not installed")
+    shutil.copytree(NODE_CLIENT, tmp_path, dirs_exist_ok=True)
+    command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    environment = {**os.environ, "npm_config_update_notifier": "false"}
+    if subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=200, check=False, env=environment).returncode:
+        pytest.skip("npm could not install the client: there is no registry to be reached")
+    with run_mock(MockOpenE(cases=[1068])) as url:
+        command = ["node", "client.mjs", f"{url}/external/api/callback?wsdl"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert answers.pop("deleteInstance").endswith("Deleting of flow instances is currently not supported")
+    assert answers == {
+        **{name: value for name, value in EVERYTHING.items() if value is not None},
+        "getManagers": ["joe01doe", "Grupp"],
+        "confirmDelivery": None,
+        "setAttribute": None,
+    }

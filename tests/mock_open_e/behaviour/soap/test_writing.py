@@ -1,0 +1,76 @@
+import hashlib
+
+import pytest
+
+from mock_open_e import MockOpenE
+from tests.mock_open_e.soap import FILE, NS, SOAP, add_message, send, with_file
+
+
+def test_answer_to_a_good_message_is_the_message_id_byte_for_byte():
+    mock = MockOpenE()
+    answer = send(mock, with_file(FILE))
+    assert answer.status == 200
+    assert answer.headers == {"Content-Type": "text/xml; charset=utf-8"}
+    assert answer.body.decode() == (
+        "<?xml version='1.0' encoding='UTF-8'?>"
+        f'<S:Envelope xmlns:S="{SOAP}"><S:Body><addMessageResponse xmlns="{NS}"><messageID>1</messageID>'
+        "</addMessageResponse></S:Body></S:Envelope>"
+    )
+    assert mock.messages == [
+        {
+            "instance": "external",
+            "messageID": 1,
+            "flowInstanceID": 1068,
+            "message": "Hej <b> åäö\r\nrad 2",
+            "userID": None,
+            "added": "2026-02-19T07:57:06.123+01:00",
+            "attachments": [{"filename": "test.pdf", "size": 3, "sha256": hashlib.sha256(b"hej").hexdigest()}],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "text"),
+    [
+        (add_message()[:-40], "Server", "XML reader error: "),
+        (add_message(message="&#1;"), "Server", "XML reader error: "),
+        (add_message(message="&nbsp;"), "Server", "XML reader error: "),
+        (add_message().replace("</message>", "</b>"), "Server", "XML reader error: "),
+        (f'<!DOCTYPE a [<!ENTITY b "c">]>{add_message(message="&b;")}', "Server", "XML reader error: Undeclared"),
+        ("", "Client", "Couldn't create SOAP message due to exception: "),
+        ("Hej", "Client", "Couldn't create SOAP message due to exception: "),
+        ("<a/>", "Client", "Couldn't create SOAP message due to exception: "),
+        (f'<Envelope xmlns="{SOAP}"/>', "Client", "Couldn't create SOAP message due to exception: "),
+        (f'<Envelope xmlns="{SOAP}">', "Client", "Couldn't create SOAP message due to exception: "),
+        (
+            add_message().replace(SOAP, "http://www.w3.org/2003/05/soap-envelope"),
+            "VersionMismatch",
+            "Couldn't create SOAP message. Expecting Envelope in namespace ",
+        ),
+    ],
+)
+def test_answer_to_what_is_no_good_xml_is_a_fault_without_detail(body, code, text):
+    answer = send(MockOpenE(), body)
+    assert answer.status == 500
+    assert f"<faultcode>S:{code}</faultcode><faultstring>{text}".encode() in answer.body
+    assert b"<detail>" not in answer.body
+
+
+def test_answer_does_not_expand_entities():
+    bomb = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))
+    body = f'<!DOCTYPE a [<!ENTITY e0 "x">{bomb}]>{add_message(message="&e9;")}'
+    assert b"XML reader error" in send(MockOpenE(), body).body
+
+
+def test_answer_lets_the_charset_of_http_win_and_mirrors_it():
+    mock = MockOpenE(cases={1068})
+    answer = send(mock, add_message(), "text/xml; charset=ISO-8859-1")
+    assert mock.messages[0]["message"].startswith("Hej <b> Ã¥Ã¤Ã¶")
+    assert answer.headers["Content-Type"] == "text/xml ;charset=ISO-8859-1"
+    assert answer.body.startswith(b"<?xml version='1.0' encoding='ISO-8859-1'?><S:Envelope ")
+    declared = "<?xml version='1.0' encoding='ISO-8859-1'?>" + add_message()
+    answer = send(mock, declared.encode("latin-1"), "text/xml")
+    assert mock.messages[1]["message"].startswith("Hej <b> åäö")
+    assert answer.headers["Content-Type"] == "text/xml; charset=utf-8"
+    assert send(mock, add_message(), None).status == 200
+    assert b"S:Client" in send(mock, add_message(), "text/xml; charset=no-such").body

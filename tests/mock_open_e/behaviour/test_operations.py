@@ -1,0 +1,213 @@
+"""The operations of the callback that store no message."""
+
+import pytest
+
+from mock_open_e import Account, DeclaredCase, Family, MockOpenE, Scenario, Status, User
+from tests.mock_open_e.soap import NS, SOAP, XSI, fault, not_found, request, send
+
+CASE = "<flowInstanceID>1068</flowInstanceID>"
+EXTERNAL_ID = "<externalID><ID>1</ID><System>s</System></externalID>"
+DATE = "<date>2026-02-19T07:57:06</date><message>Hej</message>"
+
+SCENARIO = Scenario(
+    users=(User("joe01doe", "Joe", "Doe"), User("ann02lee")),
+    families=(
+        Family(
+            7,
+            "Bygglov",
+            statuses=(Status(10, "RECEIVED"), Status(20, "DONE")),
+            managers=frozenset({"joe01doe"}),
+            manager_groups=frozenset({"Handläggare"}),
+        ),
+    ),
+    cases=(DeclaredCase(1068, 7, status=10, managers=("joe01doe",)), DeclaredCase(1069)),
+)
+
+CONTENTS = {
+    "addEvent": DATE,
+    "addInternalMessage": "<message/>",
+    "addMessage": "<message/>",
+    "addMessageAsOwner": "<message/>",
+    "confirmDelivery": "<delivered>true</delivered>",
+    "getManagersRequest": "",
+    "setAttribute": "<name>a</name><value>b</value>",
+    "setManagers": "",
+    "setStatus": "<statusID>10</statusID>",
+}
+
+
+def call(mock, name, content, case=CASE):
+    answer = send(mock, request(f'<{name} xmlns="{NS}">{case}{content}</{name}>'))
+    return answer.status, answer.body.decode()
+
+
+def good(element, content=""):
+    text = f'<{element} xmlns="{NS}">{content}</{element}>' if content else f'<{element} xmlns="{NS}"/>'
+    envelope = f'<S:Envelope xmlns:S="{SOAP}"><S:Body>{text}</S:Body></S:Envelope>'
+    return 200, f"<?xml version='1.0' encoding='UTF-8'?>{envelope}"
+
+
+@pytest.fixture
+def mock():
+    return MockOpenE(scenario=SCENARIO)
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_every_operation_says_that_a_case_is_unknown(mock, name):
+    assert call(mock, name, CONTENTS[name], "<flowInstanceID>7</flowInstanceID>") == (500, not_found(7))
+    assert call(mock, name, CONTENTS[name], "") == (500, not_found("null"))
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_an_external_id_alone_is_not_implemented(mock, name):
+    prefix = "" if name in {"setStatus", "addEvent", "setManagers", "setAttribute"} else "java.lang.RuntimeException: "
+    expected = fault(f"{prefix}External ID support not implemented")
+    if name == "confirmDelivery":
+        # Its flowInstanceID is mandatory, so it does not look at the other for finding the case.
+        expected = not_found("null")
+    assert call(mock, name, CONTENTS[name], EXTERNAL_ID) == (500, expected)
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_every_operation_refuses_who_lacks_the_family_but_after_the_case(name):
+    families = (Family(7, accounts=frozenset({"other"})),)
+    accounts = (Account("u", "p"), Account("other", "p"))
+    scenario = Scenario(accounts=accounts, families=families, cases=(DeclaredCase(1068, 7),))
+    mock = MockOpenE(scenario=scenario)
+
+    def answer(case, authorization="Basic dTpw"):
+        body = request(f'<{name} xmlns="{NS}"><flowInstanceID>{case}</flowInstanceID>{CONTENTS[name]}</{name}>')
+        return send(mock, body, authorization=authorization).body.decode()
+
+    assert answer(7) == not_found(7)
+    assert answer(1068) == fault("This user does not have access to this flow family", detail="AccessDeniedFault")
+    assert "AccessDeniedFault" not in answer(1068, "Basic b3RoZXI6cA==")
+
+
+def test_cases_outside_the_allowed_families_are_not_found():
+    mock = MockOpenE(
+        scenario=Scenario(
+            families=(Family(7),), cases=(DeclaredCase(1, 7), DeclaredCase(2)), allowed_families=frozenset({7})
+        )
+    )
+    expected = fault("The requested flow instance was not found", detail="FlowInstanceNotFoundFault")
+    assert call(mock, "addEvent", DATE, "<flowInstanceID>1</flowInstanceID>")[0] == 200
+    assert call(mock, "addEvent", DATE, "<flowInstanceID>2</flowInstanceID>") == (500, expected)
+
+
+def test_delete_instance_is_always_refused(mock):
+    expected = fault("Deleting of flow instances is currently not supported", detail="AccessDeniedFault")
+    for case in [CASE, "", EXTERNAL_ID]:
+        assert call(mock, "deleteInstance", "<logMessage>x</logMessage>", case) == (500, expected)
+
+
+def test_set_status_gives_the_event_and_0_for_the_status_that_it_has(mock):
+    assert call(mock, "setStatus", "<statusID>10</statusID>") == good("setStatusResponse", "<eventID>0</eventID>")
+    assert call(mock, "setStatus", "<statusAlias>DONE</statusAlias>") == good(
+        "setStatusResponse", "<eventID>1</eventID>"
+    )
+    assert call(mock, "setStatus", "<statusID>20</statusID>") == good("setStatusResponse", "<eventID>0</eventID>")
+    assert [(case.number, case.status) for case in mock.list_cases(instance="external")] == [(1068, 20), (1069, 0)]
+    (event,) = mock.list_events(case=1068)
+    assert (event.kind, event.text) == ("setStatus", "20")
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        ("<statusID>30</statusID>", "30"),
+        ("<statusAlias>GONE</statusAlias>", "GONE"),
+        ("<statusID>x</statusID>", "null"),
+        ("", "null"),
+    ],
+)
+def test_set_status_says_that_a_status_is_unknown(mock, content, status):
+    expected = fault(f"Status with ID {status} not found for flow Bygglov", detail="StatusNotFoundFault")
+    assert call(mock, "setStatus", content) == (500, expected)
+
+
+def test_set_status_takes_any_status_where_none_are_declared(mock):
+    case = "<flowInstanceID>1069</flowInstanceID>"
+    for content, status in [("<statusID>5</statusID>", 200), ("<statusAlias>A</statusAlias>", 200)]:
+        assert call(mock, "setStatus", content, case)[0] == status
+    assert "StatusNotFoundFault" in call(mock, "setStatus", "<statusAlias>NotFound</statusAlias>", case)[1]
+
+
+def test_add_event_is_in_the_history(mock):
+    principal = "<principal><userID>joe01doe</userID></principal>"
+    assert call(mock, "addEvent", DATE + principal) == good("addEventResponse", "<eventID>1</eventID>")
+    (event,) = mock.list_events()
+    assert (event.date, event.text, event.user_id) == ("2026-02-19T07:57:06", "Hej", "joe01doe")
+
+
+def test_confirm_delivery_keeps_the_external_id_and_changes_nothing_the_second_time(mock):
+    for _ in range(2):
+        assert call(mock, "confirmDelivery", f"{EXTERNAL_ID}<delivered>true</delivered>") == good(
+            "confirmDeliveryResponse"
+        )
+    case = mock.list_cases(instance="external")[0]
+    assert (case.delivered, case.external_id) == (True, ("1", "s"))
+    assert len(mock.list_events()) == 1
+
+
+def test_confirm_delivery_keeps_no_external_id_of_what_was_not_delivered(mock):
+    call(mock, "confirmDelivery", f"{EXTERNAL_ID}<delivered>false</delivered>")
+    assert mock.list_cases(instance="external")[0].external_id is None
+
+
+def test_set_attribute_prefixes_the_name_and_removes_with_an_empty_value(mock):
+    def attributes():
+        return dict(mock.list_cases(instance="external")[0].attributes)
+
+    assert call(mock, "setAttribute", "<name>a</name><value>b</value>") == good("setAttributeResponse")
+    assert attributes() == {"callback.a": "b"}
+    assert call(mock, "setAttribute", f'<name>a</name><value xmlns:i="{XSI}" i:nil="true"/>')[0] == 200
+    assert attributes() == {}
+    assert call(mock, "setAttribute", "<value>b</value>")[0] == 500
+
+
+@pytest.mark.parametrize(
+    ("content", "column"),
+    [
+        (f"<name>{'a' * 256}</name><value>b</value>", "name"),
+        (f"<name>a</name><value>{'b' * 65_536}</value>", "value"),
+    ],
+)
+def test_set_attribute_refuses_what_the_database_has_no_room_for(mock, content, column):
+    expected = fault(f"java.sql.SQLException: Data too long for column '{column}' at row 1")
+    assert call(mock, "setAttribute", content) == (500, expected)
+
+
+def test_managers_are_set_and_got(mock):
+    joe = "<managers><name>Joe Doe</name><userID>joe01doe</userID></managers>"
+    assert call(mock, "getManagersRequest", "") == good("getManagersResponse", joe)
+    same = "<managers><userID>joe01doe</userID></managers>"
+    groups = "<managerGroups><name>Handläggare</name></managerGroups>"
+    assert call(mock, "setManagers", same) == good("setManagersResponse", "<setManagersReturn>0</setManagersReturn>")
+    assert call(mock, "setManagers", same + groups) == good(
+        "setManagersResponse", "<setManagersReturn>1</setManagersReturn>"
+    )
+    assert call(mock, "getManagersRequest", "") == good("getManagersResponse", joe + groups)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<managers><userID>nobody</userID></managers>",
+        "<managers><userID>ann02lee</userID></managers>",
+        "<managerGroups><name>Andra</name></managerGroups>",
+    ],
+)
+def test_set_managers_refuses_who_may_not_be_one(mock, content):
+    expected = fault(
+        "One or more of the specified users/groups are not valid managers for this flow", detail="AccessDeniedFault"
+    )
+    assert call(mock, "setManagers", content) == (500, expected)
+
+
+def test_cases_are_made_on_first_use_in_their_instance():
+    mock = MockOpenE()
+    call(mock, "setAttribute", "<name>a</name><value>b</value>")
+    assert [(case.instance, case.number) for case in mock.list_cases()] == [("external", 1068)]
+    mock.reset()
+    assert mock.list_cases() == []

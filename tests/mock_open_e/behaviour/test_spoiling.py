@@ -1,0 +1,123 @@
+"""Ordered faults: which calls they hit, and what these get."""
+
+import pytest
+from lxml import etree
+
+from mock_open_e import FAULT_NAMES, STORING, MockOpenE, Order, Scenario
+from tests.mock_open_e.soap import add_message, fault, request, send
+
+STATUS = request(
+    '<setStatus xmlns="http://www.oeplatform.org/version/1.0/schemas/integration/callback">'
+    "<flowInstanceID>1068</flowInstanceID><statusID>5</statusID></setStatus>"
+)
+CASE_7 = add_message("<flowInstanceID>7</flowInstanceID>")
+
+
+def hits(mock, *calls):
+    """Which of the calls fail."""
+    found = []
+    for number, (body, instance) in enumerate(calls):
+        if send(mock, body, instance=instance).status != 200:
+            found.append(number)
+    return found
+
+
+CALLS = [(add_message(), "external"), (STATUS, "external"), (CASE_7, "external"), (add_message(), "internal")] * 2
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ({}, [0]),
+        ({"times": 3}, [0, 1, 2]),
+        ({"times": None}, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ({"every": 3}, [2]),
+        ({"every": 3, "times": None}, [2, 5]),
+        ({"operation": "setStatus"}, [1]),
+        ({"case": 7, "times": None}, [2, 6]),
+        ({"instance": "internal", "times": None}, [3, 7]),
+        ({"operation": "addMessage", "case": 1068, "instance": "external", "times": None, "every": 2}, [4]),
+        ({"operation": "messageapi", "times": None}, []),
+    ],
+)
+def test_an_order_hits_the_calls_that_it_names(order, expected):
+    mock = MockOpenE()
+    mock.fail("Http500", **order)
+    assert hits(mock, *CALLS) == expected
+    assert MockOpenE(scenario=Scenario(faults=(Order("Http500", **order),))).list_faults()[0].fault == "Http500"
+
+
+def test_orders_behind_one_that_is_due_wait():
+    mock = MockOpenE()
+    mock.fail("Http500", times=2)
+    mock.fail("Http404", every=2, times=None)
+    statuses = [send(mock, add_message()).status for _ in range(6)]
+    assert statuses == [500, 500, 200, 404, 200, 404]
+    assert [(each.fault, each.times) for each in mock.list_faults()] == [("Http404", None)]
+
+
+@pytest.mark.parametrize("wrong", [{"fault": "Nonsense"}, {"every": 0}, {"operation": "addMesage"}, {"times": 0}])
+def test_what_is_no_order_is_refused(wrong):
+    with pytest.raises(ValueError, match="not a fault to order"):
+        MockOpenE().fail(**{"fault": "Slow", **wrong})
+
+
+def test_what_is_left_of_an_order_is_told():
+    mock = MockOpenE()
+    mock.fail("Http500", times=3)
+    send(mock, add_message())
+    assert [each.times for each in mock.list_faults()] == [2]
+
+
+def answer(name, seconds=2.0):
+    mock = MockOpenE()
+    mock.fail(name, seconds=seconds)
+    return mock, send(mock, add_message())
+
+
+@pytest.mark.parametrize("name", FAULT_NAMES)
+def test_a_fault_stores_the_message_or_not(name):
+    mock, _ = answer(name)
+    assert len(mock.messages) == (name in STORING)
+
+
+def test_truncated_xml_cannot_be_read():
+    _, cut = answer("TruncatedXml")
+    assert (cut.status, cut.headers) == (200, {"Content-Type": "text/xml; charset=utf-8"})
+    with pytest.raises(etree.XMLSyntaxError):
+        etree.fromstring(cut.body)
+
+
+def test_wrong_charset_is_not_the_utf_8_that_it_says():
+    _, wrong = answer("WrongCharset")
+    assert (wrong.status, wrong.headers) == (200, {"Content-Type": "text/xml; charset=utf-8"})
+    with pytest.raises(UnicodeDecodeError):
+        wrong.body.decode()
+    with pytest.raises(etree.XMLSyntaxError):
+        etree.fromstring(wrong.body)
+
+
+def test_slow_bytes_are_the_good_answer_in_no_hurry():
+    _, slow = answer("SlowBytes")
+    assert (slow.status, slow.trickle, slow.delay) == (200, 2.0, 0.0)
+    assert slow.body == send(MockOpenE(), add_message()).body
+
+
+def test_a_fault_with_http_200_has_the_text_of_the_recorded_stubs():
+    _, stub = answer("Http200Fault")
+    expected = fault("The requested flow instance was not found", detail="FlowInstanceNotFoundFault")
+    assert (stub.status, stub.body.decode()) == (200, expected)
+
+
+@pytest.mark.parametrize(("name", "status"), [("Http401", 401), ("Http403", 403), ("Http404", 404)])
+def test_pages_of_http_are_no_soap(name, status):
+    _, page = answer(name)
+    assert page.status == status
+    assert b"Envelope" not in page.body
+    assert ("WWW-Authenticate" in page.headers) == (status == 401)
+    assert page.headers["Content-Type"] == ("text/plain" if status == 401 else "text/html;charset=ISO-8859-1")
+
+
+def test_database_too_long_is_a_fault_without_detail():
+    _, long = answer("DatabaseTooLong")
+    assert long.body.decode() == fault("java.sql.SQLException: Data too long for column 'message' at row 1")

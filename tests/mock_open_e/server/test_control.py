@@ -1,0 +1,215 @@
+import hashlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from mock_open_e import MockOpenE
+from mock_open_e.behaviour.scenario import Scenario, User
+from tests.mock_open_e.posting import post
+from tests.mock_servers import running_mock
+
+FILE = "<attachments><encodedData>aGVq</encodedData><filename>å/b.pdf</filename><size>3</size></attachments>"
+SHA = hashlib.sha256(b"hej").hexdigest()
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    scenario = Scenario(users=(User("joe01doe", "Joe", "Doe"),))
+    with running_mock(MockOpenE(cases={7, 1068}, scenario=scenario)) as url:
+        yield url
+
+
+def get(url, path, status=200, **query):
+    answer = requests.get(f"{url}/control/{path}", params=query, timeout=20)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def send(url, path, status, method="POST", **body):
+    answer = requests.request(method, f"{url}/control/{path}", json=body or None, timeout=20)
+    assert answer.status_code == status, answer.text
+    return answer.json() if answer.content else None
+
+
+def test_expect_gives_what_is_there_already(url):
+    for text in ("one", "two"):
+        post(url, text)
+    assert [found["message"] for found in get(url, "expect", count=2, timeout=0)["messages"]] == ["one", "two"]
+    assert [found["message"] for found in get(url, "expect", text="wo", case=1068, timeout=0)["messages"]] == ["two"]
+
+
+def test_expect_waits_for_what_comes(url):
+    answers = []
+    waiting = threading.Thread(target=lambda: answers.append(get(url, "expect", case=7, timeout=30)))
+    waiting.start()
+    post(url, "another")
+    post(url, "awaited", case=7)
+    waiting.join(20)
+    assert [found["message"] for found in answers[0]["messages"]] == ["awaited"]
+
+
+def test_expect_says_why_nothing_else_fits(url):
+    post(url, "Hej")
+    post(url, "Hej", instance="internal", operation="addInternalMessage")
+    post(url, "Hej", case=8)
+    send(url, "cases/external/7/messages", 201, message="Hej")
+    told = get(url, "expect", 408, case=7, instance="external", text="Hi", timeout=0)
+    assert told["errors"] == ["0 of 1 messages came within 0 seconds"]
+    assert told["messages"] == []
+    assert [other["because"] for other in told["others"]] == [
+        ["the case is 1068, not 7", "the text does not have 'Hi' in it"],
+        [
+            "the case is 1068, not 7",
+            "the instance is internal, not external",
+            "the text does not have 'Hi' in it",
+            "the kind is internal, which was not asked for",
+        ],
+    ]
+    (refused,) = told["refused"]
+    assert (refused["number"], refused["flowInstanceID"]) == (3, 8)
+    assert refused["received"].startswith("the case 8")
+    assert refused["accepted"].startswith("the number of a known case")
+
+
+def test_expect_tells_what_fits_when_it_is_too_little(url):
+    post(url, "one")
+    told = get(url, "expect", 408, count=2, timeout=0)
+    assert told["errors"] == ["1 of 2 messages came within 0 seconds"]
+    assert [found["message"] for found in told["messages"]] == ["one"]
+
+
+def test_expect_is_told_everything_that_is_wrong_with_it(url):
+    errors = get(url, "expect", 400, count=0, timeout="soon", colour="red")["errors"]
+    assert errors == ["unknown parameter 'colour'", "count must be at least 1", "timeout must be an integer"]
+
+
+def test_fault_is_ordered_for_some_calls_only(url):
+    asked = {"fault": "Http500", "times": None, "every": 2, "operation": "addMessage", "flowInstanceID": 7}
+    assert send(url, "faults", 201, **asked, instance="external") == asked | {"seconds": 1, "instance": "external"}
+    assert get(url, "overview")["faults"] == [asked | {"seconds": 1, "instance": "external"}]
+    assert [post(url, case=case).status_code for case in (1068, 7, 7, 7, 7)] == [200, 200, 500, 200, 500]
+    send(url, "faults", 204, "DELETE")
+    assert get(url, "overview")["faults"] == []
+
+
+def test_case_shows_messages_by_the_time_that_they_tell(url):
+    post(url, "from staff", files=FILE)
+    planted = send(
+        url,
+        "cases/external/1068/messages",
+        201,
+        message="from the citizen",
+        added="2026-02-18T00:00:00+01:00",
+        attachments=[{"filename": "a.txt", "base64Data": "aGVq"}],
+    )
+    whole = get(url, "cases/external/1068")
+    assert [(found["message"], found["kind"], found["sender"]) for found in whole["messages"]] == [
+        ("from the citizen", "owner", None),
+        ("from staff", "manager", "Joe Doe"),
+    ]
+    assert whole["messages"][0] == planted
+    assert planted["attachments"] == [
+        {"attachmentID": 2, "filename": "a.txt", "size": 3, "sha256": SHA, "isKept": True}
+    ]
+    assert [event["kind"] for event in whole["events"]] == ["message"]
+    assert [(case["instance"], case["flowInstanceID"], case["messages"]) for case in get(url, "cases")] == [
+        ("external", 7, 0),
+        ("external", 1068, 2),
+        ("internal", 7, 0),
+        ("internal", 1068, 0),
+    ]
+    assert "from the citizen" in requests.get(f"{url}/api/messageapi/getmessages/flowinstance/1068", timeout=5).text
+
+
+def test_plant_is_refused_for_what_cannot_be(url):
+    assert send(url, "cases/external/8/messages", 404, message="x")["errors"] == [
+        "there is no case 8 in the external instance"
+    ]
+    assert (
+        "added" in send(url, "cases/external/7/messages", 400, message="x", added="2026-02-30T00:00:00Z")["errors"][0]
+    )
+    assert get(url, "cases/external/8", 404)["errors"]
+    bad = [{"filename": "a", "base64Data": "a"}]
+    assert "base64Data" in send(url, "cases/external/7/messages", 400, message="x", attachments=bad)["errors"][0]
+    for number in ("x", "0", "2147483648", "9" * 5000):
+        assert requests.get(f"{url}/control/cases/external/{number}", timeout=5).status_code == 400
+
+
+def test_journal_explains_and_has_the_raw_xml(url):
+    post(url, "Hej", files=FILE, auth=("u", "secret"))
+    post(url, "Hej <å>", case=8, files=FILE)
+    accepted, refused = get(url, "journal")
+    assert (accepted["status"], accepted["refusal"], accepted["messageID"]) == (200, None, 1)
+    assert (refused["status"], refused["operation"], refused["flowInstanceID"]) == (500, "addMessage", 8)
+    assert refused["files"] == [{"filename": "å/b.pdf", "size": 3, "sha256": SHA, "isKept": True}]
+    assert (
+        get(url, "journal", refused="true") == get(url, "journal", after=1) == get(url, "journal", limit=1) == [refused]
+    )
+    whole = get(url, "journal/2")
+    assert whole["call"] == refused
+    assert "Hej &lt;å&gt;" in whole["request"]["text"]
+    assert "was not found" in whole["answer"]["text"]
+    assert get(url, "journal/1")["request"]["headers"]["authorization"] == "***"
+    send(url, "journal", 204, "DELETE")
+    assert get(url, "journal") == []
+    assert get(url, "journal/2", 404)["errors"] == ["there is no call 2 in the journal, or it is no longer kept"]
+
+
+def test_journal_shows_any_charset(url):
+    for charset in ("utf-7", "no-such", "rot13", "unicode_escape", "iso-8859-1"):
+        requests.post(
+            f"{url}/api/callback",
+            b"\\ud800 +2AA- \xe5",
+            headers={"Content-Type": f"text/xml; charset={charset}"},
+            timeout=5,
+        )
+    assert get(url, "journal/5")["request"]["text"] == "\\ud800 +2AA- å"
+    assert all(get(url, f"journal/{number}")["call"]["number"] == number for number in range(1, 6))
+
+
+def test_file_is_sent_so_that_it_is_saved(url):
+    post(url, files=FILE, case=8)
+    answer = requests.get(f"{url}/control/files/{SHA}", {"name": "å/<b>.html"}, timeout=5)
+    assert (answer.content, answer.headers["Content-Type"]) == (b"hej", "application/octet-stream")
+    assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''%C3%A5%2F%3Cb%3E.html"
+    assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+    assert get(url, f"files/{'0' * 64}", 404)["errors"]
+    assert get(url, "files/x", 400)["errors"]
+
+
+def test_overview_waits_for_a_change_and_reset_is_one(url):
+    post(url)
+    before = get(url, "overview")
+    assert (before["messages"], before["calls"], before["refused"]) == (1, 1, 0)
+    assert get(url, "overview", since=before["revision"], timeout=0) == before
+    answers = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(get(url, "overview", since=before["revision"], timeout=30))
+    )
+    waiting.start()
+    send(url, "reset", 204)
+    waiting.join(20)
+    assert (answers[0]["messages"], answers[0]["calls"]) == (0, 0)
+
+
+def test_control_takes_json_of_any_media_type_and_head(url):
+    order = b'{"fault": "Http500"}'
+    for media_type in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data"):
+        headers = {"Content-Type": media_type}
+        assert requests.post(f"{url}/control/faults", order, headers=headers, timeout=5).status_code == 201
+    assert requests.head(f"{url}/control/overview", timeout=5).status_code == 200
+
+
+def test_the_contract_names_the_faults_that_there_are() -> None:
+    import yaml
+
+    from mock_open_e import FAULT_NAMES, OPERATION_NAMES
+    from mock_open_e.server.specs import spec_dir
+
+    spec = yaml.safe_load(Path(spec_dir() / "mock-open-e.yaml").read_text())
+    order = spec["components"]["schemas"]["FaultOrder"]["properties"]
+    assert tuple(order["fault"]["enum"]) == FAULT_NAMES
+    assert tuple(order["operation"]["enum"]) == OPERATION_NAMES

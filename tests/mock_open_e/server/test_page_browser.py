@@ -1,0 +1,147 @@
+"""The inbox page in a real browser, with messages that try to run something in it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.mock_open_e.posting import post
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="Chromium or its driver is not installed")
+
+SECONDS = 20
+HOSTILE = (
+    "<script>window.harm = 1</script><img src=x onerror='window.harm = 2'><svg onload=window.harm=3>\r"
+    "javascript:window.harm=4 data:text/html,<script>window.harm=5</script>\r"
+    "see https://example.org/a?b=c, ftp://example.org/d and javascript://example.org/%0Awindow.harm=6"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,720"):
+        options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(executable_path=DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser: Any, mock_url: str) -> Iterator[Any]:
+    """The browser, which leaves the page before its server stops, and forgets what it complained of."""
+    yield browser
+    browser.get("about:blank")
+    browser.get_log("browser")
+
+
+def wait(browser: Any, script: str) -> Any:
+    """What a script gives, as soon as it gives anything."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    return WebDriverWait(browser, SECONDS).until(lambda driver: driver.execute_script(f"return {script}"))
+
+
+def text_of(browser: Any, selector: str) -> str:
+    return str(browser.execute_script(f"return document.querySelector('{selector}').innerText"))
+
+
+def errors_of(browser: Any) -> list[str]:
+    """What the browser complained of: anything that its policy stopped, or that failed."""
+    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in {"SEVERE", "WARNING"}]
+
+
+def test_page_shows_a_case_as_the_citizen_sees_it_and_runs_nothing(page, mock_url):
+    files = (
+        "<attachments><encodedData>PHNjcmlwdD4=</encodedData><filename>&lt;img src=x onerror=harm&gt;.html</filename>"
+        "<size>8</size></attachments>"
+    )
+    url = f"{mock_url}/s/browser"
+    assert post(url, HOSTILE, files=files, user_id="<b>joe</b>").status_code == 200
+    assert post(url, "second\nline").status_code == 200
+    page.get(f"{url}/")
+    assert wait(page, "document.querySelectorAll('article').length === 2")
+    first = page.execute_script("return document.querySelector('article p').textContent")
+    assert first == HOSTILE.replace("\r", "")
+    assert page.execute_script("return document.querySelectorAll('article p br').length") == 2
+    links = page.execute_script("return [...document.querySelectorAll('article p a')].map((each) => each.href)")
+    assert links == ["https://example.org/a?b=c", "ftp://example.org/d"]
+    for selector in ("main script", "main img", "main svg", "main b", "[onerror]"):
+        assert page.execute_script(f"return document.querySelector('{selector}')") is None
+    assert page.execute_script("return window.harm") is None
+    assert "without carriage returns" in text_of(page, "article:nth-of-type(2) footer")
+    assert errors_of(page) == []
+
+    href = page.execute_script("return document.querySelector('article ul a').href")
+    answer = requests.get(href, timeout=5)
+    assert answer.content == b"<script>"
+    assert answer.headers["Content-Disposition"].startswith("attachment; ")
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Security-Policy"].startswith("sandbox")
+
+
+def test_page_would_not_run_a_script_that_got_into_it(page, mock_url):
+    page.get(mock_url)
+    assert wait(page, "document.querySelector('#faults button')")
+    script = """
+        const refused = [];
+        const attempts = [
+            () => { document.querySelector("h1").setAttribute("onclick", "window.harm = 7"); },
+            () => { document.querySelector("h1").innerHTML = "<img src=x onerror='window.harm = 8'>"; },
+            () => { location.href = "javascript:window.harm = 10"; },
+        ];
+        for (const attempt of attempts) {
+            try { attempt(); } catch (error) { refused.push(error.name); }
+        }
+        document.querySelector("h1").click();
+        return refused;
+    """
+    assert page.execute_script(script)[:2] == ["TypeError", "TypeError"]
+    assert page.execute_script("return window.harm") is None
+    assert errors_of(page)
+
+
+def test_page_is_live_orders_faults_and_explains_refusals(page, mock_url, tmp_path):
+    page.get(mock_url)
+    assert wait(page, "document.querySelector('#faults button')")
+    assert post(mock_url, "Your application has arrived.\r\nSee https://example.org/next").status_code == 200
+    assert wait(page, "document.querySelectorAll('article').length === 1")
+    requests.post(
+        f"{mock_url}/control/cases/external/1068/messages",
+        json={
+            "message": "Thank you. When do I hear from you?",
+            "attachments": [{"filename": "a", "base64Data": "YQ=="}],
+        },
+        timeout=5,
+    ).raise_for_status()
+    assert wait(page, "document.querySelector('article.owner')")
+    page.execute_script(
+        "[...document.querySelectorAll('#faults button')].find((b) => b.innerText === 'Http500').click()"
+    )
+    assert wait(page, "document.querySelector('#orders').innerText.startsWith('Ordered: Http500')")
+    assert post(mock_url).status_code == 500
+    assert wait(page, "document.querySelector('#orders').innerText === 'Nothing is ordered.'")
+    assert post(mock_url, case=7).status_code == 500
+    assert wait(page, "document.querySelector('details.refused[data-number=\"3\"]')")
+    page.execute_script("document.querySelector('details.refused[data-number=\"3\"] summary').click()")
+    assert "flowInstanceID>7<" in wait(page, "document.querySelector('details[data-number=\"3\"] pre')?.innerText")
+    assert "the case 7, which is not known here" in text_of(page, "details.refused")
+    assert page.execute_script("return document.querySelectorAll('details.refused').length") == 2
+    picture = Path(os.environ.get("CI_ARTIFACTS_DIR", tmp_path)) / "inbox.png"
+    assert page.save_screenshot(str(picture))
+    assert picture.stat().st_size > 10_000
+    page.execute_script("document.querySelector('#reset').click()")
+    assert wait(page, "document.querySelectorAll('article, details').length === 0")
+    assert errors_of(page) == []

@@ -1,0 +1,64 @@
+"""The plugin that gives a project the mock as a fixture."""
+
+import subprocess
+import sys
+
+import pytest
+import requests
+
+from mock_open_e import MockOpenE
+from tests.mock_open_e.soap import UTF8, add_message
+
+URL = "http://open-e.test/external/api/callback"
+
+
+def test_the_fixture_is_a_mock_of_its_own(open_e_mock):
+    assert isinstance(open_e_mock, MockOpenE)
+    assert requests.post(URL, add_message(), headers={"Content-Type": UTF8}, timeout=5).status_code == 200
+    assert [each["messageID"] for each in open_e_mock.messages] == [1]
+
+
+@pytest.mark.open_e_mock(cases={7}, username="u")
+def test_the_marker_says_what_it_is_made_with(open_e_mock):
+    assert open_e_mock.scenario.cases[0].number == 7
+    assert requests.get(f"{URL}?wsdl", timeout=5).status_code == 401
+
+
+def test_the_plugin_imports_nothing_of_the_mock_until_it_is_asked():
+    code = (
+        "import mock_open_e.pytest_plugin, sys; "
+        "print({'lxml', 'responses', 'requests', 'mock_open_e.behaviour'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ("{1068}", "does not take {1068}; it takes url_external, url_internal, cases, "),
+        ("1068, strict=True", "does not take 1068; it takes"),
+        ("case=1068", "does not take case=…; it takes"),
+        ("{1068}, case=1, stricter=2", "does not take {1068}, case=…, stricter=…; it takes"),
+        ("cases='1068', strict=1", "wrong options of the mock Open-E: cases must be "),
+        ("password='p'", "password needs username"),
+    ],
+)
+def test_wrong_marker_is_an_error_that_names_what_is_right(marker, words, tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "from mock_open_e.pytest_plugin import open_e_mock\n"
+        f"@pytest.mark.open_e_mock({marker})\n"
+        "def test_it(open_e_mock): pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 error" in done.stdout
+    assert words in done.stdout
