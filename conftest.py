@@ -20,7 +20,8 @@ from budkavle.tls import server_context
 from domain.api_keys import ApiKey, hash_key
 from mock_open_e import MockOpenE, mock_open_e
 from openapi.server.serving import QuietServer, address_of, listen, run_loop
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from tests.every_test_runs import (
     pytest_collection_finish,  # noqa: F401  # The import registers this hook and the following ones.
     pytest_collection_modifyitems,  # noqa: F401

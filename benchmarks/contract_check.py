@@ -31,7 +31,7 @@ import sqlalchemy as sa
 from benchmarks.load import ROOT
 from benchmarks.stage import DATABASES, Program, Stage, open_e_settings, run_command
 from budkavle.demo.subscriptions import CERTIFICATE, FINGERPRINT, SYSTEM_ID
-from persistence.database import open_database
+from persistence.opening import open_database
 from persistence.tables import subscriptions, web_messages
 
 AIMS = {"quick": 60, "full": 15 * 60}

@@ -28,7 +28,8 @@ from benchmarks.stage import DATABASES, Stage
 from benchmarks.systems import CALLER, END, START, SYSTEM_IDS, entries, prepare
 from domain.subscriptions import Entry
 from persistence import audit, subscriptions
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from persistence.subscriptions import SyncCall
 from persistence.tables import deliveries, events
 from persistence.tables import subscriptions as subscriptions_table

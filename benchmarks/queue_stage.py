@@ -16,7 +16,8 @@ from benchmarks.load import ROOT
 from benchmarks.stage import Program, Stage, free_port
 from domain.events import Event
 from persistence import outbox, tables
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from persistence.outbox import Publication
 
 ORG_TYPE, ORG_CODE, ENTITY_TYPE = 7, 101, 100

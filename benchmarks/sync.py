@@ -26,7 +26,8 @@ import uvloop
 from benchmarks.stage import DATABASES, Stage
 from benchmarks.systems import CALLER, SYSTEM_IDS, entries, prepare
 from persistence import subscriptions
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from persistence.subscriptions import SyncCall
 
 AIMS = {"create": 4.0, "the same again": 2.0}

@@ -31,7 +31,8 @@ from openapi.observation.source_limits import FailureLimit
 from openapi.server.connections import Connections
 from openapi.server.protocol import BoundedProtocol
 from openapi.server.serving import Drain
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 
 
 def create_service(

@@ -25,8 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import BudkavleError, CallerRefused, Invalid, RefusalReason
 from domain.log_texts import redact_for_log
-from openapi import replies
 from openapi.contracts import FORM
+from openapi.errors import problem_replies
 from openapi.errors.faults import count
 from openapi.errors.forms import PROBLEMS, ErrorForm
 from openapi.observation.middleware import REQUEST_ID_HEADER, VIOLATIONS
@@ -120,7 +120,7 @@ class _Handlers(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no typ
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
-        await replies.not_found()(scope, receive, send)
+        await problem_replies.not_found()(scope, receive, send)
 
 
 async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionResponse:
@@ -152,9 +152,9 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
             )
     elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # From a page of the documentation: the contracts' own refusals never get here.
-        response = replies.method_not_allowed("GET, HEAD")
+        response = problem_replies.method_not_allowed("GET, HEAD")
     elif isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-        response = replies.not_found()
+        response = problem_replies.not_found()
     else:
         log.error("unexpected", request_id=request.scope["budkavle.request_id"], exc_info=error)
         response = form.unexpected()

@@ -8,13 +8,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
-from domain.errors import BudkavleError, Unauthenticated
-from openapi.errors import problems
-
 JSON = "application/json"
-
-KEY_CHALLENGE = 'ApiKey realm="budkavle", header="apikey"'
-"""What a caller without a valid key is told that it needs."""
 
 
 def ok(value: Any) -> Response:
@@ -85,37 +79,6 @@ def download(pieces: AsyncIterator[bytes], media_type: str, size: int, file_name
     )
 
 
-def failed(error: BudkavleError) -> Response:
-    """An error as its problem."""
-    status = problems.status_of(error)
-    headers = {"Content-Type": problems.MEDIA_TYPE} | problems.headers_of(status)
-    response = Response(problems.problem_of(error), status, headers=headers)
-    if isinstance(error, Unauthenticated):
-        response.headers["WWW-Authenticate"] = KEY_CHALLENGE
-    return response
-
-
-def not_found() -> Response:
-    """404 for a path that no contract has."""
-    return _problem(HTTPStatus.NOT_FOUND, "There is nothing at this path")
-
-
-def method_not_allowed(allowed: str) -> Response:
-    """405 for a method that the contract does not have at this path."""
-    response = _problem(HTTPStatus.METHOD_NOT_ALLOWED, f"This path takes {allowed}")
-    response.headers["Allow"] = allowed
-    return response
-
-
-def unexpected() -> Response:
-    """500 for a fault of ours."""
-    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, problems.UNEXPECTED)
-
-
 def to_json(value: Any) -> bytes:
     """JSON as callers get it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _problem(status: HTTPStatus, detail: str) -> Response:
-    return Response(problems.problem(status, detail), status, headers={"Content-Type": problems.MEDIA_TYPE})

@@ -14,7 +14,7 @@ from connexion.spec import Specification
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from openapi.replies import method_not_allowed
+from openapi.errors.problem_replies import method_not_allowed
 
 _CONVERTER = re.compile(r":[a-z]+\}")
 

@@ -6,16 +6,15 @@ cheapest way (decision 0004): PostgreSQL over asyncpg without threads, SQLite in
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 
-from domain.errors import BudkavleError, StorageFailed, StorageRejected
-from persistence.waits import Waits
+from domain.errors import BudkavleError, StorageFailed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -122,74 +121,6 @@ class Database(Protocol):
         """Close all connections."""
 
 
-def open_database(url: str, waits: Waits | None = None) -> Database:
-    """Return the database at `sqlite:///path` or `postgresql://…`. It connects when it is first used.
-
-    `waits` are the timeouts for PostgreSQL. Raises `DatabaseUnusable` for any other URL.
-    """
-    scheme, separator, _ = url.partition("://")
-    if separator and scheme in {"postgresql", "postgres"}:
-        from persistence.postgresql import PostgresqlDatabase
-
-        return PostgresqlDatabase(url, waits)
-    try:
-        parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError) as exc:
-        raise DatabaseUnusable("BUDKAVLE_DATABASE_URL is not a database URL") from exc
-    if parsed.drivername == "sqlite" and parsed.database not in {None, "", ":memory:"}:
-        from persistence.sqlite import SqliteDatabase
-
-        return SqliteDatabase(str(parsed.database))
-    raise DatabaseUnusable("BUDKAVLE_DATABASE_URL must begin with sqlite:///PATH or postgresql://")
-
-
 def to_json(value: object) -> str:
     """Return a value as stored JSON: compact, and without escapes for non-ASCII characters."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    """Raise `StorageFailed` for a database that is unreachable, busy for too long, full, damaged or of another version.
-
-    Driver messages may contain data of callers, so the error has only the class of the driver's error and its code.
-    """
-    try:
-        yield
-    except sa.exc.IntegrityError:
-        # The function that wrote the row knows the meaning of its constraints.
-        raise
-    except (sa.exc.ProgrammingError, sa.exc.DataError) as exc:
-        raise StorageRejected(_kind(exc)) from exc
-    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as exc:
-        # SQLite reports rejected statements as SQLITE_ERROR without an extended code.
-        is_rejected = getattr(getattr(exc, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR"
-        raise (StorageRejected if is_rejected else StorageFailed)(_kind(exc), _explain(exc)) from exc
-    except OSError as exc:
-        raise StorageFailed(type(exc).__name__, f"the database file cannot be used: {exc.strerror}") from exc
-
-
-_EXPLANATIONS = {
-    "SQLITE_BUSY": "another process held the write lock of the database file for too long",
-    "SQLITE_CANTOPEN": "the database file cannot be opened: correct BUDKAVLE_DATABASE_URL, or the rights of its folder",
-    "SQLITE_CORRUPT": "the database file is damaged: restore it from a backup",
-    "SQLITE_FULL": "the disk of the database file is full",
-    "SQLITE_IOERR": "the disk of the database file fails: see the log of the operating system",
-    "SQLITE_NOTADB": "the file is not a SQLite database: correct BUDKAVLE_DATABASE_URL, or restore it from a backup",
-    "SQLITE_READONLY": "the database file or its folder is read-only for this user",
-}
-
-
-def _explain(exc: sa.exc.SQLAlchemyError) -> str:
-    """Return the cause of a SQLite error and its remedy, or "" if unknown."""
-    name = getattr(getattr(exc, "orig", None), "sqlite_errorname", None) or ""
-    # Extended codes have a third part: SQLITE_READONLY_DIRECTORY.
-    explanation = _EXPLANATIONS.get("_".join(name.split("_")[:2]))
-    return f"{explanation} ({name})" if explanation else ""
-
-
-def _kind(exc: sa.exc.SQLAlchemyError) -> str:
-    original = getattr(exc, "orig", None) or exc
-    driver_error = original.__cause__ or original
-    code = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
-    return f"{type(driver_error).__name__} {code or ''}".rstrip()

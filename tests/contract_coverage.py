@@ -26,7 +26,7 @@ from budkavle.logs import set_up_logs
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_service
 from contract_tests.target import VARIABLE
 from mock_open_e import MockOpenE, mock_open_e
-from persistence.database import open_database
+from persistence.opening import open_database
 from tests.attacked import attacked_target, put_attacked
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock

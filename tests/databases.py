@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from persistence.waits import Waits
 
 

@@ -24,7 +24,7 @@ LONGEST = (
     "tests/contract_tests/test_check_refused_systems.py",
     "tests/contract_tests/test_check_refusals.py",
     "tests/contract_tests/test_recipes.py",
-    "tests/persistence/test_postgresql_restart.py",
+    "tests/persistence/postgresql/test_database_restart.py",
     "tests/budkavle/test_crash.py",
     "tests/budkavle/test_logs.py",
     "tests/budkavle/demo/test_demo.py",

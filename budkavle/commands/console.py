@@ -28,7 +28,7 @@ def with_database(
     """
     import asyncio
 
-    from persistence.database import open_database
+    from persistence.opening import open_database
 
     settings = settings or command_settings()
     url, waits = settings.database_url.get_secret_value(), settings.waits()

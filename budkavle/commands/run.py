@@ -11,7 +11,8 @@ from budkavle.service import body_budget_of, create_service, server_config
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls
 from openapi.server.serving import Drain, QuietServer, Work, address_of, listen, run_servers
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 
 Say = Callable[[str], None]
 

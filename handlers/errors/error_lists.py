@@ -10,7 +10,7 @@ from domain.errors import BudkavleError, Invalid, Violation
 from domain.subscriptions import ErrorCode
 from handlers.errors.error_list_texts import NOT_VALID
 from openapi import replies
-from openapi.errors import problems
+from openapi.errors import problem_replies, problems
 
 _INTERNAL = (ErrorCode.INTERNAL, "Intern fejl i servicen; intet er ændret")
 
@@ -77,7 +77,7 @@ def failed(error: BudkavleError) -> Response:
     response = Response(body, status, headers, media_type=replies.JSON)
     if isinstance(error, errors.Unauthenticated):
         is_of_key = isinstance(error, errors.KeyNeeded)
-        response.headers["WWW-Authenticate"] = replies.KEY_CHALLENGE if is_of_key else _CERTIFICATE_CHALLENGE
+        response.headers["WWW-Authenticate"] = problem_replies.KEY_CHALLENGE if is_of_key else _CERTIFICATE_CHALLENGE
     return response
 
 

@@ -16,9 +16,10 @@ from mock_open_e.behaviour.scenario import Account
 from mock_open_e.behaviour.soap import mtom
 from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.soap.reading import Operation, child, int_of, read_request, text_of
-from mock_open_e.behaviour.soap.strict import refuse_strictly, swallowed, unknown_senders
-from mock_open_e.behaviour.soap.writing import SoapFault, content_type, write_fault, write_reply
+from mock_open_e.behaviour.soap.writing import content_type, write_fault, write_reply
+from mock_open_e.behaviour.soap_fault import SoapFault
 from mock_open_e.behaviour.state import Files
+from mock_open_e.behaviour.strict import refuse_strictly, swallowed, unknown_senders
 
 
 class Sent(NamedTuple):

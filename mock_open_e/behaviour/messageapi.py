@@ -17,7 +17,8 @@ from mock_open_e.behaviour import spoiling
 from mock_open_e.behaviour.journal import Answer, Call, Findings, Refusal
 from mock_open_e.behaviour.orders import READING, Orders
 from mock_open_e.behaviour.scenario import User
-from mock_open_e.behaviour.soap.writing import SoapFault, write_fault, xml_text
+from mock_open_e.behaviour.soap.writing import write_fault, xml_text
+from mock_open_e.behaviour.soap_fault import SoapFault
 from mock_open_e.behaviour.state import File, Files, Message, State
 
 _XML = "text/xml;charset=ISO-8859-1"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from mock_open_e.behaviour.soap.schema import SHAPES
+from mock_open_e.behaviour.operation_table import SHAPES
 
 Instance = Literal["external", "internal"]
 INSTANCES: tuple[Instance, ...] = get_args(Instance)

@@ -3,7 +3,7 @@
 Texts marked as inferred are not known from the platform's code.
 """
 
-from mock_open_e.behaviour.soap.writing import SoapFault
+from mock_open_e.behaviour.soap_fault import SoapFault
 
 _NULL_POINTER = "java.lang.NullPointerException: "
 _RUNTIME = "java.lang.RuntimeException: "

@@ -6,7 +6,8 @@ from dataclasses import replace
 from mock_open_e.behaviour import refusals
 from mock_open_e.behaviour.journal import Answer, Refusal
 from mock_open_e.behaviour.orders import STORING, FaultName, Order
-from mock_open_e.behaviour.soap.writing import SoapFault, write_fault
+from mock_open_e.behaviour.soap.writing import write_fault
+from mock_open_e.behaviour.soap_fault import SoapFault
 
 HTML = "text/html;charset=ISO-8859-1"
 """The Content-Type of Open-E's own pages."""

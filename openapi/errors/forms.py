@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from domain.errors import BudkavleError, Violation
-from openapi import replies
-from openapi.errors import problem_texts
+from openapi.errors import problem_replies, problem_texts
 from openapi.errors.faults import Say, Unreadable
 
 
@@ -21,5 +20,7 @@ class ErrorForm:
     unexpected: Callable[[], Response]
 
 
-PROBLEMS = ErrorForm(problem_texts.violation, problem_texts.unreadable, replies.failed, replies.unexpected)
+PROBLEMS = ErrorForm(
+    problem_texts.violation, problem_texts.unreadable, problem_replies.failed, problem_replies.unexpected
+)
 """problem+json, in English."""

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from budkavle.clock import DatabaseClock, now, read_machine_clock
 from budkavle.logs import set_up_logs
 from persistence import web_messages
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from persistence.waits import Waits
 from tests.budkavle.queues import publish, queued, subscribe
 from tests.budkavle.services import KEY, put_key

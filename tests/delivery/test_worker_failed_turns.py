@@ -9,7 +9,8 @@ import pytest
 
 from conftest import PostgresqlServer
 from domain.errors import StorageFailed
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from tests.delivery.receiving import Recorder, at
 from tests.delivery.working import PERSON, SECOND, StartPeer, deliveries, subscribe, working
 from tests.factories import NOW

@@ -9,7 +9,7 @@ import httpx
 from conftest import RunningService
 from domain.web_messages import MessageState, UnsettledMessage
 from persistence import web_messages as stored
-from persistence.database import open_database
+from persistence.opening import open_database
 from tests.factories import message_body
 
 PROBLEM = "application/problem+json"

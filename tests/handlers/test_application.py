@@ -19,7 +19,7 @@ from open_e.client import OpenEClient
 from openapi.application import read_spec
 from openapi.bodies.budget import BodyBudget
 from openapi.observation.source_limits import FailureLimit
-from persistence.database import open_database
+from persistence.opening import open_database
 from tests.factories import NOW
 from tests.handlers.answers import unique_id
 

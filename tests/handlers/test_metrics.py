@@ -12,7 +12,8 @@ from domain.deliveries import AttemptOutcome
 from handlers import metrics
 from handlers.metrics import QueueWatch
 from persistence import queue, web_messages
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from tests.databases import with_database
 from tests.factories import NOW, web_message
 from tests.handlers.answers import unique_id, violations

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.publication_outcomes import PublicationOutcomes
-from persistence.database import open_database
+from persistence.opening import open_database
 from tests.factories import NOW, attachment, web_message
 
 

@@ -16,7 +16,7 @@ from conftest import RunningService
 from domain.web_messages import ExternalReference, WebMessage
 from handlers.web_messages import LONG_TEXT, PAGE, _list_all
 from persistence import web_messages as stored
-from persistence.database import open_database
+from persistence.opening import open_database
 from persistence.web_messages import Position
 from tests.factories import NOW, web_message
 from tests.handlers.answers import NOBODY, get, post, unique_id

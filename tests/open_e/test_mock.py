@@ -1,7 +1,7 @@
 """The earlier name of the mock."""
 
 import mock_open_e
-from  import mock_open_e as mock
+from open_e import mock
 
 
 def test_mock_has_all_names_of_the_package_that_replaced_it():

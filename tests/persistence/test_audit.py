@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from domain.audit import CATALOGUE, FIRST_HASH, NO_SYSTEM, AuditEntry, hash_entry, write_detail
 from persistence import audit
 from persistence.audit import BrokenChain, ChainHead
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from persistence.tables import audit_entries
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, entries, prepare, sync

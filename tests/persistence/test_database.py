@@ -7,9 +7,11 @@ import sqlalchemy as sa
 
 from domain.errors import StorageFailed
 from persistence import web_messages as stored
-from persistence.database import Database, DatabaseUnusable, open_database, storage_errors, to_json
-from persistence.postgresql import PostgresqlDatabase
-from persistence.sqlite import SqliteDatabase
+from persistence.database import Database, DatabaseUnusable, to_json
+from persistence.opening import open_database
+from persistence.postgresql.database import PostgresqlDatabase
+from persistence.sqlite.database import SqliteDatabase
+from persistence.sqlite.errors import storage_errors
 from persistence.web_message_rows import LARGE_BYTES
 from persistence.write_batches import MAX_BATCH
 from tests.factories import PARTY_ID, attachment, web_message

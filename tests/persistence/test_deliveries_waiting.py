@@ -11,8 +11,9 @@ from conftest import PostgresqlServer
 from domain.deliveries import AttemptOutcome
 from domain.errors import NotFound
 from persistence import deliveries, queue
-from persistence.database import Database, open_database
+from persistence.database import Database
 from persistence.deliveries import TestEvent
+from persistence.opening import open_database
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, entry, prepare, sync
 from tests.persistence.queues import claim, event, lease, publication, publish, settled

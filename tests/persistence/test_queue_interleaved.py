@@ -10,7 +10,7 @@ import pytest
 from conftest import PostgresqlServer
 from domain.deliveries import Attempt, AttemptOutcome, Reason
 from persistence import deliveries, queue, subscriptions
-from persistence.database import open_database
+from persistence.opening import open_database
 from persistence.queue import SettledAttempt
 from persistence.subscriptions import SyncCall
 from tests.factories import NOW

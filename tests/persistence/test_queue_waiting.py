@@ -9,7 +9,8 @@ import pytest
 from conftest import PostgresqlServer
 from domain.deliveries import AttemptOutcome
 from persistence import queue, tables
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from tests.factories import NOW
 from tests.persistence.catalogues import entry, prepare, sync
 from tests.persistence.queues import claim, lease, publish, rows, settled

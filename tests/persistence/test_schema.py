@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 
 from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable
-from persistence.sqlite import SqliteDatabase
+from persistence.sqlite.database import SqliteDatabase
 from persistence.tables import metadata
 from tests.databases import with_database
 from tests.factories import web_message

@@ -10,7 +10,8 @@ import pytest
 from domain.errors import Forbidden
 from domain.subscriptions import ErrorCode, MessageType
 from persistence import audit, subscriptions
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from persistence.subscriptions import SyncRefused, SyncResult
 from tests.factories import NOW
 from tests.persistence.catalogues import (

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from domain.subscriptions import Entry, Subscription
 from persistence import audit, subscriptions
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from persistence.subscriptions import SyncRefused
 from tests.factories import NOW
 from tests.persistence.catalogues import (

@@ -10,7 +10,8 @@ from conftest import PostgresqlServer
 from domain.audit import CATALOGUE, AuditEntry
 from persistence import audit, subscriptions
 from persistence import web_messages as stored
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from persistence.waits import Waits
 from tests.factories import NOW, web_message
 from tests.persistence.catalogues import CALLER, SYSTEM, SYSTEM_IDS, entries, prepare, set_of, sync

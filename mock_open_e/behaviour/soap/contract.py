@@ -7,8 +7,9 @@ addresses are the same and the bytes are not.
 from html import escape
 
 from mock_open_e.behaviour.journal import Answer, Call, Findings, Refusal
+from mock_open_e.behaviour.operation_table import FAULTS, SHAPES, request_element
 from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
-from mock_open_e.behaviour.soap.schema import FAULTS, SHAPES, request_element, served_schema
+from mock_open_e.behaviour.soap.schema import served_schema
 
 SERVICE_NAMESPACE = "http://callback.integration.flowengine.nordicpeak.com/"
 """The target namespace of the WSDL that has the service: its class gives none, so it comes from its package."""

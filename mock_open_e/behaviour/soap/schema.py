@@ -7,58 +7,11 @@ takes: in some, readReceiptEnabled comes before userID, in some it is missing; c
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 from lxml import etree
 
+from mock_open_e.behaviour.operation_table import CASE, FAULTS, SHAPES, request_element
 from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
-
-FAULTS: Mapping[str, str] = MappingProxyType(
-    {
-        "FlowInstanceNotFoundException": "FlowInstanceNotFoundFault",
-        "StatusNotFoundException": "StatusNotFoundFault",
-        "AccessDeniedException": "AccessDeniedFault",
-    }
-)
-"""The declared faults by the names that WSDL gives them: the elements in their details."""
-
-_CASE = ("flowInstanceID? xs:int", "externalID? t:ExternalID")
-_MESSAGE = (*_CASE, "message t:IntegrationMessage", "principal? t:Principal")
-
-
-class Shape(NamedTuple):
-    """An operation's elements: `name` or `name?` or `name*`, then the type."""
-
-    asked: tuple[str, ...]
-    answered: tuple[str, ...] = ()
-    faults: tuple[str, ...] = ("FlowInstanceNotFoundException", "AccessDeniedException")
-
-
-SHAPES: Mapping[str, Shape] = MappingProxyType(
-    {
-        "addEvent": Shape(
-            (*_CASE, "date xs:dateTime", "message xs:string", "principal? t:Principal"), ("eventID xs:int",)
-        ),
-        "addInternalMessage": Shape(_MESSAGE, ("messageID xs:int",)),
-        "addMessage": Shape(_MESSAGE, ("messageID xs:int",)),
-        "addMessageAsOwner": Shape((*_MESSAGE[:-1], "principal? t:OwnerPrincipal"), ("messageID xs:int",)),
-        "confirmDelivery": Shape(
-            ("flowInstanceID xs:int", "externalID? t:ExternalID", "delivered xs:boolean", "logMessage? xs:string")
-        ),
-        "deleteInstance": Shape((*_CASE, "logMessage? xs:string")),
-        "getManagers": Shape(_CASE, ("managers* t:Principal", "managerGroups* t:PrincipalGroup")),
-        "setAttribute": Shape((*_CASE, "name xs:string", "value? xs:string")),
-        "setManagers": Shape(
-            (*_CASE, "managers* t:Principal", "managerGroups* t:PrincipalGroup"), ("setManagersReturn xs:int",)
-        ),
-        "setStatus": Shape(
-            (*_CASE, "statusID? xs:int", "statusAlias? xs:string", "principal? t:Principal"),
-            ("eventID xs:int",),
-            ("FlowInstanceNotFoundException", "StatusNotFoundException", "AccessDeniedException"),
-        ),
-    }
-)
-"""The operations of the callback, sorted: the one table of them. Each has a function in `operations` or `messages`."""
 
 _TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -77,13 +30,8 @@ _TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-_STRICT_CASE = _CASE[0].replace("?", ""), _CASE[1].replace("?", "")
+_STRICT_CASE = CASE[0].replace("?", ""), CASE[1].replace("?", "")
 _STRICT_STATUS = ("statusID xs:int", "statusAlias xs:string")
-
-
-def request_element(operation: str) -> str:
-    """The name of the element that asks for an operation."""
-    return f"{operation}Request" if operation == "getManagers" else operation
 
 
 def served_schema() -> str:
@@ -141,7 +89,7 @@ def _choice(*contents: str) -> str:
 def _strict_content(asked: tuple[str, ...]) -> str:
     """The content of a request, with the choices that the classes have lost."""
     content = _elements(asked)
-    for pair, chosen in ((_CASE, _STRICT_CASE), (("statusID? xs:int", "statusAlias? xs:string"), _STRICT_STATUS)):
+    for pair, chosen in ((CASE, _STRICT_CASE), (("statusID? xs:int", "statusAlias? xs:string"), _STRICT_STATUS)):
         content = content.replace(_elements(pair), _choice(*map(_element, chosen)))
     return content
 

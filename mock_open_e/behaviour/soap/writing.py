@@ -7,29 +7,13 @@ import codecs
 import re
 from xml.sax.saxutils import escape
 
-from mock_open_e.behaviour.journal import Refusal
 from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE, SOAP_NAMESPACE
+from mock_open_e.behaviour.soap_fault import SoapFault
 
 _LABEL = re.compile(r"[A-Za-z0-9._:-]{1,40}")
 
 _CODECS = re.compile(r"ascii|utf-8|iso8859-[0-9]+|cp125[0-8]|utf-16(-[lb]e)?|utf-32(-[lb]e)?")
 """Python's names of the character sets that are read: those that a Java of today has, and no other encodings."""
-
-
-class SoapFault(Exception):
-    """An answer that says no: `code` without prefix, `text`, and the name of the declared fault in its detail.
-
-    `refusal` says in plain words what came and what would have been accepted.
-    """
-
-    def __init__(
-        self, text: str, *, code: str = "Server", detail: str | None = None, received: str = "", accepted: str = ""
-    ) -> None:
-        super().__init__(text)
-        self.text = text
-        self.code = code
-        self.detail = detail
-        self.refusal = Refusal(received or text, accepted)
 
 
 def codec_of(charset: str) -> str | None:

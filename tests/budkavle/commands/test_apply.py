@@ -13,7 +13,8 @@ from domain.subscriptions import Entry
 from persistence import audit, subscriptions
 from persistence import catalogue as stored
 from persistence.catalogue import Applied, Apply, Pruned
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from tests.budkavle.conftest import Invoke
 from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, catalogue, message_type, system
 from tests.databases import with_database

@@ -10,7 +10,7 @@ import asyncpg
 import sqlalchemy as sa
 
 from domain.errors import StorageFailed, StorageRejected, StorageUncertain
-from persistence.postgresql_url import Server
+from persistence.postgresql.url import Server
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """The errors that asyncpg raises when a server or a connection fails."""

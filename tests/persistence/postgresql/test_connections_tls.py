@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from domain.errors import StorageFailed
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from persistence.waits import Waits
 from tests.certificates import Authority
 from tests.postgresql_cluster import Cluster, clusters, debian_programs

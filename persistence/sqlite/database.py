@@ -21,9 +21,10 @@ import sqlalchemy as sa
 
 from domain.errors import StorageFailed
 from persistence import schema
-from persistence.database import DatabaseUnusable, NamedLocks, Work, storage_errors, to_json
-from persistence.file_lock import create_private, hold_file_lock
-from persistence.sqlite_file import SqliteFile
+from persistence.database import DatabaseUnusable, NamedLocks, Work, to_json
+from persistence.sqlite.errors import storage_errors
+from persistence.sqlite.file import SqliteFile
+from persistence.sqlite.file_lock import create_private, hold_file_lock
 from persistence.write_batches import WorkTogether, WriteBatcher
 
 P = ParamSpec("P")

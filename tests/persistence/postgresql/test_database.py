@@ -10,7 +10,8 @@ from domain.errors import StorageFailed
 from domain.web_messages import ExternalReference, MessageState
 from persistence import api_keys
 from persistence import web_messages as stored
-from persistence.database import Database, DatabaseUnusable, open_database
+from persistence.database import Database, DatabaseUnusable
+from persistence.opening import open_database
 from persistence.waits import Waits
 from tests.factories import NOW, PARTY_ID, attachment, web_message
 from tests.held_open_e import closed_port

@@ -19,8 +19,8 @@ from domain.errors import StorageFailed
 from persistence import schema
 from persistence.database import DatabaseUnusable, NamedLocks, Work
 from persistence.loop_thread import LoopThread
-from persistence.postgresql_connections import Connector, PoolerFound, SessionSettings, open_pool
-from persistence.postgresql_errors import (
+from persistence.postgresql.connections import Connector, PoolerFound, SessionSettings
+from persistence.postgresql.errors import (
     DEADLOCK,
     DRIVER_ERRORS,
     READ_ONLY,
@@ -29,7 +29,8 @@ from persistence.postgresql_errors import (
     find_sqlstate,
     postgresql_errors,
 )
-from persistence.postgresql_url import parse_url
+from persistence.postgresql.pool import open_pool
+from persistence.postgresql.url import parse_url
 from persistence.waits import Waits
 from persistence.write_batches import WorkTogether, WriteBatcher
 

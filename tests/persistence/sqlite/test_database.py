@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from domain.errors import StorageFailed
-from persistence import sqlite, sqlite_file
 from persistence import web_messages as stored
-from persistence.database import Database, DatabaseUnusable, open_database
+from persistence.database import Database, DatabaseUnusable
+from persistence.opening import open_database
+from persistence.sqlite import database as sqlite
+from persistence.sqlite import file as sqlite_file
 from persistence.web_message_rows import LARGE_BYTES
 from tests.factories import PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of, counts

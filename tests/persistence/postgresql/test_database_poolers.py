@@ -12,14 +12,14 @@ import sqlalchemy as sa
 from conftest import PostgresqlServer
 from domain.errors import StorageFailed
 from persistence import web_messages as stored
-from persistence.postgresql import MAX_ATTEMPTS
-from persistence.postgresql_errors import explain
-from persistence.postgresql_url import parse_url
+from persistence.postgresql.database import MAX_ATTEMPTS
+from persistence.postgresql.errors import explain
+from persistence.postgresql.url import parse_url
 from persistence.waits import Waits
 from tests.factories import web_message
-from tests.persistence.test_postgresql_restart import CALLERS, WAITS, load_on
-from tests.persistence.test_postgresql_server import opened
-from tests.persistence.test_postgresql_waits import PATIENT, call_all, name_of, terminate
+from tests.persistence.postgresql.test_database_restart import CALLERS, WAITS, load_on
+from tests.persistence.postgresql.test_database_server import opened
+from tests.persistence.postgresql.test_database_waits import PATIENT, call_all, name_of, terminate
 from tests.pgbouncer import PASSWORD, PgBouncer, pgbouncer_before
 from tests.tcp_proxy import tcp_proxy
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from persistence.database import DatabaseUnusable
-from persistence.postgresql_url import OPTIONS, Address, parse_url
+from persistence.postgresql.url import OPTIONS, Address, parse_url
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 from conftest import PostgresqlServer
 from domain.errors import StorageFailed, StorageUncertain
 from persistence import web_messages as stored
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from persistence.waits import Waits
 from tests.factories import web_message
 from tests.tcp_proxy import TcpProxy, tcp_proxy

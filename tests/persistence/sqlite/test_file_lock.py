@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from domain.errors import StorageFailed
-from persistence.file_lock import hold_file_lock
+from persistence.sqlite.file_lock import hold_file_lock
 from tests.processes import Process, python, running
 
 pytestmark = pytest.mark.anyio

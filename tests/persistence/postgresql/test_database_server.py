@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from conftest import PostgresqlServer
 from domain.errors import StorageFailed
 from persistence import web_messages as stored
-from persistence.database import Database, DatabaseUnusable, open_database
+from persistence.database import Database, DatabaseUnusable
+from persistence.opening import open_database
 from persistence.waits import Waits
 from tests.factories import web_message
-from tests.persistence.test_postgresql_waits import PATIENT, call_all, name_of, through
+from tests.persistence.postgresql.test_database_waits import PATIENT, call_all, name_of, through
 from tests.tcp_proxy import tcp_proxy
 
 pytestmark = pytest.mark.anyio

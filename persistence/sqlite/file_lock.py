@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fasteners
 
-from persistence.database import storage_errors
+from persistence.sqlite.errors import storage_errors
 
 LOOK_SECONDS = 0.25
 """Seconds between attempts to acquire the lock: file locks send no notification."""

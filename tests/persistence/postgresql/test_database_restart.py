@@ -12,10 +12,11 @@ import pytest
 from domain.errors import StorageFailed
 from domain.web_messages import WebMessage
 from persistence import web_messages as stored
-from persistence.database import Database, open_database
+from persistence.database import Database
+from persistence.opening import open_database
 from persistence.waits import Waits
 from tests.factories import web_message
-from tests.persistence.test_postgresql_waits import call_all
+from tests.persistence.postgresql.test_database_waits import call_all
 from tests.pgbouncer import pgbouncer_before
 from tests.postgresql_cluster import Cluster, clusters
 

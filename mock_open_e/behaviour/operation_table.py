@@ -1,0 +1,62 @@
+"""The one table of the operations of the callback: elements of requests and responses, and declared faults.
+
+Source: names, order, types and occurrences of the callback's published schema.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+FAULTS: Mapping[str, str] = MappingProxyType(
+    {
+        "FlowInstanceNotFoundException": "FlowInstanceNotFoundFault",
+        "StatusNotFoundException": "StatusNotFoundFault",
+        "AccessDeniedException": "AccessDeniedFault",
+    }
+)
+"""The declared faults by the names that WSDL gives them: the elements in their details."""
+
+CASE = ("flowInstanceID? xs:int", "externalID? t:ExternalID")
+"""The elements that name a case, of which a request has one."""
+
+_MESSAGE = (*CASE, "message t:IntegrationMessage", "principal? t:Principal")
+
+
+class Shape(NamedTuple):
+    """An operation's elements: `name` or `name?` or `name*`, then the type."""
+
+    asked: tuple[str, ...]
+    answered: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ("FlowInstanceNotFoundException", "AccessDeniedException")
+
+
+SHAPES: Mapping[str, Shape] = MappingProxyType(
+    {
+        "addEvent": Shape(
+            (*CASE, "date xs:dateTime", "message xs:string", "principal? t:Principal"), ("eventID xs:int",)
+        ),
+        "addInternalMessage": Shape(_MESSAGE, ("messageID xs:int",)),
+        "addMessage": Shape(_MESSAGE, ("messageID xs:int",)),
+        "addMessageAsOwner": Shape((*_MESSAGE[:-1], "principal? t:OwnerPrincipal"), ("messageID xs:int",)),
+        "confirmDelivery": Shape(
+            ("flowInstanceID xs:int", "externalID? t:ExternalID", "delivered xs:boolean", "logMessage? xs:string")
+        ),
+        "deleteInstance": Shape((*CASE, "logMessage? xs:string")),
+        "getManagers": Shape(CASE, ("managers* t:Principal", "managerGroups* t:PrincipalGroup")),
+        "setAttribute": Shape((*CASE, "name xs:string", "value? xs:string")),
+        "setManagers": Shape(
+            (*CASE, "managers* t:Principal", "managerGroups* t:PrincipalGroup"), ("setManagersReturn xs:int",)
+        ),
+        "setStatus": Shape(
+            (*CASE, "statusID? xs:int", "statusAlias? xs:string", "principal? t:Principal"),
+            ("eventID xs:int",),
+            ("FlowInstanceNotFoundException", "StatusNotFoundException", "AccessDeniedException"),
+        ),
+    }
+)
+"""The operations of the callback, sorted: the one table of them. Each has a function in `operations` or `messages`."""
+
+
+def request_element(operation: str) -> str:
+    """The name of the element that asks for an operation."""
+    return f"{operation}Request" if operation == "getManagers" else operation

@@ -1,0 +1,27 @@
+"""Return the database that a URL names."""
+
+import sqlalchemy as sa
+
+from persistence.database import Database, DatabaseUnusable
+from persistence.waits import Waits
+
+
+def open_database(url: str, waits: Waits | None = None) -> Database:
+    """Return the database at `sqlite:///path` or `postgresql://…`. It connects when it is first used.
+
+    `waits` are the timeouts for PostgreSQL. Raises `DatabaseUnusable` for any other URL.
+    """
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme in {"postgresql", "postgres"}:
+        from persistence.postgresql.database import PostgresqlDatabase
+
+        return PostgresqlDatabase(url, waits)
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError) as exc:
+        raise DatabaseUnusable("BUDKAVLE_DATABASE_URL is not a database URL") from exc
+    if parsed.drivername == "sqlite" and parsed.database not in {None, "", ":memory:"}:
+        from persistence.sqlite.database import SqliteDatabase
+
+        return SqliteDatabase(str(parsed.database))
+    raise DatabaseUnusable("BUDKAVLE_DATABASE_URL must begin with sqlite:///PATH or postgresql://")

@@ -1,0 +1,1 @@
+"""PostgreSQL over asyncpg, directly or behind a pooler, with a timeout for every wait."""

@@ -1,0 +1,1 @@
+"""SQLite: one file, inline in the event loop, with one writer at a time."""

@@ -1,0 +1,55 @@
+"""Translate errors of SQLite, with their causes and remedies."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from domain.errors import StorageFailed, StorageRejected
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Raise `StorageFailed` for a database that is unreachable, busy for too long, full, damaged or of another version.
+
+    Driver messages may contain data of callers, so the error has only the class of the driver's error and its code.
+    """
+    try:
+        yield
+    except sa.exc.IntegrityError:
+        # The function that wrote the row knows the meaning of its constraints.
+        raise
+    except (sa.exc.ProgrammingError, sa.exc.DataError) as exc:
+        raise StorageRejected(_kind(exc)) from exc
+    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as exc:
+        # SQLite reports rejected statements as SQLITE_ERROR without an extended code.
+        is_rejected = getattr(getattr(exc, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR"
+        raise (StorageRejected if is_rejected else StorageFailed)(_kind(exc), _explain(exc)) from exc
+    except OSError as exc:
+        raise StorageFailed(type(exc).__name__, f"the database file cannot be used: {exc.strerror}") from exc
+
+
+_EXPLANATIONS = {
+    "SQLITE_BUSY": "another process held the write lock of the database file for too long",
+    "SQLITE_CANTOPEN": "the database file cannot be opened: correct BUDKAVLE_DATABASE_URL, or the rights of its folder",
+    "SQLITE_CORRUPT": "the database file is damaged: restore it from a backup",
+    "SQLITE_FULL": "the disk of the database file is full",
+    "SQLITE_IOERR": "the disk of the database file fails: see the log of the operating system",
+    "SQLITE_NOTADB": "the file is not a SQLite database: correct BUDKAVLE_DATABASE_URL, or restore it from a backup",
+    "SQLITE_READONLY": "the database file or its folder is read-only for this user",
+}
+
+
+def _explain(exc: sa.exc.SQLAlchemyError) -> str:
+    """Return the cause of a SQLite error and its remedy, or "" if unknown."""
+    name = getattr(getattr(exc, "orig", None), "sqlite_errorname", None) or ""
+    # Extended codes have a third part: SQLITE_READONLY_DIRECTORY.
+    explanation = _EXPLANATIONS.get("_".join(name.split("_")[:2]))
+    return f"{explanation} ({name})" if explanation else ""
+
+
+def _kind(exc: sa.exc.SQLAlchemyError) -> str:
+    original = getattr(exc, "orig", None) or exc
+    driver_error = original.__cause__ or original
+    code = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
+    return f"{type(driver_error).__name__} {code or ''}".rstrip()
