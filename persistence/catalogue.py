@@ -1,27 +1,45 @@
 """Apply the operators' catalogue to the database, and read it."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from domain.audit import CATALOGUE, AuditEntry
 from domain.catalogue import (
+    ALLOWED,
+    MESSAGE_TYPE,
+    SYSTEM,
+    WEB_MESSAGE_EVENT,
+    Allowed,
     Catalogue,
     Change,
+    ClientCertificate,
     PartInUse,
     SubscriptionCount,
+    System,
+    WebMessageEvent,
     find_parts_in_use,
     list_required_parts,
     plan_apply,
 )
 from domain.errors import BudkavleError
-from domain.subscriptions import write_time
-from persistence import audit, catalogue_rows
+from domain.subscriptions import MessageType, write_time
+from persistence import audit
 from persistence.database import Database
-from persistence.tables import deliveries, subscriptions
+from persistence.tables import (
+    allowed_subscriptions,
+    certificates,
+    deliveries,
+    message_types,
+    subscriptions,
+    systems,
+    web_message_events,
+)
 
 OPERATION = "apply"
 """The operation of these entries in the audit log."""
@@ -82,13 +100,13 @@ def build_rejection_entry(call: Apply, parts: Sequence[PartInUse]) -> AuditEntry
 
 async def read(database: Database) -> Catalogue:
     """Return the whole catalogue."""
-    return await database.read_large(catalogue_rows.read)
+    return await database.read_large(_read)
 
 
 def _apply(connection: sa.Connection, call: Apply) -> Applied:
     # Syncs lock this row in shared mode, so no sync sees a partial catalogue or uses a part that is being removed.
     head = audit.lock_chain(connection, CATALOGUE)
-    changes = plan_apply(catalogue_rows.read(connection), call.wanted)
+    changes = plan_apply(_read(connection), call.wanted)
     needed = _needed(connection, changes)
     parts = find_parts_in_use(changes, needed)
     if parts and not call.is_pruning:
@@ -97,7 +115,7 @@ def _apply(connection: sa.Connection, call: Apply) -> Applied:
         _prune(connection, call, system_id, needed) for system_id in sorted({use.system_id for use in needed})
     )
     if changes and not call.is_dry_run:
-        catalogue_rows.write(connection, call.wanted, changes)
+        _write(connection, call.wanted, changes)
     applied = Applied(changes, pruned)
     audit.append(connection, CATALOGUE, head, _entries(call, applied))
     return applied
@@ -179,3 +197,111 @@ def _to_array(row: Any) -> list[Any]:
     """Return a subscription as the audit log stores it: identity, path, start, end."""
     end = None if row.end_time is None else write_time(row.end_time)
     return [row.org_type, row.org_code, row.entity_type, row.webhook_url, write_time(row.start_time), end]
+
+
+def _read(connection: sa.Connection) -> Catalogue:
+    """Return the whole catalogue."""
+    fingerprints: dict[str, set[str]] = defaultdict(set)
+    for row in connection.execute(certificates.select()):
+        fingerprints[row.system_id].add(row.fingerprint)
+    event = connection.execute(web_message_events.select()).first()
+    return Catalogue(
+        systems={
+            row.id: System(
+                id=row.id,
+                name=row.name,
+                base_url=row.base_url,
+                certificates=frozenset(fingerprints[row.id]),
+                webhook_secrets=tuple(row.webhook_secrets),
+                allow_private_addresses=row.allow_private_addresses,
+                client_certificate=None
+                if row.client_certificate is None
+                else ClientCertificate(**row.client_certificate),
+                ca=row.ca,
+            )
+            for row in connection.execute(systems.select())
+        },
+        message_types={
+            row.entity_type: MessageType(row.entity_type, row.name, row.start_date, row.end_date)
+            for row in connection.execute(message_types.select())
+        },
+        allowed=frozenset(
+            Allowed(row.org_type, row.entity_type) for row in connection.execute(allowed_subscriptions.select())
+        ),
+        web_message_event=None if event is None else WebMessageEvent(event.org_type, event.org_code, event.entity_type),
+    )
+
+
+def _write(connection: sa.Connection, wanted: Catalogue, changes: Iterable[Change]) -> None:
+    """Write the changes in an order that satisfies all foreign keys: inserts before references, deletes after them."""
+    deleted: dict[str, list[Any]] = defaultdict(list)
+    put: dict[str, list[Any]] = defaultdict(list)
+    for change in changes:
+        (deleted if change.after is None else put)[change.item.section].append(change.item.key)
+    if deleted[WEB_MESSAGE_EVENT]:
+        connection.execute(web_message_events.delete())
+    # The event refers to a message type: update it after the new type is inserted and before the old one is deleted.
+    _put(connection, message_types, [_type_row(wanted.message_types[key]) for (key,) in put[MESSAGE_TYPE]])
+    if wanted.web_message_event is not None and put[WEB_MESSAGE_EVENT]:
+        _put(connection, web_message_events, [{"number": 1, **asdict(wanted.web_message_event)}])
+    _delete(connection, allowed_subscriptions, deleted[ALLOWED])
+    _delete(connection, message_types, deleted[MESSAGE_TYPE])
+    _delete(connection, systems, deleted[SYSTEM])
+    _put(connection, allowed_subscriptions, [Allowed(*key)._asdict() for key in put[ALLOWED]])
+    changed = [wanted.systems[key] for (key,) in put[SYSTEM]]
+    _put(connection, systems, [_system_row(system) for system in changed])
+    # Certificates are looked up in each call, so a certificate that is deleted here loses access immediately.
+    revoke = certificates.delete().where(certificates.c.system_id == sa.bindparam("key"))
+    if changed:
+        connection.execute(revoke, [{"key": system.id} for system in changed])
+    _put(
+        connection,
+        certificates,
+        [
+            {"fingerprint": fingerprint, "system_id": system.id}
+            for system in changed
+            for fingerprint in sorted(system.certificates)
+        ],
+    )
+
+
+def _put(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows, or update the existing rows with the same primary keys."""
+    insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
+    values = {column.name: insert.excluded[column.name] for column in table.c if not column.primary_key}
+    if values:
+        insert = insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=values)
+    if rows:
+        connection.execute(insert, rows)
+
+
+def _delete(connection: sa.Connection, table: sa.Table, keys: list[tuple[str | int, ...]]) -> None:
+    """Delete the rows with these primary keys."""
+    names = list(table.primary_key)
+    delete = table.delete().where(*(column == sa.bindparam(f"key_{column.name}") for column in names))
+    if keys:
+        connection.execute(
+            delete, [{f"key_{column.name}": part for column, part in zip(names, key, strict=True)} for key in keys]
+        )
+
+
+def _system_row(system: System) -> dict[str, Any]:
+    client = system.client_certificate
+    return {
+        "id": system.id,
+        "name": system.name,
+        "base_url": system.base_url,
+        "webhook_secrets": list(system.webhook_secrets),
+        "allow_private_addresses": system.allow_private_addresses,
+        "client_certificate": None if client is None else asdict(client),
+        "ca": system.ca,
+    }
+
+
+def _type_row(message_type: MessageType) -> dict[str, Any]:
+    return {
+        "entity_type": message_type.entity_type,
+        "name": message_type.name,
+        "start_date": message_type.start,
+        "end_date": message_type.end,
+    }
