@@ -1,14 +1,15 @@
-"""The published contracts, each with the form of its errors and whether its calls are audited."""
+"""The published contracts: the form of their errors, the modules that handle them, and whether calls are audited."""
 
 from collections.abc import Mapping
 
+from handlers import deliveries, events, operations, subscriptions, web_messages
 from handlers.audit import audited
 from handlers.errors.forms import ERROR_LISTS, PROBLEMS
 from openapi.contracts import Contract
 
 CONTRACTS: Mapping[str, Contract] = {
-    "operations": Contract(PROBLEMS),
-    "web-messages": Contract(PROBLEMS),
-    "subscriptions": Contract(ERROR_LISTS, audited),
+    "operations": Contract(PROBLEMS, (operations,)),
+    "web-messages": Contract(PROBLEMS, (web_messages,)),
+    "subscriptions": Contract(ERROR_LISTS, (subscriptions, events, deliveries), audited),
 }
 """By the names of their files."""

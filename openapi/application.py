@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import BudkavleError, CallerRefused, Invalid, RefusalReason
 from domain.log_texts import redact_for_log
-from openapi.contracts import FORM
+from openapi.contracts import FORM, Contract
 from openapi.errors import problem_replies
 from openapi.errors.faults import count
 from openapi.errors.forms import PROBLEMS, ErrorForm
@@ -48,7 +48,7 @@ MANY_ERRORS = 200
 
 def assemble(middlewares: list[Any], routes: list[BaseRoute], **options: Any) -> Any:
     """Connexion with these layers, our handlers and our answers to errors; contracts are added to it."""
-    application = _Application(_Handlers(routes), middlewares=middlewares, resolver=_SnakeResolver(), **options)
+    application = _Application(_Handlers(routes), middlewares=middlewares, **options)
     for kind in (BudkavleError, ProblemException, HTTPException, Exception):
         application.add_error_handler(kind, _on_error)
     return application
@@ -80,15 +80,27 @@ class _Application(ConnexionMiddleware):  # type: ignore[misc]  # Connexion has 
 
     def add_api(self, specification: dict[str, Any], **options: Any) -> None:
         """Add a contract; `options` are passed on to the middlewares."""
-        contract = _PublishedContract(specification)
-        self.apis.append(API(contract, base_path=None, **self.options.__dict__, **options))
+        resolver = _HandlerResolver(options["contract"])
+        options = {**self.options.__dict__, "resolver": resolver, **options}
+        self.apis.append(API(_PublishedContract(specification), base_path=None, **options))
 
 
-class _SnakeResolver(Resolver):  # type: ignore[misc]  # Connexion has no types.
-    """Finds `handlers.web_messages.create_web_message` for the published id `createWebMessage`."""
+class _HandlerResolver(Resolver):  # type: ignore[misc]  # Connexion has no types.
+    """Finds the function `create_web_message` in the modules of a contract for the published id `createWebMessage`."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._modules = contract.modules
+        super().__init__(self._find)
 
     def resolve_operation_id(self, operation: Any) -> str:
-        return f"{operation.router_controller}.{inflection.underscore(operation.operation_id)}"
+        name: str = inflection.underscore(operation.operation_id)
+        return name
+
+    def _find(self, name: str) -> Handler:
+        found: list[Handler] = [vars(module)[name] for module in self._modules if name in vars(module)]
+        if len(found) != 1:
+            raise ValueError(f"{len(found)} handlers are called {name}")
+        return found[0]
 
 
 class _HandlerApi(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.

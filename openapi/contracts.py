@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
@@ -19,9 +20,14 @@ Around = Callable[[ASGIApp, Mapping[str, Any], Any], ASGIApp]
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """How one contract is served. `around` is applied to each operation."""
+    """How one contract is served.
+
+    `modules` have a function for each operation: `create_web_message` for `createWebMessage`. `around` is applied to
+    each operation.
+    """
 
     form: ErrorForm
+    modules: tuple[ModuleType, ...]
     around: Around | None = None
 
 

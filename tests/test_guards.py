@@ -1,6 +1,5 @@
 """Guards: they read the repository."""
 
-import importlib
 import inspect
 import re
 import shutil
@@ -17,6 +16,8 @@ from openapi_schema_validator import OAS30Validator, oas30_format_checker
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 
+import handlers.contracts
+from mock_open_e.server import control_application
 from tests.processes import REPOSITORY
 
 SPECS: dict[str, dict[str, Any]] = {
@@ -28,13 +29,8 @@ METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 ERRORS = {"operations": "Problem", "web-messages": "Problem", "subscriptions": "Errors", "mock-open-e": "Errors"}
 """The schema of the errors of each contract."""
 
-HANDLERS = {
-    "operations": {"handlers.operations"},
-    "web-messages": {"handlers.web_messages"},
-    "subscriptions": {"handlers.subscriptions", "handlers.events", "handlers.deliveries"},
-    "mock-open-e": {"mock_open_e.server.control"},
-}
-"""The modules that handle the operations of each contract: one for each of its nouns."""
+CONTRACTS = {**handlers.contracts.CONTRACTS, "mock-open-e": control_application.CONTRACT}
+"""How each contract is served."""
 
 REQUEST_ID = {
     "operations": "x-request-id",
@@ -73,10 +69,13 @@ def resolved(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
 def test_each_operation_has_a_handler(operation_id: str) -> None:
-    name, operation = OPERATIONS[operation_id]
-    module = operation["x-openapi-router-controller"]
-    assert module in HANDLERS[name]
-    handler = getattr(importlib.import_module(module), inflection.underscore(operation_id))
+    name, _ = OPERATIONS[operation_id]
+    found = [
+        handler
+        for module in CONTRACTS[name].modules
+        if (handler := getattr(module, inflection.underscore(operation_id), None)) is not None
+    ]
+    (handler,) = found
     assert inspect.iscoroutinefunction(handler)
     assert handler.__doc__
 
@@ -85,9 +84,9 @@ def test_each_operation_has_a_handler(operation_id: str) -> None:
 def test_each_contract_has_a_handler_for_nothing_else(name: str) -> None:
     public = {
         member.__name__
-        for module in HANDLERS[name]
-        for _, member in inspect.getmembers(importlib.import_module(module), inspect.iscoroutinefunction)
-        if not member.__name__.startswith("_") and member.__module__ == module
+        for module in CONTRACTS[name].modules
+        for _, member in inspect.getmembers(module, inspect.iscoroutinefunction)
+        if not member.__name__.startswith("_") and member.__module__ == module.__name__
     }
     expected = {inflection.underscore(operation_id) for operation_id, (spec, _) in OPERATIONS.items() if spec == name}
     assert public == expected
@@ -249,11 +248,13 @@ def test_a_noun_has_one_file_name_on_every_floor() -> None:
 
 
 def test_the_noun_of_each_operation_is_in_the_domain() -> None:
-    domain = files_of_floor("domain")
-    for name, _, _, operation in operations():
-        noun = operation["x-openapi-router-controller"].rpartition(".")[2]
-        # Health and metrics are of the process; the mock holds nothing of the service.
-        assert noun in domain or name in {"operations", "mock-open-e"}, noun
+    nouns = {
+        module.__name__.rpartition(".")[2]
+        for contract in handlers.contracts.CONTRACTS.values()
+        for module in contract.modules
+    }
+    # Health and metrics are of the process.
+    assert nouns - files_of_floor("domain") == {"operations"}
 
 
 def test_other_names_of_a_noun_are_found() -> None:
@@ -330,3 +331,10 @@ def test_the_reference_names_a_test_for_each_behaviour_of_the_mock() -> None:
         assert how.strip().startswith(("exactly", "as ", "names and addresses", "its contents")), behaviour
         (name,) = names
         assert f"def {name.strip().strip('`')}(" in tests, behaviour
+
+
+def test_contracts_have_no_names_of_the_program() -> None:
+    for path in (REPOSITORY / "spec").glob("*.yaml"):
+        assert not re.search(r"x-openapi-router-controller|\b(handlers|mock_open_e|openapi)\.\w", path.read_text()), (
+            path
+        )

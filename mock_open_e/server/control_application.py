@@ -6,6 +6,7 @@ from typing import Any
 from connexion.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mock_open_e.server import control
 from mock_open_e.server.control_errors import failed, say, unexpected, unreadable
 from mock_open_e.server.worlds import World
 from openapi.application import assemble, read_spec
@@ -26,6 +27,8 @@ _BODY_SECONDS = 10.0
 
 _FORM = ErrorForm(say, unreadable, failed, unexpected)
 
+CONTRACT = Contract(_FORM, (control,))
+
 
 def create_control_application(spec_dir: Path) -> "ControlApplication":
     """The control API, for the world that each call brings with it."""
@@ -44,7 +47,7 @@ def create_control_application(spec_dir: Path) -> "ControlApplication":
     application.add_api(
         spec,
         services=None,
-        contract=Contract(_FORM),
+        contract=CONTRACT,
         turnstile=Turnstile(),
         body_budget=BodyBudget(_BODY_BYTES, _BODY_SECONDS),
     )
