@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import structlog
 
@@ -181,20 +181,25 @@ class Worker:
         outcome = decide_outcome(answer)
         text = answer.body if answer.status is not None else answer.detail[:MAX_STORED_RESPONSE]
         attempt = Attempt(item.attempts + 1, moment, round(seconds * 1000), answer.status, answer.reason, text)
-        due = None
         now = self._now()
-        if outcome is AttemptOutcome.AGAIN:
-            due = now + retry_delay(attempt.number, self._chance(), answer.retry_after)
+        due: datetime | None = None
+        match outcome:
+            case AttemptOutcome.AGAIN:
+                is_well = False
+                due = now + retry_delay(attempt.number, self._chance(), answer.retry_after)
+            case AttemptOutcome.DONE | AttemptOutcome.PARK:
+                # A target that rejects a delivery responds.
+                is_well = True
+            case _ as unreachable:
+                assert_never(unreachable)
         del self._under_way[item.number]
         self._finished.append(SettledAttempt(item.number, outcome, attempt, due))
         target = Target(item.receiver.system_id, item.webhook_url)
-        if outcome is AttemptOutcome.AGAIN and answer.retry_after:
+        if not is_well and answer.retry_after:
             until = now + timedelta(seconds=answer.retry_after)
             self._pauses[target] = max(until, self._pauses.get(target, until))
         is_done = outcome is AttemptOutcome.DONE
-        if self._windows.record_end(
-            item.number, self._clock(), is_well=outcome is not AttemptOutcome.AGAIN, is_done=is_done
-        ):
+        if self._windows.record_end(item.number, self._clock(), is_well=is_well, is_done=is_done):
             self._recovered[target] = now
         metrics.count_attempt(answer, outcome, seconds, (now - item.created).total_seconds())
         log.info(

@@ -29,6 +29,13 @@ class MessageState(StrEnum):
     STORED = "stored"
 
 
+UNSETTLED_STATES = (MessageState.SENDING, MessageState.UNKNOWN)
+"""States of messages that only operators see."""
+
+READABLE_STATES = (MessageState.PUBLISHED, MessageState.STORED)
+"""States of messages that callers see. Each state is either unsettled or readable."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExternalReference:
     """The identifier of the subject of a message in another system."""

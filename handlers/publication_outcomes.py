@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, assert_never
 
 import structlog
 
@@ -38,7 +38,7 @@ class Outcome:
     """The outcome of one publication: `PUBLISHED` with Open-E's id, `UNKNOWN`, or None for certainly not published."""
 
     message: WebMessage
-    state: MessageState | None
+    state: Literal[MessageState.PUBLISHED, MessageState.UNKNOWN] | None
     open_e_message_id: int | None = None
 
 
@@ -161,13 +161,17 @@ class PublicationOutcomes:
 
     async def _write(self, outcome: Outcome) -> None:
         message = outcome.message
-        if outcome.state is MessageState.PUBLISHED and outcome.open_e_message_id is not None:
-            # The time of this attempt: readers may have read past an earlier one.
-            await stored.mark_published(self._database, message, outcome.open_e_message_id, self._now())
-        elif outcome.state is MessageState.UNKNOWN:
-            await stored.mark_unknown(self._database, message.id)
-        else:
-            await stored.drop_refused(self._database, message.id)
+        match outcome.state:
+            case MessageState.PUBLISHED:
+                assert outcome.open_e_message_id is not None  # noqa: S101  # What is published has Open-E's id.
+                # The time of this attempt: readers may have read past an earlier one.
+                await stored.mark_published(self._database, message, outcome.open_e_message_id, self._now())
+            case MessageState.UNKNOWN:
+                await stored.mark_unknown(self._database, message.id)
+            case None:
+                await stored.drop_refused(self._database, message.id)
+            case _ as unreachable:
+                assert_never(unreachable)
 
 
 def _without_attachments(message: WebMessage) -> WebMessage:

@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 import sqlalchemy as sa
 
-from domain.deliveries import MAX_ATTEMPTS, Attempt, AttemptOutcome, ClaimedDelivery, Receiver, Target
+from domain.deliveries import MAX_ATTEMPTS, Attempt, AttemptOutcome, ClaimedDelivery, DeliveryState, Receiver, Target
 from persistence import queue_statements as statements
 from persistence.database import Database, to_json
 from persistence.web_message_events import NO_REQUEST
@@ -291,8 +291,8 @@ def _lease_parameters(lease: Lease, numbers: Iterable[int]) -> dict[str, Any]:
 
 def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAttempt]) -> set[int]:
     dialect = connection.dialect.name
-    done = [item.number for item in settled if item.outcome is AttemptOutcome.DONE]
-    failed = [item for item in settled if item.outcome is not AttemptOutcome.DONE]
+    done = [item.number for item in settled if _state_after(item.outcome) is None]
+    failed = [item for item in settled if _state_after(item.outcome) is not None]
     written: list[Any] = []
     if done:
         parameters = {"numbers": to_json(done), "holder": lease.holder}
@@ -314,12 +314,25 @@ def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAt
     return set(connection.execute(statements.STILL_HELD[dialect], parameters).scalars())
 
 
+def _state_after(outcome: AttemptOutcome) -> DeliveryState | None:
+    """Return the state of a delivery after an attempt, None if it leaves the queue."""
+    match outcome:
+        case AttemptOutcome.DONE:
+            return None
+        case AttemptOutcome.AGAIN:
+            return DeliveryState.WAITING
+        case AttemptOutcome.PARK:
+            return DeliveryState.PARKED
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
 def _failure_row(item: SettledAttempt) -> dict[str, Any]:
-    is_parked = item.outcome is AttemptOutcome.PARK
+    state = _state_after(item.outcome)
     return {
         "number": item.number,
-        "state": "parked" if is_parked else "waiting",
-        "due": None if is_parked or item.due is None else statements.format_moment(item.due),
+        "state": state,
+        "due": None if state is DeliveryState.PARKED or item.due is None else statements.format_moment(item.due),
         "attempts": item.attempt.number,
     }
 

@@ -1,8 +1,12 @@
 """The tables. A message row contains everything except file contents; the other tables are indexes and contents."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
+
+from domain.deliveries import DeliveryState
+from domain.web_messages import READABLE_STATES, UNSETTLED_STATES, MessageState
 
 metadata = sa.MetaData(
     naming_convention={
@@ -40,6 +44,12 @@ BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 """SQLite assigns row ids only to columns whose type is exactly INTEGER."""
 
 
+def _is_in(column: str, values: Iterable[str]) -> str:
+    """Return the condition that a column has one of these values. A new value needs a migration."""
+    listed = ", ".join(f"'{value}'" for value in values)
+    return f"{column} in ({listed})"
+
+
 web_messages = sa.Table(
     "web_messages",
     metadata,
@@ -55,14 +65,14 @@ web_messages = sa.Table(
     sa.Column("sent", UtcDateTime),
     sa.Column("created", UtcDateTime),
     sa.Column("open_e_message_id", sa.BigInteger),
-    sa.CheckConstraint("state in ('sending', 'unknown', 'published', 'stored')", name="state"),
-    sa.CheckConstraint("(created is not null) = (state in ('published', 'stored'))", name="readable"),
+    sa.CheckConstraint(_is_in("state", MessageState), name="state"),
+    sa.CheckConstraint(f"(created is not null) = ({_is_in('state', READABLE_STATES)})", name="readable"),
     sa.Index("ix_web_messages_party_id_created_id", "party_id", "created", "id"),
     sa.Index(
         "ix_web_messages_unsettled",
         "sent",
-        sqlite_where=sa.text("state in ('sending', 'unknown')"),
-        postgresql_where=sa.text("state in ('sending', 'unknown')"),
+        sqlite_where=sa.text(_is_in("state", UNSETTLED_STATES)),
+        postgresql_where=sa.text(_is_in("state", UNSETTLED_STATES)),
     ),
 )
 
@@ -201,7 +211,7 @@ deliveries = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("urgency", sa.SmallInteger),
     sa.UniqueConstraint("id"),
-    sa.CheckConstraint("state in ('waiting', 'parked')", name="state"),
+    sa.CheckConstraint(_is_in("state", DeliveryState), name="state"),
     sa.CheckConstraint("state = 'waiting' or (due is null and lease is null)", name="parked"),
     sa.Index("ix_deliveries_due_of_subscription", "subscription_id", "due", "number"),
     sa.Index("ix_deliveries_of_system", "system_id", "number"),

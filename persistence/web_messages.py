@@ -9,7 +9,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.errors import NotFound
-from domain.web_messages import Attachment, ExternalReference, MessageState, OepInstance, UnsettledMessage, WebMessage
+from domain.web_messages import (
+    UNSETTLED_STATES,
+    Attachment,
+    ExternalReference,
+    MessageState,
+    OepInstance,
+    UnsettledMessage,
+    WebMessage,
+)
 from persistence import web_message_rows as rows
 from persistence.database import Database
 from persistence.tables import web_message_attachments as attachments_table
@@ -152,9 +160,7 @@ async def count_in_doubt(database: Database, sent_before: datetime) -> dict[Mess
     It reads at most `MAX_COUNTED` rows of the small index of unsettled messages.
     """
     found = await database.read(_all, _COUNT_IN_DOUBT, {"before": sent_before})
-    return {MessageState.SENDING: 0, MessageState.UNKNOWN: 0} | {
-        MessageState(row["state"]): row["number"] for row in found
-    }
+    return dict.fromkeys(UNSETTLED_STATES, 0) | {MessageState(row["state"]): row["number"] for row in found}
 
 
 _IS_READABLE = messages_table.c.created.is_not(None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from budkavle.commands.console import command_settings, with_database
+from domain.web_messages import UNSETTLED_STATES, MessageState
 
 if TYPE_CHECKING:
     from budkavle.settings import Settings
@@ -25,7 +26,7 @@ def messages() -> None:
 @click.option(
     "--state",
     "states",
-    type=click.Choice(["sending", "unknown"]),
+    type=click.Choice([str(state) for state in UNSETTLED_STATES]),
     multiple=True,
     help="Only these; may be given twice.",
 )
@@ -46,10 +47,9 @@ async def list_unsettled(
 ) -> list[dict[str, Any]]:
     """Return a line for each unsettled message in one of the states, the oldest first."""
     from budkavle.clock import measure_clock
-    from domain.web_messages import MessageState
     from persistence import web_messages as stored
 
-    wanted = tuple(MessageState(state) for state in states) or (MessageState.SENDING, MessageState.UNKNOWN)
+    wanted = tuple(MessageState(state) for state in states) or UNSETTLED_STATES
     longest = timedelta(seconds=settings.open_e_connect_timeout + settings.open_e_read_timeout + GRACE_SECONDS)
     clock = await measure_clock(database)
     left_over_before = clock.now() - longest

@@ -7,7 +7,7 @@ in `scope["extensions"]["tls"]["client_certificate"]`.
 import asyncio
 import re
 from http import HTTPStatus
-from typing import Any
+from typing import Any, assert_never
 
 import httptools
 import structlog
@@ -139,12 +139,18 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
 
     def end(self, reason: Overdue) -> None:
         """End the connection, with a response that says why where one is due."""
-        if reason is Overdue.READER:
-            self.transport.abort()
-        elif reason is Overdue.IDLE or (self.cycle is not None and self.cycle.response_started and not self._in_head):
-            self.transport.close()
-        else:
-            self._refuse(f"slow_{reason}")
+        match reason:
+            case Overdue.READER:
+                self.transport.abort()
+            case Overdue.IDLE:
+                self.transport.close()
+            case Overdue.HEAD | Overdue.BODY:
+                if self.cycle is not None and self.cycle.response_started and not self._in_head:
+                    self.transport.close()
+                else:
+                    self._refuse(f"slow_{reason}")
+            case _ as unreachable:
+                assert_never(unreachable)
 
     def close(self) -> None:
         """End the connection, which runs no request; its client has a moment for the rest of a response."""

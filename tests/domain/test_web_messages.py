@@ -7,7 +7,10 @@ import pytest
 from domain.errors import Violation
 from domain.web_messages import (
     MAX_MESSAGE_BYTES,
+    READABLE_STATES,
+    UNSETTLED_STATES,
     ExternalReference,
+    MessageState,
     normalize_references,
     validate_message,
     validate_references,
@@ -100,3 +103,7 @@ def test_flow_instance_id_is_the_number_of_the_case() -> None:
 def test_messages_do_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         web_message().message = "another"
+
+
+def test_each_state_is_unsettled_or_readable() -> None:
+    assert sorted([*UNSETTLED_STATES, *READABLE_STATES]) == sorted(MessageState)

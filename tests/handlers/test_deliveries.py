@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from conftest import RunningService
-from domain.deliveries import Attempt, AttemptOutcome, Reason
+from domain.deliveries import Attempt, AttemptOutcome, DeliveryState, Reason
+from handlers.deliveries import STATUS
 from persistence import deliveries, queue, tables
 from persistence.database import Database
 from persistence.queue import Lease, SettledAttempt
@@ -165,3 +166,8 @@ def test_all_faults_of_the_query_are_told_at_once(caller: Caller) -> None:
 def test_the_contract_names_every_reason() -> None:
     enum = SPECS["subscriptions"]["components"]["schemas"]["Delivery"]["properties"]["aarsag"]["enum"]
     assert enum == [*map(str, Reason), None]
+
+
+def test_each_state_has_a_status_of_the_contract() -> None:
+    assert set(STATUS) == set(DeliveryState)
+    assert SPECS["subscriptions"]["components"]["schemas"]["Status"]["enum"] == list(STATUS.values())

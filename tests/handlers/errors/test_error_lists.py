@@ -1,0 +1,23 @@
+"""The numbers of the error lists: each is in the contract, and has its one text."""
+
+from budkavle.specs import spec_dir
+from domain.subscriptions import ErrorCode
+from handlers.errors.error_list_texts import _RULES
+from handlers.errors.error_lists import _KIND
+from openapi.application import read_spec
+
+
+def test_each_error_code_has_a_text() -> None:
+    of_calls = {code for code, _ in _KIND.values()}
+    assert of_calls | set(_RULES) == set(ErrorCode)
+    assert of_calls.isdisjoint(_RULES)
+
+
+def test_each_error_code_is_in_the_contract() -> None:
+    schemas = read_spec(spec_dir(), "subscriptions")["components"]["schemas"]
+    documented = [
+        schema["properties"]["errorCode"]["enum"]
+        for schema in schemas.values()
+        if "errorCode" in schema.get("properties", {})
+    ]
+    assert documented == [sorted(ErrorCode)]
