@@ -1,17 +1,26 @@
 """The operations of spec/subscriptions.yaml."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from starlette.responses import Response
 
 from domain.errors import Violation
-from domain.subscriptions import MAX_SUBSCRIPTIONS, Entry, SyncError
-from handlers.errors.error_list_texts import of_rule
+from domain.subscriptions import (
+    COPENHAGEN,
+    MAX_SUBSCRIPTIONS,
+    Entry,
+    MessageType,
+    Subscription,
+    SyncError,
+    read_time,
+    write_time,
+)
+from handlers.errors.error_list_texts import no_such_time, of_rule
 from handlers.errors.error_lists import InvalidEntries
 from handlers.requests import Request
-from handlers.subscription_values import read_entries, write_message_type, write_set
 from handlers.systems import SYSTEM, let_in
 from openapi import replies
 from persistence import subscriptions as stored
@@ -23,6 +32,9 @@ T = TypeVar("T")
 SHORT = 200
 """Entries that are read and told where they are; more go to a thread."""
 
+FIRST_YEAR, LAST_YEAR = 1900, 2999
+"""In Copenhagen: what an offset puts beyond could not be written in the form in which it is read."""
+
 
 async def sync_webhook_abonnementer(request: Request) -> Response:
     """Makes the set of a system what the request says, or says everything that is wrong with it."""
@@ -30,7 +42,7 @@ async def sync_webhook_abonnementer(request: Request) -> Response:
     system_id = await _aside(len(request.violations), let_in, request, body.get(SYSTEM))
     items = body.get("abonnementer")
     items = items[:MAX_SUBSCRIPTIONS] if isinstance(items, list) else []
-    wanted = await _aside(len(items), read_entries, items, request.violations)
+    wanted = await _aside(len(items), _read_entries, items, request.violations)
 
     result, broken = await _sync(request, system_id, wanted)
     if result is None:
@@ -53,7 +65,7 @@ async def hent_abonnementer(request: Request) -> Response:
     request.raise_violations()
     assert system_id is not None  # noqa: S101  # A parameter without violations is there.
     current = await stored.list_subscriptions(request.services.database, system_id)
-    return replies.ok_json(await _aside(len(current), write_set, system_id, current))
+    return replies.ok_json(await _aside(len(current), _write_set, system_id, current))
 
 
 async def hent_tilladte_beskedtyper(request: Request) -> Response:
@@ -61,7 +73,7 @@ async def hent_tilladte_beskedtyper(request: Request) -> Response:
     request.raise_violations()
     org_type = request.parameters["orgType"]
     allowed = await stored.list_allowed(request.services.database, org_type)
-    return replies.ok({"beskedtyper": [write_message_type(org_type, message_type) for message_type in allowed]})
+    return replies.ok({"beskedtyper": [_write_message_type(org_type, message_type) for message_type in allowed]})
 
 
 async def _sync(
@@ -97,3 +109,72 @@ async def _aside(entries: int, work: Callable[P, T], *args: P.args, **kwargs: P.
     if entries <= SHORT:
         return work(*args, **kwargs)
     return await asyncio.to_thread(work, *args, **kwargs)
+
+
+def _read_entries(items: Sequence[Any], violations: list[Violation]) -> list[Entry]:
+    """The entries as far as nothing is wrong with them; times that do not exist are added to the violations."""
+    faulty: dict[int, set[str]] = {}
+    for violation in violations:
+        if violation.index is not None:
+            faulty.setdefault(violation.index, set()).add(violation.field)
+    nothing: set[str] = set()
+    return [_read_entry(index, item, faulty.get(index, nothing), violations) for index, item in enumerate(items)]
+
+
+def _read_entry(index: int, item: Any, faulty: set[str], violations: list[Violation]) -> Entry:
+    if not isinstance(item, dict):
+        return Entry(index, is_clean=False)
+    value = item if not faulty else {name: inner for name, inner in item.items() if name not in faulty}
+    known = len(violations)
+    start = _read_time(value.get("startDato"), "startDato", index, violations)
+    end = _read_time(value.get("slutDato"), "slutDato", index, violations)
+    return Entry(
+        index=index,
+        org_type=value.get("orgType"),
+        org_code=value.get("orgCode"),
+        entity_type=value.get("entityType"),
+        webhook_url=value.get("webhookUrl"),
+        start=start,
+        end=end,
+        is_clean=not faulty and len(violations) == known,
+    )
+
+
+def _read_time(text: str | None, name: str, index: int, violations: list[Violation]) -> datetime | None:
+    if text is None:
+        return None
+    moment = read_time(text)
+    if moment is None or not FIRST_YEAR <= moment.astimezone(COPENHAGEN).year <= LAST_YEAR:
+        violations.append(no_such_time(name, index))
+        return None
+    return moment
+
+
+def _write_set(system_id: str, subscriptions: Iterable[Subscription]) -> bytes:
+    """The set of a system, as a request of the sync has it."""
+    # One at a time: an encoder keeps Python's lock for as long as it runs.
+    items = b",".join(replies.to_json(_write(subscription)) for subscription in subscriptions)
+    return b'{"systemIdentifier":%s,"abonnementer":[%s]}' % (replies.to_json(system_id), items)
+
+
+def _write(subscription: Subscription) -> dict[str, Any]:
+    identity = subscription.identity
+    return {
+        "orgType": identity.org_type,
+        "orgCode": identity.org_code,
+        "entityType": identity.entity_type,
+        "webhookUrl": subscription.webhook_url,
+        "startDato": write_time(subscription.start),
+        "slutDato": None if subscription.end is None else write_time(subscription.end),
+    }
+
+
+def _write_message_type(org_type: int, message_type: MessageType) -> dict[str, Any]:
+    """A message type that an orgType may subscribe to."""
+    return {
+        "orgType": org_type,
+        "entityType": message_type.entity_type,
+        "navn": message_type.name,
+        "startDato": None if message_type.start is None else message_type.start.isoformat(),
+        "slutDato": None if message_type.end is None else message_type.end.isoformat(),
+    }
