@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import click
 
-from budkavle.cli import main
+from budkavle.commands.cli import main
 from tests.processes import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "reference" / "commands.md"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from budkavle.cli import main
+from budkavle.commands.cli import main
 from tests.commands_page import PAGE as COMMANDS_PAGE
 from tests.commands_page import render
 from tests.processes import REPOSITORY

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from budkavle import protocol
 from domain import errors
 from domain.errors import BudkavleError, RefusalReason
 from domain.subscriptions import Entry, ErrorCode
-from handlers import error_list_texts, error_lists, problems
+from handlers.errors import error_list_texts, error_lists
+from openapi.errors import problems
+from openapi.server import protocol
 from tests.processes import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "reference" / "errors.md").read_text()
