@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from budkavle.contract_check_command import run_check
+from budkavle.commands.contract_check import run_check
 from budkavle.service import create_service
 from budkavle.settings import Settings
 from budkavle.specs import spec_dir
