@@ -129,12 +129,12 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
 
 def _environment(check: Check, work: Path) -> dict[str, str]:
     """Return the environment of a suite, without variables that change the checks or set a proxy."""
-    kept = {
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not re.match("(?i)(PYTEST|SCHEMATHESIS|HYPOTHESIS|BUDKAVLE_CONTRACT)_|.*_PROXY$", name)
     }
-    return kept | {
+    return inherited | {
         VARIABLE: str(target_file(work)),
         DIARY: str(diary_file(work)),
         FOLDER: str(check.report),

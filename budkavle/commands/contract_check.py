@@ -107,7 +107,7 @@ def contract_check(  # Each is an option of the command.
     try:
         trust = ssl.create_default_context(cafile=ca)
     except (OSError, ValueError) as exc:
-        raise click.BadParameter(f"{ca} holds no certificate in PEM", param_hint="--ca") from exc
+        raise click.BadParameter(f"{ca} contains no certificate in PEM format", param_hint="--ca") from exc
     try:
         if client_cert is not None and url.lower().startswith("https:"):
             # Nobody is there to be asked for the password of a key.

@@ -224,14 +224,14 @@ BREAKAGES = {
     "no Location": Case(
         no_location,
         "web-messages",
-        "test_web_message_round_trip.py::test_get_gives_back_exactly_what_was_sent",
+        "test_web_message_round_trip.py::test_get_returns_exactly_what_was_sent",
         "the Location of a 201",
     ),
     "200 instead of 201": Case(
         wrong_status,
         "web-messages",
-        "test_web_message_round_trip.py::test_get_gives_back_exactly_what_was_sent",
-        "answered with 201, but was with 200",
+        "test_web_message_round_trip.py::test_get_returns_exactly_what_was_sent",
+        "must get a 201, but got 200",
     ),
     "a violation is lost": Case(
         lost_violation,
@@ -242,7 +242,7 @@ BREAKAGES = {
     "an error of a sync is lost": Case(
         lost_error,
         "subscriptions",
-        "test_subscription_faults.py::test_every_error_of_many_entries_is_told",
+        "test_subscription_faults.py::test_every_error_of_many_entries_is_reported",
         "every error of every entry must be listed",
     ),
     "a refused sync is half applied": Case(
@@ -308,7 +308,7 @@ BREAKAGES = {
     "null for what is absent": Case(
         null_for_what_is_absent,
         "web-messages",
-        "test_web_message_round_trip.py::test_what_is_absent_is_left_out_and_not_null",
+        "test_web_message_round_trip.py::test_absent_properties_are_omitted_and_not_null",
         "'sender': None",
     ),
     "nothing is deleted": Case(
@@ -323,8 +323,8 @@ BREAKAGES = {
     "any key reads": Case(
         any_key_reads,
         "web-messages",
-        "test_web_message_access.py::test_nobody_is_let_in_without_a_known_key",
-        "without a known key",
+        "test_web_message_access.py::test_access_requires_a_known_key",
+        "requires a known key",
     ),
     "an event comes twice": Case(
         event_twice, "subscriptions", "test_event_publishing.py::test_same_event_again_is_answered_the_same", "beskedId"
@@ -332,7 +332,7 @@ BREAKAGES = {
     "404 for a system of others": Case(
         unknown_system_is_not_found,
         "subscriptions",
-        "test_subscription_access.py::test_look_up_of_somebody_elses_system_is_refused",
+        "test_subscription_access.py::test_look_up_of_another_callers_system_is_refused",
         "expected 403",
     ),
     "violations are in any order": Case(
@@ -371,6 +371,6 @@ BREAKAGES = {
         tenth_file_refused,
         "web-messages",
         "test_web_message_attachments.py::test_each_attachment_has_an_id_of_its_own",
-        "answered with 201, but was with 400",
+        "must get a 201, but got 400",
     ),
 }

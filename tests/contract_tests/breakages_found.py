@@ -172,25 +172,25 @@ FOUND = {
     "a plus is a blank": Case(
         plus_is_a_blank,
         "web-messages",
-        "test_web_message_lists.py::test_what_a_path_may_hold_as_it_is_stands_for_itself",
-        "stands for itself",
+        "test_web_message_lists.py::test_characters_that_need_no_encoding_are_literal",
+        "need no encoding are literal",
     ),
     "the key in the query": Case(
         key_in_the_query,
         "web-messages",
-        "test_web_message_access.py::test_key_opens_only_as_it_is_and_in_its_header",
-        "key opens only as it is",
+        "test_web_message_access.py::test_only_the_exact_key_in_its_header_gives_access",
+        "only the exact key in its header",
     ),
     "gzip unasked": Case(
         gzip_unasked,
         "web-messages",
-        "test_web_message_access.py::test_answer_is_not_compressed_for_who_cannot_read_it",
+        "test_web_message_access.py::test_answer_is_not_compressed_unless_accepted",
         "only identity was accepted",
     ),
     "a reason of its own": Case(
         reason_of_its_own,
         "web-messages",
-        "test_web_message_access.py::test_nobody_is_let_in_without_a_known_key",
+        "test_web_message_access.py::test_access_requires_a_known_key",
         "reasonPhrase must be",
     ),
     "attachments in upper case": Case(
@@ -208,8 +208,8 @@ FOUND = {
     "any certificate": Case(
         any_certificate,
         "subscriptions",
-        "test_subscription_access.py::test_certificate_that_is_none_opens_nothing",
-        "certificate that is none",
+        "test_subscription_access.py::test_invalid_certificate_gives_no_access",
+        "invalid certificate gives no access",
     ),
     "the largest number is refused": Case(
         largest_number_refused,
@@ -230,5 +230,5 @@ FOUND = {
         "is a conflict",
     ),
     "500 before all checks": Case(no_subscriptions_can_be_read, "subscriptions", None, "cannot be read: 500"),
-    "no JSON before all checks": Case(set_that_is_no_json, "subscriptions", None, "no JSON in UTF-8"),
+    "no JSON before all checks": Case(set_that_is_no_json, "subscriptions", None, "not JSON in UTF-8"),
 }

@@ -94,25 +94,25 @@ OF_DELIVERIES = {
     "a reason is missing": Case(
         a_reason_is_missing,
         "subscriptions",
-        "test_delivery_replays.py::test_ids_that_nothing_has_are_named_in_order_each_once",
+        "test_delivery_replays.py::test_unknown_ids_are_reported_in_order_each_once",
         "expected a reason for each",
     ),
     "no test message after the end": Case(
         no_test_after_the_end,
         "subscriptions",
-        "test_delivery_replays.py::test_test_message_goes_to_a_subscription_that_has_ended",
+        "test_delivery_replays.py::test_test_message_is_delivered_to_a_subscription_that_has_ended",
         "to a subscription that has ended",
     ),
     "a reason before the first attempt": Case(
         with_items(reason_before_the_first_attempt),
         "subscriptions",
-        "test_delivery_lists.py::test_what_waits_is_told_without_its_content",
+        "test_delivery_lists.py::test_list_of_deliveries_has_no_content",
         "before the first attempt there is no answer",
     ),
     "the hour of UTC": Case(
         with_items(hour_of_utc),
         "subscriptions",
-        "test_delivery_lists.py::test_what_waits_is_told_without_its_content",
+        "test_delivery_lists.py::test_list_of_deliveries_has_no_content",
         "but just published",
     ),
 }

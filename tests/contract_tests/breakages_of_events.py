@@ -168,7 +168,7 @@ OF_EVENTS = {
     "errors of an event without its subject": Case(
         with_errors(EVENT, subject_of_another),
         "subscriptions",
-        "test_event_faults.py::test_every_error_of_an_event_tells_what_it_is_about",
+        "test_event_faults.py::test_every_error_of_an_event_has_its_numbers",
         "expected orgtype, orgcode, entitytype",
     ),
     "events are compared in any case": Case(
@@ -204,14 +204,14 @@ OF_EVENTS = {
     "events match any orgType": Case(
         matching_by("orgCode", "entityType"),
         "subscriptions",
-        "test_event_matching.py::test_event_of_another_organisation_goes_elsewhere",
-        "event of another organisation goes elsewhere",
+        "test_event_matching.py::test_event_of_another_organisation_is_not_delivered",
+        "event of another organisation is not delivered",
     ),
     "events match any entityType": Case(
         matching_by("orgCode", "orgType"),
         "subscriptions",
-        "test_event_matching.py::test_event_of_another_type_goes_elsewhere",
-        "event of another type goes elsewhere",
+        "test_event_matching.py::test_event_of_another_type_is_not_delivered",
+        "event of another type is not delivered",
     ),
     "events are sent whatever the dates": Case(
         sent_whatever_the_dates(),

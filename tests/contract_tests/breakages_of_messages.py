@@ -225,20 +225,20 @@ OF_MESSAGES = {
     "later pages of others": Case(
         later_pages_of_others(),
         "web-messages",
-        "test_web_message_lists.py::test_no_page_holds_what_is_of_others",
+        "test_web_message_lists.py::test_no_page_has_messages_of_others",
         "expected the pages of",
     ),
     "lists join and filter": Case(
         with_messages(the_one_asked_for),
         "web-messages",
-        "test_web_message_lists.py::test_list_says_of_each_message_what_a_get_says",
-        "what GET by id says",
+        "test_web_message_lists.py::test_list_has_the_same_content_as_get",
+        "the same content as GET by id",
     ),
     "lists forget the sender": Case(
         with_messages(without_sender),
         "web-messages",
-        "test_web_message_lists.py::test_list_says_of_each_message_what_a_get_says",
-        "what GET by id says",
+        "test_web_message_lists.py::test_list_has_the_same_content_as_get",
+        "the same content as GET by id",
     ),
     "a key folded as Java does": Case(
         with_references(folded_as_java_does),
@@ -249,7 +249,7 @@ OF_MESSAGES = {
     "no XML, no reference": Case(
         with_references(no_xml_no_reference),
         "web-messages",
-        "test_web_message_references.py::test_reference_may_hold_any_character_but_nul",
+        "test_web_message_references.py::test_reference_may_contain_any_character_but_nul",
         "any character but nul",
     ),
     "what is published stays": Case(

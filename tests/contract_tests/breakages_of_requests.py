@@ -141,7 +141,7 @@ OF_REQUESTS = {
     "unknown parameters are ignored": Case(
         unknown_parameters_ignored,
         "web-messages",
-        "test_web_message_addresses.py::test_address_with_an_unknown_parameter_deletes_and_gives_nothing",
+        "test_web_message_addresses.py::test_address_with_an_unknown_parameter_deletes_and_returns_nothing",
         "with an unknown parameter",
     ),
     "404 before a bad id": Case(
@@ -159,13 +159,13 @@ OF_REQUESTS = {
     "no JSON hides the query": Case(
         unreadable_body_hides_the_query,
         "web-messages",
-        "test_web_message_many_faults.py::test_fault_of_the_query_is_named_beside_those_of_the_body",
+        "test_web_message_many_faults.py::test_faults_of_the_query_and_of_the_body_are_reported_together",
         "createWebMessage.verbose",
     ),
     "faults before scopes": Case(
         faults_before_scopes,
         "web-messages",
-        "test_web_message_access.py::test_key_of_another_scope_opens_nothing",
+        "test_web_message_access.py::test_key_of_another_scope_gives_no_access",
         "expected 403",
     ),
     "errors repeat request ids": Case(

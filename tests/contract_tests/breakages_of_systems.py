@@ -196,8 +196,8 @@ OF_SYSTEMS = {
     "a thousand errors at most": Case(
         with_errors(SYNC, a_thousand_at_most),
         "subscriptions",
-        "test_subscription_faults.py::test_every_error_of_many_entries_is_told",
-        "every error of many entries is told",
+        "test_subscription_faults.py::test_every_error_of_many_entries_is_reported",
+        "every error of many entries is reported",
     ),
     "errors name integers of 32 bits": Case(
         with_errors(SYNC, integers_of_32_bits),
@@ -208,20 +208,20 @@ OF_SYSTEMS = {
     "one unknown property is told": Case(
         with_errors(SYNC, one_unknown_property),
         "subscriptions",
-        "test_subscription_faults.py::test_of_unknown_properties_of_an_entry_ten_are_told",
-        "of unknown properties of an entry ten are told",
+        "test_subscription_faults.py::test_ten_unknown_properties_of_an_entry_are_reported",
+        "ten unknown properties of an entry are reported",
     ),
     "the system is asked before entries": Case(
         with_errors(SYNC, system_before_entries),
         "subscriptions",
-        "test_subscription_faults.py::test_errors_of_entries_are_told_whatever_the_system",
-        "errors of entries are told whatever the system",
+        "test_subscription_faults.py::test_errors_of_entries_are_reported_for_any_system",
+        "errors of entries are reported for any system",
     ),
     "an identity without orgType": Case(
         with_errors(SYNC, twice_whatever_the_org_type),
         "subscriptions",
-        "test_subscription_all_or_nothing.py::test_each_part_of_the_identity_makes_it_another",
-        "each part of the identity makes it another",
+        "test_subscription_all_or_nothing.py::test_each_part_of_the_identity_makes_another_identity",
+        "each part of the identity makes another identity",
     ),
     "a dry run drops messages": Case(
         dry_run_drops_messages,
@@ -274,7 +274,7 @@ OF_SYSTEMS = {
     "a charset is refused": Case(
         media_type_without_parameters,
         "subscriptions",
-        "test_subscription_access.py::test_json_is_taken_however_its_media_type_is_written",
+        "test_subscription_access.py::test_json_is_accepted_however_its_media_type_is_written",
         "however its media type is written",
     ),
     "the first dryRun counts": Case(
