@@ -1,1 +1,1 @@
-"""The composition root: settings, the assembled service, the command line. Nobody imports it."""
+"""The composition root: settings, the assembled service, the command line. No other package imports it."""

@@ -1,8 +1,9 @@
-"""The time of the service. On PostgreSQL the clock of the database decides.
+"""The time of the service. On PostgreSQL the clock of the database is authoritative.
 
-Due times, leases, validities and `created` are compared across processes, so processes on machines whose clocks differ
-need one clock. Its difference to the clock of this machine is measured; where that is more than `MAX_DIFFERENCE`, the
-time of the database is used, carried on by the monotonic clock between measurements.
+Due times, leases, validities and `created` are compared across processes, so processes on machines with different
+clocks need a common one. The difference between the database's clock and that of this machine is measured. If it
+exceeds `MAX_DIFFERENCE`, the time of the database is used and extrapolated with the monotonic clock between
+measurements.
 """
 
 import asyncio
@@ -20,19 +21,19 @@ from persistence.database import Database
 log = structlog.get_logger("budkavle.clock")
 
 MEASURE_SECONDS = 30
-"""Time between two measurements."""
+"""Seconds between two measurements."""
 
 MAX_DIFFERENCE = timedelta(seconds=1)
-"""A difference above this is corrected."""
+"""A larger difference is corrected."""
 
 NO_DIFFERENCE = timedelta(seconds=0.5)
-"""A correction ends at this difference, so that one close to the limit does not begin and end all the time."""
+"""A correction ends below this difference, which provides hysteresis near the limit."""
 
 SLOWEST_SECONDS = 1.0
-"""A measurement that takes longer is ignored: its error can be half of its duration."""
+"""A slower measurement is ignored: its error can be half of its duration."""
 
 ATTEMPTS = 3
-"""Attempts of one measurement. The first may connect, which takes long."""
+"""Attempts per measurement. The first one may have to connect, which takes long."""
 
 _difference = Gauge(
     "budkavle_clock_difference_seconds", "Clock of this machine minus clock of the database; 0 on SQLite."
@@ -48,12 +49,12 @@ _STEADY_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def read_elapsed_seconds() -> float:
-    """Return seconds from a clock that nobody sets and that goes on while this machine is suspended, on Linux."""
+    """Return seconds from a clock that cannot be set and that, on Linux, includes the time of suspension."""
     return time.clock_gettime(_STEADY_CLOCK)
 
 
 def now() -> datetime:
-    """Return the time by the clock of this machine, in the milliseconds that the service keeps."""
+    """Return the time by the clock of this machine, with the precision of the service (milliseconds)."""
     return _in_milliseconds(read_machine_clock())
 
 
@@ -66,9 +67,9 @@ class _Measurement:
 
 
 class DatabaseClock:
-    """The time on which all processes of one database agree.
+    """The common time of all processes that use one database.
 
-    Without a measurement, and on SQLite, that is the time of this machine.
+    Without a measurement, and on SQLite, it is the time of this machine.
     """
 
     def __init__(
@@ -89,12 +90,12 @@ class DatabaseClock:
         self._is_stopping = False
 
     def now(self) -> datetime:
-        """Return the time, in the milliseconds that the service keeps."""
+        """Return the time with the precision of the service (milliseconds)."""
         moment = self._machine()
         if self._measurement is not None:
             estimate = self._estimate(self._measurement)
             if not self._is_corrected and abs(moment - estimate) > MAX_DIFFERENCE:
-                # The clock of this machine was set after the last measurement.
+                # The clock of this machine was changed after the last measurement.
                 self._begin_correction(moment - estimate)
             if self._is_corrected:
                 moment = estimate
@@ -103,25 +104,25 @@ class DatabaseClock:
     async def measure(self) -> None:
         """Measure the difference between the two clocks.
 
-        If the database does not answer, or too slowly, the last measurement stays in use.
+        If the database does not respond, or responds too slowly, the last measurement remains in use.
         """
         for _ in range(ATTEMPTS):
             began = self._monotonic()
             try:
                 moment = await self._database.read_clock()
             except StorageFailed:
-                # The log has the cause already.
+                # The cause is already logged.
                 return
             ended = self._monotonic()
             if moment is None:
                 return
             if ended - began <= SLOWEST_SECONDS:
-                # The database read its clock within this time, on average in its middle.
+                # The database read its clock within this interval, on average in its middle.
                 self._use(_Measurement(moment, (began + ended) / 2))
                 return
 
     async def run(self) -> None:
-        """Measure regularly, until `stop`."""
+        """Measure regularly until `stop`."""
         self._work = asyncio.create_task(self._measure_regularly())
         if self._is_stopping:
             self._work.cancel()
@@ -130,7 +131,7 @@ class DatabaseClock:
             self._work.result()
 
     def stop(self) -> None:
-        """End `run` at once, also while the database is silent."""
+        """End `run` at once, even while the database does not respond."""
         self._is_stopping = True
         if self._work is not None:
             self._work.cancel()
@@ -160,7 +161,7 @@ class DatabaseClock:
 
 
 async def measure_clock(database: Database) -> DatabaseClock:
-    """Return a clock that was measured once, for a command."""
+    """Return a clock with one measurement, for a command."""
     clock = DatabaseClock(database)
     await clock.measure()
     return clock

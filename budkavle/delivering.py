@@ -1,4 +1,4 @@
-"""Delivery as a part of a process: a worker with its calls, when its turn comes, until it is stopped."""
+"""Run a worker as a part of a process: acquire its lock, deliver, and stop."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from persistence.database import Database
 
 
 class Delivering:
-    """A worker that runs beside servers. `say` is told when it must wait for another one, and when that is over."""
+    """A worker that runs next to servers. `say` reports when it starts and ends waiting for another worker."""
 
     def __init__(
         self, settings: Settings, database: Database, clock: DatabaseClock, say: Callable[[str], None]
@@ -35,13 +35,13 @@ class Delivering:
         self._work: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Delivers until `stop`, then ends what is under way, within the shutdown timeout.
+        """Deliver until `stop`, then finish running attempts within the shutdown timeout.
 
-        What it gives up then others take over, once its lease has ended.
+        Other workers take over the remaining deliveries once their leases end.
         """
         self._work = asyncio.create_task(self._deliver())
         if self._is_stopping:
-            # The signal came before this began.
+            # The signal came before this coroutine started.
             self._give_up()
         try:
             await asyncio.wait([self._work])
@@ -52,7 +52,7 @@ class Delivering:
             self._work.result()
 
     def stop(self) -> None:
-        """Claims nothing more; the second time, what is under way is given up too."""
+        """Claim no more deliveries. A second call also abandons running attempts."""
         is_first, self._is_stopping = not self._is_stopping, True
         self.worker.stop()
         if is_first and self._has_turn:

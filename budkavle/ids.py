@@ -1,8 +1,8 @@
-"""Ids of what the service makes."""
+"""Ids of new objects."""
 
 import uuid
 
 
 def new_id() -> str:
-    """A new random id."""
+    """Return a new random id."""
     return str(uuid.uuid4())

@@ -1,4 +1,4 @@
-"""Structured logs on standard error, ours and those of libraries alike."""
+"""Structured logs on standard error, for our modules and for libraries."""
 
 import logging
 import sys
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def set_up_logs(log_format: str, level: str) -> None:
-    """Logs one line per entry: JSON for machines, or aligned text for people at a console."""
+    """Configure one line per log entry: JSON for machines, or aligned text for a console."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[Processor]
     if log_format == "json":
-        # Traces without the values of variables, which may hold what callers sent.
+        # Tracebacks without local variables, which may contain data of callers.
         traces = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         renderer = [
             structlog.processors.ExceptionRenderer(traces),
@@ -30,7 +30,7 @@ def set_up_logs(log_format: str, level: str) -> None:
         ]
     else:
         renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_trace)]
-    # Loggers are bound with each entry, for 2 µs: one that is kept from before would go on as it was set up then.
+    # Bind loggers for each entry, which takes 2 µs: a cached logger would keep an older configuration.
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -43,12 +43,12 @@ def set_up_logs(log_format: str, level: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
-    # Libraries may log what they were given; only what goes wrong in them is of interest here.
+    # Libraries may log their arguments, so only their warnings and errors are logged.
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
 def _write_trace(stream: TextIO, exc_info: "ExcInfo") -> None:
-    """A trace for people; of what the error says the first line, as below."""
+    """Write a traceback for people, with the first line of the error only."""
     kind, error, trace = exc_info
     stream.write("".join(traceback.format_tb(trace)))
     stream.write(f"{kind.__name__}: {_first_line(str(error))}")
@@ -59,7 +59,7 @@ def _first_line(text: str) -> str:
 
 
 def _shorten_errors(_logger: object, _name: str, entry: "EventDict") -> "EventDict":
-    """Keeps the first line of what an error says: databases put whole rows into the next."""
+    """Keep the first line of error messages: databases add whole rows in the following lines."""
     for error in entry.get("exception") or ():
         error["exc_value"] = _first_line(error["exc_value"])
     return entry

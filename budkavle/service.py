@@ -1,4 +1,4 @@
-"""The assembled service: settings in, ASGI application out."""
+"""Assemble the service: create the ASGI application from settings."""
 
 import ssl
 from collections.abc import AsyncIterator, Callable, Collection
@@ -46,10 +46,10 @@ def create_service(
     drain: Drain | None = None,
     body_budget: BodyBudget | None = None,
 ) -> ASGIApp:
-    """The service as an ASGI application, on a database that is ready (`prepare_database`).
+    """Return the service as an ASGI application on a prepared database (`prepare_database`).
 
-    A `worker` in the same process is woken for each event that is accepted. `drain` says that the process is to stop.
-    `body_budget` bounds the large bodies under way; without one, the settings do.
+    A `worker` in the same process is woken for each accepted event. `drain` reports that the process is about to stop.
+    `body_budget` limits large bodies; by default it follows from the settings.
     """
     store = database or open_database(settings.database_url.get_secret_value(), settings.waits())
     accounts = settings.accounts()
@@ -113,7 +113,7 @@ def server_config(
     lifespan: Literal["on", "off"] = "on",
     tls: ssl.SSLContext | None = None,
 ) -> uvicorn.Config:
-    """Return how uvicorn serves the application, over TLS with a context (`ServerTls`)."""
+    """Return uvicorn's configuration for the application, with TLS if a context is given (`ServerTls`)."""
     return uvicorn.Config(
         application,
         host=settings.host,
@@ -126,7 +126,7 @@ def server_config(
         proxy_headers=False,
         # A service that cannot be assembled must not start.
         lifespan=lifespan,
-        # Connections end idle ones.
+        # `Connections` closes idle ones.
         timeout_keep_alive=_NEVER_SECONDS,
         server_header=False,
         date_header=True,

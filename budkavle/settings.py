@@ -39,7 +39,7 @@ Network = IPv4Network | IPv6Network
 
 
 def _networks(given: object) -> object:
-    """Addresses and networks, separated by commas; a fault names the place of an entry, not its text."""
+    """Return addresses and networks, separated by commas. A fault contains the position of an entry, not its text."""
     if not isinstance(given, str):
         return given
     networks: list[Network] = []
@@ -50,7 +50,7 @@ def _networks(given: object) -> object:
             message = "entry {place} is no address, and no network without host bits"
             raise PydanticCustomError("network", message, {"place": place}) from None
         mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-        # Callers with an IPv4 address are known by that, also where they come over a socket for both.
+        # Callers with an IPv4 address are identified by it, also on dual-stack sockets.
         if mapped is not None and network.prefixlen >= _MAPPED_BITS:
             network = IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
         networks.append(network)
@@ -58,7 +58,7 @@ def _networks(given: object) -> object:
 
 
 _MAPPED_BITS = 96
-"""How many bits of `::ffff:192.0.2.1` stand before the IPv4 address."""
+"""The number of bits before the IPv4 address in `::ffff:192.0.2.1`."""
 
 
 class Settings(BaseSettings):
@@ -193,13 +193,14 @@ class Settings(BaseSettings):
     @field_validator("delivery_lease")
     @classmethod
     def _lease_outlives_attempt(cls, lease: float, info: ValidationInfo) -> float:
-        # Otherwise a second worker would begin what the first has under way. The other setting may be unusable itself.
+        # Otherwise a second worker would start deliveries that the first one is sending. The other setting may be
+        # invalid.
         if lease <= info.data.get("delivery_timeout", 0):
             raise PydanticCustomError("lease", "must be more than BUDKAVLE_DELIVERY_TIMEOUT")
         return lease
 
     def waits(self) -> Waits:
-        """Return the limits of waits on PostgreSQL."""
+        """Return the timeouts for PostgreSQL."""
         return Waits(
             pool_size=self.database_pool_size,
             long_pool_size=self.database_long_pool_size,
@@ -221,7 +222,7 @@ class Settings(BaseSettings):
         )
 
     def accounts(self) -> dict[OepInstance, Account]:
-        """The Open-E instances that have an address."""
+        """Return the Open-E instances with a URL."""
         given = {
             OepInstance.EXTERNAL: (
                 self.open_e_external_url,
@@ -244,13 +245,13 @@ class Settings(BaseSettings):
 
 
 OTHER_VARIABLES = frozenset({"BUDKAVLE_CHECK_API_KEY", "BUDKAVLE_CHECK_PUBLISH_KEY"})
-"""Variables of options that are no settings."""
+"""Variables of command options that are not settings."""
 
 
 def check_variables(names: Iterable[str]) -> None:
-    """Check that each of these variables that begins with `BUDKAVLE_` exists.
+    """Check that each of these variables with the prefix `BUDKAVLE_` exists.
 
-    Raises `SettingsUnusable` that names every unknown one and the known one that is most like it.
+    Raises `SettingsUnusable` with all unknown variables and the most similar known ones.
     """
     known = {name.upper() for name in Settings.model_fields}
     known |= {name.removeprefix(PREFIX) for name in OTHER_VARIABLES}
@@ -267,13 +268,13 @@ def check_variables(names: Iterable[str]) -> None:
 
 
 _LEAST_SIMILARITY = 0.7
-"""A known name below this ratio is no likely correction: two letters of four that changed places have 0.75."""
+"""Minimum similarity of a suggestion: four letters with two of them swapped have 0.75."""
 
 
 def read_settings(**overrides: object) -> Settings:
-    """The settings of this process; `overrides` that are not None win over the environment.
+    """Return the settings of this process. `overrides` that are not None take precedence over the environment.
 
-    Raises `SettingsUnusable` with all that is wrong in one line; never with a value, which may be a secret.
+    Raises `SettingsUnusable` with all faults in one line, without values, which may be secret.
     """
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]  # pydantic checks them.

@@ -1,4 +1,4 @@
-"""Where the contracts are."""
+"""The location of the contracts."""
 
 from pathlib import Path
 
@@ -6,6 +6,6 @@ _HERE = Path(__file__).parent
 
 
 def spec_dir() -> Path:
-    """Where the contracts are: within the package when it is installed, beside it in the repository."""
+    """Return the folder of the contracts: within the installed package, or next to it in the repository."""
     packaged = _HERE / "spec"
     return packaged if packaged.is_dir() else _HERE.parent / "spec"

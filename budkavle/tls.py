@@ -1,7 +1,6 @@
-"""TLS on the service's own port: its certificate, and the CA whose client certificates are accepted.
+"""TLS on the service's own port: its certificate, and the CA of accepted client certificates.
 
-Files that are renewed are read again without a restart: on SIGHUP, and within seconds of a
-change.
+Renewed files are reloaded without a restart: on SIGHUP, and within seconds of a change.
 """
 
 import asyncio
@@ -14,13 +13,13 @@ import structlog
 from budkavle.settings import Settings, SettingsUnusable
 
 CHECK_SECONDS = 10.0
-"""How often the files are looked at."""
+"""Seconds between checks of the files."""
 
 log = structlog.get_logger("budkavle.tls")
 
 
 class ServerTls:
-    """The TLS of the service; `context` is None when it speaks plain HTTP. Raises `SettingsUnusable`."""
+    """The TLS configuration of the service. `context` is None for plain HTTP. Raises `SettingsUnusable`."""
 
     def __init__(self, settings: Settings, check_seconds: float = CHECK_SECONDS) -> None:
         self._settings = settings
@@ -30,11 +29,11 @@ class ServerTls:
         self._stopped = asyncio.Event()
         self.context = self._current = server_context(settings)
         if self.context is not None:
-            # Each handshake takes the context of the files as they are now; the server keeps the first one.
+            # Each handshake uses the latest context; the server itself keeps the first one.
             self.context.sni_callback = self._select
 
     def reload(self) -> None:
-        """Read the files again. Files that cannot be used are reported, and those before stay in use."""
+        """Read the files again. Report unusable files and keep the previous ones in use."""
         if self.context is None:
             return
         files = _signature(self._settings)
@@ -49,7 +48,7 @@ class ServerTls:
         log.info("tls_reloaded")
 
     async def run(self) -> None:
-        """Reload the files when they have changed, until `stop`."""
+        """Reload the files when they change, until `stop`."""
         while self.context is not None and not self._stopped.is_set():
             try:
                 await asyncio.wait_for(self._stopped.wait(), self._check_seconds)
@@ -67,7 +66,7 @@ class ServerTls:
 
 
 def _signature(settings: Settings) -> tuple[object, ...]:
-    """What changes with the content of the files."""
+    """Return a value that changes with the content of the files."""
     paths = (settings.tls_cert, settings.tls_key, settings.client_ca)
     return tuple(_signature_of(path) for path in paths if path is not None)
 
@@ -81,9 +80,10 @@ def _signature_of(path: Path) -> tuple[int, ...]:
 
 
 def server_context(settings: Settings) -> ssl.SSLContext | None:
-    """How the service speaks TLS, None when it speaks plain HTTP.
+    """Return the TLS context of the service, or None for plain HTTP.
 
-    With a CA, callers may show a certificate; one of another CA ends the handshake. Raises `SettingsUnusable`.
+    With a CA, callers may present a certificate; a certificate of another CA aborts the handshake. Raises
+    `SettingsUnusable`.
     """
     given = {name: getattr(settings, name) for name in ("tls_cert", "tls_key", "client_ca")}
     if not any(given.values()):
@@ -92,11 +92,11 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
     if missing:
         names = [f"BUDKAVLE_{name.upper()}" for name in given if given[name] or name in missing]
         raise SettingsUnusable(f"unusable settings: {_last_and(names)} belong together")
-    # The defaults of Python for servers, whatever the machine's own say of old versions.
+    # Use Python's defaults for servers, whatever the system's configuration says about old versions.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # Without a password OpenSSL would ask whoever stands at the terminal.
+        # Without a password, OpenSSL would prompt for one on the terminal.
         context.load_cert_chain(str(settings.tls_cert), str(settings.tls_key), password="")
     except (OSError, ValueError) as exc:
         names = ["BUDKAVLE_TLS_CERT", "BUDKAVLE_TLS_KEY"]
@@ -107,7 +107,7 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
         except (OSError, ValueError) as exc:
             raise SettingsUnusable(f"unusable settings: BUDKAVLE_CLIENT_CA: {_reason(exc)}") from None
         context.verify_mode = ssl.CERT_OPTIONAL
-        # A resumed session would not be asked for its certificate again, also after its CA was removed.
+        # A resumed session would not present its certificate again, even after its CA was removed.
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
     return context

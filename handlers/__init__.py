@@ -1,1 +1,1 @@
-"""What each operation of the contracts does: JSON in, domain call, JSON out."""
+"""Handlers of the contracts' operations: decode the request, call the domain, encode the response."""

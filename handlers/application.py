@@ -41,10 +41,10 @@ def create_application(
     body_budget: BodyBudget,
     failures: FailureLimit,
 ) -> ASGIApp:
-    """The service as an ASGI application, or what it has of some contracts alone.
+    """Return the service as an ASGI application, optionally with some of its contracts only.
 
-    Headers about callers are believed of `trusted_proxies` alone. Raises `ValueError` when contracts share an
-    operation id, which would share their security too.
+    Forwarding headers are trusted from `trusted_proxies` only. Raises `ValueError` if contracts share an operation id,
+    because they would then share its security.
     """
     specs = {name: read_spec(spec_dir, name) for name in contracts}
     proxies = TrustedProxies(trusted_proxies)
@@ -61,7 +61,7 @@ def create_application(
         ExceptionMiddleware,
         RoutingMiddleware,
         ContractMiddleware,
-        # Once more: what goes wrong within an operation is an answer already where it is audited.
+        # A second time: errors within an operation must be responses before they are audited.
         ExceptionMiddleware,
         SecurityMiddleware,
         ValidationMiddleware,

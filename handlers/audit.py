@@ -1,4 +1,4 @@
-"""Records every call of an audited operation that its own transaction does not: look-ups, refusals, failures."""
+"""Record each call of an audited operation that its own transaction does not record: look-ups, rejections, failures."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -26,7 +26,7 @@ def audited(app: ASGIApp, operation: Mapping[str, Any], services: Services) -> A
 
 
 class AuditedOperation:
-    """One operation whose calls are audited."""
+    """An operation whose calls are audited."""
 
     def __init__(self, app: ASGIApp, operation: str, services: Services) -> None:
         self._app = app
@@ -34,7 +34,7 @@ class AuditedOperation:
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Records a call before its answer goes out."""
+        """Record a call before its response is sent."""
         call = scope[CALL] = Call()
 
         async def audited_send(message: Message) -> None:
@@ -54,7 +54,7 @@ class AuditedOperation:
             outcome, detail = "refused", {"status": status, "errors": call.errors}
         is_counted = call.reason is not None or not call.is_authenticated
         if is_counted:
-            # The chain of a system has no entries of callers without access to it, even if they had it a moment ago.
+            # The chain of a system has no entries of callers without access to it, even if they lost it a moment ago.
             call.chain = NO_SYSTEM
             detail |= {"reason": call.reason or NOT_CHECKED, "address": scope[PEER]}
         entry = AuditEntry(
@@ -73,7 +73,7 @@ class AuditedOperation:
             else:
                 await audit.record(self._services.database, entry)
         except StorageFailed as exc:
-            # The caller gets the answer all the same: what it asked for was or was not done already.
+            # Send the response nevertheless: the requested work was already done or rejected.
             log.error(  # noqa: TRY400  # A trace adds nothing to the reason.
                 "not audited",
                 operation=self._operation,

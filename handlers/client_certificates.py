@@ -1,4 +1,4 @@
-"""Who calls, by client certificate: the header `Client-Cert` (RFC 9440), made trustworthy and read."""
+"""Authentication by client certificate: the header `Client-Cert` (RFC 9440), made trustworthy and parsed."""
 
 import binascii
 import hashlib
@@ -22,16 +22,17 @@ log = structlog.get_logger("budkavle.client_certificates")
 HEADER = b"client-cert"
 
 LINES_PER_SECOND = 10
-"""How many removed headers are told at most: whoever sends many fills no disk."""
+"""Maximum log lines per second about removed headers, so that callers cannot fill the disk."""
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*")
 
 
 class ClientCertificateMiddleware:
-    """Leaves at most one `Client-Cert` header in a request, which says by which certificate the caller is known.
+    """Leaves at most one `Client-Cert` header in a request: the certificate that identifies the caller.
 
-    A listed proxy speaks for its callers: its header stays, and a certificate of its own connection counts for nobody.
-    From all others the header is removed, and the certificate of their connection put in its place, if they have one.
+    A listed proxy forwards certificates of its callers: its header is kept, and the certificate of its own connection
+    is ignored. The headers of all other callers are removed and replaced by the certificate of their connection, if
+    they have one.
     """
 
     def __init__(self, app: ASGIApp, proxies: TrustedProxies) -> None:
@@ -51,7 +52,7 @@ class ClientCertificateMiddleware:
             return
         value: bytes | None = None
         if self._proxies.contains(scope["client"] and scope["client"][0]):
-            # Several are no certificate, however often it is the same one: `read_certificate` refuses what this makes.
+            # Several headers are invalid even if they are equal: `read_certificate` rejects the result.
             value = b", ".join(given) if given else None
         else:
             if given:
@@ -73,11 +74,11 @@ class ClientCertificateMiddleware:
 
 
 def read_certificate(value: bytes, now: datetime) -> str:
-    """The fingerprint of the certificate in a `Client-Cert` header: SHA-256 of its DER, in lower-case hex.
+    """Return the fingerprint of the certificate in a `Client-Cert` header: SHA-256 of its DER, in lower-case hex.
 
-    Takes RFC 9440 (`:base64 of the DER:`), and what proxies send that cannot make that: the certificate as PEM,
-    URL-encoded (nginx, Envoy) or with spaces in the place of its line breaks (Apache). Raises `Unauthenticated` for
-    what is not exactly one certificate, and for one that is not valid `now`.
+    Accepts RFC 9440 (`:base64 of the DER:`), and the formats of proxies without it: the certificate as PEM, URL-encoded
+    (nginx, Envoy) or with spaces instead of line breaks (Apache). Raises `Unauthenticated` unless there is exactly one
+    certificate, valid at `now`.
     """
     certificate = _parse(value)
     if not certificate.begins <= now <= certificate.ends:
@@ -96,7 +97,7 @@ def _parse(value: bytes) -> _Certificate:
     try:
         der = _decode(value)
         with warnings.catch_warnings():
-            # Certificates that are odd, as by a negative serial number, can still be told apart.
+            # Unusual certificates, for example with a negative serial number, can still be identified.
             warnings.simplefilter("ignore")
             parsed = x509.load_der_x509_certificate(der)
         begins, ends = parsed.not_valid_before_utc, parsed.not_valid_after_utc

@@ -12,4 +12,4 @@ CONTRACTS: Mapping[str, Contract] = {
     "web-messages": Contract(PROBLEMS, (web_messages,)),
     "subscriptions": Contract(ERROR_LISTS, (subscriptions, events, deliveries), audited),
 }
-"""By the names of their files."""
+"""The contracts by the names of their files."""

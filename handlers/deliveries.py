@@ -1,4 +1,4 @@
-"""The operations of spec/subscriptions.yaml about what waits for a system."""
+"""The operations of spec/subscriptions.yaml about the deliveries of a system."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ from handlers.requests import Request
 from handlers.systems import SYSTEM, let_in
 from openapi import replies
 from persistence import deliveries as queued
-from persistence.deliveries import TestEvent
+from persistence.deliveries import TrialEvent
 from persistence.outbox import Publication
 
 MAX_PAGE = 1000
@@ -22,11 +22,11 @@ STATUS = {DeliveryState.WAITING: "venter", DeliveryState.PARKED: "parkeret"}
 _STATE = {name: state for state, name in STATUS.items()}
 
 CREATED = 1
-"""The kind of change that a test message tells."""
+"""The kind of change of a test message."""
 
 
 async def hent_beskeder(request: Request) -> Response:
-    """The undelivered messages of a system, without their content."""
+    """Return the undelivered messages of a system, without their content."""
     parameters = request.parameters
     system_id = let_in(request, parameters.get(SYSTEM))
     request.raise_violations()
@@ -47,7 +47,7 @@ async def hent_beskeder(request: Request) -> Response:
 
 
 async def genfremsend_beskeder(request: Request) -> Response:
-    """Send parked and waiting messages of a system again at once."""
+    """Replay parked and waiting messages of a system."""
     body = request.body if isinstance(request.body, dict) else {}
     system_id = let_in(request, body.get(SYSTEM))
     request.raise_violations()
@@ -63,7 +63,7 @@ async def genfremsend_beskeder(request: Request) -> Response:
 
 
 async def send_testbesked(request: Request) -> Response:
-    """Sends a message to one subscription of a system."""
+    """Send a test message to one subscription of a system."""
     body = request.body if isinstance(request.body, dict) else {}
     system_id = let_in(request, body.get(SYSTEM))
     request.raise_violations()
@@ -80,7 +80,7 @@ async def send_testbesked(request: Request) -> Response:
         body={"testbesked": True},
     )
     publication = Publication(event, request.call.caller, request.request_id, request.trace_parent)
-    trial = TestEvent(publication, system_id, services.new_id())
+    trial = TrialEvent(publication, system_id, services.new_id())
     await queued.publish_test(services.database, trial)
     services.wake_worker()
     return replies.accepted({"beskedId": event.id, "leveringId": trial.delivery_id})
@@ -100,7 +100,7 @@ def _page(page: list[QueuedDelivery]) -> Response:
 
 
 def _write(item: QueuedDelivery) -> dict[str, Any]:
-    # While a worker has it, its due is the end of the lease.
+    # While a worker has claimed the delivery, its due time is the end of the lease.
     next_attempt = None if item.is_held else item.due
     return {
         "leveringId": item.id,

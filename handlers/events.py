@@ -15,7 +15,7 @@ from persistence.outbox import Publication
 
 
 async def opret_besked(request: Request) -> Response:
-    """Accepts an event, and says to how many subscriptions it goes."""
+    """Accept an event, and return the number of subscriptions that receive it."""
     services, body = request.services, request.body
     if request.is_clean("body") and "body" in body:
         request.violations += _violations_of(body["body"])
@@ -40,7 +40,7 @@ async def opret_besked(request: Request) -> Response:
 
 
 def _violations_of(content: dict[str, Any]) -> list[Violation]:
-    """What no schema can say of the body of an event."""
+    """Return the violations of an event's body that a schema cannot express."""
     violations = []
     if is_too_large(content):
         violations.append(not_valid(f"body må højst fylde {MAX_BODY_BYTES} bytes som kompakt JSON i UTF-8", "body"))

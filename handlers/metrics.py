@@ -1,6 +1,6 @@
-"""The answer of `/metrics`: all that this process counted, and the state of queue and messages, for Prometheus.
+"""The response of `/metrics`: the metrics of this process, and the state of queue and messages, for Prometheus.
 
-Each module defines its own metrics in the registry of the process; this one only writes them.
+Each module defines its own metrics in the registry of the process; this module only writes them.
 """
 
 import asyncio
@@ -19,21 +19,21 @@ from persistence.database import Database
 from persistence.queue_depth import Depth
 
 PATIENCE_SECONDS = 5
-"""How long the database may take to answer: Prometheus itself waits for 10 seconds."""
+"""Timeout of the database in seconds: Prometheus itself waits for 10 seconds."""
 
 QUEUE_PATIENCE_SECONDS = 0.005
-"""How long a scrape waits for figures of the queue that are being counted. A short queue takes less."""
+"""Seconds that a scrape waits for a running count of the queue. Counting a short queue takes less."""
 
 START_DELAY_SECONDS = 0.1
-"""How long after a scrape the count of a long queue begins, so that it takes no processor time from that scrape."""
+"""Seconds between a scrape and the next count of a long queue, so that the count does not slow down the scrape."""
 
 MIN_IDLE = 20
-"""The queue is counted for at most one in 21 parts of the time, so its cost has a bound whatever its length."""
+"""Minimum ratio of idle time to counting time: counting uses at most 1/21 of the time for a queue of any length."""
 
 LEFT_OVER = timedelta(minutes=5)
 """A message that is still being sent after this time was left over by a process that ended."""
 
-# When a counter was made is a sample of its own for each, which is of no use.
+# prometheus_client adds a sample with the creation time of each counter, which is not needed.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # It takes and returns nothing.
 
 
@@ -46,10 +46,10 @@ class QueueFigures:
 
 
 class QueueWatch:
-    """Counts the queue in the background when it is asked, and returns the figures of the latest count.
+    """Counts the queue in the background on demand, and returns the figures of the latest count.
 
-    A count reads all deliveries, so it takes the longer the more there are. No scrape waits for it, and the time
-    between two counts grows with their duration.
+    A count reads all deliveries, so its duration grows with their number. No scrape waits for it, and the time between
+    two counts grows with their duration.
     """
 
     def __init__(self, database: Database) -> None:
@@ -60,7 +60,7 @@ class QueueWatch:
         self._delay = 0.0
 
     async def ask(self, now: datetime) -> QueueFigures | None:
-        """Return the latest figures; None before the first count has ended, and after one that failed."""
+        """Return the latest figures, or None before the first count and after a failed one."""
         if self._counting is None and asyncio.get_running_loop().time() >= self._next:
             self._counting = asyncio.create_task(self._count(now))
         if self._counting is not None and not self._delay:
@@ -84,7 +84,7 @@ class QueueWatch:
 
 
 async def count_in_doubt(database: Database, now: datetime) -> Mapping[MessageState, int] | None:
-    """Return the number of messages in doubt by state; None if the database does not answer."""
+    """Return the number of messages in doubt by state, or None if the database does not respond."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await web_messages.count_in_doubt(database, now - LEFT_OVER)
@@ -93,7 +93,7 @@ async def count_in_doubt(database: Database, now: datetime) -> Mapping[MessageSt
 
 
 async def collect(database: Database, queue: QueueWatch, now: datetime) -> bytes:
-    """Return all samples. Without an answer of the database there are none of the queue and of messages."""
+    """Return all samples. Without a response of the database, those of queue and messages are omitted."""
     in_doubt = await count_in_doubt(database, now)
     figures = None if in_doubt is None else await queue.ask(now)
     state = _DatabaseState(in_doubt, figures, now, asyncio.get_running_loop().time())

@@ -13,13 +13,13 @@ log = structlog.get_logger("budkavle.database")
 
 
 async def get_health_live(request: Request) -> Response:
-    """The process runs."""
+    """Return `UP`, because the process runs."""
     request.raise_violations()
     return replies.ok({"status": "UP"})
 
 
 async def get_health_ready(request: Request) -> Response:
-    """The database answers; Open-E is only reported."""
+    """Return whether the database responds. Open-E is reported but does not affect the status."""
     request.raise_violations()
     try:
         await request.services.database.check_health()
@@ -33,14 +33,14 @@ async def get_health_ready(request: Request) -> Response:
         "openEExternal": health(OepInstance.EXTERNAL),
         "openEInternal": health(OepInstance.INTERNAL),
     }
-    # A process that is about to stop takes no new callers.
+    # A process that is about to stop accepts no new callers.
     status = "DOWN" if request.services.is_draining() else database
     reply = replies.ok if status == "UP" else replies.unavailable
     return reply({"status": status, "components": components})
 
 
 async def get_metrics(request: Request) -> Response:
-    """Return the metrics of the process, the queue and the messages; the first also without the database."""
+    """Return the metrics of the process, the queue and the messages. The first are available without the database."""
     request.raise_violations()
     services = request.services
     return replies.metrics(await metrics.collect(services.database, services.queue_watch, services.now()))

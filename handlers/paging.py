@@ -1,4 +1,4 @@
-"""Pages of lists: where one ended, as an opaque text that survives deletions."""
+"""Cursors of lists: opaque positions that survive deletions."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -11,7 +11,7 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 _ID_DIGITS = 32
 _TIME_DIGITS = 14
 _UNITS = {_TIME_DIGITS: timedelta(microseconds=1), 11: timedelta(milliseconds=1)}
-"""The unit of the time by its number of digits. Cursors in milliseconds were issued by earlier versions."""
+"""The unit of the time by its number of digits. Earlier versions issued cursors in milliseconds."""
 
 
 def position_of(message: WebMessage) -> Position:
@@ -20,25 +20,25 @@ def position_of(message: WebMessage) -> Position:
 
 
 def encode(message: WebMessage) -> str:
-    """Return the cursor after a message: 14 digits of microseconds since 1970, 32 of its id, hexadecimal."""
+    """Return the cursor after a message: 14 hexadecimal digits of microseconds since 1970, 32 of its id."""
     position = position_of(message)
     return f"{(position.created - _EPOCH) // _UNITS[_TIME_DIGITS]:0{_TIME_DIGITS}x}{UUID(position.id).hex}"
 
 
 def decode(text: str) -> Position:
-    """Return the position that `encode` wrote; every text that fits the contract is one."""
+    """Return the position in a cursor of `encode`. Every text that conforms to the contract is valid."""
     time, id_ = text[:-_ID_DIGITS], text[-_ID_DIGITS:]
     unit = _UNITS[len(time)]
-    # Digits can name a time that no date reaches: no message comes after it.
+    # The digits can denote a time beyond the last date, after which there are no messages.
     since = min(int(time, 16), (_LAST - _EPOCH) // unit)
     return Position(_EPOCH + since * unit, str(UUID(id_)))
 
 
 def encode_number(number: int) -> str:
-    """The place after what has this number in a queue: 16 digits, hexadecimal."""
+    """Return the cursor after a number in a queue: 16 hexadecimal digits."""
     return f"{number:016x}"
 
 
 def decode_number(text: str) -> int:
-    """The number that `encode_number` wrote; every text that fits the contract is one of 63 bits."""
+    """Return the number in a cursor of `encode_number`. Every text that conforms to the contract has 63 bits."""
     return int(text, 16)

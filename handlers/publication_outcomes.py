@@ -1,8 +1,8 @@
-"""Records what Open-E answered to a publication, and repeats that until the database has it.
+"""Record the outcomes of publications on Open-E, and retry until the database has stored them.
 
-A message that is on its case must become readable, even when the database restarts between the call and its record.
-The process keeps the outcome in memory until it is recorded; if the process dies first, the message stays `sending`
-for operators.
+A message that is on its case must become readable, even if the database restarts between the call and the record. The
+process keeps the outcome in memory until it is stored; if the process dies first, the message stays `sending` for
+operators.
 """
 
 import asyncio
@@ -21,14 +21,16 @@ from persistence.database import Database
 
 FIRST_DELAY_SECONDS = 0.05
 LONGEST_DELAY_SECONDS = 2.0
-"""The delay before a retry doubles from the first to the longest while the database fails."""
+"""The delay before a retry doubles from the first to the longest value while the database fails."""
 
 REVOCATION_SECONDS = (0, 5, 30, 120)
-"""The delays after which a message is removed that may have been stored for a call that was not made. The statement
-that stores it can reach the server after the first removals, when a network that was silent works again."""
+"""Delays after which a message is deleted that may have been stored although its call was not made.
+
+The INSERT can reach the server after the first deletions, when an interrupted network works again.
+"""
 
 RETRIED_TOGETHER = 16
-"""Outcomes that are recorded at once after the database has answered again."""
+"""Outcomes that are stored together after the database has recovered."""
 
 log = structlog.get_logger("budkavle.errors")
 
@@ -44,7 +46,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Pending:
-    """An outcome that is not recorded yet. `recorded` becomes the result of recording it."""
+    """An outcome that is not stored yet. `recorded` is the future with the result."""
 
     outcome: Outcome
     began: float
@@ -53,7 +55,7 @@ class _Pending:
 
 
 class PublicationOutcomes:
-    """Records the outcomes of one process. `close` must be called before the database is closed."""
+    """Stores the outcomes of one process. Call `close` before the database is closed."""
 
     def __init__(self, database: Database, *, now: Callable[[], datetime], timeout: float) -> None:
         self._database = database
@@ -65,15 +67,15 @@ class PublicationOutcomes:
         self._retrying: asyncio.Task[None] | None = None
 
     async def record(self, outcome: Outcome) -> bool:
-        """Record an outcome; return False when it is not recorded within the timeout.
+        """Store an outcome. Return False if it is not stored within the timeout.
 
-        Recording then goes on in the background, also when the caller is cancelled. Raises whatever is not a failure
-        of the database; recording is given up then.
+        Storing then continues in the background, also if the caller is cancelled. Raises errors other than failures of
+        the database; in that case storing is abandoned.
         """
         outcome = replace(outcome, message=_without_attachments(outcome.message))
         loop = asyncio.get_running_loop()
         pending = _Pending(outcome, time.monotonic(), loop.create_future())
-        # Retrieve the exception here too: a caller that went away does not, and it is logged already.
+        # Retrieve the exception here too: a cancelled caller does not, and it is already logged.
         pending.recorded.add_done_callback(lambda future: future.cancelled() or future.exception())
         self._pending[outcome.message.id] = pending
         self._begin(self._try_first(pending))
@@ -84,11 +86,11 @@ class PublicationOutcomes:
         return True
 
     def revoke(self, message: WebMessage) -> None:
-        """Remove a message in the background that may have been stored and whose call to Open-E was not made."""
+        """Delete a message in the background that may have been stored and whose call to Open-E was not made."""
         self._begin(self._revoke(Outcome(_without_attachments(message), None)))
 
     async def close(self) -> None:
-        """Wait for outcomes that are not recorded yet, at most for the timeout, then give up and log them."""
+        """Wait for pending outcomes up to the timeout, then abandon and log them."""
         if self._pending:
             await asyncio.wait([pending.recorded for pending in self._pending.values()], timeout=self._timeout)
         for task in self._tasks:
@@ -124,7 +126,7 @@ class PublicationOutcomes:
                 await asyncio.sleep(delay)
                 probe = self._delayed.pop(0)
                 if await self._try(probe) is not None:
-                    # Behind the others, so that one row that cannot be written does not block them.
+                    # Put it behind the others, so that a row that cannot be written does not block them.
                     self._delayed.append(probe)
                     delay = min(2 * delay, LONGEST_DELAY_SECONDS)
                     continue
@@ -136,7 +138,7 @@ class PublicationOutcomes:
             self._retrying = None
 
     async def _try(self, pending: _Pending) -> StorageFailed | None:
-        """Record an outcome once. Return the failure of the database after which it must be tried again."""
+        """Try to store an outcome once. Return the failure of the database after which it must be retried."""
         try:
             await self._write(pending.outcome)
         except StorageFailed as exc:
@@ -164,7 +166,7 @@ class PublicationOutcomes:
         match outcome.state:
             case MessageState.PUBLISHED:
                 assert outcome.open_e_message_id is not None  # noqa: S101  # What is published has Open-E's id.
-                # The time of this attempt: readers may have read past an earlier one.
+                # Use the time of this attempt: readers may have read past an earlier one.
                 await stored.mark_published(self._database, message, outcome.open_e_message_id, self._now())
             case MessageState.UNKNOWN:
                 await stored.mark_unknown(self._database, message.id)
@@ -175,7 +177,7 @@ class PublicationOutcomes:
 
 
 def _without_attachments(message: WebMessage) -> WebMessage:
-    """Return what an outcome needs of a message: attachments are written before, and can be large."""
+    """Return a message without attachments, which are stored already and can be large."""
     return replace(message, attachments=())
 
 

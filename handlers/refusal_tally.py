@@ -1,10 +1,10 @@
-"""Counts refused calls for the audit, so that callers without access cannot fill it.
+"""Count rejected calls for the audit log, so that callers without access cannot fill it.
 
-The first refusal of a caller for a reason is an entry of its own, written before the answer goes out. Further ones are
-counted, and the counts written when the interval ends and when the service shuts down. A process that is killed loses
-the counts of the running interval, never an entry of its own.
+The first rejection of a caller for a reason gets its own entry, written before the response is sent. Further ones are
+counted; the counts are written when the interval ends and when the service shuts down. A killed process loses the
+counts of the running interval, but no separate entry.
 
-The number of entries in an interval has a bound, whatever callers vary: at most two for each of the first `MAX_CALLERS`
+The number of entries per interval is limited, whatever callers vary: at most two for each of the first `MAX_CALLERS`
 callers of each reason, and one for all other callers of that reason.
 """
 
@@ -28,13 +28,13 @@ log = structlog.get_logger("budkavle.audit")
 INTERVAL_SECONDS = 300.0
 
 MAX_CALLERS = 10
-"""Callers of one reason that have entries of their own in one interval."""
+"""Maximum callers per reason with their own entries in one interval."""
 
 MAX_KNOWN_CALLERS = 100
-"""The same for callers that authenticated: their number has a bound, since the operator registers them."""
+"""The same maximum for authenticated callers, whose number is limited because the operator registers them."""
 
 OTHER_CALLERS = "*"
-"""The caller of the entry that counts all callers beyond the bound."""
+"""The caller in the entry for all callers above the maximum."""
 
 KIND = "refusals"
 
@@ -51,7 +51,7 @@ _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(slots=True)
 class _Count:
-    """Refusals of one caller that have no entry of their own."""
+    """Rejections of one caller without their own entries."""
 
     calls: int = 0
     first: datetime = _LATEST
@@ -68,7 +68,7 @@ class _Count:
 
 
 class RefusalTally:
-    """The refusals of one process."""
+    """The rejections of one process."""
 
     def __init__(self, database: Database, *, now: Callable[[], datetime], interval: float = INTERVAL_SECONDS) -> None:
         self._database = database
@@ -79,9 +79,9 @@ class RefusalTally:
         self._running: asyncio.Task[None] | None = None
 
     async def record(self, entry: AuditEntry, reason: str) -> None:
-        """Write the entry of a refusal, or count it if its caller was refused for the same reason in this interval.
+        """Write the entry of a rejection, or count it if its caller already has one for this reason in the interval.
 
-        Raises `StorageFailed` if the entry cannot be written; then it is counted.
+        Raises `StorageFailed` if the entry cannot be written; the rejection is then counted.
         """
         key = _Key(entry.caller, reason, entry.outcome)
         if key in self._counts or not self._has_room(key):
@@ -95,7 +95,7 @@ class RefusalTally:
             raise
 
     async def flush(self) -> None:
-        """Write the counts, and begin to count again. Raises `StorageFailed`; then the counts are kept."""
+        """Write the counts and restart counting. Raises `StorageFailed`; the counts are then kept."""
         counts, self._counts = self._counts, {}
         entries = [self._entry(key, count) for key, count in counts.items() if count.calls]
         try:
@@ -108,7 +108,7 @@ class RefusalTally:
             raise
 
     async def close(self) -> None:
-        """Write the counts of the running interval, and end."""
+        """Write the counts of the running interval and stop."""
         self._closing.set()
         if self._running is not None:
             await self._running

@@ -1,4 +1,4 @@
-"""What the handlers of the service work with."""
+"""The dependencies of the handlers of the service."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,34 +14,34 @@ from persistence.database import Database
 
 
 class OpenE(Protocol):
-    """Open-E, as handlers know it."""
+    """The interface of Open-E for handlers."""
 
     async def add_message(
         self, message: WebMessage, *, added: datetime, request_id: str, trace_parent: str | None
     ) -> int:
-        """The id that Open-E gave the message. Errors: `open_e.client`."""
+        """Publish a message and return the id that Open-E assigned. Errors: `open_e.client`."""
 
     def slot(self) -> Any:
-        """An asynchronous context within which a call has a thread. Raises `BackendUnavailable`."""
+        """Return an asynchronous context manager that reserves a thread for a call. Raises `BackendUnavailable`."""
 
     def health(self, instance: OepInstance) -> str:
-        """`UP`, `DOWN`, `UNKNOWN` or `NOT_CONFIGURED`, from the last call."""
+        """Return `UP`, `DOWN`, `UNKNOWN` or `NOT_CONFIGURED`, from the last call."""
 
 
 def _never() -> bool:
-    """The process does not stop."""
+    """Return False: the process is not about to stop."""
     return False
 
 
 def _nobody() -> None:
-    """No worker is in this process; those elsewhere look at the queue by themselves."""
+    """Do nothing: this process has no worker, and those of other processes poll the queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What handlers work with; the composition root makes it.
+    """The dependencies of handlers, created by the composition root.
 
-    `wake_worker` is to be called when an event was accepted: a worker in this process then looks at the queue at once.
+    Call `wake_worker` after an event was accepted: a worker in this process then polls the queue at once.
     """
 
     database: Database

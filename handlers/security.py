@@ -1,4 +1,4 @@
-"""Who calls: the schemes of the contracts, as Connexion asks them."""
+"""Authenticate callers with the security schemes of the contracts, through Connexion."""
 
 import asyncio
 import hmac
@@ -21,13 +21,13 @@ from persistence.database import Database
 from persistence.subscriptions import find_systems
 
 CACHE_SECONDS = 1.0
-"""How long a key is believed: a revoked one ends within this time."""
+"""Seconds that a key is cached: a revoked key loses access within this time."""
 
 MAX_CACHED = 10_000
 
 
 class ApiKeys:
-    """Finds API keys by their hash, and remembers for a second what it found."""
+    """Finds API keys by their hash, with a cache of one second."""
 
     def __init__(self, database: Database, extra_keys: tuple[ApiKey, ...] = ()) -> None:
         self._database = database
@@ -36,7 +36,7 @@ class ApiKeys:
         self._looking_up: dict[str, asyncio.Task[ApiKey | None]] = {}
 
     async def find(self, key: bytes) -> ApiKey | None:
-        """The stored key, None for one that is unknown or revoked."""
+        """Return the stored key, or None if it is unknown or revoked."""
         key_hash = hash_key(key)
         if key_hash in self._extra:
             return self._extra[key_hash]
@@ -46,7 +46,7 @@ class ApiKeys:
         looking_up = self._looking_up.get(key_hash)
         if looking_up is None:
             looking_up = self._looking_up[key_hash] = asyncio.create_task(self._look_up(key_hash))
-        # All who ask meanwhile hear the same; one that goes away leaves the others their answer.
+        # Concurrent callers share one look-up; a caller that is cancelled does not cancel it.
         return await asyncio.shield(looking_up)
 
     async def _look_up(self, key_hash: str) -> ApiKey | None:
@@ -64,7 +64,7 @@ class ApiKeys:
 
 
 def security_map(keys: ApiKeys, services: Services, failures: FailureLimit) -> dict[str, type[AbstractSecurityHandler]]:
-    """The handlers for Connexion, which makes one per operation and scheme."""
+    """Return the security handlers for Connexion, which creates one per operation and scheme."""
 
     class HeaderHandler(AbstractSecurityHandler):  # type: ignore[misc]  # Connexion has no types.
         def get_fn(self, security_scheme: dict[str, Any], required_scopes: list[str]) -> Any:  # noqa: ARG002  # OpenAPI 3.0 gives apiKey schemes no scopes.
@@ -84,7 +84,7 @@ def security_map(keys: ApiKeys, services: Services, failures: FailureLimit) -> d
 
 
 async def _verify_certificate(services: Services, scope: Scope) -> dict[str, Any]:
-    # What stands in the header is trustworthy here: the layer around all this has seen to that.
+    # The header is trustworthy here: `ClientCertificateMiddleware` has replaced it.
     given = [value for name, value in scope["headers"] if name == HEADER]
     if len(given) != 1:
         raise Unauthenticated(RefusalReason.NO_CERTIFICATE, "A client certificate is needed")
@@ -101,7 +101,7 @@ async def _verify_certificate(services: Services, scope: Scope) -> dict[str, Any
 
 
 async def _verify(keys: ApiKeys, header: bytes, scope: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-    # Two keys may come from two hands, one of which is not the caller's.
+    # Two different keys may come from two parties, one of which is not the caller.
     given = {value for name, value in headers if name == header}
     needed = f"A valid key in the header {header.decode()} is needed"
     if len(given) != 1:
@@ -109,5 +109,5 @@ async def _verify(keys: ApiKeys, header: bytes, scope: str, headers: list[tuple[
     found = await keys.find(given.pop())
     if found is None:
         raise KeyNeeded(RefusalReason.UNKNOWN_KEY, needed)
-    # A key without the scope is refused later: whether the body can be taken at all is told before.
+    # A key without the scope is rejected later, after the checks of media type and size.
     return {"sub": found.name, "lacks": None if scope in found.scopes else scope}

@@ -1,4 +1,4 @@
-"""The operations of spec/subscriptions.yaml."""
+"""The operations of spec/subscriptions.yaml about subscriptions."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -30,14 +30,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SHORT = 200
-"""Entries that are read and told where they are; more go to a thread."""
+"""Maximum entries that are processed in the event loop. More are processed in a thread."""
 
 FIRST_YEAR, LAST_YEAR = 1900, 2999
-"""In Copenhagen: what an offset puts beyond could not be written in the form in which it is read."""
+"""Years of Copenhagen time: with other years, an offset could lead to a time that cannot be written."""
 
 
 async def sync_webhook_abonnementer(request: Request) -> Response:
-    """Makes the set of a system what the request says, or says everything that is wrong with it."""
+    """Replace the set of a system by that of the request, or report all violations."""
     body = request.body if isinstance(request.body, dict) else {}
     system_id = await _aside(len(request.violations), let_in, request, body.get(SYSTEM))
     items = body.get("abonnementer")
@@ -60,7 +60,7 @@ async def sync_webhook_abonnementer(request: Request) -> Response:
 
 
 async def hent_abonnementer(request: Request) -> Response:
-    """The current set of a system, in the shape of the sync."""
+    """Return the current set of a system in the format of the sync."""
     system_id = let_in(request, request.parameters.get(SYSTEM))
     request.raise_violations()
     assert system_id is not None  # noqa: S101  # A parameter without violations is there.
@@ -69,7 +69,7 @@ async def hent_abonnementer(request: Request) -> Response:
 
 
 async def hent_tilladte_beskedtyper(request: Request) -> Response:
-    """The message types that an orgType may subscribe to."""
+    """Return the message types that an orgType may subscribe to."""
     request.raise_violations()
     org_type = request.parameters["orgType"]
     allowed = await stored.list_allowed(request.services.database, org_type)
@@ -79,7 +79,7 @@ async def hent_tilladte_beskedtyper(request: Request) -> Response:
 async def _sync(
     request: Request, system_id: str | None, wanted: Sequence[Entry]
 ) -> tuple[SyncResult | None, Sequence[SyncError]]:
-    """What was done, or nothing and the rules that are broken."""
+    """Return the result of the sync, or None and the violated rules."""
     services = request.services
     if system_id is None:
         return None, await stored.list_broken_rules(services.database, wanted, services.now())
@@ -105,14 +105,14 @@ def _refusal(
 
 
 async def _aside(entries: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `work` returns; for many entries it runs in a thread, so that others need not wait."""
+    """Return the result of `work`, which runs in a thread for many entries, so that other callers need not wait."""
     if entries <= SHORT:
         return work(*args, **kwargs)
     return await asyncio.to_thread(work, *args, **kwargs)
 
 
 def _read_entries(items: Sequence[Any], violations: list[Violation]) -> list[Entry]:
-    """The entries as far as nothing is wrong with them; times that do not exist are added to the violations."""
+    """Return the entries without their invalid values. Nonexistent times are added to the violations."""
     faulty: dict[int, set[str]] = {}
     for violation in violations:
         if violation.index is not None:
@@ -151,8 +151,8 @@ def _read_time(text: str | None, name: str, index: int, violations: list[Violati
 
 
 def _write_set(system_id: str, subscriptions: Iterable[Subscription]) -> bytes:
-    """The set of a system, as a request of the sync has it."""
-    # One at a time: an encoder keeps Python's lock for as long as it runs.
+    """Return the set of a system in the format of a sync request."""
+    # Encode one at a time: the JSON encoder holds the GIL while it runs.
     items = b",".join(replies.to_json(_write(subscription)) for subscription in subscriptions)
     return b'{"systemIdentifier":%s,"abonnementer":[%s]}' % (replies.to_json(system_id), items)
 
@@ -170,7 +170,7 @@ def _write(subscription: Subscription) -> dict[str, Any]:
 
 
 def _write_message_type(org_type: int, message_type: MessageType) -> dict[str, Any]:
-    """A message type that an orgType may subscribe to."""
+    """Return a message type that an orgType may subscribe to, as JSON."""
     return {
         "orgType": org_type,
         "entityType": message_type.entity_type,

@@ -1,4 +1,4 @@
-"""The system that a request is about, which the caller's certificate must open."""
+"""Authorise the caller's certificate for the system of a request."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ SYSTEM = "systemIdentifier"
 
 
 def let_in(request: Request, given: Any) -> str | None:
-    """The system that a request names, None if that cannot be read.
+    """Return the system of a request, or None if it could not be parsed.
 
-    Raises `Forbidden` for one that the caller may not touch, and for one that does not exist.
+    Raises `Forbidden` for a system that does not exist or that the caller has no access to.
     """
     if given is None or any(fault.index is None and fault.field == SYSTEM for fault in request.violations):
         return None

@@ -34,10 +34,10 @@ PAGE = 200
 """Messages that are read at once."""
 
 TURNS = 4
-"""Turns of the event loop that others have between two pages."""
+"""Iterations of the event loop for other tasks between two pages."""
 
 LONG_TEXT = 256 * 1024
-"""A message of more characters is written in a thread, in pieces: an encoder keeps Python's lock while it runs."""
+"""Longer messages are encoded in a thread, in pieces: the JSON encoder holds the GIL while it runs."""
 
 TEXT_PIECE = 64 * 1024
 
@@ -45,7 +45,7 @@ ReadPage = Callable[[int, Position | None], Awaitable[list[WebMessage]]]
 
 
 async def create_web_message(request: Request) -> Response:
-    """Stores a message, and publishes it first when it names a case."""
+    """Store a message. If it has a case, publish it first."""
     references = _references(request)
     contents = _contents(request)
     if request.is_clean("message") and "message" in request.body:
@@ -59,13 +59,13 @@ async def create_web_message(request: Request) -> Response:
         await stored.store(request.services.database, _created_now(request, message))
     else:
         await _publish(request, message)
-    # It may have raised an event.
+    # The message may have raised an event.
     request.services.wake_worker()
     return replies.created(f"/webmessages/{message.id}")
 
 
 async def get_web_message_by_id(request: Request) -> Response:
-    """A message with the content of its attachments."""
+    """Return a message with the content of its attachments."""
     request.raise_violations()
     message = await stored.get(request.services.database, request.parameters["id"].lower())
     if not message.attachments:
@@ -76,14 +76,14 @@ async def get_web_message_by_id(request: Request) -> Response:
 
 
 async def delete_web_message_by_id(request: Request) -> Response:
-    """Deletes what is stored; Open-E keeps what was published."""
+    """Delete a stored message. A published copy in Open-E is kept."""
     request.raise_violations()
     await stored.delete(request.services.database, request.parameters["id"].lower())
     return replies.no_content()
 
 
 async def get_web_message_attachment(request: Request) -> Response:
-    """A file, to be saved."""
+    """Return an attachment, to be saved."""
     request.raise_violations()
     database = request.services.database
     message_id, attachment_id = request.parameters["id"].lower(), request.parameters["attachmentId"].lower()
@@ -93,7 +93,7 @@ async def get_web_message_attachment(request: Request) -> Response:
 
 
 async def get_web_messages_by_party_id(request: Request) -> Response:
-    """The messages to a party."""
+    """Return the messages to a party."""
     request.raise_violations()
     party_id = request.parameters["partyId"].lower()
 
@@ -104,7 +104,7 @@ async def get_web_messages_by_party_id(request: Request) -> Response:
 
 
 async def get_web_messages_by_external_reference(request: Request) -> Response:
-    """The messages about something."""
+    """Return the messages with a reference."""
     request.raise_violations()
     reference = ExternalReference(request.parameters["key"], request.parameters["value"])
 
@@ -137,7 +137,7 @@ async def _publish(request: Request, message: WebMessage) -> None:
             error.__cause__ = exc
         except (NotFound, BackendRefused, BackendUnavailable) as exc:
             outcome, error = Outcome(message, None), exc
-    # Without the slot: a database that fails must not keep others from Open-E.
+    # Release the slot first: a failing database must not block other calls to Open-E.
     is_recorded = await services.outcomes.record(outcome)
     if error is not None:
         raise error
@@ -149,7 +149,7 @@ async def _publish(request: Request, message: WebMessage) -> None:
 
 
 def _references(request: Request) -> list[ExternalReference]:
-    """The references that could be read, also where others could not."""
+    """Return the references that could be parsed, even if others could not."""
     items = request.body.get("externalReferences") if isinstance(request.body, dict) else None
     return [
         ExternalReference(item["key"], item["value"])
@@ -159,7 +159,7 @@ def _references(request: Request) -> list[ExternalReference]:
 
 
 def _contents(request: Request) -> list[Content]:
-    """The contents of the attachments; what is wrong with one goes to the violations."""
+    """Return the contents of the attachments, and add their faults to the violations."""
     items = request.body.get("attachments") if isinstance(request.body, dict) else None
     contents = []
     for index, item in enumerate(items[:MAX_FAULTS] if isinstance(items, list) else ()):
@@ -172,7 +172,7 @@ def _contents(request: Request) -> list[Content]:
         if content is None and not request.is_form:
             content = read_base64(item["base64Data"])
         if content is None:
-            # A file beyond the number that a form may have; that is told already.
+            # The number of files exceeds the maximum, which is reported already.
             continue
         if content.fault is not None:
             request.violations.append(Violation(f"attachments[{index}]" if request.is_form else field, content.fault))
@@ -232,7 +232,7 @@ async def _list(request: Request, path: str, read: ReadPage) -> Response:
 
 
 async def _read_up_to(limit: int, read: ReadPage, after: Position | None) -> list[WebMessage]:
-    """Return at most so many messages, read in pages."""
+    """Return at most `limit` messages, read in pages."""
     found: list[WebMessage] = []
     is_last = False
     while not is_last:
@@ -262,7 +262,7 @@ async def _list_all(read: ReadPage, after: Position | None) -> Response:
 
 
 async def _read_next(read: ReadPage, limit: int, after: Position | None) -> list[WebMessage]:
-    # On SQLite nothing here waits otherwise. A response to others takes some turns of the event loop.
+    # On SQLite nothing else here yields to other tasks. A response to another caller takes several iterations.
     for _ in range(TURNS):
         await asyncio.sleep(0)
     page = await read(limit, after)
@@ -272,7 +272,7 @@ async def _read_next(read: ReadPage, limit: int, after: Position | None) -> list
 
 
 async def _write_all(page: Sequence[WebMessage]) -> bytes:
-    """Return messages as JSON, with commas between them."""
+    """Return messages as JSON, separated by commas."""
     if any(len(message.message) > LONG_TEXT for message in page):
         return b",".join([await _write(message) for message in page])
     return replies.to_json([_to_value(message) for message in page])[1:-1]
@@ -288,13 +288,13 @@ async def _write(message: WebMessage) -> bytes:
 def _write_long(message: WebMessage) -> bytes:
     text = message.message
     pieces = (replies.to_json(text[start : start + TEXT_PIECE])[1:-1] for start in range(0, len(text), TEXT_PIECE))
-    # Only ids come before the text.
+    # Only ids precede the text.
     head, _, tail = replies.to_json(_to_value(replace(message, message=""))).partition(b'"message":""')
     return b'%s"message":"%s"%s' % (head, b"".join(pieces), tail)
 
 
 def _to_value(message: WebMessage) -> dict[str, Any]:
-    """A message as the contract has it; what is absent is left out."""
+    """Return a message in the format of the contract. Absent properties are omitted."""
     value: dict[str, Any] = {"id": message.id}
     if message.party_id is not None:
         value["partyId"] = message.party_id
@@ -323,7 +323,7 @@ def _attachment_to_value(attachment: Attachment) -> dict[str, Any]:
 
 
 async def _segments_around_contents(message: WebMessage) -> list[bytes]:
-    """The JSON of a message, cut where each base64 text belongs."""
+    """Return the JSON of a message, split where the base64 texts are inserted."""
     attachments = [replies.to_json(_attachment_to_value(attachment)) for attachment in message.attachments]
     heads = [attachment[:-1] + b',"base64Data":"' for attachment in attachments]
     segments = [(await _write(replace(message, attachments=())))[:-1] + b',"attachments":[' + heads[0]]

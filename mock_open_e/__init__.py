@@ -1,28 +1,30 @@
-"""A mock of Open-E's integration callback: one behaviour, and the door for Python tests.
+"""A mock of Open-E's integration callback, with an interface for Python tests and a server.
 
     with mock_open_e(cases={1068}) as open_e:
         ...                                   # code under test posts with `requests`
         assert open_e.messages[0]["message"] == "Hej"
 
-The other door is a server (`mock_open_e.server`, or `budkavle mock-open-e` on the command line). Projects that use
-pytest have the fixture `open_e_mock` (`mock_open_e.pytest_plugin`).
+The server is `mock_open_e.server`, or `budkavle mock-open-e` on the command line. Projects that use pytest have the
+fixture `open_e_mock` (`mock_open_e.pytest_plugin`).
 
-It answers what Open-E answers, in Open-E's order and words; docs/reference/mock-open-e.md has a table of it with the
-tests. In strict mode it also refuses what Open-E silently swallows, and says why. It does not imitate:
-- what Open-E's own XML parser says about broken XML: the beginning of the text is the same;
-- what nobody knows of the real texts: those for values that the database has no room for, for an attribute without a
-  name, the flow's name in StatusNotFoundFault;
-- checks of addEvent, which takes any date and any message; the order of checks within addMessageAsOwner and
-  addInternalMessage is that of addMessage;
+The mock responds as Open-E does, with the same order of checks and the same texts; docs/reference/mock-open-e.md has a
+table of the behaviours with their tests. Strict mode also rejects what Open-E silently ignores, and explains why. Not
+imitated:
+
+- the messages of Open-E's XML parser about malformed XML, except for the beginning of the text;
+- unknown texts of Open-E: those for values that exceed a column, for an attribute without a name, and the flow's name
+  in StatusNotFoundFault;
+- checks of addEvent, which accepts any date and any message; addMessageAsOwner and addInternalMessage check in the
+  order of addMessage;
 - notifications, e-mail, the search index, what a flow hides from owners, cases without owners;
 - accounts that are locked after many wrong passwords, and the redirect to a login form;
-- flow versions in the messageapi, whose number is taken for that of a family; the zone of the server: times are shown
-  and compared as they were sent; other APIs (instanceapi, getflows);
-- an answer with attachments to MTOM requests, and gzip: such requests are a fault, as there;
-- sizes without bound: it takes 200,000 elements, 500 of them within each other, and keeps the newest messages only.
+- flow versions in the messageapi, whose number is interpreted as that of a family; the time zone of the server: times
+  are shown and compared as they were sent; other APIs (instanceapi, getflows);
+- responses with attachments to MTOM requests, and gzip: such requests get a fault, as in Open-E;
+- unlimited sizes: the mock accepts 200,000 elements with a depth of 500, and stores only the newest messages.
 
-All but the server needs no more than the standard library, lxml, `requests` and `responses`, so that it can be used
-beside any other package.
+Everything except the server needs only the standard library, lxml, `requests` and `responses`, so that it can be
+installed together with any other package.
 """
 
 from importlib import import_module
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Return a public name, imported when it is used: pytest imports this package wherever it is installed."""
+        """Return a public name. Import it lazily, because pytest imports this package wherever it is installed."""
         names = import_module("mock_open_e.names")
 
         if name != "__all__" and name not in names.__all__:

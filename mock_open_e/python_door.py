@@ -1,4 +1,4 @@
-"""The door for Python tests: both instances, for everything in the process that uses `requests`."""
+"""The interface for Python tests: both instances, for all calls of the process through `requests`."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -32,15 +32,15 @@ def mock_open_e(
     scenario: Scenario | None = None,
     strict: bool | None = None,
 ) -> Iterator[MockOpenE]:
-    """A mock Open-E that answers `requests` made anywhere in this process, at the two addresses.
+    """Yield a mock Open-E that responds to `requests` from anywhere in this process, at the two addresses.
 
-    The messageapi is beside each callback: the same address, with `messageapi/…` for its last segment. What is given
-    beside a `scenario` counts.
+    The messageapi is next to each callback: the same address with `messageapi/…` as its last segment. Options given in
+    addition to a `scenario` take precedence.
 
-    Any other address fails, but for those that begin with one of `passthrough`, which really are called. Nothing
-    waits here: `Slow` is a requests.ReadTimeout when the caller's read timeout is shorter than its seconds, and an
-    answer at once when it is not; `SlowBytes` is an answer at once, as bytes that keep coming break no timeout of
-    requests. `Reset` and `AcceptedAnswerLost` are a requests.ConnectionError.
+    Calls of other addresses fail, except those that begin with one of `passthrough`, which use the network. Nothing
+    waits: `Slow` raises requests.ReadTimeout if the caller's read timeout is shorter than its seconds, and responds at
+    once otherwise. `SlowBytes` responds at once, because bytes that keep arriving trigger no timeout of requests.
+    `Reset` and `AcceptedAnswerLost` raise requests.ConnectionError.
 
     Raises TypeError with a line for each option of the wrong type or value.
     """
@@ -99,7 +99,7 @@ def _headers(request: Any) -> dict[str, str]:
 
 
 def _text(value: str | bytes) -> str:
-    """A header as text: some callers give requests bytes."""
+    """Return a header as text: some callers pass bytes to requests."""
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
@@ -112,7 +112,7 @@ def _result(answer: Answer, request: Any) -> _Result:
 
 
 def _read_timeout(timeout: Any) -> float:
-    """The read timeout in seconds, from any form that requests takes it in; no timeout is for ever."""
+    """Return the read timeout in seconds from any form that requests accepts, infinite without a timeout."""
     if isinstance(timeout, tuple):
         timeout = timeout[1]
     timeout = getattr(timeout, "read_timeout", timeout)

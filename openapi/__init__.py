@@ -1,4 +1,4 @@
-"""Between Connexion and the handlers: routing, reading and checking requests, answers, documentation pages.
+"""The layer between Connexion and the handlers: routing, validation of requests, responses, documentation pages.
 
-It knows contracts, and no noun of the service.
+It knows contracts, but no noun of the service.
 """

@@ -1,4 +1,4 @@
-"""Assembles contracts into one ASGI application, with the few layers of Connexion that a request needs."""
+"""Assemble contracts into one ASGI application, with the few layers of Connexion that a request needs."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -37,17 +37,17 @@ log = structlog.get_logger("budkavle.errors")
 
 _REFUSED = Counter("budkavle_refused_requests", "Requests of callers without access, by reason.", ["reason"])
 for _reason in RefusalReason:
-    # Each series exists from the start, so that rates see the first refusal.
+    # Create all series at start, so that rates include the first rejection.
     _REFUSED.labels(_reason)
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 
 MANY_ERRORS = 200
-"""An answer with more of them is written in a thread."""
+"""A response with more errors is encoded in a thread."""
 
 
 def assemble(middlewares: list[Any], routes: list[BaseRoute], **options: Any) -> Any:
-    """Connexion with these layers, our handlers and our answers to errors; contracts are added to it."""
+    """Return Connexion with these layers, our handlers and our error responses. Contracts are added to it later."""
     application = _Application(_Handlers(routes), middlewares=middlewares, **options)
     for kind in (BudkavleError, ProblemException, HTTPException, Exception):
         application.add_error_handler(kind, _on_error)
@@ -55,19 +55,19 @@ def assemble(middlewares: list[Any], routes: list[BaseRoute], **options: Any) ->
 
 
 def read_spec(spec_dir: Path, name: str) -> dict[str, Any]:
-    """A contract, by the name of its file."""
+    """Return a contract by the name of its file."""
     spec: dict[str, Any] = yaml.load((spec_dir / f"{name}.yaml").read_bytes(), Loader=_YamlLoader)  # noqa: S506  # Either loader is a safe one.
     return spec
 
 
-# The one in C reads a contract in a tenth of the time.
+# The loader in C parses a contract ten times faster.
 _YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _PublishedContract(OpenAPISpecification):  # type: ignore[misc]  # Connexion has no types.
-    """A contract that is part of this program, so that no start has to validate it: `make check` does.
+    """A contract that is part of this program. `make check` validates it, so a start need not.
 
-    Validation takes most of the time that an application takes to assemble, a fifth of a second.
+    Validation would take most of the start-up time of an application, a fifth of a second.
     """
 
     @classmethod
@@ -76,17 +76,17 @@ class _PublishedContract(OpenAPISpecification):  # type: ignore[misc]  # Connexi
 
 
 class _Application(ConnexionMiddleware):  # type: ignore[misc]  # Connexion has no types.
-    """Connexion, for contracts of this program."""
+    """Connexion for contracts of this program."""
 
     def add_api(self, specification: dict[str, Any], **options: Any) -> None:
-        """Add a contract; `options` are passed on to the middlewares."""
+        """Add a contract. `options` are passed on to the middlewares."""
         resolver = _HandlerResolver(options["contract"])
         options = {**self.options.__dict__, "resolver": resolver, **options}
         self.apis.append(API(_PublishedContract(specification), base_path=None, **options))
 
 
 class _HandlerResolver(Resolver):  # type: ignore[misc]  # Connexion has no types.
-    """Finds the function `create_web_message` in the modules of a contract for the published id `createWebMessage`."""
+    """Maps the published id `createWebMessage` to the function `create_web_message` in the modules of a contract."""
 
     def __init__(self, contract: Contract) -> None:
         self._modules = contract.modules
@@ -122,7 +122,7 @@ async def _call(handler: Handler, scope: Scope, receive: Receive, send: Send) ->
 
 
 class _Handlers(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.
-    """The innermost layer: calls the handler of an operation; what is none may be a page of the documentation."""
+    """The innermost layer: it calls the handler of an operation, or else serves the documentation pages."""
 
     api_cls = _HandlerApi
 
@@ -136,7 +136,7 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionResponse:
-    """Every error becomes an answer here; only faults of ours leave a trace in the log."""
+    """Convert any error to a response. Only internal errors log a traceback."""
     fields = request.scope["budkavle.log"]
     form: ErrorForm = request.scope.get(FORM, PROBLEMS)
     if isinstance(error, BudkavleError):
@@ -152,7 +152,7 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
             request.scope[CALL].errors, request.scope[CALL].reason = errors, reason
         response = form.failed(error) if errors <= MANY_ERRORS else await asyncio.to_thread(form.failed, error)
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            # A handler that adds to an error keeps the cause below it.
+            # A handler that adds data to an error keeps the cause as its `__cause__`.
             cause = getattr(error, "reason", "") or getattr(error.__cause__, "reason", "")
             detail = getattr(error, "explanation", "") or redact_for_log(str(error))
             log.warning(
@@ -163,7 +163,7 @@ async def _on_error(request: ConnexionRequest, error: Exception) -> ConnexionRes
                 reason=cause,
             )
     elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        # From a page of the documentation: the contracts' own refusals never get here.
+        # The error comes from a documentation page: errors of contract paths never get here.
         response = problem_replies.method_not_allowed("GET, HEAD")
     elif isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         response = problem_replies.not_found()

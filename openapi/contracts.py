@@ -1,4 +1,4 @@
-"""What sets contracts apart: the form of their errors, and what is around each of their operations."""
+"""The differences between contracts: the form of their errors, and wrappers around their operations."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from openapi.errors.forms import ErrorForm
 
 FORM = "budkavle.error_form"
-"""Where the form of errors stands in an ASGI scope, once the operation is known."""
+"""The key of the error form in an ASGI scope, set once the operation is known."""
 
 Around = Callable[[ASGIApp, Mapping[str, Any], Any], ASGIApp]
-"""Returns an operation with something around it, from the operation, its part of the contract, and the services."""
+"""A function that wraps an operation, given the operation, its part of the contract, and the services."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """How one contract is served.
+    """The configuration of one contract.
 
-    `modules` have a function for each operation: `create_web_message` for `createWebMessage`. `around` is applied to
+    `modules` contain a function for each operation: `create_web_message` for `createWebMessage`. `around` is applied to
     each operation.
     """
 
@@ -32,7 +32,7 @@ class Contract:
 
 
 class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
-    """One contract."""
+    """The operations of one contract."""
 
     def __init__(self, *args: Any, contract: Contract, services: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -43,7 +43,7 @@ class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
     def make_operation(self, operation: Any) -> ASGIApp:
         app: ASGIApp = self.next_app
         if self._contract.around is not None:
-            # As it was published; Connexion's own operation has the name of the handler.
+            # Use the operation as published; Connexion's own has the name of the handler.
             raw = self.specification.raw["paths"][operation.path][operation.method]
             app = self._contract.around(app, raw, self._services)
         return partial(_with_form, app, self._contract.form)
@@ -55,6 +55,6 @@ async def _with_form(app: ASGIApp, form: ErrorForm, scope: Scope, receive: Recei
 
 
 class ContractMiddleware(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.
-    """Around all that is done for an operation, answers to its errors included."""
+    """Wraps the processing of an operation, including its error responses."""
 
     api_cls = _Api

@@ -1,4 +1,4 @@
-"""Serves each contract as YAML, as JSON, and in Swagger UI, under `/docs`."""
+"""Serve each contract as YAML, as JSON, and in Swagger UI, under `/docs`."""
 
 import html
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ _ITEM = (
 
 
 def docs_routes(spec_dir: Path, specs: Mapping[str, Any]) -> list[BaseRoute]:
-    """The routes of the documentation, for contracts by name."""
+    """Return the routes of the documentation, for contracts by name."""
     items = "".join(_ITEM.format(name=name, title=html.escape(spec["info"]["title"])) for name, spec in specs.items())
     routes: list[BaseRoute] = [_page("/docs", _INDEX.format(items=items))]
     for name, spec in specs.items():

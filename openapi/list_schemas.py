@@ -1,7 +1,7 @@
-"""Checks bodies that are one long list: entry by entry, so that all faults of all entries are found.
+"""Validate bodies that consist of one long list, entry by entry, to find all faults of all entries.
 
-The validator takes what it is given in one go, and Python's lock with it. Checked one at a time, entries let others
-have their turn; and each is cut to what can be wrong with it, so that none takes long.
+The validator holds the GIL during a call. With one call per entry, other threads and tasks can run in between. Each
+entry is reduced to the parts that can be invalid, so that no call takes long.
 """
 
 from itertools import chain, islice
@@ -12,17 +12,17 @@ from openapi.errors.faults import Say
 from openapi.schemas import MAX_FAULTS, Schema, compiled, faults_of
 
 MAX_UNKNOWN = 10
-"""How many unknown properties of one object are told. All else that can be wrong with it the schema bounds."""
+"""Maximum reported unknown properties per object. The schema limits all other faults."""
 
 MAX_TEXT = 2000
-"""Characters of the longest text that an entry may have, and more: longer ones are too long however they go on."""
+"""More characters than the longest valid text of an entry: longer texts are invalid in any case."""
 
 SHORT = 200
-"""Entries that are checked where they are; more go to a thread, whatever few bytes they took."""
+"""Maximum entries that are validated in the event loop. Longer lists use a thread, regardless of their bytes."""
 
 
 class ListSchema:
-    """The schema of an object with one list of more entries than `MAX_FAULTS`. All its values and entries are flat."""
+    """The schema of an object with a list of more than `MAX_FAULTS` entries. All values and entries are flat."""
 
     def __init__(self, schema: dict[str, Any], components: dict[str, Any], say: Say) -> None:
         outer = _resolved(schema, components)
@@ -38,16 +38,16 @@ class ListSchema:
         self._say = say
 
     def is_long(self, value: Any) -> bool:
-        """Whether there are so many entries that checking them would keep others waiting."""
+        """Return whether validating the entries would block the event loop for too long."""
         entries = value.get(self._list) if isinstance(value, dict) else None
         return isinstance(entries, list) and len(entries) > SHORT
 
     def violations(self, value: Any) -> list[Violation]:
-        """Every fault of a value; of a list that is too long, those of the entries that it may have."""
+        """Return all faults of a value. For a list that is too long, check only the allowed number of entries."""
         entries = value.get(self._list) if isinstance(value, dict) else None
         shallow = _flat(value, self._outer_names)
         if isinstance(entries, list):
-            # One more than it may have is too many, whatever it is.
+            # One excess entry is enough to report the excess.
             shallow[self._list] = [None] * min(len(entries), self._max_items + 1)
         found: list[Violation | None] = [
             self._say(fault, "") for error in self._outer.iter_errors(shallow) for fault in faults_of(error)
@@ -63,7 +63,7 @@ class ListSchema:
 
 
 def schema_of_body(schema: dict[str, Any], components: dict[str, Any], say: Say) -> Schema | ListSchema:
-    """The schema of a body, compiled in the way that suits it."""
+    """Return the schema of a body, compiled in the suitable way."""
     has_long_list = _long_list(_resolved(schema, components), components) is not None
     return ListSchema(schema, components, say) if has_long_list else Schema(schema, components, say)
 
@@ -80,7 +80,7 @@ def _resolved(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, A
 
 
 def _flat(value: Any, names: frozenset[str]) -> Any:
-    """An object with what the validator has to see of it: nothing within its values, and a few unknown properties."""
+    """Return an object reduced to what the validator needs: no nested values, and few unknown properties."""
     if not isinstance(value, dict):
         return _scalar(value)
     if len(value) > len(names) + MAX_UNKNOWN:

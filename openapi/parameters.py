@@ -1,4 +1,4 @@
-"""Reads the parameters of path and query: decoded strictly, of the right type, and none that is not known."""
+"""Parse the parameters of path and query: strict decoding, the right type, and no unknown ones."""
 
 import re
 from typing import Any
@@ -12,11 +12,11 @@ MAX_QUERY_PARAMETERS = 100
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _MAX_DIGITS = 4000
-"""Python refuses to read more."""
+"""Python converts no more digits."""
 
 
 class Parameters:
-    """The parameters of one operation, compiled once; `say` puts what is wrong with them in words."""
+    """The parameters of one operation, compiled once. `say` formulates their faults."""
 
     def __init__(
         self, operation_id: str, parameters: list[dict[str, Any]], components: dict[str, Any], say: Say
@@ -29,16 +29,16 @@ class Parameters:
         self._integers = {p["name"] for p in read if _type_of(p["schema"], components) == "integer"}
         self._booleans = {p["name"] for p in read if _type_of(p["schema"], components) == "boolean"}
         schema: dict[str, Any] = {"type": "object", "properties": {p["name"]: p["schema"] for p in read}}
-        # What is missing in the path shows there already: a request without it goes elsewhere.
+        # A missing path parameter changes the route, so only query parameters can be missing.
         required = [p["name"] for p in read if p["in"] == "query" and p.get("required")]
         if required:
             schema["required"] = required
         self._schema = Schema(schema, components, say)
 
     def read(self, path_params: dict[str, str], query: bytes) -> tuple[dict[str, Any], list[Violation]]:
-        """The values by name, and what is wrong with them.
+        """Return the values by name, and their violations.
 
-        `path_params` are percent-encoded, `query` is the query string as it came.
+        `path_params` are percent-encoded, `query` is the raw query string.
         """
         values: dict[str, Any] = {}
         violations: list[Violation] = []
@@ -47,7 +47,7 @@ class Parameters:
         if query:
             self._read_query(query, values, violations)
         told = {violation.field for violation in violations}
-        # What could not be read is told already; that there is nothing of it is not.
+        # Parameters that could not be decoded are already reported; do not report them as missing.
         violations += [v for v in self._schema.violations(values, self._prefix) if v.field not in told]
         return values, violations
 
@@ -86,7 +86,7 @@ class Parameters:
             return int(text)
         if name in self._booleans and text in {"true", "false"}:
             return text == "true"
-        # What is no integer stays text, and the schema says so.
+        # Leave the text, so that the schema reports its type.
         return text
 
 

@@ -1,4 +1,4 @@
-"""The answers of handlers. Every one sets its Content-Type."""
+"""Build the responses of handlers. Each sets its Content-Type."""
 
 import json
 from collections.abc import AsyncIterator
@@ -12,27 +12,27 @@ JSON = "application/json"
 
 
 def ok(value: Any) -> Response:
-    """200 with a JSON value."""
+    """Return 200 with a JSON value."""
     return Response(to_json(value), media_type=JSON)
 
 
 def ok_json(text: bytes) -> Response:
-    """200 with JSON that is written already."""
+    """Return 200 with encoded JSON."""
     return Response(text, media_type=JSON)
 
 
 def accepted(value: Any) -> Response:
-    """202 with a JSON value."""
+    """Return 202 with a JSON value."""
     return Response(to_json(value), HTTPStatus.ACCEPTED, media_type=JSON)
 
 
 def unavailable(value: Any) -> Response:
-    """503 with a JSON value."""
+    """Return 503 with a JSON value."""
     return Response(to_json(value), HTTPStatus.SERVICE_UNAVAILABLE, media_type=JSON)
 
 
 def ok_stream(pieces: AsyncIterator[bytes], length: int | None, link: str | None = None) -> Response:
-    """200 with JSON in pieces; with a `length` a caller sees when it is cut short."""
+    """Return 200 with JSON in pieces. With a `length`, callers detect truncation."""
     response = StreamingResponse(pieces, media_type=JSON)
     if length is not None:
         response.headers["Content-Length"] = str(length)
@@ -42,32 +42,32 @@ def ok_stream(pieces: AsyncIterator[bytes], length: int | None, link: str | None
 
 
 def metrics(text: bytes) -> Response:
-    """200 with samples as Prometheus reads them."""
+    """Return 200 with samples in the format of Prometheus."""
     return Response(text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
 def created(location: str) -> Response:
-    """201 without a body."""
+    """Return 201 without a body."""
     return Response(status_code=HTTPStatus.CREATED, headers={"Location": location})
 
 
 def created_json(value: Any) -> Response:
-    """201 with a JSON value."""
+    """Return 201 with a JSON value."""
     return Response(to_json(value), HTTPStatus.CREATED, media_type=JSON)
 
 
 def timed_out(value: Any) -> Response:
-    """408 with a JSON value: what was waited for did not come."""
+    """Return 408 with a JSON value: the awaited result did not arrive."""
     return Response(to_json(value), HTTPStatus.REQUEST_TIMEOUT, media_type=JSON)
 
 
 def no_content() -> Response:
-    """204."""
+    """Return 204."""
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 def download(pieces: AsyncIterator[bytes], media_type: str, size: int, file_name: str) -> Response:
-    """200 with a file of `size` bytes, to be saved and not to be shown."""
+    """Return 200 with a file of `size` bytes, to be saved and not displayed."""
     return StreamingResponse(
         pieces,
         headers={
@@ -80,5 +80,5 @@ def download(pieces: AsyncIterator[bytes], media_type: str, size: int, file_name
 
 
 def to_json(value: Any) -> bytes:
-    """JSON as callers get it."""
+    """Return a value as JSON for callers."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""What a handler is given: one request, decoded and checked against its contract."""
+"""The input of handlers: a request, decoded and validated against its contract."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -11,23 +11,23 @@ from domain.audit import NO_SYSTEM
 from domain.errors import Invalid, RefusalReason, Violation
 
 CALL = "budkavle.call"
-"""Where the call stands in an ASGI scope, for operations that are audited."""
+"""The key of the call in an ASGI scope, for audited operations."""
 
 
 @dataclass(slots=True)
 class Call:
-    """What the audit knows of a call so far; those who learn more of it write it here."""
+    """Facts about a call for the audit log. Each layer adds what it finds out."""
 
     caller: str = ""
-    """The fingerprint of the certificate, known or not; empty without one that can be read."""
+    """The fingerprint of the certificate, known or not; empty without a valid certificate."""
     is_authenticated: bool = False
     reason: RefusalReason | None = None
-    """Why the caller was refused."""
+    """The reason for rejecting the caller."""
     chain: str = NO_SYSTEM
     errors: int = 1
-    """How many errors the answer lists, if it refuses the call."""
+    """The number of errors in the response if the call is rejected."""
     is_recorded: bool = False
-    """Whether the transaction that did the work has recorded it."""
+    """Whether the transaction of the work has already recorded the call."""
 
 
 ServicesT = TypeVar("ServicesT")
@@ -35,11 +35,11 @@ ServicesT = TypeVar("ServicesT")
 
 @dataclass(slots=True)
 class Decoded(Generic[ServicesT]):
-    """One request, decoded and checked against its contract.
+    """A request, decoded and validated against its contract.
 
-    `parameters` are those of path and query, `body` is the decoded body; a `base64Data` in it that is a key of
-    `lifted` stands for that content. What is wrong with any of them stands in `violations`; a handler asks the domain
-    for what else is wrong, and raises both together. `systems` are those that the caller may touch.
+    `parameters` are those of path and query, `body` is the decoded body; a `base64Data` in it that is a key of `lifted`
+    represents that content. Their faults are in `violations`. A handler adds the violations of domain rules and raises
+    all of them together. `systems` are those that the caller has access to.
     """
 
     operation_id: str
@@ -56,19 +56,19 @@ class Decoded(Generic[ServicesT]):
     call: Call = field(default_factory=Call)
 
     def is_clean(self, name: str) -> bool:
-        """Whether the contract has nothing against this property of the body, nor against anything within it."""
+        """Return whether the contract has no violation of this property of the body, or within it."""
         if not isinstance(self.body, dict):
             return False
         inner = (f"{name}.", f"{name}[")
         return not any(fault.field == name or fault.field.startswith(inner) for fault in self.violations)
 
     def raise_violations(self) -> None:
-        """Raises `Invalid` with all that was found, if anything was."""
+        """Raise `Invalid` if there are violations."""
         if self.violations:
             raise Invalid(self.violations)
 
 
 SERVICES = "budkavle.services"
-"""Where the services stand in an ASGI scope, for contracts whose calls bring their own."""
+"""The key of the services in an ASGI scope, for contracts whose calls bring their own."""
 
 Handler = Callable[[Decoded[Any]], Awaitable[Response]]

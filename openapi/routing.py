@@ -1,7 +1,7 @@
-"""Finds the operation of a request: Connexion's routing, on paths as they were sent.
+"""Find the operation of a request: Connexion's routing, on undecoded paths.
 
-Differences from Connexion's own, each for a rule of the contract: the path is matched percent-encoded, so that `%2F`
-is data; other methods than those of the contract get 405 with all that are allowed; no redirects for slashes.
+Differences from Connexion, each required by the contract: the path is matched percent-encoded, so that `%2F` is data;
+methods outside the contract get a 405 with all allowed ones; there are no redirects for slashes.
 """
 
 import re
@@ -20,7 +20,7 @@ _CONVERTER = re.compile(r":[a-z]+\}")
 
 
 class _Api(RoutingAPI):  # type: ignore[misc]  # Connexion has no types.
-    """One contract: its routes, then for each path an answer to all other methods."""
+    """The routes of one contract, and for each path a response to all other methods."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._methods: dict[str, list[str]] = {}
@@ -29,7 +29,7 @@ class _Api(RoutingAPI):  # type: ignore[misc]  # Connexion has no types.
             self.router.routes.append(Route(path, _Refusal(sorted(methods))))
 
     def _add_operation_internal(self, method: str, path: str, operation: Any, name: str | None = None) -> None:  # noqa: ARG002  # Connexion's signature.
-        # Connexion has Starlette read numbers, and not find the path where there is none; the contract says 400.
+        # Connexion lets Starlette parse numbers and respond with 404 to other text; the contract requires 400.
         path = _CONVERTER.sub("}", path)
         route = Route(path, operation, methods=[method])
         # Starlette adds HEAD to GET; the contract does not.
@@ -39,7 +39,7 @@ class _Api(RoutingAPI):  # type: ignore[misc]  # Connexion has no types.
 
 
 class _Refusal:
-    """Answers 405."""
+    """Responds with 405."""
 
     def __init__(self, allowed: list[str]) -> None:
         self._allowed = ", ".join(allowed)
@@ -49,7 +49,7 @@ class _Refusal:
 
 
 class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]  # Connexion has no types.
-    """Attaches the operation to a request; one without an operation goes on without."""
+    """Attaches the operation to a request. Requests without an operation are passed on."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -58,26 +58,26 @@ class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]  # Connexion has 
         self._default: ASGIApp = app
 
     def add_api(self, specification: Specification, **kwargs: Any) -> None:
-        """Adds a contract. Paths of the contract that was added first win."""
+        """Add a contract. Paths of contracts that were added earlier take precedence."""
         api = _Api(specification, next_app=self._app, **kwargs)
         self._apis.append(api)
         routes = [route for api in self._apis for route in api.router.routes]
         self._router = Router(routes, redirect_slashes=False, default=api.router.default)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Routes the request."""
+        """Route the request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         raw_path = scope.get("raw_path") or scope["path"].encode()
         scope["path"] = canonical_path(raw_path)
-        # Connexion finds the original of a scope here, which Starlette's routes replace by copies.
+        # Connexion looks up the original scope here, which Starlette's routes replace by copies.
         _scope.set(dict(scope))
         await self._router(scope, receive, send)
 
 
 def canonical_path(raw_path: bytes) -> str:
-    """A path in one spelling of its percent-encoding, every slash in it a separator.
+    """Return a path in canonical percent-encoding, in which every literal slash is a separator.
 
     >>> canonical_path(b"/%77eb/a%2fb")
     '/web/a%2Fb'

@@ -1,4 +1,4 @@
-"""Checks values against the schemas of a contract."""
+"""Validate values against the schemas of a contract."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,34 +10,34 @@ from domain.errors import Violation
 from openapi.errors.faults import Fault, Say
 
 MAX_TEXT = 16_777_215
-"""Characters of the longest text that a contract takes."""
+"""Characters of the longest text that a contract accepts."""
 
 MAX_FAULTS = 1000
-"""Nobody needs more by name, and while they are found and told all other callers wait."""
+"""Maximum reported faults: more are of no use, and finding them delays other callers."""
 
 
 MANY = 200
-"""Items of a list, or properties, of a value that is checked in a thread."""
+"""Minimum items of a list, or properties, of a value that is validated in a thread."""
 
 
 class Schema:
-    """One schema of a contract, compiled once; `say` puts its faults in words."""
+    """A schema of a contract, compiled once. `say` formulates its faults."""
 
     def __init__(self, schema: dict[str, Any], components: dict[str, Any], say: Say) -> None:
         self._validator = compiled(schema, components)
         self._say = say
 
     def is_long(self, value: Any) -> bool:
-        """Whether a value that came in a small body takes long to check all the same.
+        """Return whether validating a value takes long although its body is small.
 
-        Each item of a list, and each property, may be faulty.
+        Each item of a list, and each property, may have a fault.
         """
         if not isinstance(value, dict):
             return False
         return len(value) > MANY or any(isinstance(inner, list) and len(inner) > MANY for inner in value.values())
 
     def violations(self, value: Any, prefix: str = "") -> list[Violation]:
-        """Every fault of a value; `prefix` stands before each field."""
+        """Return all faults of a value. `prefix` is put before each field."""
         value = _without_overlong_texts(value)
         if self._validator.is_valid(value):
             return []
@@ -47,19 +47,19 @@ class Schema:
 
 
 def compiled(schema: dict[str, Any], components: dict[str, Any]) -> jsonschema_rs.Draft4Validator:
-    """A validator for a schema whose references are to `components`."""
+    """Return a validator for a schema whose references point to `components`."""
     return jsonschema_rs.Draft4Validator(_to_json_schema({**schema, "components": components}), validate_formats=False)
 
 
 def _without_overlong_texts(value: Any) -> Any:
-    """An object whose own texts are cut to one character more than any may have; patterns would read all of them."""
+    """Return an object with its own texts truncated to one character over the maximum, because patterns read all."""
     if not isinstance(value, dict) or not any(isinstance(v, str) and len(v) > MAX_TEXT for v in value.values()):
         return value
     return {name: inner[: MAX_TEXT + 1] if isinstance(inner, str) else inner for name, inner in value.items()}
 
 
 def _shortened(value: Any) -> Any:
-    """A faulty object with its lists cut to more than any contract takes; the validator finds all faults at once."""
+    """Return an invalid object with lists truncated above any allowed size: the validator finds all faults at once."""
     if not isinstance(value, dict):
         return value
     return {
@@ -69,7 +69,7 @@ def _shortened(value: Any) -> Any:
 
 
 def faults_of(error: jsonschema_rs.ValidationError) -> Iterator[Fault]:
-    """The faults of one error; jsonschema-rs names all unknown properties of an object in one."""
+    """Yield the faults of one error: jsonschema-rs reports all unknown properties of an object in one."""
     path, keyword, rule = list(error.instance_path), error.kind.name, error.kind.as_dict()
     if keyword == "required":
         yield Fault([*path, rule["property"]], keyword, rule, error.instance)
@@ -81,7 +81,7 @@ def faults_of(error: jsonschema_rs.ValidationError) -> Iterator[Fault]:
 
 
 def _to_json_schema(schema: Any) -> Any:
-    """An OpenAPI 3.0 schema in the words of JSON Schema, draft 4: `nullable` becomes a type."""
+    """Return an OpenAPI 3.0 schema as JSON Schema draft 4: `nullable` becomes a type."""
     if isinstance(schema, list):
         return [_to_json_schema(item) for item in schema]
     if not isinstance(schema, dict):

@@ -1,7 +1,7 @@
-"""Checks a request against its contract and hands it, decoded, to the handler.
+"""Validate a request against its contract and pass it, decoded, to the handler.
 
-It collects: faults of path, query and body stand beside the decoded values, and the handler adds those of the rules.
-Checks go in this order: who calls (before this), media type and size, what the caller may do, then all the rest.
+Violations of path, query and body are collected next to the decoded values, and the handler adds those of the rules.
+The order is: authentication (earlier), media type and size, authorisation, then everything else.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from openapi.requests import CALL, SERVICES, Call, Decoded
 from openapi.turnstile import Turnstile
 
 REQUEST = "budkavle.request"
-"""Where the decoded request stands in an ASGI scope."""
+"""The key of the decoded request in an ASGI scope."""
 
 
 class _Operation:
@@ -48,7 +48,7 @@ class _Operation:
         self._parameters = Parameters(self._operation_id, operation.parameters, components, self._form.say)
         body = raw.get("requestBody")
         self._allowance = Allowance(tuple(body["content"]), body["x-max-bytes"]) if body else None
-        # A form says the same in parts; it is checked as the JSON that it stands for.
+        # A form is validated as the equivalent JSON.
         self._schema = schema_of_body(body["content"][JSON]["schema"], components, self._form.say) if body else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +75,7 @@ class _Operation:
             await self._next_app(scope, receive, send)
 
     async def _take_body(self, request: Decoded[Any], scope: Scope, receive: Receive, reservation: Reservation) -> None:
-        """Receives the body; what is wrong with its content goes to the violations of the request."""
+        """Receive the body, and add its faults to the violations of the request."""
         if self._schema is None or self._allowance is None:
             return
         media_types = self._allowance.media_types
@@ -101,7 +101,7 @@ class _Operation:
 
 
 def _describe_body(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, int | None]:
-    """The Content-Type, Content-Encoding and Content-Length of a request."""
+    """Return the Content-Type, Content-Encoding and Content-Length of a request."""
     content_type, encoding, length = "", "", None
     for name, value in headers:
         if name == b"content-type" and not content_type:
@@ -114,7 +114,7 @@ def _describe_body(headers: list[tuple[bytes, bytes]]) -> tuple[str, str, int | 
 
 
 class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
-    """One contract."""
+    """The operations of one contract."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
 
     def make_operation(self, operation: Any) -> _Operation:
         components = {"schemas": self.specification.raw["components"].get("schemas", {})}
-        # The raw operation: in the other one Connexion has replaced each reference by what it means.
+        # Use the raw operation: in the other one Connexion has resolved all references.
         raw = self.specification.raw["paths"][operation.path][operation.method]
         return _Operation(
             self.next_app,
@@ -149,6 +149,6 @@ class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
 
 
 class ValidationMiddleware(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.
-    """Stands where Connexion's own validation would."""
+    """Replaces Connexion's own validation."""
 
     api_cls = _Api

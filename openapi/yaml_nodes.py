@@ -1,4 +1,4 @@
-"""Values of a YAML file, each with its line: what is wrong is collected, so that all of it can be told at once."""
+"""Parse a YAML file into values with lines, and collect all faults so that they are reported at once."""
 
 import re
 from collections.abc import Collection
@@ -9,7 +9,7 @@ import yaml
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 20
 SHOWN = 60
-"""Characters of a wrong value that a message shows."""
+"""Maximum characters of a wrong value in a message."""
 
 _TAG = "tag:yaml.org,2002:"
 _NULL = f"{_TAG}null"
@@ -19,25 +19,25 @@ _DAY = re.compile(r"(19|2[0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
 class Nodes:
-    """Reads values from a file. What cannot be read is None, and `faults` says why."""
+    """Reads values from a file. Invalid values become None, with an entry in `faults`."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self.faults: list[tuple[str, int, str]] = []
 
     def fault(self, node: yaml.Node | int, text: str) -> None:
-        """Notes what is wrong with a node, or on a line."""
+        """Record a fault of a node or a line."""
         self.faults.append((self._name, node if isinstance(node, int) else line_of(node), text))
 
     def is_first(self, node: yaml.Node, name: str, seen: dict[str, yaml.Node]) -> bool:
-        """Whether nothing of that name was `seen` before; a second one is a fault."""
+        """Return whether no node of that name was `seen` before. A duplicate is a fault."""
         first = seen.setdefault(name, node)
         if first is not node:
             self.fault(node, f"{name} is there already, on line {line_of(first)}")
         return first is node
 
     def document(self, data: bytes) -> yaml.Node | None:
-        """The only document of a file."""
+        """Return the only document of a file."""
         try:
             text = data.decode("utf-8-sig")
             node: yaml.Node | None = _Composer(text).get_single_node()
@@ -57,7 +57,7 @@ class Nodes:
     def mapping(
         self, node: yaml.Node, name: str, required: Collection[str], optional: Collection[str] = ()
     ) -> dict[str, yaml.Node]:
-        """The values by key; an optional one that is null is left out."""
+        """Return the values by key. Optional ones that are null are omitted."""
         known = [*required, *optional]
         if not isinstance(node, yaml.MappingNode):
             self.fault(node, f"{name} must be a mapping with {', '.join(known)}{_hint(node)}")
@@ -79,7 +79,7 @@ class Nodes:
         return {key: value for key, value in values.items() if key in required or value.tag != _NULL}
 
     def sequence(self, node: yaml.Node | None, name: str) -> list[yaml.Node]:
-        """The elements of a list; none for an absent one."""
+        """Return the elements of a list; none if it is absent."""
         if node is None:
             return []
         if not isinstance(node, yaml.SequenceNode):
@@ -88,7 +88,7 @@ class Nodes:
         return list(node.value)
 
     def text(self, node: yaml.Node | None, name: str, *, is_secret: bool = False) -> str | None:
-        """A text that is not blank and has no control characters."""
+        """Return a text that is not blank and has no control characters."""
         if node is None:
             return None
         if not isinstance(node, yaml.ScalarNode) or node.tag != f"{_TAG}str":
@@ -105,7 +105,7 @@ class Nodes:
         return None
 
     def number(self, node: yaml.Node | None, name: str, lowest: int, highest: int) -> int | None:
-        """A whole number in decimals."""
+        """Return a decimal integer."""
         if node is None:
             return None
         if isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}int" and _NUMBER.fullmatch(node.value):
@@ -116,7 +116,7 @@ class Nodes:
         return None
 
     def flag(self, node: yaml.Node | None, name: str) -> bool:
-        """True or false; false if absent."""
+        """Return a boolean; false if absent."""
         if node is None:
             return False
         if isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}bool" and node.value in {"true", "false"}:
@@ -125,7 +125,7 @@ class Nodes:
         return False
 
     def day(self, node: yaml.Node | None, name: str) -> date | None:
-        """A date, in quotes or not."""
+        """Return a date, quoted or not."""
         if node is None:
             return None
         if isinstance(node, yaml.ScalarNode) and node.tag != _ALIAS and _DAY.fullmatch(node.value):
@@ -138,17 +138,17 @@ class Nodes:
 
 
 def line_of(node: yaml.Node) -> int:
-    """The line on which a node begins."""
+    """Return the line on which a node begins."""
     return int(node.start_mark.line) + 1
 
 
 def quoted(text: str) -> str:
-    """A text of the file as a message shows it: on one line, and not too long."""
+    """Return a text of the file for a message: on one line, and truncated."""
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
 
 
 class _Composer(yaml.SafeLoader):
-    """Makes nodes of YAML. An alias is left as it is: followed, a few of them could grow to more than memory holds."""
+    """Composes nodes without resolving aliases: a few nested aliases could exhaust the memory."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

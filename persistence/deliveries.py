@@ -26,7 +26,7 @@ FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
-class TestEvent:
+class TrialEvent:
     """A test event for one subscription of a system, and the id of its delivery."""
 
     publication: Publication
@@ -85,7 +85,7 @@ async def drop(database: Database, ids: Collection[str], now: datetime) -> set[s
     return await write(_drop, ids, now)
 
 
-async def publish_test(database: Database, trial: TestEvent) -> None:
+async def publish_test(database: Database, trial: TrialEvent) -> None:
     """Queue an event for one subscription, regardless of its dates and its type. Raises `NotFound`."""
     await database.write(_publish_test, trial)
 
@@ -274,7 +274,7 @@ def _drop(connection: sa.Connection, ids: Collection[str], now: datetime) -> set
     return {row.id for row in deleted}
 
 
-def _publish_test(connection: sa.Connection, trial: TestEvent) -> None:
+def _publish_test(connection: sa.Connection, trial: TrialEvent) -> None:
     event = trial.publication.event
     # Lock the subscription, so that a sync that deletes it runs either before or after this transaction.
     subscription = connection.execute(

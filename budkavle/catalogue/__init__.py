@@ -1,1 +1,1 @@
-"""Reading a catalogue file: every fault in it at once, each with its place."""
+"""Parse a catalogue file, and report all its faults at once with their lines."""

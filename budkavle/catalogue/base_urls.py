@@ -1,4 +1,4 @@
-"""Base URLs of systems: a webhookUrl, which begins with `/`, is put behind one."""
+"""Base URLs of systems, to which a webhookUrl (which begins with `/`) is appended."""
 
 import ipaddress
 import re
@@ -14,7 +14,7 @@ _NAME = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?",
     re.ASCII,
 )
-# Resolvers take each of these for an IPv4 address: 2852039166, 0xa9fea9fe, 0251.0376.0251.0376, 169.254.43518.
+# Resolvers interpret each of these as an IPv4 address: 2852039166, 0xa9fea9fe, 0251.0376.0251.0376, 169.254.43518.
 _ENDS_IN_NUMBER = re.compile(r"(^|\.)([0-9]+|0[xX][0-9A-Fa-f]*)\.?$", re.ASCII)
 _PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*", re.ASCII)
 _DOTS = re.compile(r"/(\.|%2[Ee]){1,2}(?=/|$)")
@@ -24,7 +24,7 @@ MAX_PORT = 65535
 
 
 def base_url_faults(text: str, *, is_private: bool) -> list[str]:
-    """What is wrong with a base URL; `is_private` is whether the system may have private addresses."""
+    """Return the faults of a base URL. `is_private` is whether the system may have private addresses."""
     url = _URL.fullmatch(text)
     if url is None or url["scheme"].lower() not in {"http", "https"} or len(text) > MAX_LENGTH:
         return [f"must be an absolute URL, https://HOST/PATH, of at most {MAX_LENGTH} characters"]
@@ -35,7 +35,7 @@ def base_url_faults(text: str, *, is_private: bool) -> list[str]:
         faults.append("must not have a query or a fragment")
     authority = _AUTHORITY.fullmatch(url["authority"])
     if authority is not None and authority["user"] is not None:
-        # Not shown: it may be a password.
+        # Do not include the value: it may contain a password.
         faults.append("must not have a user or a password")
     if authority is None or not _is_host(authority["host"]):
         faults.append("must have a host: a name in ASCII, an IPv4 address or an IPv6 address in brackets")
@@ -50,13 +50,13 @@ def base_url_faults(text: str, *, is_private: bool) -> list[str]:
 
 
 def normal_base_url(text: str) -> str:
-    """A base URL without faults, as it is stored: no `/` at its end, scheme and host in lower case."""
+    """Return a valid base URL in its stored form: without a final `/`, with scheme and host in lower case."""
     url = _URL.fullmatch(text)
     return f"{url['scheme']}://{url['authority']}".lower() + url["path"].removesuffix("/") if url else text
 
 
 def _address_faults(host: str, *, is_private: bool) -> list[str]:
-    """Return why a literal address is never called, for a host that is one."""
+    """Return the faults of an address literal that must not be called. Host names have none here."""
     with suppress(ValueError):
         address = str(ipaddress.ip_address(host))
         if not may_be_called(address, allow_private=True):

@@ -1,4 +1,4 @@
-"""Certificates in PEM files."""
+"""Read certificates in PEM files."""
 
 import hashlib
 from pathlib import Path
@@ -16,7 +16,7 @@ class CertificateFileWrong(BudkavleError):
 
 
 def read_fingerprint(path: Path) -> str:
-    """The SHA-256 of the only certificate of a PEM file, lower-case hex of its DER form.
+    """Return the SHA-256 of the only certificate in a PEM file: lower-case hex of its DER form.
 
     Raises `CertificateFileWrong`.
     """
@@ -32,7 +32,7 @@ def read_fingerprint(path: Path) -> str:
     except (ValueError, x509.InvalidVersion) as exc:
         raise CertificateFileWrong(f"{path} contains no readable certificate in PEM format") from exc
     if len(certificates) > 1:
-        # A chain: whoever holds a certificate of its CA must not come in by it.
+        # Reject a chain: other holders of certificates of its CA must not get access.
         raise CertificateFileWrong(
             f"{path} holds {len(certificates)} certificates; name a file with the caller's alone"
         )
@@ -40,5 +40,5 @@ def read_fingerprint(path: Path) -> str:
 
 
 def fingerprint_of(certificate: x509.Certificate) -> str:
-    """The SHA-256 of the DER form, lower-case hex."""
+    """Return the SHA-256 of the DER form in lower-case hex."""
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()

@@ -1,4 +1,4 @@
-"""The file in which operators describe systems, message types and who may subscribe."""
+"""The file in which operators configure systems, message types and permissions."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -22,17 +22,17 @@ class CatalogueWrong(BudkavleError):
     """The catalogue is wrong; nothing was applied."""
 
     def __init__(self, faults: Collection[tuple[str, int, str]]) -> None:
-        """Takes file, line and text of each fault."""
+        """Store file, line and text of each fault."""
         lines = [f"{name}:{line}: {text}" for name, line, text in sorted(faults)]
         super().__init__("\n".join(["the catalogue is wrong; nothing was applied", *lines]))
 
 
 def read_catalogue(path: Path, check_at: datetime | None = None) -> Catalogue:
-    """Return the catalogue of a file.
+    """Return the catalogue in a file.
 
-    Certificates of callers are read; secrets, keys and CAs are references, followed where they are used, so `file:`
-    becomes absolute. With `check_at` they are resolved here too, and certificates must be valid at that moment. Raises
-    `CatalogueWrong` with everything that is wrong, each with its line.
+    Certificates of callers are read. Secrets, keys and CAs are references that are resolved where they are used, so
+    `file:` becomes absolute. With `check_at` they are resolved here too, and certificates must be valid at that moment.
+    Raises `CatalogueWrong` with all faults and their lines.
     """
     try:
         with path.open("rb") as file:
@@ -68,7 +68,7 @@ def _systems(nodes: Nodes, section: yaml.Node | None, reader: Systems) -> dict[s
 
 
 def _message_types(nodes: Nodes, section: yaml.Node | None) -> dict[int, MessageType]:
-    """The types by number. One whose other values are wrong is among them too: that it is known is right."""
+    """Return the types by number, including those with faults in other values, so that references to them are valid."""
     types = {}
     seen: dict[str, yaml.Node] = {}
     for node in nodes.sequence(section, "messageTypes"):

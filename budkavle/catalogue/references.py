@@ -10,7 +10,7 @@ from delivery.references import ReceiverMisconfigured, read_file, read_signing_k
 
 
 def check_secret(reference: str) -> list[str]:
-    """Return what is wrong with a webhook secret, without its value."""
+    """Return the faults of a webhook secret, without its value."""
     try:
         read_signing_key(reference)
     except ReceiverMisconfigured as exc:
@@ -19,7 +19,7 @@ def check_secret(reference: str) -> list[str]:
 
 
 def check_ca(reference: str, now: datetime) -> list[str]:
-    """Return what is wrong with a CA file: it cannot be read, or a certificate in it is not valid now."""
+    """Return the faults of a CA file: it cannot be read, or it has a certificate that is not valid now."""
     try:
         data = read_file(reference)
         trust_ca(reference)
@@ -29,7 +29,7 @@ def check_ca(reference: str, now: datetime) -> list[str]:
 
 
 def check_client_certificate(certificate: str, key: str, now: datetime) -> tuple[list[str], list[str]]:
-    """Return what is wrong with a client certificate, and with its key; a pair that does not match is the key's."""
+    """Return the faults of a client certificate and of its key. A mismatch counts as a fault of the key."""
     faults: tuple[list[str], list[str]] = ([], [])
     data = b""
     for reference, found in zip((certificate, key), faults, strict=True):

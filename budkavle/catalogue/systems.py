@@ -1,4 +1,4 @@
-"""The systems of a catalogue file."""
+"""Parse the systems of a catalogue file."""
 
 import os
 import re
@@ -22,10 +22,10 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 class Systems:
-    """Reads systems. Each value is checked by itself, so that one that is wrong hides no other."""
+    """Parses systems. Each value is checked separately, so that one fault hides no other."""
 
     def __init__(self, nodes: Nodes, folder: Path, check_at: datetime | None = None) -> None:
-        """Take the folder of the catalogue, which `file:` is relative to.
+        """`folder` is that of the catalogue, to which `file:` is relative.
 
         With `check_at`, references are resolved on this machine, and certificates must be valid at that moment.
         """
@@ -35,7 +35,7 @@ class Systems:
         self._seen: dict[str, yaml.Node] = {}
 
     def read(self, node: yaml.Node) -> System | None:
-        """One system; None if anything of it is wrong."""
+        """Return one system, or None if any part of it is invalid."""
         faults = len(self._nodes.faults)
         values = self._nodes.mapping(node, "a system", REQUIRED, OPTIONAL)
         is_private = self._nodes.flag(values.get("allowPrivateAddresses"), "allowPrivateAddresses")
@@ -70,7 +70,7 @@ class Systems:
         return normal_base_url(text)
 
     def _certificates(self, section: yaml.Node | None) -> frozenset[str]:
-        """Fingerprints: as they stand, or of the certificates in files."""
+        """Return the fingerprints: those in the file, and those of certificates in other files."""
         fingerprints = set()
         seen: dict[str, yaml.Node] = {}
         for node in self._nodes.sequence(section, "certificates"):
@@ -96,7 +96,7 @@ class Systems:
         return None
 
     def _secrets(self, section: yaml.Node | None) -> tuple[str, ...]:
-        """References, which those who sign follow: never secrets, so a message must not show what stands there."""
+        """Return the references to secrets. Messages must not contain a value, which may be the secret itself."""
         secrets = []
         seen: dict[str, yaml.Node] = {}
         for node in self._nodes.sequence(section, "webhookSecrets"):
@@ -151,5 +151,5 @@ class Systems:
         return self._absolute(rest)
 
     def _absolute(self, path: str) -> str:
-        # Links stay as they are: they are how files are replaced while programs run.
+        # Do not resolve links: they are used to replace files while programs run.
         return f"file:{os.path.abspath(self._folder / path)}"  # noqa: PTH100  # Path.resolve would follow links.

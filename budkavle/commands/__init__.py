@@ -1,1 +1,1 @@
-"""The commands of the command line: one module for each noun or program."""
+"""The command line: one module for each noun or program."""

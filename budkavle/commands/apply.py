@@ -1,4 +1,4 @@
-"""`budkavle apply`: makes the catalogue what a file says."""
+"""`budkavle apply`: replace the catalogue by that of a file."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,13 +33,13 @@ class StillNeeded(BudkavleError):
 @click.option("--prune", is_flag=True, help="Remove subscriptions that need what goes, with their messages.")
 @click.option("--check", is_flag=True, help="Resolve every reference of FILE on this machine and change nothing.")
 def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
-    """Make the catalogue what FILE says, in one transaction, and print what changes.
+    """Replace the catalogue by that of FILE, in one transaction, and print the changes.
 
-    FILE is YAML: systems, messageTypes, allowedSubscriptions and webMessageEvent. What is not in it goes, unless
-    subscriptions need it: then nothing changes, and all of that is named.
+    FILE is YAML: systems, messageTypes, allowedSubscriptions and webMessageEvent. Parts that are not in FILE are
+    removed, unless subscriptions need them: then nothing changes, and all of these parts are reported.
 
-    With --check the database is not used: variables, files, certificates and keys that FILE refers to must be there
-    and valid. Run it where the worker runs, with its environment.
+    With --check the database is not used: variables, files, certificates and keys that FILE refers to must be there and
+    valid. Run it where the worker runs, with its environment.
     """
     from budkavle.catalogue.file import read_catalogue
     from budkavle.clock import now
@@ -64,7 +64,7 @@ def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
 async def apply_catalogue(
     database: Database, wanted: Catalogue, *, is_dry_run: bool = False, is_pruning: bool = False
 ) -> Applied:
-    """Applies a catalogue. Raises `StillNeeded`, with that in the audit, if subscriptions need what would go."""
+    """Apply a catalogue. Raises `StillNeeded`, which is audited, if subscriptions need parts that would be removed."""
     from budkavle.clock import measure_clock
     from budkavle.ids import new_id
 
@@ -78,7 +78,7 @@ async def apply_catalogue(
 
 
 def diff(applied: Applied) -> Iterator[str]:
-    """What changes, for people: always in the same order, and values as JSON, so on one line whatever they hold."""
+    """Yield the changes for people in a stable order, with values as JSON on one line."""
     for change in applied.changes:
         yield f"{_sign(change)} {_named(change.item)}"
         yield from (f"    {line}" for line in _fields(change))
@@ -107,7 +107,7 @@ def _fields(change: Change) -> Iterator[str]:
     before, after = change.before, change.after
     if before is None or after is None:
         values: Mapping[str, Any] = before or after or {}
-        # What is absent in the file is absent here.
+        # Values that may be absent in the file are omitted here.
         yield from (f"{name}: {_json(value)}" for name, value in values.items() if value not in (None, False, []))
         return
     for name in after:

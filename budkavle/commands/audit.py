@@ -1,4 +1,4 @@
-"""`budkavle audit`: what happened, and whether anybody changed what is written about it."""
+"""`budkavle audit`: list the audit log and verify that it was not changed."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from persistence import audit as stored
 from persistence.database import Database
 
 PAGE = 100
-"""Entries read at once. One of them may tell of 50,000 changes."""
+"""Entries that are read at once. One entry may contain 50,000 changes."""
 
 
 class _Chain(click.ParamType[str]):
@@ -44,7 +44,7 @@ class _Hash(click.ParamType[str]):
 
 @click.group()
 def audit() -> None:
-    """List and verify what was asked, by whom, and what came of it."""
+    """List and verify the audit log: calls, callers and outcomes."""
 
 
 @audit.command("list")
@@ -67,7 +67,8 @@ def list_entries(limit: int | None, system: str | None, since: datetime | None) 
 def verify(heads: tuple[str, ...]) -> None:
     """Verify that no entry was changed, removed, moved or added; print the hash of the last one of each chain.
 
-    Kept elsewhere, such a hash finds with --head also somebody who rewrote all entries and the ends of their chains.
+    With such a hash that was stored elsewhere, --head also detects a rewrite of all entries and of the ends of their
+    chains.
     """
     for line in with_database(lambda database: verify_entries(database, heads)):
         click.echo(line)
@@ -76,7 +77,7 @@ def verify(heads: tuple[str, ...]) -> None:
 async def print_entries(
     database: Database, limit: int | None, chain: str | None, since: datetime | None, page: int = PAGE
 ) -> None:
-    """Prints entries while it reads them, a page at a time."""
+    """Print entries while they are read, page by page."""
     after = printed = 0
     while limit is None or printed < limit:
         wanted = page if limit is None else min(page, limit - printed)
@@ -89,7 +90,7 @@ async def print_entries(
 
 
 async def verify_entries(database: Database, heads: tuple[str, ...]) -> list[str]:
-    """The lines that say where each chain ends. Raises the first thing that is wrong."""
+    """Return lines with the head of each chain. Raises an error for the first invalid entry."""
     for head in heads or (None,):
         ends, broken = await stored.verify(database, head)
         if broken is not None and broken.chain:

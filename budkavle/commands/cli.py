@@ -25,11 +25,11 @@ _MODULES = {
     "deliveries": "budkavle.commands.deliveries",
     "messages": "budkavle.commands.web_messages",
 }
-"""Modules of commands that are imported when the command is used: no other command waits for them."""
+"""Modules of commands, imported when the command is used, so that other commands start quickly."""
 
 
 class _Commands(click.Group):
-    """Reports an expected error in one line, without a trace, and rejects unknown variables before any command."""
+    """Reports an expected error in one line without a traceback, and rejects unknown variables before any command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_MODULES})
@@ -56,7 +56,7 @@ class _Commands(click.Group):
 
 
 def _check_environment() -> None:
-    """Raise `SettingsUnusable` if a variable of the environment is meant as a setting and is none."""
+    """Raise `SettingsUnusable` if an environment variable looks like a setting but is none."""
     names = [name for name, value in os.environ.items() if value and name.upper().startswith("BUDKAVLE_")]
     if names:
         from budkavle.settings import check_variables
@@ -164,7 +164,7 @@ def dev(port: int, mock_port: int, receiver_port: int) -> None:
     from budkavle.commands import run
     from openapi.server import serving
 
-    # Somebody watches, unless the environment says otherwise.
+    # The output is for a person, unless the environment says otherwise.
     log_format = None if "BUDKAVLE_LOG_FORMAT" in os.environ else "console"
     settings = command_settings(host="127.0.0.1", port=port, log_format=log_format)
     serving.run(run.dev(settings, mock_port, receiver_port, say))

@@ -1,4 +1,4 @@
-"""What all commands share: settings, logs, a database for the time of a command, and lines for who waits."""
+"""Shared parts of all commands: settings, logs, a database for the duration of a command, and output."""
 
 import sys
 from datetime import datetime
@@ -22,9 +22,9 @@ def with_database(
     migrated: bool = True,
     may_create: bool = False,
 ) -> T:
-    """Return what `work` returns on the database of the settings; without `migrated` as it is found.
+    """Run `work` on the configured database and return its result. Without `migrated`, skip the check of the version.
 
-    Only with `may_create` is a SQLite file created that is not there. Raises `DatabaseUnusable`.
+    A missing SQLite file is created only with `may_create`. Raises `DatabaseUnusable`.
     """
     import asyncio
 
@@ -48,7 +48,7 @@ def with_database(
 
 
 async def prepare_database(database: "Database", url: str) -> None:
-    """Makes a database ready for use: a SQLite file is migrated, another must have been."""
+    """Prepare a database for use: migrate a SQLite file, and check the version of any other."""
     if url.startswith("sqlite"):
         await database.migrate()
     else:
@@ -56,7 +56,7 @@ async def prepare_database(database: "Database", url: str) -> None:
 
 
 def command_settings(**overrides: object) -> "Settings":
-    """The settings of this process, with logs set up as they say."""
+    """Return the settings of this process, and set up logs accordingly."""
     from budkavle.logs import set_up_logs
     from budkavle.settings import read_settings
 
@@ -66,11 +66,11 @@ def command_settings(**overrides: object) -> "Settings":
 
 
 def say(text: str) -> None:
-    """Writes to standard output, at once."""
+    """Write a line to standard output and flush it."""
     click.echo(text)
     sys.stdout.flush()
 
 
 def write_moment(moment: datetime) -> str:
-    """A moment as commands print it."""
+    """Return a moment in the format of commands."""
     return moment.isoformat(timespec="milliseconds")

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from contract_tests.suites import Check
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
-"""The system that the examples of the contract name."""
+"""The system in the examples of the contract."""
 
 
 class CannotCheck(click.ClickException):
-    """Says in one line what is missing; the usage of the command would hide it."""
+    """Reports in one line what is missing, without the usage of the command."""
 
     exit_code = 2
 
@@ -67,7 +67,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--allow-host", metavar="NAME", help="Needed for a server that is not on this machine.")
 @click.pass_context
-def contract_check(  # Each is an option of the command.
+def contract_check(  # Each argument is an option of the command.
     context: click.Context,
     base_url: str,
     spec: str,
@@ -110,7 +110,7 @@ def contract_check(  # Each is an option of the command.
         raise click.BadParameter(f"{ca} contains no certificate in PEM format", param_hint="--ca") from exc
     try:
         if client_cert is not None and url.lower().startswith("https:"):
-            # Nobody is there to be asked for the password of a key.
+            # Without a password, OpenSSL would prompt for one.
             trust.load_cert_chain(client_cert, client_key, password="")
     except (OSError, ValueError) as exc:
         raise click.BadParameter(f"has no use as a client's in TLS: {exc}", param_hint="--client-cert") from exc
@@ -127,12 +127,12 @@ def contract_check(  # Each is an option of the command.
     specs = SPECS if spec == "all" else (spec,)
     how_much: Literal["quick", "full"] = "full" if profile == "full" else "quick"
     check = Check(target, spec_dir(), report, specs, how_much, suites or KINDS, fail_fast=fail_fast)
-    # Who ends it from outside has what was made deleted all the same.
+    # Clean up on SIGTERM as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = run_check(check)
     except KeyboardInterrupt:
-        # Before anything was made, or while what was made was being deleted.
+        # The interrupt came before anything was created, or during the clean-up.
         click.echo("interrupted", err=True)
         code = 128 + signal.SIGINT
     context.exit(code)
@@ -148,7 +148,7 @@ def run_check(check: "Check") -> int:
     from contract_tests.preparing import CannotCheckError
     from contract_tests.redacting import Redactor
 
-    # All that is printed, and all that is written after a suite, goes through this.
+    # All output, and all files written after a suite, pass through this.
     redactor = Redactor(check.target)
 
     def say(text: str) -> None:
@@ -171,12 +171,12 @@ def run_check(check: "Check") -> int:
     except CannotCheckError as exc:
         raise CannotCheck(redactor.text(str(exc))) from None
     except Exception as exc:  # noqa: BLE001  # The outermost place: nothing may print what it has not cleaned.
-        # The trace could show a secret, and a fault of the check says nothing about the server.
+        # A traceback could contain a secret, and an error of the check says nothing about the server.
         text = f"the check failed by a fault of its own, {type(exc).__name__}: {exc} ({_place_of(exc)})"
         raise CannotCheck(redactor.text(text)) from None
     finally:
         if check.report.is_dir():
-            # What puts subscriptions back must stay as it is.
+            # The file with the original subscriptions must stay unchanged.
             redactor.folder(check.report, checking.BEFORE)
     say("\n" + text)
     if verdict.is_interrupted:
@@ -193,10 +193,10 @@ def _place_of(exc: Exception) -> str:
 
 
 def _checked(base_url: str, allow_host: str | None) -> str:
-    """The address without a final slash. Raises UsageError where nobody allowed it."""
+    """Return the address without a final slash. Raises UsageError unless the host is allowed."""
     try:
         parts = urlsplit(base_url)
-        # Whatever programs read in different ways is no address.
+        # Reject addresses that programs may parse differently.
         is_plain = base_url.isascii() and not re.search(r"[\s\\@\x00-\x1f\x7f]", base_url) and parts.port != 0
     except ValueError:
         is_plain = False
@@ -221,7 +221,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _tell(suite: str, done: int, total: int | None, last: str) -> None:
-    """Writes how far it is over what was there, on a terminal only."""
+    """Overwrite the progress line, on a terminal only."""
     if sys.stderr.isatty():
         of_all = "" if total is None else f" of {total}"
         count = f" {done}{of_all}" if done else ""

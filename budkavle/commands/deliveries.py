@@ -1,4 +1,4 @@
-"""`budkavle deliveries`: what has not arrived, why, and what is to become of it."""
+"""`budkavle deliveries`: list undelivered deliveries with their reasons, replay and drop them."""
 
 import json
 from datetime import datetime
@@ -27,7 +27,7 @@ _IDS = click.argument("ids", type=Id(), nargs=-1)
 
 @click.group()
 def deliveries() -> None:
-    """List, show, send again and drop what has not arrived."""
+    """List, show, replay and drop undelivered deliveries."""
 
 
 @deliveries.command("list")
@@ -39,14 +39,14 @@ def deliveries() -> None:
 def list_deliveries(
     system: str | None, state: str | None, since: datetime | None, reason: str | None, limit: int
 ) -> None:
-    """List what has not arrived, the oldest first, one line of JSON each."""
+    """List undelivered deliveries, the oldest first, one line of JSON each."""
     with_database(lambda database: print_list(database, _selection(system, state, since, reason), limit))
 
 
 @deliveries.command("show")
 @click.argument("delivery_id", metavar="ID", type=Id())
 def show(delivery_id: str) -> None:
-    """Show a delivery and the attempts that are kept of it, the first of them first, one line of JSON each."""
+    """Show a delivery and its stored attempts, the oldest first, one line of JSON each."""
     with_database(lambda database: _print_one(database, delivery_id))
 
 
@@ -94,7 +94,7 @@ def drop(
     is_all: bool,
     yes: bool,
 ) -> None:
-    """Drop deliveries for good: these IDS, or all that match, or --all. What is on its way may still arrive."""
+    """Drop deliveries for good: these IDS, or all that match, or --all. Running attempts may still arrive."""
     _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
     if not ids and not yes:
         raise click.UsageError("this permanently drops all matching deliveries: confirm it with --yes")
@@ -102,7 +102,7 @@ def drop(
 
 
 async def print_list(database: Database, selection: Selection, limit: int) -> None:
-    """Prints deliveries while it reads them, a page at a time."""
+    """Print deliveries while they are read, page by page."""
     printed = 0
     async for page in select(database, selection):
         for item in page[: limit - printed]:
@@ -174,7 +174,7 @@ def _told(item: QueuedDelivery) -> dict[str, Any]:
         "state": str(item.state),
         "attempts": item.attempts,
         "created": write_moment(item.created),
-        # While a worker has it, it is due again when the worker's lease ends.
+        # While a worker has claimed the delivery, its due time is the end of the lease.
         "due": None if item.due is None else write_moment(item.due),
         "underWay": item.is_held or None,
         "reason": item.reason and str(item.reason),
@@ -192,7 +192,7 @@ def _told_attempt(attempt: Attempt) -> dict[str, Any]:
         "milliseconds": attempt.milliseconds,
         "reason": attempt.reason and str(attempt.reason),
         "status": attempt.status,
-        # Without an answer, what went wrong instead.
+        # Without a response, the detail has the error.
         "answer": attempt.answer if attempt.status is not None else None,
         "detail": attempt.answer if attempt.status is None else None,
     }

@@ -1,4 +1,4 @@
-"""What operators do to many deliveries at once: in pieces, with progress, and in the audit of each system."""
+"""Bulk operations on deliveries: in pages, with progress, and audited for each system."""
 
 import sys
 import time
@@ -17,18 +17,18 @@ from persistence import deliveries as stored
 from persistence.database import Database
 
 Do = Callable[[Database, list[str], datetime], Awaitable[set[str]]]
-"""Does something to deliveries with these ids, and returns those to which it was done."""
+"""A function that changes deliveries with these ids, and returns the ids of those that were changed."""
 
 PAGE = 500
-"""Deliveries that are read and changed at once: workers do not wait long for so many."""
+"""Deliveries that are read and changed at once, few enough not to delay workers."""
 
 PROGRESS_SECONDS = 10
-"""How often somebody who is at no terminal is told how far it is."""
+"""Seconds between progress lines outside a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What deliveries have in common; None stands for any."""
+    """The common properties of the selected deliveries; None matches all."""
 
     system_id: str | None = None
     state: DeliveryState | None = None
@@ -36,15 +36,15 @@ class Selection:
     reason: Reason | None = None
 
     def takes(self, item: QueuedDelivery) -> bool:
-        """Whether it is one of them, of what no page is asked for."""
+        """Return whether a delivery matches those properties that the query does not filter."""
         return (self.since is None or item.created >= self.since) and self.reason in {None, item.reason}
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What is done: its name, what is said of those it is done to, and how it is done to some of them.
+    """An operation on deliveries: its name, the word for changed deliveries, and the function that changes them.
 
-    `request_id` names this time in the audit.
+    `request_id` identifies this run in the audit log.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Action:
 
 
 async def select(database: Database, selection: Selection) -> AsyncIterator[list[QueuedDelivery]]:
-    """The deliveries, the oldest first, in pages as they are read; what a page is changed to is not met again."""
+    """Yield the selected deliveries in pages, oldest first. Deliveries that were changed do not appear again."""
     after, is_last = 0, False
     while not is_last:
         page = await stored.list_page(database, selection.system_id, selection.state, after, PAGE)
@@ -65,9 +65,9 @@ async def select(database: Database, selection: Selection) -> AsyncIterator[list
 
 
 async def carry_out(database: Database, action: Action, what: Selection | Sequence[str]) -> tuple[int, list[str]]:
-    """Does it to what is named or selected; returns how many it was done to, and the ids of those left as they are.
+    """Run the operation on the named or selected deliveries. Return the number changed, and the ids of the others.
 
-    The audit of each system tells of it, also when it was broken off.
+    The audit log of each system records it, even if it was interrupted.
     """
     progress, done, left = _Progress(action), Counter[str](), list[str]()
     pages = select(database, what) if isinstance(what, Selection) else _named(database, what, left)
@@ -100,7 +100,7 @@ async def _record(database: Database, action: Action, done: Counter[str]) -> Non
             kind="call",
             time=action.now(),
             operation=f"deliveries {action.name}",
-            # Whoever may run commands on this database.
+            # Any person with access to this database may run commands.
             caller="-",
             outcome="changed",
             request_id=action.request_id,
@@ -110,7 +110,7 @@ async def _record(database: Database, action: Action, done: Counter[str]) -> Non
 
 
 class _Progress:
-    """Says on standard error how far it is: after each page at a terminal, elsewhere only if it lasts."""
+    """Reports progress on standard error: after each page on a terminal, otherwise only for long runs."""
 
     def __init__(self, action: Action) -> None:
         self._action = action

@@ -1,4 +1,4 @@
-"""Types of options that several commands take."""
+"""Types of options that several commands use."""
 
 import uuid
 from datetime import datetime
@@ -10,12 +10,12 @@ from domain.subscriptions import COPENHAGEN
 
 
 class Moment(click.ParamType[datetime]):
-    """A time; without an offset it is Copenhagen's."""
+    """A time; without an offset it is Copenhagen time."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The time as an aware datetime."""
+        """Return the time as an aware datetime."""
         try:
             moment = datetime.fromisoformat(str(value))
         except ValueError:
@@ -24,12 +24,12 @@ class Moment(click.ParamType[datetime]):
 
 
 class Id(click.ParamType[str]):
-    """A UUID, in lower case."""
+    """A UUID, converted to lower case."""
 
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The id as it is stored."""
+        """Return the id in its stored form."""
         try:
             return str(uuid.UUID(str(value)))
         except ValueError:

@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 
 async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> None:
-    """Runs the service until a signal, with a worker if that is wanted."""
+    """Run the service until a signal, optionally with a worker."""
     async with _database(settings) as (database, clock):
         delivering = None
         if with_worker:
@@ -47,11 +47,11 @@ async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> N
 
 
 async def worker(settings: Settings, say: Say) -> None:
-    """Runs a worker until a signal, beside a server for its health and its metrics."""
+    """Run a worker until a signal, next to a server for its health and metrics."""
     from budkavle.delivering import Delivering
 
     own = {"host": settings.worker_host, "port": settings.worker_port}
-    # Nobody shows a certificate here.
+    # No caller presents a certificate to this server.
     settings = settings.model_copy(update=own | {"tls_cert": None, "tls_key": None, "client_ca": None})
     async with _database(settings) as (database, clock):
         with listen(settings.host, settings.port) as listener:
@@ -64,7 +64,7 @@ async def worker(settings: Settings, say: Say) -> None:
 
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[tuple[Database, DatabaseClock]]:
-    """The database of the settings, ready, and its clock, measured, while something runs on them."""
+    """Yield the configured database, prepared, and its measured clock, which runs inside the context."""
     url = settings.database_url.get_secret_value()
     database = open_database(url, settings.waits())
     try:
@@ -75,7 +75,7 @@ async def _database(settings: Settings) -> AsyncIterator[tuple[Database, Databas
 
 
 async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) -> None:
-    """Runs the service, a worker, the mock and a receiver until a signal, with the demo."""
+    """Run the service, a worker, the mock and a receiver with the demo until a signal."""
     from budkavle.delivering import Delivering
     from budkavle.demo import web_messages
     from budkavle.demo.receiver import SECRET, SECRET_VARIABLE, create_receiver
@@ -95,7 +95,7 @@ async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) 
                 "open_e_external_url": f"{mock}/external/api/callback",
                 "open_e_internal_url": f"{mock}/internal/api/callback",
                 "shutdown_timeout": 5,
-                # What it prints is for plain HTTP.
+                # The printed commands use plain HTTP.
                 "tls_cert": None,
                 "tls_key": None,
                 "client_ca": None,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from persistence.database import Database
 
 GRACE_SECONDS = 60
-"""A message whose call must have ended so long ago was left over from a crash."""
+"""Seconds after the end of its timeout at which a message counts as left over from a crash."""
 
 
 @click.group()
@@ -45,7 +45,7 @@ def list_messages(states: tuple[str, ...], limit: int) -> None:
 async def list_unsettled(
     database: "Database", settings: "Settings", states: tuple[str, ...], limit: int
 ) -> list[dict[str, Any]]:
-    """Return a line for each unsettled message in one of the states, the oldest first."""
+    """Return a line for each unsettled message in one of the states, oldest first."""
     from budkavle.clock import measure_clock
     from persistence import web_messages as stored
 

@@ -1,1 +1,1 @@
-"""What `budkavle dev` adds to the service: example rows, a receiver of events, and commands to paste."""
+"""The additions of `budkavle dev` to the service: example rows, a receiver of events, and commands to paste."""

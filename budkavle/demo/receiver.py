@@ -1,6 +1,6 @@
-"""The receiver of `budkavle dev`: takes the events of the demo's subscriptions, checks who signed them, and shows them.
+"""The receiver of `budkavle dev`: receives the events of the demo, verifies their signatures and displays them.
 
-It shows what a receiver of one's own has to do: check the signature over the bytes that came, then answer 2xx at once.
+It demonstrates what a receiver must do: verify the signature over the raw bytes, then respond with 2xx at once.
 """
 
 import base64
@@ -20,15 +20,15 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 SECRET = "whsec_QSBzZWNyZXQgdGhhdCBldmVyeWJvZHkga25vd3M="  # noqa: S105  # Everybody may know it: only the demo signs with it.
-"""What the demo's deliveries are signed with."""
+"""The secret that signs the demo's deliveries."""
 
 SECRET_VARIABLE = "DEMO_WEBHOOK_SECRET"  # noqa: S105  # The name of a variable, as the catalogue refers to it.
 
 LARGEST_BODY = 131_072
-"""Bytes. An event's body has at most 64 KiB."""
+"""Maximum bytes. An event's body has at most 64 KiB."""
 
 TOLERANCE_SECONDS = 300
-"""How old a signature may be, so that nobody sends what was overheard long ago."""
+"""Maximum age of a signature in seconds, to prevent replays of intercepted requests."""
 
 _SHOWN = 100
 
@@ -55,7 +55,7 @@ class _Received:
 
 
 def create_receiver(now: Callable[[], datetime], secret: str = SECRET) -> ASGIApp:
-    """The receiver as an ASGI application: POST to any path, and the page at `/`."""
+    """Return the receiver as an ASGI application: POST to any path, and the page at `/`."""
     received: deque[_Received] = deque(maxlen=_SHOWN)
 
     async def page(_: Request) -> Response:
@@ -79,7 +79,7 @@ def create_receiver(now: Callable[[], datetime], secret: str = SECRET) -> ASGIAp
 
 
 def verify(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> bool:
-    """Whether one of the signatures is by this secret, over this body, and new (Standard Webhooks 1.0)."""
+    """Return whether one of the signatures is valid for this secret and body, and recent (Standard Webhooks 1.0)."""
     delivery_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < len("10000000000000")):
         return False

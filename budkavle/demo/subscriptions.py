@@ -1,4 +1,4 @@
-"""The system of `budkavle dev`: who it is, what it may subscribe to, and the commands that try it."""
+"""The system of `budkavle dev`: its identity, its allowed subscriptions, and commands to try it."""
 
 import base64
 import hashlib
@@ -17,24 +17,24 @@ from persistence.database import Database
 from persistence.subscriptions import SyncCall
 
 SYSTEM_ID = "550e8400-e29b-41d4-a716-446655440000"
-"""The system that the examples of the contract name."""
+"""The system in the examples of the contract."""
 
 CERTIFICATE = (
     "MIHeMIGRoAMCAQICAQEwBQYDK2VwMBgxFjAUBgNVBAMMDUJ1ZGthdmxlIGRlbW8wIBcNMjAwMTAxMDAwMDAwWhgPOTk5OTEyMzEyMzU5NTlaMBgxFj"
     "AUBgNVBAMMDUJ1ZGthdmxlIGRlbW8wKjAFBgMrZXADIQBbVYafXcU7+GgAFznoNpTfW2XcyM+reRTgK2U51r8u8TAFBgMrZXADQQBDAx31qbpBlmgv8T"
     "mOwvvikBvxwo+XnnPfCyqzlQqgyrGv3i/Q0CYaM5rjanLdyJFUq03TNPKzNkPMcN5PlVcK"
 )
-"""A certificate, which is no secret; nobody has its key. It is always the same, so that pasted commands last."""
+"""A certificate, which is not secret, without a known key. It is constant, so that pasted commands stay valid."""
 
 CLIENT_CERT = f":{CERTIFICATE}:"
-"""The header as RFC 9440 writes it."""
+"""The value of the header in the format of RFC 9440."""
 
 FINGERPRINT = hashlib.sha256(base64.b64decode(CERTIFICATE)).hexdigest()
 
 _TYPES = (
     MessageType(202, "Demo 202"),
     MessageType(203, "Demo 203"),
-    # For contract checks, which ask what becomes of a type that has ended.
+    # For contract checks, which test a type that has ended.
     MessageType(204, "Demo 204", end=date(2020, 12, 31)),
 )
 _ALLOWED = frozenset({Allowed(1, 202), Allowed(2, 203), Allowed(2, 204)})
@@ -44,7 +44,7 @@ _EVENT = {
     "orgCode": 101,
     "aendringstype": 1,
     "identifikationstypeId": 1,
-    # Nobody's number: there is no month 99.
+    # Not a real number: there is no month 99.
     "identifikation": "9999999999",
     "body": {"hello": "world"},
 }
@@ -52,9 +52,9 @@ _START = "2023-01-01T00:00:00"
 
 
 async def put_demo_system(database: Database, receiver: str, now: datetime, request_id: str) -> None:
-    """Makes the system of the examples as it was first, beside whatever else the catalogue has.
+    """Restore the system of the examples to its initial state, without changing the rest of the catalogue.
 
-    Its events go to the receiver at that address. It gets a subscription if it has none, so that there is one to read.
+    Its events are delivered to the receiver at that address. If it has no subscription, one is created.
     """
     system = System(
         SYSTEM_ID,
@@ -79,7 +79,7 @@ async def put_demo_system(database: Database, receiver: str, now: datetime, requ
 
 
 def subscription_commands(service: str, api_key: str) -> str:
-    """The commands to paste, one line each."""
+    """Return the commands to paste, one per line."""
     entries = [
         {"orgType": 1, "orgCode": 101, "entityType": 202, "webhookUrl": "/webhook", "startDato": _START},
         {"orgType": 2, "orgCode": 102, "entityType": 203, "webhookUrl": "/webhook", "startDato": _START},
@@ -105,10 +105,10 @@ curl -sS '{service}/v1/abonnement/beskeder?systemIdentifier={SYSTEM_ID}' {header
 
 
 def check_command(service: str, api_key: str) -> str:
-    """The command that proves that the demo keeps the contract; it writes the certificate to a file first."""
+    """Return the command that checks the contract on the demo. It first writes the certificate to a file."""
     pem = f"-----BEGIN CERTIFICATE-----\\n{CERTIFICATE}\\n-----END CERTIFICATE-----\\n"
     file = "demo-certificate.pem"
-    # Where the program is depends on how it was installed.
+    # The location of the program depends on the installation.
     program = shlex.quote(sys.argv[0]) if sys.argv[0].endswith("budkavle") else "budkavle"
     check = f"{program} contract-check {service} --api-key {api_key} --client-cert {file} --case 1068"
     return f"printf -- '{pem}' > {file} && {check}"

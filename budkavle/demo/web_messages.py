@@ -1,4 +1,4 @@
-"""What `budkavle dev` shows: the rows that the examples of the contracts name, and the commands to paste."""
+"""The web messages of `budkavle dev`: the rows in the examples of the contracts, and commands to paste."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from persistence import web_messages as stored
 from persistence.database import Database
 
 KEY = "demo"
-"""The key of `budkavle dev`, which is on loopback only. It is in no database, so no other process takes it."""
+"""The key of `budkavle dev`, which listens on loopback only. It is in no database, so other processes reject it."""
 
 _CREATED = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
 _FILE = b"Hello\n"
@@ -40,12 +40,12 @@ _DELETED = replace(_FETCHED, id="0b1f4c1e-5798-11e9-ae24-57fa13b361e1", attachme
 
 
 def demo_key() -> ApiKey:
-    """The key `demo`, with every scope."""
+    """Return the key `demo` with all scopes."""
     return ApiKey(key_hash=hash_key(KEY.encode()), name=KEY, scopes=SCOPES, created=_CREATED)
 
 
 async def put_demo_rows(database: Database) -> None:
-    """Makes the messages that the examples name anew, whatever became of them."""
+    """Restore the messages of the examples to their initial state."""
     for message in (_FETCHED, _DELETED):
         with contextlib.suppress(NotFound):
             await stored.delete(database, message.id)
@@ -53,7 +53,7 @@ async def put_demo_rows(database: Database) -> None:
 
 
 def commands(service: str, mock: str, receiver: str) -> str:
-    """The commands to paste, one line each, and the pages to open."""
+    """Return the commands to paste, one per line, and the pages to open."""
     message = '{"message": "This is a message", "externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}'
     return f"""Post a message to case 1068:
 curl -sS -i -X POST {service}/webmessages -H 'apikey: {KEY}' -H 'Content-Type: application/json' -d '{message}'

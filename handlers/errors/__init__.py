@@ -1,1 +1,1 @@
-"""Errors as the contracts of the service have published them: codes and texts."""
+"""Errors in the form that the contracts of the service publish: codes and texts."""

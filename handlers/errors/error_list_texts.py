@@ -1,4 +1,4 @@
-"""What is wrong with a request, in the Danish of error lists, each with its number."""
+"""The Danish texts of error lists with their numbers."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from openapi.errors.faults import Fault, Reason, Unreadable
 NOT_VALID = "Request validerer ikke"
 
 MAX_NAME = 100
-"""Characters of an unknown name that are told."""
+"""Maximum characters of an unknown name in an error."""
 
 _TIME = (
     "skal være dato og klokkeslæt med sekunder, fx 2023-01-01T00:00:00, eventuelt med brøkdel og offset, i årene 1900 "
@@ -91,14 +91,14 @@ _UNREADABLE: dict[Reason, str] = {
 
 
 def violation(fault: Fault, _prefix: str = "") -> Violation | None:
-    """A fault in words, with its number and the entry that it is about; None for what is said already."""
+    """Return a fault as a violation with its number and entry; None if it is reported already."""
     name = _name(fault)
     index = next((part for part in fault.path if isinstance(part, int)), None)
     if index is not None and fault.path[:-1] == [_ENTRIES]:
-        # It is about the entry as a whole.
+        # The fault concerns the entry as a whole.
         name = ""
     if _is_of_another_type(fault):
-        # Its type is told.
+        # The wrong type is reported already.
         return None
     if fault.keyword == "anyOf" and isinstance(fault.value, dict):
         name = next((name for name in _TOGETHER if name not in fault.value), "")
@@ -118,35 +118,35 @@ _OF_UNKNOWN_NAMES = {"additionalProperties", "unknown"}
 
 
 def _is_of_another_type(fault: Fault) -> bool:
-    """Whether a rule for numbers, or a list of what may stand there, meets something else, as a number with a point."""
+    """Return whether a rule for numbers, or an enumeration, was applied to a value of another type, such as 1.5."""
     if fault.keyword in {"minimum", "maximum"}:
         return not isinstance(fault.value, int)
     return fault.keyword == "enum" and type(fault.value) is not type(fault.rule["options"][0])
 
 
 def unreadable(fault: Unreadable) -> Sequence[Violation]:
-    """A body that cannot be read, in words."""
+    """Return the violations for a body that cannot be parsed."""
     place = "" if fault.place is None else f" (linje {fault.place[0]}, tegn {fault.place[1]})"
     return [not_valid(f"{_UNREADABLE[fault.reason]}{place}")]
 
 
 def no_such_time(name: str, index: int) -> Violation:
-    """A date or time of the right form that the calendar or the clock in Copenhagen does not have."""
+    """Return the violation for a well-formed date or time that does not exist in Copenhagen."""
     return not_valid(f"{name} findes ikke som dato og klokkeslæt i årene 1900 til 2999 i dansk tid", name, index)
 
 
 def not_valid(words: str, field: str = "", index: int | None = None) -> Violation:
-    """What breaks the contract."""
+    """Return the violation of a rule of the contract."""
     return Violation(field, f"{NOT_VALID}: {words}", ErrorCode.NOT_VALID, index)
 
 
 def unknown_type() -> Violation:
-    """A message type that is not known, or has ended."""
+    """Return the violation for a message type that is unknown or has ended."""
     return Violation("entityType", _UNKNOWN_TYPE, ErrorCode.UNKNOWN_TYPE)
 
 
 def of_rule(error: SyncError, wanted: Sequence[Entry]) -> Violation:
-    """A rule that an entry breaks."""
+    """Return the violation for a broken rule of a sync."""
     text = _RULES[error.code]
     words = text if isinstance(text, str) else text(wanted[error.index or 0])
     return Violation(error.field or "", words, error.code, error.index)

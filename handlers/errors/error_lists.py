@@ -1,4 +1,4 @@
-"""The error lists of the subscriptions: `{"errors": [...]}`, every error with its number, in Danish."""
+"""The error lists of the subscriptions: `{"errors": [...]}`, each error with its number, in Danish."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -41,7 +41,7 @@ _KIND = {
         f"{NOT_VALID}: body skal være application/json og må ikke være komprimeret",
     ),
 }
-"""The first kind that fits counts."""
+"""Code and text by kind of error. The first matching kind is used."""
 
 _TOO_MANY_FAILURES = "For mange kald uden gyldig adgang fra denne adresse; prøv igen om et sekund"
 
@@ -50,13 +50,13 @@ _CERTIFICATE_CHALLENGE = 'ClientCertificate realm="budkavle"'
 _SUBJECT = ("orgType", "orgCode", "entityType")
 
 MAX_SUBJECT = 2**63
-"""Callers read integers of 64 bits; what is beyond them is told as null."""
+"""Callers parse 64-bit integers; larger ones are returned as null."""
 
 
 class InvalidEntries(Invalid):
     """The request breaks the contract or its rules.
 
-    `entries` are those that the indexes of violations mean; what has no index is about the `whole`.
+    `entries` are those that the indexes of violations refer to. Violations without an index concern the `whole`.
     """
 
     def __init__(self, violations: Iterable[Violation], entries: Sequence[Any], whole: Any = None) -> None:
@@ -66,11 +66,11 @@ class InvalidEntries(Invalid):
 
 
 def failed(error: BudkavleError) -> Response:
-    """An error as a list of errors."""
+    """Return an error as a list of errors."""
     status = problems.status_of(error)
     if isinstance(error, Invalid):
         told = error if isinstance(error, InvalidEntries) else InvalidEntries(error.violations, ())
-        # One at a time: an encoder keeps Python's lock for as long as it runs.
+        # Encode one at a time: the JSON encoder holds the GIL while it runs.
         items = [replies.to_json(_of_violation(violation, told)) for violation in told.violations]
         return Response(b'{"errors":[%s]}' % b",".join(items), status, media_type=replies.JSON)
     body, headers = replies.to_json({"errors": [_of_call(*_kind_of(error))]}), problems.headers_of(status)
@@ -82,7 +82,7 @@ def failed(error: BudkavleError) -> Response:
 
 
 def unexpected() -> Response:
-    """500 for a fault of ours."""
+    """Return a 500 for an internal error."""
     return failed(BudkavleError())
 
 
@@ -96,7 +96,7 @@ def _kind_of(error: BudkavleError) -> tuple[ErrorCode, str]:
 
 
 def _of_violation(violation: Violation, told: InvalidEntries) -> dict[str, Any]:
-    # An index that means none of the entries is a place in another list.
+    # An index outside the entries is a position in another list.
     index = violation.index
     entry = told.entries[index] if index is not None and index < len(told.entries) else told.whole
     values = [entry.get(name) if isinstance(entry, dict) else None for name in _SUBJECT]

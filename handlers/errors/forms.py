@@ -1,4 +1,4 @@
-"""The forms in which the contracts of the service tell errors."""
+"""The forms of errors in the contracts of the service."""
 
 from dataclasses import replace
 
@@ -7,9 +7,9 @@ from openapi.errors import forms
 from openapi.errors.forms import ErrorForm
 
 PROBLEMS = replace(forms.PROBLEMS, say=problem_texts.violation)
-"""problem+json, in English, with the texts that were published for web messages."""
+"""problem+json in English, with the texts that were published for web messages."""
 
 ERROR_LISTS = ErrorForm(
     error_list_texts.violation, error_list_texts.unreadable, error_lists.failed, error_lists.unexpected
 )
-"""The lists of numbered errors that the owner of the subscriptions published, in Danish."""
+"""The lists of numbered errors in Danish that the owner of the subscriptions published."""

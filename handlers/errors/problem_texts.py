@@ -1,4 +1,4 @@
-"""What is wrong with a request for web messages, in texts that the service we replace has published."""
+"""The texts of problems of web messages, as published by the service that this one replaces."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ _NO_UUID = "not a valid UUID"
 
 
 def violation(fault: Fault, prefix: str = "") -> Violation | None:
-    """Return a fault in words, None for one that is reported already; `prefix` is put before the field."""
+    """Return a fault as a violation, None if it is reported already. `prefix` is put before the field."""
     found = problem_texts.violation(fault, prefix, _TEXTS)
     if found is not None and fault.path and (found.message == _REFERENCES or fault.keyword == "anyOf"):
         return replace(found, field=f"{prefix}externalReferences")
@@ -34,7 +34,7 @@ def _type_of_references(fault: Fault) -> str:
 def _of_case(fault: Fault) -> str | None:
     value = fault.value.get("value") if isinstance(fault.value, dict) else None
     if not isinstance(value, str) or is_blank(value):
-        # Said already, of the value itself.
+        # The fault of the value itself is reported already.
         return None
     return "element with key 'flowInstanceId' must have value of numeric type"
 
@@ -81,4 +81,4 @@ _TEXTS: Texts = {
     ("value", "maxLength"): size(3, 128),
     ("after", "pattern"): "not a place in a list that this service gave",
 }
-"""Texts that the service we replace has published, and others where the general text would not help."""
+"""Published texts of the service that this one replaces, and others where the general text would not help."""

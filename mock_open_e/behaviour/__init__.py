@@ -1,1 +1,1 @@
-"""What the mock does, whichever way it is called: operations, messages, faults, journal. No network."""
+"""The behaviour of the mock, independent of its interfaces: operations, messages, faults, journal. No network."""

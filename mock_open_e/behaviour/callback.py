@@ -1,4 +1,4 @@
-"""What one instance does with a SOAP request: who calls, what it says, whether it may be, and the answer."""
+"""Process a SOAP request to one instance: authenticate, parse, check, execute and build the response."""
 
 import base64
 import binascii
@@ -23,14 +23,14 @@ from mock_open_e.behaviour.strict import refuse_strictly, swallowed, unknown_sen
 
 
 class Sent(NamedTuple):
-    """A request that could be read: its operation, and the charset of its Content-Type."""
+    """A parsed request: its operation, and the charset of its Content-Type."""
 
     operation: Operation
     charset: str | None
     notes: tuple[str, ...]
 
     def kept_in(self, files: Files) -> "Sent":
-        """The same, with the bytes of its files handed over."""
+        """Return the same request with the bytes of its files moved to `files`."""
         contents = {
             element: None if content is None else files.keep(content)
             for element, content in self.operation.contents.items()
@@ -39,7 +39,7 @@ class Sent(NamedTuple):
 
 
 def refused_caller(accounts: tuple[Account, ...], authorization: str | None) -> tuple[str | None, Answer | None]:
-    """Who calls, None where nobody needs to say; and a 401 for a caller who may not go on."""
+    """Return the authenticated account (None if no accounts exist), and a 401 response if authentication failed."""
     if not accounts:
         return None, None
     scheme, _, credentials = (authorization or "").partition(" ")
@@ -56,7 +56,7 @@ def refused_caller(accounts: tuple[Account, ...], authorization: str | None) -> 
 
 
 def receive(headers: Mapping[str, str], body: bytes | bytearray, findings: Findings, keep_bytes: int) -> Sent | Answer:
-    """The request in a body, or the answer to what is none. Takes no lock: reading is what takes time."""
+    """Parse a body. Return the request, or the response to an invalid one. Takes no lock, since parsing takes time."""
     kind = Headers()
     kind["content-type"] = headers.get("content-type", "text/xml")
     parts = mtom.split(kind, body)
@@ -83,7 +83,7 @@ def receive(headers: Mapping[str, str], body: bytes | bytearray, findings: Findi
 
 
 def carry_out(sent: Sent, request: Request, orders: Orders) -> Answer:
-    """The answer to a request. The caller holds the lock."""
+    """Execute a request and return the response. The caller holds the lock."""
     findings = request.findings
     try:
         findings.notes = (*sent.notes, *unknown_senders(request))
@@ -110,7 +110,7 @@ def _refused(fault: SoapFault, charset: str | None, findings: Findings) -> Answe
 
 
 def sent_files(operation: Operation) -> tuple[SentFile, ...]:
-    """The files of a request, also of one that is then refused."""
+    """Return the files of a request, even if the request is then rejected."""
     files = []
     for attachment in operation.element.iterfind(f".//{{{CALLBACK_NAMESPACE}}}attachments"):
         encoded_data = child(attachment, "encodedData")

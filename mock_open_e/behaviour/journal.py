@@ -1,4 +1,4 @@
-"""The journal of the mock Open-E: every call that came, what was answered, and why a refused one was refused."""
+"""The journal of the mock Open-E: each received call, its response, and the reason for each rejection."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -16,7 +16,7 @@ _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a call was refused, in plain words: what came, and what would have been accepted."""
+    """The reason for a rejection in plain words: what was received, and what would have been accepted."""
 
     received: str
     accepted: str
@@ -24,9 +24,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a door has to do: wait `delay` seconds, then answer, reset the connection, or close it without a byte.
+    """Instructions for an interface: wait `delay` seconds, then respond, reset the connection, or close it.
 
-    `trickle` is in how many seconds the body goes out, byte by byte; 0 for at once. A HEAD request gets no body.
+    With `trickle` the body is sent byte by byte over this number of seconds; 0 sends it at once. The response to HEAD
+    has no body.
     """
 
     status: int
@@ -39,7 +40,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class SentFile:
-    """A file of a call, kept or not: the bytes, while they are kept, are found by `sha256`."""
+    """A file of a call. While its bytes are stored, `sha256` finds them."""
 
     filename: str
     size: int
@@ -50,10 +51,10 @@ class SentFile:
 class Entry:
     """One call.
 
-    `headers` have lower-case names and no credentials. `body` and the answer's body are cut at the journal's limit;
-    the sizes are those before. `operation` and `case` are None where the call names none that can be read.
-    `fault` is the ordered fault that it got. `refusal` is None for what was accepted. `notes` say in plain words what
-    Open-E silently swallows of it, which strict mode would refuse.
+    `headers` have lower-case names and no credentials. `body` and the response body are truncated at the journal's
+    limit; the sizes are those before truncation. `operation` and `case` are None if the call contains none that can be
+    parsed. `fault` is the ordered fault that the call received. `refusal` is None for accepted calls. `notes` describe
+    in plain words what Open-E silently ignores and strict mode would reject.
     """
 
     number: int
@@ -79,7 +80,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Findings:
-    """What is learnt of a call while it is dealt with."""
+    """Facts about a call that are collected while it is processed."""
 
     operation: str | None = None
     case: int | None = None
@@ -92,7 +93,7 @@ class Findings:
 
 
 class Call(NamedTuple):
-    """One call as a door gives it. `path` is what follows `/api/messageapi/`, if that was called."""
+    """One call from an interface. `path` is the part after `/api/messageapi/` for calls of the messageapi."""
 
     instance: Instance
     method: str
@@ -104,7 +105,7 @@ class Call(NamedTuple):
 
 
 class Journal:
-    """The newest calls, bounded by count and by the bytes of what came and what was answered. Not thread-safe."""
+    """The newest calls, limited by count and by the bytes of requests and responses. Not thread-safe."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -112,11 +113,11 @@ class Journal:
         self._next = 1
 
     def entries(self) -> list[Entry]:
-        """The kept calls, oldest first."""
+        """Return the stored calls, oldest first."""
         return list(self._entries)
 
     def note(self, at: datetime, call: Call, answer: Answer, findings: Findings) -> None:
-        """Writes a call down; the oldest go, once there are too many or too large ones."""
+        """Record a call. Drop the oldest ones if they are too many or too large."""
         longest = self._limits.journal_entry_bytes
         entry = Entry(
             number=self._next,
@@ -136,12 +137,12 @@ class Journal:
         self._entries.add(entry)
 
     def clear(self) -> None:
-        """Forgets all calls. Numbers go on."""
+        """Delete all calls. Numbers continue."""
         self._entries.clear()
 
 
 def _without_secrets(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers with credentials replaced by stars."""
+    """Return the headers with credentials replaced by asterisks."""
     return MappingProxyType({name: "***" if name in _SECRET_HEADERS else value for name, value in headers.items()})
 
 

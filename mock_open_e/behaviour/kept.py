@@ -1,4 +1,4 @@
-"""What is kept of many things: the newest, within a count and a weight."""
+"""A collection of the newest items, limited by count and weight."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ _Thing = TypeVar("_Thing")
 
 
 class Newest(Generic[_Thing]):
-    """The newest things, at most `count` of them, together at most of a `weight` that `weigh` tells of each."""
+    """The newest items: at most `count`, with a total weight of at most `weight`. `weigh` returns the weight of one."""
 
     def __init__(self, count: int, weight: int, weigh: Callable[[_Thing], int]) -> None:
         self._count = count
@@ -21,7 +21,7 @@ class Newest(Generic[_Thing]):
         return iter(self._things)
 
     def add(self, thing: _Thing) -> list[_Thing]:
-        """Takes one more; gives those that went for it, the oldest first."""
+        """Add an item, and return the ones that were removed for it, oldest first."""
         self._things.append(thing)
         self._weight += self._weigh(thing)
         gone = []
@@ -31,6 +31,6 @@ class Newest(Generic[_Thing]):
         return gone
 
     def clear(self) -> None:
-        """Forgets all of them."""
+        """Remove all items."""
         self._things.clear()
         self._weight = 0

@@ -1,9 +1,9 @@
-"""The messageapi: messages and their files read back, as clients of it have recorded its answers.
+"""The messageapi: returns messages and their files in the format that clients of it have recorded.
 
     getmessages/family/N    getmessages/flowinstance/N    getmessages/N (a flow version)    ?fromDate=&toDate=
     getmessage/N            getattachment/N
 
-A flow version is not imitated: its number is taken for that of a family. Internal messages are not given.
+Flow versions are not imitated: their number is interpreted as that of a family. Internal messages are not returned.
 """
 
 import mimetypes
@@ -31,14 +31,14 @@ _BYTES_PER_KB = 1024
 
 
 class _Wanted(NamedTuple):
-    """Minutes, as `yyyy-MM-dd HH:mm`, which sort as text; empty for open."""
+    """Minutes as `yyyy-MM-dd HH:mm`, which sort as text; empty means unlimited."""
 
     since: str
     until: str
 
 
 def answer(call: Call, findings: Findings, state: State, files: Files, orders: Orders) -> Answer:
-    """The answer to a call of the messageapi. The caller holds the lock."""
+    """Return the response to a call of the messageapi. The caller holds the lock."""
     findings.operation = READING
     good = _good_answer(call, findings, state, files)
     order = orders.take(call.instance, READING, findings.case) if findings.refusal is None else None
@@ -81,7 +81,7 @@ def _family(state: State, message: Message) -> int | None:
 
 
 def _dates(query: str, findings: Findings) -> _Wanted | None:
-    """From when to when; the names in any case, an empty value is open."""
+    """Return the requested period, or None if a date is invalid. Names have any case; empty values are unlimited."""
     given = {name.lower(): value for name, value in parse_qsl(query, keep_blank_values=True)}
     dates = _Wanted(given.get("fromdate", ""), given.get("todate", ""))
     for value in filter(None, dates):
@@ -101,7 +101,7 @@ def _is_within(message: Message, wanted: _Wanted) -> bool:
 
 
 def _minute(added: str) -> str:
-    """A time as the messageapi shows it: by the minute, in the zone that it was sent in."""
+    """Return a time in the messageapi's format: minutes, in the time zone in which it was sent."""
     return f"{added[:10]} {added[11:16] if added[10:11] == 'T' else '00:00'}"
 
 

@@ -1,6 +1,6 @@
-"""addMessage, addInternalMessage and addMessageAsOwner: the checks in Open-E's order, each with Open-E's own words.
+"""addMessage, addInternalMessage and addMessageAsOwner: the checks in Open-E's order, with Open-E's texts.
 
-Source: StandardIntegrationCallback: first the case, then access, the sender, the message, its files, read receipts.
+Source: StandardIntegrationCallback, which checks the case, then access, sender, message, files and read receipts.
 """
 
 import re
@@ -16,7 +16,7 @@ from mock_open_e.behaviour.soap.reading import child, text_of
 from mock_open_e.behaviour.state import Content, File, Kind, Message
 
 _JAVA_BLANKS = "".join(map(chr, range(0x21)))
-"""What Java's String.trim() takes away."""
+"""The characters that Java's String.trim() removes."""
 
 _NO_CONTENT = Content(0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", b"")
 
@@ -31,21 +31,21 @@ _DATE_TIME = re.compile(
 )
 
 _FRAGMENT = 50
-"""Characters of a message that the history of a case shows."""
+"""Characters of a message in the history of a case."""
 
 
 def add_message(request: Request) -> Change:
-    """Staff to the citizen."""
+    """Add a message from staff to the citizen."""
     return _add(request, "manager")
 
 
 def add_message_as_owner(request: Request) -> Change:
-    """In the name of the citizen."""
+    """Add a message in the name of the citizen."""
     return _add(request, "owner")
 
 
 def add_internal_message(request: Request) -> Change:
-    """Staff among themselves: no event, nothing that the citizen sees."""
+    """Add a message between staff: it creates no event and is invisible to the citizen."""
     return _add(request, "internal")
 
 
@@ -116,7 +116,7 @@ def _file(attachment: Element, request: Request) -> tuple[str, int, Content]:
 
 
 def _check_columns(text: str, files: list[tuple[str, int, Content]]) -> None:
-    """What does not fit into the database, which Open-E finds out last."""
+    """Raise the fault for values that exceed the columns of the database, which Open-E detects last."""
     if len(text) > _LONGEST_TEXT // 4 and len(text.encode()) > _LONGEST_TEXT:
         raise refusals.too_long("message")
     for filename, size, _ in files:
@@ -127,24 +127,24 @@ def _check_columns(text: str, files: list[tuple[str, int, Content]]) -> None:
 
 
 def fragment_of(text: str) -> str:
-    """The beginning of a message as the history of its case shows it."""
+    """Return the beginning of a message as it appears in the history of its case."""
     flat = re.sub(r"[\r\n\t]", " ", text)
     return flat if len(flat) <= _FRAGMENT else f"{flat[: _FRAGMENT - 1]}..."
 
 
 def is_empty(text: str) -> bool:
-    """Whether Open-E takes a text for none."""
+    """Return whether Open-E treats a text as empty."""
     return not text.strip(_JAVA_BLANKS)
 
 
 def is_date_time(text: str) -> bool:
-    """Whether Open-E can read it: an xs:dateTime, or a date alone, with or without a zone."""
+    """Return whether Open-E can parse a time: an xs:dateTime or a date, with or without a time zone."""
     match = _DATE_TIME.fullmatch(text)
     if match is None:
         return False
     try:
         date.fromisoformat(match["date"])
-        # XML Schema has 24:00:00 for the end of a day, which Python's time has not.
+        # XML Schema allows 24:00:00 for the end of a day; Python's time does not.
         time.fromisoformat((match["time"] or "00:00:00").replace("24:00:00", "00:00:00"))
     except ValueError:
         return False

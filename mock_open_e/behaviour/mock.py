@@ -1,4 +1,4 @@
-"""The mock Open-E itself: both instances, with what they know, what they were sent, and how they are to fail."""
+"""The mock Open-E with both instances: their data, the received messages, and the ordered faults."""
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,11 +23,11 @@ def _now() -> datetime:
 
 
 class MockOpenE:
-    """Both Open-E instances: what they know, what they were sent, and how they are to fail next. Thread-safe.
+    """Both Open-E instances with their data, received messages and ordered faults. Thread-safe.
 
-    `cases` are the numbers of the known cases in either instance; None makes every positive number one. With a
-    `username`, every call needs it and the password by HTTP Basic. A `scenario` says these and more; what is given
-    beside it counts. `clock` gives aware times.
+    `cases` are the numbers of existing cases in both instances; None makes every positive number a case. With a
+    `username`, every call must authenticate with it and the password by HTTP Basic. A `scenario` contains these options
+    and more; options given in addition take precedence. `clock` returns aware times.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class MockOpenE:
         limits: Limits | None = None,
         clock: Callable[[], datetime] = _now,
     ) -> None:
-        """Raises TypeError with a line for each option of the wrong type or value."""
+        """Raise TypeError with a line for each option of the wrong type or value."""
         check_options(
             cases=cases, username=username, password=password, scenario=scenario, strict=strict, limits=limits
         )
@@ -69,15 +69,15 @@ class MockOpenE:
 
     @property
     def scenario(self) -> Scenario:
-        """What it began with."""
+        """The initial scenario."""
         return self._scenario
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The messages that callers sent to citizens or in their name, oldest first, as the control API gives them.
+        """The messages to citizens or in their name, oldest first, in the format of the control API.
 
-        Keys: instance, messageID, flowInstanceID, message, userID (None without one), added (as sent), attachments
-        with filename, size (as declared, bytes) and sha256. `list_messages` gives more, and the other kinds.
+        Keys: instance, messageID, flowInstanceID, message, userID (None if absent), added (as sent), attachments with
+        filename, size (as declared, in bytes) and sha256. `list_messages` returns more fields and the other kinds.
         """
         return [
             message.as_dict()
@@ -88,34 +88,34 @@ class MockOpenE:
     def list_messages(
         self, *, instance: Instance | None = None, case: int | None = None, kind: Kind | None = None
     ) -> list[Message]:
-        """The stored messages of all kinds, oldest first: those of that instance, case and kind."""
+        """Return the stored messages of all kinds, oldest first, optionally of one instance, case or kind."""
         with self._lock:
             found = [message for each in self._of(instance) for message in each.messages]
         fitting = [each for each in found if case in {None, each.case} and kind in {None, each.kind}]
         return sorted(fitting, key=lambda message: message.sequence)
 
     def list_events(self, *, instance: Instance | None = None, case: int | None = None) -> list[Event]:
-        """The history of cases, oldest first within each instance."""
+        """Return the history of cases, oldest first within each instance."""
         with self._lock:
             return [event for each in self._of(instance) for event in each.events if case in {None, event.case}]
 
     def list_cases(self, *, instance: Instance | None = None) -> list[Case]:
-        """The cases that were declared or written to, by instance and number."""
+        """Return the declared cases and those with data, by instance and number."""
         with self._lock:
             return [case for each in self._of(instance) for case in each.cases()]
 
     def list_calls(self) -> list[Entry]:
-        """The journal: the newest calls, oldest first."""
+        """Return the journal: the newest calls, oldest first."""
         with self._lock:
             return self._journal.entries()
 
     def list_faults(self) -> list[Order]:
-        """The ordered faults that are still to come."""
+        """Return the ordered faults that are still pending."""
         with self._lock:
             return self._orders.remaining()
 
     def file(self, sha256: str) -> bytes | None:
-        """The bytes of a file that a message or a refused call had; None when they are no longer kept."""
+        """Return the bytes of a file of a message or rejected call, or None if they are no longer stored."""
         with self._lock:
             return self._files.get(sha256)
 
@@ -130,11 +130,11 @@ class MockOpenE:
         case: int | None = None,
         instance: Instance | None = None,
     ) -> None:
-        """Orders a fault for the next `times` calls that would otherwise be accepted (None: for all).
+        """Order a fault for the next `times` calls that would otherwise be accepted (None: for all).
 
-        With `every` it is each nth of them. `operation`, `case` and `instance` say which calls count. Orders are
-        carried out one after the other. `STORING` has the faults that come after the work was done: the message is
-        stored, only the answer is spoilt. Raises ValueError for what is no order.
+        With `every`, only each nth of these calls fails. `operation`, `case` and `instance` restrict the calls that
+        count. Orders are executed one after the other. The faults in `STORING` occur after the work: the message is
+        stored and only the response is lost or damaged. Raises ValueError for an invalid order.
         """
         order = Order(fault, times, seconds, every, operation, case, instance)
         with self._lock:
@@ -152,9 +152,11 @@ class MockOpenE:
         added: str | None = None,
         kind: Kind = "owner",
     ) -> Message:
-        """Puts a message on a case as if the citizen had written it, for the messageapi to give. Files: name, bytes.
+        """Add a message to a case as if the citizen had written it, to be read through the messageapi.
 
-        Raises LookupError for a case that is not known, ValueError for an `added` that is no xs:dateTime.
+        `files` are pairs of name and bytes.
+
+        Raises LookupError for an unknown case and ValueError if `added` is not an xs:dateTime.
         """
         with self._lock:
             state = self._states[instance]
@@ -163,37 +165,37 @@ class MockOpenE:
         return message
 
     def clear(self) -> None:
-        """Forgets the messages, the events and the ordered faults. Numbers go on, cases stay as they are."""
+        """Delete messages, events and ordered faults. Numbers continue, and cases keep their state."""
         self.clear_messages()
         self.clear_faults()
 
     def clear_messages(self) -> None:
-        """Forgets messages and events only."""
+        """Delete only messages and events."""
         with self._lock:
             for state in self._states.values():
                 state.clear()
         self._tell()
 
     def clear_faults(self) -> None:
-        """Forgets the ordered faults only."""
+        """Delete only the ordered faults."""
         with self._lock:
             self._orders.clear()
         self._tell()
 
     def clear_calls(self) -> None:
-        """Forgets the journal only."""
+        """Delete only the journal."""
         with self._lock:
             self._journal.clear()
         self._tell()
 
     def reset(self) -> None:
-        """Makes everything as the scenario began: cases, numbers, faults, no message, no call, no file."""
+        """Restore the initial state of the scenario: cases, numbers and faults, without messages, calls and files."""
         with self._lock:
             self._begin()
         self._tell()
 
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Has it called after each change, in whatever thread makes it; gives what ends that."""
+        """Call `callback` after each change, in the thread that makes it. Return a function that stops this."""
         with self._lock:
             self._watchers.append(callback)
 
@@ -222,9 +224,9 @@ class MockOpenE:
         query: str = "",
         url: str | None = None,
     ) -> Answer:
-        """What that instance does with a call of its callback. `headers` has lower-case names.
+        """Return the response of an instance to a call of its callback. `headers` have lower-case names.
 
-        `url` is the address as the caller wrote it, without its query; WSDL tells it again. Never raises.
+        `url` is the address used by the caller without its query; the WSDL repeats it. Never raises.
         """
         call = Call(instance, method, url or _address(headers, f"/{instance}/api/callback"), query, headers, body)
         return self._dealt_with(call, self._callback)
@@ -232,7 +234,7 @@ class MockOpenE:
     def read_back(
         self, instance: Instance, headers: Mapping[str, str], path: str, *, method: str = "GET", query: str = ""
     ) -> Answer:
-        """What that instance does with a call of its messageapi. `path` is what follows `/api/messageapi/`."""
+        """Return an instance's response to a call of its messageapi. `path` is the part after `/api/messageapi/`."""
         url = _address(headers, f"/{instance}/api/messageapi/{path}")
         return self._dealt_with(Call(instance, method, url, query, headers, b"", path), self._messageapi)
 

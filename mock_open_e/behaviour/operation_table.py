@@ -1,4 +1,4 @@
-"""The one table of the operations of the callback: elements of requests and responses, and declared faults.
+"""The table of the operations of the callback: elements of requests and responses, and declared faults.
 
 Source: names, order, types and occurrences of the callback's published schema.
 """
@@ -14,16 +14,16 @@ FAULTS: Mapping[str, str] = MappingProxyType(
         "AccessDeniedException": "AccessDeniedFault",
     }
 )
-"""The declared faults by the names that WSDL gives them: the elements in their details."""
+"""The declared faults by their names in the WSDL, with the elements in their details."""
 
 CASE = ("flowInstanceID? xs:int", "externalID? t:ExternalID")
-"""The elements that name a case, of which a request has one."""
+"""The elements that identify a case. A request has one of them."""
 
 _MESSAGE = (*CASE, "message t:IntegrationMessage", "principal? t:Principal")
 
 
 class Shape(NamedTuple):
-    """An operation's elements: `name` or `name?` or `name*`, then the type."""
+    """The elements of an operation: `name`, `name?` or `name*`, then the type."""
 
     asked: tuple[str, ...]
     answered: tuple[str, ...] = ()
@@ -54,9 +54,9 @@ SHAPES: Mapping[str, Shape] = MappingProxyType(
         ),
     }
 )
-"""The operations of the callback, sorted: the one table of them. Each has a function in `operations` or `messages`."""
+"""The operations of the callback, sorted. Each is implemented by a function in `operations` or `messages`."""
 
 
 def request_element(operation: str) -> str:
-    """The name of the element that asks for an operation."""
+    """Return the name of the request element of an operation."""
     return f"{operation}Request" if operation == "getManagers" else operation

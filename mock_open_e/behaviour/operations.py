@@ -1,4 +1,4 @@
-"""The operations of the callback that store no message, and which function does each operation of the table."""
+"""The operations of the callback that store no message, and the function of each operation of the table."""
 
 import re
 import sys
@@ -15,11 +15,11 @@ from mock_open_e.behaviour.soap.writing import xml_text
 from mock_open_e.behaviour.state import Case
 
 _LONGEST_VALUE = 65_535
-"""Characters of an attribute; inferred."""
+"""Maximum characters of an attribute; inferred."""
 
 
 def set_status(request: Request) -> Change:
-    """Another status for the case; eventID 0 where it has that status already."""
+    """Change the status of the case. The eventID is 0 if the case already has that status."""
     case = find_case(request, prefix=False)
     user_id, _ = sender(request)
     status = _status(request, case)
@@ -34,13 +34,13 @@ def set_status(request: Request) -> Change:
 
 
 def _status(request: Request, case: Case) -> int | str:
-    """The status that is asked for: by number, or by alias where there is no number."""
+    """Return the requested status, found by number, or by alias if there is no number."""
     family = family_of(request, case)
     number = int_of(child(request.element, "statusID"))
     alias = text_of(child(request.element, "statusAlias"))
     wanted = alias if number is None else number
     if family.statuses is None:
-        # The vendor's own stand-in for the platform refuses this alias too.
+        # The vendor's own stand-in for the platform rejects this alias too.
         is_known = number > 0 if number is not None else bool(alias) and alias != "NotFound"
         if wanted is not None and is_known:
             return wanted
@@ -51,7 +51,7 @@ def _status(request: Request, case: Case) -> int | str:
 
 
 def add_event(request: Request) -> Change:
-    """An entry in the history of the case."""
+    """Add an entry to the history of the case."""
     case = find_case(request, prefix=False)
     user_id, _ = sender(request)
     date = (text_of(child(request.element, "date")) or "").strip(" \t\r\n")
@@ -66,7 +66,7 @@ def _event(request: Request, case: Case, date: str, text: str, user_id: str | No
 
 
 def confirm_delivery(request: Request) -> Change:
-    """Notes that the case has arrived elsewhere, with the number that it has there. The same again changes nothing."""
+    """Record that the case arrived in another system, with its number there. Idempotent."""
     case = find_case(request, externally=False)
     delivered = (text_of(child(request.element, "delivered")) or "").strip(" \t\r\n") in {"true", "1"}
     external = child(request.element, "externalID")
@@ -86,12 +86,12 @@ def confirm_delivery(request: Request) -> Change:
 
 
 def delete_instance(_: Request) -> Change:
-    """Is always refused."""
+    """Always raise a fault."""
     raise refusals.deleting_not_supported()
 
 
 def set_attribute(request: Request) -> Change:
-    """Sets an attribute of the case, or removes it when the value is empty."""
+    """Set an attribute of the case, or remove it if the value is empty."""
     case = find_case(request, prefix=False)
     name = text_of(child(request.element, "name"))
     value = text_of(child(request.element, "value"))
@@ -111,7 +111,7 @@ def set_attribute(request: Request) -> Change:
 
 
 def get_managers(request: Request) -> Change:
-    """Who manages the case."""
+    """Return the managers of the case."""
     case = find_case(request)
 
     def read() -> Reply:
@@ -131,7 +131,7 @@ def get_managers(request: Request) -> Change:
 
 
 def set_managers(request: Request) -> Change:
-    """Replaces those who manage the case; 0 where they are the same."""
+    """Replace the managers of the case. The eventID is 0 if they are the same."""
     case = find_case(request, prefix=False)
     family = family_of(request, case)
     managers = _named(request, "managers", "userID")
@@ -154,13 +154,13 @@ def set_managers(request: Request) -> Change:
 
 
 def _named(request: Request, element: str, name: str) -> tuple[str, ...]:
-    """The names in repeated elements, each once, in their sequence."""
+    """Return the names in repeated elements without duplicates, in order."""
     found = request.element.iterfind(f"{{{CALLBACK_NAMESPACE}}}{element}")
     return tuple(dict.fromkeys(text_of(child(each, name)) or "" for each in found))
 
 
 def _checks() -> Iterator[tuple[str, tuple[str, Callable[[Request], Change]]]]:
-    """Yield for each operation of the table its request element, its name, and the function of that name."""
+    """Yield the request element, the name and the function of each operation of the table."""
     known = {name: function for module in (messages, sys.modules[__name__]) for name, function in vars(module).items()}
     for operation in SHAPES:
         function = known[re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", operation)]
@@ -168,17 +168,17 @@ def _checks() -> Iterator[tuple[str, tuple[str, Callable[[Request], Change]]]]:
 
 
 _OPERATIONS: Mapping[str, tuple[str, Callable[[Request], Change]]] = MappingProxyType(dict(_checks()))
-"""By the name of the element that asks: the name of the operation, and what checks and does it.
+"""The name and the function of each operation, by its request element.
 
-The element that answers is the operation's name with `Response` behind it. `SHAPES` is the one table of operations:
-`setStatus` is done by the function `set_status`, here or in `messages`.
+The response element is the operation's name with the suffix `Response`. `SHAPES` is the table of operations: the
+function of `setStatus` is `set_status`, here or in `messages`.
 """
 
 
 def check(request: Request) -> tuple[str, Change]:
-    """The name of the operation that a request asks for, and what carries it out.
+    """Return the name of the requested operation and the change that executes it.
 
-    Raises SoapFault where Open-E answers one.
+    Raises SoapFault if Open-E responds with one.
     """
     local_name = request.operation.local_name
     if request.operation.name != f"{{{CALLBACK_NAMESPACE}}}{local_name}" or local_name not in _OPERATIONS:

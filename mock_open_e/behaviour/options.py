@@ -1,4 +1,4 @@
-"""Checks of the options that Python tests give a mock, so that a wrong one is reported where it is given."""
+"""Check the options that Python tests pass to a mock, so that errors are reported where they are made."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from mock_open_e.behaviour.state import Limits
 
 
 def check_options(**options: Any) -> None:
-    """Raise TypeError with a line for each option that is wrong; None is right for all that have a default."""
+    """Raise TypeError with a line for each invalid option. None is valid for all options with a default."""
     faults = [
         f"{name} must be {_RULES[name][0]}, not {value!r}"
         for name, value in options.items()
@@ -35,7 +35,7 @@ def _are_cases(value: Any) -> bool:
 
 
 def _are_prefixes(value: Any) -> bool:
-    # A text is a collection too: each of its characters would be a prefix.
+    # A str is a collection too: each of its characters would become a prefix.
     return _is_collection(value) and all(map(_is_text, value))
 
 
@@ -66,4 +66,4 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "strict": ("True or False", lambda value: isinstance(value, bool)),
     "limits": ("a mock_open_e.Limits", lambda value: isinstance(value, Limits)),
 }
-"""What each option must be, in words and as a check."""
+"""The description and the check of each option."""

@@ -1,4 +1,4 @@
-"""Orders for faults: which calls are to fail, how, and how often."""
+"""Ordered faults: which calls fail, how, and how often."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from mock_open_e.behaviour.operation_table import SHAPES
 
 Instance = Literal["external", "internal"]
 INSTANCES: tuple[Instance, ...] = get_args(Instance)
-"""The citizens' Open-E and that of the staff."""
+"""The Open-E of citizens and that of the staff."""
 
 FaultName = Literal[
     "FlowInstanceNotFound",
@@ -33,18 +33,18 @@ FAULT_NAMES: tuple[FaultName, ...] = get_args(FaultName)
 STORING: frozenset[FaultName] = frozenset(
     {"Slow", "Garbage", "AcceptedAnswerLost", "TruncatedXml", "SlowBytes", "WrongCharset"}
 )
-"""Faults that come after the work is done: the message is stored, only its answer is spoilt."""
+"""Faults that occur after the work: the message is stored, and only its response is lost or damaged."""
 
 
 READING = "messageapi"
-"""The operation by which orders name every call of the messageapi."""
+"""The operation name for all calls of the messageapi in an order."""
 
 OPERATION_NAMES = (*SHAPES, READING)
-"""The operations that an order can name."""
+"""The operations that an order can contain."""
 
 
 def is_integer(value: Any) -> bool:
-    """Return whether the value is a whole number; True and False are none."""
+    """Return whether the value is an integer. True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -52,10 +52,9 @@ def is_integer(value: Any) -> bool:
 class Order:
     """A fault for calls that would otherwise be accepted.
 
-    The first `times` calls get it (None: all), or with `every` each nth of them. Only calls of that `operation`, on
-    that `case`, to that `instance` count; None means any (of the callback: calls of the messageapi only count for an
-    order that names it). `seconds` is how long `Slow` waits before it answers, and
-    how long `SlowBytes` takes for the whole answer.
+    The first `times` calls receive it (None: all), or with `every` each nth of them. Only calls with this `operation`,
+    `case` and `instance` count; None matches any. Calls of the messageapi count only for orders with that operation.
+    `seconds` is the delay of `Slow`, and the duration of the whole response of `SlowBytes`.
     """
 
     fault: FaultName
@@ -89,7 +88,7 @@ class Order:
             yield f"instance must be one of {', '.join(INSTANCES)}, or None for both, not {self.instance!r}"
 
     def fits(self, instance: Instance, operation: str, case: int | None) -> bool:
-        """Whether a call is one that it speaks of."""
+        """Return whether the order applies to a call."""
         return (
             self.instance in {None, instance}
             and (operation == self.operation or (self.operation is None and operation != READING))
@@ -105,28 +104,28 @@ class _Pending:
 
 
 class Orders:
-    """The orders that are not used up, in the sequence in which they were given. Not thread-safe."""
+    """The pending orders, in the sequence in which they were given. Not thread-safe."""
 
     def __init__(self, orders: Iterable[Order] = ()) -> None:
         self._pending = [_Pending(order) for order in orders]
 
     def add(self, order: Order) -> None:
-        """Takes one more, behind all others."""
+        """Append an order."""
         self._pending.append(_Pending(order))
 
     def clear(self) -> None:
-        """Forgets all of them."""
+        """Remove all orders."""
         self._pending.clear()
 
     def remaining(self) -> list[Order]:
-        """What is still to come; `times` is what is left of each."""
+        """Return the pending orders, with the remaining number of `times`."""
         return [
             replace(each.order, times=None if each.order.times is None else each.order.times - each.failed)
             for each in self._pending
         ]
 
     def take(self, instance: Instance, operation: str, case: int | None) -> Order | None:
-        """The order for a call: the first that fits and is due. Those behind it do not count the call."""
+        """Return the order for a call: the first one that applies and is due. Later orders do not count the call."""
         for each in self._pending:
             if not each.order.fits(instance, operation, case):
                 continue

@@ -1,4 +1,4 @@
-"""Messages that nobody sent: they are put on a case, as if a citizen had written them, to be read back."""
+"""Add messages to a case as if a citizen had written them, to be read through the messageapi."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def plant(
     added: str | None,
     kind: Kind,
 ) -> Message:
-    """The stored message. Raises LookupError for an unknown case, ValueError for an `added` that is no time."""
+    """Store a message and return it. Raises LookupError for an unknown case, ValueError for an invalid `added`."""
     if state.case(case) is None:
         raise LookupError(f"there is no case {case} in the {state.instance} instance")
     added = now.isoformat(timespec="milliseconds") if added is None else added

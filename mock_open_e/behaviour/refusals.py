@@ -1,6 +1,6 @@
-"""The faults of Open-E's callback, each with its own words and, for the journal, with plain ones.
+"""The faults of Open-E's callback, each with Open-E's text and, for the journal, a plain explanation.
 
-Texts marked as inferred are not known from the platform's code.
+Texts that are marked as inferred do not come from the platform's code.
 """
 
 from mock_open_e.behaviour.soap_fault import SoapFault
@@ -8,17 +8,17 @@ from mock_open_e.behaviour.soap_fault import SoapFault
 _NULL_POINTER = "java.lang.NullPointerException: "
 _RUNTIME = "java.lang.RuntimeException: "
 _SHOWN = 80
-"""Characters of a wrong value that an explanation shows."""
+"""Maximum characters of a wrong value in an explanation."""
 
 
 def shown(value: object) -> str:
-    """A value as an explanation shows it: quoted, and not too long."""
+    """Return a value for an explanation: quoted and truncated."""
     text = str(value)
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 def not_found(case: int | None, received: str = "") -> SoapFault:
-    """No such case; None where the request names none that can be read."""
+    """Return the fault for an unknown case, or with None for a request without a valid case number."""
     number = "null" if case is None else case
     return SoapFault(
         f"The requested flow instance with ID {number} was not found",
@@ -29,7 +29,7 @@ def not_found(case: int | None, received: str = "") -> SoapFault:
 
 
 def not_in_allowed_families(case: int) -> SoapFault:
-    """The case is of a flow family that this Open-E does not let out."""
+    """Return the fault for a case of a flow family that this Open-E does not expose."""
     return SoapFault(
         "The requested flow instance was not found",
         detail="FlowInstanceNotFoundFault",
@@ -39,7 +39,7 @@ def not_in_allowed_families(case: int) -> SoapFault:
 
 
 def access_denied(account: str | None = None) -> SoapFault:
-    """The caller has no access to the flow family of the case."""
+    """Return the fault for a caller without access to the flow family of the case."""
     return SoapFault(
         "This user does not have access to this flow family",
         detail="AccessDeniedFault",
@@ -49,7 +49,7 @@ def access_denied(account: str | None = None) -> SoapFault:
 
 
 def external_id_only(*, prefix: bool) -> SoapFault:
-    """The case is named by an external id alone. Some operations tell the exception's class, some do not."""
+    """Return the fault for a case with only an external id. Some operations include the exception's class."""
     return SoapFault(
         f"{_RUNTIME if prefix else ''}External ID support not implemented",
         received="externalID without flowInstanceID",
@@ -58,7 +58,7 @@ def external_id_only(*, prefix: bool) -> SoapFault:
 
 
 def message_missing() -> SoapFault:
-    """There is no message element."""
+    """Return the fault for a missing message element."""
     return SoapFault(
         f"{_NULL_POINTER}Integration message cannot be null",
         received="no element message in the callback's namespace",
@@ -67,7 +67,7 @@ def message_missing() -> SoapFault:
 
 
 def added_missing(value: str | None) -> SoapFault:
-    """The time of the message is absent or cannot be read."""
+    """Return the fault for a time of the message that is absent or invalid."""
     return SoapFault(
         f"{_NULL_POINTER}Added field cannot be null",
         received="no added in the message" if not value else f"added {shown(value)}, which is no xs:dateTime",
@@ -76,7 +76,7 @@ def added_missing(value: str | None) -> SoapFault:
 
 
 def text_empty() -> SoapFault:
-    """The text is absent or blank."""
+    """Return the fault for a text that is absent or blank."""
     return SoapFault(
         f"{_RUNTIME}Message field cannot be null or empty",
         received="a message without text: absent, blank, or lost before a tag within it",
@@ -85,7 +85,7 @@ def text_empty() -> SoapFault:
 
 
 def filename_empty() -> SoapFault:
-    """A file without a name."""
+    """Return the fault for a file without a name."""
     return SoapFault(
         f"{_RUNTIME}Filename field cannot be null or empty",
         received="an attachment without a filename",
@@ -94,7 +94,7 @@ def filename_empty() -> SoapFault:
 
 
 def data_missing(*, is_there: bool) -> SoapFault:
-    """A file without data, or with data that are not base64."""
+    """Return the fault for a file without data, or with data that is not base64."""
     return SoapFault(
         f"{_NULL_POINTER}Encoded data field cannot be null",
         received="encodedData that is not base64" if is_there else "an attachment without encodedData",
@@ -103,7 +103,7 @@ def data_missing(*, is_there: bool) -> SoapFault:
 
 
 def size_wrong(value: str | None) -> SoapFault:
-    """A file without a size, or not larger than nothing."""
+    """Return the fault for a file without a size, or with a size that is not positive."""
     return SoapFault(
         f"{_RUNTIME}Size cannot be < 0",
         received="an attachment without size" if value is None else f"the size {shown(value)}",
@@ -112,7 +112,7 @@ def size_wrong(value: str | None) -> SoapFault:
 
 
 def read_receipts_not_enabled(flow: str) -> SoapFault:
-    """A read receipt is asked for on a flow without that feature."""
+    """Return the fault for a requested read receipt on a flow without that feature."""
     return SoapFault(
         f"Read receipts not enabled on flow {flow}",
         received="readReceiptEnabled true, on a flow that has no read receipts",
@@ -121,7 +121,7 @@ def read_receipts_not_enabled(flow: str) -> SoapFault:
 
 
 def read_receipts_on_internal_message() -> SoapFault:
-    """A read receipt is asked for on an internal message."""
+    """Return the fault for a requested read receipt on an internal message."""
     return SoapFault(
         "Read receipts not allowed for internal message",
         received="readReceiptEnabled true in an internal message",
@@ -130,7 +130,7 @@ def read_receipts_on_internal_message() -> SoapFault:
 
 
 def too_long(column: str) -> SoapFault:
-    """The database has no room for a value. The text is inferred."""
+    """Return the fault for a value that exceeds its column. The text is inferred."""
     return SoapFault(
         f"java.sql.SQLException: Data too long for column '{column}' at row 1",
         received=f"a {column} that the database has no room for",
@@ -140,7 +140,7 @@ def too_long(column: str) -> SoapFault:
 
 
 def status_not_found(status: object, flow: str) -> SoapFault:
-    """The flow has no such status."""
+    """Return the fault for an unknown status of the flow."""
     return SoapFault(
         f"Status with ID {status} not found for flow {flow}",
         detail="StatusNotFoundFault",
@@ -150,7 +150,7 @@ def status_not_found(status: object, flow: str) -> SoapFault:
 
 
 def deleting_not_supported() -> SoapFault:
-    """Open-E deletes no cases, whoever asks."""
+    """Return the fault for deleting a case, which Open-E never permits."""
     return SoapFault(
         "Deleting of flow instances is currently not supported",
         detail="AccessDeniedFault",
@@ -160,7 +160,7 @@ def deleting_not_supported() -> SoapFault:
 
 
 def managers_not_valid(names: str) -> SoapFault:
-    """Somebody may not be manager of the case's flow."""
+    """Return the fault for users that may not be managers of the case's flow."""
     return SoapFault(
         "One or more of the specified users/groups are not valid managers for this flow",
         detail="AccessDeniedFault",
@@ -170,7 +170,7 @@ def managers_not_valid(names: str) -> SoapFault:
 
 
 def attribute_without_name() -> SoapFault:
-    """An attribute without a name. The text is inferred."""
+    """Return the fault for an attribute without a name. The text is inferred."""
     return SoapFault(
         f"{_NULL_POINTER}Name field cannot be null",
         received="setAttribute without name",
@@ -179,7 +179,7 @@ def attribute_without_name() -> SoapFault:
 
 
 def no_such_operation(name: str) -> SoapFault:
-    """An operation that the callback has not."""
+    """Return the fault for an unknown operation."""
     return SoapFault(
         f"Cannot find dispatch method for {name}",
         code="Client",

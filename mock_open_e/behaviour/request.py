@@ -1,4 +1,4 @@
-"""One SOAP request as operations see it, and what most of them begin with: the case, access to it, the sender."""
+"""A SOAP request as operations receive it, and their common first steps: the case, access to it, the sender."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from mock_open_e.behaviour.state import Case, State
 
 
 class Reply(NamedTuple):
-    """What an operation answers: the content of its response element, and the number that it made, if any."""
+    """The result of an operation: the content of its response element, and the number that it created, if any."""
 
     content: str = ""
     number: int | None = None
 
 
 Change = Callable[[], Reply]
-"""Carries out what was found to be acceptable."""
+"""A function that executes an accepted request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request, with all that is needed to carry it out. `account` is who calls, None where nobody needs to say."""
+    """A request with everything needed to execute it. `account` is the caller, None if no accounts exist."""
 
     operation: Operation
     account: str | None
@@ -43,11 +43,11 @@ class Request:
 
 
 def find_case(request: Request, *, prefix: bool = True, externally: bool = True) -> Case:
-    """The case that a request is about, which its caller may write to.
+    """Return the case of a request, which the caller may write to.
 
-    Raises SoapFault in Open-E's order: no such case before no access. `prefix`: whether the operation tells the class
-    of an exception that it did not expect. `externally`: whether it takes a case by an external id alone, which it
-    then says is not implemented.
+    Raises SoapFault in Open-E's order: unknown case before missing access. `prefix`: the operation's fault contains the
+    class of unexpected exceptions. `externally`: the operation accepts a case by external id only, and then responds
+    that this is not implemented.
     """
     element = child(request.element, "flowInstanceID")
     if externally and element is None and child(request.element, "externalID") is not None:
@@ -73,12 +73,12 @@ def _why_unreadable(element: Element | None) -> str:
 
 
 def family_of(request: Request, case: Case) -> Family:
-    """The family of a case, or one that is open to all."""
+    """Return the family of a case, or an unrestricted one."""
     return request.scenario.family(case.family) or Family(case.family or 0)
 
 
 def sender(request: Request) -> tuple[str | None, User | None]:
-    """The userID of the principal as sent, and the user of that name. The principal's `name` is never used."""
+    """Return the userID of the principal as sent, and its user. The principal's `name` is never used."""
     user_id = text_of(child(child(request.element, "principal"), "userID"))
     request.findings.user_id = user_id
     return user_id, None if user_id is None else request.scenario.user(user_id)

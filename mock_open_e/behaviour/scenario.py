@@ -1,6 +1,6 @@
-"""What a mock Open-E knows when it starts: accounts, users, families of flows, cases, and faults to come.
+"""The initial state of a mock Open-E: accounts, users, families of flows, cases, and ordered faults.
 
-All of it is plain data. `budkavle mock-open-e --scenario FILE` reads one from YAML; Python tests make one themselves.
+A scenario is plain data. `budkavle mock-open-e --scenario FILE` reads one from YAML; Python tests construct one.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from mock_open_e.behaviour.orders import Instance, Order
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who may call, by HTTP Basic."""
+    """An account for HTTP Basic."""
 
     username: str
     password: str
@@ -18,7 +18,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody whom `principal/userID` may name, by `username`. `number` is what the messageapi calls userID."""
+    """A user that `principal/userID` may contain, by `username`. `number` is the userID of the messageapi."""
 
     username: str
     firstname: str = ""
@@ -28,13 +28,13 @@ class User:
 
     @property
     def name(self) -> str:
-        """First and last name."""
+        """The first and last name."""
         return f"{self.firstname} {self.lastname}".strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A status that a flow has, found by number or by alias."""
+    """A status of a flow, found by number or by alias."""
 
     number: int
     alias: str | None = None
@@ -42,7 +42,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A flow family. What is None is open: to every account, every status, every user and group as manager."""
+    """A flow family. None means unrestricted: all accounts, statuses, or users and groups as managers."""
 
     number: int
     name: str = "Flow"
@@ -55,7 +55,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredCase:
-    """A case that is there from the start, in one instance or, with None, in both."""
+    """A case that exists from the start, in one instance or, with None, in both."""
 
     number: int
     family: int | None = None
@@ -67,11 +67,11 @@ class DeclaredCase:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A whole beginning.
+    """A complete initial state.
 
-    Without `accounts` nobody needs credentials; without `users` every userID is a user's; without `cases` every
-    positive number is a case, created on first use. `allowed_families`: cases of other families, or of none, are not
-    found. `strict` refuses what Open-E silently swallows.
+    Without `accounts`, calls need no credentials. Without `users`, every userID belongs to a user. Without `cases`,
+    every positive number is a case, created on first use. With `allowed_families`, cases of other families, or of none,
+    are not found. `strict` rejects what Open-E silently ignores.
     """
 
     accounts: tuple[Account, ...] = ()
@@ -83,11 +83,11 @@ class Scenario:
     strict: bool = False
 
     def user(self, username: str) -> User | None:
-        """The user of that name, or None if there is none."""
+        """Return the user with that name, or None."""
         if self.users is None:
             return User(username)
         return next((user for user in self.users if user.username == username), None)
 
     def family(self, number: int | None) -> Family | None:
-        """The declared family of that number."""
+        """Return the declared family with that number, or None."""
         return next((family for family in self.families if family.number == number), None)

@@ -4,9 +4,9 @@ from mock_open_e.behaviour.journal import Refusal
 
 
 class SoapFault(Exception):
-    """An answer that says no: `code` without prefix, `text`, and the name of the declared fault in its detail.
+    """A SOAP fault: `code` without prefix, `text`, and the name of the declared fault in its detail.
 
-    `refusal` says in plain words what came and what would have been accepted.
+    `refusal` explains in plain words what was received and what would have been accepted.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a call gets that an ordered fault hits."""
+"""The effects of ordered faults on calls."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,14 +14,14 @@ HTML = "text/html;charset=ISO-8859-1"
 
 
 def ordered(status: int) -> Refusal:
-    """Why a call was refused that an ordered fault hit."""
+    """Return the explanation for a call that received an ordered fault."""
     return Refusal("a call that would have been accepted", f"the same: a fault was ordered, answered with {status}")
 
 
 def before_the_work(order: Order | None, case: int | None) -> Answer | None:
-    """The answer of a fault that stores nothing; None for one that comes after the work, or for no fault.
+    """Return the response for a fault that stores nothing; None for one that occurs after the work, or for no fault.
 
-    Raises SoapFault for those that are SOAP faults.
+    Raises SoapFault for faults that are SOAP faults.
     """
     if order is None or order.fault in STORING:
         return None
@@ -45,13 +45,13 @@ def _soap_fault(name: FaultName, case: int | None) -> SoapFault | None:
 
 
 def html_page(status: int, text: str) -> Answer:
-    """A page of Open-E's server that says no."""
+    """Return an error page of Open-E's server."""
     body = f"<html><head><title>{status} {text}</title></head><body><h1>{status} {text}</h1></body></html>"
     return Answer(status, {"Content-Type": HTML}, body.encode())
 
 
 def unauthorized(text: str) -> Answer:
-    """The answer to a caller without credentials, or with wrong ones."""
+    """Return the response to missing or wrong credentials."""
     headers = {"Content-Type": "text/plain", "WWW-Authenticate": 'Basic realm="Mock Open-E"'}
     return Answer(401, headers, text.encode())
 
@@ -72,7 +72,7 @@ _OTHER: Mapping[FaultName, Answer] = {
 
 
 def after_the_work(order: Order | None, answer: Answer) -> Answer:
-    """What becomes of a good answer."""
+    """Return the response after an ordered fault is applied to it."""
     if order is None:
         return answer
     match order.fault:
@@ -87,7 +87,7 @@ def after_the_work(order: Order | None, answer: Answer) -> Answer:
         case "TruncatedXml":
             answer = replace(answer, body=answer.body[: len(answer.body) * 2 // 3])
         case "WrongCharset":
-            # It says that it is UTF-8, in its headers and in its XML, and is not.
+            # The headers and the XML declare UTF-8, but the bytes are Latin-1.
             head, _, rest = answer.body.partition(b"?>")
             answer = replace(answer, body=head + b"?>" + "<!-- Svar från Open-E -->".encode("latin-1") + rest)
     return answer

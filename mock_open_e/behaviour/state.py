@@ -1,6 +1,6 @@
-"""What one instance of the mock Open-E knows: cases, messages, events, and the files of its messages.
+"""The data of one instance of the mock Open-E: cases, messages, events, and the files of its messages.
 
-What goes out are frozen snapshots. Nothing here is thread-safe: `MockOpenE` holds the lock.
+Functions return frozen snapshots. This module is not thread-safe: `MockOpenE` holds the lock.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ from mock_open_e.behaviour.orders import Instance
 from mock_open_e.behaviour.scenario import Scenario, User
 
 Kind = Literal["manager", "owner", "internal"]
-"""Who wrote a message and who sees it: staff to the citizen, the citizen to staff, staff among themselves."""
+"""The author and the audience of a message: staff to citizen, citizen to staff, or staff internally."""
 
 FIRST_NUMBERS: Mapping[Instance, int] = {"external": 1, "internal": 1_000_001}
-"""Each instance counts for itself; far apart, so that a mix-up is seen."""
+"""The first number of each instance. They are far apart, so that confusing the instances is noticed."""
 
 
 _FILE_WEIGHT = 200
-"""What the record of a file is held to take, without its bytes."""
+"""The assumed size of the record of a file, without its bytes."""
 
 
 class Content(NamedTuple):
-    """The data of a file as it came: length in bytes, SHA-256 in lower-case hex, and the bytes unless too many."""
+    """The received data of a file: length in bytes, SHA-256 in lower-case hex, and the bytes unless too large."""
 
     size: int
     sha256: str
@@ -49,9 +49,9 @@ class File:
 class Message:
     """A stored message.
 
-    `added` is the time as it was sent. `user_id` is the sender as sent; `poster` the user that it names, None where
-    Open-E shows no sender. `origin` is the operation that stored it, or `planted`. `duplicate_of` is the messageID of
-    the first message with the same case, kind, text, sender and files. `sequence` grows over both instances.
+    `added` is the time as sent. `user_id` is the sender as sent; `poster` is its user, None if Open-E shows no sender.
+    `origin` is the operation that stored the message, or `planted`. `duplicate_of` is the messageID of the first
+    message with the same case, kind, text, sender and files. `sequence` increases over both instances.
     """
 
     instance: Instance
@@ -71,7 +71,7 @@ class Message:
     sequence: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """The message as the control API has given it from the beginning."""
+        """Return the message in the format of the control API."""
         return {
             "instance": self.instance,
             "messageID": self.message_id,
@@ -87,7 +87,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An entry in the history of a case; `date` as it was sent, `kind` the operation that made it."""
+    """An entry in the history of a case. `date` is as sent, `kind` is the operation that created it."""
 
     instance: Instance
     event_id: int
@@ -100,7 +100,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A case as it stands. `status` is a number or the alias that was set; 0 before any was."""
+    """The current state of a case. `status` is the number or alias that was set; 0 initially."""
 
     instance: Instance
     number: int
@@ -115,7 +115,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a mock keeps; beyond, the oldest goes. Sizes in bytes."""
+    """Limits of the stored data in items and bytes. Beyond a limit the oldest item is removed."""
 
     messages: int = 20_000
     text_bytes: int = 64 * 2**20
@@ -127,7 +127,7 @@ class Limits:
 
 
 class Files:
-    """The bytes of files by SHA-256, as many as there is room for; the oldest go first."""
+    """The bytes of files by SHA-256, up to a limit. The oldest are removed first."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -135,7 +135,7 @@ class Files:
         self._size = 0
 
     def keep(self, content: Content) -> Content:
-        """Takes over the bytes; gives the content without them."""
+        """Store the bytes, and return the content without them."""
         if content.data is not None and content.size <= self._limit:
             if content.sha256 in self._kept:
                 self._kept.move_to_end(content.sha256)
@@ -148,17 +148,17 @@ class Files:
         return content._replace(data=None)
 
     def get(self, sha256: str) -> bytes | None:
-        """The bytes, or None when they are gone."""
+        """Return the bytes, or None if they are no longer stored."""
         return self._kept.get(sha256)
 
     def clear(self) -> None:
-        """Forgets all of them."""
+        """Remove all files."""
         self._kept.clear()
         self._size = 0
 
 
 class State:
-    """Cases, messages and events of one instance, each kind with its own numbers."""
+    """The cases, messages and events of one instance, each with its own numbers."""
 
     def __init__(self, instance: Instance, scenario: Scenario, limits: Limits, sequence: Iterator[int]) -> None:
         self.instance = instance
@@ -175,46 +175,46 @@ class State:
         }
 
     def number(self, kind: Literal["message", "internal", "event", "attachment"]) -> int:
-        """The next number of a kind, as a database would count."""
+        """Return the next number of a kind, like a database sequence."""
         number = self._next[kind]
         self._next[kind] += 1
         return number
 
     def case(self, number: int | None) -> Case | None:
-        """The case of that number; a positive one is made on first use where none are declared."""
+        """Return the case with that number, or None. If no cases are declared, create positive ones on first use."""
         if number is None or number < 1:
             return None
         return self._cases.get(number) or (Case(self.instance, number) if self._creates_cases else None)
 
     def cases(self) -> list[Case]:
-        """All cases that were declared or written to, by number."""
+        """Return the declared cases and those with data, by number."""
         return [self._cases[number] for number in sorted(self._cases)]
 
     def put(self, case: Case) -> None:
-        """Makes a case stand as given."""
+        """Store a case."""
         self._cases[case.number] = case
 
     def add(self, message: Message) -> Message:
-        """Stores a message; says in it of which other it is a duplicate."""
+        """Store a message, and record of which other message it is a duplicate."""
         key = _likeness(message)
         first = self._firsts.setdefault(key, message.message_id)
         duplicate_of = None if first == message.message_id else first
         message = replace(message, duplicate_of=duplicate_of, sequence=next(self._sequence))
         self.put(self._cases.get(message.case) or Case(self.instance, message.case))
         for gone in self.messages.add(message):
-            # As long as a message is kept, its copies are known as such.
+            # Duplicates are recognised while the first message is stored.
             if self._firsts.get(_likeness(gone)) == gone.message_id:
                 del self._firsts[_likeness(gone)]
         return message
 
     def add_event(self, case: int, kind: str, date: str, text: str, user_id: str | None) -> Event:
-        """Writes an entry into the history of a case."""
+        """Add an entry to the history of a case."""
         event = Event(self.instance, self.number("event"), case, kind, date, text, user_id)
         self.events.add(event)
         return event
 
     def clear(self) -> None:
-        """Forgets messages and events. Numbers go on, and cases stay as they are."""
+        """Delete messages and events. Numbers continue, and cases keep their state."""
         self.messages.clear()
         self.events.clear()
         self._firsts.clear()
@@ -230,7 +230,7 @@ def _event_weight(event: Event) -> int:
 
 
 def _likeness(message: Message) -> bytes:
-    """What two messages share of which one is a copy of the other, in few bytes."""
+    """Return a short key that is equal for duplicate messages."""
     files = [(file.filename, file.size, file.content.sha256) for file in message.files]
     told = (message.case, message.kind, message.text, message.user_id, files)
     return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).digest()

@@ -1,4 +1,4 @@
-"""What Open-E silently swallows of a request: strict mode refuses it, otherwise the journal notes it."""
+"""Find what Open-E silently ignores in a request: strict mode rejects it, otherwise the journal notes it."""
 
 import re
 import threading
@@ -16,11 +16,11 @@ from mock_open_e.behaviour.soap.schema import strict_schema
 from mock_open_e.behaviour.soap_fault import SoapFault
 
 _MOST = 20
-"""Sentences about one request."""
+"""Maximum number of sentences about one request."""
 
 _HIGH = "".join(bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xC0))
 _MOJIBAKE = re.compile(f"[\u00c2-\u00f4][\u0080-\u00bf{re.escape(_HIGH)}]{{1,3}}")
-"""What UTF-8 looks like when it is read as ISO-8859-1 or as Windows-1252."""
+"""UTF-8 that was decoded as ISO-8859-1 or Windows-1252."""
 
 _OVERFLOWING = re.compile(r"[+-]?[0-9]{10,}")
 _LONGEST_INT = len("-2147483648")
@@ -34,7 +34,7 @@ _schemas = threading.local()
 
 
 def swallowed(operation: Operation, charset: str | None) -> tuple[str, ...]:
-    """Each thing in a request that Open-E takes for something else without a word, as a sentence; at most 20."""
+    """Return a sentence for each part of a request that Open-E silently misinterprets; at most 20."""
     found: list[str] = []
     for sentence in _each(operation, charset):
         if sentence not in found:
@@ -58,7 +58,7 @@ def _each(operation: Operation, charset: str | None) -> Iterator[str]:
     if operation.local_name in _with_principal and child(element, "principal") is None:
         yield "There is no principal: the message would have no named sender, whoever calls."
     schema = _schema()
-    # The callback's own elements of that name only: what the schema does not know was said above.
+    # Validate only the callback's own elements: unknown elements are already reported.
     if operation.local_name in _requests() and not schema.validate(element):
         for error in schema.error_log:  # type: ignore[attr-defined]  # The stubs of lxml forget that logs are lists.
             yield f"Against the schema: {_BRACED_NAMESPACE.sub('', error.message)[:300]}"
@@ -106,7 +106,7 @@ def _files(operation: Operation) -> Iterator[str]:
 
 
 def unknown_senders(request: Request) -> tuple[str, ...]:
-    """What is wrong with the sender of a request, as sentences."""
+    """Return sentences about an invalid sender of a request."""
     user_id = text_of(child(child(request.element, "principal"), "userID"))
     if request.scenario.users is None or user_id is None or request.scenario.user(user_id) is not None:
         return ()
@@ -114,7 +114,7 @@ def unknown_senders(request: Request) -> tuple[str, ...]:
 
 
 def refuse_strictly(faults: tuple[str, ...]) -> None:
-    """Raises SoapFault if there is anything to refuse."""
+    """Raise SoapFault if there is anything to reject."""
     if faults:
         raise SoapFault(
             f"Refused in strict mode: {' '.join(faults)}",
@@ -129,7 +129,7 @@ def _requests() -> frozenset[str]:
 
 
 def _schema() -> XMLSchema:
-    """The schema, once for each thread: its log of errors is its own."""
+    """Return the schema of the current thread: its error log must not be shared."""
     if not hasattr(_schemas, "schema"):
         _schemas.schema = strict_schema()
     schema: XMLSchema = _schemas.schema

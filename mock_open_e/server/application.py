@@ -1,4 +1,4 @@
-"""The mock Open-E as a server: callbacks, control API and inbox page, at the root and under each `/s/NAME/`."""
+"""The mock Open-E as a server: callbacks, control API and inbox page, at the root and below each `/s/NAME/`."""
 
 import contextlib
 import os
@@ -24,11 +24,11 @@ from openapi.server.serving import address_of, listen, run_servers
 _CONTROL = "/control/"
 _NAMED = re.compile(r"/s/(?P<name>[A-Za-z0-9._-]{1,64})(?P<path>/.*)?", re.DOTALL)
 _DOTS = frozenset({".", ".."})
-"""What clients make other paths of."""
+"""Names that clients normalise to other paths."""
 
 
 class _MockProtocol(UpgradeIgnoringProtocol, MockProtocol):
-    """The mock's own protocol, for clients that offer HTTP/2 too."""
+    """The mock's own protocol, for clients that offer HTTP/2 as well."""
 
 
 class CannotWrite(BudkavleError):
@@ -36,7 +36,7 @@ class CannotWrite(BudkavleError):
 
 
 class MockApplication:
-    """All of the server as an ASGI app."""
+    """The whole server as an ASGI application."""
 
     def __init__(self, worlds: Worlds) -> None:
         self._worlds = worlds
@@ -44,7 +44,7 @@ class MockApplication:
         self._page = page_files()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Finds the world of a call by its path, and has it answered there."""
+        """Find the world of a call by its path and dispatch the call to it."""
         named = _NAMED.fullmatch(scope["path"])
         if named is None or named["name"] in _DOTS:
             await self._answer(self._worlds.root, scope["path"], scope, receive, send)
@@ -75,7 +75,7 @@ class MockApplication:
                 ]
             await send(message)
 
-        # HEAD is answered as GET is; uvicorn, which still knows what was asked, sends no body.
+        # Handle HEAD as GET; uvicorn knows the original method and sends no body.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         await self._control({**scope, "method": method}, receive, send_allowing_head, world)
 
@@ -88,7 +88,7 @@ class MockApplication:
 
 
 class MockServer(uvicorn.Server):
-    """uvicorn, which lets nobody wait for messages when it stops. Without `signals`, those are left alone."""
+    """A uvicorn server that ends waiting calls when it stops. Without `signals`, it ignores signals."""
 
     def __init__(self, config: uvicorn.Config, worlds: Worlds, *, signals: bool) -> None:
         super().__init__(config)
@@ -97,21 +97,21 @@ class MockServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Ends on SIGINT and SIGTERM, unless they are somebody else's."""
+        """End on SIGINT and SIGTERM if this server handles signals."""
         with super().capture_signals() if self._signals else contextlib.nullcontext():
             yield
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Stops."""
+        """Stop the server."""
         self._worlds.close()
         await super().shutdown(sockets)
 
 
 def server(mock: MockOpenE, host: str, port: int, *, signals: bool = True) -> uvicorn.Server:
-    """The mock on uvicorn, not yet running: awaiting its `serve()` runs it until its `should_exit` is set.
+    """Return the mock on uvicorn, not yet running: await its `serve()`, and set `should_exit` to stop it.
 
-    Port 0 takes any free port. With `signals` it ends on SIGINT and SIGTERM; without, signals are left alone.
-    Worlds with names begin with the mock's scenario. A stop waits one second for running requests.
+    Port 0 selects a free port. With `signals` it ends on SIGINT and SIGTERM. Named worlds begin with the mock's
+    scenario. A stop waits one second for running requests.
     """
     worlds = Worlds(mock)
     application: ASGIApp = MockApplication(worlds)
@@ -133,7 +133,7 @@ def server(mock: MockOpenE, host: str, port: int, *, signals: bool = True) -> uv
 async def serve_mock(
     host: str, port: int, mock: MockOpenE, ready_file: Path | None, say: Callable[[str], None]
 ) -> None:
-    """Runs the mock until a signal. While it listens, `ready_file` has its address in it."""
+    """Run the mock until a signal arrives. While it listens, `ready_file` contains its address."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))
         url = address_of(listener)
@@ -147,7 +147,7 @@ async def serve_mock(
 
 @contextlib.contextmanager
 def _told(path: Path | None, url: str) -> Iterator[None]:
-    """Has the address in a file, whole from its first moment, for as long as this lasts."""
+    """Keep a file with the address while the context is active. The file is never seen incomplete."""
     if path is None:
         yield
         return

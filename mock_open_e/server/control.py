@@ -14,29 +14,29 @@ from openapi import replies
 from openapi.requests import Decoded
 
 DEFAULT_TIMEOUT = 10
-"""Seconds that callers wait who do not say how long; as the contract says."""
+"""Default timeout of waiting callers in seconds, as in the contract."""
 
 SHOWN = 20
-"""How many of the messages that do not fit, and of the refused calls, `expect` explains."""
+"""Maximum messages that do not match, and rejected calls, that `expect` explains."""
 
 ControlRequest = Decoded[World]
 
 
 async def list_control_messages(request: ControlRequest) -> Response:
-    """What callers sent."""
+    """Return the received messages."""
     request.raise_violations()
     return replies.ok(request.services.mock.messages)
 
 
 async def clear_control_messages(request: ControlRequest) -> Response:
-    """Messages and events are forgotten."""
+    """Delete messages and events."""
     request.raise_violations()
     request.services.mock.clear_messages()
     return replies.no_content()
 
 
 async def expect_messages(request: ControlRequest) -> Response:
-    """Waits until so many messages fit; else 408 that says why the others do not."""
+    """Wait until the expected number of messages match. Otherwise respond with 408 and the reasons of the others."""
     request.raise_violations()
     world, wanted = request.services, request.parameters
     count, seconds = wanted.get("count", 1), wanted.get("timeout", DEFAULT_TIMEOUT)
@@ -67,9 +67,9 @@ def _sent(world: World) -> list[Message]:
 
 
 async def order_fault(request: ControlRequest) -> Response:
-    """A fault is ordered for the next calls."""
+    """Order a fault for the next calls."""
     request.raise_violations()
-    # As the contract has always answered: with times and seconds, whether they were given or not.
+    # The response always contains times and seconds, whether or not they were given.
     asked = {"fault": request.body["fault"], "times": 1, "seconds": 1} | request.body
     request.services.mock.fail(
         asked["fault"],
@@ -84,14 +84,14 @@ async def order_fault(request: ControlRequest) -> Response:
 
 
 async def clear_faults(request: ControlRequest) -> Response:
-    """The ordered faults are forgotten."""
+    """Delete the ordered faults."""
     request.raise_violations()
     request.services.mock.clear_faults()
     return replies.no_content()
 
 
 async def list_cases(request: ControlRequest) -> Response:
-    """The cases that were declared or written to."""
+    """Return the declared cases and those with data."""
     request.raise_violations()
     mock = request.services.mock
     counts = shapes.count_by_case(mock.list_messages())
@@ -100,7 +100,7 @@ async def list_cases(request: ControlRequest) -> Response:
 
 
 async def get_case(request: ControlRequest) -> Response:
-    """One case with its messages and its history."""
+    """Return one case with its messages and its history."""
     request.raise_violations()
     mock = request.services.mock
     instance, number = _case_of(request)
@@ -118,7 +118,7 @@ async def get_case(request: ControlRequest) -> Response:
 
 
 async def plant_message(request: ControlRequest) -> Response:
-    """A message is on the case, as if the citizen had written it."""
+    """Add a message to the case as if the citizen had written it."""
     files = _files_of(request)
     request.raise_violations()
     instance, number = _case_of(request)
@@ -141,7 +141,7 @@ async def plant_message(request: ControlRequest) -> Response:
 
 
 def _files_of(request: ControlRequest) -> list[tuple[str, bytes]]:
-    """The files of a body, decoded; what is no base64 goes to the violations of the request."""
+    """Return the decoded files of a body. Add invalid base64 to the violations of the request."""
     files: list[tuple[str, bytes]] = []
     if not request.is_clean("attachments"):
         return files
@@ -159,7 +159,7 @@ def _case_of(request: ControlRequest) -> tuple[Instance, int]:
 
 
 async def list_calls(request: ControlRequest) -> Response:
-    """The newest calls, without what they held."""
+    """Return the newest calls without their content."""
     request.raise_violations()
     wanted, mock = request.parameters, request.services.mock
     calls = [
@@ -171,7 +171,7 @@ async def list_calls(request: ControlRequest) -> Response:
 
 
 async def get_call(request: ControlRequest) -> Response:
-    """One call with what it held, and its answer."""
+    """Return one call with its content and response."""
     request.raise_violations()
     mock, number = request.services.mock, request.parameters["number"]
     entry = next((entry for entry in mock.list_calls() if entry.number == number), None)
@@ -181,14 +181,14 @@ async def get_call(request: ControlRequest) -> Response:
 
 
 async def clear_calls(request: ControlRequest) -> Response:
-    """The journal is empty."""
+    """Delete the journal."""
     request.raise_violations()
     request.services.mock.clear_calls()
     return replies.no_content()
 
 
 async def get_file(request: ControlRequest) -> Response:
-    """A file, sent so that nothing in it can run."""
+    """Return a file, with headers that prevent execution of its content."""
     request.raise_violations()
     sha256 = request.parameters["sha256"]
     data = request.services.mock.file(sha256)
@@ -207,7 +207,7 @@ async def get_file(request: ControlRequest) -> Response:
 
 
 async def get_overview(request: ControlRequest) -> Response:
-    """How things stand, as soon as they stand otherwise than the caller knows."""
+    """Return the overview as soon as it differs from the revision that the caller knows."""
     request.raise_violations()
     world, since = request.services, request.parameters.get("since")
     if since is not None:
@@ -217,7 +217,7 @@ async def get_overview(request: ControlRequest) -> Response:
 
 
 async def reset_world(request: ControlRequest) -> Response:
-    """Everything is as the scenario began."""
+    """Restore the initial state of the scenario."""
     request.raise_violations()
     request.services.mock.reset()
     return replies.no_content()

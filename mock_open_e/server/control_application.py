@@ -1,4 +1,4 @@
-"""Assembles the control API of the mock Open-E into an ASGI application: routed by its contract, as all else is."""
+"""Assemble the control API of the mock Open-E into an ASGI application that is routed by its contract."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ CONTRACT = Contract(_FORM, (control,))
 
 
 def create_control_application(spec_dir: Path) -> "ControlApplication":
-    """The control API, for the world that each call brings with it."""
+    """Return the control API. Each call brings its own world."""
     middlewares: list[Any] = [
         ObservationMiddleware,
         ExceptionMiddleware,
@@ -42,7 +42,7 @@ def create_control_application(spec_dir: Path) -> "ControlApplication":
     ]
     application = assemble(middlewares, [])
     spec = read_spec(spec_dir, NAME)
-    # Connexion would mount it at the servers that callers read of; the world is in the path already.
+    # Connexion would mount the API at the servers in the contract, but the world is already in the path.
     spec["servers"] = [{"url": "/"}]
     application.add_api(
         spec,
@@ -55,13 +55,13 @@ def create_control_application(spec_dir: Path) -> "ControlApplication":
 
 
 class ControlApplication:
-    """An application that is given the world of each call."""
+    """An application that receives the world of each call."""
 
     def __init__(self, application: ASGIApp) -> None:
         self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, world: World) -> None:
-        # Any Content-Type is taken, as from the beginning: curl says of JSON that it is a form, if it is not told.
+        # Accept any Content-Type, as before: by default curl declares JSON as a form.
         headers = [header for header in scope["headers"] if header[0] != b"content-type"]
         scope = {**scope, "headers": headers, SERVICES: world, FORM: _FORM}
         await self._application(scope, receive, send)

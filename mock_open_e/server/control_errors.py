@@ -1,4 +1,4 @@
-"""Errors of the mock's control API: a list of sentences, as it has told them from the beginning."""
+"""Errors of the mock's control API: a list of sentences."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -13,7 +13,7 @@ from openapi.errors.problem_texts import BLANK, Texts, required_type_text, size,
 
 _NO_JSON = frozenset({"json", "utf-8", "depth"})
 _FIELDS = ("fault", "times", "seconds", "every", "operation", "flowInstanceID", "instance")
-"""The sequence in which orders are told what is wrong with them."""
+"""The order in which faults of an order are reported."""
 
 _SENTENCES = {
     "times": "times must be a positive integer",
@@ -32,7 +32,7 @@ _TEXTS: Texts = {
 
 
 def say(fault: Fault, _prefix: str = "") -> Violation | None:
-    """A fault as a sentence; unknown fields come first, then those of an order as the contract has them."""
+    """Return a fault as a sentence. Unknown fields come first, then those of an order in the contract's order."""
     name = str(fault.path[-1]) if fault.path else ""
     if fault.keyword == "additionalProperties":
         return Violation(name, f"unknown field {name[:100]!r}", index=0)
@@ -49,14 +49,14 @@ def say(fault: Fault, _prefix: str = "") -> Violation | None:
 
 
 def unreadable(fault: Unreadable) -> Sequence[Violation]:
-    """A body that cannot be read."""
+    """Return the violations for a body that cannot be parsed."""
     if fault.reason in _NO_JSON:
         return [Violation("body", "the body is not JSON")]
     return [Violation("body", f"the body {violation.message}") for violation in fault.violations]
 
 
 def failed(error: BudkavleError) -> Response:
-    """An error as its sentences."""
+    """Return the response for an error, as sentences."""
     if isinstance(error, Invalid):
         return _answer(problems.status_of(error), list(dict.fromkeys(each.message for each in error.violations)))
     if isinstance(error, TooLarge) and error.limit is not None:
@@ -65,7 +65,7 @@ def failed(error: BudkavleError) -> Response:
 
 
 def unexpected() -> Response:
-    """500 for a fault of ours."""
+    """Return a 500 for an internal error."""
     return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, ["something went wrong in the mock; its log has it"])
 
 

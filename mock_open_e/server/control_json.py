@@ -1,4 +1,4 @@
-"""What the control API of the mock Open-E tells, as its contract has it."""
+"""Convert the data of the mock to the JSON of the control API."""
 
 import dataclasses
 from collections import Counter
@@ -12,7 +12,7 @@ from mock_open_e.server.worlds import World
 
 
 def mismatches(message: Message, wanted: Mapping[str, Any]) -> list[str]:
-    """Why a message is not one of those that `expect` waits for; nothing for one that is."""
+    """Return the reasons why a message does not match the expectation, none if it does."""
     why = []
     if wanted.get("case", message.case) != message.case:
         why.append(f"the case is {message.case}, not {wanted['case']}")
@@ -28,12 +28,12 @@ def mismatches(message: Message, wanted: Mapping[str, Any]) -> list[str]:
 
 
 def count_by_case(messages: Iterable[Message]) -> Counter[tuple[str, int]]:
-    """How many messages each case has, by instance and number."""
+    """Return the number of messages per case, by instance and number."""
     return Counter((message.instance, message.case) for message in messages)
 
 
 def case(found: Case, messages: int) -> dict[str, Any]:
-    """A case, with the number of its messages."""
+    """Return a case with the number of its messages."""
     return {
         "instance": found.instance,
         "flowInstanceID": found.number,
@@ -46,7 +46,7 @@ def case(found: Case, messages: int) -> dict[str, Any]:
 
 
 def message(stored: Message, mock: MockOpenE) -> dict[str, Any]:
-    """A message as its case shows it."""
+    """Return a message as a part of its case."""
     poster = stored.poster
     return {
         "messageID": stored.message_id,
@@ -72,17 +72,17 @@ def message(stored: Message, mock: MockOpenE) -> dict[str, Any]:
 
 
 def moment_of(stored: Message) -> tuple[datetime, int]:
-    """What messages of a case are sorted by: when they say that they were sent, then as they came."""
+    """Return the sort key of a case's messages: the declared time, then the order of arrival."""
     try:
         added = datetime.fromisoformat(stored.added)
     except ValueError:
-        # An xs:dateTime that Python does not read, such as the end of a day at 24:00:00.
+        # Python does not parse some valid xs:dateTime values, such as 24:00:00 for the end of a day.
         added = stored.stored
     return added if added.tzinfo else added.replace(tzinfo=UTC), stored.sequence
 
 
 def event(found: Event) -> dict[str, Any]:
-    """An entry in the history of a case."""
+    """Return an entry of the history of a case."""
     return {
         "eventID": found.event_id,
         "kind": found.kind,
@@ -93,7 +93,7 @@ def event(found: Event) -> dict[str, Any]:
 
 
 def call(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
-    """A call, without what it held."""
+    """Return a call without its content."""
     return {
         "number": entry.number,
         "at": entry.at.isoformat(),
@@ -124,7 +124,7 @@ def call(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
 
 
 def whole_call(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
-    """A call with what it held, and its answer."""
+    """Return a call with its content and response."""
     return {
         "call": call(entry, mock),
         "request": _sent(entry.headers, entry.body, entry.body_size),
@@ -139,15 +139,15 @@ def _sent(headers: Mapping[str, str], body: bytes, size: int) -> dict[str, Any]:
     try:
         text = body.decode(charset, "replace")
     except (LookupError, ValueError):
-        # There is no such charset, or it is one of Python's own that are none.
+        # The charset does not exist, or it is one of Python's non-text codecs.
         text = body.decode("utf-8", "replace")
-    # Some charsets can name halves of surrogate pairs, which no JSON can.
+    # Some charsets can decode to unpaired surrogates, which JSON cannot contain.
     text = text.encode("utf-8", "replace").decode()
     return {"headers": dict(headers), "text": text, "isCut": len(body) < size}
 
 
 def refused(entry: Entry) -> dict[str, Any]:
-    """Why a call was refused."""
+    """Return the reason why a call was rejected."""
     return {
         "number": entry.number,
         "operation": entry.operation,
@@ -158,9 +158,9 @@ def refused(entry: Entry) -> dict[str, Any]:
 
 
 def overview(world: World) -> dict[str, Any]:
-    """How things stand in a world."""
+    """Return the state of a world."""
     mock = world.mock
-    # First of all, so that what changes meanwhile makes another revision.
+    # Read the revision first, so that concurrent changes result in another revision.
     revision = world.revision
     calls = mock.list_calls()
     return {
@@ -177,7 +177,7 @@ def overview(world: World) -> dict[str, Any]:
 
 
 def _order(order: Order) -> dict[str, Any]:
-    """An order in the words in which it can be given."""
+    """Return an order in the format in which it can be given."""
     asked = dataclasses.asdict(order)
     asked["flowInstanceID"] = asked.pop("case")
     return {name: value for name, value in asked.items() if value is not None or name == "times"}

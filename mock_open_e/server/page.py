@@ -1,4 +1,4 @@
-"""The inbox page of the mock Open-E: three files, no build step, and nothing from anywhere else."""
+"""The inbox page of the mock Open-E: three files without a build step and without external resources."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NamedTuple
 _FOLDER = Path(__file__).parent / "inbox"
 
 _HEADERS = {
-    # What is shown was written by callers. Only these files may run or style anything, so no text of theirs can.
+    # The page shows text from callers. Only these files may run or style anything, so that text cannot.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
         "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -19,14 +19,14 @@ _HEADERS = {
 
 
 class PageFile(NamedTuple):
-    """One file of the page, with the headers that it must be sent with."""
+    """One file of the page, with its response headers."""
 
     content: bytes
     headers: Mapping[str, str]
 
 
 def page_files() -> Mapping[str, PageFile]:
-    """The files of the page by path. All addresses in them are relative to the page's own."""
+    """Return the files of the page by path. All addresses in them are relative."""
     kinds = {
         "/": ("index.html", "text/html; charset=utf-8"),
         "/inbox.css": ("inbox.css", "text/css; charset=utf-8"),

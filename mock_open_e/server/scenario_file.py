@@ -1,4 +1,4 @@
-"""The file that says what a mock Open-E begins with: a scenario in YAML."""
+"""Parse the file with the initial state of a mock Open-E: a scenario in YAML."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -35,13 +35,13 @@ class ScenarioWrong(BudkavleError):
     """The scenario is wrong."""
 
     def __init__(self, faults: Collection[tuple[str, int, str]]) -> None:
-        """Takes file, line and text of each fault."""
+        """Store file, line and text of each fault."""
         lines = [f"{name}:{line}: {text}" for name, line, text in sorted(faults)]
         super().__init__("\n".join(["the scenario is wrong; the mock did not start", *lines]))
 
 
 def read_scenario(path: Path) -> Scenario:
-    """What a scenario file says. Raises `ScenarioWrong` with everything that is wrong, each with its line."""
+    """Return the scenario in a file. Raises `ScenarioWrong` with all faults and their lines."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -58,7 +58,7 @@ def read_scenario(path: Path) -> Scenario:
 
 
 class _Reader:
-    """Reads a scenario; what names something else is checked against what is declared."""
+    """Parses a scenario, and checks references to other parts of it."""
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
@@ -68,7 +68,7 @@ class _Reader:
         self._cases: dict[tuple[str, int], DeclaredCase] | None = None
 
     def read(self, document: yaml.Node) -> Scenario:
-        """The scenario; of no use where anything was wrong."""
+        """Return the scenario, which is unusable if any fault was found."""
         nodes = self._nodes
         sections = nodes.mapping(document, "the scenario", (), _SECTIONS)
         for node in nodes.sequence(sections.get("credentials"), "credentials"):
@@ -153,7 +153,7 @@ class _Reader:
         return tuple(statuses)
 
     def _names(self, values: Mapping[str, yaml.Node], key: str, known: Collection[str] | None) -> frozenset[str] | None:
-        """The names in a list; all must be declared, where any are."""
+        """Return the names in a list. If any are declared, all of them must be."""
         if key not in values:
             return None
         return frozenset(self._list_of_names(values[key], key, known))

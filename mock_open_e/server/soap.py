@@ -1,9 +1,10 @@
-"""The server door of the mock Open-E: the callbacks and the messageapi of one mock, as an ASGI app under uvicorn.
+"""The server interface of the mock Open-E: callbacks and messageapi of one mock, as an ASGI application.
 
 - `/external/api/callback`, `/internal/api/callback`, `/api/callback` (the external one): SOAP, WSDL and schema.
 - `/external/api/messageapi/…`, `/internal/api/messageapi/…`, `/api/messageapi/…`: reading back.
 
-Credentials, when set, guard these; the control API and the inbox page (`mock_open_e.server.application`) are open.
+Credentials protect these paths if they are configured. The control API and the inbox page
+(`mock_open_e.server.application`) are open.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from mock_open_e import Answer, Instance, MockOpenE
 
 LARGEST_BODY = 200 * 2**20
-"""Bytes of a SOAP request: ten files of 10 MiB are 140 MB as base64."""
+"""Maximum bytes of a SOAP request: ten files of 10 MiB are 140 MB as base64."""
 
 _LARGEST_INLINE = 65_536
 _MESSAGEAPI = "messageapi/"
@@ -30,7 +31,7 @@ _TRANSPORT = "open_e.transport"
 
 
 def create_app(mock: MockOpenE) -> ASGIApp:
-    """The callbacks of a mock as an ASGI app. `Reset` and `AcceptedAnswerLost` need it to run under MockProtocol."""
+    """Return the callbacks of a mock as an ASGI application. `Reset` and `AcceptedAnswerLost` require MockProtocol."""
     return Router(
         [
             Route("/external/api/{path:path}", _SoapDoor(mock, "external")),
@@ -42,7 +43,7 @@ def create_app(mock: MockOpenE) -> ASGIApp:
 
 
 class _SoapDoor:
-    """One instance's callback."""
+    """The callback of one instance."""
 
     def __init__(self, mock: MockOpenE, instance: Instance) -> None:
         self._mock = mock
@@ -84,14 +85,14 @@ class _SoapDoor:
 
 
 async def _trickling(answer: Answer) -> AsyncIterator[bytes]:
-    """The body byte by byte, over as many seconds as it shall take."""
+    """Yield the body byte by byte, over the configured number of seconds."""
     for byte in answer.body:
         await asyncio.sleep(answer.trickle / len(answer.body))
         yield bytes([byte])
 
 
 async def _body(receive: Receive, limit: int) -> bytearray | None:
-    """The whole body, or None as soon as it is longer than the limit or the caller has gone."""
+    """Return the whole body, or None once it exceeds the limit or the caller has disconnected."""
     body = bytearray()
     more = True
     while more:
@@ -106,8 +107,8 @@ async def _body(receive: Receive, limit: int) -> bytearray | None:
 
 
 async def _wait(seconds: float, receive: Receive) -> None:
-    """Waits that long, but no longer than the caller is there and the server runs."""
-    # A stopping server cancels what still runs; the answer then goes out at once instead of a trace into the log.
+    """Wait for this time, at most until the caller disconnects or the server stops."""
+    # A stopping server cancels running calls. The response is then sent at once instead of logging a traceback.
     with contextlib.suppress(TimeoutError, asyncio.CancelledError):
         async with asyncio.timeout(seconds):
             await _disconnected(receive)
@@ -119,10 +120,10 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _end_connection(scope: Scope, receive: Receive, *, reset: bool) -> None:
-    """Ends the connection without a byte, with RST or in peace, and waits until it has ended."""
+    """End the connection without a response, with RST or gracefully, and wait until it has ended."""
     transport: asyncio.Transport = scope["extensions"][_TRANSPORT]["transport"]
     if reset:
-        # Closing with unsent data thrown away and no time to linger is what makes the kernel send RST.
+        # The kernel sends RST if a socket is closed with unsent data discarded and no linger time.
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
@@ -132,11 +133,11 @@ async def _end_connection(scope: Scope, receive: Receive, *, reset: bool) -> Non
 
 
 class MockProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the connection itself within reach of the app, and without a line per request."""
+    """uvicorn's protocol, with the transport accessible to the application and without access log."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # uvicorn's own setting silences the access log of every other server in the process too.
+        # uvicorn's own setting would also disable the access log of other servers in the process.
         self.access_log = False
 
     def on_message_begin(self) -> None:

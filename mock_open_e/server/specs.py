@@ -1,4 +1,4 @@
-"""Where the contract of the control API is."""
+"""The location of the contract of the control API."""
 
 from pathlib import Path
 
@@ -6,6 +6,6 @@ _HERE = Path(__file__).parent
 
 
 def spec_dir() -> Path:
-    """Return the folder of the contract: within the package when it is installed, beside it in the repository."""
+    """Return the folder of the contract: within the installed package, or next to it in the repository."""
     packaged = _HERE / "spec"
     return packaged if packaged.is_dir() else _HERE.parents[1] / "spec"

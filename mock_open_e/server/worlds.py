@@ -1,4 +1,4 @@
-"""Mocks by name, each a world of its own: what is under `/s/NAME/` of the server door, and the one at its root."""
+"""Named mocks, each an isolated world: those below `/s/NAME/` of the server, and the one at its root."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NAMES = 64
-"""How many worlds have a name at once; another one takes the place of the one that was idle for longest."""
+"""Maximum named worlds. A new one replaces the one that was idle for longest."""
 
 NAMED_LIMITS = Limits(
     messages=5_000,
@@ -26,7 +26,7 @@ NAMED_LIMITS = Limits(
     journal_entries=500,
     journal_bytes=4 * 2**20,
 )
-"""What a world with a name keeps: a file of ten MiB fits, and all of them together stay below 2 GiB."""
+"""Limits of a named world: a file of ten MiB fits, and all worlds together stay below 2 GiB."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +39,7 @@ class _Waiting:
 
 
 class World:
-    """One mock behind the server door. `revision` grows with each change; `soap` serves its callbacks."""
+    """One mock behind the server. `revision` increases with each change; `soap` serves its callbacks."""
 
     def __init__(self, name: str, mock: MockOpenE) -> None:
         self.name = name
@@ -48,13 +48,13 @@ class World:
         self.revision = 0
         self.is_closing = False
         self.running = 0
-        """Calls that are being answered."""
+        """The number of running calls."""
         self._lock = threading.Lock()
         self._waiting: set[_Waiting] = set()
         self._stop = mock.watch(self._changed)
 
     async def until(self, find: Callable[[], T | None], seconds: float) -> T | None:
-        """What `find` gives as soon as it gives something, asked after each change; None after so many seconds."""
+        """Return the first result of `find` that is not None, evaluated after each change; None after the timeout."""
         waiting = _Waiting(asyncio.get_running_loop())
         with self._lock:
             self._waiting.add(waiting)
@@ -73,7 +73,7 @@ class World:
                 self._waiting.discard(waiting)
 
     def close(self) -> None:
-        """Ends all waiting, now and later."""
+        """End all waiting calls, now and in the future."""
         self.is_closing = True
         self._stop()
         self._changed()
@@ -87,7 +87,7 @@ class World:
 
 
 class Worlds:
-    """The root world and those with names, which are made on first use as the root's scenario says."""
+    """The root world and the named ones, which are created on first use with the root's scenario."""
 
     def __init__(self, root: MockOpenE, limit: int = NAMES) -> None:
         self.root = World("", root)
@@ -96,7 +96,7 @@ class Worlds:
         self._is_closing = False
 
     def get(self, name: str) -> World:
-        """The world of that name, from now on the one that was used last."""
+        """Return the world with that name and mark it as the most recently used one."""
         world = self._named.get(name)
         if world is None:
             world = World(name, MockOpenE(scenario=self.root.mock.scenario, limits=NAMED_LIMITS))
@@ -107,18 +107,18 @@ class Worlds:
         return world
 
     def names(self) -> list[str]:
-        """The names that are there, sorted."""
+        """Return the existing names, sorted."""
         return sorted(self._named)
 
     def close(self) -> None:
-        """Ends all waiting in all worlds: the server stops."""
+        """End all waiting calls in all worlds, because the server stops."""
         self._is_closing = True
         for world in (self.root, *self._named.values()):
             if not world.is_closing:
                 world.close()
 
     def _make_room(self) -> None:
-        # The last one is the one that is asked for.
+        # The last one is the requested world.
         for name in list(self._named)[:-1]:
             if len(self._named) <= self._limit:
                 return

@@ -1,1 +1,1 @@
-"""Receiving and decoding bodies within limits of time and memory."""
+"""Receive and decode bodies with limits on time and memory."""

@@ -1,7 +1,7 @@
-"""Bounds the bytes of large bodies that one process holds, from their first byte to the response.
+"""Limit the bytes of large bodies in one process, from their first byte to the response.
 
-Each large body is in memory until its message is stored, about as large as it came. Without a bound a few callers with
-files of 100 MB end the process.
+Each large body stays in memory until its message is stored, with about its original size. Without a limit, a few
+callers with files of 100 MB would exhaust the memory of the process.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from typing import Self
 from domain.errors import Overloaded
 
 STEP_BYTES = 8 * 1024 * 1024
-"""What a body of unknown length reserves at a time."""
+"""Bytes that a body of unknown length reserves at a time."""
 
 TRIM_BYTES = 8 * 1024 * 1024
-"""From this size on, memory is given back to the system when the last large body is gone."""
+"""Bodies of this size or more return memory to the operating system when the last large body is gone."""
 
 
 class BodyBudget:
-    """Reserves bytes, first come first served. A body that waits for too long is rejected."""
+    """Reserves bytes in order of arrival. A body that waits for too long is rejected."""
 
     def __init__(self, total_bytes: int, wait_seconds: float, give_back: Callable[[], None] | None = None) -> None:
         self._total = self._free = total_bytes
@@ -33,11 +33,11 @@ class BodyBudget:
 
     @property
     def reserved(self) -> int:
-        """Bytes of bodies that are under way."""
+        """The bytes of bodies that are being processed."""
         return self._total - self._free
 
     async def take(self, size: int) -> None:
-        """Reserve bytes. Raises `Overloaded` when they are not free in time, or never can be."""
+        """Reserve bytes. Raises `Overloaded` if they do not become free in time, or exceed the total."""
         if not self._waiting and size <= self._free:
             self._grant(size)
             return
@@ -58,7 +58,7 @@ class BodyBudget:
             raise
 
     def give(self, size: int) -> None:
-        """Give reserved bytes back."""
+        """Release reserved bytes."""
         self._free += size
         self._grant_next()
         if self._free == self._total and self._most >= TRIM_BYTES:
@@ -77,7 +77,7 @@ class BodyBudget:
 
 
 class Reservation:
-    """What one request has reserved, given back at the end of `with`."""
+    """The bytes reserved by one request, released at the end of `with`."""
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
@@ -93,13 +93,13 @@ class Reservation:
             self._budget.give(self._size)
 
     async def cover(self, size: int) -> None:
-        """Reserve so much that the whole reservation has at least this size. Raises `Overloaded`."""
+        """Increase the reservation to at least this size. Raises `Overloaded`."""
         if size > self._size:
             await self._budget.take(size - self._size)
             self._size = size
 
 
 def trim_memory() -> None:
-    """Give free memory back to the system, where the C library can: glibc keeps that of threads."""
+    """Return free memory to the operating system if the C library can: glibc keeps that of threads."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

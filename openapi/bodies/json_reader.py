@@ -1,7 +1,7 @@
-"""Decodes JSON that cannot be trusted: small bodies as they are, large ones with their base64 taken out.
+"""Decode untrusted JSON: small bodies at once, large ones with their base64 extracted.
 
-A parser holds Python's lock for as long as it runs, half a second for 140 MB. So from large bodies the values of
-`base64Data` are lifted out and decoded piece by piece while they arrive, and long texts when all is there; what is left
+A parser holds the GIL while it runs, which is half a second for 140 MB. Therefore the values of `base64Data` in large
+bodies are extracted and decoded piece by piece while they are received, and long texts at the end. The remaining JSON
 is small.
 """
 
@@ -18,35 +18,37 @@ from openapi.errors.faults import Reason, Unreadable
 
 MAX_DEPTH = 64
 MAX_VALUES = 200_000
-"""Texts, commas and brackets; a message has some dozens, and each costs some microseconds."""
+"""Maximum strings, commas and brackets. A message has some dozens; each costs some microseconds."""
 MAX_CONTAINERS = 250_000
-"""Brackets and braces in a body without files: more than whole subscriptions would fit into its limit of bytes."""
+"""Maximum brackets and braces in a body without files: more than the largest set of subscriptions has."""
 MAX_RUN = 25_000
-"""Values between the ends of two objects, in a body without files. A parser reads so many without a break; an entry of
-a list has a dozen."""
+"""Maximum values between the ends of two objects, in a body without files.
+
+A parser reads them without interruption. An entry of a list has about a dozen.
+"""
 LONG_TEXT_BYTES = 1024 * 1024
-"""A longer text is decoded by itself, in pieces."""
+"""Longer texts are decoded separately, in pieces."""
 MAX_REST_BYTES = 16 * 1024 * 1024
-"""What a body may hold beside base64 and long texts, which a parser reads without a break."""
+"""Maximum bytes of a body besides base64 and long texts. A parser reads them without interruption."""
 MAX_SKELETON_BYTES = 64 * 1024 * 1024
-"""What a body may hold beside base64: the longest text that Open-E takes, all of it escaped that is not ASCII."""
+"""Maximum bytes of a body besides base64: the longest text that Open-E accepts, with non-ASCII characters escaped."""
 
 _LIFTED_PROPERTY = b'"base64Data"'
 _IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _PIECE = 128 * 1024
-"""What is searched or decoded in one go: others get their turn between two pieces."""
+"""Bytes that are searched or decoded at a time. Other tasks run between two pieces."""
 _ESCAPES = re.compile(
     r"(?:[^\\]|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}|\\u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]|\\u[0-9a-fA-F]{4}))*+",
     re.DOTALL,
 )
-"""Characters and whole escapes. Half of a surrogate pair is none as long as it is the last."""
+"""Characters and complete escapes. A trailing half of a surrogate pair is incomplete."""
 _LONGEST_ESCAPE = 12
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _NO_MARKS = bytes(set(range(256)) - set(b'",:[{}]'))
 _MAX_BETWEEN = 64
-"""White space that may stand around a colon; a property with more is read with the rest of the body."""
+"""Maximum white space around the colon of an extracted property. With more, the property is parsed with the rest."""
 
 
 def decode(text: bytes | bytearray) -> Any:
@@ -55,7 +57,7 @@ def decode(text: bytes | bytearray) -> Any:
     Raises `Invalid` for anything that is not strict JSON in UTF-8.
     """
     if b"\0" in text[:4]:
-        # UTF-16 and UTF-32 have one there, with or without a mark (RFC 4627, section 3).
+        # UTF-16 and UTF-32 have a NUL here, with or without a byte order mark (RFC 4627, section 3).
         refuse("must be JSON in UTF-8", "utf-8")
     try:
         decoded = text.decode("utf-8-sig")
@@ -75,15 +77,15 @@ def decode(text: bytes | bytearray) -> Any:
     except json.JSONDecodeError as exc:
         raise Unreadable(f"must be JSON: {exc}", "json", (exc.lineno, exc.colno)) from exc
     except ValueError:
-        # The only other one is that of a number whose digits Python will not count.
+        # The only other error is a number with more digits than Python converts.
         refuse("must not hold a number so long", "number")
     return value
 
 
 class JsonReader:
-    """Takes a large JSON text as it comes. In its value each base64Data is a token, whose content is in `lifted`.
+    """Parses a large JSON text while it is received. Each base64Data becomes a token, whose content is in `lifted`.
 
-    Without files, base64Data is a text as any other.
+    Without files, base64Data is an ordinary text.
     """
 
     def __init__(self, *, has_files: bool = True) -> None:
@@ -103,7 +105,7 @@ class JsonReader:
         self._base64: _EscapedBase64Reader | None = None
 
     def feed(self, piece: bytes | bytearray) -> None:
-        """Adds bytes. Raises `TooLarge` or `Invalid` when there is more than any message can hold."""
+        """Add bytes. Raises `TooLarge` or `Invalid` if they exceed what a message can contain."""
         chunk = self._carry + piece
         self._carry = b""
         position = 0
@@ -121,7 +123,7 @@ class JsonReader:
             refuse("must not hold so many values", "values")
 
     def finish(self) -> Any:
-        """The value. Raises `Invalid`."""
+        """Return the value. Raises `Invalid`."""
         self._skeleton += self._carry
         texts: dict[str, str] = {}
         for start, end in reversed(self._long_texts):
@@ -157,7 +159,7 @@ class JsonReader:
         if end == len(chunk):
             return end
         if chunk[end : end + 1] != b'"':
-            # A backslash whose escape comes with the next piece.
+            # A backslash whose escape continues in the next piece.
             self._carry = chunk[end:]
             return len(chunk)
         self._end_string()
@@ -192,11 +194,10 @@ class JsonReader:
 
 
 class PlainJsonReader:
-    """Takes a large JSON text that holds no files, and reads it as a whole at the end.
+    """Receives a large JSON text without files, and parses it as a whole at the end.
 
-    What it must not hold too many of is objects and lists, each of which takes some hundred bytes of memory for two of
-    text, and values that a parser reads without a break: it calls us at the end of each object, where others get their
-    turn.
+    It limits the objects and lists, because two bytes of text take some hundred bytes of memory, and the values that a
+    parser reads without interruption: it calls us at the end of each object, where other tasks run.
     """
 
     def __init__(self) -> None:
@@ -208,18 +209,18 @@ class PlainJsonReader:
         self._run = 0
 
     def feed(self, piece: bytes | bytearray) -> None:
-        """Adds bytes. Raises `Unreadable` when they hold more objects, lists or values than any contract takes."""
+        """Add bytes. Raises `Unreadable` if they contain more objects, lists or values than any contract accepts."""
         self._text += piece
         self._containers += piece.count(b"[") + piece.count(b"{")
         if self._containers > MAX_CONTAINERS:
             refuse("must not hold so many values", "values")
-        # Up to the end of an object, which is no text, so that few pieces end within one.
+        # Count up to the end of an object, which is outside strings, so that few pieces end within one.
         end = self._text.rfind(b"}", self._counted) + 1 or len(self._text)
         self._count(self._counted, end)
         self._counted = end
 
     def finish(self) -> Any:
-        """The value. Raises `Unreadable`."""
+        """Return the value. Raises `Unreadable`."""
         self._count(self._counted, len(self._text))
         return decode(self._text)
 
@@ -228,9 +229,9 @@ class PlainJsonReader:
             self._count_piece(self._carry + self._text[place : min(place + _PIECE, end)])
 
     def _count_piece(self, piece: bytes) -> None:
-        """Count the values of each run. `_carry` is the begin of a text that the next piece goes on with."""
+        """Count the values of each run. `_carry` is the beginning of a string that continues in the next piece."""
         self._carry = b""
-        # Without escapes, all that is needed are the quotes and what stands between them.
+        # Without escapes, only the quotes and the text between them are needed.
         marks = piece if b"\\" in piece else piece.translate(None, _NO_MARKS)
         outside = marks.replace(b'""', b"") if marks is not piece else marks
         if b'"' in outside:
@@ -245,12 +246,12 @@ class PlainJsonReader:
             if self._run > MAX_RUN:
                 refuse("must not hold so many values", "values")
             last, self._run = self._run, 0
-        # The last part goes on.
+        # The last run continues.
         self._run = last
 
 
 class _EscapedBase64Reader:
-    """Base64 within a JSON string, where `/` and `+` may come escaped."""
+    """Decodes base64 within a JSON string, in which `/` and `+` may be escaped."""
 
     def __init__(self) -> None:
         self.is_empty = True
@@ -259,7 +260,7 @@ class _EscapedBase64Reader:
         self._is_faulty = False
 
     def feed(self, inner: bytes) -> None:
-        """Adds what stands in the string; only an escape by number may still miss digits."""
+        """Add the content of the string. Only a numeric escape may be incomplete at the end."""
         self.is_empty = self.is_empty and not inner
         inner = self._held + inner
         start = inner.rfind(b"\\u", max(0, len(inner) - len(r"\uXXX")))
@@ -267,10 +268,10 @@ class _EscapedBase64Reader:
         self._decode(inner[:start] if start >= 0 else inner)
 
     def finish(self) -> Content:
-        """The content, or what is wrong with it."""
+        """Return the content, or a content with a fault."""
         self._decode(self._held)
         if self._is_faulty:
-            # No base64 has this character.
+            # This character is invalid in base64.
             self._reader.feed(b"!")
         return self._reader.finish()
 
@@ -285,7 +286,7 @@ class _EscapedBase64Reader:
 
 
 def _decode_long_text(raw: bytearray, start: int, end: int) -> str:
-    """Return what stands between the quotes of a JSON string, decoded in pieces. Raises `Unreadable`."""
+    """Return the content of a JSON string, decoded in pieces. Raises `Unreadable`."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     pieces: list[str] = []
     held = ""
@@ -309,15 +310,15 @@ def _decode_long_text(raw: bytearray, start: int, end: int) -> str:
 
 
 def _end_of_escapes(text: str) -> int:
-    """Return where a text can be cut so that no escape, and no pair of surrogates, is cut."""
+    """Return a position at which a text can be split without splitting an escape or a surrogate pair."""
     start = text.find("\\", max(0, len(text) - _LONGEST_ESCAPE))
     if start < 0:
         return len(text)
-    # The first of several is the one that escapes.
+    # The first of several backslashes escapes the next one.
     start = len(text[:start].rstrip("\\"))
     match = _ESCAPES.match(text, start)
     end = match.end() if match else start
-    # What is longer is no escape, which the parser is to say.
+    # A longer sequence is not an escape; the parser reports it.
     return end if len(text) - end <= _LONGEST_ESCAPE else len(text)
 
 
@@ -333,13 +334,13 @@ def _with_texts(value: Any, texts: Mapping[str, str]) -> Any:
 
 
 def _may_hold_surrogates(text: bytes | bytearray) -> bool:
-    # In pieces: a search among many escapes takes as long as to parse them.
+    # Search in pieces: a search among many escapes takes as long as parsing them.
     places = range(0, len(text), _PIECE)
     return any(_SURROGATE.search(text, place, place + _PIECE + _LONGEST_ESCAPE) for place in places)
 
 
 def refuse(message: str, reason: Reason) -> NoReturn:
-    """Raises `Unreadable` for the body as a whole."""
+    """Raise `Unreadable` for the body as a whole."""
     raise Unreadable(message, reason)
 
 

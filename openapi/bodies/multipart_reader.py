@@ -1,4 +1,4 @@
-"""Decodes multipart/form-data: the part `message`, then files, each decoded while it arrives."""
+"""Decode multipart/form-data: the part `message`, then files, each decoded while it is received."""
 
 import re
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from openapi.bodies.json_reader import LONG_TEXT_BYTES, MAX_SKELETON_BYTES, Json
 
 MAX_PARTS = 100
 MAX_HEADER_BYTES = 16 * 1024
-"""Limit of all headers of one part together, and of the white space after a boundary."""
+"""Maximum bytes of all headers of a part, and of the white space after a boundary."""
 MAX_BOUNDARY_BYTES = 256
 JSON_PART = "message"
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^\s;]*)", re.IGNORECASE)
 FILE_PART = "attachments"
 _PLAIN_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary"})
-"""Content transfer encodings that leave the bytes as they are (RFC 2045, section 6)."""
+"""Content transfer encodings that leave the bytes unchanged (RFC 2045, section 6)."""
 _ENCODED = "must be sent unencoded: its Content-Transfer-Encoding may be 7bit, 8bit or binary"
 
 
 class MultipartReader:
-    """Takes a form as it comes. Its value is the JSON body that says the same, with tokens for contents."""
+    """Parses a form while it is received. Its value is the equivalent JSON body, with tokens for contents."""
 
     def __init__(self, content_type: str) -> None:
         _, options = parse_options_header(content_type)
@@ -35,7 +35,7 @@ class MultipartReader:
         self.lifted: dict[str, Content] = {}
         self.violations: list[Violation] = []
         self.is_files_only = False
-        """Whether the value holds the files alone, since the JSON part could not be read."""
+        """Whether the value contains only the files, because the JSON part could not be parsed."""
         self._json: bytearray | None = None
         self._is_json_encoded = False
         self._files: list[dict[str, str]] = []
@@ -46,13 +46,13 @@ class MultipartReader:
         self._splitter = _PartSplitter(boundary, self._begin_part, self._read_part, self._end_part)
 
     def feed(self, piece: bytes | bytearray) -> None:
-        """Add bytes. Raises `Invalid` when they are no form, `TooLarge` when the JSON part is too long."""
+        """Add bytes. Raises `Invalid` if they are not a form, `TooLarge` if the JSON part is too long."""
         self._splitter.feed(piece)
 
     def finish(self) -> Any:
-        """Return the body as if it had come as JSON. Faults of the form itself are in `violations`."""
+        """Return the equivalent of a JSON body. Faults of the form itself are in `violations`."""
         is_ended = self._splitter.is_ended
-        # The splitter refers to our methods; without this the contents would stay until cycles are collected.
+        # Break the reference cycle: otherwise the contents stay in memory until cycles are collected.
         del self._splitter
         if not is_ended:
             fault = "its end is missing" if self._parts else "no boundary was found"
@@ -66,7 +66,7 @@ class MultipartReader:
         return {**message, FILE_PART: self._files}
 
     def _message(self) -> dict[str, Any] | None:
-        """The JSON part, None for one that is missing or cannot be read; that is a violation then."""
+        """Return the JSON part, or None with a violation if it is missing or cannot be parsed."""
         if self._json is None:
             self._fault(JSON_PART, "must be the first part, of type application/json")
             return None
@@ -114,7 +114,7 @@ class MultipartReader:
         if file_name is None:
             self._fault(f"{FILE_PART}[{len(self._files)}].fileName", "must be UTF-8")
         token = str(len(self._files))
-        # A fault in the name is told once, so a name that cannot be read is replaced by one that can.
+        # Report an invalid name only once: replace it by a valid one for the schema.
         self._files.append({"fileName": "-" if file_name is None else file_name, "base64Data": token})
         return ContentReader() if len(self._files) <= MAX_ATTACHMENTS else None
 
@@ -148,8 +148,8 @@ def _decode_part(text: bytearray) -> Any:
 class _PartSplitter:
     """Splits a form into its parts (RFC 2046, section 5.1; RFC 7578), in pieces of any size.
 
-    It skips the preamble and the epilogue, takes white space after a boundary, and unfolds header lines. A line that
-    begins with the boundary and goes on otherwise is content.
+    It skips the preamble and the epilogue, accepts white space after a boundary, and unfolds header lines. A line that
+    begins with the boundary but continues differently is content.
     """
 
     def __init__(
@@ -164,10 +164,10 @@ class _PartSplitter:
         self._read_part = read_part
         self._end_part = end_part
         self._in_part = False
-        # The first boundary needs no line break before it, so it gets one.
+        # The first boundary need not follow a line break, so add one.
         self._buffer = bytearray(b"\r\n")
         self._skipped = 2
-        """Bytes at the start of the buffer that may belong to a boundary, but are no content."""
+        """Bytes at the start of the buffer that may belong to a boundary but are not content."""
         self._step: Callable[[], bool] = self._read_content
         self.is_ended = False
 
@@ -190,7 +190,7 @@ class _PartSplitter:
         return True
 
     def _pass_on(self, end: int) -> None:
-        """Pass on the content that ends here, and remove it from the buffer."""
+        """Pass on the content up to this position, and remove it from the buffer."""
         if self._in_part and end > self._skipped:
             with memoryview(self._buffer) as view:
                 self._read_part(view[self._skipped : end])
@@ -227,7 +227,7 @@ class _PartSplitter:
             if last_line_end < 0:
                 return False
         headers = _headers(bytes(self._buffer[:end]))
-        # The empty line stays: a boundary may follow it at once.
+        # Keep the empty line: a boundary may follow it directly.
         del self._buffer[:end]
         self._skipped = 2
         self._in_part = True
@@ -247,7 +247,7 @@ _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\0]*?)[ \t]*")
 
 
 def _headers(block: bytes) -> dict[bytes, bytes]:
-    """Return the headers of a part, by their names in lower case."""
+    """Return the headers of a part, by their lower-case names."""
     headers: dict[bytes, bytes] = {}
     for line in _FOLD.sub(b" ", block).split(b"\r\n")[:-1]:
         header = _HEADER.fullmatch(line)
@@ -261,7 +261,7 @@ def _headers(block: bytes) -> dict[bytes, bytes]:
 
 
 def _file_name(header: bytes, options: dict[bytes, bytes]) -> bytes:
-    """The name of a file in UTF-8: that of `filename*` (RFC 5987) wins, which the library does not read."""
+    """Return the name of a file in UTF-8. `filename*` (RFC 5987), which the library ignores, takes precedence."""
     extended = _EXTENDED_NAME.search(_QUOTED.sub(b'""', header))
     if extended is None:
         return options.get(b"filename", b"")

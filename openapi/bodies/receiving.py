@@ -1,4 +1,4 @@
-"""Receives bodies: cut off at their limit, decoded off the event loop where they are large."""
+"""Receive bodies: stop at their limit, and decode large ones outside the event loop."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -15,7 +15,7 @@ JSON = "application/json"
 MULTIPART = "multipart/form-data"
 
 SMALL_BYTES = 256 * 1024
-"""Up to this size a body is decoded where it is; that takes less than a hop to a thread and back, or little more."""
+"""Up to this size a body is decoded in the event loop, which takes about as long as a switch to a thread."""
 
 BATCH_BYTES = 1024 * 1024
 
@@ -32,19 +32,19 @@ class _Reader(Protocol):
 
 @dataclass(slots=True)
 class Body:
-    """A decoded body. The value of a `base64Data` that is a key of `lifted` stands for that content."""
+    """A decoded body. A `base64Data` value that is a key of `lifted` represents that content."""
 
     value: Any
     lifted: dict[str, Content] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
     is_large: bool = False
     is_files_only: bool = False
-    """Whether the value holds the files of a form alone; what else it lacks is told in `violations`."""
+    """Whether the value contains only the files of a form; `violations` has the other faults."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What an operation takes: media types, bytes, and whether there may be files among them, in JSON as base64."""
+    """The accepted media types and bytes of an operation, and whether the body may have files (base64 in JSON)."""
 
     media_types: tuple[str, ...]
     max_bytes: int
@@ -62,11 +62,11 @@ async def receive_body(
     allowance: Allowance,
     reservation: Reservation,
 ) -> Body:
-    """The body of a request.
+    """Return the body of a request.
 
-    `length` is the Content-Length, None if there was none. Raises `TooLarge` as soon as more bytes are announced or
-    received than are taken, `Overloaded` when the service holds too many already, `Unreadable` for what is not of its
-    media type or not complete.
+    `length` is the Content-Length, None if absent. Raises `TooLarge` as soon as more bytes are announced or received
+    than are allowed, `Overloaded` if the service already holds too many, `Unreadable` for a body that does not conform
+    to its media type or is incomplete.
     """
     limit = allowance.max_bytes
     if length is not None and length > limit:

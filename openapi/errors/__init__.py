@@ -1,1 +1,1 @@
-"""What can be wrong with a request, the one table of statuses, and how errors are written."""
+"""The faults of requests, the table of statuses, and the forms of errors."""

@@ -1,4 +1,4 @@
-"""What can be wrong with a request, before a contract says it in its own words."""
+"""Faults of a request, independent of the texts of a contract."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from typing import Any, Literal
 from domain.errors import Invalid, Violation
 
 Reason = Literal["json", "utf-8", "surrogate", "depth", "number", "twice", "values", "incomplete", "form"]
-"""Why a body cannot be read."""
+"""The reason why a body cannot be parsed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: where, which keyword of the schema, what the keyword says, and the value.
+    """One fault: its path, the keyword of the schema, the rule of the keyword, and the value.
 
     Parameters have keywords of their own: `utf-8`, `nul`, `twice`, `unknown` and `many`.
     """
@@ -24,11 +24,14 @@ class Fault:
 
 
 Say = Callable[[Fault, str], Violation | None]
-"""Says a fault in the words of a contract, None where it is said already; the text stands before the field."""
+"""A function that formulates a fault for a contract, or returns None if it is reported already.
+
+The text argument is a prefix of the field.
+"""
 
 
 class Unreadable(Invalid):
-    """The body cannot be read; `place` is where, as line and column, if that is known."""
+    """The body cannot be parsed. `place` is the line and column, if known."""
 
     def __init__(self, message: str, reason: Reason, place: tuple[int, int] | None = None) -> None:
         super().__init__([Violation("body", message)])
@@ -37,5 +40,5 @@ class Unreadable(Invalid):
 
 
 def count(error: Exception) -> int:
-    """How many errors the answer lists."""
+    """Return the number of errors in the response."""
     return len(error.violations) if isinstance(error, Invalid) else 1

@@ -1,4 +1,4 @@
-"""The form in which a contract tells errors."""
+"""The form of errors in a contract."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from openapi.errors.faults import Say, Unreadable
 
 @dataclass(frozen=True, slots=True)
 class ErrorForm:
-    """Words for faults, and answers for errors. `unexpected` answers faults of ours."""
+    """The texts of faults, and the responses to errors. `unexpected` responds to internal errors."""
 
     say: Say
     unreadable: Callable[[Unreadable], Sequence[Violation]]

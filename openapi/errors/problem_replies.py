@@ -1,4 +1,4 @@
-"""Errors as responses of the media type `application/problem+json`."""
+"""Convert errors to responses of the media type `application/problem+json`."""
 
 from http import HTTPStatus
 
@@ -8,11 +8,11 @@ from domain.errors import BudkavleError, Unauthenticated
 from openapi.errors import problems
 
 KEY_CHALLENGE = 'ApiKey realm="budkavle", header="apikey"'
-"""What a caller without a valid key is told that it needs."""
+"""The challenge for callers without a valid key."""
 
 
 def failed(error: BudkavleError) -> Response:
-    """An error as its problem."""
+    """Return an error as a problem."""
     status = problems.status_of(error)
     headers = {"Content-Type": problems.MEDIA_TYPE} | problems.headers_of(status)
     response = Response(problems.problem_of(error), status, headers=headers)
@@ -22,19 +22,19 @@ def failed(error: BudkavleError) -> Response:
 
 
 def not_found() -> Response:
-    """404 for a path that no contract has."""
+    """Return a 404 for a path that no contract has."""
     return _problem(HTTPStatus.NOT_FOUND, "There is nothing at this path")
 
 
 def method_not_allowed(allowed: str) -> Response:
-    """405 for a method that the contract does not have at this path."""
+    """Return a 405 for a method that the contract does not have at this path."""
     response = _problem(HTTPStatus.METHOD_NOT_ALLOWED, f"This path takes {allowed}")
     response.headers["Allow"] = allowed
     return response
 
 
 def unexpected() -> Response:
-    """500 for a fault of ours."""
+    """Return a 500 for an internal error."""
     return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, problems.UNEXPECTED)
 
 

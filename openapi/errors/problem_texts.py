@@ -1,4 +1,4 @@
-"""What is wrong with a request, in the English of problems; a contract may have texts of its own."""
+"""The English texts of problems. A contract may override them."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +16,13 @@ _INDEX = re.compile(r"\[\d+\]")
 Text = str | Callable[[Fault], str | None]
 
 Texts = Mapping[tuple[str, str], Text]
-"""Texts of a contract by field and keyword. In a field each index is `[]`."""
+"""Texts of a contract by field and keyword. Indexes in a field are written as `[]`."""
 
 _NONE: Texts = MappingProxyType({})
 
 
 def violation(fault: Fault, prefix: str = "", texts: Texts = _NONE) -> Violation | None:
-    """Return a fault in words, None for one that is reported already; `prefix` is put before the field."""
+    """Return a fault as a violation, None if it is reported already. `prefix` is put before the field."""
     field = _field(fault.path)
     general = _INDEX.sub("[]", field)
     text = texts.get((general, fault.keyword), _BY_KEYWORD.get(fault.keyword, "does not fit the contract"))
@@ -33,23 +33,23 @@ def violation(fault: Fault, prefix: str = "", texts: Texts = _NONE) -> Violation
 
 
 def unreadable(fault: Unreadable) -> Sequence[Violation]:
-    """A body that cannot be read, in words."""
+    """Return the violations for a body that cannot be parsed."""
     return fault.violations
 
 
 def is_blank(value: object) -> bool:
-    """Return whether a value is a text of white space alone."""
-    # JSON Schema's white space is that of ECMAScript, where U+FEFF is some.
+    """Return whether a value is a text that consists of white space."""
+    # JSON Schema uses the white space of ECMAScript, which includes U+FEFF.
     return isinstance(value, str) and not value.replace("\ufeff", " ").strip()
 
 
 def size(least: int, most: int) -> str:
-    """Return the text for a size that is outside its limits."""
+    """Return the text for a size outside its limits."""
     return f"size must be between {least} and {most}"
 
 
 def xml_text(fault: Fault) -> str:
-    """Return the text for a value that must not be blank and must fit XML."""
+    """Return the text for a value that must not be blank and must be valid in XML."""
     return BLANK if is_blank(fault.value) else _NOT_XML
 
 
@@ -59,7 +59,7 @@ def type_text(fault: Fault) -> str:
 
 
 def required_type_text(fault: Fault) -> str:
-    """Return the same where null counts as blank."""
+    """Return the text for a value of the wrong type where null counts as blank."""
     return BLANK if fault.value is None else type_text(fault)
 
 

@@ -1,4 +1,4 @@
-"""How errors look to callers: the one table of statuses, and the problem+json of the published contract."""
+"""The form of errors: the table of statuses, and the problem+json of the published contract."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _STATUS: dict[type[errors.BudkavleError], HTTPStatus] = {
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    # The contract has one answer for all that is not the caller's fault.
+    # The contract has one response for all errors that are not the caller's.
     errors.StorageRejected: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -26,18 +26,18 @@ _PHRASES = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
     HTTPStatus.REQUEST_URI_TOO_LONG: "URI Too Long",
 }
-"""Where Python 3.11 has an older phrase than RFC 9110."""
+"""Phrases of RFC 9110 that are older in Python 3.11."""
 
 UNEXPECTED = "Something went wrong in the service; nothing is known of the cause here, the log has it"
 
 _RETRY_AFTER_SECONDS = {HTTPStatus.SERVICE_UNAVAILABLE: 5, HTTPStatus.TOO_MANY_REQUESTS: 1}
-"""After which a caller is to try again."""
+"""Seconds after which a caller should retry."""
 
 MEDIA_TYPE = "application/problem+json"
 
 
 def status_of(error: errors.BudkavleError) -> HTTPStatus:
-    """The status of an error; 500 for a kind that no caller should meet."""
+    """Return the status of an error; 500 for unlisted kinds."""
     for kind in type(error).__mro__:
         if kind in _STATUS:
             return _STATUS[kind]
@@ -45,23 +45,23 @@ def status_of(error: errors.BudkavleError) -> HTTPStatus:
 
 
 def headers_of(status: HTTPStatus) -> dict[str, str]:
-    """Return the headers that an answer with this status has in every contract."""
+    """Return the headers of responses with this status in every contract."""
     seconds = _RETRY_AFTER_SECONDS.get(status)
     return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def phrase_of(status: HTTPStatus) -> str:
-    """The reason phrase of RFC 9110."""
+    """Return the reason phrase of RFC 9110."""
     return _PHRASES.get(status, status.phrase)
 
 
 def problem(status: HTTPStatus, detail: str | None = None, title: str | None = None) -> bytes:
-    """A problem as JSON; `status` is an object, as the contract has it."""
+    """Return a problem as JSON. `status` is an object in this contract."""
     return _encode(_head(status, detail, title))
 
 
 def problem_of(error: errors.BudkavleError) -> bytes:
-    """An error as a problem: a validation error with all its violations."""
+    """Return an error as a problem: a validation error with all its violations."""
     status = status_of(error)
     if not isinstance(error, errors.Invalid):
         return problem(status, str(error))

@@ -1,1 +1,1 @@
-"""What is logged and counted of requests, and by whose address."""
+"""Logs and metrics of requests, and the addresses of callers."""

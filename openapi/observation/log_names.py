@@ -1,6 +1,7 @@
-"""What the log may say of a path and of faulty fields: names that the contracts hold, and nothing that callers made up.
+"""Restrict paths and fields in logs to names of the contracts, excluding data of callers.
 
-A path can hold a party's id and an unknown property anything at all, so each name that no contract has becomes `*`.
+A path may contain a party's id, and an unknown property may be any text, so each name outside the contracts becomes
+`*`.
 """
 
 import re
@@ -11,10 +12,10 @@ from urllib.parse import unquote
 from domain.errors import Violation
 
 MAX_SEGMENTS = 12
-"""Segments of a path that are logged."""
+"""Maximum logged segments of a path."""
 
 MAX_FIELDS = 10
-"""Fields of a request that are logged."""
+"""Maximum logged fields of a request."""
 
 UNKNOWN = "*"
 
@@ -23,7 +24,7 @@ _INDEX = re.compile(r"\[\d+\]")
 
 
 class LogNames:
-    """The names of the contracts: literal segments of paths, parameters and properties."""
+    """The names in the contracts: literal segments of paths, parameters and properties."""
 
     def __init__(self, specs: Iterable[Mapping[str, Any]]) -> None:
         self._segments = {""}
@@ -34,7 +35,7 @@ class LogNames:
             self._fields.update(_field_names(spec))
 
     def path(self, raw_path: bytes) -> str:
-        """Return a path as it may be logged: `/webmessages/*`.
+        """Return a path for the log: `/webmessages/*`.
 
         >>> LogNames([{"paths": {"/webmessages/{id}": {}}}]).path(b"/x/webmessages/7?q=1")
         '/*/webmessages/*'
@@ -44,7 +45,7 @@ class LogNames:
         return "/".join([*names[:MAX_SEGMENTS], "…"] if len(names) > MAX_SEGMENTS else names)
 
     def fields(self, violations: Iterable[Violation]) -> list[str]:
-        """Return the fields of violations without their indexes, each once, sorted: `attachments[].fileName`."""
+        """Return the fields of violations without indexes and duplicates, sorted: `attachments[].fileName`."""
         fields = {violation.field for violation in violations}
         names = sorted({_INDEX.sub("[]", field) for field in fields})[:MAX_FIELDS]
         return sorted({_NAME.sub(self._known, name) for name in names})
@@ -54,7 +55,7 @@ class LogNames:
 
 
 def _field_names(node: Any) -> Iterator[str]:
-    """The names of all parameters and properties in a part of a contract."""
+    """Yield the names of all parameters and properties in a part of a contract."""
     if isinstance(node, list):
         for item in node:
             yield from _field_names(item)

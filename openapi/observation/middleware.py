@@ -1,4 +1,4 @@
-"""Gives every request an id, counts it and logs one line about it: ids, status, duration, never content."""
+"""Assign an id to each request, count it and log one line about it: ids, status, duration, never content."""
 
 import asyncio
 import re
@@ -26,28 +26,30 @@ log = structlog.get_logger("budkavle.requests")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,46}")
 _HEADER = b"x-request-id"
 _HEADER_OF_V1 = b"x-requestid"
-"""Published as `x-requestId`; header names have no case."""
+"""Published as `x-requestId`. Header names are case-insensitive."""
 
 _NO_STORE = ((b"cache-control", b"no-store"),)
-"""No cache may keep a response of the service (RFC 9111, section 5.2.2.5): most hold personal data. Contracts, which
-`/docs` publishes, may be cached."""
+"""Caches must not store responses of the service, because most contain personal data.
+
+Source: RFC 9111, section 5.2.2.5. The contracts under `/docs` may be cached.
+"""
 
 REQUEST_ID_HEADER = "budkavle.request_id_header"
-"""Where the name of the header stands in an ASGI scope."""
+"""The key of the header's name in an ASGI scope."""
 
 VIOLATIONS = "violations"
-"""The faults of a request among its fields for the log, until the line is written."""
+"""The key of the request's violations in its log fields, until the line is written."""
 
 _REQUESTS = Counter("budkavle_requests", "Requests by operation and status.", ["operation", "status"])
 _DURATION = Histogram("budkavle_request_duration_seconds", "How long requests took.", ["operation"])
 _NO_OPERATION = "none"
-"""The label of all paths and methods that no contract has: what callers make up makes no labels."""
+"""The label of all unknown paths and methods, so that callers cannot create labels."""
 
 
 class ObservationMiddleware:
-    """The outermost layer. Without `names` it only gives requests their ids.
+    """The outermost layer. Without `names` it only assigns ids to requests.
 
-    `form_of_v1` is the form of errors below `/v1` as long as the operation of a request is not known.
+    `form_of_v1` is the form of errors below `/v1` while the operation of a request is unknown.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class ObservationMiddleware:
             if message["type"] == "http.response.start":
                 status = int(message["status"])
                 headers = [*message["headers"], *self._headers(raw_path)]
-                # An answer of a handler has it already.
+                # A handler may have set the header already.
                 if not any(name == header for name, _ in headers):
                     headers.append((header, request_id.encode()))
                 message["headers"] = headers
@@ -97,16 +99,16 @@ class ObservationMiddleware:
             await self._app(scope, receive, observed_send)
         except asyncio.CancelledError:
             if not status:
-                # The service stops and waits no longer. The server would answer in words of its own.
+                # The service stops and no longer waits. The server would respond in another form.
                 form: ErrorForm = scope.get(FORM, self._form_of_v1 if header == _HEADER_OF_V1 else PROBLEMS)
                 await form.unexpected()(scope, receive, observed_send)
-                # The server that cancelled this stops; it would log a trace for each request.
+                # The server that cancelled this stops; it would log a traceback per request.
         finally:
             if self._names is not None:
                 self._observe(self._names, scope, status, time.perf_counter() - begun)
 
     def _observe(self, names: LogNames, scope: Scope, status: int, seconds: float) -> None:
-        """Count a request and log it, unless its caller did not authenticate and there are too many such lines."""
+        """Count a request and log it, unless its caller is unauthenticated and caused too many such lines."""
         operation, fields = _operation(scope["extensions"]), scope["budkavle.log"]
         _count(operation, status, seconds)
         is_anonymous = "caller" not in fields and status < HTTPStatus.INTERNAL_SERVER_ERROR
@@ -129,10 +131,10 @@ class ObservationMiddleware:
         )
 
     def _headers(self, raw_path: bytes) -> tuple[tuple[bytes, bytes], ...]:
-        """Return the headers that responses of the service have whatever the operation."""
+        """Return the headers of all responses, regardless of the operation."""
         headers = () if self._names is None or _is_docs(raw_path) else _NO_STORE
         if self._is_draining is not None and self._is_draining():
-            # The next request of this client is to reach another process.
+            # The next request of this client should reach another process.
             return (*headers, (b"connection", b"close"))
         return headers
 
@@ -144,7 +146,7 @@ def _is_docs(raw_path: bytes) -> bool:
 def _fields_of_refusal(
     names: LogNames, scope: Scope, raw_path: bytes, violations: Iterable[Violation]
 ) -> dict[str, Any]:
-    """Return what an operator needs to find the caller of a refused request, and its mistake."""
+    """Return what operators need to find the caller of a rejected request and its mistake."""
     refusal = {"path": names.path(raw_path), "peer": scope[PEER]}
     return {**refusal, "fields": names.fields(violations)} if violations else refusal
 
@@ -155,7 +157,7 @@ def _operation(extensions: dict[str, Any]) -> str | None:
 
 
 _counters: dict[tuple[str | None, int], tuple[Counter, Histogram]] = {}
-"""Those of each operation and status: to look them up by their labels each time would cost several times as much."""
+"""Metrics by operation and status: looking them up by labels each time would cost several times as much."""
 
 
 def _count(operation: str | None, status: int, seconds: float) -> None:
@@ -169,13 +171,13 @@ def _count(operation: str | None, status: int, seconds: float) -> None:
 
 
 def header_of(raw_path: bytes) -> bytes:
-    """The header that names requests of a path, of those too where no contract has anything."""
+    """Return the name of the request id header for a path, also for unknown paths."""
     path = canonical_path(raw_path)
     return _HEADER_OF_V1 if path == "/v1" or path.startswith("/v1/") else _HEADER
 
 
 def _request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
-    """Return the caller's id of a request: from the contract's own header, else from that of the other contract."""
+    """Return the caller's request id, from the contract's own header or else from that of the other contract."""
     for name, value in headers:
         if name == header and _REQUEST_ID.fullmatch(value):
             return value.decode()
@@ -187,7 +189,7 @@ def _request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
 
 
 def trace_parent_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Return the W3C trace context of a request (`traceparent`), None where it is absent, doubled or malformed.
+    """Return the W3C trace context of a request (`traceparent`), None if it is absent, repeated or malformed.
 
     Source: W3C Trace Context, section 3.2.
     """

@@ -8,16 +8,16 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from starlette.types import Scope
 
 PEER = "budkavle.peer"
-"""The key of the caller's address in an ASGI scope; None where the connection has no address."""
+"""The key of the caller's address in an ASGI scope; None if the connection has no address."""
 
 MAX_HOPS = 32
-"""Forwarded addresses that are read, from the right."""
+"""Maximum forwarded addresses that are parsed, from the right."""
 
 Address = IPv4Address | IPv6Address
 
 
 class TrustedProxies:
-    """The proxies whose headers about a caller are believed."""
+    """The proxies whose forwarding headers are trusted."""
 
     def __init__(self, networks: Sequence[IPv4Network | IPv6Network] = ()) -> None:
         self._networks = tuple(networks)
@@ -53,7 +53,7 @@ class TrustedProxies:
 
 
 def parse_address(host: str) -> Address | None:
-    """Return an IP address, an IPv4 address for one that is mapped to IPv6; None for any other text."""
+    """Return an IP address, with IPv4-mapped IPv6 converted to IPv4; None for any other text."""
     try:
         address: Address = ip_address(host)
     except ValueError:
@@ -79,7 +79,7 @@ _HOST_BITS = 64
 
 
 def _forwarded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
-    """Yield forwarded addresses from the right; a text that is not an address for an entry of another form."""
+    """Yield forwarded addresses from the right. An entry in another form yields a text that is not an address."""
     values = {b"x-forwarded-for": b"", b"forwarded": b""}
     for name, value in headers:
         if name in values:
@@ -91,13 +91,13 @@ def _forwarded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
 
 
 def _host_of_forwarded(entry: str) -> str:
-    # A quoted comma would end an entry too early, but nodes have none (RFC 7239, section 6).
+    # A quoted comma would split an entry, but nodes contain none (RFC 7239, section 6).
     found = _FOR.search(entry)
     return _host_of(found[1] if found[1] is not None else found[2]) if found else ""
 
 
 def _host_of(node: str) -> str:
-    """The host of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:80`."""
+    """Return the host of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:80`."""
     if node.startswith("["):
         return node[1:].partition("]")[0]
     host, colon, _ = node.partition(":")

@@ -1,4 +1,4 @@
-"""Limits on what callers that did not authenticate cause, by the network that they call from."""
+"""Limit the effects of unauthenticated callers, by their network."""
 
 import time
 from collections import Counter
@@ -9,14 +9,14 @@ from domain.errors import TooManyFailures, Unauthenticated
 from openapi.observation.peers import source_of
 
 LINES_PER_SOURCE = 10
-"""Log lines in one second about requests of one source that did not authenticate."""
+"""Maximum log lines per second about unauthenticated requests of one source."""
 
 LINES_PER_SECOND = 30
-"""The same of all sources together."""
+"""Maximum log lines per second about unauthenticated requests of all sources."""
 
 
 class LineLimit:
-    """Lets so many lines into the log in each second."""
+    """Limits the number of log lines per second."""
 
     def __init__(self, lines: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._lines = lines
@@ -26,7 +26,7 @@ class LineLimit:
         self._suppressed = 0
 
     def ask(self) -> int | None:
-        """How many lines were held back since the last one, or None: this one is held back too."""
+        """Return the number of lines suppressed since the last one, or None to suppress this one too."""
         now = self._clock()
         if now >= self._ends:
             self._ends, self._left = now + 1, self._lines
@@ -41,7 +41,7 @@ class LineLimit:
 class SourceCounter:
     """Counts by source within one second.
 
-    All counts are dropped when the second ends, so memory is bounded by the requests of one second.
+    All counts are dropped when the second ends, so the memory is limited by the requests of one second.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,7 +61,7 @@ class SourceCounter:
 
 
 class FailureLimit:
-    """Answers failed authentications with 429 where one source causes too many; all others pass unhindered."""
+    """Responds to failed authentications with 429 if one source causes too many; others are not affected."""
 
     def __init__(self, failures_per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._failures_per_second = failures_per_second
@@ -69,9 +69,9 @@ class FailureLimit:
 
     @contextmanager
     def around(self, peer: str | None) -> Iterator[None]:
-        """Raise `TooManyFailures` in place of `Unauthenticated` above the limit.
+        """Raise `TooManyFailures` instead of `Unauthenticated` above the limit.
 
-        Credentials are checked first, so a caller with good ones is not slowed by others at its address.
+        Credentials are checked first, so a caller with valid ones is not slowed down by others at its address.
         """
         try:
             yield
@@ -82,7 +82,7 @@ class FailureLimit:
 
 
 class AnonymousLines:
-    """Limits log lines about requests of callers that did not authenticate."""
+    """Limits log lines about unauthenticated requests."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._counter = SourceCounter(clock)

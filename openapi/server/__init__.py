@@ -1,1 +1,1 @@
-"""HTTP/1.1 servers under all of this: listening, limits for connections, signals."""
+"""HTTP/1.1 servers: listening, limits of connections, signals."""

@@ -1,7 +1,7 @@
-"""The connections of one server: how many, and how long each may wait for its client.
+"""The connections of one server: their number, and how long each may wait for its client.
 
-A sweep looks at all connections once a second, so that a connection costs no timers. A connection that waits for the
-service, and not for its client, has no limit here: its request is queued or runs, or its body is not read on.
+A sweep checks all connections once per second, so that connections need no timers. A connection that waits for the
+service and not for its client has no limit here: its request is queued or runs, or its body is not being read.
 """
 
 import asyncio
@@ -17,24 +17,24 @@ from prometheus_client import Counter, Gauge
 
 SWEEP_SECONDS = 1.0
 STOP_SECONDS = 5.0
-"""The limits of time while the server stops, if they are not less."""
+"""The time limits while the server stops, unless they are already lower."""
 
 LOG_SECONDS = 10.0
-"""The shortest time between two log lines about the limit of connections."""
+"""Minimum seconds between two log lines about the connection limit."""
 
 RESERVED_DESCRIPTORS = 256
-"""File descriptors that connections leave to the database, files, receivers and Open-E."""
+"""File descriptors reserved for the database, files, receivers and Open-E."""
 
 LEAST_CONNECTIONS = 16
 
 WATCH_SECONDS = 30.0
-"""How long the sweep goes on after a connection was accepted: TLS handshakes are no connections yet."""
+"""Seconds that the sweep continues after accepting a connection: connections are added after their TLS handshake."""
 
 log = structlog.get_logger("budkavle.connections")
 
 
 class Overdue(StrEnum):
-    """Why a connection is ended: its client did not do in time what was its turn."""
+    """The reason for closing a connection: its client exceeded a time limit."""
 
     HEAD = "head"
     BODY = "body"
@@ -47,44 +47,44 @@ _LIMIT = "limit"
 _CLOSED = Counter("budkavle_closed_connections", "Connections that a limit ended, by reason.", ["reason"])
 _OPEN = Gauge("budkavle_open_connections", "Connections that are open.")
 for _reason in (*Overdue, _LIMIT):
-    # Each series exists from the start, so that rates see the first one.
+    # Create all series at start, so that rates include the first event.
     _CLOSED.labels(str(_reason))
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Seconds that a client may take, and the number of connections of one server."""
+    """Time limits for clients in seconds, and the maximum connections of one server."""
 
     head_seconds: float = 30
     """From the first byte of a request to the end of its head."""
 
     body_seconds: float = 30
-    """Without a byte of a body that is under way."""
+    """Without receiving a byte of an incomplete body."""
 
     idle_seconds: float = 65
     """Without a request."""
 
     reader_seconds: float = 30
-    """Without reading a byte of a response."""
+    """Without the client reading a byte of a response."""
 
     connections: int = 4096
 
 
 class Connection(Protocol):
-    """What a sweep asks of a connection."""
+    """The interface of a connection for the sweep."""
 
     def overdue(self, now: float, limits: ConnectionLimits) -> Overdue | None:
-        """Return the limit that the client has exceeded."""
+        """Return the limit that the client has exceeded, or None."""
 
     def end(self, reason: Overdue) -> None:
-        """End the connection, with a response that says why where one is due."""
+        """Close the connection, with a response that gives the reason if one is due."""
 
     def close(self) -> None:
-        """End the connection, which runs no request; its client has a moment for the rest of a response."""
+        """Close a connection without a running request. Its client has a moment to read the rest of a response."""
 
 
 class Connections:
-    """The open connections of one server. Its loop must be the one that runs."""
+    """The open connections of one server, used by its running event loop."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
@@ -103,7 +103,7 @@ class Connections:
             reader_seconds=min(limits.reader_seconds, STOP_SECONDS),
         )
         self._open: set[Connection] = set()
-        # Those without a complete request, in the order in which that began.
+        # Connections without a complete request, ordered by the start of that state.
         self._waiting: dict[Connection, None] = {}
         self._is_sweeping = False
         self._closed = 0
@@ -112,14 +112,14 @@ class Connections:
         self._accepted = 0.0
 
     def accept(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to watch a connection that was accepted; over TLS it is added only after its handshake."""
+        """Watch a connection that was accepted. Over TLS it is added only after its handshake."""
         self._accepted = loop.time()
         if not self._is_sweeping:
             self._is_sweeping = True
             loop.call_later(self._sweep_seconds, self._sweep, loop)
 
     def add(self, connection: Connection) -> None:
-        """Add a connection; if there are too many, close the one that has waited longest for its client."""
+        """Add a connection. Above the limit, close the one that has waited longest for its client."""
         self._open.add(connection)
         self._waiting[connection] = None
         if len(self._open) > self._most:
@@ -127,23 +127,23 @@ class Connections:
         _OPEN.inc()
 
     def discard(self, connection: Connection) -> None:
-        """Remove a connection that has ended."""
+        """Remove a closed connection."""
         _OPEN.dec()
         self._open.discard(connection)
         self._waiting.pop(connection, None)
 
     def began_request(self, connection: Connection) -> None:
-        """A complete request is there: from now on the connection waits for the service."""
+        """Record that a complete request arrived: the connection now waits for the service."""
         self._waiting.pop(connection, None)
 
     def ended_request(self, connection: Connection) -> None:
-        """No request runs: from now on the connection waits for its client."""
+        """Record that no request runs: the connection now waits for its client."""
         if connection in self._open:
             self._waiting.pop(connection, None)
             self._waiting[connection] = None
 
     def hurry(self) -> None:
-        """Shorten the limits of time, since the server stops."""
+        """Shorten the time limits, because the server stops."""
         self.limits = self._short
 
     def _evict(self, connection: Connection) -> None:
@@ -164,7 +164,7 @@ class Connections:
             log.warning("connection_limit_reached", limit=self._most, closed=self._closed)
             self._closed, self._next_line = 0, now + LOG_SECONDS
         if now >= self._next_descriptor_line and not _has_descriptor():
-            # The event loop closes what it accepts then, and says nothing.
+            # In this state the event loop closes accepted connections without reporting it.
             log.error("file_descriptors_exhausted", limit=_descriptors(), open_connections=len(self._open))
             self._next_descriptor_line = now + LOG_SECONDS
         self._is_sweeping = bool(self._open or self._closed) or now - self._accepted < WATCH_SECONDS
@@ -173,7 +173,7 @@ class Connections:
 
 
 def raise_descriptor_limit() -> None:
-    """Raise the soft limit of file descriptors to the hard one: each connection takes one."""
+    """Raise the soft limit of file descriptors to the hard limit: each connection uses one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

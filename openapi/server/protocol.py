@@ -1,7 +1,7 @@
-"""uvicorn's HTTP/1.1 protocol, stricter where callers could smuggle, with bounds on all that is not a body.
+"""uvicorn's HTTP/1.1 protocol with stricter parsing against request smuggling, and limits on everything except bodies.
 
-It rejects malformed requests in the form of the contracts, and leaves the certificate that a caller presented, as DER,
-in `scope["extensions"]["tls"]["client_certificate"]`.
+It rejects malformed requests in the form of the contracts, and stores the client certificate as DER in
+`scope["extensions"]["tls"]["client_certificate"]`.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from openapi.observation.source_limits import LineLimit
 from openapi.server.connections import ConnectionLimits, Connections, Overdue
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Request line and headers together; also trailers together, and anything that httptools holds back. It sets none."""
+"""Maximum bytes of request line and headers, of trailers, and of data that httptools holds back without a limit."""
 
 LINGER_SECONDS = 2.0
-"""How long a connection that ends is read after it was refused, or waits for its client to read the rest."""
+"""Seconds that a closing connection is still read after a rejection, or waits for its client to read the rest."""
 
 LINES_PER_SECOND = 10
-"""Log lines about malformed requests, at most: callers can send thousands in a second."""
+"""Maximum log lines per second about malformed requests: callers can send thousands per second."""
 
 log = structlog.get_logger("budkavle.protocol")
 
@@ -33,10 +33,10 @@ _MALFORMED = Counter("budkavle_malformed_requests", "Requests that are not accep
 
 
 class UpgradeIgnoringProtocol(HttpToolsProtocol):
-    """Ignores the offer of another protocol, which Java's client makes with every request.
+    """Ignores offers of another protocol, which Java's client makes with every request.
 
-    Only HTTP/1.1 is spoken here, and a server may ignore an offer (RFC 9110, section 7.8). httptools would take the
-    body for the other protocol, so it reads the head again without the offer.
+    Only HTTP/1.1 is supported, and a server may ignore an offer (RFC 9110, section 7.8). httptools would interpret the
+    body as the other protocol, so it parses the head again without the offer.
     """
 
     _offer: bytes | None = None
@@ -80,13 +80,13 @@ class UpgradeIgnoringProtocol(HttpToolsProtocol):
 
 
 class BoundedProtocol(UpgradeIgnoringProtocol):
-    """Ends a connection whose request is malformed, or whose client is too slow, after the answers that are due."""
+    """Closes a connection with a malformed request or a slow client, after the responses that are due."""
 
     _is_begun = False
     _in_head = True
     _is_refused = False
     _has_last_answer_due = False
-    """Whether a request runs that was whole, before the one that was refused."""
+    """Whether a complete request was running before the one that was rejected."""
     _is_silent = True
     _head_bytes = 0
     _trailer_bytes = 0
@@ -94,7 +94,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
     _rejection: str | None = None
     _client_certificate: bytes | None = None
     _since = 0.0
-    """When the client's turn began, or when it last did something in its turn, by the clock of the loop."""
+    """The time at which the client's turn began or the client last acted in it, by the loop's clock."""
     _unsent = 0
     _unsent_since = 0.0
 
@@ -106,7 +106,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too.
         super().connection_made(transport)
         if self.client is not None and self.client[0].startswith(_IPV4_MAPPED):
-            # Over a socket of both families.
+            # An IPv4 client of a dual-stack socket.
             self.client = (self.client[0].removeprefix(_IPV4_MAPPED), self.client[1])
         if self.scheme == "https":
             self._client_certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -118,7 +118,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         super().connection_lost(exc)
 
     def overdue(self, now: float, limits: ConnectionLimits) -> Overdue | None:
-        """Return the limit that the client has exceeded."""
+        """Return the limit that the client has exceeded, or None."""
         unsent = self.transport.get_write_buffer_size()
         if unsent:
             if unsent != self._unsent:
@@ -128,7 +128,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         if self._is_refused or self.transport.is_closing() or self._is_running():
             return None
         if self.flow.read_paused:
-            # The client may have sent; the service does not read.
+            # The client may have sent data that the service does not read.
             self._since = now
         waited = now - self._since
         if not self._is_begun:
@@ -138,7 +138,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         return Overdue.BODY if waited > limits.body_seconds else None
 
     def end(self, reason: Overdue) -> None:
-        """End the connection, with a response that says why where one is due."""
+        """Close the connection, with a response that gives the reason if one is due."""
         match reason:
             case Overdue.READER:
                 self.transport.abort()
@@ -153,15 +153,15 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
                 assert_never(unreachable)
 
     def close(self) -> None:
-        """End the connection, which runs no request; its client has a moment for the rest of a response."""
+        """Close a connection without a running request. Its client has a moment to read the rest of a response."""
         has_unsent = self.transport.get_write_buffer_size() > 0
         self.transport.close()
         if has_unsent:
-            # It would stay open until they are read.
+            # Otherwise the connection stays open until the response is read.
             self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def shutdown(self) -> None:
-        """Begin the end of the connection: what is complete is answered, and clients get less time for the rest."""
+        """Begin to close the connection: respond to complete requests, and reduce the time limits for the rest."""
         self._connections.hurry()
         super().shutdown()
 
@@ -186,13 +186,13 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
             self._refuse("head_too_long")
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn declares that it returns nothing.
-        """Answer requests that are complete when a client ends its side of the connection (RFC 9112, section 9.6)."""
+        """Respond to complete requests after a client shuts down its sending side (RFC 9112, section 9.6)."""
         is_refused_body = not self._in_head and self.cycle is not None and self.cycle.response_complete
         if self._is_begun and not self._is_refused and not is_refused_body:
-            # A client that stops a body which was refused does as it should.
+            # It is correct for a client to stop sending a rejected body.
             self._refuse("cut_off")
         if self.scheme == "https":
-            # TLS ends in both directions at once.
+            # TLS closes both directions at once.
             return None
         if self._is_refused:
             return self._has_last_answer_due
@@ -223,7 +223,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
                 self._reject("head_too_long")
             super().on_header(name, value.rstrip(b" \t"))
             return
-        # Trailers mean nothing here, and must not join the headers of a request that is under way.
+        # Trailers are ignored, and must not be added to the headers of a running request.
         self._trailer_bytes += len(name) + len(value)
         if self._trailer_bytes > MAX_HEAD_BYTES:
             self._reject("head_too_long")
@@ -256,7 +256,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
             self._connections.ended_request(self)
 
     def _check_head(self) -> None:
-        """Reject what proxies and servers may read in different ways (RFC 9112, sections 2.3, 3.2, 6.1)."""
+        """Reject what proxies and servers may parse differently (RFC 9112, sections 2.3, 3.2, 6.1)."""
         version = self.parser.get_http_version()
         if not version.startswith("1."):
             self._reject("version")
@@ -277,19 +277,19 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
                 self._reject("not_http")
 
     def _reject(self, reason: str) -> None:
-        """End the parser's work on this connection."""
+        """Stop parsing this connection."""
         self._rejection = reason
         raise ValueError(reason)
 
     def _refuse(self, reason: str) -> None:
-        """End the connection, with an answer that says why where it is the turn of this request."""
+        """Close the connection, with a response that gives the reason if it is this request's turn."""
         self._is_refused = True
         _MALFORMED.labels(reason).inc()
         status, detail = _REJECTIONS[reason]
         _log_refusal(reason, status, self.client)
         if self.pipeline or self._is_running():
-            # The request that runs was whole: its answer goes out, and is the last one. It is not that of `cycle`
-            # where others are queued.
+            # The running request was complete: its response is sent and is the last one. It is not that of `cycle` if
+            # others are queued.
             self._has_last_answer_due = True
             self.cycle.keep_alive = False
             self.pipeline.clear()
@@ -300,14 +300,14 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         if self.cycle is not None and not self.cycle.response_complete:
-            # Its body will not come.
+            # The rest of its body will not arrive.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(head.encode() + body)
         self._close_after_reading()
 
     def _close_after_reading(self) -> None:
-        """Close, but read on for a moment: a kernel that has unread bytes resets, and the client loses the answer."""
+        """Close, but keep reading for a moment: with unread bytes the kernel sends RST, which loses the response."""
         if self.scheme == "https":
             self.transport.close()
             return
@@ -329,16 +329,16 @@ _REJECTIONS = {
     "transfer_coding": (HTTPStatus.NOT_IMPLEMENTED, "The only supported Transfer-Encoding is chunked"),
     "version": (HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "The supported version is HTTP/1.1"),
 }
-"""The status and text for each reason why a request is rejected before it reaches an operation."""
+"""The status and text for each reason to reject a request before it reaches an operation."""
 
 for _reason in _REJECTIONS:
-    # Each series exists from the start, so that rates see the first rejection.
+    # Create all series at start, so that rates include the first rejection.
     _MALFORMED.labels(_reason)
 
 _IPV4_MAPPED = "::ffff:"
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.vV]+\])(?::[0-9]*)?")
-"""RFC 9110, section 7.2. It may be empty."""
+"""The Host header (RFC 9110, section 7.2), which may be empty."""
 
 _lines = LineLimit(LINES_PER_SECOND)
 
@@ -357,6 +357,6 @@ def _log_refusal(reason: str, status: HTTPStatus, client: tuple[str, int] | None
 
 def _new_parser(protocol: HttpToolsProtocol) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(protocol)
-    # As uvicorn makes its own.
+    # Same as in uvicorn's own parser.
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser

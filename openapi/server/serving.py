@@ -1,4 +1,4 @@
-"""Runs servers in one event loop until a signal ends them cleanly."""
+"""Run servers in one event loop until a signal shuts them down gracefully."""
 
 import asyncio
 import contextlib
@@ -24,18 +24,18 @@ class CannotListen(BudkavleError):
 
 TLS_HANDSHAKE_SECONDS = 15
 TLS_END_SECONDS = 3
-"""How long a peer may take to begin and to end TLS: one that says nothing must not hold up a stop."""
+"""Timeouts of TLS handshakes and shutdowns: a silent peer must not delay a stop."""
 
 
 class QuietServer(uvicorn.Server):
-    """A server whose signals are handled for all servers of the process together."""
+    """A server without signal handlers: they are shared by all servers of the process."""
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # uvicorn declares a generator; any context manager does.
         return contextlib.nullcontext()
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one, and the host `::` takes IPv4 too. Raises `CannotListen`."""
+    """Return a listening socket. Port 0 selects a free one, and host `::` includes IPv4. Raises `CannotListen`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     is_dual = host == "::" and socket.has_dualstack_ipv6()
     try:
@@ -45,26 +45,27 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket, *, tls: bool = False) -> str:
-    """Where a listener can be called, as a URL."""
+    """Return the URL of a listener."""
     host, port = listener.getsockname()[:2]
     scheme = "https" if tls else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class Work(Protocol):
-    """What a process does beside serving."""
+    """Background work of a process next to its servers."""
 
     async def run(self) -> None:
-        """Works until it is stopped."""
+        """Work until it is stopped."""
 
     def stop(self) -> None:
-        """Lets what is under way end, and begins no more; the second time even that is given up."""
+        """Finish what is running and begin nothing new. A second call abandons even that."""
 
 
 class Drain:
-    """The time between the signal to stop and the end of the listening socket, in which readiness is `DOWN`.
+    """The time between the stop signal and closing the listening socket, in which readiness is `DOWN`.
 
-    A load balancer needs that time to notice: a socket that closes at once refuses the calls that it still sends.
+    A load balancer needs this time to notice: a socket that closes at once rejects the requests that are still sent to
+    it.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -72,7 +73,7 @@ class Drain:
         self._is_active = False
 
     def begin(self) -> None:
-        """Let readiness be `DOWN`, and each response end its connection."""
+        """Set readiness to `DOWN`, and let each response close its connection."""
         self._is_active = True
 
     def is_active(self) -> bool:
@@ -88,9 +89,10 @@ async def run_servers(
     reload: Callable[[], None] | None = None,
     is_busy: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Serve and work until SIGINT or SIGTERM; then drain, answer what runs and end. A second signal skips the drain.
+    """Run servers and works until SIGINT or SIGTERM, then drain, finish running requests and stop.
 
-    SIGHUP calls `reload`. While `is_busy` returns true, a full collection of garbage would stop all callers for long.
+    A second signal skips the drain. SIGHUP calls `reload`. While `is_busy` returns true, a full garbage collection
+    would block all callers for long.
     """
     works = (*works, FullCollections(is_busy))
 
@@ -113,7 +115,7 @@ async def run_servers(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-    # Without a handler it would end the process.
+    # Without a handler the signal would kill the process.
     loop.add_signal_handler(signal.SIGHUP, reload or _do_nothing)
     tasks = [asyncio.create_task(server.serve([listener])) for server, listener in servers]
     while not all(server.started for server, _ in servers) and not any(task.done() for task in tasks):  # noqa: ASYNC110  # uvicorn has no event for it.
@@ -129,29 +131,34 @@ async def run_servers(
 
 
 def _do_nothing() -> None:
-    """Reload nothing."""
+    """Do nothing."""
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine on uvloop."""
+    """Run a coroutine on uvloop."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         runner.run(main)
 
 
 SWITCH_SECONDS = 0.001
-"""How long a thread that computes may keep the interpreter while the event loop waits for it. A response waits several
-times: with Python's default of 5 ms, others waited up to 50 ms for a small message during a large sync."""
+"""Seconds that a computing thread may hold the GIL while the event loop waits for it.
+
+A response waits several times: with Python's default of 5 ms, others waited up to 50 ms for a small message during a
+large sync.
+"""
 
 COLLECTION_SECONDS = 30.0
-"""Between two full collections. One that waits for large bodies to end is made after ten times as long anyway."""
+"""Seconds between full collections. A collection that waits for large bodies runs after ten times as long anyway."""
 
 _NEVER = 1_000_000
 
 
 def _settle_memory() -> None:
-    """Take all that was made until now out of the collector's rounds: it stays, and each full round would walk it.
+    """Exclude all objects created so far from garbage collection.
 
-    Such a round stopped all callers for 100 to 250 ms. Full rounds are left to `FullCollections` from now on.
+    They are permanent, and each full collection would visit them.
+
+    A full collection blocked all callers for 100 to 250 ms. From now on only `FullCollections` runs them.
     """
     gc.collect()
     gc.freeze()
@@ -161,10 +168,10 @@ def _settle_memory() -> None:
 
 
 class FullCollections:
-    """Runs the full collections of Python's garbage collector, at moments without large work.
+    """Runs the full collections of Python's garbage collector while there is no large work.
 
-    By itself Python runs them while many objects are made, which is in the middle of a large sync: each walks all of
-    its objects and stops all callers for up to 300 ms. Without large work a round takes a few milliseconds.
+    Python itself runs them while many objects are created, in the middle of a large sync: each visits all objects and
+    blocks all callers for up to 300 ms. Without large work a collection takes a few milliseconds.
     """
 
     def __init__(self, is_busy: Callable[[], bool], seconds: float = COLLECTION_SECONDS) -> None:
@@ -173,7 +180,7 @@ class FullCollections:
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
-        """Collect until it is stopped."""
+        """Run collections until stopped."""
         skipped = 0
         while not self._stopped.is_set():
             with contextlib.suppress(TimeoutError):
@@ -185,7 +192,7 @@ class FullCollections:
             gc.collect()
 
     def stop(self) -> None:
-        """End it."""
+        """Stop."""
         self._stopped.set()
 
 
@@ -193,18 +200,19 @@ _MOST_SKIPPED = 10
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine as the whole of this process."""
+    """Run a coroutine as the whole of this process."""
     raise_descriptor_limit()
     run_loop(main)
     if any(thread is not threading.current_thread() and not thread.daemon for thread in threading.enumerate()):
-        # A call to Open-E outlived the shutdown timeout. Its message is on record as being sent; Python would wait.
+        # A call to Open-E outlived the shutdown timeout. Its message is recorded as being sent; Python would wait for
+        # the thread.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
 
 
 class _Loop(uvloop.Loop):
-    """A loop that gives TLS the limits for which uvicorn has no setting."""
+    """An event loop with TLS timeouts, for which uvicorn has no setting."""
 
     async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.AbstractServer:  # type: ignore[override]  # All arguments go on as they come.
         if kwargs.get("ssl") is not None:

@@ -10,7 +10,7 @@ from domain.deliveries import Reason
 from persistence import deliveries as queued
 from persistence import tables
 from persistence.database import Database
-from persistence.deliveries import TestEvent
+from persistence.deliveries import TrialEvent
 from tests.delivery.receiving import OK, Recorder, at
 from tests.delivery.working import PERSON, SECOND, StartPeer, deliveries, subscribe, work
 from tests.factories import NOW
@@ -137,7 +137,7 @@ async def test_a_replayed_one_arrives_under_its_old_id(database: Database, peer:
 async def test_a_test_message_arrives_at_its_subscription_alone(database: Database, peer: StartPeer) -> None:
     recorder, other = Recorder(), Recorder()
     await subscribe(database, at(peer(recorder)), at(peer(other)))
-    trial = TestEvent(publication(event(body={"testbesked": True})), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
+    trial = TrialEvent(publication(event(body={"testbesked": True})), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
     await queued.publish_test(database, trial)
     assert await work(database) == 1
     ((_, body),) = recorder.requests

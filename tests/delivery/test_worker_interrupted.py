@@ -12,7 +12,7 @@ from delivery.worker import Worker
 from persistence import deliveries as queued
 from persistence import subscriptions, tables
 from persistence.database import Database
-from persistence.deliveries import TestEvent
+from persistence.deliveries import TrialEvent
 from persistence.subscriptions import SyncCall
 from tests.delivery.receiving import OK, Recorder, at
 from tests.delivery.working import LIMITS, SECOND, StartPeer, deliveries, subscribe, work, working
@@ -165,7 +165,7 @@ async def test_a_path_that_does_not_answer_keeps_no_other_path_of_its_system_wai
         assert held.number == 10
         # A test message for the dead path has a place all the same.
         identity = {"org_type": 1, "org_code": 101, "entity_type": 202}
-        trial = TestEvent(publication(event(**identity)), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
+        trial = TrialEvent(publication(event(**identity)), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
         await queued.publish_test(database, trial)
         await held.until(1)
         worker.stop()

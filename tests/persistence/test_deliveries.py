@@ -11,7 +11,7 @@ from domain.errors import NotFound
 from domain.events import NO_OBJECT, write_content
 from persistence import deliveries, outbox, queue, tables
 from persistence.database import Database
-from persistence.deliveries import TestEvent
+from persistence.deliveries import TrialEvent
 from persistence.queue import SettledAttempt
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, entry, prepare, sync
@@ -218,9 +218,9 @@ async def test_drop_takes_the_attempts_along(subscribed: Database) -> None:
     assert not {"deliveries", "attempts"} & set(await counts(subscribed))
 
 
-def a_trial(**changes: Any) -> TestEvent:
+def a_trial(**changes: Any) -> TrialEvent:
     said = event(external_id=NO_OBJECT, body={"testbesked": True}, **changes)
-    return TestEvent(publication(said), SYSTEM, str(uuid4()))
+    return TrialEvent(publication(said), SYSTEM, str(uuid4()))
 
 
 async def test_publish_test_queues_one_delivery_whatever_the_dates(subscribed: Database) -> None:

@@ -12,7 +12,7 @@ from domain.deliveries import AttemptOutcome
 from domain.errors import NotFound
 from persistence import deliveries, queue
 from persistence.database import Database
-from persistence.deliveries import TestEvent
+from persistence.deliveries import TrialEvent
 from persistence.opening import open_database
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, entry, prepare, sync
@@ -74,7 +74,7 @@ async def test_a_test_message_waits_for_the_sync_that_removes_its_subscription(
     transaction = other.transaction()
     await transaction.start()
     await other.execute(DELETE)
-    trial = TestEvent(publication(event()), SYSTEM, str(uuid4()))
+    trial = TrialEvent(publication(event()), SYSTEM, str(uuid4()))
     sending = asyncio.create_task(deliveries.publish_test(database, trial))
     async with asyncio.timeout(60):
         while not await other.fetchval(WAITING):

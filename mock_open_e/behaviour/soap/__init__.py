@@ -1,1 +1,1 @@
-"""Reading and writing the SOAP of the callback, its WSDL and its schema."""
+"""Parse and build the SOAP of the callback, its WSDL and its schema."""

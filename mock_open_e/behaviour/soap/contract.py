@@ -1,7 +1,7 @@
-"""What the callback answers to anything but a request: WSDL and schema in their parts, and a page for people.
+"""The responses of the callback to calls other than requests: WSDL, schema, and a page for people.
 
-Source: what JAX-WS RI 2.3 serves for the callback's classes. Written anew from its facts, so names, namespaces and
-addresses are the same and the bytes are not.
+Source: the output of JAX-WS RI 2.3 for the callback's classes. It is rewritten from facts, so names, namespaces and
+addresses are the same but the bytes differ.
 """
 
 from html import escape
@@ -12,7 +12,7 @@ from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.soap.schema import served_schema
 
 SERVICE_NAMESPACE = "http://callback.integration.flowengine.nordicpeak.com/"
-"""The target namespace of the WSDL that has the service: its class gives none, so it comes from its package."""
+"""The target namespace of the WSDL with the service. The service class declares none, so its package determines it."""
 
 _XML = "text/xml;charset=utf-8"
 _HTML = "text/html;charset=utf-8"
@@ -24,7 +24,7 @@ _DEFINITIONS = (
 
 
 def answer(call: Call, findings: Findings) -> Answer:
-    """The answer to a call that is neither POST nor PUT."""
+    """Return the response to a call that is neither POST nor PUT."""
     if call.method != "GET":
         findings.refusal = Refusal(f"the method {call.method}", "POST or PUT with a request, GET of ?wsdl")
         is_head = call.method == "HEAD"
@@ -59,7 +59,7 @@ def _table(url: str) -> str:
 
 
 def _service(url: str) -> str:
-    """The WSDL with service and binding, which imports the one with the port type."""
+    """Return the WSDL with service and binding, which imports the one with the port type."""
     address = escape(url)
     operations = "".join(
         f'<operation name="{name}"><soap:operation soapAction=""/>'
@@ -81,7 +81,7 @@ def _service(url: str) -> str:
 
 
 def _port_type(url: str) -> str:
-    """The WSDL with messages and port type, which imports the schema."""
+    """Return the WSDL with messages and port type, which imports the schema."""
     messages = []
     operations = []
     for name, shape in SHAPES.items():

@@ -1,4 +1,4 @@
-"""MTOM requests: the envelope and the files of a multipart/related body, each file found by its Content-ID."""
+"""MTOM requests: the envelope and the files of a multipart/related body, found by their Content-ID."""
 
 import re
 from email.message import Message as Headers
@@ -17,7 +17,7 @@ class Parts(NamedTuple):
 
 
 def split(kind: Headers, body: bytes | bytearray) -> Parts | None:
-    """The parts of a body with that Content-Type, or None where it is no MTOM request."""
+    """Return the parts of a body with that Content-Type, or None if it is not an MTOM request."""
     boundary = kind.get_param("boundary")
     if kind.get_content_type() != "multipart/related" or not isinstance(boundary, str):
         return None

@@ -1,6 +1,6 @@
-"""How the mock Open-E reads requests: as JAX-WS RI 2.3 with JAXB does, with a bound on what they may cost.
+"""Parse requests as JAX-WS RI 2.3 with JAXB does, with limits on their cost.
 
-Texts of XML reading errors are ours, since they differ between parsers there too.
+The texts of XML parsing errors are ours, because they differ between parsers there too.
 """
 
 import binascii
@@ -40,8 +40,8 @@ _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", co
 class Operation(NamedTuple):
     """The first element in a SOAP body.
 
-    `contents` has what each encodedData element held, None for what is not base64; the text itself is dropped while
-    reading, so that a request of ten large files does not stand in memory twice.
+    `contents` has the content of each encodedData element, None for invalid base64. The text itself is dropped during
+    parsing, so that a request with ten large files is not in memory twice.
     """
 
     element: Element
@@ -49,7 +49,7 @@ class Operation(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The qualified name as Open-E's faults spell it: `{namespace}name`."""
+        """The qualified name in the format of Open-E's faults: `{namespace}name`."""
         name = etree.QName(self.element)
         return f"{{{name.namespace or ''}}}{name.localname}"
 
@@ -60,7 +60,7 @@ class Operation(NamedTuple):
 
 
 class _Reader:
-    """Reads one request piece by piece, and takes the data of its files out of the tree as they come."""
+    """Parses one request incrementally, and removes the data of its files from the tree as it arrives."""
 
     def __init__(self, parts: dict[str, bytes], keep_bytes: int) -> None:
         self.contents: dict[Element, Content | None] = {}
@@ -71,7 +71,7 @@ class _Reader:
         self._depth = 0
 
     def take(self, parser: "etree.XMLPullParser") -> None:
-        """Deals with what was read since the last time."""
+        """Process the elements that were parsed since the last call."""
         for event, element in parser.read_events():
             if not isinstance(element, Element):
                 continue
@@ -103,26 +103,25 @@ class _Reader:
 def read_request(
     body: bytes | bytearray, charset: str | None, *, parts: dict[str, bytes] | None = None, keep_bytes: int = 0
 ) -> Operation:
-    """The operation that a request asks for. `charset` is that of its Content-Type and wins over the XML's own.
+    """Return the operation of a request. `charset` is that of its Content-Type and overrides the XML declaration.
 
-    `parts` are the other parts of an MTOM request by their ids. Of the data of files at most `keep_bytes` are kept.
-
-    Raises SoapFault as Open-E does: Client for what is no envelope or has an empty body, VersionMismatch for
-    SOAP 1.2, MustUnderstand for a header that says so, Server for broken XML inside the body and for any document
-    type declaration.
+    `parts` are the other parts of an MTOM request by their ids. At most `keep_bytes` of the data of files are stored.
+    Raises SoapFault as Open-E does: Client for a missing envelope or an empty body, VersionMismatch for SOAP 1.2,
+    MustUnderstand for a header that demands it, Server for malformed XML inside the body and for any document type
+    declaration.
     """
     encoding = charset or _encoding_of(body)
     codec = codec_of(encoding)
     if codec is None:
         raise _not_an_envelope(f"unsupported encoding {encoding}")
     if codec.startswith("utf-") and codec != "utf-8":
-        # The prolog is looked at before the parser sees it, which needs one byte for one ASCII character.
+        # The prolog is checked before parsing, which requires one byte per ASCII character.
         try:
             body, codec = body.decode(codec).encode(), "utf-8"
         except UnicodeDecodeError as error:
             raise _not_an_envelope(f"not {encoding}") from error
     if _has_document_type(body):
-        # Entities in attributes are expanded by any parser, so none gets to see their declarations.
+        # Every parser expands entities in attributes, so no parser must see their declarations.
         raise _broken("Undeclared general entity", "a document type declaration", "an envelope without DOCTYPE")
     parser = etree.XMLPullParser(
         ("start", "end"),
@@ -130,7 +129,7 @@ def read_request(
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
-        # Files of more than 10 MB in one text node are what this is for.
+        # This is needed for files of more than 10 MB in one text node.
         huge_tree=True,
         remove_comments=True,
         remove_pis=True,
@@ -150,7 +149,7 @@ def read_request(
 
 
 def _encoding_of(body: bytes | bytearray) -> str:
-    """What the XML itself says of its character set."""
+    """Return the character set in the XML declaration."""
     head = bytes(body[:400])
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if head.startswith(mark):
@@ -220,7 +219,7 @@ def _broken(reason: str, received: str = "", accepted: str = "") -> SoapFault:
 
 
 def child(parent: Element | None, name: str) -> Element | None:
-    """The last child of that name in the callback's namespace, None when it is nil: as JAXB fills one property."""
+    """Return the last child with that name in the callback's namespace, None if it is nil, as JAXB does."""
     if parent is None:
         return None
     found = parent.findall(f"{{{CALLBACK_NAMESPACE}}}{name}")
@@ -228,17 +227,17 @@ def child(parent: Element | None, name: str) -> Element | None:
 
 
 def text_of(element: Element | None) -> str | None:
-    """The text of an element as JAXB reads it: what stands before a child of the element is lost."""
+    """Return the text of an element as JAXB reads it: text before a child element is lost."""
     if element is None:
         return None
     return (element[-1].tail if len(element) else element.text) or ""
 
 
 def int_of(element: Element | None) -> int | None:
-    """A number as JAXB RI reads an xs:int: wrapped to 32 bits without a word, None for what is no number."""
+    """Return a number as JAXB RI reads an xs:int: silently wrapped to 32 bits, None for other text."""
     digits = re.sub(r"[ \t\r\n]+", "", text_of(element) or "")
     if re.fullmatch(r"[+-]?[0-9]+", digits) is None:
         return None
-    # 10 to the 32nd is a multiple of 2 to the 32nd: what stands before the last 32 digits is lost in wrapping.
+    # 10^32 is a multiple of 2^32, so digits before the last 32 have no effect after wrapping.
     number = int(digits.lstrip("+-")[-32:]) * (-1 if digits.startswith("-") else 1) & 0xFFFFFFFF
     return number - 2**32 if number >= 2**31 else number

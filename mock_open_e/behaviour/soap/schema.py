@@ -1,8 +1,8 @@
-"""The schema of the callback: as Open-E serves it, and as strict mode wants it.
+"""The schema of the callback: as Open-E serves it, and as strict mode requires it.
 
-Source: names, order, types and occurrences of the callback's published schema. What is served comes from Open-E's
-classes, so there a choice is two elements of which none is required. Strict mode takes what any published edition
-takes: in some, readReceiptEnabled comes before userID, in some it is missing; callers in production send neither.
+Source: names, order, types and occurrences of the callback's published schema. The served schema comes from Open-E's
+classes, so a choice appears there as two optional elements. Strict mode accepts what any published edition accepts: in
+some, readReceiptEnabled precedes userID, in some it is missing; callers in production send neither.
 """
 
 from collections.abc import Mapping
@@ -35,12 +35,12 @@ _STRICT_STATUS = ("statusID xs:int", "statusAlias xs:string")
 
 
 def served_schema() -> str:
-    """The schema at `?xsd=1`."""
+    """Return the schema at `?xsd=1`."""
     return _schema(is_strict=False)
 
 
 def strict_schema() -> etree.XMLSchema:
-    """What strict mode validates requests against. The data of files are empty there: they are looked at before."""
+    """Return the schema of strict mode. The data of files is empty there, because it is checked before."""
     return etree.XMLSchema(etree.fromstring(_schema(is_strict=True).encode()))
 
 
@@ -87,7 +87,7 @@ def _choice(*contents: str) -> str:
 
 
 def _strict_content(asked: tuple[str, ...]) -> str:
-    """The content of a request, with the choices that the classes have lost."""
+    """Return the content of a request, with the choices that the classes have lost."""
     content = _elements(asked)
     for pair, chosen in ((CASE, _STRICT_CASE), (("statusID? xs:int", "statusAlias? xs:string"), _STRICT_STATUS)):
         content = content.replace(_elements(pair), _choice(*map(_element, chosen)))

@@ -1,4 +1,4 @@
-"""What the mock Open-E answers in SOAP, byte for byte as Open-E does, and the character sets that it knows.
+"""Build SOAP responses that equal those of Open-E byte for byte, and determine character sets.
 
 Source: the observed behaviour of JAX-WS RI 2.3 with the callback's beans.
 """
@@ -13,11 +13,11 @@ from mock_open_e.behaviour.soap_fault import SoapFault
 _LABEL = re.compile(r"[A-Za-z0-9._:-]{1,40}")
 
 _CODECS = re.compile(r"ascii|utf-8|iso8859-[0-9]+|cp125[0-8]|utf-16(-[lb]e)?|utf-32(-[lb]e)?")
-"""Python's names of the character sets that are read: those that a Java of today has, and no other encodings."""
+"""Python's names of the accepted character sets: those of a current Java, and no other encodings."""
 
 
 def codec_of(charset: str) -> str | None:
-    """Python's name of a character set, or None for one that is not known."""
+    """Return Python's name of a character set, or None if it is unknown."""
     if _LABEL.fullmatch(charset) is None:
         return None
     try:
@@ -28,13 +28,13 @@ def codec_of(charset: str) -> str | None:
 
 
 def write_reply(element: str, content: str, charset: str | None) -> bytes:
-    """The answer of an operation: its response element with that content."""
+    """Return the response of an operation: its response element with that content."""
     opened = f'<{element} xmlns="{CALLBACK_NAMESPACE}"'
     return _enveloped(f"{opened}>{content}</{element}>" if content else f"{opened}/>", charset)
 
 
 def write_fault(fault: SoapFault, charset: str | None) -> bytes:
-    """A fault, with the unused namespace that Open-E's own have. An undeclared one has no detail."""
+    """Return a fault with the unused namespace of Open-E's own faults. An undeclared fault has no detail."""
     detail = f'<detail><{fault.detail} xmlns="{CALLBACK_NAMESPACE}"/></detail>' if fault.detail else ""
     return _enveloped(
         '<S:Fault xmlns:ns4="http://www.w3.org/2003/05/soap-envelope">'
@@ -44,17 +44,17 @@ def write_fault(fault: SoapFault, charset: str | None) -> bytes:
 
 
 def xml_text(text: str) -> str:
-    """A text as it stands in an element; a CR stays one, and what XML cannot hold becomes a question mark."""
+    """Return a text for an element. A CR is kept, and characters that XML cannot contain become question marks."""
     return escape(re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text), {"\r": "&#13;"})
 
 
 def content_type(charset: str | None) -> str:
-    """The Content-Type of an answer: the request's charset comes back, with the blank that Open-E puts there."""
+    """Return the Content-Type of a response: the request's charset, with the space that Open-E inserts."""
     return "text/xml; charset=utf-8" if _is_utf8(charset) else f"text/xml ;charset={charset}"
 
 
 def _is_utf8(charset: str | None) -> bool:
-    # A request with a charset that is not known is refused; Open-E has no answer in it either.
+    # A request with an unknown charset is rejected; Open-E cannot encode a response in it either.
     return charset is None or codec_of(charset) in {None, "utf-8"}
 
 
