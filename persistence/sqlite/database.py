@@ -69,6 +69,7 @@ class SqliteDatabase:
         self._batcher = WriteBatcher(self.write)
         self._waiting: deque[_Waiting] = deque()
         self._flushing: asyncio.Task[None] | None = None
+        self._advancing: asyncio.Task[None] | None = None
         self._file = SqliteFile(self._path)
         # True while writes fail for a reason that affects all writes.
         self._cannot_write = False
@@ -173,6 +174,8 @@ class SqliteDatabase:
         await self.read_large(schema.check)
 
     async def close(self) -> None:
+        if self._advancing is not None:
+            await asyncio.wait([self._advancing])
         async with self._write_lock:
             for connection in (self._reader, self._writer):
                 if connection is not None:
@@ -189,8 +192,8 @@ class SqliteDatabase:
                 # Acquire the lock for each batch, so that large writes run between small ones.
                 async with self._write_lock:
                     await self._do_batch()
-                    if self._file.is_advance_due():
-                        await self._advance()
+                if self._advancing is None and self._file.is_advance_due():
+                    self._advancing = asyncio.create_task(self._advance())
                 # Yield to other tasks, which may add writes to the next batch.
                 await asyncio.sleep(0)
         finally:
@@ -201,9 +204,13 @@ class SqliteDatabase:
             with self._thread_engine.connect() as connection:
                 self._file.advance(connection)
 
-        # The next write meets the same error and reports it to its caller.
-        with contextlib.suppress(StorageFailed, sa.exc.SQLAlchemyError):
-            await asyncio.get_running_loop().run_in_executor(self._writer_thread, in_thread)
+        # Writes do not wait for the checkpoint: it runs without their lock and outside their thread. The next write
+        # meets the same error and reports it to its caller.
+        try:
+            with contextlib.suppress(StorageFailed, sa.exc.SQLAlchemyError):
+                await asyncio.get_running_loop().run_in_executor(self._reader_threads, in_thread)
+        finally:
+            self._advancing = None
 
     async def _do_batch(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]

@@ -8,7 +8,7 @@ import sqlite3
 import stat
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -431,12 +431,21 @@ def quick_generations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick_generations")
-async def test_writes_end_when_the_file_is_overwritten_by_an_older_copy(path: Path, database: Database) -> None:
+async def test_writes_begin_new_generations(path: Path, database: Database) -> None:
+    async with asyncio.timeout(10):
+        while (sqlite_file.read_generation(path) or 0) < 2:
+            await stored.store(database, web_message())
+
+
+async def test_writes_end_when_the_file_is_overwritten_by_an_older_copy(
+    path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "LOOK_SECONDS", 0.0)
     await stored.store(database, web_message())
-    await until_generation(path, 1)
     backup = back_up(path)
-    await stored.store(database, web_message())
-    await until_generation(path, 2)
+    with connected(path) as connection:
+        sqlite_file.SqliteFile(path).advance(connection)
+    await database.check_health()
     overwrite(path, backup)
     large = web_message(attachments=(attachment(data=bytes(LARGE_BYTES + 1)),))
     with capture_logs() as lines:
@@ -448,22 +457,19 @@ async def test_writes_end_when_the_file_is_overwritten_by_an_older_copy(path: Pa
     assert [(line["event"], line["log_level"]) for line in lines] == [("database_file_replaced", "error")]
 
 
-@pytest.mark.usefixtures("quick_generations")
-async def test_a_write_right_after_an_overwrite_does_not_hide_it(
-    path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await stored.store(database, web_message())
-    await until_generation(path, 1)
+def test_a_new_generation_does_not_hide_that_the_file_was_overwritten(path: Path) -> None:
+    file = sqlite_file.SqliteFile(path)
+    file.open()
     backup = back_up(path)
-    await stored.store(database, web_message())
-    await until_generation(path, 2)
-    monkeypatch.setattr(sqlite_file, "LOOK_SECONDS", 3600.0)
-    overwrite(path, backup)
-    # This one comes between two looks.
-    with suppress(StorageFailed):
-        await stored.store(database, web_message())
-    with pytest.raises(StorageFailed):
-        await stored.store(database, web_message())
+    with connected(path) as connection:
+        file.advance(connection)
+        file.check()
+        overwrite(path, backup)
+        # The last look at the file was a moment ago.
+        with pytest.raises(StorageFailed):
+            file.advance(connection)
+        with pytest.raises(StorageFailed):
+            file.check()
 
 
 @pytest.mark.usefixtures("quick_generations")
@@ -482,11 +488,11 @@ async def test_maintenance_of_a_file_in_use_is_no_replacement(path: Path, databa
     await stored.store(database, web_message())
 
 
-async def until_generation(path: Path, number: int) -> None:
-    """Wait until the file has this generation: a write does not wait for it."""
-    async with asyncio.timeout(10):
-        while sqlite_file.read_generation(path) != number:  # noqa: ASYNC110  # SQLite has no event for it.
-            await asyncio.sleep(0.001)
+@contextmanager
+def connected(path: Path) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        yield connection
 
 
 def back_up(path: Path) -> Path:
