@@ -12,7 +12,7 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extr
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run contract-check install test check released-contracts commands-page coverage format bench soak wheel lock clean
+.PHONY: help run contract-check install test check released-contracts commands-page docs coverage format bench soak wheel lock clean
 
 help: ## Print the targets
 	@echo "usage: make TARGET"
@@ -50,6 +50,9 @@ released-contracts: ## With a release: keep its contracts, for the next ones to 
 commands-page: $(VENV)/.dev ## Write docs/reference/commands.md from the command line
 	$(BIN)/python -m tests.commands_page
 
+docs: $(VENV)/.docs ## Build the documentation as a site into build/site; a dead link is an error
+	$(BIN)/properdocs build --quiet --config-file site/properdocs.yml
+
 coverage: $(VENV)/.dev ## What of the contracts their tests try
 	$(BIN)/python -W ignore -m tests.contract_coverage
 
@@ -71,6 +74,7 @@ lock: $(VENV)/.dev ## Lock the requirements anew
 	$(LOCK) --extra build --extra contract -c requirements/runtime.txt -o requirements/contract.txt pyproject.toml
 	$(LOCK) --extra build --extra contract --extra test --extra check -c requirements/contract.txt -o requirements/dev.txt pyproject.toml
 	$(LOCK) --extra build --extra contract --extra test --extra check --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
+	$(LOCK) -c requirements/dev.txt -o requirements/docs.txt requirements/docs.in
 
 clean: ## Remove what was set up and built
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -99,3 +103,6 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 
 $(VENV)/.bench: requirements/bench.txt $(VENV)/.dev
 	$(call set_up,-r requirements/bench.txt)
+
+$(VENV)/.docs: requirements/docs.txt $(VENV)/.dev
+	$(call set_up,-r requirements/docs.txt)
