@@ -134,3 +134,14 @@ def test_unknown_commands_and_options_are_found() -> None:
     assert unknown_words("deliveries list --state parked") == []
     assert unknown_words("deliveries lost") == ["lost"]
     assert unknown_words("audit list --systems ID") == ["--systems"]
+
+
+@pytest.mark.parametrize(
+    "page",
+    # The decisions are not rewritten yet; the changelog says what was.
+    [page for page in PAGES if page.parent.name != "decisions" and page.name != "CHANGELOG.md"],
+    ids=lambda page: str(page.relative_to(REPOSITORY)),
+)
+def test_pages_use_the_standard_words_of_the_field(page: Path) -> None:
+    text = re.sub(r"`[^`]*`", "", prose(page))
+    assert re.findall(r"\b(?:told|beside|nobody|somebody|whoever)\b", text, re.IGNORECASE) == []
