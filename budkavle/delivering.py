@@ -13,10 +13,10 @@ from persistence.database import Database
 
 
 class Delivering:
-    """A worker that runs next to servers. `say` reports when it starts and ends waiting for another worker."""
+    """A worker that runs next to servers. `print_line` reports when it starts and ends waiting for another worker."""
 
     def __init__(
-        self, settings: Settings, database: Database, clock: DatabaseClock, say: Callable[[str], None]
+        self, settings: Settings, database: Database, clock: DatabaseClock, print_line: Callable[[str], None]
     ) -> None:
         limits = Limits(
             concurrency=settings.worker_concurrency,
@@ -29,7 +29,7 @@ class Delivering:
         )
         self.worker = Worker(database, self._calls, limits, holder=new_id(), now=clock.now)
         self._database = database
-        self._say = say
+        self._print_line = print_line
         self._shutdown_timeout = settings.shutdown_timeout
         self._has_turn = self._is_stopping = False
         self._work: asyncio.Task[None] | None = None
@@ -70,10 +70,10 @@ class Delivering:
         def waits() -> None:
             nonlocal waited
             waited = True
-            self._say("The worker waits for another worker on this file")
+            self._print_line("The worker waits for another worker on this file")
 
         async with self._database.hold_worker_lock(waits):
             self._has_turn = True
             if waited:
-                self._say("The worker takes over")
+                self._print_line("The worker takes over")
             await self.worker.run_forever()

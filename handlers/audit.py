@@ -11,7 +11,7 @@ from domain.audit import NO_SYSTEM, AuditEntry
 from domain.errors import StorageFailed
 from handlers.requests import Services
 from openapi.observation.peers import PEER, source_of
-from openapi.requests import CALL, Call
+from openapi.requests import CALL, AuditedCall
 from persistence import audit
 
 log = structlog.get_logger("budkavle.audit")
@@ -35,7 +35,7 @@ class AuditedOperation:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Record a call before its response is sent."""
-        call = scope[CALL] = Call()
+        call = scope[CALL] = AuditedCall()
 
         async def audited_send(message: Message) -> None:
             if message["type"] == "http.response.start" and not call.is_recorded:
@@ -45,7 +45,7 @@ class AuditedOperation:
 
         await self._app(scope, receive, audited_send)
 
-    async def _record(self, call: Call, status: int, scope: Scope) -> None:
+    async def _record(self, call: AuditedCall, status: int, scope: Scope) -> None:
         detail: dict[str, Any] = {}
         outcome = "answered"
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -10,7 +10,7 @@ from domain.events import NO_OBJECT, Event
 from domain.subscriptions import write_time
 from handlers import paging
 from handlers.requests import Request
-from handlers.systems import SYSTEM, let_in
+from handlers.systems import SYSTEM, authorise_system
 from openapi import replies
 from persistence import deliveries as queued
 from persistence.deliveries import TrialEvent
@@ -28,7 +28,7 @@ CREATED = 1
 async def hent_beskeder(request: Request) -> Response:
     """Return the undelivered messages of a system, without their content."""
     parameters = request.parameters
-    system_id = let_in(request, parameters.get(SYSTEM))
+    system_id = authorise_system(request, parameters.get(SYSTEM))
     request.raise_violations()
     assert system_id is not None  # noqa: S101  # A parameter without violations is there.
     status: str | None = parameters.get("status")
@@ -49,7 +49,7 @@ async def hent_beskeder(request: Request) -> Response:
 async def genfremsend_beskeder(request: Request) -> Response:
     """Replay parked and waiting messages of a system."""
     body = request.body if isinstance(request.body, dict) else {}
-    system_id = let_in(request, body.get(SYSTEM))
+    system_id = authorise_system(request, body.get(SYSTEM))
     request.raise_violations()
     services = request.services
     ids = list(dict.fromkeys(id_.lower() for id_ in body["leveringIds"]))
@@ -65,7 +65,7 @@ async def genfremsend_beskeder(request: Request) -> Response:
 async def send_testbesked(request: Request) -> Response:
     """Send a test message to one subscription of a system."""
     body = request.body if isinstance(request.body, dict) else {}
-    system_id = let_in(request, body.get(SYSTEM))
+    system_id = authorise_system(request, body.get(SYSTEM))
     request.raise_violations()
     assert system_id is not None  # noqa: S101  # A body without violations names it.
     services = request.services

@@ -18,10 +18,10 @@ from domain.subscriptions import (
     read_time,
     write_time,
 )
-from handlers.errors.error_list_texts import no_such_time, of_rule
+from handlers.errors.error_list_texts import no_such_time, violation_of_rule
 from handlers.errors.error_lists import InvalidEntries
 from handlers.requests import Request
-from handlers.systems import SYSTEM, let_in
+from handlers.systems import SYSTEM, authorise_system
 from openapi import replies
 from persistence import subscriptions as stored
 from persistence.subscriptions import SyncCall, SyncRefused, SyncResult
@@ -39,14 +39,14 @@ FIRST_YEAR, LAST_YEAR = 1900, 2999
 async def sync_webhook_abonnementer(request: Request) -> Response:
     """Replace the set of a system by that of the request, or report all violations."""
     body = request.body if isinstance(request.body, dict) else {}
-    system_id = await _aside(len(request.violations), let_in, request, body.get(SYSTEM))
+    system_id = await _run_in_thread_if_long(len(request.violations), authorise_system, request, body.get(SYSTEM))
     items = body.get("abonnementer")
     items = items[:MAX_SUBSCRIPTIONS] if isinstance(items, list) else []
-    wanted = await _aside(len(items), _read_entries, items, request.violations)
+    wanted = await _run_in_thread_if_long(len(items), _read_entries, items, request.violations)
 
     result, broken = await _sync(request, system_id, wanted)
     if result is None:
-        raise await _aside(len(items), _refusal, request.violations, broken, wanted, items)
+        raise await _run_in_thread_if_long(len(items), _refusal, request.violations, broken, wanted, items)
     request.call.is_recorded = True
     return replies.ok(
         {
@@ -61,11 +61,11 @@ async def sync_webhook_abonnementer(request: Request) -> Response:
 
 async def hent_abonnementer(request: Request) -> Response:
     """Return the current set of a system in the format of the sync."""
-    system_id = let_in(request, request.parameters.get(SYSTEM))
+    system_id = authorise_system(request, request.parameters.get(SYSTEM))
     request.raise_violations()
     assert system_id is not None  # noqa: S101  # A parameter without violations is there.
     current = await stored.list_subscriptions(request.services.database, system_id)
-    return replies.ok_json(await _aside(len(current), _write_set, system_id, current))
+    return replies.ok_json(await _run_in_thread_if_long(len(current), _write_set, system_id, current))
 
 
 async def hent_tilladte_beskedtyper(request: Request) -> Response:
@@ -101,10 +101,10 @@ async def _sync(
 def _refusal(
     violations: Sequence[Violation], broken: Sequence[SyncError], wanted: Sequence[Entry], items: Sequence[Any]
 ) -> InvalidEntries:
-    return InvalidEntries([*violations, *(of_rule(error, wanted) for error in broken)], items)
+    return InvalidEntries([*violations, *(violation_of_rule(error, wanted) for error in broken)], items)
 
 
-async def _aside(entries: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def _run_in_thread_if_long(entries: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return the result of `work`, which runs in a thread for many entries, so that other callers need not wait."""
     if entries <= SHORT:
         return work(*args, **kwargs)

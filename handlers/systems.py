@@ -8,7 +8,7 @@ from handlers.requests import Request
 SYSTEM = "systemIdentifier"
 
 
-def let_in(request: Request, given: Any) -> str | None:
+def authorise_system(request: Request, given: Any) -> str | None:
     """Return the system of a request, or None if it could not be parsed.
 
     Raises `Forbidden` for a system that does not exist or that the caller has no access to.

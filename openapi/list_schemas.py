@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import Any
 
 from domain.errors import Violation
-from openapi.errors.faults import Say
+from openapi.errors.faults import DescribeFault
 from openapi.schemas import MAX_FAULTS, Schema, compiled, faults_of
 
 MAX_UNKNOWN = 10
@@ -24,7 +24,7 @@ SHORT = 200
 class ListSchema:
     """The schema of an object with a list of more than `MAX_FAULTS` entries. All values and entries are flat."""
 
-    def __init__(self, schema: dict[str, Any], components: dict[str, Any], say: Say) -> None:
+    def __init__(self, schema: dict[str, Any], components: dict[str, Any], describe: DescribeFault) -> None:
         outer = _resolved(schema, components)
         self._list = _long_list(outer, components) or ""
         self._max_items: int = outer["properties"][self._list]["maxItems"]
@@ -35,7 +35,7 @@ class ListSchema:
         self._names = frozenset(_resolved(items, components)["properties"])
         self._outer = compiled({**outer, "properties": properties}, components)
         self._items = compiled(items, components)
-        self._say = say
+        self._describe = describe
 
     def is_long(self, value: Any) -> bool:
         """Return whether validating the entries would block the event loop for too long."""
@@ -50,7 +50,7 @@ class ListSchema:
             # One excess entry is enough to report the excess.
             shallow[self._list] = [None] * min(len(entries), self._max_items + 1)
         found: list[Violation | None] = [
-            self._say(fault, "") for error in self._outer.iter_errors(shallow) for fault in faults_of(error)
+            self._describe(fault, "") for error in self._outer.iter_errors(shallow) for fault in faults_of(error)
         ]
         for index, entry in enumerate(islice(entries if isinstance(entries, list) else (), self._max_items)):
             flat = _flat(entry, self._names)
@@ -58,14 +58,14 @@ class ListSchema:
                 for error in self._items.iter_errors(flat):
                     for fault in faults_of(error):
                         fault.path[:0] = [self._list, index]
-                        found.append(self._say(fault, ""))
+                        found.append(self._describe(fault, ""))
         return [violation for violation in found if violation is not None]
 
 
-def schema_of_body(schema: dict[str, Any], components: dict[str, Any], say: Say) -> Schema | ListSchema:
+def schema_of_body(schema: dict[str, Any], components: dict[str, Any], describe: DescribeFault) -> Schema | ListSchema:
     """Return the schema of a body, compiled in the suitable way."""
     has_long_list = _long_list(_resolved(schema, components), components) is not None
-    return ListSchema(schema, components, say) if has_long_list else Schema(schema, components, say)
+    return ListSchema(schema, components, describe) if has_long_list else Schema(schema, components, describe)
 
 
 def _long_list(schema: dict[str, Any], components: dict[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from domain.errors import Violation
-from openapi.errors.faults import Fault, Say
+from openapi.errors.faults import DescribeFault, Fault
 from openapi.schemas import Schema
 
 MAX_QUERY_PARAMETERS = 100
@@ -16,12 +16,12 @@ _MAX_DIGITS = 4000
 
 
 class Parameters:
-    """The parameters of one operation, compiled once. `say` formulates their faults."""
+    """The parameters of one operation, compiled once. `describe` formulates their faults."""
 
     def __init__(
-        self, operation_id: str, parameters: list[dict[str, Any]], components: dict[str, Any], say: Say
+        self, operation_id: str, parameters: list[dict[str, Any]], components: dict[str, Any], describe: DescribeFault
     ) -> None:
-        self._say = say
+        self._describe = describe
         self._prefix = f"{operation_id}."
         self._path = [parameter["name"] for parameter in parameters if parameter["in"] == "path"]
         self._query = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
@@ -33,7 +33,7 @@ class Parameters:
         required = [p["name"] for p in read if p["in"] == "query" and p.get("required")]
         if required:
             schema["required"] = required
-        self._schema = Schema(schema, components, say)
+        self._schema = Schema(schema, components, describe)
 
     def read(self, path_params: dict[str, str], query: bytes) -> tuple[dict[str, Any], list[Violation]]:
         """Return the values by name, and their violations.
@@ -77,7 +77,7 @@ class Parameters:
         values[name] = self._convert(name, text)
 
     def _fault(self, violations: list[Violation], name: str, keyword: str, rule: dict[str, Any] | None = None) -> None:
-        violation = self._say(Fault([name], keyword, rule or {}), self._prefix)
+        violation = self._describe(Fault([name], keyword, rule or {}), self._prefix)
         if violation is not None:
             violations.append(violation)
 

@@ -15,7 +15,7 @@ CALL = "budkavle.call"
 
 
 @dataclass(slots=True)
-class Call:
+class AuditedCall:
     """Facts about a call for the audit log. Each layer adds what it finds out."""
 
     caller: str = ""
@@ -53,7 +53,7 @@ class Decoded(Generic[ServicesT]):
     violations: list[Violation] = field(default_factory=list)
     log: dict[str, Any] = field(default_factory=dict)
     systems: frozenset[str] = frozenset()
-    call: Call = field(default_factory=Call)
+    call: AuditedCall = field(default_factory=AuditedCall)
 
     def is_clean(self, name: str) -> bool:
         """Return whether the contract has no violation of this property of the body, or within it."""

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema_rs
 
 from domain.errors import Violation
-from openapi.errors.faults import Fault, Say
+from openapi.errors.faults import DescribeFault, Fault
 
 MAX_TEXT = 16_777_215
 """Characters of the longest text that a contract accepts."""
@@ -21,11 +21,11 @@ MANY = 200
 
 
 class Schema:
-    """A schema of a contract, compiled once. `say` formulates its faults."""
+    """A schema of a contract, compiled once. `describe` formulates its faults."""
 
-    def __init__(self, schema: dict[str, Any], components: dict[str, Any], say: Say) -> None:
+    def __init__(self, schema: dict[str, Any], components: dict[str, Any], describe: DescribeFault) -> None:
         self._validator = compiled(schema, components)
-        self._say = say
+        self._describe = describe
 
     def is_long(self, value: Any) -> bool:
         """Return whether validating a value takes long although its body is small.
@@ -42,7 +42,7 @@ class Schema:
         if self._validator.is_valid(value):
             return []
         faults = (fault for error in self._validator.iter_errors(_shortened(value)) for fault in faults_of(error))
-        found = [self._say(fault, prefix) for fault in islice(faults, MAX_FAULTS)]
+        found = [self._describe(fault, prefix) for fault in islice(faults, MAX_FAULTS)]
         return [violation for violation in found if violation is not None]
 
 

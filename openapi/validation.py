@@ -18,7 +18,7 @@ from openapi.errors.faults import Unreadable
 from openapi.list_schemas import schema_of_body
 from openapi.observation.middleware import trace_parent_of
 from openapi.parameters import Parameters
-from openapi.requests import CALL, SERVICES, Call, Decoded
+from openapi.requests import CALL, SERVICES, AuditedCall, Decoded
 from openapi.turnstile import Turnstile
 
 REQUEST = "budkavle.request"
@@ -45,11 +45,13 @@ class _Operation:
         self._body_budget = body_budget
         self._services = services
         self._operation_id: str = raw["operationId"]
-        self._parameters = Parameters(self._operation_id, operation.parameters, components, self._form.say)
+        self._parameters = Parameters(self._operation_id, operation.parameters, components, self._form.describe)
         body = raw.get("requestBody")
         self._allowance = Allowance(tuple(body["content"]), body["x-max-bytes"]) if body else None
         # A form is validated as the equivalent JSON.
-        self._schema = schema_of_body(body["content"][JSON]["schema"], components, self._form.say) if body else None
+        self._schema = (
+            schema_of_body(body["content"][JSON]["schema"], components, self._form.describe) if body else None
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller = scope["extensions"].get("connexion_context", {}).get("token_info", {})
@@ -60,7 +62,7 @@ class _Operation:
             scope.get(SERVICES, self._services),
             log=scope["budkavle.log"],
             systems=caller.get("systems", frozenset()),
-            call=scope.get(CALL) or Call(),
+            call=scope.get(CALL) or AuditedCall(),
         )
         if caller:
             request.log["caller"] = caller["sub"]

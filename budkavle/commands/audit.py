@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from budkavle.commands.console import say, with_database, write_moment
+from budkavle.commands.console import print_line, with_database, write_moment
 from budkavle.commands.option_types import Moment
 from domain.audit import CATALOGUE, NO_SYSTEM, ChainedEntry
 from domain.errors import BudkavleError
@@ -83,7 +83,7 @@ async def print_entries(
         wanted = page if limit is None else min(page, limit - printed)
         entries = await stored.list_page(database, after=after, limit=wanted, chain=chain, since=since)
         for after, entry in entries:  # noqa: B007  # The last one says where the next page begins.
-            say(json.dumps(_told(entry), ensure_ascii=False))
+            print_line(json.dumps(_describe_entry(entry), ensure_ascii=False))
         printed += len(entries)
         if len(entries) < wanted:
             return
@@ -101,7 +101,7 @@ async def verify_entries(database: Database, heads: tuple[str, ...]) -> list[str
     return [*lines, f"ok: {sum(end.length for end in ends.values())} entries in {len(ends)} chains"]
 
 
-def _told(chained: ChainedEntry) -> dict[str, Any]:
+def _describe_entry(chained: ChainedEntry) -> dict[str, Any]:
     entry = chained.entry
     return {
         "chain": entry.chain,

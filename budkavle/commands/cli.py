@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from budkavle.commands.console import command_settings, say, with_database
+from budkavle.commands.console import command_settings, print_line, with_database
 from domain.errors import BudkavleError, StorageFailed
 
 # Connexion imports a test client of Starlette that we do not use.
@@ -85,7 +85,7 @@ def serve(*, with_worker: bool, **given: str | int | None) -> None:
     from budkavle.commands import run
     from openapi.server import serving
 
-    serving.run(run.serve(command_settings(**given), say, with_worker=with_worker))
+    serving.run(run.serve(command_settings(**given), print_line, with_worker=with_worker))
 
 
 @main.command()
@@ -99,7 +99,7 @@ def worker(concurrency: int | None) -> None:
     from budkavle.commands import run
     from openapi.server import serving
 
-    serving.run(run.worker(command_settings(worker_concurrency=concurrency), say))
+    serving.run(run.worker(command_settings(worker_concurrency=concurrency), print_line))
 
 
 @main.command("mock-open-e")
@@ -150,7 +150,7 @@ def mock_open_e(
     mock = MockOpenE(
         cases=cases or None, username=username, password=password, scenario=scenario, strict=strict or None
     )
-    serving.run(serve_mock(host, port, mock, ready_file, say))
+    serving.run(serve_mock(host, port, mock, ready_file, print_line))
 
 
 @main.command()
@@ -167,7 +167,7 @@ def dev(port: int, mock_port: int, receiver_port: int) -> None:
     # The output is for a person, unless the environment says otherwise.
     log_format = None if "BUDKAVLE_LOG_FORMAT" in os.environ else "console"
     settings = command_settings(host="127.0.0.1", port=port, log_format=log_format)
-    serving.run(run.dev(settings, mock_port, receiver_port, say))
+    serving.run(run.dev(settings, mock_port, receiver_port, print_line))
 
 
 @main.command()

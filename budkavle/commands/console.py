@@ -65,7 +65,7 @@ def command_settings(**overrides: object) -> "Settings":
     return settings
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Write a line to standard output and flush it."""
     click.echo(text)
     sys.stdout.flush()

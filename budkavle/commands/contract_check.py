@@ -156,7 +156,7 @@ def run_check(check: "Check") -> int:
         click.echo(redactor.text(text), nl=False)
 
     def tell(suite: str, done: int, total: int | None, last: str) -> None:
-        _tell(suite, done, total, redactor.text(last))
+        _print_progress(suite, done, total, redactor.text(last))
 
     try:
         verdict = checking.run(check, tell, lambda result: say(summary.format_result(result) + "\n"))
@@ -220,7 +220,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _tell(suite: str, done: int, total: int | None, last: str) -> None:
+def _print_progress(suite: str, done: int, total: int | None, last: str) -> None:
     """Overwrite the progress line, on a terminal only."""
     if sys.stderr.isatty():
         of_all = "" if total is None else f" of {total}"

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 import click
 
-from budkavle.commands.console import say, with_database, write_moment
+from budkavle.commands.console import print_line, with_database, write_moment
 from budkavle.commands.deliveries_selection import Action, Do, Selection, carry_out, select
 from budkavle.commands.option_types import Id, Moment
 from domain.deliveries import Attempt, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason
@@ -106,7 +106,7 @@ async def print_list(database: Database, selection: Selection, limit: int) -> No
     printed = 0
     async for page in select(database, selection):
         for item in page[: limit - printed]:
-            say(_json(_told(item)))
+            print_line(_json(_describe_delivery(item)))
         printed += len(page)
         if printed >= limit:
             return
@@ -114,9 +114,9 @@ async def print_list(database: Database, selection: Selection, limit: int) -> No
 
 async def _print_one(database: Database, delivery_id: str) -> None:
     item = await stored.get(database, delivery_id)
-    say(_json(_told(item)))
+    print_line(_json(_describe_delivery(item)))
     for attempt in await stored.list_attempts(database, item.number):
-        say(_json(_told_attempt(attempt)))
+        print_line(_json(_describe_attempt(attempt)))
 
 
 def _selection(system: str | None, state: str | None, since: datetime | None, reason: str | None) -> Selection:
@@ -141,7 +141,7 @@ def _carry_out(name: str, done_to: str, do: Do, ids: tuple[str, ...], selection:
         return done, left, await stored.list_not_replayed(database, left, clock.now()) if ids else {}
 
     done, left, reasons = with_database(work)
-    say(f"{done} {done_to}, {len(left)} left as they are")
+    print_line(f"{done} {done_to}, {len(left)} left as they are")
     if ids and left:
         lines = [f"{id_}: {_explain(reasons[id_])}" for id_ in left]
         click.echo("\n".join(["Left as they are:", *lines]), err=True)
@@ -162,7 +162,7 @@ def _explain(left: NotReplayed) -> str:
     assert_never(left.obstacle)
 
 
-def _told(item: QueuedDelivery) -> dict[str, Any]:
+def _describe_delivery(item: QueuedDelivery) -> dict[str, Any]:
     told = {
         "id": item.id,
         "eventId": item.event_id,
@@ -185,7 +185,7 @@ def _told(item: QueuedDelivery) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _told_attempt(attempt: Attempt) -> dict[str, Any]:
+def _describe_attempt(attempt: Attempt) -> dict[str, Any]:
     told = {
         "attempt": attempt.number,
         "time": write_moment(attempt.time),

@@ -14,17 +14,17 @@ from openapi.server.serving import Drain, QuietServer, Work, address_of, listen,
 from persistence.database import Database
 from persistence.opening import open_database
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
-async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> None:
+async def serve(settings: Settings, print_line: PrintLine, *, with_worker: bool = False) -> None:
     """Run the service until a signal, optionally with a worker."""
     async with _database(settings) as (database, clock):
         delivering = None
         if with_worker:
             from budkavle.delivering import Delivering
 
-            delivering = Delivering(settings, database, clock, say)
+            delivering = Delivering(settings, database, clock, print_line)
         with listen(settings.host, settings.port) as listener:
             drain = Drain(settings.drain_seconds)
             worker = delivering.worker if delivering else None
@@ -38,7 +38,7 @@ async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> N
             works: list[Work] = [tls, clock, *([delivering] if delivering else [])]
             await run_servers(
                 [(QuietServer(config), listener)],
-                lambda: say(f"Budkavle listens on {address}"),
+                lambda: print_line(f"Budkavle listens on {address}"),
                 *works,
                 drain=drain,
                 reload=tls.reload,
@@ -46,7 +46,7 @@ async def serve(settings: Settings, say: Say, *, with_worker: bool = False) -> N
             )
 
 
-async def worker(settings: Settings, say: Say) -> None:
+async def worker(settings: Settings, print_line: PrintLine) -> None:
     """Run a worker until a signal, next to a server for its health and metrics."""
     from budkavle.delivering import Delivering
 
@@ -58,8 +58,10 @@ async def worker(settings: Settings, say: Say) -> None:
             application = create_service(settings, database, clock=clock.now, contracts=["operations"])
             server = QuietServer(server_config(settings, application))
             address = address_of(listener)
-            delivering = Delivering(settings, database, clock, say)
-            await run_servers([(server, listener)], lambda: say(f"The worker listens on {address}"), clock, delivering)
+            delivering = Delivering(settings, database, clock, print_line)
+            await run_servers(
+                [(server, listener)], lambda: print_line(f"The worker listens on {address}"), clock, delivering
+            )
 
 
 @asynccontextmanager
@@ -74,7 +76,7 @@ async def _database(settings: Settings) -> AsyncIterator[tuple[Database, Databas
         await database.close()
 
 
-async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) -> None:
+async def dev(settings: Settings, mock_port: int, receiver_port: int, print_line: PrintLine) -> None:
     """Run the service, a worker, the mock and a receiver with the demo until a signal."""
     from budkavle.delivering import Delivering
     from budkavle.demo import web_messages
@@ -110,7 +112,7 @@ async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) 
             await web_messages.put_demo_rows(database)
             clock = await measure_clock(database)
             await put_demo_system(database, receiver, clock.now(), new_id())
-            delivering = Delivering(settings, database, clock, say)
+            delivering = Delivering(settings, database, clock, print_line)
             application = create_service(
                 settings, database, extra_keys=(web_messages.demo_key(),), clock=clock.now, worker=delivering.worker
             )
@@ -119,6 +121,8 @@ async def dev(settings: Settings, mock_port: int, receiver_port: int, say: Say) 
                 (mock_server(MockOpenE(), settings.host, mock_port, signals=False), mock_listener),
                 (QuietServer(server_config(settings, create_receiver(clock.now), lifespan="off")), receiver_listener),
             ]
-            await run_servers(servers, lambda: say(web_messages.commands(service, mock, receiver)), clock, delivering)
+            await run_servers(
+                servers, lambda: print_line(web_messages.commands(service, mock, receiver)), clock, delivering
+            )
         finally:
             await database.close()

@@ -145,7 +145,7 @@ def unknown_type() -> Violation:
     return Violation("entityType", _UNKNOWN_TYPE, ErrorCode.UNKNOWN_TYPE)
 
 
-def of_rule(error: SyncError, wanted: Sequence[Entry]) -> Violation:
+def violation_of_rule(error: SyncError, wanted: Sequence[Entry]) -> Violation:
     """Return the violation for a broken rule of a sync."""
     text = _RULES[error.code]
     words = text if isinstance(text, str) else text(wanted[error.index or 0])

@@ -6,7 +6,7 @@ from handlers.errors import error_list_texts, error_lists, problem_texts
 from openapi.errors import forms
 from openapi.errors.forms import ErrorForm
 
-PROBLEMS = replace(forms.PROBLEMS, say=problem_texts.violation)
+PROBLEMS = replace(forms.PROBLEMS, describe=problem_texts.violation)
 """problem+json in English, with the texts that were published for web messages."""
 
 ERROR_LISTS = ErrorForm(

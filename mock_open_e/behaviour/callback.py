@@ -19,7 +19,7 @@ from mock_open_e.behaviour.soap.reading import Operation, child, int_of, read_re
 from mock_open_e.behaviour.soap.writing import content_type, write_fault, write_reply
 from mock_open_e.behaviour.soap_fault import SoapFault
 from mock_open_e.behaviour.state import Files
-from mock_open_e.behaviour.strict import refuse_strictly, swallowed, unknown_senders
+from mock_open_e.behaviour.strict import find_ignored, refuse_strictly, unknown_senders
 
 
 class Sent(NamedTuple):
@@ -62,7 +62,8 @@ def receive(headers: Mapping[str, str], body: bytes | bytearray, findings: Findi
     parts = mtom.split(kind, body)
     if parts is None and kind.get_content_type() != "text/xml":
         findings.refusal = Refusal(
-            f"Content-Type {refusals.shown(headers.get('content-type'))}", "text/xml, or multipart/related for MTOM"
+            f"Content-Type {refusals.quote(headers.get('content-type'))}",
+            "text/xml, or multipart/related for MTOM",
         )
         return Answer(415, {}, b"")
     charset = kind.get_param("charset") if parts is None else parts.charset
@@ -79,7 +80,7 @@ def receive(headers: Mapping[str, str], body: bytes | bytearray, findings: Findi
     findings.operation = operation.local_name.removesuffix("Request")
     findings.case = int_of(child(operation.element, "flowInstanceID"))
     findings.files = sent_files(operation)
-    return Sent(operation, charset, swallowed(operation, charset))
+    return Sent(operation, charset, find_ignored(operation, charset))
 
 
 def carry_out(sent: Sent, request: Request, orders: Orders) -> Answer:
@@ -94,7 +95,7 @@ def carry_out(sent: Sent, request: Request, orders: Orders) -> Answer:
         findings.fault = order.fault if order else None
         spoilt = spoiling.before_the_work(order, findings.case)
         if spoilt is not None:
-            findings.refusal = spoiling.ordered(spoilt.status)
+            findings.refusal = spoiling.explain_order(spoilt.status)
             return spoilt
         reply = change()
     except SoapFault as fault:
@@ -105,7 +106,7 @@ def carry_out(sent: Sent, request: Request, orders: Orders) -> Answer:
 
 
 def _refused(fault: SoapFault, charset: str | None, findings: Findings) -> Answer:
-    findings.refusal = spoiling.ordered(500) if findings.fault else fault.refusal
+    findings.refusal = spoiling.explain_order(500) if findings.fault else fault.refusal
     return Answer(500, {"Content-Type": content_type(charset)}, write_fault(fault, charset))
 
 

@@ -92,7 +92,7 @@ class Findings:
     notes: tuple[str, ...] = ()
 
 
-class Call(NamedTuple):
+class ReceivedCall(NamedTuple):
     """One call from an interface. `path` is the part after `/api/messageapi/` for calls of the messageapi."""
 
     instance: Instance
@@ -116,7 +116,7 @@ class Journal:
         """Return the stored calls, oldest first."""
         return list(self._entries)
 
-    def note(self, at: datetime, call: Call, answer: Answer, findings: Findings) -> None:
+    def note(self, at: datetime, call: ReceivedCall, answer: Answer, findings: Findings) -> None:
         """Record a call. Drop the oldest ones if they are too many or too large."""
         longest = self._limits.journal_entry_bytes
         entry = Entry(

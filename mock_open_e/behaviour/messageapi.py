@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from mock_open_e.behaviour import spoiling
-from mock_open_e.behaviour.journal import Answer, Call, Findings, Refusal
+from mock_open_e.behaviour.journal import Answer, Findings, ReceivedCall, Refusal
 from mock_open_e.behaviour.orders import READING, Orders
 from mock_open_e.behaviour.scenario import User
 from mock_open_e.behaviour.soap.writing import write_fault, xml_text
@@ -37,7 +37,7 @@ class _Wanted(NamedTuple):
     until: str
 
 
-def answer(call: Call, findings: Findings, state: State, files: Files, orders: Orders) -> Answer:
+def answer(call: ReceivedCall, findings: Findings, state: State, files: Files, orders: Orders) -> Answer:
     """Return the response to a call of the messageapi. The caller holds the lock."""
     findings.operation = READING
     good = _good_answer(call, findings, state, files)
@@ -48,12 +48,12 @@ def answer(call: Call, findings: Findings, state: State, files: Files, orders: O
     except SoapFault as fault:
         spoilt = Answer(500, {"Content-Type": "text/xml; charset=utf-8"}, write_fault(fault, None))
     if spoilt is not None:
-        findings.refusal = spoiling.ordered(spoilt.status)
+        findings.refusal = spoiling.explain_order(spoilt.status)
         return spoilt
     return spoiling.after_the_work(order, good)
 
 
-def _good_answer(call: Call, findings: Findings, state: State, files: Files) -> Answer:
+def _good_answer(call: ReceivedCall, findings: Findings, state: State, files: Files) -> Answer:
     found = _PATH.fullmatch(call.path)
     if found is None or call.method not in {"GET", "HEAD"}:
         return _missing(findings, f"{call.method} {call.path[:80]!r}", f"GET of {_PATHS}")

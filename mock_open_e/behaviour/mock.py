@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from mock_open_e.behaviour import callback, messageapi
-from mock_open_e.behaviour.journal import Answer, Call, Entry, Findings, Journal, Refusal
+from mock_open_e.behaviour.journal import Answer, Entry, Findings, Journal, ReceivedCall, Refusal
 from mock_open_e.behaviour.options import check_options
 from mock_open_e.behaviour.orders import INSTANCES, FaultName, Instance, Order, Orders
 from mock_open_e.behaviour.planting import plant
@@ -228,7 +228,9 @@ class MockOpenE:
 
         `url` is the address used by the caller without its query; the WSDL repeats it. Never raises.
         """
-        call = Call(instance, method, url or _address(headers, f"/{instance}/api/callback"), query, headers, body)
+        call = ReceivedCall(
+            instance, method, url or _address(headers, f"/{instance}/api/callback"), query, headers, body
+        )
         return self._dealt_with(call, self._callback)
 
     def read_back(
@@ -236,9 +238,11 @@ class MockOpenE:
     ) -> Answer:
         """Return an instance's response to a call of its messageapi. `path` is the part after `/api/messageapi/`."""
         url = _address(headers, f"/{instance}/api/messageapi/{path}")
-        return self._dealt_with(Call(instance, method, url, query, headers, b"", path), self._messageapi)
+        return self._dealt_with(ReceivedCall(instance, method, url, query, headers, b"", path), self._messageapi)
 
-    def _dealt_with(self, call: Call, answer_to: Callable[[Call, Findings, str | None], Answer]) -> Answer:
+    def _dealt_with(
+        self, call: ReceivedCall, answer_to: Callable[[ReceivedCall, Findings, str | None], Answer]
+    ) -> Answer:
         findings = Findings()
         account, answer = callback.refused_caller(self._scenario.accounts, call.headers.get("authorization"))
         if answer is not None:
@@ -250,7 +254,7 @@ class MockOpenE:
         self._tell()
         return answer
 
-    def _callback(self, call: Call, findings: Findings, account: str | None) -> Answer:
+    def _callback(self, call: ReceivedCall, findings: Findings, account: str | None) -> Answer:
         if call.method not in {"POST", "PUT"}:
             return contract.answer(call, findings)
         sent = callback.receive(call.headers, call.body, findings, self._limits.file_bytes)
@@ -263,7 +267,7 @@ class MockOpenE:
             )
             return callback.carry_out(sent, request, self._orders)
 
-    def _messageapi(self, call: Call, findings: Findings, account: str | None) -> Answer:
+    def _messageapi(self, call: ReceivedCall, findings: Findings, account: str | None) -> Answer:
         del account
         with self._lock:
             state = self._states[call.instance]

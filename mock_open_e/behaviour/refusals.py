@@ -11,7 +11,7 @@ _SHOWN = 80
 """Maximum characters of a wrong value in an explanation."""
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """Return a value for an explanation: quoted and truncated."""
     text = str(value)
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
@@ -43,7 +43,7 @@ def access_denied(account: str | None = None) -> SoapFault:
     return SoapFault(
         "This user does not have access to this flow family",
         detail="AccessDeniedFault",
-        received=f"a call by {'somebody' if account is None else shown(account)} without access to the case's family",
+        received=f"a call by {'somebody' if account is None else quote(account)} without access to the case's family",
         accepted="a call by an account that the family of the case lists",
     )
 
@@ -70,7 +70,7 @@ def added_missing(value: str | None) -> SoapFault:
     """Return the fault for a time of the message that is absent or invalid."""
     return SoapFault(
         f"{_NULL_POINTER}Added field cannot be null",
-        received="no added in the message" if not value else f"added {shown(value)}, which is no xs:dateTime",
+        received="no added in the message" if not value else f"added {quote(value)}, which is no xs:dateTime",
         accepted="added as xs:dateTime or xs:date, such as 2026-02-19T07:57:06.123+01:00",
     )
 
@@ -106,7 +106,7 @@ def size_wrong(value: str | None) -> SoapFault:
     """Return the fault for a file without a size, or with a size that is not positive."""
     return SoapFault(
         f"{_RUNTIME}Size cannot be < 0",
-        received="an attachment without size" if value is None else f"the size {shown(value)}",
+        received="an attachment without size" if value is None else f"the size {quote(value)}",
         accepted="the length of the file in bytes, at least 1",
     )
 
@@ -144,7 +144,7 @@ def status_not_found(status: object, flow: str) -> SoapFault:
     return SoapFault(
         f"Status with ID {status} not found for flow {flow}",
         detail="StatusNotFoundFault",
-        received=f"the status {shown(status)}",
+        received=f"the status {quote(status)}",
         accepted="statusID or statusAlias of a status that the flow of the case has",
     )
 
@@ -164,7 +164,7 @@ def managers_not_valid(names: str) -> SoapFault:
     return SoapFault(
         "One or more of the specified users/groups are not valid managers for this flow",
         detail="AccessDeniedFault",
-        received=f"as managers or groups: {shown(names)}",
+        received=f"as managers or groups: {quote(names)}",
         accepted="users and groups that the family of the case lists as managers",
     )
 
@@ -183,6 +183,6 @@ def no_such_operation(name: str) -> SoapFault:
     return SoapFault(
         f"Cannot find dispatch method for {name}",
         code="Client",
-        received=f"the element {shown(name)} in the body" if name != "{}" else "an empty body",
+        received=f"the element {quote(name)} in the body" if name != "{}" else "an empty body",
         accepted="an operation of the callback, in its namespace, as the WSDL at ?wsdl lists them",
     )

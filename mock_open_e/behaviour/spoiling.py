@@ -13,7 +13,7 @@ HTML = "text/html;charset=ISO-8859-1"
 """The Content-Type of Open-E's own pages."""
 
 
-def ordered(status: int) -> Refusal:
+def explain_order(status: int) -> Refusal:
     """Return the explanation for a call that received an ordered fault."""
     return Refusal("a call that would have been accepted", f"the same: a fault was ordered, answered with {status}")
 

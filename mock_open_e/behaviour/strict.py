@@ -8,7 +8,7 @@ from lxml.etree import QName, XMLSchema
 from lxml.etree import _Element as Element
 
 from mock_open_e.behaviour.operation_table import SHAPES, request_element
-from mock_open_e.behaviour.refusals import shown
+from mock_open_e.behaviour.refusals import quote
 from mock_open_e.behaviour.request import Request
 from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.soap.reading import Operation, child, text_of
@@ -33,7 +33,7 @@ _with_principal = frozenset(
 _schemas = threading.local()
 
 
-def swallowed(operation: Operation, charset: str | None) -> tuple[str, ...]:
+def find_ignored(operation: Operation, charset: str | None) -> tuple[str, ...]:
     """Return a sentence for each part of a request that Open-E silently misinterprets; at most 20."""
     found: list[str] = []
     for sentence in _each(operation, charset):
@@ -67,17 +67,17 @@ def _each(operation: Operation, charset: str | None) -> Iterator[str]:
 def _overflow(name: str, element: Element | None) -> Iterator[str]:
     digits = (text_of(element) or "").strip()
     if _OVERFLOWING.fullmatch(digits) and (len(digits) > _LONGEST_INT or not -(2**31) <= int(digits) < 2**31):
-        yield f"{name} {shown(digits)} is no 32-bit number; Open-E wraps it, and another case may be hit."
+        yield f"{name} {quote(digits)} is no 32-bit number; Open-E wraps it, and another case may be hit."
 
 
 def _namespaces(element: Element) -> Iterator[str]:
     for each in element.iterdescendants("*"):
         name = QName(each)
         if name.namespace is None:
-            yield f"{shown(name.localname)} stands in no namespace, so Open-E takes no notice of it."
+            yield f"{quote(name.localname)} stands in no namespace, so Open-E takes no notice of it."
         elif name.namespace != CALLBACK_NAMESPACE and name.localname != "Include":
             yield (
-                f"{shown(name.localname)} stands in the namespace {shown(name.namespace)}, not in the callback's, so "
+                f"{quote(name.localname)} stands in the namespace {quote(name.namespace)}, not in the callback's, so "
                 "Open-E takes no notice of it."
             )
 
@@ -90,7 +90,7 @@ def _mojibake(element: Element, charset: str | None) -> Iterator[str]:
             except UnicodeError:
                 continue
             yield (
-                f"{QName(holder).localname} has {shown(broken)} where {shown(meant)} was meant: the bytes are "
+                f"{QName(holder).localname} has {quote(broken)} where {quote(meant)} was meant: the bytes are "
                 f"UTF-8, but they were sent as {charset or 'what the XML declares'}."
             )
             break
@@ -100,9 +100,9 @@ def _files(operation: Operation) -> Iterator[str]:
     for encoded_data, content in operation.contents.items():
         attachment = encoded_data.getparent()
         declared = (text_of(child(attachment, "size")) or "").strip()
-        name = shown(text_of(child(attachment, "filename")))
+        name = quote(text_of(child(attachment, "filename")))
         if content is not None and declared != str(content.size):
-            yield f"The file {name} has {content.size} bytes, but its size says {shown(declared)}."
+            yield f"The file {name} has {content.size} bytes, but its size says {quote(declared)}."
 
 
 def unknown_senders(request: Request) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def unknown_senders(request: Request) -> tuple[str, ...]:
     user_id = text_of(child(child(request.element, "principal"), "userID"))
     if request.scenario.users is None or user_id is None or request.scenario.user(user_id) is not None:
         return ()
-    return (f"principal/userID {shown(user_id)} is no known user: the message would have no named sender.",)
+    return (f"principal/userID {quote(user_id)} is no known user: the message would have no named sender.",)
 
 
 def refuse_strictly(faults: tuple[str, ...]) -> None:

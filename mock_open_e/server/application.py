@@ -131,7 +131,7 @@ def server(mock: MockOpenE, host: str, port: int, *, signals: bool = True) -> uv
 
 
 async def serve_mock(
-    host: str, port: int, mock: MockOpenE, ready_file: Path | None, say: Callable[[str], None]
+    host: str, port: int, mock: MockOpenE, ready_file: Path | None, print_line: Callable[[str], None]
 ) -> None:
     """Run the mock until a signal arrives. While it listens, `ready_file` contains its address."""
     with contextlib.ExitStack() as stack:
@@ -139,14 +139,14 @@ async def serve_mock(
         url = address_of(listener)
 
         def started() -> None:
-            stack.enter_context(_told(ready_file, url))
-            say(f"The mock Open-E listens on {url}")
+            stack.enter_context(_write_ready_file(ready_file, url))
+            print_line(f"The mock Open-E listens on {url}")
 
         await run_servers([(server(mock, host, port, signals=False), listener)], started)
 
 
 @contextlib.contextmanager
-def _told(path: Path | None, url: str) -> Iterator[None]:
+def _write_ready_file(path: Path | None, url: str) -> Iterator[None]:
     """Keep a file with the address while the context is active. The file is never seen incomplete."""
     if path is None:
         yield

@@ -7,7 +7,7 @@ from connexion.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mock_open_e.server import control
-from mock_open_e.server.control_errors import failed, say, unexpected, unreadable
+from mock_open_e.server.control_errors import describe, failed, unexpected, unreadable
 from mock_open_e.server.worlds import World
 from openapi.application import assemble, read_spec
 from openapi.bodies.budget import BodyBudget
@@ -25,7 +25,7 @@ NAME = "mock-open-e"
 _BODY_BYTES = 256 * 1024 * 1024
 _BODY_SECONDS = 10.0
 
-_FORM = ErrorForm(say, unreadable, failed, unexpected)
+_FORM = ErrorForm(describe, unreadable, failed, unexpected)
 
 CONTRACT = Contract(_FORM, (control,))
 

@@ -31,7 +31,7 @@ _TEXTS: Texts = {
 }
 
 
-def say(fault: Fault, _prefix: str = "") -> Violation | None:
+def describe(fault: Fault, _prefix: str = "") -> Violation | None:
     """Return a fault as a sentence. Unknown fields come first, then those of an order in the contract's order."""
     name = str(fault.path[-1]) if fault.path else ""
     if fault.keyword == "additionalProperties":

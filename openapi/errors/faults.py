@@ -23,7 +23,7 @@ class Fault:
     value: object = None
 
 
-Say = Callable[[Fault, str], Violation | None]
+DescribeFault = Callable[[Fault, str], Violation | None]
 """A function that formulates a fault for a contract, or returns None if it is reported already.
 
 The text argument is a prefix of the field.

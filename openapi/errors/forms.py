@@ -7,14 +7,14 @@ from starlette.responses import Response
 
 from domain.errors import BudkavleError, Violation
 from openapi.errors import problem_replies, problem_texts
-from openapi.errors.faults import Say, Unreadable
+from openapi.errors.faults import DescribeFault, Unreadable
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorForm:
     """The texts of faults, and the responses to errors. `unexpected` responds to internal errors."""
 
-    say: Say
+    describe: DescribeFault
     unreadable: Callable[[Unreadable], Sequence[Violation]]
     failed: Callable[[BudkavleError], Response]
     unexpected: Callable[[], Response]

@@ -6,7 +6,7 @@ addresses are the same but the bytes differ.
 
 from html import escape
 
-from mock_open_e.behaviour.journal import Answer, Call, Findings, Refusal
+from mock_open_e.behaviour.journal import Answer, Findings, ReceivedCall, Refusal
 from mock_open_e.behaviour.operation_table import FAULTS, SHAPES, request_element
 from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.soap.schema import served_schema
@@ -23,7 +23,7 @@ _DEFINITIONS = (
 )
 
 
-def answer(call: Call, findings: Findings) -> Answer:
+def answer(call: ReceivedCall, findings: Findings) -> Answer:
     """Return the response to a call that is neither POST nor PUT."""
     if call.method != "GET":
         findings.refusal = Refusal(f"the method {call.method}", "POST or PUT with a request, GET of ?wsdl")

@@ -182,7 +182,7 @@ def _first_in_body(root: Element) -> Element:
         raise SoapFault(
             f"Couldn't create SOAP message. Expecting Envelope in namespace {SOAP_NAMESPACE}, but got {namespace}",
             code="VersionMismatch",
-            received=f"an Envelope in the namespace {refusals.shown(namespace)}",
+            received=f"an Envelope in the namespace {refusals.quote(namespace)}",
             accepted="a SOAP 1.1 envelope",
         )
     for header in root.iterfind(f"{_HEADER}/*"):
@@ -190,7 +190,7 @@ def _first_in_body(root: Element) -> Element:
             raise SoapFault(
                 "One or more mandatory SOAP header blocks not understood",
                 code="MustUnderstand",
-                received=f"the header {refusals.shown(header.tag)} with mustUnderstand",
+                received=f"the header {refusals.quote(header.tag)} with mustUnderstand",
                 accepted="headers without mustUnderstand, or none",
             )
     if root.find(_BODY) is None:
