@@ -200,7 +200,7 @@ def test_migrate_may_be_run_by_several_processes_at_once(empty_url: str) -> None
 DIE = """
 import asyncio, os, signal, sys
 import sqlalchemy as sa
-from persistence.database import open_database
+from persistence.opening import open_database
 
 @sa.event.listens_for(sa.Engine, "after_cursor_execute")
 def die(connection, cursor, statement, *rest):

@@ -341,7 +341,7 @@ async def test_changes_without_their_database_are_refused_until_they_are_removed
 DIE = """
 import asyncio, os, signal, sys
 import sqlalchemy as sa
-from persistence.database import open_database
+from persistence.opening import open_database
 
 @sa.event.listens_for(sa.Pool, "connect", insert=True)
 def die(*_):
