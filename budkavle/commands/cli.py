@@ -118,7 +118,7 @@ def worker(concurrency: int | None) -> None:
     "--scenario",
     "scenario_path",
     type=click.Path(path_type=Path),
-    help="A YAML file: credentials, users, families, cases, faults. What is given beside it counts.",
+    help="A YAML file: credentials, users, families, cases, faults. Other options override it.",
 )
 @click.option("--strict", is_flag=True, help="Also refuse what Open-E silently swallows, and say why.")
 @click.option(
