@@ -1,27 +1,21 @@
-"""What all tests share: a database of each kind, and the service running on a real socket."""
+"""What all tests share: a database of each kind, and the service running on a real socket.
+
+Each fixture imports what it needs: a test of pure functions begins without the service and its libraries.
+"""
+
+from __future__ import annotations
 
 import asyncio
 import tempfile
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
-from budkavle.logs import set_up_logs
-from budkavle.service import create_service, server_config
-from budkavle.settings import Settings
-from budkavle.tls import server_context
-from domain.api_keys import ApiKey, hash_key
-from mock_open_e import MockOpenE, mock_open_e
-from openapi.server.serving import QuietServer, address_of, listen, run_loop
-from persistence.database import Database
-from persistence.opening import open_database
 from tests.every_test_runs import (
     pytest_collection_finish,  # noqa: F401  # The import registers this hook and the following ones.
     pytest_collection_modifyitems,  # noqa: F401
@@ -29,17 +23,23 @@ from tests.every_test_runs import (
     pytest_sessionfinish,  # noqa: F401
     pytest_xdist_node_collection_finished,  # noqa: F401
 )
-from tests.factories import NOW
-from tests.postgresql import PostgresqlServer
 from tests.watching import (
-    Watched,
-    _watched_clients,  # noqa: F401  # A fixture of every test: the import makes it known.
-    pytest_runtest_call,  # noqa: F401  # The same of these hooks.
+    pytest_runtest_call,  # noqa: F401  # The import registers this hook and the following ones.
     pytest_runtest_setup,  # noqa: F401
     pytest_runtest_teardown,  # noqa: F401
 )
 
-pytest_plugins = ["tests.file_order"]
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    import httpx
+
+    from budkavle.settings import Settings
+    from mock_open_e import MockOpenE
+    from persistence.database import Database
+    from tests.postgresql import PostgresqlServer
+
+pytest_plugins = ["tests.file_order", "tests.quick_start"]
 
 # The same wherever this file is imported.
 MESSAGES_KEY = "messages-key-of-the-tests"
@@ -47,6 +47,8 @@ PUBLISH_KEY = "publish-key-of-the-tests"
 
 
 async def _migrate(url: str) -> None:
+    from persistence.opening import open_database
+
     database = open_database(url)
     await database.migrate()
     await database.close()
@@ -54,6 +56,8 @@ async def _migrate(url: str) -> None:
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgresqlServer]:
+    from tests.postgresql import PostgresqlServer
+
     # Not below pytest's own folder: when root runs the tests, PostgreSQL runs as another user, who must get there.
     with tempfile.TemporaryDirectory(prefix="budkavle-") as folder:
         Path(folder).chmod(0o711)
@@ -89,6 +93,8 @@ def anyio_backend() -> str:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A migrated, empty database of each kind, within the event loop of the test."""
+    from persistence.opening import open_database
+
     opened = open_database(database_url)
     yield opened
     await opened.close()
@@ -114,6 +120,8 @@ class RunningService:
 
     @property
     def port(self) -> int:
+        import httpx
+
         return httpx.URL(self.url).port or 0
 
 
@@ -123,6 +131,13 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
 
     An answer that breaks its contract is sent as it is, and fails the test (`tests/watching.py`).
     """
+    import httpx
+
+    from budkavle.service import create_service
+    from budkavle.settings import Settings
+    from domain.api_keys import ApiKey, hash_key
+    from tests.factories import NOW
+
     # Tests of refusals are no attack, however fast they are.
     settings = Settings(**{"failed_authentications": 1_000_000} | overrides)
     keys = (
@@ -140,6 +155,11 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
 @contextmanager
 def running_server(settings: Settings, application: Any, *, is_service: bool = True) -> Iterator[str]:
     """An application in a thread of this process, served as the service is; where it can be called."""
+    from budkavle.service import server_config
+    from budkavle.tls import server_context
+    from openapi.server.serving import QuietServer, address_of, listen, run_loop
+    from tests.watching import Watched
+
     config = server_config(
         settings, Watched(application, "service") if is_service else application, tls=server_context(settings)
     )
@@ -169,6 +189,8 @@ def running_server(settings: Settings, application: Any, *, is_service: bool = T
 @pytest.fixture
 def open_e() -> Iterator[MockOpenE]:
     """The mock Open-E, for everything in this process that uses `requests`."""
+    from mock_open_e import mock_open_e
+
     with mock_open_e() as mock:
         yield mock
 
@@ -192,6 +214,8 @@ def run() -> Callable[[Any], Any]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_logs() -> None:
+    from budkavle.logs import set_up_logs
+
     set_up_logs("json", "error")
 
 

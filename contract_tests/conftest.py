@@ -25,6 +25,11 @@ OURS = ("http://127.0.0.1",)
 """Addresses that Schemathesis calls through the network. The mock handles all others."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the plugin of Schemathesis. pyproject.toml excludes it from other tests: its import takes a second."""
+    config.pluginmanager.import_plugin("schemathesis.pytest.plugin")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run tests that do not depend on the database on one database only."""
     items[:] = [

@@ -30,6 +30,9 @@ class Process:
     def __init__(
         self, arguments: list[str], env: dict[str, str], folder: Path | None = None, fds: tuple[int, ...] = ()
     ) -> None:
+        from tests.watching import watch_clients
+
+        watch_clients()
         self._process = subprocess.Popen(
             arguments,
             env=env,

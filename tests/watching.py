@@ -3,22 +3,29 @@
 Nobody who writes a test does anything for it. In this process the outermost layer of each server keeps its answers; of
 programs that tests start, the HTTP clients do. They are judged when the test is done, and nothing is changed on the
 way: so answers stream as they do outside of tests, and a wrong one fails the test that caused it.
+
+Every test imports this module, so it imports HTTP clients and validators only where a test needs them.
 """
 
+from __future__ import annotations
+
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
-import requests
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tests.answers_kept import Answer, Published, mock, service, worker
 from tests.programs import program_at
 
-PUBLISHED: dict[str, Callable[[], Published]] = {"service": service, "worker": worker, "mock": mock}
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    import httpx
+    import requests
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from tests.answers_kept import Answer
 
 _answers: deque[tuple[str, Answer]] = deque()
 """What was answered and not yet judged, each with whose answer it is. Servers are in threads of their own."""
@@ -28,8 +35,11 @@ def take_faults() -> list[str]:
     """What is wrong with the answers since this was last asked; it is not said again."""
     found = []
     while _answers:
+        from tests.answers_kept import mock, service, worker
+
+        published = {"service": service, "worker": worker, "mock": mock}
         whose, answer = _answers.popleft()
-        faults = PUBLISHED[whose]().faults_of(answer)
+        faults = published[whose]().faults_of(answer)
         found += [f"{answer}: {fault}" for fault in faults]
     return list(dict.fromkeys(found))
 
@@ -45,6 +55,8 @@ class Watched:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        from tests.answers_kept import Answer
+
         start: Message | None = None
         pieces: list[bytes] = []
         is_whole = False
@@ -78,38 +90,39 @@ def _keep_of_program(method: str | None, url: str, status: int, headers: Any, bo
     parts = urlsplit(url)
     whose = program_at(parts.port or 0)
     if whose is not None:
+        from tests.answers_kept import Answer
+
         _answers.append((whose, Answer(method or "", parts.path, status, headers, body())))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _watched_clients() -> Iterator[None]:
-    """The HTTP clients of this process keep what programs answer that tests started."""
-    with pytest.MonkeyPatch.context() as patch:
-        send_httpx, send_requests = httpx.Client.send, requests.Session.send
+@cache
+def watch_clients() -> None:
+    """Have the HTTP clients of this process keep, from now on, the answers of programs that tests started."""
+    import httpx
+    import requests
 
-        def watched_httpx(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
-            response = send_httpx(client, request, **options)
-            if not response.is_stream_consumed:
-                return response
-            headers = response.headers.multi_items()
-            path = f"{request.url.scheme}://{request.url.netloc.decode()}{request.url.raw_path.decode()}"
-            _keep_of_program(request.method, path, response.status_code, headers, lambda: response.content)
+    send_httpx, send_requests = httpx.Client.send, requests.Session.send
+
+    def watched_httpx(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        response = send_httpx(client, request, **options)
+        if not response.is_stream_consumed:
             return response
+        headers = response.headers.multi_items()
+        path = f"{request.url.scheme}://{request.url.netloc.decode()}{request.url.raw_path.decode()}"
+        _keep_of_program(request.method, path, response.status_code, headers, lambda: response.content)
+        return response
 
-        def watched_requests(
-            session: requests.Session, request: requests.PreparedRequest, **options: Any
-        ) -> requests.Response:
-            response = send_requests(session, request, **options)
-            headers = [(name.lower(), value) for name, value in response.headers.items()]
-            if not options.get("stream"):
-                _keep_of_program(
-                    request.method, request.url or "", response.status_code, headers, lambda: response.content
-                )
-            return response
+    def watched_requests(
+        session: requests.Session, request: requests.PreparedRequest, **options: Any
+    ) -> requests.Response:
+        response = send_requests(session, request, **options)
+        headers = [(name.lower(), value) for name, value in response.headers.items()]
+        if not options.get("stream"):
+            _keep_of_program(request.method, request.url or "", response.status_code, headers, lambda: response.content)
+        return response
 
-        patch.setattr(httpx.Client, "send", watched_httpx)
-        patch.setattr(requests.Session, "send", watched_requests)
-        yield
+    httpx.Client.send = watched_httpx  # type: ignore[method-assign]
+    requests.Session.send = watched_requests  # type: ignore[method-assign]
 
 
 def _judging() -> Generator[None, Any, Any]:

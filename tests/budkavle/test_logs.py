@@ -13,7 +13,6 @@ import sqlalchemy as sa
 import structlog
 
 from budkavle.logs import set_up_logs
-from conftest import PostgresqlServer
 from domain.log_texts import MAX_LENGTH
 from openapi.observation.source_limits import LINES_PER_SECOND
 from persistence.database import Database
@@ -22,6 +21,7 @@ from tests.databases import with_database
 from tests.factories import case_body, message_body
 from tests.held_open_e import held_open_e
 from tests.open_e.peers import NEVER, Peer, answering, read_request
+from tests.postgresql import PostgresqlServer
 from tests.processes import Process
 
 TEXT = "Kanelbullar till alla"

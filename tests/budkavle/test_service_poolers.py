@@ -12,13 +12,13 @@ import httpx
 import pytest
 
 from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
-from conftest import PostgresqlServer
 from tests.budkavle.catalogue.catalogue_files import write
 from tests.budkavle.conftest import Invoke
 from tests.catalogues import SYSTEM_ID
 from tests.factories import message_body
 from tests.held_receiver import HeldReceiver, held_receiver
 from tests.pgbouncer import PgBouncer, pgbouncer_before
+from tests.postgresql import PostgresqlServer
 from tests.processes import Process, budkavle, running
 
 CALLERS = 20

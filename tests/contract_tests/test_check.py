@@ -1,16 +1,20 @@
 """`budkavle contract-check` on a healthy service: what it finds, what it writes, and what it leaves behind."""
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
+from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from conftest import MESSAGES_KEY, PUBLISH_KEY
+from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database
 from contract_tests.target import read_certificate
-from tests.contract_tests.checking import Server
+from tests.contract_tests.checking import Server, left_out, running_target
+from tests.contract_tests.recipes import ANOTHERS, assert_reported, run_steps
 from tests.contract_tests.taping import taping
 from tests.databases import with_database
 from tests.persistence.rows import counts
@@ -26,58 +30,124 @@ KIND_OF_FILES = {"rules", "schema-web-messages", "schema-subscriptions"}
 SCREEN = 25
 
 
-@pytest.fixture(scope="module")
-def tapes() -> dict[str, list[bytes]]:
-    """The requests of the runs of this module, by the kind of database."""
-    return {}
+@dataclass(frozen=True)
+class WholeCheck:
+    """A check of a healthy server with the quick profile, and what it left behind."""
+
+    server: Server
+    ended: CompletedProcess[str]
+    work: Path
+    """The folder that it ran in."""
+    requests: list[bytes]
+    """The requests that the server received, as a `Tape` returns them."""
+    before: list[dict[str, Any]]
+    """The subscriptions of the system."""
+    after: list[dict[str, Any]]
+    rows: dict[str, int]
+    """The number of rows by table, afterwards."""
+
+    @property
+    def report(self) -> Path:
+        return self.work / "contract-report"
 
 
-@pytest.mark.parametrize("server", ["sqlite", "postgresql"], indirect=True)
-def test_healthy_service_keeps_the_contract_and_is_left_as_it_was(
-    server: Server, request: pytest.FixtureRequest, tmp_path: Path, tapes: dict[str, list[bytes]]
-) -> None:
-    with server.api() as api, taping(server.url) as tape:
+def whole_check(
+    request: pytest.FixtureRequest, folder: Path, open_e_url: str, run: Callable[[Server, Path], CompletedProcess[str]]
+) -> WholeCheck:
+    """Start a server on the database that the request's parameter names, let `run` check it, and keep what is left."""
+    with (
+        running_target(new_database(request, folder), open_e_url, folder) as server,
+        server.api() as api,
+        taping(server.url) as tape,
+    ):
         api.subscribe(*BEFORE)
         before = api.subscriptions()
-        ended = replace(server, url=tape.url).check(tmp_path, "--spec", "all", "--profile", "quick")
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        assert api.subscriptions() == before
-    tapes[server.database_url.partition(":")[0]] = tape.requests()
-    left = with_database(server.database_url, counts)
-    assert not {"web_messages", "deliveries"} & set(left)
-    assert left["subscriptions"] == len(BEFORE)
+        work = folder / "work"
+        work.mkdir()
+        ended = run(replace(server, url=tape.url), work)
+        after = api.subscriptions()
+    return WholeCheck(server, ended, work, tape.requests(), before, after, with_database(server.database_url, counts))
+
+
+@pytest.fixture(scope="module")
+def on_sqlite(request: pytest.FixtureRequest, open_e_url: str, tmp_path_factory: pytest.TempPathFactory) -> WholeCheck:
+    """The check that the recipe for another implementation runs."""
+
+    def run(server: Server, work: Path) -> CompletedProcess[str]:
+        (work / "ci").mkdir()
+        (work / "ci" / "client.pem").write_text(server.certificate.read_text())
+        return run_steps(
+            ANOTHERS,
+            work,
+            # This machine, by a name that the check does not know as such.
+            TARGET_HOST="127.1",
+            TARGET_PORT=str(urlsplit(server.url).port),
+            BUDKAVLE_CHECK_API_KEY=MESSAGES_KEY,
+            BUDKAVLE_CHECK_PUBLISH_KEY=PUBLISH_KEY,
+        )["Check"]
+
+    request.param = "sqlite"
+    return whole_check(request, tmp_path_factory.mktemp("sqlite"), open_e_url, run)
+
+
+@pytest.fixture(scope="module")
+def on_postgresql(
+    request: pytest.FixtureRequest, open_e_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> WholeCheck:
+    """The check as the command runs it by default."""
+    request.param = "postgresql"
+    folder = tmp_path_factory.mktemp("postgresql")
+    return whole_check(
+        request, folder, open_e_url, lambda server, work: server.check(work, "--report", str(work / "contract-report"))
+    )
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_healthy_service_keeps_the_contract_and_is_left_as_it_was(kind: str, request: pytest.FixtureRequest) -> None:
+    check: WholeCheck = request.getfixturevalue(f"on_{kind}")
+    ended = check.ended
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert check.after == check.before
+    assert not {"web_messages", "deliveries"} & set(check.rows)
+    assert check.rows["subscriptions"] == len(BEFORE)
     assert_one_screen(ended.stdout)
     # Nothing of the progress is in a pipe.
     assert ended.stderr == ""
     assert "keeps the contract" in ended.stdout
-    report = tmp_path / "report"
-    assert {path.stem for path in report.glob("*.xml")} == KIND_OF_FILES
-    for path in report.glob("*.xml"):
+    assert {path.stem for path in check.report.glob("*.xml")} == KIND_OF_FILES
+    for path in check.report.glob("*.xml"):
         cases = list(ET.parse(path).getroot().iter("testcase"))
         assert cases
         assert not any(case.find("failure") is not None or case.find("error") is not None for case in cases)
-    assert "keeps the contract" in (report / "summary.txt").read_text()
-    assert_no_secret(server, report, ended)
-    files = {"report", "client.pem", "test.db", "test.db-wal", "test.db-shm"}
-    assert {path.name for path in tmp_path.iterdir()} <= files
+    assert "keeps the contract" in (check.report / "summary.txt").read_text()
+    assert_no_secret(check.server, check.report, ended)
+    assert {path.name for path in check.work.iterdir()} <= {"ci", "contract-report"}
 
 
-def test_same_seed_makes_the_same_cases(tapes: dict[str, list[bytes]]) -> None:
+def test_another_implementation_is_checked_in_a_pipeline(on_sqlite: WholeCheck) -> None:
+    assert on_sqlite.ended.returncode == 0
+    assert "http://127.1:" in on_sqlite.ended.stdout
+    assert "keeps the contract" in on_sqlite.ended.stdout
+    assert left_out(on_sqlite.ended.stdout) == set()
+    assert_reported(on_sqlite.work)
+
+
+def test_same_seed_makes_the_same_cases(on_sqlite: WholeCheck, on_postgresql: WholeCheck) -> None:
     """Two servers and two kinds of databases: what they are asked is the same."""
-    first, second = (Counter(tapes[kind]) for kind in sorted(tapes))
+    first, second = Counter(on_sqlite.requests), Counter(on_postgresql.requests)
     assert list((first - second).items())[:3] == list((second - first).items())[:3] == []
-    in_order = [of_messages_in_order(tapes[kind]) for kind in sorted(tapes)]
+    in_order = [of_messages_in_order(check.requests) for check in (on_sqlite, on_postgresql)]
     assert len(in_order[0]) > 1000
     assert in_order[0] == in_order[1]
 
 
-def test_another_seed_makes_other_cases(server: Server, tmp_path: Path, tapes: dict[str, list[bytes]]) -> None:
+def test_another_seed_makes_other_cases(server: Server, tmp_path: Path, on_sqlite: WholeCheck) -> None:
     with taping(server.url) as tape:
         how = ("--spec", "web-messages", "--suite", "rules", "--seed", "8")
         ended = replace(server, url=tape.url).check(tmp_path, *how)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     posted = {request for request in tape.requests() if request.startswith(b"POST /webmessages")}
-    known = posted & set(tapes["sqlite"])
+    known = posted & set(on_sqlite.requests)
     # Some are bad in a way that leaves nothing to be made up.
     assert 0 < len(known) < len(posted) / 2
 

@@ -1,8 +1,6 @@
-"""The pages on contract checks: the recipes run as they stand there, and the reference names every option.
+"""The pages on contract checks: recipes start what they need, and the reference names every option and suite.
 
-What is run are the steps of GitHub's YAML that have a `run`, but for those named Install; GitLab's `script` must say
-the same as the step named Check. What installs, and what pipelines themselves do (`uses`, `before_script`, services),
-is not run: the programs of this environment stand in the path, and the services are on ports of this machine.
+The recipe for another implementation runs with a whole check (test_check.py).
 """
 
 import os
@@ -13,77 +11,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
 
 from budkavle.commands.contract_check import contract_check
-from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database
 from contract_tests.suites import EXAMPLES, KINDS
-from mock_open_e import MockOpenE
-from tests.contract_tests.checking import ONLY_WITHOUT_TLS, left_out, running_target
-from tests.mock_servers import running_mock
+from tests.contract_tests.checking import ONLY_WITHOUT_TLS, left_out
+from tests.contract_tests.recipes import GUIDE, OWN, RECIPES, assert_reported, pipelines, run_steps
 from tests.processes import REPOSITORY, environment
 
 REFERENCE = (REPOSITORY / "docs" / "reference" / "contract-check.md").read_text()
-GUIDE = (REPOSITORY / "docs" / "how-to" / "contract-check.md").read_text()
 MOCK_GUIDE = (REPOSITORY / "docs" / "how-to" / "mock-open-e.md").read_text()
-OWN, ANOTHERS = (section for section in GUIDE.split("\n## ") if section.startswith("Recipe: "))
-RECIPES = {"own": OWN, "another's": ANOTHERS}
-JUNIT = ["rules.xml", "schema-subscriptions.xml", "schema-web-messages.xml"]
-
-
-def files_of(section: str) -> dict[str, str]:
-    """What a recipe puts into the repository, by its path."""
-    return dict(re.findall(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
-
-
-def pipelines(section: str) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """GitHub's and GitLab's, read as they would."""
-    first, second = re.findall(r"^```yaml\n# \.git(?:hub|lab)\S+\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    return yaml.safe_load(first)["jobs"]["contract-check"], yaml.safe_load(second)["contract-check"]
-
-
-def steps(section: str) -> Iterator[tuple[str, str]]:
-    """Name and lines of each step that is run here."""
-    github, _ = pipelines(section)
-    for step in github["steps"]:
-        assert ("run" in step) != ("uses" in step)
-        if "run" in step and step["name"] != "Install":
-            yield step["name"], step["run"]
-
-
-def run_steps(section: str, folder: Path, **variables: str) -> dict[str, subprocess.CompletedProcess[str]]:
-    """What came of each step, in a folder with nothing but what the page puts there."""
-    for name, text in files_of(section).items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = {
-        name: subprocess.run(
-            ["bash", "-e", "-o", "pipefail", "-c", lines],
-            cwd=folder,
-            env={**environment(), "PATH": path, **variables},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=280,
-            check=False,
-        )
-        for name, lines in steps(section)
-    }
-    sys.stdout.write("".join(f"--- {name}\n{step.stdout}{step.stderr}" for name, step in done.items()))
-    return done
-
-
-def assert_reported(folder: Path) -> None:
-    """The report that the pipelines keep is there, and is JUnit."""
-    assert sorted(path.name for path in (folder / "contract-report").glob("*.xml")) == JUNIT
-    for name in JUNIT:
-        assert list(ET.parse(folder / "contract-report" / name).getroot().iter("testcase"))
 
 
 def test_own_service_is_checked_in_a_pipeline(tmp_path: Path) -> None:
@@ -162,31 +101,6 @@ def test_pipeline_ends_with_the_error_of_a_mock_that_does_not_start(recipe: str,
     assert done.returncode != 0
     assert f"cannot listen on 127.0.0.1 port {port}: " in done.stderr
     assert not (tmp_path / "env").exists()
-
-
-def test_another_implementation_is_checked_in_a_pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    request.param = "sqlite"
-    (tmp_path / "ci").mkdir()
-    with (
-        running_mock(MockOpenE()) as open_e_url,
-        running_target(new_database(request, tmp_path), open_e_url, tmp_path) as server,
-    ):
-        (tmp_path / "ci" / "client.pem").write_text(server.certificate.read_text())
-        done = run_steps(
-            ANOTHERS,
-            tmp_path,
-            # This machine, by a name that the check does not know as such.
-            TARGET_HOST="127.1",
-            TARGET_PORT=str(urlsplit(server.url).port),
-            BUDKAVLE_CHECK_API_KEY=MESSAGES_KEY,
-            BUDKAVLE_CHECK_PUBLISH_KEY=PUBLISH_KEY,
-        )
-
-    assert done["Check"].returncode == 0
-    assert "http://127.1:" in done["Check"].stdout
-    assert "keeps the contract" in done["Check"].stdout
-    assert left_out(done["Check"].stdout) == set()
-    assert_reported(tmp_path)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -7,7 +7,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from conftest import PostgresqlServer
 from domain.errors import StorageFailed
 from persistence.database import Database
 from persistence.opening import open_database
@@ -17,6 +16,7 @@ from tests.factories import NOW
 from tests.open_e.peers import answer
 from tests.persistence.queues import publish
 from tests.persistence.rows import counts
+from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
 

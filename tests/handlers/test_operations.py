@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PostgresqlServer, RunningService, running_service
+from conftest import RunningService, running_service
 from mock_open_e import FaultName, MockOpenE
 from tests.factories import case_body, message_body
 from tests.handlers.answers import problem, unique_id, violations
 from tests.handlers.conftest import OPEN_E_URLS
 from tests.held_open_e import closed_port
+from tests.postgresql import PostgresqlServer
 
 
 def test_get_health_live_says_up(contract: RunningService) -> None:

@@ -15,12 +15,13 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from conftest import MESSAGES_KEY, PostgresqlServer, RunningService, running_service
+from conftest import MESSAGES_KEY, RunningService, running_service
 from domain.web_messages import MessageState
 from tests.factories import case_body, message_body
 from tests.handlers.answers import get, problem, unique_id, unsettled
 from tests.held_open_e import HeldOpenE, closed_port, held_open_e
 from tests.persistence.postgresql.test_database_waits import WAITS_FOR_MESSAGES, through
+from tests.postgresql import PostgresqlServer
 from tests.raw_http import RawConnection
 from tests.tcp_proxy import tcp_proxy
 

@@ -7,7 +7,6 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from conftest import PostgresqlServer
 from domain.deliveries import AttemptOutcome
 from domain.errors import NotFound
 from persistence import deliveries, queue
@@ -18,6 +17,7 @@ from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, entry, prepare, sync
 from tests.persistence.queues import claim, event, lease, publication, publish, settled
 from tests.persistence.rows import counts
+from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,6 @@ from typing import Any
 import asyncpg
 import pytest
 
-from conftest import PostgresqlServer
 from domain.deliveries import Attempt, AttemptOutcome, Reason
 from persistence import deliveries, queue, subscriptions
 from persistence.opening import open_database
@@ -17,6 +16,7 @@ from tests.factories import NOW
 from tests.persistence.catalogues import CALLER, SYSTEM, entry, prepare, sync
 from tests.persistence.interleaving import Interleaving, SteppedDatabase, Work, run_all
 from tests.persistence.queues import LEASE, SECOND, claim_due, lease, publish
+from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from conftest import PostgresqlServer
 from domain.deliveries import AttemptOutcome
 from persistence import queue, tables
 from persistence.database import Database
@@ -14,6 +13,7 @@ from persistence.opening import open_database
 from tests.factories import NOW
 from tests.persistence.catalogues import entry, prepare, sync
 from tests.persistence.queues import claim, lease, publish, rows, settled
+from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from conftest import PostgresqlServer
 from domain.audit import CATALOGUE, AuditEntry
 from persistence import audit, subscriptions
 from persistence import web_messages as stored
@@ -15,6 +14,7 @@ from persistence.opening import open_database
 from persistence.waits import Waits
 from tests.factories import NOW, web_message
 from tests.persistence.catalogues import CALLER, SYSTEM, SYSTEM_IDS, entries, prepare, set_of, sync
+from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,6 @@ from click.testing import CliRunner
 from budkavle.clock import now
 from budkavle.commands.cli import main
 from budkavle.settings import OTHER_VARIABLES
-from conftest import PostgresqlServer
 from domain.api_keys import hash_key
 from domain.web_messages import ExternalReference, OepInstance
 from persistence import api_keys
@@ -24,6 +23,7 @@ from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, served
 from tests.databases import with_database
 from tests.factories import web_message
+from tests.postgresql import PostgresqlServer
 from tests.processes import REPOSITORY, budkavle, python, result_of
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")

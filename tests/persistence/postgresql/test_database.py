@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from conftest import PostgresqlServer
 from domain.errors import StorageFailed
 from domain.web_messages import ExternalReference, MessageState
 from persistence import api_keys
@@ -16,6 +15,7 @@ from persistence.waits import Waits
 from tests.factories import NOW, PARTY_ID, attachment, web_message
 from tests.held_open_e import closed_port
 from tests.persistence.rows import content_of
+from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,6 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from conftest import PostgresqlServer
 from domain.errors import StorageFailed
 from persistence import web_messages as stored
 from persistence.postgresql.database import MAX_ATTEMPTS
@@ -21,6 +20,7 @@ from tests.persistence.postgresql.test_database_restart import CALLERS, WAITS, l
 from tests.persistence.postgresql.test_database_server import opened
 from tests.persistence.postgresql.test_database_waits import PATIENT, call_all, name_of, terminate
 from tests.pgbouncer import PASSWORD, PgBouncer, pgbouncer_before
+from tests.postgresql import PostgresqlServer
 from tests.tcp_proxy import tcp_proxy
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 import pytest
 import sqlalchemy as sa
 
-from conftest import PostgresqlServer
 from domain.errors import StorageFailed
 from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable
@@ -15,6 +14,7 @@ from persistence.opening import open_database
 from persistence.waits import Waits
 from tests.factories import web_message
 from tests.persistence.postgresql.test_database_waits import PATIENT, call_all, name_of, through
+from tests.postgresql import PostgresqlServer
 from tests.tcp_proxy import tcp_proxy
 
 pytestmark = pytest.mark.anyio

@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy.util import await_only
 from structlog.testing import capture_logs
 
-from conftest import PostgresqlServer
 from domain.errors import StorageFailed, StorageUncertain
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.waits import Waits
 from tests.factories import web_message
+from tests.postgresql import PostgresqlServer
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,74 @@
+"""The recipes of the page on contract checks, run as they stand there.
+
+What is run are the steps of GitHub's YAML that have a `run`, but for those named Install; GitLab's `script` must say
+the same as the step named Check. What installs, and what pipelines themselves do (`uses`, `before_script`, services),
+is not run: the programs of this environment stand in the path, and the services are on ports of this machine.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import yaml
+
+from tests.processes import REPOSITORY, environment
+
+GUIDE = (REPOSITORY / "docs" / "how-to" / "contract-check.md").read_text()
+OWN, ANOTHERS = (section for section in GUIDE.split("\n## ") if section.startswith("Recipe: "))
+RECIPES = {"own": OWN, "another's": ANOTHERS}
+JUNIT = ["rules.xml", "schema-subscriptions.xml", "schema-web-messages.xml"]
+
+
+def files_of(section: str) -> dict[str, str]:
+    """What a recipe puts into the repository, by its path."""
+    return dict(re.findall(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
+
+
+def pipelines(section: str) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """GitHub's and GitLab's, read as they would."""
+    first, second = re.findall(r"^```yaml\n# \.git(?:hub|lab)\S+\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    return yaml.safe_load(first)["jobs"]["contract-check"], yaml.safe_load(second)["contract-check"]
+
+
+def steps(section: str) -> Iterator[tuple[str, str]]:
+    """Name and lines of each step that is run here."""
+    github, _ = pipelines(section)
+    for step in github["steps"]:
+        assert ("run" in step) != ("uses" in step)
+        if "run" in step and step["name"] != "Install":
+            yield step["name"], step["run"]
+
+
+def run_steps(section: str, folder: Path, **variables: str) -> dict[str, subprocess.CompletedProcess[str]]:
+    """What came of each step, in a folder with nothing but what the page puts there."""
+    for name, text in files_of(section).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = {
+        name: subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", lines],
+            cwd=folder,
+            env={**environment(), "PATH": path, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        for name, lines in steps(section)
+    }
+    sys.stdout.write("".join(f"--- {name}\n{step.stdout}{step.stderr}" for name, step in done.items()))
+    return done
+
+
+def assert_reported(folder: Path) -> None:
+    """The report that the pipelines keep is there, and is JUnit."""
+    assert sorted(path.name for path in (folder / "contract-report").glob("*.xml")) == JUNIT
+    for name in JUNIT:
+        assert list(ET.parse(folder / "contract-report" / name).getroot().iter("testcase"))
