@@ -34,7 +34,7 @@ install: $(VENV)/.runtime ## Set up .venv from the locked requirements, with wha
 test: $(VENV)/.dev ## Run all tests, on SQLite and PostgreSQL
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
-check: $(VENV)/.dev ## Format, lint, types, imports, contracts
+check: $(VENV)/.dev docs ## Format, lint, types, imports, contracts, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
