@@ -27,7 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel of the repository, built from a copy: a build leaves files behind."""
     pytest.importorskip("hatchling")
     source = tmp_path_factory.mktemp("source")
-    for name in ("budkavle", "handlers", "domain", "persistence", "open_e", "delivery", "contract_tests", "spec"):
+    for name in (*PACKAGES, "contract_tests", "spec"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
         shutil.copy(REPOSITORY / name, source / name)
@@ -77,7 +77,7 @@ def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> N
 
 
 def test_the_wheel_is_what_runs(programs: Path, tmp_path: Path) -> None:
-    code = "import budkavle, delivery, domain, handlers, open_e, persistence as p; print(budkavle.__file__, p.__file__)"
+    code = "; ".join(f"import {name}; print({name}.__file__)" for name in PACKAGES)
     done = result_of(str(programs / "python"), "-c", code, folder=tmp_path)
     assert all(path.startswith(str(programs.parent)) for path in done.stdout.split())
 
