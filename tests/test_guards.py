@@ -338,3 +338,20 @@ def test_contracts_have_no_names_of_the_program() -> None:
         assert not re.search(r"x-openapi-router-controller|\b(handlers|mock_open_e|openapi)\.\w", path.read_text()), (
             path
         )
+
+
+def test_each_broken_server_names_a_check_that_exists() -> None:
+    """A rename of a rule must reach the breakages: their tests run one rule by its name."""
+    found = [
+        named
+        for path in (REPOSITORY / "tests" / "contract_tests").glob("breakages*.py")
+        for named in re.findall(r'"(test_\w+\.py)::(test_\w+)"', path.read_text())
+    ]
+    assert len(found) >= 101
+    rules = {
+        (path.name, name)
+        for folder in ("rules", "raw_bytes")
+        for path in (REPOSITORY / "contract_tests" / folder).glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE)
+    }
+    assert set(found) - rules == set()
