@@ -80,13 +80,19 @@ def test_page_of_commands_is_up_to_date() -> None:
     assert COMMANDS_PAGE.read_text() == render(), "run: make commands-page"
 
 
-def test_index_of_decisions_names_each_with_its_title() -> None:
+def decision_row(page: Path) -> tuple[str, str, str, str, str]:
+    """Return number, file name, title, date and status of a decision, from the first lines of its page."""
+    head = re.match(r"# (\d{4}) (.+)\n\n- Status: (.+)\n- Date: (\d{4}-\d\d-\d\d)\n\n", page.read_text())
+    assert head is not None, f"{page.name} must begin with number, title, status and date"
+    number, title, status, date = head.groups()
+    return number, page.name, title, date, status
+
+
+def test_index_of_decisions_has_title_date_and_status_of_each_page() -> None:
     folder = REPOSITORY / "docs" / "decisions"
-    rows = re.findall(r"^\| \[(\d{4})\]\((.*?)\) \| (.*?) \| .* \|$", (folder / "README.md").read_text(), re.MULTILINE)
-    pages = sorted(folder.glob("[0-9]*.md"))
-    assert [(name, f"# {number} {title}") for number, name, title in rows] == [
-        (page.name, page.read_text().splitlines()[0]) for page in pages
-    ]
+    row = r"^\| \[(\d{4})\]\((.*?)\) \| (.*?) \| (.*?) \| (.*?) \|$"
+    rows = re.findall(row, (folder / "README.md").read_text(), re.MULTILINE)
+    assert rows == [decision_row(page) for page in sorted(folder.glob("[0-9]*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
