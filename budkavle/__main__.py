@@ -1,5 +1,5 @@
 """`python -m budkavle`."""
 
-from budkavle.commands.cli import main
+from budkavle.program import main
 
 main()

@@ -139,6 +139,8 @@ def _environment(check: Check, work: Path) -> dict[str, str]:
         DIARY: str(diary_file(work)),
         FOLDER: str(check.report),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        # In a wheel, only the command itself has this package on its import path.
+        "PYTHONPATH": os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
         # A fixed hash seed makes the iteration order of sets reproducible.
         "PYTHONHASHSEED": "0",
         # Keep the database of Hypothesis out of the working directory.

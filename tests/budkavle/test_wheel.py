@@ -1,4 +1,4 @@
-"""A wheel holds all that the commands need."""
+"""A wheel holds all that the commands need, and nothing in it has a name that other projects use too."""
 
 import shutil
 import signal
@@ -20,6 +20,7 @@ from tests.processes import REPOSITORY, SECONDS, environment, result_of, running
 from tests.test_guards import PACKAGES
 
 OWN = ("contract_tests/conftest.py", "contract_tests/test_*.py")
+PRIVATE = "budkavle/_packages"
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +47,23 @@ def programs(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     There may be no network, so the dependencies come from the environment of the tests, by a path file; path files
     within that environment, such as that of the repository itself, are not followed.
     """
-    folder = tmp_path_factory.mktemp("environment")
+    return new_environment(tmp_path_factory.mktemp("environment"), wheel)
+
+
+def new_environment(folder: Path, *wheels: Path) -> Path:
+    """Make a virtual environment with wheels, installed in this order; return the folder of its programs."""
     venv.create(folder, with_pip=False, symlinks=True)
-    python = folder / "bin" / "python"
-    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
-    done = subprocess.run(install, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    for wheel in wheels:
+        pip(folder, "install", "--no-deps", "--no-index", str(wheel))
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin"
+
+
+def pip(folder: Path, *arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> None:
@@ -62,24 +71,70 @@ def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> N
     for path in (REPOSITORY / "spec").glob("*.yaml"):
         assert f"budkavle/spec/{path.name}" in names
     for path in (REPOSITORY / "persistence" / "migrations").rglob("*.py"):
-        assert str(path.relative_to(REPOSITORY)) in names
+        assert f"{PRIVATE}/{path.relative_to(REPOSITORY)}" in names
     for path in (REPOSITORY / "mock_open_e" / "server" / "inbox").iterdir():
         assert f"mock_open_e/server/inbox/{path.name}" in names
     assert "mock_open_e/server/spec/mock-open-e.yaml" in names
     folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert folders == {*PACKAGES, "contract_tests"}
+    assert folders == {"budkavle", "mock_open_e"}
     harness = REPOSITORY / "contract_tests"
     for path in [*harness.glob("*/*.py"), *harness.glob("*.toml"), *harness.glob("*.ini")]:
-        assert str(path.relative_to(REPOSITORY)) in names
+        assert f"{PRIVATE}/{path.relative_to(REPOSITORY)}" in names
     # These run the harness on our own service.
-    assert not any(fnmatch(name, pattern) for name in names for pattern in OWN if name.count("/") == 1)
+    private = {name.removeprefix(f"{PRIVATE}/") for name in names if name.startswith(PRIVATE)}
+    assert not any(fnmatch(name, pattern) for name in private for pattern in OWN if name.count("/") == 1)
     assert not any("__pycache__" in name for name in names)
 
 
 def test_the_wheel_is_what_runs(programs: Path, tmp_path: Path) -> None:
     code = "; ".join(f"import {name}; print({name}.__file__)" for name in PACKAGES)
-    done = result_of(str(programs / "python"), "-c", code, folder=tmp_path)
+    private = f"import sys, budkavle.program; sys.path.insert(0, str(budkavle.program.PACKAGES)); {code}"
+    done = result_of(str(programs / "python"), "-c", private, folder=tmp_path)
+    assert len(done.stdout.split()) == len(PACKAGES)
     assert all(path.startswith(str(programs.parent)) for path in done.stdout.split())
+
+
+def test_importing_the_package_leaves_the_import_path_as_it_is(programs: Path, tmp_path: Path) -> None:
+    code = "import sys; before = list(sys.path); import budkavle.program; print(sys.path == before)"
+    assert result_of(str(programs / "python"), "-c", code, folder=tmp_path).stdout.split() == ["True"]
+
+
+NAMES = ("domain", "handlers", "openapi", "persistence", "open_e", "delivery", "contract_tests")
+
+
+@pytest.fixture(scope="module")
+def other_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of another project, which has packages of our names."""
+    path = tmp_path_factory.mktemp("other") / "other-1.0-py3-none-any.whl"
+    files = {f"{name}/__init__.py": "raise SystemExit('of another project')" for name in NAMES} | {
+        "other-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: other\nVersion: 1.0\n",
+        "other-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{name},,\n" for name in (*files, "other-1.0.dist-info/RECORD"))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in (files | {"other-1.0.dist-info/RECORD": record}).items():
+            archive.writestr(name, text)
+    return path
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_wheel_lives_with_another_project_that_has_packages_of_its_names(
+    wheel: Path, other_wheel: Path, tmp_path: Path, is_first: bool
+) -> None:
+    folder = tmp_path / "environment"
+    programs = new_environment(folder, *((wheel, other_wheel) if is_first else (other_wheel, wheel)))
+    (packages,) = folder.glob("lib/python*/site-packages")
+    # And the working directory of the program has such folders as well.
+    for name in NAMES:
+        shutil.copytree(packages / name, tmp_path / "work" / name)
+    python, work = str(programs / "python"), tmp_path / "work"
+    for command in (["migrate"], ["contract-check", "--help"], ["mock-open-e", "--help"]):
+        result_of(str(programs / "budkavle"), *command, folder=work)
+        result_of(python, "-m", "budkavle", *command, folder=work)
+    theirs = {name: (packages / name / "__init__.py").read_text() for name in NAMES}
+    assert set(theirs.values()) == {"raise SystemExit('of another project')"}
+    pip(folder, "uninstall", "--yes", "other")
+    result_of(str(programs / "budkavle"), "migrate", folder=work)
 
 
 def test_serve_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
