@@ -2,10 +2,13 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+import yaml
 
 from budkavle.commands.cli import main
 from tests.commands_page import PAGE as COMMANDS_PAGE
@@ -142,6 +145,12 @@ def test_unknown_commands_and_options_are_found() -> None:
     assert unknown_words("audit list --systems ID") == ["--systems"]
 
 
+def dialect_words(text: str) -> list[str]:
+    """Return the words outside code for which the field has a standard word."""
+    pattern = r"\b(?:told|tells?|stands?|beside|nobody|somebody|whoever)\b"
+    return re.findall(pattern, re.sub(r"`[^`]*`", "", text), re.IGNORECASE)
+
+
 @pytest.mark.parametrize(
     "page",
     # The changelog describes former versions in the words of their time.
@@ -149,5 +158,22 @@ def test_unknown_commands_and_options_are_found() -> None:
     ids=lambda page: str(page.relative_to(REPOSITORY)),
 )
 def test_pages_use_the_standard_words_of_the_field(page: Path) -> None:
-    text = re.sub(r"`[^`]*`", "", prose(page))
-    assert re.findall(r"\b(?:told|tells?|stands?|beside|nobody|somebody|whoever)\b", text, re.IGNORECASE) == []
+    assert dialect_words(prose(page)) == []
+
+
+def descriptions(node: Any) -> Iterator[str]:
+    """Yield the descriptions and summaries of a contract."""
+    if isinstance(node, dict):
+        yield from (node[key] for key in ("description", "summary") if isinstance(node.get(key), str))
+        for child in node.values():
+            yield from descriptions(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from descriptions(child)
+
+
+@pytest.mark.parametrize("contract", sorted((REPOSITORY / "spec").glob("*.yaml")), ids=lambda path: path.stem)
+def test_contracts_use_the_standard_words_of_the_field(contract: Path) -> None:
+    texts = list(descriptions(yaml.safe_load(contract.read_text())))
+    assert texts
+    assert dialect_words("\n".join(texts)) == []
