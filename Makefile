@@ -66,8 +66,9 @@ bench: $(VENV)/.bench ## Measure, beside the peers
 soak: $(VENV)/.bench ## The long runs
 	$(BIN)/python -m benchmarks.run soak
 
-wheel: $(VENV)/.dev ## Build a wheel into dist/
-	$(BIN)/python -m build --wheel --no-isolation
+wheel: $(VENV)/.dev ## Build the wheels, of Budkavle and of the mock Open-E, into dist/
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist mock_open_e
 
 lock: $(VENV)/.dev ## Lock the requirements anew
 	$(LOCK) -o requirements/runtime.txt pyproject.toml
@@ -91,11 +92,11 @@ $(BIN)/python:
 # Requirements with hashes, nothing else; then the project itself, as it stands here.
 define set_up
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes $(1)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable mock_open_e
 	touch $@
 endef
 
-$(VENV)/.runtime: requirements/contract.txt pyproject.toml | $(BIN)/python
+$(VENV)/.runtime: requirements/contract.txt pyproject.toml mock_open_e/pyproject.toml | $(BIN)/python
 	$(call set_up,-r requirements/contract.txt)
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime

@@ -214,7 +214,7 @@ def run() -> Callable[[Any], Any]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_logs() -> None:
-    from budkavle.logs import set_up_logs
+    from openapi.observation.logs import set_up_logs
 
     set_up_logs("json", "error")
 

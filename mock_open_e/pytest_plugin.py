@@ -1,4 +1,4 @@
-"""A pytest plugin with the mock Open-E as a fixture. pytest finds it wherever this package is installed.
+"""A pytest plugin with the mock Open-E as fixtures. pytest finds it wherever this package is installed.
 
     def test_it(open_e_mock):
         ...                                        # code under test posts with `requests`
@@ -7,14 +7,21 @@
     @pytest.mark.open_e_mock(cases=1068, strict=True)       # what `mock_open_e` takes
     def test_it_strictly(open_e_mock): ...
 
+    def test_over_a_port(open_e_server):                    # for clients that do not use `requests`
+        ...                                        # code under test posts to open_e_server.callback_url()
+        assert open_e_server.messages[0]["message"] == "Hej"
+
 The mock is imported only when a test uses the fixture, so that other tests do not pay for the import.
 """
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from mock_open_e.server_process import OpenEServer
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,3 +47,20 @@ def open_e_mock(request: pytest.FixtureRequest) -> Iterator[Any]:
         )
     with mock_open_e(**options) as mock:
         yield mock
+
+
+@pytest.fixture(scope="session")
+def open_e_server_url() -> Iterator[str]:
+    """Yield the URL of a server of the mock that runs until the end of all tests. Needs `mock-open-e[server]`."""
+    from mock_open_e.server_process import running_server
+
+    with running_server() as url:
+        yield url
+
+
+@pytest.fixture
+def open_e_server(open_e_server_url: str) -> "OpenEServer":
+    """Return a new `OpenEServer`, a mock on a real port that no other test uses."""
+    from mock_open_e.server_process import new_server
+
+    return new_server(open_e_server_url)

@@ -22,10 +22,10 @@ from typing import Any
 import click
 import yaml
 
-from budkavle.logs import set_up_logs
 from conftest import MESSAGES_KEY, PUBLISH_KEY, running_service
 from contract_tests.target import VARIABLE
 from mock_open_e import MockOpenE, mock_open_e
+from openapi.observation.logs import set_up_logs
 from persistence.opening import open_database
 from tests.attacked import attacked_target, put_attacked
 from tests.handlers.callers import new_certificate

@@ -42,6 +42,7 @@ REQUEST_ID = {
 
 NOT_OF_A_MODULE = {
     "tests/budkavle/test_crash.py": "kills the whole service",
+    "tests/budkavle/test_logs.py": "reads the logs of the whole service",
     "tests/budkavle/test_wheel.py": "installs all packages",
 }
 """Tests of a package that are named after no module of it, each with the reason."""

@@ -91,7 +91,8 @@ def test_make_passes_over_what_cannot_run_the_service(tmp_path: Path) -> None:
 def test_make_names_what_is_missing(tmp_path: Path) -> None:
     put_python(tmp_path, "python3", version="3, 10, 13")
     (tmp_path / "requirements").mkdir()
-    for name in ("pyproject.toml", "requirements/contract.txt"):
+    (tmp_path / "mock_open_e").mkdir()
+    for name in ("pyproject.toml", "mock_open_e/pyproject.toml", "requirements/contract.txt"):
         (tmp_path / name).touch()
 
     done = make(tmp_path, "run")

@@ -3,7 +3,6 @@
 import importlib
 import os
 import warnings
-from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +23,7 @@ _MODULES = {
     "contract-check": "budkavle.commands.contract_check",
     "deliveries": "budkavle.commands.deliveries",
     "messages": "budkavle.commands.web_messages",
+    "mock-open-e": "budkavle.commands.mock_open_e",
 }
 """Modules of commands, imported when the command is used, so that other commands start quickly."""
 
@@ -100,57 +100,6 @@ def worker(concurrency: int | None) -> None:
     from openapi.server import serving
 
     serving.run(run.worker(command_settings(worker_concurrency=concurrency), print_line))
-
-
-@main.command("mock-open-e")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0 takes a free one.")
-@click.option("--username", help="Ask for this user by HTTP Basic.")
-@click.option("--password", help="And this password.")
-@click.option(
-    "--case",
-    "cases",
-    type=click.IntRange(1),
-    multiple=True,
-    help="A known case; may be given many times. Without it every number is one.",
-)
-@click.option(
-    "--scenario",
-    "scenario_path",
-    type=click.Path(path_type=Path),
-    help="A YAML file: credentials, users, families, cases, faults. Other options override it.",
-)
-@click.option("--strict", is_flag=True, help="Also refuse what Open-E silently swallows, and say why.")
-@click.option(
-    "--ready-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Has the address in it while the mock listens: for scripts that wait for it.",
-)
-def mock_open_e(
-    host: str,
-    port: int,
-    username: str | None,
-    password: str | None,
-    cases: tuple[int, ...],
-    scenario_path: Path | None,
-    ready_file: Path | None,
-    *,
-    strict: bool,
-) -> None:
-    """Run a mock Open-E for integration partners."""
-    from mock_open_e import MockOpenE
-    from mock_open_e.server.application import serve_mock
-    from mock_open_e.server.scenario_file import read_scenario
-    from openapi.server import serving
-
-    if password is not None and username is None:
-        raise click.UsageError("--password needs --username")
-    command_settings()
-    scenario = None if scenario_path is None else read_scenario(scenario_path)
-    mock = MockOpenE(
-        cases=cases or None, username=username, password=password, scenario=scenario, strict=strict or None
-    )
-    serving.run(serve_mock(host, port, mock, ready_file, print_line))
 
 
 @main.command()

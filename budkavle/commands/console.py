@@ -57,8 +57,8 @@ async def prepare_database(database: "Database", url: str) -> None:
 
 def command_settings(**overrides: object) -> "Settings":
     """Return the settings of this process, and set up logs accordingly."""
-    from budkavle.logs import set_up_logs
     from budkavle.settings import read_settings
+    from openapi.observation.logs import set_up_logs
 
     settings = read_settings(**overrides)
     set_up_logs(settings.log_format, settings.log_level)

@@ -12,10 +12,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import uvicorn
-import uvloop
 
 from domain.errors import BudkavleError
 from openapi.server.connections import raise_descriptor_limit
+
+try:
+    from uvloop import Loop as _BaseLoop
+except ModuleNotFoundError:
+    # uvloop does not exist for every platform.
+    from asyncio import SelectorEventLoop as _BaseLoop  # type: ignore[assignment]  # Another class with the same methods.
 
 
 class CannotListen(BudkavleError):
@@ -135,7 +140,7 @@ def _do_nothing() -> None:
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on uvloop."""
+    """Run a coroutine on uvloop, or on the loop of Python where uvloop does not exist."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         runner.run(main)
 
@@ -211,7 +216,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         os._exit(0)
 
 
-class _Loop(uvloop.Loop):
+class _Loop(_BaseLoop):
     """An event loop with TLS timeouts, for which uvicorn has no setting."""
 
     async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.AbstractServer:  # type: ignore[override]  # All arguments go on as they come.

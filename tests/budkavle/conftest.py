@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from budkavle.commands.cli import main
-from budkavle.logs import set_up_logs
+from openapi.observation.logs import set_up_logs
 from tests.certificates import Authority, Issued
 from tests.held_open_e import HeldOpenE, held_open_e
 

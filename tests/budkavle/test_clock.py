@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from budkavle.clock import DatabaseClock, now, read_machine_clock
-from budkavle.logs import set_up_logs
+from openapi.observation.logs import set_up_logs
 from persistence import web_messages
 from persistence.database import Database
 from persistence.opening import open_database

@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from budkavle.logs import set_up_logs
 from domain.log_texts import MAX_LENGTH
+from openapi.observation.logs import set_up_logs
 from openapi.observation.source_limits import LINES_PER_SECOND
 from persistence.database import Database
 from tests.budkavle.services import KEY, Served, put_key, served

@@ -24,15 +24,30 @@ PRIVATE = "budkavle/_packages"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel of the repository, built from a copy: a build leaves files behind."""
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository: a build leaves files behind."""
     pytest.importorskip("hatchling")
     source = tmp_path_factory.mktemp("source")
     for name in (*PACKAGES, "contract_tests", "spec"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
         shutil.copy(REPOSITORY / name, source / name)
-    folder = tmp_path_factory.mktemp("wheel")
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the service."""
+    return build(source, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def mock_wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the mock Open-E."""
+    return build(source / "mock_open_e", tmp_path_factory.mktemp("mock"))
+
+
+def build(source: Path, folder: Path) -> Path:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -41,13 +56,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
-    """The programs of an empty virtual environment with the wheel in it.
+def programs(tmp_path_factory: pytest.TempPathFactory, wheel: Path, mock_wheel: Path) -> Path:
+    """The programs of an empty virtual environment with both wheels in it.
 
     There may be no network, so the dependencies come from the environment of the tests, by a path file; path files
     within that environment, such as that of the repository itself, are not followed.
     """
-    return new_environment(tmp_path_factory.mktemp("environment"), wheel)
+    return new_environment(tmp_path_factory.mktemp("environment"), wheel, mock_wheel)
+
+
+@pytest.fixture(scope="module")
+def mock_programs(tmp_path_factory: pytest.TempPathFactory, mock_wheel: Path) -> Path:
+    """The same with the wheel of the mock alone, as its partners install it."""
+    return new_environment(tmp_path_factory.mktemp("environment"), mock_wheel)
 
 
 def new_environment(folder: Path, *wheels: Path) -> Path:
@@ -72,11 +93,8 @@ def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> N
         assert f"budkavle/spec/{path.name}" in names
     for path in (REPOSITORY / "persistence" / "migrations").rglob("*.py"):
         assert f"{PRIVATE}/{path.relative_to(REPOSITORY)}" in names
-    for path in (REPOSITORY / "mock_open_e" / "server" / "inbox").iterdir():
-        assert f"mock_open_e/server/inbox/{path.name}" in names
-    assert "mock_open_e/server/spec/mock-open-e.yaml" in names
     folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert folders == {"budkavle", "mock_open_e"}
+    assert folders == {"budkavle"}
     harness = REPOSITORY / "contract_tests"
     for path in [*harness.glob("*/*.py"), *harness.glob("*.toml"), *harness.glob("*.ini")]:
         assert f"{PRIVATE}/{path.relative_to(REPOSITORY)}" in names
@@ -86,11 +104,22 @@ def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> N
     assert not any("__pycache__" in name for name in names)
 
 
+def test_the_wheel_of_the_mock_holds_all_its_files_and_nothing_else(mock_wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(mock_wheel).namelist() if ".dist-info" not in name}
+    assert {name.split("/")[0] for name in names} == {"mock_open_e"}
+    mock = REPOSITORY / "mock_open_e"
+    files = [path for path in mock.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    ours = {f"mock_open_e/{path.relative_to(mock)}" for path in files} - {"mock_open_e/pyproject.toml"}
+    others = {name for name in names if not name.startswith("mock_open_e/_packages/")}
+    assert others == ours | {"mock_open_e/server/spec/mock-open-e.yaml"}
+    assert not any("__pycache__" in name for name in names)
+
+
 def test_the_wheel_is_what_runs(programs: Path, tmp_path: Path) -> None:
-    code = "; ".join(f"import {name}; print({name}.__file__)" for name in PACKAGES)
+    code = "; ".join(f"import {name}; print({name}.__file__)" for name in PACKAGES if name != "mock_open_e")
     private = f"import sys, budkavle.program; sys.path.insert(0, str(budkavle.program.PACKAGES)); {code}"
     done = result_of(str(programs / "python"), "-c", private, folder=tmp_path)
-    assert len(done.stdout.split()) == len(PACKAGES)
+    assert len(done.stdout.split()) == len(PACKAGES) - 1
     assert all(path.startswith(str(programs.parent)) for path in done.stdout.split())
 
 
@@ -118,19 +147,20 @@ def other_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_the_wheel_lives_with_another_project_that_has_packages_of_its_names(
-    wheel: Path, other_wheel: Path, tmp_path: Path, is_first: bool
+def test_the_wheels_live_with_another_project_that_has_packages_of_their_names(
+    wheel: Path, mock_wheel: Path, other_wheel: Path, tmp_path: Path, is_first: bool
 ) -> None:
     folder = tmp_path / "environment"
-    programs = new_environment(folder, *((wheel, other_wheel) if is_first else (other_wheel, wheel)))
+    ours = (wheel, mock_wheel)
+    programs = new_environment(folder, *((*ours, other_wheel) if is_first else (other_wheel, *ours)))
     (packages,) = folder.glob("lib/python*/site-packages")
     # And the working directory of the program has such folders as well.
     for name in NAMES:
         shutil.copytree(packages / name, tmp_path / "work" / name)
     python, work = str(programs / "python"), tmp_path / "work"
-    for command in (["migrate"], ["contract-check", "--help"], ["mock-open-e", "--help"]):
-        result_of(str(programs / "budkavle"), *command, folder=work)
-        result_of(python, "-m", "budkavle", *command, folder=work)
+    result_of(str(programs / "budkavle"), "migrate", folder=work)
+    result_of(python, "-m", "budkavle", "contract-check", "--help", folder=work)
+    result_of(str(programs / "mock-open-e"), "--help", folder=work)
     theirs = {name: (packages / name / "__init__.py").read_text() for name in NAMES}
     assert set(theirs.values()) == {"raise SystemExit('of another project')"}
     pip(folder, "uninstall", "--yes", "other")
@@ -230,6 +260,15 @@ def test_the_door():
         assert handlers.send() == 1
         assert open_e.messages[0]["message"] == "Hej"
 
+def test_the_server(open_e_server):
+    client = zeep.Client(f"{open_e_server.callback_url()}?wsdl")
+    message = {"added": "2026-02-19T07:57:06", "message": "Hej", "userID": "", "readReceiptEnabled": False}
+    assert client.service.addMessage(flowInstanceID=7, message=message) == 1
+    assert [each["message"] for each in open_e_server.messages] == ["Hej"]
+
+def test_each_server_is_a_mock_of_its_own(open_e_server):
+    assert open_e_server.messages == []
+
 def test_the_fixture(open_e_mock):
     assert handlers.send() == 1
     assert len(open_e_mock.messages) == 1
@@ -247,12 +286,13 @@ def test_nothing_else_of_the_wheel_was_imported():
 }
 
 
-def test_the_python_door_works_in_a_project_with_packages_of_our_names(programs: Path, tmp_path: Path) -> None:
+def test_the_mock_works_in_a_project_with_packages_of_our_names(mock_programs: Path, tmp_path: Path) -> None:
     for name, text in PROJECT.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     # Other plugins in the environment of these tests would import what this project has not.
     plugins = ("-p", "no:schemathesis", "-p", "no:anyio", "-p", "no:cacheprovider")
-    done = result_of(str(programs / "python"), "-m", "pytest", "-q", "--strict-markers", *plugins, folder=tmp_path)
-    assert "4 passed" in done.stdout
+    python = str(mock_programs / "python")
+    done = result_of(python, "-m", "pytest", "-q", "--strict-markers", *plugins, folder=tmp_path)
+    assert "6 passed" in done.stdout

@@ -1,0 +1,27 @@
+"""The entry point of the command `mock-open-e`.
+
+In a wheel, the packages that the server shares with the service are in a private folder of `mock_open_e`, so that none
+of them meets a package of the same name of another project. Only this function adds that folder to the import path. In
+a checkout the packages are on the path already.
+"""
+
+import sys
+from pathlib import Path
+
+PACKAGES = Path(__file__).with_name("_packages")
+"""The private folder. A checkout has none."""
+
+_MISSING = "The server of the mock needs more packages than the mock itself: pip install 'mock-open-e[server]'"
+
+
+def main() -> None:
+    """Run the command line. Exit with 2 if the packages of the server are not installed."""
+    if PACKAGES.is_dir():
+        # First: the working directory, or another project, may have packages of these names.
+        sys.path.insert(0, str(PACKAGES))
+    try:
+        from mock_open_e.server import command
+    except ModuleNotFoundError as exc:
+        sys.stderr.write(f"{_MISSING} ({exc.name} is missing)\n")
+        raise SystemExit(2) from exc
+    command.main()
