@@ -21,7 +21,9 @@ def main() -> None:
         sys.path.insert(0, str(PACKAGES))
     try:
         from mock_open_e.server import command
+
+        # Running it imports most of them.
+        command.main()
     except ModuleNotFoundError as exc:
         sys.stderr.write(f"{_MISSING} ({exc.name} is missing)\n")
         raise SystemExit(2) from exc
-    command.main()

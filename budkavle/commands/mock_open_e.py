@@ -6,16 +6,30 @@ import click
 
 from budkavle.commands.console import command_settings
 
-try:
-    from mock_open_e.server.command import command
-except ModuleNotFoundError as exc:
-    if exc.name != "mock_open_e":
-        raise
-    raise click.ClickException("The mock is a wheel of its own: pip install 'mock-open-e[server]'") from exc
+MISSING = "The mock Open-E is a distribution of its own: pip install 'mock-open-e[server]'"
 
 
-@click.command("mock-open-e", params=command.params, help=command.help)
-def mock_open_e(**options: Any) -> None:
-    """Set up logs, then run the mock."""
-    command_settings()
-    command.callback(**options)  # type: ignore[misc]  # A command has a callback.
+@click.command("mock-open-e", context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1)
+def _missing(arguments: tuple[str, ...]) -> None:  # noqa: ARG001  # Whatever they are, the command is not there.
+    """Run a mock Open-E for integration partners. It is not installed."""
+    raise click.ClickException(MISSING)
+
+
+def _command() -> click.Command:
+    try:
+        from mock_open_e.server.command import command
+    except ModuleNotFoundError as exc:
+        if exc.name != "mock_open_e":
+            raise
+        return _missing
+
+    @click.command("mock-open-e", params=command.params, help=command.help)
+    def run(**options: Any) -> None:
+        command_settings()
+        command.callback(**options)  # type: ignore[misc]  # A command has a callback.
+
+    return run
+
+
+mock_open_e = _command()

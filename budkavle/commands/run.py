@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 
+import click
+
 from budkavle.clock import DatabaseClock, measure_clock
 from budkavle.commands.console import prepare_database
 from budkavle.service import body_budget_of, create_service, server_config
@@ -78,13 +80,20 @@ async def _database(settings: Settings) -> AsyncIterator[tuple[Database, Databas
 
 async def dev(settings: Settings, mock_port: int, receiver_port: int, print_line: PrintLine) -> None:
     """Run the service, a worker, the mock and a receiver with the demo until a signal."""
+    from budkavle.commands.mock_open_e import MISSING
     from budkavle.delivering import Delivering
     from budkavle.demo import web_messages
     from budkavle.demo.receiver import SECRET, SECRET_VARIABLE, create_receiver
     from budkavle.demo.subscriptions import put_demo_system
     from budkavle.ids import new_id
-    from mock_open_e import MockOpenE
-    from mock_open_e.server.application import server as mock_server
+
+    try:
+        from mock_open_e import MockOpenE
+        from mock_open_e.server.application import server as mock_server
+    except ModuleNotFoundError as exc:
+        if exc.name != "mock_open_e":
+            raise
+        raise click.ClickException(MISSING) from exc
 
     with (
         listen(settings.host, settings.port) as listener,
