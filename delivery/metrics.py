@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from domain.deliveries import AttemptOutcome, Reason, ReceiverResponse
+from domain.deliveries import AttemptOutcome, Reason, ReceiverResponse, decide_outcome
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15)
 _LATENCIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30, 300, 3600, 86400)
@@ -25,7 +25,7 @@ _backing_off = Gauge(
 # Create all series at start. Alert rules compare rates, and a series that begins at its first failure would hide it.
 for _reason in Reason:
     if _reason is not Reason.HTTP:
-        _attempts.labels(str(AttemptOutcome.PARK if _reason is Reason.ADDRESS else AttemptOutcome.AGAIN), str(_reason))
+        _attempts.labels(str(decide_outcome(ReceiverResponse(None, _reason))), str(_reason))
 for _outcome, _answer in (
     (AttemptOutcome.DONE, "2xx"),
     (AttemptOutcome.AGAIN, "4xx"),

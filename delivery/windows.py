@@ -50,6 +50,9 @@ FORGOTTEN_AFTER = 300.0
 
 NEVER = float("-inf")
 
+HAS_TEST_SLOTS: dict[int | None, bool] = {None: False, Urgency.REPLAY: False, Urgency.TEST: True}
+"""Whether a delivery may use the slots for test messages, by urgency. All urgent ones ignore back-off and pauses."""
+
 
 @dataclass(slots=True)
 class _Target:
@@ -180,7 +183,8 @@ class Windows:
     def has_test_slot(self, seen: DueDelivery) -> bool:
         """Return whether a test message can use one of the slots for test messages."""
         state = self._slots.targets.get(seen.target)
-        return seen.urgency == Urgency.TEST and self._tests < self._test_slots and (state is None or state.tests == 0)
+        may_use = HAS_TEST_SLOTS.get(seen.urgency, False)
+        return may_use and self._tests < self._test_slots and (state is None or state.tests == 0)
 
     def count_backing_off(self, now: float) -> Counter[str]:
         """Return the number of targets in back-off per system."""

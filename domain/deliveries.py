@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 LONGEST_WAIT = 10_800
 """Maximum seconds between two attempts."""
@@ -30,7 +30,7 @@ class DeliveryState(StrEnum):
 
 
 class Urgency(IntEnum):
-    """The reason for sending a delivery before others. The database stores these numbers."""
+    """The reason for sending a delivery before others, highest first. The database stores these numbers."""
 
     REPLAY = 1
     TEST = 2
@@ -184,12 +184,32 @@ def decide_outcome(answer: ReceiverResponse) -> AttemptOutcome:
     does an address that must not be called.
     """
     if answer.status is None:
-        return AttemptOutcome.PARK if answer.reason is Reason.ADDRESS else AttemptOutcome.AGAIN
+        return _decide_without_response(answer.reason)
     if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
         return AttemptOutcome.DONE
     if answer.status in _COME_AGAIN or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return AttemptOutcome.AGAIN
     return AttemptOutcome.PARK
+
+
+def _decide_without_response(reason: Reason | None) -> AttemptOutcome:
+    match reason:
+        case Reason.ADDRESS:
+            return AttemptOutcome.PARK
+        case (
+            Reason.NAME
+            | Reason.CONNECT
+            | Reason.TLS
+            | Reason.TIMEOUT
+            | Reason.LOST
+            | Reason.GARBAGE
+            | Reason.SETUP
+            | Reason.HTTP
+            | None
+        ):
+            return AttemptOutcome.AGAIN
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 _COME_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}

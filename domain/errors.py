@@ -66,10 +66,6 @@ class RefusalReason(StrEnum):
     SYSTEM_NOT_AUTHORISED = "system_not_authorised"
 
 
-KEY_REASONS = frozenset({RefusalReason.NO_KEY, RefusalReason.SEVERAL_KEYS, RefusalReason.UNKNOWN_KEY})
-"""Reasons that a valid API key would remove."""
-
-
 class CallerRefused(BudkavleError):
     """The caller has no access."""
 

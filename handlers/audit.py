@@ -9,15 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.audit import NO_SYSTEM, AuditEntry
 from domain.errors import StorageFailed
+from handlers.refusal_tally import NOT_CHECKED
 from handlers.requests import Services
 from openapi.observation.peers import PEER, source_of
 from openapi.requests import CALL, AuditedCall
 from persistence import audit
 
 log = structlog.get_logger("budkavle.audit")
-
-NOT_CHECKED = "not_checked"
-"""The reason of a call that failed before its certificate was looked up."""
 
 
 def audited(app: ASGIApp, operation: Mapping[str, Any], services: Services) -> ASGIApp:
@@ -69,7 +67,7 @@ class AuditedOperation:
         )
         try:
             if is_counted:
-                await self._services.refusals.record(entry, detail["reason"])
+                await self._services.refusals.record(entry, call.reason)
             else:
                 await audit.record(self._services.database, entry)
         except StorageFailed as exc:

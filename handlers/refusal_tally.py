@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 import structlog
 
@@ -38,10 +38,13 @@ OTHER_CALLERS = "*"
 
 KIND = "refusals"
 
+NOT_CHECKED = "not_checked"
+"""The reason, in the audit log, of a call that failed before its certificate was looked up."""
+
 
 class _Key(NamedTuple):
     caller: str
-    reason: str
+    reason: RefusalReason | None
     outcome: str
 
 
@@ -78,8 +81,10 @@ class RefusalTally:
         self._closing = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
-    async def record(self, entry: AuditEntry, reason: str) -> None:
+    async def record(self, entry: AuditEntry, reason: RefusalReason | None) -> None:
         """Write the entry of a rejection, or count it if its caller already has one for this reason in the interval.
+
+        `reason` is None for a call that failed before its certificate was looked up.
 
         Raises `StorageFailed` if the entry cannot be written; the rejection is then counted.
         """
@@ -117,7 +122,7 @@ class RefusalTally:
 
     def _has_room(self, key: _Key) -> bool:
         number = sum(other.reason == key.reason and other.outcome == key.outcome for other in self._counts)
-        return number < (MAX_KNOWN_CALLERS if key.reason in _OF_KNOWN_CALLERS else MAX_CALLERS)
+        return number < max_callers(key.reason)
 
     def _count_of(self, key: _Key) -> _Count:
         if key not in self._counts and not self._has_room(key):
@@ -145,7 +150,7 @@ class RefusalTally:
     def _entry(self, key: _Key, count: _Count) -> AuditEntry:
         operations = dict(sorted(count.operations.items()))
         detail: dict[str, Any] = {
-            "reason": key.reason,
+            "reason": key.reason or NOT_CHECKED,
             "count": count.calls,
             "first": count.first.isoformat(),
             "last": count.last.isoformat(),
@@ -163,4 +168,22 @@ class RefusalTally:
         )
 
 
-_OF_KNOWN_CALLERS = {RefusalReason.SYSTEM_NOT_AUTHORISED}
+def max_callers(reason: RefusalReason | None) -> int:
+    """Return the maximum number of callers with their own entries for this reason in one interval."""
+    match reason:
+        case RefusalReason.SYSTEM_NOT_AUTHORISED:
+            return MAX_KNOWN_CALLERS
+        case (
+            RefusalReason.NO_CERTIFICATE
+            | RefusalReason.CERTIFICATE_UNREADABLE
+            | RefusalReason.CERTIFICATE_OUTSIDE_DATES
+            | RefusalReason.UNKNOWN_CERTIFICATE
+            | RefusalReason.NO_KEY
+            | RefusalReason.SEVERAL_KEYS
+            | RefusalReason.UNKNOWN_KEY
+            | RefusalReason.KEY_LACKS_SCOPE
+            | None
+        ):
+            return MAX_CALLERS
+        case _ as unreachable:
+            assert_never(unreachable)

@@ -1,12 +1,12 @@
 """The error lists of the subscriptions: `{"errors": [...]}`, each error with its number, in Danish."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from starlette.responses import Response
 
 from domain import errors
-from domain.errors import BudkavleError, Invalid, Violation
+from domain.errors import BudkavleError, Invalid, RefusalReason, Violation
 from domain.subscriptions import ErrorCode
 from handlers.errors.error_list_texts import NOT_VALID
 from openapi import replies
@@ -90,9 +90,30 @@ def _kind_of(error: BudkavleError) -> tuple[ErrorCode, str]:
     if isinstance(error, errors.TooLarge):
         return ErrorCode.NOT_VALID, f"{NOT_VALID}: body må højst fylde {error.limit} bytes"
     if isinstance(error, errors.TooManyFailures):
-        needed = ErrorCode.NO_KEY if error.reason in errors.KEY_REASONS else ErrorCode.NO_CERTIFICATE
-        return needed, _TOO_MANY_FAILURES
+        return missing_credential(error.reason), _TOO_MANY_FAILURES
     return next((kind for cls, kind in _KIND.items() if isinstance(error, cls)), _INTERNAL)
+
+
+def missing_credential(reason: RefusalReason) -> ErrorCode:
+    """Return the code of the credential that a rejected caller needs: a key or a certificate."""
+    match reason:
+        case (
+            RefusalReason.NO_KEY
+            | RefusalReason.SEVERAL_KEYS
+            | RefusalReason.UNKNOWN_KEY
+            | RefusalReason.KEY_LACKS_SCOPE
+        ):
+            return ErrorCode.NO_KEY
+        case (
+            RefusalReason.NO_CERTIFICATE
+            | RefusalReason.CERTIFICATE_UNREADABLE
+            | RefusalReason.CERTIFICATE_OUTSIDE_DATES
+            | RefusalReason.UNKNOWN_CERTIFICATE
+            | RefusalReason.SYSTEM_NOT_AUTHORISED
+        ):
+            return ErrorCode.NO_CERTIFICATE
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 def _of_violation(violation: Violation, told: InvalidEntries) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
 
-from delivery.windows import FIRST, FORGOTTEN_AFTER, LONGEST_BACK_OFF, Windows
+from delivery.windows import FIRST, FORGOTTEN_AFTER, HAS_TEST_SLOTS, LONGEST_BACK_OFF, Windows
 from domain.deliveries import Target, Urgency
 from persistence.queue import DueDelivery
 from tests.factories import NOW
@@ -136,6 +136,10 @@ def test_a_test_message_has_a_place_although_all_are_taken() -> None:
     assert start(windows, [first, second]) == [first]
     end(windows, [first], 1)
     assert start(windows, [second]) == [second]
+
+
+def test_each_urgency_decides_about_the_slots_for_test_messages() -> None:
+    assert set(HAS_TEST_SLOTS) == {None, *Urgency}
 
 
 def test_a_free_place_goes_to_the_system_the_target_and_the_subscription_that_have_least() -> None:

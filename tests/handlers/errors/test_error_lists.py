@@ -1,10 +1,13 @@
 """The numbers of the error lists: each is in the contract, and has its one text."""
 
+from typing import get_args
+
 from budkavle.specs import spec_dir
 from domain.subscriptions import ErrorCode
-from handlers.errors.error_list_texts import _RULES
+from handlers.errors.error_list_texts import _RULES, _UNREADABLE
 from handlers.errors.error_lists import _KIND
 from openapi.application import read_spec
+from openapi.errors.faults import Reason
 
 
 def test_each_error_code_has_a_text() -> None:
@@ -21,3 +24,7 @@ def test_each_error_code_is_in_the_contract() -> None:
         if "errorCode" in schema.get("properties", {})
     ]
     assert documented == [sorted(ErrorCode)]
+
+
+def test_each_reason_for_an_unreadable_body_has_a_text() -> None:
+    assert set(_UNREADABLE) == set(get_args(Reason))

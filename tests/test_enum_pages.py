@@ -1,0 +1,47 @@
+"""Pages that list the members of an enum, so that a new member is documented."""
+
+import re
+
+from domain.deliveries import AttemptOutcome, Obstacle, Reason
+from domain.errors import RefusalReason
+from domain.subscriptions import ErrorCode
+from handlers.errors.error_lists import missing_credential
+from handlers.refusal_tally import MAX_CALLERS, NOT_CHECKED, max_callers
+from openapi.server.connections import Overdue
+from openapi.server.protocol import _REJECTIONS
+from tests.processes import REPOSITORY
+
+DOCS = REPOSITORY / "docs"
+
+
+def cells(page: str, header: str, column: int) -> list[str]:
+    """Return the codes of one column of the table with this header, in order."""
+    (table,) = re.findall(rf"^{re.escape(header)}\n\|[-|]+\n((?:\|.*\n)+)", (DOCS / page).read_text(), re.MULTILINE)
+    return [row.split("|")[column].strip(" `") for row in table.splitlines()]
+
+
+def codes_of_metric(name: str) -> list[str]:
+    """Return the codes in the description of a metric."""
+    (text,) = re.findall(rf"^\| `{name}` \|.*?\|(.*)\|$", (DOCS / "reference" / "metrics.md").read_text(), re.MULTILINE)
+    return re.findall(r"`(\w+)`", text)
+
+
+def test_metrics_page_lists_the_labels_of_each_enum() -> None:
+    assert codes_of_metric("budkavle_refused_requests_total") == list(RefusalReason)
+    assert codes_of_metric("budkavle_closed_connections_total") == [*Overdue, "limit"]
+    assert set(codes_of_metric("budkavle_malformed_requests_total")) == set(_REJECTIONS)
+    assert set(AttemptOutcome) <= set(codes_of_metric("budkavle_delivery_attempts_total"))
+
+
+def test_deliveries_page_lists_each_reason_and_obstacle() -> None:
+    page = "how-to/deliveries.md"
+    assert cells(page, "| `reason` of the last attempt | cause | what to do |", 1) == list(Reason)
+    assert cells(page, "| command | answer | meaning |", 2) == list(Obstacle)
+
+
+def test_audit_page_lists_each_reason_and_the_limit_of_entries() -> None:
+    """Operations that need a key are not audited."""
+    reasons = [reason for reason in RefusalReason if missing_credential(reason) is ErrorCode.NO_CERTIFICATE]
+    assert cells("how-to/audit.md", "| reason | meaning |", 1) == [*reasons, NOT_CHECKED]
+    unknown = [reason for reason in (*reasons, None) if max_callers(reason) == MAX_CALLERS]
+    assert f"at most {len(unknown) * (2 * MAX_CALLERS + 1)} entries" in (DOCS / "how-to" / "audit.md").read_text()
