@@ -1,11 +1,14 @@
 """Writes docs/reference/commands.md from the command line itself: `make commands-page`."""
 
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
 from budkavle.commands.cli import main
+from budkavle.documentation import docs_dir
 from tests.processes import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "reference" / "commands.md"
@@ -52,6 +55,7 @@ def _sections(root: click.Context) -> Iterator[str]:
         # A line break within a paragraph has no meaning in the docstring.
         for paragraph in (context.command.help or "").split("\n\n"):
             yield f"{' '.join(paragraph.split())}\n"
+        yield from _pages(context.command.epilog)
         records = [
             record
             for parameter in context.command.params
@@ -63,6 +67,14 @@ def _sections(root: click.Context) -> Iterator[str]:
             for option, text in records:
                 yield f"| `{_cell(option)}` | {_cell(text)} |"
             yield ""
+
+
+def _pages(epilog: str | None) -> Iterator[str]:
+    """Yield a line with links to the pages that a command's help names."""
+    paths = [Path(line.strip()) for line in (epilog or "").splitlines() if "/" in line]
+    links = [f"[{path.relative_to(docs_dir())}]({os.path.relpath(path, PAGE.parent)})" for path in paths]
+    if links:
+        yield f"See {', '.join(links)}.\n"
 
 
 def _cell(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from budkavle.commands.console import with_database
+from budkavle.documentation import see
 from domain.catalogue import ALLOWED, Catalogue, Change, Item, PartInUse
 from domain.errors import BudkavleError
 from persistence import audit, catalogue
@@ -27,7 +28,7 @@ class StillNeeded(BudkavleError):
         super().__init__("\n".join([advice, *lines]))
 
 
-@click.command()
+@click.command(epilog=see("how-to/catalogue.md", "catalogue.example.yaml"))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Print the same and change nothing.")
 @click.option("--prune", is_flag=True, help="Remove subscriptions that need what goes, with their messages.")

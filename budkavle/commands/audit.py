@@ -10,6 +10,7 @@ import click
 
 from budkavle.commands.console import print_line, with_database, write_moment
 from budkavle.commands.option_types import Moment
+from budkavle.documentation import see
 from domain.audit import CATALOGUE, NO_SYSTEM, ChainedEntry
 from domain.errors import BudkavleError
 from persistence import audit as stored
@@ -42,7 +43,7 @@ class _Hash(click.ParamType[str]):
         return text
 
 
-@click.group()
+@click.group(epilog=see("how-to/audit.md"))
 def audit() -> None:
     """List and verify the audit log: calls, callers and outcomes."""
 

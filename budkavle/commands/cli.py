@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from budkavle.commands.console import command_settings, print_line, with_database
+from budkavle.documentation import see
 from domain.errors import BudkavleError, StorageFailed
 
 # Connexion imports a test client of Starlette that we do not use.
@@ -64,12 +65,16 @@ def _check_environment() -> None:
         check_variables(names)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=see("reference/settings.md", "how-to/deploy.md"),
+)
 @click.version_option(package_name="budkavle")
 def main() -> None:
     """Budkavle: web messages and webhook subscriptions.
 
-    Settings come from environment variables BUDKAVLE_*, see docs/reference/settings.md.
+    Settings come from environment variables BUDKAVLE_*.
     """
 
 

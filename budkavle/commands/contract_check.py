@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from budkavle.documentation import see
 from budkavle.specs import spec_dir
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class CannotCheck(click.ClickException):
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command("contract-check")
+@click.command("contract-check", epilog=see("how-to/contract-check.md", "reference/contract-check.md"))
 @click.argument("base_url")
 @click.option("--spec", type=click.Choice(["web-messages", "subscriptions", "all"]), default="all", show_default=True)
 @click.option("--api-key", envvar="BUDKAVLE_CHECK_API_KEY", show_envvar=True, help="For web messages.")

@@ -9,6 +9,7 @@ import click
 from budkavle.commands.console import print_line, with_database, write_moment
 from budkavle.commands.deliveries_selection import Action, Do, Selection, carry_out, select
 from budkavle.commands.option_types import Id, Moment
+from budkavle.documentation import see
 from domain.deliveries import Attempt, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason
 from persistence import deliveries as stored
 from persistence.database import Database
@@ -25,7 +26,7 @@ _ALL = click.option("--all", "is_all", is_flag=True, help="All of them.")
 _IDS = click.argument("ids", type=Id(), nargs=-1)
 
 
-@click.group()
+@click.group(epilog=see("how-to/deliveries.md"))
 def deliveries() -> None:
     """List, show, replay and drop undelivered deliveries."""
 

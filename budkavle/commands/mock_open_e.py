@@ -24,7 +24,7 @@ def _command() -> click.Command:
             raise
         return _missing
 
-    @click.command("mock-open-e", params=command.params, help=command.help)
+    @click.command("mock-open-e", params=command.params, help=command.help, epilog=command.epilog)
     def run(**options: Any) -> None:
         command_settings()
         command.callback(**options)  # type: ignore[misc]  # A command has a callback.

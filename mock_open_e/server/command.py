@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from domain.errors import BudkavleError
+from mock_open_e.server.specs import docs_dir
 
 # Connexion imports a test client of Starlette that we do not use.
 warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
@@ -23,8 +24,15 @@ class _Reporting(click.Command):
             raise click.ClickException(str(exc)) from exc
 
 
+_DOCS = docs_dir()
+
+
 @click.command(
-    "mock-open-e", cls=_Reporting, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    "mock-open-e",
+    cls=_Reporting,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    # `\b` keeps the lines as they are.
+    epilog=f"\b\nSee:\n  {_DOCS / 'how-to/mock-open-e.md'}\n  {_DOCS / 'mock-open-e.example.yaml'}",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0 takes a free one.")

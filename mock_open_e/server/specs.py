@@ -1,11 +1,20 @@
-"""The location of the contract of the control API."""
+"""The locations of the contract of the control API and of the documentation."""
 
 from pathlib import Path
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parents[1]
 
 
 def spec_dir() -> Path:
     """Return the folder of the contract: within the installed package, or next to it in the repository."""
-    packaged = _HERE / "spec"
-    return packaged if packaged.is_dir() else _HERE.parents[1] / "spec"
+    return _folder("spec")
+
+
+def docs_dir() -> Path:
+    """Return the folder of the documentation: within the installed package, or next to it in the repository."""
+    return _folder("docs")
+
+
+def _folder(name: str) -> Path:
+    packaged = _HERE / name
+    return packaged if packaged.is_dir() else _HERE.parent / name

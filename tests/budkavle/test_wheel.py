@@ -17,6 +17,7 @@ from mock_open_e import MockOpenE
 from tests.contract_tests.checking import running_target
 from tests.mock_servers import running_mock
 from tests.processes import REPOSITORY, SECONDS, environment, result_of, running
+from tests.test_documentation import broken_links
 from tests.test_guards import PACKAGES
 
 OWN = ("contract_tests/conftest.py", "contract_tests/test_*.py")
@@ -28,7 +29,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository: a build leaves files behind."""
     pytest.importorskip("hatchling")
     source = tmp_path_factory.mktemp("source")
-    for name in (*PACKAGES, "contract_tests", "spec"):
+    for name in (*PACKAGES, "contract_tests", "docs", "spec"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
         shutil.copy(REPOSITORY / name, source / name)
@@ -53,6 +54,15 @@ def build(source: Path, folder: Path) -> Path:
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = folder.glob("*.whl")
     return built
+
+
+def test_editable_installation_copies_no_module(source: Path, tmp_path: Path) -> None:
+    """A copy in site-packages would hide the module of the checkout."""
+    for project in (source, source / "mock_open_e"):
+        code = f"from hatchling.build import build_editable; print(build_editable({str(tmp_path)!r}))"
+        name = result_of(sys.executable, "-c", code, folder=project).stdout.strip()
+        names = zipfile.ZipFile(tmp_path / name).namelist()
+        assert [name for name in names if name.endswith(".py") and "/_packages/" not in name] == []
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +120,8 @@ def test_the_wheel_of_the_mock_holds_all_its_files_and_nothing_else(mock_wheel: 
     mock = REPOSITORY / "mock_open_e"
     files = [path for path in mock.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     ours = {f"mock_open_e/{path.relative_to(mock)}" for path in files} - {"mock_open_e/pyproject.toml"}
-    others = {name for name in names if not name.startswith("mock_open_e/_packages/")}
-    assert others == ours | {"mock_open_e/server/spec/mock-open-e.yaml"}
+    others = {name for name in names if not name.startswith(("mock_open_e/_packages/", "mock_open_e/docs/"))}
+    assert others == ours | {"mock_open_e/spec/mock-open-e.yaml"}
     assert not any("__pycache__" in name for name in names)
 
 
@@ -121,6 +131,39 @@ def test_the_wheel_is_what_runs(programs: Path, tmp_path: Path) -> None:
     done = result_of(str(programs / "python"), "-c", private, folder=tmp_path)
     assert len(done.stdout.split()) == len(PACKAGES) - 1
     assert all(path.startswith(str(programs.parent)) for path in done.stdout.split())
+
+
+HELP = """
+import sys
+import click
+from budkavle.program import PACKAGES
+
+def show(command, name, parent=None):
+    context = click.Context(command, parent=parent, info_name=name)
+    print(command.get_help(context))
+    for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+        show(command.get_command(context, name), name, context)
+
+sys.path.insert(0, str(PACKAGES))
+from budkavle.commands.cli import main
+show(main, "budkavle")
+"""
+"""Prints what `--help` prints, for every command."""
+
+
+def test_each_file_that_help_names_is_installed(programs: Path, tmp_path: Path) -> None:
+    shown = result_of(str(programs / "python"), "-c", HELP, folder=tmp_path).stdout
+    named = [Path(word) for word in shown.split() if "/" in word and Path(word).suffix]
+    assert {path.name for path in named} >= {"settings.md", "catalogue.example.yaml", "mock-open-e.example.yaml"}
+    assert [path for path in named if not (path.is_file() and path.is_relative_to(programs.parent))] == []
+
+
+@pytest.mark.parametrize("package", ["budkavle", "mock_open_e"])
+def test_links_between_installed_pages_lead_somewhere(programs: Path, package: str) -> None:
+    (folder,) = programs.parent.glob(f"lib/python*/site-packages/{package}/docs")
+    pages = list(folder.rglob("*.md"))
+    assert pages
+    assert {page.name: links for page in pages if (links := broken_links(page))} == {}
 
 
 def test_importing_the_package_leaves_the_import_path_as_it_is(programs: Path, tmp_path: Path) -> None:
