@@ -1,19 +1,24 @@
 """`budkavle apply`: replace the catalogue by that of a file."""
 
+from __future__ import annotations
+
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from budkavle.commands.console import with_database
 from budkavle.documentation import see
-from domain.catalogue import ALLOWED, Catalogue, Change, Item, PartInUse
+from domain.catalogue import ALLOWED
 from domain.errors import BudkavleError
-from persistence import audit, catalogue
-from persistence.catalogue import Applied
-from persistence.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from domain.catalogue import Catalogue, Change, Item, PartInUse
+    from persistence.catalogue import Applied
+    from persistence.database import Database
 
 
 class StillNeeded(BudkavleError):
@@ -68,6 +73,7 @@ async def apply_catalogue(
     """Apply a catalogue. Raises `StillNeeded`, which is audited, if subscriptions need parts that would be removed."""
     from budkavle.clock import measure_clock
     from budkavle.ids import new_id
+    from persistence import audit, catalogue
 
     clock = await measure_clock(database)
     call = catalogue.Apply(wanted, clock.now(), new_id(), is_dry_run=is_dry_run, is_pruning=is_pruning)

@@ -1,10 +1,11 @@
 """`budkavle audit`: list the audit log and verify that it was not changed."""
 
+from __future__ import annotations
+
 import json
 import re
 import uuid
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,8 +14,11 @@ from budkavle.commands.option_types import Moment
 from budkavle.documentation import see
 from domain.audit import CATALOGUE, NO_SYSTEM, ChainedEntry
 from domain.errors import BudkavleError
-from persistence import audit as stored
-from persistence.database import Database
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from persistence.database import Database
 
 PAGE = 100
 """Entries that are read at once. One entry may contain 50,000 changes."""
@@ -79,6 +83,8 @@ async def print_entries(
     database: Database, limit: int | None, chain: str | None, since: datetime | None, page: int = PAGE
 ) -> None:
     """Print entries while they are read, page by page."""
+    from persistence import audit as stored
+
     after = printed = 0
     while limit is None or printed < limit:
         wanted = page if limit is None else min(page, limit - printed)
@@ -92,6 +98,8 @@ async def print_entries(
 
 async def verify_entries(database: Database, heads: tuple[str, ...]) -> list[str]:
     """Return lines with the head of each chain. Raises an error for the first invalid entry."""
+    from persistence import audit as stored
+
     for head in heads or (None,):
         ends, broken = await stored.verify(database, head)
         if broken is not None and broken.chain:

@@ -1,18 +1,24 @@
 """`budkavle deliveries`: list undelivered deliveries with their reasons, replay and drop them."""
 
+from __future__ import annotations
+
 import json
-from datetime import datetime
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import click
 
 from budkavle.commands.console import print_line, with_database, write_moment
-from budkavle.commands.deliveries_selection import Action, Do, Selection, carry_out, select
+from budkavle.commands.deliveries_selection import Action, Selection, carry_out, select
 from budkavle.commands.option_types import Id, Moment
 from budkavle.documentation import see
-from domain.deliveries import Attempt, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason
-from persistence import deliveries as stored
-from persistence.database import Database
+from domain.deliveries import DeliveryState, Obstacle, Reason
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from budkavle.commands.deliveries_selection import Do
+    from domain.deliveries import Attempt, NotReplayed, QueuedDelivery
+    from persistence.database import Database
 
 _SYSTEM = click.option("--system", type=Id(), help="Only of this system.")
 _SINCE = click.option(
@@ -72,6 +78,8 @@ def replay(
     With --state waiting, those go that wait for their next attempt. None waits until a receiver that failed is tried
     again.
     """
+    from persistence import deliveries as stored
+
     selection = _selection(system, state or str(DeliveryState.PARKED), since, reason)
     _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
     _carry_out("replay", "go again", stored.replay, ids, selection)
@@ -96,6 +104,8 @@ def drop(
     yes: bool,
 ) -> None:
     """Drop deliveries for good: these IDS, or all that match, or --all. Running attempts may still arrive."""
+    from persistence import deliveries as stored
+
     _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
     if not ids and not yes:
         raise click.UsageError("this permanently drops all matching deliveries: confirm it with --yes")
@@ -114,6 +124,8 @@ async def print_list(database: Database, selection: Selection, limit: int) -> No
 
 
 async def _print_one(database: Database, delivery_id: str) -> None:
+    from persistence import deliveries as stored
+
     item = await stored.get(database, delivery_id)
     print_line(_json(_describe_delivery(item)))
     for attempt in await stored.list_attempts(database, item.number):
@@ -134,6 +146,7 @@ def _check_what(ids: tuple[str, ...], *, is_all: bool, is_narrowed: bool) -> Non
 def _carry_out(name: str, done_to: str, do: Do, ids: tuple[str, ...], selection: Selection) -> None:
     from budkavle.clock import measure_clock
     from budkavle.ids import new_id
+    from persistence import deliveries as stored
 
     async def work(database: Database) -> tuple[int, list[str], dict[str, NotReplayed]]:
         clock = await measure_clock(database)

@@ -1,23 +1,27 @@
 """Bulk operations on deliveries: in pages, with progress, and audited for each system."""
 
+from __future__ import annotations
+
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from domain.audit import AuditEntry
-from domain.deliveries import DeliveryState, QueuedDelivery, Reason
 from domain.errors import NotFound
-from persistence import audit
-from persistence import deliveries as stored
-from persistence.database import Database
 
-Do = Callable[[Database, list[str], datetime], Awaitable[set[str]]]
-"""A function that changes deliveries with these ids, and returns the ids of those that were changed."""
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from datetime import datetime
+
+    from domain.deliveries import DeliveryState, QueuedDelivery, Reason
+    from persistence.database import Database
+
+    Do = Callable[[Database, list[str], datetime], Awaitable[set[str]]]
+    """A function that changes deliveries with these ids, and returns the ids of those that were changed."""
 
 PAGE = 500
 """Deliveries that are read and changed at once, few enough not to delay workers."""
@@ -56,6 +60,8 @@ class Action:
 
 async def select(database: Database, selection: Selection) -> AsyncIterator[list[QueuedDelivery]]:
     """Yield the selected deliveries in pages, oldest first. Deliveries that were changed do not appear again."""
+    from persistence import deliveries as stored
+
     after, is_last = 0, False
     while not is_last:
         page = await stored.list_page(database, selection.system_id, selection.state, after, PAGE)
@@ -83,6 +89,8 @@ async def carry_out(database: Database, action: Action, what: Selection | Sequen
 
 
 async def _named(database: Database, ids: Sequence[str], left: list[str]) -> AsyncIterator[list[QueuedDelivery]]:
+    from persistence import deliveries as stored
+
     for place in range(0, len(ids), PAGE):
         found = []
         for id_ in ids[place : place + PAGE]:
@@ -94,6 +102,8 @@ async def _named(database: Database, ids: Sequence[str], left: list[str]) -> Asy
 
 
 async def _record(database: Database, action: Action, done: Counter[str]) -> None:
+    from persistence import audit
+
     for system_id, number in sorted(done.items()):
         entry = AuditEntry(
             chain=system_id,

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from budkavle.clock import now
-from budkavle.commands.cli import main
+from budkavle.commands.cli import _MODULES, main
 from budkavle.settings import OTHER_VARIABLES
 from domain.api_keys import hash_key
 from domain.web_messages import ExternalReference, OepInstance
@@ -371,6 +371,18 @@ def test_commands_do_not_import_what_they_do_not_use(module: str, unused: set[st
     )
     assert {"click", module} <= set(done.stdout.split())
     assert not unused & set(done.stdout.split())
+
+
+def test_help_imports_all_commands_without_libraries() -> None:
+    done = result_of(
+        *python(
+            "import sys; from click.testing import CliRunner; from budkavle.commands.cli import main; "
+            "CliRunner().invoke(main, ['--help'], catch_exceptions=False); print(*sys.modules)"
+        )
+    )
+    modules = set(done.stdout.split())
+    assert set(_MODULES.values()) <= modules
+    assert not {"sqlalchemy", "pydantic", "structlog", "requests", "connexion", "starlette", "yaml"} & modules
 
 
 def test_variables_of_options_are_known() -> None:
