@@ -5,15 +5,21 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
+from collections.abc import Iterable
 from fnmatch import fnmatch
+from importlib import metadata
 from pathlib import Path
 
 import httpx
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from mock_open_e import MockOpenE
+from mock_open_e.program import SERVER_MODULES
 from tests.contract_tests.checking import running_target
 from tests.mock_servers import running_mock
 from tests.processes import REPOSITORY, SECONDS, environment, result_of, running
@@ -67,28 +73,70 @@ def test_editable_installation_copies_no_module(source: Path, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory, wheel: Path, mock_wheel: Path) -> Path:
-    """The programs of an empty virtual environment with both wheels in it.
+    """The programs of a virtual environment with both wheels in it."""
+    requirements = ("budkavle[contract]", "mock-open-e[server]")
+    return new_environment(tmp_path_factory.mktemp("environment"), requirements, wheel, mock_wheel)
 
-    There may be no network, so the dependencies come from the environment of the tests, by a path file; path files
-    within that environment, such as that of the repository itself, are not followed.
-    """
-    return new_environment(tmp_path_factory.mktemp("environment"), wheel, mock_wheel)
+
+@pytest.fixture(scope="module")
+def service_programs(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """The same with the wheel of the service alone."""
+    return new_environment(tmp_path_factory.mktemp("environment"), ("budkavle",), wheel)
 
 
 @pytest.fixture(scope="module")
 def mock_programs(tmp_path_factory: pytest.TempPathFactory, mock_wheel: Path) -> Path:
-    """The same with the wheel of the mock alone, as its partners install it."""
-    return new_environment(tmp_path_factory.mktemp("environment"), mock_wheel)
+    """The same with the wheel of the mock alone, in a project that tests with pytest and calls Open-E with Zeep."""
+    requirements = ("mock-open-e[server]", "pytest", "zeep")
+    return new_environment(tmp_path_factory.mktemp("environment"), requirements, mock_wheel)
 
 
-def new_environment(folder: Path, *wheels: Path) -> Path:
-    """Make a virtual environment with wheels, installed in this order; return the folder of its programs."""
+@pytest.fixture(scope="module")
+def small_mock_programs(tmp_path_factory: pytest.TempPathFactory, mock_wheel: Path) -> Path:
+    """The same with the mock without its server."""
+    requirements = ("mock-open-e", "pytest")
+    return new_environment(tmp_path_factory.mktemp("environment"), requirements, mock_wheel)
+
+
+def new_environment(folder: Path, requirements: Iterable[str], *wheels: Path) -> Path:
+    """Make a virtual environment with wheels, installed in this order; return the folder of its programs.
+
+    It has the distributions that `requirements` need, and no others. There may be no network, so they are links to
+    those in the environment of the tests.
+    """
     venv.create(folder, with_pip=False, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for name in required_distributions(requirements) - OURS:
+        link_distribution(name, packages)
     for wheel in wheels:
         pip(folder, "install", "--no-deps", "--no-index", str(wheel))
-    (packages,) = folder.glob("lib/python*/site-packages")
-    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin"
+
+
+OURS = {"budkavle", "mock-open-e"}
+
+
+def required_distributions(requirements: Iterable[str]) -> set[str]:
+    """Return the names of all distributions that these requirements need, directly or not."""
+    left = [Requirement(text) for text in requirements]
+    seen: set[tuple[str, str]] = set()
+    while left:
+        requirement = left.pop()
+        name = canonicalize_name(requirement.name)
+        for extra in ("", *requirement.extras):
+            if (name, extra) not in seen:
+                seen.add((name, extra))
+                needed = map(Requirement, metadata.requires(name) or ())
+                left += [each for each in needed if each.marker is None or each.marker.evaluate({"extra": extra})]
+    return {name for name, _ in seen}
+
+
+def link_distribution(name: str, packages: Path) -> None:
+    source = Path(sysconfig.get_path("purelib"))
+    for top in {path.parts[0] for path in metadata.files(name) or () if path.parts[0] != ".."}:
+        link = packages / top
+        if top != "__pycache__" and not link.exists():
+            link.symlink_to(source / top)
 
 
 def pip(folder: Path, *arguments: str) -> None:
@@ -195,19 +243,23 @@ def test_the_wheels_live_with_another_project_that_has_packages_of_their_names(
 ) -> None:
     folder = tmp_path / "environment"
     ours = (wheel, mock_wheel)
-    programs = new_environment(folder, *((*ours, other_wheel) if is_first else (other_wheel, *ours)))
+    wheels = (*ours, other_wheel) if is_first else (other_wheel, *ours)
+    programs = new_environment(folder, ("budkavle[contract]", "mock-open-e[server]"), *wheels)
     (packages,) = folder.glob("lib/python*/site-packages")
     # And the working directory of the program has such folders as well.
     for name in NAMES:
         shutil.copytree(packages / name, tmp_path / "work" / name)
     python, work = str(programs / "python"), tmp_path / "work"
-    result_of(str(programs / "budkavle"), "migrate", folder=work)
-    result_of(python, "-m", "budkavle", "contract-check", "--help", folder=work)
-    result_of(str(programs / "mock-open-e"), "--help", folder=work)
+    for command in (
+        (str(programs / "budkavle"), "migrate"),
+        (python, "-m", "budkavle", "contract-check", "--help"),
+        (str(programs / "mock-open-e"), "--help"),
+    ):
+        assert result_of(*command, folder=work).returncode == 0
     theirs = {name: (packages / name / "__init__.py").read_text() for name in NAMES}
     assert set(theirs.values()) == {"raise SystemExit('of another project')"}
     pip(folder, "uninstall", "--yes", "other")
-    result_of(str(programs / "budkavle"), "migrate", folder=work)
+    assert result_of(str(programs / "budkavle"), "migrate", folder=work).returncode == 0
 
 
 def test_serve_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
@@ -229,6 +281,50 @@ def test_mock_open_e_works_from_another_folder(programs: Path, tmp_path: Path) -
         process.send(signal.SIGTERM)
         assert process.wait() == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_service_without_the_mock_lists_its_commands_and_names_the_mock(service_programs: Path, tmp_path: Path) -> None:
+    python, program = str(service_programs / "python"), str(service_programs / "budkavle")
+    assert "No module named 'mock_open_e'" in result_of(python, "-c", "import mock_open_e", folder=tmp_path).stderr
+    shown = result_of(program, "--help", folder=tmp_path)
+    assert shown.returncode == 0
+    assert {"dev", "migrate", "mock-open-e", "serve"} <= set(shown.stdout.split())
+    for arguments in (
+        ("mock-open-e", "--port", "0"),
+        ("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"),
+    ):
+        done = result_of(program, *arguments, folder=tmp_path)
+        error = "Error: The mock Open-E is a distribution of its own: pip install 'mock-open-e[server]'\n"
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", error)
+
+
+def test_mock_without_the_server_names_what_to_install(small_mock_programs: Path, tmp_path: Path) -> None:
+    done = result_of(str(small_mock_programs / "mock-open-e"), "--port", "0", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        "The server of the mock needs more packages than the mock itself: pip install 'mock-open-e[server]' (click, "
+    )
+    (tmp_path / "test_server.py").write_text("def test_the_server(open_e_server): pass")
+    done = result_of(str(small_mock_programs / "python"), "-m", "pytest", "-q", folder=tmp_path)
+    assert done.returncode == 1
+    assert "pip install 'mock-open-e[server]'" in done.stdout
+
+
+def test_mock_reports_another_missing_module_as_it_is(mock_programs: Path, tmp_path: Path) -> None:
+    """A module of the mock itself that is missing is a fault of the mock, and no package supplies it."""
+    code = "import sys; sys.modules['mock_open_e.server.command'] = None; from mock_open_e.program import main; main()"
+    done = result_of(str(mock_programs / "python"), "-c", code, folder=tmp_path)
+    assert done.returncode == 1
+    assert "ModuleNotFoundError: import of mock_open_e.server.command halted" in done.stderr
+    assert "pip install" not in done.stderr
+
+
+def test_mock_looks_for_each_package_of_its_server() -> None:
+    project = tomllib.loads((REPOSITORY / "mock_open_e" / "pyproject.toml").read_text())["project"]
+    required = {Requirement(text).name for text in project["optional-dependencies"]["server"]}
+    distributions = metadata.packages_distributions()
+    found = {canonicalize_name(distributions[name][0]) for name in SERVER_MODULES}
+    assert found == required - {"uvloop"}
 
 
 def test_dev_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
@@ -335,7 +431,7 @@ def test_the_mock_works_in_a_project_with_packages_of_our_names(mock_programs: P
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     # Other plugins in the environment of these tests would import what this project has not.
-    plugins = ("-p", "no:schemathesis", "-p", "no:anyio", "-p", "no:cacheprovider")
+    plugins = ("-p", "no:anyio", "-p", "no:cacheprovider")
     python = str(mock_programs / "python")
     done = result_of(python, "-m", "pytest", "-q", "--strict-markers", *plugins, folder=tmp_path)
     assert "6 passed" in done.stdout
