@@ -4,8 +4,9 @@ from mock_open_e.behaviour.journal import Answer, Entry, Refusal, SentFile
 from mock_open_e.behaviour.mock import MockOpenE
 from mock_open_e.behaviour.orders import FAULT_NAMES, INSTANCES, OPERATION_NAMES, STORING, FaultName, Instance, Order
 from mock_open_e.behaviour.scenario import Account, DeclaredCase, Family, Scenario, Status, User
-from mock_open_e.behaviour.state import Case, Event, File, Limits, Message
+from mock_open_e.behaviour.state import Case, Event, File, FileJson, Limits, Message, MessageJson
 from mock_open_e.python_door import mock_open_e
+from mock_open_e.server_process import OpenEServer
 
 __all__ = [
     "FAULT_NAMES",
@@ -21,10 +22,13 @@ __all__ = [
     "Family",
     "FaultName",
     "File",
+    "FileJson",
     "Instance",
     "Limits",
     "Message",
+    "MessageJson",
     "MockOpenE",
+    "OpenEServer",
     "Order",
     "Refusal",
     "Scenario",

@@ -16,12 +16,12 @@ The mock is imported only when a test uses the fixture, so that other tests do n
 
 import inspect
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from mock_open_e.server_process import OpenEServer
+    from mock_open_e import MockOpenE, OpenEServer
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def open_e_mock(request: pytest.FixtureRequest) -> Iterator[Any]:
+def open_e_mock(request: pytest.FixtureRequest) -> "Iterator[MockOpenE]":
     """Yield a new `MockOpenE` that intercepts all calls of this process through `requests`."""
     from mock_open_e import mock_open_e
 

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import requests
+
+if TYPE_CHECKING:
+    from mock_open_e.behaviour.orders import Instance
+    from mock_open_e.behaviour.state import MessageJson
 
 START_SECONDS = 30
 """Maximum seconds until the server listens."""
@@ -33,14 +37,14 @@ class OpenEServer:
         self.url = url
         """Its address, without a slash at the end."""
 
-    def callback_url(self, instance: str = "external") -> str:
-        """Return the address of the integration callback of an instance, `external` or `internal`."""
+    def callback_url(self, instance: "Instance" = "external") -> str:
+        """Return the address of the integration callback of an instance."""
         return f"{self.url}/{instance}/api/callback"
 
     @property
-    def messages(self) -> list[dict[str, Any]]:
+    def messages(self) -> "list[MessageJson]":
         """The stored messages, oldest first, as `GET /control/messages` returns them."""
-        messages: list[dict[str, Any]] = self.control("GET", "messages")
+        messages: list[MessageJson] = self.control("GET", "messages")
         return messages
 
     def control(self, method: str, path: str, body: object = None, **query: str) -> Any:

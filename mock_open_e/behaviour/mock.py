@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any
 
 from mock_open_e.behaviour import callback, messageapi
 from mock_open_e.behaviour.journal import Answer, Entry, Findings, Journal, ReceivedCall, Refusal
@@ -15,7 +14,7 @@ from mock_open_e.behaviour.planting import plant
 from mock_open_e.behaviour.request import Request
 from mock_open_e.behaviour.scenario import Account, DeclaredCase, Scenario
 from mock_open_e.behaviour.soap import contract
-from mock_open_e.behaviour.state import Case, Event, Files, Kind, Limits, Message, State
+from mock_open_e.behaviour.state import Case, Event, Files, Kind, Limits, Message, MessageJson, State
 
 
 def _now() -> datetime:
@@ -73,11 +72,10 @@ class MockOpenE:
         return self._scenario
 
     @property
-    def messages(self) -> list[dict[str, Any]]:
+    def messages(self) -> list[MessageJson]:
         """The messages to citizens or in their name, oldest first, in the format of the control API.
 
-        Keys: instance, messageID, flowInstanceID, message, userID (None if absent), added (as sent), attachments with
-        filename, size (as declared, in bytes) and sha256. `list_messages` returns more fields and the other kinds.
+        `list_messages` returns more fields and the other kinds.
         """
         return [
             message.as_dict()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from mock_open_e.behaviour.kept import Newest
 from mock_open_e.behaviour.orders import Instance
@@ -45,6 +45,26 @@ class File:
     added: datetime
 
 
+class FileJson(TypedDict):
+    """A file in the format of the control API. `size` is the declared one in bytes."""
+
+    filename: str
+    size: int
+    sha256: str
+
+
+class MessageJson(TypedDict):
+    """A message in the format of the control API. `added` is the time as sent; `userID` is None if absent."""
+
+    instance: Instance
+    messageID: int
+    flowInstanceID: int
+    message: str
+    userID: str | None
+    added: str
+    attachments: list[FileJson]
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A stored message.
@@ -70,7 +90,7 @@ class Message:
     duplicate_of: int | None = None
     sequence: int = 0
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> MessageJson:
         """Return the message in the format of the control API."""
         return {
             "instance": self.instance,

@@ -435,3 +435,48 @@ def test_the_mock_works_in_a_project_with_packages_of_our_names(mock_programs: P
     python = str(mock_programs / "python")
     done = result_of(python, "-m", "pytest", "-q", "--strict-markers", *plugins, folder=tmp_path)
     assert "6 passed" in done.stdout
+
+
+TYPED_PROJECT = """
+from typing import assert_type
+
+import pytest
+import requests
+from mock_open_e import Entry, Instance, Message, MessageJson, MockOpenE, OpenEServer, Refusal, mock_open_e
+
+def test_the_door() -> None:
+    with mock_open_e(cases={1068}) as open_e:
+        assert_type(open_e, MockOpenE)
+        assert_type(open_e.plant(1068, "Hej", files=[("a.pdf", b"a")]), Message)
+        open_e.fail("Http500", times=None, instance="internal")
+        with pytest.raises(ValueError, match="not a fault"):
+            open_e.fail("Http5000")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="cases"):
+            mock_open_e(cases="1068").__enter__()  # type: ignore[arg-type]
+
+def test_the_fixture(open_e_mock: MockOpenE) -> None:
+    requests.post("http://open-e.test/external/api/callback", b"<none/>", timeout=9)
+    (call,) = assert_type(open_e_mock.list_calls(), list[Entry])
+    refusal = assert_type(call.refusal, Refusal | None)
+    assert refusal and assert_type(refusal.accepted, str)
+    assert_type(call.instance, Instance)
+    messages = assert_type(open_e_mock.messages, list[MessageJson])
+    assert [file["sha256"] for message in messages for file in message["attachments"]] == []
+    with pytest.raises(IndexError):
+        open_e_mock.messages[0]["mesage"]  # type: ignore[typeddict-item]
+
+def test_the_server(open_e_server: OpenEServer) -> None:
+    assert_type(open_e_server.callback_url("internal"), str)
+    assert assert_type(open_e_server.messages, list[MessageJson]) == []
+    open_e_server.callback_url("outernal")  # type: ignore[arg-type]
+"""
+
+
+def test_mypy_sees_the_types_of_the_installed_mock(mock_programs: Path, tmp_path: Path) -> None:
+    """In strict mode, where an unused `type: ignore` is an error; no expression of the project may be of type Any."""
+    (tmp_path / "test_typed.py").write_text(TYPED_PROJECT)
+    python = str(mock_programs / "python")
+    assert "3 passed" in result_of(python, "-m", "pytest", "-q", folder=tmp_path).stdout
+    options = ("--strict", "--disallow-any-expr", "--python-executable", python)
+    done = result_of(sys.executable, "-m", "mypy", *options, "test_typed.py", folder=tmp_path)
+    assert done.returncode == 0
