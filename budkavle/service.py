@@ -23,7 +23,7 @@ from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
 from handlers.refusal_tally import RefusalTally
 from handlers.requests import Services
-from handlers.security import ApiKeys
+from handlers.security.authentication import ApiKeys
 from open_e.calls import OpenECalls
 from open_e.client import OpenEClient
 from openapi.bodies.budget import BodyBudget

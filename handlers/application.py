@@ -12,11 +12,11 @@ from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.security import SecurityMiddleware
 from starlette.types import ASGIApp
 
-from handlers.client_certificates import ClientCertificateMiddleware
 from handlers.contracts import CONTRACTS
 from handlers.errors.forms import ERROR_LISTS
 from handlers.requests import Services
-from handlers.security import ApiKeys, security_map
+from handlers.security.authentication import ApiKeys, security_map
+from handlers.security.client_certificates import ClientCertificateMiddleware
 from openapi.application import Lifespan, assemble, read_spec
 from openapi.bodies.budget import BodyBudget
 from openapi.contracts import ContractMiddleware

@@ -10,7 +10,7 @@ from domain.events import NO_OBJECT, Event
 from domain.subscriptions import write_time
 from handlers import paging
 from handlers.requests import Request
-from handlers.systems import SYSTEM, authorise_system
+from handlers.security.authorisation import SYSTEM, authorise_system
 from openapi import replies
 from persistence import deliveries as queued
 from persistence.deliveries import TrialEvent

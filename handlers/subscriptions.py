@@ -21,7 +21,7 @@ from domain.subscriptions import (
 from handlers.errors.error_list_texts import no_such_time, violation_of_rule
 from handlers.errors.error_lists import InvalidEntries
 from handlers.requests import Request
-from handlers.systems import SYSTEM, authorise_system
+from handlers.security.authorisation import SYSTEM, authorise_system
 from openapi import replies
 from persistence import subscriptions as stored
 from persistence.subscriptions import SyncCall, SyncRefused, SyncResult

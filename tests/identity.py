@@ -13,7 +13,7 @@ from starlette.routing import Route
 from budkavle.settings import Settings
 from conftest import running_server
 from domain.errors import Unauthenticated
-from handlers.client_certificates import ClientCertificateMiddleware, read_certificate
+from handlers.security.client_certificates import ClientCertificateMiddleware, read_certificate
 from openapi.observation.peers import TrustedProxies
 
 

@@ -229,9 +229,11 @@ FLOORS = ("spec", "handlers", "domain", "persistence", "budkavle/commands", "bud
 
 
 def files_of_floor(floor: str) -> set[str]:
+    """Return the names of the modules of a floor and of all folders in it."""
     if floor == "spec":
         return {name.replace("-", "_") for name in SPECS}
-    return modules_of(REPOSITORY / floor)
+    root = REPOSITORY / floor
+    return set().union(*(modules_of(path) for path in (root, *root.rglob("*")) if path.is_dir()))
 
 
 def other_names(noun: str, files: Collection[str]) -> list[str]:

@@ -11,8 +11,8 @@ from starlette.types import Scope
 
 from domain.api_keys import ApiKey, hash_key
 from domain.errors import KeyNeeded, RefusalReason, Unauthenticated
-from handlers.client_certificates import HEADER, read_certificate
 from handlers.requests import Services
+from handlers.security.client_certificates import HEADER, read_certificate
 from openapi.observation.peers import PEER
 from openapi.observation.source_limits import FailureLimit
 from openapi.requests import CALL

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.errors import Unauthenticated
-from handlers.client_certificates import ClientCertificateMiddleware, read_certificate
+from handlers.security.client_certificates import ClientCertificateMiddleware, read_certificate
 from openapi.observation.peers import TrustedProxies
 from openapi.observation.source_limits import LineLimit
 from tests.certificates import TODAY, Authority, Issued

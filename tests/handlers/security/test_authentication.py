@@ -8,8 +8,7 @@ import pytest
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
 from domain.api_keys import ApiKey, hash_key, new_key
 from domain.errors import StorageFailed
-from handlers import security
-from handlers.security import ApiKeys
+from handlers.security.authentication import MAX_CACHED, ApiKeys
 from persistence import api_keys
 from persistence.database import Database
 from persistence.waits import Waits
@@ -103,7 +102,7 @@ def test_find_forgets_keys_rather_than_remember_ever_more(database_url: str) -> 
         for number in range(20):
             await keys.find(b"%d" % number)
         assert len(keys._cache) == 20
-        keys._cache = {str(number): (0.0, None) for number in range(security.MAX_CACHED)}
+        keys._cache = {str(number): (0.0, None) for number in range(MAX_CACHED)}
         await keys.find(b"one more")
         assert len(keys._cache) == 1
 

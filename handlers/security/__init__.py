@@ -1,0 +1,1 @@
+"""Authenticate callers, and authorise them for a system."""
