@@ -31,7 +31,7 @@ contract-check: install ## Prove that the demo of `make run`, in another termina
 install: $(VENV)/.runtime ## Set up .venv from the locked requirements, with what contract-check needs
 
 # Tests start hundreds of programs, which would compile all modules anew where the environment forbids to keep bytecode.
-test: $(VENV)/.dev ## Run all tests, on SQLite and PostgreSQL
+test: $(VENV)/.docs ## Run all tests, on SQLite and PostgreSQL
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.dev docs ## Format, lint, types, imports, contracts, documentation

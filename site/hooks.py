@@ -35,7 +35,8 @@ def on_files(files: Any, config: Any) -> Any:
 
     for name, other in PAGES.items():
         files.append(File.generated(config, other or name, abs_src_path=str(ROOT / name)))
-    files.append(File.generated(config, "site.css", abs_src_path=str(ROOT / "site" / "site.css")))
+    for name in ("site.css", "site.js"):
+        files.append(File.generated(config, name, abs_src_path=str(ROOT / "site" / name)))
     for path in sorted((ROOT / "spec").glob("*.yaml")):
         files.append(File.generated(config, f"spec/{path.name}", abs_src_path=str(path)))
     return files

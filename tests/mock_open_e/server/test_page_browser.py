@@ -1,7 +1,6 @@
 """The inbox page in a real browser, with messages that try to run something in it."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,11 @@ from typing import Any
 import pytest
 import requests
 
+from tests.browser import errors_of, needs_browser, running_browser, wait
 from tests.mock_open_e.posting import post
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="Chromium or its driver is not installed")
+pytestmark = needs_browser
 
-SECONDS = 20
 HOSTILE = (
     "<script>window.harm = 1</script><img src=x onerror='window.harm = 2'><svg onload=window.harm=3>\r"
     "javascript:window.harm=4 data:text/html,<script>window.harm=5</script>\r"
@@ -25,17 +22,8 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,720"):
-        options.add_argument(argument)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(executable_path=DRIVER))
-    yield driver
-    driver.quit()
+    with running_browser(tmp_path_factory.mktemp("browser")) as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -46,20 +34,8 @@ def page(browser: Any, mock_url: str) -> Iterator[Any]:
     browser.get_log("browser")
 
 
-def wait(browser: Any, script: str) -> Any:
-    """What a script gives, as soon as it gives anything."""
-    from selenium.webdriver.support.wait import WebDriverWait
-
-    return WebDriverWait(browser, SECONDS).until(lambda driver: driver.execute_script(f"return {script}"))
-
-
 def text_of(browser: Any, selector: str) -> str:
     return str(browser.execute_script(f"return document.querySelector('{selector}').innerText"))
-
-
-def errors_of(browser: Any) -> list[str]:
-    """What the browser complained of: anything that its policy stopped, or that failed."""
-    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in {"SEVERE", "WARNING"}]
 
 
 def test_page_shows_a_case_as_the_citizen_sees_it_and_runs_nothing(page, mock_url):

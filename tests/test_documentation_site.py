@@ -1,0 +1,160 @@
+"""The documentation as a site, in a real browser on a desktop and on a phone."""
+
+import functools
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser import SECONDS, errors_of, needs_browser, running_browser, wait
+from tests.processes import REPOSITORY, result_of
+
+pytestmark = needs_browser
+
+WIDTHS = {"desktop": 1280, "phone": 390}
+
+PAGE = """
+    const links = [...document.querySelectorAll("a[href]")].map((link) => link.href.split("#")[0]);
+    const sources = performance.getEntriesByType("resource").map((entry) => entry.name);
+    return {
+        links: links.filter((link) => link.startsWith(location.origin) && link.endsWith(".html")),
+        foreign: sources.filter((source) => !source.startsWith(location.origin)),
+        images: [...document.images].filter((image) => image.naturalWidth === 0).map((image) => image.src),
+    };
+"""
+
+NO_SEARCH = "window.Worker = class extends EventTarget { postMessage() {} };"
+"""Without it, each page builds the index of the search, which takes a third of the time."""
+
+
+class _Files(SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        """Write nothing."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site."""
+    pytest.importorskip("properdocs", reason="the requirements of `make docs` are not installed")
+    folder = tmp_path_factory.mktemp("site")
+    command = ("-m", "properdocs", "build", "--quiet", "--config-file", "site/properdocs.yml", "--site-dir")
+    done = result_of(sys.executable, *command, str(folder), folder=REPOSITORY)
+    assert done.returncode == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    handler = functools.partial(_Files, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with running_browser(tmp_path_factory.mktemp("browser")) as driver:
+        yield driver
+
+
+def set_width(browser: Any, width: int) -> None:
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def faults_of(browser: Any, page: dict[str, list[str]]) -> dict[str, Any]:
+    """Return what is wrong with the page that the browser shows, with `PAGE` of it."""
+    faults: dict[str, Any] = {name: page[name] for name in ("foreign", "images")}
+    for name, width in WIDTHS.items():
+        set_width(browser, width)
+        excess = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+        faults[f"pixels too wide on a {name}"] = max(excess, 0)
+    faults["errors"] = errors_of(browser)
+    return {name: fault for name, fault in faults.items() if fault}
+
+
+def test_every_page_is_reached_from_the_start_page_and_fits(browser: Any, url: str, folder: Path) -> None:
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": NO_SEARCH})
+    waiting, faults = [f"{url}/index.html"], {}
+    reached = set(waiting)
+    while waiting:
+        address = waiting.pop()
+        browser.get(address)
+        page = browser.execute_script(PAGE)
+        if found := faults_of(browser, page):
+            faults[address.removeprefix(url)] = found
+        news = set(page["links"]) - reached
+        reached |= news
+        waiting += news
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    assert faults == {}
+    pages = {f"{url}/{path.relative_to(folder)}" for path in folder.rglob("*.html")} - {f"{url}/404.html"}
+    assert pages - reached == set()
+
+
+def click(browser: Any, selector: str, text: str = "") -> None:
+    """Click the element with that text as a person does, when nothing moves or covers it."""
+    from selenium.common.exceptions import ElementClickInterceptedException, ElementNotInteractableException
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    def try_to_click(driver: Any) -> bool:
+        elements = driver.find_elements(By.CSS_SELECTOR, selector)
+        fitting = [element for element in elements if text in element.get_attribute("textContent")]
+        for element in fitting[:1]:
+            element.click()
+        return bool(fitting)
+
+    covered = (ElementClickInterceptedException, ElementNotInteractableException)
+    WebDriverWait(browser, SECONDS, ignored_exceptions=covered).until(try_to_click)
+
+
+def is_below_the_menu(browser: Any, selector: str) -> bool:
+    """Return whether an element is visible, and not behind the menu, which keeps its place."""
+    script = f"""(() => {{
+        const box = document.querySelector('{selector}').getBoundingClientRect();
+        const menu = document.querySelector('.navbar').getBoundingClientRect();
+        return box.top >= menu.bottom - 1 && box.top < window.innerHeight;
+    }})()"""
+    return bool(wait(browser, script))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_menu_leads_to_a_page_and_its_contents_to_a_heading(browser: Any, url: str, width: str) -> None:
+    set_width(browser, WIDTHS[width])
+    browser.get(f"{url}/index.html")
+    if width == "phone":
+        click(browser, ".navbar-toggler[data-bs-target='#navbar-collapse']")
+    click(browser, ".nav-link", "Operate")
+    click(browser, ".dropdown-item", "PostgreSQL")
+    assert wait(browser, "document.querySelector('h1')?.textContent.startsWith('PostgreSQL')")
+    assert is_below_the_menu(browser, "h1")
+    if width == "phone":
+        click(browser, ".navbar-toggler[data-bs-target='#toc-collapse']")
+    click(browser, ".bs-sidebar a", "The clock")
+    assert is_below_the_menu(browser, "#the-clock")
+    assert errors_of(browser) == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_search_finds_a_page(browser: Any, url: str, width: str) -> None:
+    set_width(browser, WIDTHS[width])
+    browser.get(f"{url}/how-to/audit.html")
+    if width == "phone":
+        click(browser, ".navbar-toggler[data-bs-target='#navbar-collapse']")
+    click(browser, "[data-bs-target='#properdocs_search_modal']")
+    # The page moves the focus into the field when the dialogue has opened.
+    assert wait(browser, "document.activeElement.id === 'properdocs-search-query'")
+    # The index may not be ready yet.
+    browser.switch_to.active_element.send_keys("pgbouncer")
+    click(browser, "#properdocs-search-results a", "Transaction mode")
+    assert wait(browser, "location.pathname === '/how-to/pgbouncer.html'")
+    assert is_below_the_menu(browser, "#transaction-mode")
+    assert errors_of(browser) == []
