@@ -3,8 +3,12 @@
 import re
 from collections.abc import Collection
 from datetime import date
+from pathlib import Path
+from typing import Self
 
 import yaml
+
+from domain.errors import BudkavleError
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 20
@@ -18,12 +22,38 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,9})", re.ASCII)
 _DAY = re.compile(r"(19|2[0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
+class FileWrong(BudkavleError):
+    """The file has faults."""
+
+
 class Nodes:
     """Reads values from a file. Invalid values become None, with an entry in `faults`."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self.faults: list[tuple[str, int, str]] = []
+
+    @classmethod
+    def read(cls, path: Path) -> tuple[Self, yaml.Node | None]:
+        """Return the nodes of a file, and its only document unless that has faults.
+
+        Raises `BudkavleError` if the file cannot be read or is larger than `MAX_BYTES`.
+        """
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as exc:
+            raise BudkavleError(f"{path} cannot be read: {exc.strerror}") from exc
+        if len(data) > MAX_BYTES:
+            raise BudkavleError(f"{path} is larger than {MAX_BYTES} bytes")
+        nodes = cls(str(path))
+        return nodes, nodes._parse(data)
+
+    def raise_faults(self, heading: str) -> None:
+        """Raise `FileWrong` with the heading and all faults by file and line, if there are any."""
+        if self.faults:
+            lines = [f"{name}:{line}: {text}" for name, line, text in sorted(self.faults)]
+            raise FileWrong("\n".join([heading, *lines]))
 
     def fault(self, node: yaml.Node | int, text: str) -> None:
         """Record a fault of a node or a line."""
@@ -36,8 +66,8 @@ class Nodes:
             self.fault(node, f"{name} is there already, on line {line_of(first)}")
         return first is node
 
-    def document(self, data: bytes) -> yaml.Node | None:
-        """Return the only document of a file."""
+    def _parse(self, data: bytes) -> yaml.Node | None:
+        """Return the only document of a file, None if it has faults."""
         try:
             text = data.decode("utf-8-sig")
             node: yaml.Node | None = _Composer(text).get_single_node()

@@ -1,6 +1,5 @@
 """The file in which operators configure systems, message types and permissions."""
 
-from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
@@ -8,9 +7,8 @@ import yaml
 
 from budkavle.catalogue.systems import Systems
 from domain.catalogue import Allowed, Catalogue, System, WebMessageEvent
-from domain.errors import BudkavleError
 from domain.subscriptions import MessageType
-from openapi.yaml_nodes import MAX_BYTES, Nodes
+from openapi.yaml_nodes import Nodes
 
 MAX_TYPE = 2147483647
 MIN_ORG_CODE, MAX_ORG_CODE = -1, 99999999
@@ -18,35 +16,17 @@ MIN_ORG_CODE, MAX_ORG_CODE = -1, 99999999
 SECTIONS = ("systems", "messageTypes", "allowedSubscriptions")
 
 
-class CatalogueWrong(BudkavleError):
-    """The catalogue is wrong; nothing was applied."""
-
-    def __init__(self, faults: Collection[tuple[str, int, str]]) -> None:
-        """Store file, line and text of each fault."""
-        lines = [f"{name}:{line}: {text}" for name, line, text in sorted(faults)]
-        super().__init__("\n".join(["the catalogue is wrong; nothing was applied", *lines]))
-
-
 def read_catalogue(path: Path, check_at: datetime | None = None) -> Catalogue:
     """Return the catalogue in a file.
 
     Certificates of callers are read. Secrets, keys and CAs are references that are resolved where they are used, so
     `file:` becomes absolute. With `check_at` they are resolved here too, and certificates must be valid at that moment.
-    Raises `CatalogueWrong` with all faults and their lines.
+    Raises `FileWrong` with all faults and their lines.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as exc:
-        raise BudkavleError(f"{path} cannot be read: {exc.strerror}") from exc
-    if len(data) > MAX_BYTES:
-        raise BudkavleError(f"{path} is larger than {MAX_BYTES} bytes")
-    nodes = Nodes(str(path))
-    document = nodes.document(data)
+    nodes, document = Nodes.read(path)
     systems = Systems(nodes, path.absolute().parent, check_at)
     catalogue = None if document is None else _read(nodes, document, systems)
-    if nodes.faults:
-        raise CatalogueWrong(nodes.faults)
+    nodes.raise_faults("the catalogue is wrong; nothing was applied")
     assert catalogue is not None  # noqa: S101  # What is not there is a fault, and was raised.
     return catalogue
 

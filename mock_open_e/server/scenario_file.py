@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import yaml
 
-from domain.errors import BudkavleError
 from mock_open_e import (
     FAULT_NAMES,
     INSTANCES,
@@ -20,7 +19,7 @@ from mock_open_e import (
     Status,
     User,
 )
-from openapi.yaml_nodes import MAX_BYTES, Nodes, quoted
+from openapi.yaml_nodes import Nodes, quoted
 
 MAX_INT = 2147483647
 MAX_SECONDS = 3600
@@ -31,29 +30,11 @@ _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?", re.ASCII)
 _Choice = TypeVar("_Choice", bound=str)
 
 
-class ScenarioWrong(BudkavleError):
-    """The scenario is wrong."""
-
-    def __init__(self, faults: Collection[tuple[str, int, str]]) -> None:
-        """Store file, line and text of each fault."""
-        lines = [f"{name}:{line}: {text}" for name, line, text in sorted(faults)]
-        super().__init__("\n".join(["the scenario is wrong; the mock did not start", *lines]))
-
-
 def read_scenario(path: Path) -> Scenario:
-    """Return the scenario in a file. Raises `ScenarioWrong` with all faults and their lines."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as exc:
-        raise BudkavleError(f"{path} cannot be read: {exc.strerror}") from exc
-    if len(data) > MAX_BYTES:
-        raise BudkavleError(f"{path} is larger than {MAX_BYTES} bytes")
-    nodes = Nodes(str(path))
-    document = nodes.document(data)
+    """Return the scenario in a file. Raises `FileWrong` with all faults and their lines."""
+    nodes, document = Nodes.read(path)
     scenario = Scenario() if document is None else _Reader(nodes).read(document)
-    if nodes.faults:
-        raise ScenarioWrong(nodes.faults)
+    nodes.raise_faults("the scenario is wrong; the mock did not start")
     return scenario
 
 

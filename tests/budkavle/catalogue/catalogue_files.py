@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from budkavle.catalogue.file import CatalogueWrong, read_catalogue
+from budkavle.catalogue.file import read_catalogue
+from openapi.yaml_nodes import FileWrong
 from tests.catalogues import FINGERPRINT, SYSTEM_ID
 
 SYSTEM = f"""systems:
@@ -27,7 +28,7 @@ def write(folder: Path, text: str | bytes) -> Path:
 def faults(folder: Path, text: str | bytes) -> list[str]:
     """What is wrong with a file, as `LINE: TEXT`."""
     path = write(folder, text)
-    with pytest.raises(CatalogueWrong) as caught:
+    with pytest.raises(FileWrong) as caught:
         read_catalogue(path)
     first, *lines = str(caught.value).splitlines()
     assert first == "the catalogue is wrong; nothing was applied"

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from budkavle.catalogue.file import CatalogueWrong, read_catalogue
+from budkavle.catalogue.file import read_catalogue
 from budkavle.clock import now
+from openapi.yaml_nodes import FileWrong
 from tests.budkavle.catalogue.catalogue_files import REST, SYSTEM, write
 from tests.budkavle.conftest import Invoke
 from tests.certificates import Authority
@@ -19,7 +20,7 @@ def faults(folder: Path, system: str) -> list[str]:
     """What is wrong with a system on this machine, as `LINE: TEXT`, with file names instead of paths."""
     path = write(folder, SYSTEM + system + REST)
     read_catalogue(path)
-    with pytest.raises(CatalogueWrong) as caught:
+    with pytest.raises(FileWrong) as caught:
         read_catalogue(path, now())
     _, *lines = str(caught.value).splitlines()
     return [line.removeprefix(f"{path}:").replace(f"file:{folder}/", "file:") for line in lines]
@@ -106,7 +107,7 @@ def test_check_looks_at_the_dates_of_a_ca(folder: Path) -> None:
 
 def test_check_reports_faults_of_the_file_too(folder: Path) -> None:
     path = write(folder, SYSTEM.replace("https://", "ftp://") + '    webhookSecrets: ["env:NOT_SET"]\n' + REST)
-    with pytest.raises(CatalogueWrong) as caught:
+    with pytest.raises(FileWrong) as caught:
         read_catalogue(path, now())
     assert ["baseUrl" in line or "NOT_SET" in line for line in str(caught.value).splitlines()] == [False, True, True]
 

@@ -7,7 +7,8 @@ import pytest
 
 from domain.errors import BudkavleError
 from mock_open_e import Account, DeclaredCase, MockOpenE, Order, Scenario, Status, User
-from mock_open_e.server.scenario_file import ScenarioWrong, read_scenario
+from mock_open_e.server.scenario_file import read_scenario
+from openapi.yaml_nodes import FileWrong
 from tests.mock_open_e.soap import UTF8, add_message, send
 from tests.processes import REPOSITORY, budkavle, result_of, running
 
@@ -22,7 +23,7 @@ def written(folder, text):
 
 
 def faults(folder, text):
-    with pytest.raises(ScenarioWrong) as caught:
+    with pytest.raises(FileWrong) as caught:
         read_scenario(written(folder, text))
     first, *lines = str(caught.value).splitlines()
     assert first == "the scenario is wrong; the mock did not start"
