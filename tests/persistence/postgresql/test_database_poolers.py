@@ -16,7 +16,7 @@ from persistence.postgresql.errors import explain
 from persistence.postgresql.url import parse_url
 from persistence.waits import Waits
 from tests.factories import web_message
-from tests.persistence.postgresql.test_database_restart import CALLERS, WAITS, load_on
+from tests.persistence.postgresql.test_database_restart import WAITS, load_on
 from tests.persistence.postgresql.test_database_server import opened
 from tests.persistence.postgresql.test_database_waits import PATIENT, call_all, name_of, terminate
 from tests.pgbouncer import PASSWORD, PgBouncer, pgbouncer_before
@@ -225,11 +225,7 @@ async def test_a_restart_of_the_pooler_fails_only_calls_that_were_under_way(url:
                 await asyncio.to_thread(bouncer.start)
                 after = next(load.begun)
                 await load.wait_for(50)
-            assert len(load.failures) <= CALLERS
-            assert [exc.explanation for number, exc in load.failures if number > after] == []
-            for message in load.stored:
-                assert await stored.get(database, message.id) == message
-            await call_all(database)
+            await load.check_recovery(after)
 
 
 async def test_a_server_that_admits_nobody_for_a_moment_is_waited_for(

@@ -55,6 +55,14 @@ class Load:
             while len(self.stored) < wanted:
                 await stored.get(self.database, self.stored[0].id) if self.stored else await asyncio.sleep(0)
 
+    async def check_recovery(self, restarted: int) -> None:
+        """Check that each caller failed at most once, and no call that began after the one numbered `restarted`."""
+        assert len(self.failures) <= CALLERS
+        assert [(str(exc), exc.explanation) for number, exc in self.failures if number > restarted] == []
+        for message in self.stored:
+            assert await stored.get(self.database, message.id) == message
+        await call_all(self.database)
+
 
 @asynccontextmanager
 async def load_on(database: Database) -> AsyncIterator[Load]:
@@ -99,12 +107,7 @@ async def test_a_restart_under_load_fails_only_calls_that_were_under_way(
         await asyncio.to_thread(restart, primary)
         after = next(load.begun)
         await load.wait_for(100)
-    # Each caller had one call when the server went, and none that began later fails.
-    assert len(load.failures) <= CALLERS
-    assert [str(exc) for number, exc in load.failures if number > after] == []
-    for message in load.stored:
-        assert await stored.get(database, message.id) == message
-    await call_all(database)
+    await load.check_recovery(after)
     await database.close()
 
 
@@ -124,11 +127,7 @@ async def test_a_restart_behind_a_pooler_fails_only_calls_that_were_under_way(pr
             await asyncio.to_thread(primary.start)
             after = next(load.begun)
             await load.wait_for(50)
-        assert len(load.failures) <= CALLERS
-        assert [exc.explanation for number, exc in load.failures if number > after] == []
-        for message in load.stored:
-            assert await stored.get(database, message.id) == message
-        await call_all(database)
+        await load.check_recovery(after)
         await database.close()
 
 
@@ -154,11 +153,7 @@ async def test_two_hosts_survive_a_failover(new_cluster: Callable[[], Cluster]) 
         await asyncio.to_thread(second.promote)
         after = next(load.begun)
         await load.wait_for(100)
-    assert len(load.failures) <= CALLERS
-    assert [str(exc) for number, exc in load.failures if number > after] == []
-    for message in load.stored:
-        assert await stored.get(database, message.id) == message
-    await call_all(database)
+    await load.check_recovery(after)
     await database.close()
 
 
