@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from budkavle.settings import Settings
     from mock_open_e import MockOpenE
     from persistence.database import Database
+    from tests.held_open_e import HeldOpenE
     from tests.postgresql import PostgresqlServer
 
 pytest_plugins = ["tests.file_order", "tests.quick_start"]
@@ -74,6 +75,14 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     asyncio.run(_migrate(f"sqlite:///{path}"))
     return path.read_bytes()
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: bytes, tmp_path: Path) -> str:
+    """A migrated, empty SQLite database."""
+    path = tmp_path / "test.db"
+    path.write_bytes(migrated_sqlite)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -193,6 +202,15 @@ def open_e() -> Iterator[MockOpenE]:
 
     with mock_open_e() as mock:
         yield mock
+
+
+@pytest.fixture
+def held() -> Iterator[HeldOpenE]:
+    """A mock Open-E on a port that holds its answers."""
+    from tests.held_open_e import held_open_e
+
+    with held_open_e() as open_e:
+        yield open_e
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from click.testing import CliRunner, Result
 from budkavle.commands.cli import main
 from openapi.observation.logs import set_up_logs
 from tests.certificates import Authority, Issued
-from tests.held_open_e import HeldOpenE, held_open_e
 
 Invoke = Callable[..., Result]
 
@@ -27,20 +26,6 @@ def invoke() -> Iterator[Invoke]:
     yield run
     # Commands send logs to the streams of their runner.
     set_up_logs("json", "error")
-
-
-@pytest.fixture
-def held() -> Iterator[HeldOpenE]:
-    with held_open_e() as open_e:
-        yield open_e
-
-
-@pytest.fixture
-def sqlite_url(migrated_sqlite: bytes, tmp_path: Path) -> str:
-    """A migrated, empty SQLite database."""
-    path = tmp_path / "test.db"
-    path.write_bytes(migrated_sqlite)
-    return f"sqlite:///{path}"
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -19,26 +18,13 @@ from conftest import MESSAGES_KEY, RunningService, running_service
 from domain.web_messages import MessageState
 from tests.factories import case_body, message_body
 from tests.handlers.answers import get, problem, unique_id, unsettled
-from tests.held_open_e import HeldOpenE, closed_port, held_open_e
+from tests.held_open_e import HeldOpenE, closed_port
 from tests.persistence.postgresql.test_database_waits import WAITS_FOR_MESSAGES, through
 from tests.postgresql import PostgresqlServer
 from tests.raw_http import RawConnection
 from tests.tcp_proxy import tcp_proxy
 
 UNKNOWN = re.compile(r"Whether message '([0-9a-f-]{36})' was published is unknown")
-
-
-@pytest.fixture
-def held() -> Iterator[HeldOpenE]:
-    with held_open_e() as open_e:
-        yield open_e
-
-
-@pytest.fixture
-def sqlite_url(migrated_sqlite: bytes, tmp_path: Path) -> str:
-    path = tmp_path / "test.db"
-    path.write_bytes(migrated_sqlite)
-    return f"sqlite:///{path}"
 
 
 @pytest.fixture

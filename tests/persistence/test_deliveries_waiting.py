@@ -17,17 +17,11 @@ from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, entry, prepare, sync
 from tests.persistence.queues import claim, event, lease, publication, publish, settled
 from tests.persistence.rows import counts
-from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
 
 DELETE = "delete from subscriptions"
 WAITING = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-
-
-@pytest.fixture
-async def url(postgresql_server: PostgresqlServer) -> str:
-    return await asyncio.to_thread(postgresql_server.new_migrated)
 
 
 @pytest.fixture
@@ -41,14 +35,6 @@ async def database(url: str) -> AsyncIterator[Database]:
     await queue.settle(opened, lease(), [settled(item, AttemptOutcome.PARK) for item in await claim(opened)])
     yield opened
     await opened.close()
-
-
-@pytest.fixture
-async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of somebody else."""
-    connection = await asyncpg.connect(url)
-    yield connection
-    await connection.close()
 
 
 async def parked(database: Database) -> list[str]:

@@ -13,17 +13,11 @@ from persistence.opening import open_database
 from tests.factories import NOW
 from tests.persistence.catalogues import entry, prepare, sync
 from tests.persistence.queues import claim, lease, publish, rows, settled
-from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
 
 PERSON = {"identification_type": 1, "identification": "9999999901"}
 HOLD = "select number from deliveries order by number limit 1 for update"
-
-
-@pytest.fixture
-async def url(postgresql_server: PostgresqlServer) -> str:
-    return await asyncio.to_thread(postgresql_server.new_migrated)
 
 
 @pytest.fixture
@@ -33,14 +27,6 @@ async def database(url: str) -> AsyncIterator[Database]:
     await sync(opened, [entry()])
     yield opened
     await opened.close()
-
-
-@pytest.fixture
-async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of somebody else."""
-    connection = await asyncpg.connect(url)
-    yield connection
-    await connection.close()
 
 
 @pytest.mark.parametrize("outcome", [AttemptOutcome.DONE, AttemptOutcome.AGAIN, AttemptOutcome.PARK])

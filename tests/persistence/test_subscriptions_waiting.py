@@ -14,17 +14,11 @@ from persistence.opening import open_database
 from persistence.waits import Waits
 from tests.factories import NOW, web_message
 from tests.persistence.catalogues import CALLER, SYSTEM, SYSTEM_IDS, entries, prepare, set_of, sync
-from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
 
 MANY = 2 * (Waits().pool_size + Waits().long_pool_size)
 """More than there are connections."""
-
-
-@pytest.fixture
-async def url(postgresql_server: PostgresqlServer) -> str:
-    return await asyncio.to_thread(postgresql_server.new_migrated)
 
 
 @pytest.fixture
@@ -35,14 +29,6 @@ async def database(url: str) -> AsyncIterator[Database]:
         await sync(opened, entries(1), system_id)
     yield opened
     await opened.close()
-
-
-@pytest.fixture
-async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of somebody else."""
-    connection = await asyncpg.connect(url)
-    yield connection
-    await connection.close()
 
 
 async def waiting(connection: asyncpg.Connection) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import asyncpg
@@ -40,13 +40,6 @@ LEFT = """
         + (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())
         + (select count(*) from pg_listening_channels())
 """
-
-
-@pytest.fixture
-def url(postgresql_server: PostgresqlServer) -> Iterator[str]:
-    url = postgresql_server.new_migrated()
-    yield url
-    postgresql_server.give_back(url)
 
 
 def _settings(connection: sa.Connection) -> tuple[int, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Settings of a server, a database or a role that an administrator may choose, and servers that cannot be used."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -29,13 +29,6 @@ async def opened(url: str, waits: Waits = PATIENT) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
-
-
-@pytest.fixture
-def url(postgresql_server: PostgresqlServer) -> Iterator[str]:
-    url = postgresql_server.new_migrated()
-    yield url
-    postgresql_server.give_back(url)
 
 
 @pytest.fixture

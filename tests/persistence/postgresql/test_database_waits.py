@@ -81,13 +81,6 @@ async def opening() -> AsyncIterator[Opening]:
 
 
 @pytest.fixture
-def url(postgresql_server: PostgresqlServer) -> Iterator[str]:
-    url = postgresql_server.new_migrated()
-    yield url
-    postgresql_server.give_back(url)
-
-
-@pytest.fixture
 def proxy(postgresql_server: PostgresqlServer) -> Iterator[TcpProxy]:
     with tcp_proxy(postgresql_server.socket) as proxy:
         yield proxy
