@@ -1,6 +1,6 @@
 """The public names of the mock."""
 
-from mock_open_e.behaviour.journal import Answer, Entry, Refusal, SentFile
+from mock_open_e.behaviour.journal import Entry, MockResponse, Refusal, SentFile
 from mock_open_e.behaviour.mock import MockOpenE
 from mock_open_e.behaviour.orders import FAULT_NAMES, INSTANCES, OPERATION_NAMES, STORING, FaultName, Instance, Order
 from mock_open_e.behaviour.scenario import Account, DeclaredCase, Family, Scenario, Status, User
@@ -14,7 +14,6 @@ __all__ = [
     "OPERATION_NAMES",
     "STORING",
     "Account",
-    "Answer",
     "Case",
     "DeclaredCase",
     "Entry",
@@ -28,6 +27,7 @@ __all__ = [
     "Message",
     "MessageJson",
     "MockOpenE",
+    "MockResponse",
     "OpenEServer",
     "Order",
     "Refusal",

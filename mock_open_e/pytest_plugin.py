@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
-    config.addinivalue_line("markers", "open_e_mock(**options): what `mock_open_e` takes, for open_e_mock")
+    config.addinivalue_line("markers", "open_e_mock(**options): options of `mock_open_e` for the fixture open_e_mock")
 
 
 @pytest.fixture
@@ -41,7 +41,8 @@ def open_e_mock(request: pytest.FixtureRequest) -> "Iterator[MockOpenE]":
     if marker is not None and (marker.args or unknown):
         wrong = [*map(repr, marker.args), *(f"{name}=…" for name in unknown)]
         pytest.fail(
-            f"the marker open_e_mock does not take {', '.join(wrong)}; it takes {', '.join(known)}, each by its name: "
+            f"the marker open_e_mock does not accept {', '.join(wrong)}; "
+            f"its keyword arguments are {', '.join(known)}: "
             "@pytest.mark.open_e_mock(cases={1068})",
             pytrace=False,
         )

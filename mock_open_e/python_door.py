@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 import responses
 
-from mock_open_e.behaviour.journal import Answer
+from mock_open_e.behaviour.journal import MockResponse
 from mock_open_e.behaviour.mock import MockOpenE
 from mock_open_e.behaviour.options import check_options
 from mock_open_e.behaviour.orders import Instance
@@ -61,7 +61,7 @@ def mock_open_e(
             callback = _Callback(mock, instance, url)
             readings = re.compile(re.escape(callback.messageapi) + "[^?#]+")
             for method in _METHODS:
-                patched.add_callback(method, url, callback.answer, content_type=None)
+                patched.add_callback(method, url, callback.respond, content_type=None)
                 patched.add_callback(method, readings, callback.read_back, content_type=None)
         yield mock
 
@@ -75,23 +75,25 @@ class _Callback:
         self._url = url
         self.messageapi = f"{url.rsplit('/', 1)[0]}/messageapi/"
 
-    def answer(self, request: Any) -> _Result:
+    def respond(self, request: Any) -> _Result:
         body = request.body or b""
         if isinstance(body, str):
             body = body.encode()
         elif not isinstance(body, bytes | bytearray):
             body = b"".join(body)
         query = urlsplit(request.url).query
-        answer = self._mock.answer(
+        response = self._mock.respond(
             self._instance, _headers(request), body, method=request.method, query=query, url=self._url
         )
-        return _result(answer, request)
+        return _result(response, request)
 
     def read_back(self, request: Any) -> _Result:
         parts = urlsplit(request.url)
         path = unquote(parts.path.rpartition("/messageapi/")[2])
-        answer = self._mock.read_back(self._instance, _headers(request), path, method=request.method, query=parts.query)
-        return _result(answer, request)
+        response = self._mock.read_back(
+            self._instance, _headers(request), path, method=request.method, query=parts.query
+        )
+        return _result(response, request)
 
 
 def _headers(request: Any) -> dict[str, str]:
@@ -103,12 +105,12 @@ def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _result(answer: Answer, request: Any) -> _Result:
-    if answer.ending != "answer":
-        return requests.ConnectionError("The mock Open-E ended the connection, as ordered")
-    if answer.delay > _read_timeout(request.req_kwargs.get("timeout")):
-        return requests.ReadTimeout("The mock Open-E is slow, as ordered")
-    return answer.status, answer.headers, answer.body
+def _result(response: MockResponse, request: Any) -> _Result:
+    if response.ending != "response":
+        return requests.ConnectionError("The mock Open-E closed the connection because a fault was ordered")
+    if response.delay > _read_timeout(request.req_kwargs.get("timeout")):
+        return requests.ReadTimeout("The mock Open-E delays the response because a fault was ordered")
+    return response.status, response.headers, response.body
 
 
 def _read_timeout(timeout: Any) -> float:

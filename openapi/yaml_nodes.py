@@ -63,7 +63,7 @@ class Nodes:
         """Return whether no node of that name was `seen` before. A duplicate is a fault."""
         first = seen.setdefault(name, node)
         if first is not node:
-            self.fault(node, f"{name} is there already, on line {line_of(first)}")
+            self.fault(node, f"{name} is a duplicate of line {line_of(first)}")
         return first is node
 
     def _parse(self, data: bytes) -> yaml.Node | None:
@@ -74,7 +74,7 @@ class Nodes:
         except UnicodeDecodeError as exc:
             self.fault(data[: exc.start].count(b"\n") + 1, "is not UTF-8")
         except yaml.reader.ReaderError as exc:
-            self.fault(text[: exc.position].count("\n") + 1, "has a character that YAML does not take")
+            self.fault(text[: exc.position].count("\n") + 1, "contains a character that YAML does not allow")
         except yaml.MarkedYAMLError as exc:
             mark = exc.problem_mark or exc.context_mark
             self.fault(mark.line + 1 if mark else 1, f"is not YAML: {exc.problem or exc.context}")
@@ -99,7 +99,7 @@ class Nodes:
             if key not in known:
                 self.fault(key_node, f"{name} has no key {quoted(key)}; it has {', '.join(known)}")
             elif key in values:
-                self.fault(key_node, f"{name} has {key} already, on line {lines[key]}")
+                self.fault(key_node, f"{name} has {key} on line {lines[key]} already")
             else:
                 values[key] = value
                 lines[key] = line_of(key_node)
@@ -129,7 +129,7 @@ class Nodes:
         elif not node.value.strip():
             self.fault(node, f"{name} must not be blank")
         elif not node.value.isprintable():
-            self.fault(node, f"{name} must not have line breaks or control characters")
+            self.fault(node, f"{name} must not contain line breaks or control characters")
         else:
             return str(node.value)
         return None
@@ -142,7 +142,7 @@ class Nodes:
             number = int(node.value)
             if lowest <= number <= highest:
                 return number
-        self.fault(node, f"{name} must be a whole number from {lowest} to {highest}{_hint(node)}")
+        self.fault(node, f"{name} must be an integer from {lowest} to {highest}{_hint(node)}")
         return None
 
     def flag(self, node: yaml.Node | None, name: str) -> bool:
@@ -191,11 +191,11 @@ class _Composer(yaml.SafeLoader):
         self._depth += 1
         if self._depth > MAX_DEPTH:
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # The stubs of PyYAML lack its type.
-            raise yaml.MarkedYAMLError(problem="it is nested too deeply", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
 
 
 def _hint(node: yaml.Node) -> str:
-    return "; aliases are not followed, so write it out" if node.tag == _ALIAS else ""
+    return "; YAML aliases are not supported, so repeat the value" if node.tag == _ALIAS else ""

@@ -34,7 +34,7 @@ class HeldOpenE:
 
     def take(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """The status and body to answer, once it may be."""
-        answer = self.mock.answer("external", headers, body)
+        answer = self.mock.respond("external", headers, body)
         with self._arrived:
             self.calls += 1
             self._arrived.notify_all()

@@ -8,7 +8,7 @@ from email.message import Message as Headers
 from typing import NamedTuple
 
 from mock_open_e.behaviour import refusals, spoiling
-from mock_open_e.behaviour.journal import Answer, Findings, Refusal, SentFile
+from mock_open_e.behaviour.journal import Findings, MockResponse, Refusal, SentFile
 from mock_open_e.behaviour.operations import check
 from mock_open_e.behaviour.orders import Orders
 from mock_open_e.behaviour.request import Request
@@ -38,7 +38,7 @@ class Sent(NamedTuple):
         return self._replace(operation=self.operation._replace(contents=contents))
 
 
-def refused_caller(accounts: tuple[Account, ...], authorization: str | None) -> tuple[str | None, Answer | None]:
+def refused_caller(accounts: tuple[Account, ...], authorization: str | None) -> tuple[str | None, MockResponse | None]:
     """Return the authenticated account (None if no accounts exist), and a 401 response if authentication failed."""
     if not accounts:
         return None, None
@@ -55,7 +55,9 @@ def refused_caller(accounts: tuple[Account, ...], authorization: str | None) -> 
     return None, spoiling.unauthorized("Bad credentials" if authorization else "Unauthorized")
 
 
-def receive(headers: Mapping[str, str], body: bytes | bytearray, findings: Findings, keep_bytes: int) -> Sent | Answer:
+def receive(
+    headers: Mapping[str, str], body: bytes | bytearray, findings: Findings, keep_bytes: int
+) -> Sent | MockResponse:
     """Parse a body. Return the request, or the response to an invalid one. Takes no lock, since parsing takes time."""
     kind = Headers()
     kind["content-type"] = headers.get("content-type", "text/xml")
@@ -65,7 +67,7 @@ def receive(headers: Mapping[str, str], body: bytes | bytearray, findings: Findi
             f"Content-Type {refusals.quote(headers.get('content-type'))}",
             "text/xml, or multipart/related for MTOM",
         )
-        return Answer(415, {}, b"")
+        return MockResponse(415, {}, b"")
     charset = kind.get_param("charset") if parts is None else parts.charset
     charset = charset if isinstance(charset, str) else None
     try:
@@ -83,7 +85,7 @@ def receive(headers: Mapping[str, str], body: bytes | bytearray, findings: Findi
     return Sent(operation, charset, find_ignored(operation, charset))
 
 
-def carry_out(sent: Sent, request: Request, orders: Orders) -> Answer:
+def carry_out(sent: Sent, request: Request, orders: Orders) -> MockResponse:
     """Execute a request and return the response. The caller holds the lock."""
     findings = request.findings
     try:
@@ -102,12 +104,12 @@ def carry_out(sent: Sent, request: Request, orders: Orders) -> Answer:
         return _refused(fault, sent.charset, findings)
     findings.message_id = reply.number
     body = write_reply(f"{name}Response", reply.content, sent.charset)
-    return spoiling.after_the_work(order, Answer(200, {"Content-Type": content_type(sent.charset)}, body))
+    return spoiling.after_the_work(order, MockResponse(200, {"Content-Type": content_type(sent.charset)}, body))
 
 
-def _refused(fault: SoapFault, charset: str | None, findings: Findings) -> Answer:
+def _refused(fault: SoapFault, charset: str | None, findings: Findings) -> MockResponse:
     findings.refusal = spoiling.explain_order(500) if findings.fault else fault.refusal
-    return Answer(500, {"Content-Type": content_type(charset)}, write_fault(fault, charset))
+    return MockResponse(500, {"Content-Type": content_type(charset)}, write_fault(fault, charset))
 
 
 def sent_files(operation: Operation) -> tuple[SentFile, ...]:

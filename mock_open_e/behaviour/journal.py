@@ -23,7 +23,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class MockResponse:
     """Instructions for an interface: wait `delay` seconds, then respond, reset the connection, or close it.
 
     With `trickle` the body is sent byte by byte over this number of seconds; 0 sends it at once. The response to HEAD
@@ -34,7 +34,7 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     delay: float = 0.0
-    ending: Literal["answer", "reset", "close"] = "answer"
+    ending: Literal["response", "reset", "close"] = "response"
     trickle: float = 0.0
 
 
@@ -66,8 +66,8 @@ class Entry:
     headers: Mapping[str, str]
     body: bytes
     body_size: int
-    answer: Answer
-    answer_size: int
+    response: MockResponse
+    response_size: int
     operation: str | None = None
     case: int | None = None
     user_id: str | None = None
@@ -116,7 +116,7 @@ class Journal:
         """Return the stored calls, oldest first."""
         return list(self._entries)
 
-    def note(self, at: datetime, call: ReceivedCall, answer: Answer, findings: Findings) -> None:
+    def note(self, at: datetime, call: ReceivedCall, response: MockResponse, findings: Findings) -> None:
         """Record a call. Drop the oldest ones if they are too many or too large."""
         longest = self._limits.journal_entry_bytes
         entry = Entry(
@@ -129,8 +129,8 @@ class Journal:
             headers=_without_secrets(call.headers),
             body=bytes(call.body[:longest]),
             body_size=len(call.body),
-            answer=replace(answer, body=answer.body[:longest]),
-            answer_size=len(answer.body),
+            response=replace(response, body=response.body[:longest]),
+            response_size=len(response.body),
             **{each.name: getattr(findings, each.name) for each in fields(findings)},
         )
         self._next += 1
@@ -150,4 +150,4 @@ def _weight(entry: Entry) -> int:
     sizes = [len(name) + len(value) for name, value in entry.headers.items()]
     sizes += [len(text) for text in (entry.url, entry.query, entry.operation or "", entry.user_id or "", *entry.notes)]
     sizes += [_FILE_WEIGHT + len(file.filename) for file in entry.files]
-    return len(entry.body) + len(entry.answer.body) + sum(sizes)
+    return len(entry.body) + len(entry.response.body) + sum(sizes)

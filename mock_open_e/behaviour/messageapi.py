@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from mock_open_e.behaviour import spoiling
-from mock_open_e.behaviour.journal import Answer, Findings, ReceivedCall, Refusal
+from mock_open_e.behaviour.journal import Findings, MockResponse, ReceivedCall, Refusal
 from mock_open_e.behaviour.orders import READING, Orders
 from mock_open_e.behaviour.scenario import User
 from mock_open_e.behaviour.soap.writing import write_fault, xml_text
@@ -37,23 +37,23 @@ class _Wanted(NamedTuple):
     until: str
 
 
-def answer(call: ReceivedCall, findings: Findings, state: State, files: Files, orders: Orders) -> Answer:
+def respond(call: ReceivedCall, findings: Findings, state: State, files: Files, orders: Orders) -> MockResponse:
     """Return the response to a call of the messageapi. The caller holds the lock."""
     findings.operation = READING
-    good = _good_answer(call, findings, state, files)
+    successful = _successful_response(call, findings, state, files)
     order = orders.take(call.instance, READING, findings.case) if findings.refusal is None else None
     findings.fault = order.fault if order else None
     try:
         spoilt = spoiling.before_the_work(order, findings.case)
     except SoapFault as fault:
-        spoilt = Answer(500, {"Content-Type": "text/xml; charset=utf-8"}, write_fault(fault, None))
+        spoilt = MockResponse(500, {"Content-Type": "text/xml; charset=utf-8"}, write_fault(fault, None))
     if spoilt is not None:
         findings.refusal = spoiling.explain_order(spoilt.status)
         return spoilt
-    return spoiling.after_the_work(order, good)
+    return spoiling.after_the_work(order, successful)
 
 
-def _good_answer(call: ReceivedCall, findings: Findings, state: State, files: Files) -> Answer:
+def _successful_response(call: ReceivedCall, findings: Findings, state: State, files: Files) -> MockResponse:
     found = _PATH.fullmatch(call.path)
     if found is None or call.method not in {"GET", "HEAD"}:
         return _missing(findings, f"{call.method} {call.path[:80]!r}", f"GET of {_PATHS}")
@@ -90,7 +90,7 @@ def _dates(query: str, findings: Findings) -> _Wanted | None:
         except ValueError:
             is_minute = False
         if not is_minute:
-            findings.refusal = Refusal(f"the date {value[:80]!r}", "yyyy-MM-dd HH:mm, or nothing")
+            findings.refusal = Refusal(f"the date {value[:80]!r}", "a date as yyyy-MM-dd HH:mm, or an empty value")
             return None
     return dates
 
@@ -105,29 +105,33 @@ def _minute(added: str) -> str:
     return f"{added[:10]} {added[11:16] if added[10:11] == 'T' else '00:00'}"
 
 
-def _missing(findings: Findings, received: str, accepted: str) -> Answer:
+def _missing(findings: Findings, received: str, accepted: str) -> MockResponse:
     findings.refusal = Refusal(received, accepted)
     return spoiling.html_page(404, "Not Found")
 
 
-def _attachment(number: int, findings: Findings, state: State, files: Files) -> Answer:
+def _attachment(number: int, findings: Findings, state: State, files: Files) -> MockResponse:
     for message in state.messages:
         for file in message.files:
             if file.attachment_id == number:
                 findings.case = message.case
                 data = files.get(file.content.sha256) if file.content.size else b""
                 if data is None:
-                    return _missing(findings, f"the file {number}, no longer kept", "a file that came more lately")
+                    return _missing(
+                        findings,
+                        f"the attachmentID {number}, whose bytes are no longer stored",
+                        "the attachmentID of a newer file",
+                    )
                 kind = mimetypes.guess_type(file.filename)[0] or "application/octet-stream"
-                return Answer(200, {"Content-Type": kind}, data)
-    return _missing(findings, f"the file {number}, which no message has", "the attachmentID of a message")
+                return MockResponse(200, {"Content-Type": kind}, data)
+    return _missing(findings, f"the attachmentID {number}, which no message has", "the attachmentID of a message")
 
 
-def _list(messages: list[Message]) -> Answer:
+def _list(messages: list[Message]) -> MockResponse:
     head = '<?xml version="1.0" encoding="ISO-8859-1" standalone="no"?>'
     content = "".join(part for message in messages for part in _message(message))
     markup = f"{head}<Messages>{content}</Messages>" if content else f"{head}<Messages />"
-    return Answer(200, {"Content-Type": _XML}, markup.encode("iso-8859-1", "xmlcharrefreplace"))
+    return MockResponse(200, {"Content-Type": _XML}, markup.encode("iso-8859-1", "xmlcharrefreplace"))
 
 
 def _message(message: Message) -> Iterator[str]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import count
 
 from mock_open_e.behaviour import callback, messageapi
-from mock_open_e.behaviour.journal import Answer, Entry, Findings, Journal, ReceivedCall, Refusal
+from mock_open_e.behaviour.journal import Entry, Findings, Journal, MockResponse, ReceivedCall, Refusal
 from mock_open_e.behaviour.options import check_options
 from mock_open_e.behaviour.orders import INSTANCES, FaultName, Instance, Order, Orders
 from mock_open_e.behaviour.planting import plant
@@ -137,7 +137,7 @@ class MockOpenE:
         order = Order(fault, times, seconds, every, operation, case, instance)
         with self._lock:
             self._orders.add(order)
-        self._tell()
+        self._notify_watchers()
 
     def plant(
         self,
@@ -159,7 +159,7 @@ class MockOpenE:
         with self._lock:
             state = self._states[instance]
             message = plant(state, self._scenario, self._files, self._clock(), case, text, user_id, files, added, kind)
-        self._tell()
+        self._notify_watchers()
         return message
 
     def clear(self) -> None:
@@ -172,25 +172,25 @@ class MockOpenE:
         with self._lock:
             for state in self._states.values():
                 state.clear()
-        self._tell()
+        self._notify_watchers()
 
     def clear_faults(self) -> None:
         """Delete only the ordered faults."""
         with self._lock:
             self._orders.clear()
-        self._tell()
+        self._notify_watchers()
 
     def clear_calls(self) -> None:
         """Delete only the journal."""
         with self._lock:
             self._journal.clear()
-        self._tell()
+        self._notify_watchers()
 
     def reset(self) -> None:
         """Restore the initial state of the scenario: cases, numbers and faults, without messages, calls and files."""
         with self._lock:
             self._begin()
-        self._tell()
+        self._notify_watchers()
 
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each change, in the thread that makes it. Return a function that stops this."""
@@ -203,7 +203,7 @@ class MockOpenE:
 
         return stop
 
-    def _tell(self) -> None:
+    def _notify_watchers(self) -> None:
         with self._lock:
             watchers = list(self._watchers)
         for callback_ in watchers:
@@ -212,7 +212,7 @@ class MockOpenE:
     def _of(self, instance: Instance | None) -> list[State]:
         return [state for name, state in self._states.items() if instance in {None, name}]
 
-    def answer(
+    def respond(
         self,
         instance: Instance,
         headers: Mapping[str, str],
@@ -221,7 +221,7 @@ class MockOpenE:
         method: str = "POST",
         query: str = "",
         url: str | None = None,
-    ) -> Answer:
+    ) -> MockResponse:
         """Return the response of an instance to a call of its callback. `headers` have lower-case names.
 
         `url` is the address used by the caller without its query; the WSDL repeats it. Never raises.
@@ -229,34 +229,38 @@ class MockOpenE:
         call = ReceivedCall(
             instance, method, url or _address(headers, f"/{instance}/api/callback"), query, headers, body
         )
-        return self._dealt_with(call, self._callback)
+        return self._respond_and_record(call, self._callback)
 
     def read_back(
         self, instance: Instance, headers: Mapping[str, str], path: str, *, method: str = "GET", query: str = ""
-    ) -> Answer:
+    ) -> MockResponse:
         """Return an instance's response to a call of its messageapi. `path` is the part after `/api/messageapi/`."""
         url = _address(headers, f"/{instance}/api/messageapi/{path}")
-        return self._dealt_with(ReceivedCall(instance, method, url, query, headers, b"", path), self._messageapi)
+        return self._respond_and_record(
+            ReceivedCall(instance, method, url, query, headers, b"", path), self._messageapi
+        )
 
-    def _dealt_with(
-        self, call: ReceivedCall, answer_to: Callable[[ReceivedCall, Findings, str | None], Answer]
-    ) -> Answer:
+    def _respond_and_record(
+        self, call: ReceivedCall, respond: Callable[[ReceivedCall, Findings, str | None], MockResponse]
+    ) -> MockResponse:
         findings = Findings()
-        account, answer = callback.refused_caller(self._scenario.accounts, call.headers.get("authorization"))
-        if answer is not None:
-            findings.refusal = Refusal("no credentials, or wrong ones", "HTTP Basic with a declared account")
+        account, response = callback.refused_caller(self._scenario.accounts, call.headers.get("authorization"))
+        if response is not None:
+            findings.refusal = Refusal(
+                "missing or invalid credentials", "HTTP Basic with the credentials of a declared account"
+            )
         else:
-            answer = answer_to(call, findings, account)
+            response = respond(call, findings, account)
         with self._lock:
-            self._journal.note(self._clock(), call, answer, findings)
-        self._tell()
-        return answer
+            self._journal.note(self._clock(), call, response, findings)
+        self._notify_watchers()
+        return response
 
-    def _callback(self, call: ReceivedCall, findings: Findings, account: str | None) -> Answer:
+    def _callback(self, call: ReceivedCall, findings: Findings, account: str | None) -> MockResponse:
         if call.method not in {"POST", "PUT"}:
-            return contract.answer(call, findings)
+            return contract.respond(call, findings)
         sent = callback.receive(call.headers, call.body, findings, self._limits.file_bytes)
-        if isinstance(sent, Answer):
+        if isinstance(sent, MockResponse):
             return sent
         with self._lock:
             sent = sent.kept_in(self._files)
@@ -265,11 +269,11 @@ class MockOpenE:
             )
             return callback.carry_out(sent, request, self._orders)
 
-    def _messageapi(self, call: ReceivedCall, findings: Findings, account: str | None) -> Answer:
+    def _messageapi(self, call: ReceivedCall, findings: Findings, account: str | None) -> MockResponse:
         del account
         with self._lock:
             state = self._states[call.instance]
-            return messageapi.answer(call, findings, state, self._files, self._orders)
+            return messageapi.respond(call, findings, state, self._files, self._orders)
 
 
 def _address(headers: Mapping[str, str], path: str) -> str:

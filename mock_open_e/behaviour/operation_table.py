@@ -25,8 +25,8 @@ _MESSAGE = (*CASE, "message t:IntegrationMessage", "principal? t:Principal")
 class Shape(NamedTuple):
     """The elements of an operation: `name`, `name?` or `name*`, then the type."""
 
-    asked: tuple[str, ...]
-    answered: tuple[str, ...] = ()
+    request_fields: tuple[str, ...]
+    response_fields: tuple[str, ...] = ()
     faults: tuple[str, ...] = ("FlowInstanceNotFoundException", "AccessDeniedException")
 
 

@@ -17,9 +17,9 @@ def check_options(**options: Any) -> None:
         if value is not None and not _RULES[name][1](value)
     ]
     if options.get("password") is not None and options.get("username") is None:
-        faults.append("password needs username")
+        faults.append("password requires username")
     if faults:
-        raise TypeError("wrong options of the mock Open-E: " + "; ".join(faults))
+        raise TypeError("invalid options of the mock Open-E: " + "; ".join(faults))
 
 
 def _is_text(value: Any) -> bool:
@@ -53,15 +53,15 @@ def _is_callback(value: Any) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and len(parts.path) > 1
 
 
-_CALLBACK = ("the whole URL of a callback, such as 'https://open-e.example/api/callback'", _is_callback)
+_CALLBACK = ("the complete URL of a callback, such as 'https://open-e.example/api/callback'", _is_callback)
 
 _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "url_external": _CALLBACK,
     "url_internal": _CALLBACK,
-    "cases": ("the number of a case, from 1 up, or several such as {1068, 1069}", _are_cases),
+    "cases": ("a case number of at least 1, or a collection of them such as {1068, 1069}", _are_cases),
     "username": ("a str", _is_text),
     "password": ("a str", _is_text),
-    "passthrough": ("a list of the beginnings of URLs, such as ['http://127.0.0.1']", _are_prefixes),
+    "passthrough": ("a list of URL prefixes, such as ['http://127.0.0.1']", _are_prefixes),
     "scenario": ("a mock_open_e.Scenario", lambda value: isinstance(value, Scenario)),
     "strict": ("True or False", lambda value: isinstance(value, bool)),
     "limits": ("a mock_open_e.Limits", lambda value: isinstance(value, Limits)),

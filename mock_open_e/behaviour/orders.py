@@ -68,22 +68,22 @@ class Order:
     def __post_init__(self) -> None:
         faults = list(self._faults())
         if faults:
-            raise ValueError("not a fault to order: " + "; ".join(faults))
+            raise ValueError("invalid fault order: " + "; ".join(faults))
 
     def _faults(self) -> Iterator[str]:
         if self.fault not in FAULT_NAMES:
             yield f"fault must be one of {', '.join(FAULT_NAMES)}, not {self.fault!r}"
         if self.times is not None and not (is_integer(self.times) and self.times >= 1):
-            yield f"times must be a whole number from 1 up, or None for all calls, not {self.times!r}"
+            yield f"times must be an integer of at least 1, or None for all calls, not {self.times!r}"
         is_number = isinstance(self.seconds, float) or is_integer(self.seconds)
         if not (is_number and self.seconds >= 0):
-            yield f"seconds must be a number from 0 up, not {self.seconds!r}"
+            yield f"seconds must be a number of at least 0, not {self.seconds!r}"
         if not (is_integer(self.every) and self.every >= 1):
-            yield f"every must be a whole number from 1 up, not {self.every!r}"
+            yield f"every must be an integer of at least 1, not {self.every!r}"
         if self.operation is not None and self.operation not in OPERATION_NAMES:
             yield f"operation must be one of {', '.join(OPERATION_NAMES)}, or None for any, not {self.operation!r}"
         if self.case is not None and not is_integer(self.case):
-            yield f"case must be a whole number, or None for any, not {self.case!r}"
+            yield f"case must be an integer, or None for any, not {self.case!r}"
         if self.instance is not None and self.instance not in INSTANCES:
             yield f"instance must be one of {', '.join(INSTANCES)}, or None for both, not {self.instance!r}"
 

@@ -23,7 +23,7 @@ def plant(
 ) -> Message:
     """Store a message and return it. Raises LookupError for an unknown case, ValueError for an invalid `added`."""
     if state.case(case) is None:
-        raise LookupError(f"there is no case {case} in the {state.instance} instance")
+        raise LookupError(f"the {state.instance} instance has no case {case}")
     added = now.isoformat(timespec="milliseconds") if added is None else added
     if not is_date_time(added):
         raise ValueError(f"added must be an xs:dateTime, not {added!r}")

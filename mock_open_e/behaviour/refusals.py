@@ -33,18 +33,19 @@ def not_in_allowed_families(case: int) -> SoapFault:
     return SoapFault(
         "The requested flow instance was not found",
         detail="FlowInstanceNotFoundFault",
-        received=f"the case {case}, which is of no family that this Open-E allows",
-        accepted="a case of one of the allowed families",
+        received=f"the case {case}, whose flow family is not allowed in this Open-E",
+        accepted="a case in one of the allowed flow families",
     )
 
 
 def access_denied(account: str | None = None) -> SoapFault:
     """Return the fault for a caller without access to the flow family of the case."""
+    caller = "no account" if account is None else quote(account)
     return SoapFault(
         "This user does not have access to this flow family",
         detail="AccessDeniedFault",
-        received=f"a call by {'somebody' if account is None else quote(account)} without access to the case's family",
-        accepted="a call by an account that the family of the case lists",
+        received=f"a call by {caller}, without access to the case's flow family",
+        accepted="a call by an account with access to the case's flow family",
     )
 
 
@@ -53,7 +54,7 @@ def external_id_only(*, prefix: bool) -> SoapFault:
     return SoapFault(
         f"{_RUNTIME if prefix else ''}External ID support not implemented",
         received="externalID without flowInstanceID",
-        accepted="flowInstanceID: Open-E finds no case by an external id",
+        accepted="flowInstanceID; Open-E cannot find a case by its external id",
     )
 
 
@@ -61,8 +62,8 @@ def message_missing() -> SoapFault:
     """Return the fault for a missing message element."""
     return SoapFault(
         f"{_NULL_POINTER}Integration message cannot be null",
-        received="no element message in the callback's namespace",
-        accepted="a message with added and message",
+        received="no message element in the callback's namespace",
+        accepted="a message element that contains the elements added and message",
     )
 
 
@@ -70,7 +71,9 @@ def added_missing(value: str | None) -> SoapFault:
     """Return the fault for a time of the message that is absent or invalid."""
     return SoapFault(
         f"{_NULL_POINTER}Added field cannot be null",
-        received="no added in the message" if not value else f"added {quote(value)}, which is no xs:dateTime",
+        received="no added element in the message"
+        if not value
+        else f"added {quote(value)}, which is not an xs:dateTime",
         accepted="added as xs:dateTime or xs:date, such as 2026-02-19T07:57:06.123+01:00",
     )
 
@@ -79,8 +82,8 @@ def text_empty() -> SoapFault:
     """Return the fault for a text that is absent or blank."""
     return SoapFault(
         f"{_RUNTIME}Message field cannot be null or empty",
-        received="a message without text: absent, blank, or lost before a tag within it",
-        accepted="plain text in message/message, with < and & escaped",
+        received="a message without text: it is absent or blank, or it follows a tag inside the element",
+        accepted="text in message/message that is not blank, with < and & escaped",
     )
 
 
@@ -89,7 +92,7 @@ def filename_empty() -> SoapFault:
     return SoapFault(
         f"{_RUNTIME}Filename field cannot be null or empty",
         received="an attachment without a filename",
-        accepted="a filename that is not blank in each attachment",
+        accepted="a filename in each attachment; it must not be blank",
     )
 
 
@@ -98,7 +101,7 @@ def data_missing(*, is_there: bool) -> SoapFault:
     return SoapFault(
         f"{_NULL_POINTER}Encoded data field cannot be null",
         received="encodedData that is not base64" if is_there else "an attachment without encodedData",
-        accepted="the bytes of the file as base64 in encodedData; white space within it is taken",
+        accepted="the bytes of the file as base64 in encodedData; it may contain white space",
     )
 
 
@@ -115,7 +118,7 @@ def read_receipts_not_enabled(flow: str) -> SoapFault:
     """Return the fault for a requested read receipt on a flow without that feature."""
     return SoapFault(
         f"Read receipts not enabled on flow {flow}",
-        received="readReceiptEnabled true, on a flow that has no read receipts",
+        received="readReceiptEnabled true for a flow without read receipts",
         accepted="readReceiptEnabled false or absent",
     )
 
@@ -133,8 +136,8 @@ def too_long(column: str) -> SoapFault:
     """Return the fault for a value that exceeds its column. The text is inferred."""
     return SoapFault(
         f"java.sql.SQLException: Data too long for column '{column}' at row 1",
-        received=f"a {column} that the database has no room for",
-        accepted="a message of at most 16777215 bytes of UTF-8, names of at most 255 "
+        received=f"a value of {column} that is too long for its database column",
+        accepted="a message of at most 16777215 bytes in UTF-8, names of at most 255 "
         "characters, sizes of at most 4294967295, attributes of at most 65535 characters",
     )
 
@@ -145,7 +148,7 @@ def status_not_found(status: object, flow: str) -> SoapFault:
         f"Status with ID {status} not found for flow {flow}",
         detail="StatusNotFoundFault",
         received=f"the status {quote(status)}",
-        accepted="statusID or statusAlias of a status that the flow of the case has",
+        accepted="the statusID or statusAlias of a status of the case's flow",
     )
 
 
@@ -155,7 +158,7 @@ def deleting_not_supported() -> SoapFault:
         "Deleting of flow instances is currently not supported",
         detail="AccessDeniedFault",
         received="deleteInstance",
-        accepted="nothing: Open-E refuses every deleteInstance",
+        accepted="nothing; Open-E rejects every deleteInstance",
     )
 
 
@@ -164,8 +167,8 @@ def managers_not_valid(names: str) -> SoapFault:
     return SoapFault(
         "One or more of the specified users/groups are not valid managers for this flow",
         detail="AccessDeniedFault",
-        received=f"as managers or groups: {quote(names)}",
-        accepted="users and groups that the family of the case lists as managers",
+        received=f"managers or groups that are not valid: {quote(names)}",
+        accepted="users and groups that the case's flow family lists as managers",
     )
 
 
@@ -173,8 +176,8 @@ def attribute_without_name() -> SoapFault:
     """Return the fault for an attribute without a name. The text is inferred."""
     return SoapFault(
         f"{_NULL_POINTER}Name field cannot be null",
-        received="setAttribute without name",
-        accepted="a name that is not blank",
+        received="setAttribute without a name",
+        accepted="a name; it must not be blank",
     )
 
 
@@ -184,5 +187,5 @@ def no_such_operation(name: str) -> SoapFault:
         f"Cannot find dispatch method for {name}",
         code="Client",
         received=f"the element {quote(name)} in the body" if name != "{}" else "an empty body",
-        accepted="an operation of the callback, in its namespace, as the WSDL at ?wsdl lists them",
+        accepted="an operation that the WSDL (?wsdl) lists, in the callback's namespace",
     )

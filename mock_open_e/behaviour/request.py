@@ -69,7 +69,7 @@ def find_case(request: Request, *, prefix: bool = True, externally: bool = True)
 def _why_unreadable(element: Element | None) -> str:
     if element is None:
         return "no flowInstanceID in the callback's namespace"
-    return f"flowInstanceID {refusals.quote(text_of(element))}, which is no number"
+    return f"flowInstanceID {refusals.quote(text_of(element))}, which is not a number"
 
 
 def family_of(request: Request, case: Case) -> Family:

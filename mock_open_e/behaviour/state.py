@@ -252,5 +252,5 @@ def _event_weight(event: Event) -> int:
 def _likeness(message: Message) -> bytes:
     """Return a short key that is equal for duplicate messages."""
     files = [(file.filename, file.size, file.content.sha256) for file in message.files]
-    told = (message.case, message.kind, message.text, message.user_id, files)
-    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).digest()
+    parts = (message.case, message.kind, message.text, message.user_id, files)
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).digest()

@@ -28,7 +28,7 @@ _INTS = ("flowInstanceID", "statusID")
 _BRACED_NAMESPACE = re.compile(r"\{[^}]*\}")
 
 _with_principal = frozenset(
-    request_element(name) for name, shape in SHAPES.items() if any("principal" in line for line in shape.asked)
+    request_element(name) for name, shape in SHAPES.items() if any("principal" in line for line in shape.request_fields)
 )
 _schemas = threading.local()
 
@@ -49,36 +49,36 @@ def _each(operation: Operation, charset: str | None) -> Iterator[str]:
     if operation.name != f"{{{CALLBACK_NAMESPACE}}}{operation.local_name}":
         return
     if element.getnext() is not None:
-        yield "There is a second element in the body, of which Open-E takes no notice."
+        yield "The body contains a second element, which Open-E ignores."
     for name in _INTS:
         yield from _overflow(name, child(element, name))
     yield from _namespaces(element)
     yield from _mojibake(element, charset)
     yield from _files(operation)
     if operation.local_name in _with_principal and child(element, "principal") is None:
-        yield "There is no principal: the message would have no named sender, whoever calls."
+        yield "The request has no principal, so the message has no named sender, whichever account calls."
     schema = _schema()
     # Validate only the callback's own elements: unknown elements are already reported.
     if operation.local_name in _requests() and not schema.validate(element):
         for error in schema.error_log:  # type: ignore[attr-defined]  # The stubs of lxml forget that logs are lists.
-            yield f"Against the schema: {_BRACED_NAMESPACE.sub('', error.message)[:300]}"
+            yield f"Schema violation: {_BRACED_NAMESPACE.sub('', error.message)[:300]}"
 
 
 def _overflow(name: str, element: Element | None) -> Iterator[str]:
     digits = (text_of(element) or "").strip()
     if _OVERFLOWING.fullmatch(digits) and (len(digits) > _LONGEST_INT or not -(2**31) <= int(digits) < 2**31):
-        yield f"{name} {quote(digits)} is no 32-bit number; Open-E wraps it, and another case may be hit."
+        yield f"{name} {quote(digits)} is not a 32-bit integer; Open-E wraps it, so it may identify another case."
 
 
 def _namespaces(element: Element) -> Iterator[str]:
     for each in element.iterdescendants("*"):
         name = QName(each)
         if name.namespace is None:
-            yield f"{quote(name.localname)} stands in no namespace, so Open-E takes no notice of it."
+            yield f"{quote(name.localname)} has no namespace, so Open-E ignores it."
         elif name.namespace != CALLBACK_NAMESPACE and name.localname != "Include":
             yield (
-                f"{quote(name.localname)} stands in the namespace {quote(name.namespace)}, not in the callback's, so "
-                "Open-E takes no notice of it."
+                f"{quote(name.localname)} is in the namespace {quote(name.namespace)} instead of the callback's, so "
+                "Open-E ignores it."
             )
 
 
@@ -102,7 +102,7 @@ def _files(operation: Operation) -> Iterator[str]:
         declared = (text_of(child(attachment, "size")) or "").strip()
         name = quote(text_of(child(attachment, "filename")))
         if content is not None and declared != str(content.size):
-            yield f"The file {name} has {content.size} bytes, but its size says {quote(declared)}."
+            yield f"The file {name} has {content.size} bytes, but its declared size is {quote(declared)}."
 
 
 def unknown_senders(request: Request) -> tuple[str, ...]:
@@ -110,17 +110,17 @@ def unknown_senders(request: Request) -> tuple[str, ...]:
     user_id = text_of(child(child(request.element, "principal"), "userID"))
     if request.scenario.users is None or user_id is None or request.scenario.user(user_id) is not None:
         return ()
-    return (f"principal/userID {quote(user_id)} is no known user: the message would have no named sender.",)
+    return (f"principal/userID {quote(user_id)} is not a known user, so the message has no named sender.",)
 
 
 def refuse_strictly(faults: tuple[str, ...]) -> None:
     """Raise SoapFault if there is anything to reject."""
     if faults:
         raise SoapFault(
-            f"Refused in strict mode: {' '.join(faults)}",
+            f"Rejected in strict mode: {' '.join(faults)}",
             code="Client",
             received=" ".join(faults),
-            accepted="a request that fits the schema at ?xsd=1, with a known sender, true sizes and the right charset",
+            accepted="a request that is valid against the schema (?xsd=1), with a known sender, true sizes and charset",
         )
 
 

@@ -47,18 +47,18 @@ class MockApplication:
         """Find the world of a call by its path and dispatch the call to it."""
         named = _NAMED.fullmatch(scope["path"])
         if named is None or named["name"] in _DOTS:
-            await self._answer(self._worlds.root, scope["path"], scope, receive, send)
+            await self._dispatch(self._worlds.root, scope["path"], scope, receive, send)
         elif named["path"] is None:
             await RedirectResponse(f"{scope['path'].rpartition('/')[2]}/")(scope, receive, send)
         else:
             scope = {**scope, "root_path": f"/s/{named['name']}"}
-            await self._answer(self._worlds.get(named["name"]), named["path"], scope, receive, send)
+            await self._dispatch(self._worlds.get(named["name"]), named["path"], scope, receive, send)
 
-    async def _answer(self, world: World, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _dispatch(self, world: World, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         world.running += 1
         try:
             if path.startswith(_CONTROL):
-                await self._answer_control(world, scope, receive, send)
+                await self._respond_control(world, scope, receive, send)
             elif path in self._page:
                 await self._show(path, scope, receive, send)
             else:
@@ -66,7 +66,7 @@ class MockApplication:
         finally:
             world.running -= 1
 
-    async def _answer_control(self, world: World, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _respond_control(self, world: World, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_allowing_head(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 405:  # noqa: PLR2004  # Its Allow lists the contract's methods alone.
                 message["headers"] = [

@@ -35,27 +35,27 @@ _DOCS = docs_dir()
     epilog=f"\b\nSee:\n  {_DOCS / 'how-to/mock-open-e.md'}\n  {_DOCS / 'mock-open-e.example.yaml'}",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0 takes a free one.")
-@click.option("--username", help="Ask for this user by HTTP Basic.")
-@click.option("--password", help="And this password.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0 selects a free port.")
+@click.option("--username", help="Require HTTP Basic with this user name.")
+@click.option("--password", help="The password of --username.")
 @click.option(
     "--case",
     "cases",
     type=click.IntRange(1),
     multiple=True,
-    help="A known case; may be given many times. Without it every number is one.",
+    help="A known case; may be repeated. By default every positive number is a case.",
 )
 @click.option(
     "--scenario",
     "scenario_path",
     type=click.Path(path_type=Path),
-    help="A YAML file: credentials, users, families, cases, faults. Other options override it.",
+    help="A YAML file with credentials, users, families, cases and faults. Other options override it.",
 )
-@click.option("--strict", is_flag=True, help="Also refuse what Open-E silently swallows, and say why.")
+@click.option("--strict", is_flag=True, help="Also reject what Open-E silently ignores, and give the reason.")
 @click.option(
     "--ready-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Has the address in it while the mock listens: for scripts that wait for it.",
+    help="A file for scripts that wait for the mock: it contains the address while the mock listens.",
 )
 def command(
     host: str,

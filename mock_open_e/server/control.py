@@ -17,7 +17,7 @@ DEFAULT_TIMEOUT = 10
 """Default timeout of waiting callers in seconds, as in the contract."""
 
 SHOWN = 20
-"""Maximum messages that do not match, and rejected calls, that `expect` explains."""
+"""Maximum number of mismatching messages, and of rejected calls, in the response of `expect`."""
 
 ControlRequest = Decoded[World]
 
@@ -106,7 +106,7 @@ async def get_case(request: ControlRequest) -> Response:
     instance, number = _case_of(request)
     found = next((case for case in mock.list_cases(instance=instance) if case.number == number), None)
     if found is None:
-        raise NotFound(f"the case {number} of the {instance} instance was neither declared nor written to")
+        raise NotFound(f"the case {number} of the {instance} instance is not declared and has no data")
     messages = sorted(mock.list_messages(instance=instance, case=number), key=shapes.moment_of)
     return replies.ok(
         {
@@ -176,7 +176,7 @@ async def get_call(request: ControlRequest) -> Response:
     mock, number = request.services.mock, request.parameters["number"]
     entry = next((entry for entry in mock.list_calls() if entry.number == number), None)
     if entry is None:
-        raise NotFound(f"there is no call {number} in the journal, or it is no longer kept")
+        raise NotFound(f"there is no call {number} in the journal, or it is no longer stored")
     return replies.ok(shapes.whole_call(entry, mock))
 
 
@@ -193,7 +193,7 @@ async def get_file(request: ControlRequest) -> Response:
     sha256 = request.parameters["sha256"]
     data = request.services.mock.file(sha256)
     if data is None:
-        raise NotFound("there is no file with this SHA-256, or its bytes are no longer kept")
+        raise NotFound("there is no file with this SHA-256, or its bytes are no longer stored")
     name = request.parameters.get("name", sha256).encode("utf-8", "replace")
     return Response(
         data,

@@ -58,16 +58,16 @@ def unreadable(fault: Unreadable) -> Sequence[Violation]:
 def failed(error: BudkavleError) -> Response:
     """Return the response for an error, as sentences."""
     if isinstance(error, Invalid):
-        return _answer(problems.status_of(error), list(dict.fromkeys(each.message for each in error.violations)))
+        return _reply(problems.status_of(error), list(dict.fromkeys(each.message for each in error.violations)))
     if isinstance(error, TooLarge) and error.limit is not None:
-        return _answer(problems.status_of(error), [f"the body must be at most {error.limit} bytes"])
-    return _answer(problems.status_of(error), [str(error)])
+        return _reply(problems.status_of(error), [f"the body must be at most {error.limit} bytes"])
+    return _reply(problems.status_of(error), [str(error)])
 
 
 def unexpected() -> Response:
     """Return a 500 for an internal error."""
-    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, ["something went wrong in the mock; its log has it"])
+    return _reply(HTTPStatus.INTERNAL_SERVER_ERROR, ["something went wrong in the mock; its log has it"])
 
 
-def _answer(status: HTTPStatus, errors: list[str]) -> Response:
+def _reply(status: HTTPStatus, errors: list[str]) -> Response:
     return Response(replies.to_json({"errors": errors}), status, media_type=replies.JSON)

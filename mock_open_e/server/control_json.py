@@ -19,11 +19,11 @@ def mismatches(message: Message, wanted: Mapping[str, Any]) -> list[str]:
     if wanted.get("instance", message.instance) != message.instance:
         why.append(f"the instance is {message.instance}, not {wanted['instance']}")
     if wanted.get("text", "") not in message.text:
-        why.append(f"the text does not have {wanted['text']!r} in it")
+        why.append(f"the text does not contain {wanted['text']!r}")
     if "kind" in wanted and wanted["kind"] != message.kind:
         why.append(f"the kind is {message.kind}, not {wanted['kind']}")
     if "kind" not in wanted and message.kind == "internal":
-        why.append("the kind is internal, which was not asked for")
+        why.append("the kind is internal, which must be requested explicitly")
     return why
 
 
@@ -105,7 +105,7 @@ def call(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
         "flowInstanceID": entry.case,
         "userID": entry.user_id,
         "messageID": entry.message_id,
-        "status": entry.answer.status if entry.answer.ending == "answer" else 0,
+        "status": entry.response.status if entry.response.ending == "response" else 0,
         "fault": entry.fault,
         "refusal": entry.refusal and dataclasses.asdict(entry.refusal),
         "notes": list(entry.notes),
@@ -119,7 +119,7 @@ def call(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
             for file in entry.files
         ],
         "requestBytes": entry.body_size,
-        "answerBytes": entry.answer_size,
+        "answerBytes": entry.response_size,
     }
 
 
@@ -128,7 +128,7 @@ def whole_call(entry: Entry, mock: MockOpenE) -> dict[str, Any]:
     return {
         "call": call(entry, mock),
         "request": _sent(entry.headers, entry.body, entry.body_size),
-        "answer": _sent(entry.answer.headers, entry.answer.body, entry.answer_size),
+        "answer": _sent(entry.response.headers, entry.response.body, entry.response_size),
     }
 
 

@@ -34,7 +34,7 @@ def read_scenario(path: Path) -> Scenario:
     """Return the scenario in a file. Raises `FileWrong` with all faults and their lines."""
     nodes, document = Nodes.read(path)
     scenario = Scenario() if document is None else _Reader(nodes).read(document)
-    nodes.raise_faults("the scenario is wrong; the mock did not start")
+    nodes.raise_faults("the scenario is invalid; the mock did not start")
     return scenario
 
 
@@ -86,9 +86,9 @@ class _Reader:
         username = self._nodes.text(values.get("username"), "username")
         password = self._nodes.text(values.get("password"), "password", is_secret=True)
         if username is not None and ":" in username:
-            self._nodes.fault(values["username"], "username must not have a colon, which ends it in HTTP Basic")
+            self._nodes.fault(values["username"], "username must not contain a colon, which HTTP Basic reserves")
         elif username is not None and username in self._accounts:
-            self._nodes.fault(values["username"], f"username {quoted(username)} is there already")
+            self._nodes.fault(values["username"], f"username {quoted(username)} is a duplicate")
         elif username is not None:
             self._accounts[username] = Account(username, password or "")
 
@@ -98,7 +98,7 @@ class _Reader:
         texts = {name: self._nodes.text(value, name) or "" for name, value in values.items()}
         username = texts.pop("username", "")
         if username in self._users:
-            self._nodes.fault(values["username"], f"username {quoted(username)} is there already")
+            self._nodes.fault(values["username"], f"username {quoted(username)} is a duplicate")
         elif username:
             self._users[username] = User(username, number=number, **texts)
 

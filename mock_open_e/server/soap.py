@@ -20,7 +20,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from mock_open_e import Answer, Instance, MockOpenE
+from mock_open_e import Instance, MockOpenE, MockResponse
 
 LARGEST_BODY = 200 * 2**20
 """Maximum bytes of a SOAP request: ten files of 10 MiB are 140 MB as base64."""
@@ -34,15 +34,15 @@ def create_app(mock: MockOpenE) -> ASGIApp:
     """Return the callbacks of a mock as an ASGI application. `Reset` and `AcceptedAnswerLost` require MockProtocol."""
     return Router(
         [
-            Route("/external/api/{path:path}", _SoapDoor(mock, "external")),
-            Route("/internal/api/{path:path}", _SoapDoor(mock, "internal")),
-            Route("/api/{path:path}", _SoapDoor(mock, "external")),
+            Route("/external/api/{path:path}", _SoapEndpoint(mock, "external")),
+            Route("/internal/api/{path:path}", _SoapEndpoint(mock, "internal")),
+            Route("/api/{path:path}", _SoapEndpoint(mock, "external")),
         ],
         redirect_slashes=False,
     )
 
 
-class _SoapDoor:
+class _SoapEndpoint:
     """The callback of one instance."""
 
     def __init__(self, mock: MockOpenE, instance: Instance) -> None:
@@ -59,7 +59,7 @@ class _SoapDoor:
         path, method, query = request.path_params["path"], request.method, request.url.query
         if path.startswith(_MESSAGEAPI):
             path = path.removeprefix(_MESSAGEAPI)
-            answer = self._mock.read_back(self._instance, headers, path, method=method, query=query)
+            response = self._mock.read_back(self._instance, headers, path, method=method, query=query)
         elif path != "callback":
             await Response(status_code=404)(scope, receive, send)
             return
@@ -67,27 +67,27 @@ class _SoapDoor:
             url = str(request.url.replace(query=""))
             options = {"method": method, "query": query, "url": url}
             if len(body) <= _LARGEST_INLINE:
-                answer = self._mock.answer(self._instance, headers, body, **options)
+                response = self._mock.respond(self._instance, headers, body, **options)
             else:
-                answer = await asyncio.to_thread(self._mock.answer, self._instance, headers, body, **options)
+                response = await asyncio.to_thread(self._mock.respond, self._instance, headers, body, **options)
         del body
-        if answer.ending != "answer":
-            await _end_connection(scope, receive, reset=answer.ending == "reset")
+        if response.ending != "response":
+            await _end_connection(scope, receive, reset=response.ending == "reset")
             return
-        if answer.delay:
-            await _wait(answer.delay, receive)
-        if answer.trickle:
-            length = {"Content-Length": str(len(answer.body)), **answer.headers}
-            slow = StreamingResponse(_trickling(answer), answer.status, length)
+        if response.delay:
+            await _wait(response.delay, receive)
+        if response.trickle:
+            length = {"Content-Length": str(len(response.body)), **response.headers}
+            slow = StreamingResponse(_trickling(response), response.status, length)
             await slow(scope, receive, send)
             return
-        await Response(answer.body, answer.status, answer.headers)(scope, receive, send)
+        await Response(response.body, response.status, response.headers)(scope, receive, send)
 
 
-async def _trickling(answer: Answer) -> AsyncIterator[bytes]:
+async def _trickling(response: MockResponse) -> AsyncIterator[bytes]:
     """Yield the body byte by byte, over the configured number of seconds."""
-    for byte in answer.body:
-        await asyncio.sleep(answer.trickle / len(answer.body))
+    for byte in response.body:
+        await asyncio.sleep(response.trickle / len(response.body))
         yield bytes([byte])
 
 

@@ -34,7 +34,7 @@ class _Waiting:
     loop: asyncio.AbstractEventLoop
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         self.loop.call_soon_threadsafe(self.changed.set)
 
 
@@ -81,9 +81,9 @@ class World:
     def _changed(self) -> None:
         with self._lock:
             self.revision += 1
-            told = tuple(self._waiting)
-        for waiting in told:
-            waiting.tell()
+            all_waiting = tuple(self._waiting)
+        for waiting in all_waiting:
+            waiting.notify()
 
 
 class Worlds:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mock_open_e import Answer, Instance, MockOpenE
+from mock_open_e import Instance, MockOpenE, MockResponse
 from tests.mock_servers import running_mock
 
 
@@ -18,10 +18,10 @@ class WatchedMock(MockOpenE):
         super().__init__(**options)
         self.dealt_with = threading.Event()
 
-    def answer(
+    def respond(
         self, instance: Instance, headers: Mapping[str, str], body: bytes | bytearray = b"", **options: Any
-    ) -> Answer:
-        answer = super().answer(instance, headers, body, **options)
+    ) -> MockResponse:
+        answer = super().respond(instance, headers, body, **options)
         self.dealt_with.set()
         return answer
 

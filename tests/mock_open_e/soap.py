@@ -23,7 +23,7 @@ def with_file(file):
 def send(mock, body, content_type=UTF8, instance="external", **headers):
     headers = {"content-type": content_type, **headers}
     encoded = body.encode() if isinstance(body, str) else body
-    return mock.answer(instance, {name: value for name, value in headers.items() if value}, encoded)
+    return mock.respond(instance, {name: value for name, value in headers.items() if value}, encoded)
 
 
 def fault(text, code="Server", detail=None):

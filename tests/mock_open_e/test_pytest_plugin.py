@@ -36,12 +36,12 @@ def test_the_plugin_imports_nothing_of_the_mock_until_it_is_asked():
 @pytest.mark.parametrize(
     ("marker", "words"),
     [
-        ("{1068}", "does not take {1068}; it takes url_external, url_internal, cases, "),
-        ("1068, strict=True", "does not take 1068; it takes"),
-        ("case=1068", "does not take case=…; it takes"),
-        ("{1068}, case=1, stricter=2", "does not take {1068}, case=…, stricter=…; it takes"),
-        ("cases='1068', strict=1", "wrong options of the mock Open-E: cases must be "),
-        ("password='p'", "password needs username"),
+        ("{1068}", "does not accept {1068}; its keyword arguments are url_external, url_internal, cases, "),
+        ("1068, strict=True", "does not accept 1068; its keyword arguments are"),
+        ("case=1068", "does not accept case=…; its keyword arguments are"),
+        ("{1068}, case=1, stricter=2", "does not accept {1068}, case=…, stricter=…; its keyword arguments are"),
+        ("cases='1068', strict=1", "invalid options of the mock Open-E: cases must be "),
+        ("password='p'", "password requires username"),
     ],
 )
 def test_wrong_marker_is_an_error_that_names_what_is_right(marker, words, tmp_path):

@@ -6,7 +6,7 @@ addresses are the same but the bytes differ.
 
 from html import escape
 
-from mock_open_e.behaviour.journal import Answer, Findings, ReceivedCall, Refusal
+from mock_open_e.behaviour.journal import Findings, MockResponse, ReceivedCall, Refusal
 from mock_open_e.behaviour.operation_table import FAULTS, SHAPES, request_element
 from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.soap.schema import served_schema
@@ -23,25 +23,25 @@ _DEFINITIONS = (
 )
 
 
-def answer(call: ReceivedCall, findings: Findings) -> Answer:
+def respond(call: ReceivedCall, findings: Findings) -> MockResponse:
     """Return the response to a call that is neither POST nor PUT."""
     if call.method != "GET":
-        findings.refusal = Refusal(f"the method {call.method}", "POST or PUT with a request, GET of ?wsdl")
+        findings.refusal = Refusal(f"the method {call.method}", "POST or PUT with a request, or GET ?wsdl")
         is_head = call.method == "HEAD"
-        return Answer(404, {}, b"") if is_head else Answer(405, {"Allow": "GET, POST, PUT"}, b"")
+        return MockResponse(404, {}, b"") if is_head else MockResponse(405, {"Allow": "GET, POST, PUT"}, b"")
     match call.query.lower():
         case "wsdl":
-            return Answer(200, {"Content-Type": _XML}, _service(call.url).encode())
+            return MockResponse(200, {"Content-Type": _XML}, _service(call.url).encode())
         case "wsdl=1":
-            return Answer(200, {"Content-Type": _XML}, _port_type(call.url).encode())
+            return MockResponse(200, {"Content-Type": _XML}, _port_type(call.url).encode())
         case "xsd=1":
-            return Answer(200, {"Content-Type": _XML}, served_schema().encode())
+            return MockResponse(200, {"Content-Type": _XML}, served_schema().encode())
         case query if query.startswith(("wsdl=", "xsd=")):
             findings.refusal = Refusal(
-                f"?{call.query[:80]}, which is no part of the contract", "?wsdl, ?wsdl=1, ?xsd=1"
+                f"?{call.query[:80]}, which is not part of the contract", "?wsdl, ?wsdl=1, ?xsd=1"
             )
-            return Answer(404, {"Content-Type": _HTML}, _page("<h1>404 Not Found</h1>").encode())
-    return Answer(200, {"Content-Type": _HTML}, _page(_table(call.url)).encode())
+            return MockResponse(404, {"Content-Type": _HTML}, _page("<h1>404 Not Found</h1>").encode())
+    return MockResponse(200, {"Content-Type": _HTML}, _page(_table(call.url)).encode())
 
 
 def _page(content: str) -> str:

@@ -80,7 +80,7 @@ class _Reader:
                 self._elements += 1
                 self._depth += 1
                 if self._elements > _MOST_ELEMENTS or self._depth > _DEEPEST:
-                    raise _broken(f"more than {_MOST_ELEMENTS} elements, or more than {_DEEPEST} within each other")
+                    raise _broken(f"more than {_MOST_ELEMENTS} elements, or more than {_DEEPEST} nested elements")
                 continue
             self._depth -= 1
             if element.tag == _ENCODED_DATA:
@@ -191,7 +191,7 @@ def _first_in_body(root: Element) -> Element:
                 "One or more mandatory SOAP header blocks not understood",
                 code="MustUnderstand",
                 received=f"the header {refusals.quote(header.tag)} with mustUnderstand",
-                accepted="headers without mustUnderstand, or none",
+                accepted="no headers, or headers without mustUnderstand",
             )
     if root.find(_BODY) is None:
         raise _not_an_envelope("an envelope without a body")
@@ -205,7 +205,7 @@ def _not_an_envelope(reason: str) -> SoapFault:
     return SoapFault(
         f"Couldn't create SOAP message due to exception: {reason}",
         code="Client",
-        received=f"a body that is no SOAP envelope: {reason}",
+        received=f"a body that is not a SOAP envelope: {reason}",
         accepted="a SOAP 1.1 envelope as XML, in the character set of the Content-Type",
     )
 
@@ -213,7 +213,7 @@ def _not_an_envelope(reason: str) -> SoapFault:
 def _broken(reason: str, received: str = "", accepted: str = "") -> SoapFault:
     return SoapFault(
         f"XML reader error: {reason}",
-        received=received or f"XML that cannot be read: {reason}",
+        received=received or f"XML that cannot be parsed: {reason}",
         accepted=accepted or "well-formed XML: tags closed, < and & escaped, no control characters",
     )
 

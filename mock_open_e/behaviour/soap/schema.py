@@ -51,8 +51,8 @@ def _schema(*, is_strict: bool) -> str:
         parts += [
             f'<xs:element name="{asking}" type="t:{asking}"/>',
             f'<xs:element name="{operation}Response" type="t:{operation}Response"/>',
-            _type(asking, _strict_content(shape.asked) if is_strict else _elements(shape.asked)),
-            _type(f"{operation}Response", _elements(shape.answered)),
+            _type(asking, _strict_content(shape.request_fields) if is_strict else _elements(shape.request_fields)),
+            _type(f"{operation}Response", _elements(shape.response_fields)),
         ]
     for fault in FAULTS.values():
         parts += [f'<xs:element name="{fault}" type="t:{fault}"/>', _type(fault, "")]
@@ -86,9 +86,9 @@ def _choice(*contents: str) -> str:
     return f"<xs:choice>{''.join(contents)}</xs:choice>"
 
 
-def _strict_content(asked: tuple[str, ...]) -> str:
+def _strict_content(request_fields: tuple[str, ...]) -> str:
     """Return the content of a request, with the choices that the classes have lost."""
-    content = _elements(asked)
+    content = _elements(request_fields)
     for pair, chosen in ((CASE, _STRICT_CASE), (("statusID? xs:int", "statusAlias? xs:string"), _STRICT_STATUS)):
         content = content.replace(_elements(pair), _choice(*map(_element, chosen)))
     return content

@@ -1,14 +1,14 @@
 import {element, paragraph} from "./text.js";
 
 const byId = (id) => document.getElementById(id);
-const KINDS = {manager: "Staff", owner: "The citizen", internal: "Staff, among themselves; the citizen does not see it"};
+const KINDS = {manager: "Staff", owner: "The citizen", internal: "Staff, internal; not visible to the citizen"};
 const JOURNAL = 50;
 let chosen = null;
 
 async function ask(path, options) {
-  const answer = await fetch(`control/${path}`, {cache: "no-store", ...options});
-  if (!answer.ok) throw new Error((await answer.json()).errors.join("; "));
-  return answer.status === 204 ? null : answer.json();
+  const response = await fetch(`control/${path}`, {cache: "no-store", ...options});
+  if (!response.ok) throw new Error((await response.json()).errors.join("; "));
+  return response.status === 204 ? null : response.json();
 }
 
 function file(of) {
@@ -18,7 +18,7 @@ function file(of) {
     const href = `control/files/${of.sha256}?name=${encodeURIComponent(of.filename.slice(0, 255) || "file")}`;
     shown.append(element("a", label, {href, download: ""}));
   } else {
-    shown.append(element("span", `${label}, no longer kept`));
+    shown.append(element("span", `${label}, no longer stored`));
   }
   return shown;
 }
@@ -34,8 +34,8 @@ function article(message) {
     shown.append(files);
   }
   const notes = [`message ${message.messageID}`, KINDS[message.kind], message.origin];
-  if (message.duplicateOf !== null) notes.push(`the same as message ${message.duplicateOf}`);
-  if (/(^|[^\r])\n/.test(message.message)) notes.push("its line feeds came without carriage returns: no line breaks");
+  if (message.duplicateOf !== null) notes.push(`duplicate of message ${message.duplicateOf}`);
+  if (/(^|[^\r])\n/.test(message.message)) notes.push("its line feeds have no carriage returns, so Open-E shows no line breaks");
   shown.append(element("footer", notes.join(" · ")));
   return shown;
 }
@@ -61,7 +61,7 @@ async function showCase(cases) {
   const isThere = chosen && cases.some((each) => each.instance === chosen.instance && each.flowInstanceID === chosen.number);
   if (!isThere) {
     chosen = null;
-    byId("title").textContent = "No case is chosen";
+    byId("title").textContent = "No case selected";
     byId("messages").replaceChildren();
     return;
   }
@@ -83,7 +83,7 @@ function journalEntry(call, open) {
   if (call.refusal) {
     details.append(element("p", `Received: ${call.refusal.received}`), element("p", `Accepted: ${call.refusal.accepted}`));
   }
-  details.append(...call.notes.map((note) => element("p", `Swallowed: ${note}`)));
+  details.append(...call.notes.map((note) => element("p", `Ignored by Open-E: ${note}`)));
   const files = element("ul");
   files.append(...call.files.map(file));
   const raw = element("div");
@@ -98,11 +98,11 @@ function journalEntry(call, open) {
 
 async function showRaw(number, raw) {
   const whole = await ask(`journal/${number}`);
-  const cut = (sent) => (sent.isCut ? " (cut)" : "");
+  const cut = (sent) => (sent.isCut ? " (truncated)" : "");
   raw.replaceChildren(
     element("div", `${whole.call.method} ${whole.call.url}${cut(whole.request)}`, {className: "small"}),
     element("pre", whole.request.text),
-    element("div", `Answer ${whole.call.status}${cut(whole.answer)}`, {className: "small"}),
+    element("div", `Response ${whole.call.status}${cut(whole.answer)}`, {className: "small"}),
     element("pre", whole.answer.text),
   );
 }
@@ -123,7 +123,7 @@ function showFaults(overview) {
     }));
   }
   const orders = overview.faults.map((order) => `${order.fault} × ${order.times ?? "always"}`);
-  byId("orders").textContent = orders.length ? `Ordered: ${orders.join(", ")}` : "Nothing is ordered.";
+  byId("orders").textContent = orders.length ? `Ordered: ${orders.join(", ")}` : "No faults ordered.";
 }
 
 async function refresh(overview) {
@@ -136,11 +136,11 @@ async function refresh(overview) {
   byId("name").textContent = overview.name;
   const strict = overview.strict ? ", strict" : "";
   byId("state").textContent =
-    `${overview.messages} messages, ${overview.calls} calls, ${overview.refused} of them refused${strict}`;
+    `${overview.messages} messages, ${overview.calls} calls, ${overview.refused} of them rejected${strict}`;
 }
 
 function fail(error) {
-  byId("state").textContent = `It did not work: ${error.message}`;
+  byId("state").textContent = `Error: ${error.message}`;
 }
 
 async function live() {

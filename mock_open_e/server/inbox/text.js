@@ -1,4 +1,4 @@
-// Everything here puts text into the page as text. Nothing that a caller wrote is ever read as HTML.
+// These functions insert text as text nodes. Text from callers is never parsed as HTML.
 
 const LINK = /\b(?:https?|ftp):\/\/[^\s<>"']*[^\s<>"'.,;:!?)\]]/gi;
 
@@ -8,8 +8,8 @@ export function element(name, text, properties = {}) {
   return Object.assign(made, properties);
 }
 
-// A message as its case shows it: a line ends at a carriage return and nowhere else, and of what staff wrote
-// addresses of http, https and ftp can be followed.
+// Return a message as Open-E displays it: only a carriage return breaks a line. With `hasLinks`, which is for messages
+// from staff, addresses of http, https and ftp become links.
 export function paragraph(text, hasLinks) {
   const shown = element("p");
   text.split("\r").forEach((line, index) => {

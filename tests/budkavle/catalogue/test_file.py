@@ -102,12 +102,12 @@ webMessageEvent: {{orgType: "7", orgCode: 100000000, entityType: 3}}
     expected = [
         "2: systemIdentifier must be a UUID, not '550e8400-e29b-41d4-a716-44665544000'",
         "3: name must be text: put '17' in quotes",
-        "4: a system has name already, on line 3",
+        "4: a system has name on line 3 already",
         "5: baseUrl must begin with https://; http:// needs allowPrivateAddresses: true",
         "5: baseUrl must not have a query or a fragment",
         "6: a certificate must be text: put '5' in quotes",
         f"6: a certificate must be sha256: and {pairs}",
-        "7: webhook secret env:A is there already, on line 7",
+        "7: webhook secret env:A is a duplicate of line 7",
         f"7: {secret}",
         f"7: {secret}",
         f"8: a system has no key 'alowPrivateAddresses'; it has {known}",
@@ -115,22 +115,22 @@ webMessageEvent: {{orgType: "7", orgCode: 100000000, entityType: 3}}
         "9: clientCertificate lacks key",
         "10: ca must be text",
         "11: a system lacks name",
-        f"13: certificate sha256:{FINGERPRINT} is there already, on line 13",
-        f"14: system {OTHER_ID} is there already, on line 11",
+        f"13: certificate sha256:{FINGERPRINT} is a duplicate of line 13",
+        f"14: system {OTHER_ID} is a duplicate of line 11",
         "15: name must not be blank",
         "17: certificates must be a list",
         f"18: a system must be a mapping with {known}",
         "20: slutDato 2024-09-30 is before startDato 2024-10-01",
-        "21: message type 1 is there already, on line 20",
+        "21: message type 1 is a duplicate of line 20",
         "21: name must be text: put 'no' in quotes",
         "21: startDato must be a date such as 2024-10-01",
-        "22: entityType must be a whole number from 0 to 2147483647",
+        "22: entityType must be an integer from 0 to 2147483647",
         "24: entityType 2 is not among the messageTypes",
-        "24: orgType must be a whole number from 0 to 2147483647",
-        "26: orgType 8 with entityType 1 is there already, on line 25",
+        "24: orgType must be an integer from 0 to 2147483647",
+        "26: orgType 8 with entityType 1 is a duplicate of line 25",
         "27: entityType 3 is not among the messageTypes",
-        "27: orgCode must be a whole number from -1 to 99999999",
-        "27: orgType must be a whole number from 0 to 2147483647",
+        "27: orgCode must be an integer from -1 to 99999999",
+        "27: orgType must be an integer from 0 to 2147483647",
     ]
     found = faults(tmp_path, text)
     assert [int(fault.split(":")[0]) for fault in found] == sorted(int(fault.split(":")[0]) for fault in found)
@@ -155,7 +155,7 @@ def test_every_section_must_be_there(tmp_path: Path) -> None:
 def test_numbers_are_written_in_decimals(tmp_path: Path, value: str) -> None:
     types = f"messageTypes: [{{entityType: {value}, name: x}}]\n"
     assert faults(tmp_path, f"systems: []\n{types}allowedSubscriptions: []") == [
-        "2: entityType must be a whole number from 0 to 2147483647"
+        "2: entityType must be an integer from 0 to 2147483647"
     ]
 
 
@@ -194,15 +194,15 @@ def test_days_are_dates(tmp_path: Path, value: str) -> None:
     ("text", "fault"),
     [
         ("systems: [\n", "2: is not YAML: "),
-        ("systems: []\nsystems: []\n" + REST, "2: the catalogue has systems already, on line 1"),
+        ("systems: []\nsystems: []\n" + REST, "2: the catalogue has systems on line 1 already"),
         ("a: 1\n\tb: 2\n", "2: is not YAML: "),
         ("--- {}\n--- {}\n", "2: is not YAML: "),
         (b"systems: []\nx: \xff\n", "2: is not UTF-8"),
-        ("systems: []\nx: \x07\n", "2: has a character that YAML does not take"),
+        ("systems: []\nx: \x07\n", "2: contains a character that YAML does not allow"),
         ("\n- systems\n", "2: the catalogue must be a mapping with systems, messageTypes, allowedSubscriptions"),
         ("\ntext", "2: the catalogue must be a mapping with systems, messageTypes, allowedSubscriptions"),
-        ("systems:\n- " + "[" * 100_000, "2: is not YAML: it is nested too deeply"),
-        ("\n" + "{a: " * 30 + "}" * 30, "2: is not YAML: it is nested too deeply"),
+        ("systems:\n- " + "[" * 100_000, "2: is not YAML: nested too deeply"),
+        ("\n" + "{a: " * 30 + "}" * 30, "2: is not YAML: nested too deeply"),
         ("!!python/object/apply:os.system [ls]", "1: the catalogue must be a mapping with"),
     ],
     ids=["open", "twice", "tab", "two-documents", "not-utf-8", "control", "list", "text", "deep", "deep-keys", "tag"],
@@ -220,9 +220,9 @@ def test_aliases_are_not_followed(tmp_path: Path) -> None:
     assert all("a system must be a mapping" in fault for fault in bomb)
     (found,) = faults(tmp_path, f"systems: &all [*all]\n{REST}")
     assert found.startswith("1: a system must be a mapping with")
-    assert found.endswith("; aliases are not followed, so write it out")
+    assert found.endswith("; YAML aliases are not supported, so repeat the value")
     assert faults(tmp_path, SYSTEM.replace("name: Fasit", "name: *name") + REST) == [
-        "3: name must be text; aliases are not followed, so write it out"
+        "3: name must be text; YAML aliases are not supported, so repeat the value"
     ]
 
 

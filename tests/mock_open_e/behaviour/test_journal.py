@@ -20,7 +20,7 @@ def test_a_call_is_written_down_without_its_credentials():
     assert (call.number, call.at, call.instance, call.method) == (1, NOW, "external", "POST")
     assert call.headers == {"content-type": UTF8, "authorization": "***", "cookie": "***"}
     assert (call.body, call.body_size) == (body.encode(), len(body.encode()))
-    assert (call.answer, call.answer_size) == (answer, len(answer.body))
+    assert (call.response, call.response_size) == (answer, len(answer.body))
     assert (call.operation, call.case, call.user_id, call.message_id) == ("addMessage", 1068, "joe", 1)
     assert [(file.filename, file.size) for file in call.files] == [("test.pdf", 3)]
     assert mock.file(call.files[0].sha256) == b"hej"
@@ -29,15 +29,15 @@ def test_a_call_is_written_down_without_its_credentials():
 
 REFUSED = [
     (add_message("<flowInstanceID>7</flowInstanceID>"), "the case 7, which is not known here"),
-    (add_message("<flowInstanceID>x1</flowInstanceID>"), "flowInstanceID 'x1', which is no number"),
+    (add_message("<flowInstanceID>x1</flowInstanceID>"), "flowInstanceID 'x1', which is not a number"),
     (add_message('<flowInstanceID xmlns="">1</flowInstanceID>'), "no flowInstanceID in the callback's namespace"),
-    (add_message(message="<added>2026-01-01 12:00</added>"), "added '2026-01-01 12:00', which is no xs:dateTime"),
+    (add_message(message="<added>2026-01-01 12:00</added>"), "added '2026-01-01 12:00', which is not an xs:dateTime"),
     (with_file(FILE.replace("aGVq", "*")), "encodedData that is not base64"),
     (with_file(FILE.replace(">3<", ">0<")), "the size '0'"),
     (request('<y xmlns="urn:x"/>'), "the element '{urn:x}y' in the body"),
     (request(""), "an empty body"),
-    ("Hej", "a body that is no SOAP envelope: "),
-    (add_message()[:-40], "XML that cannot be read: "),
+    ("Hej", "a body that is not a SOAP envelope: "),
+    (add_message()[:-40], "XML that cannot be parsed: "),
     (add_message().replace("soap.org/soap", "other"), "an Envelope in the namespace "),
 ]
 
@@ -55,9 +55,9 @@ def test_refusals_of_http_say_why_too():
     mock = MockOpenE(username="u", password="p")
     send(mock, add_message())
     send(mock, add_message(), "application/json", authorization="Basic dTpw")
-    mock.answer("external", {"authorization": "Basic dTpw"}, method="DELETE")
-    assert [(call.answer.status, call.refusal.received) for call in mock.list_calls()] == [
-        (401, "no credentials, or wrong ones"),
+    mock.respond("external", {"authorization": "Basic dTpw"}, method="DELETE")
+    assert [(call.response.status, call.refusal.received) for call in mock.list_calls()] == [
+        (401, "missing or invalid credentials"),
         (415, "Content-Type 'application/json'"),
         (405, "the method DELETE"),
     ]
@@ -70,7 +70,10 @@ def test_an_ordered_fault_is_named():
     for _ in range(2):
         send(mock, add_message())
     first, second = mock.list_calls()
-    assert (first.fault, first.refusal.received) == ("Http403", "a call that would have been accepted")
+    assert (first.fault, first.refusal.received) == (
+        "Http403",
+        "an acceptable call, which failed because a fault was ordered",
+    )
     assert (second.fault, second.refusal, second.message_id) == ("TruncatedXml", None, 1)
 
 

@@ -77,7 +77,7 @@ def test_fail_is_used_up_by_good_messages_only_and_in_order():
 
 @pytest.mark.parametrize(("fault", "times", "seconds"), [("Nonsense", 1, 1), ("Slow", 0, 1), ("Slow", 1, -1)])
 def test_fail_refuses_what_is_no_order(fault, times, seconds):
-    with pytest.raises(ValueError, match="not a fault to order"):
+    with pytest.raises(ValueError, match="invalid fault order"):
         MockOpenE().fail(fault, times=times, seconds=seconds)
 
 
@@ -184,14 +184,14 @@ def test_cases_are_a_number_or_several(cases):
 )
 def test_wrong_option_is_named_with_what_it_must_be(option, value):
     more = {"username": "u"} if option == "password" else {}
-    words = f"wrong options of the mock Open-E: {option} must be .*, not"
+    words = f"invalid options of the mock Open-E: {option} must be .*, not"
     with pytest.raises(TypeError, match=words) as raised, mock_open_e(**{option: value}, **more):
         pass
     assert repr(value) in str(raised.value)
 
 
 def test_all_wrong_options_are_named_at_once():
-    words = r"cases must be .*; password must be .*; strict must be .*; password needs username"
+    words = r"cases must be .*; password must be .*; strict must be .*; password requires username"
     with pytest.raises(TypeError, match=words), mock_open_e(cases="x", password=1, strict=0):
         pass
 
@@ -219,7 +219,7 @@ def test_unknown_fault_is_answered_with_the_names_that_there_are(mock):
     ],
 )
 def test_wrong_option_of_a_fault_is_named_with_what_it_must_be(mock, option, value):
-    with pytest.raises(ValueError, match=f"not a fault to order: {option} must be .*, not ") as raised:
+    with pytest.raises(ValueError, match=f"invalid fault order: {option} must be .*, not ") as raised:
         mock.fail("Http500", **{option: value})
     assert repr(value) in str(raised.value)
 

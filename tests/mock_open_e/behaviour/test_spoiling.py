@@ -58,7 +58,7 @@ def test_orders_behind_one_that_is_due_wait():
 
 @pytest.mark.parametrize("wrong", [{"fault": "Nonsense"}, {"every": 0}, {"operation": "addMesage"}, {"times": 0}])
 def test_what_is_no_order_is_refused(wrong):
-    with pytest.raises(ValueError, match="not a fault to order"):
+    with pytest.raises(ValueError, match="invalid fault order"):
         MockOpenE().fail(**{"fault": "Slow", **wrong})
 
 

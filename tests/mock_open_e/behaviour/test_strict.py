@@ -13,31 +13,31 @@ HEJ = "<message>Hej</message>"
 SWALLOWED = {
     "a number beyond 32 bits": (
         add_message("<flowInstanceID>4294968364</flowInstanceID>", rest=SENDER),
-        "flowInstanceID '4294968364' is no 32-bit number; Open-E wraps it, and another case may be hit.",
+        "flowInstanceID '4294968364' is not a 32-bit integer; Open-E wraps it, so it may identify another case.",
     ),
     "a number without end": (
         add_message(f"<flowInstanceID>{'0' * 6000}1068</flowInstanceID>", rest=SENDER),
-        "is no 32-bit number",
+        "is not a 32-bit integer",
     ),
     "both ids": (
         add_message("<flowInstanceID>1068</flowInstanceID><externalID><ID>1</ID><System>s</System></externalID>"),
-        "Against the schema: Element 'externalID': This element is not expected.",
+        "Schema violation: Element 'externalID': This element is not expected.",
     ),
     "no namespace": (
         add_message(message=f'{DATE}<userID xmlns="">a</userID>{HEJ}', rest=SENDER),
-        "'userID' stands in no namespace, so Open-E takes no notice of it.",
+        "'userID' has no namespace, so Open-E ignores it.",
     ),
     "another namespace": (
         add_message(message=f'{DATE}<b xmlns="urn:x"/>{HEJ}', rest=SENDER),
-        "'b' stands in the namespace 'urn:x', not in the callback's, so Open-E takes no notice of it.",
+        "'b' is in the namespace 'urn:x' instead of the callback's, so Open-E ignores it.",
     ),
     "an unknown element": (
         add_message(message=f"{DATE}{HEJ}<extra/>", rest=SENDER),
-        "Against the schema: Element 'extra': This element is not expected.",
+        "Schema violation: Element 'extra': This element is not expected.",
     ),
     "another sequence": (
         add_message(message=f"{HEJ}{DATE}", rest=SENDER),
-        "Against the schema: Element 'message': This element is not expected. Expected is ( added ).",
+        "Schema violation: Element 'message': This element is not expected. Expected is ( added ).",
     ),
     "a date alone": (
         add_message(message=f"<added>2026-02-19</added>{HEJ}", rest=SENDER),
@@ -47,18 +47,21 @@ SWALLOWED = {
         add_message(message=f"{DATE}<message>hej <b>fet</b> slut</message>", rest=SENDER),
         "Element 'message': Element content is not allowed",
     ),
-    "no sender": (add_message(), "There is no principal: the message would have no named sender, whoever calls."),
+    "no sender": (
+        add_message(),
+        "The request has no principal, so the message has no named sender, whichever account calls.",
+    ),
     "an unknown sender": (
         add_message(rest="<principal><userID>nobody</userID></principal>"),
-        "principal/userID 'nobody' is no known user",
+        "principal/userID 'nobody' is not a known user",
     ),
     "a wrong size": (
         add_message(message=f"{DATE}{ATTACHMENTS.replace('>3<', '>9<')}{HEJ}", rest=SENDER),
-        "The file 'test.pdf' has 3 bytes, but its size says '9'.",
+        "The file 'test.pdf' has 3 bytes, but its declared size is '9'.",
     ),
     "a second operation": (
         add_message(rest=SENDER).replace("</Body>", f'<addMessage xmlns="{NS}"/></Body>'),
-        "There is a second element in the body, of which Open-E takes no notice.",
+        "The body contains a second element, which Open-E ignores.",
     ),
 }
 
@@ -79,7 +82,7 @@ def test_what_is_swallowed_is_noted_and_in_strict_mode_refused_with_the_reason(n
     answer = send(strict, body)
     assert answer.status == 500
     text = answer.body.decode().replace("&lt;", "<")
-    assert "<faultcode>S:Client</faultcode><faultstring>Refused in strict mode: " in text
+    assert "<faultcode>S:Client</faultcode><faultstring>Rejected in strict mode: " in text
     assert reason in text
     assert strict.messages == []
     assert reason in strict.list_calls()[0].refusal.received
@@ -117,7 +120,7 @@ def test_strict_mode_says_many_things_at_once_but_not_without_end():
     _, strict = mocks()
     many = "".join(f'<a{number} xmlns=""/>' for number in range(1000))
     answer = send(strict, add_message(rest=many))
-    assert answer.body.count(b"stands in no namespace") == 20
+    assert answer.body.count(b"has no namespace") == 20
     assert len(answer.body) < 5000
 
 

@@ -60,12 +60,12 @@ def test_expect_says_why_nothing_else_fits(url):
     assert told["errors"] == ["0 of 1 messages came within 0 seconds"]
     assert told["messages"] == []
     assert [other["because"] for other in told["others"]] == [
-        ["the case is 1068, not 7", "the text does not have 'Hi' in it"],
+        ["the case is 1068, not 7", "the text does not contain 'Hi'"],
         [
             "the case is 1068, not 7",
             "the instance is internal, not external",
-            "the text does not have 'Hi' in it",
-            "the kind is internal, which was not asked for",
+            "the text does not contain 'Hi'",
+            "the kind is internal, which must be requested explicitly",
         ],
     ]
     (refused,) = told["refused"]
@@ -125,9 +125,7 @@ def test_case_shows_messages_by_the_time_that_they_tell(url):
 
 
 def test_plant_is_refused_for_what_cannot_be(url):
-    assert send(url, "cases/external/8/messages", 404, message="x")["errors"] == [
-        "there is no case 8 in the external instance"
-    ]
+    assert send(url, "cases/external/8/messages", 404, message="x")["errors"] == ["the external instance has no case 8"]
     assert (
         "added" in send(url, "cases/external/7/messages", 400, message="x", added="2026-02-30T00:00:00Z")["errors"][0]
     )
@@ -155,7 +153,7 @@ def test_journal_explains_and_has_the_raw_xml(url):
     assert get(url, "journal/1")["request"]["headers"]["authorization"] == "***"
     send(url, "journal", 204, "DELETE")
     assert get(url, "journal") == []
-    assert get(url, "journal/2", 404)["errors"] == ["there is no call 2 in the journal, or it is no longer kept"]
+    assert get(url, "journal/2", 404)["errors"] == ["there is no call 2 in the journal, or it is no longer stored"]
 
 
 def test_journal_shows_any_charset(url):

@@ -56,7 +56,7 @@ def test_page_shows_a_case_as_the_citizen_sees_it_and_runs_nothing(page, mock_ur
     for selector in ("main script", "main img", "main svg", "main b", "[onerror]"):
         assert page.execute_script(f"return document.querySelector('{selector}')") is None
     assert page.execute_script("return window.harm") is None
-    assert "without carriage returns" in text_of(page, "article:nth-of-type(2) footer")
+    assert "no carriage returns" in text_of(page, "article:nth-of-type(2) footer")
     assert errors_of(page) == []
 
     href = page.execute_script("return document.querySelector('article ul a').href")
@@ -108,7 +108,7 @@ def test_page_is_live_orders_faults_and_explains_refusals(page, mock_url, tmp_pa
     )
     assert wait(page, "document.querySelector('#orders').innerText.startsWith('Ordered: Http500')")
     assert post(mock_url).status_code == 500
-    assert wait(page, "document.querySelector('#orders').innerText === 'Nothing is ordered.'")
+    assert wait(page, "document.querySelector('#orders').innerText === 'No faults ordered.'")
     assert post(mock_url, case=7).status_code == 500
     assert wait(page, "document.querySelector('details.refused[data-number=\"3\"]')")
     page.execute_script("document.querySelector('details.refused[data-number=\"3\"] summary').click()")

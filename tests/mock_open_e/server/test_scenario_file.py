@@ -26,7 +26,7 @@ def faults(folder, text):
     with pytest.raises(FileWrong) as caught:
         read_scenario(written(folder, text))
     first, *lines = str(caught.value).splitlines()
-    assert first == "the scenario is wrong; the mock did not start"
+    assert first == "the scenario is invalid; the mock did not start"
     return [line.removeprefix(f"{folder}/scenario.yaml:") for line in lines]
 
 
@@ -106,31 +106,31 @@ def test_read_scenario_tells_everything_that_is_wrong_with_its_line(tmp_path):
     found = faults(tmp_path, WRONG)
     expected = [
         "1: strict must be true or false",
-        "3: username must not have a colon, which ends it in HTTP Basic",
+        "3: username must not contain a colon, which HTTP Basic reserves",
         "4: credentials lacks password",
-        "6: username 'e' is there already",
+        "6: username 'e' is a duplicate",
         "8: a user has no key 'age'; it has username, firstname, lastname, email",
-        "9: username 'joe' is there already",
+        "9: username 'joe' is a duplicate",
         "11: accounts: 'x' is not among the credentials",
         "11: managers: 'ann' is not among the users",
-        "11: status 1 is there already, on line 11",
-        "12: family 7 is there already, on line 11",
+        "11: status 1 is a duplicate of line 11",
+        "12: family 7 is a duplicate of line 11",
         "13: name must not be blank",
-        "13: number must be a whole number from 1 to 2147483647",
+        "13: number must be an integer from 1 to 2147483647",
         "13: readReceipts must be true or false",
         "14: allowedFamilies: 9 is not among the families",
         "16: family: 8 is not among the families",
         "16: instance must be one of external, internal",
         "17: managers: 'ann' is not among the users",
         "17: status 3 is not among the statuses of family 7",
-        "18: case 2 of the external instance is there already, on line 17",
-        "18: case 2 of the internal instance is there already, on line 17",
-        "19: number must be a whole number from 1 to 2147483647",
+        "18: case 2 of the external instance is a duplicate of line 17",
+        "18: case 2 of the internal instance is a duplicate of line 17",
+        "19: number must be an integer from 1 to 2147483647",
         "21: case 5 is not among the cases",
-        "21: every must be a whole number from 1 to 2147483647",
+        "21: every must be an integer from 1 to 2147483647",
         "21: instance must be one of external, internal",
         "21: seconds must be a number from 0 to 3600",
-        "21: times must be a whole number from 1 to 2147483647",
+        "21: times must be an integer from 1 to 2147483647",
         "22: a fault lacks fault",
     ]
     assert [line for line in expected if line not in found] == []
@@ -176,7 +176,7 @@ def test_the_command_takes_a_scenario_and_strict(tmp_path):
             headers = {"Content-Type": UTF8}
             return httpx.post(f"{url}/api/callback", content=body.encode(), headers=headers, trust_env=False).text
 
-        assert "Refused in strict mode: There is no principal" in text(add_message())
+        assert "Rejected in strict mode: The request has no principal" in text(add_message())
         assert "ID 7 was not found" in text(add_message("<flowInstanceID>7</flowInstanceID>", rest=SENDER))
         assert "<messageID>1<" in text(add_message(rest=SENDER))
         process.send(signal.SIGINT)

@@ -33,7 +33,7 @@ MESSAGE = {
 
 
 def get(query, url=URL):
-    answer = MockOpenE().answer("external", {}, method="GET", query=query, url=url)
+    answer = MockOpenE().respond("external", {}, method="GET", query=query, url=url)
     return answer.status, answer.headers.get("Content-Type"), answer.body
 
 
@@ -103,17 +103,17 @@ def test_a_plain_get_is_a_page_with_service_and_port():
 
 def test_head_is_404_and_put_is_like_post():
     mock = MockOpenE()
-    head = mock.answer("external", {}, method="HEAD", query="wsdl")
+    head = mock.respond("external", {}, method="HEAD", query="wsdl")
     assert (head.status, head.body) == (404, b"")
-    put = mock.answer("external", {"content-type": UTF8}, add_message().encode(), method="PUT")
+    put = mock.respond("external", {"content-type": UTF8}, add_message().encode(), method="PUT")
     assert put.body == send(MockOpenE(), add_message()).body
-    assert mock.answer("external", {}, method="DELETE").status == 405
+    assert mock.respond("external", {}, method="DELETE").status == 405
 
 
 def test_the_contract_is_guarded_like_the_rest():
     mock = MockOpenE(username="u", password="p")
-    assert mock.answer("external", {}, method="GET", query="wsdl").status == 401
-    assert mock.answer("external", {"authorization": "Basic dTpw"}, method="GET", query="wsdl").status == 200
+    assert mock.respond("external", {}, method="GET", query="wsdl").status == 401
+    assert mock.respond("external", {"authorization": "Basic dTpw"}, method="GET", query="wsdl").status == 200
 
 
 def call_everything(service):
