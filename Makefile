@@ -23,12 +23,12 @@ run: install ## Run the service, a mock Open-E and a demo
 	@$(BIN)/budkavle dev
 
 # The command is the one that the demo prints.
-contract-check: install ## Prove that the demo of `make run`, in another terminal, keeps the contracts
+contract-check: install ## Check the demo of `make run`, which runs in another terminal, against the contracts
 	@PATH="$(CURDIR)/$(BIN):$$PATH"; \
 	command=$$(python -c 'from budkavle.demo import subscriptions, web_messages; print(subscriptions.check_command("$(DEMO)", web_messages.KEY))') && \
 	sh -c "$$command" || { code=$$?; [ $$code -ne 2 ] || echo "Does the demo run there? make run starts it." >&2; exit $$code; }
 
-install: $(VENV)/.runtime ## Set up .venv from the locked requirements, with what contract-check needs
+install: $(VENV)/.runtime ## Set up .venv from the locked requirements, including those of contract-check
 
 # Tests start hundreds of programs, which would compile all modules anew where the environment forbids to keep bytecode.
 test: $(VENV)/.docs ## Run all tests, on SQLite and PostgreSQL
@@ -43,7 +43,7 @@ check: $(VENV)/.dev docs ## Format, lint, types, imports, contracts, documentati
 	$(BIN)/openapi-spec-validator spec/*.yaml docs/contracts/*/*.yaml
 	$(BIN)/python -m contract_tests.compatibility
 
-released-contracts: ## With a release: keep its contracts, for the next ones to be compared with
+released-contracts: ## Store the contracts of a release, to compare later ones with them
 	rm -f docs/contracts/released/*.yaml
 	cp spec/*.yaml docs/contracts/released/
 
@@ -53,31 +53,31 @@ commands-page: $(VENV)/.dev ## Write docs/reference/commands.md from the command
 docs: $(VENV)/.docs ## Build the documentation as a site into build/site; a dead link is an error
 	$(BIN)/properdocs build --quiet --config-file site/properdocs.yml
 
-coverage: $(VENV)/.dev ## What of the contracts their tests try
+coverage: $(VENV)/.dev ## Report which keywords of the contracts their tests try
 	$(BIN)/python -W ignore -m tests.contract_coverage
 
-format: $(VENV)/.dev ## Mend what can be mended
+format: $(VENV)/.dev ## Format, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.bench ## Measure, beside the peers
+bench: $(VENV)/.bench ## Measure, and compare with the peers
 	$(BIN)/python -m benchmarks.run bench
 
-soak: $(VENV)/.bench ## The long runs
+soak: $(VENV)/.bench ## Run the long tests: killed processes, a failing database
 	$(BIN)/python -m benchmarks.run soak
 
 wheel: $(VENV)/.dev ## Build the wheels, of Budkavle and of the mock Open-E, into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist mock_open_e
 
-lock: $(VENV)/.dev ## Lock the requirements anew
+lock: $(VENV)/.dev ## Lock the requirements again, with hashes
 	$(LOCK) -o requirements/runtime.txt pyproject.toml
 	$(LOCK) --extra build --extra contract -c requirements/runtime.txt -o requirements/contract.txt pyproject.toml
 	$(LOCK) --extra build --extra contract --extra test --extra check -c requirements/contract.txt -o requirements/dev.txt pyproject.toml
 	$(LOCK) --extra build --extra contract --extra test --extra check --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(LOCK) -c requirements/dev.txt -o requirements/docs.txt requirements/docs.in
 
-clean: ## Remove what was set up and built
+clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:

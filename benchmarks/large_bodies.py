@@ -72,7 +72,7 @@ def main() -> None:
                     steps.append(step)
                     print(_row(step), flush=True)
     misses = [miss for step in steps for miss in step.misses()]
-    print(f"\nAims, JSON {AIMS_MB['JSON']} MB, form {AIMS_MB['form']} MB, GET by id {AIMS_MB['GET']} MB, nobody waits")
+    print(f"\nAims, JSON {AIMS_MB['JSON']} MB, form {AIMS_MB['form']} MB, GET by id {AIMS_MB['GET']} MB, no waits")
     print(f"more than {AIM_WAIT_MS} ms: {'not met: ' + '; '.join(misses) if misses else 'met'}")
 
 

@@ -60,14 +60,16 @@ def find_repeats(
         if arrival.status in ENDS:
             ended[arrival.delivery].append(arrival)
     again = [pair for several in ended.values() for pair in pairwise(several)]
-    knew = _list_deaths_of_informed_workers({first.delivery for first, _ in again}, lives)
+    informed_deaths = _list_deaths_of_informed_workers({first.delivery for first, _ in again}, lives)
     deaths = [life.death for life in lives] + list(receiver_deaths)
     faults = []
     for first, second in again:
-        died = any(first.time <= death <= second.time for death in knew.get(first.delivery, ()))
-        unsaid = any(0 <= death - first.time <= LOGGED_WITHIN for death in deaths)
-        if not died and not unsaid:
-            faults.append(f"{first.path}: {first.delivery} arrived again, and nobody who knew of it had died")
+        died = any(first.time <= death <= second.time for death in informed_deaths.get(first.delivery, ()))
+        unlogged = any(0 <= death - first.time <= LOGGED_WITHIN for death in deaths)
+        if not died and not unlogged:
+            faults.append(
+                f"{first.path}: {first.delivery} arrived again, although no worker that knew the response had died"
+            )
     return faults, len(again)
 
 

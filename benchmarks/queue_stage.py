@@ -125,20 +125,20 @@ async def waiting(database: Database) -> int:
 def run(url: str, work: Any) -> Any:
     """Open a database, run the work on it and return the result."""
 
-    async def on_it() -> Any:
+    async def open_and_run() -> Any:
         database = open_database(url)
         try:
             return await work(database)
         finally:
             await database.close()
 
-    return asyncio.run(on_it())
+    return asyncio.run(open_and_run())
 
 
-def wait_until(is_so: Any, seconds: float, what: str) -> None:
+def wait_until(condition: Any, seconds: float, description: str) -> None:
     """Wait until the condition is true. Fail after the timeout."""
     ends = time.monotonic() + seconds
-    while not is_so():
+    while not condition():
         if time.monotonic() > ends:
-            raise RuntimeError(f"{what}: not within {seconds:g} s")
+            raise RuntimeError(f"{description}: not within {seconds:g} s")
         time.sleep(0.05)

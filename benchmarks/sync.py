@@ -38,7 +38,7 @@ COLUMNS = ("system_id", "org_type", "org_code", "entity_type", "webhook_url", "s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Syncs beside a bare bulk insert.")
+    parser = argparse.ArgumentParser(description="Compare syncs with a bare bulk insert.")
     parser.add_argument("--entries", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--database", choices=DATABASES, action="append")

@@ -55,7 +55,7 @@ Table = dict[tuple[str, str, str], Cell]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Create and get beside the peers.")
+    parser = argparse.ArgumentParser(description="Compare create and get with the peers.")
     parser.add_argument("--seconds", type=float, default=1.5, help="Per program, operation, database and round.")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()

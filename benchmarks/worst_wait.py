@@ -106,27 +106,27 @@ def main() -> None:
     missed = []
     for kind in arguments.database or DATABASES:
         with Stage() as stage:
-            stand = _prepare(stage, kind)
-            for heavy in _heavy_requests(stand):
+            loaded_service = _prepare(stage, kind)
+            for heavy in _heavy_requests(loaded_service):
                 if arguments.only in heavy.name:
-                    wait = _measure(kind, stand, heavy, arguments.rounds)
+                    wait = _measure(kind, loaded_service, heavy, arguments.rounds)
                     missed += [f"{heavy.name}, {kind}: {wait:.0f} ms"] if wait > AIM_MS else []
     unexpected = [miss for miss in missed if not miss.startswith(tuple(HELD))]
     print(f"\nAim, at most {AIM_MS} ms: {'not met: ' + '; '.join(missed) if missed else 'met'}")
     sys.exit(1 if unexpected else 0)
 
 
-def _measure(kind: str, stand: LoadedService, heavy: Heavy, rounds: int) -> float:
+def _measure(kind: str, loaded_service: LoadedService, heavy: Heavy, rounds: int) -> float:
     """Print a row and return the longest wait in milliseconds that the service itself causes."""
-    targets = {name: request("GET", path, stand.service.key) for name, path in _targets(stand)}
+    targets = {name: request("GET", path, loaded_service.service.key) for name, path in _targets(loaded_service)}
     idle, loaded, seconds, status = [], [], [], 0
     for _ in range(rounds):
         if heavy.before is not None:
             heavy.before()
-        with watching(stand.service.port, targets, PAUSE_SECONDS, stand.service.pid) as seen:
+        with watching(loaded_service.service.port, targets, PAUSE_SECONDS, loaded_service.service.pid) as seen:
             time.sleep(IDLE_SECONDS)
         idle.append(seen)
-        with watching(stand.service.port, targets, PAUSE_SECONDS, stand.service.pid) as seen:
+        with watching(loaded_service.service.port, targets, PAUSE_SECONDS, loaded_service.service.pid) as seen:
             begun = time.perf_counter()
             status = heavy.send()
             seconds.append(time.perf_counter() - begun)
@@ -143,34 +143,38 @@ def _lag(seen: Iterable[ProbeResult]) -> float:
     return statistics.median(each.lag for each in seen)
 
 
-def _targets(stand: LoadedService) -> list[tuple[str, str]]:
-    return [("live", "/health/live"), ("get", stand.small)]
+def _targets(loaded_service: LoadedService) -> list[tuple[str, str]]:
+    return [("live", "/health/live"), ("get", loaded_service.small)]
 
 
-def _heavy_requests(stand: LoadedService) -> Iterator[Heavy]:
-    yield from _lists(stand)
-    yield from _files(stand)
-    yield from _events(stand)
-    yield from _queues(stand)
-    yield from _syncs(stand)
-    yield from _bodies(stand)
-    yield Heavy("metrics of 3,000 systems", _get(stand, "/metrics"))
+def _heavy_requests(loaded_service: LoadedService) -> Iterator[Heavy]:
+    yield from _lists(loaded_service)
+    yield from _files(loaded_service)
+    yield from _events(loaded_service)
+    yield from _queues(loaded_service)
+    yield from _syncs(loaded_service)
+    yield from _bodies(loaded_service)
+    yield Heavy("metrics of 3,000 systems", _get(loaded_service, "/metrics"))
 
 
-def _lists(stand: LoadedService) -> Iterator[Heavy]:
+def _lists(loaded_service: LoadedService) -> Iterator[Heavy]:
     key, value = REFERENCE
-    yield Heavy("list of 100,000", _get(stand, f"/webmessages/recipients/{PARTIES['many']}"))
-    yield Heavy("list of 20,000", _get(stand, f"/webmessages/external-references/{key}/{value}"))
-    yield Heavy("list, limit 1,000", _get(stand, f"/webmessages/recipients/{PARTIES['many']}?limit=1000"))
-    yield Heavy(f"list of {LARGE_TEXTS} texts of 110 kB", _get(stand, f"/webmessages/recipients/{PARTIES['long']}"))
-    yield Heavy("list of 200 with 1,000 references", _get(stand, f"/webmessages/recipients/{PARTIES['wide']}"))
+    yield Heavy("list of 100,000", _get(loaded_service, f"/webmessages/recipients/{PARTIES['many']}"))
+    yield Heavy("list of 20,000", _get(loaded_service, f"/webmessages/external-references/{key}/{value}"))
+    yield Heavy("list, limit 1,000", _get(loaded_service, f"/webmessages/recipients/{PARTIES['many']}?limit=1000"))
+    yield Heavy(
+        f"list of {LARGE_TEXTS} texts of 110 kB", _get(loaded_service, f"/webmessages/recipients/{PARTIES['long']}")
+    )
+    yield Heavy("list of 200 with 1,000 references", _get(loaded_service, f"/webmessages/recipients/{PARTIES['wide']}"))
 
 
-def _files(stand: LoadedService) -> Iterator[Heavy]:
+def _files(loaded_service: LoadedService) -> Iterator[Heavy]:
     encoded, data = base64.b64encode(os.urandom(FILE_BYTES)).decode(), os.urandom(FILE_BYTES)
     message = _message("With files.")
     attachments = [{"fileName": f"{place}.bin", "base64Data": encoded} for place in range(FILES)]
-    yield Heavy("post 10 files of 10 MiB, JSON", _post(stand, json.dumps({**message, "attachments": attachments})))
+    yield Heavy(
+        "post 10 files of 10 MiB, JSON", _post(loaded_service, json.dumps({**message, "attachments": attachments}))
+    )
     disposition = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
     head = f'{disposition}"message"\r\nContent-Type: application/json\r\n\r\n{json.dumps(message)}\r\n'
     pieces = [head.encode()]
@@ -179,75 +183,83 @@ def _files(stand: LoadedService) -> Iterator[Heavy]:
         pieces += [head.encode(), data, b"\r\n"]
     form = b"".join([*pieces, f"--{BOUNDARY}--\r\n".encode()])
     kind = f"multipart/form-data; boundary={BOUNDARY}"
-    made: list[str] = []
-    yield Heavy("post 10 files of 10 MiB, form", _post(stand, form, content_type=kind, locations=made))
-    yield Heavy("get 10 files of 10 MiB", lambda: _exchange(stand, "GET", made[-1])[0])
+    locations: list[str] = []
+    yield Heavy("post 10 files of 10 MiB, form", _post(loaded_service, form, content_type=kind, locations=locations))
+    yield Heavy("get 10 files of 10 MiB", lambda: _exchange(loaded_service, "GET", locations[-1])[0])
     # A text may have 16 MB, and each letter may be an escape of six bytes.
-    yield Heavy("post a text of 16 MB", _post(stand, json.dumps(_message("x" * 16_000_000)), locations=made))
-    yield Heavy("get a text of 16 MB", lambda: _exchange(stand, "GET", made[-1])[0])
+    yield Heavy(
+        "post a text of 16 MB", _post(loaded_service, json.dumps(_message("x" * 16_000_000)), locations=locations)
+    )
+    yield Heavy("get a text of 16 MB", lambda: _exchange(loaded_service, "GET", locations[-1])[0])
     escaped = json.dumps(_message("æ" * 8_000_000))
-    yield Heavy("post a text of 8 million letters, escaped", _post(stand, escaped))
+    yield Heavy("post a text of 8 million letters, escaped", _post(loaded_service, escaped))
 
 
-def _events(stand: LoadedService) -> Iterator[Heavy]:
+def _events(loaded_service: LoadedService) -> Iterator[Heavy]:
     for org_code, subscribers in enumerate(SUBSCRIBERS):
-        yield Heavy(f"event with {subscribers:,} subscribers", lambda org_code=org_code: _publish(stand, org_code))
+        yield Heavy(
+            f"event with {subscribers:,} subscribers", lambda org_code=org_code: _publish(loaded_service, org_code)
+        )
 
 
-def _publish(stand: LoadedService, org_code: int) -> int:
+def _publish(loaded_service: LoadedService, org_code: int) -> int:
     event = {"entityType": ENTITY_TYPES[0], "orgType": ORG_TYPE, "orgCode": org_code, "aendringstype": 1}
     body = {**event, "eksternIdentifier": str(uuid4())}
-    return _exchange(stand, "POST", "/v1/besked", json.dumps(body).encode(), {"apikey": stand.publish_key})[0]
+    return _exchange(
+        loaded_service, "POST", "/v1/besked", json.dumps(body).encode(), {"apikey": loaded_service.publish_key}
+    )[0]
 
 
-def _queues(stand: LoadedService) -> Iterator[Heavy]:
+def _queues(loaded_service: LoadedService) -> Iterator[Heavy]:
     path = f"/v1/abonnement/beskeder?systemIdentifier={LISTED_SYSTEM}"
-    yield Heavy("hentBeskeder, 1,000 of 20,000", _get(stand, path))
-    _, answer = _exchange(stand, "GET", path)
+    yield Heavy("hentBeskeder, 1,000 of 20,000", _get(loaded_service, path))
+    _, answer = _exchange(loaded_service, "GET", path)
     ids = [delivery["leveringId"] for delivery in json.loads(answer)["beskeder"]]
     body = json.dumps({"systemIdentifier": LISTED_SYSTEM, "leveringIds": ids}).encode()
     yield Heavy(
-        "genfremsend of 1,000", lambda: _exchange(stand, "POST", "/v1/abonnement/beskeder/genfremsend", body)[0]
+        "genfremsend of 1,000",
+        lambda: _exchange(loaded_service, "POST", "/v1/abonnement/beskeder/genfremsend", body)[0],
     )
     of_system = ("--system", LISTED_SYSTEM)
-    yield Heavy("deliveries replay of 20,000", _command(stand, "deliveries", "replay", *of_system))
-    yield Heavy("deliveries drop of 20,000", _command(stand, "deliveries", "drop", *of_system, "--yes"))
+    yield Heavy("deliveries replay of 20,000", _command(loaded_service, "deliveries", "replay", *of_system))
+    yield Heavy("deliveries drop of 20,000", _command(loaded_service, "deliveries", "drop", *of_system, "--yes"))
 
 
-def _syncs(stand: LoadedService) -> Iterator[Heavy]:
-    yield Heavy("hentAbonnementer of 50,000", _get(stand, f"/v1/abonnement?systemIdentifier={LISTED_SYSTEM}"))
-    full, empty, other = (_sync(stand, entries) for entries in (_entries("/a"), [], _entries("/b")))
-    dry = _sync(stand, _entries("/c"), "?dryRun=true")
+def _syncs(loaded_service: LoadedService) -> Iterator[Heavy]:
+    yield Heavy("hentAbonnementer of 50,000", _get(loaded_service, f"/v1/abonnement?systemIdentifier={LISTED_SYSTEM}"))
+    full, empty, other = (_sync(loaded_service, entries) for entries in (_entries("/a"), [], _entries("/b")))
+    dry = _sync(loaded_service, _entries("/c"), "?dryRun=true")
     yield Heavy("sync of 50,000, new", full, empty)
     yield Heavy("sync of 50,000, the same again", full, full)
     yield Heavy("sync of 50,000, all changed", other, full)
     yield Heavy("sync of 50,000, dry run", dry, full)
     yield Heavy("sync of none, 50,000 deleted", empty, full)
-    yield Heavy("sync with 50,000 errors of rules", _sync(stand, _entries("/a", entity_type=1)))
-    yield Heavy("sync with 50,000 errors of form", _sync(stand, _entries("no path")))
+    yield Heavy("sync with 50,000 errors of rules", _sync(loaded_service, _entries("/a", entity_type=1)))
+    yield Heavy("sync with 50,000 errors of form", _sync(loaded_service, _entries("no path")))
     faulty = [{"orgType": "x", "orgCode": None, "entityType": [], "webhookUrl": "", "a": 1}] * SUBSCRIPTIONS
-    yield Heavy("sync with 300,000 errors", _sync(stand, faulty))
+    yield Heavy("sync with 300,000 errors", _sync(loaded_service, faulty))
 
 
-def _bodies(stand: LoadedService) -> Iterator[Heavy]:
+def _bodies(loaded_service: LoadedService) -> Iterator[Heavy]:
     message = json.dumps(_message("x"))[:-1]
     mib, escape, digit, letter, blank = 2**20, "\\u00e6", "1", "x", " "
     members = ",".join(f'"{number}":1' for number in range(1_000_000))
-    yield Heavy("post 64 MiB of brackets", _post(stand, "[" * (64 * mib)))
-    yield Heavy("post 64 MiB of one text", _post(stand, f'{message}, "a": "{letter * (63 * mib)}"}}'))
-    yield Heavy("post 64 MiB of digits", _post(stand, f'{message}, "a": {digit * (63 * mib)}}}'))
-    yield Heavy("post 64 MiB of white space", _post(stand, f"{message}{blank * (63 * mib)}}}"))
-    yield Heavy("post 64 MiB of escapes", _post(stand, f'{message}, "a": "{escape * (10 * mib)}"}}'))
-    yield Heavy("post a million members", _post(stand, f"{{{members}}}"))
+    yield Heavy("post 64 MiB of brackets", _post(loaded_service, "[" * (64 * mib)))
+    yield Heavy("post 64 MiB of one text", _post(loaded_service, f'{message}, "a": "{letter * (63 * mib)}"}}'))
+    yield Heavy("post 64 MiB of digits", _post(loaded_service, f'{message}, "a": {digit * (63 * mib)}}}'))
+    yield Heavy("post 64 MiB of white space", _post(loaded_service, f"{message}{blank * (63 * mib)}}}"))
+    yield Heavy("post 64 MiB of escapes", _post(loaded_service, f'{message}, "a": "{escape * (10 * mib)}"}}'))
+    yield Heavy("post a million members", _post(loaded_service, f"{{{members}}}"))
     fewer = ",".join(members.split(",")[:99_000])
-    yield Heavy("post 99,000 members", _post(stand, f"{{{fewer}}}"))
-    yield Heavy("post 199,000 numbers", _post(stand, _of_list("externalReferences", "1,", 199_000)))
+    yield Heavy("post 99,000 members", _post(loaded_service, f"{{{fewer}}}"))
+    yield Heavy("post 199,000 numbers", _post(loaded_service, _of_list("externalReferences", "1,", 199_000)))
     references = [{"key": "", "value": "", "x": 1}] * REFERENCES
     faulty = {"message": "", "externalReferences": references, **dict.fromkeys(map(str, range(2000)))}
-    yield Heavy("post with thousands of violations", _post(stand, json.dumps(faulty)))
+    yield Heavy("post with thousands of violations", _post(loaded_service, json.dumps(faulty)))
     references = [{"key": f"key-{place}", "value": "v" * 100} for place in range(REFERENCES)]
     yield Heavy(
-        "post with 1,000 references", _post(stand, json.dumps({"message": "x", "externalReferences": references}))
+        "post with 1,000 references",
+        _post(loaded_service, json.dumps({"message": "x", "externalReferences": references})),
     )
     for name, body in {
         "16 MiB of brackets": "[" * (16 * mib - 1),
@@ -257,7 +269,7 @@ def _bodies(stand: LoadedService) -> Iterator[Heavy]:
         "4 million texts": _of_list("abonnementer", '"",', 4_000_000),
         "16 MB of escapes": f'{{"systemIdentifier":"{escape * 2_600_000}"}}',
     }.items():
-        yield Heavy(f"sync body, {name}", _post(stand, body, "/v1/abonnement/sync"))
+        yield Heavy(f"sync body, {name}", _post(loaded_service, body, "/v1/abonnement/sync"))
 
 
 def _of_list(name: str, item: str, count: int) -> str:
@@ -279,21 +291,21 @@ def _entries(path: str, entity_type: int | None = None) -> list[dict[str, Any]]:
     ]
 
 
-def _sync(stand: LoadedService, entries: list[dict[str, Any]], query: str = "") -> Send:
+def _sync(loaded_service: LoadedService, entries: list[dict[str, Any]], query: str = "") -> Send:
     body = json.dumps({"systemIdentifier": SYNCED, "abonnementer": entries}, separators=(",", ":"))
-    return _post(stand, body, f"/v1/abonnement/sync{query}")
+    return _post(loaded_service, body, f"/v1/abonnement/sync{query}")
 
 
 def _message(text: str) -> dict[str, Any]:
     return {"message": text, "externalReferences": [{"key": "errandNumber", "value": "large"}]}
 
 
-def _get(stand: LoadedService, path: str) -> Send:
-    return lambda: _exchange(stand, "GET", path)[0]
+def _get(loaded_service: LoadedService, path: str) -> Send:
+    return lambda: _exchange(loaded_service, "GET", path)[0]
 
 
 def _post(
-    stand: LoadedService,
+    loaded_service: LoadedService,
     body: str | bytes,
     path: str = "/webmessages",
     content_type: str = "application/json",
@@ -303,7 +315,7 @@ def _post(
     data = body if isinstance(body, bytes) else body.encode()
 
     def send() -> int:
-        status, answer = _exchange(stand, "POST", path, data, {"Content-Type": content_type})
+        status, answer = _exchange(loaded_service, "POST", path, data, {"Content-Type": content_type})
         if locations is not None:
             locations.append(answer.partition(b"location: ")[2].partition(b"\r\n")[0].decode())
         return status
@@ -311,22 +323,27 @@ def _post(
     return send
 
 
-def _command(stand: LoadedService, *arguments: str) -> Send:
+def _command(loaded_service: LoadedService, *arguments: str) -> Send:
     def run() -> int:
-        run_command(arguments, stand.service.settings)
+        run_command(arguments, loaded_service.service.settings)
         return 0
 
     return run
 
 
 def _exchange(
-    stand: LoadedService, method: str, path: str, body: Body = b"", headers: dict[str, str] | None = None
+    loaded_service: LoadedService, method: str, path: str, body: Body = b"", headers: dict[str, str] | None = None
 ) -> tuple[int, bytes]:
     """Return the status of a response and its first megabytes: head and body, or only the body if there is one."""
-    fields = {"Host": "127.0.0.1", "apikey": stand.service.key, "Connection": "close", "Client-Cert": CLIENT_CERT}
+    fields = {
+        "Host": "127.0.0.1",
+        "apikey": loaded_service.service.key,
+        "Connection": "close",
+        "Client-Cert": CLIENT_CERT,
+    }
     fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))} if body else {}
     lines = "".join(f"{name}: {value}\r\n" for name, value in (fields | (headers or {})).items())
-    with socket.create_connection(("127.0.0.1", stand.service.port), timeout=TIMEOUT_SECONDS) as connection:
+    with socket.create_connection(("127.0.0.1", loaded_service.service.port), timeout=TIMEOUT_SECONDS) as connection:
         connection.sendall(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode())
         # The service may have rejected the request already.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -344,10 +361,10 @@ def _prepare(stage: Stage, kind: str) -> LoadedService:
     service = stage.service(url, trusted_proxies="127.0.0.1", log_level="warning")
     queue_stage.run(url, _fill)
     publish_key = run_command(["api-key", "create", "publisher", "--scope", "publish"], service.settings).strip()
-    stand = LoadedService(service, publish_key, "")
-    made: list[str] = []
-    _post(stand, create_requests("", count=1)[0].partition("\r\n\r\n")[2], locations=made)()
-    return LoadedService(service, publish_key, made[0])
+    loaded_service = LoadedService(service, publish_key, "")
+    locations: list[str] = []
+    _post(loaded_service, create_requests("", count=1)[0].partition("\r\n\r\n")[2], locations=locations)()
+    return LoadedService(service, publish_key, locations[0])
 
 
 async def _fill(database: Database) -> None:

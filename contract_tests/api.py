@@ -124,7 +124,9 @@ class Api:
             assert len(seen) < MAX_PAGES, f"the list has more than {MAX_PAGES} pages"
             seen.add(path)
             response = self.call("GET", path, **options)
-            assert response.status_code == 200, f"GET {path} was answered {response.status_code}: {response.text}"
+            assert response.status_code == 200, (
+                f"GET {path} must return 200, but the response is {response.status_code}: {response.text}"
+            )
             yield response
             path = next_page(response) or ""
 
@@ -136,7 +138,9 @@ class Api:
     def subscribe(self, *entries: Any, **options: Any) -> dict[str, int]:
         """Send a complete set of subscriptions, which must be accepted, and return its counts."""
         response = self.sync(list(entries), **options)
-        assert response.status_code == 200, f"a good set was answered {response.status_code}: {response.text}"
+        assert response.status_code == 200, (
+            f"a valid set must be accepted, but the response is {response.status_code}: {response.text}"
+        )
         done: dict[str, int] = response.json()
         return done
 
@@ -176,7 +180,9 @@ class Api:
         for _ in range(MAX_LEFT):
             made_up = self.uuid()
             found = self.call("GET", f"/webmessages/recipients/{made_up}", query={"limit": 1})
-            assert found.status_code == 200, f"a list was answered {found.status_code}: {found.text[:500]}"
+            assert found.status_code == 200, (
+                f"a list must return 200, but the response is {found.status_code}: {found.text[:500]}"
+            )
             assert isinstance(found.json(), list), f"messages must be a list, but were {found.text[:500]}"
             if found.json() == self.messages_about("contract-check", made_up) == []:
                 return made_up

@@ -58,7 +58,7 @@ def numbered(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("raw", [escaped(DATA), numbered(DATA), b'"' + TEXT + b'"'], ids=["some", "all", "none"])
-def test_escapes_in_base64_are_read(raw: bytes, target: CheckTarget) -> None:
+def test_escapes_in_base64_are_decoded(raw: bytes, target: CheckTarget) -> None:
     body, reference = body_with(raw, refused=False)
     assert target.send(post(body)).status == 201
     assert stored_file(target, reference) == hashlib.sha256(DATA).hexdigest()
@@ -66,7 +66,7 @@ def test_escapes_in_base64_are_read(raw: bytes, target: CheckTarget) -> None:
 
 @pytest.mark.one_database
 @pytest.mark.parametrize("shift", range(12))
-def test_escapes_may_be_cut_anywhere_between_two_pieces(shift: int, target: CheckTarget) -> None:
+def test_escapes_may_span_two_chunks(shift: int, target: CheckTarget) -> None:
     """The text has only escapes, so every boundary between pieces is inside one. `shift` moves the boundary."""
     data = DATA * 300
     raw = numbered(data) if shift < 6 else b'"' + b"\\/" * len(TEXT) * 400 + b'"'
@@ -86,7 +86,7 @@ def test_escapes_may_be_cut_anywhere_between_two_pieces(shift: int, target: Chec
     ],
     ids=["escaped", "all escaped", "white space", "much white space"],
 )
-def test_every_spelling_of_the_property_is_known(name: bytes, colon: bytes, target: CheckTarget) -> None:
+def test_every_spelling_of_the_property_is_accepted(name: bytes, colon: bytes, target: CheckTarget) -> None:
     good, reference = body_with(b'"' + TEXT + b'"', refused=False)
     assert target.send(post(good.replace(b'"base64Data": ', name + colon))).status == 201
     assert stored_file(target, reference) == hashlib.sha256(DATA).hexdigest()
@@ -128,7 +128,7 @@ WRONG_JSON = {
 
 
 @pytest.mark.parametrize("raw", WRONG_CONTENT.values(), ids=WRONG_CONTENT.keys())
-def test_content_that_is_no_base64_is_refused(raw: bytes, target: CheckTarget) -> None:
+def test_content_that_is_not_base64_is_refused(raw: bytes, target: CheckTarget) -> None:
     body, _ = body_with(raw)
     assert_violations(target.send(post(body)), FIELD)
     assert_violations(target.send(post(chunks(body), headers=["Transfer-Encoding: chunked"])), FIELD)
@@ -137,7 +137,7 @@ def test_content_that_is_no_base64_is_refused(raw: bytes, target: CheckTarget) -
 
 @pytest.mark.parametrize("raw", WRONG_JSON.values(), ids=WRONG_JSON.keys())
 @pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
-def test_content_that_is_no_json_is_refused(is_large: bool, raw: bytes, target: CheckTarget) -> None:
+def test_content_that_is_not_json_is_refused(is_large: bool, raw: bytes, target: CheckTarget) -> None:
     """For a large body, the error need not distinguish invalid JSON from invalid base64."""
     body, _ = body_with(raw)
     answer = target.send(post(body if is_large else body[len(LARGE) :]))
@@ -160,13 +160,13 @@ MISPLACED = {
 
 
 @pytest.mark.parametrize(("field", "value"), MISPLACED.items(), ids=MISPLACED.keys())
-def test_base64_in_other_places_is_refused_as_anything_else(field: str, value: object, target: CheckTarget) -> None:
+def test_base64_in_other_properties_is_refused(field: str, value: object, target: CheckTarget) -> None:
     body = json.dumps(value).encode()
     assert_violations(target.send(post(LARGE + body)), field)
     assert_violations(target.send(post(body)), field)
 
 
-def test_texts_that_look_like_the_property_stay_texts(target: CheckTarget) -> None:
+def test_texts_that_resemble_the_property_are_stored_as_text(target: CheckTarget) -> None:
     reference = accepted_reference()
     words = '"base64Data":"QQ=="'
     file = attachment(fileName="base64Data", base64Data="QQ==")
@@ -193,7 +193,7 @@ def test_body_that_ends_in_base64_is_refused(rest: bytes, target: CheckTarget) -
 @pytest.mark.parametrize(
     "raw", [b'""', b'"base64Data":""', b'"base64Data":"QQ=="', b'"a",'], ids=lambda raw: raw.decode()
 )
-def test_body_of_nothing_but_strings_does_not_keep_a_processor_busy(raw: bytes, target: CheckTarget) -> None:
+def test_body_of_many_strings_does_not_block_the_processor(raw: bytes, target: CheckTarget) -> None:
     """No message has a million strings. Each takes microseconds to check, and a body has room for fifty million."""
     body = b'{"attachments": [' + raw * (8 * 1024 * 1024 // len(raw))
     answer = target.send(post(body))

@@ -170,7 +170,7 @@ def test_request_that_is_truncated_anywhere_is_not_accepted(share: float, target
         connection.send(data[: int(len(data) * share)])
 
 
-def test_caller_need_not_wait_for_the_answer_to_an_accepted_message(target: CheckTarget) -> None:
+def test_accepted_message_is_stored(target: CheckTarget) -> None:
     body, reference = accepted()
     with target.connect() as connection:
         connection.send(post(body))
@@ -178,13 +178,13 @@ def test_caller_need_not_wait_for_the_answer_to_an_accepted_message(target: Chec
     assert len(list_messages(target, **reference)) == 1
 
 
-def test_requests_in_one_go_are_answered_in_order(target: CheckTarget) -> None:
+def test_pipelined_requests_are_answered_in_order(target: CheckTarget) -> None:
     body, _ = accepted()
     data = post(body) + post(BODY) + request() + request(target="/nothing") + post(b"{}", key=None) + post(body)
     assert_in_order(answers_to(target, data, 6), 201, 400, 200, 404, 401, 201)
 
 
-def test_a_hundred_requests_in_one_go_are_answered(target: CheckTarget) -> None:
+def test_hundred_pipelined_requests_are_answered(target: CheckTarget) -> None:
     assert_in_order(answers_to(target, request() * 100, 100), *[200] * 100)
 
 
@@ -202,7 +202,7 @@ def test_line_breaks_after_a_body_are_harmless(rest: bytes, target: CheckTarget)
 
 
 @pytest.mark.parametrize("rest", [b"}", b" ", b"\0", b"GARBAGE\r\n\r\n", b"more bytes than were announced"])
-def test_accepted_message_is_answered_as_accepted_whatever_follows_it(rest: bytes, target: CheckTarget) -> None:
+def test_accepted_message_gets_201_before_invalid_bytes(rest: bytes, target: CheckTarget) -> None:
     """A parser that reads ahead before it responds may also reject everything."""
     body, reference = accepted()
     answer = target.send(post(body) + rest)
@@ -210,7 +210,7 @@ def test_accepted_message_is_answered_as_accepted_whatever_follows_it(rest: byte
     assert (answer.status, found) == (201, 1) or (not target.own_words and answer.status == 400 and found <= 1)
 
 
-def test_caller_is_asked_to_continue(target: CheckTarget) -> None:
+def test_expect_header_is_answered_with_100_continue(target: CheckTarget) -> None:
     body, _ = accepted()
     with target.connect() as connection:
         connection.send(post(b"", headers=[f"Content-Length: {len(body)}", "Expect: 100-continue"]))
@@ -220,7 +220,7 @@ def test_caller_is_asked_to_continue(target: CheckTarget) -> None:
     assert [answer.status for answer in (interim, final) if answer] == [100, 201]
 
 
-def test_caller_without_a_key_is_not_asked_to_continue(target: CheckTarget) -> None:
+def test_caller_without_a_key_gets_no_100_continue(target: CheckTarget) -> None:
     data = post(b"", headers=["Content-Length: 1000", "Expect: 100-continue"], key=None)
     with target.connect() as connection:
         connection.send(data)
@@ -236,9 +236,7 @@ def test_caller_without_a_key_is_not_asked_to_continue(target: CheckTarget) -> N
 
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
-def test_offer_of_another_protocol_is_ignored_and_the_body_accepted(
-    upgrade: str, in_chunks: bool, target: CheckTarget
-) -> None:
+def test_upgrade_header_is_ignored_and_the_body_accepted(upgrade: str, in_chunks: bool, target: CheckTarget) -> None:
     """Java's HttpClient offers HTTP/2 with every request by default."""
     body, reference = accepted()
     offer = ["Connection: Upgrade, HTTP2-Settings", f"Upgrade: {upgrade}", "HTTP2-Settings: AAMAAABkAAQBAAAAAAIAAAAA"]
@@ -248,14 +246,14 @@ def test_offer_of_another_protocol_is_ignored_and_the_body_accepted(
     assert len(list_messages(target, **reference)) == 1
 
 
-def test_offer_of_another_protocol_is_ignored_in_any_request_of_a_connection(target: CheckTarget) -> None:
+def test_upgrade_header_is_ignored_in_any_request_of_a_connection(target: CheckTarget) -> None:
     offer = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"]
     data = [post(accepted()[0], headers=offer) for _ in range(3)]
     assert_in_order(answers_to(target, b"".join([*data, request()]), 4), 201, 201, 201, 200)
 
 
 @pytest.mark.parametrize("shift", [-3, -2, -1, 0, 1, 4, 7, 8, 12])
-def test_offer_of_another_protocol_is_ignored_wherever_it_is_cut(shift: int, target: CheckTarget) -> None:
+def test_upgrade_header_is_ignored_when_it_spans_two_packets(shift: int, target: CheckTarget) -> None:
     body, _ = accepted()
     data = target.fill(post(body, headers=["Connection: upgrade", "Upgrade: h2c", "HTTP2-Settings: x"]))
     cut = data.index(b"Upgrade: ") + shift
@@ -269,6 +267,6 @@ def test_offer_of_another_protocol_is_ignored_wherever_it_is_cut(shift: int, tar
     assert answer.status == 201
 
 
-def test_offer_of_another_protocol_does_not_end_a_connection(target: CheckTarget) -> None:
+def test_upgrade_header_does_not_close_the_connection(target: CheckTarget) -> None:
     offer = request(headers=["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"])
     assert_in_order(answers_to(target, offer + offer, 2), 200, 200)

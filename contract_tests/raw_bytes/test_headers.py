@@ -62,7 +62,7 @@ def test_requests_without_the_key_are_rejected(headers: list[str | bytes], targe
         assert not answer.in_own_words or "apikey" in answer.headers["www-authenticate"]
 
 
-def test_key_in_the_query_does_not_open(target: CheckTarget) -> None:
+def test_key_in_the_query_gives_no_access(target: CheckTarget) -> None:
     assert_problem(target.send(request(target=f"{MESSAGE}?apikey={API_KEY}", key=None)), 401)
 
 
@@ -107,7 +107,7 @@ def test_key_is_found_in_any_spelling_of_its_header(header: str, target: CheckTa
 
 
 @pytest.mark.parametrize("given", ["a", "A-z.0:9_", "x" * 46])
-def test_request_id_comes_back(given: str, target: CheckTarget) -> None:
+def test_request_id_is_returned(given: str, target: CheckTarget) -> None:
     for path in (NOTHING, *((MESSAGE, "/health/live", "/nothing") if target.own_words else ())):
         answer = target.send(request(target=path, headers=[f"x-request-id: {given}"]))
         assert answer.headers["x-request-id"] == given
@@ -116,7 +116,7 @@ def test_request_id_comes_back(given: str, target: CheckTarget) -> None:
 @pytest.mark.parametrize(
     "given", [b"", b"x" * 47, b"a b", b"a,b", b"\xc3\xa5", b"\xff", b"a/b", b"<script>", b'a"b', b"%0d%0aSet-Cookie:x"]
 )
-def test_request_id_of_another_form_is_replaced(given: bytes, target: CheckTarget) -> None:
+def test_invalid_request_id_is_replaced(given: bytes, target: CheckTarget) -> None:
     answer = target.send(request(target=MESSAGE, headers=[b"x-request-id: " + given]))
     assert_problem(answer, 404)
     assert not answer.in_own_words or answer.headers["x-request-id"].encode() != given
@@ -141,12 +141,12 @@ def test_header_may_contain_any_bytes(target: CheckTarget) -> None:
     [["x: " + "a" * 1024 * 1024], [f"x-{number}: v" for number in range(50_000)], ["x" * 1024 * 1024 + ": v"]],
     ids=["1 MiB in one", "50,000 of them", "a name of 1 MiB"],
 )
-def test_headers_beyond_all_need_are_refused(headers: list[str], target: CheckTarget) -> None:
+def test_excessive_headers_are_refused(headers: list[str], target: CheckTarget) -> None:
     """Headers are kept in memory before the caller is authenticated."""
     assert_no_http(target.send(request(headers=headers, key=None)), 431)
 
 
-def test_trailers_beyond_all_need_are_refused(target: CheckTarget) -> None:
+def test_excessive_trailers_are_refused(target: CheckTarget) -> None:
     body = text(externalReferences=[accepted_reference()])
     trailers = b"".join(b"x-%d: v\r\n" % number for number in range(50_000))
     framed = chunks(body).removesuffix(b"\r\n") + trailers + b"\r\n"
@@ -162,7 +162,7 @@ UNSAID = [pytest.param(value, marks=pytest.mark.own) for value in (None, " ")]
     "content_type",
     ["Application/JSON", "APPLICATION/JSON;charset=utf-8", "application/json ; x=y", "\tapplication/json", *UNSAID],
 )
-def test_json_is_validated_however_its_media_type_is_written(content_type: str | None, target: CheckTarget) -> None:
+def test_json_is_validated_with_any_spelling_of_its_media_type(content_type: str | None, target: CheckTarget) -> None:
     assert_violations(target.send(post(text(message=""), content_type)), "message")
     taken = text(externalReferences=[accepted_reference()])
     assert target.send(post(taken, content_type)).status == 201
@@ -195,24 +195,24 @@ def test_other_media_types_are_refused(content_type: str | bytes, target: CheckT
 
 
 @pytest.mark.parametrize("content_type", ["Multipart/Form-Data; Boundary=XX", 'multipart/form-data;boundary="XX"'])
-def test_form_is_validated_however_its_media_type_is_written(content_type: str, target: CheckTarget) -> None:
+def test_form_is_validated_with_any_spelling_of_its_media_type(content_type: str, target: CheckTarget) -> None:
     answer = target.send(post(form(message_part(text(message=""))), content_type))
     assert_violations(answer, "message")
 
 
-def test_charset_does_not_change_how_json_is_read(target: CheckTarget) -> None:
+def test_charset_parameter_of_json_is_ignored(target: CheckTarget) -> None:
     body = text(message="")
     assert_violations(target.send(post(body, "application/json; charset=utf-16")), "message")
     assert_violations(target.send(post(body.decode().encode("utf-16"), "application/json; charset=utf-16")), "body")
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "nonsense"])
-def test_compressed_body_is_refused_as_such(coding: str, target: CheckTarget) -> None:
+def test_compressed_body_is_refused_with_415(coding: str, target: CheckTarget) -> None:
     answer = target.send(post(gzip.compress(text()), headers=[f"Content-Encoding: {coding}"]))
     assert_problem(answer, 415)
 
 
-def test_no_answer_repeats_what_was_sent(target: CheckTarget) -> None:
+def test_error_responses_do_not_contain_the_request(target: CheckTarget) -> None:
     for secret in ("topsecretkey", "x" * 1000):
         answer = target.send(request(target=MESSAGE, headers=[f"x-request-id: {secret}!"], key=secret))
         assert_silent(answer, secret)

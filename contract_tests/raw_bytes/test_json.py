@@ -115,18 +115,18 @@ NO_OBJECT = [b"null", b"true", b"0", b'"message"', b"[]", b"[" + GOOD + b"]"]
 
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON.keys())
 @pytest.mark.parametrize("way", WAYS)
-def test_body_that_is_no_strict_json_is_refused(way: str, body: bytes, target: CheckTarget) -> None:
+def test_body_that_is_not_strict_json_is_refused(way: str, body: bytes, target: CheckTarget) -> None:
     assert_violations(target.send(WAYS[way](body)), "body")
 
 
 @pytest.mark.parametrize("body", NO_OBJECT)
 @pytest.mark.parametrize("way", WAYS)
-def test_json_that_is_no_object_is_refused(way: str, body: bytes, target: CheckTarget) -> None:
+def test_json_that_is_not_an_object_is_refused(way: str, body: bytes, target: CheckTarget) -> None:
     assert_violations(target.send(WAYS[way](body)), "body")
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_empty_object_is_refused_for_all_that_it_lacks(way: str, target: CheckTarget) -> None:
+def test_empty_object_is_refused_with_all_missing_fields(way: str, target: CheckTarget) -> None:
     assert_violations(target.send(WAYS[way](b"{}")), "externalReferences", "message")
 
 
@@ -149,7 +149,7 @@ def test_empty_object_is_refused_for_all_that_it_lacks(way: str, target: CheckTa
     ],
 )
 @pytest.mark.parametrize("way", WAYS)
-def test_json_that_is_no_message_is_refused_by_its_fields(
+def test_json_that_is_not_a_message_is_refused_with_its_fields(
     way: str, body: bytes, fields: list[str], target: CheckTarget
 ) -> None:
     assert_violations(target.send(WAYS[way](body)), *fields)

@@ -43,14 +43,14 @@ def in_chunks(start: bytes, filling: bytes, size: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("content_type", [JSON, FORM])
 @pytest.mark.parametrize("length", [LIMIT + 1, 10**12, 2**63 - 1])
-def test_body_that_announces_too_much_is_refused_before_it_comes(
+def test_body_with_an_excessive_length_is_refused_before_it_is_sent(
     length: int, content_type: str, target: CheckTarget
 ) -> None:
     data = post(b"", content_type, headers=[f"Content-Length: {length}"])
     assert_problem(target.send(data, is_unfinished=True), 413)
 
 
-def test_body_that_announces_too_much_is_not_asked_for(target: CheckTarget) -> None:
+def test_body_with_an_excessive_length_gets_no_100_continue(target: CheckTarget) -> None:
     headers = [f"Content-Length: {LIMIT + 1}", "Expect: 100-continue"]
     with target.connect() as connection:
         connection.send(post(b"", headers=headers))
@@ -78,21 +78,21 @@ FILE = form(message_part(), file_part()).removesuffix(b"Hello\n\r\n--XX--\r\n")
     [(JSON, b" ", b" "), (JSON, BASE64, b"A"), (JSON, b'{"message": "', b"a"), (FORM, FILE, b"A")],
     ids=["white space", "base64", "text", "file"],
 )
-def test_body_that_comes_in_too_many_chunks_is_cut_off(
+def test_chunked_body_over_the_limit_is_refused(
     content_type: str, start: bytes, filling: bytes, target: CheckTarget
 ) -> None:
     data = post(b"", content_type, headers=["Transfer-Encoding: chunked"])
     assert_problem(target.send(data, *in_chunks(start, filling, LIMIT + 1)), 413)
 
 
-def test_body_is_refused_while_it_comes(target: CheckTarget) -> None:
+def test_endless_body_is_refused_while_it_is_sent(target: CheckTarget) -> None:
     """The response arrives although the body has no end."""
     data = post(b"", headers=["Transfer-Encoding: chunked"])
     never_ending = list(in_chunks(b" ", b" ", 70 * 1024 * 1024))[:-1]
     assert_problem(target.send(data, *never_ending, is_unfinished=True), 413)
 
 
-def test_file_may_have_10_mib_and_no_byte_more(target: CheckTarget) -> None:
+def test_file_is_limited_to_10_mib(target: CheckTarget) -> None:
     for size, is_taken in ((MAX_FILE, True), (MAX_FILE + 1, False)):
         reference = accepted_reference() if is_taken else REFUSED_CASE
         content = base64.b64encode(bytes(size)).decode()
@@ -107,13 +107,13 @@ def test_file_may_have_10_mib_and_no_byte_more(target: CheckTarget) -> None:
 
 
 @pytest.mark.parametrize(("character", "count"), [("a", 16_777_216), ("å", 8_388_608), ("\U0001f600", 4_194_304)])
-def test_message_may_have_no_more_bytes_than_open_e_can_store(character: str, count: int, target: CheckTarget) -> None:
+def test_message_is_limited_to_the_bytes_that_open_e_can_store(character: str, count: int, target: CheckTarget) -> None:
     body = text(message=character * count)
     assert_violations(target.send(post(body)), "message")
     assert_violations(target.send(post(form(message_part(body)), FORM)), "message")
 
 
-def test_long_field_is_refused_as_such(target: CheckTarget) -> None:
+def test_long_field_is_refused(target: CheckTarget) -> None:
     long = "x " * PIECE
     assert_violations(target.send(post(text(attachments=[attachment(fileName=long)]))), "attachments[0].fileName")
     assert_violations(target.send(post(text(partyId=long, oepInstance=long))), "oepInstance", "partyId")

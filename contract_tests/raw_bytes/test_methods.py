@@ -39,7 +39,7 @@ METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY",
     ("path", "method"),
     [own_param(path, method) for path, allowed in ALLOWED.items() for method in sorted(METHODS - allowed)],
 )
-def test_method_that_the_path_does_not_have_is_refused(path: str, method: str, target: CheckTarget) -> None:
+def test_method_outside_the_contract_is_refused(path: str, method: str, target: CheckTarget) -> None:
     assert_not_allowed(target.send(request(method, path)), *ALLOWED[path])
 
 
@@ -68,7 +68,7 @@ def test_wrong_method_with_a_body_leaves_the_connection_usable(target: CheckTarg
     "method", ["", "get", "Get", "post", "FOO", "GET\x00", "GET,POST", "G" * 1000, "\u00e5", "PRI"]
 )
 @pytest.mark.parametrize("path", ["/webmessages", MESSAGE, own_param("/health/live")])
-def test_word_that_is_no_method_ends_the_connection(method: str, path: str, target: CheckTarget) -> None:
+def test_invalid_method_closes_the_connection(method: str, path: str, target: CheckTarget) -> None:
     assert_no_http(target.send(request(method, path)))
 
 
@@ -88,7 +88,7 @@ def test_word_that_is_no_method_ends_the_connection(method: str, path: str, targ
     ],
     ids=["CONNECT", "HTTP/2", "no HTTP", "HTTP/1.9", "bare LF", "TLS", "all bytes", "NUL", "brackets"],
 )
-def test_data_that_is_not_http_ends_the_connection(start: bytes, target: CheckTarget) -> None:
+def test_data_that_is_not_http_closes_the_connection(start: bytes, target: CheckTarget) -> None:
     assert_no_http(target.send(start, is_unfinished=True))
 
 
@@ -100,5 +100,5 @@ def test_options_of_the_whole_server_are_not_found(target: CheckTarget) -> None:
 @pytest.mark.own
 @pytest.mark.parametrize("path", ["/docs", "/docs/web-messages", "/docs/web-messages/openapi.json"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "QUERY"])
-def test_pages_of_the_documentation_are_only_read(method: str, path: str, target: CheckTarget) -> None:
+def test_documentation_pages_refuse_other_methods(method: str, path: str, target: CheckTarget) -> None:
     assert_not_allowed(target.send(request(method, path, key=None)), "GET", "HEAD")

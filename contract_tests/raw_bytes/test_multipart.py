@@ -75,7 +75,9 @@ LONG_HEADERS.add("boundary of 1,000 characters")
 
 @pytest.mark.parametrize(("body", "content_type"), cases(NO_FORM, own=LONG_HEADERS))
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
-def test_body_that_is_no_form_is_refused(in_chunks: bool, body: bytes, content_type: str, target: CheckTarget) -> None:
+def test_body_that_is_not_a_form_is_refused(
+    in_chunks: bool, body: bytes, content_type: str, target: CheckTarget
+) -> None:
     whole = post(body, content_type)
     chunked = post(chunks(body), content_type, headers=["Transfer-Encoding: chunked"])
     assert_violations(target.send(chunked if in_chunks else whole), "body")
@@ -162,7 +164,7 @@ READABLE = {"message in the second place", *(f"message of {kind} type" for kind 
 
 
 @pytest.mark.parametrize("name", sorted(LONG_HEADERS | READABLE))
-def test_form_that_only_some_servers_read_is_no_fault_of_theirs(name: str, target: CheckTarget) -> None:
+def test_unusual_form_causes_no_server_error(name: str, target: CheckTarget) -> None:
     body, content_type = NO_FORM[name] if name in NO_FORM else (form(*OTHER_FORM[name][0]), FORM)
     body = body.replace(text(), text(externalReferences=[accepted_reference()]))
     answer = target.send(post(body, content_type))
@@ -171,7 +173,7 @@ def test_form_that_only_some_servers_read_is_no_fault_of_theirs(name: str, targe
 
 @pytest.mark.parametrize(("parts", "fields"), cases(OTHER_FORM, own=READABLE))
 @pytest.mark.parametrize("epilogue", [b"", b"x" * 300 * 1024], ids=["small", "large"])
-def test_form_that_the_contract_does_not_have_is_refused(
+def test_form_outside_the_contract_is_refused(
     epilogue: bytes, parts: list[bytes], fields: list[str], target: CheckTarget
 ) -> None:
     assert_violations(target.send(post(form(*parts) + epilogue, FORM)), *fields)
@@ -199,7 +201,7 @@ def test_form_that_the_contract_does_not_have_is_refused(
         ),
     ],
 )
-def test_file_name_is_read_in_every_form(parameter: str, name: str, target: CheckTarget) -> None:
+def test_file_name_is_decoded_in_every_notation(parameter: str, name: str, target: CheckTarget) -> None:
     reference = accepted_reference()
     answer = send(target, message_part(text(externalReferences=[reference])), file_part(b"Hello\n", parameter))
     assert answer.status == 201, answer.body
@@ -217,12 +219,14 @@ def test_file_may_look_like_a_boundary(content: bytes, target: CheckTarget) -> N
 
 
 @pytest.mark.parametrize("content_type", [None, "application/json", "Application/JSON; charset=utf-8"])
-def test_message_may_come_with_every_spelling_of_its_type(content_type: str | None, target: CheckTarget) -> None:
+def test_message_part_is_accepted_with_every_spelling_of_its_type(
+    content_type: str | None, target: CheckTarget
+) -> None:
     body = text(externalReferences=[accepted_reference()])
     assert send(target, message_part(body, content_type), file_part()).status == 201
 
 
 @pytest.mark.parametrize("boundary", ["X", "B" * 70, "'()+_,-./:=?"])
-def test_boundary_may_be_any_that_mime_allows(boundary: str, target: CheckTarget) -> None:
+def test_every_valid_mime_boundary_is_accepted(boundary: str, target: CheckTarget) -> None:
     body = form(message_part(text(externalReferences=[accepted_reference()])), boundary=boundary.encode())
     assert target.send(post(body, f'multipart/form-data; boundary="{boundary}"')).status == 201

@@ -54,7 +54,7 @@ PARTY = f"/webmessages/recipients/{ID}"
         ("limit=0&after=x&unknown=1&other=2", ["limit", "after", "unknown", "other"]),
     ],
 )
-def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: list[str], target: CheckTarget) -> None:
+def test_query_outside_the_contract_is_refused(query: str, fields: list[str], target: CheckTarget) -> None:
     answer = target.send(request(target=f"{PARTY}?{query}"))
     assert_violations(answer, *(f"getWebMessagesByPartyId.{field}" for field in fields))
 
@@ -70,7 +70,7 @@ def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: li
         ("limit=%ff&after=%ff&unknown=%ff", ["limit", "after", "unknown"]),
     ],
 )
-def test_query_beyond_ascii_is_refused_by_the_names_of_its_faults(
+def test_non_ascii_query_is_refused_with_the_names_of_its_parameters(
     query: str, fields: list[str], target: CheckTarget
 ) -> None:
     answer = target.send(request(target=f"{PARTY}?{query}"))
@@ -83,7 +83,7 @@ def test_query_beyond_ascii_is_refused_by_the_names_of_its_faults(
     ["&".join(f"a{number}=1" for number in range(5000)), "a=1&" * 10_000],
     ids=["5,000 names", "one name 10,000 times"],
 )
-def test_query_of_too_many_parameters_is_refused(query: str, target: CheckTarget) -> None:
+def test_query_with_too_many_parameters_is_refused(query: str, target: CheckTarget) -> None:
     assert_violations(target.send(request(target=f"{PARTY}?{query}")), "getWebMessagesByPartyId.query")
 
 

@@ -81,7 +81,7 @@ NO_JSON: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("broken", NO_JSON.values(), ids=NO_JSON.keys())
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
-def test_body_that_is_no_strict_json_is_refused(
+def test_body_that_is_not_strict_json_is_refused(
     path: str, broken: Callable[[bytes], bytes], in_chunks: bool, target: CheckTarget
 ) -> None:
     body = broken(good(target, path))
@@ -104,7 +104,7 @@ def test_number_that_is_not_a_kind_of_change_is_refused(raw: bytes, target: Chec
 @EVENT_NEEDS
 @pytest.mark.parametrize("raw", [rb"\u0000", rb"\\\u0000", rb"\u0061\u0000"])
 @pytest.mark.parametrize("place", [b'{"%s":1}', b'{"a":["%s"]}'], ids=["name", "value"])
-def test_nul_in_a_content_is_refused(raw: bytes, place: bytes, target: CheckTarget) -> None:
+def test_nul_in_the_content_is_refused(raw: bytes, place: bytes, target: CheckTarget) -> None:
     body = good(target, EVENT).replace(b'{"a": "b"}', place % raw)
     assert_error_list(send(target, EVENT, body), 400, (None, "body", 1014))
 
@@ -140,7 +140,7 @@ def test_other_media_type_is_refused(path: str, content_type: str | bytes, targe
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("content_type", ["Application/JSON", "application/json;charset=utf-16", None])
-def test_json_is_validated_however_its_media_type_is_written(
+def test_json_is_validated_with_any_spelling_of_its_media_type(
     path: str, content_type: str | None, target: CheckTarget
 ) -> None:
     body = good(target, path)[:-1] + b',"x":1}'
@@ -155,7 +155,7 @@ def test_compressed_body_is_refused(path: str, target: CheckTarget) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("length", [1, 10**12, 2**62])
-def test_body_that_is_announced_too_large_is_refused_before_it_comes(
+def test_body_with_an_excessive_length_is_refused_before_it_is_sent(
     path: str, length: int, target: CheckTarget
 ) -> None:
     answer = send(target, path, b"", headers=(f"Content-Length: {LIMITS[path] + length}",), is_unfinished=True)
@@ -163,7 +163,7 @@ def test_body_that_is_announced_too_large_is_refused_before_it_comes(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_body_is_cut_off_while_it_comes(path: str, target: CheckTarget) -> None:
+def test_body_over_the_limit_is_refused_while_it_is_sent(path: str, target: CheckTarget) -> None:
     body = b"50000\r\n" + b" " * 0x50000 + b"\r\n"
     answer = send(target, path, body, headers=(CHUNKED,), is_unfinished=True)
     assert_error_list(answer, 413, (None, None, 1014))
@@ -245,7 +245,7 @@ def test_unknown_query_parameter_is_refused(path: str, target: CheckTarget) -> N
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_query_that_the_contract_does_not_have_is_refused(query: str, fields: list[str], target: CheckTarget) -> None:
+def test_query_outside_the_contract_is_refused(query: str, fields: list[str], target: CheckTarget) -> None:
     headers = [f"Client-Cert: {CERTIFICATE}"]
     path = f"{LIST}?systemIdentifier={target.queued_system}&{query}"
     answer = target.send(request(target=path, headers=headers, key=None))
@@ -269,9 +269,7 @@ def test_query_of_the_contract_is_accepted(query: str, target: CheckTarget) -> N
         pytest.param("OPTIONS", marks=pytest.mark.own),
     ],
 )
-def test_method_that_the_path_does_not_have_is_refused(
-    path: str, allowed: str, method: str, target: CheckTarget
-) -> None:
+def test_method_outside_the_contract_is_refused(path: str, allowed: str, method: str, target: CheckTarget) -> None:
     answer = target.send(request(method, path, key=None))
     if method == allowed:
         assert_refused(answer)
@@ -282,7 +280,7 @@ def test_method_that_the_path_does_not_have_is_refused(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_answer_repeats_what_was_sent(path: str, target: CheckTarget) -> None:
+def test_error_responses_do_not_contain_the_request(path: str, target: CheckTarget) -> None:
     for body in (
         b'{"secret": s3cr3t}',
         good(target, path).replace(b"a", b"s3cr3t", 1) + b"s3cr3t",

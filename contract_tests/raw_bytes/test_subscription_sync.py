@@ -60,7 +60,7 @@ NO_JSON: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("broken", NO_JSON.values(), ids=NO_JSON.keys())
 @pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["length", "chunks"])
-def test_sync_that_is_no_strict_json_is_refused(
+def test_sync_that_is_not_strict_json_is_refused(
     broken: Callable[[bytes], bytes], is_large: bool, in_chunks: bool, good: bytes, target: CheckTarget
 ) -> None:
     sent = LARGE + broken(good) if is_large else broken(good)
@@ -75,7 +75,7 @@ def test_sync_that_is_no_strict_json_is_refused(
     + [b"true", b"null", b'"1"', b"-1", b"2147483648", b"9" * 4000, b"1e-999", b"[[]]", b"{}"],
     ids=lambda raw: raw[:12].decode(),
 )
-def test_number_that_is_no_integer_of_32_bits_is_refused(raw: bytes, good: bytes, target: CheckTarget) -> None:
+def test_number_that_is_not_a_32_bit_integer_is_refused(raw: bytes, good: bytes, target: CheckTarget) -> None:
     assert_error_list(target.send(sync(with_org_type(good, raw), CERTIFICATE)), 400, (0, "orgType", 1014))
 
 
@@ -83,7 +83,7 @@ def test_number_that_is_no_integer_of_32_bits_is_refused(raw: bytes, good: bytes
     ("raw", "code"),
     [(rb"/\u0000", 150102), (rb"/a\n", 150102), ("/å".encode(), 150102), (rb"/\ud83d\ude00", 150102)],
 )
-def test_character_that_no_path_has_is_refused(raw: bytes, code: int, good: bytes, target: CheckTarget) -> None:
+def test_invalid_path_character_is_refused(raw: bytes, code: int, good: bytes, target: CheckTarget) -> None:
     body = good.replace(b"/webhook", raw)
     assert_error_list(target.send(sync(body, CERTIFICATE)), 400, (0, "webhookUrl", code))
 
@@ -98,7 +98,7 @@ def test_other_media_type_is_refused(content_type: str | bytes, good: bytes, tar
 
 
 @pytest.mark.parametrize("content_type", ["Application/JSON", "application/json;charset=utf-16", None])
-def test_json_is_validated_however_its_media_type_is_written(
+def test_json_is_validated_with_any_spelling_of_its_media_type(
     content_type: str | None, good: bytes, target: CheckTarget
 ) -> None:
     answer = target.send(sync(with_org_type(good, b"-1"), CERTIFICATE, content_type))
@@ -111,13 +111,13 @@ def test_compressed_sync_is_refused(good: bytes, target: CheckTarget) -> None:
 
 
 @pytest.mark.parametrize("length", [LIMIT + 1, 10**12, 2**63 - 1])
-def test_sync_that_announces_too_much_is_refused_before_it_comes(length: int, target: CheckTarget) -> None:
+def test_sync_with_an_excessive_length_is_refused_before_it_is_sent(length: int, target: CheckTarget) -> None:
     data = sync(b"", CERTIFICATE, headers=[f"Content-Length: {length}"])
     answer = target.send(data, is_unfinished=True)
     assert_error_list(answer, 413, (None, None, 1014))
 
 
-def test_sync_is_cut_off_while_it_comes(target: CheckTarget) -> None:
+def test_sync_over_the_limit_is_refused_while_it_is_sent(target: CheckTarget) -> None:
     piece = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     answer = target.send(sync(b"", CERTIFICATE, headers=[CHUNKED]), *[piece] * 17, is_unfinished=True)
     assert_error_list(answer, 413, (None, None, 1014))
@@ -148,6 +148,6 @@ def test_sync_without_a_certificate_is_refused_before_its_body(
         assert not answer.in_own_words or "www-authenticate" in answer.headers
 
 
-def test_no_answer_repeats_what_was_sent(good: bytes, target: CheckTarget) -> None:
+def test_error_responses_do_not_contain_the_request(good: bytes, target: CheckTarget) -> None:
     for body in (b'{"secret": s3cr3t}', good.replace(b"/webhook", b"s3cr3t"), good + b"s3cr3t"):
         assert_silent(target.send(sync(body, CERTIFICATE)), "s3cr3t")

@@ -35,7 +35,7 @@ REFERENCES = "/webmessages/external-references"
         "*",
     ],
 )
-def test_path_that_no_contract_has_is_not_found(path: str, target: CheckTarget) -> None:
+def test_path_of_no_contract_is_not_found(path: str, target: CheckTarget) -> None:
     assert_problem(target.send(request(target=path)), 404)
 
 
@@ -106,7 +106,7 @@ def test_request_target_that_is_too_long_ends_the_connection(target: CheckTarget
         pytest.param("/health/live?", marks=pytest.mark.own),
     ],
 )
-def test_other_spellings_of_a_path_reach_it(path: str, target: CheckTarget) -> None:
+def test_equivalent_spellings_of_a_path_reach_the_same_operation(path: str, target: CheckTarget) -> None:
     assert target.send(request(target=path)).status == 200
 
 
@@ -141,18 +141,18 @@ OPERATIONS_WITH_IDS = {
 
 @pytest.mark.parametrize("wrong", WRONG_IDS.values(), ids=WRONG_IDS.keys())
 @pytest.mark.parametrize("field", OPERATIONS_WITH_IDS)
-def test_id_that_is_no_uuid_is_refused(field: str, wrong: str, target: CheckTarget) -> None:
+def test_id_that_is_not_a_uuid_is_refused(field: str, wrong: str, target: CheckTarget) -> None:
     method, path = OPERATIONS_WITH_IDS[field]
     assert_violations(target.send(request(method, path.format(wrong))), field)
 
 
-def test_every_id_of_a_path_is_named(target: CheckTarget) -> None:
+def test_every_invalid_id_of_a_path_is_reported(target: CheckTarget) -> None:
     answer = target.send(request(target="/webmessages/x/attachments/%ff?limit=1"))
     fields = [f"getWebMessageAttachment.{name}" for name in ("id", "attachmentId", "limit")]
     assert_violations(answer, *fields)
 
 
-def test_id_is_read_in_either_case(target: CheckTarget) -> None:
+def test_id_is_accepted_in_any_case(target: CheckTarget) -> None:
     answer = target.send(request(target=f"/webmessages/{ID.upper()}"))
     assert_problem(answer, 404)
     assert not answer.in_own_words or ID in answer.json()["detail"]

@@ -31,7 +31,7 @@ Place = tuple[int | None, str | None, int]
 def describe_response(response: requests.Response) -> str:
     """Return a response as one line of text."""
     request = response.request
-    return f"{request.method} {request.path_url} was answered {response.status_code}: {response.text[:2000]}"
+    return f"the response to {request.method} {request.path_url} is {response.status_code}: {response.text[:2000]}"
 
 
 def expect(response: requests.Response, *statuses: int) -> requests.Response:
@@ -49,12 +49,12 @@ def _expect_utf_8(response: requests.Response) -> None:
         response.headers["Content-Type"].lower().replace('"', "").partition("charset=")[2].partition(";")[0].strip()
     )
     assert charset in {"", "utf-8"}, (
-        f"JSON is UTF-8, but the Content-Type says {charset}; {describe_response(response)}"
+        f"the charset of JSON must be UTF-8, but the Content-Type declares {charset}; {describe_response(response)}"
     )
     try:
         text = response.content.decode()
     except UnicodeDecodeError:
-        raise AssertionError(f"JSON is UTF-8, but was {response.content[:300]!r}") from None
+        raise AssertionError(f"JSON must be encoded in UTF-8, but was {response.content[:300]!r}") from None
     assert not text.startswith("\ufeff"), (
         f"JSON must not begin with a byte order mark, but was {response.content[:300]!r}"
     )
@@ -68,14 +68,16 @@ def expect_problem(response: requests.Response, status: int) -> dict[str, Any]:
     """Return the problem in a response, after asserting its form (RFC 9457, but `status` is an object here)."""
     expect(response, status)
     assert media_type(response) == PROBLEM, (
-        f"expected {PROBLEM}, but was {media_type(response)}; {describe_response(response)}"
+        f"the Content-Type must be {PROBLEM}, but was {media_type(response)}; {describe_response(response)}"
     )
     value: dict[str, Any] = response.json()
-    assert {"title", "status"} <= set(value), f"a problem has title and status, but {describe_response(response)}"
+    assert {"title", "status"} <= set(value), f"a problem must have title and status, but {describe_response(response)}"
     names = {"statusCode", "reasonPhrase"}
-    assert isinstance(value["status"], dict), f"the status of a problem is an object, but {describe_response(response)}"
+    assert isinstance(value["status"], dict), (
+        f"the status of a problem must be an object, but {describe_response(response)}"
+    )
     assert names <= set(value["status"]), (
-        f"the status of a problem has statusCode and reasonPhrase, but {describe_response(response)}"
+        f"the status of a problem must have statusCode and reasonPhrase, but {describe_response(response)}"
     )
     assert value["status"]["statusCode"] == status, (
         f"status.statusCode must be {status}, but {describe_response(response)}"
@@ -103,16 +105,16 @@ def expect_other_methods(response: requests.Response, *allowed: str) -> None:
 def expect_violations(response: requests.Response, *wanted: tuple[str, str | None]) -> None:
     """Assert that the response is a 400 with exactly these fields, sorted. A text of None matches any text."""
     value = expect_problem(response, 400)
-    assert "violations" in value, f"a 400 has violations, but {describe_response(response)}"
+    assert "violations" in value, f"a 400 must have violations, but {describe_response(response)}"
     found = [(item["field"], item["message"]) for item in value["violations"]]
     fields = sorted(field for field, _ in wanted)
     assert [field for field, _ in found] == fields, (
-        f"every fault must be named at once, sorted by field: expected violations of {fields}, "
+        f"all violations must be reported together, sorted by field: expected {fields}, "
         f"but {describe_response(response)}"
     )
     for field, text in wanted:
         texts = [message for name, message in found if name == field]
-        assert all(texts), f"a violation must say what is wrong, but {describe_response(response)}"
+        assert all(texts), f"a violation must have a message, but {describe_response(response)}"
         assert text is None or text in texts, f"expected {field}: {text!r}, but {describe_response(response)}"
 
 
@@ -122,7 +124,7 @@ def expect_errors(response: requests.Response, status: int, *places: Place) -> l
     found = [get_place(error) for error in errors]
     wanted = sort_places(places)
     assert found == wanted, (
-        "every error of every entry must be listed, sorted by index (null first), field, errorCode:"
+        "all errors of all entries must be reported together, sorted by index (null first), field and errorCode:"
         f"\nexpected {wanted}\nbut was  {found}\n{describe_response(response)}"
     )
     return errors
@@ -132,11 +134,15 @@ def expect_error_list(response: requests.Response, status: int) -> list[dict[str
     """Return the errors in a response of /v1, after asserting their form."""
     expect(response, status)
     assert media_type(response) == "application/json", f"expected application/json, but {describe_response(response)}"
-    assert response.headers.get("x-requestId"), f"every answer has an x-requestId, but {describe_response(response)}"
+    assert response.headers.get("x-requestId"), (
+        f"every response must have the header x-requestId, but {describe_response(response)}"
+    )
     errors: list[dict[str, Any]] = response.json()["errors"]
     for error in errors:
-        assert set(error) == ERROR_NAMES, f"an error has {sorted(ERROR_NAMES)}, but {describe_response(response)}"
-        assert error["message"], f"an error must say what is wrong, but {describe_response(response)}"
+        assert set(error) == ERROR_NAMES, (
+            f"an error must have the properties {sorted(ERROR_NAMES)}, but {describe_response(response)}"
+        )
+        assert error["message"], f"an error must have a message, but {describe_response(response)}"
     return errors
 
 

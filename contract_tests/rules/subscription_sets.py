@@ -66,7 +66,7 @@ def type_not_allowed(api: Api) -> JSONObject:
     for org_type in _numbers(api.random):
         if entity_type not in allowed_types(api, org_type):
             return {"orgType": org_type, "entityType": entity_type}
-    raise AssertionError("every orgType may subscribe to everything")
+    raise AssertionError("found no orgType that may not subscribe to the message type")
 
 
 def allowed_types(api: Api, org_type: int) -> list[int]:
@@ -96,7 +96,7 @@ def expect_refused(api: Api, wanted: list[Any], *places: Place) -> list[JSONObje
     before = api.subscriptions()
     errors = expect_errors(api.sync(wanted), 400, *places)
     after = api.subscriptions()
-    assert after == before, f"a refused sync changes nothing: expected {before}, but the set is {after}"
+    assert after == before, f"a rejected sync must not change the set: expected {before}, but got {after}"
     return errors
 
 

@@ -51,22 +51,28 @@ def test_list_of_deliveries_has_no_content(own_set: Api) -> None:
             assert item["status"] in {"venter", "parkeret"}, item
             assert item["status"] == "venter" or item["naesteForsoeg"] is None, item
             created = datetime.fromisoformat(item["oprettet"])
-            assert created.utcoffset() == created.astimezone(COPENHAGEN).utcoffset(), f"not in Copenhagen: {item}"
-            assert item["leveringId"] == item["leveringId"].lower(), f"UUIDs are returned in lower case: {item}"
+            assert created.utcoffset() == created.astimezone(COPENHAGEN).utcoffset(), (
+                f"the time must be in Copenhagen's time zone: {item}"
+            )
+            assert item["leveringId"] == item["leveringId"].lower(), f"UUIDs must be returned in lower case: {item}"
             last_attempt = (item["aarsag"], item["httpStatus"])
             assert item["forsoeg"] or last_attempt == (None, None), (
-                f"before the first attempt there is no answer: {item}"
+                f"a message without attempts must have no response: {item}"
             )
-            assert item["forsoeg"] or item.get("aarsagTekst") is None, f"no attempt has failed yet: {item}"
-            assert item["aarsag"] != "http" or item["httpStatus"], f"an answer has a status: {item}"
+            assert item["forsoeg"] or item.get("aarsagTekst") is None, (
+                f"a message without attempts must have no error: {item}"
+            )
+            assert item["aarsag"] != "http" or item["httpStatus"], (
+                f"the response of a receiver must have a status: {item}"
+            )
             # Compare with the clock of the response, if the response has a date.
             assert not time_differs(page, created, MINUTES), (
-                f"answered at {page.headers['Date']}, but just published: {item}"
+                f"oprettet must be close to the Date of the response, {page.headers['Date']}: {item}"
             )
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 1000])
-def test_pages_together_are_the_whole_list(limit: int, own_set: Api) -> None:
+def test_pages_contain_the_whole_list(limit: int, own_set: Api) -> None:
     entry = own_set.entry()
     own_set.subscribe(entry)
     published = [publish(own_set, entry)["beskedId"] for _ in range(5)]
@@ -74,10 +80,10 @@ def test_pages_together_are_the_whole_list(limit: int, own_set: Api) -> None:
     pages = list(own_set.pages(f"{LIST}?systemIdentifier={own_set.target.system}&limit={limit}"))
     after = ids(own_set.deliveries())
     found = [item for page in pages for item in page.json()["beskeder"]]
-    assert all(len(page.json()["beskeder"]) <= limit for page in pages), f"a page is longer than {limit}"
-    assert len(set(ids(found))) == len(found), f"the pages name a message twice: {found}"
+    assert all(len(page.json()["beskeder"]) <= limit for page in pages), f"a page has more than {limit} messages"
+    assert len(set(ids(found))) == len(found), f"a message is on two pages: {found}"
     missing = [item for item in before if item["leveringId"] in after and item["leveringId"] not in ids(found)]
-    assert missing == [], f"the pages leave out {missing}"
+    assert missing == [], f"the pages do not contain {missing}"
     order = [published.index(item["beskedId"]) for item in found]
     assert order == sorted(order), f"expected the oldest first, but got {found}"
 
@@ -92,23 +98,25 @@ def test_status_filters_the_list(status: str, own_set: Api) -> None:
     query = f"systemIdentifier={own_set.target.system}&status={status}&limit=2"
     for page in own_set.pages(f"{LIST}?{query}"):
         kept = set(query.split("&")) - set((next_page(page) or query).partition("?")[2].split("&"))
-        assert next_page(page) is None or not kept, f"the Link has lost {kept}: {page.headers['Link']}"
+        assert next_page(page) is None or not kept, f"the Link must keep {kept}, but was {page.headers['Link']}"
     found = own_set.deliveries(status=status, limit=2)
     after = {item["leveringId"]: item["status"] for item in own_set.deliveries()}
-    assert {item["status"] for item in found} <= {status}, f"expected {status} only, but got {found}"
+    assert {item["status"] for item in found} <= {status}, (
+        f"expected only deliveries with the status {status}, but got {found}"
+    )
     stayed = [item for item in before if item["status"] == status == after.get(item["leveringId"])]
     missing = [item for item in stayed if item["leveringId"] not in ids(found)]
-    assert missing == [], f"the list of {status} leaves out {missing}"
+    assert missing == [], f"the list with status {status} does not contain {missing}"
 
 
-def test_list_has_nothing_of_an_event_without_subscribers(own_set: Api) -> None:
+def test_event_without_subscribers_creates_no_delivery(own_set: Api) -> None:
     one, other = entries(own_set, 2)
     own_set.subscribe(one)
     publish(own_set, other)
     assert own_set.deliveries() == []
 
 
-def test_messages_go_with_their_subscription(own_set: Api) -> None:
+def test_removing_a_subscription_removes_its_deliveries(own_set: Api) -> None:
     """The sync reports their number. Deliveries of remaining subscriptions are kept."""
     kept, dropped = entries(own_set, 2)
     own_set.subscribe(kept, dropped)
@@ -119,16 +127,18 @@ def test_messages_go_with_their_subscription(own_set: Api) -> None:
     foretold = own_set.subscribe(kept, query={"dryRun": True})["slettedeBeskeder"]
     left = deliveries_to(own_set, dropped)
     least, parked = len(left), [item for item in left if item["status"] == "parkeret"]
-    assert least <= foretold <= most, f"expected {least} to {most} messages to go, but a dry run says {foretold}"
+    assert least <= foretold <= most, (
+        f"expected slettedeBeskeder between {least} and {most}, but the dry run returned {foretold}"
+    )
     done = own_set.subscribe(kept)["slettedeBeskeder"]
-    assert len(parked) <= done <= least, f"of {left} the sync says that {done} went"
-    assert deliveries_to(own_set, dropped) == [], "messages to a subscription that is gone must be gone"
+    assert len(parked) <= done <= least, f"expected slettedeBeskeder to count {left}, but the sync returned {done}"
+    assert deliveries_to(own_set, dropped) == [], "the messages of a removed subscription must be removed"
     assert set(ids(deliveries_to(own_set, kept))) <= set(ids(kept_before))
     own_set.subscribe(kept, dropped)
-    assert deliveries_to(own_set, dropped) == [], "messages must not come back with their subscription"
+    assert deliveries_to(own_set, dropped) == [], "removed messages must not be restored with their subscription"
 
 
-def test_messages_stay_when_their_subscription_is_changed(own_set: Api) -> None:
+def test_changing_a_subscription_keeps_its_deliveries(own_set: Api) -> None:
     entry = own_set.entry()
     own_set.subscribe(entry)
     published = {publish(own_set, entry)["beskedId"] for _ in range(3)}
@@ -137,7 +147,9 @@ def test_messages_stay_when_their_subscription_is_changed(own_set: Api) -> None:
     assert (done["opdateret"], done["slettedeBeskeder"]) == (1, 0), done
     after = own_set.deliveries()
     assert {item["beskedId"] for item in after} <= published
-    assert {item["webhookUrl"] for item in after} <= {"/other"}, f"they go where it goes now, but got {after}"
+    assert {item["webhookUrl"] for item in after} <= {"/other"}, (
+        f"messages must go to the current webhookUrl of their subscription, but got {after}"
+    )
     assert set(ids(after)) <= set(ids(before))
 
 

@@ -22,7 +22,7 @@ def replay(api: Api, *ids: str) -> dict[str, Any]:
     reasons = answer.pop("ikkeGenfremsendte", None)
     if reasons is not None:
         named = [reason["leveringId"] for reason in reasons]
-        assert named == answer["ikkeParkerede"], f"expected a reason for each, but got {reasons}"
+        assert named == answer["ikkeParkerede"], f"each id that was not replayed must have a reason, but got {reasons}"
     return answer
 
 
@@ -31,14 +31,14 @@ def a_test(api: Api, entry: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"systemIdentifier": api.target.system, **{name: entry[name] for name in IDENTITY}, **changes}
 
 
-def test_unknown_ids_are_reported_in_order_each_once(api: Api) -> None:
+def test_unknown_ids_are_reported_once_in_request_order(api: Api) -> None:
     first, second, third = (api.uuid() for _ in range(3))
     answer = replay(api, second, first.upper(), third, second.upper(), first)
     wanted = {"genfremsendt": 0, "ikkeParkerede": [second, first, third]}
     assert answer == wanted, f"expected {wanted}, but got {answer}"
 
 
-def test_thousand_ids_are_accepted_and_not_one_more(api: Api) -> None:
+def test_replay_accepts_at_most_1000_ids(api: Api) -> None:
     ids = [api.uuid() for _ in range(1001)]
     assert replay(api, *ids[:1000]) == {"genfremsendt": 0, "ikkeParkerede": ids[:1000]}
     body = {"systemIdentifier": api.target.system, IDS: ids}
@@ -46,7 +46,7 @@ def test_thousand_ids_are_accepted_and_not_one_more(api: Api) -> None:
 
 
 @pytest.mark.needs("publish_key")
-def test_each_id_is_sent_again_or_named(own_set: Api) -> None:
+def test_each_id_is_replayed_or_reported(own_set: Api) -> None:
     entry = own_set.entry()
     own_set.subscribe(entry)
     for _ in range(3):
@@ -56,8 +56,10 @@ def test_each_id_is_sent_again_or_named(own_set: Api) -> None:
     answer = replay(own_set, nobodys, *ids, *ids)
     named = answer["ikkeParkerede"]
     assert named[0] == nobodys, answer
-    assert answer["genfremsendt"] + len(named) == 1 + len(ids), f"expected each of {ids} once, but got {answer}"
-    assert named[1:] == [id_ for id_ in ids if id_ in named], f"expected the order of the request, but got {answer}"
+    assert answer["genfremsendt"] + len(named) == 1 + len(ids), f"each of {ids} must be reported once, but got {answer}"
+    assert named[1:] == [id_ for id_ in ids if id_ in named], (
+        f"ids must be reported in the order of the request, but got {answer}"
+    )
 
 
 @pytest.mark.needs("publish_key")
@@ -96,7 +98,9 @@ def test_test_message_is_delivered_to_its_subscription_only(own_set: Api) -> Non
     assert set(answer) == {"beskedId", "leveringId"}, describe_response(response)
     assert deliveries_to(own_set, other) == []
     found = {(item["beskedId"], item["leveringId"]) for item in deliveries_to(own_set, entry)}
-    assert found <= {(answer["beskedId"], answer["leveringId"])}, f"expected {answer}, but the list has {found}"
+    assert found <= {(answer["beskedId"], answer["leveringId"])}, (
+        f"expected {answer} in the list of messages, but got {found}"
+    )
 
 
 def test_test_message_is_delivered_to_a_subscription_that_has_ended(own_set: Api) -> None:

@@ -59,14 +59,16 @@ def waiting(api: Api, subscriptions: list[Entry]) -> set[str]:
 
 
 @pytest.mark.parametrize("change", [{"webhookUrl": "/other"}, {"slutDato": "2999-01-01T00:00:00"}], ids=str)
-def test_messages_stay_with_a_subscription_that_is_updated(change: Entry, own_set: Api) -> None:
+def test_sync_keeps_deliveries_of_updated_subscriptions(change: Entry, own_set: Api) -> None:
     """The subscription is updated in place, not deleted and created again."""
     entry, other = entries(own_set, 2)
     is_lost = each_time(own_set, lambda: own_set.subscribe(entry | change, other), [entry], [other], are_lost)
-    assert not is_lost, f"each time a sync changed {change}, the messages to this subscription were gone"
+    assert not is_lost, (
+        f"a sync that changes {change} must keep the messages of the subscription, but removed them in every round"
+    )
 
 
-def test_messages_stay_with_subscriptions_that_are_left_untouched(own_set: Api) -> None:
+def test_sync_keeps_deliveries_of_unchanged_subscriptions(own_set: Api) -> None:
     """This holds for a sync of the same set, and for one that adds a new subscription."""
     one, two, new = entries(own_set, 3)
     for wanted in ([one, two], [one, two, new]):
@@ -75,20 +77,20 @@ def test_messages_stay_with_subscriptions_that_are_left_untouched(own_set: Api) 
             own_set.subscribe(*wanted)
 
         is_lost = each_time(own_set, sync, [one, two], [], are_lost)
-        assert not is_lost, "each time a sync left them untouched, their messages were gone"
+        assert not is_lost, "a sync must keep the messages of unchanged subscriptions, but removed them in every round"
 
 
-def test_dry_run_removes_no_messages(own_set: Api) -> None:
+def test_dry_run_keeps_deliveries(own_set: Api) -> None:
     dropped, kept = entries(own_set, 2)
 
     def ask() -> None:
         own_set.subscribe(kept, query={"dryRun": True})
 
     is_lost = each_time(own_set, ask, [dropped], [kept], are_lost)
-    assert not is_lost, "each time after a dry run, the messages that it counted were gone"
+    assert not is_lost, "a dry run must keep the messages that it counts, but removed them in every round"
 
 
-def test_refused_sync_removes_no_messages(own_set: Api) -> None:
+def test_refused_sync_keeps_deliveries(own_set: Api) -> None:
     dropped, kept = entries(own_set, 2)
     bad = own_set.entry(webhookUrl="x")
 
@@ -96,11 +98,13 @@ def test_refused_sync_removes_no_messages(own_set: Api) -> None:
         expect(own_set.sync([kept, bad]), 400)
 
     is_lost = each_time(own_set, sync, [dropped], [kept], are_lost)
-    assert not is_lost, "each time after a refused sync, the messages to what was not in it were gone"
+    assert not is_lost, (
+        "a rejected sync must keep all messages, but removed those of missing subscriptions in every round"
+    )
 
 
 @pytest.mark.parametrize("query", [{}, {"dryRun": True}], ids=["sync", "dry run"])
-def test_messages_that_go_are_counted(query: dict[str, Any], own_set: Api) -> None:
+def test_removed_deliveries_are_counted(query: dict[str, Any], own_set: Api) -> None:
     """slettedeBeskeder counts deliveries, not subscriptions."""
     dropped, kept = entries(own_set, 2)
 
@@ -108,11 +112,13 @@ def test_messages_that_go_are_counted(query: dict[str, Any], own_set: Api) -> No
         return own_set.subscribe(kept, query=query)["slettedeBeskeder"]
 
     is_wrong = each_time(own_set, sync, [dropped], [kept], lambda round_: round_.done != len(round_.before))
-    assert not is_wrong, "each time a subscription was dropped, slettedeBeskeder was not the number of its messages"
+    assert not is_wrong, (
+        "slettedeBeskeder must be the number of messages of the removed subscription, but differed in every round"
+    )
 
 
 @pytest.mark.parametrize("limit", [2, 3], ids=["after one that stays", "after one that goes"])
-def test_next_page_begins_where_the_last_ended_though_messages_go(limit: int, own_set: Api) -> None:
+def test_cursor_remains_valid_when_deliveries_are_removed(limit: int, own_set: Api) -> None:
     dropped, kept = entries(own_set, 2)
     own_set.subscribe(dropped, kept)
     for entry in (dropped, kept) * 3:
@@ -125,6 +131,8 @@ def test_next_page_begins_where_the_last_ended_though_messages_go(limit: int, ow
     if following := next_page(page):
         rest = [item["leveringId"] for found in own_set.pages(following) for item in found.json()["beskeder"]]
     after = [item["leveringId"] for item in own_set.deliveries()]
-    assert not set(first) & set(rest), f"what a page had comes again on the next: {first}, then {rest}"
+    assert not set(first) & set(rest), f"a message is on two pages: {first}, then {rest}"
     missing = [item for item in before if item["leveringId"] in after and item["leveringId"] not in first + rest]
-    assert missing == [], f"where a page ended must stay valid when messages go, but the pages leave out {missing}"
+    assert missing == [], (
+        f"a cursor must remain valid when messages are removed, but the pages do not contain {missing}"
+    )

@@ -50,7 +50,7 @@ def event(api: Api, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("changes", "field"), ONE_FAULT, ids=[ascii(changes)[:60] for changes, _ in ONE_FAULT])
-def test_event_that_breaks_one_rule_is_refused_by_its_field(changes: dict[str, Any], field: str, api: Api) -> None:
+def test_invalid_event_field_is_reported(changes: dict[str, Any], field: str, api: Api) -> None:
     """identifikationstypeId and identifikation must be given together or not at all; no text may contain U+0000."""
     expect_errors(api.publish(event(api, **changes)), 400, (None, field, NOT_VALID))
 
@@ -65,10 +65,10 @@ def test_event_of_an_unknown_type_is_refused(api: Api) -> None:
         response = api.publish(event(api, entityType=number))
         # The id of an accepted event may contain any digits.
         codes = [] if response.ok else [get_place(error)[2] for error in expect_error_list(response, 400)]
-        assert NOT_VALID not in codes, f"entityType may be {number}, but {describe_response(response)}"
+        assert NOT_VALID not in codes, f"entityType {number} must be valid, but {describe_response(response)}"
 
 
-def test_every_error_of_an_event_is_reported_at_once(api: Api) -> None:
+def test_all_errors_of_an_event_are_reported_together(api: Api) -> None:
     bad = event(
         api,
         entityType=unknown_type(api),
@@ -89,7 +89,7 @@ def test_every_error_of_an_event_is_reported_at_once(api: Api) -> None:
     )
 
 
-def test_every_error_of_an_event_has_its_numbers(api: Api) -> None:
+def test_errors_contain_the_integers_of_the_event(api: Api) -> None:
     """Errors contain the integers of the event, and null for other values."""
     org_type, entity_type = api.target.allowed[0]
     for changes, subject in (
@@ -99,10 +99,10 @@ def test_every_error_of_an_event_has_its_numbers(api: Api) -> None:
     ):
         for error in expect_error_list(api.publish(event(api, **changes)), 400):
             found = (error["orgtype"], error["orgcode"], error["entitytype"])
-            assert found == subject, f"expected orgtype, orgcode, entitytype {subject}, but got {error}"
+            assert found == subject, f"the error must have orgtype, orgcode and entitytype {subject}, but was {error}"
 
 
-def test_id_of_an_event_that_is_refused_stays_free(api: Api) -> None:
+def test_id_of_a_refused_event_can_be_used(api: Api) -> None:
     id_ = new_event_id(api)
     expect(api.publish(event(api, beskedId=id_, aendringstype=4)), 400)
     expect(api.publish(event(api, beskedId=id_, entityType=unknown_type(api))), 400)
@@ -110,7 +110,7 @@ def test_id_of_an_event_that_is_refused_stays_free(api: Api) -> None:
 
 
 @pytest.mark.needs("certificate", "system")
-def test_event_that_is_refused_is_not_sent(own_set: Api) -> None:
+def test_refused_event_is_not_delivered(own_set: Api) -> None:
     entry = own_set.entry()
     own_set.subscribe(entry)
     for changes in ({"x": 1}, {"aendringstype": 4}, {"body": []}, {"identifikation": "x"}):
@@ -119,12 +119,12 @@ def test_event_that_is_refused_is_not_sent(own_set: Api) -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], 1, "x", [{}]], ids=ascii)
-def test_body_that_is_no_object_is_reported_as_a_whole(body: object, api: Api) -> None:
+def test_body_that_is_not_an_object_is_reported_as_a_whole(body: object, api: Api) -> None:
     expect_errors(api.publish(json.dumps(body).encode()), 400, (None, None, NOT_VALID))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"a": NaN}', b"\xff"])
-def test_body_that_is_no_json_is_reported_as_a_whole(body: bytes, api: Api) -> None:
+def test_body_that_is_not_json_is_reported_as_a_whole(body: bytes, api: Api) -> None:
     expect_errors(api.publish(body), 400, (None, None, NOT_VALID))
 
 
@@ -135,7 +135,9 @@ def test_publishing_requires_a_known_key(key: str | None, api: Api) -> None:
     for body, content_type in ((event(api), "application/json"), (b"{", "application/json"), (b"x", "text/plain")):
         response = api.publish(body, headers=headers, content_type=content_type, caller="nobody")
         expect_errors(response, 401, (None, None, 1012))
-        assert "apikey" in response.headers.get("WWW-Authenticate", ""), "WWW-Authenticate names the header of the key"
+        assert "apikey" in response.headers.get("WWW-Authenticate", ""), (
+            "WWW-Authenticate must name the header of the API key"
+        )
 
 
 @pytest.mark.needs("other_key")
@@ -150,7 +152,7 @@ def test_certificate_of_a_system_publishes_nothing(api: Api) -> None:
     expect_errors(api.publish(event(api), caller="system"), 401, (None, None, 1012))
 
 
-def test_json_is_accepted_however_its_media_type_is_written(api: Api) -> None:
+def test_json_is_accepted_with_any_spelling_of_its_media_type(api: Api) -> None:
     for content_type in ("application/json; charset=utf-8", "Application/JSON"):
         expect(api.publish(event(api), content_type=content_type), 202)
 

@@ -26,9 +26,11 @@ def test_subscriptions_that_are_valid_now_are_counted(own_set: Api) -> None:
         own_set.subscribe()
         own_set.subscribe(entry | changes)
         found = publish(own_set, entry)["abonnementer"]
-        assert found == before + more, f"expected {before + more} subscriptions with {changes}, but got {found}"
+        assert found == before + more, (
+            f"an event must match {before + more} subscriptions with {changes}, but matched {found}"
+        )
         waiting = own_set.deliveries()
-        assert len(waiting) <= more, f"the event goes to {more} subscriptions with {changes}, but there wait {waiting}"
+        assert len(waiting) <= more, f"expected deliveries to {more} subscriptions with {changes}, but got {waiting}"
     own_set.subscribe()
     assert publish(own_set, entry)["abonnementer"] == before
 
@@ -43,7 +45,9 @@ def test_event_of_another_organisation_is_not_delivered(changes: dict[str, Any],
     before = publish(own_set, other)["abonnementer"]
     own_set.subscribe(entry)
     found = publish(own_set, other)["abonnementer"]
-    assert found == before, f"an event of {changes} is nothing for {entry}, but goes to {found} instead of {before}"
+    assert found == before, (
+        f"an event with {changes} must not match {entry}: expected {before} deliveries, but got {found}"
+    )
     assert deliveries_to(own_set, entry) == []
 
 
@@ -53,5 +57,7 @@ def test_event_of_another_type_is_not_delivered(own_set: Api) -> None:
     before = publish(own_set, other)["abonnementer"]
     own_set.subscribe(entry)
     found = publish(own_set, other)["abonnementer"]
-    assert found == before, f"an event of {other} is nothing for {entry}, but goes to {found} instead of {before}"
+    assert found == before, (
+        f"an event with {other} must not match {entry}: expected {before} deliveries, but got {found}"
+    )
     assert deliveries_to(own_set, entry) == []

@@ -21,7 +21,7 @@ def test_event_is_accepted_with_an_id(own_set: Api) -> None:
     answer = response.json()
     assert set(answer) == {"beskedId", "abonnementer"}, describe_response(response)
     again = expect(own_set.publish(own_set.event(own_set.entry())), 202).json()
-    assert again["beskedId"] != answer["beskedId"], "two events have the same id"
+    assert again["beskedId"] != answer["beskedId"], "each event must have its own id"
 
 
 def reordered(event: Event) -> Event:
@@ -38,7 +38,7 @@ AGAIN: dict[str, Callable[[Event], Event]] = {
 
 
 @pytest.mark.parametrize("again", AGAIN.values(), ids=AGAIN.keys())
-def test_same_event_again_is_answered_the_same(again: Callable[[Event], Event], own_set: Api) -> None:
+def test_repeated_event_gets_the_same_response(again: Callable[[Event], Event], own_set: Api) -> None:
     """The first response is 202, later ones are 200 with the same body, although subscriptions have changed."""
     entry = own_set.entry()
     own_set.subscribe(entry)
@@ -54,11 +54,9 @@ def test_same_event_again_is_answered_the_same(again: Callable[[Event], Event], 
     assert len([item for item in deliveries_to(own_set, entry) if item["beskedId"] == event["beskedId"]]) <= 1
     own_set.subscribe()
     second = expect(own_set.publish(again(event)), 200)
-    assert second.json() == first.json(), (
-        f"expected what was answered first, {first.text}, but {describe_response(second)}"
-    )
+    assert second.json() == first.json(), f"expected the first response, {first.text}, but {describe_response(second)}"
     own_set.subscribe(entry)
-    assert deliveries_to(own_set, entry) == [], "an event that came again must not be sent again"
+    assert deliveries_to(own_set, entry) == [], "a repeated event must not be delivered again"
 
 
 def test_id_of_an_event_is_returned_in_lower_case(own_set: Api) -> None:
@@ -67,7 +65,7 @@ def test_id_of_an_event_is_returned_in_lower_case(own_set: Api) -> None:
     assert response.json()["beskedId"] == id_, describe_response(response)
 
 
-def test_same_event_at_once_is_accepted_once(own_set: Api) -> None:
+def test_concurrent_identical_events_are_accepted_once(own_set: Api) -> None:
     """A publisher that repeats the request before the response gets the same response, and there is one delivery."""
     entry = own_set.entry()
     own_set.subscribe(entry)
@@ -75,14 +73,14 @@ def test_same_event_at_once_is_accepted_once(own_set: Api) -> None:
         event = own_set.event(entry, beskedId=new_event_id(own_set))
         answers = run_concurrently(own_set.publish, [event] * 6)
         statuses = sorted(answer.status_code for answer in answers)
-        assert statuses == [200] * 5 + [202], f"expected 202 once and 200 else, but was answered {statuses}"
+        assert statuses == [200] * 5 + [202], f"expected one 202 and otherwise 200, but got {statuses}"
         bodies = [answer.json() for answer in answers]
         assert bodies[0]["beskedId"] == event["beskedId"], bodies
-        assert bodies == bodies[:1] * 6, f"all of them are answered the same, but got {bodies}"
-        assert len(deliveries_to(own_set, entry)) <= number, "an event that came again must not be sent again"
+        assert bodies == bodies[:1] * 6, f"all responses must have the same body, but got {bodies}"
+        assert len(deliveries_to(own_set, entry)) <= number, "a repeated event must not be delivered again"
 
 
-def test_event_may_come_again_by_the_id_that_it_was_given(own_set: Api) -> None:
+def test_event_can_be_repeated_with_its_generated_id(own_set: Api) -> None:
     event = own_set.event(own_set.entry(), body={"a": 1})
     first = expect(own_set.publish(event), 202).json()
     again = expect(own_set.publish(event | {"beskedId": first["beskedId"]}), 200)
@@ -125,7 +123,7 @@ def test_another_event_with_the_same_id_is_a_conflict(changes: Event, own_set: A
     other = {name: value for name, value in (event | changes).items() if value is not ...}
     (error,) = expect_errors(own_set.publish(other), 409, (None, None, ANOTHER))
     assert error["message"] == "Der er allerede oprettet en anden besked med samme beskedId", error
-    assert own_set.deliveries() == [], "an event that is refused must not be sent"
+    assert own_set.deliveries() == [], "a rejected event must not be delivered"
     assert expect(own_set.publish(event), 200).json() == first.json()
 
 
@@ -152,7 +150,7 @@ def test_event_with_values_at_the_limits_is_accepted(changes: Event, own_set: Ap
     expect(own_set.publish(event), 200)
 
 
-def test_body_of_64_kib_is_accepted_and_not_a_byte_more(own_set: Api) -> None:
+def test_event_body_is_limited_to_64_kib(own_set: Api) -> None:
     """The limit is 65536 bytes of compact JSON in UTF-8; white space and escapes of the request do not count."""
     entry = own_set.entry()
     largest = "å" * ((65_536 - len('{"a":""}')) // 2)
@@ -161,14 +159,14 @@ def test_body_of_64_kib_is_accepted_and_not_a_byte_more(own_set: Api) -> None:
 
 
 @pytest.mark.parametrize("length", [65_535, 65_536])
-def test_body_is_counted_with_its_names(length: int, own_set: Api) -> None:
+def test_body_size_includes_property_names(length: int, own_set: Api) -> None:
     frame = '{"name":["",1]}'
     publish(own_set, own_set.entry(), body={"name": ["x" * (length - len(frame)), 1]})
     too_large = own_set.event(own_set.entry(), body={"name": ["x" * (65_537 - len(frame)), 1]})
     expect_errors(own_set.publish(too_large), 400, (None, "body", 1014))
 
 
-def test_request_of_256_kib_is_accepted_and_not_a_byte_more(own_set: Api) -> None:
+def test_request_is_limited_to_256_kib(own_set: Api) -> None:
     largest = own_set.event(own_set.entry(), body={})
     text = str(largest).replace("'", '"').encode()
     expect(own_set.publish(text + b" " * (262_144 - len(text))), 202)

@@ -29,20 +29,20 @@ def test_access_requires_a_certificate(method: str, path: str, api: Api) -> None
         sent = body if method == "POST" else None
         response = api.call(method, path, body=sent, content_type=content_type, caller="nobody")
         expect_errors(response, 401, (None, None, 1101))
-        assert "WWW-Authenticate" in response.headers, "a 401 says in WWW-Authenticate what is expected"
+        assert "WWW-Authenticate" in response.headers, "a 401 must name the expected credentials in WWW-Authenticate"
 
 
 @pytest.mark.parametrize("header", ["x", "::", ":AAAA:", f":{'QUJD' * 300}:"], ids=["x", "none", "short", "long"])
 def test_invalid_certificate_gives_no_access(header: str, api: Api) -> None:
     if api.target.is_tls:
-        pytest.skip("a certificate that is none ends the handshake")
+        pytest.skip("needs a proxy: an invalid certificate fails in the TLS handshake")
     query = {"systemIdentifier": api.target.system}
     response = api.call("GET", "/v1/abonnement", query=query, headers={"Client-Cert": header}, caller="nobody")
     expect_errors(response, 401, (None, None, 1101))
 
 
 @pytest.mark.needs("publish_key")
-def test_key_of_a_publisher_does_not_open_subscriptions(api: Api) -> None:
+def test_publish_key_gives_no_access_to_subscriptions(api: Api) -> None:
     query = {"systemIdentifier": api.target.system}
     expect_errors(api.call("GET", "/v1/abonnement", query=query, caller="publisher"), 401, (None, None, 1101))
 
@@ -70,7 +70,7 @@ def test_system_of_another_caller_is_refused_before_its_body_is_validated(own_se
             assert other not in response.text.lower(), describe_response(response)
             assert "7654321" not in response.text, describe_response(response)
             answers.add(response.content)
-    assert len(answers) == 1, f"all of them are refused in the same words, but got {answers}"
+    assert len(answers) == 1, f"all rejections must have the same text, but got {answers}"
 
 
 @pytest.mark.parametrize("path", ["/v1/abonnement", LIST])
@@ -99,7 +99,7 @@ def test_other_media_type_is_refused(content_type: str, own_set: Api) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON"])
-def test_json_is_accepted_however_its_media_type_is_written(content_type: str, own_set: Api) -> None:
+def test_json_is_accepted_with_any_spelling_of_its_media_type(content_type: str, own_set: Api) -> None:
     """The media type may have a parameter, as many clients send it, and any case."""
     body = {"systemIdentifier": own_set.target.system, "abonnementer": entries(own_set, 1)}
     response = expect(own_set.call("POST", SYNC, body=body, content_type=content_type), 200)
@@ -122,20 +122,22 @@ def test_unknown_path_is_a_problem(api: Api) -> None:
         expect_problem(api.call("GET", path), 404)
 
 
-def test_request_id_comes_back_or_is_replaced(api: Api) -> None:
+def test_request_id_is_returned_or_replaced(api: Api) -> None:
     query = {"systemIdentifier": api.target.system}
-    for given, comes_back in (("named-1", True), ("x" * 46, True), ("x" * 47, False), ("a b", False), ("", False)):
+    for given, is_valid in (("named-1", True), ("x" * 46, True), ("x" * 47, False), ("a b", False), ("", False)):
         for caller, status in (("system", 200), ("nobody", 401)):
             headers = {"x-requestId": given}
             response = expect(api.call("GET", "/v1/abonnement", query=query, headers=headers, caller=caller), status)
             found = response.headers.get("x-requestId", "")
-            assert (found == given) == comes_back, f"x-requestId {given!r} was answered {found!r}"
-            assert 1 <= len(found) <= 46, f"every answer has an x-requestId, but got {found!r}"
+            assert (found == given) == is_valid, (
+                f"x-requestId {given!r} must be {'returned' if is_valid else 'replaced'}, but got {found!r}"
+            )
+            assert 1 <= len(found) <= 46, f"every response must have the header x-requestId, but got {found!r}"
 
 
 @pytest.mark.full
 @pytest.mark.one_database
-def test_body_of_16_mib_is_accepted_and_not_a_byte_more(own_set: Api) -> None:
+def test_body_is_limited_to_16_mib(own_set: Api) -> None:
     body = json.dumps({"systemIdentifier": own_set.target.system, "abonnementer": entries(own_set, 1)}).encode()
     full = body + b" " * (16 * 1024 * 1024 - len(body))
     response = expect(own_set.call("POST", SYNC, body=full), 200)

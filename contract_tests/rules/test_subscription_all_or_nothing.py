@@ -64,7 +64,7 @@ BROKEN: dict[str, tuple[Break, list[tuple[str, int]], str]] = {
 
 @pytest.mark.parametrize(("broken", "wanted", "text"), BROKEN.values(), ids=BROKEN.keys())
 @pytest.mark.parametrize("at", [0, 2], ids=["first", "last"])
-def test_sync_with_one_bad_entry_changes_nothing(
+def test_sync_with_one_invalid_entry_changes_nothing(
     broken: Break, wanted: list[tuple[str, int]], text: str, at: int, own_set: Api
 ) -> None:
     """No entry is created, updated or removed. The error text begins as published."""
@@ -74,7 +74,7 @@ def test_sync_with_one_bad_entry_changes_nothing(
     request.insert(at, own_set.entry(**broken(own_set)))
     errors = expect_refused(own_set, request, *((at, field, code) for field, code in wanted))
     for error in errors:
-        assert error["message"].startswith(text), f"expected a text that begins with {text!r}, but got {error}"
+        assert error["message"].startswith(text), f"the message must begin with {text!r}, but was {error}"
 
 
 def test_sync_that_names_an_identity_twice_changes_nothing(own_set: Api) -> None:
@@ -86,7 +86,7 @@ def test_sync_that_names_an_identity_twice_changes_nothing(own_set: Api) -> None
     expect_refused(own_set, [entry, entry], (1, "entityType", TWICE))
 
 
-def test_each_part_of_the_identity_makes_another_identity(own_set: Api) -> None:
+def test_each_part_of_the_identity_distinguishes_entries(own_set: Api) -> None:
     """Entries that differ in only one part of the identity are no duplicates."""
     entry = own_set.entry()
     wanted = [entry, entry | type_not_allowed(own_set), entry | {"entityType": unknown_type(own_set)}]
@@ -94,14 +94,14 @@ def test_each_part_of_the_identity_makes_another_identity(own_set: Api) -> None:
     expect_refused(own_set, wanted, (1, "orgType", NOT_ALLOWED), (2, "entityType", UNKNOWN))
 
 
-def test_sync_with_a_bad_change_of_what_is_there_changes_nothing(own_set: Api) -> None:
+def test_sync_with_an_invalid_update_changes_nothing(own_set: Api) -> None:
     one, two = entries(own_set, 2)
     own_set.subscribe(one, two)
     bad = two | {"slutDato": "2022-01-01T00:00:00"}
     expect_refused(own_set, [one | {"webhookUrl": "/x"}, bad], (1, "slutDato", DURATION), (1, "slutDato", END))
 
 
-def test_sync_whose_last_of_a_thousand_entries_is_bad_changes_nothing(own_set: Api) -> None:
+def test_sync_with_an_invalid_last_entry_changes_nothing(own_set: Api) -> None:
     own_set.subscribe(*entries(own_set, 2))
     request = [*entries(own_set, 999), own_set.entry(orgCode=1, webhookUrl="//x")]
     expect_refused(own_set, request, (999, "webhookUrl", WEBHOOK))
@@ -115,4 +115,4 @@ def test_sync_with_an_unknown_property_or_parameter_changes_nothing(own_set: Api
     for query, extra in (("", {"dryrun": True}), *((query, {}) for query in queries)):
         response = own_set.call("POST", f"/v1/abonnement/sync?{query}", body=body | extra)
         assert response.status_code == 400, f"expected 400, but was {response.status_code}: {response.text}"
-        assert own_set.subscriptions() == before, "a refused sync changes nothing"
+        assert own_set.subscriptions() == before, "a rejected sync must not change the set"

@@ -23,7 +23,7 @@ NO_TIMES = [
 
 
 @pytest.mark.parametrize("name", ["startDato", "slutDato"])
-def test_texts_that_are_no_time_are_refused(name: str, own_set: Api) -> None:
+def test_invalid_times_are_refused(name: str, own_set: Api) -> None:
     """The text has another form, lies before 1900 or after 2999 in Copenhagen, or is a nonexistent date or hour."""
     request = [entry | {name: text} for entry, text in zip(entries(own_set, len(NO_TIMES)), NO_TIMES, strict=True)]
     expect_refused(own_set, request, *((index, name, NOT_VALID) for index in range(len(NO_TIMES))))
@@ -44,7 +44,7 @@ def test_texts_that_are_no_time_are_refused(name: str, own_set: Api) -> None:
         ("1900-01-01T00:00:00", "1900-01-01T00:00:00+01:00"),
     ],
 )
-def test_time_without_an_offset_is_that_of_copenhagen(given: str, told: str, own_set: Api) -> None:
+def test_time_without_an_offset_is_interpreted_in_copenhagen(given: str, told: str, own_set: Api) -> None:
     """GET returns local time with an offset. An ambiguous hour is interpreted as the first of the two."""
     entry = own_set.entry(startDato=given)
     own_set.subscribe(entry)
@@ -52,10 +52,12 @@ def test_time_without_an_offset_is_that_of_copenhagen(given: str, told: str, own
     moment, wanted = datetime.fromisoformat(found["startDato"]), datetime.fromisoformat(told)
     assert (moment, moment.utcoffset()) == (wanted, wanted.utcoffset()), f"expected {told}, but got {found}"
     done = own_set.subscribe(entry | {"startDato": told})
-    assert done == counts(uaendret=1), f"{given} and {told} are the same moment, but the sync did {done}"
+    assert done == counts(uaendret=1), (
+        f"{given} and {told} are the same time, so the sync must change nothing, but returned {done}"
+    )
 
 
-def test_same_moment_in_another_offset_is_no_change(own_set: Api) -> None:
+def test_same_time_with_another_offset_is_no_change(own_set: Api) -> None:
     entry = own_set.entry(startDato="2023-01-01T00:00:00", slutDato="2100-07-01T12:00:00.500")
     own_set.subscribe(entry)
     for start, end in (
@@ -63,7 +65,9 @@ def test_same_moment_in_another_offset_is_no_change(own_set: Api) -> None:
         ("2023-01-01T05:30:00+06:30", "2100-07-01T05:00:00.500000000-05:00"),
     ):
         done = own_set.subscribe(entry | {"startDato": start, "slutDato": end})
-        assert done == counts(uaendret=1), f"{start} and {end} are the same moments, but the sync did {done}"
+        assert done == counts(uaendret=1), (
+            f"{start} and {end} are the same times, so the sync must change nothing, but returned {done}"
+        )
 
 
 def test_open_end_is_null_or_absent(own_set: Api) -> None:
@@ -77,7 +81,7 @@ def test_open_end_is_null_or_absent(own_set: Api) -> None:
     assert own_set.subscriptions()[0]["slutDato"] is None
 
 
-def test_start_and_end_may_be_the_same_moment_and_no_later(own_set: Api) -> None:
+def test_end_must_not_precede_start(own_set: Api) -> None:
     same = {"startDato": "2100-01-01T12:00:00", "slutDato": "2100-01-01T11:00:00Z"}
     assert own_set.subscribe(own_set.entry(**same)) == counts(oprettet=1)
     later = own_set.entry(startDato="2100-01-01T12:00:00.000001", slutDato="2100-01-01T12:00:00")
@@ -86,14 +90,14 @@ def test_start_and_end_may_be_the_same_moment_and_no_later(own_set: Api) -> None
     expect_refused(own_set, [across], (0, "slutDato", DURATION))
 
 
-def test_start_and_end_are_compared_as_moments(own_set: Api) -> None:
+def test_start_and_end_are_compared_as_instants(own_set: Api) -> None:
     """In the ambiguous hour, the order of local times differs from the order of moments."""
     early, late = "2100-10-31T02:50:00+02:00", "2100-10-31T02:10:00+01:00"
     assert own_set.subscribe(own_set.entry(startDato=early, slutDato=late)) == counts(oprettet=1)
     expect_refused(own_set, [own_set.entry(startDato=late, slutDato=early)], (0, "slutDato", DURATION))
 
 
-def test_end_may_be_today_and_not_the_day_before(own_set: Api) -> None:
+def test_end_must_not_be_before_today(own_set: Api) -> None:
     """Today is the date in Copenhagen and includes its first moment."""
     today = datetime.now(COPENHAGEN).date()
     begun = datetime.combine(today, time(), COPENHAGEN)

@@ -49,7 +49,7 @@ def test_each_entry_that_breaks_its_schema_is_reported_by_index_and_field(own_se
     expect_refused(own_set, request, *places)
 
 
-def test_number_with_a_fraction_of_zero_is_that_number_or_refused(own_set: Api) -> None:
+def test_number_with_zero_fraction_is_that_integer_or_refused(own_set: Api) -> None:
     """1.0 equals 1 in JavaScript and is no integer elsewhere; it must not be read as another value."""
     for name in NUMBERS:
         entry = own_set.entry()
@@ -62,18 +62,18 @@ def test_number_with_a_fraction_of_zero_is_that_number_or_refused(own_set: Api) 
             )
 
 
-def test_numbers_at_both_ends_are_asked_by_the_rules_alone(own_set: Api) -> None:
+def test_numbers_at_the_limits_pass_the_schema(own_set: Api) -> None:
     """The schema accepts these numbers; other errors depend on what may be subscribed to."""
     ends = {"orgType": (0, 2147483647), "orgCode": (-1, 0, 99_999_999), "entityType": (0, 2147483647)}
     for name, numbers in ends.items():
         for number in numbers:
             response = own_set.sync([own_set.entry(**{name: number})], query={"dryRun": True})
             codes = {error["errorCode"] for error in response.json().get("errors", [])}
-            assert codes <= {UNKNOWN, NOT_ALLOWED}, f"{name} may be {number}, but {describe_response(response)}"
+            assert codes <= {UNKNOWN, NOT_ALLOWED}, f"{name} {number} must be valid, but {describe_response(response)}"
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], True], ids=ascii)
-def test_entry_that_is_no_object_is_reported_as_a_whole(value: object, own_set: Api) -> None:
+def test_entry_that_is_not_an_object_is_reported_as_a_whole(value: object, own_set: Api) -> None:
     own_set.subscribe(own_set.entry())
     expect_refused(own_set, [own_set.entry(), value], (1, None, NOT_VALID))
 
@@ -131,17 +131,17 @@ def test_faults_of_body_query_and_entries_are_reported_together(own_set: Api) ->
     )
 
 
-def test_error_names_the_integers_of_its_entry_in_lower_case(own_set: Api) -> None:
+def test_error_contains_the_integers_of_its_entry(own_set: Api) -> None:
     """Other values are null."""
     bad = own_set.entry(entityType=unknown_type(own_set), orgCode=-5)
     errors = expect_error_list(own_set.sync([bad, own_set.entry(orgType=1.5, orgCode="1", entityType=...), 7]), 400)
     for error in errors:
         found = (error["orgtype"], error["orgcode"], error["entitytype"])
         known = (bad["orgType"], bad["orgCode"], bad["entityType"]) if error["index"] == 0 else (None, None, None)
-        assert found == known, f"expected orgtype, orgcode, entitytype {known}, but got {error}"
+        assert found == known, f"the error must have orgtype, orgcode and entitytype {known}, but was {error}"
 
 
-def test_error_names_every_integer_of_64_bits_and_no_other(own_set: Api) -> None:
+def test_error_contains_only_64_bit_integers(own_set: Api) -> None:
     """This includes integers that are invalid for the entry, because they identify it."""
     told_as_they_are = (2**31, -(2**31) - 1, 2**63 - 1, -(2**63))
     not_told = (2**63, -(2**63) - 1, 10**30, True, "1", 1.5, [1])
@@ -170,7 +170,7 @@ def test_errors_of_entries_are_reported_for_any_system(own_set: Api) -> None:
         expect_errors(response, 400, (None, "systemIdentifier", NOT_VALID), *places)
 
 
-def test_error_of_an_orgtype_names_the_look_up_of_allowed_types(own_set: Api) -> None:
+def test_error_of_an_orgtype_refers_to_the_look_up_of_allowed_types(own_set: Api) -> None:
     pair = type_not_allowed(own_set)
     (error,) = expect_errors(own_set.sync([own_set.entry(**pair)]), 400, (0, "orgType", 150101))
     assert str(pair["entityType"]) in error["message"], error
@@ -203,7 +203,7 @@ def test_faults_of_the_whole_body_are_reported(body: object, fields: list[str | 
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"x", b'{"a": NaN}', b"\xff", b"[" * 1000])
-def test_body_that_is_no_json_is_reported_as_a_whole(body: bytes, api: Api) -> None:
+def test_body_that_is_not_json_is_reported_as_a_whole(body: bytes, api: Api) -> None:
     (error,) = expect_errors(api.call("POST", SYNC, body=body), 400, (None, None, NOT_VALID))
     assert error["message"].startswith("Request validerer ikke"), error
 
@@ -215,10 +215,12 @@ def test_body_that_parsers_read_differently_is_refused(own_set: Api) -> None:
     good = json.dumps({"systemIdentifier": own_set.target.system, "abonnementer": [entry]})
     for body in (good.replace("{", '{"abonnementer": [], ', 1), good.replace('"/webhook', '"/\\ud800', 1)):
         expect_error_list(own_set.call("POST", SYNC, body=body.encode()), 400)
-    assert [identity(found) for found in own_set.subscriptions()] == [identity(entry)], "a refused sync changes nothing"
+    assert [identity(found) for found in own_set.subscriptions()] == [identity(entry)], (
+        "a rejected sync must not change the set"
+    )
 
 
-def test_look_ups_report_all_their_faults(api: Api) -> None:
+def test_all_faults_of_look_ups_are_reported(api: Api) -> None:
     system = api.target.system
     for path, fields in (
         ("/v1/abonnement", ["systemIdentifier"]),

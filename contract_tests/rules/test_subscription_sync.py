@@ -16,7 +16,7 @@ from contract_tests.rules.subscription_sets import (
 pytestmark = pytest.mark.needs("certificate", "system", "allowed")
 
 
-def test_sync_counts_what_it_does(own_set: Api) -> None:
+def test_sync_returns_the_counts_of_changes(own_set: Api) -> None:
     one, two, three, four = entries(own_set, 4)
     assert own_set.subscribe(one, two, three) == counts(oprettet=3)
     changed = two | {"webhookUrl": "/other"}
@@ -32,11 +32,11 @@ def test_same_sync_again_changes_nothing(own_set: Api) -> None:
     before = own_set.subscriptions()
     for again in (wanted, wanted[::-1], [dict(reversed(entry.items())) for entry in wanted]):
         done = own_set.subscribe(*again)
-        assert done == counts(uaendret=5), f"the same set again must be untouched, but the sync did {done}"
+        assert done == counts(uaendret=5), f"repeating a sync must change nothing, but it returned {done}"
         assert own_set.subscriptions() == before
 
 
-def test_get_returns_what_was_set_and_it_can_be_sent_back(own_set: Api) -> None:
+def test_get_returns_the_set_in_a_form_that_sync_accepts(own_set: Api) -> None:
     wanted = [
         own_set.entry(startDato="2024-07-01T12:00:00.123456Z", slutDato=None),
         own_set.entry(startDato="2024-10-27T02:30:00", slutDato="2100-07-01T03:00:00", webhookUrl="/"),
@@ -69,15 +69,17 @@ def test_same_identity_is_updated_in_place(changes: dict[str, str], own_set: Api
     kept, entry = entries(own_set, 2)
     own_set.subscribe(kept, entry)
     done = own_set.subscribe(kept, entry | changes)
-    assert done == counts(opdateret=1, uaendret=1), f"expected one update, but the sync did {done}"
+    assert done == counts(opdateret=1, uaendret=1), f"expected one update, but the sync returned {done}"
     (found,) = [item for item in own_set.subscriptions() if identity(item) == identity(entry)]
     for name, value in changes.items():
         assert found[name].startswith(value), f"expected {name} {value}, but got {found}"
     done = own_set.subscribe(kept, entry)
-    assert done == counts(opdateret=1, uaendret=1), f"expected the way back to be an update, but the sync did {done}"
+    assert done == counts(opdateret=1, uaendret=1), (
+        f"changing the value back must be an update, but the sync returned {done}"
+    )
 
 
-def test_each_part_of_the_identity_makes_another_subscription(own_set: Api) -> None:
+def test_each_part_of_the_identity_distinguishes_subscriptions(own_set: Api) -> None:
     org_type, entity_type = another_pair(own_set)
     entry = own_set.entry()
     others = [entry | {"orgCode": entry["orgCode"] + 1}, entry | {"orgType": org_type, "entityType": entity_type}]
@@ -100,13 +102,13 @@ def test_empty_list_removes_all(own_set: Api) -> None:
     assert own_set.subscribe() == counts()
 
 
-def test_dry_run_answers_the_same_and_changes_nothing(own_set: Api) -> None:
+def test_dry_run_returns_the_counts_and_changes_nothing(own_set: Api) -> None:
     one, two, three = entries(own_set, 3)
     own_set.subscribe(one, two)
     before = own_set.subscriptions()
     wanted = [one | {"webhookUrl": "/other"}, three]
     foretold = own_set.subscribe(*wanted, query={"dryRun": True})
-    assert own_set.subscriptions() == before, "a dry run must change nothing"
+    assert own_set.subscriptions() == before, "a dry run must not change the set"
     done = own_set.subscribe(*wanted, query={"dryRun": False})
     assert done == foretold == counts(oprettet=1, opdateret=1, slettet=1)
     assert webhooks(own_set.subscriptions()) == webhooks(wanted)
@@ -118,7 +120,7 @@ def test_dry_run_reports_errors_too(own_set: Api) -> None:
     assert answers[0] == answers[1]
 
 
-def test_system_is_accepted_in_either_case_and_returned_in_lower(own_set: Api) -> None:
+def test_system_is_accepted_in_any_case_and_returned_in_lower_case(own_set: Api) -> None:
     system = own_set.target.system or ""
     entry = own_set.entry()
     own_set.subscribe(entry, system=system.upper())
@@ -129,7 +131,7 @@ def test_system_is_accepted_in_either_case_and_returned_in_lower(own_set: Api) -
     assert own_set.subscribe(entry, system=system.lower()) == counts(uaendret=1)
 
 
-def test_thousand_entries_are_set_at_once(own_set: Api) -> None:
+def test_sync_accepts_1000_entries(own_set: Api) -> None:
     wanted = entries(own_set, 1000)
     assert own_set.subscribe(*wanted) == counts(oprettet=1000)
     assert webhooks(own_set.subscriptions()) == webhooks(wanted)
@@ -141,7 +143,7 @@ def test_thousand_entries_are_set_at_once(own_set: Api) -> None:
 
 @pytest.mark.full
 @pytest.mark.one_database
-def test_fifty_thousand_entries_are_accepted_and_not_one_more(own_set: Api) -> None:
+def test_sync_accepts_at_most_50000_entries(own_set: Api) -> None:
     wanted = entries(own_set, 50_000)
     assert own_set.subscribe(*wanted, query={"dryRun": True}) == counts(oprettet=50_000)
     errors = expect(own_set.sync([*wanted, own_set.entry(orgCode=1)]), 400).json()["errors"]

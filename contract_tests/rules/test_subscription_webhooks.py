@@ -55,7 +55,7 @@ def test_valid_paths_are_stored_unchanged(own_set: Api) -> None:
     assert own_set.subscribe(*wanted) == counts(uaendret=len(GOOD))
 
 
-def test_paths_that_lead_elsewhere_are_refused(own_set: Api) -> None:
+def test_paths_outside_the_base_url_are_refused(own_set: Api) -> None:
     """Other hosts, parent segments (also percent-encoded), queries, fragments and over 1024 characters are rejected."""
     request = [entry | {"webhookUrl": path} for entry, path in zip(entries(own_set, len(BAD)), BAD, strict=True)]
     expect_refused(own_set, request, *((index, "webhookUrl", WEBHOOK) for index in range(len(BAD))))

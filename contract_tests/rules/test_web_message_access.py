@@ -30,7 +30,9 @@ def test_access_requires_a_known_key(key: str | None, api: Api) -> None:
     for method, path in READS:
         response = api.call(method, path, headers=headers, caller="nobody")
         expect_problem(response, 401)
-        assert "apikey" in response.headers.get("WWW-Authenticate", ""), "WWW-Authenticate names the header of the key"
+        assert "apikey" in response.headers.get("WWW-Authenticate", ""), (
+            "WWW-Authenticate must name the header of the API key"
+        )
 
 
 def near_keys(api: Api) -> list[tuple[dict[str, str], str]]:
@@ -90,7 +92,7 @@ def test_key_of_another_scope_gives_no_access(api: Api) -> None:
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html", "application/xml"])
-def test_error_is_a_problem_whatever_its_caller_accepts(accept: str, api: Api) -> None:
+def test_error_is_a_problem_for_any_accept_header(accept: str, api: Api) -> None:
     """Generated clients accept only `application/json`, and browsers prefer a page."""
     headers = {"Accept": accept}
     expect_problem(api.post_message({}, headers=headers), 400)
@@ -100,11 +102,11 @@ def test_error_is_a_problem_whatever_its_caller_accepts(accept: str, api: Api) -
     expect_problem(api.call("PUT", "/webmessages", headers=headers), 405)
 
 
-def test_answer_is_not_compressed_unless_accepted(api: Api) -> None:
+def test_response_is_not_compressed_unless_accepted(api: Api) -> None:
     id_ = api.create_message(api.message(message="x" * 10_000))
     response = expect(api.get_message(id_, headers={"Accept-Encoding": "identity"}), 200)
     coding = response.headers.get("Content-Encoding", "identity")
-    assert coding == "identity", f"only identity was accepted, but the answer is in {coding}"
+    assert coding == "identity", f"the client accepts only identity, but the response is encoded with {coding}"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_other_media_type_is_refused(content_type: str, api: Api) -> None:
     assert api.messages_about(**about) == []
 
 
-def test_media_type_is_known_in_any_case_and_with_parameters(api: Api) -> None:
+def test_media_type_is_accepted_in_any_case_and_with_parameters(api: Api) -> None:
     for content_type in ("Application/JSON", "application/json; charset=utf-8"):
         expect(api.post_message(api.message(), content_type=content_type), 201)
         expect_problem(api.post_message(api.message(message=""), content_type=content_type), 400)
@@ -130,7 +132,7 @@ def test_compressed_body_is_refused(api: Api) -> None:
 
 
 @pytest.mark.parametrize("given", ["a", "A-z.0:9_", "x" * 46])
-def test_request_id_comes_back(given: str, api: Api) -> None:
+def test_request_id_is_returned(given: str, api: Api) -> None:
     headers = {"x-request-id": given}
     for response in (
         expect(api.post_message(api.message(), headers=headers), 201),
@@ -138,11 +140,13 @@ def test_request_id_comes_back(given: str, api: Api) -> None:
         expect(api.call("GET", f"/webmessages/{api.uuid()}", headers=headers), 404),
         expect(api.call("GET", f"/webmessages/{ID}", headers=headers, caller="nobody"), 401),
     ):
-        assert response.headers.get("x-request-id") == given, f"expected x-request-id {given}, got {response.headers}"
+        assert response.headers.get("x-request-id") == given, (
+            f"expected x-request-id {given}, but got {response.headers}"
+        )
 
 
 @pytest.mark.parametrize("given", [None, "", "x" * 47, "a b", "a,b", "a/b", "<script>", 'a"b'])
-def test_request_id_of_another_form_is_replaced_and_not_refused(given: str | None, api: Api) -> None:
+def test_invalid_request_id_is_replaced_and_not_refused(given: str | None, api: Api) -> None:
     headers = {} if given is None else {"x-request-id": given}
     answers = [
         *(expect(api.call("GET", f"/webmessages/recipients/{ID}", headers=headers), 200) for _ in range(2)),
@@ -154,7 +158,7 @@ def test_request_id_of_another_form_is_replaced_and_not_refused(given: str | Non
     found = [answer.headers.get("x-request-id", "") for answer in answers]
     for id_ in found:
         assert re.fullmatch("[A-Za-z0-9._:-]{1,46}", id_), f"expected a new x-request-id, but got {id_!r}"
-    assert len(set(found)) == len(found), f"two requests have the same name: {found}"
+    assert len(set(found)) == len(found), f"each request must have its own id, but got {found}"
 
 
 @pytest.mark.full

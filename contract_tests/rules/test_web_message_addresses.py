@@ -39,13 +39,13 @@ NO_UUIDS = (
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("text", NO_UUIDS)
-def test_id_that_is_no_uuid_is_refused(method: str, text: str, api: Api) -> None:
+def test_id_that_is_not_a_uuid_is_refused(method: str, text: str, api: Api) -> None:
     operation = {"GET": "getWebMessageById", "DELETE": "deleteWebMessageById"}[method]
     expect_violations(api.call(method, f"/webmessages/{text}"), (f"{operation}.id", NO_UUID))
 
 
 @pytest.mark.parametrize("text", NO_UUIDS)
-def test_party_that_is_no_uuid_is_refused(text: str, api: Api) -> None:
+def test_party_that_is_not_a_uuid_is_refused(text: str, api: Api) -> None:
     path = f"/webmessages/recipients/{text}"
     expect_violations(api.call("GET", path), ("getWebMessagesByPartyId.partyId", NO_UUID))
 
@@ -62,14 +62,12 @@ def test_party_that_is_no_uuid_is_refused(text: str, api: Api) -> None:
         (EMOJI * 2, EMOJI * 2, ["key", "value"]),
     ],
 )
-def test_reference_of_another_length_than_look_ups_take_is_refused(
-    key: str, value: str, wrong: list[str], api: Api
-) -> None:
+def test_look_up_refuses_references_of_invalid_length(key: str, value: str, wrong: list[str], api: Api) -> None:
     response = api.call("GET", f"/webmessages/external-references/{key}/{value}")
     expect_violations(response, *((f"getWebMessagesByExternalReference.{name}", SIZE) for name in wrong))
 
 
-def test_reference_of_either_length_that_look_ups_take_is_looked_up(api: Api) -> None:
+def test_look_up_accepts_references_of_minimum_and_maximum_length(api: Api) -> None:
     for key, value in (("abc", "def"), ("k" * 128, "v" * 128), ("%C3%A5" * 128, EMOJI * 3), (EMOJI * 128, EMOJI * 128)):
         expect(api.call("GET", f"/webmessages/external-references/{key}/{value}"), 200)
 
@@ -78,7 +76,7 @@ def test_reference_of_either_length_that_look_ups_take_is_looked_up(api: Api) ->
     "text", ["0", "-1", "1001", "abc", "", "1.0", "1e1", "1_0", "%2B1", "%D9%A1", "9" * 1000, "1&limit=2"]
 )
 @both_lists
-def test_limit_beyond_1_to_1000_is_refused(operation: str, path: str, text: str, api: Api) -> None:
+def test_limit_outside_1_to_1000_is_refused(operation: str, path: str, text: str, api: Api) -> None:
     expect_violations(api.call("GET", f"{path}?limit={text}"), (f"{operation}.limit", None))
 
 
@@ -101,7 +99,7 @@ def test_unknown_query_parameter_is_refused(operation: str, path: str, api: Api)
         expect_violations(api.call("GET", f"{path}?{name}=1"), (f"{operation}.{name}", None))
 
 
-def test_address_with_an_unknown_parameter_deletes_and_returns_nothing(api: Api) -> None:
+def test_request_with_an_unknown_parameter_deletes_and_returns_nothing(api: Api) -> None:
     id_ = api.create_message(api.message(attachments=[file()]))
     path = f"/webmessages/{id_}/attachments/{api.read_message(id_)['attachments'][0]['id']}"
     expect_violations(api.call("DELETE", f"/webmessages/{id_}?force=1"), ("deleteWebMessageById.force", None))
@@ -120,7 +118,7 @@ def test_uuid_may_be_of_any_version_and_variant(text: str, api: Api) -> None:
         expect_problem(api.call(method, f"/webmessages/{path}"), 404)
 
 
-def test_every_fault_of_an_address_is_named_at_once(api: Api) -> None:
+def test_all_faults_of_path_and_query_are_reported_together(api: Api) -> None:
     expect_violations(
         api.call("GET", "/webmessages/recipients/x?limit=0&after=x&page=1"),
         *((f"getWebMessagesByPartyId.{name}", None) for name in ("after", "limit", "page", "partyId")),

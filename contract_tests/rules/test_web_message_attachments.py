@@ -37,45 +37,47 @@ def download(api: Api, message: dict[str, Any], number: int = 0) -> requests.Res
 
 
 @pytest.mark.parametrize("sizes", [(1,), (2,), (3,), (1, 2, 3, 4, 5), (65_535, 65_536, 65_537), (300_000, 1)], ids=str)
-def test_base64_comes_back_identical(sizes: tuple[int, ...], api: Api) -> None:
+def test_base64_is_returned_unchanged(sizes: tuple[int, ...], api: Api) -> None:
     sent = [file(api.random.randbytes(size), f"{number}.bin") for number, size in enumerate(sizes)]
     found = attach(api, *sent)["attachments"]
     assert [item["base64Data"] for item in found] == [item["base64Data"] for item in sent]
 
 
-def test_file_of_some_pieces_comes_back_whole(api: Api) -> None:
+def test_file_of_more_than_1_mib_is_returned_unchanged(api: Api) -> None:
     """Servers read large files in pieces, and gateways in front often limit bodies to 1 MiB."""
     content = api.random.randbytes(1_600_001)
     message = attach(api, file(content, "pieces.bin"))
     # Compare outside `assert`: pytest takes minutes to describe differences of texts of this length.
     is_same = base64.b64decode(message["attachments"][0]["base64Data"], validate=True) == content
-    assert is_same, "expected the base64 of a file of 1600001 bytes as it was sent"
+    assert is_same, "the base64 of a file of 1600001 bytes must be returned as it was sent"
     is_same = download(api, message).content == content
-    assert is_same, "expected to download a file of 1600001 bytes as it was sent"
+    assert is_same, "a file of 1600001 bytes must be downloaded as it was sent"
 
 
-def test_attachment_is_described_by_its_content(api: Api) -> None:
+def test_attachment_has_the_size_and_checksum_of_its_content(api: Api) -> None:
     contents = [bytes(range(256)), b"\0", b"a" * 1000]
     for item, content in zip(attach(api, *map(file, contents))["attachments"], contents, strict=True):
         assert set(item) == METADATA | {"base64Data"}, item
         digest = hashlib.sha256(content).hexdigest()
-        assert (item["size"], item["sha256"]) == (len(content), digest), f"{item} is not of {content[:9]!r}…"
+        assert (item["size"], item["sha256"]) == (len(content), digest), (
+            f"size or checksum of {item} must match the content {content[:9]!r}…"
+        )
 
 
-def test_attachment_is_found_by_ids_in_either_case(api: Api) -> None:
+def test_attachment_is_found_by_ids_in_any_case(api: Api) -> None:
     message = attach(api, file())
     id_, other = message["id"], message["attachments"][0]["id"]
-    assert other == other.lower(), f"UUIDs are returned in lower case, but got {other}"
+    assert other == other.lower(), f"UUIDs must be returned in lower case, but got {other}"
     path = f"/webmessages/{id_.upper()}/attachments/{other.upper()}"
     assert expect(api.call("GET", path), 200).content == b"Hello\n"
 
 
-def test_each_attachment_has_an_id_of_its_own(api: Api) -> None:
+def test_attachment_ids_are_unique(api: Api) -> None:
     ids = [item["id"] for item in attach(api, *[file()] * 10)["attachments"]]
-    assert len(set(ids)) == 10, f"ten files have the ids {ids}"
+    assert len(set(ids)) == 10, f"ten files must have ten ids, but got {ids}"
 
 
-def test_lists_describe_attachments_without_their_content(api: Api) -> None:
+def test_lists_contain_attachments_without_content(api: Api) -> None:
     party = api.unused()
     about = reference("contract-check", party)
     whole = attach(api, file(), file(b"x", "b.txt"), partyId=party, externalReferences=[about])
@@ -100,7 +102,7 @@ def named_by(disposition: str) -> str | None:
     ["hello.txt", "räksmörgås 😀.txt", "a\"b;c=d,e%20f'.txt", "line\r\nSet-Cookie: a=b", "../../etc/passwd", "*"],
     ids=ascii,
 )
-def test_download_has_the_bytes_and_the_name(name: str, api: Api) -> None:
+def test_download_returns_the_content_and_the_file_name(name: str, api: Api) -> None:
     """RFC 6266: `filename*` can contain any name, and no part of the name becomes a header."""
     message = attach(api, file(TEXT, name))
     response = download(api, message)
@@ -127,21 +129,19 @@ def test_download_has_the_bytes_and_the_name(name: str, api: Api) -> None:
     ],
     ids=["png", "pdf", "text", "csv", "unknown"],
 )
-def test_media_type_is_that_of_the_content_and_else_of_the_name(
-    content: bytes, name: str, expected: str, api: Api
-) -> None:
+def test_media_type_is_detected_from_content_then_from_name(content: bytes, name: str, expected: str, api: Api) -> None:
     message = attach(api, file(content, name))
     assert message["attachments"][0]["mimeType"] == expected
     response = download(api, message)
     assert media_type(response) == expected, f"expected the Content-Type {expected}; {response.headers}"
 
 
-def test_files_are_not_mixed_up(api: Api) -> None:
+def test_each_download_returns_its_own_file(api: Api) -> None:
     message = attach(api, file(b"one", "a.txt"), file(b"two", "a.txt"))
     assert [download(api, message, number).content for number in (0, 1)] == [b"one", b"two"]
 
 
-def test_attachment_is_found_at_its_own_message_only(api: Api) -> None:
+def test_attachment_is_found_only_by_its_own_message(api: Api) -> None:
     first, second = attach(api, file()), attach(api, file())
     path = f"/webmessages/{first['id']}/attachments/{second['attachments'][0]['id']}"
     expect_problem(api.call("GET", path), 404)
@@ -149,7 +149,7 @@ def test_attachment_is_found_at_its_own_message_only(api: Api) -> None:
     expect_problem(api.call("GET", f"/webmessages/{api.uuid()}/attachments/{first['attachments'][0]['id']}"), 404)
 
 
-def test_bad_ids_of_an_attachment_are_both_named(api: Api) -> None:
+def test_both_invalid_ids_of_an_attachment_are_reported(api: Api) -> None:
     names = ("getWebMessageAttachment.attachmentId", "getWebMessageAttachment.id")
     expect_violations(api.call("GET", "/webmessages/x/attachments/y"), *((name, NO_UUID) for name in names))
     expect_violations(api.call("GET", f"/webmessages/{api.uuid()}/attachments/y"), (names[0], NO_UUID))
@@ -208,7 +208,7 @@ def test_largest_message_is_accepted(api: Api) -> None:
 
 @pytest.mark.full
 @pytest.mark.one_database
-def test_file_of_a_byte_more_than_10_mib_is_refused(api: Api) -> None:
+def test_file_of_more_than_10_mib_is_refused(api: Api) -> None:
     about = api.reference()
     files = [file(), file(bytes(10 * 1024 * 1024 + 1))]
     response = api.post_message(api.message(externalReferences=[about], attachments=files))
@@ -218,7 +218,7 @@ def test_file_of_a_byte_more_than_10_mib_is_refused(api: Api) -> None:
 
 @pytest.mark.full
 @pytest.mark.one_database
-def test_text_is_counted_in_bytes_up_to_what_open_e_can_store(api: Api) -> None:
+def test_text_is_limited_in_bytes_of_utf_8(api: Api) -> None:
     """The limit is 16777215 bytes of UTF-8: 8388607 letters of two bytes and one of one byte."""
     longest = "å" * 8_388_607 + "x"
     assert api.read_message(api.create_message(api.message(message=longest)))["message"] == longest

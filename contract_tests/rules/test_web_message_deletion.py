@@ -15,7 +15,7 @@ def expect_no_such_message(api: Api, method: str, id_: str) -> None:
     assert value.get("detail") == wanted, f"expected the published detail {wanted!r}, but got {value}"
 
 
-def test_deleted_message_is_in_no_read(api: Api) -> None:
+def test_deleted_message_is_not_returned(api: Api) -> None:
     party = api.unused()
     about = {"key": "contract-check", "value": party}
     id_ = api.create_message(api.message(partyId=party, externalReferences=[about], attachments=[file()]))
@@ -25,21 +25,21 @@ def test_deleted_message_is_in_no_read(api: Api) -> None:
     for path in (attachment, *lists):
         expect(api.call("GET", path), 200)
     response = expect(api.call("DELETE", f"/webmessages/{id_}"), 204)
-    assert response.content == b"", f"a 204 has no body, but {describe_response(response)}"
+    assert response.content == b"", f"a 204 must have no body, but {describe_response(response)}"
     expect_no_such_message(api, "GET", id_)
     expect_problem(api.call("GET", attachment), 404)
     for path in lists:
         response = expect(api.call("GET", path), 200)
-        assert response.json() == [], f"a deleted message is in no list, but {describe_response(response)}"
+        assert response.json() == [], f"a deleted message must be in no list, but {describe_response(response)}"
 
 
-def test_deleting_twice_is_not_found(api: Api) -> None:
+def test_second_deletion_is_not_found(api: Api) -> None:
     id_ = api.create_message(api.message())
     expect(api.call("DELETE", f"/webmessages/{id_.upper()}"), 204)
     expect_no_such_message(api, "DELETE", id_)
 
 
-def test_deleting_a_message_leaves_others(api: Api) -> None:
+def test_deletion_keeps_other_messages(api: Api) -> None:
     about = api.reference()
     kept, gone = (api.create_message(api.message(externalReferences=[about], attachments=[file()])) for _ in range(2))
     before = api.read_message(kept)
@@ -48,7 +48,7 @@ def test_deleting_a_message_leaves_others(api: Api) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_unknown_message_is_reported_with_its_id(method: str, api: Api) -> None:
+def test_error_of_an_unknown_message_contains_its_id(method: str, api: Api) -> None:
     id_ = api.uuid()
     expect_no_such_message(api, method, id_)
     expect_no_such_message(api, method, id_.upper())

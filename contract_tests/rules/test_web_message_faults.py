@@ -127,26 +127,24 @@ ONE_FAULT: dict[str, tuple[Changes, str, str | None]] = {
 
 
 @pytest.mark.parametrize(("changes", "field", "text"), ONE_FAULT.values(), ids=ONE_FAULT.keys())
-def test_message_that_breaks_one_rule_is_refused_by_its_field(
-    changes: Changes, field: str, text: str | None, api: Api
-) -> None:
+def test_invalid_message_field_is_reported(changes: Changes, field: str, text: str | None, api: Api) -> None:
     about = api.reference()
     given = changes.get(ABOUT)
     if isinstance(given, list):
         changes = {**changes, ABOUT: [about if item is ... else item for item in given]}
     message = api.message(**{ABOUT: [about], **changes})
     expect_violations(api.post_message(message), (field, text))
-    assert api.messages_about(**about) == [], "a refused message must not be stored"
+    assert api.messages_about(**about) == [], "a rejected message must not be stored"
 
 
 @pytest.mark.parametrize("value", [0, 1, True, ["internal"]], ids=str)
-def test_instance_is_given_by_its_name(value: object, api: Api) -> None:
+def test_instance_must_be_a_name(value: object, api: Api) -> None:
     """Its index, which frameworks accept for an enum, is invalid. The wrong type may be reported in addition."""
     response = expect(api.post_message(api.message(oepInstance=value)), 400)
     assert {item["field"] for item in response.json()["violations"]} == {"oepInstance"}, describe_response(response)
 
 
-def test_same_message_without_a_fault_is_accepted(api: Api) -> None:
+def test_message_without_faults_is_accepted(api: Api) -> None:
     """Otherwise the rejections in this module would prove nothing."""
     about = api.unused_reference()
     references = [about, reference("abc", "x")]

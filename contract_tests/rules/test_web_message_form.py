@@ -39,10 +39,12 @@ def test_form_stores_the_same_as_json(api: Api) -> None:
     described = [
         [(item["mimeType"], item["size"], item["sha256"]) for item in value["attachments"]] for value in (found, same)
     ]
-    assert described[0] == described[1], f"files of a form are described as {described[0]}, of JSON as {described[1]}"
+    assert described[0] == described[1], (
+        f"files of a form and of JSON must have the same properties, but got {described[0]} and {described[1]}"
+    )
 
 
-def test_json_of_a_form_is_in_utf_8(api: Api) -> None:
+def test_json_of_a_form_is_decoded_as_utf_8(api: Api) -> None:
     """Some parsers assume Latin-1 for parts without a charset."""
     sent = api.message(message="räksmörgås €😀", sender={"userId": "åäö"})
     body = json.dumps(sent, ensure_ascii=False).encode()
@@ -67,7 +69,7 @@ def test_form_without_files_has_no_attachments(api: Api) -> None:
     ],
     ids=["quoted", "plain", "UTF-8", "extended", "extended last", "extended first", "semicolon"],
 )
-def test_form_names_its_files(given: str, expected: str, api: Api) -> None:
+def test_form_sets_the_file_names(given: str, expected: str, api: Api) -> None:
     """RFC 6266: `filename*` takes precedence."""
     found = read(api, post_form(api, message_part(api), file_part(b"x", given)))
     assert [item["fileName"] for item in found["attachments"]] == [expected]
@@ -80,7 +82,7 @@ def test_form_keeps_the_order_of_its_files(api: Api) -> None:
     assert found["attachments"] == [file(str(number).encode(), name) for number, name in enumerate(names)]
 
 
-def test_form_takes_ten_files_and_refuses_eleven(api: Api) -> None:
+def test_form_accepts_at_most_ten_files(api: Api) -> None:
     about = api.unused_reference()
     head = message_part(api, externalReferences=[about])
     expect_violations(post_form(api, head, *[file_part()] * 11), ("attachments", None))
@@ -88,36 +90,38 @@ def test_form_takes_ten_files_and_refuses_eleven(api: Api) -> None:
     expect(post_form(api, head, *[file_part()] * 10), 201)
 
 
-def test_message_is_a_part_of_a_form(api: Api) -> None:
+def test_form_without_a_message_is_refused(api: Api) -> None:
     about = api.unused_reference()
     head = message_part(api, externalReferences=[about])
     for parts in ([file_part()], []):
         response = expect(post_form(api, *parts), 400)
         fields = {item["field"] for item in response.json().get("violations", [])}
         assert not parts or "message" in fields, f"expected a violation of message, but got {fields}"
-    assert api.messages_about(**about) == [], "nothing of a refused form may be stored"
+    assert api.messages_about(**about) == [], "a rejected form must not be stored"
     # A server may also wait for the message part, in which case it stores the file.
     response = expect(post_form(api, file_part(), head), 201, 400)
     found = [len(message["attachments"]) for message in api.messages_about(**about)]
-    assert found == ([1] if response.status_code == 201 else []), f"{response.status_code}, but stored was {found}"
+    assert found == ([1] if response.status_code == 201 else []), (
+        f"the status is {response.status_code}, but the stored files are {found}"
+    )
 
 
-def test_form_has_no_other_parts(api: Api) -> None:
+def test_form_with_other_parts_is_refused(api: Api) -> None:
     about = api.unused_reference()
     head = message_part(api, externalReferences=[about])
     for name in ("other", "Attachments", "attachments[]"):
         other = part(f'form-data; name="{name}"; filename="a.txt"', b"x", "text/plain")
         expect_violations(post_form(api, head, file_part(), other), (name, None))
     expect_violations(post_form(api, head, head), ("message", None))
-    assert api.messages_about(**about) == [], "nothing of a refused form may be stored"
+    assert api.messages_about(**about) == [], "a rejected form must not be stored"
 
 
-def test_form_has_its_files_in_parts_alone(api: Api) -> None:
+def test_form_with_attachments_in_its_json_is_refused(api: Api) -> None:
     about = api.unused_reference()
     for files in ([file()], []):
         head = message_part(api, externalReferences=[about], attachments=files)
         expect_violations(post_form(api, head, file_part()), ("attachments", None))
-    assert api.messages_about(**about) == [], "nothing of a refused form may be stored"
+    assert api.messages_about(**about) == [], "a rejected form must not be stored"
 
 
 @pytest.mark.parametrize(
@@ -132,11 +136,11 @@ def test_form_has_its_files_in_parts_alone(api: Api) -> None:
     ],
     ids=["empty", "no name", "no file name", "long name", "name not UTF-8", "NUL in name"],
 )
-def test_bad_file_of_a_form_is_named_by_its_place(bad: bytes, field: str, text: str | None, api: Api) -> None:
+def test_invalid_file_of_a_form_is_reported_with_its_index(bad: bytes, field: str, text: str | None, api: Api) -> None:
     expect_violations(post_form(api, message_part(api), file_part(), bad), (field, text))
 
 
-def test_every_fault_of_a_form_is_named_at_once(api: Api) -> None:
+def test_all_faults_of_a_form_are_reported_together(api: Api) -> None:
     head = part('form-data; name="message"', b'{"partyId": "x", "message": " "}', "application/json")
     other = part('form-data; name="other"', b"")
     expect_violations(
@@ -151,7 +155,7 @@ def test_every_fault_of_a_form_is_named_at_once(api: Api) -> None:
 
 @pytest.mark.full
 @pytest.mark.one_database
-def test_form_takes_ten_files_of_10_mib_and_refuses_a_byte_more(api: Api) -> None:
+def test_form_accepts_ten_files_of_at_most_10_mib(api: Api) -> None:
     content = api.random.randbytes(10 * 1024 * 1024).replace(b"--XX", b"xxxx")
     about = api.unused_reference()
     head = message_part(api, externalReferences=[about])

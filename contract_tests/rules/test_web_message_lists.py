@@ -44,10 +44,10 @@ def test_nothing_found_is_an_empty_list(path: Path, api: Api) -> None:
     for query in ({}, {"limit": 1}):
         response = expect(api.call("GET", path(api.uuid()), query=query), 200)
         assert response.json() == [], describe_response(response)
-        assert next_page(response) is None, f"there is no next page, but Link was {response.headers['Link']}"
+        assert next_page(response) is None, f"the last page must have no Link, but it was {response.headers['Link']}"
 
 
-def test_list_of_a_party_has_its_messages_and_no_others(api: Api) -> None:
+def test_list_of_a_party_contains_only_its_messages(api: Api) -> None:
     party = api.unused()
     ids = [api.create_message(api.message(partyId=party)) for _ in range(2)]
     api.create_message(api.message(partyId=api.uuid()))
@@ -55,7 +55,7 @@ def test_list_of_a_party_has_its_messages_and_no_others(api: Api) -> None:
     assert sorted(list_ids(listed(api, by_party(party)))) == sorted(ids)
 
 
-def test_list_of_a_reference_has_a_message_with_several_references_once(api: Api) -> None:
+def test_list_of_a_reference_contains_each_message_once(api: Api) -> None:
     about = api.unused_reference()
     others = [reference(about["key"], "other"), reference("other", about["value"])]
     id_ = api.create_message(api.message(externalReferences=[*others, about]))
@@ -86,25 +86,25 @@ def test_list_has_the_same_content_as_get(path: Path, api: Api) -> None:
     assert len(found) == 4, f"expected two messages, with a limit and without, but got {found}"
     for message in found:
         whole = api.read_message(message["id"])
-        assert message == whole, f"a list must have the same content as GET by id, but {message} is not {whole}"
+        assert message == whole, f"a list must have the same content as GET by id, but has {message} instead of {whole}"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 1000])
 @both_lists
-def test_pages_together_are_the_whole_list(path: Path, limit: int, api: Api) -> None:
+def test_pages_contain_the_whole_list(path: Path, limit: int, api: Api) -> None:
     """Each page but the last is full and links to the next with the same limit; nothing is missing or duplicated."""
     named = api.unused()
     ids = create(api, named, 5)
     pages = list(api.pages(f"{path(named)}?limit={limit}"))
     assert [id_ for page in pages for id_ in list_ids(page.json())] == ids
     wanted = [min(limit, 5 - start) for start in range(0, 5, limit)]
-    assert [len(page.json()) for page in pages] == wanted, "each page but the last is full; there is no empty one"
+    assert [len(page.json()) for page in pages] == wanted, "every page except the last must be full, and none empty"
     for page in pages[:-1]:
         assert f"limit={limit}" in (next_page(page) or "").partition("?")[2].split("&"), page.headers["Link"]
 
 
 @both_lists
-def test_no_page_has_messages_of_others(path: Path, api: Api) -> None:
+def test_pages_contain_no_other_messages(path: Path, api: Api) -> None:
     """Requests for later pages contain the last position as well as the party or reference."""
     named, other = api.unused(), api.unused()
     for _ in range(3):
@@ -112,11 +112,11 @@ def test_no_page_has_messages_of_others(path: Path, api: Api) -> None:
             create_messages(api, reference("contract-check", party), 1, partyId=party)
     ids = list_ids(listed(api, path(named)))
     found = [id_ for page in api.pages(f"{path(named)}?limit=1") for id_ in list_ids(page.json())]
-    assert found == ids, f"expected the pages of {ids} alone, but got {found}"
+    assert found == ids, f"expected only {ids} on the pages, but got {found}"
 
 
 @both_lists
-def test_without_a_limit_all_are_returned_and_there_is_no_next_page(path: Path, api: Api) -> None:
+def test_list_without_a_limit_is_complete(path: Path, api: Api) -> None:
     named = api.unused()
     ids = create(api, named, 3)
     response = expect(api.call("GET", path(named)), 200)
@@ -125,7 +125,7 @@ def test_without_a_limit_all_are_returned_and_there_is_no_next_page(path: Path, 
 
 
 @both_lists
-def test_next_page_is_found_when_the_messages_before_it_were_deleted(path: Path, api: Api) -> None:
+def test_cursor_remains_valid_when_messages_are_deleted(path: Path, api: Api) -> None:
     named = api.unused()
     ids = create(api, named, 5)
     first = expect(api.call("GET", f"{path(named)}?limit=2"), 200)
@@ -136,7 +136,7 @@ def test_next_page_is_found_when_the_messages_before_it_were_deleted(path: Path,
 
 
 @both_lists
-def test_after_without_a_limit_returns_all_the_rest(path: Path, api: Api) -> None:
+def test_after_without_a_limit_returns_all_remaining_messages(path: Path, api: Api) -> None:
     named = api.unused()
     ids = create(api, named, 4)
     link = next_page(expect(api.call("GET", f"{path(named)}?limit=1"), 200)) or ""
@@ -161,7 +161,7 @@ def test_after_without_a_limit_returns_all_the_rest(path: Path, api: Api) -> Non
         ("e\u0301\u00e9\u212b", "\u00a0\ufb01\u2003"),
     ],
 )
-def test_reference_is_found_whatever_its_characters(key: str, value: str, api: Api) -> None:
+def test_look_up_accepts_any_characters_in_references(key: str, value: str, api: Api) -> None:
     """Key and value are percent-encoded. A `/` in either is `%2F`, and double encoding gives another text."""
     party = api.unused()
     value = f"{value}{party}"
@@ -169,7 +169,9 @@ def test_reference_is_found_whatever_its_characters(key: str, value: str, api: A
     assert list_ids(api.messages_about(key, value)) == [id_]
     create_messages(api, reference(key, value), 1, partyId=party)
     path = f"/webmessages/external-references/{quote(key, safe='')}/{quote(value, safe='')}?limit=1"
-    assert len({id_ for page in api.pages(path) for id_ in list_ids(page.json())}) == 2, "a Link keeps key and value"
+    assert len({id_ for page in api.pages(path) for id_ in list_ids(page.json())}) == 2, (
+        "a Link must keep key and value"
+    )
 
 
 def test_characters_that_need_no_encoding_are_literal(api: Api) -> None:
@@ -196,12 +198,12 @@ def test_reference_is_compared_exactly(api: Api) -> None:
     ]
     for key, other in others:
         found = api.messages_about(key, other)
-        assert found == [], f"{key!a}/{other!a} is another reference than errand/{value!a}, but found {found}"
+        assert found == [], f"{key!a}/{other!a} must not match errand/{value!a}, but found {found}"
 
 
 @pytest.mark.full
 @pytest.mark.one_database
-def test_list_of_more_than_a_thousand_is_whole(api: Api) -> None:
+def test_list_of_more_than_1000_messages_is_complete(api: Api) -> None:
     named = api.unused()
     ids = create(api, named, 1001)
     assert len(ids) == 1001

@@ -87,23 +87,23 @@ MANY_FAULTS: dict[str, tuple[dict[str, Any], list[tuple[str, str | None]]]] = {
 
 
 @pytest.mark.parametrize(("changes", "wanted"), MANY_FAULTS.values(), ids=MANY_FAULTS.keys())
-def test_message_that_breaks_many_rules_is_refused_by_every_field(
+def test_all_invalid_fields_are_reported(
     changes: dict[str, Any], wanted: list[tuple[str, str | None]], api: Api
 ) -> None:
     expect_violations(api.post_message(api.message(**changes)), *wanted)
 
 
-def test_faults_of_a_large_request_are_those_of_a_small_one(api: Api) -> None:
+def test_large_request_reports_the_same_faults_as_a_small_one(api: Api) -> None:
     body = b"\n" * (300 * 1024) + json.dumps(api.message(**EVERYTHING)).encode()
     expect_violations(api.post_message(body), *EVERY_FIELD)
 
 
-def test_hundreds_of_faults_are_all_named(api: Api) -> None:
+def test_hundreds_of_faults_are_all_reported(api: Api) -> None:
     keys = [reference("k" * 129, "x")] * 300
     value = expect_problem(api.post_message(api.message(externalReferences=keys)), 400)
     fields = {item["field"] for item in value["violations"]}
     wanted = {f"{ABOUT}[{number}].key" for number in range(300)}
-    assert fields == wanted, f"every one of 300 faults must be named, but {len(fields)} fields were"
+    assert fields == wanted, f"all 300 violations must be reported, but {len(fields)} fields were"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_faults_of_the_query_and_of_the_body_are_reported_together(body: bytes, 
 
 
 @pytest.mark.parametrize("body", [[], None, 1, "x", True], ids=ascii)
-def test_body_that_is_no_object_is_refused_as_a_whole(body: object, api: Api) -> None:
+def test_body_that_is_not_an_object_is_refused_as_a_whole(body: object, api: Api) -> None:
     expect_violations(api.post_message(json.dumps(body).encode()), ("body", None))
 
 
@@ -130,7 +130,7 @@ def test_body_that_is_no_object_is_refused_as_a_whole(body: object, api: Api) ->
         *(b'{"a": 1,}', b"{'a': 1}", b"{a: 1}", b'{"a": 1} // no', b'/* no */ {"a": 1}', b'{"a": 01}', b"{}{}"),
     ],
 )
-def test_body_that_is_no_json_is_refused_as_a_whole(body: bytes, api: Api) -> None:
+def test_body_that_is_not_json_is_refused_as_a_whole(body: bytes, api: Api) -> None:
     expect_violations(api.post_message(body), ("body", None))
 
 
@@ -139,5 +139,5 @@ def test_body_that_parsers_read_differently_is_refused(api: Api) -> None:
     about = api.unused_reference()
     good = json.dumps(api.message(externalReferences=[about]))
     for body in (good.replace("{", '{"message": "Another", ', 1), good.replace('"A contract', '"\\ud800 A contract')):
-        assert expect_problem(api.post_message(body.encode()), 400)["violations"], "a 400 has violations"
-    assert api.messages_about(**about) == [], "nothing of a refused message may be stored"
+        assert expect_problem(api.post_message(body.encode()), 400)["violations"], "a 400 must have violations"
+    assert api.messages_about(**about) == [], "a rejected message must not be stored"

@@ -20,7 +20,7 @@ def test_exact_duplicates_of_a_reference_are_dropped(api: Api) -> None:
     assert found["externalReferences"] == [one, other, *differing]
 
 
-def test_key_that_only_looks_like_that_of_a_case_is_one_like_any_other(api: Api) -> None:
+def test_key_that_resembles_flow_instance_id_is_an_ordinary_key(api: Api) -> None:
     """Only ASCII letters may differ in case, and nothing is trimmed."""
     keys = (" flowInstanceId", "flowInstanceId\t", "flowInstanceIds", "flow_instance_id", "flowInstance\u0131d")
     about = [
@@ -40,7 +40,7 @@ def test_reference_may_contain_any_character_but_nul(api: Api) -> None:
     assert found["externalReferences"] == about, f"expected {about}, but got {found['externalReferences']}"
 
 
-def test_key_of_one_message_may_have_many_values(api: Api) -> None:
+def test_key_of_a_message_may_have_many_values(api: Api) -> None:
     party = api.unused()
     about = [reference("errand", f"{number} {party}") for number in range(50)]
     id_ = api.create_message(api.message(partyId=party, externalReferences=about))
@@ -76,11 +76,11 @@ def test_message_on_a_case_can_be_deleted(api: Api) -> None:
     id_ = api.create_message(api.message(externalReferences=[about, reference(CASE, str(api.target.case))]))
     expect(api.call("DELETE", f"/webmessages/{id_}"), 204)
     expect_problem(api.get_message(id_), 404)
-    assert api.messages_about(**about) == [], "a deleted message is in no list"
+    assert api.messages_about(**about) == [], "a deleted message must be in no list"
 
 
 @pytest.mark.needs("case")
-def test_message_that_open_e_did_not_take_is_not_stored(api: Api) -> None:
+def test_message_that_open_e_rejects_is_not_stored(api: Api) -> None:
     """The case is unlikely to exist. If it does, the message is stored like any other."""
     about = api.unused_reference()
     sent = api.message(externalReferences=[about, reference(CASE, "2147483647")])
@@ -89,24 +89,28 @@ def test_message_that_open_e_did_not_take_is_not_stored(api: Api) -> None:
     if not wanted:
         expect_problem(response, response.status_code)
     found = list_ids(api.messages_about(**about))
-    assert found == wanted, f"{describe_response(response)}, and then the messages {found} can be read"
+    assert found == wanted, (
+        f"only a created message may be readable, but {describe_response(response)}, and found {found}"
+    )
 
 
 @pytest.mark.needs("case")
 @pytest.mark.parametrize("spelling", ["FLOWINSTANCEID", "flowinstanceid", "FlowInstanceID"])
-def test_case_is_stored_in_its_one_spelling(spelling: str, api: Api) -> None:
+def test_key_of_a_case_is_normalised(spelling: str, api: Api) -> None:
     about, case = api.reference(), str(api.target.case)
     references = [about, reference(spelling, case), reference(CASE, case), reference(spelling.upper(), case)]
     id_ = api.create_message(api.message(externalReferences=references))
     found = api.read_message(id_)["externalReferences"]
-    assert found == [about, reference(CASE, case)], f"any spelling is stored as {CASE}, once, but got {found}"
+    assert found == [about, reference(CASE, case)], (
+        f"every spelling must be stored as {CASE}, without duplicates, but got {found}"
+    )
 
 
 @pytest.mark.needs("case")
 def test_message_is_found_by_its_case(api: Api) -> None:
     case = str(api.target.case)
     if len(case) < 3:
-        pytest.skip("needs --case of three digits or more, which look-ups take")
+        pytest.skip("needs --case with three or more digits, the minimum of look-ups")
     id_ = api.create_message(api.message(externalReferences=[reference("FLOWINSTANCEID", case)]))
     assert id_ in list_ids(api.messages_about(CASE, case))
     assert id_ not in list_ids(api.messages_about("FLOWINSTANCEID", case))
@@ -120,7 +124,7 @@ def test_refused_message_on_a_case_is_not_stored(api: Api) -> None:
     assert api.messages_about(**about) == []
 
 
-def test_thousand_references_are_accepted_and_not_one_more(api: Api) -> None:
+def test_message_accepts_at_most_1000_references(api: Api) -> None:
     about = [reference("errand", f"{number} {api.uuid()}") for number in range(1001)]
     found = api.read_message(api.create_message(api.message(externalReferences=about[:1000])))
     assert found["externalReferences"] == about[:1000]

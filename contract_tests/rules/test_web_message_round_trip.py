@@ -18,11 +18,11 @@ MINUTES = 5
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
-def test_created_message_is_answered_with_its_location_and_no_body(api: Api) -> None:
+def test_creation_returns_the_location_and_no_body(api: Api) -> None:
     response = expect(api.post_message(api.message()), 201)
     location = response.headers.get("Location", "")
     assert re.fullmatch(f"/webmessages/{UUID}", location), f"Location must be /webmessages/{{id}}, but was {location!r}"
-    assert response.content == b"", f"a 201 has no body, but {describe_response(response)}"
+    assert response.content == b"", f"a 201 must have no body, but {describe_response(response)}"
     assert expect(api.call("GET", location), 200).json()["id"] == location.removeprefix("/webmessages/")
 
 
@@ -57,7 +57,7 @@ def test_get_returns_exactly_what_was_sent(api: Api) -> None:
     ],
     ids=ascii,
 )
-def test_text_comes_back_character_by_character(text: str, api: Api) -> None:
+def test_text_is_returned_unchanged(text: str, api: Api) -> None:
     sender = {"userId": text.replace("\n", " ")}
     sent = api.message(message=text, sender=sender, attachments=[file(b"x", text)])
     found = api.read_message(api.create_message(sent))
@@ -67,7 +67,7 @@ def test_text_comes_back_character_by_character(text: str, api: Api) -> None:
     assert found["sender"] == sender, f"expected the sender {sender}, but got {found['sender']}"
 
 
-def test_long_text_comes_back_whole(api: Api) -> None:
+def test_long_text_is_returned_unchanged(api: Api) -> None:
     text = "0123456789å€😀\n" * 20_000
     assert api.read_message(api.create_message(api.message(message=text)))["message"] == text
 
@@ -110,7 +110,7 @@ def test_created_has_milliseconds_and_an_offset(api: Api) -> None:
     assert first <= second, f"the second message was created before the first: {found}"
 
 
-def test_created_is_when_the_message_became_readable(api: Api) -> None:
+def test_created_is_close_to_the_date_of_the_response(api: Api) -> None:
     """Compare with the server's clock in its `Date` header (RFC 9110, section 6.6.1); time zones differ more."""
     found = []
     for _ in range(6):
@@ -118,19 +118,19 @@ def test_created_is_when_the_message_became_readable(api: Api) -> None:
         created = api.read_message(created_id(response))["created"]
         found.append(created)
         assert not time_differs(response, datetime.fromisoformat(created), timedelta(minutes=MINUTES)), (
-            f"created is {created}, but the answer was made {response.headers['Date']}"
+            f"created is {created}, but the Date of the response is {response.headers['Date']}"
         )
     parts = {created[20:23] for created in found}
-    assert parts != {"000"}, f"created has the milliseconds too, not whole seconds alone: {found}"
+    assert parts != {"000"}, f"created must have real milliseconds, not only whole seconds: {found}"
 
 
 def test_reading_changes_nothing(api: Api) -> None:
     id_ = api.create_message(api.message(attachments=[file()]))
     first, second = api.read_message(id_), api.read_message(id_)
-    assert first == second, f"expected the same answer twice, but got {first} and {second}"
+    assert first == second, f"two reads must return the same message, but got {first} and {second}"
 
 
-def test_uuids_are_read_in_either_case_and_returned_in_lower(api: Api) -> None:
+def test_uuids_are_accepted_in_any_case_and_returned_in_lower_case(api: Api) -> None:
     party = api.unused()
     id_ = api.create_message(api.message(partyId=party.upper()))
     found = api.read_message(id_.upper())
@@ -139,7 +139,7 @@ def test_uuids_are_read_in_either_case_and_returned_in_lower(api: Api) -> None:
     assert [message["id"] for message in listed.json()] == [id_], describe_response(listed)
 
 
-def test_same_message_twice_is_two_messages(api: Api) -> None:
+def test_repeated_message_is_stored_twice(api: Api) -> None:
     sent = api.message(externalReferences=[api.unused_reference()])
     first, second = api.create_message(sent), api.create_message(sent)
     assert first != second

@@ -17,7 +17,7 @@ MANY = 110
 """More messages than a default page has: most frameworks limit it to at most 100."""
 
 
-def test_messages_sent_at_once_are_not_mixed_up(api: Api) -> None:
+def test_concurrent_messages_are_stored_separately(api: Api) -> None:
     """A server that keeps request data in a shared object would mix up these requests."""
     party = api.unused()
     sent = [
@@ -33,22 +33,24 @@ def test_messages_sent_at_once_are_not_mixed_up(api: Api) -> None:
     ]
     with ThreadPoolExecutor(AT_ONCE) as threads:
         ids = list(threads.map(api.create_message, sent))
-    assert len(set(ids)) == len(ids), f"each message has an id of its own, but got {ids}"
+    assert len(set(ids)) == len(ids), f"each message must have its own id, but got {ids}"
     for id_, message in zip(ids, sent, strict=True):
         found = strip_generated(api.read_message(id_))
         assert found == message, f"expected what was sent: {message}, but got {found}"
 
 
-def test_message_deleted_at_once_is_deleted_once(api: Api) -> None:
+def test_concurrent_deletions_delete_once(api: Api) -> None:
     """One caller gets 204 for the deletion; for all others the message does not exist."""
     for _ in range(3):
         path = f"/webmessages/{api.create_message(api.message(attachments=[file()]))}"
         answers = run_concurrently(lambda path: api.call("DELETE", path), [path] * AT_ONCE)
         statuses = sorted(answer.status_code for answer in answers)
-        assert statuses == [204, *[404] * (AT_ONCE - 1)], f"deleted {AT_ONCE} times at once: {statuses}"
+        assert statuses == [204, *[404] * (AT_ONCE - 1)], (
+            f"of {AT_ONCE} concurrent deletions exactly one must succeed, but the statuses are {statuses}"
+        )
 
 
-def test_list_of_more_than_a_hundred_is_whole(api: Api) -> None:
+def test_list_of_more_than_100_messages_is_complete(api: Api) -> None:
     """Nothing is missing or duplicated, even with equal milliseconds of creation, and no page is too short."""
     named = api.unused()
     about = reference("contract-check", named)
@@ -58,17 +60,23 @@ def test_list_of_more_than_a_hundred_is_whole(api: Api) -> None:
     for path in (f"/webmessages/recipients/{named}", f"/webmessages/external-references/contract-check/{named}"):
         response = expect(api.call("GET", path), 200)
         ids = list_ids(response.json())
-        assert sorted(ids) == sorted(made), f"without a limit all {MANY} are returned, but {path} has {len(ids)}"
-        assert next_page(response) is None, f"all were returned, but Link was {response.headers['Link']}"
+        assert sorted(ids) == sorted(made), (
+            f"without a limit all {MANY} messages must be returned, but {path} has {len(ids)}"
+        )
+        assert next_page(response) is None, f"a complete list must have no Link, but it was {response.headers['Link']}"
         in_order = [(message["created"], message["id"]) for message in response.json()]
         assert in_order == sorted(in_order), f"expected the order of created and id, but got {in_order}"
         for limit, sizes in ((1000, [MANY]), (MANY - 1, [MANY - 1, 1])):
             pages = list(api.pages(f"{path}?limit={limit}"))
             found = [list_ids(page.json()) for page in pages]
-            assert [len(page) for page in found] == sizes, f"pages of {limit} have {[len(page) for page in found]}"
+            assert [len(page) for page in found] == sizes, (
+                f"pages with limit {limit} must have {sizes} messages, but have {[len(page) for page in found]}"
+            )
             assert [id_ for page in found for id_ in page] == ids, (
-                f"pages of {limit} are another list than the whole one"
+                f"pages with limit {limit} must contain the same list as a response without a limit"
             )
         first = expect(api.call("GET", f"{path}?limit=7"), 200)
         pages = [first, *api.pages(next_page(first) or "")]
-        assert [id_ for page in pages for id_ in list_ids(page.json())] == ids, "pages of 7 are another list"
+        assert [id_ for page in pages for id_ in list_ids(page.json())] == ids, (
+            "pages with limit 7 must contain the same list as a response without a limit"
+        )

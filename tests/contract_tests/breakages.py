@@ -236,31 +236,31 @@ BREAKAGES = {
     "a violation is lost": Case(
         lost_violation,
         "web-messages",
-        "test_web_message_many_faults.py::test_message_that_breaks_many_rules_is_refused_by_every_field",
-        "every fault must be named at once",
+        "test_web_message_many_faults.py::test_all_invalid_fields_are_reported",
+        "all violations must be reported together",
     ),
     "an error of a sync is lost": Case(
         lost_error,
         "subscriptions",
         "test_subscription_faults.py::test_every_error_of_many_entries_is_reported",
-        "every error of every entry must be listed",
+        "all errors of all entries must be reported",
     ),
     "a refused sync is half applied": Case(
         half_applied_sync,
         "subscriptions",
-        "test_subscription_all_or_nothing.py::test_sync_with_one_bad_entry_changes_nothing",
-        "a refused sync",
+        "test_subscription_all_or_nothing.py::test_sync_with_one_invalid_entry_changes_nothing",
+        "a rejected sync",
     ),
     "unknown properties are taken": Case(
         unknown_properties_taken,
         "web-messages",
-        "test_web_message_faults.py::test_message_that_breaks_one_rule_is_refused_by_its_field",
+        "test_web_message_faults.py::test_invalid_message_field_is_reported",
         "unknown property",
     ),
     "a second case is taken": Case(
         second_case_taken,
         "web-messages",
-        "test_web_message_faults.py::test_message_that_breaks_one_rule_is_refused_by_its_field",
+        "test_web_message_faults.py::test_invalid_message_field_is_reported",
         "two cases",
     ),
     "unchanged is told as updated": Case(
@@ -272,7 +272,7 @@ BREAKAGES = {
     "a dry run is none": Case(
         dry_run_is_none,
         "subscriptions",
-        "test_subscription_sync.py::test_dry_run_answers_the_same_and_changes_nothing",
+        "test_subscription_sync.py::test_dry_run_returns_the_counts_and_changes_nothing",
         "a dry run",
     ),
     "lists are backwards": Case(
@@ -284,26 +284,26 @@ BREAKAGES = {
     "no Link to the next page": Case(
         no_next_page,
         "web-messages",
-        "test_web_message_lists.py::test_pages_together_are_the_whole_list",
-        "pages together are the whole list",
+        "test_web_message_lists.py::test_pages_contain_the_whole_list",
+        "pages contain the whole list",
     ),
     "the next page forgets its limit": Case(
         page_forgets_its_limit,
         "web-messages",
-        "test_web_message_lists.py::test_pages_together_are_the_whole_list",
-        "pages together",
+        "test_web_message_lists.py::test_pages_contain_the_whole_list",
+        "pages contain the whole list",
     ),
     "the next page loses its first": Case(
         page_loses_its_first,
         "web-messages",
-        "test_web_message_lists.py::test_pages_together_are_the_whole_list",
-        "pages together are the whole list",
+        "test_web_message_lists.py::test_pages_contain_the_whole_list",
+        "pages contain the whole list",
     ),
     "attachments are backwards": Case(
         attachments_backwards,
         "web-messages",
-        "test_web_message_attachments.py::test_base64_comes_back_identical",
-        "base64 comes back identical",
+        "test_web_message_attachments.py::test_base64_is_returned_unchanged",
+        "base64 is returned unchanged",
     ),
     "null for what is absent": Case(
         null_for_what_is_absent,
@@ -312,12 +312,15 @@ BREAKAGES = {
         "'sender': None",
     ),
     "nothing is deleted": Case(
-        nothing_is_deleted, "web-messages", "test_web_message_deletion.py::test_deleted_message_is_in_no_read", "delet"
+        nothing_is_deleted,
+        "web-messages",
+        "test_web_message_deletion.py::test_deleted_message_is_not_returned",
+        "delet",
     ),
     "a refused message is stored": Case(
         refused_message_is_stored,
         "web-messages",
-        "test_web_message_faults.py::test_message_that_breaks_one_rule_is_refused_by_its_field",
+        "test_web_message_faults.py::test_invalid_message_field_is_reported",
         "must not be stored",
     ),
     "any key reads": Case(
@@ -327,7 +330,7 @@ BREAKAGES = {
         "requires a known key",
     ),
     "an event comes twice": Case(
-        event_twice, "subscriptions", "test_event_publishing.py::test_same_event_again_is_answered_the_same", "beskedId"
+        event_twice, "subscriptions", "test_event_publishing.py::test_repeated_event_gets_the_same_response", "beskedId"
     ),
     "404 for a system of others": Case(
         unknown_system_is_not_found,
@@ -338,20 +341,20 @@ BREAKAGES = {
     "violations are in any order": Case(
         violations_in_any_order,
         "web-messages",
-        "test_web_message_many_faults.py::test_message_that_breaks_many_rules_is_refused_by_every_field",
+        "test_web_message_many_faults.py::test_all_invalid_fields_are_reported",
         "sorted by field",
     ),
     "a problem is plain JSON": Case(
         problem_as_plain_json,
         "web-messages",
-        "test_web_message_faults.py::test_message_that_breaks_one_rule_is_refused_by_its_field",
-        "expected application/problem+json",
+        "test_web_message_faults.py::test_invalid_message_field_is_reported",
+        "must be application/problem+json",
     ),
     "500 for a bad limit": Case(
         broken_by_a_limit,
         "web-messages",
-        "test_web_message_addresses.py::test_limit_beyond_1_to_1000_is_refused",
-        "was answered 500",
+        "test_web_message_addresses.py::test_limit_outside_1_to_1000_is_refused",
+        "is 500",
     ),
     "an undocumented property": Case(
         undocumented_property, "subscriptions", "hentTilladteBeskedtyper", "antal", suite="schema"
@@ -362,7 +365,7 @@ BREAKAGES = {
     "500 for bytes that are no UTF-8": Case(
         broken_by_bytes,
         "web-messages",
-        "test_json.py::test_body_that_is_no_strict_json_is_refused",
+        "test_json.py::test_body_that_is_not_strict_json_is_refused",
         "500",
         "raw-bytes",
         "full",
@@ -370,7 +373,7 @@ BREAKAGES = {
     "the tenth file is refused": Case(
         tenth_file_refused,
         "web-messages",
-        "test_web_message_attachments.py::test_each_attachment_has_an_id_of_its_own",
+        "test_web_message_attachments.py::test_attachment_ids_are_unique",
         "must get a 201, but got 400",
     ),
 }

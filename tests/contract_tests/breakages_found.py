@@ -154,19 +154,19 @@ FOUND = {
     "file names are composed": Case(
         with_texts(composed_name),
         "web-messages",
-        "test_web_message_round_trip.py::test_text_comes_back_character_by_character",
+        "test_web_message_round_trip.py::test_text_is_returned_unchanged",
         "expected the file name",
     ),
     "an instance by its place": Case(
         instance_by_its_place,
         "web-messages",
-        "test_web_message_faults.py::test_instance_is_given_by_its_name",
+        "test_web_message_faults.py::test_instance_must_be_a_name",
         "instance",
     ),
     "one reference for a list": Case(
         one_for_a_list,
         "web-messages",
-        "test_web_message_faults.py::test_message_that_breaks_one_rule_is_refused_by_its_field",
+        "test_web_message_faults.py::test_invalid_message_field_is_reported",
         "one reference for a list",
     ),
     "a plus is a blank": Case(
@@ -184,8 +184,8 @@ FOUND = {
     "gzip unasked": Case(
         gzip_unasked,
         "web-messages",
-        "test_web_message_access.py::test_answer_is_not_compressed_unless_accepted",
-        "only identity was accepted",
+        "test_web_message_access.py::test_response_is_not_compressed_unless_accepted",
+        "accepts only identity",
     ),
     "a reason of its own": Case(
         reason_of_its_own,
@@ -196,14 +196,14 @@ FOUND = {
     "attachments in upper case": Case(
         attachments_in_upper_case,
         "web-messages",
-        "test_web_message_attachments.py::test_attachment_is_found_by_ids_in_either_case",
+        "test_web_message_attachments.py::test_attachment_is_found_by_ids_in_any_case",
         "returned in lower case",
     ),
     "the last parameter counts": Case(
         last_parameter_counts,
         "web-messages",
-        "test_web_message_addresses.py::test_limit_beyond_1_to_1000_is_refused",
-        "limit beyond 1 to 1000",
+        "test_web_message_addresses.py::test_limit_outside_1_to_1000_is_refused",
+        "limit outside 1 to 1000",
     ),
     "any certificate": Case(
         any_certificate,
@@ -214,14 +214,14 @@ FOUND = {
     "the largest number is refused": Case(
         largest_number_refused,
         "subscriptions",
-        "test_subscription_faults.py::test_numbers_at_both_ends_are_asked_by_the_rules_alone",
-        "orgType may be 2147483647",
+        "test_subscription_faults.py::test_numbers_at_the_limits_pass_the_schema",
+        "orgType 2147483647 must be valid",
     ),
     "the next page forgets its filter": Case(
         link_forgets_its_filter,
         "subscriptions",
         "test_delivery_lists.py::test_status_filters_the_list",
-        "the Link has lost",
+        "the Link must keep",
     ),
     "null is nothing in an event": Case(
         null_of_an_event_is_nothing,

@@ -168,8 +168,8 @@ OF_EVENTS = {
     "errors of an event without its subject": Case(
         with_errors(EVENT, subject_of_another),
         "subscriptions",
-        "test_event_faults.py::test_every_error_of_an_event_has_its_numbers",
-        "expected orgtype, orgcode, entitytype",
+        "test_event_faults.py::test_errors_contain_the_integers_of_the_event",
+        "must have orgtype, orgcode and entitytype",
     ),
     "events are compared in any case": Case(
         compared_by(in_lower_case),
@@ -217,18 +217,18 @@ OF_EVENTS = {
         sent_whatever_the_dates(),
         "subscriptions",
         "test_event_matching.py::test_subscriptions_that_are_valid_now_are_counted",
-        "but there wait",
+        "expected deliveries to",
     ),
     "the same event at once is a failure": Case(
         two_at_once_are_too_many(),
         "subscriptions",
-        "test_event_publishing.py::test_same_event_at_once_is_accepted_once",
-        "same event at once is accepted once",
+        "test_event_publishing.py::test_concurrent_identical_events_are_accepted_once",
+        "identical events are accepted once",
     ),
     "ids of refused events are used": Case(
         refused_ids_are_used(),
         "subscriptions",
-        "test_event_faults.py::test_id_of_an_event_that_is_refused_stays_free",
-        "id of an event that is refused stays free",
+        "test_event_faults.py::test_id_of_a_refused_event_can_be_used",
+        "id of a refused event can be used",
     ),
 }

@@ -202,7 +202,7 @@ OF_SYSTEMS = {
     "errors name integers of 32 bits": Case(
         with_errors(SYNC, integers_of_32_bits),
         "subscriptions",
-        "test_subscription_faults.py::test_error_names_every_integer_of_64_bits_and_no_other",
+        "test_subscription_faults.py::test_error_contains_only_64_bit_integers",
         "expected 2147483648",
     ),
     "one unknown property is told": Case(
@@ -220,38 +220,38 @@ OF_SYSTEMS = {
     "an identity without orgType": Case(
         with_errors(SYNC, twice_whatever_the_org_type),
         "subscriptions",
-        "test_subscription_all_or_nothing.py::test_each_part_of_the_identity_makes_another_identity",
-        "each part of the identity makes another identity",
+        "test_subscription_all_or_nothing.py::test_each_part_of_the_identity_distinguishes_entries",
+        "each part of the identity distinguishes entries",
     ),
     "a dry run drops messages": Case(
         dry_run_drops_messages,
         "subscriptions",
-        "test_delivery_survival.py::test_dry_run_removes_no_messages",
-        "each time after a dry run",
+        "test_delivery_survival.py::test_dry_run_keeps_deliveries",
+        "a dry run must keep",
     ),
     "dropped messages are not counted": Case(
         messages_are_not_counted,
         "subscriptions",
-        "test_delivery_survival.py::test_messages_that_go_are_counted",
-        "was not the number of its",
+        "test_delivery_survival.py::test_removed_deliveries_are_counted",
+        "must be the number of messages",
     ),
     "updates are made anew": Case(
         updates_are_made_anew,
         "subscriptions",
-        "test_delivery_survival.py::test_messages_stay_with_a_subscription_that_is_updated",
-        "messages to this subscription were gone",
+        "test_delivery_survival.py::test_sync_keeps_deliveries_of_updated_subscriptions",
+        "must keep the messages of the subscription",
     ),
     "everything is made anew": Case(
         everything_is_made_anew,
         "subscriptions",
-        "test_delivery_survival.py::test_messages_stay_with_subscriptions_that_are_left_untouched",
-        "messages were gone",
+        "test_delivery_survival.py::test_sync_keeps_deliveries_of_unchanged_subscriptions",
+        "must keep the messages of unchanged subscriptions",
     ),
     "what goes goes first": Case(
         what_goes_goes_first,
         "subscriptions",
-        "test_subscription_together.py::test_set_that_is_read_while_it_is_replaced_is_one_or_the_other",
-        "the set is read in part",
+        "test_subscription_together.py::test_concurrent_read_returns_the_old_or_the_new_set",
+        "a reader got an incomplete set",
     ),
     "paths in any case are the same": Case(
         taken_for_the_same("webhookUrl", str.lower),
@@ -268,14 +268,14 @@ OF_SYSTEMS = {
     "ended types take subscriptions": Case(
         ended_types_take_subscriptions,
         "subscriptions",
-        "test_subscription_types.py::test_type_that_has_ended_takes_no_new_subscription",
-        "type that has ended takes no new subscription",
+        "test_subscription_types.py::test_ended_type_allows_no_new_subscription",
+        "ended type allows no new subscription",
     ),
     "a charset is refused": Case(
         media_type_without_parameters,
         "subscriptions",
-        "test_subscription_access.py::test_json_is_accepted_however_its_media_type_is_written",
-        "however its media type is written",
+        "test_subscription_access.py::test_json_is_accepted_with_any_spelling_of_its_media_type",
+        "any spelling of its media type",
     ),
     "the first dryRun counts": Case(
         first_dry_run_counts,

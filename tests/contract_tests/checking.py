@@ -29,7 +29,7 @@ from tests.factories import NOW
 from tests.handlers.callers import new_certificate
 
 BUDKAVLE = Path(sys.executable).with_name("budkavle")
-ONLY_WITHOUT_TLS = {"a certificate that is none ends the handshake"}
+ONLY_WITHOUT_TLS = {"needs a proxy: an invalid certificate fails in the TLS handshake"}
 """What `left_out` gives where the target speaks TLS and everything else is known of it."""
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"

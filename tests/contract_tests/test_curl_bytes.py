@@ -64,7 +64,7 @@ OTHERS = {
     "bytes in a header": attacks.request(headers=[b"x: \xff\xfe\0", f"Client-Cert: {CERTIFICATE}"]),
     "bytes in a path": attacks.request(target=b"/\xff\0"),
     "no method": attacks.request(""),
-    "offer of another protocol": attacks.request(headers=["Connection: Upgrade", "Upgrade: h2c"]),
+    "upgrade header": attacks.request(headers=["Connection: Upgrade", "Upgrade: h2c"]),
     "no HTTP": bytes(range(256)),
     "no line break at the end": b"GET / HTTP/1.1",
     "half a key": attacks.request(headers=[f"x: {CUT_API_KEY}{SWAPPED_API_KEY}", "y\x01: z"]),

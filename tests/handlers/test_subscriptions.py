@@ -46,7 +46,7 @@ def test_sync_takes_what_get_answers(caller: Caller) -> None:
     assert again.json() == {"oprettet": 0, "opdateret": 0, "slettet": 0, "uaendret": 3, "slettedeBeskeder": 0}
 
 
-def test_system_is_accepted_in_either_case_and_returned_in_lower(caller: Caller) -> None:
+def test_system_is_accepted_in_any_case_and_returned_in_lower_case(caller: Caller) -> None:
     body = caller.body(entry(), systemIdentifier=caller.system_id.upper())
     assert caller.send(body).json()["oprettet"] == 1
     assert caller.get(caller.system_id.upper()).json()["systemIdentifier"] == caller.system_id
@@ -54,7 +54,7 @@ def test_system_is_accepted_in_either_case_and_returned_in_lower(caller: Caller)
 
 
 @pytest.mark.parametrize(("value", "is_dry"), [("true", True), ("false", False)])
-def test_dry_run_answers_the_same_and_changes_nothing(caller: Caller, value: str, is_dry: bool) -> None:
+def test_dry_run_returns_the_counts_and_changes_nothing(caller: Caller, value: str, is_dry: bool) -> None:
     caller.sync(entry())
     before = caller.current()
     assert caller.sync(entry(entityType=OTHER), query=f"?dryRun={value}") == (1, 0, 1, 0, 0)

@@ -171,7 +171,7 @@ def test_a_page_is_found_when_the_message_before_it_was_deleted(
     assert ids_of(shared.client.get(next_page(first))) == ids[3:]
 
 
-def test_after_without_a_limit_returns_all_the_rest(shared: RunningService) -> None:
+def test_after_without_a_limit_returns_all_remaining_messages(shared: RunningService) -> None:
     party_id = unique_id()
     ids = put(shared, party_id, 4)
     after = next_page(shared.client.get(f"{by_party(party_id)}?limit=1")).rpartition("&")[2]
