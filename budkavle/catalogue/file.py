@@ -26,7 +26,7 @@ def read_catalogue(path: Path, check_at: datetime | None = None) -> Catalogue:
     nodes, document = Nodes.read(path)
     systems = Systems(nodes, path.absolute().parent, check_at)
     catalogue = None if document is None else _read(nodes, document, systems)
-    nodes.raise_faults("the catalogue is wrong; nothing was applied")
+    nodes.raise_faults("the catalogue is invalid; nothing was applied")
     assert catalogue is not None  # noqa: S101  # What is not there is a fault, and was raised.
     return catalogue
 

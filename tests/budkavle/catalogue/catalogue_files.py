@@ -31,6 +31,6 @@ def faults(folder: Path, text: str | bytes) -> list[str]:
     with pytest.raises(FileWrong) as caught:
         read_catalogue(path)
     first, *lines = str(caught.value).splitlines()
-    assert first == "the catalogue is wrong; nothing was applied"
+    assert first == "the catalogue is invalid; nothing was applied"
     assert all(line.startswith(f"{path}:") for line in lines), lines
     return [line.removeprefix(f"{path}:") for line in lines]

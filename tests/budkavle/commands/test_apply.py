@@ -171,7 +171,7 @@ def test_a_wrong_file_applies_nothing(
     result = invoke(database_url, "apply", path, *options)
     assert (result.exit_code, result.stdout) == (1, "")
     first, *faults = result.stderr.splitlines()
-    assert first == "Error: the catalogue is wrong; nothing was applied"
+    assert first == "Error: the catalogue is invalid; nothing was applied"
     assert len(faults) == len(wrong) == 2
     assert all(fault.startswith(f"{path}:{number}: ") for fault, number in zip(faults, wrong, strict=True))
     assert with_database(database_url, stored.read) == EMPTY
