@@ -1,17 +1,219 @@
-"""Breaks of what our contracts have beside what was published, and changes that break nothing."""
+"""Breaks planted in our contracts, in published and in added parts, and changes that break nothing."""
 
 from typing import Any
 
 import pytest
 
-from tests.contract_tests.real_contracts import OURS, since_now
+from tests.contract_tests.real_contracts import OURS, since_now, since_published
 from tests.contract_tests.small_contracts import GONE
 
 SCHEMAS = "components > schemas"
 CREATE = "paths > /webmessages > post"
+MESSAGE = "paths > /webmessages/{id}"
+BY_REFERENCE = "paths > /webmessages/external-references/{key}/{value} > get"
 SYNC = "paths > /v1/abonnement/sync > post"
 
-BREAKS: list[tuple[str, str, Any, str]] = [
+OF_MESSAGE_OPERATIONS: list[tuple[str, Any, str]] = [
+    (MESSAGE, GONE, "/webmessages/{id}: no longer there"),
+    (f"{MESSAGE} > delete", GONE, "DELETE /webmessages/{id}: no longer there"),
+    (
+        f"{MESSAGE} > get > operationId",
+        "getIt",
+        'getWebMessageById: operationId was "getWebMessageById", is "getIt"',
+    ),
+    (
+        f"{MESSAGE} > get > tags",
+        ["Other"],
+        'getWebMessageById: tags was ["WebMessages"], is ["Other"]',
+    ),
+    (
+        f"{BY_REFERENCE} > parameters > 0",
+        GONE,
+        "getWebMessagesByExternalReference path key: no longer there",
+    ),
+    (
+        f"{BY_REFERENCE} > parameters > 1 > schema > maxLength",
+        127,
+        "getWebMessagesByExternalReference path value: maxLength was 128, is 127",
+    ),
+    (
+        f"{BY_REFERENCE} > parameters > 0 > schema > type",
+        "integer",
+        'getWebMessagesByExternalReference path key: type was "string", is "integer"',
+    ),
+    (
+        f"{CREATE} > parameters > 0",
+        {"name": "dry", "in": "query", "required": True, "schema": {"type": "boolean"}},
+        "createWebMessage query dry: required now",
+    ),
+    (f"{CREATE} > responses > 404", GONE, "createWebMessage 404: no longer there"),
+    (
+        f"{MESSAGE} > get > responses > 200 > content > application/problem+json",
+        GONE,
+        "getWebMessageById 200 application/problem+json: no longer there",
+    ),
+    (
+        "components > responses > BadRequestToDelete > content > */*",
+        GONE,
+        "deleteWebMessageById 400 */*: no longer there",
+    ),
+    (
+        f"{CREATE} > responses > 201 > content",
+        {"application/json": {}},
+        "createWebMessage 201: has content now",
+    ),
+    (
+        f"{MESSAGE} > get > responses > 200 > content > application/json > schema > $ref",
+        "#/components/schemas/Problem",
+        "getWebMessageById 200 application/json: was named WebMessage, is named Problem",
+    ),
+    (
+        "components > responses > WebMessages > content > application/json > schema > items > $ref",
+        "#/components/schemas/Sender",
+        "getWebMessagesByPartyId 200 application/json[]: was named WebMessage, is named Sender",
+    ),
+    (
+        "components > responses > NotFound > content > application/json > schema > $ref",
+        "#/components/schemas/StatusType",
+        "getWebMessageById 404 application/json: was named Problem, is named StatusType",
+    ),
+    (
+        f"{CREATE} > requestBody > content > application/json",
+        GONE,
+        "createWebMessage body application/json: no longer there",
+    ),
+    (
+        f"{CREATE} > requestBody > content > application/json > schema > $ref",
+        "#/components/schemas/CreateWebMessagePart",
+        "createWebMessage body application/json: was named CreateWebMessageRequest, is named CreateWebMessagePart",
+    ),
+    (
+        f"{CREATE} > responses > 201 > headers > Location",
+        GONE,
+        "createWebMessage 201 header Location: no longer there",
+    ),
+    (
+        f"{CREATE} > responses > 201 > headers > Location > style",
+        "form",
+        "createWebMessage 201 header Location: style changed, look",
+    ),
+    (
+        f"{CREATE} > responses > 201 > headers > Location > schema > type",
+        "integer",
+        'createWebMessage 201 header Location: type was "string", is "integer"',
+    ),
+    (
+        "security",
+        [{"ApiKeyAuth": []}, {}],
+        "createWebMessage: security demands less, look: was ApiKeyAuth, is ApiKeyAuth or open to all",
+    ),
+    (
+        "components > securitySchemes > ApiKeyAuth > name",
+        "X-Key",
+        'security scheme ApiKeyAuth: name was "apikey", is "X-Key"',
+    ),
+]
+
+OF_MESSAGE_SCHEMAS: list[tuple[str, Any, str]] = [
+    (
+        f"{SCHEMAS} > WebMessage > properties > created",
+        GONE,
+        "answers WebMessage.created: no longer there",
+    ),
+    (
+        f"{SCHEMAS} > WebMessage > properties > created > format",
+        GONE,
+        'answers WebMessage.created: format "date-time" is gone',
+    ),
+    (
+        f"{SCHEMAS} > WebMessage > properties > created > readOnly",
+        GONE,
+        "answers WebMessage.created: readOnly true is gone",
+    ),
+    (
+        f"{SCHEMAS} > WebMessage > properties > externalReferences > items > $ref",
+        "#/components/schemas/Sender",
+        "answers WebMessage.externalReferences[]: was named ExternalReference, is named Sender",
+    ),
+    (
+        f"{SCHEMAS} > ExternalReference > properties > key",
+        GONE,
+        "answers ExternalReference.key: no longer there",
+    ),
+    (
+        f"{SCHEMAS} > ExternalReferenceRequest > properties > key > type",
+        GONE,
+        'requests CreateWebMessageRequest.externalReferences[].key: type "string" is gone',
+    ),
+    (f"{SCHEMAS} > Problem > properties > detail", GONE, "answers Problem.detail: no longer there"),
+    (
+        f"{SCHEMAS} > Problem > properties > status",
+        {"type": "integer"},
+        "answers Problem.status: was named StatusType, is without a name",
+    ),
+    (
+        f"{SCHEMAS} > Problem > properties > type > format",
+        GONE,
+        'answers Problem.type: format "uri" is gone',
+    ),
+    (
+        f"{SCHEMAS} > Problem > properties > parameters > additionalProperties > type",
+        "string",
+        'answers Problem.parameters.*: type was "object", is "string"',
+    ),
+    (
+        f"{SCHEMAS} > StatusType > properties > statusCode > format",
+        "int64",
+        'answers StatusType.statusCode: format was "int32", is "int64"',
+    ),
+    (
+        f"{SCHEMAS} > CreateWebMessageRequest > properties > partyId",
+        GONE,
+        "requests CreateWebMessageRequest.partyId: no longer there",
+    ),
+    (
+        f"{SCHEMAS} > CreateWebMessageRequest > required > 0",
+        "partyId",
+        "requests CreateWebMessageRequest.partyId: required now",
+    ),
+]
+
+OF_SYNC: list[tuple[str, Any, str]] = [
+    ("paths > /v1/abonnement/sync", GONE, "/v1/abonnement/sync: no longer there"),
+    (
+        f"{SYNC} > operationId",
+        "sync",
+        'syncWebhookAbonnementer: operationId was "syncWebhookAbonnementer", is "sync"',
+    ),
+    (
+        f"{SYNC} > requestBody > content > application/json",
+        GONE,
+        "syncWebhookAbonnementer body application/json: no longer there",
+    ),
+    (f"{SYNC} > responses > 500", GONE, "syncWebhookAbonnementer 500: no longer there"),
+    (
+        f"{SCHEMAS} > Error > properties > entitytype",
+        GONE,
+        "answers Error.entitytype: no longer there",
+    ),
+    (
+        f"{SCHEMAS} > Error > properties > errorCode > type",
+        "string",
+        'answers Error.errorCode: type was "integer", is "string"',
+    ),
+    (
+        f"{SCHEMAS} > Errors > properties > errors > items > $ref",
+        "#/components/schemas/Subscription",
+        "answers Errors.errors[]: was named Error, is named Subscription",
+    ),
+    (
+        f"{SCHEMAS} > Subscription > required > 0",
+        "slutDato",
+        "requests Subscription.slutDato: required now",
+    ),
+]
+
+OF_ADDED_PARTS: list[tuple[str, str, Any, str]] = [
     (
         "web-messages",
         "paths > /webmessages/{id}/attachments/{attachmentId}",
@@ -105,7 +307,19 @@ BREAKS: list[tuple[str, str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "place", "value", "line"), BREAKS)
+@pytest.mark.parametrize(
+    ("name", "place", "value", "line"),
+    [
+        *(("web-messages", *each) for each in (*OF_MESSAGE_OPERATIONS, *OF_MESSAGE_SCHEMAS)),
+        *(("subscriptions", *each) for each in OF_SYNC),
+    ],
+)
+def test_a_break_of_what_was_published_is_told(name: str, place: str, value: Any, line: str) -> None:
+    assert line in since_published(name, place, value)
+    assert since_now(name, place, value)
+
+
+@pytest.mark.parametrize(("name", "place", "value", "line"), OF_ADDED_PARTS)
 def test_a_break_of_what_was_added_since_is_told(name: str, place: str, value: Any, line: str) -> None:
     assert line in since_now(name, place, value)
 
