@@ -7,6 +7,7 @@ import pytest
 from conftest import RunningService, new_database, running_service
 from mock_open_e import MockOpenE, mock_open_e
 from tests.catalogue_rows import put_message_types
+from tests.handlers.callers import Caller, new_caller
 
 OPEN_E_URLS = {
     "open_e_external_url": "http://open-e.test/external/api/callback",
@@ -38,6 +39,12 @@ def subscribing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     put_message_types(url)
     with running_service(database_url=url, trusted_proxies="127.0.0.1") as running:
         yield running
+
+
+@pytest.fixture
+def caller(subscribing: RunningService) -> Caller:
+    """A caller with a system of its own."""
+    return new_caller(subscribing)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 import structlog
 
@@ -17,11 +16,6 @@ from tests.handlers.callers import DAY, Caller, entry, errors, new_caller, new_c
 from tests.raw_http import RawConnection
 
 SYNC = "syncWebhookAbonnementer"
-
-
-@pytest.fixture
-def caller(subscribing: RunningService) -> Caller:
-    return new_caller(subscribing)
 
 
 def told(caller: Caller, request_id: str) -> list[tuple[str, str, str, str, str, dict[str, Any]]]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from conftest import RunningService
 from domain.deliveries import Attempt, AttemptOutcome, DeliveryState, Reason
 from handlers.deliveries import STATUS
 from persistence import deliveries, queue, tables
@@ -14,16 +13,10 @@ from persistence.queue import Lease, SettledAttempt
 from tests.catalogue_rows import ALLOWED, execute
 from tests.databases import with_database
 from tests.handlers.answers import unique_id
-from tests.handlers.callers import Caller, errors, new_caller, places
+from tests.handlers.callers import Caller, errors, places
 from tests.handlers.waiting import LIST, SECOND, get, later, listed, meet, org_code_of, publish, subscribe
 from tests.persistence.queues import LEASE, claim_due, rows
 from tests.test_guards import SPECS
-
-
-@pytest.fixture
-def caller(subscribing: RunningService) -> Caller:
-    """A caller whose system subscribes to events of an orgCode of its own."""
-    return new_caller(subscribing)
 
 
 def test_list_of_deliveries_has_no_content(caller: Caller) -> None:

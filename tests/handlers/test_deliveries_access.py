@@ -3,9 +3,6 @@
 import json
 from typing import Any
 
-import pytest
-
-from conftest import RunningService
 from tests.catalogue_rows import audit_of
 from tests.handlers.answers import unique_id
 from tests.handlers.callers import Caller, errors, new_caller, places
@@ -21,12 +18,6 @@ from tests.handlers.waiting import (
     subscribe,
 )
 from tests.test_guards import SPECS
-
-
-@pytest.fixture
-def caller(subscribing: RunningService) -> Caller:
-    """A caller whose system subscribes to events of an orgCode of its own."""
-    return new_caller(subscribing)
 
 
 def requests(system_id: str) -> list[tuple[str, str, dict[str, Any] | None]]:

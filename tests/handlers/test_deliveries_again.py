@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from conftest import RunningService
 from domain.deliveries import AttemptOutcome
 from persistence import tables
 from persistence.queue import Lease
@@ -30,12 +29,6 @@ from tests.handlers.waiting import (
     subscribe,
 )
 from tests.persistence.queues import LEASE, claim_due, rows
-
-
-@pytest.fixture
-def caller(subscribing: RunningService) -> Caller:
-    """A caller whose system subscribes to events of an orgCode of its own."""
-    return new_caller(subscribing)
 
 
 def test_parked_and_waiting_messages_go_again_at_once(caller: Caller) -> None:

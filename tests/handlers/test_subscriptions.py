@@ -7,11 +7,6 @@ from tests.catalogue_rows import ALLOWED, ENDED, ORG_TYPE, OTHER
 from tests.handlers.callers import Caller, entry, errors, new_caller
 
 
-@pytest.fixture
-def caller(subscribing: RunningService) -> Caller:
-    return new_caller(subscribing)
-
-
 def test_sync_makes_the_set_what_the_request_says(caller: Caller) -> None:
     assert caller.sync(entry(), entry(entityType=OTHER)) == (2, 0, 0, 0, 0)
     assert caller.sync(entry(webhookUrl="/other"), entry(orgCode=102)) == (1, 1, 1, 0, 0)

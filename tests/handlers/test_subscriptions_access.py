@@ -23,11 +23,6 @@ OPERATIONS = [
 ]
 
 
-@pytest.fixture
-def caller(subscribing: RunningService) -> Caller:
-    return new_caller(subscribing)
-
-
 def known(caller: Caller, begins: timedelta, ends: timedelta) -> Certificate:
     """A certificate of the caller's system that is valid from then to then."""
     certificate = new_certificate(begins, ends)

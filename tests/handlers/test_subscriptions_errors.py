@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from conftest import RunningService
 from persistence import tables
 from tests.catalogue_rows import ALLOWED, ENDED, NOT_ALLOWED, OTHER, UNKNOWN, execute
-from tests.handlers.callers import Caller, entry, errors, new_caller, places
+from tests.handlers.callers import Caller, entry, errors, places
 
 TIME_TEXTS = ["", "2023-01-01", "2023-01-01T00:00", "2023-01-01 00:00:00", "1899-12-31T23:59:59", "3000-01-01T00:00:00"]
 NO_TIMES = ["2023-02-29T00:00:00", "2024-03-31T02:30:00", "1900-01-01T00:00:00+02:00", "2999-12-31T23:30:00Z"]
@@ -30,11 +29,6 @@ NOT_ALLOWED_TEXT = (
     "Denne orgtype har ikke adgang til at abonnere på entity type 205. Tjek webservice metoden "
     "hentTilladteBeskedtyper (GET /v1/beskedtype/tilladte?orgType=1) for at se hvilke entiteter du må abonnere på"
 )
-
-
-@pytest.fixture
-def caller(subscribing: RunningService) -> Caller:
-    return new_caller(subscribing)
 
 
 ONE_FAULT: list[tuple[str, dict[str, Any], list[tuple[str, int]]]] = [

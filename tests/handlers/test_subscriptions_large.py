@@ -3,16 +3,8 @@
 import json
 import threading
 
-import pytest
-
-from conftest import RunningService
 from domain.subscriptions import MAX_SUBSCRIPTIONS
-from tests.handlers.callers import Caller, entry, errors, new_caller
-
-
-@pytest.fixture
-def caller(subscribing: RunningService) -> Caller:
-    return new_caller(subscribing)
+from tests.handlers.callers import Caller, entry, errors
 
 
 def test_all_errors_of_50000_entries_are_told_while_others_are_served(caller: Caller) -> None:
