@@ -38,6 +38,7 @@ check: $(VENV)/.dev docs ## Format, lint, types, imports, contracts, documentati
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/persistence/mistaken_work.py
 	$(BIN)/lint-imports
 	$(BIN)/yamllint --strict spec docs/contracts
 	$(BIN)/openapi-spec-validator spec/*.yaml docs/contracts/*/*.yaml

@@ -33,6 +33,7 @@ from benchmarks.stage import DATABASES, Program, Stage, open_e_settings, run_com
 from budkavle.demo.subscriptions import CERTIFICATE, FINGERPRINT, SYSTEM_ID
 from persistence.opening import open_database
 from persistence.tables import subscriptions, web_messages
+from persistence.work import short_read
 
 AIMS = {"quick": 60, "full": 15 * 60}
 """Maximum seconds that a run of each profile should take on two cores."""
@@ -168,7 +169,7 @@ async def _left(url: str) -> list[str]:
         return [f"{number} {name} are left" for name, number in counts.items() if number]
 
     try:
-        return await database.read(count)
+        return await database.read(short_read(count))
     finally:
         await database.close()
 

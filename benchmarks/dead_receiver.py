@@ -31,6 +31,7 @@ from domain.events import write_content
 from persistence import outbox, tables
 from persistence.database import Database
 from persistence.outbox import Publication
+from persistence.work import large_write
 
 EVENTS = 400
 PER_SECOND = 20
@@ -99,7 +100,7 @@ async def _queue_for_the_dead(database: Database, number: int, keys: int) -> Non
         rows = [delivery | {"id": event("", 0).id, "key": str(place % keys)} for place in range(number)]
         connection.execute(tables.deliveries.insert(), rows)
 
-    await database.write_large(insert)
+    await database.write(large_write(insert))
 
 
 def _latencies(url: str, alive: ReceiverProgram) -> list[float]:

@@ -35,6 +35,7 @@ from benchmarks.stage import DATABASES, Stage
 from persistence import outbox, tables
 from persistence.database import Database
 from persistence.outbox import Publication
+from persistence.work import short_write
 
 EVENTS = 200
 PER_SECOND = 20
@@ -94,7 +95,7 @@ async def _prepare(database: Database, port: int) -> None:
             row = {"system_id": SYSTEM, "webhook_url": path, "start_time": START}
             connection.execute(tables.subscriptions.insert(), row | identity)
 
-    await database.write(insert)
+    await database.write(short_write(insert))
 
 
 def _latencies(url: str, target: ReceiverProgram) -> list[float]:

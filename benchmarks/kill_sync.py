@@ -33,6 +33,7 @@ from persistence.opening import open_database
 from persistence.subscriptions import SyncCall
 from persistence.tables import deliveries, events
 from persistence.tables import subscriptions as subscriptions_table
+from persistence.work import long_write, short_read, short_write
 
 COUNT = 20_000
 SYSTEM = SYSTEM_IDS[0]
@@ -160,7 +161,7 @@ async def _queue(url: str) -> None:
         rows = [{"id": str(uuid4()), "subscription_id": id_, **delivery} for id_ in ids]
         connection.execute(deliveries.insert(), rows)
 
-    await database.write_long(insert)
+    await database.write(long_write(insert))
     await database.close()
 
 
@@ -168,7 +169,7 @@ async def _check(url: str, before: SyncState, *, is_answered: bool, is_verifying
     """Return the current state and the violations found."""
     database = open_database(url)
     # A server may still execute the child's transaction, which holds this lock until it ends.
-    length = (await database.write(audit.lock_chain, SYSTEM)).length
+    length = (await database.write(short_write(audit.lock_chain), SYSTEM)).length
     rows = await subscriptions.list_subscriptions(database, SYSTEM)
     found = {(item.identity, item.webhook_url) for item in rows}
     sets = [{(entry.identity, entry.webhook_url) for entry in wanted(which)} for which in (0, 1)]
@@ -195,7 +196,7 @@ async def _check(url: str, before: SyncState, *, is_answered: bool, is_verifying
 
 async def _queued(database: Database) -> int:
     count = sa.select(sa.func.count()).select_from(deliveries)
-    return await database.read(lambda connection: int(connection.execute(count).scalar_one()))
+    return await database.read(short_read(lambda connection: int(connection.execute(count).scalar_one())))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from benchmarks.stage import DATABASES, Stage
 from domain.deliveries import DeliveryState
 from persistence import tables
 from persistence.database import Database
+from persistence.work import short_read
 
 PATHS = ("/ok/0", "/ok/100", "/flaky", "/gone", "/dies/ok/0")
 WORKERS = {"SQLite": 1, "PostgreSQL": 3}
@@ -113,7 +114,7 @@ def _kill_until_done(
 
 async def _parked(database: Database) -> list[str]:
     select = tables.deliveries.select().where(tables.deliveries.c.state == str(DeliveryState.PARKED))
-    rows = await database.read(lambda connection: connection.execute(select).all())
+    rows = await database.read(short_read(lambda connection: connection.execute(select).all()))
     return [row.id for row in rows]
 
 

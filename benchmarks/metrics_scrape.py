@@ -20,6 +20,7 @@ from benchmarks.stage import DATABASES, Stage
 from domain.events import write_content
 from persistence import tables
 from persistence.database import Database
+from persistence.work import large_write
 
 SCRAPES = 60
 INTERVAL_SECONDS = 0.5
@@ -111,7 +112,7 @@ async def _fill(database: Database, number: int) -> None:
         if rows:
             connection.execute(tables.deliveries.insert(), rows)
 
-    await database.write_large(insert)
+    await database.write(large_write(insert))
 
 
 if __name__ == "__main__":

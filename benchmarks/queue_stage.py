@@ -19,6 +19,7 @@ from persistence import outbox, tables
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.outbox import Publication
+from persistence.work import short_read, short_write
 
 ORG_TYPE, ORG_CODE, ENTITY_TYPE = 7, 101, 100
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -76,7 +77,7 @@ async def prepare(database: Database, receivers: Mapping[str, int]) -> list[str]
             subscription = {"system_id": id_, "org_type": ORG_TYPE, "org_code": ORG_CODE, "entity_type": ENTITY_TYPE}
             connection.execute(tables.subscriptions.insert(), subscription | {"webhook_url": path, "start_time": START})
 
-    await database.write(insert)
+    await database.write(short_write(insert))
     return ids
 
 
@@ -119,7 +120,7 @@ def worker(stage: Stage, database_url: str, **settings: Any) -> Program:
 async def waiting(database: Database) -> int:
     """Return the number of waiting deliveries."""
     count = sa.select(sa.func.count()).select_from(tables.deliveries).where(tables.deliveries.c.state == "waiting")
-    return await database.read(lambda connection: int(connection.execute(count).scalar_one()))
+    return await database.read(short_read(lambda connection: int(connection.execute(count).scalar_one())))
 
 
 def run(url: str, work: Any) -> Any:

@@ -61,6 +61,7 @@ from domain.web_messages import MessageState, UnsettledMessage
 from persistence import audit, tables
 from persistence import web_messages as stored
 from persistence.database import Database
+from persistence.work import short_read
 
 CALM_SECONDS = 5.0
 """Seconds between the repair of one fault and the next fault."""
@@ -243,7 +244,9 @@ async def _readable(database: Database) -> dict[str, int | None]:
     """Return the cases of the messages that callers can read, by id."""
     table = tables.web_messages
     select = sa.select(table.c.id, table.c.flow_instance_id).where(table.c.created.is_not(None))
-    return await database.read(lambda connection: {row.id: row.flow_instance_id for row in connection.execute(select)})
+    return await database.read(
+        short_read(lambda connection: {row.id: row.flow_instance_id for row in connection.execute(select)})
+    )
 
 
 async def _unsettled(database: Database) -> list[UnsettledMessage]:

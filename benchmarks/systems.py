@@ -9,6 +9,7 @@ from domain.subscriptions import Entry
 from persistence import audit
 from persistence.database import Database
 from persistence.tables import allowed_subscriptions, certificates, message_types, systems
+from persistence.work import short_write
 
 SYSTEM_IDS = ("550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4-a716-446655440001")
 FINGERPRINT = "ab" * 32
@@ -23,7 +24,7 @@ async def prepare(
     database: Database, fingerprint: str = FINGERPRINT, base_url: str = "https://receiver.example"
 ) -> None:
     """Fill an empty catalogue: one certificate has access to all systems, one orgType may subscribe to all types."""
-    await database.write(_prepare, fingerprint, base_url)
+    await database.write(short_write(_prepare), fingerprint, base_url)
     await audit.record(database, AuditEntry(CATALOGUE, "call", START, "apply", "-", "changed", "benchmark"))
 
 

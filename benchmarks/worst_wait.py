@@ -38,6 +38,7 @@ from benchmarks.systems import ENTITY_TYPES, ORG_TYPE, SYSTEM_IDS
 from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
 from persistence import tables
 from persistence.database import Database
+from persistence.work import large_write
 
 AIM_MS = 50
 PAUSE_SECONDS = 0.002
@@ -371,8 +372,8 @@ async def _fill(database: Database) -> None:
     await systems.prepare(database, FINGERPRINT)
     for name, rows in _rows():
         while batch := list(islice(rows, BATCH)):
-            await database.write_large(_insert, tables.metadata.tables[name], batch)
-    await database.write_large(_queue)
+            await database.write(large_write(_insert), tables.metadata.tables[name], batch)
+    await database.write(large_write(_queue))
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:

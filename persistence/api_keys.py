@@ -8,6 +8,7 @@ from domain.api_keys import ApiKey
 from domain.errors import Conflict, NotFound
 from persistence.database import Database
 from persistence.tables import api_keys as table
+from persistence.work import short_read, short_write
 
 
 async def create(database: Database, key: ApiKey) -> None:
@@ -37,21 +38,25 @@ async def revoke(database: Database, name: str, now: datetime) -> None:
 _FIND = table.select().where(table.c.key_hash == sa.bindparam("key_hash"), table.c.revoked.is_(None))
 
 
+@short_write
 def _insert(connection: sa.Connection, key: ApiKey) -> None:
     connection.execute(
         table.insert().values(key_hash=key.key_hash, name=key.name, scopes=list(key.scopes), created=key.created)
     )
 
 
+@short_read
 def _find(connection: sa.Connection, key_hash: str) -> ApiKey | None:
     row = connection.execute(_FIND, {"key_hash": key_hash}).mappings().first()
     return None if row is None else _key(row)
 
 
+@short_read
 def _list(connection: sa.Connection) -> list[ApiKey]:
     return [_key(row) for row in connection.execute(table.select().order_by(table.c.name, table.c.created)).mappings()]
 
 
+@short_write
 def _revoke(connection: sa.Connection, name: str, now: datetime) -> bool:
     statement = table.update().where(table.c.name == name, table.c.revoked.is_(None)).values(revoked=now)
     return connection.execute(statement).rowcount > 0

@@ -14,6 +14,7 @@ from persistence.database import Database
 from persistence.tables import audit_entries as entries_table
 from persistence.tables import chains as chains_table
 from persistence.tables import subscriptions, systems
+from persistence.work import large_read, long_read, short_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ async def list_page(
     database: Database, *, after: int, limit: int, chain: str | None = None, since: datetime | None = None
 ) -> list[tuple[int, ChainedEntry]]:
     """Return at most `limit` entries after the one with the id `after`, oldest first, each with its id."""
-    return await database.read_large(_list_page, after, limit, chain, since)
+    return await database.read(_list_page, after, limit, chain, since)
 
 
 async def verify(database: Database, kept: str | None = None) -> tuple[dict[str, ChainHead], BrokenChain | None]:
@@ -59,7 +60,7 @@ async def verify(database: Database, kept: str | None = None) -> tuple[dict[str,
     the chain. An entry must still have this hash. If none has, the chain of the hash is unknown and `BrokenChain` has
     the chain `""`.
     """
-    return await database.read_long(_verify, kept)
+    return await database.read(_verify, kept)
 
 
 def lock_chain(connection: sa.Connection, name: str) -> ChainHead:
@@ -120,14 +121,17 @@ _MOVE_HEAD = (
 )
 
 
+@short_write
 def _record(connection: sa.Connection, entry: AuditEntry) -> None:
     append(connection, entry.chain, lock_chain(connection, entry.chain), [entry])
 
 
+@short_write
 def _record_all(connection: sa.Connection, chain: str, entries: list[AuditEntry]) -> None:
     append(connection, chain, lock_chain(connection, chain), entries)
 
 
+@large_read
 def _list_page(
     connection: sa.Connection, after: int, limit: int, chain: str | None, since: datetime | None
 ) -> list[tuple[int, ChainedEntry]]:
@@ -171,6 +175,7 @@ def _entry(row: sa.RowMapping, detail: dict[str, Any]) -> AuditEntry:
     )
 
 
+@long_read
 def _verify(connection: sa.Connection, kept: str | None) -> tuple[dict[str, ChainHead], BrokenChain | None]:
     heads = {row.name: ChainHead(row.head, row.length) for row in connection.execute(chains_table.select())}
     is_found = kept is None

@@ -40,6 +40,7 @@ from persistence.tables import (
     systems,
     web_message_events,
 )
+from persistence.work import large_read, large_write
 
 OPERATION = "apply"
 """The operation of these entries in the audit log."""
@@ -90,7 +91,7 @@ async def apply(database: Database, call: Apply) -> Applied:
     Raises `CatalogueInUse` with all removed parts that subscriptions still need. In that case nothing is changed or
     audited.
     """
-    return await database.write_large(_apply, call)
+    return await database.write(_apply, call)
 
 
 def build_rejection_entry(call: Apply, parts: Sequence[PartInUse]) -> AuditEntry:
@@ -100,9 +101,10 @@ def build_rejection_entry(call: Apply, parts: Sequence[PartInUse]) -> AuditEntry
 
 async def read(database: Database) -> Catalogue:
     """Return the whole catalogue."""
-    return await database.read_large(_read)
+    return await database.read(_read)
 
 
+@large_write
 def _apply(connection: sa.Connection, call: Apply) -> Applied:
     # Syncs lock this row in shared mode, so no sync sees a partial catalogue or uses a part that is being removed.
     head = audit.lock_chain(connection, CATALOGUE)
@@ -199,6 +201,7 @@ def _to_array(row: Any) -> list[Any]:
     return [row.org_type, row.org_code, row.entity_type, row.webhook_url, write_time(row.start_time), end]
 
 
+@large_read
 def _read(connection: sa.Connection) -> Catalogue:
     """Return the whole catalogue."""
     fingerprints: dict[str, set[str]] = defaultdict(set)

@@ -1,4 +1,4 @@
-"""The interface to a database: it runs a function over a plain `Connection` in one transaction.
+"""The interface to a database: it runs declared work over a plain `Connection` in one transaction.
 
 Functions in `persistence` are written once, for SQLAlchemy's synchronous `Connection`. Each database runs them in its
 cheapest way (decision 0004): PostgreSQL over asyncpg without threads, SQLite inline in the event loop.
@@ -9,17 +9,14 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-import sqlalchemy as sa
-
 from domain.errors import BudkavleError, StorageFailed
+from persistence.work import Mark, Read, Write
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-Work = Callable[Concatenate[sa.Connection, P], T]
 
 
 class DatabaseUnusable(BudkavleError):
@@ -55,46 +52,20 @@ class NamedLocks:
 
 
 class Database(Protocol):
-    """Runs work in transactions.
-
-    Use the `large` methods for work that transfers much data and the `long` methods for work that computes for a long
-    time, so that other callers do not wait for either.
-    """
+    """Runs declared work (see `persistence.work`) in transactions, in its cheapest way."""
 
     locks: NamedLocks
     is_inline: bool
-    """Whether short work runs in the event loop. If so, slow work must use the `large` methods."""
+    """Whether short work runs in the event loop, so that finding out the cost of work may be worth a query."""
 
-    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return the result of `work`. Each of its statements sees the data committed before it begins."""
+    async def read(self, work: Read[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return the result of `work`."""
 
-    async def read_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `read` for much data."""
-
-    async def read_aside(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `read` without waiting for a pooled connection, for queries about the database itself."""
-
-    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def write(self, work: Write[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of `work` once its changes are durable. If `work` raises, no change is made."""
 
-    async def mark(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `write` for marks that expire: statements may commit one by one, and a crash may undo them."""
-
-    async def write_together(self, work: Callable[[sa.Connection, list[Any]], None], item: Any) -> None:
-        """Run `work` in one batch with other waiting items for the same work; return once the item is durable.
-
-        `work` receives all items of the batch and must write them with as few statements as for one item. If it raises,
-        it is called again for each item alone, and an error reaches only the caller of its item.
-        """
-
-    async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `write` for much data."""
-
-    async def read_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `read` outside the event loop. All statements see the same snapshot."""
-
-    async def write_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `write` outside the event loop."""
+    async def mark(self, work: Mark[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return the result of `work` once its changes are visible to others."""
 
     def hold_worker_lock(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         """Hold the lock for workers where only one may run per database. Call `waits` if another worker holds it."""

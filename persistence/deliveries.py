@@ -20,9 +20,10 @@ from persistence import queue_statements
 from persistence.database import Database, to_json
 from persistence.outbox import Publication
 from persistence.tables import attempts, deliveries, events, subscriptions
+from persistence.work import Cost, large_read, read_with_cost, short_read, short_write, write_with_cost
 
 FEW = 20
-"""Maximum deliveries that are changed in the event loop where the database works inline. Each takes about 30 µs."""
+"""Maximum deliveries that are changed as short work: each takes SQLite about 30 µs, in which it may block callers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +42,15 @@ async def list_page(
 
     `after` is the number of the last delivery on the previous page, 0 for the first page.
     """
-    return await database.read_large(_list_page, system_id, state, after, limit)
+    return await database.read(_list_page, system_id, state, after, limit)
 
 
 async def get(database: Database, delivery_id: str) -> QueuedDelivery:
     """Return a delivery. Raises `NotFound` if it is unknown or has been delivered."""
-    found = await database.read(_list, _ALL.where(deliveries.c.id == delivery_id))
-    if not found:
+    delivery = await database.read(_find, delivery_id)
+    if delivery is None:
         raise NotFound(f"There is no delivery with id '{delivery_id}' on the queue")
-    return found[0]
+    return delivery
 
 
 async def list_attempts(database: Database, number: int) -> list[Attempt]:
@@ -63,16 +64,14 @@ async def replay(database: Database, ids: Collection[str], now: datetime, system
     Replayed deliveries ignore the back-off of their target. Returns the ids of the deliveries that were replayed;
     `list_not_replayed` returns the reasons for the others.
     """
-    write = database.write_large if _is_long(database, ids) else database.write
-    return await write(_replay, ids, now, system_id)
+    return await database.write(_replay, ids, now, system_id)
 
 
 async def list_not_replayed(
     database: Database, ids: Collection[str], now: datetime, system_id: str | None = None
 ) -> dict[str, NotReplayed]:
     """Return why these deliveries were not replayed. With `system_id`, deliveries of other systems are unknown."""
-    read = database.read_large if _is_long(database, ids) else database.read
-    return await read(_list_not_replayed, ids, now, system_id)
+    return await database.read(_list_not_replayed, ids, now, system_id)
 
 
 async def drop(database: Database, ids: Collection[str], now: datetime) -> set[str]:
@@ -81,8 +80,7 @@ async def drop(database: Database, ids: Collection[str], now: datetime) -> set[s
     Returns the ids of the deleted deliveries. Deliveries that another transaction has locked are skipped. An attempt
     that is running may still arrive.
     """
-    write = database.write_large if _is_long(database, ids) else database.write
-    return await write(_drop, ids, now)
+    return await database.write(_drop, ids, now)
 
 
 async def publish_test(database: Database, trial: TrialEvent) -> None:
@@ -90,9 +88,8 @@ async def publish_test(database: Database, trial: TrialEvent) -> None:
     await database.write(_publish_test, trial)
 
 
-def _is_long(database: Database, ids: Collection[str]) -> bool:
-    """Return whether the change would block the event loop for longer than a switch to a thread takes."""
-    return database.is_inline and len(ids) > FEW
+def _cost_of_ids(ids: Collection[str], *_others: object) -> Cost:
+    return Cost.BULK if len(ids) > FEW else Cost.SHORT
 
 
 _AHEAD = deliveries.alias("ahead")
@@ -193,6 +190,7 @@ returning id, subscription_id, key
 """)
 
 
+@large_read
 def _list_page(
     connection: sa.Connection, system_id: str | None, state: DeliveryState | None, after: int, limit: int
 ) -> list[QueuedDelivery]:
@@ -202,6 +200,11 @@ def _list_page(
     if state is not None:
         select = select.where(deliveries.c.state == str(state))
     return _list(connection, select)
+
+
+@short_read
+def _find(connection: sa.Connection, delivery_id: str) -> QueuedDelivery | None:
+    return next(iter(_list(connection, _ALL.where(deliveries.c.id == delivery_id))), None)
 
 
 def _list(connection: sa.Connection, select: sa.Select[Any]) -> list[QueuedDelivery]:
@@ -214,6 +217,7 @@ def _to_queued_delivery(row: sa.RowMapping) -> QueuedDelivery:
     return QueuedDelivery(**{**row, **read, "detail": row["detail"] or None})
 
 
+@short_read
 def _list_attempts(connection: sa.Connection, number: int) -> list[Attempt]:
     rows = connection.execute(attempts.select().where(attempts.c.delivery == number).order_by(attempts.c.number))
     return [
@@ -229,6 +233,7 @@ def _list_attempts(connection: sa.Connection, number: int) -> list[Attempt]:
     ]
 
 
+@write_with_cost(_cost_of_ids)
 def _replay(connection: sa.Connection, ids: Collection[str], now: datetime, system_id: str | None) -> set[str]:
     parameters: dict[str, Any] = {"ids": to_json(list(ids)), "now": now}
     if system_id is None:
@@ -239,6 +244,7 @@ def _replay(connection: sa.Connection, ids: Collection[str], now: datetime, syst
     return {row.id for row in connection.execute(statement, parameters)}
 
 
+@read_with_cost(_cost_of_ids)
 def _list_not_replayed(
     connection: sa.Connection, ids: Collection[str], now: datetime, system_id: str | None
 ) -> dict[str, NotReplayed]:
@@ -264,6 +270,7 @@ def _given_ids(connection: sa.Connection, ids: Collection[str]) -> sa.TextualSel
     return text.columns(deliveries.c.id)
 
 
+@write_with_cost(_cost_of_ids)
 def _drop(connection: sa.Connection, ids: Collection[str], now: datetime) -> set[str]:
     dialect = connection.dialect.name
     deleted = connection.execute(_DROP[dialect], {"ids": to_json(list(ids))}).all()
@@ -274,6 +281,7 @@ def _drop(connection: sa.Connection, ids: Collection[str], now: datetime) -> set
     return {row.id for row in deleted}
 
 
+@short_write
 def _publish_test(connection: sa.Connection, trial: TrialEvent) -> None:
     event = trial.publication.event
     # Lock the subscription, so that a sync that deletes it runs either before or after this transaction.

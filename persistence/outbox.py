@@ -13,6 +13,7 @@ from domain.events import Event, order_key, write_content
 from domain.subscriptions import COPENHAGEN
 from persistence.database import Database
 from persistence.tables import UtcDateTime
+from persistence.work import bulk_write, short_read, short_write
 
 WIDE = 20
 """An event with more subscribers is written outside the event loop if the database works inline."""
@@ -45,8 +46,8 @@ async def publish(database: Database, publication: Publication) -> PublishResult
     """
     if database.is_inline and await database.read(_is_wide, publication):
         # One delivery takes about 90 µs, during which the event loop would serve no other caller.
-        return await database.write_large(accept, publication)
-    return await database.write(accept, publication)
+        return await database.write(_accept_for_many, publication)
+    return await database.write(_accept, publication)
 
 
 async def knows_type(database: Database, entity_type: int, now: datetime) -> bool:
@@ -71,10 +72,16 @@ def accept(connection: sa.Connection, publication: Publication) -> PublishResult
     return PublishResult(publication.event.id, existing.subscriptions, is_new=False)
 
 
+_accept = short_write(accept)
+_accept_for_many = bulk_write(accept)
+
+
+@short_read
 def _is_wide(connection: sa.Connection, publication: Publication) -> bool:
     return len(connection.execute(_SOME_MATCHES, _parameters(publication)).all()) > WIDE
 
 
+@short_read
 def _knows_type(connection: sa.Connection, parameters: Mapping[str, Any]) -> bool:
     return connection.execute(_IS_TYPE, parameters).first() is not None
 

@@ -20,6 +20,7 @@ from domain.deliveries import MAX_ATTEMPTS, Attempt, AttemptOutcome, ClaimedDeli
 from persistence import queue_statements as statements
 from persistence.database import Database, to_json
 from persistence.web_message_events import NO_REQUEST
+from persistence.work import large_write, mark, short_read, short_write
 
 BEYOND = 10
 """Deliveries that a look returns in addition to the free slots, because some may not be allowed to start yet."""
@@ -148,14 +149,15 @@ async def pull_forward(database: Database, target: Target, start: datetime, limi
 
 async def release_stuck(database: Database, now: datetime) -> int:
     """Make the first delivery of each key due if it has no due time. Return the number of these deliveries."""
-    return await database.write_large(_release_stuck, now)
+    return await database.write(_release_stuck, now)
 
 
 async def prune_events(database: Database, before: datetime, limit: int) -> int:
     """Delete at most `limit` events older than `before` without deliveries. Return the number of deleted events."""
-    return await database.write_large(_prune_events, before, limit)
+    return await database.write(_prune_events, before, limit)
 
 
+@short_read
 def _look(connection: sa.Connection, now: datetime, room: Capacity, memory: LookMemory) -> list[DueDelivery]:
     moment = {"now": now, "urgent": MOST_URGENT}
     if room.free <= 0:
@@ -234,6 +236,7 @@ def _to_due_delivery(row: Any) -> DueDelivery:
     )
 
 
+@mark
 def _claim(
     connection: sa.Connection, lease: Lease, chosen: Sequence[int], behind: Sequence[int]
 ) -> tuple[list[ClaimedDelivery], int]:
@@ -253,6 +256,7 @@ def _claim(
     return [_to_claimed_delivery(row) for row in rows], set_aside
 
 
+@mark
 def _release(connection: sa.Connection, lease: Lease, numbers: Sequence[int]) -> set[int]:
     dialect = connection.dialect.name
     connection.execute(statements.RELEASE[dialect], _lease_parameters(lease, numbers))
@@ -289,6 +293,7 @@ def _lease_parameters(lease: Lease, numbers: Iterable[int]) -> dict[str, Any]:
     return {"numbers": to_json(list(numbers)), "holder": lease.holder, "now": lease.now}
 
 
+@short_write
 def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAttempt]) -> set[int]:
     dialect = connection.dialect.name
     done = [item.number for item in settled if _state_after(item.outcome) is None]
@@ -363,6 +368,7 @@ def _attempt_row(item: SettledAttempt) -> dict[str, Any]:
     }
 
 
+@short_write
 def _pause(connection: sa.Connection, pauses: Mapping[Target, datetime]) -> None:
     is_sqlite = connection.dialect.name == "sqlite"
     rows = [
@@ -376,10 +382,12 @@ def _pause(connection: sa.Connection, pauses: Mapping[Target, datetime]) -> None
     connection.execute(_for_dialect(connection, statements.PAUSE), {"rows": to_json(rows)})
 
 
+@short_write
 def _prune_pauses(connection: sa.Connection, now: datetime) -> None:
     connection.execute(statements.PRUNE_PAUSES, {"before": now})
 
 
+@mark
 def _pull_forward(connection: sa.Connection, target: Target, start: datetime, limit: int) -> tuple[int, datetime]:
     target_parameters = {"system_id": target.system_id, "webhook_url": target.webhook_url}
     until = connection.execute(statements.PAUSE_OF_TARGET, target_parameters).scalar()
@@ -396,9 +404,11 @@ def _pull_forward(connection: sa.Connection, target: Target, start: datetime, li
     return len(rows), end
 
 
+@large_write
 def _release_stuck(connection: sa.Connection, now: datetime) -> int:
     return connection.execute(statements.RELEASE_STUCK[connection.dialect.name], {"now": now}).rowcount
 
 
+@large_write
 def _prune_events(connection: sa.Connection, before: datetime, limit: int) -> int:
     return connection.execute(statements.PRUNE_EVENTS, {"before": before, "limit": limit}).rowcount

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from persistence.database import Database
 from persistence.tables import deliveries, systems
+from persistence.work import long_read
 
 GRACE = timedelta(minutes=1)
 """Workers that keep up start attempts long before they are this late."""
@@ -32,7 +33,7 @@ async def list_depths(database: Database, now: datetime) -> list[Depth]:
 
     This reads all deliveries in a thread: do not call it while a request waits.
     """
-    return await database.read_long(_list_depths, now)
+    return await database.read(_list_depths, now)
 
 
 _IS_WAITING = deliveries.c.state == "waiting"
@@ -60,6 +61,7 @@ _DEPTHS = (
 )
 
 
+@long_read
 def _list_depths(connection: sa.Connection, now: datetime) -> list[Depth]:
     return [
         Depth(row.id, row.waiting, row.parked, row.oldest, row.overdue)

@@ -9,6 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from persistence.database import DatabaseUnusable
+from persistence.work import large_read
 
 
 def upgrade(connection: sa.Connection) -> None:
@@ -25,6 +26,7 @@ def upgrade(connection: sa.Connection) -> None:
     alembic.command.upgrade(config, "head")
 
 
+@large_read
 def check(connection: sa.Connection) -> None:
     """Raise `DatabaseUnusable` unless the tables are those of this version."""
     found, wanted = _revision(connection), _head()

@@ -18,6 +18,7 @@ from persistence import audit
 from persistence.database import Database, to_json
 from persistence.tables import allowed_subscriptions, certificates, message_types
 from persistence.tables import subscriptions as table
+from persistence.work import long_read, long_write, short_read
 
 PART = 500
 """Rows that are fetched or encoded as JSON together."""
@@ -75,12 +76,12 @@ async def sync(database: Database, call: SyncCall) -> SyncResult:
     """
     # Callers of the same system wait here for each other, without a connection that callers of other systems need.
     async with database.locks.hold(call.system_id):
-        return await database.write_long(_sync, call)
+        return await database.write(_sync, call)
 
 
 async def list_broken_rules(database: Database, wanted: Sequence[Entry], now: datetime) -> tuple[SyncError, ...]:
     """Return all violations of entries whose system is unknown, as if all entries were new."""
-    return await database.read_long(_list_broken_rules, wanted, now)
+    return await database.read(_list_broken_rules, wanted, now)
 
 
 async def find_systems(database: Database, fingerprint: str) -> frozenset[str]:
@@ -90,7 +91,7 @@ async def find_systems(database: Database, fingerprint: str) -> frozenset[str]:
 
 async def list_subscriptions(database: Database, system_id: str) -> list[Subscription]:
     """Return the current set of a system, sorted by identity."""
-    return await database.read_long(_list_subscriptions, system_id)
+    return await database.read(_list_subscriptions, system_id)
 
 
 async def list_allowed(database: Database, org_type: int) -> list[MessageType]:
@@ -98,6 +99,7 @@ async def list_allowed(database: Database, org_type: int) -> list[MessageType]:
     return await database.read(_list_allowed, org_type)
 
 
+@long_write
 def _sync(connection: sa.Connection, call: SyncCall) -> SyncResult:
     # Lock the catalogue first, as all transactions do that lock both, to prevent deadlocks.
     audit.share_catalogue(connection)
@@ -134,6 +136,7 @@ def _apply(
     return dropped
 
 
+@long_read
 def _list_broken_rules(connection: sa.Connection, wanted: Sequence[Entry], now: datetime) -> tuple[SyncError, ...]:
     offer = _read_offer(connection, _types(wanted))
     return plan_sync({}, wanted, offer, now).errors
@@ -198,15 +201,18 @@ _ALLOWED = (
 )
 
 
+@short_read
 def _systems_of(connection: sa.Connection, fingerprint: str) -> frozenset[str]:
     return frozenset(connection.execute(_SYSTEMS_OF, {"fingerprint": fingerprint}).scalars())
 
 
+@long_read
 def _list_subscriptions(connection: sa.Connection, system_id: str) -> list[Subscription]:
     current = _read_set(connection, system_id)
     return sorted(current.subscriptions.values(), key=lambda subscription: subscription.identity)
 
 
+@short_read
 def _list_allowed(connection: sa.Connection, org_type: int) -> list[MessageType]:
     rows = connection.execute(_ALLOWED, {"org_type": org_type})
     return [MessageType(row.entity_type, row.name, row.start_date, row.end_date) for row in rows]

@@ -12,9 +12,10 @@ from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
 from persistence.web_message_events import raise_events, with_events
+from persistence.work import Cost, batched_write, write_with_cost
 
 LARGE_BYTES = 256 * 1024
-"""Larger messages are read and written with the `large` methods of the database."""
+"""Larger messages and attachments are read and written as large work."""
 
 PIECE_BYTES = 768 * 1024
 """Size of the pieces in which contents are stored: a multiple of 3, so that each piece is valid base64 by itself."""
@@ -56,6 +57,11 @@ COLUMNS = (
 )
 
 
+def _cost_of_new(new: NewMessage) -> Cost:
+    return Cost.LARGE if new.is_large else Cost.SHORT
+
+
+@batched_write
 def insert(connection: sa.Connection, items: Sequence[NewMessage]) -> None:
     """Insert messages. Readable ones get their references and events, on PostgreSQL in the same statement."""
     parameters = [_to_parameters(new) for new in items]
@@ -66,13 +72,15 @@ def insert(connection: sa.Connection, items: Sequence[NewMessage]) -> None:
     _insert_references_and_events(connection, [(new.message, new.message.created) for new in items])
 
 
+@write_with_cost(_cost_of_new)
 def insert_with_files(connection: sa.Connection, new: NewMessage) -> None:
     """Insert a message and the contents of its attachments."""
-    insert(connection, [new])
+    insert(connection, new)
     for attachment in new.message.attachments:
         _insert_pieces(connection, new.message, attachment)
 
 
+@batched_write
 def mark_published(connection: sa.Connection, items: Sequence[PublishedMessage]) -> None:
     """Make messages readable that were being sent, with references and events, on PostgreSQL in one statement.
 

@@ -23,6 +23,7 @@ from persistence.database import Database
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
+from persistence.work import Cost, read_with_cost, short_read, short_write
 
 PAGE_BYTES = 512 * 1024
 """Bytes of texts after which a page of a list ends, because reading and encoding them delays other callers."""
@@ -54,7 +55,7 @@ async def begin_sending(database: Database, message: WebMessage, sent: datetime)
 
 async def mark_published(database: Database, message: WebMessage, open_e_message_id: int, created: datetime) -> None:
     """Make a message readable that Open-E has published. Idempotent, as are the next two functions."""
-    await database.write_together(rows.mark_published, rows.PublishedMessage(message, open_e_message_id, created))
+    await database.write(rows.mark_published, rows.PublishedMessage(message, open_e_message_id, created))
 
 
 async def mark_unknown(database: Database, message_id: str) -> None:
@@ -69,10 +70,10 @@ async def drop_refused(database: Database, message_id: str) -> None:
 
 async def get(database: Database, message_id: str) -> WebMessage:
     """Return a message. Its attachments have no data. Raises `NotFound`."""
-    row = await database.read(_first, _SELECT_BY_ID, {"id": message_id})
-    if row is None:
+    message = await database.read(_find, message_id)
+    if message is None:
         raise NotFound(f"WebMessage with id '{message_id}' not found")
-    return rows.to_message(row)
+    return message
 
 
 async def get_attachment(database: Database, message_id: str, attachment_id: str) -> Attachment:
@@ -89,12 +90,11 @@ async def read_attachment(database: Database, attachment: Attachment) -> AsyncIt
 
     Raises `NotFound` if the message was deleted in the meantime.
     """
-    read = database.read_large if attachment.size > rows.LARGE_BYTES else database.read
     for piece in range(math.ceil(attachment.size / rows.PIECE_BYTES)):
-        row = await read(_first, _SELECT_PIECE, {"id": attachment.id, "piece": piece})
-        if row is None:
+        data = await database.read(_read_piece, attachment, piece)
+        if data is None:
             raise NotFound(f"Attachment with id '{attachment.id}' not found")
-        yield row["data"]
+        yield data
 
 
 async def list_by_party(database: Database, party_id: str, limit: int, after: Position | None) -> list[WebMessage]:
@@ -225,14 +225,28 @@ _IN_DOUBT = (
 _COUNT_IN_DOUBT = sa.select(_IN_DOUBT.c.state, sa.func.count().label("number")).group_by(_IN_DOUBT.c.state)
 
 
-def _first(connection: sa.Connection, statement: sa.Select[Any], parameters: dict[str, Any]) -> sa.RowMapping | None:
-    return connection.execute(statement, parameters).mappings().first()
+@short_read
+def _find(connection: sa.Connection, message_id: str) -> WebMessage | None:
+    row = connection.execute(_SELECT_BY_ID, {"id": message_id}).mappings().first()
+    return None if row is None else rows.to_message(row)
 
 
+def _cost_of_piece(attachment: Attachment, _piece: int) -> Cost:
+    return Cost.LARGE if attachment.size > rows.LARGE_BYTES else Cost.SHORT
+
+
+@read_with_cost(_cost_of_piece)
+def _read_piece(connection: sa.Connection, attachment: Attachment, piece: int) -> bytes | None:
+    data: bytes | None = connection.execute(_SELECT_PIECE, {"id": attachment.id, "piece": piece}).scalar()
+    return data
+
+
+@short_read
 def _all(connection: sa.Connection, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[sa.RowMapping]:
     return list(connection.execute(statement, parameters).mappings())
 
 
+@short_read
 def _list(
     connection: sa.Connection, statements: Mapping[str, sa.Select[Any]], parameters: dict[str, Any]
 ) -> list[WebMessage]:
@@ -258,22 +272,23 @@ def _most_bytes(message: WebMessage) -> int:
     return 4 * len(message.message) + 6 * references + 8 * len(message.external_references)
 
 
+@short_write
 def _mark_unknown(connection: sa.Connection, message_id: str) -> None:
     connection.execute(_MARK_UNKNOWN, {"message_id": message_id})
 
 
+@short_write
 def _drop_refused(connection: sa.Connection, message_id: str) -> None:
     connection.execute(_DROP_REFUSED, {"message_id": message_id})
 
 
+@short_write
 def _delete(connection: sa.Connection, message_id: str) -> bool:
     return connection.execute(_DELETE, {"message_id": message_id}).rowcount > 0
 
 
 async def _write(database: Database, new: rows.NewMessage) -> None:
-    if new.is_large:
-        await database.write_large(rows.insert_with_files, new)
-    elif new.message.attachments:
+    if new.is_large or new.message.attachments:
         await database.write(rows.insert_with_files, new)
     else:
-        await database.write_together(rows.insert, new)
+        await database.write(rows.insert, new)

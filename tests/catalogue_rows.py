@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from domain.audit import CATALOGUE, AuditEntry
 from persistence import audit, tables
+from persistence.work import short_write
 from tests.databases import with_database
 from tests.factories import NOW
 
@@ -29,7 +30,7 @@ def execute(url: str, *statements: Any) -> None:
         for statement in statements:
             connection.execute(statement)
 
-    with_database(url, lambda database: database.write(run))
+    with_database(url, lambda database: database.write(short_write(run)))
 
 
 def put_message_types(url: str, *pairs: tuple[int, int]) -> None:
@@ -91,7 +92,7 @@ def put_parked_message(url: str, system_id: str, identity: tuple[int, ...], deli
             )
         )
 
-    with_database(url, lambda database: database.write(run))
+    with_database(url, lambda database: database.write(short_write(run)))
 
 
 def remove_certificate(url: str, fingerprint: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, assert_never
 
 import asyncpg
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from domain.errors import StorageFailed
 from persistence import schema
-from persistence.database import DatabaseUnusable, NamedLocks, Work
+from persistence.database import DatabaseUnusable, NamedLocks
 from persistence.loop_thread import LoopThread
 from persistence.postgresql.connections import Connector, PoolerFound, SessionSettings
 from persistence.postgresql.errors import (
@@ -32,7 +32,8 @@ from persistence.postgresql.errors import (
 from persistence.postgresql.pool import open_pool
 from persistence.postgresql.url import parse_url
 from persistence.waits import Waits
-from persistence.write_batches import WorkTogether, WriteBatcher
+from persistence.work import Cost, Mark, Read, WorkFunction, Write, short_read
+from persistence.write_batches import WriteBatcher
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -139,32 +140,35 @@ class PostgresqlDatabase:
         # The items of a batch are written with one statement.
         self._batcher = WriteBatcher(self._write_statement)
 
-    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(lambda modes: modes.single, True, work, *args, **kwargs)
+    async def read(self, work: Read[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        match work.find_cost(*args, **kwargs):
+            case Cost.SHORT | Cost.BULK | Cost.LARGE:
+                # asyncpg reads while data arrives, so large results do not block other callers.
+                return await self._run(lambda modes: modes.single, True, work.function, *args, **kwargs)
+            case Cost.LONG:
+                return await self._thread.run(
+                    lambda: self._run(lambda modes: modes.long_read, True, work.function, *args, **kwargs)
+                )
+            case _ as unreachable:
+                assert_never(unreachable)
 
-    async def read_aside(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(lambda modes: modes.single_aside, True, work, *args, **kwargs)
+    async def write(self, work: Write[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if work.batch is not None:
+            return await self._batcher.add(work.batch, *args, **kwargs)  # type: ignore[func-returns-value,return-value]  # T is None.
+        match work.find_cost(*args, **kwargs):
+            case Cost.SHORT | Cost.BULK:
+                return await self._run(lambda modes: modes.transaction, False, work.function, *args, **kwargs)
+            case Cost.LARGE:
+                return await self._run(lambda modes: modes.large, False, work.function, *args, **kwargs)
+            case Cost.LONG:
+                return await self._thread.run(
+                    lambda: self._run(lambda modes: modes.long_write, False, work.function, *args, **kwargs)
+                )
+            case _ as unreachable:
+                assert_never(unreachable)
 
-    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(lambda modes: modes.transaction, False, work, *args, **kwargs)
-
-    async def mark(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(lambda modes: modes.single_marks, False, work, *args, **kwargs)
-
-    async def write_together(self, work: WorkTogether, item: Any) -> None:
-        await self._batcher.add(work, item)
-
-    # asyncpg reads while data arrives, so large results do not block other callers.
-    read_large = read
-
-    async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(lambda modes: modes.large, False, work, *args, **kwargs)
-
-    async def read_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._thread.run(lambda: self._run(lambda modes: modes.long_read, True, work, *args, **kwargs))
-
-    async def write_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._thread.run(lambda: self._run(lambda modes: modes.long_write, False, work, *args, **kwargs))
+    async def mark(self, work: Mark[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._run(lambda modes: modes.single_marks, False, work.function, *args, **kwargs)
 
     def hold_worker_lock(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:  # noqa: ARG002  # Any number may work at once.
         return nullcontext()
@@ -181,21 +185,25 @@ class PostgresqlDatabase:
         await self.read(schema.check)
 
     async def check_health(self) -> None:
-        if await self.read_aside(_is_read_only):
+        if await self._read_aside(_is_read_only):
             # After a failover, a new connection may reach the new primary.
             self._connector.replace_connections()
             explanation = f"PostgreSQL at {self._connector.server}: the server is read-only"
             raise StorageFailed(f"read-only {READ_ONLY}", explanation)
 
     async def read_clock(self) -> datetime:
-        return await self.read_aside(_read_clock)
+        return await self._read_aside(_read_clock)
 
     async def close(self) -> None:
         opened = [*self._former_modes, self._modes]
         await self._end(*(engine for modes in opened for engine in modes.engines))
         await self._thread.end(lambda: self._end(*(engine for modes in opened for engine in modes.long_engines)))
 
-    async def _write_statement(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _read_aside(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Read without waiting for a pooled connection, for queries about the database itself."""
+        return await self._run(lambda modes: modes.single_aside, True, work, *args, **kwargs)
+
+    async def _write_statement(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a write of a single statement, which is its own transaction."""
         return await self._run(lambda modes: modes.single, False, work, *args, **kwargs)
 
@@ -203,7 +211,7 @@ class PostgresqlDatabase:
         self,
         choose: Callable[[_RunModes], _RunMode],
         is_read: bool,  # noqa: FBT001  # All arguments by name are those of the work.
-        work: Work[P, T],
+        work: WorkFunction[P, T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
@@ -310,6 +318,7 @@ def _migrate(connection: sa.Connection) -> None:
     schema.upgrade(connection)
 
 
+@short_read
 def _check_encoding(connection: sa.Connection) -> None:
     encoding = connection.execute(_ENCODING).scalar_one()
     if encoding != "UTF8":

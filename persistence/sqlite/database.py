@@ -14,18 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, assert_never
 
 import fasteners
 import sqlalchemy as sa
 
 from domain.errors import StorageFailed
 from persistence import schema
-from persistence.database import DatabaseUnusable, NamedLocks, Work, to_json
+from persistence.database import DatabaseUnusable, NamedLocks, to_json
 from persistence.sqlite.errors import storage_errors
 from persistence.sqlite.file import SqliteFile
 from persistence.sqlite.file_lock import create_private, hold_file_lock
-from persistence.write_batches import WorkTogether, WriteBatcher
+from persistence.work import Cost, Mark, Read, WorkFunction, Write, short_read, short_write
+from persistence.write_batches import WriteBatcher
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,21 +53,27 @@ class SqliteDatabase:
         self._inline_engine = sa.create_engine(
             url, poolclass=sa.NullPool, connect_args={"check_same_thread": False}, **options
         )
-        self._thread_engine = sa.create_engine(
-            url,
-            poolclass=sa.QueuePool,
-            pool_size=READER_THREADS + 1,
-            max_overflow=0,
-            # Cached statements keep their last parameters, which may be whole files.
-            connect_args={"check_same_thread": False, "cached_statements": 0},
-            **options,
+        self._reader_engine, self._writer_engine = (
+            sa.create_engine(
+                url,
+                poolclass=sa.QueuePool,
+                pool_size=size,
+                max_overflow=0,
+                # Cached statements keep their last parameters, which may be whole files.
+                connect_args={"check_same_thread": False, "cached_statements": 0},
+                **options,
+            )
+            # A checkpoint may run while the writer's thread writes.
+            for size in (READER_THREADS, 2)
         )
         sa.event.listen(self._inline_engine, "connect", _set_up_inline)
-        sa.event.listen(self._thread_engine, "connect", _set_up_thread)
+        for engine in (self._reader_engine, self._writer_engine):
+            sa.event.listen(engine, "connect", _set_up_thread)
+        sa.event.listen(self._reader_engine, "connect", _permit_only_reads)
         self._reader: sa.Connection | None = None
         self._writer: sa.Connection | None = None
         self._write_lock = asyncio.Lock()
-        self._batcher = WriteBatcher(self.write)
+        self._batcher = WriteBatcher(self._write_inline)
         self._waiting: deque[_Waiting] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self._advancing: asyncio.Task[None] | None = None
@@ -78,56 +85,32 @@ class SqliteDatabase:
         self._reader_threads = ThreadPoolExecutor(READER_THREADS, "sqlite-reader")
         self._writer_thread = ThreadPoolExecutor(1, "sqlite-writer")
 
-    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with storage_errors():
-            if self._reader is None:
-                self._reader = self._connect()
-            try:
-                return work(self._reader, *args, **kwargs)
-            except sa.exc.OperationalError as exc:
-                if not _is_busy(exc):
-                    raise
-        return await self.read_large(work, *args, **kwargs)
+    async def read(self, work: Read[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        match work.find_cost(*args, **kwargs):
+            case Cost.SHORT:
+                return await self._read_inline(work.function, *args, **kwargs)
+            case Cost.BULK | Cost.LARGE:
+                return await self._read_in_thread(work.function, *args, **kwargs)
+            case Cost.LONG:
+                return await self._read_snapshot(work.function, *args, **kwargs)
+            case _ as unreachable:
+                assert_never(unreachable)
 
-    async def read_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        def in_thread() -> T:
-            with self._thread_engine.connect() as connection:
-                return work(connection, *args, **kwargs)
+    async def write(self, work: Write[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if work.batch is not None:
+            return await self._batcher.add(work.batch, *args, **kwargs)  # type: ignore[func-returns-value,return-value]  # T is None.
+        match work.find_cost(*args, **kwargs):
+            case Cost.SHORT:
+                return await self._write_inline(work.function, *args, **kwargs)
+            case Cost.BULK | Cost.LARGE | Cost.LONG:
+                async with self._write_lock:
+                    return await self._write_in_thread(work.function, *args, **kwargs)
+            case _ as unreachable:
+                assert_never(unreachable)
 
-        self._file.check()
-        with storage_errors():
-            return await asyncio.get_running_loop().run_in_executor(self._reader_threads, in_thread)
-
-    # No read waits for a connection here.
-    read_aside = read
-
-    async def read_long(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        def of_one_state(connection: sa.Connection) -> T:
-            with connection.begin():
-                connection.exec_driver_sql("BEGIN")
-                return work(connection, *args, **kwargs)
-
-        return await self.read_large(of_one_state)
-
-    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(lambda connection: work(connection, *args, **kwargs), future))
-        if self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush())
-        with storage_errors():
-            return await future
-
-    # Waiting writes share one commit, so marks would save nothing.
-    mark = write
-
-    async def write_together(self, work: WorkTogether, item: Any) -> None:
-        await self._batcher.add(work, item)
-
-    async def write_large(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        async with self._write_lock:
-            return await self._write_in_thread(work, *args, **kwargs)
-
-    write_long = write_large
+    async def mark(self, work: Mark[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        # Waiting writes share one commit, so marks would save nothing.
+        return await self._write_inline(work.function, *args, **kwargs)
 
     def hold_worker_lock(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         # Two workers would only compete for the one lock of the file.
@@ -151,7 +134,7 @@ class SqliteDatabase:
                 self._check_not_emptied()
                 if not self._path.exists():
                     self._create()
-                with self._thread_engine.connect() as connection:
+                with self._writer_engine.connect() as connection:
                     # One transaction: if the process dies in the middle, the old tables remain.
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                     schema.upgrade(connection)
@@ -171,7 +154,7 @@ class SqliteDatabase:
         """Return None: a file has no clock of its own."""
 
     async def check_version(self) -> None:
-        await self.read_large(schema.check)
+        await self.read(schema.check)
 
     async def close(self) -> None:
         if self._advancing is not None:
@@ -181,9 +164,47 @@ class SqliteDatabase:
                 if connection is not None:
                     connection.close()
             self._reader = self._writer = None
-            self._thread_engine.dispose()
+            self._reader_engine.dispose()
+            self._writer_engine.dispose()
             self._reader_threads.shutdown()
             self._writer_thread.shutdown()
+
+    async def _read_inline(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with storage_errors():
+            if self._reader is None:
+                self._reader = self._connect()
+                self._reader.exec_driver_sql(_ONLY_READS)
+            try:
+                return work(self._reader, *args, **kwargs)
+            except sa.exc.OperationalError as exc:
+                if not _is_busy(exc):
+                    raise
+        return await self._read_in_thread(work, *args, **kwargs)
+
+    async def _read_in_thread(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def in_thread() -> T:
+            with self._reader_engine.connect() as connection:
+                return work(connection, *args, **kwargs)
+
+        self._file.check()
+        with storage_errors():
+            return await asyncio.get_running_loop().run_in_executor(self._reader_threads, in_thread)
+
+    async def _read_snapshot(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def in_transaction(connection: sa.Connection) -> T:
+            with connection.begin():
+                connection.exec_driver_sql("BEGIN")
+                return work(connection, *args, **kwargs)
+
+        return await self._read_in_thread(in_transaction)
+
+    async def _write_inline(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(lambda connection: work(connection, *args, **kwargs), future))
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        with storage_errors():
+            return await future
 
     async def _flush(self) -> None:
         """Run all waiting writes in batches, with one transaction and one disk flush per batch."""
@@ -201,7 +222,7 @@ class SqliteDatabase:
 
     async def _advance(self) -> None:
         def in_thread() -> None:
-            with self._thread_engine.connect() as connection:
+            with self._writer_engine.connect() as connection:
                 self._file.advance(connection)
 
         # Writes do not wait for the checkpoint: it runs without their lock and outside their thread. The next write
@@ -232,9 +253,9 @@ class SqliteDatabase:
         except Exception as exc:  # noqa: BLE001  # It is for who waits, as above.
             return [exc] * len(batch)
 
-    async def _write_in_thread(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _write_in_thread(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         def in_thread() -> T:
-            with self._thread_engine.connect() as connection:
+            with self._writer_engine.connect() as connection:
                 return _transact(connection, work, *args, **kwargs)
 
         self._file.check()
@@ -304,6 +325,7 @@ class _Waiting:
             self.future.set_result(outcome)
 
 
+@short_read
 def _ping(connection: sa.Connection) -> None:
     connection.exec_driver_sql("SELECT 1")
 
@@ -325,7 +347,7 @@ def _run_batch(connection: sa.Connection, batch: list[_Waiting]) -> list[Any]:
     return outcomes
 
 
-def _transact(connection: sa.Connection, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def _transact(connection: sa.Connection, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     with connection.begin():
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         return work(connection, *args, **kwargs)
@@ -352,6 +374,14 @@ def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
     connection.execute(f"PRAGMA busy_timeout={busy_seconds * 1000}")
 
 
+_ONLY_READS = "PRAGMA query_only=ON"
+"""Makes a write that is declared as a read an error, because it would have no transaction."""
+
+
+def _permit_only_reads(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute(_ONLY_READS)
+
+
 def _file_size(path: Path) -> int | None:
     """Return the size of a file in bytes, or None without a file. Raises `OSError` if it cannot be determined."""
     try:
@@ -360,6 +390,7 @@ def _file_size(path: Path) -> int | None:
         return None
 
 
+@short_write
 def _probe(connection: sa.Connection) -> None:
     """Execute a write that changes nothing."""
     connection.exec_driver_sql("update alembic_version set version_num = version_num")

@@ -16,6 +16,7 @@ from domain.log_texts import MAX_LENGTH
 from openapi.observation.logs import set_up_logs
 from openapi.observation.source_limits import LINES_PER_SECOND
 from persistence.database import Database
+from persistence.work import short_write
 from tests.budkavle.services import KEY, Served, put_key, served
 from tests.databases import with_database
 from tests.factories import case_body, message_body
@@ -179,6 +180,7 @@ def test_log_lines_about_callers_that_do_not_authenticate_are_bounded(sqlite_url
 def break_rows(database_url: str) -> None:
     """Writes what no version of the service writes, so that reading it is a fault that nobody foresaw."""
 
+    @short_write
     def run(connection: sa.Connection) -> None:
         connection.execute(sa.text("update web_messages set oep_instance = 'nowhere'"))
 
@@ -211,6 +213,7 @@ def test_an_unexpected_error_is_logged_with_its_trace_and_without_what_callers_s
     assert requests_of(log) == [("createwebmessage", 201), ("getwebmessagebyid", 500)]
 
 
+@short_write
 def refuse_all(connection: sa.Connection) -> None:
     """A constraint that the service does not know. PostgreSQL's error holds the whole row."""
     connection.execute(sa.text("alter table web_messages add constraint never check (message = 'never') not valid"))
@@ -344,7 +347,9 @@ def test_a_missing_table_is_logged_without_what_was_sent(sqlite_url: str) -> Non
     with served(sqlite_url) as service:
 
         async def work(database: Database) -> None:
-            await database.write(lambda connection: connection.execute(sa.text("drop table web_message_references")))
+            await database.write(
+                short_write(lambda connection: connection.execute(sa.text("drop table web_message_references")))
+            )
 
         with_database(sqlite_url, work)
         body = message_body(externalReferences=REFERENCES, **CONTENTS)

@@ -11,6 +11,7 @@ from persistence import deliveries as queued
 from persistence import tables
 from persistence.database import Database
 from persistence.deliveries import TrialEvent
+from persistence.work import short_write
 from tests.delivery.receiving import OK, Recorder, at
 from tests.delivery.working import PERSON, SECOND, StartPeer, deliveries, subscribe, work
 from tests.factories import NOW
@@ -76,7 +77,9 @@ async def test_what_is_refused_is_parked_and_the_next_of_its_key_goes(database: 
 async def test_an_address_that_may_not_be_called_is_parked(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
     await subscribe(database, at(peer(recorder)))
-    await database.write(lambda c: c.execute(tables.systems.update().values(allow_private_addresses=False)))
+    await database.write(
+        short_write(lambda c: c.execute(tables.systems.update().values(allow_private_addresses=False)))
+    )
     await publish(database)
     assert await work(database) == 1
     (row,) = await deliveries(database)

@@ -14,6 +14,7 @@ from persistence import subscriptions, tables
 from persistence.database import Database
 from persistence.deliveries import TrialEvent
 from persistence.subscriptions import SyncCall
+from persistence.work import large_write
 from tests.delivery.receiving import OK, Recorder, at
 from tests.delivery.working import LIMITS, SECOND, StartPeer, deliveries, subscribe, work, working
 from tests.factories import NOW
@@ -69,7 +70,7 @@ async def test_a_sync_that_drops_a_subscription_ends_its_deliveries(database: Da
         {**first, "number": first["number"] + place, "id": f"{place:08x}-0000-4000-8000-000000000000"}
         for place in range(1, 10_000)
     ]
-    await database.write_large(lambda c: c.execute(tables.deliveries.insert(), copies))
+    await database.write(large_write(lambda c: c.execute(tables.deliveries.insert(), copies)))
     async with working(database) as worker:
         running = asyncio.create_task(worker.run_forever())
         # As many as a receiver gets that is not known yet.

@@ -11,6 +11,7 @@ from domain.deliveries import Target
 from persistence import deliveries as queued
 from persistence import queue, tables
 from persistence.database import Database
+from persistence.work import short_write
 from tests.delivery.receiving import OK, Recorder, at
 from tests.delivery.working import PERSON, SECOND, StartPeer, deliveries, subscribe, work, working
 from tests.factories import NOW
@@ -40,7 +41,9 @@ class Paths:
 
 async def make_wait(database: Database) -> None:
     """All deliveries wait for an attempt in some hours, as after an outage."""
-    await database.write(lambda c: c.execute(tables.deliveries.update().values(due=NOW + 3 * HOUR, attempts=12)))
+    await database.write(
+        short_write(lambda c: c.execute(tables.deliveries.update().values(due=NOW + 3 * HOUR, attempts=12)))
+    )
 
 
 async def test_a_success_pulls_what_waits_for_its_target_forward_spread_out(

@@ -11,6 +11,7 @@ from delivery.calls import ReceiverClient
 from delivery.worker import Limits, Worker
 from persistence import tables
 from persistence.database import Database
+from persistence.work import short_write
 from tests.factories import NOW
 from tests.open_e.peers import Peer
 from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
@@ -26,6 +27,7 @@ async def subscribe(database: Database, *bases: str) -> None:
     """Systems with these base URLs, each with one subscription."""
     await prepare(database)
 
+    @short_write
     def place(connection: sa.Connection) -> None:
         for system_id, base in zip(SYSTEM_IDS, bases, strict=False):
             change = tables.systems.update().where(tables.systems.c.id == system_id)

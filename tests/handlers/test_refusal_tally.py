@@ -14,6 +14,7 @@ from domain.errors import RefusalReason, StorageFailed
 from handlers.refusal_tally import MAX_CALLERS, MAX_KNOWN_CALLERS, RefusalTally
 from persistence import audit
 from persistence.database import Database
+from persistence.work import short_write
 from tests.factories import NOW
 
 NO_CERTIFICATE = RefusalReason.NO_CERTIFICATE
@@ -35,7 +36,9 @@ async def written(database: Database) -> list[AuditEntry]:
 
 
 async def rename(database: Database, old: str, new: str) -> None:
-    await database.write(lambda connection: connection.execute(sa.text(f"alter table {old} rename to {new}")))
+    await database.write(
+        short_write(lambda connection: connection.execute(sa.text(f"alter table {old} rename to {new}")))
+    )
 
 
 async def test_record_writes_the_first_refusal_and_counts_the_others(database: Database) -> None:

@@ -14,6 +14,7 @@ from persistence.database import Database
 from persistence.subscriptions import SyncCall, SyncResult
 from persistence.tables import allowed_subscriptions, certificates, deliveries, events, message_types, systems
 from persistence.tables import subscriptions as subscriptions_table
+from persistence.work import short_read, short_write
 from tests.factories import NOW
 from tests.persistence.rows import delivery_row, event_row
 
@@ -28,6 +29,7 @@ ENTITY_TYPES = (202, 203)
 async def prepare(database: Database) -> None:
     """A catalogue with systems that one certificate opens; orgType 1 may subscribe to all types, orgType 2 to none."""
 
+    @short_write
     def insert(connection: sa.Connection) -> None:
         system = {"base_url": "https://receiver.example", "webhook_secrets": [], "allow_private_addresses": False}
         connection.execute(systems.insert(), [{"id": id_, "name": id_, **system} for id_ in SYSTEM_IDS])
@@ -67,6 +69,7 @@ def set_of(wanted: Iterable[Entry]) -> list[Subscription]:
 async def queue(database: Database, system_id: str, count: int, **changes: Any) -> None:
     """Puts so many undelivered messages on the queue of each subscription of a system."""
 
+    @short_write
     def insert(connection: sa.Connection) -> None:
         event = event_row(NOW)
         connection.execute(events.insert(), [event])
@@ -82,6 +85,7 @@ async def queue(database: Database, system_id: str, count: int, **changes: Any) 
 async def rows_of(database: Database) -> dict[Identity, int]:
     """The ids of all subscriptions."""
 
+    @short_read
     def select(connection: sa.Connection) -> dict[Identity, int]:
         found = connection.execute(sa.text("select org_type, org_code, entity_type, id from subscriptions"))
         return {Identity(*row[:3]): row[3] for row in found}

@@ -61,7 +61,7 @@ class SteppedDatabase:
         async with self._transaction() as connection:
             return await connection.run_sync(work, *args, **kwargs)
 
-    read = mark = write_large = read_long = write_long = write
+    read = mark = write
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -14,6 +14,7 @@ from persistence import outbox, queue
 from persistence.database import Database
 from persistence.outbox import Publication, PublishResult
 from persistence.queue import Capacity, Lease, LookMemory, SettledAttempt
+from persistence.work import short_read
 from tests.factories import NOW
 
 LEASE = timedelta(seconds=30)
@@ -75,6 +76,7 @@ def settled(
 async def rows(database: Database, table: sa.Table) -> list[Mapping[str, Any]]:
     """All rows of a table, by its first column."""
 
+    @short_read
     def select(connection: sa.Connection) -> list[Mapping[str, Any]]:
         return [dict(row) for row in connection.execute(table.select().order_by(*table.primary_key)).mappings()]
 

@@ -10,11 +10,13 @@ from domain.web_messages import Attachment
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.tables import metadata
+from persistence.work import short_read, short_write
 
 
 async def counts(database: Database) -> dict[str, int]:
     """The number of rows of each table that has any."""
 
+    @short_read
     def count(connection: sa.Connection) -> dict[str, int]:
         tables = metadata.sorted_tables
         numbers = {
@@ -31,6 +33,7 @@ async def content_of(database: Database, file: Attachment) -> bytes:
 
 
 async def execute(database: Database, statement: str) -> None:
+    @short_write
     def run(connection: sa.Connection) -> None:
         connection.exec_driver_sql(statement)
 

@@ -15,6 +15,7 @@ from persistence.audit import BrokenChain, ChainHead
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.tables import audit_entries
+from persistence.work import short_write
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, entries, prepare, sync
 from tests.persistence.rows import execute
@@ -178,7 +179,7 @@ async def test_an_added_entry_is_found(
         row |= {"request_id": "made up", "detail": "{}", "number": number, "hash": hash_}
         connection.execute(audit_entries.insert(), row)
 
-    await database.write(insert)
+    await database.write(short_write(insert))
     assert await broken(database) == BrokenChain(CHAIN, *expected)
 
 

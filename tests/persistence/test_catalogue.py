@@ -17,6 +17,7 @@ from persistence import audit, subscriptions, tables
 from persistence import catalogue as stored
 from persistence.catalogue import Applied, Apply, CatalogueInUse, Pruned
 from persistence.database import Database
+from persistence.work import short_write
 from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, catalogue, message_type, system
 from tests.factories import NOW
 from tests.persistence.rows import counts, delivery_row, event_row
@@ -39,6 +40,7 @@ async def subscribe(database: Database, system_id: str, *pairs: tuple[int, int])
 async def queue_messages(database: Database, system_id: str, number: int) -> None:
     """Puts so many messages on each queue of a system, the first of them parked, all claimed by a worker."""
 
+    @short_write
     def put(connection: sa.Connection) -> None:
         of_system = sa.select(tables.subscriptions.c.id).where(tables.subscriptions.c.system_id == system_id)
         queues = connection.execute(of_system).scalars().all()
@@ -58,6 +60,7 @@ async def refused_writes(database: Database) -> AsyncIterator[None]:
     names = ("systems", "certificates", "message_types", "allowed_subscriptions", "web_message_events")
     triggers = [(f"refuse_{event}_{name}", event, name) for name in names for event in ("insert", "update", "delete")]
 
+    @short_write
     def begin(connection: sa.Connection) -> None:
         is_sqlite = connection.dialect.name == "sqlite"
         body = "begin select raise(abort, 'written'); end" if is_sqlite else "execute function refuse()"
@@ -68,6 +71,7 @@ async def refused_writes(database: Database) -> AsyncIterator[None]:
         for trigger, event, name in triggers:
             connection.exec_driver_sql(f"create trigger {trigger} before {event} on {name} for each row {body}")
 
+    @short_write
     def end(connection: sa.Connection) -> None:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("drop function refuse() cascade")

@@ -13,6 +13,7 @@ from persistence.postgresql.database import PostgresqlDatabase
 from persistence.sqlite.database import SqliteDatabase
 from persistence.sqlite.errors import storage_errors
 from persistence.web_message_rows import LARGE_BYTES
+from persistence.work import batched_write, bulk_write, large_write, long_write, short_read, short_write
 from persistence.write_batches import MAX_BATCH
 from tests.factories import PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of, counts, execute
@@ -67,9 +68,9 @@ async def test_write_does_nothing_when_its_work_raises(database: Database) -> No
         connection.exec_driver_sql(f"delete from {table}")
         raise LookupError(table)
 
-    for write in (database.write, database.write_large):
+    for declare in (short_write, bulk_write, large_write, long_write):
         with pytest.raises(LookupError):
-            await write(work, "web_messages")
+            await database.write(declare(work), "web_messages")
     assert await counts(database) == {
         "web_messages": 1,
         "web_message_references": 1,
@@ -137,11 +138,12 @@ async def test_one_of_many_small_writes_that_fails_takes_no_other_with_it(databa
 async def test_small_writes_that_wait_together_are_written_together(database: Database) -> None:
     calls = []
 
+    @batched_write
     def count(connection: sa.Connection, items: list[int]) -> None:
         calls.append(list(items))
         connection.execute(sa.text("select 1"))
 
-    await asyncio.gather(*(database.write_together(count, number) for number in range(40)))
+    await asyncio.gather(*(database.write(count, number) for number in range(40)))
     assert [number for items in calls for number in items] == list(range(40))
     assert max(map(len, calls)) == MAX_BATCH
     assert len(calls) <= 40 // MAX_BATCH + 2
@@ -181,7 +183,8 @@ async def test_missing_tables_are_a_failure_of_storage(database: Database) -> No
     await execute(database, "drop table web_message_references")
     with pytest.raises(StorageFailed):
         await stored.store(database, web_message())
-    assert await database.read(lambda connection: connection.scalar(sa.text("select count(*) from web_messages"))) == 0
+    select = sa.text("select count(*) from web_messages")
+    assert await database.read(short_read(lambda connection: connection.scalar(select))) == 0
 
 
 async def test_close_may_come_first_and_twice(database_url: str) -> None:

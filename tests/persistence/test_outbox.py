@@ -14,6 +14,7 @@ from domain.events import order_key
 from persistence import outbox, tables
 from persistence.database import Database
 from persistence.outbox import PublishResult
+from persistence.work import short_write
 from tests.factories import NOW
 from tests.persistence.catalogues import END, START, SYSTEM, SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import event, publication, publish, rows
@@ -137,6 +138,7 @@ async def test_publish_to_many_subscribers_leaves_the_event_loop_to_others(datab
     ids = [str(uuid.uuid4()) for _ in range(500)]
     row = {"org_type": 1, "org_code": 101, "entity_type": 202, "webhook_url": "/a", "start_time": START}
 
+    @short_write
     def fill(connection: sa.Connection) -> None:
         connection.execute(tables.systems.insert(), [{"id": id_, **system} for id_ in ids])
         connection.execute(tables.subscriptions.insert(), [{"system_id": id_, **row} for id_ in ids])

@@ -17,6 +17,7 @@ from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable
 from persistence.sqlite.database import SqliteDatabase
 from persistence.tables import metadata
+from persistence.work import short_read, short_write
 from tests.databases import with_database
 from tests.factories import web_message
 from tests.persistence.rows import execute
@@ -70,7 +71,7 @@ def differences(connection: sa.Connection) -> list[Any]:
 
 
 async def test_migrations_equal_the_tables(database: Database) -> None:
-    assert await database.read(differences) == []
+    assert await database.read(short_read(differences)) == []
 
 
 def test_migrations_make_what_the_tables_say_names_and_all(empty_url: str, database_url: str) -> None:
@@ -78,13 +79,16 @@ def test_migrations_make_what_the_tables_say_names_and_all(empty_url: str, datab
         return
 
     async def create(database: Database) -> dict[str, Any]:
-        await database.write(metadata.create_all)
-        return await database.read(description)
+        await database.write(short_write(metadata.create_all))
+        return await database.read(short_read(description))
 
-    assert with_database(empty_url, create) == with_database(database_url, lambda database: database.read(description))
+    assert with_database(empty_url, create) == with_database(
+        database_url, lambda database: database.read(short_read(description))
+    )
 
 
 async def test_constraints_have_names(database: Database) -> None:
+    @short_read
     def names(connection: sa.Connection) -> set[str]:
         found = set()
         for table in description(connection).values():
@@ -173,9 +177,9 @@ def test_migrate_makes_a_database_usable_and_changes_nothing_the_second_time(emp
         await database.check_version()
         message = web_message()
         await stored.store(database, message)
-        before = await database.read(description)
+        before = await database.read(short_read(description))
         await database.migrate()
-        assert await database.read(description) == before
+        assert await database.read(short_read(description)) == before
         assert await stored.get(database, message.id) == message
 
     with_database(empty_url, scenario)
@@ -222,12 +226,12 @@ def test_a_process_killed_in_the_middle_of_a_migration_leaves_the_old_tables(emp
         assert process.wait() == -signal.SIGKILL
 
     async def scenario(database: Database) -> None:
-        assert await database.read(table_names) == {"old"}
+        assert await database.read(short_read(table_names)) == {"old"}
         with pytest.raises(DatabaseUnusable):
             await database.check_version()
         await database.migrate()
         await database.check_version()
-        assert await database.read(lambda connection: connection.scalar(sa.text("select id from old"))) == 1
+        assert await database.read(short_read(lambda connection: connection.scalar(sa.text("select id from old")))) == 1
         await stored.store(database, web_message())
 
     with_database(empty_url, scenario)

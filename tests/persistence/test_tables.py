@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from persistence.database import Database
 from persistence.tables import UtcDateTime
+from persistence.work import short_write
 from tests.factories import NOW
 
 pytestmark = pytest.mark.anyio
@@ -29,6 +30,7 @@ async def test_a_time_comes_back_as_the_same_instant_in_utc(database: Database, 
     def there_and_back(connection: sa.Connection) -> datetime | None:
         return connection.scalar(sa.select(sa.cast(sa.bindparam("moment", moment, UtcDateTime), UtcDateTime)))
 
+    @short_write
     def stored_and_read(connection: sa.Connection) -> datetime | None:
         table = sa.Table("times", sa.MetaData(), sa.Column("moment", UtcDateTime))
         table.create(connection)

@@ -6,6 +6,7 @@ from typing import Self
 import sqlalchemy as sa
 
 from persistence.database import Database
+from persistence.work import short_write
 
 # A trigger counts each row that is written, whichever statement does it.
 TRIGGER = {
@@ -32,6 +33,7 @@ WATCHED = ("subscriptions", "deliveries", "events", "audit_entries", "chains", "
 async def watch(database: Database) -> None:
     """Notes from now on every row that is written."""
 
+    @short_write
     def create(connection: sa.Connection) -> None:
         connection.exec_driver_sql("create table written (what text)")
         for table in WATCHED:
@@ -46,6 +48,7 @@ async def watch(database: Database) -> None:
 async def written(database: Database) -> dict[str, int]:
     """The rows written since the last call, by table and verb."""
 
+    @short_write
     def take(connection: sa.Connection) -> Counter[str]:
         found = Counter(connection.execute(sa.text("select what from written")).scalars())
         connection.exec_driver_sql("delete from written")

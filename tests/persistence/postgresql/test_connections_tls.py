@@ -14,6 +14,7 @@ from domain.errors import StorageFailed
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.waits import Waits
+from persistence.work import short_read
 from tests.certificates import Authority
 from tests.postgresql_cluster import Cluster, clusters, debian_programs
 
@@ -76,6 +77,7 @@ def failing() -> Iterator[list[str]]:
 
 
 async def role_over_tls(database: Database) -> tuple[str, bool]:
+    @short_read
     def read(connection: sa.Connection) -> tuple[str, bool]:
         text = "select current_user, ssl from pg_stat_ssl where pid = pg_backend_pid()"
         name, is_encrypted = connection.execute(sa.text(text)).one()

@@ -15,7 +15,9 @@ from persistence.postgresql.database import MAX_ATTEMPTS
 from persistence.postgresql.errors import explain
 from persistence.postgresql.url import parse_url
 from persistence.waits import Waits
+from persistence.work import large_write, long_write, mark, short_read, short_write
 from tests.factories import web_message
+from tests.persistence.kinds import run_as
 from tests.persistence.postgresql.test_database_restart import WAITS, load_on
 from tests.persistence.postgresql.test_database_server import opened
 from tests.persistence.postgresql.test_database_waits import PATIENT, call_all, name_of, terminate
@@ -85,13 +87,13 @@ async def test_every_kind_of_work_has_its_settings(url: str, mode: str, options:
             await call_all(database)
             found = []
             for _ in range(SERVERS):
-                for call in (database.read, database.write, database.write_large, database.write_long):
-                    pid, settings = await call(_settings)
+                for declare in (short_read, short_write, large_write, long_write):
+                    pid, settings = await run_as(declare, database, _settings)
                     found.append(pid)
-                    statement = "1min" if call in (database.read, database.write) else "2min"
+                    statement = "1min" if declare in {short_read, short_write} else "2min"
                     # The isolation level of a transaction is stated when it begins.
                     assert settings[:5] == (statement, "10s", "2min", "on", "UTC")
-                _, settings = await database.mark(_settings)
+                _, settings = await database.mark(mark(_settings))
                 assert settings[3] == "off"
             assert mode == "session" or len(set(found)) == SERVERS
             pooler = database._connector.server.pooler  # type: ignore[attr-defined]  # It is PostgreSQL's.
@@ -135,12 +137,12 @@ async def test_a_pooler_that_is_found_while_others_wait_for_a_server_serves_them
         async with opened(behind, PATIENT) as database:
             await call_all(database)
             proxy.refuse()
-            waiting = [asyncio.create_task(database.read(_settings)) for _ in range(PATIENT.pool_size)]
+            waiting = [asyncio.create_task(database.read(short_read(_settings))) for _ in range(PATIENT.pool_size)]
             # Their pauses grow meanwhile, so that one caller finds the pooler while the others pause.
             await asyncio.sleep(1)
             proxy.retarget(("127.0.0.1", bouncer.port))
             proxy.accept()
-            await database.read_aside(_settings)
+            await database.check_health()
             for _, settings in await asyncio.gather(*waiting):
                 assert settings[:5] == ("1min", "10s", "2min", "on", "UTC")
 
@@ -160,7 +162,7 @@ async def test_many_callers_share_few_connections_of_the_server(url: str, mode: 
                 message = web_message(message=text)
                 await stored.store(database, message)
                 assert await stored.get(database, message.id) == message
-                await database.write_long(_settings)
+                await database.write(long_write(_settings))
                 await stored.delete(database, message.id)
 
             async with asyncio.TaskGroup() as group:
@@ -183,11 +185,11 @@ async def test_idle_connections_are_given_back_to_the_pooler(url: str) -> None:
         for options in ({}, {"pooler": "session"}):
             async with opened(bouncer.url(**options), waits) as database:
                 await database.check_version()
-                await asyncio.gather(*(database.read(_rest) for _ in range(6)))
-                marked = asyncio.create_task(database.mark(_settings))
+                await asyncio.gather(*(database.read(short_read(_rest)) for _ in range(6)))
+                marked = asyncio.create_task(database.mark(mark(_settings)))
                 while not marked.done():
                     # One connection is enough for one caller.
-                    await database.read(_settings)
+                    await database.read(short_read(_settings))
                 await marked
 
 
@@ -237,7 +239,7 @@ async def test_a_server_that_admits_nobody_for_a_moment_is_waited_for(
                 first = asyncio.create_task(call_all(database))
                 await asyncio.to_thread(bouncer.wait_for_log, "login failed", 1)
                 # It takes others as clients, and rejects their first statement.
-                calls = [asyncio.create_task(database.write(_settings)) for _ in range(3)]
+                calls = [asyncio.create_task(database.write(short_write(_settings))) for _ in range(3)]
                 await asyncio.to_thread(bouncer.wait_for_log, "login has been failing", 4 * MAX_ATTEMPTS)
             finally:
                 await asyncio.to_thread(admit, is_admitting=True)
@@ -286,7 +288,7 @@ async def test_a_wrong_mode_is_named_and_gives_no_wrong_answer(url: str) -> None
         answers = set()
         async with opened(bouncer.url(pooler="session")) as database:
             # As long as there is one session, all goes well.
-            await database.read(_settings)
+            await database.read(short_read(_settings))
             async with _occupying(bouncer) as clients:
                 # Another process has prepared statements in every other session, under the names of asyncpg.
                 begin = asyncpg.connection._uid
@@ -294,7 +296,7 @@ async def test_a_wrong_mode_is_named_and_gives_no_wrong_answer(url: str) -> None
                     await client.execute(f"prepare __asyncpg_stmt_{number:x}__ as select 'wrong'")
             for _ in range(4 * SERVERS):
                 with suppress(StorageFailed):
-                    answers.add(await database.read(_say_right))
+                    answers.add(await database.read(short_read(_say_right)))
         assert answers <= {"right"}
         async with opened(bouncer.url(pooler="session")) as database:
             with pytest.raises(StorageFailed) as caught:

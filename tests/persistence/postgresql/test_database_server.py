@@ -12,7 +12,9 @@ from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable
 from persistence.opening import open_database
 from persistence.waits import Waits
+from persistence.work import long_read, long_write, mark, short_read, short_write
 from tests.factories import web_message
+from tests.persistence.kinds import run_as
 from tests.persistence.postgresql.test_database_waits import PATIENT, call_all, name_of, through
 from tests.postgresql import PostgresqlServer
 from tests.tcp_proxy import tcp_proxy
@@ -70,19 +72,19 @@ async def test_settings_of_the_database_do_no_harm(
         await stored.store(database, message)
         assert await stored.get(database, message.id) == message
         await call_all(database)
-        for call in (database.read, database.write, database.mark, database.write_long):
-            assert await call(_setting, "transaction_isolation") == "read committed"
-        assert await database.read_long(_setting, "transaction_isolation") == "repeatable read"
-        assert await database.write(_setting, "synchronous_commit") == "on"
+        for declare in (short_read, short_write, long_write, mark):
+            assert await run_as(declare, database, _setting, "transaction_isolation") == "read committed"
+        assert await database.read(long_read(_setting), "transaction_isolation") == "repeatable read"
+        assert await database.write(short_write(_setting), "synchronous_commit") == "on"
         for name, value in (("statement_timeout", "1min"), ("lock_timeout", "10s"), ("transaction_timeout", "0")):
-            assert await database.read(_setting, name) == value
+            assert await database.read(short_read(_setting), name) == value
 
 
 async def test_a_higher_level_of_durability_stays(url: str, execute: Callable[[str], Awaitable[object]]) -> None:
     await execute(f"alter database {name_of(url)} set synchronous_commit = remote_apply")
     async with opened(url) as database:
-        assert await database.write(_setting, "synchronous_commit") == "remote_apply"
-        assert await database.mark(_setting, "synchronous_commit") == "off"
+        assert await database.write(short_write(_setting), "synchronous_commit") == "remote_apply"
+        assert await database.mark(mark(_setting), "synchronous_commit") == "off"
 
 
 async def test_health_reports_a_server_that_is_read_only_and_recovers(
@@ -174,6 +176,7 @@ async def test_errors_name_the_cause_and_the_remedy(
 
 
 async def test_a_later_database_asks_for_a_later_program(url: str) -> None:
+    @short_write
     def move_on(connection: sa.Connection) -> None:
         connection.execute(sa.text("update alembic_version set version_num = '9999'"))
 

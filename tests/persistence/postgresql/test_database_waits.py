@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 import asyncpg
 import pytest
@@ -17,7 +19,17 @@ from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.waits import Waits
+from persistence.work import (
+    large_read,
+    large_write,
+    long_read,
+    long_write,
+    mark,
+    short_read,
+    short_write,
+)
 from tests.factories import web_message
+from tests.persistence.kinds import WRITES, run_as
 from tests.postgresql import PostgresqlServer
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 
@@ -53,14 +65,12 @@ def _mark(connection: sa.Connection) -> None:
 
 
 CALLS: dict[str, Call] = {
-    "read": lambda database: database.read(_one),
-    "read_large": lambda database: database.read_large(_one),
-    "read_long": lambda database: database.read_long(_one),
-    "write": lambda database: database.write(_one),
-    "write_large": lambda database: database.write_large(_one),
-    "write_long": lambda database: database.write_long(_one),
-    "write_together": lambda database: stored.store(database, web_message()),
-    "mark": lambda database: database.mark(_mark),
+    **{
+        declare.__name__: partial(run_as, declare, function=_one)
+        for declare in (short_read, large_read, long_read, short_write, large_write, long_write)
+    },
+    "batched_write": lambda database: stored.store(database, web_message()),
+    "mark": lambda database: database.mark(mark(_mark)),
     "check_health": lambda database: database.check_health(),
 }
 
@@ -220,7 +230,7 @@ async def test_a_silent_connection_is_logged_with_its_cause(behind: Database, pr
     with capture_logs() as logged:
         for _ in range(2):
             with pytest.raises(StorageFailed) as caught:
-                await behind.read(_one)
+                await behind.read(short_read(_one))
             assert caught.value.reason == "TimeoutError"
             assert "no answer in time" in caught.value.explanation
     # The second call meets a server that takes no new connection.
@@ -269,14 +279,14 @@ async def test_a_lock_that_another_holds_is_waited_for_within_a_limit(url: str, 
     transaction = administrator.transaction()
     await transaction.start()
     await administrator.execute("lock table systems")
-    for call in (database.write, database.mark, database.write_long, database.write_large):
+    for declare in (*WRITES, mark):
         with pytest.raises(StorageFailed) as caught:
-            await call(_mark)
+            await run_as(declare, database, _mark)
         assert caught.value.reason.endswith("55P03")
         assert "BUDKAVLE_DATABASE_LOCK_TIMEOUT" in caught.value.explanation
     await transaction.rollback()
     await administrator.close()
-    await database.mark(_mark)
+    await database.mark(mark(_mark))
 
 
 async def test_writes_together_whose_answer_is_lost_are_not_written_again(
@@ -309,28 +319,28 @@ def _sleep(connection: sa.Connection) -> None:
     connection.execute(sa.text("select pg_sleep(60)"))
 
 
-@pytest.mark.parametrize("name", ["read", "read_long", "write", "write_large", "write_long", "mark"])
+@pytest.mark.parametrize("declare", [short_read, long_read, short_write, large_write, long_write, mark])
 async def test_a_statement_that_takes_too_long_is_cancelled_by_the_server(
-    url: str, name: str, opening: Opening
+    url: str, declare: Callable[..., Any], opening: Opening
 ) -> None:
     database = opening(url, SHORT)
     with pytest.raises(StorageFailed) as caught:
-        await getattr(database, name)(_sleep)
+        await run_as(declare, database, _sleep)
     assert caught.value.reason.endswith("57014")
-    assert await database.read(_one) == 1
+    assert await database.read(short_read(_one)) == 1
 
 
 async def test_a_call_that_gets_no_connection_fails(url: str, opening: Opening) -> None:
     database = opening(url, Waits(pool_size=1, pool_timeout=0.2, statement_timeout=60))
-    sleeping = asyncio.create_task(database.read(_sleep))
+    sleeping = asyncio.create_task(database.read(short_read(_sleep)))
     # It takes the only place of the pool at once.
     await asyncio.sleep(0)
     with pytest.raises(StorageFailed) as caught:
-        await database.read(_one)
+        await database.read(short_read(_one))
     assert "BUDKAVLE_DATABASE_POOL_TIMEOUT" in caught.value.explanation
     sleeping.cancel()
     await asyncio.wait([sleeping])
-    assert await database.read(_one) == 1
+    assert await database.read(short_read(_one)) == 1
 
 
 async def test_a_caller_that_waits_too_long_for_its_turn_fails(url: str, opening: Opening) -> None:
@@ -363,13 +373,13 @@ async def test_statements_are_prepared_again_after_a_table_changed(
         connection.execute(select).all()
 
     for _ in range(2):
-        for call in (database.read, database.mark, database.write, database.read_long, database.write_long):
-            await call(read)
+        for declare in (short_read, long_read, mark, short_write, long_write):
+            await run_as(declare, database, read)
     connection = await asyncpg.connect(url)
     await connection.execute(change.format(table="systems", column="base_url"))
     await connection.close()
-    for call in (database.read, database.mark, database.write, database.read_long, database.write_long):
-        await call(read)
+    for declare in (short_read, long_read, mark, short_write, long_write):
+        await run_as(declare, database, read)
 
 
 async def test_two_transactions_in_a_deadlock_both_succeed(url: str, opening: Opening) -> None:
@@ -377,6 +387,7 @@ async def test_two_transactions_in_a_deadlock_both_succeed(url: str, opening: Op
     first_has, second_has = asyncio.Event(), asyncio.Event()
     runs = {"first": 0, "second": 0}
 
+    @short_write
     def lock(
         connection: sa.Connection, name: str, keys: tuple[int, int], mine: asyncio.Event, its: asyncio.Event
     ) -> None:

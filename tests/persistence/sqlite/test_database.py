@@ -22,6 +22,7 @@ from persistence.opening import open_database
 from persistence.sqlite import database as sqlite
 from persistence.sqlite import file as sqlite_file
 from persistence.web_message_rows import LARGE_BYTES
+from persistence.work import large_read, large_write, short_read, short_write
 from tests.factories import PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of, counts
 from tests.processes import Process, python, running
@@ -69,10 +70,10 @@ async def test_connections_are_durable_and_check_foreign_keys(database: Database
         return {name: connection.exec_driver_sql(f"pragma {name}").scalar() for name in names}
 
     expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
-    assert await database.read(pragmas) == expected
-    assert await database.read_large(pragmas) == expected
-    assert await database.write(pragmas) == expected
-    assert await database.write_large(pragmas) == expected
+    assert await database.read(short_read(pragmas)) == expected
+    assert await database.read(large_read(pragmas)) == expected
+    assert await database.write(short_write(pragmas)) == expected
+    assert await database.write(large_write(pragmas)) == expected
 
 
 async def test_reads_go_on_while_a_write_waits_for_another_process(database: Database, holder: Process) -> None:
@@ -172,8 +173,8 @@ async def test_a_full_file_fails_the_write_and_nothing_else(database: Database, 
         def run(connection: sa.Connection) -> None:
             connection.exec_driver_sql(f"pragma max_page_count = {pages}")
 
-        await database.write(run)
-        await database.write_large(run)
+        await database.write(short_write(run))
+        await database.write(large_write(run))
 
     small, large = web_message(), web_message(message="x" * size)
     await stored.store(database, small)

@@ -1,0 +1,126 @@
+"""Declare functions as work for a database: a read, a write or a mark, and its cost (decision 0004).
+
+The function that does the work is decorated, so its callers choose nothing: `Database.read` accepts only a `Read`,
+`Database.write` only a `Write`, `Database.mark` only a `Mark`. Other work calls a declared function like any function,
+with the connection of its own transaction.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+
+P = ParamSpec("P")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+Item = TypeVar("Item")
+
+WorkFunction = Callable[Concatenate[sa.Connection, P], T]
+BatchFunction = Callable[[sa.Connection, Sequence[Any]], None]
+
+
+class Cost(Enum):
+    """The cost of work. Databases run costly work so that other callers do not wait for it."""
+
+    SHORT = "a few quick statements"
+    BULK = "quick statements that read or change many rows within the database"
+    LARGE = "much data to transfer"
+    LONG = "long computations, here or in the database"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work(Generic[P, T_co]):
+    function: Callable[Concatenate[sa.Connection, P], T_co]
+    cost: Cost = Cost.SHORT
+    choose_cost: Callable[..., Cost] | None = None
+    """Returns the cost for given arguments, if it depends on them."""
+
+    def __call__(self, connection: sa.Connection, *args: P.args, **kwargs: P.kwargs) -> T_co:
+        """Run the function within other work."""
+        return self.function(connection, *args, **kwargs)
+
+    def find_cost(self, *args: P.args, **kwargs: P.kwargs) -> Cost:
+        """Return the cost for these arguments."""
+        return self.cost if self.choose_cost is None else self.choose_cost(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Read(_Work[P, T_co]):
+    """Work that changes nothing. Each statement sees the data committed before it begins; if long, all see the same."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Write(_Work[P, T_co]):
+    """Work that is one transaction. With `batch`, one call may write the items of several callers."""
+
+    batch: BatchFunction | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark(_Work[P, T_co]):
+    """Short work that writes marks that expire: statements may commit one by one, and a crash may undo them."""
+
+
+def short_read(function: WorkFunction[P, T]) -> Read[P, T]:
+    """Declare a read of a few quick statements."""
+    return Read(function)
+
+
+def large_read(function: WorkFunction[P, T]) -> Read[P, T]:
+    """Declare a read of much data."""
+    return Read(function, Cost.LARGE)
+
+
+def long_read(function: WorkFunction[P, T]) -> Read[P, T]:
+    """Declare a read with long computations, whose statements all see the same snapshot."""
+    return Read(function, Cost.LONG)
+
+
+def read_with_cost(choose_cost: Callable[..., Cost]) -> Callable[[WorkFunction[P, T]], Read[P, T]]:
+    """Declare a read whose cost depends on its arguments, which `choose_cost` receives."""
+    return lambda function: Read(function, choose_cost=choose_cost)
+
+
+def short_write(function: WorkFunction[P, T]) -> Write[P, T]:
+    """Declare a write of a few quick statements."""
+    return Write(function)
+
+
+def bulk_write(function: WorkFunction[P, T]) -> Write[P, T]:
+    """Declare a write that changes many rows."""
+    return Write(function, Cost.BULK)
+
+
+def large_write(function: WorkFunction[P, T]) -> Write[P, T]:
+    """Declare a write of much data."""
+    return Write(function, Cost.LARGE)
+
+
+def long_write(function: WorkFunction[P, T]) -> Write[P, T]:
+    """Declare a write with long computations."""
+    return Write(function, Cost.LONG)
+
+
+def write_with_cost(choose_cost: Callable[..., Cost]) -> Callable[[WorkFunction[P, T]], Write[P, T]]:
+    """Declare a write whose cost depends on its arguments, which `choose_cost` receives."""
+    return lambda function: Write(function, choose_cost=choose_cost)
+
+
+def batched_write(function: Callable[[sa.Connection, Sequence[Item]], None]) -> Write[[Item], None]:
+    """Declare a short write of one item, which runs in one batch with the items that wait for the same work.
+
+    The function receives all items of the batch and must write them with as few statements as for one item. If it
+    raises, it is called again for each item alone, and an error reaches only the caller of its item.
+    """
+
+    def write_one(connection: sa.Connection, item: Item) -> None:
+        function(connection, [item])
+
+    return Write(write_one, batch=function)
+
+
+def mark(function: WorkFunction[P, T]) -> Mark[P, T]:
+    """Declare a short write of marks that expire."""
+    return Mark(function)
