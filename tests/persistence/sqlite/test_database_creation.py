@@ -1,0 +1,159 @@
+"""The file of a database: how it is created, and when a start refuses it."""
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from persistence import web_messages as stored
+from persistence.database import DatabaseUnusable
+from persistence.opening import open_database
+from tests.factories import web_message
+from tests.persistence.rows import counts
+from tests.processes import python, running
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_migrate_makes_the_folder(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/deep/er/100% å.db")
+    await database.migrate()
+    await stored.store(database, web_message())
+    await database.close()
+    assert (tmp_path / "deep" / "er" / "100% å.db").stat().st_size > 0
+
+
+def modes_in(folder: Path) -> list[int]:
+    return [stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def content_in(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir())
+
+
+async def test_files_are_private_and_deleted_bytes_are_gone(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        path = tmp_path / "private.db"
+        database = open_database(f"sqlite:///{path}")
+        await database.migrate()
+        message = web_message(message="a text that must not stay" * 50)
+        await stored.store(database, message)
+        async with database.hold_worker_lock(lambda: None):
+            modes = modes_in(tmp_path)
+            assert len(modes) >= 4
+            assert set(modes) == {0o600}
+        await stored.delete(database, message.id)
+        await database.close()
+    finally:
+        os.umask(old)
+    assert b"a text that must not stay" not in content_in(tmp_path)
+
+
+async def test_a_file_that_exists_keeps_its_mode(tmp_path: Path, migrated_sqlite: bytes) -> None:
+    path = tmp_path / "shared.db"
+    path.write_bytes(migrated_sqlite)
+    path.chmod(0o660)
+    database = open_database(f"sqlite:///{path}")
+    await database.migrate()
+    await database.close()
+    assert 0o660 in modes_in(tmp_path)
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    files = (path, Path(f"{path}-wal"))
+    return {each.name: each.read_bytes() for each in files if each.exists()}
+
+
+async def check_refused(path: Path, message: str) -> None:
+    """Check that no use of a database begins a new one there, and that its files stay as they are."""
+    before = files_of(path)
+    database = open_database(f"sqlite:///{path}")
+    with pytest.raises(DatabaseUnusable) as in_migrate:
+        await database.migrate()
+    with pytest.raises(DatabaseUnusable) as in_check:
+        database.check_exists()
+    await database.close()
+    assert (str(in_migrate.value), str(in_check.value)) == (message, message)
+    assert files_of(path) == before
+
+
+async def check_new(path: Path) -> None:
+    """Check that a new database begins there."""
+    database = open_database(f"sqlite:///{path}")
+    await database.migrate()
+    database.check_exists()
+    assert await counts(database) == {}
+    await database.close()
+    assert not path.with_name(f"{path.name}.new").exists()
+
+
+async def test_an_empty_file_is_refused_until_it_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "b.db"
+    path.touch()
+    remedy = f"restore it from a backup, or remove {path} to begin with a new database"
+    await check_refused(path, f"the database file {path} is empty: {remedy}")
+    path.unlink()
+    await check_new(path)
+
+
+@pytest.mark.parametrize("is_emptied", [True, False])
+async def test_changes_without_their_database_are_refused_until_they_are_removed(
+    tmp_path: Path, *, is_emptied: bool
+) -> None:
+    path, log_path = tmp_path / "b.db", tmp_path / "b.db-wal"
+    database = open_database(f"sqlite:///{path}")
+    await database.migrate()
+    await stored.store(database, web_message())
+    changes = log_path.read_bytes()
+    await database.close()
+    path.unlink()
+    # As a process that was killed leaves it.
+    log_path.write_bytes(changes)
+    if is_emptied:
+        path.touch()
+        found, remains = f"the database file {path} is empty", f"{path} and {log_path}"
+    else:
+        found, remains = f"there is no database file {path}, but {log_path} has changes of it", str(log_path)
+    remedy = f"restore it from a backup, or remove {remains} to begin with a new database"
+    await check_refused(path, f"{found}: {remedy}")
+    for each in (path, log_path):
+        each.unlink(missing_ok=True)
+    await check_new(path)
+
+
+DIE = """
+import asyncio, os, signal, sys
+import sqlalchemy as sa
+from persistence.opening import open_database
+
+@sa.event.listens_for(sa.Pool, "connect", insert=True)
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(open_database(sys.stdin.readline().strip()).migrate())
+"""
+
+
+async def test_a_first_start_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "b.db"
+    with running(*python(DIE)) as process:
+        process.tell(f"sqlite:///{path}")
+        assert process.wait() == -signal.SIGKILL
+    assert names_in(tmp_path) == ["b.db.lock", "b.db.new"]
+    await check_new(path)
+
+
+async def test_migrate_creates_the_file_that_a_link_names(tmp_path: Path) -> None:
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    (tmp_path / "b.db").symlink_to(folder / "real.db")
+    await check_new(tmp_path / "b.db")
+    assert (tmp_path / "b.db").is_symlink()
+    assert (folder / "real.db").stat().st_size > 0
