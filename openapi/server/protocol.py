@@ -32,6 +32,44 @@ log = structlog.get_logger("budkavle.protocol")
 _MALFORMED = Counter("budkavle_malformed_requests", "Requests that are not acceptable HTTP/1.1, by reason.", ["reason"])
 
 
+class HeadHolder:
+    """The transport of one response: it sends the head together with the first piece of the body.
+
+    uvicorn writes them one after the other, which would be two system calls and two packets.
+    """
+
+    __slots__ = ("_has_begun", "_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+        self._has_begun = False
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, or keep it if it is the head."""
+        if self._head:
+            self._transport.writelines([self._head, data])
+            self._head = b""
+        elif self._has_begun or data.startswith(_CONTINUE):
+            self._transport.write(data)
+        else:
+            self._has_begun = True
+            self._head = data
+
+    def close(self) -> None:
+        """Send the head if it was kept, and close the connection."""
+        if self._head:
+            self._transport.write(self._head)
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Return whether the connection is closing."""
+        return self._transport.is_closing()
+
+
+_CONTINUE = b"HTTP/1.1 100 "
+
+
 class UpgradeIgnoringProtocol(HttpToolsProtocol):
     """Ignores offers of another protocol, which Java's client makes with every request.
 
@@ -234,6 +272,8 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         if not (self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"):
             self._in_head = False
         super().on_headers_complete()
+        if self._offer is None and self.scope["method"] != "HEAD":
+            self.cycle.transport = HeadHolder(self.transport)  # type: ignore[assignment]  # It has what a cycle calls.
 
     def on_body(self, body: bytes) -> None:
         self._is_silent = False
