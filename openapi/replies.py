@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 from starlette.responses import Response, StreamingResponse
 
 JSON = "application/json"
@@ -80,5 +81,9 @@ def download(pieces: AsyncIterator[bytes], media_type: str, size: int, file_name
 
 
 def to_json(value: Any) -> bytes:
-    """Return a value as JSON for callers."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """Return a value as JSON for callers: compact, and without escapes for non-ASCII characters."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        # orjson encodes no numbers above 64 bits.
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
