@@ -35,6 +35,7 @@ SOAKS = {
     "idle_connections": ([], 600),
     "real_environment": ([], 3600),
     "memory_over_time": ([], 1200),
+    "all_layers": ([], 1800),
 }
 
 

@@ -96,6 +96,7 @@ def create_service(
         contracts=contracts,
         body_budget=body_budget or body_budget_of(settings),
         failures=FailureLimit(settings.failed_authentications),
+        is_linked=settings.link_operations,
     )
 
 

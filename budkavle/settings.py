@@ -187,6 +187,11 @@ class Settings(BaseSettings):
     shutdown_timeout: int = Field(
         60, ge=0, le=3600, description="Seconds that running requests and deliveries get when it stops."
     )
+    link_operations: bool = Field(
+        True,
+        description="Whether a request skips the layers between the parts of its operation. `False` is slower, and only"
+        " for finding faults.",
+    )
     log_format: Literal["json", "console"] = Field("json", description="`json`, a line per entry, or `console`.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level to log.")
 

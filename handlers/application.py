@@ -7,7 +7,6 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from connexion.middleware.exceptions import ExceptionMiddleware
 from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.security import SecurityMiddleware
 from starlette.types import ASGIApp
@@ -21,6 +20,7 @@ from openapi.application import Lifespan, assemble, read_spec
 from openapi.bodies.budget import BodyBudget
 from openapi.contracts import ContractMiddleware
 from openapi.docs import docs_routes
+from openapi.error_handling import ErrorMiddleware
 from openapi.observation.log_names import LogNames
 from openapi.observation.middleware import ObservationMiddleware
 from openapi.observation.peers import TrustedProxies
@@ -40,10 +40,12 @@ def create_application(
     contracts: Collection[str] = CONTRACTS,
     body_budget: BodyBudget,
     failures: FailureLimit,
+    is_linked: bool = True,
 ) -> ASGIApp:
     """Return the service as an ASGI application, optionally with some of its contracts only.
 
-    Forwarding headers are trusted from `trusted_proxies` only. Raises `ValueError` if contracts share an operation id,
+    Forwarding headers are trusted from `trusted_proxies` only. With `is_linked`, a request skips the layers between the
+    parts of its operation. Raises `ValueError` if contracts share an operation id,
     because they would then share its security.
     """
     specs = {name: read_spec(spec_dir, name) for name in contracts}
@@ -58,11 +60,11 @@ def create_application(
             form_of_v1=ERROR_LISTS,
         ),
         partial(ClientCertificateMiddleware, proxies=proxies),
-        ExceptionMiddleware,
         RoutingMiddleware,
+        ErrorMiddleware,
         ContractMiddleware,
         # A second time: errors within an operation must be responses before they are audited.
-        ExceptionMiddleware,
+        ErrorMiddleware,
         SecurityMiddleware,
         ValidationMiddleware,
         LifespanMiddleware,
@@ -70,6 +72,7 @@ def create_application(
     application = assemble(
         middlewares,
         docs_routes(spec_dir, specs),
+        is_linked=is_linked,
         lifespan=lifespan,
         security_map=security_map(keys, services, failures),
     )

@@ -40,18 +40,36 @@ class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
         self._services = services
         self.add_paths()
 
-    def make_operation(self, operation: Any) -> ASGIApp:
-        app: ASGIApp = self.next_app
-        if self._contract.around is not None:
-            # Use the operation as published; Connexion's own has the name of the handler.
-            raw = self.specification.raw["paths"][operation.path][operation.method]
-            app = self._contract.around(app, raw, self._services)
-        return partial(_with_form, app, self._contract.form)
+    def make_operation(self, operation: Any) -> "_Operation":
+        # Use the operation as published; Connexion's own has the name of the handler.
+        raw = self.specification.raw["paths"][operation.path][operation.method]
+        return _Operation(self._contract, raw, self._services, self.next_app)
 
 
-async def _with_form(app: ASGIApp, form: ErrorForm, scope: Scope, receive: Receive, send: Send) -> None:
-    scope[FORM] = form
-    await app(scope, receive, send)
+class _Operation:
+    """An operation with the form of its errors, wrapped as its contract asks."""
+
+    def __init__(self, contract: Contract, raw: Mapping[str, Any], services: Any, next_app: ASGIApp) -> None:
+        self._form = contract.form
+        self._wrap = partial(_around, contract, raw, services)
+        self.next_app = next_app
+
+    @property
+    def next_app(self) -> ASGIApp:
+        """The next layer, wrapped."""
+        return self._app
+
+    @next_app.setter
+    def next_app(self, app: ASGIApp) -> None:
+        self._app = self._wrap(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[FORM] = self._form
+        await self._app(scope, receive, send)
+
+
+def _around(contract: Contract, raw: Mapping[str, Any], services: Any, app: ASGIApp) -> ASGIApp:
+    return app if contract.around is None else contract.around(app, raw, services)
 
 
 class ContractMiddleware(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.

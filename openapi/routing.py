@@ -1,79 +1,138 @@
-"""Find the operation of a request: Connexion's routing, on undecoded paths.
+"""Find the operation of a request among those that Connexion has registered, on undecoded paths.
 
-Differences from Connexion, each required by the contract: the path is matched percent-encoded, so that `%2F` is data;
-methods outside the contract get a 405 with all allowed ones; there are no redirects for slashes.
+Differences from Connexion's own routing, each required by the contract: the path is matched percent-encoded, so that
+`%2F` is data; numbers in paths are validated with the rest and not parsed; methods outside the contract get a 405 with
+all allowed ones; there are no redirects for slashes.
 """
 
 import re
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from connexion.middleware.abstract import SpecMiddleware
-from connexion.middleware.routing import RoutingAPI, _scope
+from connexion.middleware.abstract import ROUTING_CONTEXT, AbstractRoutingAPI, SpecMiddleware
 from connexion.spec import Specification
-from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openapi.errors.problem_replies import method_not_allowed
 
-_CONVERTER = re.compile(r":[a-z]+\}")
+_NO_OPERATION = {"api_base_path": None, "operation_id": None}
+"""Connexion's layers pass a request without an operation on."""
 
 
-class _Api(RoutingAPI):  # type: ignore[misc]  # Connexion has no types.
-    """The routes of one contract, and for each path a response to all other methods."""
+@dataclass(slots=True)
+class RoutedOperation:
+    """An operation of a contract, and what a request for it calls next.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._methods: dict[str, list[str]] = {}
-        super().__init__(*args, **kwargs)
-        for path, methods in self._methods.items():
-            self.router.routes.append(Route(path, _Refusal(sorted(methods))))
+    `context` is what Connexion's layers look up in a request.
+    """
 
-    def _add_operation_internal(self, method: str, path: str, operation: Any, name: str | None = None) -> None:  # noqa: ARG002  # Connexion's signature.
-        # Connexion lets Starlette parse numbers and respond with 404 to other text; the contract requires 400.
-        path = _CONVERTER.sub("}", path)
-        route = Route(path, operation, methods=[method])
-        # Starlette adds HEAD to GET; the contract does not.
-        route.methods = {method.upper()}
-        self.router.routes.append(route)
-        self._methods.setdefault(path, []).append(method.upper())
+    operation_id: str
+    path: str
+    method: str
+    context: dict[str, str]
+    next_app: ASGIApp
 
 
-class _Refusal:
-    """Responds with 405."""
+class _Match(NamedTuple):
+    operations: dict[str, RoutedOperation]
+    path_params: dict[str, str]
 
-    def __init__(self, allowed: list[str]) -> None:
-        self._allowed = ", ".join(allowed)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await method_not_allowed(self._allowed)(scope, receive, send)
+class _Routes:
+    """The operations by path and method.
+
+    Paths without parameters take precedence (OpenAPI 3.0.3, "Path Templating Matching"), then those that were added
+    earlier.
+    """
+
+    def __init__(self) -> None:
+        self._literals: dict[str, dict[str, RoutedOperation]] = {}
+        self._templates: dict[str, tuple[re.Pattern[str], dict[str, RoutedOperation]]] = {}
+
+    def add(self, operation: RoutedOperation) -> None:
+        """Add an operation."""
+        path = operation.path
+        if "{" in path:
+            _, operations = self._templates.setdefault(path, (_pattern_of(path), {}))
+        else:
+            operations = self._literals.setdefault(path, {})
+        operations.setdefault(operation.method, operation)
+
+    def find(self, path: str) -> _Match | None:
+        """Return the operations of a path by method, and the values of its parameters, percent-encoded."""
+        operations = self._literals.get(path)
+        if operations is not None:
+            return _Match(operations, {})
+        for pattern, operations in self._templates.values():
+            match = pattern.fullmatch(path)
+            if match is not None:
+                return _Match(operations, match.groupdict())
+        return None
+
+
+def _pattern_of(template: str) -> re.Pattern[str]:
+    """Return the pattern of a path such as `/webmessages/{id}`."""
+    parts = re.split(r"\{(\w+)\}", template)
+    return re.compile(
+        "".join(f"(?P<{part}>[^/]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
+    )
+
+
+class _Api(AbstractRoutingAPI):  # type: ignore[misc]  # Connexion has no types.
+    """Connexion's walk over the operations of one contract."""
+
+    def __init__(self, specification: Specification, *, next_app: ASGIApp, **kwargs: Any) -> None:
+        self._next_app = next_app
+        self.operations: list[RoutedOperation] = []
+        super().__init__(specification, **kwargs)
+
+    def make_operation(self, operation: Any) -> RoutedOperation:
+        context = {"api_base_path": self.base_path, "operation_id": operation.operation_id}
+        path = f"{self.base_path}{operation.path}"
+        return RoutedOperation(operation.operation_id, path, operation.method.upper(), context, self._next_app)
+
+    @staticmethod
+    def _framework_path_and_name(_operation: Any, path: str) -> tuple[str, str]:
+        return path, path
+
+    def _add_operation_internal(self, _method: str, _path: str, operation: RoutedOperation, **_name: Any) -> None:
+        self.operations.append(operation)
 
 
 class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]  # Connexion has no types.
-    """Attaches the operation to a request. Requests without an operation are passed on."""
+    """Attaches the operation to a request, and calls it. Requests without an operation are passed on."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._apis: list[_Api] = []
-        self._router = Router()
-        self._default: ASGIApp = app
+        self._routes = _Routes()
+        self.operations: list[RoutedOperation] = []
 
     def add_api(self, specification: Specification, **kwargs: Any) -> None:
         """Add a contract. Paths of contracts that were added earlier take precedence."""
-        api = _Api(specification, next_app=self._app, **kwargs)
-        self._apis.append(api)
-        routes = [route for api in self._apis for route in api.router.routes]
-        self._router = Router(routes, redirect_slashes=False, default=api.router.default)
+        for operation in _Api(specification, next_app=self._app, **kwargs).operations:
+            self.operations.append(operation)
+            self._routes.add(operation)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Route the request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        raw_path = scope.get("raw_path") or scope["path"].encode()
-        scope["path"] = canonical_path(raw_path)
-        # Connexion looks up the original scope here, which Starlette's routes replace by copies.
-        _scope.set(dict(scope))
-        await self._router(scope, receive, send)
+        scope["path"] = canonical_path(scope.get("raw_path") or scope["path"].encode())
+        extensions = scope.setdefault("extensions", {})
+        match = self._routes.find(scope["path"].removeprefix(scope.get("root_path", "")))
+        if match is None:
+            extensions[ROUTING_CONTEXT] = _NO_OPERATION
+            await self._app(scope, receive, send)
+            return
+        operation = match.operations.get(scope["method"])
+        if operation is None:
+            await method_not_allowed(", ".join(sorted(match.operations)))(scope, receive, send)
+            return
+        scope["path_params"] = match.path_params
+        extensions[ROUTING_CONTEXT] = operation.context
+        await operation.next_app(scope, receive, send)
 
 
 def canonical_path(raw_path: bytes) -> str:

@@ -40,7 +40,7 @@ class _Operation:
         body_budget: BodyBudget,
     ) -> None:
         self._form = contract.form
-        self._next_app = next_app
+        self.next_app = next_app
         self._turnstile = turnstile
         self._body_budget = body_budget
         self._services = services
@@ -74,7 +74,7 @@ class _Operation:
             request.parameters, faults = self._parameters.read(scope.get("path_params", {}), scope["query_string"])
             request.violations += faults
             scope[REQUEST] = request
-            await self._next_app(scope, receive, send)
+            await self.next_app(scope, receive, send)
 
     async def _take_body(self, request: Decoded[Any], scope: Scope, receive: Receive, reservation: Reservation) -> None:
         """Receive the body, and add its faults to the violations of the request."""

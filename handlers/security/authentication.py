@@ -71,12 +71,14 @@ def security_map(keys: ApiKeys, services: Services, failures: FailureLimit) -> d
             header = security_scheme["name"].lower().encode()
 
             async def verify_certificate(request: ConnexionRequest) -> dict[str, Any]:
-                with failures.around(request.scope[PEER]):
-                    return await _verify_certificate(services, request.scope)
+                scope = request.scope
+                with failures.around(scope[PEER]):
+                    return await _verify_certificate(services, scope)
 
             async def verify_key(request: ConnexionRequest) -> dict[str, Any]:
-                with failures.around(request.scope[PEER]):
-                    return await _verify(keys, header, security_scheme["x-scope"], request.scope["headers"])
+                scope = request.scope
+                with failures.around(scope[PEER]):
+                    return await _verify(keys, header, security_scheme["x-scope"], scope["headers"])
 
             return verify_certificate if header == HEADER else verify_key
 

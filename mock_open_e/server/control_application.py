@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from connexion.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mock_open_e.server import control
@@ -12,6 +11,7 @@ from mock_open_e.server.worlds import World
 from openapi.application import assemble, read_spec
 from openapi.bodies.budget import BodyBudget
 from openapi.contracts import FORM, Contract, ContractMiddleware
+from openapi.error_handling import ErrorMiddleware
 from openapi.errors.forms import ErrorForm
 from openapi.observation.middleware import ObservationMiddleware
 from openapi.requests import SERVICES
@@ -34,10 +34,10 @@ def create_control_application(spec_dir: Path) -> "ControlApplication":
     """Return the control API. Each call brings its own world."""
     middlewares: list[Any] = [
         ObservationMiddleware,
-        ExceptionMiddleware,
         RoutingMiddleware,
+        ErrorMiddleware,
         ContractMiddleware,
-        ExceptionMiddleware,
+        ErrorMiddleware,
         ValidationMiddleware,
     ]
     application = assemble(middlewares, [])

@@ -34,8 +34,8 @@ _NO_STORE = ((b"cache-control", b"no-store"),)
 Source: RFC 9111, section 5.2.2.5. The contracts under `/docs` may be cached.
 """
 
-REQUEST_ID_HEADER = "budkavle.request_id_header"
-"""The key of the header's name in an ASGI scope."""
+STATUS = "budkavle.status"
+"""The key of the response's status in an ASGI scope, 0 until the response begins."""
 
 VIOLATIONS = "violations"
 """The key of the request's violations in its log fields, until the line is written."""
@@ -77,38 +77,33 @@ class ObservationMiddleware:
         header = header_of(raw_path)
         request_id = _request_id(scope["headers"], header)
         fields: dict[str, Any] = {}
-        status = 0
+        scope[STATUS] = 0
         scope.setdefault("extensions", {})
         scope["budkavle.request_id"] = request_id
         scope["budkavle.log"] = fields
         scope[PEER] = self._proxies.peer_of(scope)
-        scope[REQUEST_ID_HEADER] = header.decode()
 
         async def observed_send(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = int(message["status"])
-                headers = [*message["headers"], *self._headers(raw_path)]
-                # A handler may have set the header already.
-                if not any(name == header for name, _ in headers):
-                    headers.append((header, request_id.encode()))
-                message["headers"] = headers
+                scope[STATUS] = int(message["status"])
+                message["headers"] = [*message["headers"], *self._headers(raw_path), (header, request_id.encode())]
             await send(message)
 
         try:
             await self._app(scope, receive, observed_send)
         except asyncio.CancelledError:
-            if not status:
+            if not scope[STATUS]:
                 # The service stops and no longer waits. The server would respond in another form.
                 form: ErrorForm = scope.get(FORM, self._form_of_v1 if header == _HEADER_OF_V1 else PROBLEMS)
                 await form.unexpected()(scope, receive, observed_send)
                 # The server that cancelled this stops; it would log a traceback per request.
         finally:
             if self._names is not None:
-                self._observe(self._names, scope, status, time.perf_counter() - begun)
+                self._observe(self._names, scope, time.perf_counter() - begun)
 
-    def _observe(self, names: LogNames, scope: Scope, status: int, seconds: float) -> None:
+    def _observe(self, names: LogNames, scope: Scope, seconds: float) -> None:
         """Count a request and log it, unless its caller is unauthenticated and caused too many such lines."""
+        status: int = scope[STATUS]
         operation, fields = _operation(scope["extensions"]), scope["budkavle.log"]
         _count(operation, status, seconds)
         is_anonymous = "caller" not in fields and status < HTTPStatus.INTERNAL_SERVER_ERROR

@@ -1,0 +1,112 @@
+"""Requests get the same responses, whether or not the parts of an operation are linked."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService, running_service
+from tests.catalogue_rows import put_message_types
+from tests.factories import message_body
+
+SPEC = Path(__file__).parents[2] / "spec"
+CONTRACTS = ("operations", "web-messages", "subscriptions")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+ID = "81471222-5798-11e9-ae24-57fa13b361e1"
+VALUES = {
+    "id": (ID, "no-id", "%2F", "%00", "{id}"),
+    "attachmentId": (ID,),
+    "partyId": (ID, "no-id"),
+    "key": ("a", "abc", "å%2F"),
+    "value": ("def",),
+}
+KEYS: tuple[dict[str, str], ...] = ({}, {"apikey": MESSAGES_KEY}, {"apikey": PUBLISH_KEY}, {"apikey": "wrong-key-123"})
+BODIES = (b"", b"{}", b"[", b"\xff", b'{"a":' + b"[" * 60, json.dumps(message_body()).encode())
+QUERIES = ("", "?limit=0", "?limit=1&limit=2", "?unknown=1", "?%ff=%ff")
+
+
+def paths() -> Iterator[str]:
+    """Every path of the contracts with each value of its last parameter, and paths of none."""
+    for name in CONTRACTS:
+        for template in yaml.safe_load((SPEC / f"{name}.yaml").read_text())["paths"]:
+            names = re.findall(r"\{(\w+)\}", template)
+            yield template
+            for value in VALUES.get(names[-1], (ID,)) if names else ():
+                path = template.replace(f"{{{names[-1]}}}", value)
+                for other in names[:-1]:
+                    path = path.replace(f"{{{other}}}", VALUES.get(other, (ID,))[0])
+                yield path
+    yield from (
+        "/",
+        "/nothing",
+        "/webmessages/",
+        "//webmessages",
+        "/docs",
+        "/docs/web-messages/openapi.json",
+        "/docs/x",
+    )
+
+
+def requests() -> Iterator[dict[str, Any]]:
+    for path in paths():
+        for method in METHODS:
+            yield {"method": method, "url": path, "headers": KEYS[1]}
+        for key in KEYS:
+            yield {"method": "POST" if path.endswith("s") else "GET", "url": path, "headers": key}
+        for query in QUERIES:
+            yield {"method": "GET", "url": path + query, "headers": KEYS[1]}
+    for path in ("/webmessages", "/v1/besked", "/v1/abonnement"):
+        for body in BODIES:
+            for media_type in ("application/json", "multipart/form-data; boundary=x", "text/plain"):
+                headers = {
+                    "apikey": PUBLISH_KEY if path.startswith("/v1") else MESSAGES_KEY,
+                    "content-type": media_type,
+                }
+                yield {"method": "POST", "url": path, "headers": headers, "content": body}
+
+
+@pytest.fixture(scope="module")
+def both(
+    tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes
+) -> Iterator[tuple[RunningService, RunningService]]:
+    """A service whose operations are linked, and one whose requests pass all layers."""
+    folder = tmp_path_factory.mktemp("linked")
+    for name in ("linked", "layered"):
+        (folder / f"{name}.db").write_bytes(migrated_sqlite)
+        put_message_types(f"sqlite:///{folder}/{name}.db")
+    with (
+        running_service(database_url=f"sqlite:///{folder}/linked.db", link_operations=True) as linked,
+        running_service(database_url=f"sqlite:///{folder}/layered.db", link_operations=False) as layered,
+    ):
+        yield linked, layered
+
+
+def facts(response: httpx.Response) -> tuple[int, list[tuple[str, str]], str]:
+    """Status, headers and body without what differs from one response to the next."""
+    headers = [(name, value) for name, value in response.headers.multi_items() if name not in {"date", "location"}]
+    return (
+        response.status_code,
+        headers,
+        re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d{4}-\d\d-\d\dT[\d:.+Z]+", "-", response.text),
+    )
+
+
+def test_linked_and_layered_operations_respond_alike(both: tuple[RunningService, RunningService]) -> None:
+    statuses = set()
+    with (
+        httpx.Client(base_url=both[0].url, trust_env=False) as linked,
+        httpx.Client(base_url=both[1].url, trust_env=False) as layered,
+    ):
+        for number, request in enumerate(requests()):
+            headers = {**request.pop("headers"), "x-request-id": str(number), "x-requestId": str(number)}
+            response, expected = (client.request(**request, headers=headers) for client in (linked, layered))
+            if request["url"].partition("?")[0] != "/metrics":
+                assert facts(response) == facts(expected), request
+            statuses.add(response.status_code)
+    assert {200, 201, 400, 401, 403, 404, 405, 415} <= statuses
+    assert 500 not in statuses
