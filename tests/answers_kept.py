@@ -1,4 +1,4 @@
-"""What is wrong with an answer, by the contracts as they are published; nothing of the service's own code has a say."""
+"""Check answers against the published contracts, without using code of the service."""
 
 import base64
 import binascii
@@ -17,7 +17,7 @@ import yaml
 from tests.processes import REPOSITORY
 
 OF_HTTP = frozenset({"content-type", "content-length", "transfer-encoding", "date", "connection"})
-"""Headers that belong to HTTP itself and need no word in a contract."""
+"""Headers of HTTP itself, which contracts need not declare."""
 NO_BODY = frozenset({204, 304})
 TEXT = {"required": True, "schema": {"type": "string"}}
 OPTIONAL_TEXT = {"schema": {"type": "string"}}
@@ -28,7 +28,10 @@ BOUNDS = {"int32": 2**31, "int64": 2**63}
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer and what was asked. Without a body it was cut short; of a HEAD it is what GET would have had."""
+    """One response with its request.
+
+    A body of None was incomplete; the body of a HEAD is the one that GET would have.
+    """
 
     method: str
     path: str
@@ -44,17 +47,20 @@ class Answer:
 
 
 class Published:
-    """Contracts that are served together. With `is_mock`, in named worlds too, HEAD beside GET, and beside Open-E."""
+    """Contracts that are served together.
+
+    With `is_mock`: also in named worlds, with HEAD next to GET, and next to Open-E.
+    """
 
     def __init__(self, *names: str, problem: dict[str, Any], is_mock: bool = False) -> None:
         self._specs = [yaml.safe_load((REPOSITORY / "spec" / f"{name}.yaml").read_text()) for name in names]
         self._is_mock = is_mock
         self._unknown = {"application/problem+json": {"schema": problem}}
-        # Each beside its schema, which so keeps its place in memory to itself.
+        # Keep each validator together with its schema, so that the schema's address in memory is not reused.
         self._validators: dict[int, tuple[Any, Any]] = {}
 
     def faults_of(self, answer: Answer) -> list[str]:
-        """Sentences; none when the contracts are kept."""
+        """Return a sentence for each violation of the contracts; none if they are kept."""
         segments = answer.path.split("?", 1)[0].split("/")[1:] or [answer.path]
         if self._is_mock and len(segments) > 2 and segments[0] == "s" and re.fullmatch(WORLD, segments[1]):
             segments = segments[2:]
@@ -65,7 +71,7 @@ class Published:
         return list(self._judged(answer, spec, methods, is_v1=first == "v1"))
 
     def _find(self, segments: list[str]) -> tuple[Any, dict[str, Any] | None]:
-        """The contract and its operations at a path, by method; that with the fewest parameters wins."""
+        """Return the contract and its operations at a path, by method; the path with the fewest parameters wins."""
         found = [
             (path.count("{"), index, path)
             for index, spec in enumerate(self._specs)
@@ -92,7 +98,7 @@ class Published:
         yield from self._judged_body(answer, spec, response.get("content", {}))
 
     def _judged_outside(self, answer: Answer, allowed: set[str], *, is_v1: bool) -> Iterator[str]:
-        """No contract has this path, or not with this method: it is a 404 or a 405 that says what is allowed."""
+        """Check the response to a path or method that no contract has: a 404, or a 405 with the allowed methods."""
         wanted = 405 if allowed else 404
         if answer.status != wanted:
             yield f"the status is not {wanted}, although no contract has this"
@@ -163,20 +169,20 @@ class Published:
 
 @cache
 def service() -> Published:
-    """What the service publishes; its pages stand outside of the contracts."""
+    """Return what the service publishes. Its documentation pages are not part of the contracts."""
     names = ("operations", "web-messages", "subscriptions")
     return Published(*names, problem=PROBLEM)
 
 
 @cache
 def worker() -> Published:
-    """What a worker publishes, which only says how it is."""
+    """Return what a worker publishes: health and metrics only."""
     return Published("operations", problem=PROBLEM)
 
 
 @cache
 def mock() -> Published:
-    """What the mock Open-E publishes of its control API; all else of it is Open-E's, or a page."""
+    """Return what the mock Open-E publishes of its control API; everything else is Open-E's interface, or a page."""
     return Published("mock-open-e", problem={"type": "object"}, is_mock=True)
 
 
@@ -197,7 +203,7 @@ def _resolved(spec: Any, node: Any) -> Any:
 
 
 def _in_words_of_json_schema(schema: Any) -> Any:
-    """A schema of OpenAPI 3.0 as JSON Schema: `nullable` becomes a type, formats of integers become bounds."""
+    """Convert a schema of OpenAPI 3.0 to JSON Schema: `nullable` becomes a type, formats of integers become bounds."""
     if isinstance(schema, list):
         return [_in_words_of_json_schema(item) for item in schema]
     if not isinstance(schema, dict):

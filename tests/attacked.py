@@ -1,4 +1,4 @@
-"""Our own service as the suites of the contract know it: its systems, what they may have, what waits."""
+"""Provide our own service to the suites of the contract check: systems, allowed types, waiting deliveries."""
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY
 from contract_tests.target import Certificate, CheckTarget, SubscriptionIdentity
@@ -6,11 +6,11 @@ from tests.catalogue_rows import put_message_types, put_parked_message, put_syst
 from tests.handlers import callers
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
-"""The system that the caller may touch: that of the examples."""
+"""The system that the caller may access: that of the examples."""
 ATTACKED_SYSTEM = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
-"""A system that must never have subscriptions: every sync of its set must be refused, or be of an empty one."""
+"""A system that must never have subscriptions: every sync of its set must be refused or empty."""
 QUEUED_SYSTEM = "1c2f4c1e-5798-41e9-ae24-57fa13b361e1"
-"""A system for which messages wait; its subscriptions stay as they are."""
+"""A system with waiting deliveries; its subscriptions do not change."""
 QUEUED = SubscriptionIdentity(1, 101, 202)
 QUEUED_DELIVERY = "2d3f4c1e-5798-41e9-ae24-57fa13b361e1"
 ATTACKED = SubscriptionIdentity(1, 66606, 202)
@@ -23,7 +23,7 @@ ALLOWED = tuple(
 
 
 def put_attacked(database_url: str, certificate: callers.Certificate) -> None:
-    """The rows that the target says it has."""
+    """Store the rows that the target declares."""
     put_message_types(database_url, *ALLOWED)
     for system_id in (SYSTEM, ATTACKED_SYSTEM, QUEUED_SYSTEM):
         put_system(database_url, system_id, certificate.fingerprint)
@@ -32,7 +32,7 @@ def put_attacked(database_url: str, certificate: callers.Certificate) -> None:
 
 
 def attacked_target(url: str, certificate: callers.Certificate) -> CheckTarget:
-    """The service at that address."""
+    """Return the target for the service at that address."""
     return CheckTarget(
         url,
         api_key=MESSAGES_KEY,

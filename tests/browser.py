@@ -1,4 +1,4 @@
-"""A real browser without a window, for the tests of pages."""
+"""Run a real browser without a window, for the tests of pages."""
 
 import shutil
 from collections.abc import Iterator
@@ -41,5 +41,5 @@ def wait(browser: Any, script: str) -> Any:
 
 
 def errors_of(browser: Any) -> list[str]:
-    """Return the errors and warnings since the last call: what failed, or was stopped by a policy."""
+    """Return the errors and warnings since the last call: failures, and resources that a policy blocked."""
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in {"SEVERE", "WARNING"}]

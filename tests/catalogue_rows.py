@@ -1,4 +1,4 @@
-"""Puts rows of the operator's catalogue into a database, and takes them out; reads the audit."""
+"""Insert and delete rows of the operator's catalogue, and read the audit."""
 
 from datetime import date
 from typing import Any
@@ -13,18 +13,18 @@ from tests.databases import with_database
 from tests.factories import NOW
 
 ORG_TYPE = 1
-"""May subscribe to ALLOWED and OTHER and ENDED."""
+"""An orgType that may subscribe to ALLOWED, OTHER and ENDED."""
 ALLOWED = 202
 OTHER = 203
 ENDED = 204
 """A message type that has ended."""
 NOT_ALLOWED = 205
-"""A message type that nobody may subscribe to."""
+"""A message type that no orgType may subscribe to."""
 UNKNOWN = 987
 
 
 def execute(url: str, *statements: Any) -> None:
-    """Runs statements in one transaction."""
+    """Execute statements in one transaction."""
 
     def run(connection: sa.Connection) -> None:
         for statement in statements:
@@ -34,7 +34,7 @@ def execute(url: str, *statements: Any) -> None:
 
 
 def put_message_types(url: str, *pairs: tuple[int, int]) -> None:
-    """The message types that tests name; with pairs of orgType and entityType those are allowed instead, and ENDED."""
+    """Store the message types of tests; with pairs of orgType and entityType, allow those and ENDED instead."""
     types = [(ALLOWED, None), (OTHER, None), (ENDED, date(2020, 12, 31)), (NOT_ALLOWED, None)]
     allowed = pairs or tuple((ORG_TYPE, entity_type) for entity_type in (ALLOWED, OTHER, ENDED))
     if pairs:
@@ -56,7 +56,7 @@ def put_message_types(url: str, *pairs: tuple[int, int]) -> None:
 
 
 def put_system(url: str, system_id: str, *fingerprints: str) -> None:
-    """A system that these certificates may touch."""
+    """Store a system that these certificates may access."""
     system = tables.systems.insert().values(
         id=system_id,
         name="A system of the tests",
@@ -65,12 +65,12 @@ def put_system(url: str, system_id: str, *fingerprints: str) -> None:
         allow_private_addresses=False,
     )
     execute(url, system, *(_certificate(fingerprint, system_id) for fingerprint in fingerprints))
-    # As `budkavle apply` would: systems without a word of it in the audit are a broken audit.
+    # Write the audit entry that `budkavle apply` would write: a system without one makes the audit invalid.
     with_database(url, lambda database: audit.record(database, _applied()))
 
 
 def put_parked_message(url: str, system_id: str, identity: tuple[int, ...], delivery_id: str) -> None:
-    """A subscription of a system, with a message that is parked."""
+    """Store a subscription of a system with a parked delivery."""
     org_type, org_code, entity_type = identity
     event_id = str(uuid4())
 
@@ -96,12 +96,12 @@ def put_parked_message(url: str, system_id: str, identity: tuple[int, ...], deli
 
 
 def remove_certificate(url: str, fingerprint: str) -> None:
-    """Takes a certificate out of the catalogue."""
+    """Delete a certificate from the catalogue."""
     execute(url, tables.certificates.delete().where(tables.certificates.c.fingerprint == fingerprint))
 
 
 def audit_of(url: str, request_id: str) -> list[Any]:
-    """The entries of one request, oldest first."""
+    """Return the audit entries of one request, oldest first."""
     pages = with_database(url, lambda database: audit.list_page(database, after=0, limit=100_000))
     return [item.entry for _, item in pages if item.entry.request_id == request_id]
 

@@ -1,4 +1,4 @@
-"""Catalogues that tests need, with what does not matter filled in."""
+"""Build catalogues for tests, with default values."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -28,7 +28,7 @@ def catalogue(
     allowed: Iterable[tuple[int, int]] = ((1, 202), (2, 203)),
     event: WebMessageEvent | None = None,
 ) -> Catalogue:
-    """A catalogue with two types, each allowed to one orgType, unless it says otherwise."""
+    """Return a catalogue with two types, each allowed to one orgType by default."""
     all_types = [MessageType(item, f"Type {item}") if isinstance(item, int) else item for item in types]
     return Catalogue(
         systems={item.id: item for item in systems or (system(),)},

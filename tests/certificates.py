@@ -1,4 +1,4 @@
-"""Certificates for tests, from authorities of their own, and clients that show them."""
+"""Issue certificates of test CAs, and create clients that use them."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate; `file` holds its key too."""
+    """A certificate; `file` also contains its key."""
 
     file: Path
     pem: str
@@ -33,17 +33,17 @@ class Issued:
 
     @property
     def header(self) -> str:
-        """As RFC 9440 writes it."""
+        """Return the header as RFC 9440 encodes it."""
         return f":{base64.b64encode(self.der).decode()}:"
 
     @property
     def escaped(self) -> str:
-        """As nginx and Envoy write it."""
+        """Return the PEM as nginx and Envoy encode it."""
         return quote(self.pem, safe="")
 
 
 class Authority:
-    """A CA, with its files in a folder."""
+    """A CA with its files in a folder."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self._folder = folder
@@ -60,7 +60,7 @@ class Authority:
         ends: datetime = TODAY + DAY,
         common_name: str | None = None,
     ) -> Issued:
-        """A certificate for these hosts, or for a client; valid yesterday to tomorrow."""
+        """Issue a certificate for these hosts, or for a client; valid from yesterday to tomorrow."""
         self._count += 1
         leaf = self._ca.issue_cert(
             *(names or ("client@example.org",)), not_before=begins, not_after=ends, common_name=common_name
@@ -72,7 +72,7 @@ class Authority:
         return Issued(file, pem.decode(), der)
 
     def context(self, shown: Issued | None = None) -> ssl.SSLContext:
-        """A client that trusts this authority and shows a certificate, or none."""
+        """Return an SSL context that trusts this CA, with an optional client certificate."""
         context = ssl.create_default_context(cafile=str(self.file))
         if shown is not None:
             context.load_cert_chain(str(shown.file))
@@ -80,6 +80,6 @@ class Authority:
 
     @contextmanager
     def client(self, url: str, shown: Issued | None = None) -> Iterator[httpx.Client]:
-        """An HTTP client that trusts this authority and shows a certificate, or none."""
+        """Yield an HTTP client that trusts this CA, with an optional client certificate."""
         with httpx.Client(base_url=url, verify=self.context(shown), timeout=60, trust_env=False) as client:
             yield client

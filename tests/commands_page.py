@@ -1,4 +1,4 @@
-"""Writes docs/reference/commands.md from the command line itself: `make commands-page`."""
+"""Write docs/reference/commands.md from the command line itself: `make commands-page`."""
 
 import os
 import re
@@ -29,7 +29,7 @@ def render() -> str:
 
 
 def _leaves(context: click.Context) -> Iterator[click.Context]:
-    """Yield a context for each command that does work, below the groups."""
+    """Yield a context for each command, without the groups."""
     if not isinstance(context.command, click.Group):
         yield context
         return
@@ -52,7 +52,7 @@ def _sections(root: click.Context) -> Iterator[str]:
         yield f"## {context.command_path}\n"
         usage = " ".join([context.command_path, *context.command.collect_usage_pieces(context)])
         yield f"```text\n{usage}\n```\n"
-        # A line break within a paragraph has no meaning in the docstring.
+        # A line break within a paragraph of the docstring is not significant.
         for paragraph in (context.command.help or "").split("\n\n"):
             yield f"{' '.join(paragraph.split())}\n"
         yield from _pages(context.command.epilog)
@@ -70,7 +70,7 @@ def _sections(root: click.Context) -> Iterator[str]:
 
 
 def _pages(epilog: str | None) -> Iterator[str]:
-    """Yield a line with links to the pages that a command's help names."""
+    """Yield a line with links to the pages to which a command's help refers."""
     paths = [Path(line.strip()) for line in (epilog or "").splitlines() if "/" in line]
     links = [f"[{path.relative_to(docs_dir())}]({os.path.relpath(path, PAGE.parent)})" for path in paths]
     if links:

@@ -1,10 +1,11 @@
-"""Which words of the contracts Schemathesis tried, with values that keep them and with values that break them.
+"""Report which keywords of the contracts Schemathesis tests with valid and with invalid values.
 
     python -m tests.contract_coverage [FOLDER]
 
-Runs Schemathesis as the harness does, on a service of its own, and has TraceCov count. The reports are written to
-FOLDER. Each keyword that was not tried both ways must stand in uncovered.yaml with the reason; what stands there and
-was tried both ways must go. Ends with 1 otherwise. What the answers are worth is judged by the tests, not here.
+Runs Schemathesis as the contract check does, on a service of its own, and counts with TraceCov. The reports are written
+to FOLDER. Each keyword that was not tested both ways must be listed in uncovered.yaml with the reason; a listed keyword
+that was tested both ways must be removed. Otherwise it exits with 1. The tests check the responses; this program does
+not.
 """
 
 import asyncio
@@ -39,13 +40,13 @@ SPECS = ("operations", "web-messages", "subscriptions", "mock-open-e")
 DIMENSIONS = ("operations", "parameters", "keywords", "examples", "responses")
 SECONDS = 280
 
-# Schemathesis with TraceCov's options; `schemathesis.toml` names one module of hooks, which is ours.
+# Run Schemathesis with TraceCov's options. `schemathesis.toml` can name only one module of hooks, which is ours.
 COMMAND = "import tracecov.schemathesis as t; t.install(); from schemathesis.cli import schemathesis as s; s()"
 
 
 @contextmanager
 def running_targets() -> Iterator[tuple[Path, dict[str, tuple[str, tuple[str, ...]]]]]:
-    """The file that tells of the service; by contract where it is served, and what callers send with every request."""
+    """Write the file that describes the service. Return the URL of each contract, and the headers that callers send."""
     certificate = new_certificate()
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/coverage.db"
@@ -83,7 +84,7 @@ async def _migrate(url: str) -> None:
 
 
 def attack(name: str, target: Path, url: str, headers: tuple[str, ...], folder: Path) -> dict[str, Any]:
-    """TraceCov's report on one contract; in `folder` beside it what Schemathesis wrote, and the same to look at."""
+    """Run Schemathesis on one contract and return TraceCov's report; `folder` gets the output and an HTML report."""
     formats = [f"--coverage-report-{kind}-path={folder / f'{name}.{kind}'}" for kind in ("json", "html")]
     command = [
         sys.executable,
@@ -116,7 +117,7 @@ def attack(name: str, target: Path, url: str, headers: tuple[str, ...], folder: 
 
 
 def uncovered(report: dict[str, Any]) -> set[str]:
-    """The places of a contract that were not tried both ways, and what is missing."""
+    """Return the places of a contract that were not tested both ways, each with what is missing."""
     found = set()
     for operation in report["operations"]:
         where = f"{operation['method']} {operation['path']}"
@@ -132,20 +133,20 @@ def uncovered(report: dict[str, Any]) -> set[str]:
 
 
 def differences(name: str, found: set[str], explained: dict[str, str]) -> list[str]:
-    """Sentences on what is uncovered without a reason, and on reasons without cause."""
+    """Return sentences about uncovered places without a reason, and about reasons without an uncovered place."""
     new = [f"{name}: {place}; cover it, or explain it in {EXPLAINED.name}" for place in sorted(found - set(explained))]
     old = [f"{name}: {place} is covered; take it out of {EXPLAINED.name}" for place in sorted(set(explained) - found)]
     return new + old
 
 
 def row(name: str, report: dict[str, Any]) -> str:
-    """A line of the table."""
+    """Return a row of the table."""
     counts = (report["summary"][dimension] for dimension in DIMENSIONS)
     return " | ".join([f"| {name}", *(f"{count['covered']} of {count['total']}" for count in counts)]) + " |"
 
 
 def main(folder: Path) -> int:
-    """The exit code."""
+    """Return the exit code."""
     set_up_logs("json", "error")
     folder.mkdir(parents=True, exist_ok=True)
     explained = yaml.safe_load(EXPLAINED.read_text())

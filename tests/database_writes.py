@@ -1,4 +1,4 @@
-"""Whether anything was written to a database since it was looked at, without a request to the service."""
+"""Detect whether a database was written to, without a request to the service."""
 
 import asyncio
 import sqlite3
@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 import asyncpg
 
 Mark = Callable[[], object]
-"""Returns a value that changes with each committed write. It may change without one, and then says nothing."""
+"""A function that returns a value that changes with each committed write. It may also change without one."""
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def _watching_sqlite(url: str) -> Iterator[Mark]:
 def _watching_postgresql(url: str) -> Iterator[Mark]:
     with closing(asyncio.new_event_loop()) as loop:
         connection = loop.run_until_complete(asyncpg.connect(url))
-        # The end of the log of the whole server, into which every write goes.
+        # The end of the server's write-ahead log, which every write extends.
         statement = "select pg_current_wal_insert_lsn()::text"
         try:
             yield lambda: loop.run_until_complete(connection.fetchval(statement))

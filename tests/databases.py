@@ -1,4 +1,4 @@
-"""Work on a database from a test that is no coroutine."""
+"""Run database work in tests that are not coroutines."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from persistence.waits import Waits
 
 
 def with_database(url: str, work: Callable[[Database], Awaitable[Any]], waits: Waits | None = None) -> Any:
-    """What `work` returns, done on a database that is opened for it."""
+    """Open a database, run `work` on it, and return the result."""
 
     async def run() -> Any:
         database = open_database(url, waits)

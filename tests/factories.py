@@ -1,4 +1,4 @@
-"""Things that tests need, with what does not matter filled in."""
+"""Build objects for tests, with default values."""
 
 import hashlib
 import uuid
@@ -12,7 +12,7 @@ PARTY_ID = "81471222-5798-11e9-ae24-57fa13b361e1"
 
 
 def message_body(**changes: Any) -> dict[str, Any]:
-    """The JSON of a message that names no case; a change to None takes the property out."""
+    """Return the JSON of a message without a case; None removes a property."""
     body = {
         "partyId": PARTY_ID,
         "message": "This is a message",
@@ -22,7 +22,7 @@ def message_body(**changes: Any) -> dict[str, Any]:
 
 
 def case_body(case: int = 1068, **changes: Any) -> dict[str, Any]:
-    """The JSON of a message to a case."""
+    """Return the JSON of a message to a case."""
     return message_body(externalReferences=[{"key": "flowInstanceId", "value": str(case)}], **changes)
 
 
@@ -38,7 +38,7 @@ def attachment(data: bytes = b"Hello\n", file_name: str = "hello.txt", mime_type
 
 
 def web_message(**changes: Any) -> WebMessage:
-    """A message that names no case."""
+    """Return a message without a case."""
     values: dict[str, Any] = {
         "id": str(uuid.uuid4()),
         "party_id": PARTY_ID,

@@ -1,4 +1,4 @@
-"""A real HAProxy with TLS in front of a service, configured as docs/how-to/proxies.md says."""
+"""Run a real HAProxy with TLS in front of a service, configured as docs/how-to/proxies.md says."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from tests.processes import Process
 
 @contextmanager
 def haproxy_before(url: str, tls: dict[str, Path], folder: Path) -> Iterator[str]:
-    """The base URL of a service behind HAProxy."""
+    """Yield the base URL of a service behind HAProxy."""
     haproxy = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if haproxy is None:
         pytest.skip("haproxy is not installed")
@@ -25,7 +25,7 @@ def haproxy_before(url: str, tls: dict[str, Path], folder: Path) -> Iterator[str
         port = listener.getsockname()[1]
         configuration = block("haproxy")
         places = {
-            # It takes over the socket that listens already, so that there is nothing to wait for.
+            # HAProxy inherits the listening socket, so the test need not wait for it.
             "bind :443 ": f"bind fd@{listener.fileno()} ",
             "/etc/haproxy/service.pem": str(tls["tls_cert"]),
             "/etc/haproxy/clients-ca.pem": str(tls["client_ca"]),

@@ -1,4 +1,4 @@
-"""An Open-E on a real port that takes each call and answers it when the test lets it."""
+"""Run an Open-E on a real port that holds each call until the test releases it."""
 
 import socket
 import threading
@@ -10,11 +10,11 @@ from typing import ClassVar
 from mock_open_e import MockOpenE
 
 SECONDS = 60
-"""How long anything here is waited for before the test fails."""
+"""Maximum seconds of any wait before the test fails."""
 
 
 class HeldOpenE:
-    """Counts the calls that have arrived; answers them, as the mock does, after `let_go`."""
+    """Counts the calls that have arrived, and responds to them like the mock after `let_go`."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/api/callback"
@@ -24,16 +24,16 @@ class HeldOpenE:
         self._may_answer = threading.Event()
 
     def wait_for_calls(self, count: int) -> None:
-        """Returns when so many calls have come, all of their bytes."""
+        """Return when that number of calls has arrived completely."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: self.calls >= count, SECONDS), f"{self.calls} of {count} calls came"
 
     def let_go(self) -> None:
-        """Lets all calls be answered, later ones too."""
+        """Release all calls, including later ones."""
         self._may_answer.set()
 
     def take(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-        """The status and body to answer, once it may be."""
+        """Return the status and body of the response, once it is released."""
         answer = self.mock.respond("external", headers, body)
         with self._arrived:
             self.calls += 1
@@ -55,12 +55,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     def log_message(self, *_args: object) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, *_args: object) -> None:
-        """Says nothing: callers that are killed end their connections."""
+        """Ignore errors: killed callers close their connections."""
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def held_open_e() -> Iterator[HeldOpenE]:
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    """A port at which connections are refused, and which nobody else gets."""
+    """Yield a port at which connections are refused, and which no other program gets."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A receiver of events on a real port that answers each call at once, or when the test lets it."""
+"""Run a receiver of events on a real port that responds at once, or when the test releases it."""
 
 import json
 import threading
@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 SECONDS = 60
-"""How long anything here is waited for before the test fails."""
+"""Maximum seconds of any wait before the test fails."""
 
 
 class HeldReceiver:
-    """Keeps the bodies of the calls that arrived, and answers them with a status; while it is held, after `let_go`."""
+    """Records the bodies of calls, and responds with a status; while it is held, after `let_go`."""
 
     def __init__(self, port: int, status: int, *, is_held: bool) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -24,17 +24,17 @@ class HeldReceiver:
             self.let_go()
 
     def wait_for_calls(self, count: int) -> None:
-        """Returns when so many calls have come, all of their bytes."""
+        """Return when that number of calls has arrived completely."""
         with self._arrived:
             came = self._arrived.wait_for(lambda: len(self.bodies) >= count, SECONDS)
             assert came, f"{len(self.bodies)} of {count} calls came"
 
     def let_go(self) -> None:
-        """Lets all calls be answered, later ones too."""
+        """Release all calls, including later ones."""
         self._may_answer.set()
 
     def take(self, body: bytes) -> int:
-        """The status to answer, once it may be."""
+        """Return the status of the response, once it is released."""
         with self._arrived:
             self.bodies.append(json.loads(body))
             self._arrived.notify_all()
@@ -55,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"<Sorry>")
 
     def log_message(self, *_args: object) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -63,7 +63,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, *_args: object) -> None:
-        """Callers that go away are what some tests are about."""
+        """Ignore errors: some tests use callers that disconnect."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A tiny application that says by which certificate it knows its caller, served as the service is."""
+"""Run a small application that returns the certificate of its caller, served like the service."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from openapi.observation.peers import TrustedProxies
 
 
 async def _tell(request: Request) -> JSONResponse:
-    """200 and the fingerprint, None without a certificate; 401 and why."""
+    """Return 200 with the fingerprint, or None without a certificate; 401 with the reason."""
     given = request.headers.getlist("client-cert")
     assert len(given) <= 1
     try:
@@ -30,7 +30,7 @@ async def _tell(request: Request) -> JSONResponse:
 
 @contextmanager
 def identity_service(**given: Any) -> Iterator[str]:
-    """Where it can be called."""
+    """Yield the address of the application."""
     settings = Settings(**given)
     proxies = TrustedProxies(settings.trusted_proxies)
     application = ClientCertificateMiddleware(Starlette(routes=[Route("/", _tell)]), proxies)

@@ -1,4 +1,4 @@
-"""The mock Open-E as partners run it, on a port of this machine."""
+"""Run the mock Open-E on a port of this machine, as partners do."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ from tests.watching import Watched
 
 @contextmanager
 def running_mock(mock: MockOpenE) -> Iterator[str]:
-    """The mock's server on a free port, in a thread; gives its address without a slash at the end."""
+    """Run the mock's server on a free port in a thread, and yield its address without a trailing slash."""
     uvicorn_server = server(mock, "127.0.0.1", 0, signals=False)
     uvicorn_server.config.app = Watched(uvicorn_server.config.app, "mock")
     listener = socket.create_server(("127.0.0.1", 0))

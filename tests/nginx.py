@@ -1,4 +1,4 @@
-"""A real nginx with TLS in front of a service, configured as docs/how-to/proxies.md says."""
+"""Run a real nginx with TLS in front of a service, configured as docs/how-to/proxies.md says."""
 
 import os
 import pwd
@@ -20,7 +20,7 @@ GUIDE = (REPOSITORY / "docs" / "how-to" / "proxies.md").read_text()
 
 
 def block(language: str) -> str:
-    """The only example of the guide in a language."""
+    """Return the only example of the guide in a language."""
     (found,) = re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
     return str(found)
 
@@ -33,7 +33,7 @@ def _nginx() -> str:
 
 
 def _javascript(nginx: str, folder: Path) -> str:
-    """What loads nginx's JavaScript module and our script."""
+    """Return the configuration that loads nginx's JavaScript module and our script."""
     done = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=True)
     path = re.search(r"--modules-path=(\S+)", done.stderr)
     module = Path(path[1] if path else "/usr/lib/nginx/modules") / "ngx_http_js_module.so"
@@ -53,10 +53,10 @@ def nginx_before(
     base_path: str = "",
     rewrites_locations: bool = False,
 ) -> Iterator[str]:
-    """The base URL of the services, one or more of them in turns, behind nginx.
+    """Yield the base URL of the services behind nginx, which balances between several.
 
-    With `javascript` it writes RFC 9440; without `tls` it hands on the callers' own headers. Of a `base_path` the
-    services know nothing, and what they say of places is put right where it `rewrites_locations`.
+    With `javascript` it writes RFC 9440; without `tls` it forwards the callers' own headers. The services do not know
+    the `base_path`; with `rewrites_locations` nginx adds it to their locations.
     """
     nginx = _nginx()
     load, setup = "", ""
@@ -82,7 +82,7 @@ def nginx_before(
             )
             places["http://127.0.0.1:8080"] = "http://services"
         if base_path:
-            # Not `proxy_pass` with a path, which would make `/` of `%2F`: what is below the path goes on as it came.
+            # Do not use `proxy_pass` with a path, which would decode `%2F` to `/`: forward the path below it unchanged.
             setup += f"map $request_uri $below {{ ~^{base_path}(?<rest>/.*)$ $rest; }}\n"
             places["location /"] = f"location {base_path}/"
             places["http://127.0.0.1:8080"] += "$below"
@@ -97,7 +97,7 @@ def nginx_before(
             f"user {pwd.getpwuid(os.getuid()).pw_name};\nevents {{}}\n"
             f"http {{ access_log off; {' '.join(paths)}\n{setup}\n{server} }}\n"
         )
-        # It takes over the socket that listens already, so that there is nothing to wait for.
+        # nginx inherits the listening socket, so the test need not wait for it.
         environment = {**os.environ, "NGINX": f"{listener.fileno()};"}
         arguments = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
         process = Process(arguments, environment, fds=(listener.fileno(),))

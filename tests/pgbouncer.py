@@ -1,4 +1,4 @@
-"""A real PgBouncer in front of a PostgreSQL, configured as docs/how-to/pgbouncer.md says."""
+"""Run a real PgBouncer in front of a PostgreSQL, configured as docs/how-to/pgbouncer.md says."""
 
 import os
 import pwd
@@ -34,7 +34,7 @@ def configuration_for(mode: str) -> str:
 
 
 class PgBouncer:
-    """A PgBouncer on a port of its own, in front of one database, which has the same name here."""
+    """A PgBouncer on its own port, in front of one database, which has the same name here."""
 
     def __init__(self, program: str, folder: Path, database: str, configuration: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -46,7 +46,7 @@ class PgBouncer:
         self.process: Process | None = None
 
     def url(self, **options: str) -> str:
-        """Return the URL of the database through this pooler, with options of our own."""
+        """Return the URL of the database through this pooler, with additional options."""
         query = "&".join(f"{name}={value}" for name, value in options.items())
         return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/{self._database}" + (
             f"?{query}" if query else ""
@@ -61,7 +61,7 @@ class PgBouncer:
         raise AssertionError("PgBouncer ended before it accepted connections")
 
     def wait_for_log(self, text: str, count: int) -> None:
-        """Return when it has logged so many lines with a text."""
+        """Return when it has logged that number of lines with a text."""
         assert self.process is not None
         end = time.monotonic() + SECONDS
         while sum(text in line for line in list(self.process.err)) < count:
@@ -69,7 +69,7 @@ class PgBouncer:
             assert time.monotonic() < end, f"PgBouncer did not log {text!r} {count} times"
 
     def stop(self) -> None:
-        """Stop it as an administrator does who does not wait: its clients lose their connections."""
+        """Stop it without draining, as an impatient administrator does: its clients lose their connections."""
         assert self.process is not None
         self.process.send(signal.SIGTERM)
         self.process.wait()
@@ -88,7 +88,7 @@ def pgbouncer_before(database_url: str, mode: str, **changes: object) -> Iterato
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed")
-    # Not below pytest's own folder, which another user cannot read.
+    # The folder is outside pytest's own, which another user cannot read.
     folder = Path(tempfile.mkdtemp(prefix="budkavle-"))
     try:
         database = urlsplit(database_url).path.removeprefix("/")
@@ -107,7 +107,7 @@ def pgbouncer_before(database_url: str, mode: str, **changes: object) -> Iterato
 
 
 def _configure(database_url: str, mode: str, folder: Path, changes: dict[str, object]) -> str:
-    """Return the documented configuration with places and changes of a test."""
+    """Return the documented configuration, adapted to a test."""
     target = urlsplit(database_url)
     host = parse_qs(target.query).get("host", [target.hostname])[0]
     (folder / "userlist.txt").write_text(f'"postgres" "{PASSWORD}"\n')

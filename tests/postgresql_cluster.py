@@ -1,4 +1,4 @@
-"""PostgreSQL servers that a test starts, stops, kills and promotes by itself."""
+"""Run PostgreSQL servers that a test itself starts, stops, kills and promotes."""
 
 import asyncio
 import contextlib
@@ -18,10 +18,10 @@ from openapi.server.serving import listen
 from persistence.opening import open_database
 
 SECONDS = 120
-"""How long a start, a stop or a promotion may take on a busy machine."""
+"""Maximum seconds of a start, a stop or a promotion on a busy machine."""
 
 ACCOUNT = "pgserver"
-"""PostgreSQL does not run as root. The server of all other tests uses this account then, too."""
+"""PostgreSQL does not run as root. The shared server of the tests then uses this account, too."""
 
 _CONFIGURATION = """
 fsync = off
@@ -33,7 +33,7 @@ max_connections = 60
 
 
 class Cluster:
-    """One server on a port of its own. Its superuser is `postgres`, without a password."""
+    """One server on its own port. Its superuser is `postgres`, without a password."""
 
     def __init__(self, folder: Path, programs: Path) -> None:
         self.folder = folder
@@ -43,7 +43,7 @@ class Cluster:
 
     @property
     def place(self) -> str:
-        """Host and port, as in a URL."""
+        """Return host and port as in a URL."""
         return f"127.0.0.1:{self.port}"
 
     def url(self, database: str = "postgres") -> str:
@@ -72,7 +72,7 @@ class Cluster:
         self._pg_ctl("restart", "-m", "fast", "-l", str(self.folder / "server.log"), "-o", f"-p {self.port}")
 
     def kill(self) -> None:
-        """Kill all processes of the server, without a word to their clients."""
+        """Kill all processes of the server, without notice to their clients."""
         server = psutil.Process(int((self.folder / "postmaster.pid").read_text().split()[0]))
         # Stopped, it starts no other process meanwhile.
         server.suspend()
@@ -114,7 +114,7 @@ class Cluster:
 
     def _run(self, program: str, *arguments: str) -> None:
         user = ACCOUNT if os.geteuid() == 0 else None
-        # Output goes to a file: a server that keeps a pipe open would be waited for.
+        # Output goes to a file: subprocess would wait for a server that keeps a pipe open.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 [str(self.programs / program), *arguments],
@@ -141,7 +141,7 @@ def debian_programs() -> Path | None:
 
 @contextlib.contextmanager
 def clusters(programs: Path | None = None) -> Iterator[Callable[[], Cluster]]:
-    """Give servers that are not created yet; whatever runs of them is ended after the test."""
+    """Yield servers that are not created yet; stop those that still run after the test."""
     made: list[Cluster] = []
     base = Path(tempfile.mkdtemp(prefix="budkavle-"))
     base.chmod(0o711)

@@ -1,4 +1,4 @@
-"""Other processes: started with what they need, ended for certain, their output shown when a test fails."""
+"""Run other processes: started with what they need, always ended, with their output shown when a test fails."""
 
 import os
 import queue
@@ -14,18 +14,18 @@ from tests.programs import has_ended, listens
 
 REPOSITORY = Path(__file__).parents[1]
 SECONDS = 60
-"""How long anything here is waited for before the test fails."""
+"""Maximum seconds of any wait before the test fails."""
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """This environment without settings of the service but these, given in lower case."""
+    """Return this environment without settings of the service except these, given in lower case."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
     given = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in settings.items()}
     return {**kept, "PYTHONUNBUFFERED": "1", **given}
 
 
 class Process:
-    """A running program; `fds` stay open in it. `wait_for` reads what it writes to standard output, line by line."""
+    """A running program; `fds` stay open in it. `wait_for` reads its standard output line by line."""
 
     def __init__(
         self, arguments: list[str], env: dict[str, str], folder: Path | None = None, fds: tuple[int, ...] = ()
@@ -76,14 +76,14 @@ class Process:
         return self._process.poll() is None
 
     def wait_for(self, beginning: str) -> str:
-        """The rest of the next line of standard output that begins so."""
+        """Return the rest of the next line of standard output that begins with this text."""
         while (line := self._news.get(timeout=SECONDS)) is not None:
             if line.startswith(beginning):
                 return line.removeprefix(beginning).strip()
         raise AssertionError(f"{self.name} ended before it wrote {beginning!r}")
 
     def tell(self, line: str) -> None:
-        """Writes a line to its standard input."""
+        """Write a line to its standard input."""
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
@@ -92,14 +92,14 @@ class Process:
         self._process.send_signal(number)
 
     def wait(self, seconds: float = SECONDS) -> int:
-        """Its exit code, all of its output read."""
+        """Wait for its end, read all output, and return the exit code."""
         code = self._process.wait(seconds)
         for reader in self._readers:
             reader.join(SECONDS)
         return code
 
     def end(self) -> None:
-        """Kills what is left of it."""
+        """Kill the rest of it."""
         if self.is_running:
             self._process.kill()
         self.wait()
@@ -109,7 +109,7 @@ class Process:
                 stream.close()
 
     def show(self) -> None:
-        """Writes what it wrote; pytest shows it when a test fails."""
+        """Print its output; pytest shows it when a test fails."""
         sys.stdout.write(
             f"--- {self.name}: standard output\n{''.join(self.out)}--- standard error\n{''.join(self.err)}---\n"
         )
@@ -117,7 +117,7 @@ class Process:
 
 @contextmanager
 def running(*arguments: str, folder: Path | None = None, **settings: object) -> Iterator[Process]:
-    """A program that runs, and does so no longer after the test."""
+    """Run a program until the end of the context."""
     process = Process(list(arguments), environment(**settings), folder)
     try:
         yield process
@@ -127,7 +127,7 @@ def running(*arguments: str, folder: Path | None = None, **settings: object) -> 
 
 
 def budkavle(*arguments: str) -> tuple[str, ...]:
-    """The command line of the repository, as this Python runs it."""
+    """Return the command line of the repository, run by this Python."""
     return (sys.executable, "-m", "budkavle", *arguments)
 
 
@@ -136,7 +136,7 @@ def python(code: str) -> tuple[str, ...]:
 
 
 def result_of(*arguments: str, folder: Path | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
-    """A program that has ended, its output shown when the test fails."""
+    """Run a program to its end, and return the result; its output is shown when the test fails."""
     done = subprocess.run(
         arguments,
         env=environment(**settings),

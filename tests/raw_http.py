@@ -1,4 +1,4 @@
-"""HTTP by hand, for requests that no client would send."""
+"""Send HTTP by hand, for requests that no client would send."""
 
 import socket
 from types import TracebackType
@@ -37,11 +37,11 @@ class RawConnection:
         self._socket.sendall(data)
 
     def end_sending(self) -> None:
-        """End this side of the connection; answers can still be read."""
+        """Close this side of the connection for writing; responses can still be read."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def read_answer(self, *, has_body: bool = True) -> RawAnswer:
-        """The next answer, which must have a Content-Length or no body."""
+        """Return the next response, which must have a Content-Length or no body."""
         status_line = self._file.readline().decode()
         headers = {}
         while (line := self._file.readline()) not in {b"\r\n", b""}:
@@ -51,16 +51,16 @@ class RawConnection:
         return RawAnswer(int(status_line.split()[1]), headers, body)
 
     def read_all(self) -> bytes:
-        """All that comes until the peer ends the connection."""
+        """Return all bytes until the peer closes the connection."""
         return self._file.read()
 
     def is_ended(self) -> bool:
-        """Whether the peer has ended the connection; waits for the end or for a byte."""
+        """Return whether the peer has closed the connection; wait for the end or for a byte."""
         return self._file.read(1) == b""
 
 
 def request(port: int, data: bytes, *, has_body: bool = True) -> RawAnswer:
-    """Sends bytes; the first answer. `has_body` is false where HTTP lets none follow."""
+    """Send bytes, and return the first response. `has_body` is false if HTTP does not allow a body."""
     with RawConnection(port) as connection:
         connection.send(data)
         return connection.read_answer(has_body=has_body)

@@ -1,4 +1,4 @@
-"""A TCP proxy that can stop forwarding, as a firewall or a host that hangs does."""
+"""A TCP proxy that can stop forwarding, as a firewall or a hanging host does."""
 
 import asyncio
 import contextlib
@@ -9,10 +9,10 @@ from openapi.server.serving import address_of, listen
 
 
 class TcpProxy:
-    """Forwards connections to a port or a Unix socket, in a thread of its own.
+    """Forwards connections to a port or a Unix socket, in a separate thread.
 
-    After `freeze` the open connections stay open and carry nothing; new ones work. With `freeze(is_deaf=True)` new
-    ones are accepted and carry nothing either.
+    After `freeze` the open connections remain open without traffic; new ones work. With `freeze(is_deaf=True)` new
+    ones are accepted but have no traffic either.
     """
 
     def __init__(self, target: str | tuple[str, int]) -> None:
@@ -29,11 +29,11 @@ class TcpProxy:
         self._call(self._start())
 
     def freeze(self, *, is_deaf: bool = False) -> None:
-        """Stop forwarding what the open connections carry."""
+        """Stop the traffic of the open connections."""
         self._call(self._set(is_frozen=True, is_deaf=is_deaf))
 
     def unfreeze(self) -> None:
-        """Forward everything, also what came meanwhile."""
+        """Forward everything, including bytes that arrived meanwhile."""
         self._call(self._set(is_frozen=False, is_deaf=False))
 
     def retarget(self, target: str | tuple[str, int]) -> None:
@@ -41,11 +41,11 @@ class TcpProxy:
         self._target = target
 
     def cut(self) -> None:
-        """End all open connections."""
+        """Close all open connections."""
         self._call(self._cut())
 
     def refuse(self) -> None:
-        """End all open connections and listen no more, as a server that stops."""
+        """Close all open connections and stop listening, as a server that stops."""
         self._call(self._stop())
 
     def accept(self) -> None:
@@ -54,7 +54,7 @@ class TcpProxy:
         self._call(self._start())
 
     def close(self) -> None:
-        """End everything."""
+        """Close everything."""
         self._call(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
@@ -123,7 +123,7 @@ class _Link:
             asyncio.create_task(self._pump(back_reader, writer)),
         ]
         try:
-            # Either end closes both.
+            # The end of either side closes both.
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in both:
@@ -141,7 +141,7 @@ class _Link:
 
 @contextlib.contextmanager
 def tcp_proxy(target: str | tuple[str, int]) -> Iterator[TcpProxy]:
-    """A proxy for the time of a test."""
+    """Run a proxy for the duration of a test."""
     proxy = TcpProxy(target)
     try:
         yield proxy

@@ -1,4 +1,4 @@
-"""A wrong answer of each kind is seen, and fails the test that caused it."""
+"""A wrong response of each kind is detected, and fails the test that caused it."""
 
 import json
 import sys
@@ -117,7 +117,7 @@ def test_faults_of_an_answer_of_the_mock_are_said_in_each_world(prefix: str) -> 
 
 
 def wrong(status: int, *, ends: bool = True) -> ASGIApp:
-    """An application that answers so, in two pieces, or breaks off."""
+    """Return an application that sends this in two chunks, or breaks off."""
 
     async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -201,7 +201,7 @@ def test_a_wrong_answer_fails_the_test_that_caused_it_and_no_other(tmp_path: Pat
     where = (f"--rootdir={tmp_path}", "--junitxml", str(told), str(path))
     done = result_of(sys.executable, "-m", "pytest", *options, *where, folder=REPOSITORY)
     assert done.returncode == 1
-    # What pytest writes on a screen depends on where it runs.
+    # pytest's output depends on its environment.
     failures = {
         case.get("name"): "".join(failure.get("message", "") for failure in case.iter("failure"))
         for case in ET.parse(told).getroot().iter("testcase")
@@ -212,7 +212,7 @@ def test_a_wrong_answer_fails_the_test_that_caused_it_and_no_other(tmp_path: Pat
 
 
 def test_ports_of_a_program_that_has_ended_are_forgotten() -> None:
-    """The system gives a port to another server soon, whose answers keep no contract of ours."""
+    """The system soon gives a port to another server, whose responses are not subject to our contracts."""
     former, present = object(), object()
     listens("Budkavle listens on http://127.0.0.1:1\n", former)
     listens("The worker listens on http://127.0.0.1:1\n", present)

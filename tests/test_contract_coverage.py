@@ -1,4 +1,4 @@
-"""What `make coverage` says of a report, and that what it lets pass has a reason that holds."""
+"""The findings of `make coverage` for a report, and valid reasons for all exceptions."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The mark of a database changes with each write, and stays where nothing is written."""
+"""The mark of a database changes with each write, and only then."""
 
 from tests.catalogue_rows import put_message_types
 from tests.database_writes import watching_writes
@@ -11,7 +11,7 @@ def test_mark_changes_with_a_write(database_url: str) -> None:
         before = mark()
         put_message_types(database_url)
         assert mark() != before
-        # PostgreSQL may write by itself, but not all the time.
+        # PostgreSQL may write on its own, but not all the time.
         assert len({mark() for _ in range(100)}) < 50
 
 

@@ -22,12 +22,12 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def prose(path: Path) -> str:
-    """The text of a page without its code blocks."""
+    """Return the text of a page without its code blocks."""
     return _FENCE.sub("", path.read_text())
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors of a page, as GitHub makes them of its headings."""
+    """Return the anchors of a page, as GitHub derives them from its headings."""
     found: set[str] = set()
     for heading in re.findall(r"^#+ +(.*)$", prose(path), re.MULTILINE):
         text = _LINK.sub("]", heading).replace("[", "").replace("]", "").lower()
@@ -37,7 +37,7 @@ def anchors(path: Path) -> set[str]:
 
 
 def broken_links(page: Path) -> list[str]:
-    """The relative links of a page that lead to no file, or to no heading of one."""
+    """Return the relative links of a page to a missing file or heading."""
     broken = []
     for target in _LINK.findall(prose(page)):
         if re.match(r"[a-z]+:", target):
@@ -101,7 +101,7 @@ def test_index_of_decisions_has_title_date_and_status_of_each_page() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_each_module_and_function_that_a_page_names_exists(page: Path) -> None:
     if page.name == "CHANGELOG.md":
-        # It names what there was.
+        # It describes former versions.
         return
     for name, function in re.findall(r"`((?!ci/)[a-z_]+/[\w/]+\.(?:py|ya?ml|txt))(?:: (\w+))?`", page.read_text()):
         path = REPOSITORY / name
@@ -110,7 +110,7 @@ def test_each_module_and_function_that_a_page_names_exists(page: Path) -> None:
 
 
 def shown_commands(page: Path) -> set[str]:
-    """The command lines of `budkavle` that a page shows, in code blocks and in the text, without comments."""
+    """Return the command lines of `budkavle` on a page, in code blocks and in the text, without comments."""
     text = page.read_text()
     blocks = "\n".join(match[0] for match in _FENCE.finditer(text)).replace("\\\n", " ")
     lines = re.findall(r"^ *(?:- )?budkavle ([a-z-].*)$", blocks, re.MULTILINE)
@@ -119,7 +119,7 @@ def shown_commands(page: Path) -> set[str]:
 
 
 def unknown_words(command_line: str) -> list[str]:
-    """The words of a command line that are neither a command nor one of its options; arguments are not looked at."""
+    """Return the words of a command line that are neither a command nor one of its options; arguments are skipped."""
     command: click.Command = main
     context = click.Context(command)
     words = command_line.split()
@@ -153,7 +153,7 @@ def dialect_words(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "page",
-    # The changelog describes former versions in the words of their time.
+    # The changelog describes former versions in their own words.
     [page for page in PAGES if page.name != "CHANGELOG.md"],
     ids=lambda page: str(page.relative_to(REPOSITORY)),
 )

@@ -28,7 +28,7 @@ PAGE = """
 """
 
 NO_SEARCH = "window.Worker = class extends EventTarget { postMessage() {} };"
-"""Without it, each page builds the index of the search, which takes a third of the time."""
+"""A configuration without the search index, which takes a third of the time of each page."""
 
 
 class _Files(SimpleHTTPRequestHandler):
@@ -38,7 +38,7 @@ class _Files(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site."""
+    """Return the folder of the built site."""
     pytest.importorskip("properdocs", reason="the requirements of `make docs` are not installed")
     folder = tmp_path_factory.mktemp("site")
     command = ("-m", "properdocs", "build", "--quiet", "--config-file", "site/properdocs.yml", "--site-dir")
@@ -70,7 +70,7 @@ def set_width(browser: Any, width: int) -> None:
 
 
 def faults_of(browser: Any, page: dict[str, list[str]]) -> dict[str, Any]:
-    """Return what is wrong with the page that the browser shows, with `PAGE` of it."""
+    """Return the faults of the page in the browser, with `PAGE` for its address."""
     faults: dict[str, Any] = {name: page[name] for name in ("foreign", "images")}
     for name, width in WIDTHS.items():
         set_width(browser, width)

@@ -1,4 +1,4 @@
-"""The page of errors: every status and number of the contracts, as the tables of the code have them."""
+"""The page of errors has every status and number of the contracts, as in the tables of the code."""
 
 import json
 import re
@@ -40,7 +40,7 @@ CALLS: tuple[BudkavleError, ...] = (
     errors.TooManyFailures(RefusalReason.NO_CERTIFICATE),
     BudkavleError(),
 )
-"""An error of each kind that the subscriptions answer with, apart from violations."""
+"""An error of each kind in responses of the subscriptions, except violations."""
 
 
 def expected_errors() -> Iterator[tuple[int, int, str]]:
@@ -60,7 +60,7 @@ def fits(row: list[str], status: int, code: int, text: str) -> bool:
 
 
 def statuses_of(contract: str) -> set[str]:
-    """The statuses of errors that a contract documents."""
+    """Return the statuses of errors that a contract documents."""
     spec = yaml.safe_load((REPOSITORY / "spec" / f"{contract}.yaml").read_text())
     operations = (operation for path in spec["paths"].values() for operation in path.values())
     return {status for operation in operations for status in operation["responses"] if status >= "400"}
@@ -81,7 +81,7 @@ def test_page_shows_each_number_and_status() -> None:
 
 
 def test_page_shows_each_status_of_web_messages() -> None:
-    # No operation documents 405: it is the answer to a method that is no operation.
+    # No operation documents 405, the response to an unsupported method.
     assert {row[0] for row in MESSAGES} == statuses_of("web-messages") | {"405"}
 
 

@@ -1,4 +1,4 @@
-"""The files that take longest begin first."""
+"""The slowest test files begin first."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Guards: they read the repository."""
+"""Guards that read the repository."""
 
 import inspect
 import re
@@ -30,7 +30,7 @@ ERRORS = {"operations": "Problem", "web-messages": "Problem", "subscriptions": "
 """The schema of the errors of each contract."""
 
 CONTRACTS = {**handlers.contracts.CONTRACTS, "mock-open-e": control_application.CONTRACT}
-"""How each contract is served."""
+"""The contract configuration of each contract."""
 
 REQUEST_ID = {
     "operations": "x-request-id",
@@ -38,14 +38,14 @@ REQUEST_ID = {
     "subscriptions": "x-requestid",
     "mock-open-e": "x-request-id",
 }
-"""The header that names a request in each contract, in lower case."""
+"""The header of the request id in each contract, in lower case."""
 
 NOT_OF_A_MODULE = {
     "tests/budkavle/test_crash.py": "kills the whole service",
     "tests/budkavle/test_logs.py": "reads the logs of the whole service",
     "tests/budkavle/test_wheel.py": "installs all packages",
 }
-"""Tests of a package that are named after no module of it, each with the reason."""
+"""Tests of a package that have no module's name, each with the reason."""
 
 
 def operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
@@ -102,7 +102,7 @@ def test_each_operation_says_its_security(operation_id: str) -> None:
     for requirement in security:
         assert requirement, f"{operation_id}: an empty requirement lets everybody in; say `security: []`"
         for scheme in requirement:
-            # A certificate opens systems, a key has a scope.
+            # A certificate authorises for systems, a key has a scope.
             assert schemes[scheme]["name"] == "Client-Cert" or schemes[scheme]["x-scope"]
 
 
@@ -110,14 +110,14 @@ def test_what_is_open_to_all_is_health_and_metrics_alone() -> None:
     open_to_all = {
         operation_id
         for operation_id, (name, operation) in OPERATIONS.items()
-        # The mock, which serves a contract of its own, holds nobody's data.
+        # The mock, which serves its own contract, contains no personal data.
         if name != "mock-open-e" and not operation.get("security", SPECS[name].get("security"))
     }
     assert open_to_all == {"getHealthLive", "getHealthReady", "getMetrics"}
 
 
 def test_operation_ids_are_unique() -> None:
-    """Connexion keys security by them: of two operations that share one, one answers without authentication."""
+    """Connexion keys security by operation id: with a duplicate, one operation responds without authentication."""
     counts = Counter(operation["operationId"] for _, _, _, operation in operations())
     assert [operation_id for operation_id, count in counts.items() if count > 1] == []
 
@@ -147,14 +147,14 @@ def test_every_answer_names_the_request(operation_id: str) -> None:
 
 
 def validator(name: str, pointer: str) -> OAS30Validator:
-    """Validates against the schema at a JSON pointer of a contract."""
+    """Return a validator for the schema at a JSON pointer of a contract."""
     resource = Resource.from_contents(SPECS[name], default_specification=DRAFT4)
     registry = Registry().with_resource("urn:spec", resource)
     return OAS30Validator({"$ref": f"urn:spec#{pointer}"}, registry=registry, format_checker=oas30_format_checker)
 
 
 def examples(node: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
-    """The examples in a part of a contract, each with the pointer of its schema."""
+    """Yield the examples in a part of a contract, each with the pointer of its schema."""
     if isinstance(node, list):
         for index, item in enumerate(node):
             yield from examples(item, f"{pointer}/{index}")
@@ -225,7 +225,7 @@ def test_each_test_of_a_package_is_named_after_a_module(package: str) -> None:
 
 
 FLOORS = ("spec", "handlers", "domain", "persistence", "budkavle/commands", "budkavle/demo")
-"""Where a noun of the service has a file."""
+"""The packages in which a noun of the service has a file."""
 
 
 def files_of_floor(floor: str) -> set[str]:
@@ -256,7 +256,7 @@ def test_the_noun_of_each_operation_is_in_the_domain() -> None:
         for contract in handlers.contracts.CONTRACTS.values()
         for module in contract.modules
     }
-    # Health and metrics are of the process.
+    # Health and metrics belong to the process.
     assert nouns - files_of_floor("domain") == {"operations"}
 
 
@@ -275,7 +275,7 @@ def test_tests_neither_sleep_nor_replace_our_functions() -> None:
 
 
 def test_every_exception_from_a_check_says_why() -> None:
-    """`noqa`, `type: ignore` and `fmt` with their reasons on the line; none that names no rule."""
+    """`noqa`, `type: ignore` and `fmt` have a reason on the line, and name a rule."""
     for path in python_files(*PACKAGES):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             where = f"{relative(path)}:{number}: {line.strip()}"
@@ -295,7 +295,7 @@ def committed_files() -> list[Path]:
 
 
 def test_no_line_names_a_path_of_a_machine_or_a_package_registry() -> None:
-    # In pieces, so that these lines do not name them.
+    # The names are concatenated, so that these lines do not match themselves.
     paths = [rf"/{name}/" for name in ("home/[a-z]", "Us" + "ers/[A-Za-z]", "ro" + "ot", "wo" + "rk")]
     hosts = [
         "py" + r"pi\.org",
@@ -322,7 +322,7 @@ def test_decisions_are_numbered_without_gaps() -> None:
 
 
 def test_the_reference_names_a_test_for_each_behaviour_of_the_mock() -> None:
-    """Each row of `How faithful` says what the mock does and which test shows it, or that it does not."""
+    """Each row of `How faithful` describes the mock's behaviour and names its test, or says that it is not imitated."""
     page = (REPOSITORY / "docs" / "reference" / "mock-open-e.md").read_text()
     section = page.split("| request | mock | test |\n", 1)[1].split("\n## ", 1)[0]
     rows = [line.strip("|").split(" | ") for line in section.splitlines() if line.startswith("| ")]
@@ -344,7 +344,7 @@ def test_contracts_have_no_names_of_the_program() -> None:
 
 
 def test_each_broken_server_names_a_check_that_exists() -> None:
-    """A rename of a rule must reach the breakages: their tests run one rule by its name."""
+    """A renamed rule must be renamed in the breakages: their tests run one rule by its name."""
     found = [
         named
         for path in (REPOSITORY / "tests" / "contract_tests").glob("breakages*.py")

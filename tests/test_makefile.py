@@ -15,7 +15,7 @@ PROGRAMS = ("sh", "sed", "printf")
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run make in the folder, with nothing in the path but the programs in `bin`."""
+    """Run make in the folder, with only the programs in `bin` on the path."""
     program = shutil.which("make")
     if program is None:
         pytest.skip("make is not installed")
@@ -42,7 +42,7 @@ def put_program(folder: Path, name: str, script: str) -> None:
 
 
 def put_python(folder: Path, name: str, *, version: str = "3, 99", installs_pip: bool = False) -> None:
-    """A Python that claims to be of a version, and installs pip, which takes seconds, only where that is asked for."""
+    """Create a fake Python of a version. It installs pip, which takes seconds, only on request."""
     code = f"import sys; sys.version_info = ({version}); exec(sys.argv.pop(1))"
     lines = [
         f'[ "$1" = -c ] && exec "{sys.executable}" -c "{code}" "$2"',

@@ -100,7 +100,7 @@ def find_excess(documentation: list[str], remarks: list[str]) -> list[str]:
     return excess
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", [*PACKAGES, "tests"])
 def test_texts_of_a_package_use_standard_words(package: str) -> None:
     sources = [file.read_text(encoding="utf-8") for file in python_files(package)]
     documentation = [text for source in sources for text in docstrings(ast.parse(source))]

@@ -1,4 +1,4 @@
-"""What the owners published, beyond "nothing is lost": that is for `contract_tests/compatibility` to see."""
+"""The published contracts, beyond compatibility, which `contract_tests/compatibility` checks."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ PUBLISHED_ERROR = {"orgtype", "orgcode", "entitytype", "errorCode", "message"}
 
 @pytest.mark.parametrize("name", ["key", "value"])
 def test_look_ups_by_reference_take_exactly_the_published_lengths(name: str) -> None:
-    """To take more would be compatible, but docs/decisions/0002 says that it stays so."""
+    """Accepting more would be compatible, but docs/decisions/0002 excludes it."""
     operation = SPECS["web-messages"]["paths"]["/webmessages/external-references/{key}/{value}"]["get"]
     (schema,) = [parameter["schema"] for parameter in operation["parameters"] if parameter.get("name") == name]
     assert schema == {"type": "string", "minLength": 3, "maxLength": 128}

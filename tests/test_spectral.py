@@ -1,4 +1,4 @@
-"""Spectral, a linter of OpenAPI that partners use, has nothing to say about the contracts."""
+"""Spectral, an OpenAPI linter that partners use, accepts the contracts."""
 
 import shutil
 import subprocess

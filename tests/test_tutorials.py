@@ -1,4 +1,4 @@
-"""Commands of the documentation, pasted into a shell: the README, the tutorials, the first start of an installation."""
+"""Run the commands of the documentation in a shell: the README, the tutorials, the first start of an installation."""
 
 import json
 import re
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the comman
 
 
 class Shell:
-    """Pastes the commands of a page, with the ports of the running programs."""
+    """A shell that runs the commands of a page, with the ports of the running programs."""
 
     def __init__(self, addresses: dict[str, str]) -> None:
         self.addresses = addresses
@@ -64,7 +64,7 @@ def test_first_message_works_as_it_stands(shell: Shell) -> None:
     text = "Your application has arrived"
     assert text in {message["message"] for message in json.loads(fetched)}
     assert text in {message["message"] for message in json.loads(published)}
-    # The page shows this answer.
+    # The page shows this response.
     assert f"```json\n{rejected}\n```" in (REPOSITORY / "docs" / "tutorial" / "first-message.md").read_text()
     assert stored.startswith("HTTP/1.1 201 Created")
     assert [message["message"] for message in json.loads(listed)] == ["For the app"]

@@ -1,4 +1,4 @@
-"""The receivers of the guide, run as they stand there, with deliveries signed as the worker signs them."""
+"""Run the receivers of the guide, with deliveries that are signed as the worker signs them."""
 
 import base64
 import re
@@ -25,7 +25,7 @@ PROGRAMS = {"python": ("python", "receiver.py", sys.executable), "node": ("js", 
 
 @pytest.fixture(params=PROGRAMS)
 def receiver(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a receiver; it stores deliveries in `inbox` below `tmp_path`."""
+    """Yield the address of a receiver; it stores deliveries in `inbox` below `tmp_path`."""
     language, name, program = PROGRAMS[request.param]
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")

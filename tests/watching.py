@@ -1,10 +1,10 @@
-"""A pytest plugin: every answer that a test is given by our programs is held against the published contracts.
+"""A pytest plugin that checks each response of our programs in a test against the published contracts.
 
-Nobody who writes a test does anything for it. In this process the outermost layer of each server keeps its answers; of
-programs that tests start, the HTTP clients do. They are judged when the test is done, and nothing is changed on the
-way: so answers stream as they do outside of tests, and a wrong one fails the test that caused it.
+Tests need not do anything for it. In this process the outermost layer of each server records its responses; for
+programs that tests start, the HTTP clients do. The responses are checked when the test has ended, and are not changed
+on the way: responses stream as they do outside of tests, and a wrong one fails the test that caused it.
 
-Every test imports this module, so it imports HTTP clients and validators only where a test needs them.
+Every test imports this module, so it imports HTTP clients and validators only when a test needs them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from tests.answers_kept import Answer
 
 _answers: deque[tuple[str, Answer]] = deque()
-"""What was answered and not yet judged, each with whose answer it is. Servers are in threads of their own."""
+"""Responses that are not checked yet, each with its contracts. Servers are in threads of their own."""
 
 
 def take_faults() -> list[str]:
-    """What is wrong with the answers since this was last asked; it is not said again."""
+    """Return the faults of the responses since the last call."""
     found = []
     while _answers:
         from tests.answers_kept import mock, service, worker
@@ -45,7 +45,7 @@ def take_faults() -> list[str]:
 
 
 class Watched:
-    """An application whose answers are kept, whoever the client is."""
+    """An application that records its responses for any client."""
 
     def __init__(self, app: ASGIApp, whose: str) -> None:
         self._app = app
@@ -75,7 +75,7 @@ class Watched:
                 pieces.append(message.get("body", b""))
                 if not message.get("more_body", False):
                     is_whole = True
-                    # Before it is sent: when the test has it, it is kept.
+                    # Record it before it is sent, so that it is recorded when the test receives it.
                     keep(b"".join(pieces))
             await send(message)
 
@@ -97,7 +97,7 @@ def _keep_of_program(method: str | None, url: str, status: int, headers: Any, bo
 
 @cache
 def watch_clients() -> None:
-    """Have the HTTP clients of this process keep, from now on, the answers of programs that tests started."""
+    """Let the HTTP clients of this process record the responses of programs that tests started."""
     import httpx
     import requests
 

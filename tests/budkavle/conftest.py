@@ -1,4 +1,4 @@
-"""Commands in this process, and databases for those that run in others."""
+"""Run commands in this process, and provide databases for commands in other processes."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ Invoke = Callable[..., Result]
 
 @pytest.fixture
 def invoke() -> Iterator[Invoke]:
-    """Runs a command in this process: `invoke(url, "api-key", "list")`."""
+    """Yield a function that runs a command in this process: `invoke(url, "api-key", "list")`."""
 
     def run(database_url: str, *arguments: str, **settings: str) -> Result:
         environment = {f"BUDKAVLE_{name.upper()}": value for name, value in settings.items()}
@@ -30,18 +30,18 @@ def invoke() -> Iterator[Invoke]:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """The CA of the service and of its callers."""
+    """Return the CA of the service and of its callers."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")
 def caller(authority: Authority) -> Issued:
-    """A certificate that callers show."""
+    """Return a client certificate."""
     return authority.issue()
 
 
 @pytest.fixture(scope="session")
 def tls(authority: Authority) -> dict[str, Path]:
-    """Settings of a service that speaks TLS on 127.0.0.1."""
+    """Return settings of a service that serves TLS on 127.0.0.1."""
     file = authority.issue("127.0.0.1", "localhost").file
     return {"tls_cert": file, "tls_key": file, "client_ca": authority.file}

@@ -1,4 +1,4 @@
-"""Events on the queue of a database, from tests that are no coroutines."""
+"""Publish events to the queue of a database, for tests that are not coroutines."""
 
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from tests.persistence.catalogues import START
 
 
 def subscribe(url: str, base_url: str = "http://127.0.0.1:9", *system_ids: str, **changes: Any) -> None:
-    """Systems, one if none is named, that have their receiver there and subscribe to 202 of organisation 1/101."""
+    """Store systems (one by default) with a receiver at that URL, subscribed to type 202 of organisation 1/101."""
 
     async def put(database: Database) -> None:
         ids = system_ids or (SYSTEM_ID,)
@@ -36,7 +36,7 @@ def subscribe(url: str, base_url: str = "http://127.0.0.1:9", *system_ids: str, 
 
 
 def publish(url: str, count: int = 1, created: datetime | None = None, **changes: Any) -> list[str]:
-    """Publishes so many events; their ids."""
+    """Publish that number of events and return their ids."""
 
     async def put(database: Database) -> list[str]:
         values = {"entity_type": 202, "org_type": 1, "org_code": 101, "change": 1, "created": created or now()}
@@ -50,7 +50,7 @@ def publish(url: str, count: int = 1, created: datetime | None = None, **changes
 
 
 def queued(url: str) -> list[QueuedDelivery]:
-    """What is on the queue, the oldest first."""
+    """Return the queued deliveries, oldest first."""
     found: list[QueuedDelivery] = with_database(
         url, lambda database: deliveries.list_page(database, None, None, 0, 10_000)
     )

@@ -1,4 +1,4 @@
-"""`budkavle serve` as a process of its own."""
+"""Run `budkavle serve` as a process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ KEY = "key-of-the-tests"
 
 
 def put_key(url: str, name: str = "tests", key: str = KEY) -> None:
-    """Stores a key with the scope messages."""
+    """Store a key with the scope `messages`."""
     stored = ApiKey(hash_key(key.encode()), name, ("messages",), NOW)
     with_database(url, lambda database: api_keys.create(database, stored))
 
@@ -34,7 +34,7 @@ class Served:
 
 @contextmanager
 def served(database_url: str, **settings: object) -> Iterator[Served]:
-    """The service on a free port; `client` sends the key of `put_key`."""
+    """Yield the service on a free port; `client` sends the key of `put_key`."""
     with running(*budkavle("serve", "--port", "0"), database_url=database_url, **settings) as process:
         url = process.wait_for("Budkavle listens on ")
         with httpx.Client(base_url=url, headers={"apikey": KEY}, timeout=60, trust_env=False) as client:

@@ -1,4 +1,4 @@
-"""The time of the service: on PostgreSQL that of the database, whatever the clock of this machine says."""
+"""The clock of the service: on PostgreSQL the clock of the database, independent of this machine's clock."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ from tests.tcp_proxy import TcpProxy, tcp_proxy
 
 HOUR = timedelta(hours=1)
 CLOSE = timedelta(minutes=5)
-"""More than a test takes on a busy machine, and much less than the clocks of these tests differ."""
+"""More seconds than a test takes on a busy machine, and far fewer than the clocks of these tests differ by."""
 
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
@@ -46,7 +46,7 @@ def _all_logs() -> Iterator[None]:
 
 
 class Machine:
-    """A machine whose clock differs from that of the database by `difference`."""
+    """A machine whose clock differs by `difference` from that of the database."""
 
     def __init__(self, difference: timedelta = timedelta()) -> None:
         self.difference = difference
@@ -65,7 +65,7 @@ def is_true(moment: datetime) -> bool:
 
 @pytest.fixture
 def proxied(postgresql_server: PostgresqlServer) -> Iterator[tuple[TcpProxy, str]]:
-    """A proxy before a migrated database, and the URL that goes through it."""
+    """Yield a proxy in front of a migrated database, and the URL through it."""
     url = postgresql_server.new_migrated()
     name = url.split("?", maxsplit=1)[0].rpartition("/")[2]
     with tcp_proxy(postgresql_server.socket) as proxy:
@@ -101,7 +101,7 @@ async def test_now_is_the_time_of_the_database_where_the_machine_differs(
             assert moment.microsecond % 1000 == 0
             assert abs(moment - read_machine_clock()) < abs(difference) / 2
     assert difference_shown() == pytest.approx(difference.total_seconds(), abs=1)
-    # Once, when it begins.
+    # One measurement, at the start.
     ((event, level, seconds),) = [(line["event"], line["log_level"], line["seconds"]) for line in lines]
     assert (event, level) == ("clock_difference_found", "warning")
     assert seconds == pytest.approx(difference.total_seconds(), abs=1)
@@ -130,7 +130,7 @@ async def test_now_is_right_when_the_machine_is_set_between_measurements(databas
         machine.difference = -HOUR
         assert is_true(clock.now())
         assert difference_shown() == pytest.approx(-3600, abs=1)
-        # It stays corrected until a measurement finds almost no difference.
+        # The correction remains until a measurement finds almost no difference.
         machine.difference = timedelta(seconds=0.8)
         await clock.measure()
         latest = clock.now()
@@ -174,7 +174,7 @@ async def test_measure_repeats_an_attempt_that_connected(database: Database) -> 
 @on_postgresql
 async def test_measure_takes_half_of_the_round_trip_into_account(database: Database) -> None:
     await database.read_clock()
-    # 0.98 seconds pass while the database answers, which takes much less.
+    # 0.98 seconds pass while the database responds, which takes much less in reality.
     readings = iter([0.0])
     clock = DatabaseClock(database, monotonic=lambda: next(readings, 0.98))
     await clock.measure()
@@ -237,7 +237,7 @@ async def test_stop_before_run_ends_it(behind: Database) -> None:
 
 
 def with_clock(difference: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
-    """A command on a machine whose clock is wrong. The program `faketime` would not pass signals on."""
+    """Return a command for a machine with a wrong clock. The program `faketime` would not forward signals."""
     return ("env", f"LD_PRELOAD={LIBRARY}", f"FAKETIME={difference}", "DONT_FAKE_MONOTONIC=1", *arguments)
 
 

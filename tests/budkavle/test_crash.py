@@ -1,4 +1,4 @@
-"""kill -9 at the worst moments: nothing is lost, nothing is hidden from operators."""
+"""kill -9 at the worst moments: no message is lost or hidden from operators."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from tests.processes import SECONDS
 def post_until_killed(
     service: Served, body: dict[str, Any], hold: "contextlib.AbstractContextManager[None]", held: HeldOpenE
 ) -> None:
-    """Posts a message and kills the service within `hold`, once Open-E has the call."""
+    """Post a message, and kill the service within `hold`, after Open-E received the call."""
     with ThreadPoolExecutor(1) as caller:
         answer = caller.submit(service.client.post, "/webmessages", json=body)
         held.wait_for_calls(1)
@@ -37,7 +37,7 @@ def post_until_killed(
 
 
 def assert_only_operators_see_it(database_url: str, held: HeldOpenE, invoke: Invoke) -> None:
-    """After a start the message is there for operators, and for nobody else."""
+    """Assert that after a restart only operators see the message."""
     with served(database_url, open_e_external_url=held.url) as service:
         assert service.client.get(f"/webmessages/recipients/{PARTY_ID}").json() == []
         assert service.client.get("/webmessages/external-references/flowInstanceId/1068").json() == []
@@ -51,7 +51,7 @@ def assert_only_operators_see_it(database_url: str, held: HeldOpenE, invoke: Inv
         assert row == expected
         for method in ("GET", "DELETE"):
             assert service.client.request(method, f"/webmessages/{message_id}").status_code == 404
-        # Nobody sends it again by himself, and work goes on.
+        # The service does not send it again on its own, and handles new messages.
         assert held.calls == 1
         held.let_go()
         assert service.client.post("/webmessages", json=case_body()).status_code == 201
@@ -71,7 +71,7 @@ def test_a_service_killed_while_open_e_is_called_leaves_the_message_to_operators
 
 @contextlib.contextmanager
 def locked(database_url: str, held: HeldOpenE) -> Iterator[None]:
-    """Keeps the service from writing down what Open-E answers, and lets Open-E answer."""
+    """Block the service from storing the outcome, and let Open-E respond."""
     url = sa.make_url(database_url)
     if url.drivername == "sqlite":
         connection = sqlite3.connect(str(url.database), isolation_level=None)

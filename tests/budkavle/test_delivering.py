@@ -1,4 +1,4 @@
-"""Workers as processes: they deliver, end cleanly, and take over from one that died."""
+"""Workers as processes: they deliver, shut down cleanly, and take over from a dead worker."""
 
 import re
 import signal
@@ -30,7 +30,7 @@ class Working:
         return httpx.get(f"{self.url}{path}", trust_env=False)
 
     def sample(self, name: str, **labels: str) -> float:
-        """One sample of its metrics, 0 if there is none."""
+        """Return one sample of the worker's metrics, 0 if it is absent."""
         families = text_string_to_metric_families(self.get("/metrics").text)
         found = (sample for family in families for sample in family.samples)
         return sum(sample.value for sample in found if (sample.name, sample.labels) == (name, labels))
@@ -46,7 +46,7 @@ class Working:
 
 @contextmanager
 def working(database_url: str, *arguments: str, **settings: Any) -> Iterator[Working]:
-    """A worker on a free port."""
+    """Run a worker on a free port."""
     settings = {"database_url": database_url, "worker_port": 0, **settings}
     with running(*budkavle("worker", *arguments), **settings) as process:
         yield Working(process, process.wait_for("The worker listens on "))
@@ -74,7 +74,7 @@ def test_the_reference_names_all_metrics_and_no_others(sqlite_url: str) -> None:
     documented = set(re.findall(r"^\| `(budkavle_\w+)` \| ([\w, ]*)\|", reference, re.MULTILINE))
     subscribe(sqlite_url)
     with working(sqlite_url) as worker:
-        # Each operation has labels from its first request on.
+        # The labels of each operation exist from its first request on.
         worker.wait_for_sample("budkavle_queue_deliveries", 0, state="waiting", system=SYSTEM_ID)
         while "budkavle_queue_age_seconds" not in (text := worker.get("/metrics").text):
             pass
@@ -118,7 +118,7 @@ def test_a_worker_gives_up_what_takes_too_long_to_end(sqlite_url: str, signals: 
         if signals == 2:
             worker.process.send(signal.SIGTERM)
         assert worker.process.wait(20) == 0
-    # It comes back by itself.
+    # The worker recovers without a restart.
     assert [(item.state, item.is_held) for item in queued(sqlite_url)] == [(DeliveryState.WAITING, True)]
 
 
@@ -131,7 +131,7 @@ def test_a_second_worker_on_a_sqlite_file_waits_and_takes_over_from_one_that_is_
         with working(sqlite_url) as second, working(sqlite_url) as third:
             for waiting in (second, third):
                 waiting.process.wait_for(WAITS)
-                # It can be asked all the same.
+                # Health can be requested meanwhile.
                 assert waiting.get("/health/ready").status_code == 200
             third.end()
             first.process.send(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Logs: one line per request, ids only, whatever happens."""
+"""Logs: one line per request, with ids only, for every outcome."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ REFERENCES = [{"key": "hemlig-nyckel", "value": VALUE}]
 
 
 def entries(process: Process) -> list[dict[str, Any]]:
-    """What a service that has ended wrote: each line must be an object, and none may hold a secret."""
+    """Return the log entries of a service that has ended. Each line must be an object without secrets."""
     text = "".join(process.err)
     for secret in SECRETS:
         assert secret not in text
@@ -105,7 +105,7 @@ def test_each_request_is_one_line_that_holds_ids_only(sqlite_url: str) -> None:
             call.delete(location)
             log = stop(service)
     create = "createwebmessage"
-    # An answer that is streamed may be with the caller before its line is written.
+    # A caller may receive a streamed response before its line is logged.
     assert sorted(requests_of(log), key=str) == sorted(
         [
             (create, 201),
@@ -173,12 +173,12 @@ def test_log_lines_about_callers_that_do_not_authenticate_are_bounded(sqlite_url
     anonymous = [entry for entry in log if "caller" not in entry]
     assert len(named) == 50
     assert len(anonymous) <= LINES_PER_SECOND * (seconds + 2)
-    # The lines after the last one that was written are not counted by any other.
+    # No later log line can count the lines that were written after the last one.
     assert sum(entry.get("suppressed", 0) for entry in anonymous) + len(anonymous) <= calls
 
 
 def break_rows(database_url: str) -> None:
-    """Writes what no version of the service writes, so that reading it is a fault that nobody foresaw."""
+    """Write rows that no version of the service writes, so that reading them causes an unexpected error."""
 
     @short_write
     def run(connection: sa.Connection) -> None:
@@ -215,7 +215,7 @@ def test_an_unexpected_error_is_logged_with_its_trace_and_without_what_callers_s
 
 @short_write
 def refuse_all(connection: sa.Connection) -> None:
-    """A constraint that the service does not know. PostgreSQL's error holds the whole row."""
+    """Add a constraint that is unknown to the service. PostgreSQL's error contains the whole row."""
     connection.execute(sa.text("alter table web_messages add constraint never check (message = 'never') not valid"))
 
 
@@ -299,7 +299,7 @@ FAULT = (
 
 @pytest.mark.parametrize("code", [b"Client", b"Server"])
 def test_a_fault_with_a_secret_reaches_the_caller_alone(sqlite_url: str, code: bytes) -> None:
-    """A fault that refuses is quoted to the caller as Open-E published it; another one is not."""
+    """Only the text of a fault that rejects a message is returned to the caller, as Open-E published it."""
     put_key(sqlite_url)
     peer = Peer(answering(FAULT % (code, TEXT.encode(), b"word " * 200), "500 Error"))
     with served(sqlite_url, open_e_external_url=peer.url) as service:

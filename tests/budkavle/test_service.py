@@ -27,7 +27,7 @@ def test_server_config_believes_no_headers_of_proxies_and_names_no_server() -> N
 
 
 class Sleeper:
-    """A worker that only wakes up."""
+    """A worker that does nothing after it is woken."""
 
     def __init__(self) -> None:
         self.woken = 0

@@ -1,4 +1,4 @@
-"""Metrics of calls to Open-E, from a service of its own process."""
+"""Metrics of calls to Open-E, from a service in its own process."""
 
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -23,7 +23,7 @@ from tests.processes import Process, budkavle, running
 
 CALLERS = 20
 KEYS, EVENTS = 6, 8
-"""How many objects events are about, and how many events each has."""
+"""The number of objects that events concern, and the number of events of each object."""
 
 ENTRY = {
     "orgType": 1,
@@ -83,7 +83,7 @@ def publish_all(client: httpx.Client, key: int) -> None:
 
 
 def call_concurrently(client: httpx.Client, receiver: HeldReceiver) -> None:
-    """Post, synchronise and publish at the same time. Each message is right, and events keep their order."""
+    """Post, synchronise and publish concurrently. Each message must be correct, and events must keep their order."""
     with ThreadPoolExecutor(CALLERS) as callers:
         calls = [callers.submit(post_and_get, client, number) for number in range(2 * CALLERS)]
         calls += [callers.submit(publish_all, client, key) for key in range(KEYS)]
@@ -107,7 +107,7 @@ def wait_for_state(command: Callable[..., str], state: str) -> dict[str, Any]:
 
 
 def replay_and_drop(client: httpx.Client, receiver: HeldReceiver, command: Callable[..., str]) -> None:
-    """Send what the receiver rejected once more, and drop it when that is in vain."""
+    """Replay the delivery that the receiver rejected, and drop it after the second rejection."""
     receiver.status = 404
     publish(client, 0, EVENTS)
     rejected = wait_for_state(command, "parked")
@@ -121,7 +121,7 @@ def replay_and_drop(client: httpx.Client, receiver: HeldReceiver, command: Calla
 
 
 def restart(bouncer: PgBouncer, client: httpx.Client, receiver: HeldReceiver) -> None:
-    """Restart the pooler. Callers and the worker go on without a failure: nothing was under way."""
+    """Restart the pooler. Callers and the worker must not fail, because no statement is running."""
     calls = len(receiver.bodies)
     receiver.status = 200
     bouncer.stop()
@@ -139,7 +139,7 @@ def read_records(command: Callable[..., str]) -> None:
 
 
 def end(process: Process) -> list[dict[str, Any]]:
-    """End the service; return what it logged."""
+    """Shut down the service and return its log entries."""
     process.send(signal.SIGTERM)
     assert process.wait() == 0
     return [json.loads(line) for line in process.err if line.startswith("{")]
@@ -178,7 +178,7 @@ def test_everything_works_behind_a_pooler(
             command("api-key", "revoke", "caller")
             logged = end(process)
     found = [entry["event"] for entry in logged if entry["level"] in {"error", "critical"}]
-    # The worker may meet the restart.
+    # The worker may have a statement running during the restart.
     assert set(found) <= {"database_connection_lost", "database_connection_failed"}
     assert [entry["event"] for entry in logged].count("database_pooler_found") == 1
     postgresql_server.execute(f"drop database {name} with (force)")

@@ -26,7 +26,7 @@ MEBIBYTE = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def large_caller(authority: Authority) -> Issued:
-    """A client certificate that is larger than most: more than 3 kB."""
+    """Return a client certificate of more than 3 kB, larger than most."""
     issued = authority.issue(*(f"client-{number}.example.org" for number in range(120)))
     assert len(issued.der) > 3000
     return issued
@@ -53,7 +53,7 @@ def behind(
     large_caller: Issued,
     tmp_path: Path,
 ) -> Iterator[Served]:
-    """The service, and an anonymous client of the proxy in front of it."""
+    """Yield the service, and an anonymous client of the proxy in front of it."""
     put_key(sqlite_url)
     put_message_types(sqlite_url)
     put_system(sqlite_url, SYSTEM, large_caller.fingerprint)
@@ -62,7 +62,7 @@ def behind(
 
 
 def entries(number: int) -> list[dict[str, Any]]:
-    """Entries of a sync that differ, and have together nearly the largest size of a body."""
+    """Return different entries of a sync whose total size is nearly the limit of a body."""
     return [
         {
             "orgType": ORG_TYPE,
@@ -94,7 +94,7 @@ def test_largest_sync_passes_with_the_certificate(behind: Served, authority: Aut
 def test_body_that_comes_with_its_head_leaves_room_for_the_certificate(
     behind: Served, authority: Authority, large_caller: Issued
 ) -> None:
-    """A proxy has read much of the body already when it adds the header."""
+    """A proxy has already buffered much of the body when it adds the header."""
     for number in (0, 1, 10, 20, 40, 60, 80, 100, 400):
         body = sync_of(number)
         head = f"POST /v1/abonnement/sync HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"

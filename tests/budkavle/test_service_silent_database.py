@@ -1,4 +1,4 @@
-"""Processes whose PostgreSQL goes silent: errors within limits, a cause in the log, recovery without a manual step."""
+"""Processes whose PostgreSQL goes silent: errors within limits, a cause in the log, recovery without manual steps."""
 
 import json
 import re
@@ -30,15 +30,15 @@ LIMITS = {
     "shutdown_timeout": 1,
 }
 POST_SECONDS = 15
-"""Less than the default limits allow; with these a statement ends after 1 + 2 seconds."""
+"""Seconds. Less than the default limits allow; with these limits a statement ends after 1 + 2 seconds."""
 
 SECONDS = 40
-"""More than health (5 seconds) and a stop (6 seconds) take on a busy machine."""
+"""More seconds than health (5) and shutdown (6) take on a busy machine."""
 
 
 @dataclass
 class Running:
-    """A service and a worker that reach their database through a proxy; `url` goes through it, `direct` does not."""
+    """A service and a worker that reach their database through a proxy: `url` uses it, `direct` does not."""
 
     proxy: TcpProxy
     url: str
@@ -88,7 +88,7 @@ def is_ready(process: Working) -> bool:
 
 
 def is_up(process: Working) -> bool:
-    """Whether its metrics say that the database answers."""
+    """Return whether the metrics report that the database responds."""
     (value,) = re.findall(r"^budkavle_database_up (\S+)$", get(process, "/metrics").text, re.MULTILINE)
     return bool(float(value))
 
@@ -98,7 +98,7 @@ def logged(process: Process) -> list[dict[str, Any]]:
 
 
 def causes(process: Process) -> set[str]:
-    """The events of the log that name a silent server."""
+    """Return the log events that report a silent server."""
     return {each["event"] for each in logged(process) if "no answer in time" in (each.get("detail") or "")}
 
 
@@ -114,7 +114,7 @@ def test_processes_survive_a_silent_database_and_end_while_it_is_silent(
         ready = [threads.submit(get, each, "/health/ready") for each in of.both]
         metrics = [threads.submit(is_up, each) for each in of.both]
         listing = threads.submit(result_of, *budkavle("deliveries", "list"), database_url=of.url, **LIMITS)
-        # All of these wait by now, and the process answers.
+        # All of these requests wait now, and the process still responds.
         assert [get(each, "/health/live").json() for each in of.both] == [{"status": "UP"}] * 2
         answer = post.result()
         assert time.monotonic() - began < POST_SECONDS
@@ -135,7 +135,7 @@ def test_processes_survive_a_silent_database_and_end_while_it_is_silent(
         assert [is_up(each) for each in of.both] == [True, True]
         for each in of.both:
             assert causes(each.process) >= {"database_check_failed", "database_connection_lost"}
-        # Both stop while they wait for the database: one with a request, one with a result that it cannot record.
+        # Both shut down while they wait for the database: one with a running request, one with a result to store.
         of.proxy.freeze(is_deaf=True)
         post = threads.submit(of.post)
         of.receiver.let_go()
@@ -144,7 +144,7 @@ def test_processes_survive_a_silent_database_and_end_while_it_is_silent(
             each.process.send(signal.SIGTERM)
         assert [each.process.wait() for each in of.both] == [0, 0]
         assert time.monotonic() - began < SECONDS
-        # Their own end is no failure of the database.
+        # Their own shutdown is not a failure of the database.
         for each in of.both:
             assert [entry for entry in logged(each.process) if entry.get("reason") == "CancelledError"] == []
             assert "Traceback" not in "".join(each.process.err)

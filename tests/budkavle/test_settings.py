@@ -1,4 +1,4 @@
-"""Settings: from the environment, each with a default and a sentence, unusable ones told in one line."""
+"""Settings: read from the environment, each with a default and a description; invalid ones are reported in one line."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def default_of(name: str) -> str:
-    """A default as the page writes it; absent ones are left blank."""
+    """Return a default as the page of settings shows it; missing ones are blank."""
     value = Settings.model_fields[name].default
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
@@ -41,7 +41,7 @@ def test_each_setting_is_on_the_page_with_its_default_and_its_sentence(name: str
 def test_the_documentation_names_no_setting_that_is_not_there() -> None:
     assert set(ROWS) == {f"BUDKAVLE_{name.upper()}" for name in Settings.model_fields}
     for page in [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]:
-        # A prefix such as BUDKAVLE_OPEN_E_… stands for several.
+        # A prefix such as BUDKAVLE_OPEN_E_… refers to several settings.
         named = re.findall(r"\b(BUDKAVLE_[A-Z_]*[A-Z])(?![A-Z_]*…|_)", page.read_text())
         assert set(named) <= {*ROWS, *OTHER_VARIABLES}, page.name
 

@@ -1,4 +1,4 @@
-"""TLS on the port of the running service: who gets in, who does not, and nothing in the log of those who do not."""
+"""TLS on the port of the running service: which callers are accepted, and no log lines about rejected handshakes."""
 
 import json
 import signal
@@ -36,7 +36,7 @@ def service(sqlite_url: str, tls: dict[str, Path]) -> Iterator[Served]:
 
 
 def stop(service: Served) -> list[dict[str, object]]:
-    """What it logged."""
+    """Shut down, and return the log entries."""
     service.process.send(signal.SIGTERM)
     assert service.process.wait() == 0
     return [json.loads(line) for line in service.process.err]
@@ -48,7 +48,7 @@ def connect(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None =
 
 
 def answer_to(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> bytes:
-    """The beginning of an answer, or nothing where the handshake ends; with TLS 1.3 a client learns that late."""
+    """Return the beginning of a response, empty if the handshake fails; with TLS 1.3 a client notices that late."""
     try:
         with connect(port, context, session) as connection:
             connection.sendall(LIVE)
@@ -139,7 +139,7 @@ def test_unfinished_handshakes_hold_up_neither_others_nor_a_stop(service: Served
 
 
 def test_a_stop_ends_connections_whose_callers_say_nothing(service: Served, authority: Authority) -> None:
-    """They do not answer the end of TLS either."""
+    """These clients do not respond to the TLS close alert either."""
     with connect(service.port, authority.context()) as connection:
         connection.sendall(LIVE)
         assert connection.recv(15) == OK

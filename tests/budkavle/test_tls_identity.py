@@ -1,4 +1,4 @@
-"""By which certificate a caller is known, on real sockets: own TLS, listed proxies, and all others."""
+"""The certificate by which a caller is authenticated, on real sockets: own TLS, listed proxies, and other peers."""
 
 import socket
 import ssl
@@ -29,7 +29,7 @@ def plain() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def behind_proxy() -> Iterator[str]:
-    """Plain HTTP, and this machine is the proxy."""
+    """Yield settings for plain HTTP with this machine as the trusted proxy."""
     with identity_service(trusted_proxies="127.0.0.1") as url:
         yield url
 
@@ -110,7 +110,7 @@ def test_a_resumed_session_has_the_same_caller(
         ):
             connection.sendall(ASK.replace(b"Host", b"Connection: close\r\nHost"))
             assert caller.fingerprint.encode() in connection.makefile("rb").read()
-            # A session of TLS 1.3 is a ticket, and the service gives none to those who may show a certificate.
+            # A TLS 1.3 session is a ticket, which the service does not issue to callers that may send a certificate.
             assert connection.session_reused == (is_resumed and version is ssl.TLSVersion.TLSv1_2)
             session = connection.session
 

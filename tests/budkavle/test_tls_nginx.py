@@ -1,4 +1,4 @@
-"""Behind a real nginx that ends TLS, configured as docs/how-to/proxies.md says."""
+"""The service behind a real nginx that terminates TLS, configured as docs/how-to/proxies.md says."""
 
 from collections.abc import Iterator
 from pathlib import Path

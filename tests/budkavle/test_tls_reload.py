@@ -20,7 +20,7 @@ from tests.certificates import Authority
 
 @pytest.fixture
 def tls(authority: Authority, tmp_path: Path) -> dict[str, Path]:
-    """Settings of a service whose files belong to one test."""
+    """Return settings of a service whose files belong to one test."""
     file = tmp_path / "service.pem"
     file.write_bytes(authority.issue("127.0.0.1", "localhost").file.read_bytes())
     return {"tls_cert": file, "tls_key": file, "client_ca": authority.file}
@@ -32,14 +32,14 @@ def certificate(port: int, authority: Authority) -> bytes | None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """As tools that renew certificates do: another file takes its place."""
+    """Replace a file by another one, as tools that renew certificates do."""
     other = path.with_suffix(".new")
     other.write_bytes(content)
     other.replace(path)
 
 
 def reload(service: Served, event: str) -> dict[str, Any]:
-    """Send SIGHUP; return the line of the log about it."""
+    """Send SIGHUP, and return the log line about it."""
     known = len(service.process.err)
     service.process.send(signal.SIGHUP)
     while True:
@@ -55,7 +55,7 @@ def test_sighup_takes_a_renewed_certificate(sqlite_url: str, tls: dict[str, Path
         replace_file(tls["tls_cert"], authority.issue("localhost", "127.0.0.1").file.read_bytes())
         reload(service, "tls_reloaded")
         assert certificate(service.port, authority) != before
-        # Also for clients that send no name, and with the older version.
+        # This includes clients that send no server name, and the older TLS version.
         context = authority.context()
         context.check_hostname = False
         context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -125,7 +125,7 @@ def test_change_is_noticed_without_a_signal(
             await until(lambda: server_tls._current is not before)
         server_tls.stop()
         await running
-        # However often it was looked at, the broken file is reported once.
+        # The broken file is reported once, although it was checked several times.
         assert [line["event"] for line in lines].count("tls_reload_failed") == 1
 
     run(work())

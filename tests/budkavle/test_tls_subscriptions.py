@@ -1,4 +1,4 @@
-"""Who may see the subscriptions of a system: by own TLS and behind a real nginx, with certificates of the catalogue."""
+"""Access to the subscriptions of a system: by own TLS and behind a real nginx, with certificates of the catalogue."""
 
 import json
 import signal
@@ -39,7 +39,7 @@ def get(client: httpx.Client, identifier: str = OWN, **headers: str) -> httpx.Re
 
 
 def calls(database_url: str) -> list[tuple[str, str, str]]:
-    """What the audit says of each call: chain, caller, outcome."""
+    """Return chain, caller and outcome of each audited call."""
     done = result_of(*budkavle("audit", "list"), database_url=database_url)
     assert done.returncode == 0
     entries = [json.loads(line) for line in done.stdout.splitlines()]
@@ -52,7 +52,7 @@ def calls(database_url: str) -> list[tuple[str, str, str]]:
 
 @contextmanager
 def reached(way: str, database_url: str, tls: dict[str, Path], folder: Path) -> Iterator[tuple[Served, str]]:
-    """The running service, and where callers reach it."""
+    """Yield the running service, and the address for its callers."""
     if way == "own TLS":
         with served(database_url, **tls) as service:
             yield service, service.url
@@ -77,7 +77,7 @@ def test_a_certificate_opens_its_own_system_alone(
             refused = [get(client, identifier) for identifier in (ANOTHERS, NOBODYS)]
             assert [one.status_code for one in refused] == [403, 403]
             assert refused[0].content == refused[1].content
-            # Who says to be another is still known by the connection.
+            # A caller with a forged header is still authenticated by its connection.
             assert get(client, **{"Client-Cert": another.header}).status_code == 200
             assert get(client, ANOTHERS, **{"Client-Cert": another.header}).status_code == 403
         for shown in (None, unknown):
@@ -96,7 +96,7 @@ def test_a_certificate_opens_its_own_system_alone(
         (own, "answered"),
         ("ip:127.0.0.1", "refused"),
         (theirs, "refused"),
-        # One entry each for further refusals.
+        # Each further refusal has one entry.
         (own, "refused"),
         ("ip:127.0.0.1", "refused"),
         (theirs, "refused"),
@@ -138,7 +138,7 @@ def test_a_certificate_outside_its_dates_is_refused_however_it_comes(
 def test_a_certificate_of_another_ca_ends_in_the_handshake(
     sqlite_url: str, tls: dict[str, Path], authority: Authority, tmp_path: Path
 ) -> None:
-    """Also one that the catalogue knows."""
+    """This includes a certificate that is in the catalogue."""
     stranger = Authority(tmp_path, "stranger").issue()
     apply(sqlite_url, tmp_path, system(OWN, "fasit", stranger))
     with served(sqlite_url, **tls) as service:

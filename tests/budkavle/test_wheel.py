@@ -1,4 +1,4 @@
-"""A wheel holds all that the commands need, and nothing in it has a name that other projects use too."""
+"""A wheel contains everything that the commands need, and no top-level name that other projects use."""
 
 import shutil
 import signal
@@ -32,7 +32,7 @@ PRIVATE = "budkavle/_packages"
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository: a build leaves files behind."""
+    """Return a copy of the repository, because a build leaves files behind."""
     pytest.importorskip("hatchling")
     source = tmp_path_factory.mktemp("source")
     for name in (*PACKAGES, "contract_tests", "docs", "spec"):
@@ -44,13 +44,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the service."""
+    """Build the wheel of the service."""
     return build(source, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def mock_wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the mock Open-E."""
+    """Build the wheel of the mock Open-E."""
     return build(source / "mock_open_e", tmp_path_factory.mktemp("mock"))
 
 
@@ -63,7 +63,7 @@ def build(source: Path, folder: Path) -> Path:
 
 
 def test_editable_installation_copies_no_module(source: Path, tmp_path: Path) -> None:
-    """A copy in site-packages would hide the module of the checkout."""
+    """A copy in site-packages would shadow the module of the checkout."""
     for project in (source, source / "mock_open_e"):
         code = f"from hatchling.build import build_editable; print(build_editable({str(tmp_path)!r}))"
         name = result_of(sys.executable, "-c", code, folder=project).stdout.strip()
@@ -73,27 +73,27 @@ def test_editable_installation_copies_no_module(source: Path, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory, wheel: Path, mock_wheel: Path) -> Path:
-    """The programs of a virtual environment with both wheels in it."""
+    """Return the folder with the programs of a virtual environment with both wheels."""
     requirements = ("budkavle[contract]", "mock-open-e[server]")
     return new_environment(tmp_path_factory.mktemp("environment"), requirements, wheel, mock_wheel)
 
 
 @pytest.fixture(scope="module")
 def service_programs(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
-    """The same with the wheel of the service alone."""
+    """Return the same with only the wheel of the service."""
     return new_environment(tmp_path_factory.mktemp("environment"), ("budkavle",), wheel)
 
 
 @pytest.fixture(scope="module")
 def mock_programs(tmp_path_factory: pytest.TempPathFactory, mock_wheel: Path) -> Path:
-    """The same with the wheel of the mock alone, in a project that tests with pytest and calls Open-E with Zeep."""
+    """Return the same with only the wheel of the mock, in a project that uses pytest and calls Open-E with Zeep."""
     requirements = ("mock-open-e[server]", "pytest", "zeep")
     return new_environment(tmp_path_factory.mktemp("environment"), requirements, mock_wheel)
 
 
 @pytest.fixture(scope="module")
 def small_mock_programs(tmp_path_factory: pytest.TempPathFactory, mock_wheel: Path) -> Path:
-    """The same with the mock without its server."""
+    """Return the same with the mock without its server."""
     requirements = ("mock-open-e", "pytest")
     return new_environment(tmp_path_factory.mktemp("environment"), requirements, mock_wheel)
 
@@ -156,7 +156,7 @@ def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> N
     harness = REPOSITORY / "contract_tests"
     for path in [*harness.glob("*/*.py"), *harness.glob("*.toml"), *harness.glob("*.ini")]:
         assert f"{PRIVATE}/{path.relative_to(REPOSITORY)}" in names
-    # These run the harness on our own service.
+    # These run the contract check on our own service.
     private = {name.removeprefix(f"{PRIVATE}/") for name in names if name.startswith(PRIVATE)}
     assert not any(fnmatch(name, pattern) for name in private for pattern in OWN if name.count("/") == 1)
     assert not any("__pycache__" in name for name in names)
@@ -196,7 +196,7 @@ sys.path.insert(0, str(PACKAGES))
 from budkavle.commands.cli import main
 show(main, "budkavle")
 """
-"""Prints what `--help` prints, for every command."""
+"""A program that prints the `--help` of every command."""
 
 
 def test_each_file_that_help_names_is_installed(programs: Path, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ NAMES = ("domain", "handlers", "openapi", "persistence", "open_e", "delivery", "
 
 @pytest.fixture(scope="module")
 def other_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of another project, which has packages of our names."""
+    """Return the wheel of another project, which has packages with the names of ours."""
     path = tmp_path_factory.mktemp("other") / "other-1.0-py3-none-any.whl"
     files = {f"{name}/__init__.py": "raise SystemExit('of another project')" for name in NAMES} | {
         "other-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: other\nVersion: 1.0\n",
@@ -246,7 +246,7 @@ def test_the_wheels_live_with_another_project_that_has_packages_of_their_names(
     wheels = (*ours, other_wheel) if is_first else (other_wheel, *ours)
     programs = new_environment(folder, ("budkavle[contract]", "mock-open-e[server]"), *wheels)
     (packages,) = folder.glob("lib/python*/site-packages")
-    # And the working directory of the program has such folders as well.
+    # The working directory of the program has such folders as well.
     for name in NAMES:
         shutil.copytree(packages / name, tmp_path / "work" / name)
     python, work = str(programs / "python"), tmp_path / "work"
@@ -311,7 +311,7 @@ def test_mock_without_the_server_names_what_to_install(small_mock_programs: Path
 
 
 def test_mock_reports_another_missing_module_as_it_is(mock_programs: Path, tmp_path: Path) -> None:
-    """A module of the mock itself that is missing is a fault of the mock, and no package supplies it."""
+    """If a module of the mock itself is missing, the mock is broken, and no package supplies the module."""
     code = "import sys; sys.modules['mock_open_e.server.command'] = None; from mock_open_e.program import main; main()"
     done = result_of(str(mock_programs / "python"), "-c", code, folder=tmp_path)
     assert done.returncode == 1
@@ -344,7 +344,7 @@ def test_dev_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
 def test_contract_check_works_from_a_folder_with_packages_of_its_names(
     programs: Path, migrated_sqlite: bytes, tmp_path: Path
 ) -> None:
-    """What a project has of its own, and what it sets for its own tests, counts for nothing."""
+    """The modules and the pytest settings of the project must not influence the check."""
     for name in ("contract_tests", "tests", "requests", "pytest", "schemathesis"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('of the project')")
@@ -430,7 +430,7 @@ def test_the_mock_works_in_a_project_with_packages_of_our_names(mock_programs: P
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    # Other plugins in the environment of these tests would import what this project has not.
+    # Other plugins in the environment of these tests would import modules that this project does not have.
     plugins = ("-p", "no:anyio", "-p", "no:cacheprovider")
     python = str(mock_programs / "python")
     done = result_of(python, "-m", "pytest", "-q", "--strict-markers", *plugins, folder=tmp_path)
@@ -473,7 +473,7 @@ def test_the_server(open_e_server: OpenEServer) -> None:
 
 
 def test_mypy_sees_the_types_of_the_installed_mock(mock_programs: Path, tmp_path: Path) -> None:
-    """In strict mode, where an unused `type: ignore` is an error; no expression of the project may be of type Any."""
+    """In strict mode an unused `type: ignore` is an error; no expression of the project may have the type Any."""
     (tmp_path / "test_typed.py").write_text(TYPED_PROJECT)
     python = str(mock_programs / "python")
     assert "3 passed" in result_of(python, "-m", "pytest", "-q", folder=tmp_path).stdout

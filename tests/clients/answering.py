@@ -1,4 +1,4 @@
-"""Which answers of a contract the tests meet, and which no caller can cause."""
+"""Record which responses of a contract the tests cause, and which no caller can cause."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,21 +11,21 @@ from tests.clients.generating import Generated
 
 
 class Api(Protocol):
-    """A generated client at a running service."""
+    """A generated client of a running service."""
 
     generated: Generated
 
     def arguments(self, operation_id: str) -> dict[str, Any]:
-        """Good arguments of an operation, with the client of one who may call it."""
+        """Return valid arguments of an operation, with an authorised client."""
 
 
 Case = Callable[[Callable[..., Any], Any], Any]
-"""Calls an operation, whose arguments are good but for those that it gives, and gives the answer."""
+"""A function that calls an operation with valid arguments, except for those that it sets, and returns the response."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One documented answer, and how to meet it."""
+    """One documented response, and the case that causes it."""
 
     operation_id: str
     status: int
@@ -35,20 +35,20 @@ class Answer:
         return f"{self.operation_id}-{self.status}-{self.case.__name__}"
 
     def meet(self, api: Any) -> None:
-        """Calls the operation: the answer has this status and, if it is an error, the type that the contract says."""
+        """Call the operation, and assert the status and, for an error, the type that the contract declares."""
         call = partial(api.generated.operation(self.operation_id).sync_detailed, **api.arguments(self.operation_id))
         _check(api.generated, self.operation_id, self.status, self.case(call, api))
 
 
 @dataclass
 class Answers:
-    """The answers of a contract; `uncaused` are those that no caller can cause, each with the reason."""
+    """The responses of a contract; `uncaused` maps those that no caller can cause to reasons."""
 
     uncaused: dict[tuple[str, int], str] = field(default_factory=dict)
     met: list[Answer] = field(default_factory=list)
 
     def of(self, status: int, *operation_ids: str) -> Callable[[Case], Case]:
-        """The decorated function meets this status of each of these operations."""
+        """Register the decorated function as the case for this status of each of these operations."""
 
         def keep(case: Case) -> Case:
             self.met.extend(Answer(operation_id, status, case) for operation_id in operation_ids)
@@ -60,13 +60,13 @@ class Answers:
         self.uncaused.update({(operation_id, status): because for operation_id in operation_ids})
 
     def check_that_none_is_left_out(self, generated: Generated) -> None:
-        """Each documented answer of each operation is met, or it is said why it is not."""
+        """Assert that each documented response of each operation has a case or a reason."""
         met = {(answer.operation_id, answer.status) for answer in self.met}
         assert met.isdisjoint(self.uncaused)
         assert met | set(self.uncaused) == set(_documented(generated))
 
     def check_that_the_others_are_parsed(self, api: Any) -> None:
-        """What no caller can cause is understood by the client all the same, as the contract shows it."""
+        """Assert that the client parses the examples of the responses that no caller can cause."""
         for operation_id, status in self.uncaused:
             content = api.generated.answer(operation_id, status)["content"].values()
             example = next(iter(content)).get("example", {"title": "Not Found"})

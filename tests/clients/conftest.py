@@ -1,4 +1,4 @@
-"""Clients made of the contracts, once in a session, and services for them."""
+"""Generate clients from the contracts once per session, and run services for them."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ from tests.handlers.conftest import OPEN_E_URLS
 from tests.held_open_e import closed_port
 
 CASE = 1068
-"""The only case that Open-E knows."""
+"""The only case in Open-E."""
 
 
 @pytest.fixture(scope="session")
 def generate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Generated]]:
-    """Gives the client of a contract, made on first use."""
+    """Yield a function that generates the client of a contract on first use."""
     folder = tmp_path_factory.mktemp("clients")
     path = sys.path.copy()
     yield cache(lambda contract: generated(contract, folder))
@@ -36,7 +36,7 @@ def open_e_of_clients() -> Iterator[MockOpenE]:
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, open_e_of_clients: MockOpenE
 ) -> Iterator[RunningService]:
-    """The running service on each database, with message types; it believes the `Client-Cert` header of its callers."""
+    """Yield the running service on each database, with message types; it trusts the `Client-Cert` header."""
     url = new_database(request, tmp_path_factory.mktemp("running"))
     put_message_types(url)
     with running_service(database_url=url, trusted_proxies="127.0.0.1", **OPEN_E_URLS) as service:
@@ -45,7 +45,7 @@ def running(
 
 @pytest.fixture(scope="module")
 def broken() -> Iterator[RunningService]:
-    """A service whose database cannot be reached."""
+    """Yield a service whose database is unreachable."""
     with (
         closed_port() as port,
         running_service(

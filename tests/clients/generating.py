@@ -1,4 +1,4 @@
-"""Clients that openapi-python-client makes of the contracts, as a team would make them."""
+"""Generate clients with openapi-python-client, as a team would."""
 
 import importlib
 import os
@@ -24,7 +24,7 @@ SECONDS = 120
 def run_generator(spec: Path, project: Path) -> str:
     """Create a project from a contract, as the guide says, and return the generator's output. Warnings are errors."""
     command = [sys.executable, "-m", "openapi_python_client", "generate", "--fail-on-warning"]
-    # It calls ruff by name to format what it has written.
+    # The generator calls ruff by name to format its output.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
         [*command, "--path", str(spec), "--output-path", str(project)],
@@ -41,7 +41,7 @@ def run_generator(spec: Path, project: Path) -> str:
 
 @dataclass(frozen=True)
 class Generated:
-    """The package that was made of a contract, and what the generator said."""
+    """The generated package of a contract, and the output of the generator."""
 
     contract: str
     package: Path
@@ -73,12 +73,12 @@ class Generated:
         }
 
     def operation(self, operation_id: str) -> ModuleType:
-        """The module that was made of an operation."""
+        """Import the generated module of an operation."""
         tag = inflection.underscore(self.operations()[operation_id]["tags"][0])
         return self.module(f"api.{tag}.{inflection.underscore(operation_id)}")
 
     def answer(self, operation_id: str, status: int) -> dict[str, Any]:
-        """What the contract says of an answer."""
+        """Return the declaration of a response in the contract."""
         node: dict[str, Any] = self.operations()[operation_id]["responses"][str(status)]
         if "$ref" in node:
             node = self.spec["components"]["responses"][node["$ref"].rpartition("/")[2]]
@@ -92,7 +92,7 @@ class Generated:
         change: Callable[[httpx.Request], None] | None = None,
         **arguments: Any,
     ) -> Any:
-        """A client that sends its token in a header; `change` may spoil each request before it goes."""
+        """Return a client that sends its token in a header; `change` may modify each request."""
         if change is not None:
             arguments["event_hooks"] = {"request": [change]}
         return self.module("client").AuthenticatedClient(
@@ -100,7 +100,7 @@ class Generated:
             token=token,
             prefix="",
             auth_header_name=header,
-            # Callers are made for one call and left behind: no connection of theirs may stay.
+            # Callers are created for one call, so their connections must not remain open.
             headers={"Connection": "close"},
             timeout=httpx.Timeout(60),
             raise_on_unexpected_status=True,
@@ -109,7 +109,7 @@ class Generated:
 
 
 def generated(contract: str, folder: Path) -> Generated:
-    """The client of a contract, made in a folder below this one, which is on the path from now on."""
+    """Generate the client of a contract in a folder below this one, and add the folder to the import path."""
     project = folder / contract
     said = run_generator(REPOSITORY / "spec" / f"{contract}.yaml", project)
     sys.path.insert(0, str(project))
@@ -118,11 +118,11 @@ def generated(contract: str, folder: Path) -> Generated:
 
 
 def as_text(request: httpx.Request) -> None:
-    """Says that a body is text, which a generated client never does by itself."""
+    """Declare a body as text, which a generated client never does itself."""
     request.headers["Content-Type"] = "text/plain"
 
 
 def next_page(response: Any) -> str:
-    """The value of `after` in the `Link` header of a page."""
+    """Return the value of `after` in the `Link` header of a page."""
     link = httpx.Response(200, headers=response.headers).links["next"]
     return httpx.URL(link["url"]).params["after"]

@@ -1,6 +1,6 @@
-"""Mistakes in the use of generated clients, each of which a type checker must see; nobody runs this."""
+"""Incorrect uses of generated clients, each of which a type checker must report. This module is never executed."""
 
-# The packages are made by the test, so that nobody knows whose they are.
+# The test generates the packages, so import sorting cannot classify them.
 from uuid import uuid4
 
 from abonnementer_client import AuthenticatedClient
@@ -31,7 +31,7 @@ with AuthenticatedClient(base_url=URL, token="", prefix="", auth_header_name="ap
         answer.errors  # type: ignore[attr-defined]  # noqa: B018  # An accepted event has no errors.
     elif isinstance(answer, ErrorList):
         answer.errors[0].error_code.value + 1
-    # Nobody has asked what it was.
+    # The status was not checked.
     answer.besked_id  # type: ignore[union-attr]  # noqa: B018  # It may be a list of errors, or nothing.
     opret_besked.sync(client=client, body=reference)  # type: ignore[arg-type]  # The body of another operation.
 

@@ -1,4 +1,4 @@
-"""The client of the control API at a running mock Open-E."""
+"""Create clients of the control API for a running mock Open-E."""
 
 import hashlib
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 @dataclass
 class MockApi:
-    """The client at a world of its own; `address` is where callers post."""
+    """A client with its own world; `address` is the callback for callers."""
 
     generated: Generated
     address: str

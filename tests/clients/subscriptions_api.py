@@ -1,4 +1,4 @@
-"""The client of the subscriptions at a running service, for a system and for a publisher."""
+"""Create clients of the subscriptions of a running service, for a system and for a publisher."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +32,7 @@ class SubscriptionsApi:
 
     @cached_property
     def system_id(self) -> UUID:
-        """A system that the certificate may touch."""
+        """Return a system that the certificate may access."""
         system_id = uuid4()
         put_system(self._database_url, str(system_id), self.certificate.fingerprint)
         return system_id
@@ -42,14 +42,14 @@ class SubscriptionsApi:
         return self.running.settings.database_url.get_secret_value()
 
     def system(self, url: str | None = None, **arguments: Any) -> Any:
-        """A client with the certificate, as a proxy of the operator would pass it on."""
+        """Return a client with the certificate, as a proxy of the operator would forward it."""
         return self.generated.caller(url or self.running.url, self.certificate.header, "Client-Cert", **arguments)
 
     def publisher(self, token: str = PUBLISH_KEY, url: str | None = None, **arguments: Any) -> Any:
         return self.generated.caller(url or self.running.url, token, **arguments)
 
     def caller(self, operation_id: str, **arguments: Any) -> Any:
-        """A client of one who may call this operation."""
+        """Return a client that is authorised for this operation."""
         return self.publisher(**arguments) if operation_id == PUBLISH else self.system(**arguments)
 
     def arguments(self, operation_id: str) -> dict[str, Any]:
@@ -78,12 +78,12 @@ class SubscriptionsApi:
         assert isinstance(done, self.models.SyncResult)
 
     def park(self, org_code: int) -> UUID:
-        """Puts a message that the system has refused; its id."""
+        """Store a parked delivery and return its id."""
         delivery_id = uuid4()
         identity = (ORG_TYPE, org_code, ALLOWED)
         put_parked_message(self._database_url, str(self.system_id), identity, str(delivery_id))
         return delivery_id
 
     def waiting(self) -> Any:
-        """What waits for the system."""
+        """Return the waiting deliveries of the system."""
         return self.generated.operation(WAITING).sync(client=self.system(), system_identifier=self.system_id).beskeder

@@ -1,4 +1,4 @@
-"""The errors that a client of the subscriptions can cause, each with its number, index and field."""
+"""The errors of the subscriptions that a client can cause, each with its number, index and field."""
 
 from typing import Any
 from uuid import uuid4
@@ -25,7 +25,7 @@ ERRORS = Answers()
 
 
 def codes(response: Any) -> list[tuple[int | None, str | None, int]]:
-    """Index, field and number of each error."""
+    """Return index, field and number of each error."""
     return [(error.index, error.field, error.error_code.value) for error in response.parsed.errors]
 
 

@@ -1,4 +1,4 @@
-"""What openapi-python-client makes of the contracts: all of it, with types that catch mistakes."""
+"""openapi-python-client generates complete clients from the contracts, with types that detect mistakes."""
 
 import inspect
 import os
@@ -22,7 +22,7 @@ Generate = Callable[[str], Generated]
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_generator_has_nothing_to_say_against_a_contract(contract: str, generate: Generate) -> None:
-    """Where it cannot do with something it warns, leaves that out and goes on."""
+    """The generator warns about unsupported constructs, and then omits them."""
     said = " ".join(generate(contract).said.split())
     assert said.startswith("Generating ")
     assert "arning" not in said
@@ -38,7 +38,7 @@ def test_generator_would_warn_of_an_answer_that_it_leaves_out(tmp_path: Path) ->
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_no_schema_of_an_object_or_of_choices_is_left_out(contract: str, generate: Generate) -> None:
-    """Without a warning, a schema that has `anyOf` beside its properties would be left out, or lose its properties."""
+    """Without a warning, a schema with `anyOf` next to its properties would be omitted, or lose its properties."""
     generated = generate(contract)
     for name, schema in generated.spec["components"]["schemas"].items():
         if "properties" in schema or "enum" in schema:
@@ -58,7 +58,7 @@ def test_no_argument_is_without_a_type(contract: str, generate: Generate) -> Non
 
 
 def test_types_are_strict_and_catch_mistakes(generate: Generate, tmp_path: Path) -> None:
-    """A mistake that mypy does not see makes its `type: ignore` an unused one, which is an error."""
+    """If mypy does not detect a mistake, its `type: ignore` is unused, which is an error."""
     packages = [generate(contract).package for contract in CONTRACTS]
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(tmp_path / "mypy")]
     done = subprocess.run(
@@ -74,5 +74,5 @@ def test_types_are_strict_and_catch_mistakes(generate: Generate, tmp_path: Path)
 
 
 def generated_name(name: str) -> str:
-    """What the generator calls a property: in snake case, a digit apart, an underscore after a word of Python."""
+    """Return the generated name of a property: snake case, separated digits, an underscore after Python keywords."""
     return {"type": "type_", "base64Data": "base_64_data"}.get(name, inflection.underscore(name))

@@ -1,4 +1,4 @@
-"""What openapi-typescript makes of the contracts: strict types that catch mistakes, and call every operation."""
+"""openapi-typescript generates strict types that detect mistakes, and a program calls every operation with them."""
 
 import json
 import os
@@ -57,7 +57,7 @@ OUTCOMES: dict[str, tuple[int, int, str]] = {
     "getOverview": (200, 400, "timeout must be at most 300"),
     "resetWorld": (204, 400, "unknown parameter 'colour'"),
 }
-"""Of each operation: the status of a good call, that of a bad one, and what the program read of its error."""
+"""For each operation: the status of a valid call, the status of an invalid one, and the error that the program read."""
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -69,7 +69,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program in a folder with the compiler and with the types of each contract."""
+    """Return a folder with the program, the compiler and the types of each contract."""
     if shutil.which("npm") is None:
         pytest.skip("Node is not installed")
     folder = tmp_path_factory.mktemp("typescript")
@@ -78,7 +78,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("npm could not install the compiler: there is no registry to be reached")
     for spec in SPECS:
         types = f"generated/{spec.stem}.ts"
-        # Else a field with a default would have to be sent.
+        # Otherwise a field with a default would be required.
         options = ("--default-non-nullable=false", "-o", types)
         done = run(folder, "node", GENERATOR, str(spec), *options)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -87,14 +87,14 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compiled(program: Path) -> Path:
-    """The same, compiled: every operation is called, and every mistake was seen."""
+    """Return the compiled program. It calls every operation, and the compiler detected every mistake."""
     done = run(program, "node", COMPILER)
     assert done.returncode == 0, done.stdout
     return program / "built" / "src" / "main.js"
 
 
 def test_types_see_what_is_wrong(program: Path, compiled: Path) -> None:
-    """A mistake that the compiler does not see, and an operation that is left out, do not compile."""
+    """An undetected mistake and a missing operation are compile errors."""
     folder = program.parent / f"{program.name}-wrong"
     shutil.copytree(program, folder, ignore=shutil.ignore_patterns("node_modules"))
     (folder / "node_modules").symlink_to(program / "node_modules")
@@ -111,7 +111,7 @@ def test_types_see_what_is_wrong(program: Path, compiled: Path) -> None:
 
 @pytest.fixture
 def given(running: RunningService) -> Iterator[str]:
-    """What the program is told, as `src/outcomes.ts` names it."""
+    """Yield the input of the program, as `src/outcomes.ts` declares it."""
     certificate, system = new_certificate(), str(uuid4())
     put_system(running.settings.database_url.get_secret_value(), system, certificate.fingerprint)
     with running_mock(MockOpenE(cases={CASE})) as mock_url:

@@ -1,4 +1,4 @@
-"""The client of the control API of the mock Open-E, made by openapi-python-client: every operation and every answer."""
+"""The generated Python client of the control API of the mock Open-E: every operation and every response."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The client of health and metrics, made by openapi-python-client: every operation and every answer."""
+"""The generated Python client of health and metrics: every operation and every response."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

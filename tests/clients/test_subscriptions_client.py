@@ -1,4 +1,4 @@
-"""The client of the subscriptions, made by openapi-python-client: every operation and every answer."""
+"""The generated Python client of the subscriptions: every operation and every response."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -63,7 +63,7 @@ def what_was_set(call: Any, api: SubscriptionsApi) -> Any:
     found = {(entry.org_code, entry.start_dato, entry.slut_dato) for entry in response.parsed.abonnementer}
     start = "2023-01-01T00:00:00+01:00"
     assert found == {(101, start, None), (-1, start, "2999-12-31T23:59:59+01:00")}
-    # It may be sent back as it is.
+    # The response can be sent back unchanged.
     sync = api.generated.operation(SYNC)
     body = api.models.SyncRequest.from_dict(response.parsed.to_dict())
     assert sync.sync(client=api.system(), body=body).uaendret == 2

@@ -1,4 +1,4 @@
-"""The client of the web messages, made by openapi-python-client: every operation and every answer."""
+"""The generated Python client of the web messages: every operation and every response."""
 
 import hashlib
 from collections.abc import Callable
@@ -205,7 +205,7 @@ def pages_of_a_party(call: Any, api: WebMessagesApi) -> Any:
 
 @ANSWERS.of(200, BY_REFERENCE)
 def pages_of_a_reference(call: Any, api: WebMessagesApi) -> Any:
-    # A slash and a percent sign are the client's to write as they must be in a path.
+    # The client must percent-encode a slash and a percent sign in a path.
     value = f"{uuid4()}/50 %"
     reference = api.models.ExternalReferenceRequest(key="errand/number", value=value)
     posted = [api.post(external_references=[reference]) for _ in range(2)]

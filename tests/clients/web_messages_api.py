@@ -1,4 +1,4 @@
-"""The client of the web messages at a running service."""
+"""Create clients of the web messages of a running service."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +49,7 @@ class WebMessagesApi:
         return {"client": self.client(), **arguments.get(operation_id, {"id": uuid4()})}
 
     def post(self, **changes: Any) -> UUID:
-        """Posts a message that must be taken; its id."""
+        """Post a message, which must be accepted, and return its id."""
         create = self.generated.operation(CREATE)
         response = create.sync_detailed(client=self.client(), body=self.message(**changes))
         assert response.status_code == 201, response.content

@@ -1,4 +1,4 @@
-"""A server that answers each method in one way, and keeps what came."""
+"""Run a server that has one response per method, and records the requests."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Answering(ThreadingHTTPServer):
-    """Its `answers` are a status and a text for each method, or for a method and the beginning of a path."""
+    """A server. `answers` maps a method, or a method and the beginning of a path, to a status and a text."""
 
-    # A caller that keeps its connection open does not keep this open.
+    # A caller with an open connection must not keep this server running.
     daemon_threads = True
     block_on_close = False
 
@@ -17,7 +17,7 @@ class Answering(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: dict[str, tuple[int, str]] = {}
         self.silent = ""
-        """The method whose requests get no answer: the connection is closed."""
+        """The method whose requests get no response: the connection is closed."""
         self.came: list[tuple[str, str, bytes]] = []
 
     @property
@@ -42,13 +42,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
     def __getattr__(self, name: str) -> Callable[[], None]:
-        """The class asks itself for a method of the name of the request's."""
+        """Return the handler: the base class looks up a method with the name of the request's method."""
         if name.startswith("do_"):
             return self._answer
         raise AttributeError(name)
 
     def log_message(self, *_: object) -> None:
-        """Says nothing: a test looks at what came."""
+        """Log nothing: the test reads the recorded requests."""
 
 
 @contextmanager

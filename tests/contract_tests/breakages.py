@@ -1,4 +1,4 @@
-"""Ways in which a server may break the contract; `contract-check` must see each of them."""
+"""Servers that break the contract, each in one way that `contract-check` must detect."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,9 +10,9 @@ MESSAGES, SYNC, EVENT = "/webmessages", "/v1/abonnement/sync", "/v1/besked"
 
 @dataclass(frozen=True)
 class Case:
-    """A breakage, the contract that it breaks, and the one check that must report it in these words.
+    """A breakage, the broken contract, and the only check that must report it in these words.
 
-    The check is None where what comes before all checks must report it, else as `Check.only` has it.
+    The check is None if the preparation must report it; otherwise it has the form of `Check.only`.
     """
 
     breakage: Breakage
@@ -49,7 +49,7 @@ async def lost_error(request: Request, forward: Forward) -> Answer:
 
 
 async def half_applied_sync(request: Request, forward: Forward) -> Answer:
-    """What is good of a refused set is made all the same."""
+    """Store the valid entries of a rejected set."""
     answer = await forward(request)
     body = request.json()
     if request.path == SYNC and answer.status == 400 and b"true" not in request.query.lower():
@@ -61,7 +61,7 @@ async def half_applied_sync(request: Request, forward: Forward) -> Answer:
 
 
 async def unknown_properties_taken(request: Request, forward: Forward) -> Answer:
-    """A validation is skipped."""
+    """Skip a validation."""
     body = request.json()
     if request.path != MESSAGES or not isinstance(body, dict):
         return await forward(request)
@@ -70,7 +70,7 @@ async def unknown_properties_taken(request: Request, forward: Forward) -> Answer
 
 
 async def second_case_taken(request: Request, forward: Forward) -> Answer:
-    """A rule is skipped that no schema says."""
+    """Skip a rule that no schema expresses."""
     body = request.json()
     if request.path == MESSAGES and isinstance(body, dict) and isinstance(body.get("externalReferences"), list):
         kept: list[Any] = []
@@ -162,7 +162,7 @@ async def any_key_reads(request: Request, forward: Forward) -> Answer:
 
 
 async def event_twice(request: Request, forward: Forward) -> Answer:
-    """The same event again is another one."""
+    """Store a repeated event as another event."""
     body = request.json()
     if request.path != EVENT or not isinstance(body, dict) or "beskedId" not in body:
         return await forward(request)
@@ -195,13 +195,13 @@ async def broken_by_a_limit(request: Request, forward: Forward) -> Answer:
 
 
 async def broken_by_bytes(request: Request, forward: Forward) -> Answer:
-    """A body that is not UTF-8 is met by a 500: nothing that JSON and HTTP can say shows it."""
+    """Respond with 500 to a body that is not UTF-8, which cannot be expressed in JSON."""
     answer = await forward(request)
     return replace(answer, status=500) if b"\xff" in request.body else answer
 
 
 async def tenth_file_refused(request: Request, forward: Forward) -> Answer:
-    """Ten files are within the limits."""
+    """Refuse ten files, although that is within the limit."""
     body = request.json()
     if request.path == MESSAGES and isinstance(body, dict) and len(body.get("attachments") or ()) == 10:
         return await forward(request.with_json({**body, "attachments": body["attachments"] * 2}))

@@ -1,4 +1,4 @@
-"""More ways to break the contract, each of which was once not seen: what other frameworks do by themselves."""
+"""More servers that break the contract and were once not detected: default behaviour of other frameworks."""
 
 import gzip
 import re
@@ -15,7 +15,7 @@ UTF_16_LIMITS = {"key": 128, "value": 128, "userId": 255, "fileName": 255}
 
 
 def with_texts(change: Callable[[str, str], str]) -> Breakage:
-    """Changes each text of a message, by the name of its property."""
+    """Change each text of a message, by the name of its property."""
 
     def changed(value: Any, name: str = "") -> Any:
         if isinstance(value, dict):
@@ -33,7 +33,7 @@ def with_texts(change: Callable[[str, str], str]) -> Breakage:
 
 
 def too_long_in_utf_16(name: str, text: str) -> str:
-    """Lengths are counted as Java and .NET do."""
+    """Count lengths as Java and .NET do."""
     limit = UTF_16_LIMITS.get(name)
     return "x" * (limit + 1) if limit and len(text) <= limit < len(text.encode("utf-16-le")) // 2 else text
 
@@ -98,7 +98,7 @@ async def last_parameter_counts(request: Request, forward: Forward) -> Answer:
 
 
 async def any_certificate(request: Request, forward: Forward) -> Answer:
-    """It is enough that there is one: who it is is asked of those who are known."""
+    """Accept any certificate, and identify the caller only if it is known."""
     answer = await forward(request)
     is_one = request.method == "GET" and request.path == "/v1/abonnement" and request.header("client-cert")
     if answer.status != 401 or not is_one:
@@ -134,7 +134,7 @@ async def null_of_an_event_is_nothing(request: Request, forward: Forward) -> Ans
 
 
 async def no_subscriptions_can_be_read(request: Request, forward: Forward) -> Answer:
-    """What comes before all checks finds no answer that it can use."""
+    """Return an unusable response before all checks."""
     answer = await forward(request)
     return replace(answer, status=500) if request.path == "/v1/abonnement" else answer
 

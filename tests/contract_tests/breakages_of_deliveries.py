@@ -1,4 +1,4 @@
-"""Ways to break the contract of lists, replays and test messages, each of which was once not seen."""
+"""Servers that break the contract of lists, replays and test messages, each once not detected."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +15,7 @@ MISSING = error(150105, "Systemet har intet abonnement med den angivne orgType, 
 
 
 async def pages_by_number(request: Request, forward: Forward) -> Answer:
-    """Where a page ended is how many came before."""
+    """Use the number of preceding items as the cursor."""
     query = {name: values[0] for name, values in parse_qs(request.query.decode("latin-1")).items()}
     limit, after = query.get("limit", "1000"), query.get("after", "0" * 16)
     whole = f"systemIdentifier={query.get('systemIdentifier')}"
@@ -52,7 +52,7 @@ async def no_test_after_the_end(request: Request, forward: Forward) -> Answer:
 
 
 def with_items(change: Callable[[JSONObject], JSONObject]) -> Breakage:
-    """Changes each item of the list of what waits."""
+    """Change each item of the list of deliveries."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
         answer = await forward(request)
@@ -68,7 +68,7 @@ def reason_before_the_first_attempt(item: JSONObject) -> JSONObject:
 
 
 def hour_of_utc(item: JSONObject) -> JSONObject:
-    """The digits are those of UTC, the offset is Copenhagen's."""
+    """Return the digits of UTC with the offset of Copenhagen."""
     moment = datetime.fromisoformat(item["oprettet"]).astimezone(UTC)
     return {**item, "oprettet": moment.replace(tzinfo=ZoneInfo("Europe/Copenhagen")).isoformat()}
 

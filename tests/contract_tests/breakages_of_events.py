@@ -1,4 +1,4 @@
-"""Ways to break the contract of events and of what waits, each of which was once not seen."""
+"""Servers that break the contract of events and deliveries, each once not detected."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ def event_of(request: Request) -> JSONObject | None:
 
 
 def subject_of_another(errors: list[JSONObject], _: Request) -> list[JSONObject]:
-    """What breaks the schema is told without what it is about."""
+    """Omit the subject from schema errors."""
     return [
         {**e, "orgtype": None, "orgcode": None, "entitytype": None} if e["errorCode"] == 1014 else e for e in errors
     ]
@@ -39,7 +39,7 @@ CONFLICT = error(150104, "Der er allerede oprettet en anden besked med samme bes
 
 
 def compared_by(key: Callable[[JSONObject], Any]) -> Breakage:
-    """Two events with the same id are the same where this is the same of them."""
+    """Compare two events with the same id only by this part."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
         event = event_of(request)
@@ -79,13 +79,13 @@ def with_lists_as_sets(event: JSONObject) -> Any:
 
 @dataclass
 class Sets:
-    """The set that was made last, and by what request."""
+    """The last stored set, and the request that stored it."""
 
     request: Request | None = None
     entries: list[JSONObject] = field(default_factory=list)
 
     async def forward(self, request: Request, forward: Forward) -> Answer:
-        """Forwards a request, and keeps its set if it is made."""
+        """Forward a request, and record its set if it was stored."""
         answer = await forward(request)
         entries = wanted_of(request)
         if entries is not None and answer.status == 200:
@@ -94,7 +94,7 @@ class Sets:
 
 
 def matching_by(*names: str) -> Breakage:
-    """An event counts for subscriptions that have only so much in common with it."""
+    """Match events and subscriptions only by these properties."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
         answer = await sets.forward(request, forward)
@@ -110,7 +110,7 @@ def matching_by(*names: str) -> Breakage:
 
 
 def sent_whatever_the_dates() -> Breakage:
-    """What is not counted is queued all the same."""
+    """Queue a delivery for subscriptions that are not counted."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
         answer = await sets.forward(request, forward)
@@ -129,7 +129,7 @@ def sent_whatever_the_dates() -> Breakage:
 
 
 def two_at_once_are_too_many() -> Breakage:
-    """It is looked for first and inserted then; who comes between breaks a key."""
+    """Look up first and insert later, so that a concurrent request violates a key."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
         event = event_of(request)
@@ -137,7 +137,7 @@ def two_at_once_are_too_many() -> Breakage:
         if id_ is None or id_ in known:
             return await forward(request)
         number = under_way[id_] = under_way.get(id_, 0) + 1
-        # All that have come by now were not there when they were looked for.
+        # Every concurrent request has now found that the event does not exist.
         await forward(
             replace(request.with_path(b"/v1/beskedtype/tilladte"), method="GET", query=b"orgType=1", body=b"")
         )

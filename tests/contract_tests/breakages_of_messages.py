@@ -1,4 +1,4 @@
-"""Ways to break the contract of web messages that were once not seen: what careless changes and other stacks do."""
+"""Servers that break the contract of web messages and were once not detected: careless changes and other frameworks."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ CASE, LARGEST_CASE = "flowInstanceId", "2147483647"
 
 
 def with_messages(change: Callable[[dict[str, Any], Request], dict[str, Any]]) -> Breakage:
-    """Changes each message of a list."""
+    """Change each message of a list."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
         answer = await forward(request)
@@ -28,7 +28,7 @@ def with_messages(change: Callable[[dict[str, Any], Request], dict[str, Any]]) -
 
 
 def with_references(change: Callable[[str, str], tuple[str, str]]) -> Breakage:
-    """Changes key and value of each reference that is sent."""
+    """Change key and value of each reference in a request."""
 
     def changed(item: Any) -> Any:
         if not isinstance(item, dict) or not all(isinstance(item.get(name), str) for name in ("key", "value")):
@@ -47,13 +47,13 @@ def with_references(change: Callable[[str, str], tuple[str, str]]) -> Breakage:
 
 
 def problem(answer: Answer, status: int, phrase: str) -> Answer:
-    """A problem in the place of an answer."""
+    """Return a problem instead of the response."""
     value = {"title": phrase, "status": {"statusCode": status, "reasonPhrase": phrase}}
     return replace(answer.with_json(value).with_header("content-type", "application/problem+json"), status=status)
 
 
 def names_case(request: Request, number: str | None = None) -> bool:
-    """Whether a message would go to a case; with a number, to that one."""
+    """Return whether a message names a case, optionally that case."""
     body = request.json() if request.path == MESSAGES else None
     given = body.get("externalReferences") if isinstance(body, dict) else None
     named = [item.get("value") for item in given if item.get("key") == CASE] if _is_list_of_objects(given) else []
@@ -65,7 +65,7 @@ def _is_list_of_objects(value: Any) -> bool:
 
 
 def the_one_asked_for(message: dict[str, Any], request: Request) -> dict[str, Any]:
-    """A join that filters gives of each message what it was found by."""
+    """Return only the matching reference of each message, as a filtering join does."""
     found = [item for item in message["externalReferences"] if request.path.endswith(f"/{item['key']}/{item['value']}")]
     return {**message, "externalReferences": found or message["externalReferences"]}
 
@@ -98,7 +98,7 @@ async def hundred_without_a_limit(request: Request, forward: Forward) -> Answer:
 
 
 async def created_in_another_zone(request: Request, forward: Forward) -> Answer:
-    """The time of a clock an hour ahead, said to be UTC."""
+    """Return the time of a clock that is an hour ahead, declared as UTC."""
     answer = await forward(request)
     created = rb'("created": ?"[0-9-]+T)([0-9]{2})'
     return answer.with_body(re.sub(created, lambda m: m[1] + b"%02d" % ((int(m[2]) + 1) % 24), answer.body))
@@ -113,7 +113,7 @@ async def created_in_seconds(request: Request, forward: Forward) -> Answer:
 
 
 def later_pages_of_others() -> Breakage:
-    """A later page is of the party that was written to last, whoever is asked for."""
+    """Return later pages for the party that was written to last, instead of the requested one."""
     last = ""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
@@ -129,7 +129,7 @@ def later_pages_of_others() -> Breakage:
 
 
 def published_is_there_for_ever() -> Breakage:
-    """What was published cannot be deleted."""
+    """Refuse to delete published messages."""
     published: set[str] = set()
 
     async def breakage(request: Request, forward: Forward) -> Answer:
@@ -144,7 +144,7 @@ def published_is_there_for_ever() -> Breakage:
 
 
 async def envelope_from_pieces(request: Request, forward: Forward) -> Answer:
-    """A text with markup breaks the SOAP that goes to Open-E."""
+    """Build the SOAP envelope by concatenation, so that markup in a text breaks it."""
     answer = await forward(request)
     is_broken = names_case(request) and answer.status == 201 and b"<" in request.body
     return problem(answer.without("location"), 500, "Internal Server Error") if is_broken else answer
@@ -157,7 +157,7 @@ async def refused_by_open_e_and_stored(request: Request, forward: Forward) -> An
 
 
 def text_of_another() -> Breakage:
-    """What came last stands where all requests read it."""
+    """Store request data in a variable that all requests share."""
     last: Any = None
 
     async def breakage(request: Request, forward: Forward) -> Answer:
@@ -166,7 +166,7 @@ def text_of_another() -> Breakage:
         if request.path != MESSAGES or not isinstance(body, dict) or not isinstance(body.get("message"), str):
             return await forward(request)
         last = body["message"]
-        # Others have their turn, as they would while something is waited for.
+        # Let other requests run, as they would during a wait.
         await asyncio.sleep(0.01)
         is_other = last != body["message"] and body["message"].startswith("Message ")
         return await forward(request.with_json({**body, "message": last}) if is_other else request)
@@ -175,7 +175,7 @@ def text_of_another() -> Breakage:
 
 
 def deleted_by_each_at_once() -> Breakage:
-    """Whether it is there is asked first, and then it is deleted."""
+    """Check for existence first, and delete later."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
         if request.method != "DELETE":

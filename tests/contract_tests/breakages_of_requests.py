@@ -1,4 +1,4 @@
-"""Ways to break the contract for requests for messages that were once not seen: addresses, faults and their form."""
+"""Servers that break the contract of requests and were once not detected: addresses, faults and their form."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from tests.contract_tests.broken import Answer, Breakage, Forward, Request
 
 
 async def replacement_character_refused(request: Request, forward: Forward) -> Answer:
-    """It is taken for a sign of broken UTF-8."""
+    """Treat U+FFFD as a sign of invalid UTF-8."""
     body = request.json()
     if request.path == MESSAGES and isinstance(body, dict) and "\ufffd" in str(body.get("message")):
         return await forward(request.with_json({**body, "message": ""}))
@@ -38,7 +38,7 @@ async def unknown_parameters_ignored(request: Request, forward: Forward) -> Answ
 
 
 async def message_before_the_attachment_id(request: Request, forward: Forward) -> Answer:
-    """The message is looked up before the other id is looked at."""
+    """Look up the message before the attachment id is validated."""
     message, _, attachment = request.raw_path.partition(b"/attachments/")
     is_read = request.method == "GET" and bool(attachment)
     if is_read and (await forward(request.with_path(message))).status == 404:
@@ -87,7 +87,7 @@ async def json_of_forms_in_latin_1(request: Request, forward: Forward) -> Answer
 
 
 def files_are_remembered() -> Breakage:
-    """What was downloaded once is there for ever."""
+    """Cache downloads for ever."""
     downloads: dict[str, Answer] = {}
 
     async def breakage(request: Request, forward: Forward) -> Answer:

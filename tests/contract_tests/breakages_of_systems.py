@@ -1,4 +1,4 @@
-"""Ways to break the contract of the subscriptions, each of which was once not seen: sets, types and what waits."""
+"""Servers that break the contract of the subscriptions, each once not detected: sets, types and deliveries."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ KNOWN = {*IDENTITY, "webhookUrl", "startDato", "slutDato"}
 
 
 def wanted_of(request: Request) -> list[Any] | None:
-    """The entries of a sync that is no dry run, None of anything else."""
+    """Return the entries of a sync that is not a dry run, otherwise None."""
     body = request.json() if request.path == SYNC and request.query in {b"", b"dryRun=false"} else None
     entries = body.get("abonnementer") if isinstance(body, dict) else None
     return entries if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries) else None
@@ -31,7 +31,7 @@ def identity(entry: JSONObject) -> str:
 
 
 async def current_of(request: Request, forward: Forward) -> list[JSONObject]:
-    """What the system of a request has now."""
+    """Return the current set of the system of a request."""
     return list((await read(request, forward, CURRENT)).get("abonnementer", []))
 
 
@@ -43,7 +43,7 @@ async def read(request: Request, forward: Forward, path: str) -> JSONObject:
 
 
 def with_errors(path: str, change: Callable[[list[JSONObject], Request], list[JSONObject]]) -> Breakage:
-    """Changes the errors of a bad request."""
+    """Change the errors of an invalid request."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
         answer = await forward(request)
@@ -66,7 +66,7 @@ def integers_of_32_bits(errors: list[JSONObject], _: Request) -> list[JSONObject
 
 
 def one_unknown_property(errors: list[JSONObject], _: Request) -> list[JSONObject]:
-    """Of each entry: the validator ends at the first."""
+    """Report one unknown property per entry, as a validator that stops at the first."""
     kept: list[JSONObject] = []
     for error in errors:
         is_unknown = error["index"] is not None and error["field"] not in {*KNOWN, None}
@@ -95,7 +95,7 @@ def twice_whatever_the_org_type(errors: list[JSONObject], request: Request) -> l
 
 
 async def dry_run_drops_messages(request: Request, forward: Forward) -> Answer:
-    """It is the same sync, and the old set again."""
+    """Apply the sync in a dry run, and then restore the old set."""
     if request.path != SYNC or request.query != b"dryRun=true":
         return await forward(request)
     answer = await forward(request)
@@ -113,7 +113,7 @@ async def messages_are_not_counted(request: Request, forward: Forward) -> Answer
 
 
 async def updates_are_made_anew(request: Request, forward: Forward) -> Answer:
-    """Deleted and inserted: what waited goes."""
+    """Delete and insert changed subscriptions, which drops their deliveries."""
     entries = wanted_of(request)
     foretold = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
     if entries is None or foretold is None or foretold.status != 200 or not foretold.json()["opdateret"]:
@@ -126,7 +126,7 @@ async def updates_are_made_anew(request: Request, forward: Forward) -> Answer:
 
 
 async def everything_is_made_anew(request: Request, forward: Forward) -> Answer:
-    """All is deleted first, which nobody sees but who reads just then, and who waits for messages."""
+    """Delete the whole set first; only concurrent readers and waiting deliveries reveal it."""
     foretold = await forward(replace(request, query=b"dryRun=true")) if wanted_of(request) is not None else None
     if foretold is None or foretold.status != 200:
         return await forward(request)
@@ -136,7 +136,7 @@ async def everything_is_made_anew(request: Request, forward: Forward) -> Answer:
 
 
 async def what_goes_goes_first(request: Request, forward: Forward) -> Answer:
-    """In a transaction of its own: who reads just then sees a part of the set."""
+    """Remove subscriptions in a separate transaction, so that concurrent readers see a part of the set."""
     entries = wanted_of(request)
     foretold = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
     if entries is None or foretold is None or foretold.status != 200:
@@ -148,7 +148,7 @@ async def what_goes_goes_first(request: Request, forward: Forward) -> Answer:
 
 
 def taken_for_the_same(name: str, key: Callable[[str], str]) -> Breakage:
-    """A text that the store takes for the one that there is stays as it was."""
+    """Keep the stored text if it compares equal to the new one."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
         entries = wanted_of(request)

@@ -1,4 +1,4 @@
-"""A server that breaks the contract in one way: our own, with one thing between it and its callers."""
+"""Run our own service with one breakage between it and its callers."""
 
 import asyncio
 import json
@@ -12,13 +12,13 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller sent."""
+    """A request as the caller sent it."""
 
     method: str
     path: str
-    """As it reads once it is decoded."""
+    """The decoded path."""
     raw_path: bytes
-    """As it was sent."""
+    """The path as it was sent."""
     query: bytes
     headers: Headers
     body: bytes
@@ -36,7 +36,7 @@ class Request:
         return replace(self, path=unquote(raw_path.decode("latin-1")), raw_path=raw_path)
 
     def json(self) -> Any:
-        """What the body says, None where it is no JSON."""
+        """Return the parsed body, None if it is not JSON."""
         return _json(self.body)
 
     def with_json(self, value: Any) -> "Request":
@@ -46,7 +46,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service says to it."""
+    """The response of the service."""
 
     status: int
     headers: Headers
@@ -73,11 +73,11 @@ class Answer:
 
 Forward = Callable[[Request], Awaitable[Answer]]
 Breakage = Callable[[Request, Forward], Awaitable[Answer]]
-"""Answers a request in the place of the service, which it may ask as often as it likes."""
+"""A function that responds to a request instead of the service, to which it may forward any number of requests."""
 
 
 def broken(application: Any, breakage: Breakage) -> Any:
-    """The application, with the breakage in front of it."""
+    """Return the application with the breakage in front of it."""
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -113,7 +113,7 @@ async def _ask(application: Any, scope: Any, request: Request) -> Answer:
 
     async def receive() -> Any:
         if not pieces:
-            # The caller is still there, and waits: who says otherwise ends an answer that is being sent.
+            # The caller is still connected: a disconnect message would cancel a streamed response.
             await asyncio.Event().wait()
         return pieces.pop()
 
@@ -148,7 +148,7 @@ def _json(body: bytes) -> Any:
 
 
 def _with_each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """What would lose a value on its way is none, and goes on as it is."""
+    """Return the values by name, or None if a name is repeated, because the request could not be rebuilt."""
     value = dict(pairs)
     if len(value) < len(pairs):
         raise ValueError("a name comes twice")

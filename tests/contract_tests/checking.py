@@ -1,4 +1,4 @@
-"""A server to be checked, and `budkavle contract-check` as teams run it."""
+"""Run servers, and `budkavle contract-check` against them."""
 
 import os
 import random
@@ -30,7 +30,7 @@ from tests.handlers.callers import new_certificate
 
 BUDKAVLE = Path(sys.executable).with_name("budkavle")
 ONLY_WITHOUT_TLS = {"needs a proxy: an invalid certificate fails in the TLS handshake"}
-"""What `left_out` gives where the target speaks TLS and everything else is known of it."""
+"""The result of `left_out` if the target serves TLS and all else is known."""
 
 SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 CASE = "1068"
@@ -40,7 +40,7 @@ SEED = 20260301
 
 @dataclass(frozen=True)
 class Server:
-    """Where it is, and who calls it."""
+    """The address of a server, and its callers."""
 
     url: str
     certificate: Path
@@ -48,7 +48,7 @@ class Server:
 
     @contextmanager
     def api(self) -> Iterator[Api]:
-        """Its operations, for a test that looks behind a check."""
+        """Yield its operations, for tests that verify the result of a check."""
         certificate = read_certificate(self.certificate, None)
         target = CheckTarget(self.url, MESSAGES_KEY, PUBLISH_KEY, certificate, system=SYSTEM, allowed=((1, 202),))
         api = Api(target, random.Random(0))
@@ -56,14 +56,14 @@ class Server:
         api.close()
 
     def command(self, folder: Path, *options: str) -> tuple[str, ...]:
-        """As a team gives it; its report is in the folder."""
+        """Return the command of a team; its report is written to the folder."""
         return (
             *(str(BUDKAVLE), "contract-check", self.url, "--api-key", MESSAGES_KEY, "--publish-key", PUBLISH_KEY),
             *("--client-cert", str(self.certificate), "--case", CASE, "--report", str(folder / "report"), *options),
         )
 
     def check(self, folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """What `contract-check` says of it."""
+        """Run `contract-check` and return its result."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
         return subprocess.run(
             self.command(folder, *options),
@@ -80,7 +80,7 @@ class Server:
 def running_target(
     database_url: str, open_e_url: str, folder: Path, breakage: Breakage | None = None
 ) -> Iterator[Server]:
-    """Our service, as it is or broken, in front of a mock Open-E."""
+    """Run our service, intact or broken, in front of a mock Open-E."""
     certificate = new_certificate()
     put_message_types(database_url)
     put_system(database_url, SYSTEM, certificate.fingerprint)
@@ -98,19 +98,19 @@ def running_target(
     file = folder / "client.pem"
     file.write_text(pem(certificate.header))
     served = application if breakage is None else broken(application, breakage)
-    # What a broken server answers is for the harness to judge.
+    # The contract check judges the responses of a broken server, not the plugin of our tests.
     with running_server(settings, served, is_service=breakage is None) as url:
         yield Server(url, file, database_url)
 
 
 def left_out(printed: str) -> set[str]:
-    """Why checks were left out, by what the command printed."""
+    """Return the reasons for skipped checks, from the output of the command."""
     line = next((line for line in printed.splitlines() if line.startswith("left out: ")), "")
     return set(re.findall(r"[0-9]+ checks? \(([^)]*)\)", line))
 
 
 def pem(header: str) -> str:
-    """The certificate of a header as a file has it."""
+    """Return the certificate of a header as PEM."""
     return f"-----BEGIN CERTIFICATE-----\n{header.strip(':')}\n-----END CERTIFICATE-----\n"
 
 

@@ -1,4 +1,4 @@
-"""A server to be checked, healthy unless a test says what is wrong with it, and the mock Open-E behind it."""
+"""Run a server to check, intact by default, and the mock Open-E behind it."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Proxies that change answers at random, by a seed: one as the contracts allow, one so that answers break them."""
+"""Proxies that change responses at random by a seed: one within the contracts, one so that responses break them."""
 
 import json
 import random
@@ -26,7 +26,7 @@ UNNAMED = (
     *(("Warning", value) for value in ('199 - "odd"', "x")),
     *(("Strict-Transport-Security", value) for value in ("max-age=x", "")),
 )
-"""Headers that no contract names, or that it lets anybody add to."""
+"""Headers that no contract names, or to which any server may add values."""
 
 
 def legally_odd(seed: int) -> Breakage:
@@ -36,7 +36,7 @@ def legally_odd(seed: int) -> Breakage:
     async def answer(request: Request, forward: Forward) -> Answer:
         given = await forward(request)
         added = chance.choices(UNNAMED, k=chance.randrange(8))
-        # A client that saw one page only must not be sent to another one.
+        # A client that received the only page must not be sent to another one.
         added = [(name, value) for name, value in added if name != "Link" or given.header("link") is None]
         headers = [(name.encode(), value.strip().encode("latin-1")) for name, value in added]
         together = [*given.headers, *headers]
@@ -52,7 +52,7 @@ def illegally_odd(seed: int) -> Breakage:
 
     async def answer(request: Request, forward: Forward) -> Answer:
         given = await forward(request)
-        # What is asked before all checks must be as it should, else there are none.
+        # Requests before all checks must get valid responses, otherwise no check runs.
         is_asked_first = request.path in {"/v1/abonnement", "/v1/beskedtype/tilladte", "/v1/abonnement/sync"}
         if is_asked_first or chance.random() > 0.3:
             return given

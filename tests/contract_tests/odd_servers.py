@@ -1,4 +1,4 @@
-"""Servers that keep to nothing, each a socket of its own."""
+"""Run servers that do not follow HTTP, each on its own socket."""
 
 import socket
 import threading
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def odd_server(*pieces: bytes, is_endless: bool = False, dies: bool = False) -> Iterator[str]:
-    """Sends these bytes to whoever connects, whatever is asked; the last of them for ever where it is endless.
+    """Send these bytes to each client, and with `is_endless` repeat the last of them for ever.
 
-    One that dies says so once, and closes every connection after that.
+    A server that dies sends them once, and then closes every connection.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ended = threading.Event()

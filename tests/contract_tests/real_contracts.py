@@ -1,4 +1,4 @@
-"""Our contracts, and what was published, to plant breaks in."""
+"""Load our contracts and the published ones, to plant breaks in them."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from tests.processes import REPOSITORY
 
 
 def contract(folder: str, name: str) -> dict[str, Any]:
-    """A contract without YAML's aliases, so that a change is made in one place only."""
+    """Return a contract without YAML aliases, so that a change affects only one place."""
     loaded: dict[str, Any] = json.loads(json.dumps(yaml.safe_load((REPOSITORY / folder / f"{name}.yaml").read_text())))
     return loaded
 
@@ -22,12 +22,12 @@ PUBLISHED = {name: contract(BASELINES[0].folder, name) for name in ("web-message
 
 
 def since_published(name: str, place: str, value: Any) -> set[str]:
-    """What a change of our contract tells beside what was published, less what is told without it."""
+    """Return the findings that a change of our contract adds to its comparison with the published contract."""
     return _lines(PUBLISHED[name], changed(OURS[name], place, value)) - _lines(PUBLISHED[name], OURS[name])
 
 
 def since_now(name: str, place: str, value: Any) -> set[str]:
-    """What a change of our contract tells beside the contract as it is, which is what a release keeps."""
+    """Return the findings of a changed contract, compared with the current one, which a release stores."""
     return _lines(OURS[name], changed(OURS[name], place, value))
 
 

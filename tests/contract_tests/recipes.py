@@ -1,8 +1,8 @@
-"""The recipes of the page on contract checks, run as they stand there.
+"""Run the recipes of the page on contract checks.
 
-What is run are the steps of GitHub's YAML that have a `run`, but for those named Install; GitLab's `script` must say
-the same as the step named Check. What installs, and what pipelines themselves do (`uses`, `before_script`, services),
-is not run: the programs of this environment stand in the path, and the services are on ports of this machine.
+Of GitHub's YAML, all steps with a `run` are executed, except those named Install; GitLab's `script` must equal the step
+named Check. Installation steps and features of the pipelines themselves (`uses`, `before_script`, services) are not
+executed: the programs of this environment are on the path, and the services are on ports of this machine.
 """
 
 import os
@@ -25,18 +25,18 @@ JUNIT = ["rules.xml", "schema-subscriptions.xml", "schema-web-messages.xml"]
 
 
 def files_of(section: str) -> dict[str, str]:
-    """What a recipe puts into the repository, by its path."""
+    """Return the files that a recipe adds to the repository, by path."""
     return dict(re.findall(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
 
 
 def pipelines(section: str) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """GitHub's and GitLab's, read as they would."""
+    """Return GitHub's and GitLab's pipelines, parsed as they parse them."""
     first, second = re.findall(r"^```yaml\n# \.git(?:hub|lab)\S+\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     return yaml.safe_load(first)["jobs"]["contract-check"], yaml.safe_load(second)["contract-check"]
 
 
 def steps(section: str) -> Iterator[tuple[str, str]]:
-    """Name and lines of each step that is run here."""
+    """Yield name and lines of each step that is executed here."""
     github, _ = pipelines(section)
     for step in github["steps"]:
         assert ("run" in step) != ("uses" in step)
@@ -45,7 +45,7 @@ def steps(section: str) -> Iterator[tuple[str, str]]:
 
 
 def run_steps(section: str, folder: Path, **variables: str) -> dict[str, subprocess.CompletedProcess[str]]:
-    """What came of each step, in a folder with nothing but what the page puts there."""
+    """Return the result of each step, run in a folder with only the files of the page."""
     for name, text in files_of(section).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -68,7 +68,7 @@ def run_steps(section: str, folder: Path, **variables: str) -> dict[str, subproc
 
 
 def assert_reported(folder: Path) -> None:
-    """The report that the pipelines keep is there, and is JUnit."""
+    """Assert that the report that the pipelines store exists, and is JUnit XML."""
     assert sorted(path.name for path in (folder / "contract-report").glob("*.xml")) == JUNIT
     for name in JUNIT:
         assert list(ET.parse(folder / "contract-report" / name).getroot().iter("testcase"))

@@ -1,4 +1,4 @@
-"""A server that keeps what comes, and lines for the shell that are run against it."""
+"""Run a server that records requests, and shell commands against it."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ ANSWER = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\nConnection: close\r\
 
 
 class Recorder:
-    """Takes one connection, answers when all that is expected has come, and keeps what came."""
+    """A server that accepts one connection, responds once the expected bytes have arrived, and records them."""
 
     def __init__(self, authority: Authority | None = None) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -39,7 +39,7 @@ class Recorder:
         return f"{'http' if self._authority is None else 'https'}://127.0.0.1:{self.port}"
 
     def run(self, line: str, length: int, *, has_head: bool = False, **environment: str) -> bytes:
-        """What came of a line that the shell ran; `length` of bytes, after a head with `has_head`."""
+        """Return the result of a shell command; `length` bytes are expected, after a head with `has_head`."""
         self.has_head = has_head
         command, known = ["sh", "-c", line], {"PATH": os.environ["PATH"], **environment}
         done = self.take(
@@ -50,7 +50,7 @@ class Recorder:
         return self.came
 
     def take(self, length: int, call: Callable[[], Result], answer: bytes = ANSWER) -> Result:
-        """The result of a call that sends so many bytes, and is answered."""
+        """Return the result of a call that sends this number of bytes and gets a response."""
         self.length, self._answer = length, answer
         self._thread.start()
         try:
@@ -70,7 +70,7 @@ class Recorder:
             while not self._is_whole() and (piece := stream.recv(65536)):
                 self.came += piece
             stream.sendall(self._answer)
-            # Whatever is more than what was expected.
+            # Bytes beyond the expected ones.
             stream.settimeout(0.1)
             with suppress(TimeoutError):
                 self.came += stream.recv(65536)
@@ -90,7 +90,7 @@ class Recorder:
 
 @contextmanager
 def recording(authority: Authority | None = None) -> Iterator[Recorder]:
-    """A recorder on a port; by TLS with an authority."""
+    """Run a recorder on a port, with TLS if a CA is given."""
     recorder = Recorder(authority)
     try:
         yield recorder
@@ -99,7 +99,7 @@ def recording(authority: Authority | None = None) -> Iterator[Recorder]:
 
 
 def need(*programs: str) -> None:
-    """Leaves a test out where these are not installed."""
+    """Skip a test if these programs are not installed."""
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")

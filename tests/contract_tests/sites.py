@@ -1,4 +1,4 @@
-"""Servers to be checked as teams have them: `budkavle serve` with TLS of its own, or behind nginx."""
+"""Servers to check as teams run them: `budkavle serve` with its own TLS, or behind nginx."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +20,7 @@ from tests.nginx import nginx_before
 
 @dataclass(frozen=True)
 class Site:
-    """A server, and what tells the check how to get in."""
+    """A server, and the options with which the check accesses it."""
 
     server: Server
     options: tuple[str, ...]
@@ -28,7 +28,7 @@ class Site:
 
 @contextmanager
 def direct(database_url: str, open_e_url: str, folder: Path) -> Iterator[Site]:
-    """TLS of its own."""
+    """Run a service with its own TLS."""
     tls, options = _certificates(database_url, folder)
     with served(database_url, **tls, log_level="error", **_open_e(open_e_url)) as service:
         yield Site(Server(service.url, folder / "caller.pem", database_url), options)
@@ -38,7 +38,7 @@ def direct(database_url: str, open_e_url: str, folder: Path) -> Iterator[Site]:
 def behind_nginx(
     database_url: str, open_e_url: str, folder: Path, *, services: int = 1, **nginx: Any
 ) -> Iterator[Site]:
-    """nginx ends TLS, and hands certificates on; as many services as are asked for take turns."""
+    """Run the requested number of services behind nginx, which terminates TLS and forwards certificates."""
     tls, options = _certificates(database_url, folder)
     with ExitStack() as stack:
         first, *more = (
@@ -57,10 +57,10 @@ def _open_e(url: str) -> dict[str, str]:
 
 
 def _certificates(database_url: str, folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """The service's certificate, and the check's own; keys and a system are in the database then."""
+    """Return the certificates of the service and of the check, after storing keys and a system in the database."""
     authority = Authority(folder)
     service, caller = authority.issue("127.0.0.1", "localhost"), authority.issue()
-    # Certificate and key in files of their own, as authorities hand them out.
+    # Certificate and key are in separate files, as CAs issue them.
     pem = caller.file.read_text()
     key = pem[: pem.index("-----BEGIN CERTIFICATE-----")]
     (folder / "caller.pem").write_text(caller.pem)

@@ -1,4 +1,4 @@
-"""Small contracts to plant changes in."""
+"""Build small contracts to change."""
 
 import copy
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from contract_tests.compatibility import differences
 
 GONE = object()
-"""In place of a value: it is taken out."""
+"""A placeholder for a value that is removed."""
 
 PLAIN: dict[str, Any] = {
     "security": [{"Key": []}],
@@ -67,11 +67,11 @@ PLAIN: dict[str, Any] = {
         },
     },
 }
-"""One path with two operations, with one of everything that is compared."""
+"""A contract with one path and two operations, with one of everything that is compared."""
 
 
 def changed(contract: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
-    """The contract with a value at a place, names with ` > ` between them; a list's index is a name too."""
+    """Return the contract with a value replaced; names are separated by ` > `, and list indexes count as names."""
     new: dict[str, Any] = copy.deepcopy(contract)
     *way, last = [int(name) if name.isdecimal() and len(name) < 3 else name for name in place.split(" > ")]
     node: Any = new
@@ -91,14 +91,14 @@ def lines(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def with_schema(schema: dict[str, Any], schemas: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A contract whose one operation takes a schema and gives it back."""
+    """Return a contract whose only operation receives and returns a schema."""
     content = {"content": {"application/json": {"schema": schema}}}
     operation = {"operationId": "echo", "requestBody": content, "responses": {"200": content}}
     return {"paths": {"/echo": {"post": operation}}, "components": {"schemas": schemas or {}}}
 
 
 def by_side(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What a change of the schema of a contract made by `with_schema` tells: of requests, of answers."""
+    """Return the findings of a schema change in a contract of `with_schema`: for requests, and for responses."""
     told = lines(old, new)
     requests = [line.removeprefix("echo body application/json") for line in told if line.startswith("echo body")]
     answers = [line.removeprefix("echo 200 application/json") for line in told if line.startswith("echo 200")]

@@ -1,4 +1,4 @@
-"""A server's door that keeps what goes through it, so that two runs can be compared."""
+"""Run a server that records its traffic, so that two runs can be compared."""
 
 import re
 import select
@@ -13,7 +13,7 @@ UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Tape:
-    """What came and what was answered, piece by piece: the number of the connection, whose it was, and the bytes."""
+    """The recorded traffic in chunks: connection number, direction and bytes."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -25,15 +25,15 @@ class Tape:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def requests(self) -> list[bytes]:
-        """What ordinary clients sent, in order, without what no seed can decide.
+        """Return the requests of ordinary clients in order, without everything that no seed determines.
 
-        That are ids that the server made up and those that follow from them (numbers by order of appearance stand for
-        them), where it is, marks of pages, and the names and boundaries that clients make up at random.
+        Numbers in the order of appearance replace the ids that the server generated and those derived from them.
+        The address, cursors, and the random names and boundaries of clients are removed.
         """
         own, made = set[bytes](), dict[bytes, bytes]()
         ends = dict[tuple[int, bool], bytes]()
         for number, is_sent, piece in self.pieces:
-            # An id may come in two pieces.
+            # An id may be split into two chunks.
             told = ends.get((number, is_sent), b"") + piece
             ends[number, is_sent] = told[-35:]
             for id_ in UUID.findall(told):
@@ -43,12 +43,12 @@ class Tape:
                     name = b"%d" % (len(made) // 4)
                     followed = str(uuid5(NAMESPACE_OID, id_.decode())).encode()
                     made |= {id_: b"<%s>" % name, followed: b"<of %s>" % name}
-                    # Some checks say in great letters what is in small ones.
+                    # Some checks send an id in upper case.
                     made |= {id_.upper(): b"<GREAT %s>" % name, followed.upper(): b"<OF %s>" % name}
         streams = dict[int, bytes]()
         for number, is_sent, piece in self.pieces:
             if is_sent:
-                # What is sent at once is told apart by its connections.
+                # Concurrent requests are distinguished by their connections.
                 streams[number] = streams.get(number, b"") + piece
         sent = b"\n".join(streams.values())
         sent = UUID.sub(lambda found: made.get(found[0], found[0]), sent)
@@ -70,14 +70,14 @@ class Tape:
             number += 1
 
     def close(self) -> None:
-        # Closing alone does not wake who waits for connections.
+        # Closing the socket alone does not wake a thread that accepts connections.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _hand_on(self, number: int, caller: socket.socket) -> None:
         with caller, socket.create_connection(self._server) as server:
             for side in (caller, server):
-                # Each piece goes at once.
+                # Send each chunk immediately.
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             others = {caller: server, server: caller}
             while others:

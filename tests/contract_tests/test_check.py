@@ -1,4 +1,4 @@
-"""`budkavle contract-check` on a healthy service: what it finds, what it writes, and what it leaves behind."""
+"""`budkavle contract-check` on an intact service: its result, its report, and the rows that it leaves."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from tests.persistence.rows import counts
 
 BEFORE = [
     {"orgType": 1, "orgCode": code, "entityType": 202, "webhookUrl": "/before", "startDato": "2024-03-01T00:00:00"}
-    # One of them where the harness puts its own.
+    # One of them is in the folder that the check uses.
     for code in (7, 66_600)
 ]
 
@@ -32,19 +32,19 @@ SCREEN = 25
 
 @dataclass(frozen=True)
 class WholeCheck:
-    """A check of a healthy server with the quick profile, and what it left behind."""
+    """A check of an intact server with the quick profile, and its results."""
 
     server: Server
     ended: CompletedProcess[str]
     work: Path
-    """The folder that it ran in."""
+    """The working directory of the check."""
     requests: list[bytes]
     """The requests that the server received, as a `Tape` returns them."""
     before: list[dict[str, Any]]
-    """The subscriptions of the system."""
+    """The subscriptions of the system before the check."""
     after: list[dict[str, Any]]
     rows: dict[str, int]
-    """The number of rows by table, afterwards."""
+    """The number of rows by table after the check."""
 
     @property
     def report(self) -> Path:
@@ -54,7 +54,7 @@ class WholeCheck:
 def whole_check(
     request: pytest.FixtureRequest, folder: Path, open_e_url: str, run: Callable[[Server, Path], CompletedProcess[str]]
 ) -> WholeCheck:
-    """Start a server on the database that the request's parameter names, let `run` check it, and keep what is left."""
+    """Run a server on the database of the request's parameter, let `run` check it, and return the results."""
     with (
         running_target(new_database(request, folder), open_e_url, folder) as server,
         server.api() as api,
@@ -71,7 +71,7 @@ def whole_check(
 
 @pytest.fixture(scope="module")
 def on_sqlite(request: pytest.FixtureRequest, open_e_url: str, tmp_path_factory: pytest.TempPathFactory) -> WholeCheck:
-    """The check that the recipe for another implementation runs."""
+    """Run the check of the recipe for another implementation."""
 
     def run(server: Server, work: Path) -> CompletedProcess[str]:
         (work / "ci").mkdir()
@@ -79,7 +79,7 @@ def on_sqlite(request: pytest.FixtureRequest, open_e_url: str, tmp_path_factory:
         return run_steps(
             ANOTHERS,
             work,
-            # This machine, by a name that the check does not know as such.
+            # A name of this machine that the check does not recognise as such.
             TARGET_HOST="127.1",
             TARGET_PORT=str(urlsplit(server.url).port),
             BUDKAVLE_CHECK_API_KEY=MESSAGES_KEY,
@@ -94,7 +94,7 @@ def on_sqlite(request: pytest.FixtureRequest, open_e_url: str, tmp_path_factory:
 def on_postgresql(
     request: pytest.FixtureRequest, open_e_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> WholeCheck:
-    """The check as the command runs it by default."""
+    """Run the check with the default options of the command."""
     request.param = "postgresql"
     folder = tmp_path_factory.mktemp("postgresql")
     return whole_check(
@@ -111,7 +111,7 @@ def test_healthy_service_keeps_the_contract_and_is_left_as_it_was(kind: str, req
     assert not {"web_messages", "deliveries"} & set(check.rows)
     assert check.rows["subscriptions"] == len(BEFORE)
     assert_one_screen(ended.stdout)
-    # Nothing of the progress is in a pipe.
+    # A pipe gets no progress output.
     assert ended.stderr == ""
     assert "keeps the contract" in ended.stdout
     assert {path.stem for path in check.report.glob("*.xml")} == KIND_OF_FILES
@@ -133,7 +133,7 @@ def test_another_implementation_is_checked_in_a_pipeline(on_sqlite: WholeCheck) 
 
 
 def test_same_seed_makes_the_same_cases(on_sqlite: WholeCheck, on_postgresql: WholeCheck) -> None:
-    """Two servers and two kinds of databases: what they are asked is the same."""
+    """Two servers with different databases get the same requests."""
     first, second = Counter(on_sqlite.requests), Counter(on_postgresql.requests)
     assert list((first - second).items())[:3] == list((second - first).items())[:3] == []
     in_order = [of_messages_in_order(check.requests) for check in (on_sqlite, on_postgresql)]
@@ -148,12 +148,12 @@ def test_another_seed_makes_other_cases(server: Server, tmp_path: Path, on_sqlit
     assert ended.returncode == 0, ended.stdout + ended.stderr
     posted = {request for request in tape.requests() if request.startswith(b"POST /webmessages")}
     known = posted & set(on_sqlite.requests)
-    # Some are bad in a way that leaves nothing to be made up.
+    # Some invalid requests contain nothing random.
     assert 0 < len(known) < len(posted) / 2
 
 
 def of_messages_in_order(requests: list[bytes]) -> list[bytes]:
-    """All but the last rules, which send several requests at once, and the deletion of what they made."""
+    """Return the requests without the last rules, which send concurrent requests, and without the cleanup."""
     of_messages = [request for request in requests if b" /webmessages" in request[:30]]
     begin = next(number for number, request in enumerate(of_messages) if b'"message": "Message 0"' in request)
     of_tool = [number for number, request in enumerate(of_messages) if b"User-Agent: schemathesis" in request]
@@ -168,7 +168,7 @@ def assert_one_screen(text: str) -> None:
 
 
 def assert_no_secret(server: Server, report: Path, ended: CompletedProcess[str]) -> None:
-    """Neither keys nor what is in the certificate, in any file and on the screen."""
+    """Assert that no file and no output contains a key or the content of the certificate."""
     certificate = read_certificate(server.certificate, None).header.strip(":")
     said = {"the screen": (ended.stdout + ended.stderr).encode()}
     said |= {str(path): path.read_bytes() for path in report.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""Servers of web messages that are broken in ways which once slipped through."""
+"""Broken servers of web messages that the check once did not detect."""
 
 from pathlib import Path
 

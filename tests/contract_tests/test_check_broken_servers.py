@@ -1,4 +1,4 @@
-"""Deliberately broken servers: a harness that misses one of them proves nothing of the others."""
+"""Deliberately broken servers: a check that misses one of them proves nothing about others."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_broken_server_is_caught(
 
 
 def test_server_that_answers_no_more_ends_the_check(tmp_path: Path) -> None:
-    """Told as a failure, after the first checks without an answer, and nothing else is tried."""
+    """The check reports a failure after the first checks without a response, and stops."""
     certificate = tmp_path / "client.pem"
     certificate.write_text(pem(new_certificate().header))
     with odd_server(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", dies=True) as url:

@@ -1,4 +1,4 @@
-"""Servers of subscriptions that are broken in ways which once slipped through."""
+"""Broken servers of subscriptions that the check once did not detect."""
 
 from pathlib import Path
 

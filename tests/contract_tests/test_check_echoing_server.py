@@ -1,4 +1,4 @@
-"""A server that repeats keys and certificates in its answers: a check prints and writes none of them."""
+"""A server that repeats keys and certificates in its responses: the check must not print or write them."""
 
 import base64
 import html
@@ -47,7 +47,7 @@ WAYS: dict[str, Callable[[str], str]] = {
 
 
 def parts(secret: str) -> set[str]:
-    """What must not be left of a secret: any part of it that is longer than a half."""
+    """Return the parts of a secret that must not remain: every part longer than a half."""
     size = len(secret) // 2 + 1
     return {secret[at : at + size].lower() for at in range(len(secret) - size + 1)}
 
@@ -62,7 +62,7 @@ def test_secret_is_removed_in_every_notation(secret: str, way: Callable[[str], s
 
     assert left.startswith("before <")
     assert left.endswith("> after")
-    # A character at each end may stay, as what it is may depend on what is next to it.
+    # One character at each end may remain, because its redaction may depend on its neighbour.
     assert len(left) - len("before <> after") - len("$CLIENT_CERT") < max(16, len(written) // 8), left
     assert ("$API_KEY" if secret is KEY else "$CLIENT_CERT") in left
 
@@ -74,7 +74,7 @@ def test_text_without_secrets_stays_as_it_is() -> None:
 
 
 async def echoing(request: Request, forward: Forward) -> Answer:
-    """Repeats what opened it in a header and in every problem, whose status is not that of the contract."""
+    """Repeat the credentials in a header and in every problem, with a wrong status."""
     answer = await forward(request)
     secrets = [value for name in ("apikey", "client-cert") if (value := request.header(name))]
     if not secrets or request.path.startswith(("/v1/abonnement/sync", "/v1/beskedtype")):

@@ -1,4 +1,4 @@
-"""Servers that are none, or half of one: the verdict says so at once, on one screen, and nothing is left behind."""
+"""Servers that are missing or incomplete: the verdict says so at once, on one screen, and the check leaves no rows."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A check that is ended from outside, or that loses a process, cleans up and says so."""
+"""A check that is interrupted, or loses a process, cleans up and reports it."""
 
 import os
 import pty
@@ -19,7 +19,7 @@ SECONDS = 60
 
 
 class OnATerminal:
-    """The command, with its standard error on a terminal, where the progress shows what it is at."""
+    """The command with its standard error on a terminal, where the progress shows the current step."""
 
     def __init__(self, server: Server, folder: Path, *options: str) -> None:
         self._ours, theirs = pty.openpty()
@@ -34,16 +34,16 @@ class OnATerminal:
             self.read()
 
     def read(self) -> None:
-        """Waits for what comes next."""
+        """Return the next output."""
         self.shown += os.read(self._ours, 65536)
 
     def suite(self) -> psutil.Process:
-        """The process of the suite that runs."""
+        """Return the process of the running suite."""
         (child,) = psutil.Process(self.process.pid).children()
         return child
 
     def end(self) -> tuple[int, str]:
-        """Its exit code, and its standard output."""
+        """Return its exit code and its standard output."""
         out, _ = self.process.communicate(timeout=SECONDS)
         os.close(self._ours)
         return self.process.returncode, out.decode()

@@ -1,4 +1,4 @@
-"""Servers behind odd proxies: what the contracts do not name is no finding, and what breaks them is always one."""
+"""Servers behind unusual proxies: unspecified details are no findings, and violations always are."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Servers that keep the contract in another way than ours: none of them may be told to break it."""
+"""Servers that keep the contract in other ways than ours: none of them may get a finding."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What `budkavle contract-check` refuses: with a line that says what is missing, with 2, and with nothing changed."""
+"""Invalid invocations of `budkavle contract-check`: a line that names the missing option, exit code 2, no changes."""
 
 import sys
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ KEYS = ("--api-key", MESSAGES_KEY, "--publish-key", PUBLISH_KEY)
 
 @pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Nothing here changes it, so one is enough."""
+    """These tests change nothing, so they share one server."""
     folder = tmp_path_factory.mktemp("server")
     request.param = "sqlite"
     with (
@@ -38,7 +38,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @dataclass
 class Asked:
-    """The command within this process; its report would be in a folder of its own."""
+    """A run of the command in this process; its report would be in a separate folder."""
 
     folder: Path
 
@@ -53,7 +53,7 @@ def ask(tmp_path: Path) -> Asked:
 
 
 def stored(server: Server) -> dict[str, int]:
-    """How much there is, beside the record of who was refused."""
+    """Return the number of stored rows, without the audit of refused callers."""
     found = with_database(server.database_url, counts)
     return {name: number for name, number in found.items() if name not in {"audit_entries", "chains"}}
 
@@ -121,7 +121,7 @@ def test_address_that_programs_read_in_several_ways_is_refused(url: str, ask: As
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "localhost", "LocalHost", "[::1]", "example.test"])
 def test_this_machine_and_the_named_host_are_asked(host: str, ask: Asked) -> None:
-    """Nobody listens there; so far it comes."""
+    """No server listens there, but the check tries to connect."""
     url = f"http://{host}:1"
     allowed = "EXAMPLE.test" if host == "example.test" else "other.test"
     assert_refused(ask(url, *KEYS, "--allow-host", allowed, "--spec", "web-messages"), f"{url} cannot be reached")
@@ -232,7 +232,7 @@ def test_missing_packages_are_named() -> None:
 
 
 def test_subscriptions_that_an_earlier_check_did_not_put_back_are_not_lost(ask: Asked, server: Server) -> None:
-    """After kill -9 the system has the check's own subscriptions, and the file alone has those of before."""
+    """After kill -9 the system has the check's own subscriptions, and only the file has the previous ones."""
     kept = ask.folder / "report" / BEFORE
     kept.parent.mkdir()
     kept.write_text("{}")

@@ -1,4 +1,4 @@
-"""Systems that a check would take something from that it cannot give back: they are left as they are, or it is told."""
+"""Systems from which a check would remove something that it cannot restore: it leaves them unchanged, or reports it."""
 
 import json
 from datetime import datetime
@@ -42,13 +42,13 @@ def test_system_that_messages_wait_for_is_left_alone(server: Server, tmp_path: P
 def test_system_that_has_what_it_could_not_be_given_is_left_alone(
     entity_type: int, end: datetime | None, server: Server, tmp_path: Path
 ) -> None:
-    """What has ended stays while it is left untouched; once it is gone nobody can have it again."""
+    """A subscription to an ended type remains until it is removed; it cannot be created again."""
     put_subscription(server, entity_type, end)
     assert_left_alone(server, tmp_path, "could not be given its subscriptions back")
 
 
 async def no_way_back(request: Request, forward: Forward) -> Answer:
-    """The subscription that the system had is refused; a dry run of it is not."""
+    """Refuse the subscription that the system had, but not a dry run of it."""
     is_back = request.path == SYNC and b'"orgCode": 101,' in request.body and not request.query
     return await forward(request.with_json({}) if is_back else request)
 

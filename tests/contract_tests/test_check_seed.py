@@ -1,4 +1,4 @@
-"""The seed decides what is made up, and not where the harness comes from."""
+"""The seed determines the generated data, and the location of the contract check does not."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ print(len(_get_local_constants()))
 
 
 def constants(folder: Path, **more: str) -> int:
-    """How many Hypothesis mixes into what it makes up in such a process."""
+    """Return the number of constants that Hypothesis mixes into generated data in such a process."""
     variables = environment() | {"HYPOTHESIS_STORAGE_DIRECTORY": str(folder)} | more
     command = [sys.executable, "-P", "-c", CONSTANTS]
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False)
@@ -26,9 +26,9 @@ def constants(folder: Path, **more: str) -> int:
 
 
 def test_constants_of_our_sources_are_not_mixed_in(tmp_path: Path) -> None:
-    """They would change with each edit, and are not there when the harness is installed."""
+    """They would change with each edit, and do not exist when the contract check is installed."""
     assert constants(tmp_path, **{DIARY: str(tmp_path / "diary")}) == 0
-    # Elsewhere they are: else this test would say nothing.
+    # They are mixed in elsewhere; otherwise this test would prove nothing.
     assert constants(tmp_path) > 0
 
 
@@ -39,7 +39,7 @@ print(*(accepted_reference()["value"] for _ in range(2)))
 
 
 def references(folder: Path, server: Answering, seed: int) -> list[str]:
-    """What a suite of raw bytes stores messages under."""
+    """Return the references under which a suite of raw bytes stores messages."""
     file = folder / "target.json"
     CheckTarget(server.url, "k", seed=seed).write(file)
     variables = environment() | {VARIABLE: str(file)}
@@ -56,6 +56,6 @@ def test_references_of_messages_that_stay_follow_from_the_seed(tmp_path: Path) -
         assert first != second
         assert references(tmp_path, server, 1) == [first, second]
         assert not {first, second} & set(references(tmp_path, server, 2))
-        # What an earlier check has left is not taken again.
+        # References that an earlier check left are not used again.
         server.answers[f"GET /webmessages/external-references/accepted/{first}"] = (200, "[{}]")
         assert references(tmp_path, server, 1)[0] == second

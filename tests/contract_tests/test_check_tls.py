@@ -1,4 +1,4 @@
-"""A healthy server is clean wherever it stands: with TLS of its own, behind nginx, below a base path, two in turns."""
+"""An intact server has no findings in any deployment: own TLS, behind nginx, below a base path, two replicas."""
 
 import subprocess
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def test_healthy_server_is_clean(kind: str, open_e_url: str, request: pytest.Fix
 def test_schemas_are_clean(
     kind: str, spec: str, open_e_url: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """nginx answers TRACE itself; and TLS shows a certificate with each request, also where it should be missing."""
+    """nginx responds to TRACE itself, and TLS sends a certificate with each request, even if it should be missing."""
     request.param = "sqlite"
     with SITES[kind](new_database(request, tmp_path), open_e_url, tmp_path) as site:
         ended = site.server.check(tmp_path, *site.options, "--suite", "schema", "--spec", spec)

@@ -1,4 +1,4 @@
-"""What could not be cleaned up is told, and what puts the subscriptions back is kept."""
+"""Failed cleanups are reported, and the file that restores the subscriptions is kept."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What comes back from operations."""
+"""Changes of responses."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The guard over a whole repository, as `make check` runs it."""
+"""The compatibility guard on a whole repository, as `make check` runs it."""
 
 import shutil
 import subprocess
@@ -17,11 +17,11 @@ HEALTHY = "Contracts: all that was published or released is kept, but for {} lis
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A copy of what the guard reads."""
+    """Return a copy of the files that the guard reads."""
     shutil.copytree(REPOSITORY / "spec", tmp_path / "spec")
     for name in ("contracts", "decisions"):
         shutil.copytree(REPOSITORY / "docs" / name, tmp_path / "docs" / name)
-    # Breaks that are listed for the next release are no matter of these tests: all begin with what is there now.
+    # The tests start without the breaks that are listed for the next release.
     for path in (REPOSITORY / "spec").glob("*.yaml"):
         shutil.copy(path, tmp_path / RELEASED.folder)
     (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n\n## [0.1.0]\n")
@@ -69,7 +69,7 @@ def test_a_break_of_the_last_release_alone_is_listed_in_the_changelog(
 """
     replace(repository / "CHANGELOG.md", "## [Unreleased]\n", f"## [Unreleased]\n\n{table}")
     assert main([str(repository)]) == 0
-    # With the release its contracts are copied, so it is no difference any more, and the list belongs to the past.
+    # A release copies its contracts, so they are no differences any more, and the list is obsolete.
     shutil.copy(repository / "spec" / "operations.yaml", repository / RELEASED.folder)
     capsys.readouterr()
     assert main([str(repository)]) == 1

@@ -1,4 +1,4 @@
-"""Each keyword of a schema, changed both ways, in requests and in answers."""
+"""Each keyword of a schema, changed in both directions, in requests and in responses."""
 
 from typing import Any
 

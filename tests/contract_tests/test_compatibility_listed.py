@@ -1,4 +1,4 @@
-"""The lists of differences that are meant, out of pages for people."""
+"""Parse the lists of intended differences in documentation pages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Operations, their parameters and bodies, and who may call them."""
+"""Changes of operations, their parameters and bodies, and their security."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What schemas are made of: properties, items, and other schemas by their names."""
+"""Changes in the parts of schemas: properties, items, and referenced schemas."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The line for the shell makes the call of an ordinary client again, with the shell's own keys."""
+"""The shell command repeats the call of an ordinary client, with the keys of the shell."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def of(url: str) -> CheckTarget:
 
 
 def head_and_body(came: bytes) -> tuple[str, dict[str, str], bytes]:
-    """The request line, headers by their names in lower case, and the body."""
+    """Return the request line, headers by lower-case name, and the body."""
     head, _, body = came.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.split(":", 1) for line in lines)

@@ -1,4 +1,4 @@
-"""The line for the shell sends again what was sent: byte for byte, with the shell's own keys."""
+"""The shell command repeats raw bytes exactly, with the keys of the shell."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is noted of answers, and how a suite ends that is told to."""
+"""The recorded responses of a suite, and how an interrupted suite ends."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Generated data are fitted to what no schema knows: good data become acceptable, bad data stay bad."""
+"""Generated data are adapted to rules that no schema expresses: valid data are accepted, invalid data stay invalid."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What must have been refused is found where it is, and nothing else is."""
+"""Data that should have been rejected are found at their location, and no other data are."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ OTHER_PARKED = "2d3f4c1e-5798-41e9-ae24-57fa13b361e1"
 
 @pytest.fixture
 def target(database_url: str) -> Iterator[CheckTarget]:
-    """Our service, with one system for everything."""
+    """Yield our service, with one system for everything."""
     certificate = new_certificate()
     put_message_types(database_url)
     put_system(database_url, SYSTEM, certificate.fingerprint)

@@ -1,4 +1,4 @@
-"""The header `Link`, as servers write it."""
+"""The header `Link` in the notations of different servers."""
 
 import pytest
 import requests
@@ -29,7 +29,7 @@ def answer(link: str | None) -> requests.Response:
     ],
 )
 def test_next_page_is_found_however_a_link_is_written(link: str) -> None:
-    """RFC 8288: a whole URL or a part of one, among other links, with other parameters."""
+    """RFC 8288: an absolute or relative URL, among other links, with other parameters."""
     assert next_page(answer(link)) == NEXT
 
 

@@ -1,4 +1,4 @@
-"""What is learnt before a check, and why it is not begun; nothing on the server is changed by it."""
+"""Preparation of a check, and the reasons to refuse it; preparation changes nothing on the server."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def of(server: Answering) -> CheckTarget:
 def test_target_is_learnt_and_nothing_is_changed(server: Answering) -> None:
     target, current = explore(of(server), BOTH)
     assert current == [CURRENT]
-    # The code that the system has itself is left to it; what may no longer be subscribed to is not.
+    # The org code of the system's own subscriptions is kept; types that can no longer be subscribed to are not used.
     assert (target.queued, target.attacked) == (SubscriptionIdentity(4, 66_601, 9), SubscriptionIdentity(4, 66_602, 9))
     assert target.publish_key == "k"
     assert target.attacked_system == target.queued_system == "s"
@@ -126,7 +126,7 @@ def test_what_is_not_given_is_named() -> None:
 
 
 def test_set_up_leaves_nothing_that_waited_for_what_stays(server: Answering) -> None:
-    """A sync keeps the queue of a subscription that stays, so the set is emptied first."""
+    """A sync keeps the queue of remaining subscriptions, so the set is emptied first."""
     set_up(of(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3)))
     sets = [json.loads(body)["abonnementer"] for _, _, body in server.came]
     assert [[entry["orgCode"] for entry in entries] for entries in sets] == [[], [2, 3]]

@@ -1,4 +1,4 @@
-"""The suite of raw bytes on a server that answers in other words than ours: our service behind nginx."""
+"""The suite of raw bytes on a server with other texts than ours: our service behind nginx."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ QUEUED, ATTACKED = SubscriptionIdentity(1, 101, 202), SubscriptionIdentity(1, 66
 PARKED = "2d3f4c1e-5798-41e9-ae24-57fa13b361e1"
 DELIVERY = "3e4f4c1e-5798-41e9-ae24-57fa13b361e1"
 EXTENT = os.environ.get("RAW_BYTES_BEHIND_NGINX", "framing or methods or subscription")
-"""What is run here, since all of it takes more than a minute; with an empty word it is all."""
+"""The part of the suite that runs here, because all of it takes more than a minute; an empty word selects all."""
 
 
 @pytest.fixture(params=["TLS", "http"])

@@ -1,4 +1,4 @@
-"""Answers are read as they come, whoever's they are."""
+"""Parse responses of any server as they arrive."""
 
 import pytest
 

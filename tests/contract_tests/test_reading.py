@@ -1,4 +1,4 @@
-"""Tests of reading answers from servers that keep to nothing, each a socket of its own."""
+"""Read responses of servers that do not follow HTTP, each on its own socket."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_check_ends_on_a_server_that_says_for_ever_to_go_on(tmp_path: Path, monk
     "text",
     [
         *("", "yesterday", "0", "\xff", "Mon, 99 Foo 2026 99:99:99 GMT", "Thu, 01 Jan 2026 00:00:00 -0000"),
-        # As `requests` gives two headers of one name.
+        # `requests` joins two headers of one name like this.
         "Thu, 01 Jan 2026 00:00:00 GMT, Thu, 01 Jan 2026 00:00:00 GMT",
     ],
 )
@@ -89,5 +89,5 @@ def test_date_shows_that_a_time_is_not_now() -> None:
     minutes = timedelta(minutes=5)
     assert time_differs(response, datetime(2026, 1, 1, 1, tzinfo=UTC), minutes)
     assert not time_differs(response, datetime(2026, 1, 1, tzinfo=UTC), minutes)
-    # The clock of whoever wrote the Date may be wrong.
+    # The clock of the server that wrote the Date may be wrong.
     assert not time_differs(response, datetime.now(UTC), minutes)

@@ -38,7 +38,7 @@ def test_own_service_is_checked_in_a_pipeline(tmp_path: Path) -> None:
 
 
 def test_own_service_that_does_not_start_fails_the_job(tmp_path: Path) -> None:
-    # What `serve` refuses, and the commands before it do not read.
+    # Invalid settings that `serve` rejects, and that the preceding commands do not read.
     done = run_steps(OWN, tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"), BUDKAVLE_PORT="no port")
 
     assert done["Check"].returncode != 0
@@ -56,13 +56,13 @@ def test_mock_that_does_not_start_fails_the_job_with_its_own_error(tmp_path: Pat
 
 @contextmanager
 def taken_port() -> Iterator[int]:
-    """A port that is taken."""
+    """Yield a port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 def recipes_of_the_mock() -> dict[str, str]:
-    """The lines of the guide that start the mock in a pipeline, up to where it listens."""
+    """Return the lines of the guide that start the mock in a pipeline, until it listens."""
     section = MOCK_GUIDE.split("\n## Run the mock in CI\n")[1].split("\n## ")[0]
     first, second = (
         yaml.safe_load(text) for text in re.findall("^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)

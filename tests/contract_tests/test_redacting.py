@@ -1,4 +1,4 @@
-"""No file of a suite tells a key or a certificate, in whatever notation."""
+"""No file of a suite contains a key or a certificate in any notation."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What Schemathesis is told in `schemathesis.toml`."""
+"""The settings of Schemathesis in `schemathesis.toml`."""
 
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.output.sanitization import sanitize_value

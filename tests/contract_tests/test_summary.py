@@ -1,4 +1,4 @@
-"""The verdict fits a screen, whatever was found, and the whole of it has everything."""
+"""The verdict always fits on a screen, and its full version is complete."""
 
 import subprocess
 from pathlib import Path

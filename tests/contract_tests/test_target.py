@@ -1,4 +1,4 @@
-"""A target as its file has it, and what is sent to it in bytes."""
+"""A target as its file declares it, and the bytes that are sent to it."""
 
 import socket
 import stat

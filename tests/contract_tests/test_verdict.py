@@ -1,4 +1,4 @@
-"""What the suites wrote, read: JUnit XML of pytest and of Schemathesis, whole and broken."""
+"""Parse the reports of the suites: JUnit XML of pytest and of Schemathesis, complete and damaged."""
 
 import json
 from pathlib import Path
@@ -107,7 +107,7 @@ def test_suite_without_a_report_was_not_checked(text: str | None, rules: Suite) 
 
 
 CODES = {
-    # What it wrote, how it ended, and whether the one explains the other.
+    # The report, the exit code, and whether they are consistent.
     "all good": ("<testsuites><testcase name='a'/></testsuites>", 0, True),
     "a failure": (PYTEST, 1, True),
     "a failure and killed": (PYTEST, -9, False),

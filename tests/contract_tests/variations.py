@@ -1,4 +1,4 @@
-"""What the contracts leave to a server: each makes another conforming one of ours, and no check may mind any of it."""
+"""Servers that conform in other ways than ours, as the contracts allow: no check may report any of them."""
 
 import gzip
 import json
@@ -20,14 +20,14 @@ FIXED_TEXTS = {
     "size must be between 3 and 128",
 }
 BEGINNINGS, WHOLE_TEXTS = {1003, 1014, 150000, 150002, 150101}, {150104, 150105}
-"""Of texts that the contract gives, by the numbers of their errors."""
+"""Texts that the contract specifies, by error number."""
 CURSOR = str.maketrans("0123456789abcdef", "f0e1d2c3b4a59687")
 _turns = count()
 BACK = {new: old for old, new in CURSOR.items()}
 
 
 async def json_in_another_form(request: Request, forward: Forward) -> Answer:
-    """Other order of names, white space, escapes; and the media type as other frameworks write it."""
+    """Use another order of names, white space and escapes, and another notation of the media type."""
     answer = await forward(request)
     media_type = answer.header("content-type") or ""
     value = answer.json()
@@ -38,7 +38,7 @@ async def json_in_another_form(request: Request, forward: Forward) -> Answer:
 
 
 async def texts_of_its_own(request: Request, forward: Forward) -> Answer:
-    """Wherever the contracts give none, and nothing where none must be."""
+    """Use other texts wherever the contract specifies none, and no text where none is required."""
     answer = await forward(request)
     value = answer.json()
     if answer.status < 400 or not isinstance(value, dict):
@@ -55,7 +55,7 @@ async def texts_of_its_own(request: Request, forward: Forward) -> Answer:
 
 
 async def links_of_its_own(request: Request, forward: Forward) -> Answer:
-    """Whole URLs, other links beside, parameters in another order; and places in lists that it names otherwise."""
+    """Use absolute URLs, other links next to them, parameters in another order, and other cursors."""
     if request.path.startswith(MESSAGES):
         request = replace(
             request, query=re.sub(rb"(?<=after=)[0-9a-f]{46}$|(?<=after=)[0-9a-f]{46}(?=&)", _back, request.query)
@@ -76,7 +76,7 @@ async def links_of_its_own(request: Request, forward: Forward) -> Answer:
 
 
 async def headers_of_its_own(request: Request, forward: Forward) -> Answer:
-    """Harmless ones, other names of what is expected, no length, and an end of the connection after refusals."""
+    """Add harmless headers, rename expected ones, omit the length, and close the connection after refusals."""
     answer = await forward(request)
     headers = [(name.title(), value) for name, value in answer.headers]
     for name, value in (("Server", "other/1.0"), ("Cache-Control", "no-store"), ("ETag", 'W/"1"'), ("Vary", "Origin")):
@@ -116,7 +116,7 @@ async def set_in_another_order(request: Request, forward: Forward) -> Answer:
 
 
 async def methods_of_its_own(request: Request, forward: Forward) -> Answer:
-    """HEAD is answered where GET is, and named."""
+    """Respond to HEAD wherever GET is supported, and list it in Allow."""
     answer = await forward(replace(request, method="GET") if request.method == "HEAD" else request)
     allowed = answer.header("allow")
     if allowed is not None:
@@ -126,7 +126,7 @@ async def methods_of_its_own(request: Request, forward: Forward) -> Answer:
 
 
 async def numbers_as_javascript_reads_them(request: Request, forward: Forward) -> Answer:
-    """1.0 is 1."""
+    """Accept 1.0 as 1."""
     value = request.json()
     if request.path != SYNC or not isinstance(value, dict) or not isinstance(value.get("abonnementer"), list):
         return await forward(request)
@@ -139,7 +139,7 @@ async def numbers_as_javascript_reads_them(request: Request, forward: Forward) -
 
 
 async def forms_in_any_order(request: Request, forward: Forward) -> Answer:
-    """The message may come last."""
+    """Accept the message as the last part of a form."""
     first, *others = request.body.split(b"--XX\r\n")
     if first or not others or not others[-1].endswith(b"--XX--\r\n"):
         return await forward(request)
@@ -151,7 +151,7 @@ async def forms_in_any_order(request: Request, forward: Forward) -> Answer:
 
 
 async def names_of_files_in_the_plain_form(request: Request, forward: Forward) -> Answer:
-    """Where it can hold them."""
+    """Use the plain notation of file names where it is sufficient."""
     answer = await forward(request)
     disposition = answer.header("content-disposition")
     if disposition is None:
@@ -173,7 +173,7 @@ def _reversed(value: Any) -> Any:
 
 
 VARIATIONS: tuple[Breakage, ...] = (
-    # The first stands next to the service.
+    # The first variation is closest to the service.
     times_of_another_offset,
     set_in_another_order,
     texts_of_its_own,
@@ -189,7 +189,7 @@ VARIATIONS: tuple[Breakage, ...] = (
 
 
 def together(*variations: Breakage) -> Breakage:
-    """All of them, one in front of the other."""
+    """Apply all variations, one in front of the other."""
 
     async def answer(request: Request, forward: Forward) -> Answer:
         asked = forward

@@ -1,4 +1,4 @@
-"""Receivers on real sockets, and the two event loops that calls are made on."""
+"""Run receivers on real sockets, and calls on both event loops."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -16,7 +16,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine on Python's own event loop, and on the one that the service runs on."""
+    """Return a function that runs a coroutine: on Python's own event loop, or on that of the service."""
 
     def run_on(coroutine):
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if request.param == "uvloop" else None) as runner:

@@ -1,4 +1,4 @@
-"""Deliveries for tests, receivers that take them, and calls to them."""
+"""Build deliveries, run receivers, and make calls to them."""
 
 import socket
 import ssl
@@ -18,7 +18,7 @@ OK = answer(b"tak")
 
 
 def at(peer: Peer, host: str = "127.0.0.1", scheme: str = "http") -> str:
-    """The base URL of a peer."""
+    """Return the base URL of a peer."""
     return f"{scheme}://{host}:{urlsplit(peer.url).port}/star"
 
 
@@ -55,7 +55,7 @@ def claimed(to: Receiver | str, the_event: Event | None = None, **changes) -> Cl
 
 
 async def send(*deliveries: ClaimedDelivery, now: datetime = NOW, **options):
-    """The answers to deliveries that are sent one after the other."""
+    """Send deliveries one after the other, and return the responses."""
     calls = ReceiverClient(**options)
     try:
         return [await calls.send(each, now) for each in deliveries]
@@ -69,7 +69,7 @@ async def send_one(to: Receiver | str, **options):
 
 
 class Recorder:
-    """A receiver that says the same to all requests and keeps them."""
+    """A receiver that records requests and has one response for all of them."""
 
     def __init__(self, said: bytes = OK) -> None:
         self.requests: list[tuple[str, bytes]] = []
@@ -86,7 +86,7 @@ class Recorder:
 
 
 class Addresses(AbstractResolver):
-    """Names that all have these addresses. `asked` counts look-ups."""
+    """A resolver in which all names have these addresses. `asked` counts look-ups."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses
@@ -108,7 +108,7 @@ def family_of(address: str) -> int:
 
 
 def over_tls(serve, certificate: Issued, clients: Authority | None = None, version: ssl.TLSVersion | None = None):
-    """The same receiver over TLS; with `clients` it demands a certificate of that authority."""
+    """Run the receiver with TLS; with `clients` it requires a certificate of that CA."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.file)
     if version is not None:
@@ -122,8 +122,8 @@ def over_tls(serve, certificate: Issued, clients: Authority | None = None, versi
             try:
                 encrypted.do_handshake()
             except ssl.SSLError:
-                # What the client has sent meanwhile must be taken, or the system resets the connection and with it
-                # loses the alert that says why.
+                # Read the bytes that the client has sent meanwhile. Otherwise the system resets the connection, and the
+                # alert is lost.
                 while socket.socket.recv(encrypted, 65536):
                     pass
                 return

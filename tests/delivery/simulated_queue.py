@@ -1,4 +1,4 @@
-"""A simulated queue with simulated receivers, to test the rule of fair delivery on a clock of its own."""
+"""Simulate a queue and receivers, to test fair delivery with a simulated clock."""
 
 import itertools
 from bisect import insort
@@ -15,10 +15,10 @@ from tests.factories import NOW
 
 POLL_SECONDS = 0.05
 SEEN_OF_EACH = 10
-"""Deliveries of each subscription that a look sees."""
+"""Deliveries of each subscription that one poll sees."""
 
 Receiver = Callable[[float], tuple[float, bool]]
-"""Returns how long a call takes that begins then, and whether it succeeds."""
+"""A function that returns the duration of a call that begins at that time, and whether it succeeds."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Simulation:
             while self._events and self._events[0][0] <= min(poll, until):
                 self.now, _, happen = heappop(self._events)
                 happen()
-                # The worker looks again when an attempt ends, and when it is woken.
+                # The worker polls again when an attempt ends, and when it is woken.
                 if not self._events or self._events[0][0] > self.now:
                     self._turn()
             self.now = min(poll, until)
@@ -70,7 +70,7 @@ class Simulation:
             poll += POLL_SECONDS
 
     def latencies(self, target: Target) -> list[float]:
-        """How long the deliveries of a target took that have arrived, in order."""
+        """Return the latencies of the arrived deliveries of a target, in order."""
         return sorted(d.arrived - d.accepted for d in self.deliveries if d.target == target and d.arrived is not None)
 
     def waiting(self, target: Target) -> int:

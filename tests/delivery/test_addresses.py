@@ -1,4 +1,4 @@
-"""Which addresses may be called, and that no way leads around the check."""
+"""Addresses that may be called, and attempts to circumvent the check."""
 
 import pytest
 
@@ -13,7 +13,7 @@ PUBLIC = [
     "2a00:1450:400e::1",
     "::ffff:8.8.8.8",
     "64:ff9b::8.8.8.8",
-    # Neighbours of special blocks.
+    # Neighbours of special address blocks.
     "168.63.129.15",
     "168.63.129.17",
     "192.31.195.255",
@@ -82,7 +82,7 @@ NEVER = [
     "198.18.0.1",
     "198.51.100.1",
     "203.0.113.1",
-    # Azure, and more of AWS and Scaleway.
+    # Azure, and more addresses of AWS and Scaleway.
     "168.63.129.16",
     "::ffff:168.63.129.16",
     "64:ff9b::168.63.129.16",
@@ -93,7 +93,7 @@ NEVER = [
     "fd00:ec2::253",
     "fd00:ec2::123",
     "fd00:42::42",
-    # The rest of IANA's registries.
+    # Other IANA registries.
     "192.0.0.8",
     "192.0.0.9",
     "192.0.0.170",
@@ -183,7 +183,7 @@ def test_a_name_with_a_private_address_is_not_called(run, peer, addresses):
 
 
 def test_a_name_that_changes_between_calls_is_checked_each_time(run, peer):
-    """The first call connects as its name says; then the name points at another place that may not be called."""
+    """The first call connects to the resolved address; then the name resolves to an address that may not be called."""
     server = peer(Recorder(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
     names = Addresses("127.0.0.1")
     here, elsewhere = (receiver(at(server, name)) for name in ("a.example", "b.example"))
@@ -200,7 +200,7 @@ def test_a_name_that_changes_between_calls_is_checked_each_time(run, peer):
 
 @pytest.mark.parametrize("shown", [["8.8.8.8"], ["8.8.8.8", "2606:4700:4700::1111"]])
 def test_a_name_that_changes_between_check_and_connection_is_not_called(run, peer, shown):
-    """Rebinding at its worst: public when the name is checked, this machine when the connection is made."""
+    """DNS rebinding: the name is public during the check, and resolves to this machine for the connection."""
 
     class Shifting(dict):
         looks = 0

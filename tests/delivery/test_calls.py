@@ -1,4 +1,4 @@
-"""What a call sends, and what it makes of answers."""
+"""The request of a call, and the interpretation of its response."""
 
 import asyncio
 import gzip
@@ -92,7 +92,7 @@ def test_send_reads_no_more_than_16_kib(run, peer, size):
         read_request(connection)
         whole = answer(b"a" * size)
         connection.sendall(whole[: len(whole) - size + 16 * 1024])
-        # The rest is not sent: whoever waited for it would wait until the time is over.
+        # The rest of the body is never sent, so waiting for it would take until the deadline.
         closed.put(connection.recv(1))
 
     server = peer(serve)

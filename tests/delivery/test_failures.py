@@ -1,4 +1,4 @@
-"""Every way in which a call gets no answer, by a receiver that behaves so."""
+"""Each way in which a call can fail to get a response, with a receiver that behaves so."""
 
 import socket
 import ssl
@@ -22,7 +22,7 @@ def reset(connection):
 
 
 def saying(said: bytes):
-    """A receiver that takes the request, says this and ends the connection."""
+    """Return a receiver that reads the request, sends this and closes the connection."""
 
     def serve(connection, _):
         read_request(connection)
@@ -53,7 +53,7 @@ def test_nobody_listens(run):
 
 
 def test_no_connection_in_time(run):
-    # Nobody accepts, and the queue of one is full: the next connection is neither taken nor refused.
+    # No one accepts, and the backlog of one is full, so the next connection is neither accepted nor refused.
     with (
         socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
         socket.create_connection(listener.getsockname()),

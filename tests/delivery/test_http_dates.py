@@ -18,7 +18,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
         "sun, 29 nov 2026 01:00:00 gmt",
         "SUNDAY, 29-NOV-26 01:00:00 GMT",
         "  Sun,  29 Nov 2026\t01:00:00  GMT ",
-        # The wrong day of the week, as servers with a broken calendar send it.
+        # A wrong weekday, as servers with a broken calendar send it.
         "Mon, 29 Nov 2026 01:00:00 GMT",
     ],
 )
@@ -43,7 +43,7 @@ def test_parse_http_date_reads_a_day_of_one_digit(text):
         ("2099-12-31", "Friday, 01-Jan-00 00:00:00 GMT", 2100),
         ("2099-12-31", "Friday, 01-Jan-49 00:00:00 GMT", 2149),
         ("2099-12-31", "Friday, 01-Jan-50 00:00:00 GMT", 2050),
-        # 2100 has no such day.
+        # 2100 is not a leap year.
         ("2099-12-31", "Tuesday, 29-Feb-00 00:00:00 GMT", 2000),
         ("2028-02-29", "Tuesday, 29-Feb-28 00:00:00 GMT", 2028),
     ],

@@ -1,4 +1,4 @@
-"""Names of receivers."""
+"""Resolution of receivers' names."""
 
 import asyncio
 import socket
@@ -69,7 +69,7 @@ def test_names_that_nobody_waits_for_any_more_end_quietly(run):
         for thread in threading.enumerate():
             if thread.name == "look up localhost":
                 await asyncio.to_thread(thread.join, 30)
-        # What the thread told the loop runs before what comes after it.
+        # Callbacks that the thread scheduled on the loop run before later ones.
         assert await ThreadResolver().resolve("localhost", 80)
         return complaints
 

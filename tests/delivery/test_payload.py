@@ -1,4 +1,4 @@
-"""What is sent, and where to."""
+"""The payload and the URL of a delivery."""
 
 import json
 import re

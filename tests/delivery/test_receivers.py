@@ -1,4 +1,4 @@
-"""Receivers: certificates of both sides, secrets, and both replaced while the worker runs."""
+"""Certificates of both sides and secrets of receivers, and their replacement while the worker runs."""
 
 import asyncio
 import shutil
@@ -26,7 +26,7 @@ SOON, LATER, AFTER = (NOW + timedelta(seconds=seconds) for seconds in (59, 60, 6
 
 
 def shown_to(serve):
-    """A receiver that keeps the certificates that it was shown."""
+    """Run a receiver that records the client certificates."""
     certificates = []
 
     def watched(connection, number):
@@ -48,7 +48,7 @@ def test_a_ca_of_its_own_is_the_only_one(run, peer, authority, other_authority):
 
 
 def test_a_ca_that_the_machine_trusts(run, peer, authority, monkeypatch):
-    # What OpenSSL takes for the machine's own file.
+    # The system's own CA file, by default of OpenSSL.
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     receivers._public.cache_clear()
     server = peer(over_tls(Recorder(), authority.issue("localhost")))
@@ -69,7 +69,7 @@ def test_a_receiver_that_demands_a_certificate(run, peer, authority, other_autho
 
 @pytest.fixture
 def wrong_setups(authority, other_authority, tmp_path):
-    """What cannot be used, each with the reference that is named."""
+    """Return unusable configurations, each with the reference that the error names."""
     good, other = f"file:{authority.issue().file}", f"file:{other_authority.issue().file}"
     absent, text, locked = (f"file:{tmp_path / name}" for name in ("absent", "text", "locked"))
     (tmp_path / "text").write_text("no certificate æøå")
@@ -222,7 +222,7 @@ def test_a_replaced_ca_lets_calls_end_that_have_begun(run, peer, authority, tmp_
         calls = ReceiverClient()
         first = asyncio.create_task(calls.send(to, NOW))
         await asyncio.to_thread(arrived.wait, 10)
-        # The same authority, and yet another file.
+        # The same CA, in another file.
         file.write_text(authority.file.read_text() + "\n")
         second = await calls.send(to, LATER)
         go_on.set()
@@ -239,7 +239,7 @@ def test_lines_are_bounded_and_the_longest_unused_one_goes(run, peer, monkeypatc
     server = peer(Recorder())
     one, two, three = (claimed(receiver(at(server), system_id=name)) for name in ("1", "2", "3"))
 
-    # One is used again before three comes, so it is two that must connect anew.
+    # One connection is reused before three run at the same time, so two must be opened.
     run(send(one, two, one, three, one, three))
     assert server.connections == 3
     before = server.connections

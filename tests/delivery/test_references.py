@@ -1,4 +1,4 @@
-"""What the catalogue refers to."""
+"""References in the catalogue."""
 
 import re
 

@@ -13,7 +13,7 @@ from tests.open_e.peers import read_request
 CHUNKED = "Transfer-Encoding: chunked\r\n"
 WHOLE = "3\r\ntak\r\n0\r\n\r\n"
 
-# Fields behind the status line, the body, and the text that is kept of it.
+# The header fields, the body, and the stored part of the text.
 ODD = {
     "a field of 9 kB": (f"X: {'a' * 9000}\r\nContent-Length: 3\r\n", "tak", "tak"),
     "a field of 500 kB": (f"X: {'a' * 500_000}\r\nContent-Length: 3\r\n", "tak", "tak"),
@@ -65,7 +65,7 @@ ODD = {
 
 
 def serving(said: bytes, size: int | None = None):
-    """A receiver that keeps its connections, and says this in pieces of `size` bytes."""
+    """Run a receiver that keeps connections open, and sends this in chunks of `size` bytes."""
 
     def serve(connection, _):
         while True:
@@ -85,7 +85,7 @@ STATUSES = {"200 OK": AttemptOutcome.DONE, "404 Gone": AttemptOutcome.PARK, "503
 
 @pytest.mark.parametrize("case", ODD)
 def test_send_counts_every_complete_head(run, peer, case):
-    """With every status at once: the end of a body without a length is waited for."""
+    """All statuses run concurrently, because a body without a length is read to its end."""
     fields, body, kept = ODD[case]
     receivers = [at(peer(serving(response(fields, body, status)))) for status in STATUSES]
 

@@ -1,4 +1,4 @@
-"""Signatures, as the package of the standard checks them."""
+"""Signatures, verified with the package of the standard."""
 
 import base64
 import re
@@ -27,7 +27,7 @@ def test_reference_shows_a_request_with_its_signature():
 
 
 def test_signature_headers_are_those_of_the_standard():
-    """The example of the standard's own text."""
+    """The example in the text of the standard."""
     headers = signature_headers(
         "msg_p5jXN8AQM9LWM0D4loKWxJek",
         datetime.fromtimestamp(1614265330, UTC),
@@ -85,7 +85,7 @@ def test_a_rotation_is_verified_by_both_secrets_until_the_old_one_goes(run, peer
         claimed(receiver(url, webhook_secrets=secrets), the_event)
         for secrets in (("env:OLD_SECRET",), ("env:NEW_SECRET", "env:OLD_SECRET"), ("env:NEW_SECRET",))
     )
-    # The package of the standard takes no time that is more than five minutes off.
+    # The package of the standard rejects times that differ by more than five minutes.
     assert len(run(send(before, during, after, now=datetime.now(UTC)))) == 3
     assert verified(recorder, OLD, 0)["body"] == {"tekst": "Rødgrød"}
     assert verified(recorder, OLD, 1) == verified(recorder, NEW, 1) == verified(recorder, NEW, 2)

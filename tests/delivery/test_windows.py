@@ -1,4 +1,4 @@
-"""How many calls a target gets at once, and which delivery goes next."""
+"""The number of concurrent calls of a target, and the choice of the next delivery."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ A, B = Target("system-a", "/a"), Target("system-b", "/b")
 
 
 def rows(target: Target, count: int, subscription: int = 1, first: int = 1, **changes: object) -> list[DueDelivery]:
-    """Deliveries of a target that are due, numbered from `first`, each due a second after the one before."""
+    """Return due deliveries of a target, numbered from `first`, each due one second after the previous one."""
     return [
         DueDelivery(number, target, subscription, NOW + timedelta(seconds=number), **changes)  # type: ignore[arg-type]
         for number in range(first, first + count)
@@ -32,7 +32,7 @@ def end(windows: Windows, chosen: Iterable[DueDelivery], now: float, *, is_well:
 
 
 def make_known(windows: Windows, target: Target, times: int = 100, now: float = 0) -> None:
-    """Let a target answer so often."""
+    """Record that number of successful responses of a target."""
     for number in range(10_000, 10_000 + times):
         end(windows, start(windows, rows(target, 1, first=number), now), now + 0.01)
 
@@ -152,7 +152,7 @@ def test_a_free_place_goes_to_the_system_the_target_and_the_subscription_that_ha
     ]
     chosen = windows.choose(found, 0)
     assert Counter(seen.target.webhook_url for seen in chosen) == {"/a": 1, "/other": 1, "/b": 1}
-    # One call at a time: all take turns, though some have been due for longer.
+    # With one concurrent call all get turns, although some have been due for longer.
     one = Windows(1, 1)
     order = []
     for _ in range(8):

@@ -1,4 +1,4 @@
-"""The rule of fair delivery, simulated: many systems with many paths, some of them sick."""
+"""Fair delivery in a simulation: many systems with many paths, some of them failing."""
 
 from collections.abc import Iterable
 
@@ -31,7 +31,7 @@ def is_slow(_: float) -> tuple[float, bool]:
 
 
 def dies(now: float) -> tuple[float, bool]:
-    """Answers for half a minute, then hangs."""
+    """Respond for half a minute, then hang."""
     return answers(now) if now < 30 else hangs(now)
 
 
@@ -47,7 +47,7 @@ def sick(system: int, name: str, place: int = 0) -> Target:
 
 
 def publish_healthy(simulation: Simulation, systems: Iterable[int], per_second: float = 5) -> None:
-    """Events of healthy targets, for ten keys each."""
+    """Publish events of healthy targets, for ten keys each."""
     for system in systems:
         for number in range(int((SECONDS - 10) * per_second)):
             at = 1 + number / per_second + system * 0.007
@@ -55,7 +55,7 @@ def publish_healthy(simulation: Simulation, systems: Iterable[int], per_second: 
 
 
 def publish_sick(simulation: Simulation, target: Target, subscription: int, waiting: int = 200) -> None:
-    """Events that wait from the beginning, and some more, each with a key of its own."""
+    """Publish events that wait from the beginning, and some more, each with its own key."""
     for number in range(waiting):
         simulation.publish(target, subscription, str(number), 0)
     for number in range(50):
@@ -74,7 +74,7 @@ def p95(values: list[float]) -> float:
 
 
 def among_sick() -> Simulation:
-    """Systems with a healthy path and several sick ones each."""
+    """Return systems with one healthy path and several failing ones each."""
     receivers: dict[Target, Receiver] = {healthy(system): answers for system in range(SYSTEMS)}
     for system in range(SYSTEMS):
         receivers |= {sick(system, name): receiver for name, receiver in SICK.items()}
@@ -98,7 +98,7 @@ def test_healthy_targets_are_as_quick_as_alone(simulated: Simulation) -> None:
         found = simulated.latencies(healthy(system))
         assert len(found) == len(expected)
         assert p95(found) <= 1.5 * p95(expected)
-        # The first ones compete with targets of which nothing is known yet.
+        # The first ones compete with targets that are still unknown.
         assert found[-1] <= 0.5
 
 
@@ -107,7 +107,7 @@ def test_sick_targets_keep_to_their_limits(simulated: Simulation) -> None:
         for name in ("hangs", "refuses", "slow"):
             assert simulated.most_under_way[sick(system, name)] <= FIRST
     assert simulated.most <= 200
-    # A dead target is called seldom, and all the same is never given up.
+    # A dead target is called rarely, but always again.
     for system in range(SYSTEMS):
         attempts = [d.attempts for d in simulated.deliveries if d.target == sick(system, "refuses")]
         assert 8 <= sum(attempts) <= 40
@@ -135,7 +135,7 @@ def test_many_hanging_paths_of_one_system_leave_places_for_healthy_ones() -> Non
     simulation = Simulation(receivers)
     publish_healthy(simulation, range(2))
     for place in range(120):
-        # After the healthy one has shown that it is.
+        # The healthy target has proven itself by now.
         for number in range(20):
             simulation.publish(sick(0, "hangs", place), 1000 + place, str(number), 5)
     simulation.run(SECONDS)
@@ -152,7 +152,7 @@ def test_places_do_not_stay_free_while_healthy_targets_have_work() -> None:
             simulation.publish(target, place, str(number), 0)
     simulation.run(20)
     assert simulation.under_way.total() >= 0.8 * 200
-    # Nobody gets much more than others.
+    # No target gets much more than others.
     arrived = [len(simulation.latencies(target)) for target in targets]
     assert min(arrived) >= 0.7 * max(arrived)
 
@@ -174,9 +174,9 @@ def test_subscriptions_of_one_target_and_keys_share_its_calls() -> None:
     for number in range(20):
         simulation.publish(target, 2, str(number), 10)
     simulation.run(80)
-    # The second subscription gets every other call once it has something.
+    # The second subscription gets every other call as soon as it has deliveries.
     arrived = [d.arrived for d in simulation.deliveries if d.subscription == 2 and d.arrived is not None]
     assert len(arrived) >= 15
-    # One key with many deliveries keeps no other key of its subscription waiting.
+    # A key with many deliveries does not delay the other keys of its subscription.
     keys = {key for (subscription, key) in simulation.arrivals if subscription == 1}
     assert len(keys) >= 10

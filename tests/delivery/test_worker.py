@@ -1,4 +1,4 @@
-"""The worker, with real receivers and on each database: what becomes of deliveries."""
+"""The outcome of deliveries, by a worker with real receivers on each database."""
 
 import json
 from datetime import timedelta
@@ -107,7 +107,7 @@ async def test_events_of_one_key_arrive_in_their_order_whatever_fails(database: 
             _, body = read_request(connection)
             version = body.decode().partition('"versionIdentifier":"')[2].partition('"')[0]
             seen.append(version)
-            # Each second attempt is taken.
+            # Every second attempt is accepted.
             connection.sendall(OK if seen.count(version) == 2 else answer(b"", "500 Oh"))
 
     await subscribe(database, at(peer(serve)))

@@ -1,4 +1,4 @@
-"""Turns of the worker that the database fails: nothing that it holds waits for the end of a lease."""
+"""Turns of the worker that fail in the database: no claimed delivery waits for the end of a lease."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ LIMIT_SECONDS = 60
 
 
 class Losing:
-    """A database that loses some marks or writes, or only the answers to them."""
+    """A database that loses some statements of the worker, or only the responses to them."""
 
     def __init__(self, database: Database, kind: str, fails: int, *, takes_effect: bool) -> None:
         self._database = database
@@ -94,7 +94,7 @@ async def test_worker_that_is_cancelled_ends_when_its_turn_fails_at_that_moment(
         silent.begin()
         running = asyncio.create_task(worker.run_forever())
         async with asyncio.timeout(LIMIT_SECONDS):
-            # The turn looks at the queue, and settles the attempt.
+            # The turn polls the queue, and settles the attempt.
             while silent.waiting != {"read", "write"}:  # noqa: ASYNC110  # The database has no event.
                 await asyncio.sleep(0)
         running.cancel()
@@ -108,7 +108,7 @@ async def test_worker_that_is_cancelled_ends_when_its_turn_fails_at_that_moment(
 
 
 async def deliver_all(database: Any, limit: float = LIMIT_SECONDS) -> None:
-    """Run a worker whose clock stays at one moment, so that no lease ends, until nothing waits."""
+    """Run a worker with a stopped clock, so that no lease ends, until no delivery waits."""
     async with working(database) as worker:
         running = asyncio.create_task(worker.run_forever())
         async with asyncio.timeout(limit):
@@ -142,7 +142,7 @@ async def test_worker_settles_a_failed_attempt_once_when_the_answer_of_the_datab
         assert await worker.run_once(NOW) == 1
         with pytest.raises(StorageFailed):
             await worker.finish()
-        # It comes again before the result is settled a second time.
+        # The event arrives again before its result is settled a second time.
         later = NOW + 2 * SECOND
         await worker.run_once(later)
         await worker.finish()
@@ -210,7 +210,7 @@ async def test_worker_delivers_all_on_a_disturbed_postgresql_before_a_lease_ends
     try:
         await subscribe(database, at(peer(recorder)))
         async with working(database) as worker:
-            # The clock of the worker stays at one moment, so no lease ends.
+            # The clock of the worker is stopped, so no lease ends.
             running = asyncio.create_task(worker.run_forever())
             async with asyncio.timeout(LIMIT_SECONDS):
                 for part in range(6):
@@ -223,7 +223,7 @@ async def test_worker_delivers_all_on_a_disturbed_postgresql_before_a_lease_ends
                                 await asyncio.sleep(0.05)
                     if part in {1, 3}:
                         await disturb(other)
-                while await other.fetchval("select count(*) from deliveries"):  # noqa: ASYNC110  # As above.
+                while await other.fetchval("select count(*) from deliveries"):  # noqa: ASYNC110  # The database has no event.
                     await asyncio.sleep(0.05)
                 worker.stop()
                 await running

@@ -1,4 +1,4 @@
-"""The worker among others: receivers that hold it up, a sync or a death in between, a stop."""
+"""The worker with slow receivers, a concurrent sync, a killed worker, and a shutdown."""
 
 import asyncio
 import threading
@@ -31,7 +31,7 @@ async def test_what_a_dead_worker_held_goes_to_another_when_the_lease_ends(datab
     await subscribe(database, at(peer(recorder)))
     await publish(database)
     async with working(database, "dead") as dead:
-        # It dies before the call gets out.
+        # The worker is killed before the call is sent.
         assert await dead.run_once(NOW) == 1
         dead._under_way.popitem()[1].cancel()
     assert await work(database, NOW + LIMITS.lease - SECOND) == 0
@@ -40,7 +40,7 @@ async def test_what_a_dead_worker_held_goes_to_another_when_the_lease_ends(datab
 
 
 class Held:
-    """A receiver that answers nobody until it is let go."""
+    """A receiver that holds all calls until it is released."""
 
     def __init__(self) -> None:
         self.came = threading.Semaphore(0)
@@ -56,7 +56,7 @@ class Held:
             connection.sendall(OK)
 
     async def until(self, number: int) -> None:
-        """Waits until so many more are held."""
+        """Wait until that number of additional calls is held."""
         for _ in range(number):
             assert await asyncio.to_thread(self.came.acquire, timeout=60)
 
@@ -73,7 +73,7 @@ async def test_a_sync_that_drops_a_subscription_ends_its_deliveries(database: Da
     await database.write(large_write(lambda c: c.execute(tables.deliveries.insert(), copies)))
     async with working(database) as worker:
         running = asyncio.create_task(worker.run_forever())
-        # As many as a receiver gets that is not known yet.
+        # The limit of concurrent calls of an unknown receiver.
         await held.until(10)
         result = await subscriptions.sync(database, SyncCall(SYSTEM, [], NOW, CALLER, "drop"))
         assert result.dropped_messages == 10_000
@@ -125,12 +125,12 @@ async def test_a_receiver_that_fails_is_called_less_at_once(database: Database, 
         for _ in range(3):
             started.append(await worker.run_once(NOW))
             await worker.finish()
-    # After two failures in a row it backs off.
+    # The target backs off after two consecutive failures.
     assert started == [10, 1, 0]
 
 
 class HeldPath(Held):
-    """A receiver that answers no call of `/dead` until it is let go, and all others."""
+    """A receiver that holds calls of `/dead` until it is released, and responds to all others."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ async def test_a_path_that_does_not_answer_keeps_no_other_path_of_its_system_wai
             await publish(database, org_code=102)
             assert await asyncio.to_thread(held.arrived.acquire, timeout=60)
         assert held.number == 10
-        # A test message for the dead path has a place all the same.
+        # A test message for the dead path can still be sent.
         identity = {"org_type": 1, "org_code": 101, "entity_type": 202}
         trial = TrialEvent(publication(event(**identity)), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
         await queued.publish_test(database, trial)

@@ -1,4 +1,4 @@
-"""Workers that are killed with -9 while they deliver: a small one of the long runs."""
+"""Workers that are killed with -9 while they deliver: a short version of the long tests."""
 
 import subprocess
 import sys
@@ -11,10 +11,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("database", ["SQLite", "PostgreSQL"])
 def test_nothing_is_lost_or_out_of_order_when_workers_die(database: str) -> None:
-    # Receivers that are slow, fail, refuse and die; what must hold in the end is said there.
+    # Receivers are slow, fail, refuse and die; the benchmark defines the expected result.
     command = [sys.executable, "-m", "benchmarks.kill_workers", "--events", "100", "--keys", "20"]
     done = subprocess.run([*command, "--database", database], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    # The table has what it did: a run in which nobody died would prove nothing.
+    # The table lists the kills: a run without one would prove nothing.
     cells = [cell.strip() for cell in done.stdout.splitlines()[4].split("|")]
     assert int(cells[4]) > 0

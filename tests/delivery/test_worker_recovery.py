@@ -1,4 +1,4 @@
-"""The worker and receivers that come back, or that ask for a pause."""
+"""Receivers that recover, or that request a pause."""
 
 import json
 from collections import Counter
@@ -25,7 +25,7 @@ HOUR = timedelta(hours=1)
 
 
 class Paths:
-    """A receiver that answers each path in its own way; `seen` counts the calls."""
+    """A receiver with a separate response for each path; `seen` counts the calls."""
 
     def __init__(self, **answers: bytes) -> None:
         self.answers = {f"/star/{name}": response for name, response in answers.items()}
@@ -40,7 +40,7 @@ class Paths:
 
 
 async def make_wait(database: Database) -> None:
-    """All deliveries wait for an attempt in some hours, as after an outage."""
+    """Postpone the next attempt of all deliveries by some hours, as after an outage."""
     await database.write(
         short_write(lambda c: c.execute(tables.deliveries.update().values(due=NOW + 3 * HOUR, attempts=12)))
     )
@@ -59,7 +59,7 @@ async def test_a_success_pulls_what_waits_for_its_target_forward_spread_out(
     await publish(database)
     assert await work(database) >= 1
     dues = sorted(row["due"] for row in await deliveries(database))
-    # Those of the other path wait on.
+    # Deliveries of the other path still wait.
     assert dues[-1] == NOW + 3 * HOUR
     pulled = dues[:-1]
     assert all(NOW < due <= NOW + SECOND for due in pulled)
@@ -75,7 +75,7 @@ async def test_a_success_pulls_nothing_past_the_order_of_a_key(database: Databas
         await publish(database, version=str(number), **PERSON)
     await make_wait(database)
     await publish(database, version="3", **PERSON)
-    # The last one is met behind the others.
+    # The last one is due after the others.
     assert await work(database) == 0
     await publish(database, version="other")
     await work(database)
@@ -122,14 +122,14 @@ async def test_retry_after_holds_for_the_target_in_any_worker_until_it_is_overri
     assert await work(database) == 1
     await publish(database)
     await publish(database, org_code=102)
-    # Each call makes a worker that knows nothing of the first.
+    # Each call creates a worker without knowledge of the previous one.
     assert await work(database, NOW + 500 * SECOND) == 1
     assert receiver.seen == {"/star/busy": 1, "/star/other": 1}
     receiver.answers["/star/busy"] = OK
     (_, waiting) = await deliveries(database)
     assert await queued.replay(database, [waiting["id"]], NOW + 500 * SECOND) == {waiting["id"]}
     assert await work(database, NOW + 500 * SECOND) == 1
-    # The first is pulled forward by that success, though not before the end of the pause.
+    # That success pulls the first one forward, but not before the end of the pause.
     (first,) = await deliveries(database)
     assert first["due"] == NOW + 600 * SECOND
     assert await work(database, NOW + 599 * SECOND) == 0

@@ -1,4 +1,4 @@
-"""A worker on a database, with systems whose receivers are real."""
+"""Run a worker on a database, with systems whose receivers are real."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ StartPeer = Callable[[Any], Peer]
 
 
 async def subscribe(database: Database, *bases: str) -> None:
-    """Systems with these base URLs, each with one subscription."""
+    """Store systems with these base URLs, each with one subscription."""
     await prepare(database)
 
     @short_write
@@ -51,7 +51,7 @@ async def working(
 
 
 async def work(database: Database, now: datetime = NOW) -> int:
-    """Delivers what is due then; returns how many attempts there were."""
+    """Deliver everything that is due at that time, and return the number of attempts."""
     async with working(database, now=now) as worker:
         attempts = 0
         while started := await worker.run_once(now):

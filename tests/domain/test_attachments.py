@@ -1,4 +1,4 @@
-"""Contents of attachments, taken in piece by piece."""
+"""Attachment data that arrive in chunks."""
 
 import base64
 import binascii
@@ -24,9 +24,9 @@ def read(*pieces: bytes) -> Content:
 
 
 def strict(text: bytes) -> bytes | None:
-    """What Python's strict decoder makes of a whole text."""
+    """Return the result of Python's strict decoder for a whole text."""
     if len(text) % 4:
-        # It takes padding where nothing is to be filled, which RFC 4648 does not have.
+        # Python accepts padding of a complete group, which RFC 4648 does not allow.
         return None
     try:
         return binascii.a2b_base64(text, strict_mode=True)

@@ -1,4 +1,4 @@
-"""The audit: the hash of an entry says all of it."""
+"""The audit: an entry's hash covers all of its content."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ def audit_entry(**changes: Any) -> AuditEntry:
 
 
 def test_hash_entry_is_the_same_for_ever() -> None:
-    """Chains that are kept were made with it."""
+    """Stored chains were built with this hash."""
     found = hash_entry(audit_entry(), '{"status":401}', 1, FIRST_HASH)
     assert found == "fd85ae799d20fa592c2bbc9abb6081775e6821c6dc51a2bca86964e7a40fb4c9"
 

@@ -1,4 +1,4 @@
-"""What changes when operators say something else."""
+"""The difference between two catalogues."""
 
 from dataclasses import replace
 from datetime import date

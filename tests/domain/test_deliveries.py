@@ -1,4 +1,4 @@
-"""Deliveries: what answers mean, and when to try again."""
+"""Deliveries: the outcome of responses, and the time of the next attempt."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Errors, by meaning."""
+"""Errors by meaning."""
 
 import pytest
 
@@ -23,7 +23,7 @@ REASON = RefusalReason.UNKNOWN_KEY
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not Invalid])
 def test_the_docstring_of_a_kind_is_its_message(kind: type[BudkavleError]) -> None:
-    error = kind(REASON) if issubclass(kind, CallerRefused) else kind()  # type: ignore[arg-type]  # It knows no narrower kind.
+    error = kind(REASON) if issubclass(kind, CallerRefused) else kind()  # type: ignore[arg-type]  # There is no narrower type.
     assert str(error) == kind.__doc__
     assert str(error).endswith(".")
 

@@ -1,4 +1,4 @@
-"""Events: what they have in common, and how they are written."""
+"""Events: equality, and their encoding."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def test_order_key_is_the_same_for_what_is_about_the_same(changes, others):
         (PERSON, PERSON | {"identification_type": 2}),
         (PERSON, {"external_id": OBJECT}),
         ({"external_id": OBJECT}, {"external_id": OTHER}),
-        # Nothing that a publisher writes in one field passes for the other.
+        # The content of one field cannot be mistaken for another field.
         (PERSON, {"external_id": "1:9999991234"}),
         ({"identification_type": 1, "identification": "1:2"}, {"identification_type": 11, "identification": "2"}),
     ],
@@ -64,7 +64,7 @@ def test_order_key_does_not_show_the_number_of_a_person():
 
 
 def test_order_key_stays_what_is_stored():
-    """Rows of the queue hold it: another way to make it would let events about one person overtake each other."""
+    """Stored rows contain the key: another format would let events about one person overtake each other."""
     assert order_key(replace(PLAIN, **PERSON)) == "2aaf7a8552b657a1cecabef1b593c8b0"
     assert order_key(replace(PLAIN, external_id=OBJECT)) == "3f1eaa3f85ee73e6990ba7c432b2a156"
 

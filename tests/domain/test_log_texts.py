@@ -1,4 +1,4 @@
-"""Texts of other systems in the log: bounded, on one line, without secrets."""
+"""Texts of other systems in the log: truncated, on one line, without secrets."""
 
 import time
 
@@ -102,5 +102,5 @@ def test_redact_for_log_makes_one_bounded_line():
 def test_redact_for_log_is_fast_for_every_text(piece):
     begun = time.process_time()
     redact_for_log(piece * 100_000)
-    # Milliseconds; a pattern that backtracks without bound takes minutes.
+    # Milliseconds; a pattern with unlimited backtracking takes minutes.
     assert time.process_time() - begun < 10

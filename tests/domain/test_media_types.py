@@ -1,4 +1,4 @@
-"""Media types: from the content, from the name where the content says too little."""
+"""Media types: detected from the content, and from the name if the content is ambiguous."""
 
 import gzip
 import io
@@ -33,7 +33,7 @@ HTML = b"<!DOCTYPE html>\n<html><head><title>x</title></head><body>x</body></htm
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>\n'
 
 FILES = [
-    # What the content says holds, whatever the name.
+    # The content decides, whatever the name is.
     ("pdf", PDF, "a.pdf", "application/pdf"),
     ("pdf without a name that says so", PDF, "a", "application/pdf"),
     ("pdf called text", PDF, "a.txt", "application/pdf"),
@@ -42,7 +42,7 @@ FILES = [
     ("jpeg", JPEG, "a.jpg", "image/jpeg"),
     ("jpeg called document", JPEG, "a.docx", "image/jpeg"),
     ("gif", GIF, "a", "image/gif"),
-    # Containers: the name says which.
+    # For containers the name decides.
     ("docx", DOCX, "a.docx", f"{OFFICE}.wordprocessingml.document"),
     ("docx in capitals", DOCX, "A.DOCX", f"{OFFICE}.wordprocessingml.document"),
     ("xlsx", archive("xl/workbook.xml"), "a.xlsx", f"{OFFICE}.spreadsheetml.sheet"),
@@ -55,7 +55,7 @@ FILES = [
     ("ppt", OLE, "a.ppt", "application/vnd.ms-powerpoint"),
     ("msg", OLE, "a.msg", "application/vnd.ms-outlook"),
     ("ole without a name that says so", OLE, "a", UNKNOWN),
-    # Text: the name says which.
+    # For text the name decides.
     ("text", TEXT, "a.txt", "text/plain"),
     ("text in capitals", TEXT, "A.TXT", "text/plain"),
     ("csv", b"a;b\n1;2\n", "a.csv", "text/csv"),
@@ -66,7 +66,7 @@ FILES = [
     ("text without a name that says so", TEXT, "readme", UNKNOWN),
     ("html called text", HTML, "a.txt", "text/plain"),
     ("svg called text", SVG, "a.txt", "text/plain"),
-    # Nothing says anything.
+    # Neither content nor name decides.
     ("unknown", b"\x01\x02\x03\x04", "a.unheard-of", UNKNOWN),
     ("one byte", b"\0", "a", UNKNOWN),
     ("text that begins like a bitmap", b"BMW och Volvo\n", "a.txt", "text/plain"),

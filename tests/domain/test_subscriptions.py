@@ -69,11 +69,11 @@ def codes(plan: SyncPlan) -> list[tuple[int | None, str | None, int]]:
         ("2026-01-01T00:00:00.5", "2025-12-31T23:00:00.500000+00:00"),
         ("2026-01-01T00:00:00.123456789Z", "2026-01-01T00:00:00.123456+00:00"),
         ("2024-02-29T12:00:00", "2024-02-29T11:00:00+00:00"),
-        # The clock is set back at 3 o'clock: the first of the two is meant.
+        # The clock is set back at 3 o'clock: the first of the two hours applies.
         ("2026-10-25T02:30:00", "2026-10-25T00:30:00+00:00"),
         ("2026-10-25T03:00:00", "2026-10-25T02:00:00+00:00"),
         ("2026-10-25T02:30:00+01:00", "2026-10-25T01:30:00+00:00"),
-        # It is set forward from 2 to 3 o'clock.
+        # The clock is set forward from 2 to 3 o'clock.
         ("2026-03-29T01:59:59", "2026-03-29T00:59:59+00:00"),
         ("2026-03-29T03:00:00", "2026-03-29T01:00:00+00:00"),
         ("1900-01-01T00:00:00", "1899-12-31T23:00:00+00:00"),
@@ -106,12 +106,12 @@ def test_read_time_gives_the_instant_in_utc(text: str, expected: str) -> None:
         "2026-01-01T00:00:00\n",
         "\u0662026-01-01T00:00:00",
         "",
-        # What is told must be what may be sent: these are in 1899 and in 3000 in Copenhagen.
+        # Returned times must be valid in requests: these are in 1899 and in 3000 in Copenhagen.
         "1900-01-01T00:00:00+14:00",
         "2999-12-31T23:59:59-14:00",
         "1899-12-31T23:59:59",
         "3000-01-01T00:00:00",
-        # Instants that Python cannot hold.
+        # Instants that Python cannot represent.
         "0001-01-01T00:00:00",
         "0001-01-01T00:00:00+23:59",
         "9999-12-31T23:59:59-23:59",
@@ -167,7 +167,7 @@ def test_another_path_or_another_time_is_an_update(change: dict[str, Any]) -> No
         ({"start": END, "end": START + timedelta(days=100)}, [(0, "slutDato", 1003)]),
         ({"start": END, "end": END}, []),
         ({"end": None}, []),
-        # Today in Copenhagen begins at 23 o'clock of the day before, in UTC.
+        # Today in Copenhagen begins at 23:00 UTC of the day before.
         ({"end": datetime(2026, 2, 28, 22, 59, 59, 999999, UTC)}, [(0, "slutDato", 150000)]),
         ({"end": datetime(2026, 2, 28, 23, tzinfo=UTC)}, []),
         ({"start": END, "end": START}, [(0, "slutDato", 1003), (0, "slutDato", 150000)]),
@@ -177,7 +177,7 @@ def test_another_path_or_another_time_is_an_update(change: dict[str, Any]) -> No
         ({"entity_type": 205}, []),
         ({"org_type": 2}, [(0, "orgType", 150101)]),
         ({"org_type": 2, "entity_type": 204}, [(0, "entityType", 150002), (0, "orgType", 150101)]),
-        # What could not be read is not asked; all else is.
+        # Rules skip values that could not be parsed, and check all others.
         ({"start": None, "end": START}, [(0, "slutDato", 150000)]),
         ({"webhook_url": None, "org_type": 2}, [(0, "orgType", 150101)]),
         ({"org_code": None, "entity_type": 999}, [(0, "entityType", 150002)]),

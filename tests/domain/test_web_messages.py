@@ -1,4 +1,4 @@
-"""The rules of web messages that the contract cannot say."""
+"""Rules of web messages that the contract cannot express."""
 
 from dataclasses import FrozenInstanceError
 

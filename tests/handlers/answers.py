@@ -1,4 +1,4 @@
-"""Reads the answers of the service."""
+"""Parse responses of the service."""
 
 import asyncio
 import uuid
@@ -15,7 +15,7 @@ from tests.factories import message_body
 PROBLEM = "application/problem+json"
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
-"""An id that nothing has."""
+"""An id that no object has."""
 
 
 def unique_id() -> str:
@@ -23,7 +23,7 @@ def unique_id() -> str:
 
 
 def problem(response: httpx.Response, status: int, title: str) -> dict[str, Any]:
-    """The problem in an answer, whose status and title must be these."""
+    """Return the problem in a response, after asserting its status and title."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == PROBLEM
     value: dict[str, Any] = response.json()
@@ -33,7 +33,7 @@ def problem(response: httpx.Response, status: int, title: str) -> dict[str, Any]
 
 
 def violations(response: httpx.Response) -> list[tuple[str, str]]:
-    """The fields and messages of a validation error."""
+    """Return the fields and messages of a validation error."""
     value = problem(response, 400, "Constraint Violation")
     assert value["status"]["reasonPhrase"] == "Bad Request"
     found = [(violation["field"], violation["message"]) for violation in value["violations"]]
@@ -42,14 +42,14 @@ def violations(response: httpx.Response) -> list[tuple[str, str]]:
 
 
 def post(service: RunningService, **changes: Any) -> str:
-    """Posts a message that must be taken; its id."""
+    """Post a message, which must be accepted, and return its id."""
     response = service.client.post("/webmessages", json=message_body(**changes))
     assert response.status_code == 201, response.text
     return response.headers["location"].removeprefix("/webmessages/")
 
 
 def get(service: RunningService, message_id: str) -> dict[str, Any]:
-    """A message that must be there."""
+    """Return a message, which must exist."""
     response = service.client.get(f"/webmessages/{message_id}")
     assert response.status_code == 200, response.text
     value: dict[str, Any] = response.json()
@@ -57,7 +57,7 @@ def get(service: RunningService, message_id: str) -> dict[str, Any]:
 
 
 def unsettled(service: RunningService) -> list[UnsettledMessage]:
-    """The messages that only operators see."""
+    """Return the messages that only operators see."""
 
     async def listed() -> list[UnsettledMessage]:
         database = open_database(service.settings.database_url.get_secret_value())

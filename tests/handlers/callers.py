@@ -1,4 +1,4 @@
-"""Callers of the subscriptions, each with a system and a certificate of its own."""
+"""Callers of the subscriptions, each with its own system and certificate."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ FIELDS = {"orgtype", "orgcode", "entitytype", "errorCode", "message", "index", "
 
 @dataclass(frozen=True)
 class Certificate:
-    """A client certificate: as a trusted proxy sends it, and as the catalogue knows it."""
+    """A client certificate: the header of a trusted proxy, and the fingerprint in the catalogue."""
 
     header: str
     fingerprint: str
@@ -34,7 +34,7 @@ def _authority() -> trustme.CA:
 
 
 def new_certificate(begins: timedelta = -DAY, ends: timedelta = DAY) -> Certificate:
-    """A certificate that is valid from `begins` to `ends` from now."""
+    """Return a certificate that is valid from `begins` to `ends`, relative to now."""
     now = datetime.now(UTC)
     leaf = _authority().issue_cert("client@example.org", not_before=now + begins, not_after=now + ends)
     der = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes()).public_bytes(Encoding.DER)
@@ -43,7 +43,7 @@ def new_certificate(begins: timedelta = -DAY, ends: timedelta = DAY) -> Certific
 
 @dataclass(frozen=True)
 class Caller:
-    """One who calls with a certificate, about a system."""
+    """A caller with a certificate, and its system."""
 
     service: RunningService
     certificate: Certificate
@@ -60,14 +60,14 @@ class Caller:
         return {"systemIdentifier": self.system_id, "abonnementer": list(entries)} | changes
 
     def send(self, body: Any, query: str = "", **headers: str) -> httpx.Response:
-        """The answer to a sync with this body."""
+        """Return the response to a sync with this body."""
         return self.service.client.post(f"/v1/abonnement/sync{query}", json=body, headers=self.headers(**headers))
 
     def send_bytes(self, body: bytes, **headers: str) -> httpx.Response:
         return self.service.client.post("/v1/abonnement/sync", content=body, headers=self.headers(**headers))
 
     def sync(self, *entries: Any, query: str = "") -> tuple[int, ...]:
-        """Created, updated, deleted, unchanged and dropped messages of a sync that must be taken."""
+        """Return the created, updated, deleted, unchanged and dropped counts of a sync, which must be accepted."""
         response = self.send(self.body(*entries), query)
         assert response.status_code == 200, response.text
         value = response.json()
@@ -78,7 +78,7 @@ class Caller:
         return self.service.client.get("/v1/abonnement", params=query, headers=self.headers(**headers))
 
     def current(self) -> list[dict[str, Any]]:
-        """The entries that the system has."""
+        """Return the current entries of the system."""
         response = self.get()
         assert response.status_code == 200, response.text
         entries: list[dict[str, Any]] = response.json()["abonnementer"]
@@ -86,14 +86,14 @@ class Caller:
 
 
 def new_caller(service: RunningService) -> Caller:
-    """A caller with a new certificate for a new system."""
+    """Return a caller with a new certificate and a new system."""
     caller = Caller(service, new_certificate(), unique_id())
     put_system(caller.database_url, caller.system_id, caller.certificate.fingerprint)
     return caller
 
 
 def entry(**changes: Any) -> dict[str, Any]:
-    """An entry that may be taken; a change to `...` takes the property out."""
+    """Return a valid entry; a change to `...` removes the property."""
     values = {
         "orgType": ORG_TYPE,
         "orgCode": 101,
@@ -106,7 +106,7 @@ def entry(**changes: Any) -> dict[str, Any]:
 
 
 def errors(response: httpx.Response, status: int) -> list[dict[str, Any]]:
-    """The errors of an answer, which must have the published shape and order."""
+    """Return the errors of a response, after asserting the published shape and order."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
     assert set(response.json()) == {"errors"}
@@ -118,7 +118,7 @@ def errors(response: httpx.Response, status: int) -> list[dict[str, Any]]:
 
 
 def places(response: httpx.Response) -> list[tuple[int | None, str | None, int]]:
-    """Index, field and number of each error of a 400."""
+    """Return index, field and number of each error of a 400."""
     return [(error["index"], error["field"], error["errorCode"]) for error in errors(response, 400)]
 
 

@@ -1,4 +1,4 @@
-"""Services that the tests of one module share: what they store, they tell apart by ids of their own."""
+"""Services that the tests of a module share; each test uses its own ids."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ OPEN_E_URLS = {
 
 @pytest.fixture(scope="module")
 def shared_open_e() -> Iterator[MockOpenE]:
-    """The mock Open-E behind the shared services."""
+    """Yield the mock Open-E behind the shared services."""
     with mock_open_e() as mock:
         yield mock
 
@@ -26,7 +26,7 @@ def shared_open_e() -> Iterator[MockOpenE]:
 def shared(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shared_open_e: MockOpenE
 ) -> Iterator[RunningService]:
-    """The running service on each database, for all tests of a module."""
+    """Yield the running service on each database, for all tests of a module."""
     url = new_database(request, tmp_path_factory.mktemp("shared"))
     with running_service(database_url=url, **OPEN_E_URLS) as running:
         yield running
@@ -34,7 +34,7 @@ def shared(
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def subscribing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """The running service on each database, with message types; it believes the `Client-Cert` header of its callers."""
+    """Yield the running service on each database, with message types; it trusts the `Client-Cert` header."""
     url = new_database(request, tmp_path_factory.mktemp("subscribing"))
     put_message_types(url)
     with running_service(database_url=url, trusted_proxies="127.0.0.1") as running:
@@ -43,13 +43,13 @@ def subscribing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture
 def caller(subscribing: RunningService) -> Caller:
-    """A caller with a system of its own."""
+    """Return a caller with its own system."""
     return new_caller(subscribing)
 
 
 @pytest.fixture
 def subscribing_alone(database_url: str) -> Iterator[RunningService]:
-    """The same for one test, which may break the database."""
+    """Yield the same for a single test, which may break the database."""
     put_message_types(database_url)
     with running_service(database_url=database_url, trusted_proxies="127.0.0.1") as running:
         yield running
@@ -59,7 +59,7 @@ def subscribing_alone(database_url: str) -> Iterator[RunningService]:
 def contract(
     tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes, shared_open_e: MockOpenE
 ) -> Iterator[RunningService]:
-    """A running service for tests of answers that no database has a part in."""
+    """Yield a running service for tests of responses that do not depend on the database."""
     path = tmp_path_factory.mktemp("contract") / "test.db"
     path.write_bytes(migrated_sqlite)
     with running_service(database_url=f"sqlite:///{path}", **OPEN_E_URLS) as running:

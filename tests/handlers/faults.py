@@ -1,4 +1,4 @@
-"""Wrong messages: what is changed in a good one, and the faults that this must give."""
+"""Invalid messages: a change of a valid one, and the expected faults."""
 
 from typing import Any
 

@@ -46,7 +46,7 @@ def create(spec_dir: Path) -> Any:
 
 
 def test_create_application_refuses_contracts_that_share_an_operation_id(tmp_path: Path) -> None:
-    """Connexion keys security by the id: the second operation would answer without authentication."""
+    """Connexion keys security by the id, so the second operation would respond without authentication."""
     folder = tmp_path / "spec"
     shutil.copytree(SPEC, folder)
     path = folder / "operations.yaml"

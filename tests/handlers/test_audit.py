@@ -1,4 +1,4 @@
-"""What the audit says of every call of the subscriptions."""
+"""The audit entries of calls of the subscriptions."""
 
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ SYNC = "syncWebhookAbonnementer"
 
 
 def told(caller: Caller, request_id: str) -> list[tuple[str, str, str, str, str, dict[str, Any]]]:
-    """Of each entry of a request: chain, kind, operation, caller, outcome and detail."""
+    """Return chain, kind, operation, caller, outcome and detail of each entry of a request."""
     return [
         (found.chain, found.kind, found.operation, found.caller, found.outcome, found.detail)
         for found in audit_of(caller.database_url, request_id)
@@ -92,7 +92,7 @@ def test_first_refusal_of_a_caller_is_recorded_at_once(subscribing_alone: Runnin
 
 
 def test_further_refusals_are_counted_in_one_entry_each(database_url: str) -> None:
-    """Whatever an anonymous caller varies, entries stay few; the counts are written at shutdown."""
+    """The number of entries is bounded for any variation by an anonymous caller; the counts are written at shutdown."""
     put_message_types(database_url)
     with running_service(database_url=database_url, trusted_proxies="127.0.0.1") as service:
         caller = new_caller(service)
@@ -125,7 +125,7 @@ def test_further_refusals_are_counted_in_one_entry_each(database_url: str) -> No
 
 
 def refusals(url: str) -> list[AuditEntry]:
-    """All entries of refused calls, oldest first."""
+    """Return all entries of refused calls, oldest first."""
     pages = with_database(url, lambda database: audit.list_page(database, after=0, limit=1000))
     return [item.entry for _, item in pages if item.entry.outcome == "refused"]
 

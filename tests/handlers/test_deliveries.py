@@ -1,4 +1,4 @@
-"""What waits for a system, page by page."""
+"""The list of a system's deliveries, page by page."""
 
 from datetime import datetime
 from typing import Any

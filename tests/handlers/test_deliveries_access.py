@@ -1,4 +1,4 @@
-"""Who may see and send again what waits, and what the audit says of it."""
+"""Access to the list and the replay of deliveries, and their audit entries."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ from tests.test_guards import SPECS
 
 
 def requests(system_id: str) -> list[tuple[str, str, dict[str, Any] | None]]:
-    """A request of each operation that breaks its contract beside naming this system."""
+    """Return a request of each operation that breaks its contract in addition to naming this system."""
     named = {"systemIdentifier": system_id}
     return [
         ("GET", f"{LIST}?systemIdentifier={system_id}&limit=0", None),

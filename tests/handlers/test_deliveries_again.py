@@ -1,4 +1,4 @@
-"""What is parked is sent again, and a subscription is tried with a test message."""
+"""Replays of parked deliveries, and test messages to subscriptions."""
 
 import json
 from datetime import datetime
@@ -74,7 +74,7 @@ def unknown(id_: str) -> dict[str, Any]:
 
 
 def nothing(*ids: str) -> dict[str, Any]:
-    """The answer when the system has none of these."""
+    """Return the response for ids that the system does not have."""
     return {"genfremsendt": 0, "ikkeParkerede": [*ids], "ikkeGenfremsendte": [unknown(id_) for id_ in ids]}
 
 

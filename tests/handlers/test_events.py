@@ -1,4 +1,4 @@
-"""Publishing events: what is accepted, what is refused, and that the same event again changes nothing."""
+"""Publish events: accepted and refused events, and repetitions without effect."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ LIMIT = 256 * 1024
 
 
 def event(**changes: Any) -> dict[str, Any]:
-    """An event that may be published; a change to `...` takes the property out."""
+    """Return a valid event; a change to `...` removes the property."""
     values = {"entityType": ALLOWED, "orgType": 1, "orgCode": 101, "aendringstype": 1}
     return {name: value for name, value in (values | changes).items() if value is not ...}
 
@@ -41,7 +41,7 @@ def publish(service: RunningService, body: Any, key: str | None = PUBLISH_KEY, *
 
 
 def stored(service: RunningService, event_id: str) -> dict[str, Any]:
-    """The event as it is kept."""
+    """Return the stored event."""
 
     async def read(database: Database) -> dict[str, Any]:
         (row,) = [row for row in await rows(database, tables.events) if row["id"] == event_id]
@@ -53,7 +53,7 @@ def stored(service: RunningService, event_id: str) -> dict[str, Any]:
 
 @pytest.fixture
 def org_code(subscribing: RunningService) -> int:
-    """An orgCode that two systems subscribe to, and nobody else."""
+    """Return an orgCode that only two systems subscribe to."""
     code = int(unique_id()[:6], 16)
     for _ in range(2):
         new_caller(subscribing).sync(entry(orgCode=code), entry())
@@ -160,7 +160,7 @@ ONE_FAULT: list[tuple[str, dict[str, Any], list[tuple[str, int]]]] = [
     ("body-nul", {"body": {"a": ["\0"]}}, [("body", 1014)]),
     ("body-nul-name", {"body": {"a": {"\\\\\0": 1}}}, [("body", 1014)]),
     ("unknown-property", {"x": 1}, [("x", 1014)]),
-    ("empty-property", {"": 1}, [(None, 1014)]),  # type: ignore[list-item]  # It has no name to tell.
+    ("empty-property", {"": 1}, [(None, 1014)]),  # type: ignore[list-item]  # This violation has no name.
 ]
 
 
@@ -276,7 +276,7 @@ def test_a_key_does_not_open_what_needs_a_certificate(subscribing: RunningServic
 
 
 def test_publishing_is_not_audited(subscribing: RunningService) -> None:
-    """An event keeps its publisher and request itself."""
+    """An event stores its publisher and request itself."""
     url = subscribing.settings.database_url.get_secret_value()
     for key, body in ((PUBLISH_KEY, event()), (PUBLISH_KEY, {}), (MESSAGES_KEY, event()), (None, event())):
         request_id = f"events-{unique_id()}"

@@ -1,4 +1,4 @@
-"""`/metrics`, as Prometheus reads it."""
+"""`/metrics` in the format of Prometheus."""
 
 import asyncio
 import threading
@@ -25,7 +25,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def samples(response: httpx.Response) -> Samples:
-    """The samples of an answer, by name and labels."""
+    """Return the samples of a response by name and labels."""
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     return {
@@ -40,7 +40,7 @@ def value(found: Samples, name: str, **labels: str) -> float:
 
 
 def with_queue(service: RunningService) -> Samples:
-    """The samples of the first scrape that has figures of the queue: they are counted in the background."""
+    """Return the samples of the first scrape with figures of the queue, which are counted in the background."""
     while True:
         found = samples(service.client.get("/metrics"))
         if ("budkavle_queue_age_seconds", frozenset()) in found:
@@ -64,7 +64,7 @@ def test_get_metrics_tells_of_the_queue(database_url: str) -> None:
     system, other = SYSTEM_IDS[:2]
     assert value(found, "budkavle_queue_deliveries", system=system, state="waiting") == 2
     assert value(found, "budkavle_queue_deliveries", system=system, state="parked") == 1
-    # They were published long ago, and nobody takes them.
+    # They were published long ago, and no worker claims them.
     assert value(found, "budkavle_queue_oldest_waiting_seconds", system=system) > 60
     assert value(found, "budkavle_queue_overdue_deliveries", system=system) == 2
     assert found["budkavle_queue_oldest_waiting_seconds", frozenset({("system", other)})] == 0
@@ -139,11 +139,11 @@ def test_get_metrics_counts_messages_in_doubt(database_url: str) -> None:
 
 
 def test_a_scrape_does_not_wait_for_the_queue_to_be_counted(database_url: str) -> None:
-    """While the count is held, scrapes return; the figures come after it."""
+    """Scrapes return while the count is blocked; they include the figures afterwards."""
     may_count = threading.Event()
 
     class Held(QueueWatch):
-        """Counts when the test lets it."""
+        """A count that waits until the test releases it."""
 
         async def _count(self, now: datetime) -> None:
             await asyncio.to_thread(may_count.wait, 60)

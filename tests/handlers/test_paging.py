@@ -1,4 +1,4 @@
-"""Places in lists."""
+"""Cursors of lists."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone

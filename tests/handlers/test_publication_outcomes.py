@@ -1,4 +1,4 @@
-"""Outcomes of publications, apart from requests."""
+"""Publication outcomes that are stored after their request."""
 
 import asyncio
 import sys
@@ -23,7 +23,7 @@ def test_a_message_that_is_revoked_for_minutes_keeps_no_attachment_in_memory(
         outcomes = PublicationOutcomes(database, now=lambda: NOW, timeout=10)
         alone = sys.getrefcount(data)
         outcomes.revoke(web_message(attachments=(attachment(data),)))
-        # The task that revokes it begins.
+        # The task that revokes the message begins.
         await asyncio.sleep(0)
         assert sys.getrefcount(data) == alone
         await outcomes.close()

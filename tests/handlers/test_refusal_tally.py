@@ -1,4 +1,4 @@
-"""Counts of refused calls: bounded, kept while the database fails, written at the end of an interval and at the end."""
+"""Counts of refused calls: bounded, kept while the database fails, written after each interval and at shutdown."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The three operations where nothing is wrong."""
+"""The three operations with valid requests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who may call, what a refused caller is told, and the form of every error."""
+"""Access to the subscriptions, the responses to refused callers, and the form of every error."""
 
 import json
 from datetime import timedelta
@@ -24,7 +24,7 @@ OPERATIONS = [
 
 
 def known(caller: Caller, begins: timedelta, ends: timedelta) -> Certificate:
-    """A certificate of the caller's system that is valid from then to then."""
+    """Return a certificate of the caller's system that is valid between these times."""
     certificate = new_certificate(begins, ends)
     put_system(caller.database_url, unique_id(), certificate.fingerprint)
     return certificate

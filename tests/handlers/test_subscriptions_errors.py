@@ -1,4 +1,4 @@
-"""Every error of a sync, each with its number and place, and all of them at once."""
+"""Every error of a sync, each with its number and place, and all of them together."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Syncs of as many entries as there may be, and more."""
+"""Syncs with the maximum number of entries, and with more."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Messages over HTTP: created, fetched, deleted."""
+"""Create, get and delete messages over HTTP."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Files over HTTP: streamed as base64, downloaded, and described."""
+"""Attachments over HTTP: streamed as base64, downloaded, and with metadata."""
 
 import base64
 import hashlib

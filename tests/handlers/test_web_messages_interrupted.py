@@ -1,4 +1,4 @@
-"""Answers that end early: callers who go away, messages that are deleted while they are read."""
+"""Interrupted responses: callers that disconnect, and messages that are deleted while they are read."""
 
 import base64
 import os
@@ -20,7 +20,7 @@ def file() -> dict[str, str]:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service that a module's tests share."""
+    """Yield a service that the tests of a module share."""
     url = new_database(request, tmp_path_factory.mktemp("streaming"))
     with running_service(database_url=url) as running:
         yield running
@@ -28,7 +28,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def message_id(shared: RunningService, file: dict[str, str]) -> Iterator[str]:
-    """A message of so many bytes that no buffer between here and the service holds them."""
+    """Yield the id of a message that is larger than all buffers between this test and the service."""
     posted = post(shared, attachments=[file] * 3)
     yield posted
     shared.client.delete(f"/webmessages/{posted}")

@@ -1,4 +1,4 @@
-"""Lists over HTTP: what they hold, their order, and their pages."""
+"""Lists over HTTP: their content, order and pages."""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ from tests.handlers.answers import NOBODY, get, post, unique_id
 
 
 def put(service: RunningService, party_id: str, count: int, value: str = "1", created: Any = NOW) -> list[str]:
-    """Stores messages without HTTP, all created at the same time; their ids in the order of a list."""
+    """Store messages without HTTP, all created at the same time, and return their ids in the order of a list."""
     ids = sorted(str(uuid.uuid4()) for _ in range(count))
 
     async def store() -> None:
@@ -252,7 +252,7 @@ def test_long_list_lets_others_in_after_each_page(run: Callable[[Any], Any]) -> 
     pages = [[web_message(created=NOW + timedelta(seconds=number))] * PAGE for number in range(10)]
 
     async def read(_limit: int, after: Position | None) -> list[WebMessage]:
-        # As SQLite reads: without waiting for anything.
+        # SQLite reads do not wait.
         return next((page for page in pages if after is None or (page[0].created or NOW) > after.created), [])
 
     async def work() -> None:

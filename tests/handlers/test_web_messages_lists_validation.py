@@ -1,4 +1,4 @@
-"""Addresses of lists: what is wrong with a path or a query."""
+"""Validation of the paths and queries of lists."""
 
 from urllib.parse import quote
 

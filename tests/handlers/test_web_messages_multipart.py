@@ -1,4 +1,4 @@
-"""Forms: the same message in parts."""
+"""Messages in multipart forms."""
 
 import base64
 import hashlib
@@ -281,7 +281,7 @@ def test_a_form_refuses_parts_with_a_transfer_encoding(contract: RunningService,
     header = f"content-transfer-encoding: {encoding}"
     response = post_form(contract, json_part(), file_part(b"SGVsbG8K", 'filename="a"', header))
     assert violations(response) == [FILE_ENCODED]
-    # The JSON is not read as it came, and all other faults are reported with it.
+    # The JSON is not parsed as it arrives, and all other faults are reported with it.
     encoded = part('form-data; name="message"', base64.b64encode(b"{}"), header)
     response = post_form(contract, encoded, file_part(b"SGVsbG8K", 'filename=""', header), file_part())
     assert violations(response) == [

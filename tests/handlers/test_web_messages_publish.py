@@ -1,4 +1,4 @@
-"""Publishing on Open-E: each way a call can end, what the caller is told, and what is kept."""
+"""Publish on Open-E: each outcome of a call, the response to the caller, and what is stored."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Every rule for a new message: the fault it gives, and that nothing is stored or sent."""
+"""Every rule for a new message: its fault, and that no message is stored or sent."""
 
 import base64
 import json
@@ -163,7 +163,7 @@ def test_create_web_message_stores_and_sends_nothing_of_a_refused_message(
     ],
 )
 def test_body_of_nothing_but_faults_does_not_hold_up_others(contract: RunningService, name: str, item: object) -> None:
-    """Nobody needs all of them by name; and while they are found and told, all other callers wait."""
+    """Callers do not need all of these faults by name, and other callers wait while they are collected."""
     body = json.dumps({"message": "x", name: [item] * (256 * 1024 // (len(json.dumps(item)) + 2) - 10)}).encode()
     response = contract.client.post("/webmessages", content=body, headers={"content-type": "application/json"})
     assert len(violations(response)) <= MAX_FAULTS + 2

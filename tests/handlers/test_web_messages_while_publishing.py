@@ -1,4 +1,4 @@
-"""What happens while Open-E is being called: who else may work, and what breaks meanwhile."""
+"""Concurrent requests and failures during a call to Open-E."""
 
 import asyncio
 import contextlib
@@ -174,7 +174,7 @@ def test_a_caller_that_goes_away_changes_nothing(database_url: str, held: HeldOp
 
 
 class Breakage:
-    """Takes the database away from a running service, and gives it back."""
+    """Makes the database of a running service unavailable, and available again."""
 
     def __init__(self, url: str, server: PostgresqlServer) -> None:
         self._url = sa.make_url(url)
@@ -196,9 +196,9 @@ class Breakage:
         self._server.execute(f"alter database {self._url.database} with allow_connections true")
 
     def check(self, response: httpx.Response) -> None:
-        """Check the answer to a call that meets this."""
+        """Assert the response to a call during this failure."""
         if self._url.drivername == "sqlite":
-            # A table that is gone comes back for no caller who waits.
+            # A missing table is not restored while a caller waits.
             value = problem(response, 500, "Internal Server Error")
             assert value["detail"] == "The database rejected a statement."
             return
@@ -234,14 +234,14 @@ def test_a_database_that_is_away_before_the_call_lets_nothing_be_sent(
 def test_message_is_removed_when_the_answer_to_storing_it_is_lost(
     postgresql_server: PostgresqlServer, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
-    """Open-E is not called, so nothing is in doubt, although the server has stored the message."""
+    """Open-E is not called, so the message is not in doubt, although the server has stored it."""
     url = postgresql_server.new_migrated()
     with (
         tcp_proxy(postgresql_server.socket) as proxy,
         service_of(through(proxy, url), held) as service,
         asyncio.Runner() as runner,
     ):
-        # The connection prepares the statement: that would wait for the lock, too.
+        # The connection prepares the statement, which would also wait for the lock.
         assert service.client.post("/webmessages", json=message_body()).status_code == 201
         administrator = runner.run(asyncpg.connect(url))
         runner.run(administrator.execute("begin; lock table web_messages"))
@@ -293,7 +293,7 @@ def test_published_message_becomes_readable_once_the_database_answers(
         held.wait_for_calls(1)
         (message,) = unsettled(service)
         breakage.begin()
-        # Twice, so that a pool has let go of its dead connection and tries a new one.
+        # Twice, so that a pool drops its dead connection and opens a new one.
         for _ in range(2):
             breakage.check(service.client.get(f"/webmessages/{message.id}"))
         held.let_go()

@@ -1,4 +1,4 @@
-"""Callers for whose systems messages wait, and what becomes of those."""
+"""Callers whose systems have waiting deliveries, and the outcome of those."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from tests.persistence.queues import LEASE, claim_due, settled
 LIST, REPLAY, TEST = "/v1/abonnement/beskeder", "/v1/abonnement/beskeder/genfremsend", "/v1/abonnement/testbesked"
 SECOND = timedelta(seconds=1)
 NOBODYS = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
-"""The id of no delivery."""
+"""An id that no delivery has."""
 
 
 def org_code_of(caller: Caller) -> int:
@@ -30,7 +30,7 @@ def subscribe(caller: Caller) -> None:
 
 
 def publish(caller: Caller, **changes: Any) -> str:
-    """The id of an event to the caller's subscription."""
+    """Publish an event to the caller's subscription and return its id."""
     body = {"entityType": ALLOWED, "orgType": 1, "orgCode": org_code_of(caller), "aendringstype": 1} | changes
     response = caller.service.client.post("/v1/besked", json=body, headers={"apikey": PUBLISH_KEY})
     assert response.json()["abonnementer"] == 1
@@ -39,7 +39,7 @@ def publish(caller: Caller, **changes: Any) -> str:
 
 
 def meet(caller: Caller, outcome: AttemptOutcome, now: datetime) -> None:
-    """All that may go, of all systems, meets that."""
+    """Settle all claimable deliveries of all systems with that result."""
 
     async def work(database: Database) -> None:
         lease = Lease("tests", now, now + LEASE)
@@ -51,7 +51,7 @@ def meet(caller: Caller, outcome: AttemptOutcome, now: datetime) -> None:
 
 
 def later() -> datetime:
-    """A moment at which all that was published is due."""
+    """Return a time at which everything that was published is due."""
     return datetime.now(UTC) + SECOND
 
 

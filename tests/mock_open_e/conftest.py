@@ -12,7 +12,7 @@ from tests.mock_servers import running_mock
 
 
 class WatchedMock(MockOpenE):
-    """A mock that tells when it has dealt with a request, before its door answers."""
+    """A mock that sets an event after it has handled a request, before its server responds."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -39,12 +39,12 @@ def mock_url(mock: WatchedMock) -> Iterator[str]:
 
 @pytest.fixture
 def run_mock() -> Callable[[MockOpenE], AbstractContextManager[str]]:
-    """Runs another mock on another port: `with run_mock(mock) as url`."""
+    """Return a function that runs another mock on another port: `with run_mock(mock) as url`."""
     return running_mock
 
 
 @pytest.fixture(scope="module")
 def idle_mock_url() -> Iterator[str]:
-    """The address of a mock that a module's tests share, because they change nothing in it."""
+    """Yield the address of a mock that the tests of a module share, because they do not change it."""
     with running_mock(MockOpenE()) as url:
         yield url

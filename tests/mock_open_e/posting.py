@@ -1,4 +1,4 @@
-"""Callers of a running mock Open-E, at its root or under a name: they post by SOAP and look by the control API."""
+"""Call a running mock Open-E, at its root or under a name: post by SOAP, and read through the control API."""
 
 from xml.sax.saxutils import escape
 
@@ -10,7 +10,7 @@ ADDED = "<added>2026-02-19T07:57:06.123+01:00</added>"
 
 
 def post(url, text="Hej", case=1068, instance="external", auth=None, files="", user_id="joe01doe", operation=None):
-    """The answer to a message, sent with requests."""
+    """Return the response to a message, sent with requests."""
     message = f"{ADDED}<message>{escape(text, {chr(13): '&#13;'})}</message>{files}"
     number = f"<flowInstanceID>{case}</flowInstanceID>"
     sender = f"<principal><userID>{user_id}</userID></principal>"
@@ -22,5 +22,5 @@ def post(url, text="Hej", case=1068, instance="external", auth=None, files="", u
 
 
 def texts_of(url):
-    """The texts that callers sent, as the control API has them."""
+    """Return the texts of the received messages from the control API."""
     return [message["message"] for message in requests.get(f"{url}/control/messages", timeout=5).json()]

@@ -1,4 +1,4 @@
-"""SOAP requests for the mock Open-E, written by hand, and the answers that Open-E gives to them."""
+"""Hand-written SOAP requests for the mock Open-E, and Open-E's responses to them."""
 
 NS = "http://www.oeplatform.org/version/1.0/schemas/integration/callback"
 SOAP = "http://schemas.xmlsoap.org/soap/envelope/"

@@ -1,4 +1,4 @@
-"""The plugin that gives a project the mock as a fixture."""
+"""The plugin that provides the mock as fixtures."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Raw peers on real sockets, which misbehave."""
+"""Raw peers on real sockets that misbehave."""
 
 import socket
 from collections.abc import Callable, Iterator

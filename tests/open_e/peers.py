@@ -1,4 +1,4 @@
-"""Peers for the Open-E client: real sockets that answer, misbehave or say nothing, and the client against them."""
+"""Peers of the Open-E client: real sockets that respond, misbehave or stay silent, and the client that calls them."""
 
 import socket
 import threading
@@ -19,11 +19,11 @@ PUBLISHED = (
     b"<messageID>151</messageID></addMessageResponse></S:Body></S:Envelope>"
 )
 NEVER = threading.Event()
-"""Is never set: waiting for it is how a peer keeps its caller waiting."""
+"""An event that is never set: a peer waits for it to keep its caller waiting."""
 
 
 class Peer:
-    """A server that hands each connection, with a running number, to a function in a thread of its own."""
+    """A server that passes each connection, with its number, to a function in a separate thread."""
 
     def __init__(self, serve: Callable[[socket.socket, int], None]) -> None:
         self._serve = serve
@@ -51,11 +51,11 @@ class Peer:
             try:
                 self._serve(connection, number)
             except OSError:
-                # The client has given up, which is what most of these tests are about.
+                # The client has given up, which is expected in most of these tests.
                 return
 
     def close(self) -> None:
-        # Shutting down is what wakes threads that wait in accept and recv.
+        # Shutting down the socket wakes threads that wait in accept and recv.
         for waiting in [self._listener, *self._open]:
             with suppress(OSError):
                 waiting.shutdown(socket.SHUT_RDWR)
@@ -84,7 +84,7 @@ def add(url, message=None, connect_timeout=0.3, read_timeout=0.3, **account):
 
 
 def read_request(connection):
-    """The head and the body of one request, read to its end."""
+    """Read one request to its end, and return head and body."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += connection.recv(65536) or client_gone()

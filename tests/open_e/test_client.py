@@ -143,7 +143,7 @@ def test_add_message_under_responses_has_the_same_outcomes(fault):
     url = "http://open-e.test/external/api/callback"
     with mock_open_e(username="u", password="p") as open_e:
         open_e.fail(fault, seconds=40)
-        # Bytes that keep coming are no failure where nothing waits.
+        # Bytes that keep arriving are no failure where nothing waits for them.
         failure = nullcontext() if fault == "SlowBytes" else pytest.raises(outcomes.get(fault, OutcomeUnknown))
         with failure:
             add(url, username="u", password="p")

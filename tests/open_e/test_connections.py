@@ -37,7 +37,7 @@ def test_add_message_opens_a_new_connection_when_the_kept_one_was_closed(peer):
     def serve(connection, _):
         read_request(connection)
         connection.sendall(answer())
-        # No "Connection: close": the client learns of it only from the socket.
+        # Without "Connection: close" the client notices the end only at the socket.
         connection.shutdown(socket.SHUT_RDWR)
         closed.set()
 

@@ -1,4 +1,4 @@
-"""The fixtures of the handlers' tests: much of this layer shows only in a running service."""
+"""The fixtures of the handlers' tests, because much of this layer is visible only in a running service."""
 
 from tests.handlers.conftest import (  # noqa: F401  # Tests use them by name.
     contract,

@@ -11,11 +11,11 @@ from conftest import RunningService
 
 SPEC = Path(__file__).parents[2] / "spec"
 NAMES = sorted(path.stem for path in SPEC.glob("*.yaml") if path.stem != "mock-open-e")
-"""The contracts of the service; that of the mock is not served by it."""
+"""The contracts of the service; the service does not serve that of the mock."""
 
 
 class Addresses(HTMLParser):
-    """The addresses that a page asks for, and those that it offers."""
+    """The addresses that a page requests, and those that it links."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Bodies that are one long list."""
+"""Bodies that consist of one long list."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Paths and methods: what is data, what is a separator, and what is not there."""
+"""Paths and methods: data, separators, and unknown paths."""
 
 import doctest
 import json

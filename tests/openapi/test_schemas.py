@@ -1,4 +1,4 @@
-"""Schemas of a contract as validators, and what they say."""
+"""Schemas of a contract as validators, and their errors."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Spreading requests over turns of the event loop."""
+"""Distribution of requests over turns of the event loop."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from openapi.turnstile import PER_TURN, Turnstile
 
 
 async def _turns_of(count: int, cancelled: frozenset[int] = frozenset()) -> list[int]:
-    """In which turn each that was not cancelled came through, in the order in which they did."""
+    """Return the turns in which the callers passed that were not cancelled, in the order of passing."""
     turnstile, turn, passed = Turnstile(), 0, []
 
     async def pass_through() -> None:
@@ -20,7 +20,7 @@ async def _turns_of(count: int, cancelled: frozenset[int] = frozenset()) -> list
     while not all(task.done() for task in tasks):
         turn += 1
         await asyncio.sleep(0)
-    # And it is at rest again: the next ones pass at once.
+    # The turnstile is idle again, so the next callers pass at once.
     await asyncio.gather(*(turnstile.pass_through() for _ in range(PER_TURN)))
     return passed
 

@@ -1,4 +1,4 @@
-"""The order of checks between kinds, and what a body may be."""
+"""The order of checks between kinds of errors, and valid bodies."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ def post(service: RunningService, body: bytes, headers: dict[str, Any], query: s
 
 
 def announce(service: RunningService, length: int, *headers: bytes, key: str = MESSAGES_KEY) -> RawAnswer:
-    """Says that a body of this length comes, and sends none of it."""
+    """Announce a body of this length, and send none of it."""
     lines = [
         b"POST /webmessages?unknown=1 HTTP/1.1",
         b"Host: x",
@@ -70,7 +70,7 @@ def test_a_body_is_cut_off_as_soon_as_it_is_over_the_limit(contract: RunningServ
         connection.send(b"%x\r\n%s\r\n" % (len(begin), begin))
         size = 10 * 1024 * 1024
         chunk = b"%x\r\n%s\r\n" % (size, b"A" * size)
-        # The text is over the limit, but its end never comes.
+        # The text exceeds the limit, but its end never arrives.
         for _ in range(MAX_BODY_BYTES // size):
             connection.send(chunk)
         answer = connection.read_answer()

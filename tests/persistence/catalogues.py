@@ -1,4 +1,4 @@
-"""Systems, message types and entries for tests of the sync."""
+"""Build systems, message types and entries for tests of the sync."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ ENTITY_TYPES = (202, 203)
 
 
 async def prepare(database: Database) -> None:
-    """A catalogue with systems that one certificate opens; orgType 1 may subscribe to all types, orgType 2 to none."""
+    """Store a catalogue with systems of one certificate; orgType 1 may subscribe to all types, orgType 2 to none."""
 
     @short_write
     def insert(connection: sa.Connection) -> None:
@@ -49,7 +49,7 @@ def entry(index: int = 0, **changes: Any) -> Entry:
 
 
 def entries(count: int, **changes: Any) -> list[Entry]:
-    """So many entries, each with an orgCode of its own."""
+    """Return that number of entries, each with its own orgCode."""
     return [entry(index, org_code=index, **changes) for index in range(count)]
 
 
@@ -59,7 +59,7 @@ async def sync(database: Database, wanted: Iterable[Entry], system_id: str = SYS
 
 
 def set_of(wanted: Iterable[Entry]) -> list[Subscription]:
-    """What a system has after a sync of these."""
+    """Return the set of a system after a sync of these entries."""
     return sorted(
         (Subscription(Identity(e.org_type, e.org_code, e.entity_type), e.webhook_url, e.start, e.end) for e in wanted),
         key=lambda subscription: subscription.identity,
@@ -67,7 +67,7 @@ def set_of(wanted: Iterable[Entry]) -> list[Subscription]:
 
 
 async def queue(database: Database, system_id: str, count: int, **changes: Any) -> None:
-    """Puts so many undelivered messages on the queue of each subscription of a system."""
+    """Queue that number of undelivered deliveries for each subscription of a system."""
 
     @short_write
     def insert(connection: sa.Connection) -> None:
@@ -83,7 +83,7 @@ async def queue(database: Database, system_id: str, count: int, **changes: Any) 
 
 
 async def rows_of(database: Database) -> dict[Identity, int]:
-    """The ids of all subscriptions."""
+    """Return the ids of all subscriptions."""
 
     @short_read
     def select(connection: sa.Connection) -> dict[Identity, int]:

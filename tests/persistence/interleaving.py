@@ -131,7 +131,7 @@ class Interleaving:
                 if not able:
                     if all(task.done() for task in tasks):
                         break
-                    # PostgreSQL ends one of two that wait for each other: its task fails.
+                    # PostgreSQL aborts one of two transactions that wait for each other: its task fails.
                     await asyncio.sleep(POLL_SECONDS)
                     continue
                 place = able[0]

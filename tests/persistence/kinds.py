@@ -1,4 +1,4 @@
-"""Runs one function as each kind of work."""
+"""Run one function as each kind of work."""
 
 from collections.abc import Callable
 from typing import Any

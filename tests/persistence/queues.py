@@ -1,4 +1,4 @@
-"""Events, and a worker's view of the queue, for tests."""
+"""Build events and claim deliveries for tests."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ async def claim(
 async def claim_due(
     database: Database, lease: Lease, most: int = 100, of: Mapping[str, int] | None = None
 ) -> Sequence[ClaimedDelivery]:
-    """Claim what may go, as a worker does; `of` limits the number of each system, 0 for those that it omits."""
+    """Claim deliveries as a worker does; `of` limits the number per system, 0 for systems that it omits."""
     for _ in range(MOST_LOOKS):
         room = Capacity(most, most, frozenset(), frozenset())
         seen = await queue.look(database, lease.now, room, LookMemory())
@@ -74,7 +74,7 @@ def settled(
 
 
 async def rows(database: Database, table: sa.Table) -> list[Mapping[str, Any]]:
-    """All rows of a table, by its first column."""
+    """Return all rows of a table, sorted by its first column."""
 
     @short_read
     def select(connection: sa.Connection) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Looks at tables directly."""
+"""Read tables directly."""
 
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from persistence.work import short_read, short_write
 
 
 async def counts(database: Database) -> dict[str, int]:
-    """The number of rows of each table that has any."""
+    """Return the number of rows of each table that has any."""
 
     @short_read
     def count(connection: sa.Connection) -> dict[str, int]:
@@ -28,7 +28,7 @@ async def counts(database: Database) -> dict[str, int]:
 
 
 async def content_of(database: Database, file: Attachment) -> bytes:
-    """The content of an attachment, its pieces joined."""
+    """Return the content of an attachment, its chunks joined."""
     return b"".join([piece async for piece in stored.read_attachment(database, file)])
 
 
@@ -41,13 +41,13 @@ async def execute(database: Database, statement: str) -> None:
 
 
 def event_row(created: datetime, **changes: Any) -> dict[str, Any]:
-    """An event of the queue."""
+    """Return an event row of the queue."""
     row = {"id": str(uuid4()), "created": created, "entity_type": 202, "content": "{}", "subscriptions": 1}
     return row | {"publisher": "tests", "request_id": "tests"} | changes
 
 
 def delivery_row(event: dict[str, Any], system_id: str, subscription_id: int, **changes: Any) -> dict[str, Any]:
-    """A delivery of that event that waits."""
+    """Return a waiting delivery row of that event."""
     row = {"id": str(uuid4()), "event_id": event["id"], "created": event["created"], "due": event["created"]}
     row |= {"system_id": system_id, "subscription_id": subscription_id, "state": "waiting", "attempts": 0}
     return row | {"key": None, "lease": None, "started": None} | changes

@@ -1,4 +1,4 @@
-"""The audit: entries are only added, and whatever else happens to them is found."""
+"""The audit: entries are only added, and any other change is detected."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -48,7 +48,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def chain(database: Database) -> Sequence[tuple[int, str]]:
-    """A chain of four entries beside another: their ids and hashes."""
+    """Return ids and hashes of a chain of four entries, next to another chain."""
     for number in range(1, 5):
         await audit.record(database, audit_entry(request_id=f"r-{number}"))
         await audit.record(database, audit_entry(chain=NO_SYSTEM))
@@ -158,7 +158,7 @@ async def test_reordered_entries_are_found(database: Database, chain: Sequence[t
 async def test_entries_that_are_listed_in_another_order_are_found(
     database: Database, chain: Sequence[tuple[int, str]]
 ) -> None:
-    """`list` goes by id, which no hash covers."""
+    """`list` sorts by id, which no hash covers."""
     await execute(database, f"update audit_entries set id = 1000 where id = {chain[1][0]}")
     assert await broken(database) == BrokenChain(CHAIN, 3, "it was changed or moved")
 
@@ -170,7 +170,7 @@ async def test_entries_that_are_listed_in_another_order_are_found(
 async def test_an_added_entry_is_found(
     database: Database, chain: Sequence[tuple[int, str]], number: int, expected: tuple[int, str]
 ) -> None:
-    """Also one that continues the chain as it should, but for the end that is written beside it."""
+    """This includes an entry that correctly continues the chain, without a matching head."""
 
     def insert(connection: sa.Connection) -> None:
         made_up = audit_entry(request_id="made up", detail={})
@@ -239,7 +239,7 @@ async def test_a_kept_hash_finds_who_rewrote_the_chain_and_its_end(
 
 @pytest.mark.parametrize("column", ["time", "detail", "number"])
 async def test_what_cannot_be_read_is_found(migrated_sqlite: bytes, tmp_path: Path, column: str) -> None:
-    """SQLite takes anything in any column."""
+    """SQLite accepts any value in any column."""
     (tmp_path / "test.db").write_bytes(migrated_sqlite)
     database = open_database(f"sqlite:///{tmp_path}/test.db")
     for _ in range(3):

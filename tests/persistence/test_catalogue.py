@@ -1,4 +1,4 @@
-"""Applying a catalogue: one transaction, audited, and nothing that is in use goes unasked."""
+"""Apply a catalogue: one transaction, audited, and objects in use are not removed without confirmation."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ async def subscribe(database: Database, system_id: str, *pairs: tuple[int, int])
 
 
 async def queue_messages(database: Database, system_id: str, number: int) -> None:
-    """Puts so many messages on each queue of a system, the first of them parked, all claimed by a worker."""
+    """Queue that number of deliveries on each queue of a system, all claimed by a worker, the first of them parked."""
 
     @short_write
     def put(connection: sa.Connection) -> None:
@@ -56,7 +56,7 @@ async def queue_messages(database: Database, system_id: str, number: int) -> Non
 
 @asynccontextmanager
 async def refused_writes(database: Database) -> AsyncIterator[None]:
-    """Whoever writes a row of the catalogue fails meanwhile."""
+    """Make writes to the rows of the catalogue fail meanwhile."""
     names = ("systems", "certificates", "message_types", "allowed_subscriptions", "web_message_events")
     triggers = [(f"refuse_{event}_{name}", event, name) for name in names for event in ("insert", "update", "delete")]
 
@@ -249,7 +249,7 @@ async def test_applies_at_once_are_one_after_the_other(database: Database) -> No
     results = await asyncio.gather(*(apply(database, catalogue(system(name=name))) for name in names))
     told = [item.entry for item in await entries(database) if item.entry.kind == "change"]
     assert len(told) == len(results) == 8
-    # Each began where the one before it had ended.
+    # Each began where the previous one had ended.
     states = [
         change["after"]["name"] for entry in told for change in entry.detail["changes"] if change["key"] == [SYSTEM_ID]
     ]

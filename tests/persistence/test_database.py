@@ -1,4 +1,4 @@
-"""The door to a database."""
+"""The interface of a database."""
 
 import asyncio
 
@@ -88,7 +88,7 @@ async def test_write_is_seen_by_every_read_that_begins_later(database: Database)
 
 
 async def test_many_reads_and_writes_at_once_all_end(database: Database) -> None:
-    """More than there are connections: none waits for another for ever."""
+    """More calls than there are connections: none waits for another for ever."""
     messages = [web_message(attachments=(attachment(b"x" * size),)) for size in [10] * 60 + [LARGE_BYTES + 1] * 10]
 
     async def store_and_read(message: object) -> None:

@@ -1,4 +1,4 @@
-"""The queue as callers and operators see it: pages of it, one of it, replays, drops and test messages."""
+"""The queue for callers and operators: pages, single deliveries, replays, drops and test messages."""
 
 from datetime import timedelta
 from typing import Any
@@ -25,7 +25,7 @@ KEYED = {"identification_type": 1, "identification": "9999999901"}
 
 @pytest.fixture
 async def subscribed(database: Database) -> Database:
-    """Two systems with the same subscription."""
+    """Return two systems with the same subscription."""
     await prepare(database)
     for system_id in SYSTEM_IDS[:2]:
         await sync(database, [entry(webhook_url=f"/{system_id}")], system_id)
@@ -33,7 +33,7 @@ async def subscribed(database: Database) -> Database:
 
 
 async def settle_all(database: Database, outcome: AttemptOutcome, **options: Any) -> None:
-    """What may go is claimed, and meets that."""
+    """Claim everything that is claimable, and settle it with that result."""
     claimed = await claim(database, **options)
     due = NOW + SECOND if outcome is AttemptOutcome.AGAIN else None
     await queue.settle(database, lease(), [settled(item, outcome, due) for item in claimed])
@@ -168,7 +168,7 @@ async def test_replay_sends_parked_and_waiting_ones_again_and_says_why_not_other
     assert {(left[id_].obstacle, left[id_].blocked_by in held) for id_ in blocked} == {(Obstacle.BLOCKED, True)}
     assert len(blocked) == 2
     assert {row["urgency"] for row in await rows(subscribed, tables.deliveries) if row["id"] in sent} == {1}
-    # Once only: the next attempt is an ordinary one.
+    # Only once: the next attempt is an ordinary one.
     claimed = await claim(subscribed, now=later)
     await queue.settle(subscribed, lease(), [settled(item, AttemptOutcome.AGAIN, later) for item in claimed])
     assert {row["urgency"] for row in await rows(subscribed, tables.deliveries)} == {None}
@@ -234,7 +234,7 @@ async def test_publish_test_queues_one_delivery_whatever_the_dates(subscribed: D
     assert (row["subscriptions"], row["publisher"], row["request_id"]) == (1, "publisher", "request")
     (claimed,) = await claim(subscribed)
     assert (claimed.id, claimed.event_id) == (trial.delivery_id, trial.publication.event.id)
-    # The same event may be published again as any other: it is one.
+    # The test event can be published again like any other event.
     assert not (await outbox.publish(subscribed, trial.publication)).is_new
 
 

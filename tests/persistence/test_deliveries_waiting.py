@@ -1,4 +1,4 @@
-"""Who waits for whom while a sync removes a subscription with all that waits for it. Shown on PostgreSQL."""
+"""Lock waits while a sync removes a subscription with its deliveries. On PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ WAITING = "select count(*) from pg_stat_activity where datname = current_databas
 
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[Database]:
-    """A database with two messages that are parked."""
+    """Yield a database with two parked deliveries."""
     opened = open_database(url)
     await prepare(opened)
     await sync(opened, [entry()])

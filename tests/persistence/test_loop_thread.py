@@ -1,4 +1,4 @@
-"""A thread with an event loop: it gives back what its work does, and ends what nobody waits for."""
+"""A thread with an event loop: it returns the results of its work, and cancels work that no caller waits for."""
 
 import asyncio
 import threading
@@ -28,7 +28,7 @@ async def test_run_gives_what_the_work_returns_or_raises_in_another_thread() -> 
         await thread.run(fail)
     await thread.end(nothing)
     assert "test" not in {found.name for found in threading.enumerate()}
-    # It can be used again.
+    # The thread can be used again.
     assert await thread.run(name) == "test"
     await thread.end(nothing)
     await thread.end(nothing)
@@ -52,7 +52,7 @@ async def test_a_cancelled_caller_goes_on_once_its_work_has_ended() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert steps == ["ended"]
-    # Also if it had no time to begin.
+    # Also if the work had not begun.
     task = asyncio.create_task(thread.run(work))
     await asyncio.sleep(0)
     task.cancel()

@@ -127,7 +127,7 @@ async def test_events_during_syncs_neither_fail_nor_leave_an_orphan(database: Da
     await asyncio.gather(syncs(), *(publishes() for _ in range(4)))
     found = await counts(database)
     assert found["events"] == 100
-    # Whatever was fanned out belongs to the subscription that there is in the end.
+    # All fanned-out deliveries belong to the subscription that exists in the end.
     current = {row["id"] for row in await rows(database, tables.subscriptions)}
     assert {row["subscription_id"] for row in await rows(database, tables.deliveries)} <= current
 
@@ -151,5 +151,5 @@ async def test_publish_to_many_subscribers_leaves_the_event_loop_to_others(datab
         await asyncio.sleep(0)
     assert (await publishing).subscriptions == len(ids)
     assert (await counts(database))["deliveries"] == len(ids)
-    # Written within the loop it takes a handful of turns; next to it the loop turns all the time.
+    # Written on the loop, it takes a few turns; written in a thread, the loop turns all the time.
     assert turns > 50

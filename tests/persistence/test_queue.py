@@ -1,4 +1,4 @@
-"""The queue as workers use it: order, leases, and what came of attempts."""
+"""The queue for workers: order, leases, and results of attempts."""
 
 import asyncio
 from datetime import timedelta
@@ -56,7 +56,7 @@ async def test_what_is_claimed_is_nobody_elses_until_the_lease_ends(database: Da
     assert await numbers(database, "other") == []
     assert await numbers(database, "other", now=NOW + LEASE - SECOND) == []
     assert len(await numbers(database, "other", now=NOW + LEASE)) == 1
-    # The first holder has lost it.
+    # The first holder has lost the delivery.
     await queue.release(database, lease(), [1])
     assert await numbers(database, "third", now=NOW + LEASE) == []
 

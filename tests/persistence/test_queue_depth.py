@@ -1,4 +1,4 @@
-"""How much waits, as those see it who watch the queue."""
+"""The depth of the queue, for metrics."""
 
 from datetime import timedelta
 

@@ -23,12 +23,12 @@ pytestmark = pytest.mark.anyio
 DUE, LEASED, ASIDE, PARKED = "due", "leased", "aside", "parked"
 
 LANES = {
-    # The first is on its way, and the next two have been seen behind it.
+    # The first is being sent, and the next two were set aside behind it.
     "on its way": [LEASED, ASIDE, DUE, DUE],
-    # The first was parked and sent again while the second was on its way.
+    # The first was parked and replayed while the second was being sent.
     "replayed": [DUE, LEASED, ASIDE, DUE],
     "parked": [PARKED, LEASED, ASIDE, DUE],
-    # A worker died, and another one has taken over the first of the key since.
+    # A worker died, and another one has since claimed the first delivery of the key.
     "two on their way": [LEASED, LEASED, ASIDE, ASIDE],
 }
 
@@ -133,7 +133,7 @@ async def connection(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def _prepare(url: str, connection: asyncpg.Connection) -> None:
-    """A system with a subscription and an event, unless another test has made them."""
+    """Store a system with a subscription and an event, unless another test has done so."""
     if await connection.fetchval("select count(*) from systems"):
         return
     database = open_database(url)
@@ -146,9 +146,9 @@ async def _prepare(url: str, connection: asyncpg.Connection) -> None:
 
 
 async def _fill(connection: asyncpg.Connection, lane: Sequence[str]) -> None:
-    """One key with these deliveries, numbered from 1, on a subscription."""
+    """Store deliveries of one key, numbered from 1, on a subscription."""
     await connection.execute("delete from attempts; delete from deliveries; delete from subscriptions")
-    # Each deletion by a sync takes the subscription too.
+    # Each deletion by a sync locks the subscription too.
     subscription = await connection.fetchval(
         """insert into subscriptions (system_id, org_type, org_code, entity_type, webhook_url, start_time)
         values ($1, 1, 101, 202, '/a', $2) returning id""",
@@ -190,5 +190,5 @@ async def test_no_order_of_statements_leaves_a_key_without_a_due_delivery(
         return taken
 
     async with asyncio.timeout(600):
-        # Each work has two steps at least.
+        # Each work has at least two steps.
         assert await run_all(run) >= 3

@@ -1,4 +1,4 @@
-"""Nobody of the queue waits for a row that another transaction holds. Shown on PostgreSQL, row by row."""
+"""No operation of the queue waits for a row that another transaction has locked. On PostgreSQL, row by row."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -75,7 +75,7 @@ async def test_one_behind_another_that_is_being_settled_is_met_again(
     await other.execute("begin")
     await other.execute("delete from deliveries where number = $1", first.number)
     async with asyncio.timeout(30):
-        # To set it aside now would leave it for ever: who deletes the first one cannot see that.
+        # Setting it aside now would leave it for ever, because the deletion of the first one cannot see it.
         assert await claim(database) == []
         await other.execute("commit")
         (second,) = await claim(database)

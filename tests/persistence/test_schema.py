@@ -1,4 +1,4 @@
-"""Migrations: they make the tables, once, whoever runs them and whatever ends them."""
+"""Migrations create the tables once, with any number of processes and after any interruption."""
 
 import re
 import signal
@@ -30,7 +30,7 @@ VERSIONS = Path(__file__).parents[2] / "persistence" / "migrations" / "versions"
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database of each kind without a table."""
+    """Return a database of each kind without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/empty.db"
     url: str = request.getfixturevalue("postgresql_server").new_empty(f"empty_{uuid.uuid4().hex}")
@@ -42,12 +42,12 @@ def table_names(connection: sa.Connection) -> set[str]:
 
 
 def readable(index: Any) -> dict[str, Any]:
-    """An index with the conditions of its dialects as text, which compares."""
+    """Return an index with the conditions of its dialects as text, so that it can be compared."""
     return {**index, "dialect_options": {name: str(value) for name, value in index.get("dialect_options", {}).items()}}
 
 
 def description(connection: sa.Connection) -> dict[str, Any]:
-    """All of the tables that SQLAlchemy can see: columns, keys, constraints and indexes with their names."""
+    """Return everything that SQLAlchemy can reflect: columns, keys, constraints and indexes with their names."""
     inspector = sa.inspect(connection)
     return {
         name: {
@@ -97,7 +97,7 @@ async def test_constraints_have_names(database: Database) -> None:
                 found |= {entry["name"] for entry in table[kind]}
         return found
 
-    # SQLite names no key that numbers rows once and for all.
+    # SQLite has no name for an autoincrement key.
     unnamed = {"pk_deliveries"} if isinstance(database, SqliteDatabase) else set()
     assert (await database.read(names)) - {None} == EXPECTED_NAMES - unnamed
 

@@ -1,4 +1,4 @@
-"""The sync: what it makes of a set, what it writes, and in how many statements."""
+"""The sync: the resulting set, the rows that it writes, and the number of its statements."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -114,7 +114,7 @@ async def test_list_broken_rules_takes_all_entries_for_new(database: Database) -
 
 @pytest.mark.parametrize("days", [0, 1, 10_000], ids=["at once", "the day after slutDato", "much later"])
 async def test_the_same_sync_again_writes_its_audit_entry_and_nothing_else(database: Database, days: int) -> None:
-    """Also when the catalogue has lost all that was subscribed to."""
+    """Also if the catalogue has lost everything that was subscribed to."""
     await sync(database, entries(50))
     await queue(database, SYSTEM, 1)
     await watch(database)
@@ -164,7 +164,7 @@ async def test_undelivered_messages_go_with_their_subscription(database: Databas
     await queue(database, SYSTEM_IDS[1], 5, **state)
     await sync(database, entries(3))
     await queue(database, SYSTEM, 2, **state)
-    # Updated in place: the queue stays.
+    # The row is updated in place, so the queue remains.
     assert (await sync(database, entries(3, webhook_url="/b"))).dropped_messages == 0
     assert (await counts(database))["deliveries"] == 21
     assert await sync(database, entries(1, webhook_url="/b")) == SyncResult(0, 0, 2, 1, dropped_messages=4)
@@ -238,7 +238,7 @@ async def test_list_allowed_names_the_types_of_an_org_type(database: Database) -
 
 
 async def test_a_large_sync_leaves_the_event_loop_free(database: Database) -> None:
-    """Others are served while it computes: on the loop, a sync computes between any two of its statements at most."""
+    """The loop serves others while the sync computes; on the loop it computes only between two statements."""
     task = asyncio.create_task(sync(database, entries(20_000)))
     turns = 0
     while not task.done():

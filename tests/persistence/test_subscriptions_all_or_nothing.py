@@ -1,4 +1,4 @@
-"""The sync is all or nothing: in any sequence, at the same time as others, and whatever fails in the middle."""
+"""The sync is all or nothing: in any sequence, concurrently, and after a failure at any point."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ SYSTEMS = SYSTEM_IDS[:3]
 
 @dataclass(frozen=True)
 class Call:
-    """A sync as the model sees it. `fault` is an entry that no rule lets through."""
+    """A sync as the model sees it. `fault` is an entry that violates a rule."""
 
     system_id: str
     wanted: tuple[Entry, ...]
@@ -65,7 +65,7 @@ CALL = st.builds(
     is_dry_run=st.sampled_from([False, False, False, True]),
 )
 GROUPS = st.lists(st.lists(CALL, min_size=1, max_size=4), max_size=5)
-"""Calls that are made one after the other, and within a group at the same time."""
+"""Groups of calls: the groups run one after the other, the calls of a group concurrently."""
 
 
 async def make(database: Database, call: Call) -> None:
@@ -110,7 +110,7 @@ def test_any_sequence_of_syncs_leaves_the_last_valid_set(database_url: str) -> N
 
 @pytest.mark.anyio
 async def test_many_callers_at_once_end_in_one_of_their_sets_and_never_wait_for_ever(database_url: str) -> None:
-    """Two databases stand for two processes."""
+    """Two databases represent two processes."""
     databases = [open_database(database_url), open_database(database_url)]
     await prepare(databases[0])
     wanted = {
@@ -130,12 +130,12 @@ async def test_many_callers_at_once_end_in_one_of_their_sets_and_never_wait_for_
 
 
 class Fault(Exception):
-    """What the tests make fail."""
+    """The error that these tests inject."""
 
 
 @contextmanager
 def failing(at: int) -> Iterator[list[str]]:
-    """Fails before that statement or commit, counted from 0. Gives what was reached."""
+    """Fail before that statement or commit, counted from 0. Yield the reached number."""
     reached: list[str] = []
 
     def reach(what: str) -> None:
@@ -177,7 +177,7 @@ async def test_a_fault_before_any_statement_leaves_the_old_set_whole(database_ur
     await queue(database, SYSTEM, 2)
     before = await state_of(database)
     assert before["chains"][1] is None
-    # One that creates, updates and deletes.
+    # A sync that creates, updates and deletes.
     wanted = [entry(0, org_code=0), entry(1, org_code=1, webhook_url="/b"), entry(2, org_code=9)]
     faults = 0
     while True:

@@ -1,4 +1,4 @@
-"""Who waits for whom: callers of one system for each other, and for nobody else. Shown on PostgreSQL, row by row."""
+"""Callers of one system wait for each other, and for no other callers. On PostgreSQL, row by row."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from tests.persistence.catalogues import CALLER, SYSTEM, SYSTEM_IDS, entries, pr
 pytestmark = pytest.mark.anyio
 
 MANY = 2 * (Waits().pool_size + Waits().long_pool_size)
-"""More than there are connections."""
+"""More callers than connections."""
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 
 async def waiting(connection: asyncpg.Connection) -> int:
-    """How many connections wait for a lock."""
+    """Return the number of connections that wait for a lock."""
     return await connection.fetchval(
         "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     )
@@ -62,7 +62,7 @@ async def test_callers_of_a_held_system_keep_nobody_else_waiting(
     held += [asyncio.create_task(audit.record(database, refused())) for _ in range(MANY)]
     await until_waiting(watcher, 1)
     async with asyncio.timeout(60):
-        # The others of the system have nothing to wait with but their turn.
+        # Other callers of the system wait only for their turn.
         await asyncio.gather(*(sync(database, entries(3), system_id) for system_id in SYSTEM_IDS[1:]))
         await subscriptions.list_subscriptions(database, SYSTEM)
         await stored.store(database, web_message())
@@ -91,7 +91,7 @@ async def test_a_catalogue_that_changes_and_a_sync_wait_for_each_other(
     await hold(other, SYSTEM)
     task = asyncio.create_task(sync(database, entries(1)))
     await until_waiting(watcher, 1)
-    # The sync has the catalogue by now.
+    # The sync has read the catalogue by now.
     with pytest.raises(asyncpg.LockNotAvailableError):
         await watcher.fetch("select 1 from chains where name = 'catalogue' for update nowait")
     await watcher.fetch("select 1 from chains where name = 'catalogue' for share nowait")
@@ -111,7 +111,7 @@ async def test_a_caller_that_goes_away_while_it_waits_leaves_no_lock(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    # It has not left a statement behind that would be done later.
+    # It left no statement that would be executed later.
     assert await waiting(watcher) == 0
     await other.execute("commit")
     async with asyncio.timeout(60):

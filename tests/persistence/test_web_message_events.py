@@ -1,4 +1,4 @@
-"""A web message raises its event in the transaction that makes it readable."""
+"""A web message raises its event in the transaction that makes the message readable."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ MAP = "insert into web_message_events (number, org_type, org_code, entity_type) 
 
 
 async def subscribe(database: Database, *, is_mapped: bool = True) -> None:
-    """Two systems that subscribe to the events of web messages, and one that subscribes to others."""
+    """Store two systems that subscribe to the events of web messages, and one that subscribes to others."""
     await prepare(database)
     for system_id in SYSTEM_IDS[:2]:
         await sync(database, [entry(org_code=-1)], system_id)
@@ -37,7 +37,7 @@ async def subscribe(database: Database, *, is_mapped: bool = True) -> None:
 
 
 async def publish(database: Database, message: WebMessage) -> None:
-    """A message that names a case, as it goes to Open-E and comes back."""
+    """Publish a message with a case, as on Open-E."""
     await stored.begin_sending(database, replace(message, created=None), NOW)
     assert "events" not in await counts(database)
     await stored.mark_published(database, message, 7, LATER)

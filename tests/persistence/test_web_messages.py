@@ -1,4 +1,4 @@
-"""Web messages in the database: stored, published, dropped, read, deleted."""
+"""Web messages in the database: store, publish, drop, read and delete."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ def case_message(**changes: object) -> WebMessage:
 
 
 def described(message: WebMessage) -> WebMessage:
-    """The message as it is read: its attachments without data."""
+    """Return the message as it is read: its attachments without data."""
     return replace(message, attachments=tuple(replace(file, data=None) for file in message.attachments))
 
 
@@ -119,7 +119,7 @@ async def test_read_attachment_ends_when_its_message_is_deleted_between_two_piec
     await stored.store(database, message)
     pieces = stored.read_attachment(database, message.attachments[0])
     assert len(await anext(pieces)) == PIECE_BYTES
-    # No connection and no transaction is held between two pieces.
+    # No connection and no transaction is held between two chunks.
     await stored.delete(database, message.id)
     with pytest.raises(NotFound):
         await anext(pieces)
@@ -175,7 +175,7 @@ async def test_mark_published_is_idempotent(database: Database) -> None:
     message = case_message()
     await stored.begin_sending(database, message, NOW)
     await stored.mark_published(database, message, 7, LATER)
-    # As after a commit whose answer was lost.
+    # As after a commit whose response was lost.
     await stored.mark_published(database, message, 7, LATER + timedelta(seconds=1))
     assert await stored.get(database, message.id) == replace(message, created=LATER)
     assert await counts(database) == {"web_messages": 1, "web_message_references": 2}

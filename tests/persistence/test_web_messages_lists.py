@@ -31,7 +31,7 @@ both_lists = pytest.mark.parametrize("list_messages", [by_party, by_reference], 
 
 
 async def put(database: Database, *milliseconds: int) -> list[WebMessage]:
-    """Stores a message created at each time; gives them in the order of a list."""
+    """Store a message created at each of these times, and return them in the order of a list."""
     messages = [
         web_message(
             party_id=PARTY,

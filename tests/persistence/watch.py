@@ -1,4 +1,4 @@
-"""Counts what a call does to a database: the rows that it writes, and the statements that it sends."""
+"""Count the rows that a call writes to a database, and the statements that it sends."""
 
 from collections import Counter
 from typing import Self
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from persistence.database import Database
 from persistence.work import short_write
 
-# A trigger counts each row that is written, whichever statement does it.
+# A trigger counts each written row, for any statement.
 TRIGGER = {
     "sqlite": """
         create trigger written_{table}_{verb} after {verb} on {table} begin
@@ -31,7 +31,7 @@ WATCHED = ("subscriptions", "deliveries", "events", "audit_entries", "chains", "
 
 
 async def watch(database: Database) -> None:
-    """Notes from now on every row that is written."""
+    """Record every row that is written from now on."""
 
     @short_write
     def create(connection: sa.Connection) -> None:
@@ -46,7 +46,7 @@ async def watch(database: Database) -> None:
 
 
 async def written(database: Database) -> dict[str, int]:
-    """The rows written since the last call, by table and verb."""
+    """Return the rows written since the last call, by table and verb."""
 
     @short_write
     def take(connection: sa.Connection) -> Counter[str]:
@@ -58,7 +58,7 @@ async def written(database: Database) -> dict[str, int]:
 
 
 class Statements:
-    """The statements that all databases are sent while it is open."""
+    """Records the statements that are sent to any database while it is active."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []

@@ -1,4 +1,4 @@
-"""Catalogue files for tests, and what is wrong with them."""
+"""Build catalogue files for tests, and list their faults."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def write(folder: Path, text: str | bytes) -> Path:
 
 
 def faults(folder: Path, text: str | bytes) -> list[str]:
-    """What is wrong with a file, as `LINE: TEXT`."""
+    """Return the faults of a file as `LINE: TEXT`."""
     path = write(folder, text)
     with pytest.raises(FileWrong) as caught:
         read_catalogue(path)

@@ -1,4 +1,4 @@
-"""Base URLs, to which a webhookUrl is added."""
+"""Base URLs, to which a webhookUrl is appended."""
 
 import pytest
 
@@ -24,7 +24,7 @@ GOOD = {
 def test_base_urls_are_taken_and_end_without_a_slash(url: str) -> None:
     assert base_url_faults(url, is_private=False) == []
     assert normal_base_url(url) == GOOD[url]
-    # A normal one is normal.
+    # A normalised URL does not change.
     assert normal_base_url(GOOD[url]) == GOOD[url]
 
 

@@ -1,4 +1,4 @@
-"""The catalogue file: what it says, and that all that is wrong is told at once, each with its line."""
+"""Catalogue files: all faults are reported at once, each with its line."""
 
 import hashlib
 from datetime import date
@@ -139,7 +139,7 @@ webMessageEvent: {{orgType: "7", orgCode: 100000000, entityType: 3}}
 
 
 def test_every_section_must_be_there(tmp_path: Path) -> None:
-    """A file that lost its end must not take away what stood there."""
+    """A truncated file must not remove the missing sections from the catalogue."""
     assert faults(tmp_path, "systems: []\n") == [
         "1: the catalogue lacks allowedSubscriptions",
         "1: the catalogue lacks messageTypes",
@@ -213,7 +213,7 @@ def test_files_that_are_not_a_catalogue_say_where(tmp_path: Path, text: str | by
 
 
 def test_aliases_are_not_followed(tmp_path: Path) -> None:
-    """Nine levels of nine would be a billion elements; a list within itself would never end."""
+    """Nine nested levels would expand to a billion elements; a list that contains itself would never end."""
     levels = "".join(f"  - &l{level} [{', '.join([f'*l{level - 1}'] * 9)}]\n" for level in range(1, 10))
     bomb = faults(tmp_path, f"systems:\n  - &l0 x\n{levels}{REST}")
     assert len(bomb) == 10

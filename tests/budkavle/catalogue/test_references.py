@@ -17,7 +17,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLwSw"
 
 
 def faults(folder: Path, system: str) -> list[str]:
-    """What is wrong with a system on this machine, as `LINE: TEXT`, with file names instead of paths."""
+    """Return the faults of a system on this machine as `LINE: TEXT`, with file names instead of paths."""
     path = write(folder, SYSTEM + system + REST)
     read_catalogue(path)
     with pytest.raises(FileWrong) as caught:
@@ -28,7 +28,7 @@ def faults(folder: Path, system: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, authority: Authority) -> Path:
-    """A folder with good and bad files."""
+    """Return a folder with valid and invalid files."""
     files = {
         "pair.pem": authority.issue(),
         "other.pem": authority.issue(),

@@ -1,4 +1,4 @@
-"""Systems in a catalogue file: the files that they name."""
+"""Systems in a catalogue file: the files to which they refer."""
 
 import hashlib
 import ssl

@@ -1,4 +1,4 @@
-"""`budkavle apply`: what it prints, what it refuses, and that a dry run is one."""
+"""`budkavle apply`: output, rejected files and dry runs."""
 
 import asyncio
 from pathlib import Path
@@ -32,7 +32,7 @@ def file_of(folder: Path, text: str) -> str:
 
 
 def outcomes(database_url: str) -> list[tuple[str, str]]:
-    """Kind and outcome of each entry of the catalogue's chain, which is whole."""
+    """Return kind and outcome of each entry of the catalogue's audit chain, which must be intact."""
 
     async def read(database: Database) -> list[tuple[str, str]]:
         _, broken = await audit.verify(database)
@@ -73,7 +73,7 @@ FIRST = f"""+ system {SYSTEM_ID}
     orgCode: 281
     entityType: 900001
 7 added, 0 changed, 0 removed
-"""  # noqa: E501  # Printed lines are as long as what they tell.
+"""  # noqa: E501  # The printed lines are this long.
 
 
 def test_apply_makes_it_so_and_then_finds_nothing_to_change(database_url: str, invoke: Invoke, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_apply_runs_as_a_program(sqlite_url: str) -> None:
 
 
 def test_applies_of_several_processes_leave_one_of_their_catalogues(database_url: str) -> None:
-    """Each database is that of one process; what they share is what the database itself keeps apart."""
+    """Each database belongs to one process; concurrent changes are isolated by the database itself."""
 
     async def work() -> tuple[list[Any], Catalogue]:
         databases = [open_database(database_url) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""`budkavle audit`: all entries as lines, and whether they are as they were written."""
+"""`budkavle audit`: list the entries, and verify that they are unchanged."""
 
 import json
 from datetime import timedelta
@@ -20,7 +20,7 @@ CHAINS = ("-", "catalogue", SYSTEM_ID, OTHER_ID, SYSTEM_ID)
 
 @pytest.fixture
 def audited(database_url: str) -> str:
-    """A database with five entries, one second between them."""
+    """Return a database with five audit entries, one second apart."""
 
     async def put(database: Database) -> None:
         for second, chain in enumerate(CHAINS):
@@ -41,7 +41,7 @@ def audited(database_url: str) -> str:
 
 
 def numbers(output: str) -> list[int]:
-    """Which of the five entries were printed."""
+    """Return the numbers of the printed entries, out of the five."""
     return [int(json.loads(line)["requestId"].removeprefix("request-")) for line in output.splitlines()]
 
 
@@ -76,7 +76,7 @@ def test_audit_list_prints_every_entry_as_a_line_the_oldest_first(audited: str, 
         (("--system", "-"), [0]),
         (("--system", "770e8400-e29b-41d4-a716-446655440000"), []),
         (("--since", "2026-03-01T12:00:02.123Z"), [2, 3, 4]),
-        # Copenhagen is one hour ahead then.
+        # Copenhagen is one hour ahead of UTC at this time.
         (("--since", "2026-03-01T13:00:02.124"), [3, 4]),
         (("--since", "2026-03-01T07:00:03-05:00", "--system", SYSTEM_ID), [4]),
         (("--since", "2026-03-01"), [0, 1, 2, 3, 4]),

@@ -103,7 +103,7 @@ def test_keys_made_and_revoked_elsewhere_begin_and_end_while_the_service_runs(
 
 
 def unsettled(database_url: str) -> list[str]:
-    """Stores unsettled messages, the oldest first: left over, just not left over, new, unknown. Their ids."""
+    """Store unsettled messages, oldest first: abandoned, just not abandoned, new, unknown. Return their ids."""
     longest = timedelta(seconds=5 + 30 + 60)
     ages = [longest + timedelta(seconds=1), longest - timedelta(seconds=30), timedelta(seconds=1), timedelta(0)]
     messages = [
@@ -365,7 +365,7 @@ def test_every_command_rejects_an_unknown_variable(
     ],
 )
 def test_commands_do_not_import_what_they_do_not_use(module: str, unused: set[str]) -> None:
-    """An import of all libraries takes a second."""
+    """Importing all libraries takes a second."""
     done = result_of(
         *python(f"import sys, warnings; warnings.simplefilter('ignore'); import {module}; print(*sys.modules)")
     )

@@ -1,4 +1,4 @@
-"""`budkavle deliveries`: what operators see of what has not arrived, and what they make of it."""
+"""`budkavle deliveries`: list undelivered deliveries, replay them and drop them."""
 
 import json
 from collections import Counter
@@ -29,7 +29,7 @@ SECOND = timedelta(seconds=1)
 
 
 def settle(url: str, *fates: tuple[str, AttemptOutcome, Reason]) -> None:
-    """What is due for these systems meets that, one delivery each."""
+    """Settle one due delivery of each of these systems with that result."""
 
     async def work(database: Database) -> None:
         lease = Lease("tests", now(), now() + timedelta(seconds=30))
@@ -47,14 +47,14 @@ def settle(url: str, *fates: tuple[str, AttemptOutcome, Reason]) -> None:
 
 
 def claim_all(url: str, system_id: str) -> None:
-    """A worker claims what is due for a system."""
+    """Claim the due deliveries of a system, as a worker does."""
     lease = Lease("tests", now(), now() + timedelta(seconds=30))
     with_database(url, lambda database: claim_due(database, lease, of={system_id: 100}))
 
 
 @pytest.fixture
 def filled(database_url: str) -> str:
-    """Two systems with two deliveries each; the first of each is parked, the second of the other one comes again."""
+    """Return two systems with two deliveries each: the first ones are parked, one of the others is retried."""
     subscribe(database_url, "http://127.0.0.1:9", SYSTEM_ID, OTHER_ID)
     publish(database_url, created=NOW)
     publish(database_url, created=NOW + SECOND)
@@ -74,7 +74,7 @@ def listed(url: str, invoke: Invoke, *arguments: str) -> list[dict[str, Any]]:
 
 
 def audited(url: str, invoke: Invoke) -> list[tuple[str, str, int]]:
-    """What the audit has of commands: chain, operation, deliveries. It is whole."""
+    """Return chain, operation and deliveries of each audit entry of a command. The chain must be intact."""
     assert invoke(url, "audit", "verify").exit_code == 0
     lines = map(json.loads, invoke(url, "audit", "list").stdout.splitlines())
     entries = [line for line in lines if line["operation"].startswith("deliveries ")]
@@ -90,7 +90,7 @@ def states(url: str) -> list[tuple[str, DeliveryState]]:
 def test_show_and_list_say_what_is_wrong_with_the_setup(
     database_url: str, invoke: Invoke, authority: Authority, tmp_path: Path
 ) -> None:
-    """A real worker meets a variable that is not set, a file that is not there, and an expired certificate."""
+    """Run a real worker with an unset variable, a missing file and an expired certificate."""
     expired = authority.issue("127.0.0.1", begins=now() - timedelta(days=9), ends=now() - timedelta(days=1))
     receiver = Peer(over_tls(Recorder(), expired))
     texts = []

@@ -1,4 +1,4 @@
-"""Many deliveries at once."""
+"""Commands for many deliveries at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ MANY = PAGE + 2
 
 @pytest.fixture
 def many(database_url: str) -> str:
-    """More than a page of deliveries."""
+    """Return more deliveries than a page has."""
     subscribe(database_url)
     publish(database_url, MANY)
     return database_url

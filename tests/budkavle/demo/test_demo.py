@@ -1,4 +1,4 @@
-"""`budkavle dev`: what it prints works as pasted, and it ends cleanly."""
+"""`budkavle dev`: the printed commands work when pasted, and the program shuts down cleanly."""
 
 import json
 import re
@@ -28,7 +28,7 @@ LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[info +\] (request|attempt)")
 
 
 class Demo:
-    """What the demo printed."""
+    """The addresses and commands that the demo printed."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -37,7 +37,7 @@ class Demo:
         self.addresses = re.findall(r"^\S.*:\s+(http\S+)$", "".join(process.out), re.MULTILINE)
         self.service = self.addresses[0].removesuffix("/docs")
         self.receiver = self.addresses[1]
-        # Each operation looks at one of them.
+        # Each operation reads one of them.
         headers = {"apikey": "demo", "Client-Cert": CLIENT_CERT}
         self.client = httpx.Client(base_url=self.service, headers=headers, trust_env=False)
 
@@ -47,7 +47,7 @@ class Demo:
         return done.stdout
 
     def interrupt(self) -> None:
-        """Ctrl-C."""
+        """Send SIGINT."""
         self.client.close()
         self.process.send(signal.SIGINT)
         assert self.process.wait() == 0
@@ -73,7 +73,7 @@ def operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
 
 
 def value_of(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """A part of a contract with its reference followed."""
+    """Return a part of a contract with its reference resolved."""
     while "$ref" in node:
         _, _, kind, name = node["$ref"].split("/")
         node = spec["components"][kind][name]
@@ -81,7 +81,7 @@ def value_of(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
 
 
 def requests_of(spec: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The requests that the examples of an operation show."""
+    """Yield the requests that the examples of an operation describe."""
     url, query = path, {}
     for parameter in (value_of(spec, node) for node in operation.get("parameters", [])):
         assert "example" in parameter, f"{operation['operationId']}: {parameter['name']} has no example"
@@ -111,7 +111,7 @@ def requests_of(spec: dict[str, Any], path: str, method: str, operation: dict[st
 def assert_examples_work(shown: Demo, methods: set[str]) -> None:
     for name, path, method, operation in operations():
         if name not in CONTRACTS:
-            # The contract of the mock is served by another program.
+            # Another program serves the contract of the mock.
             continue
         for request in requests_of(SPECS[name], path, method, operation) if method in methods else ():
             response = shown.client.request(**request)
@@ -132,7 +132,7 @@ def test_dev_prints_commands_that_work_as_do_all_examples_and_a_second_start_fin
         assert match[1] in {message["id"] for message in listed}
         for address in first.addresses:
             assert httpx.get(address, trust_env=False).status_code == 200, address
-        # The page of the inbox draws what is told here.
+        # The inbox page renders the data that is posted here.
         inbox = httpx.get(f"{first.addresses[-1]}control/messages", trust_env=False).json()
         assert "This is a message" in {message["message"] for message in inbox}
         assert_examples_work(first, {"post", "get", "delete"})
@@ -142,7 +142,7 @@ def test_dev_prints_commands_that_work_as_do_all_examples_and_a_second_start_fin
     with demo(tmp_path) as second:
         found = {message["id"] for message in json.loads(second.paste(second.commands[1]))}
         assert {message["id"] for message in listed} <= found
-        # What an example deleted is there again.
+        # Restore what an example deleted.
         assert_examples_work(second, {"get", "delete"})
         second.interrupt()
 
@@ -161,7 +161,7 @@ def test_dev_listens_on_this_machine_only_and_its_key_is_in_no_database(tmp_path
 def test_dev_prints_commands_that_set_and_fetch_subscriptions(tmp_path: Path) -> None:
     with demo(tmp_path) as first:
         _, _, sync, fetch, *_ = first.commands
-        # As it is at the start: one subscription, for the examples.
+        # Restore the initial state: one subscription, for the examples.
         (one,) = json.loads(first.paste(fetch))["abonnementer"]
         assert (one["orgType"], one["orgCode"], one["entityType"]) == (1, 101, 202)
         answer = first.paste(sync)

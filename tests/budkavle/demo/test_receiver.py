@@ -1,4 +1,4 @@
-"""The receiver of the demo: what it believes, and what it shows."""
+"""The receiver of the demo: which signatures it accepts, and what it prints."""
 
 import base64
 import hmac

@@ -1,4 +1,4 @@
-"""The system of the demo, before anything is served."""
+"""The system of the demo, before the service starts."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""The numbers of the error lists: each is in the contract, and has its one text."""
+"""The numbers of the error lists: each is in the contract, and has one text."""
 
 from typing import get_args
 

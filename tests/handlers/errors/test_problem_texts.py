@@ -1,4 +1,4 @@
-"""The texts of problems for web messages, on their contract."""
+"""The texts of problems of the web messages."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Keys: who may call, and until when."""
+"""API keys: which callers are authenticated, and until when."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Client certificates: whose header is believed, and what is a certificate."""
+"""Client certificates: trusted headers, and valid certificates."""
 
 import asyncio
 import base64
@@ -41,7 +41,7 @@ def settled(
     shown: bytes | None = None,
     proxies: tuple[Any, ...] = PROXIES,
 ) -> list[tuple[bytes, bytes]]:
-    """The headers that an application sees."""
+    """Return the headers that the application receives."""
     seen: list[tuple[bytes, bytes]] = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -161,7 +161,7 @@ def test_read_certificate_refuses_all_that_is_not_exactly_one_certificate(issued
 
 
 def test_read_certificate_never_fails_otherwise(issued: Issued) -> None:
-    """Changed at any place, it is still a certificate, of another fingerprint, or none."""
+    """A certificate with a changed byte is the same one, one with another fingerprint, or invalid."""
     places = st.lists(st.tuples(st.integers(0, len(issued.der) - 1), st.integers(0, 255)), min_size=1, max_size=4)
 
     @settings(deadline=None)
@@ -189,7 +189,7 @@ def test_read_certificate_refuses_noise(value: bytes) -> None:
 
 
 def test_read_certificate_refuses_versions_and_takes_odd_serial_numbers(issued: Issued) -> None:
-    """What the library answers with errors of its own, or with warnings."""
+    """The library raises errors of its own for these, or warns."""
     version = issued.der.index(b"\xa0\x03\x02\x01\x02") + 4
     changed = issued.der[:version] + b"\x59" + issued.der[version + 1 :]
     with pytest.raises(Unauthenticated):

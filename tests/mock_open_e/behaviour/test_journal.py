@@ -1,4 +1,4 @@
-"""What the mock remembers: calls and why they were refused, within bounds."""
+"""The journal of the mock: calls and the reasons of rejections, within limits."""
 
 import base64
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Messages and files read back."""
+"""Read back messages and files."""
 
 import hashlib
 from datetime import UTC, datetime

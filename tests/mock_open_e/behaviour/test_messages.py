@@ -183,7 +183,7 @@ def test_each_kind_of_message_is_stored_with_its_own_numbers(operation, kind):
         (kind, operation, 1),
         (kind, operation, 2),
     ]
-    # Internal messages are in no history, and nothing that a citizen sees.
+    # Internal messages are in no history, and not visible to a citizen.
     assert len(mock.list_events()) == (0 if kind == "internal" else 2)
     assert len(mock.messages) == (0 if kind == "internal" else 2)
 

@@ -63,7 +63,7 @@ def test_an_external_id_alone_is_not_implemented(mock, name):
     prefix = "" if name in {"setStatus", "addEvent", "setManagers", "setAttribute"} else "java.lang.RuntimeException: "
     expected = fault(f"{prefix}External ID support not implemented")
     if name == "confirmDelivery":
-        # Its flowInstanceID is mandatory, so it does not look at the other for finding the case.
+        # Its flowInstanceID is mandatory, so the other id is not used to find the case.
         expected = not_found("null")
     assert call(mock, name, CONTENTS[name], EXTERNAL_ID) == (500, expected)
 

@@ -1,4 +1,4 @@
-"""Ordered faults: which calls they hit, and what these get."""
+"""Ordered faults: the affected calls, and their responses."""
 
 import pytest
 from lxml import etree
@@ -14,7 +14,7 @@ CASE_7 = add_message("<flowInstanceID>7</flowInstanceID>")
 
 
 def hits(mock, *calls):
-    """Which of the calls fail."""
+    """Return which of the calls fail."""
     found = []
     for number, (body, instance) in enumerate(calls):
         if send(mock, body, instance=instance).status != 200:

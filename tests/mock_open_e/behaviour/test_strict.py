@@ -1,4 +1,4 @@
-"""What Open-E silently swallows: taken as it takes it and noted, or in strict mode refused with the reason."""
+"""Input that Open-E silently ignores: accepted and noted, or in strict mode rejected with the reason."""
 
 import pytest
 

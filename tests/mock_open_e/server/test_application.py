@@ -1,4 +1,4 @@
-"""The mock as a command: its ready file, its end, and the examples of the guide."""
+"""The mock as a command: its ready file, its shutdown, and the examples of the guide."""
 
 import os
 import re
@@ -55,7 +55,7 @@ def test_a_stop_answers_those_who_wait(tmp_path: Path) -> None:
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=30) as waiting:
             waiting.sendall(b"GET /s/a/control/expect?timeout=300 HTTP/1.1\r\nHost: x\r\n\r\n")
-            # Answered after what was sent before it, so the other call waits by now.
+            # This response follows the request before it, so the other call waits by now.
             assert requests.get(f"{url}/s/a/control/overview", timeout=5).json()["name"] == "a"
             process.send(signal.SIGTERM)
             answers.append(int(waiting.recv(64).split()[1]))
@@ -66,7 +66,7 @@ def test_a_stop_answers_those_who_wait(tmp_path: Path) -> None:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Path:
-    """A folder with a partner's client in it, and `budkavle` to be found."""
+    """Return a folder with a partner's client, and `budkavle` on the path."""
     if shutil.which("curl") is None or shutil.which("bash") is None:
         pytest.skip("curl or bash is not installed")
     (tmp_path / "my-client").write_text(CLIENT)
@@ -98,7 +98,7 @@ def test_recipes_for_ci_work_as_they_stand(client: Path, place: int) -> None:
     recipe = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", CI, re.DOTALL)[place])
     lines = [step["run"] for step in recipe["steps"]] if place == 0 else recipe["test"]["script"]
     script = "\n".join(["set -e", "trap 'kill %1; wait' EXIT", *lines])
-    # Between its steps GitHub reads the file that it names.
+    # GitHub reads the file of environment variables between the steps.
     script = script.replace("./my-client", "if [ -s github.env ]; then . ./github.env; fi\n./my-client")
     environment = {
         "GITHUB_ENV": "github.env",

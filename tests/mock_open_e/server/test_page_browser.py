@@ -1,4 +1,4 @@
-"""The inbox page in a real browser, with messages that try to run something in it."""
+"""The inbox page in a real browser, with messages that attempt to execute scripts."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, mock_url: str) -> Iterator[Any]:
-    """The browser, which leaves the page before its server stops, and forgets what it complained of."""
+    """Yield the browser. It leaves the page before its server stops, and its errors are cleared."""
     yield browser
     browser.get("about:blank")
     browser.get_log("browser")

@@ -29,7 +29,7 @@ def web_message(text="Hej", case=1068, instance=OepInstance.EXTERNAL, files=()):
 
 @pytest.fixture
 def add(mock_url):
-    """Publishes a message through the real client: its messageID, or the error."""
+    """Publish a message with the real client, and return its messageID or the error."""
     accounts = {instance: Account(f"{mock_url}/{instance}/api/callback") for instance in OepInstance}
     client = OpenEClient(accounts, connect_timeout=5, read_timeout=5, threads=8)
     yield lambda message=None: client.add_message(message or web_message(), added=ADDED, request_id="r")
@@ -252,7 +252,7 @@ def test_server_stops_quietly_while_it_is_slow(mock, run_mock, caplog):
 
 @pytest.mark.parametrize("path", ["external/api/callback", "control/faults"])
 def test_server_takes_the_body_of_clients_that_offer_http_2(mock_url, path):
-    """As Java's HttpClient and `curl --http2` do."""
+    """Java's HttpClient and `curl --http2` do this."""
     body = b'{"fault": "Http500"}' if path == "control/faults" else add_message().encode()
     answer = requests.post(
         f"{mock_url}/{path}",

@@ -1,4 +1,4 @@
-"""The bound on bytes of large bodies under way."""
+"""The limit on the bytes of large bodies in progress."""
 
 import asyncio
 import base64
@@ -34,7 +34,7 @@ def test_budget_grants_in_the_order_of_arrival(run: Run) -> None:
                 await until.wait()
 
         events = [asyncio.Event() for _ in range(4)]
-        # The small one waits behind the large one, which would wait for ever otherwise.
+        # The small body waits behind the large one, which would otherwise wait for ever.
         sizes = [("first", 6), ("large", 10), ("small", 1), ("last", 9)]
         tasks = [asyncio.create_task(hold(*size, event)) for size, event in zip(sizes, events, strict=True)]
         for event, task in zip(events, tasks, strict=True):
@@ -130,7 +130,7 @@ def large_body() -> dict[str, Any]:
 
 
 def announce(service: RunningService, size: int) -> RawConnection:
-    """Begin a post of so many bytes that does not go on."""
+    """Begin a post of that number of bytes, and send no body."""
     connection = RawConnection(service.port)
     head = (
         b"POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: %s\r\nContent-Type: application/json\r\n"
@@ -147,7 +147,7 @@ def test_large_bodies_wait_for_each_other(serve: Callable[[float], Any]) -> None
             answer = callers.submit(service.client.post, "/webmessages", json=large_body())
             done, _ = wait([answer], timeout=0.3)
             assert not done
-            # Small ones do not wait.
+            # Small bodies do not wait.
             assert service.client.post("/webmessages", json=message_body()).status_code == 201
         assert answer.result().status_code == 201
 

@@ -1,4 +1,4 @@
-"""JSON that cannot be trusted, in one piece and in many."""
+"""Untrusted JSON, in one chunk and in many."""
 
 import base64
 import hashlib
@@ -38,7 +38,7 @@ def read(pieces: Iterable[bytes]) -> tuple[Any, dict[str, Content]]:
 
 
 def meaning(value: Any, lifted: Mapping[str, Content] = NO_LIFTED) -> Any:
-    """A decoded value with every text of a base64Data replaced by its content or its fault."""
+    """Return a decoded value with every text of a base64Data replaced by its content or fault."""
     if isinstance(value, dict):
         return {
             name: outcome(lifted.get(inner) or read_base64(inner))
@@ -108,7 +108,7 @@ VALUES = st.recursive(
 
 @st.composite
 def texts(draw: st.DrawFn) -> bytes:
-    """JSON in any of its spellings: white space, escapes of slashes and of letters."""
+    """Generate JSON in all spellings: white space, escapes of slashes and of letters."""
     text = json.dumps(
         draw(VALUES),
         ensure_ascii=draw(st.booleans()),
@@ -151,7 +151,7 @@ def test_json_reader_refuses_what_decode_refuses(text: bytes, size: int) -> None
 @pytest.mark.parametrize("inner", [b'null,"fileName":"a"', b'["a"]', b'"YQ=="', b'{"fileName":"a"}'])
 @pytest.mark.parametrize("blanks", [0, 1, 30, 63, 64, 65, 1000])
 def test_json_reader_reads_any_white_space_around_a_colon(inner: bytes, blanks: int) -> None:
-    """A find of the random test: a name after many blanks was taken for the value of base64Data."""
+    """The random test once found that a name after many blanks was parsed as the value of base64Data."""
     text = b'{"base64Data"%s:%s%s}' % (b" " * blanks, b" " * blanks, inner)
     for size in (7, len(text)):
         value, lifted = read(split(text, size))
@@ -251,7 +251,7 @@ def test_decode_takes_any_number_of_brackets_in_texts_and_beside_each_other() ->
 
 
 def test_tokens_never_leak(contract: RunningService) -> None:
-    """Large bodies, in which base64Data stands where it does not belong."""
+    """Generate large bodies with base64Data in invalid places."""
     filler = "x" * 2_000_000
     value = base64.b64encode(b"secret" * 1000).decode()
     for changes, expected in (
@@ -289,7 +289,7 @@ REPEATED = LONG_TEXT_BYTES // len(LONG) + 2
 
 @pytest.mark.parametrize("ensure_ascii", [True, False], ids=["escaped", "UTF-8"])
 def test_json_reader_decodes_long_texts_as_any_others(*, ensure_ascii: bool) -> None:
-    # Texts of different lengths, so that a piece ends at each place of an escape.
+    # Texts of different lengths, so that chunks end at each position of an escape.
     value = {
         "message": LONG * REPEATED,
         "list": ["x" + LONG * REPEATED, {"y": "xy\\" + LONG * REPEATED}],

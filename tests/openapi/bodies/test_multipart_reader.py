@@ -1,4 +1,4 @@
-"""The reader of forms, piece by piece. What it says of wrong forms is in test_web_messages_multipart.py."""
+"""The incremental parser of forms. test_web_messages_multipart.py has its errors for invalid forms."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Receiving bodies: cut off at a limit, whatever is announced."""
+"""Receive bodies: cut off at a limit, whatever length is announced."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from openapi.bodies.receiving import BATCH_BYTES, JSON, MULTIPART, SMALL_BYTES, 
 
 
 class Caller:
-    """Sends a body in pieces; tells how many were asked for."""
+    """Sends a body in chunks, and counts the chunks that were read."""
 
     def __init__(self, *pieces: bytes, goes_away: bool = False) -> None:
         self._messages: list[MutableMapping[str, Any]] = [

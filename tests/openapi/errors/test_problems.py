@@ -1,4 +1,4 @@
-"""Errors as callers see them."""
+"""Errors in responses."""
 
 import json
 from typing import Any
@@ -29,7 +29,7 @@ STATUSES = {
     errors.StorageRejected: 500,
     errors.StorageUncertain: 503,
     errors.Overloaded: 503,
-    # Told to callers as a violation of the request.
+    # Callers get it as a violation of the request.
     errors.UnknownType: 500,
 }
 

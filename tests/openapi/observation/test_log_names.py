@@ -1,4 +1,4 @@
-"""What the log may say of paths and fields."""
+"""Paths and fields that the log may contain."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Names of requests."""
+"""Request ids."""
 
 import re
 
@@ -83,7 +83,7 @@ def test_request_id_of_the_contracts_own_name_wins(contract: RunningService) -> 
     headers = [("x-requestId", "other"), ("x-request-id", "own")]
     assert contract.client.get("/health/live", headers=headers).headers["x-request-id"] == "own"
     assert contract.client.get("/v1/abonnement", headers=headers).headers["x-requestid"] == "other"
-    # A value of another form counts as absent.
+    # An invalid value counts as absent.
     headers = [("x-requestId", "other"), ("x-request-id", "a b")]
     assert contract.client.get("/health/live", headers=headers).headers["x-request-id"] == "other"
 

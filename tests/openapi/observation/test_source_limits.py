@@ -1,4 +1,4 @@
-"""Limits on callers that do not authenticate: answers and metrics; tests/budkavle/test_logs.py has the log."""
+"""Limits for callers that fail to authenticate: responses and metrics; tests/budkavle/test_logs.py has the log."""
 
 import re
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def subscribing(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes
 
 
 def flood(service: RunningService, method: str, path: str, **headers: str) -> list[httpx.Response]:
-    """Failing calls from one address as fast as possible, until one is answered with 429."""
+    """Make failing calls from one address as fast as possible, until the response is 429."""
 
     def send(_number: int) -> httpx.Response:
         return service.client.request(method, path, headers={"apikey": "wrong", **headers})

@@ -1,4 +1,4 @@
-"""Connections: how many there may be, and how long each may wait for its client."""
+"""Connections: their maximum number, and the maximum time of each wait for a client."""
 
 import os
 import re
@@ -62,7 +62,7 @@ def closed(service: RunningService, reason: str) -> float:
 
 
 def send_slowly(connection: RawConnection, data: bytes) -> bool:
-    """Send a byte every tenth of a second; return False when an answer comes before the last one."""
+    """Send a byte every tenth of a second; return False if a response arrives before the last one."""
     for byte in data:
         connection.send(bytes([byte]))
         if select.select([connection.socket], [], [], 0.1)[0]:
@@ -160,7 +160,7 @@ def test_response_that_is_not_read_ends_the_connection(serve: Serve) -> None:
         )
         while closed(service, "reader") == before:
             pass
-        # What was on its way arrives, and no more: the kernel may report the end of it as a reset.
+        # Bytes in flight arrive, and no others: the kernel may report the end as a reset.
         read = 0
         with suppress(ConnectionResetError):
             read = len(connection.read_all())
@@ -201,7 +201,7 @@ def test_connection_that_waited_longest_makes_room_for_a_new_one(serve: Serve) -
             connection.send(LIVE)
             assert connection.read_answer().status == 200
         assert opened[0].is_ended()
-        # The last one can still complete its request.
+        # The last connection can still complete its request.
         opened[-1].send(BODY[5:])
         assert opened[-1].read_answer().status == 201
     assert closed(service, "limit") >= before + 40
@@ -212,7 +212,7 @@ def test_idle_connection_that_made_a_request_is_younger_than_one_that_made_none(
     with ExitStack() as stack:
         old = [stack.enter_context(RawConnection(service.port)) for _ in range(5)]
         with RawConnection(service.port) as after_all:
-            # They are accepted in their order, so all are known now.
+            # Connections are accepted in order, so all are accepted now.
             after_all.send(LIVE)
             assert after_all.read_answer().status == 200
         for connection in old[:2]:
@@ -227,7 +227,7 @@ def test_idle_connection_that_made_a_request_is_younger_than_one_that_made_none(
 
 
 def test_connections_are_limited_over_tls_and_close_without_a_trace(serve: Serve) -> None:
-    """A client that ends a connection in the middle of anything leaves the count of open connections right."""
+    """A client that disconnects at any moment leaves the count of open connections correct."""
     service = serve()
 
     def open_connections() -> float:
@@ -247,7 +247,7 @@ def test_connections_are_limited_over_tls_and_close_without_a_trace(serve: Serve
 
 
 def test_slow_reader_at_the_connection_limit_gives_its_descriptor_back() -> None:
-    """Its response is complete for the application, but too long for the kernel."""
+    """Its response is complete for the application, but larger than the kernel's buffer."""
     application = Starlette(routes=[Route("/", lambda _request: Response(bytes(20 * 2**20)))])
     settings = Settings(max_connections=16, reader_timeout=LONG)
 
@@ -269,7 +269,7 @@ def test_slow_reader_at_the_connection_limit_gives_its_descriptor_back() -> None
 
 @pytest.mark.parametrize("is_tls", [False, True])
 def test_lack_of_file_descriptors_is_logged_and_passes(sqlite_url: str, authority: Authority, *, is_tls: bool) -> None:
-    """Also unfinished TLS handshakes, which are no connections yet, take descriptors."""
+    """Unfinished TLS handshakes, which are not connections yet, also use descriptors."""
     file = authority.issue("127.0.0.1").file
     tls = {"tls_cert": file, "tls_key": file} if is_tls else {}
     with served(sqlite_url, **tls) as service:

@@ -1,4 +1,4 @@
-"""Request heads: bounded, and answered in the form of the contracts when they are no HTTP."""
+"""Request heads: bounded, and rejected in the form of the contracts if they are not HTTP."""
 
 import asyncio
 import json
@@ -70,7 +70,7 @@ def test_pipelined_requests_are_answered_in_order(service: RunningService) -> No
 
 
 def ask(service: RunningService, data: bytes, status: int) -> None:
-    """Send bytes that get one answer as a problem, after which the connection ends."""
+    """Send bytes that get one problem as the response, after which the connection is closed."""
     with RawConnection(service.port) as connection:
         connection.send(data)
         answer = connection.read_answer()

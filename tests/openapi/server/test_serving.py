@@ -1,4 +1,4 @@
-"""Signals: running requests end, new ones are refused."""
+"""Signals: running requests complete, new ones are refused."""
 
 import gc
 import json
@@ -125,7 +125,7 @@ def test_serve_is_not_ready_while_it_drains_and_answers_all_the_same(sqlite_url:
         posted = service.client.post("/webmessages", json=message_body())
         assert (posted.status_code, posted.headers["connection"]) == (201, "close")
         assert service.client.get("/health/live").status_code == 200
-        # The second signal skips the rest of the time.
+        # The second signal skips the rest of the drain time.
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
 
@@ -220,6 +220,6 @@ async def test_full_collections_wait_for_large_work_but_not_for_ever() -> None:
         await collections.run()
     finally:
         gc.callbacks.remove(note)
-    # Busy at 1 to 3, not at 4 and 5, busy from 6 on: then the eleventh time collects anyway.
+    # Busy in turns 1 to 3, idle in 4 and 5, busy from 6 on: the eleventh turn collects anyway.
     assert [number for number in collected if number in {4, 5, 16}] == [4, 5, 16]
     assert not {1, 2, 3, 6, 7, 8} & set(collected)

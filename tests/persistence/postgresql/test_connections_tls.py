@@ -1,4 +1,4 @@
-"""A PostgreSQL that demands TLS and passwords, which the server of the other tests cannot."""
+"""A PostgreSQL that requires TLS and passwords, which the shared server of the tests cannot."""
 
 import os
 import pwd
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(debian_programs() is None, reason="the Debian package postgresql is not installed"),
 ]
 
-PASSWORD = "the-password-of-the-tests"  # No secret: the server is gone after the tests.
+PASSWORD = "the-password-of-the-tests"  # No secret: the server exists only for the tests.
 SOON = Waits(pool_timeout=0.1)
 ACCESS = """
 hostssl all by_certificate 127.0.0.1/32 cert
@@ -69,7 +69,7 @@ def url(cluster: Cluster, authority: Authority, role: str = "by_password", host:
 
 @contextmanager
 def failing() -> Iterator[list[str]]:
-    """Collect the explanation that operators get."""
+    """Yield the explanations for operators."""
     explanations: list[str] = []
     with pytest.raises(StorageFailed) as caught:
         yield explanations

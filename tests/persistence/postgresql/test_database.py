@@ -1,4 +1,4 @@
-"""What only PostgreSQL does: it goes away, and comes back."""
+"""Behaviour that only PostgreSQL has: it disconnects, and returns."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -67,7 +67,7 @@ async def nowhere(postgresql_server: PostgresqlServer) -> AsyncIterator[Database
 
 @pytest.mark.parametrize("name", ["check_health", "store", "migrate", "check_version"])
 async def test_calls_say_when_there_is_no_such_database(nowhere: Database, name: str) -> None:
-    """As they say while a server starts up, shuts down, or has no connection left: errors of no class of SQLAlchemy."""
+    """As while a server starts up, shuts down, or has no connection left: these errors have no SQLAlchemy class."""
     with pytest.raises(StorageFailed, match="The database does not answer"):
         await CALLS[name](nowhere)
 

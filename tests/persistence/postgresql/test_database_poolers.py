@@ -52,7 +52,7 @@ def _settings(connection: sa.Connection) -> tuple[int, tuple[str, ...]]:
 
 @asynccontextmanager
 async def _occupying(bouncer: PgBouncer, count: int = SERVERS) -> AsyncIterator[list[asyncpg.Connection]]:
-    """Give clients with a transaction each, so that the pooler has opened as many connections to the server."""
+    """Open clients with a transaction each, so that the pooler has opened that number of server connections."""
     clients = []
     try:
         for _ in range(count):
@@ -60,7 +60,7 @@ async def _occupying(bouncer: PgBouncer, count: int = SERVERS) -> AsyncIterator[
             await clients[-1].execute("begin; select 1")
         yield clients
         for client in clients:
-            # A client that leaves within a transaction ends the session of the server.
+            # A client that disconnects within a transaction ends the server's session.
             await client.execute("commit")
     finally:
         for client in clients:
@@ -91,16 +91,16 @@ async def test_every_kind_of_work_has_its_settings(url: str, mode: str, options:
                     pid, settings = await run_as(declare, database, _settings)
                     found.append(pid)
                     statement = "1min" if declare in {short_read, short_write} else "2min"
-                    # The isolation level of a transaction is stated when it begins.
+                    # The isolation level of a transaction is set when it begins.
                     assert settings[:5] == (statement, "10s", "2min", "on", "UTC")
                 _, settings = await database.mark(mark(_settings))
                 assert settings[3] == "off"
             assert mode == "session" or len(set(found)) == SERVERS
-            pooler = database._connector.server.pooler  # type: ignore[attr-defined]  # It is PostgreSQL's.
+            pooler = database._connector.server.pooler  # type: ignore[attr-defined]  # Only PostgreSQL's database has it.
             assert pooler == options.get("pooler", "transaction")
             await database.migrate()
             await database.check_version()
-        # The next clients of these sessions find nothing of ours.
+        # The next clients of these sessions see no settings of ours.
         fresh = await asyncpg.connect(url)
         expected = await fresh.fetchrow(STATE)
         await fresh.close()
@@ -113,7 +113,7 @@ async def test_every_kind_of_work_has_its_settings(url: str, mode: str, options:
 async def test_a_server_without_a_pooler_is_not_taken_for_one(url: str) -> None:
     async with opened(url) as database:
         await call_all(database)
-        assert database._connector.server.pooler is None  # type: ignore[attr-defined]  # It is PostgreSQL's.
+        assert database._connector.server.pooler is None  # type: ignore[attr-defined]  # Only PostgreSQL's database has it.
 
 
 async def test_a_pooler_that_is_put_in_front_of_a_running_service_is_found(
@@ -138,7 +138,7 @@ async def test_a_pooler_that_is_found_while_others_wait_for_a_server_serves_them
             await call_all(database)
             proxy.refuse()
             waiting = [asyncio.create_task(database.read(short_read(_settings))) for _ in range(PATIENT.pool_size)]
-            # Their pauses grow meanwhile, so that one caller finds the pooler while the others pause.
+            # Their pauses grow meanwhile, so that one caller detects the pooler while the others pause.
             await asyncio.sleep(1)
             proxy.retarget(("127.0.0.1", bouncer.port))
             proxy.accept()
@@ -154,7 +154,7 @@ async def test_many_callers_share_few_connections_of_the_server(url: str, mode: 
     changes = {"default_pool_size": servers, "server_round_robin": 1}
     with pgbouncer_before(url, mode, **changes) as bouncer:
         async with opened(bouncer.url(), waits) as database:
-            # As each program does first.
+            # Each program does this first.
             await database.check_version()
 
             async def call(number: int) -> None:
@@ -179,7 +179,7 @@ def _rest(connection: sa.Connection) -> None:
 
 
 async def test_idle_connections_are_given_back_to_the_pooler(url: str) -> None:
-    """In session mode a pool that keeps all connections leaves none to the other pools, and to other processes."""
+    """In session mode a pool that keeps all connections leaves none to the other pools and processes."""
     waits = Waits(pool_size=2, idle_check=0.2)
     with pgbouncer_before(url, "session", default_pool_size=2) as bouncer:
         for options in ({}, {"pooler": "session"}):
@@ -235,10 +235,10 @@ async def test_a_server_that_admits_nobody_for_a_moment_is_waited_for(
             await asyncio.to_thread(admit, is_admitting=False)
             try:
                 await asyncio.to_thread(terminate, postgresql_server, url)
-                # The pooler lets those wait who come before it knows.
+                # The pooler queues clients that connect before it notices.
                 first = asyncio.create_task(call_all(database))
                 await asyncio.to_thread(bouncer.wait_for_log, "login failed", 1)
-                # It takes others as clients, and rejects their first statement.
+                # It accepts later clients, and rejects their first statement.
                 calls = [asyncio.create_task(database.write(short_write(_settings))) for _ in range(3)]
                 await asyncio.to_thread(bouncer.wait_for_log, "login has been failing", 4 * MAX_ATTEMPTS)
             finally:
@@ -254,7 +254,7 @@ async def test_errors_of_a_pooler_name_the_cause_and_the_remedy(url: str) -> Non
             bouncer.url(options="-c%20lock_timeout=1"): "remove it from BUDKAVLE_DATABASE_URL",
         }
         for case, explanation in cases.items():
-            # These do not pass, so nothing waits for that.
+            # These tests do not pass, so no wait is needed.
             async with opened(case, PATIENT) as database, asyncio.timeout(10):
                 with pytest.raises(StorageFailed) as caught:
                     await database.migrate()
@@ -287,10 +287,10 @@ async def test_a_wrong_mode_is_named_and_gives_no_wrong_answer(url: str) -> None
     with pgbouncer_before(url, "transaction", **ROTATING) as bouncer:
         answers = set()
         async with opened(bouncer.url(pooler="session")) as database:
-            # As long as there is one session, all goes well.
+            # While there is only one session, all statements succeed.
             await database.read(short_read(_settings))
             async with _occupying(bouncer) as clients:
-                # Another process has prepared statements in every other session, under the names of asyncpg.
+                # Another process has prepared statements in every other session, with asyncpg's names.
                 begin = asyncpg.connection._uid
                 for client, number in itertools.product(clients[::2], range(begin + 1, begin + 50)):
                     await client.execute(f"prepare __asyncpg_stmt_{number:x}__ as select 'wrong'")

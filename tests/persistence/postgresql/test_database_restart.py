@@ -29,12 +29,12 @@ SECONDS = 300
 
 @dataclass
 class Load:
-    """Callers that store messages, one after the other, and read each back."""
+    """Concurrent callers that store messages, one after the other, and read each back."""
 
     database: Database
     stored: list[WebMessage] = field(default_factory=list)
     failures: list[tuple[int, StorageFailed]] = field(default_factory=list)
-    """When the call began that failed, in calls begun before it."""
+    """The start of each failed call, as the number of calls begun before it."""
     begun: Iterator[int] = field(default_factory=itertools.count)
     is_ending: bool = False
 
@@ -49,14 +49,14 @@ class Load:
                 self.failures.append((number, exc))
 
     async def wait_for(self, count: int) -> None:
-        """Wait until so many more messages are stored."""
+        """Wait until that number of additional messages is stored."""
         wanted = len(self.stored) + count
         async with asyncio.timeout(SECONDS):
             while len(self.stored) < wanted:
                 await stored.get(self.database, self.stored[0].id) if self.stored else await asyncio.sleep(0)
 
     async def check_recovery(self, restarted: int) -> None:
-        """Check that each caller failed at most once, and no call that began after the one numbered `restarted`."""
+        """Assert that each caller failed at most once, and no call failed that began after number `restarted`."""
         assert len(self.failures) <= CALLERS
         assert [(str(exc), exc.explanation) for number, exc in self.failures if number > restarted] == []
         for message in self.stored:
@@ -119,7 +119,7 @@ async def test_a_restart_behind_a_pooler_fails_only_calls_that_were_under_way(pr
         async with load_on(database) as load:
             await load.wait_for(50)
             await asyncio.to_thread(primary.stop)
-            # The pooler still takes clients.
+            # The pooler still accepts clients.
             other = open_database(bouncer.url(), Waits(health_timeout=0.2))
             with pytest.raises(StorageFailed):
                 await other.check_health()
@@ -138,7 +138,7 @@ async def test_two_hosts_survive_a_failover(new_cluster: Callable[[], Cluster]) 
         first.start()
         first.new_migrated("load")
         second.create_standby(first)
-        # Once promoted, it waits for no other.
+        # After its promotion it waits for no other server.
         second.configure("synchronous_standby_names = ''")
         second.start()
         first.execute("alter database load set synchronous_commit = on")
@@ -158,14 +158,14 @@ async def test_two_hosts_survive_a_failover(new_cluster: Callable[[], Cluster]) 
 
 
 async def _check_until_it_fails(database: Database) -> None:
-    """Check health until the server has read its configuration."""
+    """Check health until the server has loaded its configuration."""
     async with asyncio.timeout(SECONDS):
         while True:
             await database.check_health()
 
 
 async def test_a_connection_to_a_demoted_primary_is_replaced(new_cluster: Callable[[], Cluster]) -> None:
-    """A former primary that goes on as a standby rejects writes on connections that were good."""
+    """A former primary that continues as a standby rejects writes on established connections."""
 
     def begin() -> tuple[Cluster, Cluster, str]:
         first, second = new_cluster(), new_cluster()
@@ -180,7 +180,7 @@ async def test_a_connection_to_a_demoted_primary_is_replaced(new_cluster: Callab
     database = open_database(f"{both}&target_session_attrs=read-write", WAITS)
     await call_all(database)
     await asyncio.to_thread(second.promote)
-    # The sessions go on, read-only as on a standby.
+    # The sessions continue read-only, as on a standby.
     for statement in ("alter system set default_transaction_read_only = on", "select pg_reload_conf()"):
         await asyncio.to_thread(first.execute, statement)
     with pytest.raises(StorageFailed):

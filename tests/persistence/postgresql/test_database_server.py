@@ -1,4 +1,4 @@
-"""Settings of a server, a database or a role that an administrator may choose, and servers that cannot be used."""
+"""Settings of a server, database or role that an administrator may choose, and unusable servers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -47,7 +47,7 @@ def _setting(connection: sa.Connection, name: str) -> str:
     [
         "default_transaction_isolation = 'serializable'",
         "default_transaction_isolation = 'repeatable read'",
-        # The statement that replaces them must end within them.
+        # The statement that replaces them must complete within them.
         "statement_timeout = '200ms'",
         "lock_timeout = '1ms'",
         "transaction_timeout = '200ms'",
@@ -124,7 +124,7 @@ async def test_two_hosts_find_the_one_that_takes_writes(postgresql_server: Postg
             silent.unfreeze()
             good.refuse()
             await call_all(database)
-            # And back, as in a failover.
+            # Back again, as in a failover.
             good.accept()
             silent.refuse()
             await call_all(database)
@@ -165,7 +165,7 @@ async def test_errors_name_the_cause_and_the_remedy(
         }
         for case, explanation in cases.items():
             async with opened(case, SOON) as database:
-                # A role without a right can connect; its statement is rejected.
+                # A role without a privilege can connect; its statement is rejected.
                 text = "The database rejected a statement" if "poor@" in case else "The database does not answer"
                 with pytest.raises(StorageFailed, match=text) as caught:
                     await database.migrate()

@@ -1,4 +1,4 @@
-"""No wait on PostgreSQL is without end, and a connection that died while it was idle fails no work."""
+"""Every wait on PostgreSQL is limited, and a connection that died while it was idle fails no work."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ SHORT = Waits(
 )
 PATIENT = Waits(pool_timeout=60, connect_timeout=30, statement_timeout=60, health_timeout=30)
 SECONDS = 60
-"""More than any wait here on a busy machine; without limits these tests would wait for ever."""
+"""More seconds than any wait here on a busy machine; without limits these tests would wait for ever."""
 
 THREAD = ThreadPoolExecutor(1)
 
@@ -77,7 +77,7 @@ CALLS: dict[str, Call] = {
 
 @pytest.fixture
 async def opening() -> AsyncIterator[Opening]:
-    """Opens databases that are closed after the test."""
+    """Yield a function that opens databases, which are closed after the test."""
     databases: list[Database] = []
 
     def open_one(url: str, waits: Waits) -> Database:
@@ -98,7 +98,7 @@ def proxy(postgresql_server: PostgresqlServer) -> Iterator[TcpProxy]:
 
 @pytest.fixture
 async def behind(proxy: TcpProxy, url: str, opening: Opening) -> Database:
-    """A database whose connections go through the proxy."""
+    """Return a database whose connections go through the proxy."""
     return opening(through(proxy, url), SHORT)
 
 
@@ -118,7 +118,7 @@ def terminate(server: PostgresqlServer, url: str) -> None:
 
 
 async def call_all(database: Database) -> None:
-    """One call of each kind, so that every pool has a connection."""
+    """Make one call of each kind, so that every pool has a connection."""
     for call in CALLS.values():
         await call(database)
 
@@ -138,7 +138,7 @@ async def test_a_connection_that_was_terminated_while_idle_fails_no_call(
     if has_noticed:
         await asyncio.wrap_future(terminating)
     else:
-        # The event loop stops meanwhile, so it cannot read what the server sent.
+        # The event loop is blocked meanwhile, so it cannot read what the server sent.
         terminating.result(SECONDS)
     assert await call(database) in {None, 1}
 
@@ -159,7 +159,7 @@ async def test_a_connection_that_ended_for_being_idle_fails_no_call(
 async def test_a_call_on_a_silent_connection_fails_soon_and_the_next_works(
     postgresql_server: PostgresqlServer, url: str, names: list[str], opening: Opening
 ) -> None:
-    """Some calls at once, each on a connection of its own: all wait for their limits."""
+    """Concurrent calls, each on its own connection: all wait for their limits."""
     with ExitStack() as stack:
         proxies = {name: stack.enter_context(tcp_proxy(postgresql_server.socket)) for name in names}
         databases = {name: opening(through(proxy, url), SHORT) for name, proxy in proxies.items()}
@@ -233,7 +233,7 @@ async def test_a_silent_connection_is_logged_with_its_cause(behind: Database, pr
                 await behind.read(short_read(_one))
             assert caught.value.reason == "TimeoutError"
             assert "no answer in time" in caught.value.explanation
-    # The second call meets a server that takes no new connection.
+    # The second call reaches a server that accepts no new connection.
     assert [(entry["event"], entry["reason"]) for entry in logged] == [
         ("database_connection_lost", "TimeoutError"),
         ("database_connection_failed", "TimeoutError"),
@@ -292,9 +292,9 @@ async def test_a_lock_that_another_holds_is_waited_for_within_a_limit(url: str, 
 async def test_writes_together_whose_answer_is_lost_are_not_written_again(
     proxy: TcpProxy, url: str, opening: Opening
 ) -> None:
-    """The server has written them: each by itself would break the primary key."""
+    """The server has stored them: separate writes would violate the primary key."""
     behind = opening(through(proxy, url), PATIENT)
-    # The connection prepares the statement: that would wait for the lock, too.
+    # The connection prepares the statement, which would also wait for the lock.
     await asyncio.gather(*(stored.store(behind, web_message()) for _ in range(3)))
     administrator = await asyncpg.connect(url)
     transaction = administrator.transaction()
@@ -333,7 +333,7 @@ async def test_a_statement_that_takes_too_long_is_cancelled_by_the_server(
 async def test_a_call_that_gets_no_connection_fails(url: str, opening: Opening) -> None:
     database = opening(url, Waits(pool_size=1, pool_timeout=0.2, statement_timeout=60))
     sleeping = asyncio.create_task(database.read(short_read(_sleep)))
-    # It takes the only place of the pool at once.
+    # It uses the only connection of the pool at once.
     await asyncio.sleep(0)
     with pytest.raises(StorageFailed) as caught:
         await database.read(short_read(_one))

@@ -1,4 +1,4 @@
-"""The URL of a PostgreSQL takes what users of libpq expect."""
+"""The URL of a PostgreSQL accepts the options of libpq."""
 
 from pathlib import Path
 

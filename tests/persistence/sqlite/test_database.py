@@ -38,7 +38,7 @@ print("free", flush=True)
 
 @pytest.fixture
 def holder(path: Path) -> Iterator[Process]:
-    """Another process that holds the write lock until it is told a line."""
+    """Yield another process that holds the write lock until it receives a line."""
     with running(*python(HOLD)) as process:
         process.tell(str(path))
         process.wait_for("locked")
@@ -58,7 +58,7 @@ async def test_connections_are_durable_and_check_foreign_keys(database: Database
 
 
 async def test_reads_go_on_while_a_write_waits_for_another_process(database: Database, holder: Process) -> None:
-    """Were the wait on the event loop, nothing here could tell the other process to end before it fails."""
+    """If the wait were on the event loop, this test could not tell the other process to end before it fails."""
     before = web_message(party_id=None)
     writes = [
         asyncio.create_task(stored.store(database, message))

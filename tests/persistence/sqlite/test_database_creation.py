@@ -72,7 +72,7 @@ def files_of(path: Path) -> dict[str, bytes]:
 
 
 async def check_refused(path: Path, message: str) -> None:
-    """Check that no use of a database begins a new one there, and that its files stay as they are."""
+    """Assert that no operation creates a new database there, and that its files do not change."""
     before = files_of(path)
     database = open_database(f"sqlite:///{path}")
     with pytest.raises(DatabaseUnusable) as in_migrate:
@@ -85,7 +85,7 @@ async def check_refused(path: Path, message: str) -> None:
 
 
 async def check_new(path: Path) -> None:
-    """Check that a new database begins there."""
+    """Assert that a new database is created there."""
     database = open_database(f"sqlite:///{path}")
     await database.migrate()
     database.check_exists()
@@ -114,7 +114,7 @@ async def test_changes_without_their_database_are_refused_until_they_are_removed
     changes = log_path.read_bytes()
     await database.close()
     path.unlink()
-    # As a process that was killed leaves it.
+    # A killed process leaves this.
     log_path.write_bytes(changes)
     if is_emptied:
         path.touch()

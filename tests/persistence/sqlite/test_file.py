@@ -50,13 +50,13 @@ async def test_writes_end_when_the_file_is_replaced(
         with pytest.raises(StorageFailed) as caught:
             await write
         assert caught.value.reason == "file replaced"
-    # The file that is open can still be read.
+    # The open file can still be read.
     assert (await stored.get(database, message.id)).id == message.id
 
 
 async def test_writes_end_when_the_file_is_emptied(path: Path, database: Database) -> None:
     await stored.store(database, web_message())
-    # As a copy of an empty backup over it does.
+    # Copying an empty backup over the file has this effect.
     os.truncate(path, 0)
     for write in (stored.store(database, web_message()), database.check_health()):
         with pytest.raises(StorageFailed) as caught:
@@ -118,7 +118,7 @@ def test_a_new_generation_does_not_hide_that_the_file_was_overwritten(path: Path
         file.advance(connection)
         file.check()
         overwrite(path, backup)
-        # The last look at the file was a moment ago.
+        # The last check of the file was a moment ago.
         with pytest.raises(StorageFailed):
             file.advance(connection)
         with pytest.raises(StorageFailed):
@@ -160,7 +160,7 @@ def touch(path: Path) -> None:
 
 
 def overwrite(path: Path, backup: Path) -> None:
-    """As `cp` does."""
+    """Overwrite the file in place, as `cp` does."""
     content = backup.read_bytes()
     with path.open("r+b") as file:
         file.truncate(0)

@@ -1,4 +1,4 @@
-"""A turn by a lock on a file, against another process."""
+"""A turn that is guarded by a lock on a file, against another process."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""WSDL, schema and pages of the callback, and independent clients that work from them."""
+"""WSDL, schema and pages of the callback, and independent clients that use them."""
 
 import http.client
 import json
@@ -117,7 +117,7 @@ def test_the_contract_is_guarded_like_the_rest():
 
 
 def call_everything(service):
-    """Every operation of the callback through a client that was made from the WSDL alone."""
+    """Call every operation of the callback with a client that was generated only from the WSDL."""
     message = {**MESSAGE, "added": datetime(2026, 2, 19, 7, 57, 6, tzinfo=UTC)}
     principal = {"userID": "joe01doe"}
     case = {"flowInstanceID": 1068}

@@ -1,4 +1,4 @@
-"""Hostile input, and input in every form that a request may have: a fault or an answer, never a hang."""
+"""Hostile input, and valid input in every form: a fault or a response, never a hang."""
 
 import base64
 import gzip
@@ -11,14 +11,14 @@ from mock_open_e import MockOpenE
 from tests.mock_open_e.soap import FILE, GOOD, NS, SOAP, add_message, request, send, with_file
 
 LARGEST_RISE = 400 * 2**20
-"""Bytes of memory that a request of some 20 MB may take at most, on top of what the process had."""
+"""Maximum additional bytes of memory for a request of about 20 MB."""
 
 
 class Rise:
-    """How far the memory of this process rises above what it is now."""
+    """The rise of this process's memory above its current value."""
 
     def __init__(self):
-        # The kernel's mark is put back first: earlier tests may have peaked higher.
+        # Reset the kernel's peak first, because earlier tests may have had a higher one.
         Path("/proc/self/clear_refs").write_text("5")
         self._before = self._peak()
 
@@ -158,7 +158,7 @@ def test_mtom_requests_are_taken_with_their_files():
 def test_mtom_requests_without_the_file_lack_its_data(part):
     body, kind = mtom(part)
     answer = send(MockOpenE(), body, kind)
-    # A part without a head is an empty file, any other is not the one that the envelope names.
+    # A part without a head is an empty file; any other part is not the one that the envelope references.
     assert (b"Encoded data field cannot be null" in answer.body) == ("file@1" not in part)
 
 
