@@ -18,12 +18,18 @@ from domain.web_messages import (
     UnsettledMessage,
     WebMessage,
 )
-from persistence import web_message_rows as rows
 from persistence.database import Database
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
-from persistence.work import Cost, read_with_cost, short_read, short_write
+from persistence.web_message_events import raise_events, with_events
+from persistence.work import Cost, batched_write, read_with_cost, short_read, short_write, write_with_cost
+
+LARGE_BYTES = 256 * 1024
+"""Larger messages and attachments are read and written as large work."""
+
+PIECE_BYTES = 768 * 1024
+"""Size of the pieces in which contents are stored: a multiple of 3, so that each piece is valid base64 by itself."""
 
 PAGE_BYTES = 512 * 1024
 """Bytes of texts after which a page of a list ends, because reading and encoding them delays other callers."""
@@ -43,19 +49,43 @@ class Position:
     id: str
 
 
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to store. `sent` is when its call to Open-E begins, None for a message without a case."""
+
+    message: WebMessage
+    state: MessageState
+    sent: datetime | None
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the message is so large that other callers should not wait for it."""
+        files = sum(attachment.size for attachment in self.message.attachments)
+        return len(self.message.message) + files > LARGE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class _PublishedMessage:
+    """A stored message with the id that Open-E assigned, and the time when it became readable."""
+
+    message: WebMessage
+    open_e_message_id: int
+    created: datetime
+
+
 async def store(database: Database, message: WebMessage) -> None:
     """Store a message without a case. Its `created` must be set."""
-    await _write(database, rows.NewMessage(message, MessageState.STORED, None))
+    await _write(database, NewMessage(message, MessageState.STORED, None))
 
 
 async def begin_sending(database: Database, message: WebMessage, sent: datetime) -> None:
     """Store a message before it is sent to Open-E. Until the outcome is stored, only operators see it."""
-    await _write(database, rows.NewMessage(message, MessageState.SENDING, sent))
+    await _write(database, NewMessage(message, MessageState.SENDING, sent))
 
 
 async def mark_published(database: Database, message: WebMessage, open_e_message_id: int, created: datetime) -> None:
     """Make a message readable that Open-E has published. Idempotent, as are the next two functions."""
-    await database.write(rows.mark_published, rows.PublishedMessage(message, open_e_message_id, created))
+    await database.write(_mark_published, _PublishedMessage(message, open_e_message_id, created))
 
 
 async def mark_unknown(database: Database, message_id: str) -> None:
@@ -86,11 +116,11 @@ async def get_attachment(database: Database, message_id: str, attachment_id: str
 
 
 async def read_attachment(database: Database, attachment: Attachment) -> AsyncIterator[bytes]:
-    """Yield the content of an attachment in pieces of `rows.PIECE_BYTES`. No connection is held between two pieces.
+    """Yield the content of an attachment in pieces of `PIECE_BYTES`. No connection is held between two pieces.
 
     Raises `NotFound` if the message was deleted in the meantime.
     """
-    for piece in range(math.ceil(attachment.size / rows.PIECE_BYTES)):
+    for piece in range(math.ceil(attachment.size / PIECE_BYTES)):
         data = await database.read(_read_piece, attachment, piece)
         if data is None:
             raise NotFound(f"Attachment with id '{attachment.id}' not found")
@@ -163,13 +193,65 @@ async def count_in_doubt(database: Database, sent_before: datetime) -> dict[Mess
     return dict.fromkeys(UNSETTLED_STATES, 0) | {MessageState(row["state"]): row["number"] for row in found}
 
 
+async def _write(database: Database, new: NewMessage) -> None:
+    if new.is_large or new.message.attachments:
+        await database.write(_insert_with_files, new)
+    else:
+        await database.write(_insert, new)
+
+
+_COLUMNS = (
+    messages_table.c.id,
+    messages_table.c.party_id,
+    messages_table.c.message,
+    messages_table.c.external_references,
+    messages_table.c.sender_user_id,
+    messages_table.c.oep_instance,
+    messages_table.c.attachments,
+    messages_table.c.created,
+)
+
+
+def _with_references_and_event(statement: sa.Insert | sa.Update) -> sa.Insert:
+    """Return one statement for PostgreSQL that writes a message and, if it is readable, its references and event."""
+    columns = (messages_table.c.id, messages_table.c.created, messages_table.c.external_references)
+    written = statement.returning(*columns).cte("written")
+    reference = sa.func.json_array_elements(written.c.external_references).table_valued("value", name="reference")
+    key, value = (reference.c.value.op("->>")(sa.literal_column(place)) for place in "01")
+    references = references_table.insert().from_select(
+        ["key", "value", "created", "message_id"],
+        sa.select(key, value, written.c.created, written.c.id)
+        .select_from(written.join(reference, sa.true()))
+        .where(written.c.created.is_not(None)),
+    )
+    return with_events(references, written)
+
+
+_INSERT = messages_table.insert().values(
+    {column: sa.bindparam(f"new_{column.name}") for column in messages_table.c if column.name != "open_e_message_id"}
+)
+_INSERT_REFERENCES = references_table.insert()
+_INSERT_ALL = _with_references_and_event(_INSERT)
+_INSERT_PIECE = attachments_table.insert()
+_MARK_PUBLISHED = (
+    messages_table.update()
+    .where(messages_table.c.id == sa.bindparam("message_id"), messages_table.c.state == str(MessageState.SENDING))
+    .values(
+        state=str(MessageState.PUBLISHED),
+        created=sa.bindparam("created"),
+        open_e_message_id=sa.bindparam("open_e_message_id"),
+    )
+)
+_MARK_PUBLISHED_ALL = _with_references_and_event(_MARK_PUBLISHED)
+
+
 _IS_READABLE = messages_table.c.created.is_not(None)
 _IS_THIS = messages_table.c.id == sa.bindparam("message_id")
 _IS_SENDING = messages_table.c.state == str(MessageState.SENDING)
 _MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_SENDING).values(state=str(MessageState.UNKNOWN))
 _DROP_REFUSED = messages_table.delete().where(_IS_THIS, _IS_SENDING)
 _DELETE = messages_table.delete().where(_IS_THIS, _IS_READABLE)
-_SELECT_BY_ID = sa.select(*rows.COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE)
+_SELECT_BY_ID = sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE)
 _SELECT_PIECE = sa.select(attachments_table.c.data).where(
     attachments_table.c.id == sa.bindparam("id"), attachments_table.c.piece == sa.bindparam("piece")
 )
@@ -185,14 +267,14 @@ def _by_dialect(select: sa.Select[Any]) -> dict[str, sa.Select[Any]]:
     bytes_ = sa.func.octet_length(found.c.message) + sa.func.pg_column_size(found.c.external_references)
     before = sa.func.sum(bytes_).over(order_by=(found.c.created, found.c.id), rows=(None, -1)).label("before")
     summed = sa.select(found, before).subquery()
-    bounded = sa.select(*(summed.c[column.name] for column in rows.COLUMNS)).where(
+    bounded = sa.select(*(summed.c[column.name] for column in _COLUMNS)).where(
         sa.func.coalesce(summed.c.before, 0) < PAGE_BYTES
     )
     return {"sqlite": select, "postgresql": bounded.order_by(summed.c.created, summed.c.id)}
 
 
 _BY_PARTY = (
-    sa.select(*rows.COLUMNS)
+    sa.select(*_COLUMNS)
     .where(messages_table.c.party_id == sa.bindparam("party_id"), _IS_READABLE)
     .order_by(messages_table.c.created, messages_table.c.id)
     .limit(sa.bindparam("limit"))
@@ -200,7 +282,7 @@ _BY_PARTY = (
 _SELECT_BY_PARTY = _by_dialect(_BY_PARTY)
 _SELECT_BY_PARTY_AFTER = _by_dialect(_BY_PARTY.where(sa.tuple_(messages_table.c.created, messages_table.c.id) > _AFTER))
 _BY_REFERENCE = (
-    sa.select(*rows.COLUMNS)
+    sa.select(*_COLUMNS)
     .join(references_table, references_table.c.message_id == messages_table.c.id)
     .where(references_table.c.key == sa.bindparam("key"), references_table.c.value == sa.bindparam("value"))
     .order_by(references_table.c.created, references_table.c.message_id)
@@ -225,14 +307,107 @@ _IN_DOUBT = (
 _COUNT_IN_DOUBT = sa.select(_IN_DOUBT.c.state, sa.func.count().label("number")).group_by(_IN_DOUBT.c.state)
 
 
+def _cost_of_new(new: NewMessage) -> Cost:
+    return Cost.LARGE if new.is_large else Cost.SHORT
+
+
+@batched_write
+def _insert(connection: sa.Connection, items: Sequence[NewMessage]) -> None:
+    """Insert messages. Readable ones get their references and events, on PostgreSQL in the same statement."""
+    parameters = [_to_parameters(new) for new in items]
+    if connection.dialect.name == "postgresql":
+        connection.execute(_INSERT_ALL, parameters)
+        return
+    connection.execute(_INSERT, parameters)
+    _insert_references_and_events(connection, [(new.message, new.message.created) for new in items])
+
+
+@write_with_cost(_cost_of_new)
+def _insert_with_files(connection: sa.Connection, new: NewMessage) -> None:
+    """Insert a message and the contents of its attachments."""
+    _insert(connection, new)
+    for attachment in new.message.attachments:
+        _insert_pieces(connection, new.message, attachment)
+
+
+@batched_write
+def _mark_published(connection: sa.Connection, items: Sequence[_PublishedMessage]) -> None:
+    """Make messages readable that were being sent, with references and events, on PostgreSQL in one statement.
+
+    Idempotent: messages in any other state are unchanged.
+    """
+    parameters = [
+        {
+            "message_id": published.message.id,
+            "open_e_message_id": published.open_e_message_id,
+            "created": published.created,
+        }
+        for published in items
+    ]
+    if connection.dialect.name == "postgresql":
+        connection.execute(_MARK_PUBLISHED_ALL, parameters)
+        return
+    # One by one: a joint row count would not show which messages were changed.
+    changed = [connection.execute(_MARK_PUBLISHED, each).rowcount > 0 for each in parameters]
+    made_readable = [item for item, is_changed in zip(items, changed, strict=True) if is_changed]
+    _insert_references_and_events(connection, [(published.message, published.created) for published in made_readable])
+
+
+def _to_parameters(new: NewMessage) -> dict[str, Any]:
+    message = new.message
+    return {
+        "new_id": message.id,
+        "new_party_id": message.party_id,
+        "new_message": message.message,
+        "new_external_references": [[reference.key, reference.value] for reference in message.external_references],
+        "new_sender_user_id": message.sender_user_id,
+        "new_oep_instance": str(message.oep_instance),
+        "new_attachments": [
+            [attachment.id, attachment.file_name, attachment.mime_type, attachment.size, attachment.sha256]
+            for attachment in message.attachments
+        ],
+        "new_flow_instance_id": message.flow_instance_id,
+        "new_state": str(new.state),
+        "new_sent": new.sent,
+        "new_created": message.created,
+    }
+
+
+def _insert_references_and_events(
+    connection: sa.Connection, readable: Sequence[tuple[WebMessage, datetime | None]]
+) -> None:
+    parameters = [
+        {"key": reference.key, "value": reference.value, "created": created, "message_id": message.id}
+        for message, created in readable
+        if created is not None
+        for reference in message.external_references
+    ]
+    if parameters:
+        connection.execute(_INSERT_REFERENCES, parameters)
+    raise_events(connection, ((message.id, created) for message, created in readable))
+
+
+def _insert_pieces(connection: sa.Connection, message: WebMessage, attachment: Attachment) -> None:
+    # One statement per piece: a driver would hold the data of all rows of a statement in memory.
+    data = memoryview(attachment.data or b"")
+    for piece, start in enumerate(range(0, len(data), PIECE_BYTES)):
+        row = {
+            "id": attachment.id,
+            "piece": piece,
+            "message_id": message.id,
+            "data": data[start : start + PIECE_BYTES],
+        }
+        connection.execute(_INSERT_PIECE, row)
+
+
 @short_read
 def _find(connection: sa.Connection, message_id: str) -> WebMessage | None:
     row = connection.execute(_SELECT_BY_ID, {"id": message_id}).mappings().first()
-    return None if row is None else rows.to_message(row)
+    return None if row is None else _to_message(row)
 
 
 def _cost_of_piece(attachment: Attachment, _piece: int) -> Cost:
-    return Cost.LARGE if attachment.size > rows.LARGE_BYTES else Cost.SHORT
+    return Cost.LARGE if attachment.size > LARGE_BYTES else Cost.SHORT
 
 
 @read_with_cost(_cost_of_piece)
@@ -253,12 +428,12 @@ def _list(
     dialect = connection.dialect.name
     if dialect == "postgresql" and parameters["limit"] <= FEW:
         # The query with a limit costs as much as several messages.
-        return [rows.to_message(row) for row in connection.execute(statements["sqlite"], parameters).mappings()]
+        return [_to_message(row) for row in connection.execute(statements["sqlite"], parameters).mappings()]
     page: list[WebMessage] = []
     size = 0
     with connection.execute(statements[dialect], parameters) as found:
         for row in found.mappings():
-            message = rows.to_message(row)
+            message = _to_message(row)
             page.append(message)
             size += _most_bytes(message)
             if size >= PAGE_BYTES:
@@ -287,8 +462,18 @@ def _delete(connection: sa.Connection, message_id: str) -> bool:
     return connection.execute(_DELETE, {"message_id": message_id}).rowcount > 0
 
 
-async def _write(database: Database, new: rows.NewMessage) -> None:
-    if new.is_large or new.message.attachments:
-        await database.write(rows.insert_with_files, new)
-    else:
-        await database.write(rows.insert, new)
+def _to_message(row: sa.RowMapping) -> WebMessage:
+    """Return the message in a row of `_COLUMNS`. Its attachments have no data."""
+    return WebMessage(
+        id=row["id"],
+        party_id=row["party_id"],
+        message=row["message"],
+        external_references=tuple(ExternalReference(key, value) for key, value in row["external_references"]),
+        sender_user_id=row["sender_user_id"],
+        oep_instance=OepInstance(row["oep_instance"]),
+        attachments=tuple(
+            Attachment(id=id_, file_name=file_name, mime_type=mime_type, size=size, sha256=sha256)
+            for id_, file_name, mime_type, size, sha256 in row["attachments"]
+        ),
+        created=row["created"],
+    )

@@ -12,7 +12,7 @@ from domain.errors import NotFound
 from domain.web_messages import ExternalReference, MessageState, OepInstance, UnsettledMessage, WebMessage
 from persistence import web_messages as stored
 from persistence.database import Database
-from persistence.web_message_rows import LARGE_BYTES, PIECE_BYTES
+from persistence.web_messages import LARGE_BYTES, PIECE_BYTES
 from tests.factories import NOW, PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of, counts, execute
 
