@@ -58,8 +58,8 @@ async def genfremsend_beskeder(request: Request) -> Response:
     services.wake_worker()
     left = [id_ for id_ in ids if id_ not in sent]
     reasons = await queued.list_not_replayed(services.database, left, now, system_id)
-    told = [_write_left(reasons[id_]) for id_ in left]
-    return replies.ok({"genfremsendt": len(sent), "ikkeParkerede": left, "ikkeGenfremsendte": told})
+    left_with_reasons = [_write_left(reasons[id_]) for id_ in left]
+    return replies.ok({"genfremsendt": len(sent), "ikkeParkerede": left, "ikkeGenfremsendte": left_with_reasons})
 
 
 async def send_testbesked(request: Request) -> Response:

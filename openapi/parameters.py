@@ -46,9 +46,9 @@ class Parameters:
             self._take(name, unquote_to_bytes(path_params[name]), values, violations)
         if query:
             self._read_query(query, values, violations)
-        told = {violation.field for violation in violations}
+        reported = {violation.field for violation in violations}
         # Parameters that could not be decoded are already reported; do not report them as missing.
-        violations += [v for v in self._schema.violations(values, self._prefix) if v.field not in told]
+        violations += [v for v in self._schema.violations(values, self._prefix) if v.field not in reported]
         return values, violations
 
     def _read_query(self, query: bytes, values: dict[str, Any], violations: list[Violation]) -> None:

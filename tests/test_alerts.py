@@ -25,7 +25,7 @@ def test_promtool_accepts_the_rules_and_their_scenarios(arguments: tuple[Any, ..
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_rules_use_metrics_of_the_reference_alone() -> None:
+def test_rules_use_only_documented_metrics() -> None:
     reference = (REPOSITORY / "docs" / "reference" / "metrics.md").read_text()
     known = {
         (name, frozenset(labels.replace(",", "").split()))
@@ -37,7 +37,7 @@ def test_rules_use_metrics_of_the_reference_alone() -> None:
             assert set(re.findall(r"(\w+)[=!]", selector)) <= labels, rule["alert"]
 
 
-def test_the_guide_explains_every_alert_and_every_alert_has_a_scenario() -> None:
+def test_guide_explains_every_alert_and_every_alert_has_a_scenario() -> None:
     guide = (REPOSITORY / "docs" / "how-to" / "alerts.md").read_text()
     names = [rule["alert"] for rule in rules()]
     assert re.findall(r"^\| `(Budkavle\w+)` \|", guide, re.MULTILINE) == names

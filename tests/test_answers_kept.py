@@ -66,7 +66,7 @@ def live(*headers: tuple[str, str], status: int = 200, body: bytes | None = LIVE
         Answer("GET", "/docs/anything", 200, [], b""),
     ],
 )
-def test_faults_of_a_good_answer_are_none(answer: Answer) -> None:
+def test_valid_response_has_no_faults(answer: Answer) -> None:
     assert answers_kept.service().faults_of(answer) == []
 
 
@@ -102,12 +102,12 @@ def test_faults_of_a_good_answer_are_none(answer: Answer) -> None:
         (live(ID, PROBLEM, ("allow", "PUT"), status=405, body=b"{}", method="POST"), "Allow says ['PUT']"),
     ],
 )
-def test_faults_of_a_wrong_answer_are_said(answer: Answer, said: str) -> None:
+def test_faults_of_an_invalid_response_are_reported(answer: Answer, said: str) -> None:
     assert any(said in fault for fault in answers_kept.service().faults_of(answer))
 
 
 @pytest.mark.parametrize("prefix", ["", "/s/job1"])
-def test_faults_of_an_answer_of_the_mock_are_said_in_each_world(prefix: str) -> None:
+def test_faults_of_a_response_of_the_mock_are_reported_in_each_world(prefix: str) -> None:
     path = f"{prefix}/control/messages"
     for method in ("GET", "HEAD"):
         assert answers_kept.mock().faults_of(Answer(method, path, 200, [ID, JSON], b"[]")) == []
@@ -135,7 +135,7 @@ SETTINGS = Settings()
 TOLD = ["GET /health/live -> 418: the status is none of 200, 400, 500"]
 
 
-def test_watched_keeps_what_any_client_is_answered_and_leaves_it_as_it_is() -> None:
+def test_watched_records_all_responses_without_changing_them() -> None:
     with running_server(SETTINGS, wrong(418)) as url, httpx.Client(base_url=url, trust_env=False) as client:
         answer = client.get("/health/live")
         assert (answer.status_code, answer.content) == (418, LIVE)
@@ -146,7 +146,7 @@ def test_watched_keeps_what_any_client_is_answered_and_leaves_it_as_it_is() -> N
         assert take_faults() == []
 
 
-def test_watched_keeps_the_head_of_an_answer_that_breaks_off() -> None:
+def test_watched_records_the_head_of_a_truncated_response() -> None:
     with running_server(SETTINGS, wrong(418, ends=False)) as url, pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{url}/health/live", trust_env=False)
     assert take_faults() == TOLD
@@ -166,7 +166,7 @@ server.serve_forever()
 """
 
 
-def test_clients_keep_what_a_program_answers() -> None:
+def test_clients_record_the_responses_of_a_program() -> None:
     with running(*python(PROGRAM)) as process:
         url = process.wait_for("Budkavle listens on ")
         assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 418
@@ -194,7 +194,7 @@ def test_of_a_good_answer():
 """
 
 
-def test_a_wrong_answer_fails_the_test_that_caused_it_and_no_other(tmp_path: Path) -> None:
+def test_wrong_response_fails_only_the_test_that_caused_it(tmp_path: Path) -> None:
     path, told = tmp_path / "test_content.py", tmp_path / "told.xml"
     path.write_text(TESTS)
     options = ("-p", "tests.watching", "-p", "no:cacheprovider", "-c", str(REPOSITORY / "pyproject.toml"))
@@ -211,7 +211,7 @@ def test_a_wrong_answer_fails_the_test_that_caused_it_and_no_other(tmp_path: Pat
     assert len(failures) == 4
 
 
-def test_ports_of_a_program_that_has_ended_are_forgotten() -> None:
+def test_ports_of_an_ended_program_are_forgotten() -> None:
     """The system soon gives a port to another server, whose responses are not subject to our contracts."""
     former, present = object(), object()
     listens("Budkavle listens on http://127.0.0.1:1\n", former)

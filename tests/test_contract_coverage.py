@@ -30,7 +30,7 @@ def keyword(name: str, state: str, valid: int, invalid: int) -> dict[str, Any]:
     return {"schema_path": f"/{name}", "state": state, "valid": valid, "invalid": invalid}
 
 
-def test_uncovered_names_what_is_missing_where() -> None:
+def test_uncovered_lists_missing_tests_by_place() -> None:
     found = uncovered(
         report(
             keyword("type", "full", 2, 1),
@@ -47,7 +47,7 @@ def test_uncovered_names_what_is_missing_where() -> None:
     assert uncovered(report(hits=0)) == {"POST /x: never called"}
 
 
-def test_differences_are_told_both_ways() -> None:
+def test_differences_are_reported_in_both_directions() -> None:
     found = {"known", "new"}
     new, old = differences("x", found, {"known": "for a reason", "old": "for a reason"})
     assert new.startswith("x: new; cover it")
@@ -55,12 +55,12 @@ def test_differences_are_told_both_ways() -> None:
     assert differences("x", found, dict.fromkeys(found, "for a reason")) == []
 
 
-def test_row_counts_what_is_covered() -> None:
+def test_row_counts_covered_keywords() -> None:
     assert row("x", report()) == f"| x{' | 1 of 2' * 5} |"
 
 
 @pytest.mark.parametrize(("name", "place", "reason"), REASONS)
-def test_each_reason_names_a_test_that_exists_or_says_why(name: str, place: str, reason: str) -> None:
+def test_each_reason_names_an_existing_test_or_an_explanation(name: str, place: str, reason: str) -> None:
     assert name in SPECS
     assert place
     assert len(reason.split()) >= 6

@@ -80,7 +80,7 @@ def faults_of(browser: Any, page: dict[str, list[str]]) -> dict[str, Any]:
     return {name: fault for name, fault in faults.items() if fault}
 
 
-def test_every_page_is_reached_from_the_start_page_and_fits(browser: Any, url: str, folder: Path) -> None:
+def test_every_page_can_be_reached_from_the_start_page_and_fits(browser: Any, url: str, folder: Path) -> None:
     script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": NO_SEARCH})
     waiting, faults = [f"{url}/index.html"], {}
     reached = set(waiting)

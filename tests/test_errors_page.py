@@ -66,7 +66,7 @@ def statuses_of(contract: str) -> set[str]:
     return {status for operation in operations for status in operation["responses"] if status >= "400"}
 
 
-def test_page_shows_each_error_of_the_subscriptions_and_no_other() -> None:
+def test_page_lists_exactly_the_errors_of_the_subscriptions() -> None:
     expected = set(expected_errors())
     for each in expected:
         assert [row for row in SUBSCRIPTIONS if fits(row, *each)], each

@@ -21,7 +21,7 @@ def test_longest_files_exist() -> None:
     assert len(set(LONGEST)) == len(LONGEST)
 
 
-def test_longest_files_begin_first_and_then_those_with_most_tests(tmp_path: Path) -> None:
+def test_slowest_files_begin_first_and_then_those_with_most_tests(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(HOOKS)
     for name, size in SIZES.items():
         (tmp_path / name).write_text("".join(f"def test_{number}(): pass\n" for number in range(size)))

@@ -94,7 +94,7 @@ def test_each_contract_has_a_handler_for_nothing_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
-def test_each_operation_says_its_security(operation_id: str) -> None:
+def test_each_operation_declares_its_security(operation_id: str) -> None:
     name, operation = OPERATIONS[operation_id]
     security = operation.get("security", SPECS[name].get("security"))
     assert isinstance(security, list), f"{operation_id} says nothing of who may call it"
@@ -106,7 +106,7 @@ def test_each_operation_says_its_security(operation_id: str) -> None:
             assert schemes[scheme]["name"] == "Client-Cert" or schemes[scheme]["x-scope"]
 
 
-def test_what_is_open_to_all_is_health_and_metrics_alone() -> None:
+def test_only_health_and_metrics_are_open_to_all() -> None:
     open_to_all = {
         operation_id
         for operation_id, (name, operation) in OPERATIONS.items()
@@ -128,7 +128,7 @@ def test_paths_are_unique() -> None:
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
-def test_every_error_has_one_shape(operation_id: str) -> None:
+def test_all_errors_have_one_schema(operation_id: str) -> None:
     name, operation = OPERATIONS[operation_id]
     for status, response in operation["responses"].items():
         if status == "503" or status < "400":
@@ -139,7 +139,7 @@ def test_every_error_has_one_shape(operation_id: str) -> None:
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
-def test_every_answer_names_the_request(operation_id: str) -> None:
+def test_every_response_has_the_request_id(operation_id: str) -> None:
     name, operation = OPERATIONS[operation_id]
     for status, response in operation["responses"].items():
         headers = {header.lower() for header in resolved(SPECS[name], response).get("headers", {})}
@@ -191,7 +191,7 @@ def test_each_operation_has_an_example(operation_id: str) -> None:
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
-def test_each_body_says_its_limit(operation_id: str) -> None:
+def test_each_body_documents_its_limit(operation_id: str) -> None:
     _, operation = OPERATIONS[operation_id]
     if "requestBody" in operation:
         assert operation["requestBody"]["x-max-bytes"] > 0
@@ -242,7 +242,7 @@ def other_names(noun: str, files: Collection[str]) -> list[str]:
     return sorted(file for file in files if file != noun and inflection.singularize(file).replace("_", "") in same)
 
 
-def test_a_noun_has_one_file_name_on_every_floor() -> None:
+def test_noun_has_one_file_name_on_every_floor() -> None:
     floors = {floor: files_of_floor(floor) for floor in FLOORS}
     nouns = {noun for noun in floors["domain"] if sum(noun in files for files in floors.values()) > 1}
     assert nouns >= {"web_messages", "subscriptions", "deliveries", "events", "api_keys", "audit", "catalogue"}
@@ -250,7 +250,7 @@ def test_a_noun_has_one_file_name_on_every_floor() -> None:
     assert {place: names for place, names in found.items() if names} == {}
 
 
-def test_the_noun_of_each_operation_is_in_the_domain() -> None:
+def test_noun_of_each_operation_is_in_the_domain() -> None:
     nouns = {
         module.__name__.rpartition(".")[2]
         for contract in handlers.contracts.CONTRACTS.values()
@@ -274,7 +274,7 @@ def test_tests_neither_sleep_nor_replace_our_functions() -> None:
             assert not forbidden.search(line), f"{relative(path)}:{number}: {line.strip()}"
 
 
-def test_every_exception_from_a_check_says_why() -> None:
+def test_every_suppressed_check_has_a_reason() -> None:
     """`noqa`, `type: ignore` and `fmt` have a reason on the line, and name a rule."""
     for path in python_files(*PACKAGES):
         for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -294,7 +294,7 @@ def committed_files() -> list[Path]:
     return [REPOSITORY / name for name in done.stdout.decode().split("\0") if name]
 
 
-def test_no_line_names_a_path_of_a_machine_or_a_package_registry() -> None:
+def test_no_line_contains_a_machine_path_or_a_package_registry() -> None:
     # The names are concatenated, so that these lines do not match themselves.
     paths = [rf"/{name}/" for name in ("home/[a-z]", "Us" + "ers/[A-Za-z]", "ro" + "ot", "wo" + "rk")]
     hosts = [
@@ -321,7 +321,7 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert [name[:5] for name in names] == [f"{number:04}-" for number in range(1, len(names) + 1)]
 
 
-def test_the_reference_names_a_test_for_each_behaviour_of_the_mock() -> None:
+def test_reference_names_a_test_for_each_behaviour_of_the_mock() -> None:
     """Each row of `How faithful` describes the mock's behaviour and names its test, or says that it is not imitated."""
     page = (REPOSITORY / "docs" / "reference" / "mock-open-e.md").read_text()
     section = page.split("| request | mock | test |\n", 1)[1].split("\n## ", 1)[0]
@@ -336,7 +336,7 @@ def test_the_reference_names_a_test_for_each_behaviour_of_the_mock() -> None:
         assert f"def {name.strip().strip('`')}(" in tests, behaviour
 
 
-def test_contracts_have_no_names_of_the_program() -> None:
+def test_contracts_contain_no_names_of_the_program() -> None:
     for path in (REPOSITORY / "spec").glob("*.yaml"):
         assert not re.search(r"x-openapi-router-controller|\b(handlers|mock_open_e|openapi)\.\w", path.read_text()), (
             path

@@ -28,7 +28,7 @@ def test_page_shows_each_limit_with_its_default(name: str) -> None:
     assert SETTINGS[f"BUDKAVLE_{name.upper()}"] == str(Settings.model_fields[name].default)
 
 
-def test_page_shows_the_limits_that_have_no_setting() -> None:
+def test_page_shows_the_limits_without_a_setting() -> None:
     assert ["time for the TLS handshake", "", str(TLS_HANDSHAKE_SECONDS)] in [row[:3] for row in ROWS]
     assert f"| {MAX_HEAD_BYTES // 1024} KiB |" in PAGE
 

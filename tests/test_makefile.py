@@ -65,7 +65,7 @@ def test_make_prints_help_and_starts_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["python3.12", "python3.13", "python3.14", "python3", "python"])
-def test_make_uses_the_python_that_there_is(name: str, tmp_path: Path) -> None:
+def test_make_uses_an_existing_python(name: str, tmp_path: Path) -> None:
     put_python(tmp_path, name, installs_pip=name == "python3")
 
     done = make(tmp_path, ".venv/bin/python")
@@ -76,7 +76,7 @@ def test_make_uses_the_python_that_there_is(name: str, tmp_path: Path) -> None:
     assert (tmp_path / ".venv" / "bin" / "pip").exists() == (name == "python3")
 
 
-def test_make_passes_over_what_cannot_run_the_service(tmp_path: Path) -> None:
+def test_make_skips_unsuitable_pythons(tmp_path: Path) -> None:
     put_program(tmp_path, "python3.11", "echo 'pyenv: python3.11: command not found' >&2; exit 127")
     put_program(tmp_path, "python3.12", "exit 1  # Without ensurepip.")
     put_python(tmp_path, "python3", version="3, 10")
@@ -88,7 +88,7 @@ def test_make_passes_over_what_cannot_run_the_service(tmp_path: Path) -> None:
     assert "bin/python: " in done.stdout
 
 
-def test_make_names_what_is_missing(tmp_path: Path) -> None:
+def test_make_reports_what_is_missing(tmp_path: Path) -> None:
     put_python(tmp_path, "python3", version="3, 10, 13")
     (tmp_path / "requirements").mkdir()
     (tmp_path / "mock_open_e").mkdir()
@@ -103,7 +103,7 @@ def test_make_names_what_is_missing(tmp_path: Path) -> None:
     assert not (tmp_path / ".venv").exists()
 
 
-def test_make_uses_the_named_python_alone(tmp_path: Path) -> None:
+def test_make_uses_only_the_named_python(tmp_path: Path) -> None:
     put_python(tmp_path, "python3")
     put_python(tmp_path, "mine", version="3, 10")
 

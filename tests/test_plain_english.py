@@ -121,7 +121,7 @@ def test_find_excess_reports_each_limit() -> None:
     ]
 
 
-def test_public_classes_have_names_of_their_own() -> None:
+def test_public_class_names_are_unique() -> None:
     files_by_name = defaultdict(list)
     for package in PACKAGES:
         for file in python_files(package):

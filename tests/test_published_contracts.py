@@ -25,35 +25,35 @@ PUBLISHED_ERROR = {"orgtype", "orgcode", "entitytype", "errorCode", "message"}
 
 
 @pytest.mark.parametrize("name", ["key", "value"])
-def test_look_ups_by_reference_take_exactly_the_published_lengths(name: str) -> None:
+def test_look_ups_by_reference_accept_exactly_the_published_lengths(name: str) -> None:
     """Accepting more would be compatible, but docs/decisions/0002 excludes it."""
     operation = SPECS["web-messages"]["paths"]["/webmessages/external-references/{key}/{value}"]["get"]
     (schema,) = [parameter["schema"] for parameter in operation["parameters"] if parameter.get("name") == name]
     assert schema == {"type": "string", "minLength": 3, "maxLength": 128}
 
 
-def test_a_message_must_have_a_body() -> None:
+def test_message_must_have_a_body() -> None:
     assert SPECS["web-messages"]["paths"]["/webmessages"]["post"]["requestBody"]["required"] is True
 
 
-def test_the_sync_is_posted_as_json_alone() -> None:
+def test_sync_is_posted_only_as_json() -> None:
     assert set(SYNC["requestBody"]["content"]) == {"application/json"}
 
 
-def test_the_published_request_of_the_sync_fits() -> None:
+def test_published_request_of_the_sync_is_valid() -> None:
     request = PUBLISHED_SYSTEM | {"abonnementer": PUBLISHED_ENTRIES}
     assert list(validator("subscriptions", "/components/schemas/SyncRequest").iter_errors(request)) == []
 
 
-def test_the_example_of_the_sync_is_the_published_request_with_dates_that_do_not_pass() -> None:
+def test_example_of_the_sync_is_the_published_request_with_unlimited_dates() -> None:
     example: dict[str, Any] = SYNC["requestBody"]["content"]["application/json"]["example"]
     dated = [entry | {"slutDato": "2999-12-31T23:59:59"} for entry in PUBLISHED_ENTRIES]
     assert example == PUBLISHED_SYSTEM | {"abonnementer": dated}
 
 
-def test_what_is_added_to_an_error_of_the_sync_is_the_place_alone() -> None:
+def test_only_the_place_is_added_to_an_error_of_the_sync() -> None:
     assert set(ERROR) - PUBLISHED_ERROR == {"index", "field"}
 
 
-def test_the_codes_of_the_published_example_mean_something_else_there_and_are_not_used() -> None:
+def test_codes_of_the_published_example_are_not_used() -> None:
     assert not {1001, 1002} & set(ERROR["errorCode"]["enum"])

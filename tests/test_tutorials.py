@@ -57,7 +57,7 @@ def test_readme_shows_a_first_message_in_three_lines(shell: Shell) -> None:
     assert "Hello" in {message["message"] for message in json.loads(published)}
 
 
-def test_first_message_works_as_it_stands(shell: Shell) -> None:
+def test_first_message_works_as_written(shell: Shell) -> None:
     posted, fetched, published, rejected, stored, listed = shell.paste("docs/tutorial/first-message.md")
     assert posted.startswith("HTTP/1.1 201 Created")
     assert re.search(r"^location: /webmessages/", posted, re.MULTILINE | re.IGNORECASE)
@@ -70,7 +70,7 @@ def test_first_message_works_as_it_stands(shell: Shell) -> None:
     assert [message["message"] for message in json.loads(listed)] == ["For the app"]
 
 
-def test_first_subscription_works_as_it_stands(shell: Shell) -> None:
+def test_first_subscription_works_as_written(shell: Shell) -> None:
     synced, fetched, refused, published, _ = shell.paste("docs/tutorial/first-subscription.md")
     assert json.loads(synced) == {"oprettet": 1, "opdateret": 0, "slettet": 0, "uaendret": 1, "slettedeBeskeder": 0}
     assert len(json.loads(fetched)["abonnementer"]) == 2
@@ -83,7 +83,7 @@ def test_first_subscription_works_as_it_stands(shell: Shell) -> None:
     assert "/webhook: signature verified" in page
 
 
-def test_first_start_of_an_installation_works_as_it_stands(tmp_path: Path) -> None:
+def test_first_start_of_an_installation_works_as_written(tmp_path: Path) -> None:
     guide = (REPOSITORY / "docs" / "how-to" / "deploy.md").read_text().split("\n## First start\n")[1]
     lines = re.search(r"^```\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
     assert lines is not None

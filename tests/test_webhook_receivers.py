@@ -45,7 +45,7 @@ def stored(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "inbox").iterdir()}
 
 
-def test_receiver_stores_a_delivery_once_whichever_key_signed_it_first(receiver: str, tmp_path: Path) -> None:
+def test_receiver_stores_a_delivery_once_for_either_signature(receiver: str, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     assert post(receiver, signature_headers(ID, now, BODY, [KEY])) == 204
     # The second attempt, while the secret is being changed.
@@ -53,7 +53,7 @@ def test_receiver_stores_a_delivery_once_whichever_key_signed_it_first(receiver:
     assert stored(tmp_path) == {f"{ID}.json": BODY}
 
 
-def test_receiver_rejects_what_is_not_authentic(receiver: str, tmp_path: Path) -> None:
+def test_receiver_rejects_unauthentic_deliveries(receiver: str, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     good = signature_headers(ID, now, BODY, [KEY])
     rejected = {
@@ -73,7 +73,7 @@ def test_receiver_rejects_what_is_not_authentic(receiver: str, tmp_path: Path) -
     assert stored(tmp_path) == {}
 
 
-def test_receiver_bounds_the_body(receiver: str, tmp_path: Path) -> None:
+def test_receiver_limits_the_body(receiver: str, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     largest = b'"%s"' % (b"x" * (128 * 1024 - 2))
     assert post(receiver, signature_headers(ID, now, largest, [KEY]), largest) == 204

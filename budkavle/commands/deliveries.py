@@ -177,7 +177,7 @@ def _explain(left: NotReplayed) -> str:
 
 
 def _describe_delivery(item: QueuedDelivery) -> dict[str, Any]:
-    told = {
+    values = {
         "id": item.id,
         "eventId": item.event_id,
         "system": item.system_id,
@@ -196,11 +196,11 @@ def _describe_delivery(item: QueuedDelivery) -> dict[str, Any]:
         "detail": item.detail,
         "blockedBy": item.blocked_by,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _describe_attempt(attempt: Attempt) -> dict[str, Any]:
-    told = {
+    values = {
         "attempt": attempt.number,
         "time": write_moment(attempt.time),
         "milliseconds": attempt.milliseconds,
@@ -210,7 +210,7 @@ def _describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "answer": attempt.answer if attempt.status is not None else None,
         "detail": attempt.answer if attempt.status is None else None,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _json(value: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ def test_invalid_times_are_refused(name: str, own_set: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ("2023-01-01T00:00:00", "2023-01-01T00:00:00+01:00"),
         ("2023-07-01T00:00:00", "2023-07-01T00:00:00+02:00"),
@@ -44,16 +44,16 @@ def test_invalid_times_are_refused(name: str, own_set: Api) -> None:
         ("1900-01-01T00:00:00", "1900-01-01T00:00:00+01:00"),
     ],
 )
-def test_time_without_an_offset_is_interpreted_in_copenhagen(given: str, told: str, own_set: Api) -> None:
+def test_time_without_an_offset_is_interpreted_in_copenhagen(given: str, expected: str, own_set: Api) -> None:
     """GET returns local time with an offset. An ambiguous hour is interpreted as the first of the two."""
     entry = own_set.entry(startDato=given)
     own_set.subscribe(entry)
     (found,) = own_set.subscriptions()
-    moment, wanted = datetime.fromisoformat(found["startDato"]), datetime.fromisoformat(told)
-    assert (moment, moment.utcoffset()) == (wanted, wanted.utcoffset()), f"expected {told}, but got {found}"
-    done = own_set.subscribe(entry | {"startDato": told})
+    moment, wanted = datetime.fromisoformat(found["startDato"]), datetime.fromisoformat(expected)
+    assert (moment, moment.utcoffset()) == (wanted, wanted.utcoffset()), f"expected {expected}, but got {found}"
+    done = own_set.subscribe(entry | {"startDato": expected})
     assert done == counts(uaendret=1), (
-        f"{given} and {told} are the same time, so the sync must change nothing, but returned {done}"
+        f"{given} and {expected} are the same time, so the sync must change nothing, but returned {done}"
     )
 
 

@@ -69,9 +69,9 @@ def failed(error: BudkavleError) -> Response:
     """Return an error as a list of errors."""
     status = problems.status_of(error)
     if isinstance(error, Invalid):
-        told = error if isinstance(error, InvalidEntries) else InvalidEntries(error.violations, ())
+        invalid = error if isinstance(error, InvalidEntries) else InvalidEntries(error.violations, ())
         # Encode one at a time: the JSON encoder holds the GIL while it runs.
-        items = [replies.to_json(_of_violation(violation, told)) for violation in told.violations]
+        items = [replies.to_json(_of_violation(violation, invalid)) for violation in invalid.violations]
         return Response(b'{"errors":[%s]}' % b",".join(items), status, media_type=replies.JSON)
     body, headers = replies.to_json({"errors": [_of_call(*_kind_of(error))]}), problems.headers_of(status)
     response = Response(body, status, headers, media_type=replies.JSON)
@@ -116,10 +116,10 @@ def missing_credential(reason: RefusalReason) -> ErrorCode:
             assert_never(unreachable)
 
 
-def _of_violation(violation: Violation, told: InvalidEntries) -> dict[str, Any]:
+def _of_violation(violation: Violation, invalid: InvalidEntries) -> dict[str, Any]:
     # An index outside the entries is a position in another list.
     index = violation.index
-    entry = told.entries[index] if index is not None and index < len(told.entries) else told.whole
+    entry = invalid.entries[index] if index is not None and index < len(invalid.entries) else invalid.whole
     values = [entry.get(name) if isinstance(entry, dict) else None for name in _SUBJECT]
     org_type, org_code, entity_type = (value if _is_integer(value) else None for value in values)
     return {

@@ -80,7 +80,7 @@ async def behind(proxied: tuple[TcpProxy, str]) -> AsyncIterator[Database]:
     await database.close()
 
 
-def test_now_is_aware_and_whole_milliseconds() -> None:
+def test_now_is_aware_and_in_whole_milliseconds() -> None:
     moment = now()
     assert moment.tzinfo is UTC
     assert moment.microsecond % 1000 == 0
@@ -90,9 +90,7 @@ def test_now_is_aware_and_whole_milliseconds() -> None:
 @pytest.mark.anyio
 @on_postgresql
 @pytest.mark.parametrize("difference", [HOUR, -HOUR, timedelta(days=400), timedelta(seconds=-5)])
-async def test_now_is_the_time_of_the_database_where_the_machine_differs(
-    database: Database, difference: timedelta
-) -> None:
+async def test_now_uses_the_database_clock_if_the_machine_differs(database: Database, difference: timedelta) -> None:
     clock = DatabaseClock(database, machine=Machine(difference).read)
     with capture_logs() as lines:
         for _ in range(3):
@@ -109,7 +107,7 @@ async def test_now_is_the_time_of_the_database_where_the_machine_differs(
 
 @pytest.mark.anyio
 @on_postgresql
-async def test_now_is_the_time_of_the_machine_where_it_differs_little(database: Database) -> None:
+async def test_now_uses_the_machine_clock_if_it_differs_little(database: Database) -> None:
     difference = timedelta(seconds=0.4)
     clock = DatabaseClock(database, machine=Machine(difference).read)
     with capture_logs() as lines:
@@ -122,7 +120,7 @@ async def test_now_is_the_time_of_the_machine_where_it_differs_little(database: 
 
 @pytest.mark.anyio
 @on_postgresql
-async def test_now_is_right_when_the_machine_is_set_between_measurements(database: Database) -> None:
+async def test_now_is_correct_when_the_machine_clock_is_set_between_measurements(database: Database) -> None:
     machine = Machine()
     clock = DatabaseClock(database, machine=machine.read)
     with capture_logs() as lines:
@@ -146,7 +144,7 @@ async def test_now_is_right_when_the_machine_is_set_between_measurements(databas
 
 @pytest.mark.anyio
 @on_postgresql
-async def test_measure_ignores_an_answer_that_takes_too_long(database: Database) -> None:
+async def test_measure_ignores_a_slow_response(database: Database) -> None:
     readings = 0
 
     def read_slow_clock() -> float:
@@ -163,7 +161,7 @@ async def test_measure_ignores_an_answer_that_takes_too_long(database: Database)
 
 @pytest.mark.anyio
 @on_postgresql
-async def test_measure_repeats_an_attempt_that_connected(database: Database) -> None:
+async def test_measure_repeats_an_attempt_that_opened_a_connection(database: Database) -> None:
     readings = iter([0.0, 5.0, 5.0, 5.0])
     clock = DatabaseClock(database, machine=Machine(HOUR).read, monotonic=lambda: next(readings, 5.0))
     await clock.measure()
@@ -172,7 +170,7 @@ async def test_measure_repeats_an_attempt_that_connected(database: Database) -> 
 
 @pytest.mark.anyio
 @on_postgresql
-async def test_measure_takes_half_of_the_round_trip_into_account(database: Database) -> None:
+async def test_measure_adds_half_of_the_round_trip(database: Database) -> None:
     await database.read_clock()
     # 0.98 seconds pass while the database responds, which takes much less in reality.
     readings = iter([0.0])
@@ -182,7 +180,7 @@ async def test_measure_takes_half_of_the_round_trip_into_account(database: Datab
 
 
 @pytest.mark.anyio
-async def test_now_keeps_the_last_measurement_while_the_database_is_away(
+async def test_now_uses_the_last_measurement_while_the_database_is_unavailable(
     proxied: tuple[TcpProxy, str], behind: Database
 ) -> None:
     proxy, _ = proxied
@@ -200,14 +198,14 @@ async def test_now_keeps_the_last_measurement_while_the_database_is_away(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_now_is_the_time_of_the_machine_on_sqlite(database: Database) -> None:
+async def test_now_uses_the_machine_clock_on_sqlite(database: Database) -> None:
     clock = DatabaseClock(database, machine=Machine(HOUR).read)
     await clock.measure()
     assert clock.now() > read_machine_clock() + HOUR - CLOSE
 
 
 @pytest.mark.anyio
-async def test_run_measures_regularly_and_stops_at_once_while_the_database_is_silent(
+async def test_run_measures_regularly_and_stops_at_once_with_a_silent_database(
     proxied: tuple[TcpProxy, str], behind: Database
 ) -> None:
     proxy, _ = proxied
@@ -229,7 +227,7 @@ async def test_run_measures_regularly_and_stops_at_once_while_the_database_is_si
 
 
 @pytest.mark.anyio
-async def test_stop_before_run_ends_it(behind: Database) -> None:
+async def test_stop_before_run_ends_run(behind: Database) -> None:
     clock = DatabaseClock(behind)
     clock.stop()
     async with asyncio.timeout(30):
@@ -250,7 +248,7 @@ def assert_found(lines: list[str], seconds: int) -> None:
 
 @needs_faketime
 @on_postgresql
-def test_a_worker_ahead_of_the_database_uses_its_time(database_url: str) -> None:
+def test_worker_ahead_of_the_database_uses_the_database_clock(database_url: str) -> None:
     arguments = with_clock("+1h", budkavle("worker"))
     with (
         held_receiver(503, is_held=False) as receiver,
@@ -270,7 +268,7 @@ def test_a_worker_ahead_of_the_database_uses_its_time(database_url: str) -> None
 
 @needs_faketime
 @on_postgresql
-def test_a_service_behind_the_database_stores_its_time_and_delivers_at_once(database_url: str) -> None:
+def test_service_behind_the_database_uses_its_clock_and_delivers_at_once(database_url: str) -> None:
     put_key(database_url)
     arguments = with_clock("-1h", budkavle("serve", "--port", "0", "--with-worker"))
     with (
@@ -293,7 +291,7 @@ def test_a_service_behind_the_database_stores_its_time_and_delivers_at_once(data
 
 @needs_faketime
 @on_postgresql
-def test_commands_use_the_time_of_the_database(database_url: str) -> None:
+def test_commands_use_the_database_clock(database_url: str) -> None:
     subscribe(database_url)
     publish(database_url)
     arguments = budkavle("deliveries", "replay", "--state", "waiting")

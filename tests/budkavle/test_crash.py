@@ -59,7 +59,7 @@ def assert_only_operators_see_it(database_url: str, held: HeldOpenE, invoke: Inv
     assert [message["flowInstanceID"] for message in held.mock.messages] == [1068, 1068]
 
 
-def test_a_service_killed_while_open_e_is_called_leaves_the_message_to_operators(
+def test_service_killed_during_an_open_e_call_leaves_the_message_to_operators(
     database_url: str, held: HeldOpenE, invoke: Invoke
 ) -> None:
     put_key(database_url)
@@ -104,7 +104,7 @@ def locked(database_url: str, held: HeldOpenE) -> Iterator[None]:
         thread.join()
 
 
-def test_a_service_killed_after_open_e_answered_leaves_the_message_to_operators(
+def test_service_killed_after_the_open_e_response_leaves_the_message_to_operators(
     database_url: str, held: HeldOpenE, invoke: Invoke
 ) -> None:
     put_key(database_url)
@@ -113,7 +113,7 @@ def test_a_service_killed_after_open_e_answered_leaves_the_message_to_operators(
     assert_only_operators_see_it(database_url, held, invoke)
 
 
-def test_nothing_that_was_answered_is_lost_by_a_kill_in_the_middle_of_many_posts(database_url: str) -> None:
+def test_acknowledged_messages_survive_a_kill_during_many_posts(database_url: str) -> None:
     put_key(database_url)
     many = threading.Semaphore(0)
     locations: list[str] = []

@@ -52,7 +52,7 @@ def working(database_url: str, *arguments: str, **settings: Any) -> Iterator[Wor
         yield Working(process, process.wait_for("The worker listens on "))
 
 
-def test_a_worker_delivers_and_shows_its_health_and_its_metrics_alone(database_url: str) -> None:
+def test_worker_delivers_and_serves_only_health_and_metrics(database_url: str) -> None:
     with held_receiver(is_held=False) as receiver, working(database_url) as worker:
         subscribe(database_url, receiver.url)
         ids = publish(database_url, 3)
@@ -69,7 +69,7 @@ def test_a_worker_delivers_and_shows_its_health_and_its_metrics_alone(database_u
     assert queued(database_url) == []
 
 
-def test_the_reference_names_all_metrics_and_no_others(sqlite_url: str) -> None:
+def test_reference_lists_exactly_the_existing_metrics(sqlite_url: str) -> None:
     reference = (REPOSITORY / "docs" / "reference" / "metrics.md").read_text()
     documented = set(re.findall(r"^\| `(budkavle_\w+)` \| ([\w, ]*)\|", reference, re.MULTILINE))
     subscribe(sqlite_url)
@@ -92,7 +92,7 @@ def test_the_reference_names_all_metrics_and_no_others(sqlite_url: str) -> None:
             assert sorted(sample.labels) == sorted(labels.replace(",", "").split()), name
 
 
-def test_a_worker_ends_and_settles_what_is_under_way_and_leaves_the_rest(database_url: str) -> None:
+def test_stopping_worker_settles_running_deliveries_and_leaves_the_others(database_url: str) -> None:
     with held_receiver() as receiver, working(database_url, "--concurrency", "1") as worker:
         subscribe(database_url, receiver.url)
         publish(database_url, 3)
@@ -107,7 +107,7 @@ def test_a_worker_ends_and_settles_what_is_under_way_and_leaves_the_rest(databas
 
 
 @pytest.mark.parametrize(("signals", "timeout"), [(2, 3600), (1, 1)], ids=["second-signal", "timeout"])
-def test_a_worker_gives_up_what_takes_too_long_to_end(sqlite_url: str, signals: int, timeout: int) -> None:
+def test_stopping_worker_gives_up_slow_deliveries(sqlite_url: str, signals: int, timeout: int) -> None:
     settings = {"shutdown_timeout": timeout, "delivery_timeout": 600, "delivery_lease": 700}
     with held_receiver() as receiver, working(sqlite_url, **settings) as worker:
         subscribe(sqlite_url, receiver.url)
@@ -122,7 +122,7 @@ def test_a_worker_gives_up_what_takes_too_long_to_end(sqlite_url: str, signals: 
     assert [(item.state, item.is_held) for item in queued(sqlite_url)] == [(DeliveryState.WAITING, True)]
 
 
-def test_a_second_worker_on_a_sqlite_file_waits_and_takes_over_from_one_that_is_killed(sqlite_url: str) -> None:
+def test_second_worker_on_a_sqlite_file_takes_over_from_a_killed_one(sqlite_url: str) -> None:
     settings = {"delivery_timeout": 1, "delivery_lease": 2}
     with held_receiver() as receiver, working(sqlite_url, **settings) as first:
         subscribe(sqlite_url, receiver.url)
@@ -163,7 +163,7 @@ def test_workers_on_postgresql_do_not_wait_for_each_other(database_url: str) -> 
     assert queued(database_url) == []
 
 
-def test_serve_delivers_with_a_worker_alone(sqlite_url: str) -> None:
+def test_serve_delivers_only_with_a_worker(sqlite_url: str) -> None:
     arguments = budkavle("serve", "--port", "0", "--with-worker")
     with held_receiver(is_held=False) as receiver, running(*arguments, database_url=sqlite_url) as process:
         process.wait_for("Budkavle listens on ")
@@ -179,7 +179,7 @@ def test_serve_delivers_with_a_worker_alone(sqlite_url: str) -> None:
     assert queued(sqlite_url) == []
 
 
-def test_a_worker_parks_what_is_refused_and_counts_it(sqlite_url: str) -> None:
+def test_worker_parks_refused_deliveries_and_counts_them(sqlite_url: str) -> None:
     with held_receiver(404, is_held=False) as receiver, working(sqlite_url) as worker:
         subscribe(sqlite_url, receiver.url)
         publish(sqlite_url)
@@ -189,7 +189,7 @@ def test_a_worker_parks_what_is_refused_and_counts_it(sqlite_url: str) -> None:
     assert (parked.state, parked.status) == (DeliveryState.PARKED, 404)
 
 
-def test_a_worker_refuses_a_lease_that_ends_before_an_attempt(sqlite_url: str) -> None:
+def test_worker_rejects_a_lease_shorter_than_an_attempt(sqlite_url: str) -> None:
     done = result_of(*budkavle("worker"), database_url=sqlite_url, delivery_timeout=20, delivery_lease=20)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (

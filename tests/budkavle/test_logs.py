@@ -77,7 +77,7 @@ def requests_of(log: list[dict[str, Any]]) -> list[tuple[str | None, int]]:
     return found
 
 
-def test_each_request_is_one_line_that_holds_ids_only(sqlite_url: str) -> None:
+def test_each_request_is_logged_in_one_line_with_ids_only(sqlite_url: str) -> None:
     put_key(sqlite_url)
     with held_open_e() as held:
         held.let_go()
@@ -140,7 +140,7 @@ def test_each_request_is_one_line_that_holds_ids_only(sqlite_url: str) -> None:
     assert not any({"path", "fields", "violations"} & entry.keys() for entry in log if entry["status"] < 400)
 
 
-def test_log_line_of_a_failed_authentication_has_reason_and_forwarded_address(sqlite_url: str) -> None:
+def test_failed_authentication_is_logged_with_reason_and_forwarded_address(sqlite_url: str) -> None:
     put_key(sqlite_url)
     with served(sqlite_url, trusted_proxies="127.0.0.1") as service:
         get = service.client.get
@@ -156,7 +156,7 @@ def test_log_line_of_a_failed_authentication_has_reason_and_forwarded_address(sq
     ]
 
 
-def test_log_lines_about_callers_that_do_not_authenticate_are_bounded(sqlite_url: str) -> None:
+def test_log_lines_about_unauthenticated_callers_are_bounded(sqlite_url: str) -> None:
     put_key(sqlite_url)
     calls = 600
     targets = ("/webmessages/x", "/v1/abonnement", "/nowhere", "/health/live", "/webmessages")
@@ -190,7 +190,7 @@ def break_rows(database_url: str) -> None:
     with_database(database_url, work)
 
 
-def test_an_unexpected_error_is_logged_with_its_trace_and_without_what_callers_sent(sqlite_url: str) -> None:
+def test_unexpected_error_is_logged_with_its_traceback_but_without_request_data(sqlite_url: str) -> None:
     put_key(sqlite_url)
     with served(sqlite_url) as service:
         body = message_body(externalReferences=REFERENCES, **CONTENTS)
@@ -219,7 +219,7 @@ def refuse_all(connection: sa.Connection) -> None:
     connection.execute(sa.text("alter table web_messages add constraint never check (message = 'never') not valid"))
 
 
-def test_an_error_of_the_database_is_logged_without_the_row(postgresql_server: PostgresqlServer) -> None:
+def test_database_error_is_logged_without_the_row(postgresql_server: PostgresqlServer) -> None:
     database_url = postgresql_server.new_migrated()
     put_key(database_url)
 
@@ -237,7 +237,7 @@ def test_an_error_of_the_database_is_logged_without_the_row(postgresql_server: P
     assert any("never" in json.dumps(entry) for entry in log)
 
 
-def test_a_console_is_shown_no_row_either(postgresql_server: PostgresqlServer) -> None:
+def test_console_format_logs_no_row_either(postgresql_server: PostgresqlServer) -> None:
     url = postgresql_server.new_migrated()
     put_key(url)
 
@@ -258,7 +258,7 @@ def test_a_console_is_shown_no_row_either(postgresql_server: PostgresqlServer) -
     assert not [secret for secret in SECRETS if secret in text]
 
 
-def test_a_failure_of_open_e_is_one_warning_without_what_was_sent(sqlite_url: str) -> None:
+def test_failure_of_open_e_is_one_warning_without_request_data(sqlite_url: str) -> None:
     put_key(sqlite_url)
     with held_open_e() as held:
         held.let_go()
@@ -298,7 +298,7 @@ FAULT = (
 
 
 @pytest.mark.parametrize("code", [b"Client", b"Server"])
-def test_a_fault_with_a_secret_reaches_the_caller_alone(sqlite_url: str, code: bytes) -> None:
+def test_fault_with_a_secret_is_returned_but_not_logged(sqlite_url: str, code: bytes) -> None:
     """Only the text of a fault that rejects a message is returned to the caller, as Open-E published it."""
     put_key(sqlite_url)
     peer = Peer(answering(FAULT % (code, TEXT.encode(), b"word " * 200), "500 Error"))
@@ -326,7 +326,7 @@ def test_a_fault_with_a_secret_reaches_the_caller_alone(sqlite_url: str, code: b
     ],
     ids=["closed at once", "closed after the request", "silent", "not there"],
 )
-def test_a_call_that_open_e_does_not_answer_is_logged_with_its_cause(
+def test_open_e_call_without_a_response_is_logged_with_its_cause(
     sqlite_url: str, serve: Any, outcome: str, reason: str
 ) -> None:
     put_key(sqlite_url)
@@ -342,7 +342,7 @@ def test_a_call_that_open_e_does_not_answer_is_logged_with_its_cause(
     assert reason in call["reason"] or "reset" in call["reason"]
 
 
-def test_a_missing_table_is_logged_without_what_was_sent(sqlite_url: str) -> None:
+def test_missing_table_is_logged_without_request_data(sqlite_url: str) -> None:
     put_key(sqlite_url)
     with served(sqlite_url) as service:
 
@@ -358,13 +358,13 @@ def test_a_missing_table_is_logged_without_what_was_sent(sqlite_url: str) -> Non
     assert requests_of(log) == [("createwebmessage", 500)]
 
 
-def test_a_level_silences_what_is_below_it(tmp_path: Path) -> None:
+def test_log_level_filters_lower_levels(tmp_path: Path) -> None:
     with served(f"sqlite:///{tmp_path}/test.db", log_level="warning") as service:
         assert service.client.get("/health/live").status_code == 200
         assert stop(service) == []
 
 
-def test_logs_that_are_set_up_anew_are_those_of_loggers_that_wrote_before() -> None:
+def test_new_log_configuration_applies_to_existing_loggers() -> None:
     log = structlog.get_logger()
     for _ in range(2):
         set_up_logs("json", "error")

@@ -13,15 +13,15 @@ from tests.catalogues import SYSTEM_ID
 from tests.factories import NOW, message_body
 
 
-def test_spec_dir_holds_the_contracts() -> None:
+def test_spec_dir_contains_the_contracts() -> None:
     assert {"operations.yaml", "web-messages.yaml"} <= {path.name for path in spec_dir().iterdir()}
 
 
-def test_new_id_is_new() -> None:
+def test_new_id_is_unique() -> None:
     assert len({new_id() for _ in range(100)}) == 100
 
 
-def test_server_config_believes_no_headers_of_proxies_and_names_no_server() -> None:
+def test_server_config_ignores_proxy_headers_and_sends_no_server_header() -> None:
     config = server_config(Settings(shutdown_timeout=7), lambda: None)
     assert (config.proxy_headers, config.server_header, config.timeout_graceful_shutdown) == (False, False, 7)
 
@@ -36,7 +36,7 @@ class Sleeper:
         self.woken += 1
 
 
-def test_create_service_wakes_its_worker_when_there_may_be_something_to_deliver(sqlite_url: str) -> None:
+def test_create_service_wakes_its_worker_after_new_deliveries(sqlite_url: str) -> None:
     subscribe(sqlite_url, certificates=frozenset({FINGERPRINT}))
     settings = Settings(database_url=sqlite_url, trusted_proxies="127.0.0.1")
     sleeper = Sleeper()

@@ -146,7 +146,7 @@ def end(process: Process) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
-def test_everything_works_behind_a_pooler(
+def test_service_works_behind_a_pooler(
     postgresql_server: PostgresqlServer, invoke: Invoke, tmp_path: Path, mode: str
 ) -> None:
     name = f"behind_{mode}"

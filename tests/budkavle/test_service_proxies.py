@@ -91,7 +91,7 @@ def test_largest_sync_passes_with_the_certificate(behind: Served, authority: Aut
         assert len(current.json()["abonnementer"]) == MAX_SUBSCRIPTIONS
 
 
-def test_body_that_comes_with_its_head_leaves_room_for_the_certificate(
+def test_body_received_with_its_head_leaves_room_for_the_certificate(
     behind: Served, authority: Authority, large_caller: Issued
 ) -> None:
     """A proxy has already buffered much of the body when it adds the header."""
@@ -121,7 +121,7 @@ def test_largest_message_passes(behind: Served) -> None:
         assert behind.client.get(f"{location}/attachments/{ids[number]}", headers=key).content == content
 
 
-def test_headers_of_callers_do_not_pass(
+def test_forged_headers_are_removed(
     behind: Served, sqlite_url: str, authority: Authority, large_caller: Issued
 ) -> None:
     path = f"/v1/abonnement?systemIdentifier={SYSTEM}"
@@ -147,7 +147,7 @@ def test_headers_of_callers_do_not_pass(
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/health/ready", "/health/live"])
-def test_operations_are_closed(behind: Served, path: str) -> None:
+def test_operations_are_not_exposed(behind: Served, path: str) -> None:
     direct = httpx.get(f"{behind.url}{path}", trust_env=False)
     assert direct.status_code == 200
     for spelling in (path, path.replace("e", "%65"), path.replace("h", "%68", 1), f"{path}?x=1"):
@@ -160,7 +160,7 @@ def test_operations_are_closed(behind: Served, path: str) -> None:
         assert "budkavle_" not in response.text
 
 
-def test_refusals_of_large_bodies_reach_the_caller(behind: Served) -> None:
+def test_refusals_of_large_bodies_are_returned_to_the_caller(behind: Served) -> None:
     body = bytes(30 * MEBIBYTE)
     for headers, status in (
         ({"content-type": "application/json"}, 401),

@@ -102,7 +102,7 @@ def causes(process: Process) -> set[str]:
     return {each["event"] for each in logged(process) if "no answer in time" in (each.get("detail") or "")}
 
 
-def test_processes_survive_a_silent_database_and_end_while_it_is_silent(
+def test_processes_survive_a_silent_database_and_shut_down_during_silence(
     database_urls: tuple[TcpProxy, str, str],
 ) -> None:
     with both_running(*database_urls) as of, ThreadPoolExecutor(10) as threads:

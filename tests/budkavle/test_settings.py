@@ -30,7 +30,7 @@ def default_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_each_setting_is_on_the_page_with_its_default_and_its_sentence(name: str) -> None:
+def test_each_setting_is_documented_with_default_and_sentence(name: str) -> None:
     variable = f"BUDKAVLE_{name.upper()}"
     assert variable in ROWS, f"{variable} is not in docs/reference/settings.md"
     default, _, sentence = ROWS[variable].partition("|")
@@ -38,7 +38,7 @@ def test_each_setting_is_on_the_page_with_its_default_and_its_sentence(name: str
     assert default.strip() == default_of(name)
 
 
-def test_the_documentation_names_no_setting_that_is_not_there() -> None:
+def test_documentation_names_only_existing_settings() -> None:
     assert set(ROWS) == {f"BUDKAVLE_{name.upper()}" for name in Settings.model_fields}
     for page in [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]:
         # A prefix such as BUDKAVLE_OPEN_E_… refers to several settings.
@@ -62,7 +62,7 @@ def test_read_settings_reads_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert (settings.port, settings.open_e_read_timeout, settings.host) == (81, 0.5, "127.0.0.1")
 
 
-def test_read_settings_prefers_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_settings_prefers_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUDKAVLE_PORT", "81")
     assert read_settings(port=82).port == 82
     assert read_settings(port=None).port == 81
@@ -102,7 +102,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in UNUSABLE.items() for value in values])
-def test_read_settings_says_what_is_unusable_without_the_value(
+def test_read_settings_reports_an_invalid_setting_without_its_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"BUDKAVLE_{name}", value)
@@ -115,7 +115,7 @@ def test_read_settings_says_what_is_unusable_without_the_value(
     assert caught.value.__cause__ is None
 
 
-def test_read_settings_names_all_that_are_unusable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_settings_reports_all_invalid_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PORT", "LOG_LEVEL", "OPEN_E_THREADS"):
         monkeypatch.setenv(f"BUDKAVLE_{name}", "secret")
     with pytest.raises(SettingsUnusable) as caught:
@@ -144,7 +144,7 @@ def test_trusted_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPa
     assert [str(network) for network in read_settings().trusted_proxies] == networks
 
 
-def test_read_settings_says_which_trusted_proxy_is_unusable() -> None:
+def test_read_settings_reports_the_invalid_trusted_proxy() -> None:
     with pytest.raises(SettingsUnusable) as caught:
         read_settings(trusted_proxies="192.0.2.7,10.0.0.1/8")
     assert str(caught.value) == (
@@ -152,7 +152,7 @@ def test_read_settings_says_which_trusted_proxy_is_unusable() -> None:
     )
 
 
-def test_a_lease_outlives_an_attempt() -> None:
+def test_lease_must_exceed_an_attempt() -> None:
     with pytest.raises(SettingsUnusable) as caught:
         read_settings(delivery_timeout=40)
     assert str(caught.value) == (
@@ -161,12 +161,12 @@ def test_a_lease_outlives_an_attempt() -> None:
     assert read_settings(delivery_timeout=40, delivery_lease=41).delivery_lease == 41
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError):
         Settings().port = 1
 
 
-def test_accounts_are_those_with_an_address() -> None:
+def test_accounts_exist_for_configured_addresses() -> None:
     assert Settings().accounts() == {}
     settings = Settings(
         open_e_internal_url="https://staff.example/api/callback",
@@ -192,7 +192,7 @@ def test_accounts_are_those_with_an_address() -> None:
         (["BUDKAVLE_SERVICE_HOST"], "BUDKAVLE_SERVICE_HOST is not a setting"),
     ],
 )
-def test_check_variables_names_the_nearest_known_one(names: list[str], message: str) -> None:
+def test_check_variables_suggests_the_nearest_known_name(names: list[str], message: str) -> None:
     with pytest.raises(SettingsUnusable) as caught:
         check_variables(["PATH", "BUDKAVLE_PORT", *names])
     assert str(caught.value) == f"unknown settings: {message}"

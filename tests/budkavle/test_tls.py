@@ -57,7 +57,7 @@ def answer_to(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None
         return b""
 
 
-def test_callers_need_no_certificate_and_may_show_one(service: Served, authority: Authority, caller: Issued) -> None:
+def test_client_certificates_are_optional(service: Served, authority: Authority, caller: Issued) -> None:
     assert service.url == f"https://127.0.0.1:{service.port}"
     for shown in (None, caller):
         with authority.client(service.url, shown) as client:
@@ -68,7 +68,7 @@ def test_callers_need_no_certificate_and_may_show_one(service: Served, authority
     assert [entry["event"] for entry in stop(service)] == ["request"] * 6
 
 
-def test_serve_takes_the_files_as_options(
+def test_serve_accepts_the_files_as_options(
     sqlite_url: str, tls: dict[str, Path], authority: Authority, tmp_path: Path
 ) -> None:
     options = [text for name, file in tls.items() for text in (f"--{name.replace('_', '-')}", str(file))]
@@ -80,7 +80,7 @@ def test_serve_takes_the_files_as_options(
         assert answer_to(int(url.rpartition(":")[2]), authority.context(stranger)) == b""
 
 
-def test_certificates_that_are_not_good_end_the_handshake(
+def test_invalid_certificates_end_the_handshake(
     service: Served, authority: Authority, caller: Issued, tmp_path: Path
 ) -> None:
     stranger = Authority(tmp_path, "stranger").issue()
@@ -94,7 +94,7 @@ def test_certificates_that_are_not_good_end_the_handshake(
     assert [entry["event"] for entry in stop(service)] == ["request"] * 2
 
 
-def test_versions_before_1_2_are_refused(service: Served, authority: Authority, tls: dict[str, Path]) -> None:
+def test_tls_versions_before_1_2_are_refused(service: Served, authority: Authority, tls: dict[str, Path]) -> None:
     old = authority.context()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -106,16 +106,14 @@ def test_versions_before_1_2_are_refused(service: Served, authority: Authority, 
     assert (context.minimum_version, context.verify_mode) == (ssl.TLSVersion.TLSv1_2, ssl.CERT_OPTIONAL)
 
 
-def test_a_client_ca_is_optional(tls: dict[str, Path]) -> None:
+def test_client_ca_is_optional(tls: dict[str, Path]) -> None:
     context = server_context(Settings(**tls | {"client_ca": None}))
     assert context is not None
     assert context.verify_mode == ssl.CERT_NONE
     assert server_context(Settings()) is None
 
 
-def test_what_is_no_tls_ends_the_connection_and_leaves_nothing_in_the_log(
-    service: Served, authority: Authority
-) -> None:
+def test_data_that_is_not_tls_closes_the_connection_without_a_log_line(service: Served, authority: Authority) -> None:
     for data in (LIVE, b"\x16\x03\x01\x00\x05garbage", b"\0" * 3000, b"\x16", b""):
         with socket.create_connection(("127.0.0.1", service.port), SECONDS) as connection:
             connection.sendall(data)
@@ -126,7 +124,7 @@ def test_what_is_no_tls_ends_the_connection_and_leaves_nothing_in_the_log(
     assert [entry["event"] for entry in stop(service)] == ["request"]
 
 
-def test_unfinished_handshakes_hold_up_neither_others_nor_a_stop(service: Served, authority: Authority) -> None:
+def test_unfinished_handshakes_delay_neither_others_nor_a_shutdown(service: Served, authority: Authority) -> None:
     waiting = [socket.create_connection(("127.0.0.1", service.port), SECONDS) for _ in range(20)]
     try:
         waiting[0].sendall(b"\x16\x03\x01")
@@ -138,7 +136,7 @@ def test_unfinished_handshakes_hold_up_neither_others_nor_a_stop(service: Served
             connection.close()
 
 
-def test_a_stop_ends_connections_whose_callers_say_nothing(service: Served, authority: Authority) -> None:
+def test_shutdown_closes_connections_of_silent_callers(service: Served, authority: Authority) -> None:
     """These clients do not respond to the TLS close alert either."""
     with connect(service.port, authority.context()) as connection:
         connection.sendall(LIVE)
@@ -147,7 +145,7 @@ def test_a_stop_ends_connections_whose_callers_say_nothing(service: Served, auth
         assert service.process.wait(20) == 0
 
 
-def test_a_stop_lets_running_requests_end(
+def test_shutdown_lets_running_requests_complete(
     sqlite_url: str, held: HeldOpenE, tls: dict[str, Path], authority: Authority, caller: Issued
 ) -> None:
     put_key(sqlite_url)
@@ -165,7 +163,7 @@ def test_a_stop_lets_running_requests_end(
         assert service.process.wait() == 0
 
 
-def test_a_removed_header_is_told_without_the_certificate(
+def test_removed_header_is_logged_without_the_certificate(
     service: Served, authority: Authority, caller: Issued
 ) -> None:
     with authority.client(service.url, caller) as client:
@@ -184,7 +182,7 @@ def test_a_removed_header_is_told_without_the_certificate(
     assert set(removed) - set(told) == {"timestamp"}
 
 
-def test_unusable_files_stop_the_start_with_one_line(
+def test_invalid_files_stop_the_start_with_one_line(
     sqlite_url: str, invoke: Invoke, tls: dict[str, Path], authority: Authority, caller: Issued, tmp_path: Path
 ) -> None:
     good = {name: str(file) for name, file in tls.items()}
@@ -219,7 +217,7 @@ def test_unusable_files_stop_the_start_with_one_line(
         assert result.stderr == f"Error: unusable settings: {reason}\n"
 
 
-def test_the_demo_speaks_plain_http_whatever_is_set(sqlite_url: str, tls: dict[str, Path]) -> None:
+def test_demo_ignores_tls_settings(sqlite_url: str, tls: dict[str, Path]) -> None:
     with running(
         *budkavle("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"), database_url=sqlite_url, **tls
     ) as process:

@@ -41,7 +41,7 @@ def known(client: httpx.Client, *headers: str) -> str | None:
     return fingerprint
 
 
-def test_a_caller_is_known_by_the_certificate_of_its_connection(
+def test_caller_is_authenticated_by_the_certificate_of_its_connection(
     over_tls: str, authority: Authority, caller: Issued
 ) -> None:
     another = authority.issue()
@@ -56,7 +56,7 @@ def test_a_caller_is_known_by_the_certificate_of_its_connection(
             assert known(third) is None
 
 
-def test_a_header_from_outside_never_wins(over_tls: str, plain: str, authority: Authority, caller: Issued) -> None:
+def test_forged_header_is_ignored(over_tls: str, plain: str, authority: Authority, caller: Issued) -> None:
     victim = authority.issue()
     for headers in ((victim.header,), (victim.escaped,), (victim.header, victim.header), ("",)):
         with authority.client(over_tls, caller) as client:
@@ -67,7 +67,9 @@ def test_a_header_from_outside_never_wins(over_tls: str, plain: str, authority: 
             assert known(client, *headers) is None
 
 
-def test_spellings_of_the_header_do_not_pass(plain: str, over_tls: str, authority: Authority, caller: Issued) -> None:
+def test_other_spellings_of_the_header_are_ignored(
+    plain: str, over_tls: str, authority: Authority, caller: Issued
+) -> None:
     for name in ("client-cert", "CLIENT-CERT", "Client_Cert", "Client-Cert-Chain"):
         for client in (
             httpx.Client(base_url=plain, trust_env=False),
@@ -77,7 +79,7 @@ def test_spellings_of_the_header_do_not_pass(plain: str, over_tls: str, authorit
                 assert client.get("/", headers={name: caller.header}).json() == {"fingerprint": None}
 
 
-def test_trailers_are_no_headers(behind_proxy: str, caller: Issued) -> None:
+def test_trailers_are_not_headers(behind_proxy: str, caller: Issued) -> None:
     head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     with socket.create_connection(("127.0.0.1", httpx.URL(behind_proxy).port or 0), SECONDS) as connection:
         connection.sendall(head + b"0\r\nClient-Cert: %s\r\n\r\n" % caller.header.encode())
@@ -96,7 +98,7 @@ def test_requests_of_one_connection_have_one_caller(over_tls: str, authority: Au
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_resumed_session_has_the_same_caller(
+def test_resumed_session_has_the_same_caller(
     over_tls: str, authority: Authority, caller: Issued, version: ssl.TLSVersion
 ) -> None:
     port = httpx.URL(over_tls).port or 0
@@ -115,7 +117,9 @@ def test_a_resumed_session_has_the_same_caller(
             session = connection.session
 
 
-def test_a_listed_proxy_says_who_calls(behind_proxy: str, authority: Authority, caller: Issued) -> None:
+def test_listed_proxy_forwards_the_certificate_of_the_caller(
+    behind_proxy: str, authority: Authority, caller: Issued
+) -> None:
     expired = authority.issue(begins=TODAY - 2 * DAY, ends=TODAY - DAY)
     early = authority.issue(begins=TODAY + DAY, ends=TODAY + 2 * DAY)
     with httpx.Client(base_url=behind_proxy, trust_env=False) as client:
@@ -137,7 +141,7 @@ def test_a_listed_proxy_says_who_calls(behind_proxy: str, authority: Authority, 
             assert answer.status_code == 401, headers
 
 
-def test_a_proxys_own_certificate_is_never_its_callers(
+def test_certificate_of_a_proxy_is_not_that_of_its_callers(
     tls: dict[str, Path], authority: Authority, caller: Issued
 ) -> None:
     proxy = authority.issue()

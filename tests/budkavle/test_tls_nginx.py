@@ -25,7 +25,9 @@ def proxy(
         yield url
 
 
-def test_callers_behind_nginx_are_known_by_their_certificates(proxy: str, authority: Authority, caller: Issued) -> None:
+def test_callers_behind_nginx_are_authenticated_by_certificate(
+    proxy: str, authority: Authority, caller: Issued
+) -> None:
     another = authority.issue()
     with authority.client(proxy, caller) as first, authority.client(proxy, another) as second:
         for _ in range(3):
@@ -35,7 +37,7 @@ def test_callers_behind_nginx_are_known_by_their_certificates(proxy: str, author
         assert client.get("/").json() == {"fingerprint": None}
 
 
-def test_headers_of_callers_do_not_pass_nginx(proxy: str, authority: Authority, caller: Issued) -> None:
+def test_forged_headers_are_removed_by_nginx(proxy: str, authority: Authority, caller: Issued) -> None:
     victim = authority.issue()
     for value in (victim.header, victim.escaped):
         headers = [("Client-Cert", value), ("client-cert", value), ("Client_Cert", value)]
@@ -45,7 +47,7 @@ def test_headers_of_callers_do_not_pass_nginx(proxy: str, authority: Authority, 
             assert client.get("/", headers=headers).json() == {"fingerprint": None}
 
 
-def test_nginx_lets_no_certificate_through_that_is_not_good(proxy: str, authority: Authority, tmp_path: Path) -> None:
+def test_nginx_rejects_invalid_certificates(proxy: str, authority: Authority, tmp_path: Path) -> None:
     stranger = Authority(tmp_path, "stranger").issue()
     expired = authority.issue(begins=TODAY - 2 * DAY, ends=TODAY - DAY)
     for shown in (stranger, expired):
@@ -53,7 +55,7 @@ def test_nginx_lets_no_certificate_through_that_is_not_good(proxy: str, authorit
             assert client.get("/").status_code == 400
 
 
-def test_an_nginx_that_is_not_listed_speaks_for_nobody(
+def test_unlisted_nginx_cannot_forward_certificates(
     tls: dict[str, Path], authority: Authority, caller: Issued, tmp_path: Path
 ) -> None:
     with (
@@ -64,7 +66,7 @@ def test_an_nginx_that_is_not_listed_speaks_for_nobody(
         assert client.get("/").json() == {"fingerprint": None}
 
 
-def test_the_service_behind_nginx_takes_large_messages(
+def test_service_behind_nginx_accepts_large_messages(
     sqlite_url: str, tls: dict[str, Path], authority: Authority, caller: Issued, tmp_path: Path
 ) -> None:
     put_key(sqlite_url)

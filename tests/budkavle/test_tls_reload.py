@@ -49,7 +49,7 @@ def reload(service: Served, event: str) -> dict[str, Any]:
                 return entry
 
 
-def test_sighup_takes_a_renewed_certificate(sqlite_url: str, tls: dict[str, Path], authority: Authority) -> None:
+def test_sighup_loads_a_renewed_certificate(sqlite_url: str, tls: dict[str, Path], authority: Authority) -> None:
     with served(sqlite_url, **tls) as service:
         before = certificate(service.port, authority)
         replace_file(tls["tls_cert"], authority.issue("localhost", "127.0.0.1").file.read_bytes())
@@ -62,7 +62,7 @@ def test_sighup_takes_a_renewed_certificate(sqlite_url: str, tls: dict[str, Path
         assert answer_to(service.port, context) == OK
 
 
-def test_sighup_takes_another_ca_of_clients(
+def test_sighup_loads_another_client_ca(
     sqlite_url: str, tls: dict[str, Path], authority: Authority, tmp_path: Path
 ) -> None:
     other = Authority(tmp_path, "other")
@@ -94,7 +94,7 @@ def test_session_of_a_removed_ca_is_not_resumed(
 
 
 @pytest.mark.parametrize("broken", [b"", b"no PEM"])
-def test_files_that_cannot_be_used_are_reported_and_those_before_stay(
+def test_unusable_files_are_reported_and_the_previous_ones_stay_in_use(
     sqlite_url: str, tls: dict[str, Path], authority: Authority, broken: bytes
 ) -> None:
     with served(sqlite_url, **tls) as service:
@@ -106,7 +106,7 @@ def test_files_that_cannot_be_used_are_reported_and_those_before_stay(
         assert certificate(service.port, authority) == before
 
 
-def test_change_is_noticed_without_a_signal(
+def test_changed_files_are_loaded_without_a_signal(
     tls: dict[str, Path], authority: Authority, run: Callable[[Any], Any]
 ) -> None:
     async def until(condition: Callable[[], bool]) -> None:

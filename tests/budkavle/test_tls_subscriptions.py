@@ -65,7 +65,7 @@ def reached(way: str, database_url: str, tls: dict[str, Path], folder: Path) -> 
 
 
 @pytest.mark.parametrize("way", ["own TLS", "PEM", "RFC 9440"])
-def test_a_certificate_opens_its_own_system_alone(
+def test_certificate_gives_access_only_to_its_own_system(
     way: str, sqlite_url: str, tls: dict[str, Path], authority: Authority, caller: Issued, tmp_path: Path
 ) -> None:
     another, unknown = authority.issue(), authority.issue()
@@ -105,7 +105,7 @@ def test_a_certificate_opens_its_own_system_alone(
 
 
 @pytest.mark.parametrize("way", ["own TLS", "PEM"])
-def test_a_certificate_that_is_taken_back_ends_with_the_next_call(
+def test_revoked_certificate_is_refused_from_the_next_call_on(
     way: str, sqlite_url: str, tls: dict[str, Path], authority: Authority, caller: Issued, tmp_path: Path
 ) -> None:
     apply(sqlite_url, tmp_path, system(OWN, "fasit", caller))
@@ -115,7 +115,7 @@ def test_a_certificate_that_is_taken_back_ends_with_the_next_call(
         assert get(client).status_code == 401
 
 
-def test_a_certificate_outside_its_dates_is_refused_however_it_comes(
+def test_certificate_outside_its_dates_is_refused_in_every_form(
     sqlite_url: str, tls: dict[str, Path], authority: Authority, tmp_path: Path
 ) -> None:
     expired = authority.issue(begins=TODAY - 2 * DAY, ends=TODAY - DAY)
@@ -135,7 +135,7 @@ def test_a_certificate_outside_its_dates_is_refused_however_it_comes(
     assert len(calls(sqlite_url)) == 2
 
 
-def test_a_certificate_of_another_ca_ends_in_the_handshake(
+def test_certificate_of_another_ca_fails_in_the_handshake(
     sqlite_url: str, tls: dict[str, Path], authority: Authority, tmp_path: Path
 ) -> None:
     """This includes a certificate that is in the catalogue."""
@@ -156,7 +156,7 @@ def test_a_certificate_of_another_ca_ends_in_the_handshake(
     assert calls(sqlite_url) == []
 
 
-def test_a_header_is_believed_of_listed_proxies_alone(
+def test_header_is_accepted_only_from_listed_proxies(
     sqlite_url: str, authority: Authority, caller: Issued, tmp_path: Path
 ) -> None:
     apply(sqlite_url, tmp_path, system(OWN, "fasit", caller))

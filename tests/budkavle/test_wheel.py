@@ -145,7 +145,7 @@ def pip(folder: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> None:
+def test_wheel_contains_contracts_and_migrations_and_no_tests(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in (REPOSITORY / "spec").glob("*.yaml"):
         assert f"budkavle/spec/{path.name}" in names
@@ -162,7 +162,7 @@ def test_the_wheel_holds_contracts_and_migrations_and_no_tests(wheel: Path) -> N
     assert not any("__pycache__" in name for name in names)
 
 
-def test_the_wheel_of_the_mock_holds_all_its_files_and_nothing_else(mock_wheel: Path) -> None:
+def test_wheel_of_the_mock_contains_exactly_its_files(mock_wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(mock_wheel).namelist() if ".dist-info" not in name}
     assert {name.split("/")[0] for name in names} == {"mock_open_e"}
     mock = REPOSITORY / "mock_open_e"
@@ -173,7 +173,7 @@ def test_the_wheel_of_the_mock_holds_all_its_files_and_nothing_else(mock_wheel: 
     assert not any("__pycache__" in name for name in names)
 
 
-def test_the_wheel_is_what_runs(programs: Path, tmp_path: Path) -> None:
+def test_installed_wheel_runs(programs: Path, tmp_path: Path) -> None:
     code = "; ".join(f"import {name}; print({name}.__file__)" for name in PACKAGES if name != "mock_open_e")
     private = f"import sys, budkavle.program; sys.path.insert(0, str(budkavle.program.PACKAGES)); {code}"
     done = result_of(str(programs / "python"), "-c", private, folder=tmp_path)
@@ -207,14 +207,14 @@ def test_each_file_that_help_names_is_installed(programs: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("package", ["budkavle", "mock_open_e"])
-def test_links_between_installed_pages_lead_somewhere(programs: Path, package: str) -> None:
+def test_links_between_installed_pages_are_valid(programs: Path, package: str) -> None:
     (folder,) = programs.parent.glob(f"lib/python*/site-packages/{package}/docs")
     pages = list(folder.rglob("*.md"))
     assert pages
     assert {page.name: links for page in pages if (links := broken_links(page))} == {}
 
 
-def test_importing_the_package_leaves_the_import_path_as_it_is(programs: Path, tmp_path: Path) -> None:
+def test_importing_the_package_does_not_change_the_import_path(programs: Path, tmp_path: Path) -> None:
     code = "import sys; before = list(sys.path); import budkavle.program; print(sys.path == before)"
     assert result_of(str(programs / "python"), "-c", code, folder=tmp_path).stdout.split() == ["True"]
 
@@ -238,7 +238,7 @@ def other_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_the_wheels_live_with_another_project_that_has_packages_of_their_names(
+def test_wheels_work_next_to_a_project_with_packages_of_the_same_names(
     wheel: Path, mock_wheel: Path, other_wheel: Path, tmp_path: Path, is_first: bool
 ) -> None:
     folder = tmp_path / "environment"
@@ -283,7 +283,9 @@ def test_mock_open_e_works_from_another_folder(programs: Path, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_service_without_the_mock_lists_its_commands_and_names_the_mock(service_programs: Path, tmp_path: Path) -> None:
+def test_service_without_the_mock_lists_the_command_and_reports_the_missing_mock(
+    service_programs: Path, tmp_path: Path
+) -> None:
     python, program = str(service_programs / "python"), str(service_programs / "budkavle")
     assert "No module named 'mock_open_e'" in result_of(python, "-c", "import mock_open_e", folder=tmp_path).stderr
     shown = result_of(program, "--help", folder=tmp_path)
@@ -298,19 +300,19 @@ def test_service_without_the_mock_lists_its_commands_and_names_the_mock(service_
         assert (done.returncode, done.stdout, done.stderr) == (1, "", error)
 
 
-def test_mock_without_the_server_names_what_to_install(small_mock_programs: Path, tmp_path: Path) -> None:
+def test_mock_without_the_server_reports_what_to_install(small_mock_programs: Path, tmp_path: Path) -> None:
     done = result_of(str(small_mock_programs / "mock-open-e"), "--port", "0", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(
         "The server of the mock needs more packages than the mock itself: pip install 'mock-open-e[server]' (click, "
     )
-    (tmp_path / "test_server.py").write_text("def test_the_server(open_e_server): pass")
+    (tmp_path / "test_server.py").write_text("def test_server_fixture(open_e_server): pass")
     done = result_of(str(small_mock_programs / "python"), "-m", "pytest", "-q", folder=tmp_path)
     assert done.returncode == 1
     assert "pip install 'mock-open-e[server]'" in done.stdout
 
 
-def test_mock_reports_another_missing_module_as_it_is(mock_programs: Path, tmp_path: Path) -> None:
+def test_mock_reports_other_missing_modules_unchanged(mock_programs: Path, tmp_path: Path) -> None:
     """If a module of the mock itself is missing, the mock is broken, and no package supplies the module."""
     code = "import sys; sys.modules['mock_open_e.server.command'] = None; from mock_open_e.program import main; main()"
     done = result_of(str(mock_programs / "python"), "-c", code, folder=tmp_path)
@@ -341,7 +343,7 @@ def test_dev_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
         assert process.wait() == 0
 
 
-def test_contract_check_works_from_a_folder_with_packages_of_its_names(
+def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
     programs: Path, migrated_sqlite: bytes, tmp_path: Path
 ) -> None:
     """The modules and the pytest settings of the project must not influence the check."""
@@ -394,12 +396,12 @@ import pytest
 import zeep.exceptions
 from mock_open_e import mock_open_e
 
-def test_the_door():
+def test_python_interface():
     with mock_open_e(cases={1068}) as open_e:
         assert handlers.send() == 1
         assert open_e.messages[0]["message"] == "Hej"
 
-def test_the_server(open_e_server):
+def test_server_fixture(open_e_server):
     client = zeep.Client(f"{open_e_server.callback_url()}?wsdl")
     message = {"added": "2026-02-19T07:57:06", "message": "Hej", "userID": "", "readReceiptEnabled": False}
     assert client.service.addMessage(flowInstanceID=7, message=message) == 1
@@ -408,12 +410,12 @@ def test_the_server(open_e_server):
 def test_each_server_is_a_mock_of_its_own(open_e_server):
     assert open_e_server.messages == []
 
-def test_the_fixture(open_e_mock):
+def test_fixture(open_e_mock):
     assert handlers.send() == 1
     assert len(open_e_mock.messages) == 1
 
 @pytest.mark.open_e_mock(strict=True)
-def test_the_marker(open_e_mock):
+def test_marker(open_e_mock):
     with pytest.raises(zeep.exceptions.Fault, match="There is no principal"):
         handlers.send()
 
@@ -425,7 +427,7 @@ def test_nothing_else_of_the_wheel_was_imported():
 }
 
 
-def test_the_mock_works_in_a_project_with_packages_of_our_names(mock_programs: Path, tmp_path: Path) -> None:
+def test_mock_works_in_a_project_with_packages_of_the_same_names(mock_programs: Path, tmp_path: Path) -> None:
     for name, text in PROJECT.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -444,7 +446,7 @@ import pytest
 import requests
 from mock_open_e import Entry, Instance, Message, MessageJson, MockOpenE, OpenEServer, Refusal, mock_open_e
 
-def test_the_door() -> None:
+def test_python_interface() -> None:
     with mock_open_e(cases={1068}) as open_e:
         assert_type(open_e, MockOpenE)
         assert_type(open_e.plant(1068, "Hej", files=[("a.pdf", b"a")]), Message)
@@ -454,7 +456,7 @@ def test_the_door() -> None:
         with pytest.raises(TypeError, match="cases"):
             mock_open_e(cases="1068").__enter__()  # type: ignore[arg-type]
 
-def test_the_fixture(open_e_mock: MockOpenE) -> None:
+def test_fixture(open_e_mock: MockOpenE) -> None:
     requests.post("http://open-e.test/external/api/callback", b"<none/>", timeout=9)
     (call,) = assert_type(open_e_mock.list_calls(), list[Entry])
     refusal = assert_type(call.refusal, Refusal | None)
@@ -465,7 +467,7 @@ def test_the_fixture(open_e_mock: MockOpenE) -> None:
     with pytest.raises(IndexError):
         open_e_mock.messages[0]["mesage"]  # type: ignore[typeddict-item]
 
-def test_the_server(open_e_server: OpenEServer) -> None:
+def test_server_fixture(open_e_server: OpenEServer) -> None:
     assert_type(open_e_server.callback_url("internal"), str)
     assert assert_type(open_e_server.messages, list[MessageJson]) == []
     open_e_server.callback_url("outernal")  # type: ignore[arg-type]

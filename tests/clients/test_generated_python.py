@@ -21,14 +21,14 @@ Generate = Callable[[str], Generated]
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
-def test_generator_has_nothing_to_say_against_a_contract(contract: str, generate: Generate) -> None:
+def test_generator_has_no_warnings_for_a_contract(contract: str, generate: Generate) -> None:
     """The generator warns about unsupported constructs, and then omits them."""
     said = " ".join(generate(contract).said.split())
     assert said.startswith("Generating ")
     assert "arning" not in said
 
 
-def test_generator_would_warn_of_an_answer_that_it_leaves_out(tmp_path: Path) -> None:
+def test_generator_warns_of_an_omitted_response(tmp_path: Path) -> None:
     spec = (REPOSITORY / "spec" / "operations.yaml").read_text()
     changed = tmp_path / "operations.yaml"
     changed.write_text(spec.replace("            text/plain:\n", "            '*/*':\n"))
@@ -37,7 +37,7 @@ def test_generator_would_warn_of_an_answer_that_it_leaves_out(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
-def test_no_schema_of_an_object_or_of_choices_is_left_out(contract: str, generate: Generate) -> None:
+def test_no_schema_of_an_object_or_of_choices_is_omitted(contract: str, generate: Generate) -> None:
     """Without a warning, a schema with `anyOf` next to its properties would be omitted, or lose its properties."""
     generated = generate(contract)
     for name, schema in generated.spec["components"]["schemas"].items():
@@ -49,7 +49,7 @@ def test_no_schema_of_an_object_or_of_choices_is_left_out(contract: str, generat
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
-def test_no_argument_is_without_a_type(contract: str, generate: Generate) -> None:
+def test_every_argument_has_a_type(contract: str, generate: Generate) -> None:
     generated = generate(contract)
     for operation_id in generated.operations():
         signature = inspect.signature(generated.operation(operation_id).sync_detailed)
@@ -57,7 +57,7 @@ def test_no_argument_is_without_a_type(contract: str, generate: Generate) -> Non
         assert "Any" not in str(signature.parameters.get("body", ""))
 
 
-def test_types_are_strict_and_catch_mistakes(generate: Generate, tmp_path: Path) -> None:
+def test_types_are_strict_and_detect_mistakes(generate: Generate, tmp_path: Path) -> None:
     """If mypy does not detect a mistake, its `type: ignore` is unused, which is an error."""
     packages = [generate(contract).package for contract in CONTRACTS]
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(tmp_path / "mypy")]

@@ -93,7 +93,7 @@ def compiled(program: Path) -> Path:
     return program / "built" / "src" / "main.js"
 
 
-def test_types_see_what_is_wrong(program: Path, compiled: Path) -> None:
+def test_types_detect_mistakes(program: Path, compiled: Path) -> None:
     """An undetected mistake and a missing operation are compile errors."""
     folder = program.parent / f"{program.name}-wrong"
     shutil.copytree(program, folder, ignore=shutil.ignore_patterns("node_modules"))

@@ -72,13 +72,13 @@ def unknown_parameter(call: Any, api: OperationsApi) -> Any:
 
 
 @pytest.mark.parametrize("answer", ANSWERS.met, ids=str)
-def test_each_answer_comes_in_its_type(answer: Answer, api: OperationsApi) -> None:
+def test_each_response_is_parsed_to_its_type(answer: Answer, api: OperationsApi) -> None:
     answer.meet(api)
 
 
-def test_no_answer_is_left_out(generate: Callable[[str], Generated]) -> None:
+def test_every_response_has_a_case(generate: Callable[[str], Generated]) -> None:
     ANSWERS.check_that_none_is_left_out(generate("operations"))
 
 
-def test_answers_that_no_caller_can_cause_are_understood(api: OperationsApi) -> None:
+def test_responses_that_no_caller_can_cause_are_parsed(api: OperationsApi) -> None:
     ANSWERS.check_that_the_others_are_parsed(api)

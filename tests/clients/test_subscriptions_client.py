@@ -134,13 +134,13 @@ def message_to_one(call: Any, api: SubscriptionsApi) -> Any:
 
 
 @pytest.mark.parametrize("answer", ANSWERS.met, ids=str)
-def test_each_answer_comes_in_its_type(answer: Answer, api: SubscriptionsApi) -> None:
+def test_each_response_is_parsed_to_its_type(answer: Answer, api: SubscriptionsApi) -> None:
     answer.meet(api)
 
 
-def test_no_answer_is_left_out(generate: Callable[[str], Generated]) -> None:
+def test_every_response_has_a_case(generate: Callable[[str], Generated]) -> None:
     ANSWERS.check_that_none_is_left_out(generate("subscriptions"))
 
 
-def test_answers_that_no_caller_can_cause_are_parsed(api: SubscriptionsApi) -> None:
+def test_responses_that_no_caller_can_cause_are_parsed(api: SubscriptionsApi) -> None:
     ANSWERS.check_that_the_others_are_parsed(api)

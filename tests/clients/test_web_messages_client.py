@@ -215,19 +215,19 @@ def pages_of_a_reference(call: Any, api: WebMessagesApi) -> Any:
 
 
 @pytest.mark.parametrize("answer", ANSWERS.met, ids=str)
-def test_each_answer_comes_in_its_type(answer: Answer, api: WebMessagesApi) -> None:
+def test_each_response_is_parsed_to_its_type(answer: Answer, api: WebMessagesApi) -> None:
     answer.meet(api)
 
 
-def test_no_answer_is_left_out(generate: Callable[[str], Generated]) -> None:
+def test_every_response_has_a_case(generate: Callable[[str], Generated]) -> None:
     ANSWERS.check_that_none_is_left_out(generate("web-messages"))
 
 
-def test_answers_that_no_caller_can_cause_are_understood(api: WebMessagesApi) -> None:
+def test_responses_that_no_caller_can_cause_are_parsed(api: WebMessagesApi) -> None:
     ANSWERS.check_that_the_others_are_parsed(api)
 
 
-def test_the_client_works_without_threads_too(api: WebMessagesApi, run: Callable[[Any], Any]) -> None:
+def test_async_client_works(api: WebMessagesApi, run: Callable[[Any], Any]) -> None:
     async def post_and_get() -> Any:
         async with api.client() as client:
             created = await api.generated.operation(CREATE).asyncio_detailed(client=client, body=api.message())

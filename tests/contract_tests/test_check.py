@@ -103,7 +103,7 @@ def on_postgresql(
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_healthy_service_keeps_the_contract_and_is_left_as_it_was(kind: str, request: pytest.FixtureRequest) -> None:
+def test_intact_service_has_no_findings_and_is_left_unchanged(kind: str, request: pytest.FixtureRequest) -> None:
     check: WholeCheck = request.getfixturevalue(f"on_{kind}")
     ended = check.ended
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -124,7 +124,7 @@ def test_healthy_service_keeps_the_contract_and_is_left_as_it_was(kind: str, req
     assert {path.name for path in check.work.iterdir()} <= {"ci", "contract-report"}
 
 
-def test_another_implementation_is_checked_in_a_pipeline(on_sqlite: WholeCheck) -> None:
+def test_recipe_for_another_implementation_works(on_sqlite: WholeCheck) -> None:
     assert on_sqlite.ended.returncode == 0
     assert "http://127.1:" in on_sqlite.ended.stdout
     assert "keeps the contract" in on_sqlite.ended.stdout
@@ -132,7 +132,7 @@ def test_another_implementation_is_checked_in_a_pipeline(on_sqlite: WholeCheck) 
     assert_reported(on_sqlite.work)
 
 
-def test_same_seed_makes_the_same_cases(on_sqlite: WholeCheck, on_postgresql: WholeCheck) -> None:
+def test_same_seed_generates_the_same_requests(on_sqlite: WholeCheck, on_postgresql: WholeCheck) -> None:
     """Two servers with different databases get the same requests."""
     first, second = Counter(on_sqlite.requests), Counter(on_postgresql.requests)
     assert list((first - second).items())[:3] == list((second - first).items())[:3] == []
@@ -141,7 +141,7 @@ def test_same_seed_makes_the_same_cases(on_sqlite: WholeCheck, on_postgresql: Wh
     assert in_order[0] == in_order[1]
 
 
-def test_another_seed_makes_other_cases(server: Server, tmp_path: Path, on_sqlite: WholeCheck) -> None:
+def test_another_seed_generates_other_requests(server: Server, tmp_path: Path, on_sqlite: WholeCheck) -> None:
     with taping(server.url) as tape:
         how = ("--spec", "web-messages", "--suite", "rules", "--seed", "8")
         ended = replace(server, url=tape.url).check(tmp_path, *how)

@@ -14,13 +14,13 @@ ALL = BREAKAGES | FOUND
 
 
 @pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())
-def test_broken_server_is_caught(
+def test_broken_server_is_detected(
     case: Case, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_caught(case, server, tmp_path, capsys)
 
 
-def test_server_that_answers_no_more_ends_the_check(tmp_path: Path) -> None:
+def test_server_that_stops_responding_ends_the_check(tmp_path: Path) -> None:
     """The check reports a failure after the first checks without a response, and stops."""
     certificate = tmp_path / "client.pem"
     certificate.write_text(pem(new_certificate().header))

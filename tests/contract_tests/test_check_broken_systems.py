@@ -14,7 +14,7 @@ ALL = OF_SYSTEMS | OF_EVENTS | OF_DELIVERIES
 
 
 @pytest.mark.parametrize("case", ALL.values(), ids=ALL.keys())
-def test_broken_server_is_caught(
+def test_broken_server_is_detected(
     case: Case, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_caught(case, server, tmp_path, capsys)

@@ -67,7 +67,7 @@ def test_secret_is_removed_in_every_notation(secret: str, way: Callable[[str], s
     assert ("$API_KEY" if secret is KEY else "$CLIENT_CERT") in left
 
 
-def test_text_without_secrets_stays_as_it_is() -> None:
+def test_text_without_secrets_is_unchanged() -> None:
     redactor = Redactor(CheckTarget("http://127.0.0.1", MESSAGES_KEY, PUBLISH_KEY))
     text = 'curl %7B%22a%22 \\u0041 &lt;x&gt;\r\n  messages-key publish\\n "tests" \udcff %zz &#99999999; ' * 50
     assert redactor.text(text) == text
@@ -92,7 +92,7 @@ def breakage() -> Breakage:
     return echoing
 
 
-def test_nothing_that_is_printed_or_written_has_a_secret(server: Server, tmp_path: Path) -> None:
+def test_output_and_files_contain_no_secret(server: Server, tmp_path: Path) -> None:
     ended = server.check(tmp_path, "--profile", "full", "--suite", "rules", "--suite", "raw-bytes", "--fail-fast")
     assert_clean(server, tmp_path, ended.stdout + ended.stderr)
     ended = server.check(tmp_path, "--suite", "schema", "--fail-fast", "--report", str(tmp_path / "schema"))

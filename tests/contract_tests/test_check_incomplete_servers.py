@@ -31,7 +31,9 @@ def check(server: Answering, folder: Path, *options: str) -> CompletedProcess[st
 
 @pytest.mark.parametrize("text", [PAGE, "{}"], ids=["a page", "an empty object"])
 @pytest.mark.parametrize("spec", ["all", "web-messages"])
-def test_server_that_answers_all_alike_is_told_of_once(spec: str, text: str, server: Answering, tmp_path: Path) -> None:
+def test_server_with_one_response_for_everything_is_reported_once(
+    spec: str, text: str, server: Answering, tmp_path: Path
+) -> None:
     server.answers = dict.fromkeys(("GET", "POST", "DELETE"), (200, text))
     ended = check(server, tmp_path, "--spec", spec)
     assert ended.returncode == 1, ended.stdout + ended.stderr
@@ -50,7 +52,7 @@ def test_server_that_answers_all_alike_is_told_of_once(spec: str, text: str, ser
     ],
     ids=["sync alone", "no catalogue", "no list", "no types"],
 )
-def test_server_without_what_subscriptions_need_is_told_what_it_lacks(
+def test_server_without_subscription_support_is_reported_with_what_it_lacks(
     answers: dict[str, tuple[int, str]], code: int, words: str, server: Answering, tmp_path: Path
 ) -> None:
     server.answers = answers

@@ -78,7 +78,7 @@ def test_interrupted_check_cleans_up(number: signal.Signals, server: Server, tmp
 
 
 @pytest.mark.parametrize("how", [["--suite", "rules"], ["--suite", "schema", "--spec", "subscriptions"]])
-def test_suite_that_is_killed_is_told_and_cleaned_up(how: list[str], server: Server, tmp_path: Path) -> None:
+def test_killed_suite_is_reported_and_cleaned_up(how: list[str], server: Server, tmp_path: Path) -> None:
     with server.api() as api:
         api.subscribe(BEFORE)
     check = OnATerminal(server, tmp_path, *how)

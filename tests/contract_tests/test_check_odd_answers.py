@@ -19,7 +19,7 @@ def breakage(request: pytest.FixtureRequest) -> Breakage:
 
 
 @pytest.mark.parametrize("breakage", [legally_odd(1)], ids=["seed 1"], indirect=True)
-def test_headers_that_no_contract_names_are_no_finding(server: Server, tmp_path: Path) -> None:
+def test_headers_that_no_contract_names_are_not_findings(server: Server, tmp_path: Path) -> None:
     ended = server.check(tmp_path, "--suite", "rules")
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -27,7 +27,7 @@ def test_headers_that_no_contract_names_are_no_finding(server: Server, tmp_path:
 
 
 @pytest.mark.parametrize("breakage", [illegally_odd(1), illegally_odd(2)], ids=["seed 1", "seed 2"], indirect=True)
-def test_broken_answers_are_findings_and_never_a_fault_of_the_check(server: Server, tmp_path: Path) -> None:
+def test_invalid_responses_are_findings_and_never_errors_of_the_check(server: Server, tmp_path: Path) -> None:
     ended = server.check(tmp_path, "--suite", "rules")
 
     assert ended.returncode == 1, ended.stdout + ended.stderr

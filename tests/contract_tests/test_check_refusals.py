@@ -86,7 +86,7 @@ def assert_refused(result: Result, words: str) -> None:
         "http://example.test:80/127.0.0.1",
     ],
 )
-def test_host_that_is_not_this_machine_must_be_allowed(url: str, ask: Asked) -> None:
+def test_remote_host_must_be_allowed(url: str, ask: Asked) -> None:
     assert_refused(ask(url, *KEYS), "is not this machine")
     assert_refused(ask(url, *KEYS, "--allow-host", "other.test"), "--allow-host")
 
@@ -115,12 +115,12 @@ def test_host_that_is_not_this_machine_must_be_allowed(url: str, ask: Asked) -> 
         "http://\u24dbocalhost",
     ],
 )
-def test_address_that_programs_read_in_several_ways_is_refused(url: str, ask: Asked) -> None:
+def test_ambiguous_address_is_refused(url: str, ask: Asked) -> None:
     assert_refused(ask(url, *KEYS, "--allow-host", "example.test"), "must be like http://127.0.0.1:8080")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "localhost", "LocalHost", "[::1]", "example.test"])
-def test_this_machine_and_the_named_host_are_asked(host: str, ask: Asked) -> None:
+def test_local_and_named_hosts_are_called(host: str, ask: Asked) -> None:
     """No server listens there, but the check tries to connect."""
     url = f"http://{host}:1"
     allowed = "EXAMPLE.test" if host == "example.test" else "other.test"
@@ -172,7 +172,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("options", "words"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_missing_is_told(options: str, words: str, ask: Asked, files: dict[str, str], server: Server) -> None:
+def test_missing_options_are_named(options: str, words: str, ask: Asked, files: dict[str, str], server: Server) -> None:
     before = stored(server)
     values = {**files, "host": server.url.removeprefix("http://")}
     arguments = [part.format(**values).replace("KEY", MESSAGES_KEY) for part in options.split()]
@@ -191,7 +191,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize(("answer", "words"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_server_of_something_else_is_told_as_such(answer: bytes, words: str, ask: Asked, files: dict[str, str]) -> None:
+def test_server_of_another_kind_is_reported(answer: bytes, words: str, ask: Asked, files: dict[str, str]) -> None:
     with recording() as other:
         other.has_head = True
         options = ("--spec", "subscriptions", "--client-cert", files["client"])
@@ -206,9 +206,7 @@ def test_redirect_is_not_followed(ask: Asked, server: Server) -> None:
     assert_refused(result, f"it redirects to {server.url}/")
 
 
-def test_server_whose_certificate_nobody_vouches_for_is_told(
-    ask: Asked, tmp_path: Path, migrated_sqlite: bytes
-) -> None:
+def test_untrusted_server_certificate_is_reported(ask: Asked, tmp_path: Path, migrated_sqlite: bytes) -> None:
     file = Authority(tmp_path, "server").issue("127.0.0.1").file
     url = f"sqlite:///{tmp_path / 'test.db'}"
     (tmp_path / "test.db").write_bytes(migrated_sqlite)
@@ -216,7 +214,7 @@ def test_server_whose_certificate_nobody_vouches_for_is_told(
         assert_refused(ask(service.url, *KEYS), "certificate verify failed")
 
 
-def test_proxies_of_the_environment_are_not_asked(ask: Asked, server: Server) -> None:
+def test_proxies_of_the_environment_are_not_used(ask: Asked, server: Server) -> None:
     proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:1")
     assert_refused(ask(server.url, "--api-key", "wrong", **proxy), "the API key may not read web messages: 401")
 
@@ -231,7 +229,7 @@ def test_missing_packages_are_named() -> None:
     assert done.stderr == "Error: this command needs more packages: pip install 'budkavle[contract]'\n"
 
 
-def test_subscriptions_that_an_earlier_check_did_not_put_back_are_not_lost(ask: Asked, server: Server) -> None:
+def test_subscriptions_of_an_interrupted_check_are_not_lost(ask: Asked, server: Server) -> None:
     """After kill -9 the system has the check's own subscriptions, and only the file has the previous ones."""
     kept = ask.folder / "report" / BEFORE
     kept.parent.mkdir()

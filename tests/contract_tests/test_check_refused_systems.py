@@ -32,14 +32,14 @@ def assert_left_alone(server: Server, folder: Path, words: str) -> None:
         assert (api.subscriptions(), api.deliveries()) == (before, waiting)
 
 
-def test_system_that_messages_wait_for_is_left_alone(server: Server, tmp_path: Path) -> None:
+def test_system_with_waiting_messages_is_left_unchanged(server: Server, tmp_path: Path) -> None:
     put_parked_message(server.database_url, SYSTEM, (ORG_TYPE, 101, ALLOWED), "3e4f4c1e-5798-41e9-ae24-57fa13b361e1")
     assert_left_alone(server, tmp_path, "messages wait for system")
     assert with_database(server.database_url, counts)["deliveries"] == 1
 
 
 @pytest.mark.parametrize(("entity_type", "end"), [(ENDED, None), (ALLOWED, NOW)], ids=["type", "subscription"])
-def test_system_that_has_what_it_could_not_be_given_is_left_alone(
+def test_system_with_irrestorable_subscriptions_is_left_unchanged(
     entity_type: int, end: datetime | None, server: Server, tmp_path: Path
 ) -> None:
     """A subscription to an ended type remains until it is removed; it cannot be created again."""
@@ -54,7 +54,7 @@ async def no_way_back(request: Request, forward: Forward) -> Answer:
 
 
 @pytest.mark.parametrize("breakage", [no_way_back])
-def test_system_that_is_not_given_back_what_it_had_is_told_by_the_exit_code_too(server: Server, tmp_path: Path) -> None:
+def test_failed_restoration_is_reported_by_the_exit_code_too(server: Server, tmp_path: Path) -> None:
     put_subscription(server)
     ended = server.check(tmp_path, "--spec", "subscriptions", "--suite", "rules")
     assert ended.returncode == 2, ended.stdout + ended.stderr

@@ -49,7 +49,7 @@ def references(folder: Path, server: Answering, seed: int) -> list[str]:
     return done.stdout.split()
 
 
-def test_references_of_messages_that_stay_follow_from_the_seed(tmp_path: Path) -> None:
+def test_references_of_remaining_messages_follow_from_the_seed(tmp_path: Path) -> None:
     with answering() as server:
         server.answers = {"GET": (200, "[]")}
         first, second = references(tmp_path, server, 1)

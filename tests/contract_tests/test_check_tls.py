@@ -22,7 +22,9 @@ SITES: dict[str, Callable[..., AbstractContextManager[Site]]] = {
 
 
 @pytest.mark.parametrize("kind", ["direct TLS", "nginx that rewrites places", "two behind nginx"])
-def test_healthy_server_is_clean(kind: str, open_e_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_intact_server_has_no_findings(
+    kind: str, open_e_url: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     request.param = "sqlite"
     with SITES[kind](new_database(request, tmp_path), open_e_url, tmp_path) as site:
         ended = site.server.check(tmp_path, *site.options, "--suite", "rules")
@@ -33,7 +35,7 @@ def test_healthy_server_is_clean(kind: str, open_e_url: str, request: pytest.Fix
 @pytest.mark.parametrize(
     ("kind", "spec"), [("nginx with a base path", "web-messages"), ("direct TLS", "subscriptions")]
 )
-def test_schemas_are_clean(
+def test_schemas_have_no_findings(
     kind: str, spec: str, open_e_url: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """nginx responds to TRACE itself, and TLS sends a certificate with each request, even if it should be missing."""

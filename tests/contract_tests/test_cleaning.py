@@ -47,13 +47,13 @@ def test_messages_are_deleted_once_and_nothing_else(server: Answering, diary: Pa
     assert json.loads(server.came[-1][2]) == {"systemIdentifier": "s", "abonnementer": CURRENT}
 
 
-def test_message_that_stays_is_told_and_the_others_are_tried(server: Answering, diary: Path, kept: Path) -> None:
+def test_undeletable_message_is_reported_and_the_others_are_deleted(server: Answering, diary: Path, kept: Path) -> None:
     server.answers = {"DELETE": (403, ""), "POST": (200, "{}")}
     (told,) = clean_up(of(server), diary, CURRENT, kept)
     assert told == f"3 messages could not be deleted, /webmessages/{IDS[0]} among them: 403"
 
 
-def test_subscriptions_that_cannot_be_put_back_are_kept(server: Answering, diary: Path, kept: Path) -> None:
+def test_subscriptions_that_cannot_be_restored_are_kept_in_a_file(server: Answering, diary: Path, kept: Path) -> None:
     server.answers = {"DELETE": (404, ""), "POST": (400, "no more " * 1000)}
     (told,) = clean_up(of(server), diary, CURRENT, kept)
     assert f"system s did not get its subscriptions back: POST /v1/abonnement/sync with {kept} (400 no more" in told
@@ -61,14 +61,14 @@ def test_subscriptions_that_cannot_be_put_back_are_kept(server: Answering, diary
     assert kept.exists()
 
 
-def test_server_that_is_gone_is_told_and_asked_once_for_each(diary: Path, kept: Path) -> None:
+def test_unreachable_server_is_reported_and_called_once_for_each(diary: Path, kept: Path) -> None:
     messages, subscriptions = clean_up(CheckTarget("http://127.0.0.1:1", "k", system="s"), diary, CURRENT, kept)
     assert messages.startswith("3 messages could not be deleted")
     assert str(kept) in subscriptions
     assert kept.exists()
 
 
-def test_answer_that_is_none_does_not_keep_the_subscriptions(server: Answering, diary: Path, kept: Path) -> None:
+def test_invalid_response_does_not_prevent_the_restoration(server: Answering, diary: Path, kept: Path) -> None:
     server.answers = {"DELETE": (204, ""), "POST": (200, "{}")}
     server.silent = "DELETE"
     (told,) = clean_up(of(server), diary, CURRENT, kept)
@@ -76,6 +76,6 @@ def test_answer_that_is_none_does_not_keep_the_subscriptions(server: Answering, 
     assert not kept.exists()
 
 
-def test_nothing_was_made(server: Answering, tmp_path: Path, kept: Path) -> None:
+def test_cleanup_without_changes_calls_nothing(server: Answering, tmp_path: Path, kept: Path) -> None:
     assert clean_up(CheckTarget(server.url, "k"), tmp_path / "none", [], kept) == []
     assert server.came == []

@@ -65,12 +65,12 @@ CHANGES: dict[str, tuple[str, Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_an_answer_is_compared(name: str) -> None:
+def test_response_changes_are_compared(name: str) -> None:
     place, value, expected = CHANGES[name]
     assert lines(PLAIN, changed(PLAIN, place, value)) == expected
 
 
-def test_a_header_has_no_case() -> None:
+def test_header_names_are_case_insensitive() -> None:
     lower = changed(
         changed(PLAIN, f"{OK} > headers > Link", GONE),
         f"{OK} > headers > link",

@@ -34,7 +34,7 @@ def replace(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-def test_the_contracts_keep_what_was_published_and_released() -> None:
+def test_contracts_are_compatible_with_published_and_released_ones() -> None:
     command = [sys.executable, "-m", "contract_tests.compatibility"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
@@ -42,7 +42,7 @@ def test_the_contracts_keep_what_was_published_and_released() -> None:
     assert done.stdout.count("\n") == 1
 
 
-def test_a_break_is_told_beside_each_older_contract(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_break_is_reported_for_each_older_contract(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     replace(repository / "spec" / "web-messages.yaml", "operationId: deleteWebMessageById", "operationId: removeIt")
     assert main([str(repository)]) == 1
     line = '  deleteWebMessageById: operationId was "deleteWebMessageById", is "removeIt"\n'
@@ -54,7 +54,7 @@ def test_a_break_is_told_beside_each_older_contract(repository: Path, capsys: py
     )
 
 
-def test_a_break_of_the_last_release_alone_is_listed_in_the_changelog(
+def test_break_of_only_the_last_release_is_listed_in_the_changelog(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     replace(repository / "spec" / "operations.yaml", "operationId: getMetrics", "operationId: readMetrics")
@@ -79,7 +79,7 @@ def test_a_break_of_the_last_release_alone_is_listed_in_the_changelog(
     assert main([str(repository)]) == 0
 
 
-def test_a_listed_difference_that_is_none_fails(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_listed_difference_without_a_difference_fails(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     replace(repository / "spec" / "web-messages.yaml", "maxItems: 1000\n", "maxItems: 1001\n")
     shutil.copy(repository / "spec" / "web-messages.yaml", repository / RELEASED.folder)
     assert main([str(repository)]) == 1
@@ -88,7 +88,7 @@ def test_a_listed_difference_that_is_none_fails(repository: Path, capsys: pytest
     assert "  requests CreateWebMessageRequest.externalReferences: maxItems 1000 is new\nThis is listed in docs/" in out
 
 
-def test_a_difference_that_is_listed_twice_fails(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_difference_that_is_listed_twice_fails(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = "| again | reason | `syncWebhookAbonnementer 200: has content now` |\n"
     page = repository / PUBLISHED.page
     replace(page, "\nThe codes 1001", f"{row}\nThe codes 1001")
@@ -96,14 +96,14 @@ def test_a_difference_that_is_listed_twice_fails(repository: Path, capsys: pytes
     assert "  syncWebhookAbonnementer 200: has content now\nThis is listed" in capsys.readouterr().out
 
 
-def test_a_list_of_a_contract_that_there_never_was_fails(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_of_an_unknown_contract_fails(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = "### `spec/other.yaml`\n| what | why | differences |\n|---|---|---|\n| one | reason | `a: b` |\n"
     replace(repository / "CHANGELOG.md", "## [Unreleased]\n", f"## [Unreleased]\n{table}")
     assert main([str(repository)]) == 1
     assert "spec/other.yaml, compared with the last release" in capsys.readouterr().out
 
 
-def test_a_contract_that_has_gone_fails(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_contract_fails(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (repository / "spec" / "operations.yaml").unlink()
     assert main([str(repository)]) == 1
     assert "spec/operations.yaml, compared with the last release" in (out := capsys.readouterr().out)
@@ -111,22 +111,20 @@ def test_a_contract_that_has_gone_fails(repository: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("name", [PUBLISHED.folder, RELEASED.folder, PUBLISHED.page, RELEASED.page])
-def test_without_anything_to_compare_with_nothing_passes(
-    repository: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_guard_without_older_contracts_fails(repository: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     place = repository / name
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     assert main([str(repository)]) == 2
     assert capsys.readouterr().err.startswith("The contracts cannot be compared: ")
 
 
-def test_a_list_that_cannot_be_read_is_told(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_list_is_reported(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     replace(repository / PUBLISHED.page, "`syncWebhookAbonnementer 200: has content now`", "content")
     assert main([str(repository)]) == 2
     assert "differences stand in code" in capsys.readouterr().err
 
 
-def test_healthy_copies_pass(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unchanged_copies_pass(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(repository)]) == 0
     page = (repository / PUBLISHED.page).read_text()
     listed = sum(line.count(": ") and line.count("<br>") + 1 for line in page.splitlines() if line.endswith("` |"))

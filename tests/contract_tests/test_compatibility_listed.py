@@ -31,7 +31,7 @@ Words.
 """
 
 
-def test_differences_are_read_by_the_contract_of_their_heading() -> None:
+def test_differences_are_parsed_under_the_heading_of_their_contract() -> None:
     assert parse_listed_differences(PAGE) == {
         "web-messages": [
             "requests A.b: required now",
@@ -51,17 +51,17 @@ def test_differences_are_read_by_the_contract_of_their_heading() -> None:
         ("| one | reason | `a: b`, `c: d` |", "differences stand in code"),
     ],
 )
-def test_a_row_that_cannot_be_read_is_refused(row: str, words: str) -> None:
+def test_unreadable_row_is_refused(row: str, words: str) -> None:
     with pytest.raises(BadList, match=words):
         parse_listed_differences(f"## `spec/a.yaml`\n| what | why | differences |\n|---|---|---|\n{row}\n")
 
 
-def test_a_table_of_no_contract_is_refused() -> None:
+def test_table_without_a_contract_is_refused() -> None:
     with pytest.raises(BadList, match="the heading above this table names no contract"):
         parse_listed_differences("## `spec/a.yaml`\n## Other\n| what | why | differences |\n")
 
 
-def test_of_a_changelog_only_what_comes_next_counts() -> None:
+def test_only_unreleased_changes_of_a_changelog_count() -> None:
     changelog = "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- New\n\n## [0.1.0]\n\n- Old\n"
     assert extract_unreleased(changelog).strip() == "### Added\n\n- New"
     assert extract_unreleased("# Changelog\n\n## [0.1.0]\n\n- Old\n") == ""

@@ -118,15 +118,15 @@ CHANGES: dict[str, tuple[str, Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_an_operation_is_compared(name: str) -> None:
+def test_operation_changes_are_compared(name: str) -> None:
     place, value, expected = CHANGES[name]
     assert lines(PLAIN, changed(PLAIN, place, value)) == expected
 
 
-def test_a_contract_beside_itself_is_the_same() -> None:
+def test_contract_equals_itself() -> None:
     assert lines(PLAIN, PLAIN) == []
 
 
-def test_security_that_an_operation_no_longer_demands_may_be_demanded_by_none() -> None:
+def test_removed_security_requirement_may_not_be_required_by_any_operation() -> None:
     free = changed(PLAIN, f"{PUT} > security", [])
     assert lines(free, PLAIN) == ["setThing: security demands more: was open to all, is Key"]

@@ -314,18 +314,18 @@ OF_ADDED_PARTS: list[tuple[str, str, Any, str]] = [
         *(("subscriptions", *each) for each in OF_SYNC),
     ],
 )
-def test_a_break_of_what_was_published_is_told(name: str, place: str, value: Any, line: str) -> None:
+def test_break_of_the_published_contract_is_reported(name: str, place: str, value: Any, line: str) -> None:
     assert line in since_published(name, place, value)
     assert since_now(name, place, value)
 
 
 @pytest.mark.parametrize(("name", "place", "value", "line"), OF_ADDED_PARTS)
-def test_a_break_of_what_was_added_since_is_told(name: str, place: str, value: Any, line: str) -> None:
+def test_break_of_an_added_part_is_reported(name: str, place: str, value: Any, line: str) -> None:
     assert line in since_now(name, place, value)
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_contract_in_other_words_is_the_same(name: str) -> None:
+def test_contract_with_other_descriptions_is_compatible(name: str) -> None:
     assert since_now(name, "info", {"title": "Another", "version": "2"}) == set()
 
 
@@ -341,5 +341,5 @@ def test_a_contract_in_other_words_is_the_same(name: str) -> None:
         ("subscriptions", "paths > /v1/new", {"get": {"operationId": "getNew", "responses": {}}}),
     ],
 )
-def test_what_is_only_added_is_compatible(name: str, place: str, value: Any) -> None:
+def test_additions_are_compatible(name: str, place: str, value: Any) -> None:
     assert since_now(name, place, value) == set()

@@ -73,25 +73,25 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], list[str]]] 
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_a_schema_holds_is_compared_by_who_sends(name: str) -> None:
+def test_parts_of_schemas_are_compared_by_direction(name: str) -> None:
     old, new, requests, answers = CHANGES[name]
     assert by_side(with_schema(old), with_schema(new)) == (requests, answers)
 
 
-def test_a_schema_named_alike_is_told_once_for_each_side_by_its_name() -> None:
+def test_shared_schema_is_reported_once_per_direction_by_its_name() -> None:
     holder = things({"one": reference("Part"), "two": reference("Part")})
     old = with_schema(holder, {"Part": things({"a": TEXT})})
     new = with_schema(holder, {"Part": things({})})
     assert lines(old, new) == ["requests Part.a: no longer there", "answers Part.a: no longer there"]
 
 
-def test_another_name_is_told_and_what_it_means_is_compared() -> None:
+def test_renamed_schema_is_reported_and_its_content_is_compared() -> None:
     schemas = {"Part": things({"a": TEXT}), "Piece": things({})}
     requests, answers = by_side(with_schema(reference("Part"), schemas), with_schema(reference("Piece"), schemas))
     assert requests == answers == [": was named Part, is named Piece", ".a: no longer there"]
 
 
-def test_a_lost_name_is_told_and_a_new_one_is_compatible() -> None:
+def test_removed_schema_name_is_reported_and_a_new_one_is_compatible() -> None:
     part = things({"a": TEXT})
     named, in_place = with_schema(reference("Part"), {"Part": part}), with_schema(part)
     assert by_side(named, in_place)[0] == [": was named Part, is without a name"]
@@ -99,7 +99,7 @@ def test_a_lost_name_is_told_and_a_new_one_is_compatible() -> None:
     assert by_side(in_place, with_schema(reference("Part"), {"Part": things({})}))[0] == [".a: no longer there"]
 
 
-def test_a_schema_within_itself_comes_to_an_end() -> None:
+def test_recursive_schema_is_compared() -> None:
     def tree(name: str, *words: str) -> dict[str, Any]:
         return {name: things({"next": reference(name), **dict.fromkeys(words, TEXT)})}
 
@@ -112,7 +112,7 @@ def test_a_schema_within_itself_comes_to_an_end() -> None:
     assert requests == [": was named Tree, is named Bush", ".next: was named Tree, is named Bush"]
 
 
-def test_what_only_words_not_known_here_refer_to_is_compared() -> None:
+def test_schemas_behind_unknown_keywords_are_compared() -> None:
     either = {"oneOf": [reference("Part"), things({"again": reference("Part")})]}
     old = with_schema(either, {"Part": things({"self": reference("Part"), "a": TEXT})})
     new = with_schema(either, {"Part": things({"self": reference("Part"), "a": NUMBER})})
@@ -120,7 +120,7 @@ def test_what_only_words_not_known_here_refer_to_is_compared() -> None:
     assert by_side(old, new) == ([": oneOf changed, look"], [": oneOf changed, look"])
 
 
-def test_a_reference_to_another_file_is_not_passed_over() -> None:
+def test_reference_to_another_file_is_not_skipped() -> None:
     contract = with_schema({"$ref": "other.yaml#/Part"})
     with pytest.raises(ValueError, match=r"other\.yaml#/Part: only references within a contract can be compared"):
         lines(contract, contract)

@@ -49,7 +49,7 @@ BODIES = {
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 @pytest.mark.parametrize("content_type", ["application/json", None])
-def test_body_comes_as_it_was_sent(content_type: str | None, body: bytes, recorder: Recorder, tmp_path: Path) -> None:
+def test_body_is_sent_unchanged(content_type: str | None, body: bytes, recorder: Recorder, tmp_path: Path) -> None:
     headers = {"apikey": KEYS["API_KEY"], **({"Content-Type": content_type} if content_type else {})}
     line = format_curl(SentRequest("POST", "/webmessages", headers, body), of(recorder.url), tmp_path)
     first, seen, came = head_and_body(recorder.run(line, len(body), has_head=True, **KEYS))
@@ -68,7 +68,7 @@ def test_body_comes_as_it_was_sent(content_type: str | None, body: bytes, record
         ("QUERY", "/v1/besked"),
     ],
 )
-def test_line_has_the_method_and_the_path(method: str, path: str, recorder: Recorder, tmp_path: Path) -> None:
+def test_command_has_the_method_and_the_path(method: str, path: str, recorder: Recorder, tmp_path: Path) -> None:
     line = format_curl(SentRequest(method, path, {}), of(recorder.url), tmp_path)
     first, seen, _ = head_and_body(recorder.run(line, 0, has_head=True))
     assert first == f"{method} {path} HTTP/1.1"
@@ -86,7 +86,7 @@ def test_line_has_the_method_and_the_path(method: str, path: str, recorder: Reco
         ("x-request-id", "a b`id`", "a b"),
     ],
 )
-def test_headers_come_with_the_values_of_the_shell(
+def test_headers_use_the_variables_of_the_shell(
     name: str, value: str, word: str, recorder: Recorder, tmp_path: Path
 ) -> None:
     line = format_curl(SentRequest("GET", "/", {name: value}), of(recorder.url), tmp_path)
@@ -97,7 +97,7 @@ def test_headers_come_with_the_values_of_the_shell(
 
 
 @pytest.mark.parametrize("by_tls", [False, True])
-def test_certificate_goes_by_tls_where_it_went_so(by_tls: bool, tmp_path: Path) -> None:
+def test_certificate_is_sent_by_tls_if_the_check_did(by_tls: bool, tmp_path: Path) -> None:
     need("curl")
     authority = Authority(tmp_path)
     caller = authority.issue()

@@ -73,7 +73,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("data", OF_CURL.values(), ids=OF_CURL.keys())
-def test_request_is_a_line_of_curl(data: bytes, recorder: Recorder, tmp_path: Path) -> None:
+def test_request_becomes_a_curl_command(data: bytes, recorder: Recorder, tmp_path: Path) -> None:
     need("curl")
     target = of(recorder.url)
     line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
@@ -83,7 +83,7 @@ def test_request_is_a_line_of_curl(data: bytes, recorder: Recorder, tmp_path: Pa
 
 
 @pytest.mark.parametrize("data", OTHERS.values(), ids=OTHERS.keys())
-def test_anything_else_is_sent_from_a_file(data: bytes, recorder: Recorder, tmp_path: Path) -> None:
+def test_other_bytes_are_sent_from_a_file(data: bytes, recorder: Recorder, tmp_path: Path) -> None:
     need("bash", "timeout")
     target = of(recorder.url)
     line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
@@ -95,7 +95,7 @@ def test_anything_else_is_sent_from_a_file(data: bytes, recorder: Recorder, tmp_
 
 @pytest.mark.parametrize("data", [attacks.sync(b"{}"), attacks.sync(b"{}") * 2], ids=["curl", "openssl"])
 @pytest.mark.parametrize("holds_key", [False, True])
-def test_certificate_goes_by_tls(data: bytes, holds_key: bool, tmp_path: Path) -> None:
+def test_certificate_is_sent_by_tls(data: bytes, holds_key: bool, tmp_path: Path) -> None:
     need("curl", "openssl", "timeout")
     authority = Authority(tmp_path)
     caller = authority.issue()
@@ -108,7 +108,7 @@ def test_certificate_goes_by_tls(data: bytes, holds_key: bool, tmp_path: Path) -
     assert b"Client-Cert" not in recorder.came
 
 
-def test_call_without_a_certificate_shows_none(tmp_path: Path) -> None:
+def test_call_without_a_certificate_sends_none(tmp_path: Path) -> None:
     need("curl")
     authority = Authority(tmp_path)
     certificate = Certificate(str(authority.issue().file), None, "x")
@@ -121,7 +121,7 @@ def test_call_without_a_certificate_shows_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("base_path", ["/api", "/api/v2"])
-def test_base_path_stands_before_each_path(base_path: str, recorder: Recorder, tmp_path: Path) -> None:
+def test_base_path_precedes_each_path(base_path: str, recorder: Recorder, tmp_path: Path) -> None:
     need("curl", "bash", "timeout")
     target = of(f"{recorder.url}{base_path}")
     data = attacks.request(target="/webmessages/[x]")
@@ -129,7 +129,7 @@ def test_base_path_stands_before_each_path(base_path: str, recorder: Recorder, t
     assert recorder.run(line, len(target.fill(data)), **KEYS).startswith(f"GET {base_path}/webmessages/[x] ".encode())
 
 
-def test_more_than_is_kept_is_told_by_its_name(tmp_path: Path) -> None:
+def test_data_beyond_the_limit_are_named_by_file(tmp_path: Path) -> None:
     line = curl_bytes.format_raw(sent(b"x" * (KEPT_BYTES + 1)), of("http://127.0.0.1"), "test_it[large]", tmp_path)
     assert line == "# test_it[large] sent 1048577 bytes on one connection, more than are kept: run it again"
     assert curl_bytes.format_raw(sent(b""), of("http://127.0.0.1"), "test_it", tmp_path).startswith(

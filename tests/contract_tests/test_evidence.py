@@ -22,7 +22,7 @@ print("went on", flush=True)
 """
 
 
-def test_only_what_was_made_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_created_objects_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     diary = tmp_path / "diary"
     monkeypatch.setenv(evidence.DIARY, str(diary))
     evidence.record_response(201, "/webmessages/1")
@@ -31,12 +31,12 @@ def test_only_what_was_made_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert diary.read_text() == "made /webmessages/1\n"
 
 
-def test_nothing_is_noted_without_a_diary(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_recorded_without_a_diary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(evidence.DIARY, raising=False)
     evidence.record_response(201, "/webmessages/1")
 
 
-def test_suite_that_is_told_to_end_notes_the_answer_first(tmp_path: Path) -> None:
+def test_interrupted_suite_records_the_response_first(tmp_path: Path) -> None:
     diary = tmp_path / "diary"
     done = subprocess.run(
         [sys.executable, "-c", SUITE],
@@ -50,7 +50,7 @@ def test_suite_that_is_told_to_end_notes_the_answer_first(tmp_path: Path) -> Non
     assert diary.read_text() == "made /webmessages/1\n"
 
 
-def test_calls_of_one_check_are_kept_until_the_next() -> None:
+def test_calls_of_one_check_are_stored_until_the_next() -> None:
     with evidence.recording() as sent:
         evidence.record_request(evidence.SentRequest("GET", "/a", {}))
         assert len(sent) == 1
@@ -58,7 +58,7 @@ def test_calls_of_one_check_are_kept_until_the_next() -> None:
         assert sent == []
 
 
-def test_what_is_kept_of_bytes_has_a_limit() -> None:
+def test_stored_bytes_are_limited() -> None:
     sent = evidence.SentBytes()
     for _ in range(3):
         sent.add(b"x" * evidence.KEPT_BYTES)

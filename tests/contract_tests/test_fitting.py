@@ -43,7 +43,7 @@ def fitted(path: str, body: Any) -> Any:
     return body
 
 
-def test_good_set_becomes_one_of_the_system_that_may_be_made() -> None:
+def test_valid_set_is_adapted_to_allowed_subscriptions() -> None:
     body = fitted(SYNC, GOOD[SYNC])
     assert body["systemIdentifier"] == SYSTEM
     first, *stay = body["abonnementer"]
@@ -52,7 +52,7 @@ def test_good_set_becomes_one_of_the_system_that_may_be_made() -> None:
     assert stay == [fitting.permanent_entry(QUEUED), fitting.permanent_entry(ATTACKED)]
 
 
-def test_event_has_an_id_of_its_content_and_a_known_type() -> None:
+def test_event_gets_an_id_of_its_content_and_a_known_type() -> None:
     first, second = fitted(EVENT, GOOD[EVENT]), fitted(EVENT, GOOD[EVENT] | {"aendringstype": 2})
     assert first["entityType"] in {202, 203}
     assert first["body"] == {"a": ""}
@@ -61,7 +61,7 @@ def test_event_has_an_id_of_its_content_and_a_known_type() -> None:
 
 
 @pytest.mark.parametrize("path", GOOD)
-def test_what_was_good_and_is_fitted_is_good(path: str) -> None:
+def test_adapted_valid_data_are_valid(path: str) -> None:
     assert SCHEMAS[path].is_valid(fitted(path, GOOD[path]))
 
 
@@ -81,7 +81,7 @@ bad_values = st.one_of(
 
 @settings(max_examples=600, deadline=None, database=None, derandomize=True)
 @given(path=st.sampled_from(sorted(GOOD)), data=st.data())
-def test_bad_data_stay_bad(path: str, data: st.DataObject) -> None:
+def test_invalid_data_stay_invalid(path: str, data: st.DataObject) -> None:
     body = copy.deepcopy(GOOD[path])
     part = data.draw(st.sampled_from([body, *body.get("abonnementer", [])]))
     part[data.draw(st.sampled_from([*part, "more"]))] = data.draw(bad_values)
@@ -91,6 +91,6 @@ def test_bad_data_stay_bad(path: str, data: st.DataObject) -> None:
 
 @settings(max_examples=100, deadline=None, database=None, derandomize=True)
 @given(path=st.sampled_from(sorted(GOOD)), body=bad_values)
-def test_what_is_no_object_is_left_alone(path: str, body: Any) -> None:
+def test_other_types_are_unchanged(path: str, body: Any) -> None:
     if not isinstance(body, dict):
         assert fitted(path, body) == body

@@ -33,7 +33,7 @@ def target(database_url: str) -> Iterator[CheckTarget]:
         yield target.with_one_system(SYSTEM, QUEUED, ATTACKED)
 
 
-def test_what_may_be_there_is_no_harm(target: CheckTarget) -> None:
+def test_expected_data_are_no_harm(target: CheckTarget) -> None:
     assert target.send(attacks.post(attacks.text(externalReferences=[attacks.accepted_reference()]))).status == 201
     assert find_harm(target) == []
 
@@ -44,7 +44,7 @@ def test_stored_message_is_found(target: CheckTarget) -> None:
     assert found["externalReferences"] == [attacks.REFUSED_REFERENCE]
 
 
-def test_subscription_that_was_made_is_found(target: CheckTarget) -> None:
+def test_created_subscription_is_found(target: CheckTarget) -> None:
     entries = [
         {"orgType": 1, "orgCode": code, "entityType": 202, "webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00"}
         for code in (101, 7, 66606)
@@ -54,7 +54,7 @@ def test_subscription_that_was_made_is_found(target: CheckTarget) -> None:
     assert [entry["orgCode"] for entry in find_harm(target)] == [7]
 
 
-def test_message_that_was_published_or_sent_again_is_found(target: CheckTarget) -> None:
+def test_published_or_replayed_message_is_found(target: CheckTarget) -> None:
     body = json.dumps({**ATTACKED.json(), "aendringstype": 1, "body": {}}).encode()
     event = attacks.request("POST", "/v1/besked", body=body, content_type=attacks.JSON, key=PUBLISH_KEY)
     assert target.send(event).status == 202
@@ -63,5 +63,5 @@ def test_message_that_was_published_or_sent_again_is_found(target: CheckTarget) 
     assert len(find_harm(replace(target, attacked_delivery=None))) == 2
 
 
-def test_what_is_not_known_is_not_looked_at(target: CheckTarget) -> None:
+def test_unknown_data_are_not_read(target: CheckTarget) -> None:
     assert find_harm(CheckTarget(target.url)) == []

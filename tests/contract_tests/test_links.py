@@ -28,32 +28,32 @@ def answer(link: str | None) -> requests.Response:
         f'</api/list>; rel="first", <{NEXT}>; title="a, <b>; rel=last \\" "; rel="next", </api/list?x>; rel=last',
     ],
 )
-def test_next_page_is_found_however_a_link_is_written(link: str) -> None:
+def test_next_page_is_found_in_every_notation(link: str) -> None:
     """RFC 8288: an absolute or relative URL, among other links, with other parameters."""
     assert next_page(answer(link)) == NEXT
 
 
 @pytest.mark.parametrize("link", [None, "", '</api/list>; rel="first"', '</api/list>; title="rel=next"', "</api/list>"])
-def test_there_is_no_next_page_where_no_link_says_so(link: str | None) -> None:
+def test_missing_link_means_no_next_page(link: str | None) -> None:
     assert next_page(answer(link)) is None
 
 
 @pytest.mark.parametrize("link", ["/api/list?after=2", "after=2; rel=next", '<unended; rel="next"'])
-def test_what_is_no_link_is_told(link: str) -> None:
+def test_invalid_link_is_reported(link: str) -> None:
     with pytest.raises(AssertionError, match="RFC 8288"):
         next_page(answer(link))
 
 
 @pytest.mark.parametrize("place", ["https://service.test:8080/api/list", "http://elsewhere.test/", "//elsewhere.test/"])
-def test_next_page_of_another_server_is_not_asked_for(place: str) -> None:
+def test_next_page_of_another_server_is_not_requested(place: str) -> None:
     with pytest.raises(AssertionError, match="at the server that was asked"):
         next_page(answer(f'<{place}>; rel="next"'))
 
 
-def test_two_next_pages_are_told() -> None:
+def test_two_next_pages_are_reported() -> None:
     with pytest.raises(AssertionError, match="one next page"):
         next_page(answer("<?after=2>; rel=next, <?after=3>; rel=next"))
 
 
-def test_places_keep_what_stands_between_their_brackets() -> None:
+def test_brackets_in_links_are_parsed() -> None:
     assert read_links('</a;b,c?d="e">; rel="next last"') == [('/a;b,c?d="e"', ["next", "last"])]

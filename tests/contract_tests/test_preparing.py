@@ -44,7 +44,7 @@ def of(server: Answering) -> CheckTarget:
     return CheckTarget(server.url, "k", "k", Certificate("", None, ":Q2VydA==:"), system="s")
 
 
-def test_target_is_learnt_and_nothing_is_changed(server: Answering) -> None:
+def test_target_is_examined_without_changes(server: Answering) -> None:
     target, current = explore(of(server), BOTH)
     assert current == [CURRENT]
     # The org code of the system's own subscriptions is kept; types that can no longer be subscribed to are not used.
@@ -57,14 +57,14 @@ def test_target_is_learnt_and_nothing_is_changed(server: Answering) -> None:
     assert json.loads(changing[0][1])["abonnementer"] == [CURRENT], "where dry runs are none nothing is lost"
 
 
-def test_only_what_is_asked_for_is_learnt(server: Answering) -> None:
+def test_only_requested_facts_are_examined(server: Answering) -> None:
     target, current = explore(replace(of(server), certificate=None), ["web-messages"])
     assert (target.system, current) == (None, [])
     assert [path.partition("?")[0].rpartition("/")[0] for _, path, _ in server.came] == ["/webmessages"]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_key_that_opens_no_events_leaves_them_out(status: int, server: Answering) -> None:
+def test_key_without_access_to_events_skips_them(status: int, server: Answering) -> None:
     server.answers["POST /v1/besked"] = (status, "{}")
     assert explore(of(server), BOTH)[0].publish_key is None
 
@@ -91,7 +91,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("where", "answer", "words"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_check_is_not_begun(where: str, answer: tuple[int, str], words: str, server: Answering) -> None:
+def test_check_is_refused(where: str, answer: tuple[int, str], words: str, server: Answering) -> None:
     server.answers[where] = answer
     with pytest.raises(CannotCheckError) as refused:
         explore(of(server), BOTH)
@@ -109,7 +109,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("where", "answer", "words"), BROKEN.values(), ids=BROKEN.keys())
-def test_contract_is_broken_before_a_check_begins(
+def test_violation_before_a_check_is_reported(
     where: str, answer: tuple[int, str], words: str, server: Answering
 ) -> None:
     server.answers[where] = answer
@@ -117,7 +117,7 @@ def test_contract_is_broken_before_a_check_begins(
         explore(of(server), BOTH)
 
 
-def test_what_is_not_given_is_named() -> None:
+def test_missing_options_are_reported() -> None:
     target = CheckTarget("http://127.0.0.1:1")
     with pytest.raises(CannotCheckError, match="--api-key"):
         explore(target, BOTH)
@@ -125,14 +125,14 @@ def test_what_is_not_given_is_named() -> None:
         explore(target, ["subscriptions"])
 
 
-def test_set_up_leaves_nothing_that_waited_for_what_stays(server: Answering) -> None:
+def test_set_up_removes_waiting_deliveries_of_remaining_subscriptions(server: Answering) -> None:
     """A sync keeps the queue of remaining subscriptions, so the set is emptied first."""
     set_up(of(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3)))
     sets = [json.loads(body)["abonnementer"] for _, _, body in server.came]
     assert [[entry["orgCode"] for entry in entries] for entries in sets] == [[], [2, 3]]
 
 
-def test_set_up_that_fails_is_told(server: Answering) -> None:
+def test_failed_set_up_is_reported(server: Answering) -> None:
     target = of(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3))
     set_up(target)
     server.answers["POST /v1/abonnement/sync"] = (500, "down")

@@ -64,7 +64,7 @@ def behind_nginx(request: pytest.FixtureRequest, migrated_sqlite: bytes, tmp_pat
         yield target.with_one_system(SYSTEM, QUEUED, ATTACKED)
 
 
-def test_gateway_may_answer_in_its_own_words(behind_nginx: CheckTarget, tmp_path: Path) -> None:
+def test_gateway_may_use_its_own_texts(behind_nginx: CheckTarget, tmp_path: Path) -> None:
     target = tmp_path / "target.json"
     behind_nginx.write(target)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "BUDKAVLE_"))}

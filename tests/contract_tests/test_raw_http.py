@@ -16,7 +16,7 @@ def answer_to(answer: bytes, *, own_words: bool = False) -> RawResponse:
     return found
 
 
-def test_answer_is_read_however_it_is_framed() -> None:
+def test_response_is_read_with_every_framing() -> None:
     for framed in (
         b"Content-Length: 5\r\n\r\nHello",
         b"Transfer-Encoding: Chunked\r\n\r\n2\r\nHe\r\n3\r\nllo\r\n0\r\n\r\n",
@@ -27,30 +27,30 @@ def test_answer_is_read_however_it_is_framed() -> None:
 
 
 @pytest.mark.parametrize("answer", [b"\x15\x03\x01\x00\x02\x02\x0a", b"\0\0\x06\x04\0\0\0\0\0", b"<html>"])
-def test_what_is_no_http_answers_nothing(answer: bytes) -> None:
+def test_data_that_is_not_http_is_no_response(answer: bytes) -> None:
     assert answer_to(answer) is CLOSED
     with pytest.raises(AssertionError):
         answer_to(answer, own_words=True)
 
 
 @pytest.mark.parametrize("status", [400, 404, 499, 501, 505])
-def test_refusal_is_any_of_the_caller_and_those_of_http_itself(status: int) -> None:
+def test_refusal_is_a_4xx_of_the_contract_or_of_http(status: int) -> None:
     assert_refused(RawResponse(status, {}, b""))
 
 
 @pytest.mark.parametrize("status", [100, 200, 302, 500, 502, 503])
-def test_nothing_else_is_a_refusal(status: int) -> None:
+def test_other_statuses_are_no_refusals(status: int) -> None:
     with pytest.raises(AssertionError):
         assert_refused(RawResponse(status, {}, b""))
 
 
-def test_what_a_gateway_may_mend_may_be_taken_and_is_no_fault() -> None:
+def test_request_that_a_gateway_may_repair_may_be_accepted() -> None:
     assert_refused(RawResponse(200, {}, b""), may_be_mended=True)
     with pytest.raises(AssertionError):
         assert_refused(RawResponse(500, {}, b""), may_be_mended=True)
 
 
-def test_gateway_may_end_a_connection_after_the_first_answer() -> None:
+def test_gateway_may_close_a_connection_after_the_first_response() -> None:
     theirs = [RawResponse(status, {}, b"", in_own_words=False) for status in (201, 422)]
     assert_in_order([*theirs, None], 201, 400, 200)
     for wrong in ([None, *theirs], [theirs[1], theirs[0], None]):

@@ -16,7 +16,7 @@ from tests.contract_tests.odd_servers import odd_server
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
-def test_read_whole_gives_what_came_in_pieces() -> None:
+def test_read_whole_joins_chunks() -> None:
     body = b'{"a": 1}' + b" " * 100_000
     with odd_server(HEAD + b"Content-Length: %d\r\n\r\n" % len(body), body[:5], body[5:]) as url:
         response = requests.get(url, stream=True, timeout=30)
@@ -25,7 +25,7 @@ def test_read_whole_gives_what_came_in_pieces() -> None:
     assert response.json() == {"a": 1}
 
 
-def test_read_whole_refuses_a_body_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_whole_refuses_an_endless_body(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_BYTES", 100_000)
     with odd_server(HEAD + b"\r\n", b"[" * 10_000, is_endless=True) as url:
         response = requests.get(url, stream=True, timeout=30)
@@ -33,7 +33,7 @@ def test_read_whole_refuses_a_body_without_an_end(monkeypatch: pytest.MonkeyPatc
             reading.read_whole(response)
 
 
-def test_read_whole_refuses_a_body_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_whole_refuses_a_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_SECONDS", 0)
     with odd_server(HEAD + b"\r\n", b"[" * 1000) as url:
         response = requests.get(url, stream=True, timeout=30)
@@ -50,18 +50,18 @@ def test_read_whole_refuses_a_body_that_takes_too_long(monkeypatch: pytest.Monke
     ],
     ids=["chunks", "gzip", "length"],
 )
-def test_learn_tells_an_answer_that_cannot_be_read_as_a_broken_contract(answer: bytes) -> None:
+def test_learn_reports_an_unreadable_response_as_a_violation(answer: bytes) -> None:
     with odd_server(answer) as url, pytest.raises(BrokenContractError, match="cannot be read"):
         explore(CheckTarget(url, api_key="key"), ["web-messages"])
 
 
 @pytest.mark.parametrize("answer", [b"", b"220 mail.test ESMTP\r\n", bytes(range(256))], ids=["none", "mail", "bytes"])
-def test_learn_tells_what_speaks_no_http_as_not_to_be_reached(answer: bytes) -> None:
+def test_learn_reports_a_server_without_http_as_unreachable(answer: bytes) -> None:
     with odd_server(answer) as url, pytest.raises(CannotCheckError, match="cannot be reached"):
         explore(CheckTarget(url, api_key="key"), ["web-messages"])
 
 
-def test_check_ends_on_a_server_that_says_for_ever_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_ends_on_endless_interim_responses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "LEARNING_SECONDS", 1)
     with odd_server(b"HTTP/1.1 100 Continue\r\n\r\n" * 100, is_endless=True) as url:
         wanted = Check(CheckTarget(url, api_key="key"), tmp_path, tmp_path, ("web-messages",))
@@ -77,13 +77,13 @@ def test_check_ends_on_a_server_that_says_for_ever_to_go_on(tmp_path: Path, monk
         "Thu, 01 Jan 2026 00:00:00 GMT, Thu, 01 Jan 2026 00:00:00 GMT",
     ],
 )
-def test_date_that_is_none_shows_nothing_of_a_time(text: str) -> None:
+def test_invalid_date_does_not_prove_a_time_difference(text: str) -> None:
     response = requests.Response()
     response.headers["Date"] = text
     assert not time_differs(response, datetime(2020, 1, 1, tzinfo=UTC), timedelta(minutes=5))
 
 
-def test_date_shows_that_a_time_is_not_now() -> None:
+def test_date_proves_a_time_difference() -> None:
     response = requests.Response()
     response.headers["Date"] = "Thu, 01 Jan 2026 00:00:00 GMT"
     minutes = timedelta(minutes=5)

@@ -25,7 +25,7 @@ REFERENCE = (REPOSITORY / "docs" / "reference" / "contract-check.md").read_text(
 MOCK_GUIDE = (REPOSITORY / "docs" / "how-to" / "mock-open-e.md").read_text()
 
 
-def test_own_service_is_checked_in_a_pipeline(tmp_path: Path) -> None:
+def test_recipe_for_our_service_works(tmp_path: Path) -> None:
     shown = tmp_path / "summary.md"
 
     done = run_steps(OWN, tmp_path, GITHUB_STEP_SUMMARY=str(shown))
@@ -37,7 +37,7 @@ def test_own_service_is_checked_in_a_pipeline(tmp_path: Path) -> None:
     assert_reported(tmp_path)
 
 
-def test_own_service_that_does_not_start_fails_the_job(tmp_path: Path) -> None:
+def test_recipe_fails_when_our_service_does_not_start(tmp_path: Path) -> None:
     # Invalid settings that `serve` rejects, and that the preceding commands do not read.
     done = run_steps(OWN, tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"), BUDKAVLE_PORT="no port")
 
@@ -45,7 +45,7 @@ def test_own_service_that_does_not_start_fails_the_job(tmp_path: Path) -> None:
     assert not (tmp_path / "contract-report").exists()
 
 
-def test_mock_that_does_not_start_fails_the_job_with_its_own_error(tmp_path: Path) -> None:
+def test_recipe_fails_with_the_error_of_a_mock_that_does_not_start(tmp_path: Path) -> None:
     with taken_port() as port:
         done = run_steps(OWN.replace("--port 0 --ready", f"--port {port} --ready"), tmp_path, GITHUB_STEP_SUMMARY="x")
 
@@ -84,7 +84,7 @@ def run_lines(lines: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("recipe", ["GitHub", "GitLab"])
-def test_mock_is_started_in_a_pipeline(recipe: str, tmp_path: Path) -> None:
+def test_recipe_starts_the_mock(recipe: str, tmp_path: Path) -> None:
     lines = recipes_of_the_mock()[recipe] + '\ncurl -sS "$(cat mock.url)/control/overview"\nkill $!\nwait\n'
 
     done = run_lines(lines, tmp_path)
@@ -104,7 +104,7 @@ def test_pipeline_ends_with_the_error_of_a_mock_that_does_not_start(recipe: str,
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_both_pipelines_do_the_same(recipe: str) -> None:
+def test_both_pipelines_run_the_same_commands(recipe: str) -> None:
     github, gitlab = pipelines(RECIPES[recipe])
     named = {step.get("name"): step.get("run", "").strip() for step in github["steps"]}
     assert "\n".join(line.strip() for line in gitlab["script"]) == named["Check"]
@@ -118,7 +118,7 @@ def test_both_pipelines_do_the_same(recipe: str) -> None:
     assert gitlab["artifacts"]["reports"] == {"junit": "contract-report/*.xml"}
 
 
-def test_what_is_installed_is_here() -> None:
+def test_installed_programs_exist_here() -> None:
     for name in re.findall(r"requirements/\S+\.txt", GUIDE):
         assert "--hash=" in (REPOSITORY / name).read_text()
 

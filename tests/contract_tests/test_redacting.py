@@ -26,7 +26,7 @@ def files_of(suite: Suite, text: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
-def test_key_is_in_no_file_in_no_notation(key: str, tmp_path: Path) -> None:
+def test_key_is_redacted_in_every_notation(key: str, tmp_path: Path) -> None:
     suite = Suite("rules", (), {}, tmp_path / "rules.xml", tmp_path / "rules.log")
     target = CheckTarget("http://127.0.0.1", key, "publish-" + key, Certificate("", None, CERTIFICATE))
     said = [key, f"publish-{key}", key[:-1], key.swapcase(), CERTIFICATE, CERTIFICATE.strip(":")]
@@ -46,9 +46,7 @@ def test_key_is_in_no_file_in_no_notation(key: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "variable"), [("schema of web-messages", "API_KEY"), ("schema of subscriptions", "PUBLISH_KEY")]
 )
-def test_line_to_paste_has_a_variable_in_the_place_of_what_was_taken_out(
-    name: str, variable: str, tmp_path: Path
-) -> None:
+def test_shell_command_has_a_variable_in_place_of_a_redacted_value(name: str, variable: str, tmp_path: Path) -> None:
     suite = Suite(name, (), {}, tmp_path / "schema.xml", tmp_path / "schema.log")
     target = CheckTarget("http://127.0.0.1", "a", "b", Certificate("", None, CERTIFICATE))
     (file, *_) = files_of(suite, f"curl -H 'apikey: [Filtered]' -H 'Client-Cert: {CERTIFICATE}'")
@@ -58,7 +56,7 @@ def test_line_to_paste_has_a_variable_in_the_place_of_what_was_taken_out(
     assert file.read_text() == f'curl -H "apikey: ${variable}" -H "Client-Cert: $CLIENT_CERT"'
 
 
-def test_word_that_is_a_short_key_stays(tmp_path: Path) -> None:
+def test_word_that_equals_a_short_key_is_unchanged(tmp_path: Path) -> None:
     suite = Suite("rules", (), {}, tmp_path / "rules.xml", tmp_path / "rules.log")
     (file, *_) = files_of(suite, "a demo of demo")
     redact(suite, CheckTarget("http://127.0.0.1", "demo", "demo"))

@@ -6,7 +6,7 @@ from schemathesis.core.output.sanitization import sanitize_value
 from contract_tests.suites import HERE
 
 
-def test_lines_to_paste_hold_the_keys_of_references_and_no_other() -> None:
+def test_shell_commands_contain_only_the_keys_of_references() -> None:
     sanitization = SchemathesisConfig.from_path(HERE / "schemathesis.toml").output.sanitization
     body = {"externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}
     headers = {"apikey": "secret", "x-request-id": "named"}

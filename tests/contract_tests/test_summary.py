@@ -34,14 +34,14 @@ def many(count: int) -> Verdict:
     return Verdict([SuiteResult("rules", 900, 3.0, failures)], ["something stayed"])
 
 
-def test_clean_run_says_so(check: Check) -> None:
+def test_successful_run_is_reported(check: Check) -> None:
     verdict = Verdict([SuiteResult("rules", 700, 12.0, left_out=("needs --case", "needs --case"))])
     text = summary.format_screen(verdict, check)
     assert text.startswith("http://127.0.0.1:8080 keeps the contract: 700 checks (quick, seed 0, 12 s)\n")
     assert "left out: 2 checks (needs --case)" in text
 
 
-def test_a_thousand_long_failures_fit_a_screen(check: Check) -> None:
+def test_thousand_long_failures_fit_on_a_screen(check: Check) -> None:
     text = summary.format_screen(many(1000), check)
     assert len(text.splitlines()) <= SCREEN
     assert max(map(len, text.splitlines())) <= WIDTH
@@ -49,27 +49,27 @@ def test_a_thousand_long_failures_fit_a_screen(check: Check) -> None:
     assert "not cleaned up: something stayed" in text
 
 
-def test_the_whole_has_every_failure_in_full(check: Check) -> None:
+def test_full_report_contains_every_failure(check: Check) -> None:
     text = summary.format_report(many(30), check)
     assert all(f"words {number}\n" in text for number in range(30))
     assert text.count("curl " + "c" * 5000) == 30 * 12
     assert "not cleaned up: something stayed" in text
 
 
-def test_run_that_did_not_end_is_no_clean_one(check: Check) -> None:
+def test_incomplete_run_is_not_successful(check: Check) -> None:
     verdict = Verdict([SuiteResult("rules", error="ended with -9; see rules.log")])
     text = summary.format_screen(verdict, check)
     assert "was NOT CHECKED to the end" in text
     assert "rules: ended with -9; see rules.log" in text
 
 
-def test_interrupted_run_says_so_first(check: Check) -> None:
+def test_interrupted_run_is_reported_first(check: Check) -> None:
     verdict = many(3)
     verdict.is_interrupted = True
     assert summary.format_screen(verdict, check).startswith("the check of http://127.0.0.1:8080 was interrupted")
 
 
-def test_variables_of_the_shell_are_read_from_the_certificate(check: Check, tmp_path: Path) -> None:
+def test_shell_variables_are_set_from_the_certificate(check: Check, tmp_path: Path) -> None:
     need("openssl")
     header = new_certificate().header
     file = tmp_path / "it's a client.pem"
@@ -84,5 +84,5 @@ def test_variables_of_the_shell_are_read_from_the_certificate(check: Check, tmp_
     assert done.stdout == header
 
 
-def test_no_variables_are_needed_without_a_header(check: Check) -> None:
+def test_no_shell_variables_are_needed_without_a_header(check: Check) -> None:
     assert summary.format_variables(check) is None

@@ -48,13 +48,15 @@ WHOLE = CheckTarget(
         ("", ""),
     ],
 )
-def test_places_are_read_with_the_base_path_of_a_gateway_and_without(place: str, below: str) -> None:
+def test_paths_are_parsed_with_and_without_a_base_path(place: str, below: str) -> None:
     assert WHOLE.below(place) == below
     assert CheckTarget("http://service.test").below("http://service.test/a") == "http://service.test/a"
 
 
 @pytest.mark.parametrize("target", [WHOLE, CheckTarget("http://service.test")])
-def test_target_is_read_as_it_was_written(target: CheckTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_target_file_is_read_as_it_was_written(
+    target: CheckTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "target.json"
     target.write(file)
     monkeypatch.setenv(VARIABLE, str(file))
@@ -62,19 +64,19 @@ def test_target_is_read_as_it_was_written(target: CheckTarget, tmp_path: Path, m
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_process_of_no_target_knows_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_without_a_target_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     assert CheckTarget.from_environment() is None
 
 
-def test_what_stands_for_facts_is_filled_in() -> None:
+def test_placeholders_are_replaced_by_facts() -> None:
     names = [HOST, BASE_PATH, API_KEY, CUT_API_KEY, SWAPPED_API_KEY, PUBLISH_KEY, CERTIFICATE]
     values = "service.test:8443 /api Secret Secre sECRET publish :x:"
     assert WHOLE.fill(" ".join(names).encode() + b" \0\xff{}") == values.encode() + b" \0\xff{}"
     assert CheckTarget("http://x.test").fill(" ".join(names).encode()) == b"x.test      "
 
 
-def test_certificate_goes_by_tls_or_in_its_header() -> None:
+def test_certificate_is_sent_by_tls_or_in_its_header() -> None:
     line = f"Client-Cert: {CERTIFICATE}\r\n".encode()
     assert WHOLE.fill(b"a\r\n" + line + b"b") == b"a\r\nb"
     assert CheckTarget("http://x.test", certificate=WHOLE.certificate).fill(line) == b"Client-Cert: :x:\r\n"
@@ -88,12 +90,12 @@ def test_certificate_goes_by_tls_or_in_its_header() -> None:
         ("http://[::1]:8080/a/b", ("::1", 8080, "/a/b", False)),
     ],
 )
-def test_url_says_where_it_is(url: str, parts: tuple[str, int, str, bool]) -> None:
+def test_url_contains_the_address(url: str, parts: tuple[str, int, str, bool]) -> None:
     target = CheckTarget(url)
     assert (target.host, target.port, target.base_path, target.is_tls) == parts
 
 
-def test_caller_shows_a_certificate_where_the_bytes_ask_for_it(tmp_path: Path) -> None:
+def test_caller_sends_a_certificate_if_the_bytes_require_it(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     caller = authority.issue()
     known = read_certificate(caller.file, None)
@@ -105,14 +107,14 @@ def test_caller_shows_a_certificate_where_the_bytes_ask_for_it(tmp_path: Path) -
         assert (answer.status, recorder.certificate) == (400, shown)
 
 
-def test_file_without_a_certificate_is_told(tmp_path: Path) -> None:
+def test_file_without_a_certificate_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "key.pem"
     file.write_text("-----BEGIN PRIVATE KEY-----\n")
     with pytest.raises(ValueError, match="no PEM certificate"):
         read_certificate(file, None)
 
 
-def test_closed_connection_is_an_answer_of_a_gateway_alone() -> None:
+def test_closed_connection_is_accepted_only_from_a_gateway() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 

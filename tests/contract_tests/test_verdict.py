@@ -12,8 +12,8 @@ PYTEST = """<?xml version="1.0" encoding="utf-8"?>
 <testsuites><testsuite>
 <testcase name="test_good"/>
 <testcase name="test_left_out"><skipped message="needs --case"/></testcase>
-<testcase name="test_list_is_ordered[by party]"><failure message="cut">
-def test_list_is_ordered():
+<testcase name="test_verdict_list_is_sorted[by party]"><failure message="cut">
+def test_verdict_list_is_sorted():
 &gt;       assert first == second
 E       AssertionError: expected the order
 E       of creation
@@ -59,7 +59,7 @@ def schema(tmp_path: Path) -> Suite:
     return Suite("schema of web-messages", (), {}, tmp_path / "schema.xml", tmp_path / "schema.log")
 
 
-def test_failures_of_pytest_are_told_in_words_with_their_lines(rules: Suite) -> None:
+def test_failures_of_pytest_are_reported_with_their_commands(rules: Suite) -> None:
     rules.junit.write_text(PYTEST)
     lines = ("# 3 calls before these are left out", "curl -X GET 'http://127.0.0.1/webmessages'")
     assert read_result(rules, 1, 2.5) == SuiteResult(
@@ -74,7 +74,7 @@ def test_failures_of_pytest_are_told_in_words_with_their_lines(rules: Suite) -> 
     )
 
 
-def test_each_failure_of_an_operation_is_told(schema: Suite) -> None:
+def test_each_failure_of_an_operation_is_reported(schema: Suite) -> None:
     schema.junit.write_text(SCHEMATHESIS)
     schema.junit.with_suffix(".json").write_text(json.dumps({"test_cases": {"generated": 582}}))
     found = read_result(schema, 1, 0)
@@ -91,14 +91,14 @@ def test_each_failure_of_an_operation_is_told(schema: Suite) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"test_cases": 3}', "{"])
-def test_count_that_cannot_be_read_is_that_of_the_operations(text: str, schema: Suite) -> None:
+def test_unreadable_count_is_replaced_by_the_number_of_operations(text: str, schema: Suite) -> None:
     schema.junit.write_text(SCHEMATHESIS)
     schema.junit.with_suffix(".json").write_text(text)
     assert read_result(schema, 1, 0).checks == 2
 
 
 @pytest.mark.parametrize("text", [None, "", "<testsuites>", "nothing"])
-def test_suite_without_a_report_was_not_checked(text: str | None, rules: Suite) -> None:
+def test_suite_without_a_report_is_not_checked(text: str | None, rules: Suite) -> None:
     if text is not None:
         rules.junit.write_text(text)
     found = read_result(rules, -9, 0)
@@ -120,19 +120,19 @@ CODES = {
 
 
 @pytest.mark.parametrize(("text", "code", "is_explained"), CODES.values(), ids=CODES.keys())
-def test_end_that_nothing_explains_is_an_error(text: str, code: int, is_explained: bool, rules: Suite) -> None:
+def test_unexplained_exit_code_is_an_error(text: str, code: int, is_explained: bool, rules: Suite) -> None:
     rules.junit.write_text(text)
     assert (read_result(rules, code, 0).error is None) == is_explained
 
 
-def test_verdict_is_clean_without_failures_and_errors() -> None:
+def test_verdict_is_successful_without_failures_and_errors() -> None:
     failure = Failure("rules", "a", "b", ())
     assert Verdict([SuiteResult("rules", 1)]).is_clean
     assert not Verdict([SuiteResult("rules", 1, failures=(failure,))]).is_clean
     assert Verdict([SuiteResult("rules", error="ended")]).errors == ["rules: ended"]
 
 
-def test_check_that_fails_by_a_fault_of_its_own_is_an_error_and_no_failure(rules: Suite) -> None:
+def test_check_with_an_internal_error_is_an_error_and_no_failure(rules: Suite) -> None:
     rules.junit.write_text(
         "<testsuites><testsuite><testcase name='test_good'/><testcase name='test_odd[x]'><failure>"
         "E   contract_tests.plugin.CheckFaultError: ZeroDivisionError: division by zero\n"

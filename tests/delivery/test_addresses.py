@@ -133,18 +133,18 @@ NEVER = [
         *((each, False, False) for each in NEVER),
     ],
 )
-def test_may_be_called(address, by_all, by_private):
+def test_public_addresses_may_be_called(address, by_all, by_private):
     assert may_be_called(address, allow_private=False) is by_all
     assert may_be_called(address, allow_private=True) is by_private
 
 
-def test_checked_socket_makes_none_for_an_address_that_is_refused():
+def test_checked_socket_is_not_created_for_a_refused_address():
     with pytest.raises(AddressRefused, match=r"^10\.0\.0\.1$"):
         make_socket_factory(allow_private=False)((2, 1, 6, "", ("10.0.0.1", 443)))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "localhost", "0x7f.1"])
-def test_a_private_address_is_not_called(run, peer, host):
+def test_private_address_is_not_called(run, peer, host):
     server = peer(Recorder())
     answered = run(send_one(receiver(at(server, host), allow_private_addresses=False)))
     assert (answered.status, answered.reason) == (None, Reason.ADDRESS)
@@ -152,14 +152,14 @@ def test_a_private_address_is_not_called(run, peer, host):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost"])
-def test_a_private_address_is_called_where_the_operator_says_so(run, peer, host):
+def test_private_address_is_called_if_allowed(run, peer, host):
     server = peer(Recorder())
     assert run(send_one(at(server, host))).status == 200
     assert server.connections == 1
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "0.0.0.0", "[::]"])
-def test_what_is_never_called_is_not_called_with_private_addresses_either(run, peer, host):
+def test_special_addresses_are_never_called(run, peer, host):
     answered = run(send_one(at(peer(Recorder()), host)))
     assert (answered.status, answered.reason) == (None, Reason.ADDRESS)
 
@@ -174,7 +174,7 @@ def test_what_is_never_called_is_not_called_with_private_addresses_either(run, p
         ["::1", "8.8.8.8"],
     ],
 )
-def test_a_name_with_a_private_address_is_not_called(run, peer, addresses):
+def test_name_with_a_private_address_is_not_called(run, peer, addresses):
     server = peer(Recorder())
     url = at(server, "receiver.example")
     answered = run(send_one(receiver(url, allow_private_addresses=False), resolver=Addresses(*addresses)))
@@ -182,7 +182,7 @@ def test_a_name_with_a_private_address_is_not_called(run, peer, addresses):
     assert server.connections == 0
 
 
-def test_a_name_that_changes_between_calls_is_checked_each_time(run, peer):
+def test_name_is_checked_for_each_call(run, peer):
     """The first call connects to the resolved address; then the name resolves to an address that may not be called."""
     server = peer(Recorder(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
     names = Addresses("127.0.0.1")
@@ -199,7 +199,7 @@ def test_a_name_that_changes_between_calls_is_checked_each_time(run, peer):
 
 
 @pytest.mark.parametrize("shown", [["8.8.8.8"], ["8.8.8.8", "2606:4700:4700::1111"]])
-def test_a_name_that_changes_between_check_and_connection_is_not_called(run, peer, shown):
+def test_name_that_changes_between_check_and_connection_is_not_called(run, peer, shown):
     """DNS rebinding: the name is public during the check, and resolves to this machine for the connection."""
 
     class Shifting(dict):

@@ -46,7 +46,7 @@ def test_send_keeps_connections(run, peer):
     ("status", "reason"),
     [(200, None), (202, None), (204, None), (299, None), (302, Reason.HTTP), (404, Reason.HTTP), (500, Reason.HTTP)],
 )
-def test_send_tells_the_status(run, peer, status, reason):
+def test_send_returns_the_status(run, peer, status, reason):
     said = answer(b"" if status == 204 else b"x", f"{status} Says")
     answered = run(send_one(at(peer(Recorder(said)))))
     assert (answered.status, answered.reason, answered.body) == (status, reason, "" if status == 204 else "x")
@@ -75,7 +75,7 @@ def test_send_uses_no_proxy_of_the_environment(run, peer, monkeypatch):
     assert (proxy.connections, server.connections) == (0, 1)
 
 
-def test_send_unpacks_nothing(run, peer):
+def test_send_does_not_decompress(run, peer):
     packed = gzip.compress(b"0" * 10_000_000)
     recorder = Recorder(answer(packed, headers="Content-Encoding: gzip\r\n"))
     answered = run(send_one(at(peer(recorder))))
@@ -85,7 +85,7 @@ def test_send_unpacks_nothing(run, peer):
 
 
 @pytest.mark.parametrize("size", [16 * 1024 + 1, 1024 * 1024])
-def test_send_reads_no_more_than_16_kib(run, peer, size):
+def test_send_reads_at_most_16_kib(run, peer, size):
     closed = queue.SimpleQueue()
 
     def serve(connection, _):
@@ -102,7 +102,7 @@ def test_send_reads_no_more_than_16_kib(run, peer, size):
     assert [closed.get(timeout=10) for _ in range(2)] == [b"", b""]
 
 
-def test_send_reads_an_answer_of_16_kib_and_keeps_the_connection(run, peer):
+def test_send_reads_a_response_of_16_kib_and_keeps_the_connection(run, peer):
     server = peer(Recorder(answer(b"a" * 16 * 1024)))
     assert [each.status for each in run(send(*[claimed(at(server))] * 2))] == [200, 200]
     assert server.connections == 1
@@ -119,7 +119,7 @@ def test_send_reads_an_answer_of_16_kib_and_keeps_the_connection(run, peer):
         (b"a" * 1025, "a" * 1024),
     ],
 )
-def test_send_keeps_a_text_that_databases_take(run, peer, sent, kept):
+def test_send_stores_a_text_that_databases_accept(run, peer, sent, kept):
     assert run(send_one(at(peer(Recorder(answer(sent)))))).body == kept
 
 
@@ -145,13 +145,13 @@ def test_send_keeps_a_text_that_databases_take(run, peer, sent, kept):
         ("", None),
     ],
 )
-def test_send_tells_retry_after(run, peer, value, seconds):
+def test_send_returns_retry_after(run, peer, value, seconds):
     said = answer(b"", "503 Busy", "Retry-After: VALUE\r\n").replace(b"VALUE", value.encode())
     answered = run(send_one(at(peer(Recorder(said))), now=datetime(2026, 3, 1, 12, tzinfo=UTC)))
     assert (answered.status, answered.retry_after) == (503, seconds)
 
 
-def test_send_makes_many_calls_at_once(run, peer):
+def test_send_makes_concurrent_calls(run, peer):
     server = peer(Recorder())
 
     async def many():
@@ -187,12 +187,12 @@ def test_send_can_be_cancelled(run, peer):
     run(cancel())
 
 
-def test_send_takes_the_interim_answer_for_none(run, peer):
+def test_send_ignores_an_interim_response(run, peer):
     said = b"HTTP/1.1 102 Processing\r\n\r\n" + OK
     assert run(send_one(at(peer(Recorder(said))))).status == 200
 
 
-def test_send_passes_the_request_id_and_the_trace_of_the_publisher_on(run, peer):
+def test_send_forwards_the_request_id_and_the_trace_of_the_publisher(run, peer):
     recorder = Recorder()
     run(send(claimed(at(peer(recorder)), request_id="named-1", trace_parent=f"00-{'a' * 32}-{'b' * 16}-01")))
     headers = recorder.headers()

@@ -36,23 +36,23 @@ def unused_port() -> int:
         return listener.getsockname()[1]
 
 
-def test_a_name_that_is_not_known(run):
+def test_unknown_name_fails(run):
     answered = run(send_one("http://receiver.invalid/star"))
     assert (answered.status, answered.reason) == (None, Reason.NAME)
 
 
 @pytest.mark.parametrize("name", ["a" * 64, "xn--0", "a..b"])
-def test_a_name_that_is_none(run, name):
+def test_invalid_name_fails(run, name):
     assert run(send_one(f"http://{name}.example/star")).reason in {Reason.NAME, Reason.ADDRESS}
 
 
-def test_nobody_listens(run):
+def test_refused_connection_fails(run):
     answered = run(send_one(f"http://127.0.0.1:{unused_port()}/star"))
     assert answered == ReceiverResponse(None, Reason.CONNECT, detail=answered.detail)
     assert answered.detail
 
 
-def test_no_connection_in_time(run):
+def test_connection_timeout_fails(run):
     # No one accepts, and the backlog of one is full, so the next connection is neither accepted nor refused.
     with (
         socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
@@ -63,7 +63,7 @@ def test_no_connection_in_time(run):
     assert (answered.reason, answered.detail) == (Reason.TIMEOUT, "while connecting")
 
 
-def test_a_handshake_that_does_not_end(run, peer):
+def test_handshake_timeout_fails(run, peer):
     server = peer(lambda connection, _: connection.recv(65536) and connection.recv(1))
     answered = run(send_one(at(server, scheme="https"), connect_timeout=0.3))
     assert (answered.reason, answered.detail) == (Reason.TIMEOUT, "while connecting")
@@ -79,7 +79,7 @@ def test_a_handshake_that_does_not_end(run, peer):
     ],
     ids=["silence", "a slow head", "a slow body", "the last byte is missing"],
 )
-def test_no_answer_in_time(run, peer, serve):
+def test_response_timeout_fails(run, peer, serve):
     answered = run(send_one(at(peer(serve)), **QUICK))
     assert (answered.status, answered.reason) == (None, Reason.TIMEOUT)
 
@@ -96,7 +96,7 @@ def test_no_answer_in_time(run, peer, serve):
     ],
     ids=["reset at once", "reset later", "closed", "closed in the head", "closed in the body", "closed in a chunk"],
 )
-def test_a_connection_that_is_lost(run, peer, serve):
+def test_lost_connection_fails(run, peer, serve):
     answered = run(send_one(at(peer(serve)), attempt_timeout=5))
     assert (answered.status, answered.reason) == (None, Reason.LOST)
 
@@ -116,13 +116,13 @@ def test_a_connection_that_is_lost(run, peer, serve):
     ],
     ids=["ssh", "tls", "status", "two digits", "zero", "text", "smtp", "endless head", "endless interim responses"],
 )
-def test_an_answer_that_is_no_http(run, peer, said):
+def test_response_that_is_not_http_fails(run, peer, said):
     answered = run(send_one(at(peer(saying(said))), attempt_timeout=5))
     assert (answered.status, answered.reason) == (None, Reason.GARBAGE)
     assert "OpenSSH" not in answered.detail
 
 
-def test_a_kept_connection_that_is_closed_makes_no_second_post(run, peer):
+def test_closed_kept_connection_causes_no_second_post(run, peer):
     requests = []
 
     def serve(connection, _):
@@ -136,7 +136,7 @@ def test_a_kept_connection_that_is_closed_makes_no_second_post(run, peer):
     assert (len(requests), server.connections) == (2, 1)
 
 
-def test_a_certificate_of_an_unknown_authority(run, peer, authority):
+def test_certificate_of_an_unknown_ca_fails(run, peer, authority):
     recorder = Recorder()
     server = peer(over_tls(recorder, authority.issue("127.0.0.1")))
     answered = run(send_one(at(server, scheme="https")))
@@ -146,13 +146,13 @@ def test_a_certificate_of_an_unknown_authority(run, peer, authority):
 
 
 @pytest.mark.parametrize("name", ["127.0.0.2", "elsewhere.example"])
-def test_a_certificate_of_another_host(run, peer, authority, name):
+def test_certificate_of_another_host_fails(run, peer, authority, name):
     server = peer(over_tls(Recorder(), authority.issue(name)))
     answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}")))
     assert (answered.status, answered.reason) == (None, Reason.TLS)
 
 
-def test_a_certificate_that_has_ended(run, peer, authority):
+def test_expired_certificate_fails(run, peer, authority):
     ended = authority.issue("127.0.0.1", begins=TODAY - 2 * DAY, ends=TODAY - DAY)
     server = peer(over_tls(Recorder(), ended))
     answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}")))
@@ -160,7 +160,7 @@ def test_a_certificate_that_has_ended(run, peer, authority):
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_receiver_that_wants_a_certificate_of_ours(run, peer, authority, version):
+def test_receiver_that_requires_a_client_certificate_fails(run, peer, authority, version):
     recorder = Recorder()
     server = peer(over_tls(recorder, authority.issue("127.0.0.1"), clients=authority, version=version))
     answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}")))
@@ -169,7 +169,7 @@ def test_a_receiver_that_wants_a_certificate_of_ours(run, peer, authority, versi
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_receiver_that_does_not_take_our_certificate(run, peer, authority, other_authority, version):
+def test_receiver_that_rejects_our_certificate_fails(run, peer, authority, other_authority, version):
     recorder = Recorder()
     server = peer(over_tls(recorder, authority.issue("127.0.0.1"), clients=authority, version=version))
     shown = f"file:{other_authority.issue().file}"
@@ -184,13 +184,13 @@ def test_a_receiver_that_does_not_take_our_certificate(run, peer, authority, oth
     [lambda connection, _: connection.recv(1), lambda connection, _: connection.sendall(OK)],
     ids=["ends the handshake", "speaks no TLS"],
 )
-def test_a_receiver_without_tls(run, peer, serve):
+def test_receiver_without_tls_fails(run, peer, serve):
     answered = run(send_one(at(peer(serve), scheme="https")))
     assert (answered.status, answered.reason) == (None, Reason.TLS)
 
 
 @pytest.mark.parametrize("url", ["http://127.1/star", "http://2130706433/star", "ftp://a/star"])
-def test_an_address_that_cannot_be_called(run, url):
+def test_address_that_cannot_be_called_fails(run, url):
     answered = run(send_one(url))
     assert (answered.status, answered.reason) == (None, Reason.ADDRESS)
 

@@ -29,7 +29,7 @@ def test_parse_http_date_reads_each_form(text):
 @pytest.mark.parametrize(
     "text", ["Sun Nov  6 08:49:37 1994", "Sun Nov 06 08:49:37 1994", "Sun, 6 Nov 1994 08:49:37 GMT"]
 )
-def test_parse_http_date_reads_a_day_of_one_digit(text):
+def test_parse_http_date_reads_a_single_digit_day(text):
     assert parse_http_date(text, NOW) == datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
 
 
@@ -48,7 +48,7 @@ def test_parse_http_date_reads_a_day_of_one_digit(text):
         ("2028-02-29", "Tuesday, 29-Feb-28 00:00:00 GMT", 2028),
     ],
 )
-def test_parse_http_date_finds_the_century_of_two_digits(now, text, year):
+def test_parse_http_date_infers_the_century_of_two_digits(now, text, year):
     assert parse_http_date(text, datetime.fromisoformat(f"{now}T00:00:00Z")).year == year
 
 

@@ -14,7 +14,7 @@ from domain.deliveries import Reason
 from tests.delivery.receiving import Addresses, Recorder, at, claimed, receiver, send, send_one
 
 
-def test_names_are_those_of_this_machine(run):
+def test_names_are_resolved_by_this_machine(run):
     found = run(ThreadResolver().resolve("localhost", 80))
     assert {each["host"] for each in found} <= {"127.0.0.1", "::1"}
     assert {each["port"] for each in found} == {80}
@@ -22,7 +22,7 @@ def test_names_are_those_of_this_machine(run):
 
 
 @pytest.mark.parametrize("name", ["receiver.invalid", "a" * 64 + ".example", "ø" * 70])
-def test_names_that_are_not_known_raise(run, name):
+def test_unknown_names_raise(run, name):
     with pytest.raises(socket.gaierror):
         run(ThreadResolver().resolve(name, 80))
 
@@ -57,7 +57,7 @@ def test_send_checks_the_addresses_of_a_host_with_a_final_dot(run, peer):
     assert server.connections == 0
 
 
-def test_names_that_nobody_waits_for_any_more_end_quietly(run):
+def test_abandoned_look_ups_end_silently(run):
     async def left_behind():
         complaints = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
@@ -76,18 +76,18 @@ def test_names_that_nobody_waits_for_any_more_end_quietly(run):
     assert run(left_behind()) == []
 
 
-def test_checked_names_are_refused_as_a_whole(run):
+def test_names_with_one_refused_address_are_refused(run):
     names = Addresses("8.8.8.8", "10.0.0.1")
     assert len(run(CheckingResolver(names, allow_private=True).resolve("a", 80))) == 2
     with pytest.raises(AddressRefused, match=r"^10\.0\.0\.1$"):
         run(CheckingResolver(names, allow_private=False).resolve("a", 80))
 
 
-def test_a_name_without_addresses_is_an_error(run):
+def test_name_without_addresses_is_an_error(run):
     assert run(send_one("http://receiver.example", resolver=Addresses())).reason is Reason.NAME
 
 
-def test_a_name_that_hangs_ends_at_the_connect_timeout_and_delays_nobody(run, peer):
+def test_hanging_look_up_ends_at_the_connect_timeout_and_delays_no_others(run, peer):
     class Silent(Addresses):
         async def resolve(self, host, port=0, family=0):
             if host == "silent.example":
@@ -101,7 +101,7 @@ def test_a_name_that_hangs_ends_at_the_connect_timeout_and_delays_nobody(run, pe
     assert (first.reason, second.status) == (Reason.TIMEOUT, 200)
 
 
-def test_a_machine_without_threads_for_names_ends_the_attempt(run):
+def test_failure_to_start_a_look_up_thread_ends_the_attempt(run):
     class Exhausted(Addresses):
         async def resolve(self, host, port=0, family=0):
             raise RuntimeError("can't start new thread")

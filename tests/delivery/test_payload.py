@@ -19,7 +19,7 @@ WHOLE = event(
 )
 
 
-def test_write_payload_says_all():
+def test_write_payload_contains_all_properties():
     assert json.loads(write_payload(claimed("https://a", WHOLE))) == {
         "beskedId": WHOLE.id,
         "entitetId": 100008,
@@ -45,7 +45,7 @@ def test_reference_lists_each_property_of_a_payload():
     assert sorted(named) == sorted(json.loads(write_payload(claimed("https://a", WHOLE))))
 
 
-def test_write_payload_leaves_out_what_is_absent():
+def test_write_payload_omits_absent_values():
     written = json.loads(write_payload(claimed("https://a", entity_name=None)))
     assert set(written) == {"beskedId", "entitetId", "orgType", "orgCode", "aendringstype", "tidspunkt"}
 
@@ -69,7 +69,7 @@ def test_write_payload_is_compact_utf_8_and_the_same_each_time():
         (datetime(2026, 10, 25, 1, 30, tzinfo=UTC), "2026-10-25T02:30:00+01:00"),
     ],
 )
-def test_write_payload_tells_the_time_of_copenhagen(created, written):
+def test_write_payload_uses_copenhagen_time(created, written):
     assert json.loads(write_payload(claimed("https://a", event(created=created))))["tidspunkt"] == written
 
 
@@ -82,5 +82,5 @@ def test_write_payload_tells_the_time_of_copenhagen(created, written):
         ("http://[fd12::1]:8080", "/a", "http://[fd12::1]:8080/a"),
     ],
 )
-def test_address_of_is_the_text_of_both(base_url, webhook_url, called):
+def test_address_of_joins_base_url_and_path(base_url, webhook_url, called):
     assert str(build_url(claimed(base_url, webhook_url=webhook_url))) == called

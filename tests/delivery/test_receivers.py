@@ -36,18 +36,18 @@ def shown_to(serve):
     return watched, certificates
 
 
-def test_a_receiver_with_a_ca_of_its_own(run, peer, authority):
+def test_receiver_with_its_own_ca_is_called(run, peer, authority):
     server = peer(over_tls(Recorder(), authority.issue("127.0.0.1")))
     assert run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}"))).status == 200
 
 
-def test_a_ca_of_its_own_is_the_only_one(run, peer, authority, other_authority):
+def test_own_ca_replaces_those_of_the_machine(run, peer, authority, other_authority):
     server = peer(over_tls(Recorder(), authority.issue("127.0.0.1")))
     answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{other_authority.file}")))
     assert answered.reason is Reason.TLS
 
 
-def test_a_ca_that_the_machine_trusts(run, peer, authority, monkeypatch):
+def test_ca_of_the_machine_is_trusted(run, peer, authority, monkeypatch):
     # The system's own CA file, by default of OpenSSL.
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     receivers._public.cache_clear()
@@ -57,7 +57,7 @@ def test_a_ca_that_the_machine_trusts(run, peer, authority, monkeypatch):
     assert answered.status == 200
 
 
-def test_a_receiver_that_demands_a_certificate(run, peer, authority, other_authority):
+def test_receiver_that_requires_a_certificate_gets_ours(run, peer, authority, other_authority):
     serve, certificates = shown_to(Recorder())
     server = peer(over_tls(serve, authority.issue("127.0.0.1"), clients=other_authority))
     ours = other_authority.issue()
@@ -105,7 +105,7 @@ def wrong_setups(authority, other_authority, tmp_path):
         "variable",
     ],
 )
-def test_a_setup_that_is_wrong_ends_the_attempt_and_is_logged(run, wrong_setups, name):
+def test_invalid_configuration_ends_the_attempt_and_is_logged(run, wrong_setups, name):
     changes, reference = wrong_setups[name]
     with structlog.testing.capture_logs() as entries:
         answered = run(send_one(receiver("https://receiver.invalid", **changes)))
@@ -124,7 +124,7 @@ def signatures(recorder):
     return [recorder.headers(index).get("webhook-signature") for index in range(len(recorder.requests))]
 
 
-def test_a_replaced_secret_counts_within_a_minute(run, peer, secret_file):
+def test_replaced_secret_is_used_within_a_minute(run, peer, secret_file):
     recorder = Recorder()
     server = peer(recorder)
     to = claimed(receiver(at(server), webhook_secrets=(f"file:{secret_file}",)))
@@ -149,7 +149,7 @@ def test_a_replaced_secret_counts_within_a_minute(run, peer, secret_file):
     assert server.connections == 1
 
 
-def test_a_secret_that_is_gone_fails_and_one_that_is_back_counts_after_5_seconds(run, peer, secret_file):
+def test_missing_secret_fails_and_a_restored_one_is_used_after_5_seconds(run, peer, secret_file):
     to = claimed(receiver(at(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",)))
 
     async def vanish():
@@ -166,7 +166,7 @@ def test_a_secret_that_is_gone_fails_and_one_that_is_back_counts_after_5_seconds
     assert run(vanish()) == [200, 200, Reason.SETUP, Reason.SETUP, 200]
 
 
-def test_a_clock_that_is_set_back_keeps_nothing_for_longer(run, peer, secret_file):
+def test_clock_that_is_set_back_does_not_extend_the_cache(run, peer, secret_file):
     to = claimed(receiver(at(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",)))
 
     async def set_back():
@@ -181,7 +181,7 @@ def test_a_clock_that_is_set_back_keeps_nothing_for_longer(run, peer, secret_fil
     assert run(set_back()) is Reason.SETUP
 
 
-def test_a_replaced_certificate_counts_within_a_minute(run, peer, authority, tmp_path):
+def test_replaced_certificate_is_used_within_a_minute(run, peer, authority, tmp_path):
     serve, certificates = shown_to(Recorder())
     server = peer(over_tls(serve, authority.issue("127.0.0.1"), clients=authority))
     old, new = authority.issue(), authority.issue()
@@ -203,7 +203,7 @@ def test_a_replaced_certificate_counts_within_a_minute(run, peer, authority, tmp
     assert certificates == [old.der, new.der]
 
 
-def test_a_replaced_ca_lets_calls_end_that_have_begun(run, peer, authority, tmp_path):
+def test_replaced_ca_does_not_interrupt_running_calls(run, peer, authority, tmp_path):
     arrived, go_on = threading.Event(), threading.Event()
 
     def serve(connection, number):
@@ -234,7 +234,7 @@ def test_a_replaced_ca_lets_calls_end_that_have_begun(run, peer, authority, tmp_
     assert server.connections == 2
 
 
-def test_lines_are_bounded_and_the_longest_unused_one_goes(run, peer, monkeypatch):
+def test_connections_are_bounded_and_the_least_recently_used_is_closed(run, peer, monkeypatch):
     monkeypatch.setattr(receivers, "MAX_SESSIONS", 2)
     server = peer(Recorder())
     one, two, three = (claimed(receiver(at(server), system_id=name)) for name in ("1", "2", "3"))
@@ -247,7 +247,7 @@ def test_lines_are_bounded_and_the_longest_unused_one_goes(run, peer, monkeypatc
     assert server.connections - before == 4
 
 
-def test_line_raises_until_the_setup_is_right(run, secret_file):
+def test_line_raises_until_the_configuration_is_valid(run, secret_file):
     to = receiver("https://receiver.invalid", webhook_secrets=(f"file:{secret_file}",))
 
     async def ask():

@@ -7,18 +7,18 @@ import pytest
 from delivery.references import MAX_BYTES, ReceiverMisconfigured, read_file, read_signing_key, resolve_path
 
 
-def test_secret_of_a_variable(monkeypatch):
+def test_secret_is_read_from_a_variable(monkeypatch):
     monkeypatch.setenv("FASIT_SECRET", "whsec_AQID")
     assert read_signing_key("env:FASIT_SECRET") == b"\1\2\3"
 
 
-def test_secret_of_a_file(secret_file):
+def test_secret_is_read_from_a_file(secret_file):
     secret_file.write_text("AQID\n")
     assert read_signing_key(f"file:{secret_file}") == b"\1\2\3"
 
 
 @pytest.mark.parametrize("value", [b"", b"hemmelig!", b"\xff\xfe", b"whsec_"])
-def test_secret_of_names_the_reference_and_never_the_value(secret_file, value):
+def test_secret_of_logs_the_reference_and_never_the_value(secret_file, value):
     secret_file.write_bytes(value)
     with pytest.raises(ReceiverMisconfigured) as caught:
         read_signing_key(f"file:{secret_file}")
@@ -27,22 +27,22 @@ def test_secret_of_names_the_reference_and_never_the_value(secret_file, value):
     assert caught.value.__cause__ is None
 
 
-def test_secret_of_a_variable_that_is_not_set():
+def test_secret_of_an_unset_variable_is_an_error():
     with pytest.raises(ReceiverMisconfigured, match=r"^env:NO_SUCH_SECRET is not set$"):
         read_signing_key("env:NO_SUCH_SECRET")
 
 
 @pytest.mark.parametrize("reference", ["whsec_AQID", "https:AQID", "file:", ""])
-def test_what_is_no_reference_is_not_repeated(reference):
+def test_invalid_reference_is_not_repeated(reference):
     with pytest.raises(ReceiverMisconfigured, match=r"^a reference must be env:NAME or file:PATH$"):
         read_signing_key(reference)
 
 
-def test_path_of_a_file_with_a_colon():
+def test_path_may_contain_a_colon():
     assert str(resolve_path("file:/a:b")) == "/a:b"
 
 
-def test_read_file_says_why_it_cannot(tmp_path):
+def test_read_file_reports_the_reason_of_a_failure(tmp_path):
     for reference, why in (
         (f"file:{tmp_path / 'absent'}", "No such file"),
         (f"file:{tmp_path}", "Is a directory"),
@@ -52,7 +52,7 @@ def test_read_file_says_why_it_cannot(tmp_path):
             read_file(reference)
 
 
-def test_read_file_reads_no_more_than_its_limit(secret_file):
+def test_read_file_respects_its_limit(secret_file):
     secret_file.write_bytes(b"a" * MAX_BYTES)
     assert len(read_file(f"file:{secret_file}")) == MAX_BYTES
     secret_file.write_bytes(b"a" * (MAX_BYTES + 1))

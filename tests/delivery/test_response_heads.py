@@ -101,7 +101,7 @@ def test_send_counts_every_complete_head(run, peer, case):
 
 
 @pytest.mark.parametrize("case", [case for case in ODD if len(ODD[case][0]) < 1000])
-def test_send_counts_heads_that_come_byte_by_byte(run, peer, case):
+def test_send_counts_heads_that_arrive_byte_by_byte(run, peer, case):
     fields, body, kept = ODD[case]
     answered = run(send_one(at(peer(serving(response(fields, body), 1))), attempt_timeout=30))
     assert answered == ReceiverResponse(200, None, kept)
@@ -119,7 +119,7 @@ def test_send_counts_heads_that_come_byte_by_byte(run, peer, case):
         "\r\ntak",
     ],
 )
-def test_send_reads_no_body_where_none_may_be(run, peer, status, rest):
+def test_send_reads_no_body_where_http_allows_none(run, peer, status, rest):
     said = f"HTTP/1.1 {status}\r\n{rest}".encode()
     answered = run(send(*[claimed(at(peer(serving(said))))] * 3, attempt_timeout=30))
     assert [(each.status, each.body) for each in answered] == [(int(status[:3]), "")] * 3
@@ -152,7 +152,7 @@ def test_send_keeps_connections_without_a_body(run, peer, rest, connections):
     ],
 )
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
-def test_send_reads_odd_status_lines(run, peer, line, end):
+def test_send_parses_unusual_status_lines(run, peer, line, end):
     said = line.replace(b"\r\n", end) + end + b"Content-Length: 3" + end * 2 + b"tak"
     assert run(send_one(at(peer(serving(said))), attempt_timeout=30)) == ReceiverResponse(200, None, "tak")
 
@@ -175,7 +175,7 @@ def test_send_skips_interim_responses(run, peer, interim, size):
     assert server.connections == 1
 
 
-def test_send_takes_101_for_final(run, peer):
+def test_send_treats_101_as_final(run, peer):
     said = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81\x00"
     assert run(send_one(at(peer(serving(said))))).status == 101
 
@@ -192,7 +192,7 @@ def test_send_takes_101_for_final(run, peer):
         ("Content-Length: 3\r\nContent-Length: 4\r\n", "tak", 3),
     ],
 )
-def test_send_keeps_connections_whose_framing_is_certain(run, peer, fields, body, connections):
+def test_send_keeps_connections_with_unambiguous_framing(run, peer, fields, body, connections):
     server = peer(serving(response(fields, body)))
     answered = run(send(*[claimed(at(server))] * 3, attempt_timeout=30))
     assert [each.status for each in answered] == [200] * 3
@@ -204,7 +204,7 @@ def test_send_keeps_connections_whose_framing_is_certain(run, peer, fields, body
     ["Content-Length: 9\r\n", "Content-Length: 9, 9\r\n", CHUNKED, f"{CHUNKED}Content-Length: 5\r\n"],
 )
 @pytest.mark.parametrize("status", ["200 OK", "404 Gone"])
-def test_send_does_not_count_a_body_that_is_cut_short(run, peer, fields, status):
+def test_send_does_not_count_a_truncated_body(run, peer, fields, status):
     def serve(connection, _):
         read_request(connection)
         connection.sendall(response(f"X: {'a' * 9000}\r\n{fields}", "5\r\nab", status))
@@ -213,7 +213,7 @@ def test_send_does_not_count_a_body_that_is_cut_short(run, peer, fields, status)
     assert (answered.status, answered.reason) == (None, Reason.LOST)
 
 
-def test_send_counts_a_status_without_the_end_of_an_unframed_body(run, peer):
+def test_send_counts_a_status_before_the_end_of_an_unframed_body(run, peer):
     closed = queue.SimpleQueue()
 
     def serve(connection, _):
@@ -225,7 +225,7 @@ def test_send_counts_a_status_without_the_end_of_an_unframed_body(run, peer):
     assert closed.get(timeout=10) == b""
 
 
-def test_send_reads_retry_after_behind_odd_fields(run, peer):
+def test_send_reads_retry_after_next_to_unusual_fields(run, peer):
     fields = f"X: {'a' * 9000}\r\nRetry-After:\r\n 120\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
     answered = run(send_one(at(peer(serving(response(fields, "", "503 Busy"))))))
     assert answered == ReceiverResponse(503, Reason.HTTP, retry_after=120)
@@ -240,7 +240,7 @@ def feed(data: bytes, size: int):
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_head_reader_does_not_depend_on_pieces(case):
+def test_head_reader_is_independent_of_chunks(case):
     data = b"HTTP/1.1 103 Early\r\nA: b\r\n\r\n" + response(*ODD[case][:2])
     expected = feed(data, len(data))
     assert expected is not None
@@ -248,7 +248,7 @@ def test_head_reader_does_not_depend_on_pieces(case):
     assert {feed(data, size) for size in sizes} == {expected}
 
 
-def test_head_reader_keeps_little():
+def test_head_reader_stores_little():
     reader = HeadReader()
     reader.feed(b"HTTP/1.1 200 OK\r\n")
     for _ in range(5):

@@ -15,7 +15,7 @@ OLD, NEW, OTHER = (f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n i
 MOMENT = datetime(2026, 3, 1, 12, 0, 59, 999999, tzinfo=UTC)
 
 
-def test_reference_shows_a_request_with_its_signature():
+def test_reference_shows_a_signed_request():
     page = (REPOSITORY / "docs" / "reference" / "wire-forms.md").read_text()
     (request,) = re.findall(r"```http\nPOST .*?\n(.*?)\n```", page, re.DOTALL)
     head, body = request.split("\n\n")
@@ -26,7 +26,7 @@ def test_reference_shows_a_request_with_its_signature():
     assert headers.items() <= shown.items()
 
 
-def test_signature_headers_are_those_of_the_standard():
+def test_signature_headers_follow_the_standard():
     """The example in the text of the standard."""
     headers = signature_headers(
         "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -41,30 +41,30 @@ def test_signature_headers_are_those_of_the_standard():
     }
 
 
-def test_signature_headers_hold_a_signature_by_each_key_in_order():
+def test_signature_headers_contain_a_signature_per_key_in_order():
     keys = [read_secret(each) for each in (NEW, OLD)]
     alone = [signature_headers("id", MOMENT, b"{}", [key])["webhook-signature"] for key in keys]
     assert signature_headers("id", MOMENT, b"{}", keys)["webhook-signature"] == " ".join(alone)
     assert alone[0] != alone[1]
 
 
-def test_signature_headers_without_keys_sign_nothing():
+def test_signature_headers_are_empty_without_keys():
     assert signature_headers("id", MOMENT, b"{}", []) == {"webhook-id": "id", "webhook-timestamp": "1772366459"}
 
 
 @pytest.mark.parametrize("text", ["whsec_AQID", "AQID", " whsec_AQID\n", "AQID\r\n"])
-def test_read_secret_takes_both_forms(text):
+def test_read_secret_accepts_both_forms(text):
     assert read_secret(text) == b"\1\2\3"
 
 
-def test_read_secret_takes_base64_without_padding():
+def test_read_secret_accepts_base64_without_padding():
     assert read_secret("whsec_AQIDBA") == b"\1\2\3\4"
 
 
 @pytest.mark.parametrize(
     "text", ["", "whsec_", "  ", "whsec_AQI*", "whsec_A", "hemmelig nøgle", "whsec_whsec_AQID", "AQ=ID"]
 )
-def test_read_secret_refuses_all_else_without_repeating_it(text):
+def test_read_secret_rejects_other_values_without_repeating_them(text):
     with pytest.raises(NotASecret) as caught:
         read_secret(text)
     assert str(caught.value) == ""
@@ -75,7 +75,7 @@ def verified(recorder, secret, index=-1):
     return Webhook(secret).verify(recorder.requests[index][1], recorder.headers(index))
 
 
-def test_a_rotation_is_verified_by_both_secrets_until_the_old_one_goes(run, peer, monkeypatch):
+def test_rotated_secrets_are_both_verified_until_the_old_one_is_removed(run, peer, monkeypatch):
     recorder = Recorder()
     url = at(peer(recorder))
     monkeypatch.setenv("OLD_SECRET", OLD)
@@ -94,7 +94,7 @@ def test_a_rotation_is_verified_by_both_secrets_until_the_old_one_goes(run, peer
             verified(recorder, secret, index)
 
 
-def test_attempts_of_a_delivery_have_one_id_and_times_of_their_own(run, peer):
+def test_attempts_of_a_delivery_share_its_id_and_have_their_own_times(run, peer):
     recorder = Recorder()
     delivery = claimed(at(peer(recorder)))
     run(send(delivery, now=MOMENT))

@@ -37,7 +37,7 @@ def make_known(windows: Windows, target: Target, times: int = 100, now: float = 
         end(windows, start(windows, rows(target, 1, first=number), now), now + 0.01)
 
 
-def test_a_target_begins_with_few_calls_and_gets_one_more_for_each_quick_answer() -> None:
+def test_new_target_gets_few_calls_and_one_more_for_each_quick_response() -> None:
     windows = Windows(200, 100)
     chosen = start(windows, rows(A, 50))
     assert len(chosen) == FIRST
@@ -46,7 +46,7 @@ def test_a_target_begins_with_few_calls_and_gets_one_more_for_each_quick_answer(
     assert len(start(windows, rows(A, 50, first=200), 0.5)) == 0
 
 
-def test_slow_answers_give_no_more_calls_and_take_what_was_given() -> None:
+def test_slow_responses_reduce_the_calls_of_a_target() -> None:
     windows = Windows(200, 100)
     end(windows, start(windows, rows(A, 50)), 5)
     assert len(start(windows, rows(A, 50), 5)) == FIRST
@@ -58,7 +58,7 @@ def test_slow_answers_give_no_more_calls_and_take_what_was_given() -> None:
     assert len(start(other, rows(A, 200), 30)) == FIRST
 
 
-def test_one_target_never_gets_all_places_of_its_system_nor_one_system_all_of_the_worker() -> None:
+def test_one_target_never_uses_all_slots_of_its_system_nor_one_system_all_of_the_worker() -> None:
     windows = Windows(100, 100)
     make_known(windows, A)
     chosen = start(windows, rows(A, 500))
@@ -67,7 +67,7 @@ def test_one_target_never_gets_all_places_of_its_system_nor_one_system_all_of_th
     assert len(start(windows, rows(B, 5, first=2000))) > 0
 
 
-def test_a_target_that_fails_gets_one_call_and_backs_off() -> None:
+def test_failing_target_gets_one_call_and_backs_off() -> None:
     windows = Windows(200, 100, chance=lambda: 0.5)
     end(windows, start(windows, rows(A, 50)), 1, is_well=False)
     now, pauses = 1.0, []
@@ -84,13 +84,13 @@ def test_a_target_that_fails_gets_one_call_and_backs_off() -> None:
     assert A in windows.get_room(begun).full_targets
 
 
-def test_calls_that_fail_together_count_as_one_failure() -> None:
+def test_concurrent_failures_count_as_one() -> None:
     windows = Windows(200, 100)
     end(windows, start(windows, rows(A, 50)), 15, is_well=False)
     assert len(start(windows, rows(A, 50), 15)) == 1
 
 
-def test_an_answer_ends_the_back_off_and_tells_that_the_target_has_recovered() -> None:
+def test_response_ends_the_back_off_and_reports_the_recovery() -> None:
     windows = Windows(200, 100)
     assert end(windows, start(windows, rows(A, 2)), 0.1) == [True, False]
     for now in (1, 2):
@@ -104,14 +104,14 @@ def test_an_answer_ends_the_back_off_and_tells_that_the_target_has_recovered() -
     assert end(windows, start(windows, rows(B, 1), 4.2), 4.3) == [False]
 
 
-def test_a_target_without_calls_is_forgotten() -> None:
+def test_idle_target_is_forgotten() -> None:
     windows = Windows(200, 100)
     end(windows, start(windows, rows(A, 1)), 0.1)
     windows.get_room(FORGOTTEN_AFTER + 1)
     assert end(windows, start(windows, rows(A, 1), 400), 400.1) == [True]
 
 
-def test_a_delivery_sent_again_waits_for_neither_back_off_nor_pause_but_for_its_place() -> None:
+def test_replayed_delivery_ignores_back_off_and_pause_but_needs_a_slot() -> None:
     windows = Windows(200, 100)
     for now in (0, 1):
         end(windows, start(windows, rows(A, 1), now), now + 0.1, is_well=False)
@@ -125,7 +125,7 @@ def test_a_delivery_sent_again_waits_for_neither_back_off_nor_pause_but_for_its_
     assert start(windows, again, 1.2) == again
 
 
-def test_a_test_message_has_a_place_although_all_are_taken() -> None:
+def test_test_message_has_a_slot_when_all_are_used() -> None:
     windows = Windows(20, 10)
     for number, target in enumerate([A, B, Target("c", "/"), Target("d", "/")]):
         make_known(windows, target)
@@ -142,7 +142,7 @@ def test_each_urgency_decides_about_the_slots_for_test_messages() -> None:
     assert set(HAS_TEST_SLOTS) == {None, *Urgency}
 
 
-def test_a_free_place_goes_to_the_system_the_target_and_the_subscription_that_have_least() -> None:
+def test_free_slot_goes_to_the_least_served_system_target_and_subscription() -> None:
     windows = Windows(5, 3)
     found = [
         *rows(A, 10),
@@ -163,5 +163,5 @@ def test_a_free_place_goes_to_the_system_the_target_and_the_subscription_that_ha
     assert order == [1, 4, 2, 4, 3, 4, 2, 4]
 
 
-def test_deliveries_behind_others_of_their_key_are_not_chosen() -> None:
+def test_deliveries_behind_others_of_their_key_are_not_selected() -> None:
     assert Windows(10, 10).choose(rows(A, 3, is_behind=True), 0) == []

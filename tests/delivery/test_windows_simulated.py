@@ -92,7 +92,7 @@ def simulated() -> Simulation:
     return among_sick()
 
 
-def test_healthy_targets_are_as_quick_as_alone(simulated: Simulation) -> None:
+def test_healthy_targets_are_as_fast_as_alone(simulated: Simulation) -> None:
     for system in range(SYSTEMS):
         expected = alone(system).latencies(healthy(system))
         found = simulated.latencies(healthy(system))
@@ -102,7 +102,7 @@ def test_healthy_targets_are_as_quick_as_alone(simulated: Simulation) -> None:
         assert found[-1] <= 0.5
 
 
-def test_sick_targets_keep_to_their_limits(simulated: Simulation) -> None:
+def test_failing_targets_respect_their_limits(simulated: Simulation) -> None:
     for system in range(SYSTEMS):
         for name in ("hangs", "refuses", "slow"):
             assert simulated.most_under_way[sick(system, name)] <= FIRST
@@ -113,13 +113,13 @@ def test_sick_targets_keep_to_their_limits(simulated: Simulation) -> None:
         assert 8 <= sum(attempts) <= 40
 
 
-def test_slow_targets_work_on(simulated: Simulation) -> None:
+def test_slow_targets_continue(simulated: Simulation) -> None:
     for system in range(SYSTEMS):
         # At least one call at a time.
         assert len(simulated.latencies(sick(system, "slow"))) >= SECONDS / 4 * 0.9
 
 
-def test_order_per_key_holds_and_nothing_is_lost(simulated: Simulation) -> None:
+def test_order_per_key_is_kept_and_no_delivery_is_lost(simulated: Simulation) -> None:
     for numbers in simulated.arrivals.values():
         assert numbers == sorted(numbers)
     for system in range(SYSTEMS):
@@ -129,7 +129,7 @@ def test_order_per_key_holds_and_nothing_is_lost(simulated: Simulation) -> None:
             assert simulated.waiting(target) + len(simulated.latencies(target)) == 250
 
 
-def test_many_hanging_paths_of_one_system_leave_places_for_healthy_ones() -> None:
+def test_hanging_paths_of_a_system_leave_slots_for_healthy_ones() -> None:
     receivers: dict[Target, Receiver] = {healthy(0): answers, healthy(1): answers}
     receivers |= {sick(0, "hangs", place): hangs for place in range(120)}
     simulation = Simulation(receivers)
@@ -144,7 +144,7 @@ def test_many_hanging_paths_of_one_system_leave_places_for_healthy_ones() -> Non
         assert simulation.waiting(healthy(system)) == 0
 
 
-def test_places_do_not_stay_free_while_healthy_targets_have_work() -> None:
+def test_slots_are_used_while_healthy_targets_have_deliveries() -> None:
     targets = [Target(f"system-{system}", f"/{path}") for system in range(4) for path in range(3)]
     simulation = Simulation(dict.fromkeys(targets, lambda _: (0.5, True)))
     for place, target in enumerate(targets):
@@ -157,7 +157,7 @@ def test_places_do_not_stay_free_while_healthy_targets_have_work() -> None:
     assert min(arrived) >= 0.7 * max(arrived)
 
 
-def test_one_target_with_work_uses_most_places_of_its_system() -> None:
+def test_single_active_target_uses_most_slots_of_its_system() -> None:
     target = Target("system", "/")
     simulation = Simulation({target: lambda _: (0.5, True)})
     for number in range(5000):

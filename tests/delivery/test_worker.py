@@ -23,7 +23,7 @@ from tests.persistence.rows import counts
 pytestmark = pytest.mark.anyio
 
 
-async def test_what_arrives_is_gone_from_the_queue(database: Database, peer: StartPeer) -> None:
+async def test_delivered_event_is_removed_from_the_queue(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
     await subscribe(database, at(peer(recorder)))
     for _ in range(3):
@@ -35,7 +35,7 @@ async def test_what_arrives_is_gone_from_the_queue(database: Database, peer: Sta
     assert (await counts(database)).get("deliveries", 0) == 0
 
 
-async def test_what_fails_comes_again_when_the_formula_says(database: Database, peer: StartPeer) -> None:
+async def test_failed_delivery_is_retried_at_the_time_of_the_formula(database: Database, peer: StartPeer) -> None:
     recorder = Recorder(answer(b"not now", "503 Busy"))
     await subscribe(database, at(peer(recorder)))
     await publish(database)
@@ -54,7 +54,7 @@ async def test_what_fails_comes_again_when_the_formula_says(database: Database, 
     assert len(recorder.requests) == 4
 
 
-async def test_a_receiver_that_asks_for_it_is_left_alone_for_longer(database: Database, peer: StartPeer) -> None:
+async def test_retry_after_of_a_receiver_is_respected(database: Database, peer: StartPeer) -> None:
     said = answer(b"", "429 Slow down", "Retry-After: 120\r\n")
     await subscribe(database, at(peer(Recorder(said))))
     await publish(database)
@@ -63,7 +63,7 @@ async def test_a_receiver_that_asks_for_it_is_left_alone_for_longer(database: Da
     assert row["due"] == NOW + 120 * SECOND
 
 
-async def test_what_is_refused_is_parked_and_the_next_of_its_key_goes(database: Database, peer: StartPeer) -> None:
+async def test_refused_delivery_is_parked_and_the_next_of_its_key_is_sent(database: Database, peer: StartPeer) -> None:
     recorder = Recorder(answer(b"unknown", "404 Not Found"))
     await subscribe(database, at(peer(recorder)))
     await publish(database, **PERSON)
@@ -74,7 +74,7 @@ async def test_what_is_refused_is_parked_and_the_next_of_its_key_goes(database: 
     assert await work(database, NOW + timedelta(days=1)) == 0
 
 
-async def test_an_address_that_may_not_be_called_is_parked(database: Database, peer: StartPeer) -> None:
+async def test_delivery_to_a_refused_address_is_parked(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
     await subscribe(database, at(peer(recorder)))
     await database.write(
@@ -88,7 +88,7 @@ async def test_an_address_that_may_not_be_called_is_parked(database: Database, p
     assert recorder.requests == []
 
 
-async def test_a_receiver_that_is_not_there_is_tried_again(database: Database, peer: StartPeer) -> None:
+async def test_unreachable_receiver_is_retried(database: Database, peer: StartPeer) -> None:
     server = peer(Recorder())
     server.close()
     await subscribe(database, at(server))
@@ -99,7 +99,7 @@ async def test_a_receiver_that_is_not_there_is_tried_again(database: Database, p
     assert (row["state"], row["due"], attempt["reason"]) == ("waiting", NOW + SECOND, Reason.CONNECT)
 
 
-async def test_events_of_one_key_arrive_in_their_order_whatever_fails(database: Database, peer: StartPeer) -> None:
+async def test_events_of_one_key_arrive_in_order_despite_failures(database: Database, peer: StartPeer) -> None:
     seen: list[str] = []
 
     def serve(connection: Any, _: int) -> None:
@@ -118,7 +118,7 @@ async def test_events_of_one_key_arrive_in_their_order_whatever_fails(database: 
     assert seen == ["0", "0", "1", "1", "2", "2", "3", "3"]
 
 
-async def test_a_replayed_one_arrives_under_its_old_id(database: Database, peer: StartPeer) -> None:
+async def test_replayed_delivery_keeps_its_id(database: Database, peer: StartPeer) -> None:
     seen: list[str] = []
 
     def serve(connection: Any, _: int) -> None:
@@ -137,7 +137,7 @@ async def test_a_replayed_one_arrives_under_its_old_id(database: Database, peer:
     assert await deliveries(database) == []
 
 
-async def test_a_test_message_arrives_at_its_subscription_alone(database: Database, peer: StartPeer) -> None:
+async def test_test_message_arrives_only_at_its_subscription(database: Database, peer: StartPeer) -> None:
     recorder, other = Recorder(), Recorder()
     await subscribe(database, at(peer(recorder)), at(peer(other)))
     trial = TrialEvent(publication(event(body={"testbesked": True})), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")

@@ -120,7 +120,7 @@ async def deliver_all(database: Any, limit: float = LIMIT_SECONDS) -> None:
 
 @pytest.mark.parametrize("takes_effect", [True, False], ids=["after", "before"])
 @pytest.mark.parametrize("kind", ["mark", "write"])
-async def test_worker_delivers_all_when_answers_of_the_database_are_lost(
+async def test_worker_delivers_everything_when_database_responses_are_lost(
     database: Database, peer: StartPeer, kind: str, *, takes_effect: bool
 ) -> None:
     recorder = Recorder()
@@ -133,7 +133,7 @@ async def test_worker_delivers_all_when_answers_of_the_database_are_lost(
     assert len(recorder.requests) == 3
 
 
-async def test_worker_settles_a_failed_attempt_once_when_the_answer_of_the_database_is_lost(
+async def test_worker_settles_a_failed_attempt_once_when_the_database_response_is_lost(
     database: Database, peer: StartPeer
 ) -> None:
     await subscribe(database, at(peer(Recorder(answer(b"", "503 Busy")))))
@@ -151,7 +151,7 @@ async def test_worker_settles_a_failed_attempt_once_when_the_answer_of_the_datab
     assert (await counts(database))["attempts"] == row["attempts"]
 
 
-async def test_worker_releases_what_it_claimed_although_it_stops(database: Database, peer: StartPeer) -> None:
+async def test_stopping_worker_releases_its_claims(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
     await subscribe(database, at(peer(recorder)))
     await publish(database)
@@ -202,7 +202,7 @@ async def _end_backends(other: asyncpg.Connection) -> None:
 
 
 @pytest.mark.parametrize("disturb", [_change_types, _make_read_only, _end_backends])
-async def test_worker_delivers_all_on_a_disturbed_postgresql_before_a_lease_ends(
+async def test_worker_delivers_everything_on_a_disturbed_postgresql_before_a_lease_ends(
     url: str, other: asyncpg.Connection, peer: StartPeer, disturb: Any
 ) -> None:
     recorder = Recorder()

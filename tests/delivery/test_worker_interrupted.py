@@ -26,7 +26,7 @@ from tests.persistence.rows import counts
 pytestmark = pytest.mark.anyio
 
 
-async def test_what_a_dead_worker_held_goes_to_another_when_the_lease_ends(database: Database, peer: StartPeer) -> None:
+async def test_deliveries_of_a_dead_worker_are_claimed_when_the_lease_ends(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
     await subscribe(database, at(peer(recorder)))
     await publish(database)
@@ -61,7 +61,7 @@ class Held:
             assert await asyncio.to_thread(self.came.acquire, timeout=60)
 
 
-async def test_a_sync_that_drops_a_subscription_ends_its_deliveries(database: Database, peer: StartPeer) -> None:
+async def test_sync_that_removes_a_subscription_drops_its_deliveries(database: Database, peer: StartPeer) -> None:
     held = Held()
     await subscribe(database, at(peer(held)))
     await publish(database)
@@ -85,7 +85,7 @@ async def test_a_sync_that_drops_a_subscription_ends_its_deliveries(database: Da
     assert (found.get("deliveries", 0), found.get("attempts", 0)) == (0, 0)
 
 
-async def test_a_receiver_that_does_not_answer_keeps_no_other_waiting(database: Database, peer: StartPeer) -> None:
+async def test_unresponsive_receiver_delays_no_others(database: Database, peer: StartPeer) -> None:
     held, alive = Held(), Held()
     alive.go.set()
     await subscribe(database, at(peer(held)), at(peer(alive)))
@@ -100,7 +100,7 @@ async def test_a_receiver_that_does_not_answer_keeps_no_other_waiting(database: 
         await running
 
 
-async def test_stop_ends_what_is_under_way_and_leaves_the_rest(database: Database, peer: StartPeer) -> None:
+async def test_stop_completes_running_deliveries_and_leaves_the_others(database: Database, peer: StartPeer) -> None:
     held = Held()
     await subscribe(database, at(peer(held)))
     for _ in range(12):
@@ -116,7 +116,7 @@ async def test_stop_ends_what_is_under_way_and_leaves_the_rest(database: Databas
     assert len([row for row in await deliveries(database) if row["lease"] is None]) == 2
 
 
-async def test_a_receiver_that_fails_is_called_less_at_once(database: Database, peer: StartPeer) -> None:
+async def test_failing_receiver_gets_fewer_calls_at_once(database: Database, peer: StartPeer) -> None:
     await subscribe(database, at(peer(Recorder(answer(b"", "500 Oh")))))
     for _ in range(30):
         await publish(database)
@@ -148,9 +148,7 @@ class HeldPath(Held):
             connection.sendall(OK)
 
 
-async def test_a_path_that_does_not_answer_keeps_no_other_path_of_its_system_waiting(
-    database: Database, peer: StartPeer
-) -> None:
+async def test_unresponsive_path_delays_no_other_path_of_its_system(database: Database, peer: StartPeer) -> None:
     held = HeldPath()
     await subscribe(database, at(peer(held)))
     await sync(database, [entry(0, webhook_url="/dead"), entry(1, org_code=102, webhook_url="/ok")])

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("database", ["SQLite", "PostgreSQL"])
-def test_nothing_is_lost_or_out_of_order_when_workers_die(database: str) -> None:
+def test_nothing_is_lost_or_reordered_when_workers_die(database: str) -> None:
     # Receivers are slow, fail, refuse and die; the benchmark defines the expected result.
     command = [sys.executable, "-m", "benchmarks.kill_workers", "--events", "100", "--keys", "20"]
     done = subprocess.run([*command, "--database", database], cwd=ROOT, capture_output=True, text=True, check=False)

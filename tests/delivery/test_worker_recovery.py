@@ -46,7 +46,7 @@ async def make_wait(database: Database) -> None:
     )
 
 
-async def test_a_success_pulls_what_waits_for_its_target_forward_spread_out(
+async def test_success_pulls_waiting_deliveries_of_its_target_forward_over_time(
     database: Database, peer: StartPeer
 ) -> None:
     receiver = Paths(up=OK, other=OK)
@@ -68,7 +68,7 @@ async def test_a_success_pulls_what_waits_for_its_target_forward_spread_out(
     assert receiver.seen == {"/star/up": 6}
 
 
-async def test_a_success_pulls_nothing_past_the_order_of_a_key(database: Database, peer: StartPeer) -> None:
+async def test_success_does_not_change_the_order_of_a_key(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
     await subscribe(database, at(peer(recorder)))
     for number in range(3):
@@ -84,7 +84,7 @@ async def test_a_success_pulls_nothing_past_the_order_of_a_key(database: Databas
     assert versions == ["other", "0", "1", "2", "3"]
 
 
-async def test_a_message_that_fails_alone_is_not_pulled_forward_by_each_success(
+async def test_delivery_that_fails_alone_is_not_pulled_forward_by_each_success(
     database: Database, peer: StartPeer
 ) -> None:
     seen: list[str] = []
@@ -111,7 +111,7 @@ async def test_a_message_that_fails_alone_is_not_pulled_forward_by_each_success(
     assert bad["due"] == NOW + SECOND
 
 
-async def test_retry_after_holds_for_the_target_in_any_worker_until_it_is_overridden(
+async def test_retry_after_applies_to_the_target_in_every_worker_until_it_is_overridden(
     database: Database, peer: StartPeer
 ) -> None:
     busy = answer(b"", "503 Busy", "Retry-After: 600\r\n")
@@ -138,7 +138,7 @@ async def test_retry_after_holds_for_the_target_in_any_worker_until_it_is_overri
     assert await rows(database, tables.target_pauses) == []
 
 
-async def test_the_longest_pause_of_a_target_counts_and_that_of_a_system_without_row_is_dropped(
+async def test_longest_pause_of_a_target_applies_and_pauses_of_unknown_systems_are_dropped(
     database: Database, peer: StartPeer
 ) -> None:
     await subscribe(database, at(peer(Recorder())))
@@ -149,7 +149,7 @@ async def test_the_longest_pause_of_a_target_counts_and_that_of_a_system_without
     assert (row["system_id"], row["webhook_url"], row["until"]) == (SYSTEM, "/a", NOW + 2 * SECOND)
 
 
-async def test_many_are_pulled_forward_in_parts(database: Database, peer: StartPeer) -> None:
+async def test_many_deliveries_are_pulled_forward_in_batches(database: Database, peer: StartPeer) -> None:
     await subscribe(database, at(peer(Recorder())))
     for _ in range(25):
         await publish(database)

@@ -6,16 +6,16 @@ import hashlib
 from domain.api_keys import SCOPES, hash_key, new_key
 
 
-def test_new_key_is_256_bits_that_are_new() -> None:
+def test_new_key_has_256_random_bits() -> None:
     keys = {new_key() for _ in range(100)}
     assert len(keys) == 100
     assert all(len(base64.urlsafe_b64decode(key + "=")) == 32 for key in keys)
 
 
-def test_hash_key_is_the_sha_256_in_hexadecimal() -> None:
+def test_hash_key_is_the_hexadecimal_sha_256() -> None:
     assert hash_key(b"key") == hashlib.sha256(b"key").hexdigest()
     assert hash_key(b"\xff") != hash_key(b"\xfe")
 
 
-def test_scopes_are_those_of_the_contracts() -> None:
+def test_scopes_match_the_contracts() -> None:
     assert SCOPES == ("messages", "publish")

@@ -55,7 +55,7 @@ def test_base64_reader_equals_binascii_in_every_split(size: int) -> None:
     ),
     cuts=st.lists(st.integers(0, 80), max_size=6).map(sorted),
 )
-def test_base64_reader_takes_what_binascii_takes(text: bytes, cuts: list[int]) -> None:
+def test_base64_reader_accepts_what_binascii_accepts(text: bytes, cuts: list[int]) -> None:
     content = read(*(text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)))
     expected = strict(text)
     if expected:
@@ -73,24 +73,24 @@ def test_base64_reader_takes_what_binascii_takes(text: bytes, cuts: list[int]) -
         *(b"-_-_", b"YW!j", b"YWJ\xff", b"YWJ\0"),
     ],
 )
-def test_base64_reader_refuses_what_is_not_strict(text: bytes) -> None:
+def test_base64_reader_refuses_invalid_base64(text: bytes) -> None:
     for place in range(len(text) + 1):
         content = read(text[:place], text[place:])
         assert (content.data, content.fault) == (b"", WRONG), place
 
 
-def test_base64_reader_refuses_a_fault_far_from_the_end() -> None:
+def test_base64_reader_refuses_an_early_fault() -> None:
     assert read(b"YWJj" * 1000, b"!!!!", b"YWJj" * 1000).fault == WRONG
     assert read(b"YWJj" * 1000, b"YQ==", b"YWJj" * 1000).fault == WRONG
 
 
-def test_base64_reader_says_that_nothing_is_no_file() -> None:
+def test_base64_reader_reports_an_empty_file() -> None:
     assert read() == read(b"") == read(b"", b"")
     assert read().fault == EMPTY
 
 
 @pytest.mark.parametrize("chunk", [4, 65_537, MAX_ATTACHMENT_BYTES * 2])
-def test_base64_reader_takes_10_mib_and_not_a_byte_more(chunk: int) -> None:
+def test_base64_reader_accepts_at_most_10_mib(chunk: int) -> None:
     if chunk == 4:
         head = base64.b64encode(bytes(MAX_ATTACHMENT_BYTES - MAX_ATTACHMENT_BYTES % 3 - 30))
         tail = base64.b64encode(bytes(MAX_ATTACHMENT_BYTES % 3 + 30))
@@ -105,11 +105,11 @@ def test_base64_reader_takes_10_mib_and_not_a_byte_more(chunk: int) -> None:
     assert (len(over.data), over.fault) == (0, TOO_LARGE)
 
 
-def test_base64_reader_says_what_is_wrong_with_a_text_that_is_also_too_large() -> None:
+def test_base64_reader_reports_invalid_base64_before_its_size() -> None:
     assert read(base64.b64encode(bytes(MAX_ATTACHMENT_BYTES + 3)), b"!").fault == WRONG
 
 
-def test_content_reader_takes_any_bytes_in_any_pieces() -> None:
+def test_content_reader_accepts_any_bytes_in_any_chunks() -> None:
     data = bytes(range(256)) * 10
     for size in (1, 7, 256, len(data)):
         reader = ContentReader()
@@ -118,7 +118,7 @@ def test_content_reader_takes_any_bytes_in_any_pieces() -> None:
         assert reader.finish() == Content(data, hashlib.sha256(data).hexdigest())
 
 
-def test_content_reader_keeps_what_it_was_given_when_the_giver_changes_it() -> None:
+def test_content_reader_copies_its_input() -> None:
     piece = bytearray(b"Hello")
     reader = ContentReader()
     reader.feed(piece)
@@ -126,7 +126,7 @@ def test_content_reader_keeps_what_it_was_given_when_the_giver_changes_it() -> N
     assert reader.finish().data == b"Hello"
 
 
-def test_content_reader_takes_10_mib_and_not_a_byte_more() -> None:
+def test_content_reader_accepts_at_most_10_mib() -> None:
     for pieces, fault in (
         ((MAX_ATTACHMENT_BYTES,), None),
         ((MAX_ATTACHMENT_BYTES, 0), None),
@@ -142,15 +142,15 @@ def test_content_reader_takes_10_mib_and_not_a_byte_more() -> None:
         assert len(content.data) == (0 if fault else MAX_ATTACHMENT_BYTES)
 
 
-def test_content_reader_says_that_nothing_is_no_file() -> None:
+def test_content_reader_reports_an_empty_file() -> None:
     assert ContentReader().finish().fault == EMPTY
 
 
 @pytest.mark.parametrize("text", ["YQ=ä", "YQ=\ud83d", "😀===", "YQ=\u0130"])
-def test_read_base64_refuses_characters_beyond_ascii(text: str) -> None:
+def test_read_base64_refuses_non_ascii_characters(text: str) -> None:
     assert read_base64(text).fault == WRONG
 
 
-def test_read_base64_gives_the_content_of_a_whole_text() -> None:
+def test_read_base64_returns_the_content_of_a_text() -> None:
     assert read_base64("SGVsbG8K") == Content(b"Hello\n", hashlib.sha256(b"Hello\n").hexdigest())
     assert read_base64("").fault == EMPTY

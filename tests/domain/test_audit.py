@@ -32,7 +32,7 @@ def audit_entry(**changes: Any) -> AuditEntry:
     return AuditEntry(**(values | changes))
 
 
-def test_hash_entry_is_the_same_for_ever() -> None:
+def test_hash_entry_is_stable() -> None:
     """Stored chains were built with this hash."""
     found = hash_entry(audit_entry(), '{"status":401}', 1, FIRST_HASH)
     assert found == "fd85ae799d20fa592c2bbc9abb6081775e6821c6dc51a2bca86964e7a40fb4c9"
@@ -50,23 +50,23 @@ def test_hash_entry_is_the_same_for_ever() -> None:
         {"request_id": "r-2"},
     ],
 )
-def test_hash_entry_is_another_for_another_entry(change: dict[str, Any]) -> None:
+def test_hash_entry_depends_on_every_field(change: dict[str, Any]) -> None:
     assert hash_entry(audit_entry(**change), "{}", 1, FIRST_HASH) != hash_entry(audit_entry(), "{}", 1, FIRST_HASH)
 
 
 @pytest.mark.parametrize("change", [{"detail": "[]"}, {"number": 2}, {"previous": "1" * 64}])
-def test_hash_entry_is_another_in_another_place_or_with_another_detail(change: dict[str, Any]) -> None:
+def test_hash_entry_depends_on_position_and_detail(change: dict[str, Any]) -> None:
     given_values = {"detail": "{}", "number": 1, "previous": FIRST_HASH}
     assert hash_entry(audit_entry(), **given_values) != hash_entry(audit_entry(), **(given_values | change))
 
 
-def test_hash_entry_does_not_depend_on_the_zone_of_a_time() -> None:
+def test_hash_entry_does_not_depend_on_the_time_zone() -> None:
     copenhagen = replace(audit_entry(), time=NOW.astimezone(timezone(timedelta(hours=1))))
     assert hash_entry(copenhagen, "{}", 1, FIRST_HASH) == hash_entry(audit_entry(), "{}", 1, FIRST_HASH)
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))
-def test_write_detail_is_the_same_after_a_way_through_json(detail: dict[str, Any]) -> None:
+def test_write_detail_is_stable_after_a_json_round_trip(detail: dict[str, Any]) -> None:
     text = write_detail(detail)
     assert text.isascii()
     assert "\n" not in text
@@ -74,18 +74,18 @@ def test_write_detail_is_the_same_after_a_way_through_json(detail: dict[str, Any
     assert write_detail(dict(reversed(detail.items()))) == text
 
 
-def test_write_detail_refuses_what_is_no_json() -> None:
+def test_write_detail_refuses_values_that_are_not_json() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_detail({"a": float("nan")})
 
 
-def test_kept_time_is_utc_to_the_millisecond() -> None:
+def test_stored_time_is_utc_in_milliseconds() -> None:
     moment = datetime(2026, 3, 1, 13, 0, 0, 123999, timezone(timedelta(hours=1)))
     assert truncate_time(moment) == datetime(2026, 3, 1, 12, 0, 0, 123000, UTC)
     assert truncate_time(moment).tzinfo is UTC
 
 
-def test_write_detail_of_many_changes_is_the_text_of_one_encoder() -> None:
+def test_write_detail_of_many_changes_equals_one_encoding() -> None:
     rows = [[7, number, "æ", "/path", None] for number in range(1234)]
     detail: dict[str, Any] = {"updated": [[row, row] for row in rows], "created": rows, "count": 1, "deleted": []}
     assert write_detail(detail) == json.dumps(detail, sort_keys=True, separators=(",", ":"))

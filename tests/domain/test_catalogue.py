@@ -31,7 +31,7 @@ FULL_SYSTEM = system(
 )
 
 
-def test_told_speaks_the_words_of_the_file() -> None:
+def test_list_parts_uses_the_words_of_the_file() -> None:
     whole = catalogue(
         FULL_SYSTEM,
         types=[message_type(start=date(2024, 10, 1)), 203],
@@ -55,12 +55,12 @@ def test_told_speaks_the_words_of_the_file() -> None:
     }
 
 
-def test_plan_apply_changes_nothing_that_is_as_it_is_wanted() -> None:
+def test_plan_apply_of_the_current_catalogue_is_empty() -> None:
     assert plan_apply(EMPTY, EMPTY) == ()
     assert plan_apply(catalogue(FULL_SYSTEM), catalogue(FULL_SYSTEM)) == ()
 
 
-def test_plan_apply_puts_everything_into_an_empty_catalogue_and_takes_it_out_again() -> None:
+def test_plan_apply_fills_and_empties_a_catalogue() -> None:
     whole = catalogue(system(OTHER_ID), system(), types=[203, 30, 202], event=WebMessageEvent(7, 281, 202))
     items = [
         Item("system", (SYSTEM_ID,)),
@@ -91,7 +91,7 @@ def test_plan_apply_puts_everything_into_an_empty_catalogue_and_takes_it_out_aga
     ],
     ids="-".join,
 )
-def test_plan_apply_sees_each_change_of_a_system(changes: dict[str, object]) -> None:
+def test_plan_apply_detects_each_change_of_a_system(changes: dict[str, object]) -> None:
     before, after = catalogue(FULL_SYSTEM), catalogue(replace(FULL_SYSTEM, **changes))
     item = Item("system", (SYSTEM_ID,))
     assert plan_apply(before, after) == (Change(item, list_parts(before)[item], list_parts(after)[item]),)
@@ -105,13 +105,13 @@ def test_plan_apply_sees_each_change_of_a_system(changes: dict[str, object]) -> 
         message_type(start=date(2024, 1, 2)),
     ],
 )
-def test_plan_apply_sees_each_change_of_a_message_type(after: MessageType) -> None:
+def test_plan_apply_detects_each_change_of_a_message_type(after: MessageType) -> None:
     before = message_type(start=date(2024, 1, 1))
     (change,) = plan_apply(catalogue(types=[before, 203]), catalogue(types=[after, 203]))
     assert change.item == Item("messageType", (202,))
 
 
-def test_plan_apply_sees_another_event() -> None:
+def test_plan_apply_detects_another_event() -> None:
     before, after = (catalogue(event=WebMessageEvent(7, code, 202)) for code in (1, 2))
     (change,) = plan_apply(before, after)
     assert change.before == {"orgType": 7, "orgCode": 1, "entityType": 202}
@@ -134,7 +134,7 @@ CATALOGUES = st.builds(
 
 
 @given(CATALOGUES, CATALOGUES)
-def test_plan_apply_is_the_whole_difference(current: Catalogue, wanted: Catalogue) -> None:
+def test_plan_apply_contains_the_complete_difference(current: Catalogue, wanted: Catalogue) -> None:
     parts = list_parts(current)
     for change in plan_apply(current, wanted):
         assert parts.pop(change.item, None) == change.before
@@ -143,7 +143,7 @@ def test_plan_apply_is_the_whole_difference(current: Catalogue, wanted: Catalogu
     assert parts == list_parts(wanted)
 
 
-def test_in_use_names_each_part_that_goes_and_is_needed_with_all_who_need_it() -> None:
+def test_in_use_lists_each_removed_part_with_its_users() -> None:
     changes = plan_apply(catalogue(system(), system(OTHER_ID)), catalogue(system(OTHER_ID), types=[203], allowed=[]))
     uses = [
         SubscriptionCount(SYSTEM_ID, 1, 202, 3),
@@ -157,7 +157,7 @@ def test_in_use_names_each_part_that_goes_and_is_needed_with_all_who_need_it() -
     )
 
 
-def test_in_use_lets_go_what_nobody_needs_and_change_what_is_needed() -> None:
+def test_in_use_allows_unused_removals_and_changes() -> None:
     before = catalogue(system(), system(OTHER_ID), event=WebMessageEvent(1, 1, 202))
     after = catalogue(system(name="Other"), types=[message_type(name="Other"), 203], allowed=[(1, 202)])
     assert find_parts_in_use(plan_apply(before, after), [SubscriptionCount(SYSTEM_ID, 1, 202, 3)]) == ()

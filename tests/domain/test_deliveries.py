@@ -56,13 +56,13 @@ from domain.deliveries import (
         (999, AttemptOutcome.AGAIN),
     ],
 )
-def test_outcome_of_an_answer_is_by_its_status(status, outcome):
+def test_outcome_of_a_response_depends_on_its_status(status, outcome):
     reason = None if outcome is AttemptOutcome.DONE else Reason.HTTP
     assert decide_outcome(ReceiverResponse(status, reason)) is outcome
 
 
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.HTTP])
-def test_outcome_of_silence_is_to_come_again_unless_the_address_was_refused(reason):
+def test_outcome_without_a_response_is_a_retry_unless_the_address_is_refused(reason):
     expected = AttemptOutcome.PARK if reason is Reason.ADDRESS else AttemptOutcome.AGAIN
     assert decide_outcome(ReceiverResponse(None, reason)) is expected
 
@@ -83,7 +83,7 @@ def test_outcome_of_silence_is_to_come_again_unless_the_address_was_refused(reas
         (1_000_000, 10_800),
     ],
 )
-def test_wait_after_is_the_formula_of_star(failures, seconds):
+def test_wait_after_follows_the_formula_of_star(failures, seconds):
     assert retry_delay(failures, 0.5) == timedelta(seconds=seconds)
 
 
@@ -91,7 +91,7 @@ def test_wait_after_is_the_formula_of_star(failures, seconds):
     ("failures", "chance", "seconds"),
     [(4, 0, 13.5), (4, 0.25, 14.25), (4, 1, 16.5), (14, 0, 9720), (14, 1, 10_800), (13, 1, 9010.1)],
 )
-def test_wait_after_is_spread_by_a_tenth_and_never_over_the_longest(failures, chance, seconds):
+def test_wait_after_varies_by_a_tenth_within_its_maximum(failures, chance, seconds):
     assert retry_delay(failures, chance).total_seconds() == pytest.approx(seconds)
 
 
@@ -108,11 +108,11 @@ def test_wait_after_is_spread_by_a_tenth_and_never_over_the_longest(failures, ch
         (1, 1e9, 10_800),
     ],
 )
-def test_wait_after_is_the_longer_of_both(failures, retry_after, seconds):
+def test_wait_after_is_the_maximum_of_formula_and_retry_after(failures, retry_after, seconds):
     assert retry_delay(failures, 0.5, retry_after) == timedelta(seconds=seconds)
 
 
-def test_what_the_receiver_asks_for_is_not_shortened_by_chance():
+def test_retry_after_is_never_shortened():
     assert retry_delay(1, 0, 60) == timedelta(seconds=60)
 
 

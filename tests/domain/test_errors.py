@@ -22,35 +22,35 @@ REASON = RefusalReason.UNKNOWN_KEY
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not Invalid])
-def test_the_docstring_of_a_kind_is_its_message(kind: type[BudkavleError]) -> None:
+def test_docstring_of_an_error_is_its_default_message(kind: type[BudkavleError]) -> None:
     error = kind(REASON) if issubclass(kind, CallerRefused) else kind()  # type: ignore[arg-type]  # There is no narrower type.
     assert str(error) == kind.__doc__
     assert str(error).endswith(".")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {Invalid, *OF_STORAGE}])
-def test_a_kind_says_what_it_is_given(kind: type[BudkavleError]) -> None:
+def test_error_uses_the_given_message(kind: type[BudkavleError]) -> None:
     error = kind(REASON, "because") if issubclass(kind, CallerRefused) else kind("because")  # type: ignore[arg-type,call-arg]
     assert str(error) == "because"
 
 
-def test_a_failure_of_storage_keeps_its_reason_for_the_log() -> None:
+def test_storage_failure_keeps_its_reason_for_the_log() -> None:
     error = StorageFailed("DiskFull 53100")
     assert (str(error), error.reason) == (str(StorageFailed()), "DiskFull 53100")
 
 
-def test_a_message_of_percent_and_braces_is_kept() -> None:
+def test_message_with_percent_and_braces_is_unchanged() -> None:
     assert str(NotFound("100 % {of} %s")) == "100 % {of} %s"
 
 
-def test_invalid_holds_each_violation_once_in_order() -> None:
+def test_invalid_keeps_each_violation_once_in_order() -> None:
     violations = [Violation("b", "x"), Violation("a", "y"), Violation("b", "x"), Violation("a", "x")]
     error = Invalid(violations)
     assert error.violations == (Violation("a", "x"), Violation("a", "y"), Violation("b", "x"))
     assert str(error) == "The request breaks the contract."
 
 
-def test_violations_are_sorted_by_entry_then_field_code_and_message_each_once() -> None:
+def test_violations_are_unique_and_sorted_by_entry_field_code_and_message() -> None:
     violations = [
         Violation(field, message, code, index)
         for index in (2, None, 10, 0)

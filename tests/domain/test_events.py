@@ -23,7 +23,7 @@ PERSON = {"identification_type": 1, "identification": "9999991234"}
         ({"external_id": OBJECT}, {"external_id": OBJECT, "change": 2, "version": "2"}),
     ],
 )
-def test_order_key_is_the_same_for_what_is_about_the_same(changes, others):
+def test_order_key_is_equal_for_the_same_subject(changes, others):
     key = order_key(replace(PLAIN, **changes))
     assert key is not None
     assert key == order_key(replace(PLAIN, **others))
@@ -41,35 +41,35 @@ def test_order_key_is_the_same_for_what_is_about_the_same(changes, others):
         ({"identification_type": 1, "identification": "1:2"}, {"identification_type": 11, "identification": "2"}),
     ],
 )
-def test_order_key_differs_for_what_is_about_something_else(changes, others):
+def test_order_key_differs_for_another_subject(changes, others):
     assert order_key(replace(PLAIN, **changes)) != order_key(replace(PLAIN, **others))
 
 
 @pytest.mark.parametrize(
     "changes", [{}, {"external_id": NO_OBJECT}, {"identification_type": 1}, {"identification": "9999991234"}]
 )
-def test_order_key_is_none_for_what_is_about_nothing(changes):
+def test_order_key_is_none_without_a_subject(changes):
     assert order_key(replace(PLAIN, **changes)) is None
 
 
-def test_order_key_falls_back_to_the_object_without_a_whole_identification():
+def test_order_key_uses_the_object_without_a_complete_identification():
     key = order_key(replace(PLAIN, external_id=OBJECT))
     assert order_key(replace(PLAIN, external_id=OBJECT, identification_type=1)) == key
 
 
-def test_order_key_does_not_show_the_number_of_a_person():
+def test_order_key_does_not_contain_a_personal_number():
     key = order_key(replace(PLAIN, **PERSON))
     assert key is not None
     assert re.fullmatch("[0-9a-f]{32}", key)
 
 
-def test_order_key_stays_what_is_stored():
+def test_order_key_is_stable():
     """Stored rows contain the key: another format would let events about one person overtake each other."""
     assert order_key(replace(PLAIN, **PERSON)) == "2aaf7a8552b657a1cecabef1b593c8b0"
     assert order_key(replace(PLAIN, external_id=OBJECT)) == "3f1eaa3f85ee73e6990ba7c432b2a156"
 
 
-def test_write_content_says_all():
+def test_write_content_contains_all_properties():
     event = replace(PLAIN, external_id=OBJECT, version="7", body={"å": [1, None]}, **PERSON)
     assert json.loads(write_content(event)) == {
         "entityType": 100008,
@@ -84,7 +84,7 @@ def test_write_content_says_all():
     }
 
 
-def test_write_content_leaves_out_what_is_absent():
+def test_write_content_omits_absent_values():
     assert write_content(PLAIN) == '{"aendringstype":1,"entityType":100008,"orgCode":101,"orgType":8}'
 
 
@@ -92,7 +92,7 @@ def test_write_content_leaves_out_what_is_absent():
     "changes",
     [{"id": "b"}, {"created": PLAIN.created + timedelta(days=1)}, {"body": {"b": {"y": 1, "x": 2}, "a": 1}}],
 )
-def test_write_content_is_the_same_for_the_same_said(changes):
+def test_write_content_is_equal_for_equal_events(changes):
     first = replace(PLAIN, body={"a": 1, "b": {"x": 2, "y": 1}})
     assert write_content(replace(first, **changes)) == write_content(first)
 
@@ -110,10 +110,10 @@ def test_write_content_is_the_same_for_the_same_said(changes):
         {"body": {}},
     ],
 )
-def test_write_content_differs_with_everything_that_is_said(changes):
+def test_write_content_differs_for_every_property(changes):
     assert write_content(replace(PLAIN, **changes)) != write_content(PLAIN)
 
 
-def test_write_content_writes_no_number_that_json_does_not_know():
+def test_write_content_writes_no_number_outside_json():
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_content(replace(PLAIN, body={"a": float("inf")}))

@@ -67,7 +67,7 @@ def test_redact_for_log_removes_secrets(text):
     ],
 )
 @pytest.mark.parametrize("around", ["{}", "value {} was refused", "({})", "x={}."])
-def test_redact_for_log_removes_values_that_look_like_secrets(value, around):
+def test_redact_for_log_removes_values_that_resemble_secrets(value, around):
     found = redact_for_log(around.format(value))
     assert not any(part in found for part in value.split("."))
 
@@ -86,11 +86,11 @@ def test_redact_for_log_removes_values_that_look_like_secrets(value, around):
         "",
     ],
 )
-def test_redact_for_log_leaves_plain_texts(text):
+def test_redact_for_log_does_not_change_plain_texts(text):
     assert redact_for_log(text) == text
 
 
-def test_redact_for_log_makes_one_bounded_line():
+def test_redact_for_log_returns_one_bounded_line():
     found = redact_for_log("a\r\nb\x00\x1b[31m\u2028c" + " word" * 10_000)
     assert found.startswith("a b\ufffd\ufffd[31m c word")
     assert len(found) == MAX_LENGTH + 1

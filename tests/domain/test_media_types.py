@@ -77,7 +77,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("data", "name", "expected"), [file[1:] for file in FILES], ids=[file[0] for file in FILES])
-def test_media_type_finds(data: bytes, name: str, expected: str) -> None:
+def test_media_type_is_detected(data: bytes, name: str, expected: str) -> None:
     assert media_type(data, name) == expected
     assert media_type(bytearray(data), name) == expected
 
@@ -104,15 +104,15 @@ def test_media_type_finds(data: bytes, name: str, expected: str) -> None:
         ("x" * 255, UNKNOWN),
     ],
 )
-def test_media_type_reads_a_name_as_a_name(name: str, expected: str) -> None:
+def test_media_type_parses_only_the_file_name(name: str, expected: str) -> None:
     assert media_type(b"\x01\x02\x03", name) == expected
 
 
-def test_media_type_of_a_compressed_file_is_that_of_the_file_that_it_is() -> None:
+def test_media_type_of_a_compressed_file_is_that_of_the_compression() -> None:
     assert media_type(gzip.compress(b"x"), "a.txt.gz") in {"application/gzip", "application/x-gzip"}
 
 
-def test_media_type_is_one_that_a_header_can_hold() -> None:
+def test_media_type_is_valid_in_a_header() -> None:
     for _, data, name, _ in FILES:
         kind, _, rest = media_type(data, name).partition("/")
         assert kind.isascii()
@@ -120,6 +120,6 @@ def test_media_type_is_one_that_a_header_can_hold() -> None:
         assert not set(" \r\n;,") & set(rest)
 
 
-def test_media_type_looks_at_the_beginning_only() -> None:
+def test_media_type_reads_only_the_beginning() -> None:
     assert media_type(PDF + bytes(10_000_000), "a") == "application/pdf"
     assert media_type(bytes(10_000_000) + PDF, "a") == UNKNOWN

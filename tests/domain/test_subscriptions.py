@@ -80,7 +80,7 @@ def codes(plan: SyncPlan) -> list[tuple[int | None, str | None, int]]:
         ("2999-12-31T23:59:59.999999", "2999-12-31T22:59:59.999999+00:00"),
     ],
 )
-def test_read_time_gives_the_instant_in_utc(text: str, expected: str) -> None:
+def test_read_time_returns_the_instant_in_utc(text: str, expected: str) -> None:
     moment = read_time(text)
     assert moment is not None
     assert moment.tzinfo is UTC
@@ -119,18 +119,18 @@ def test_read_time_gives_the_instant_in_utc(text: str, expected: str) -> None:
         "0000-01-01T00:00:00",
     ],
 )
-def test_read_time_gives_none_for_what_is_no_time(text: str) -> None:
+def test_read_time_returns_none_for_an_invalid_time(text: str) -> None:
     assert read_time(text) is None
 
 
-def test_write_time_tells_the_offset_of_each_of_two_hours_with_one_name() -> None:
+def test_write_time_contains_the_offset_of_an_ambiguous_hour() -> None:
     first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     assert write_time(first) == "2026-10-25T02:30:00+02:00"
     assert write_time(first + timedelta(hours=1)) == "2026-10-25T02:30:00+01:00"
 
 
 @given(st.integers(0, int((LAST - FIRST).total_seconds() * 1_000_000)))
-def test_what_write_time_tells_is_what_read_time_reads(microseconds: int) -> None:
+def test_read_time_parses_the_output_of_write_time(microseconds: int) -> None:
     moment = FIRST + timedelta(microseconds=microseconds)
     assert read_time(write_time(moment)) == moment
 
@@ -141,7 +141,7 @@ def test_read_time_never_raises(text: str) -> None:
     assert moment is None or read_time(write_time(moment)) == moment
 
 
-def test_plan_sync_says_what_to_create_change_remove_and_leave() -> None:
+def test_plan_sync_lists_creations_changes_removals_and_unchanged() -> None:
     same, other = subscription(org_code=1), subscription(org_code=2)
     gone = subscription(org_code=3)
     wanted = [entry(0, org_code=4), entry(1, org_code=2, webhook_url="/b"), entry(2, org_code=1)]
@@ -156,7 +156,7 @@ def test_plan_sync_says_what_to_create_change_remove_and_leave() -> None:
 
 
 @pytest.mark.parametrize("change", [{"webhook_url": "/b"}, {"start": START + timedelta(seconds=1)}, {"end": None}])
-def test_another_path_or_another_time_is_an_update(change: dict[str, Any]) -> None:
+def test_changed_path_or_time_is_an_update(change: dict[str, Any]) -> None:
     plan = plan_sync(by_identity(subscription()), [entry(**change)], CATALOGUE, NOW)
     assert plan == SyncPlan(updated=((subscription(), subscription(**change)),))
 
@@ -185,39 +185,39 @@ def test_another_path_or_another_time_is_an_update(change: dict[str, Any]) -> No
         ({"entity_type": None, "org_type": 2}, []),
     ],
 )
-def test_each_rule_is_asked_of_a_new_entry(change: dict[str, Any], expected: list[Any]) -> None:
+def test_each_rule_applies_to_a_new_entry(change: dict[str, Any], expected: list[Any]) -> None:
     assert codes(plan_sync({}, [entry(**change)], CATALOGUE, NOW)) == expected
 
 
-def test_the_day_of_150000_is_that_of_copenhagen() -> None:
+def test_date_of_150000_is_that_of_copenhagen() -> None:
     end = datetime(2026, 3, 1, 12, tzinfo=UTC)
     assert not plan_sync({}, [entry(end=end)], CATALOGUE, NOW).errors
     assert codes(plan_sync({}, [entry(end=end)], CATALOGUE, NOW + timedelta(minutes=1))) == [(0, "slutDato", 150000)]
 
 
-def test_an_unchanged_entry_stays_acceptable_whatever_time_and_the_catalogue_do() -> None:
+def test_unchanged_entry_stays_valid_whatever_time_and_catalogue_do() -> None:
     much_later = END + timedelta(days=10_000)
     assert plan_sync(by_identity(subscription()), [entry()], EMPTY, much_later) == SyncPlan(unchanged=1)
 
 
-def test_a_changed_entry_is_asked_every_rule_anew() -> None:
+def test_changed_entry_is_checked_by_every_rule() -> None:
     plan = plan_sync(by_identity(subscription()), [entry(webhook_url="/b")], EMPTY, END + timedelta(days=2))
     assert codes(plan) == [(0, "entityType", 150002), (0, "slutDato", 150000)]
 
 
-def test_an_entry_that_breaks_its_contract_is_never_unchanged() -> None:
+def test_entry_that_violates_its_contract_is_never_unchanged() -> None:
     plan = plan_sync(by_identity(subscription()), [entry(is_clean=False)], EMPTY, NOW)
     assert codes(plan) == [(0, "entityType", 150002)]
 
 
-def test_an_identity_named_again_is_told_on_each_entry_after_the_first() -> None:
+def test_duplicate_identity_is_reported_on_each_entry_after_the_first() -> None:
     wanted = [entry(0), entry(1, webhook_url="/b"), entry(2, org_code=5), entry(3)]
     expected = [(1, "entityType", 150103), (3, "entityType", 150103)]
     assert codes(plan_sync({}, wanted, CATALOGUE, NOW)) == expected
     assert codes(plan_sync(by_identity(subscription()), wanted, CATALOGUE, NOW)) == expected
 
 
-def test_all_errors_come_at_once_by_index_field_and_code() -> None:
+def test_all_errors_are_reported_together_by_index_field_and_code() -> None:
     wanted = [
         entry(0),
         entry(1, org_type=2, start=END, end=START),
@@ -268,7 +268,7 @@ def after(current: dict[Identity, Subscription], plan: SyncPlan) -> dict[Identit
 
 
 @given(ENTRIES, ENTRIES, st.sampled_from([CATALOGUE, EMPTY]), st.integers(0, 1000))
-def test_a_plan_makes_the_set_what_is_wanted_and_then_never_changes_it_again(
+def test_applied_plan_produces_the_wanted_set_and_a_second_plan_is_empty(
     before: list[Entry], wanted: list[Entry], later: Offer, days: int
 ) -> None:
     current = subscriptions_of(before)

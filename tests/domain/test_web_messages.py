@@ -27,7 +27,7 @@ def references(*pairs: tuple[str, str]) -> list[ExternalReference]:
 @pytest.mark.parametrize(
     "key", ["flowInstanceId", "flowinstanceid", "FLOWINSTANCEID", "FlowInstanceID", "fLOWiNSTANCEiD"]
 )
-def test_normalize_references_knows_the_case_in_every_spelling(key: str) -> None:
+def test_normalize_references_recognises_the_case_in_every_spelling(key: str) -> None:
     assert normalize_references(references((key, "1068"))) == (CASE,)
 
 
@@ -44,11 +44,11 @@ def test_normalize_references_knows_the_case_in_every_spelling(key: str) -> None
         "ﬂowInstanceId",
     ],
 )
-def test_normalize_references_leaves_other_keys_as_they_are(key: str) -> None:
+def test_normalize_references_does_not_change_other_keys(key: str) -> None:
     assert normalize_references(references((key, "1068"))) == (ExternalReference(key, "1068"),)
 
 
-def test_normalize_references_keeps_each_pair_once_in_order() -> None:
+def test_normalize_references_removes_duplicates_in_order() -> None:
     given = references(
         ("b", "1"), ("FLOWINSTANCEID", "1068"), ("a", "1"), ("b", "1"), ("flowInstanceId", "1068"), ("b", "2")
     )
@@ -56,16 +56,16 @@ def test_normalize_references_keeps_each_pair_once_in_order() -> None:
     assert normalize_references(given) == tuple(expected)
 
 
-def test_normalize_references_tells_apart_what_differs_in_case_only() -> None:
+def test_normalize_references_distinguishes_upper_and_lower_case() -> None:
     given = references(("errand", "a"), ("Errand", "a"), ("errand", "A"))
     assert normalize_references(given) == tuple(given)
 
 
-def test_normalize_references_of_nothing_is_nothing() -> None:
+def test_normalize_references_of_none_is_empty() -> None:
     assert normalize_references([]) == ()
 
 
-def test_violations_of_references_allows_one_case_however_often_it_is_named() -> None:
+def test_violations_of_references_allows_a_repeated_case() -> None:
     assert validate_references([]) == []
     assert validate_references(references(("errand", "1"), ("errand", "2"))) == []
     assert validate_references(references(("flowInstanceId", "1"), ("FLOWINSTANCEID", "1"), ("errand", "2"))) == []
@@ -88,7 +88,7 @@ def test_violations_of_message_counts_bytes_of_utf8(character: str) -> None:
     assert validate_message(longest + "a") == expected
 
 
-def test_violations_of_message_takes_short_ones() -> None:
+def test_violations_of_message_accepts_short_texts() -> None:
     assert validate_message("a") == []
 
 
@@ -100,7 +100,7 @@ def test_flow_instance_id_is_the_number_of_the_case() -> None:
     assert web_message().flow_instance_id is None
 
 
-def test_messages_do_not_change() -> None:
+def test_messages_are_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         web_message().message = "another"
 

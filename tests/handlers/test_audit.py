@@ -30,7 +30,7 @@ def known_as(caller: Caller) -> str:
     return f"sha256:{caller.certificate.fingerprint}"
 
 
-def test_a_sync_is_recorded_once(caller: Caller) -> None:
+def test_sync_is_recorded_once(caller: Caller) -> None:
     outcomes = []
     for query in ("?dryRun=true", "", ""):
         response = caller.send(caller.body(entry()), query)
@@ -67,7 +67,7 @@ def test_refused_calls_are_recorded_with_their_status_and_number_of_errors(calle
         ]
 
 
-def test_a_body_that_names_no_system_is_recorded_of_none(caller: Caller) -> None:
+def test_body_without_a_system_is_recorded_without_one(caller: Caller) -> None:
     for response in (caller.send_bytes(b"{"), caller.send({"abonnementer": []}), caller.send([])):
         ((chain, *_, outcome, detail),) = told(caller, response.headers["x-requestId"])
         assert (chain, outcome, detail) == ("-", "refused", {"status": 400, "errors": 1})
@@ -130,7 +130,7 @@ def refusals(url: str) -> list[AuditEntry]:
     return [item.entry for _, item in pages if item.entry.outcome == "refused"]
 
 
-def test_a_caller_that_goes_away_while_it_sends_is_recorded(caller: Caller) -> None:
+def test_disconnected_caller_is_recorded(caller: Caller) -> None:
     request_id = unique_id()
     head = (
         f"POST /v1/abonnement/sync HTTP/1.1\r\nHost: x\r\nx-requestId: {request_id}\r\n"
@@ -144,14 +144,14 @@ def test_a_caller_that_goes_away_while_it_sends_is_recorded(caller: Caller) -> N
     assert rows == [("-", "call", SYNC, known_as(caller), "refused", {"status": 400, "errors": 1})]
 
 
-def test_what_is_no_operation_is_not_recorded(caller: Caller) -> None:
+def test_calls_of_no_operation_are_not_recorded(caller: Caller) -> None:
     client = caller.service.client
     for response in (client.put("/v1/abonnement"), client.get("/v1/x"), client.get("/health/live")):
         name = response.headers.get("x-requestId") or response.headers["x-request-id"]
         assert told(caller, name) == []
 
 
-def test_the_chains_of_all_these_calls_are_whole(caller: Caller) -> None:
+def test_chains_of_these_calls_are_intact(caller: Caller) -> None:
     caller.sync(entry())
     errors(caller.send(caller.body(1)), 400)
     heads, broken = with_database(caller.database_url, audit.verify)
@@ -159,7 +159,7 @@ def test_the_chains_of_all_these_calls_are_whole(caller: Caller) -> None:
     assert {caller.system_id} <= set(heads)
 
 
-def test_a_failed_call_is_recorded_and_told_without_its_cause(subscribing_alone: RunningService) -> None:
+def test_failed_call_is_recorded_and_answered_without_its_cause(subscribing_alone: RunningService) -> None:
     caller = new_caller(subscribing_alone)
     execute(caller.database_url, sa.text("alter table subscriptions rename to away"))
     for response, operation in (
@@ -173,7 +173,7 @@ def test_a_failed_call_is_recorded_and_told_without_its_cause(subscribing_alone:
         ]
 
 
-def test_calls_that_fail_before_the_caller_is_known_are_counted_too(subscribing_alone: RunningService) -> None:
+def test_calls_that_fail_before_authentication_are_counted_too(subscribing_alone: RunningService) -> None:
     caller = new_caller(subscribing_alone)
     execute(caller.database_url, sa.text("alter table certificates rename to away"))
     first, *others = [caller.get() for _ in range(3)]
@@ -183,7 +183,7 @@ def test_calls_that_fail_before_the_caller_is_known_are_counted_too(subscribing_
     assert [told(caller, response.headers["x-requestId"]) for response in others] == [[], []]
 
 
-def test_a_call_that_the_database_cannot_record_is_answered_and_logged(subscribing_alone: RunningService) -> None:
+def test_call_that_the_database_cannot_record_is_answered_and_logged(subscribing_alone: RunningService) -> None:
     caller = new_caller(subscribing_alone)
     execute(caller.database_url, sa.text("alter table chains rename to away"))
     with structlog.testing.capture_logs() as entries:

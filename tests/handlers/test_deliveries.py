@@ -46,7 +46,7 @@ def test_list_of_deliveries_has_no_content(caller: Caller) -> None:
     assert "link" not in response.headers
 
 
-def test_what_became_of_it_is_told(caller: Caller) -> None:
+def test_list_contains_the_last_attempt(caller: Caller) -> None:
     subscribe(caller)
     keyed = {"eksternIdentifier": unique_id()}
     publish(caller, **keyed)
@@ -84,7 +84,7 @@ def test_hent_beskeder_returns_the_cause_of_a_failure_without_an_answer(caller: 
     assert (item["aarsag"], item["aarsagTekst"], item["httpStatus"]) == ("setup", "env:NOT_SET is not set", None)
 
 
-def test_what_a_worker_holds_has_no_next_attempt(caller: Caller) -> None:
+def test_claimed_delivery_has_no_next_attempt(caller: Caller) -> None:
     subscribe(caller)
     publish(caller)
     lease = Lease("tests", later(), later() + LEASE)
@@ -93,7 +93,7 @@ def test_what_a_worker_holds_has_no_next_attempt(caller: Caller) -> None:
     assert (item["status"], item["naesteForsoeg"]) == ("venter", None)
 
 
-def test_pages_follow_each_other_though_messages_go(caller: Caller) -> None:
+def test_pages_are_continuous_when_messages_are_removed(caller: Caller) -> None:
     subscribe(caller)
     published = [publish(caller) for _ in range(5)]
     meet(caller, AttemptOutcome.PARK, later())
@@ -115,7 +115,7 @@ def test_pages_follow_each_other_though_messages_go(caller: Caller) -> None:
     assert "link" not in get(caller, "&limit=3").headers
 
 
-def test_without_a_limit_a_page_has_a_thousand(caller: Caller) -> None:
+def test_default_page_has_1000_messages(caller: Caller) -> None:
     subscribe(caller)
     event_id = publish(caller)
 
@@ -143,11 +143,11 @@ def test_without_a_limit_a_page_has_a_thousand(caller: Caller) -> None:
         ("&x=1", "x"),
     ],
 )
-def test_faults_of_the_query_are_told(caller: Caller, query: str, field: str) -> None:
+def test_faults_of_the_query_are_reported(caller: Caller, query: str, field: str) -> None:
     assert places(get(caller, query)) == [(None, field, 1014)]
 
 
-def test_all_faults_of_the_query_are_told_at_once(caller: Caller) -> None:
+def test_all_faults_of_the_query_are_reported_together(caller: Caller) -> None:
     response = caller.service.client.get(f"{LIST}?limit=0&status=x&after=x&x=1", headers=caller.headers())
     fields = ["after", "limit", "status", "systemIdentifier", "x"]
     assert places(response) == [(None, field, 1014) for field in fields]
@@ -156,7 +156,7 @@ def test_all_faults_of_the_query_are_told_at_once(caller: Caller) -> None:
     assert texts["after"] == "Request validerer ikke: after skal være taget fra headeren Link i et svar"
 
 
-def test_the_contract_names_every_reason() -> None:
+def test_contract_lists_every_reason() -> None:
     enum = SPECS["subscriptions"]["components"]["schemas"]["Delivery"]["properties"]["aarsag"]["enum"]
     assert enum == [*map(str, Reason), None]
 

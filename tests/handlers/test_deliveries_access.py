@@ -33,7 +33,7 @@ def requests(system_id: str) -> list[tuple[str, str, dict[str, Any] | None]]:
     ]
 
 
-def test_a_system_of_another_and_one_that_is_none_are_not_told_apart(caller: Caller) -> None:
+def test_foreign_and_unknown_systems_get_the_same_response(caller: Caller) -> None:
     other = new_caller(caller.service)
     subscribe(other)
     answers = []
@@ -47,7 +47,7 @@ def test_a_system_of_another_and_one_that_is_none_are_not_told_apart(caller: Cal
     assert listed(other) == []
 
 
-def test_checks_come_in_their_order(caller: Caller) -> None:
+def test_checks_run_in_order(caller: Caller) -> None:
     """401, then 413 and 415, then 403, then 400."""
     send = caller.service.client.request
     for method, path, _ in requests(caller.system_id):

@@ -31,7 +31,7 @@ from tests.handlers.waiting import (
 from tests.persistence.queues import LEASE, claim_due, rows
 
 
-def test_parked_and_waiting_messages_go_again_at_once(caller: Caller) -> None:
+def test_parked_and_waiting_messages_are_replayed_at_once(caller: Caller) -> None:
     subscribe(caller)
     publish(caller)
     publish(caller)
@@ -52,7 +52,7 @@ def test_parked_and_waiting_messages_go_again_at_once(caller: Caller) -> None:
     assert {item["naesteForsoeg"] is not None for item in listed(caller)} == {True}
 
 
-def test_messages_that_do_not_go_again_are_named_with_the_reason(caller: Caller) -> None:
+def test_skipped_messages_are_listed_with_the_reason(caller: Caller) -> None:
     subscribe(caller)
     person = {"identifikationstypeId": 99, "identifikation": "someone"}
     publish(caller, **person)
@@ -101,7 +101,7 @@ IDS = "leveringIds"
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_faults_of_a_replay_are_told(
+def test_faults_of_a_replay_are_reported(
     caller: Caller, changes: dict[str, Any], expected: list[tuple[int | None, str, int]]
 ) -> None:
     response = post(caller, REPLAY, {"systemIdentifier": caller.system_id} | changes)
@@ -109,12 +109,12 @@ def test_faults_of_a_replay_are_told(
     assert {error["orgtype"] for error in errors(response, 400)} == {None}
 
 
-def test_a_thousand_ids_are_taken(caller: Caller) -> None:
+def test_thousand_ids_are_accepted(caller: Caller) -> None:
     ids = [unique_id() for _ in range(1000)]
     assert replay(caller, *ids) == nothing(*ids)
 
 
-def test_a_test_message_goes_to_one_subscription_alone(caller: Caller) -> None:
+def test_test_message_is_sent_to_one_subscription_only(caller: Caller) -> None:
     other = new_caller(caller.service)
     for each in (caller, other):
         each.sync(entry(orgCode=org_code_of(caller), startDato="2900-01-01T00:00:00"), entry(orgCode=1))
@@ -138,7 +138,7 @@ def test_a_test_message_goes_to_one_subscription_alone(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"orgCode": 5}, {"orgType": 2}, {"entityType": 203}])
-def test_a_test_message_to_no_subscription_is_not_found(caller: Caller, changes: dict[str, int]) -> None:
+def test_test_message_to_no_subscription_is_not_found(caller: Caller, changes: dict[str, int]) -> None:
     subscribe(caller)
     (error,) = errors(post(caller, TEST, a_test(caller, **changes)), 404)
     assert error["errorCode"] == 150105
@@ -146,7 +146,7 @@ def test_a_test_message_to_no_subscription_is_not_found(caller: Caller, changes:
     assert listed(caller) == []
 
 
-def test_faults_of_a_test_message_are_told_at_once(caller: Caller) -> None:
+def test_faults_of_a_test_message_are_reported_together(caller: Caller) -> None:
     body = {"systemIdentifier": caller.system_id, "orgType": -1, "orgCode": "x", "x": 1}
     fields = ["entityType", "orgCode", "orgType", "x"]
     assert places(post(caller, TEST, body)) == [(None, field, 1014) for field in fields]

@@ -60,7 +60,7 @@ def org_code(subscribing: RunningService) -> int:
     return code
 
 
-def test_event_is_accepted_and_goes_to_those_who_subscribe(subscribing: RunningService, org_code: int) -> None:
+def test_event_is_accepted_and_queued_for_its_subscriptions(subscribing: RunningService, org_code: int) -> None:
     response = publish(subscribing, event(orgCode=org_code), **{"x-requestId": "named-1"})
     assert response.status_code == 202
     assert response.headers["content-type"] == "application/json"
@@ -71,7 +71,7 @@ def test_event_is_accepted_and_goes_to_those_who_subscribe(subscribing: RunningS
     assert (row["publisher"], row["request_id"], row["subscriptions"]) == ("publisher", "named-1", 2)
 
 
-def test_every_property_is_kept_as_it_came(subscribing: RunningService) -> None:
+def test_every_property_is_stored_unchanged(subscribing: RunningService) -> None:
     said = event(
         eksternIdentifier=unique_id().upper(),
         versionIdentifier="v 1 å😀",
@@ -89,7 +89,7 @@ def test_every_property_is_kept_as_it_came(subscribing: RunningService) -> None:
     assert [type(item) for item in content["body"]["z"]] == [type(item) for item in said["body"]["z"]]
 
 
-def test_the_same_event_again_is_answered_the_same(subscribing: RunningService, org_code: int) -> None:
+def test_repeated_event_gets_the_same_response(subscribing: RunningService, org_code: int) -> None:
     id_, pointed_at = unique_id(), unique_id()
     said = event(orgCode=org_code, beskedId=id_, eksternIdentifier=pointed_at, body={"a": 1, "b": [2]})
     first = publish(subscribing, said)
@@ -109,7 +109,7 @@ def test_the_same_event_again_is_answered_the_same(subscribing: RunningService, 
     [{"aendringstype": 2}, {"body": {"a": 2}}, {"body": ...}, {"orgCode": 102}, {"versionIdentifier": "2"}],
     ids=str,
 )
-def test_another_event_with_the_same_id_is_a_conflict(subscribing: RunningService, changes: dict[str, Any]) -> None:
+def test_other_event_with_the_same_id_is_a_conflict(subscribing: RunningService, changes: dict[str, Any]) -> None:
     said = event(beskedId=unique_id(), body={"a": 1})
     assert publish(subscribing, said).status_code == 202
     before = stored(subscribing, said["beskedId"])
@@ -165,14 +165,14 @@ ONE_FAULT: list[tuple[str, dict[str, Any], list[tuple[str, int]]]] = [
 
 
 @pytest.mark.parametrize(("changes", "expected"), [row[1:] for row in ONE_FAULT], ids=[row[0] for row in ONE_FAULT])
-def test_each_fault_is_told_with_its_number(
+def test_each_fault_is_reported_with_its_number(
     subscribing: RunningService, changes: dict[str, Any], expected: list[tuple[str, int]]
 ) -> None:
     response = publish(subscribing, event(**changes))
     assert places(response) == [(None, *place) for place in expected]
 
 
-def test_every_fault_is_told_at_once(subscribing: RunningService) -> None:
+def test_all_faults_are_reported_together(subscribing: RunningService) -> None:
     response = publish(
         subscribing,
         event(
@@ -207,7 +207,7 @@ def test_every_fault_is_told_at_once(subscribing: RunningService) -> None:
     )
 
 
-def test_an_error_names_the_integers_of_the_event(subscribing: RunningService) -> None:
+def test_error_contains_the_integers_of_the_event(subscribing: RunningService) -> None:
     (error,) = errors(publish(subscribing, event(entityType=UNKNOWN)), 400)
     assert (error["orgtype"], error["orgcode"], error["entitytype"]) == (1, 101, UNKNOWN)
     (error,) = errors(publish(subscribing, event(orgType="1")), 400)
@@ -215,11 +215,11 @@ def test_an_error_names_the_integers_of_the_event(subscribing: RunningService) -
 
 
 @pytest.mark.parametrize("body", [None, [], 1, "x", [event()]])
-def test_a_body_that_is_no_object_is_told_as_a_whole(subscribing: RunningService, body: Any) -> None:
+def test_body_that_is_not_an_object_is_reported_as_a_whole(subscribing: RunningService, body: Any) -> None:
     assert places(publish(subscribing, body)) == [(None, None, 1014)]
 
 
-def test_a_content_of_64_kib_is_taken_and_not_a_byte_more(subscribing: RunningService) -> None:
+def test_event_body_is_limited_to_64_kib(subscribing: RunningService) -> None:
     frame = len('{"a":""}')
     largest = "å" * ((MAX_BODY_BYTES - frame) // 2)
     assert publish(subscribing, event(body={"a": largest})).status_code == 202
@@ -229,7 +229,7 @@ def test_a_content_of_64_kib_is_taken_and_not_a_byte_more(subscribing: RunningSe
     assert places(publish(subscribing, event(body={"a": largest + "x"}))) == [(None, "body", 1014)]
 
 
-def test_a_request_of_256_kib_is_taken_and_not_a_byte_more(subscribing: RunningService) -> None:
+def test_request_is_limited_to_256_kib(subscribing: RunningService) -> None:
     body = json.dumps(event()).encode()
     assert publish(subscribing, body + b" " * (LIMIT - len(body))).status_code == 202
     (error,) = errors(publish(subscribing, body + b" " * (LIMIT - len(body) + 1)), 413)
@@ -238,17 +238,17 @@ def test_a_request_of_256_kib_is_taken_and_not_a_byte_more(subscribing: RunningS
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"a":NaN}', b'{"a":1,"a":1}', b"\xff", b"9" * 5000])
-def test_a_body_that_is_not_json_is_1014(subscribing: RunningService, text: bytes) -> None:
+def test_body_that_is_not_json_is_1014(subscribing: RunningService, text: bytes) -> None:
     assert places(publish(subscribing, text)) == [(None, None, 1014)]
 
 
-def test_unknown_query_parameters_are_told_beside_the_rest(subscribing: RunningService) -> None:
+def test_unknown_query_parameters_are_reported_together_with_other_faults(subscribing: RunningService) -> None:
     response = subscribing.client.post("/v1/besked?x=1", json={}, headers={"apikey": PUBLISH_KEY})
     assert (None, "x", 1014) in places(response)
     assert len(places(response)) == 5
 
 
-def test_who_calls_is_asked_before_what_is_sent(subscribing: RunningService) -> None:
+def test_authentication_precedes_validation(subscribing: RunningService) -> None:
     """401, then 413 and 415, then 403, then 400."""
     caller = new_caller(subscribing)
     for key in (None, "wrong", MESSAGES_KEY + PUBLISH_KEY):
@@ -267,7 +267,7 @@ def test_who_calls_is_asked_before_what_is_sent(subscribing: RunningService) -> 
         assert error["message"] == "API-nøglen giver ikke adgang til at oprette beskeder"
 
 
-def test_a_key_does_not_open_what_needs_a_certificate(subscribing: RunningService) -> None:
+def test_key_gives_no_access_to_operations_with_certificates(subscribing: RunningService) -> None:
     caller = Caller(subscribing, new_caller(subscribing).certificate, unique_id())
     headers = {"apikey": PUBLISH_KEY}
     response = subscribing.client.get("/v1/abonnement/beskeder", headers=headers)

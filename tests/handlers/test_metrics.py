@@ -47,7 +47,7 @@ def with_queue(service: RunningService) -> Samples:
             return found
 
 
-def test_get_metrics_tells_of_the_queue(database_url: str) -> None:
+def test_get_metrics_reports_the_queue(database_url: str) -> None:
     async def put(database: Database) -> None:
         await prepare(database)
         await sync(database, [entry()])
@@ -71,7 +71,7 @@ def test_get_metrics_tells_of_the_queue(database_url: str) -> None:
     assert found["budkavle_queue_overdue_deliveries", frozenset({("system", other)})] == 0
 
 
-def test_get_metrics_tells_what_it_knows_when_the_database_does_not_answer() -> None:
+def test_get_metrics_works_without_the_database() -> None:
     with (
         closed_port() as port,
         running_service(database_url=f"postgresql://user:secret@127.0.0.1:{port}/db") as service,
@@ -100,7 +100,7 @@ def test_get_metrics_counts_requests_by_operation_and_status(contract: RunningSe
     assert timed(after) - timed(before) == 3
 
 
-def test_what_callers_make_up_makes_no_labels(contract: RunningService) -> None:
+def test_values_of_callers_are_no_labels(contract: RunningService) -> None:
     contract.client.get("/metrics")
     contract.client.get("/nothing")
     contract.client.put("/metrics")
@@ -114,7 +114,7 @@ def test_what_callers_make_up_makes_no_labels(contract: RunningService) -> None:
     assert value(after, "budkavle_requests_total", **none) - value(before, "budkavle_requests_total", **none) == 20
 
 
-def test_get_metrics_takes_no_parameters(contract: RunningService) -> None:
+def test_get_metrics_has_no_parameters(contract: RunningService) -> None:
     assert violations(contract.client.get("/metrics?name=x")) == [
         ("getMetrics.name", "not a parameter of this operation")
     ]
@@ -138,7 +138,7 @@ def test_get_metrics_counts_messages_in_doubt(database_url: str) -> None:
     assert value(found, "budkavle_messages_in_doubt", state="unknown") == 3
 
 
-def test_a_scrape_does_not_wait_for_the_queue_to_be_counted(database_url: str) -> None:
+def test_scrape_does_not_wait_for_the_count_of_the_queue(database_url: str) -> None:
     """Scrapes return while the count is blocked; they include the figures afterwards."""
     may_count = threading.Event()
 

@@ -13,20 +13,20 @@ from tests.held_open_e import closed_port
 from tests.postgresql import PostgresqlServer
 
 
-def test_get_health_live_says_up(contract: RunningService) -> None:
+def test_get_health_live_is_up(contract: RunningService) -> None:
     response = contract.client.get("/health/live")
     assert (response.status_code, response.json()) == (200, {"status": "UP"})
     assert response.headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
-def test_health_takes_no_parameters(contract: RunningService, path: str) -> None:
+def test_health_has_no_parameters(contract: RunningService, path: str) -> None:
     operation = "getHealthLive" if path.endswith("live") else "getHealthReady"
     expected = [(f"{operation}.verbose", "not a parameter of this operation")]
     assert violations(contract.client.get(f"{path}?verbose=true")) == expected
 
 
-def test_get_health_ready_says_up_with_a_database(database_url: str) -> None:
+def test_get_health_ready_is_up_with_a_database(database_url: str) -> None:
     with running_service(database_url=database_url, open_e_external_url=OPEN_E_URLS["open_e_external_url"]) as service:
         response = service.client.get("/health/ready")
         assert response.status_code == 200
@@ -61,7 +61,7 @@ def test_get_health_ready_reports_the_last_call_to_each_open_e(
     assert contract.client.get("/health/ready").json()["components"]["openEInternal"] == "UP"
 
 
-def test_get_health_ready_is_a_503_and_live_is_not_when_postgresql_cannot_be_reached() -> None:
+def test_get_health_ready_is_a_503_and_live_is_200_when_postgresql_is_unreachable() -> None:
     with (
         closed_port() as port,
         running_service(
@@ -78,12 +78,12 @@ def test_get_health_ready_is_a_503_and_live_is_not_when_postgresql_cannot_be_rea
         assert value["detail"].startswith("The database does not answer")
 
 
-def test_get_health_ready_is_a_503_when_postgresql_has_no_such_database(postgresql_server: PostgresqlServer) -> None:
+def test_get_health_ready_is_a_503_when_the_postgresql_database_is_missing(postgresql_server: PostgresqlServer) -> None:
     with running_service(database_url=postgresql_server.url("nobody_made_it")) as service:
         assert service.client.get("/health/ready").status_code == 503
 
 
-def test_get_health_ready_is_a_503_when_postgresql_goes_away_and_a_200_when_it_is_back(
+def test_get_health_ready_recovers_with_postgresql(
     postgresql_server: PostgresqlServer,
 ) -> None:
     url = postgresql_server.new_migrated()
@@ -103,14 +103,14 @@ def test_get_health_ready_is_a_503_when_the_sqlite_file_cannot_be_opened(tmp_pat
         assert service.client.get("/health/ready").status_code == 503
 
 
-def test_get_health_ready_is_a_503_when_the_sqlite_file_is_no_database(tmp_path: Path) -> None:
+def test_get_health_ready_is_a_503_when_the_sqlite_file_is_not_a_database(tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     path.write_bytes(b"This is no database. " * 1000)
     with running_service(database_url=f"sqlite:///{path}") as service:
         assert service.client.get("/health/ready").status_code == 503
 
 
-def test_a_reader_that_reports_open_e_needs_none(shared_open_e: MockOpenE, contract: RunningService) -> None:
+def test_readiness_does_not_call_open_e(shared_open_e: MockOpenE, contract: RunningService) -> None:
     shared_open_e.clear()
     contract.client.get("/health/ready")
     assert shared_open_e.messages == []

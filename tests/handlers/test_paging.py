@@ -23,14 +23,14 @@ FORM = re.compile("[0-9a-f]{46}")
         datetime(2026, 3, 1, 12, 0, 0, 1000, tzinfo=OSLO),
     ],
 )
-def test_decode_gives_the_place_that_encode_wrote(created: datetime) -> None:
+def test_decode_returns_the_encoded_position(created: datetime) -> None:
     message = web_message(created=created)
     text = paging.encode(message)
     assert FORM.fullmatch(text)
     assert paging.decode(text) == Position(created, message.id)
 
 
-def test_encode_sorts_as_lists_do() -> None:
+def test_encode_sorts_like_lists() -> None:
     early = web_message(created=datetime(2026, 1, 1, tzinfo=UTC))
     late = web_message(created=datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC))
     assert paging.encode(early) < paging.encode(late)
@@ -43,12 +43,12 @@ def test_decode_reads_what_encode_writes(text: str) -> None:
 
 
 @pytest.mark.parametrize("length", [43, 46])
-def test_decode_reads_every_text_that_fits_the_contract(length: int) -> None:
+def test_decode_accepts_every_cursor_of_the_contract(length: int) -> None:
     assert paging.decode("f" * length).id == "ffffffff-ffff-ffff-ffff-ffffffffffff"
     assert paging.decode("0" * length).created == datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def test_decode_reads_cursors_of_earlier_versions() -> None:
+def test_decode_accepts_cursors_of_earlier_versions() -> None:
     created = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
     milliseconds = int(created.timestamp() * 1000)
     message = web_message()

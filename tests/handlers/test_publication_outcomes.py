@@ -11,7 +11,7 @@ from persistence.opening import open_database
 from tests.factories import NOW, attachment, web_message
 
 
-def test_a_message_that_is_revoked_for_minutes_keeps_no_attachment_in_memory(
+def test_message_that_is_revoked_for_minutes_keeps_no_attachment_in_memory(
     migrated_sqlite: bytes, tmp_path: Path, run: Callable[[Any], Any]
 ) -> None:
     path = tmp_path / "test.db"

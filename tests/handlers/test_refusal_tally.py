@@ -76,7 +76,7 @@ async def test_record_writes_a_first_refusal_again_in_the_next_interval(database
     ("reason", "limit"),
     [(NO_CERTIFICATE, MAX_CALLERS), (RefusalReason.SYSTEM_NOT_AUTHORISED, MAX_KNOWN_CALLERS)],
 )
-async def test_record_bounds_the_entries_whatever_callers_vary(
+async def test_record_bounds_the_entries_for_any_variation(
     database: Database, reason: RefusalReason, limit: int
 ) -> None:
     tally = new_tally(database)
@@ -92,7 +92,7 @@ async def test_record_bounds_the_entries_whatever_callers_vary(
     assert (others.operation, others.detail["count"]) == ("*", 4 * limit)
 
 
-async def test_refusals_at_once_have_one_entry_of_their_own(database: Database) -> None:
+async def test_concurrent_refusals_have_one_entry(database: Database) -> None:
     tally = new_tally(database)
     await asyncio.gather(*(tally.record(refusal(), NO_CERTIFICATE) for _ in range(50)))
     await tally.close()
@@ -100,7 +100,7 @@ async def test_refusals_at_once_have_one_entry_of_their_own(database: Database) 
     assert (first, count.detail["count"]) == (refusal(), 49)
 
 
-async def test_counts_are_written_when_the_interval_ends(database: Database) -> None:
+async def test_counts_are_written_at_the_end_of_an_interval(database: Database) -> None:
     tally = new_tally(database, interval=0.05)
     while len(await written(database)) < 2:
         await tally.record(refusal(), NO_CERTIFICATE)
@@ -137,7 +137,7 @@ async def test_counts_of_many_callers_stay_bounded_while_the_database_fails(data
     assert sum(entry.detail["count"] for entry in entries) == 10 * MAX_CALLERS
 
 
-async def test_counts_that_cannot_be_written_at_the_end_are_logged(database: Database) -> None:
+async def test_counts_that_cannot_be_written_at_shutdown_are_logged(database: Database) -> None:
     tally = new_tally(database)
     for _ in range(3):
         await tally.record(refusal(), NO_CERTIFICATE)
@@ -147,7 +147,7 @@ async def test_counts_that_cannot_be_written_at_the_end_are_logged(database: Dat
     assert {(line["event"], line["calls"]) for line in lines} == {("refusals_not_recorded", 2)}
 
 
-async def test_flush_writes_nothing_without_counts(database: Database) -> None:
+async def test_flush_without_counts_writes_nothing(database: Database) -> None:
     tally = new_tally(database)
     await tally.record(replace(refusal(), outcome="failed"), NO_CERTIFICATE)
     await tally.close()

@@ -7,7 +7,7 @@ from tests.catalogue_rows import ALLOWED, ENDED, ORG_TYPE, OTHER
 from tests.handlers.callers import Caller, entry, errors, new_caller
 
 
-def test_sync_makes_the_set_what_the_request_says(caller: Caller) -> None:
+def test_sync_stores_the_set_of_the_request(caller: Caller) -> None:
     assert caller.sync(entry(), entry(entityType=OTHER)) == (2, 0, 0, 0, 0)
     assert caller.sync(entry(webhookUrl="/other"), entry(orgCode=102)) == (1, 1, 1, 0, 0)
     assert [(item["orgCode"], item["entityType"], item["webhookUrl"]) for item in caller.current()] == [
@@ -24,7 +24,7 @@ def test_sync_of_the_same_set_changes_nothing(caller: Caller) -> None:
     assert caller.sync(*reversed(wanted)) == (0, 0, 0, 2, 0)
 
 
-def test_sync_takes_what_get_answers(caller: Caller) -> None:
+def test_sync_accepts_the_response_of_get(caller: Caller) -> None:
     caller.sync(
         entry(startDato="2024-07-01T12:00:00.123456789Z", slutDato=None),
         entry(orgCode=0, startDato="2024-10-27T02:30:00", slutDato="2100-07-01T03:00:00"),
@@ -76,7 +76,7 @@ def test_allowed_message_types_are_those_of_the_orgtype(caller: Caller) -> None:
     assert allowed(2147483647) == {"beskedtyper": []}
 
 
-def test_each_system_has_a_set_of_its_own(subscribing: RunningService) -> None:
+def test_each_system_has_its_own_set(subscribing: RunningService) -> None:
     one, other = new_caller(subscribing), new_caller(subscribing)
     one.sync(entry())
     other.sync(entry(), entry(orgCode=7))

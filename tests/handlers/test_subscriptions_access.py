@@ -31,7 +31,7 @@ def known(caller: Caller, begins: timedelta, ends: timedelta) -> Certificate:
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_nobody_is_let_in_without_a_known_certificate(caller: Caller, method: str, path: str) -> None:
+def test_access_requires_a_known_certificate(caller: Caller, method: str, path: str) -> None:
     own = caller.certificate.header
     refused = {
         "unknown": [new_certificate().header],
@@ -54,7 +54,7 @@ def test_nobody_is_let_in_without_a_known_certificate(caller: Caller, method: st
     assert len(answers) == 1
 
 
-def test_an_api_key_does_not_open_subscriptions_nor_a_certificate_web_messages(caller: Caller) -> None:
+def test_api_keys_and_certificates_are_not_interchangeable(caller: Caller) -> None:
     client = caller.service.client
     assert errors(client.get("/v1/beskedtype/tilladte?orgType=1"), 401)
     headers = caller.headers(apikey="wrong")
@@ -62,14 +62,14 @@ def test_an_api_key_does_not_open_subscriptions_nor_a_certificate_web_messages(c
     assert client.get(f"/webmessages/{unique_id()}").status_code == 404
 
 
-def test_a_certificate_that_was_removed_a_moment_ago_opens_nothing(caller: Caller) -> None:
+def test_removed_certificate_is_refused_at_once(caller: Caller) -> None:
     caller.sync(entry())
     remove_certificate(caller.database_url, caller.certificate.fingerprint)
     assert errors(caller.send(caller.body()), 401)
     assert errors(caller.get(), 401)
 
 
-def test_a_system_of_another_and_one_that_is_none_are_not_told_apart(subscribing: RunningService) -> None:
+def test_foreign_and_unknown_systems_get_the_same_response(subscribing: RunningService) -> None:
     caller, other = new_caller(subscribing), new_caller(subscribing)
     other.sync(entry())
     broken = [entry(entityType="x")] * 3
@@ -89,7 +89,7 @@ def test_a_system_of_another_and_one_that_is_none_are_not_told_apart(subscribing
     assert len(other.current()) == 1
 
 
-def test_a_certificate_may_open_several_systems_and_a_system_have_several(caller: Caller) -> None:
+def test_certificates_and_systems_are_many_to_many(caller: Caller) -> None:
     second, another = unique_id(), new_certificate()
     put_system(caller.database_url, second, caller.certificate.fingerprint, another.fingerprint)
     assert caller.send(caller.body(entry(), systemIdentifier=second)).status_code == 200
@@ -98,34 +98,34 @@ def test_a_certificate_may_open_several_systems_and_a_system_have_several(caller
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[" * 100_000, b'{"a":NaN}', b'{"a":1,"a":1}', b"\xff", b"9" * 5000])
-def test_a_body_that_is_not_json_is_1014(caller: Caller, text: bytes) -> None:
+def test_body_that_is_not_json_is_1014(caller: Caller, text: bytes) -> None:
     for body in (text, b" " * 300_000 + text, b" " * 2_000_000 + text):
         (error,) = errors(caller.send_bytes(body), 400)
         assert (error["errorCode"], error["index"], error["field"]) == (1014, None, None)
         assert error["message"].startswith("Request validerer ikke: body ")
 
 
-def test_a_body_of_more_objects_than_anybody_needs_is_refused(caller: Caller) -> None:
+def test_body_with_too_many_objects_is_refused(caller: Caller) -> None:
     (error,) = errors(caller.send_bytes(b"[" + b"{}," * MAX_CONTAINERS + b"{}]"), 400)
     assert error["message"] == "Request validerer ikke: body må ikke indeholde så mange værdier"
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data; boundary=x", "application/xml"])
-def test_other_media_types_are_refused_before_anything_of_the_body(caller: Caller, content_type: str) -> None:
+def test_other_media_types_are_refused_before_the_body(caller: Caller, content_type: str) -> None:
     body = json.dumps(caller.body(systemIdentifier=unique_id())).encode()
     (error,) = errors(caller.send_bytes(body, content_type=content_type), 415)
     assert error["errorCode"] == 1014
     assert errors(caller.send_bytes(body, content_encoding="gzip"), 415)
 
 
-def test_a_body_of_16_mib_is_taken_and_not_a_byte_more(caller: Caller) -> None:
+def test_body_is_limited_to_16_mib(caller: Caller) -> None:
     body = json.dumps(caller.body(entry())).encode()
     assert caller.send_bytes(body + b" " * (LIMIT - len(body))).status_code == 200
     (error,) = errors(caller.send_bytes(body + b" " * (LIMIT - len(body) + 1)), 413)
     assert error["errorCode"] == 1014
 
 
-def test_a_body_is_cut_off_while_it_comes(caller: Caller) -> None:
+def test_body_over_the_limit_is_cut_off(caller: Caller) -> None:
     head = f"POST /v1/abonnement/sync HTTP/1.1\r\nHost: x\r\nClient-Cert: {caller.certificate.header}\r\n"
     with RawConnection(caller.service.port) as connection:
         connection.send(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -137,7 +137,7 @@ def test_a_body_is_cut_off_while_it_comes(caller: Caller) -> None:
     assert json.loads(answer.body)["errors"][0]["errorCode"] == 1014
 
 
-def test_paths_and_methods_that_are_none_stay_problems(caller: Caller) -> None:
+def test_unknown_paths_and_methods_are_problems(caller: Caller) -> None:
     for method, path, status in (("GET", "/v1/nothing", 404), ("PUT", "/v1/abonnement", 405), ("GET", "/v1", 404)):
         response = caller.service.client.request(method, path, headers=caller.headers())
         assert response.status_code == status
@@ -146,7 +146,7 @@ def test_paths_and_methods_that_are_none_stay_problems(caller: Caller) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/abonnement/sync", "/v1/nothing", "/v1", "/%761/abonnement", "/v1/abonnement?x"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
-def test_requests_below_v1_are_named_by_x_request_id_without_a_dash(caller: Caller, method: str, path: str) -> None:
+def test_requests_below_v1_have_the_header_x_requestid(caller: Caller, method: str, path: str) -> None:
     headers = caller.headers(x_requestId="named-1") | {"X-REQUESTID": "named-1", "x-request-id": "other"}
     response = caller.service.client.request(method, path, headers=headers)
     assert set(response.headers.get_list("x-requestId")) == {"named-1"}
@@ -154,13 +154,13 @@ def test_requests_below_v1_are_named_by_x_request_id_without_a_dash(caller: Call
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/webmessages/x", "/v10", "/v1x/abonnement", "/nothing/v1/x"])
-def test_requests_elsewhere_are_named_by_x_request_id(caller: Caller, path: str) -> None:
+def test_other_requests_have_the_header_x_request_id(caller: Caller, path: str) -> None:
     response = caller.service.client.get(path, headers={"x-requestId": "other", "x-request-id": "named-2"})
     assert response.headers["x-request-id"] == "named-2"
     assert "x-requestid" not in response.headers
 
 
-def test_a_request_id_of_another_form_is_replaced(caller: Caller) -> None:
+def test_invalid_request_id_is_replaced(caller: Caller) -> None:
     response = caller.get(**{"x-requestId": "a b"})
     assert response.status_code == 200
     assert len(response.headers["x-requestId"]) == 32

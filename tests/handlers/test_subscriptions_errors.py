@@ -57,7 +57,7 @@ ONE_FAULT: list[tuple[str, dict[str, Any], list[tuple[str, int]]]] = [
 
 
 @pytest.mark.parametrize(("changes", "expected"), [row[1:] for row in ONE_FAULT], ids=[row[0] for row in ONE_FAULT])
-def test_each_fault_of_an_entry_is_told_with_its_number(
+def test_each_fault_of_an_entry_is_reported_with_its_number(
     caller: Caller, changes: dict[str, Any], expected: list[tuple[str, int]]
 ) -> None:
     response = caller.send(caller.body(entry(orgCode=1), entry(**changes)))
@@ -66,7 +66,7 @@ def test_each_fault_of_an_entry_is_told_with_its_number(
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], True])
-def test_an_entry_that_is_no_object_is_told_as_a_whole(caller: Caller, value: object) -> None:
+def test_entry_that_is_not_an_object_is_reported_as_a_whole(caller: Caller, value: object) -> None:
     assert places(caller.send(caller.body(entry(), value))) == [(1, None, 1014)]
 
 
@@ -87,7 +87,7 @@ def test_faults_of_the_whole_body_are_reported(
     assert places(caller.send(body)) == (expected or [(None, "more", 1014), (None, "systemIdentifier", 1014)])
 
 
-def test_texts_are_the_published_ones(caller: Caller) -> None:
+def test_texts_are_those_of_the_published_contract(caller: Caller) -> None:
     response = caller.send(
         caller.body(
             entry(slutDato="2022-01-01T00:00:00"), entry(entityType=UNKNOWN), entry(entityType=NOT_ALLOWED), entry()
@@ -102,7 +102,7 @@ def test_texts_are_the_published_ones(caller: Caller) -> None:
     ]
 
 
-def test_an_error_names_the_integers_of_its_entry(caller: Caller) -> None:
+def test_error_contains_the_integers_of_its_entry(caller: Caller) -> None:
     response = caller.send(
         caller.body(
             entry(orgType=2**63 - 1, orgCode=-5, entityType=UNKNOWN),
@@ -117,7 +117,7 @@ def test_an_error_names_the_integers_of_its_entry(caller: Caller) -> None:
     assert subjects == {0: (2**63 - 1, -5, UNKNOWN), 1: (None,) * 3, 2: (None,) * 3, 3: (None,) * 3}
 
 
-def test_faults_of_schema_parameters_and_rules_are_told_together(caller: Caller) -> None:
+def test_faults_of_schema_parameters_and_rules_are_reported_together(caller: Caller) -> None:
     body = caller.body(
         entry(),
         entry(webhookUrl="x", startDato="2023-13-01T00:00:00", slutDato="2022-01-01T00:00:00", entityType=UNKNOWN),
@@ -141,13 +141,13 @@ def test_faults_of_schema_parameters_and_rules_are_told_together(caller: Caller)
     ]
 
 
-def test_entries_of_a_system_that_cannot_be_read_are_checked_as_new_ones(caller: Caller) -> None:
+def test_entries_of_an_unknown_system_are_checked_as_new_ones(caller: Caller) -> None:
     caller.sync(entry())
     body = caller.body(entry(), entry(entityType=UNKNOWN), systemIdentifier="x")
     assert places(caller.send(body)) == [(None, "systemIdentifier", 1014), (1, "entityType", 150002)]
 
 
-def test_every_fault_of_200_entries_is_told(caller: Caller) -> None:
+def test_every_fault_of_200_entries_is_reported(caller: Caller) -> None:
     changes: list[tuple[dict[str, Any], list[tuple[str | None, int]]]] = [row[1:] for row in ONE_FAULT]  # type: ignore[misc]
     rows = [changes[index % len(changes)] for index in range(200)]
     body = caller.body(*(entry(**{"orgCode": index} | change) for index, (change, _) in enumerate(rows)))
@@ -155,7 +155,7 @@ def test_every_fault_of_200_entries_is_told(caller: Caller) -> None:
     assert places(caller.send(body)) == expected
 
 
-def test_unknown_properties_of_an_entry_are_told_up_to_ten(caller: Caller) -> None:
+def test_at_most_ten_unknown_properties_of_an_entry_are_reported(caller: Caller) -> None:
     many = {f"x{number:03}": [number] for number in range(500)}
     found = places(caller.send(caller.body(entry() | many, {**many, **entry(webhookUrl=..., orgCode=5)})))
     assert found == [
@@ -165,7 +165,7 @@ def test_unknown_properties_of_an_entry_are_told_up_to_ten(caller: Caller) -> No
     ]
 
 
-def test_a_look_up_tells_its_faults(caller: Caller) -> None:
+def test_faults_of_look_ups_are_reported(caller: Caller) -> None:
     def get(path: str) -> list[tuple[int | None, str | None, int]]:
         return places(caller.service.client.get(path, headers=caller.headers()))
 
@@ -182,7 +182,7 @@ def test_a_look_up_tells_its_faults(caller: Caller) -> None:
         assert get(f"/v1/beskedtype/tilladte?orgType={value}") == [(None, "orgType", 1014)]
 
 
-def test_the_same_request_stays_acceptable_when_the_catalogue_changes(caller: Caller) -> None:
+def test_repeated_request_stays_valid_when_the_catalogue_changes(caller: Caller) -> None:
     table = tables.allowed_subscriptions
     execute(caller.database_url, tables.message_types.insert().values(entity_type=300, name="x"))
     execute(caller.database_url, table.insert().values(org_type=1, entity_type=300))
@@ -194,7 +194,7 @@ def test_the_same_request_stays_acceptable_when_the_catalogue_changes(caller: Ca
     assert places(caller.send(caller.body(entry(entityType=300, webhookUrl="/x")))) == [(0, "entityType", 150002)]
 
 
-def test_a_refused_sync_changes_nothing(caller: Caller) -> None:
+def test_refused_sync_changes_nothing(caller: Caller) -> None:
     caller.sync(entry())
     before = caller.current()
     assert places(caller.send(caller.body(entry(orgCode=9), entry(entityType=ALLOWED, webhookUrl=".")))) == [

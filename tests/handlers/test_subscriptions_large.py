@@ -7,7 +7,7 @@ from domain.subscriptions import MAX_SUBSCRIPTIONS
 from tests.handlers.callers import Caller, entry, errors
 
 
-def test_all_errors_of_50000_entries_are_told_while_others_are_served(caller: Caller) -> None:
+def test_all_errors_of_50000_entries_are_reported_while_others_are_served(caller: Caller) -> None:
     body = json.dumps(caller.body(*[{}, 1] * (MAX_SUBSCRIPTIONS // 2), systemIdentifier="x")).encode()
     answers = []
     sending = threading.Thread(target=lambda: answers.append(caller.send_bytes(body)))
@@ -25,19 +25,19 @@ def test_all_errors_of_50000_entries_are_told_while_others_are_served(caller: Ca
     assert {error["index"] for error in found[1:]} == set(range(MAX_SUBSCRIPTIONS))
 
 
-def test_more_than_50000_entries_are_one_error_and_the_rest_is_not_looked_at(caller: Caller) -> None:
+def test_more_than_50000_entries_are_one_error_without_further_checks(caller: Caller) -> None:
     entries = [entry(orgCode=number) for number in range(MAX_SUBSCRIPTIONS)]
     (error,) = errors(caller.send(caller.body(*entries, 1, 2, {})), 400)
     assert (error["index"], error["field"], error["errorCode"]) == (None, "abonnementer", 1014)
 
 
-def test_50000_entries_are_taken_given_back_and_taken_again(caller: Caller) -> None:
+def test_sync_accepts_50000_entries_and_returns_them(caller: Caller) -> None:
     entries = [entry(orgCode=number, webhookUrl=f"/{number}") for number in range(MAX_SUBSCRIPTIONS)]
     assert caller.sync(*entries) == (MAX_SUBSCRIPTIONS, 0, 0, 0, 0)
     assert caller.sync(*caller.current()) == (0, 0, 0, MAX_SUBSCRIPTIONS, 0)
 
 
-def test_an_entry_of_many_unknown_properties_is_told_in_short(caller: Caller) -> None:
+def test_entry_with_many_unknown_properties_has_a_short_report(caller: Caller) -> None:
     many = {f"x{number}": 0 for number in range(20_000)}
     assert len(errors(caller.send(caller.body(entry() | many)), 400)) == 10
     many = {f"x{number}": 0 for number in range(1_000_000)}

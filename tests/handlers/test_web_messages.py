@@ -14,14 +14,14 @@ from tests.handlers.answers import get, post, problem, unique_id
 CREATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 
 
-def test_create_web_message_answers_201_with_location_and_no_body(shared: RunningService) -> None:
+def test_create_web_message_returns_201_with_location_and_no_body(shared: RunningService) -> None:
     response = shared.client.post("/webmessages", json=message_body())
     assert response.status_code == 201
     assert re.fullmatch(r"/webmessages/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", response.headers["location"])
     assert response.content == b""
 
 
-def test_get_web_message_by_id_returns_all_that_was_sent(shared: RunningService) -> None:
+def test_get_web_message_by_id_returns_everything_that_was_sent(shared: RunningService) -> None:
     begun = datetime.now(UTC) - timedelta(milliseconds=1)
     message_id = post(
         shared,
@@ -55,7 +55,7 @@ def test_get_web_message_by_id_returns_all_that_was_sent(shared: RunningService)
     }
 
 
-def test_get_web_message_by_id_leaves_absent_fields_out(shared: RunningService) -> None:
+def test_get_web_message_by_id_omits_absent_fields(shared: RunningService) -> None:
     value = get(shared, post(shared, partyId=None))
     assert set(value) == {"id", "message", "externalReferences", "oepInstance", "created"}
     assert value["oepInstance"] == "external"
@@ -70,7 +70,7 @@ def test_get_web_message_by_id_leaves_absent_fields_out(shared: RunningService) 
     ],
     ids=["null", "empty", "null-user"],
 )
-def test_create_web_message_takes_null_and_empty_for_absent(shared: RunningService, absent: dict[str, object]) -> None:
+def test_create_web_message_treats_null_and_empty_as_absent(shared: RunningService, absent: dict[str, object]) -> None:
     body = message_body(partyId=None) | absent
     response = shared.client.post("/webmessages", json=body)
     assert response.status_code == 201, response.text
@@ -90,7 +90,7 @@ def test_create_web_message_returns_uuids_in_lower_case_and_finds_them_in_upper_
     assert shared.client.delete(f"/webmessages/{message_id.upper()}").status_code == 204
 
 
-def test_create_web_message_stores_the_case_in_its_one_spelling_and_each_pair_once(shared: RunningService) -> None:
+def test_create_web_message_normalises_the_case_and_removes_duplicates(shared: RunningService) -> None:
     references = [
         {"key": "FLOWINSTANCEID", "value": "1068"},
         {"key": "errand", "value": "1"},
@@ -106,7 +106,7 @@ def test_create_web_message_stores_the_case_in_its_one_spelling_and_each_pair_on
     ]
 
 
-def test_create_web_message_publishes_what_names_a_case(shared: RunningService, shared_open_e: MockOpenE) -> None:
+def test_create_web_message_publishes_on_a_case(shared: RunningService, shared_open_e: MockOpenE) -> None:
     shared_open_e.clear()
     response = shared.client.post(
         "/webmessages",
@@ -137,7 +137,7 @@ def test_create_web_message_publishes_what_names_a_case(shared: RunningService, 
 
 
 @pytest.mark.parametrize("instance", ["internal", "external"])
-def test_create_web_message_publishes_on_the_instance_that_is_asked_for(
+def test_create_web_message_publishes_on_the_requested_instance(
     shared: RunningService, shared_open_e: MockOpenE, instance: str
 ) -> None:
     shared_open_e.clear()
@@ -146,13 +146,13 @@ def test_create_web_message_publishes_on_the_instance_that_is_asked_for(
     assert shared_open_e.messages[0]["userID"] is None
 
 
-def test_create_web_message_without_a_case_calls_nobody(shared: RunningService, shared_open_e: MockOpenE) -> None:
+def test_create_web_message_without_a_case_makes_no_call(shared: RunningService, shared_open_e: MockOpenE) -> None:
     shared_open_e.clear()
     post(shared)
     assert shared_open_e.messages == []
 
 
-def test_delete_web_message_by_id_removes_it_from_every_read(shared: RunningService) -> None:
+def test_delete_web_message_by_id_removes_the_message_from_all_reads(shared: RunningService) -> None:
     party_id, value = unique_id(), unique_id()
     message_id = post(
         shared,
@@ -170,7 +170,7 @@ def test_delete_web_message_by_id_removes_it_from_every_read(shared: RunningServ
     assert shared.client.delete(f"/webmessages/{message_id}").status_code == 404
 
 
-def test_delete_web_message_by_id_leaves_open_e_alone(shared: RunningService, shared_open_e: MockOpenE) -> None:
+def test_delete_web_message_by_id_does_not_call_open_e(shared: RunningService, shared_open_e: MockOpenE) -> None:
     shared_open_e.clear()
     location = shared.client.post("/webmessages", json=case_body()).headers["location"]
     assert shared.client.delete(location).status_code == 204
@@ -178,7 +178,7 @@ def test_delete_web_message_by_id_leaves_open_e_alone(shared: RunningService, sh
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_a_message_that_is_not_there_is_a_404_that_names_it(shared: RunningService, method: str) -> None:
+def test_unknown_message_is_a_404_with_its_id(shared: RunningService, method: str) -> None:
     message_id = unique_id()
     value = problem(shared.client.request(method, f"/webmessages/{message_id.upper()}"), 404, "Not Found")
     assert value["detail"] == f"WebMessage with id '{message_id}' not found"
@@ -193,13 +193,13 @@ def test_get_web_message_attachment_of_another_message_is_a_404(shared: RunningS
     assert value["detail"] == f"Attachment with id '{attachment_id}' not found in WebMessage with id '{first['id']}'"
 
 
-def test_get_web_message_attachment_of_no_message_is_a_404(shared: RunningService) -> None:
+def test_get_web_message_attachment_of_an_unknown_message_is_a_404(shared: RunningService) -> None:
     message_id = unique_id()
     value = problem(shared.client.get(f"/webmessages/{message_id}/attachments/{unique_id()}"), 404, "Not Found")
     assert value["detail"] == f"WebMessage with id '{message_id}' not found"
 
 
-def test_create_web_message_takes_the_longest_that_the_contract_allows(shared: RunningService) -> None:
+def test_create_web_message_accepts_maximum_lengths(shared: RunningService) -> None:
     message_id = post(
         shared,
         externalReferences=[{"key": "k" * 128, "value": "ä" * 128}, {"key": "abc", "value": "1"}],

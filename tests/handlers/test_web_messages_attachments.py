@@ -21,7 +21,7 @@ def file(data: bytes, name: str = "a.bin") -> dict[str, str]:
     [(1,), (2,), (3,), (1, 2, 3, 4), (PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1), (400_000, 1)],
     ids=str,
 )
-def test_get_web_message_by_id_streams_base64_with_the_right_length(
+def test_get_web_message_by_id_streams_base64_with_the_correct_length(
     shared: RunningService, sizes: tuple[int, ...]
 ) -> None:
     contents = [os.urandom(size) for size in sizes]
@@ -42,7 +42,7 @@ def test_get_web_message_by_id_streams_base64_with_the_right_length(
     "name",
     ["hello.txt", "räksmörgås 😀.txt", "a\"b;c=d,e%20f'.txt", "line\r\nSet-Cookie: a=b", "../../etc/passwd", "*"],
 )
-def test_get_web_message_attachment_is_a_download_under_its_name(shared: RunningService, name: str) -> None:
+def test_get_web_message_attachment_is_a_download_with_its_file_name(shared: RunningService, name: str) -> None:
     message = get(shared, post(shared, attachments=[file(b"Hello\n", name)]))
     attachment = message["attachments"][0]
     response = shared.client.get(f"/webmessages/{message['id']}/attachments/{attachment['id']}")
@@ -59,7 +59,7 @@ def test_get_web_message_attachment_is_a_download_under_its_name(shared: Running
     assert unquote(disposition.removeprefix(start)) == name
 
 
-def test_get_web_message_attachment_returns_large_files_whole(shared: RunningService) -> None:
+def test_get_web_message_attachment_returns_large_files_completely(shared: RunningService) -> None:
     content = os.urandom(1_000_000)
     message = get(shared, post(shared, attachments=[file(content, "a.pdf"), file(b"%PDF-1.7\n", "b.txt")]))
     first, second = message["attachments"]
@@ -79,7 +79,7 @@ def test_get_web_message_attachment_returns_large_files_whole(shared: RunningSer
         (b"\x01\x02\x03", "nobody.knows", "application/octet-stream"),
     ],
 )
-def test_create_web_message_finds_the_media_type(
+def test_create_web_message_detects_the_media_type(
     shared: RunningService, content: bytes, name: str, expected: str
 ) -> None:
     message = get(shared, post(shared, attachments=[file(content, name)]))
@@ -112,13 +112,13 @@ def test_create_web_message_finds_the_media_type(
         ),
     ],
 )
-def test_reads_by_id_say_what_is_wrong_with_an_address(
+def test_reads_by_id_report_faults_of_a_path(
     contract: RunningService, path: str, expected: list[tuple[str, str]]
 ) -> None:
     assert violations(contract.client.get(f"/webmessages/{path}")) == expected
 
 
-def test_delete_web_message_by_id_says_what_is_wrong_with_an_address(contract: RunningService) -> None:
+def test_delete_web_message_by_id_reports_faults_of_a_path(contract: RunningService) -> None:
     assert violations(contract.client.delete("/webmessages/x?force=true")) == [
         ("deleteWebMessageById.force", "not a parameter of this operation"),
         ("deleteWebMessageById.id", "not a valid UUID"),

@@ -40,7 +40,7 @@ def begin(service: RunningService, path: str) -> RawConnection:
     return connection
 
 
-def test_a_message_deleted_while_it_is_read_ends_short_of_its_length(shared: RunningService, message_id: str) -> None:
+def test_response_is_truncated_when_its_message_is_deleted(shared: RunningService, message_id: str) -> None:
     with begin(shared, f"/webmessages/{message_id}") as connection:
         answer = connection.read_answer(has_body=False)
         assert answer.status == 200
@@ -50,7 +50,7 @@ def test_a_message_deleted_while_it_is_read_ends_short_of_its_length(shared: Run
     assert shared.client.get(f"/webmessages/{message_id}").status_code == 404
 
 
-def test_callers_who_go_away_take_no_connection_with_them(shared: RunningService, message_id: str) -> None:
+def test_disconnected_callers_release_their_connections(shared: RunningService, message_id: str) -> None:
     for _ in range(Waits().pool_size + 5):
         with begin(shared, f"/webmessages/{message_id}") as connection:
             assert connection.read_answer(has_body=False).status == 200

@@ -58,13 +58,13 @@ def by_reference(party_id: str) -> str:
 
 
 @pytest.mark.parametrize("path", [by_party(NOBODY), "/webmessages/external-references/errand/nothing-here"])
-def test_a_list_of_nothing_is_empty(shared: RunningService, path: str) -> None:
+def test_empty_list_is_returned_without_messages(shared: RunningService, path: str) -> None:
     response = shared.client.get(path)
     assert (response.status_code, response.json()) == (200, [])
     assert "link" not in response.headers
 
 
-def test_a_list_describes_attachments_without_their_content(shared: RunningService) -> None:
+def test_list_contains_attachments_without_content(shared: RunningService) -> None:
     party_id = unique_id()
     message_id = post(shared, partyId=party_id, attachments=[{"fileName": "a.txt", "base64Data": "YQ=="}])
     whole = get(shared, message_id)
@@ -73,7 +73,7 @@ def test_a_list_describes_attachments_without_their_content(shared: RunningServi
     assert shared.client.get(by_party(party_id)).json() == [whole]
 
 
-def test_a_list_begins_with_the_oldest(shared: RunningService) -> None:
+def test_list_begins_with_the_oldest(shared: RunningService) -> None:
     party_id = unique_id()
     ids = [post(shared, partyId=party_id) for _ in range(3)]
     older = put(shared, party_id, 1, created=NOW - timedelta(milliseconds=1))
@@ -87,14 +87,14 @@ def test_a_list_begins_with_the_oldest(shared: RunningService) -> None:
     )
 
 
-def test_a_list_holds_only_messages_to_the_party(shared: RunningService) -> None:
+def test_list_contains_only_messages_of_the_party(shared: RunningService) -> None:
     party_id = unique_id()
     ids = put(shared, party_id, 2)
     put(shared, unique_id(), 1)
     assert ids_of(shared.client.get(by_party(party_id))) == ids
 
 
-def test_a_list_by_reference_compares_key_and_value_exactly(shared: RunningService) -> None:
+def test_list_by_reference_compares_key_and_value_exactly(shared: RunningService) -> None:
     value = unique_id()
     ids = put(shared, unique_id(), 1, value=value)
     assert ids_of(shared.client.get(f"/webmessages/external-references/errand/{value}")) == ids
@@ -103,7 +103,7 @@ def test_a_list_by_reference_compares_key_and_value_exactly(shared: RunningServi
         assert ids_of(shared.client.get(path)) == []
 
 
-def test_a_list_by_reference_names_a_message_once_that_has_the_reference_among_others(shared: RunningService) -> None:
+def test_list_by_reference_contains_each_message_once(shared: RunningService) -> None:
     value = unique_id()
     references = [
         {"key": "errand", "value": value},
@@ -118,9 +118,7 @@ def test_a_list_by_reference_names_a_message_once_that_has_the_reference_among_o
     ("key", "value"),
     [("a/b", "c/d?e=f#g"), ("100%", "%2F"), ("åäö", "😀😀😀"), (" x ", "a+b c"), ("...", "..."), ("k;v,=", "&'\"<>\\")],
 )
-def test_a_list_by_reference_finds_every_character_that_was_stored(
-    shared: RunningService, key: str, value: str
-) -> None:
+def test_list_by_reference_finds_every_stored_character(shared: RunningService, key: str, value: str) -> None:
     message_id = post(shared, externalReferences=[{"key": key, "value": value}])
     path = f"/webmessages/external-references/{quote(key, safe='')}/{quote(value, safe='')}"
     assert message_id in ids_of(shared.client.get(path))
@@ -128,7 +126,7 @@ def test_a_list_by_reference_finds_every_character_that_was_stored(
     assert response.status_code == 200
 
 
-def test_a_slash_in_a_reference_survives_paging(shared: RunningService) -> None:
+def test_slash_in_a_reference_is_kept_while_paging(shared: RunningService) -> None:
     value = f"a/b ä {unique_id()}"
     ids = put(shared, unique_id(), 3, value=value)
     response = shared.client.get(f"/webmessages/external-references/errand/{quote(value, safe='')}?limit=2")
@@ -137,7 +135,7 @@ def test_a_slash_in_a_reference_survives_paging(shared: RunningService) -> None:
 
 
 @pytest.mark.parametrize("path", [by_party, by_reference], ids=["party", "reference"])
-def test_pages_follow_each_other_through_equal_times(shared: RunningService, path: Callable[[str], str]) -> None:
+def test_pages_are_continuous_with_equal_times(shared: RunningService, path: Callable[[str], str]) -> None:
     party_id = unique_id()
     ids = put(shared, party_id, 5, value=party_id)
     first = shared.client.get(f"{path(party_id)}?limit=2")
@@ -151,7 +149,7 @@ def test_pages_follow_each_other_through_equal_times(shared: RunningService, pat
 
 
 @pytest.mark.parametrize(("limit", "count"), [(3, 3), (4, 3), (1000, 3)])
-def test_the_last_page_has_no_link(shared: RunningService, limit: int, count: int) -> None:
+def test_last_page_has_no_link(shared: RunningService, limit: int, count: int) -> None:
     party_id = unique_id()
     put(shared, party_id, count)
     response = shared.client.get(f"{by_party(party_id)}?limit={limit}")
@@ -160,9 +158,7 @@ def test_the_last_page_has_no_link(shared: RunningService, limit: int, count: in
 
 
 @pytest.mark.parametrize("path", [by_party, by_reference], ids=["party", "reference"])
-def test_a_page_is_found_when_the_message_before_it_was_deleted(
-    shared: RunningService, path: Callable[[str], str]
-) -> None:
+def test_cursor_remains_valid_when_its_message_is_deleted(shared: RunningService, path: Callable[[str], str]) -> None:
     party_id = unique_id()
     ids = put(shared, party_id, 4, value=party_id)
     first = shared.client.get(f"{path(party_id)}?limit=2")
@@ -180,7 +176,7 @@ def test_after_without_a_limit_returns_all_remaining_messages(shared: RunningSer
     assert "link" not in response.headers
 
 
-def test_a_link_names_the_party_in_lower_case(shared: RunningService) -> None:
+def test_link_has_the_party_in_lower_case(shared: RunningService) -> None:
     party_id = unique_id()
     put(shared, party_id, 2)
     response = shared.client.get(f"{by_party(party_id.upper())}?limit=1")
@@ -199,14 +195,14 @@ def test_lists_without_a_limit_return_more_than_one_page_of_500(shared: RunningS
 
 
 @pytest.mark.parametrize("after", ["0" * 43, "f" * 43])
-def test_every_text_of_the_form_of_a_place_is_one(shared: RunningService, after: str) -> None:
+def test_every_text_in_the_form_of_a_cursor_is_valid(shared: RunningService, after: str) -> None:
     party_id = unique_id()
     ids = put(shared, party_id, 1)
     assert ids_of(shared.client.get(f"{by_party(party_id)}?after={after}")) == (ids if after[0] == "0" else [])
 
 
 @pytest.mark.parametrize("path_of", [by_party, by_reference])
-def test_pages_of_times_finer_than_a_millisecond_have_each_message_once(
+def test_pages_of_times_finer_than_a_millisecond_contain_each_message_once(
     shared: RunningService, path_of: Callable[[str], str]
 ) -> None:
     party_id = unique_id()
@@ -248,7 +244,7 @@ def test_list_that_does_not_advance_ends_with_an_error(run: Callable[[Any], Any]
     run(work())
 
 
-def test_long_list_lets_others_in_after_each_page(run: Callable[[Any], Any]) -> None:
+def test_long_list_yields_to_other_callers_after_each_page(run: Callable[[Any], Any]) -> None:
     pages = [[web_message(created=NOW + timedelta(seconds=number))] * PAGE for number in range(10)]
 
     async def read(_limit: int, after: Position | None) -> list[WebMessage]:
@@ -273,7 +269,7 @@ def test_long_list_lets_others_in_after_each_page(run: Callable[[Any], Any]) -> 
     run(work())
 
 
-def test_lists_of_long_texts_are_whole(shared: RunningService) -> None:
+def test_lists_of_long_texts_are_complete(shared: RunningService) -> None:
     party_id = unique_id()
     texts = ["x", "æ" * (LONG_TEXT + 7), 'a "quoted" text\n' * LONG_TEXT, "€" * LONG_TEXT, "y"]
     for text in texts:

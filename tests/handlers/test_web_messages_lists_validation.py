@@ -51,14 +51,14 @@ NO_PLACE = "not a place in a list that this service gave"
     ],
     ids=["party", "reference"],
 )
-def test_lists_say_what_is_wrong_with_a_query(
+def test_lists_report_faults_of_a_query(
     contract: RunningService, path: str, operation: str, query: str, expected: list[tuple[str, str]]
 ) -> None:
     found = violations(contract.client.get(f"{path}?{query}"))
     assert found == [(f"{operation}.{name}", message) for name, message in expected]
 
 
-def test_more_query_parameters_than_anyone_needs_are_refused(contract: RunningService) -> None:
+def test_too_many_query_parameters_are_refused(contract: RunningService) -> None:
     query = "&".join(f"p{number}=1" for number in range(101))
     assert violations(contract.client.get(f"{BY_PARTY}?{query}")) == [
         ("getWebMessagesByPartyId.query", "more than 100 parameters")
@@ -100,9 +100,7 @@ def test_more_query_parameters_than_anyone_needs_are_refused(contract: RunningSe
         ),
     ],
 )
-def test_lists_say_what_is_wrong_with_a_path(
-    contract: RunningService, path: str, expected: list[tuple[str, str]]
-) -> None:
+def test_lists_report_faults_of_a_path(contract: RunningService, path: str, expected: list[tuple[str, str]]) -> None:
     assert violations(contract.client.get(f"/webmessages/{path}")) == expected
 
 

@@ -43,7 +43,7 @@ def sent(service: RunningService, *parts: bytes) -> dict[str, Any]:
     return get(service, response.headers["location"].removeprefix("/webmessages/"))
 
 
-def test_a_form_stores_the_same_as_json(shared: RunningService) -> None:
+def test_form_stores_the_same_as_json(shared: RunningService) -> None:
     contents = {"b.txt": b"Hello\n", "a å.pdf": b"%PDF-1.7\n" + os.urandom(300_000)}
     body = message_body(sender={"userId": "joe"}, oepInstance="internal")
     files = [{"fileName": name, "base64Data": base64.b64encode(data).decode()} for name, data in contents.items()]
@@ -64,7 +64,7 @@ def test_a_form_stores_the_same_as_json(shared: RunningService) -> None:
     assert [attachment["mimeType"] for attachment in values[1]["attachments"]] == ["text/plain", "application/pdf"]
 
 
-def test_a_form_is_published(shared: RunningService, shared_open_e: MockOpenE) -> None:
+def test_form_is_published(shared: RunningService, shared_open_e: MockOpenE) -> None:
     shared_open_e.clear()
     sent(shared, json_part(case_body()), file_part())
     (message,) = shared_open_e.messages
@@ -72,11 +72,11 @@ def test_a_form_is_published(shared: RunningService, shared_open_e: MockOpenE) -
     assert message["attachments"] == [{"filename": "hello.txt", "size": 6, "sha256": digest}]
 
 
-def test_a_form_without_files_has_no_attachments(shared: RunningService) -> None:
+def test_form_without_files_has_no_attachments(shared: RunningService) -> None:
     assert "attachments" not in sent(shared, json_part())
 
 
-def test_a_form_takes_a_json_part_that_says_no_type(shared: RunningService) -> None:
+def test_form_accepts_a_json_part_without_a_type(shared: RunningService) -> None:
     sent(shared, part('form-data; name="message"', json.dumps(message_body()).encode()))
 
 
@@ -93,18 +93,18 @@ def test_a_form_takes_a_json_part_that_says_no_type(shared: RunningService) -> N
         ('filename="a\\"b.txt"', 'a"b.txt'),
     ],
 )
-def test_a_form_names_files_as_the_sender_does(shared: RunningService, given: str, expected: str) -> None:
+def test_form_uses_the_file_names_of_the_sender(shared: RunningService, given: str, expected: str) -> None:
     value = sent(shared, json_part(), file_part(b"x", given))
     assert value["attachments"][0]["fileName"] == expected
 
 
-def test_a_form_takes_content_that_looks_like_its_boundary(shared: RunningService) -> None:
+def test_form_accepts_content_that_resembles_its_boundary(shared: RunningService) -> None:
     content = f"\r\n--{BOUNDARY[:-1]}\r\n--\r\n--{BOUNDARY}".encode()[:-1] + b"\r\n"
     value = sent(shared, json_part(), file_part(content))
     assert base64.b64decode(value["attachments"][0]["base64Data"]) == content
 
 
-def test_a_form_takes_a_file_of_10_mib_and_refuses_one_byte_more(contract: RunningService) -> None:
+def test_form_accepts_files_of_at_most_10_mib(contract: RunningService) -> None:
     value = sent(contract, json_part(), file_part(bytes(MAX_ATTACHMENT_BYTES)))
     assert value["attachments"][0]["size"] == MAX_ATTACHMENT_BYTES
     response = post_form(contract, json_part(), file_part(b"x"), file_part(bytes(MAX_ATTACHMENT_BYTES + 1)))
@@ -113,7 +113,7 @@ def test_a_form_takes_a_file_of_10_mib_and_refuses_one_byte_more(contract: Runni
     assert message == f"must be at most {MAX_ATTACHMENT_BYTES} bytes"
 
 
-def test_a_form_takes_ten_files_and_refuses_eleven(contract: RunningService) -> None:
+def test_form_accepts_at_most_ten_files(contract: RunningService) -> None:
     assert len(sent(contract, json_part(), *[file_part()] * 10)["attachments"]) == 10
     response = post_form(contract, json_part(), *[file_part()] * 11)
     assert violations(response) == [("attachments", "size must be between 0 and 10")]
@@ -204,13 +204,11 @@ FIRST = ("message", "must be the first part, of type application/json")
         "not-json",
     ],
 )
-def test_a_form_says_what_is_wrong(
-    contract: RunningService, parts: list[bytes], expected: list[tuple[str, str]]
-) -> None:
+def test_form_reports_faults(contract: RunningService, parts: list[bytes], expected: list[tuple[str, str]]) -> None:
     assert violations(post_form(contract, *parts)) == expected
 
 
-def test_a_form_says_which_file_is_empty_in_the_terms_of_a_form(contract: RunningService) -> None:
+def test_form_reports_an_empty_file_by_its_part(contract: RunningService) -> None:
     response = post_form(contract, json_part(), file_part(b"x"), file_part(b""))
     assert violations(response) == [("attachments[1]", "must not be empty")]
 
@@ -266,7 +264,9 @@ def test_a_form_says_which_file_is_empty_in_the_terms_of_a_form(contract: Runnin
         "many",
     ],
 )
-def test_what_is_no_form_is_refused(contract: RunningService, content_type: str, body: bytes, message: str) -> None:
+def test_body_that_is_not_a_form_is_refused(
+    contract: RunningService, content_type: str, body: bytes, message: str
+) -> None:
     response = contract.client.post("/webmessages", content=body, headers={"content-type": content_type})
     assert violations(response) == [("body", message)]
 
@@ -277,7 +277,7 @@ FILE_ENCODED = ("attachments[0]", "must be sent unencoded: its Content-Transfer-
 @pytest.mark.parametrize(
     "encoding", ["base64", "BASE64", "quoted-printable", "x-uuencode", "gzip", "", "binary, base64"]
 )
-def test_a_form_refuses_parts_with_a_transfer_encoding(contract: RunningService, encoding: str) -> None:
+def test_form_refuses_parts_with_a_transfer_encoding(contract: RunningService, encoding: str) -> None:
     header = f"content-transfer-encoding: {encoding}"
     response = post_form(contract, json_part(), file_part(b"SGVsbG8K", 'filename="a"', header))
     assert violations(response) == [FILE_ENCODED]
@@ -292,21 +292,21 @@ def test_a_form_refuses_parts_with_a_transfer_encoding(contract: RunningService,
 
 
 @pytest.mark.parametrize("encoding", ["7bit", "8bit", "binary", "Binary "])
-def test_a_form_takes_parts_whose_transfer_encoding_changes_nothing(shared: RunningService, encoding: str) -> None:
+def test_form_accepts_parts_with_an_identity_transfer_encoding(shared: RunningService, encoding: str) -> None:
     header = f"Content-Transfer-Encoding: {encoding}"
     message = part('form-data; name="message"', json.dumps(message_body()).encode(), header)
     value = sent(shared, message, file_part(b"SGVsbG8K", 'filename="a"', header))
     assert base64.b64decode(value["attachments"][0]["base64Data"]) == b"SGVsbG8K"
 
 
-def test_a_form_takes_a_json_part_that_begins_with_a_byte_order_mark(shared: RunningService) -> None:
+def test_form_accepts_a_json_part_with_a_byte_order_mark(shared: RunningService) -> None:
     sent(shared, part('form-data; name="message"', b"\xef\xbb\xbf" + json.dumps(message_body()).encode()))
 
 
 @pytest.mark.parametrize(
     "content_type", ["Multipart/Form-Data; Boundary=b0undary", 'multipart/form-data; boundary="b0undary"']
 )
-def test_a_form_is_known_in_every_spelling(shared: RunningService, content_type: str) -> None:
+def test_form_is_accepted_in_every_spelling(shared: RunningService, content_type: str) -> None:
     response = shared.client.post(
         "/webmessages", content=json_part() + b"--b0undary--", headers={"content-type": content_type}
     )

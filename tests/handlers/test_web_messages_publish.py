@@ -31,7 +31,9 @@ def assert_callers_see_nothing(service: RunningService, party_id: str) -> None:
     assert party_id not in {message["partyId"] for message in listed}
 
 
-def test_create_web_message_stores_what_open_e_took(shared: RunningService, shared_open_e: MockOpenE) -> None:
+def test_create_web_message_stores_messages_that_open_e_accepted(
+    shared: RunningService, shared_open_e: MockOpenE
+) -> None:
     before = unsettled(shared)
     party_id = unique_id()
     response = post_case(shared, party_id)
@@ -49,7 +51,7 @@ REFUSALS: list[tuple[FaultName, int, str, str]] = [
 
 
 @pytest.mark.parametrize(("fault", "status", "title", "detail"), REFUSALS, ids=[refusal[0] for refusal in REFUSALS])
-def test_create_web_message_keeps_nothing_of_what_open_e_refused(
+def test_create_web_message_does_not_store_messages_that_open_e_refused(
     shared: RunningService, shared_open_e: MockOpenE, fault: FaultName, status: int, title: str, detail: str
 ) -> None:
     before, party_id = unsettled(shared), unique_id()
@@ -71,7 +73,7 @@ UNKNOWNS: list[tuple[FaultName, bool, str]] = [
 
 
 @pytest.mark.parametrize(("fault", "is_stored", "reason"), UNKNOWNS, ids=[unknown[0] for unknown in UNKNOWNS])
-def test_create_web_message_keeps_for_operators_what_open_e_may_have(
+def test_create_web_message_keeps_messages_in_doubt_for_operators(
     shared: RunningService, shared_open_e: MockOpenE, fault: FaultName, is_stored: bool, reason: str
 ) -> None:
     before, party_id = {message.id for message in unsettled(shared)}, unique_id()
@@ -92,21 +94,21 @@ def test_create_web_message_keeps_for_operators_what_open_e_may_have(
     assert message in unsettled(shared)
 
 
-def test_create_web_message_is_tried_once_only(shared: RunningService, shared_open_e: MockOpenE) -> None:
+def test_create_web_message_calls_open_e_once(shared: RunningService, shared_open_e: MockOpenE) -> None:
     shared_open_e.fail("Http500")
     assert post_case(shared, unique_id()).status_code == 500
     assert shared_open_e.messages == []
     assert post_case(shared, unique_id()).status_code == 201
 
 
-def test_create_web_message_waits_for_a_slow_open_e_within_its_time(
+def test_create_web_message_waits_for_a_slow_open_e_until_the_timeout(
     shared: RunningService, shared_open_e: MockOpenE
 ) -> None:
     shared_open_e.fail("Slow", seconds=0)
     assert post_case(shared, unique_id()).status_code == 201
 
 
-def test_create_web_message_says_no_such_case_for_a_case_that_open_e_lacks(database_url: str) -> None:
+def test_create_web_message_returns_404_for_an_unknown_case(database_url: str) -> None:
     with mock_open_e(cases={1068}), running_service(database_url=database_url, **OPEN_E_URLS) as service:
         assert post_case(service, unique_id(), 1068).status_code == 201
         detail = problem(post_case(service, unique_id(), 1069), 404, "Not Found")["detail"]
@@ -114,7 +116,7 @@ def test_create_web_message_says_no_such_case_for_a_case_that_open_e_lacks(datab
         assert unsettled(service) == []
 
 
-def test_create_web_message_tells_that_its_account_is_refused_without_the_account(database_url: str) -> None:
+def test_create_web_message_reports_a_refused_account_without_naming_it(database_url: str) -> None:
     with (
         mock_open_e(username="service", password="right"),
         running_service(
@@ -129,7 +131,7 @@ def test_create_web_message_tells_that_its_account_is_refused_without_the_accoun
         assert unsettled(service) == []
 
 
-def test_create_web_message_keeps_nothing_for_an_instance_without_address(database_url: str) -> None:
+def test_create_web_message_stores_nothing_for_an_unconfigured_instance(database_url: str) -> None:
     with running_service(database_url=database_url) as service:
         for instance in ("external", "internal"):
             response = service.client.post("/webmessages", json=case_body(oepInstance=instance))

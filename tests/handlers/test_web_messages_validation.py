@@ -17,7 +17,7 @@ from tests.handlers.faults import FAULTS, FILE, NOT_BASE64, NUMERIC, REFERENCES,
 
 
 @pytest.mark.parametrize(("changes", "expected"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
-def test_create_web_message_says_what_is_wrong(
+def test_create_web_message_reports_faults(
     contract: RunningService, changes: dict[str, Any], expected: list[tuple[str, str]]
 ) -> None:
     assert violations(contract.client.post("/webmessages", json=message_body() | changes)) == expected
@@ -38,14 +38,14 @@ def test_create_web_message_says_what_is_wrong(
     ],
     ids=["empty", "null", "array", "null-body", "text", "number"],
 )
-def test_create_web_message_says_what_is_missing(
+def test_create_web_message_reports_missing_fields(
     contract: RunningService, body: Any, expected: list[tuple[str, str]]
 ) -> None:
     response = contract.client.post("/webmessages", content=json.dumps(body))
     assert violations(response) == expected
 
 
-def test_create_web_message_names_a_wrong_party_together_with_three_other_faults(contract: RunningService) -> None:
+def test_create_web_message_reports_an_invalid_party_together_with_three_other_faults(contract: RunningService) -> None:
     body = message_body(
         partyId="invalid",
         message=" ",
@@ -60,7 +60,7 @@ def test_create_web_message_names_a_wrong_party_together_with_three_other_faults
     ]
 
 
-def test_create_web_message_names_faults_of_the_contract_and_of_the_rules_together(contract: RunningService) -> None:
+def test_create_web_message_reports_faults_of_contract_and_rules_together(contract: RunningService) -> None:
     body = message_body(
         partyId="invalid",
         externalReferences=[{"key": "flowInstanceId", "value": "1"}, {"key": "flowInstanceId", "value": "2"}],
@@ -81,7 +81,7 @@ def test_create_web_message_names_faults_of_the_contract_and_of_the_rules_togeth
     ]
 
 
-def test_create_web_message_names_wrong_data_beside_a_wrong_name_of_the_same_file(contract: RunningService) -> None:
+def test_create_web_message_reports_invalid_data_together_with_an_invalid_name(contract: RunningService) -> None:
     attachments = [{"fileName": " ", "base64Data": "YQ"}, {"fileName": "a", "base64Data": "YQ"}]
     assert violations(contract.client.post("/webmessages", json=message_body(attachments=attachments))) == [
         ("attachments[0].base64Data", NOT_BASE64),
@@ -90,7 +90,7 @@ def test_create_web_message_names_wrong_data_beside_a_wrong_name_of_the_same_fil
     ]
 
 
-def test_create_web_message_names_two_cases_beside_another_fault_of_the_references(contract: RunningService) -> None:
+def test_create_web_message_reports_two_cases_together_with_another_fault(contract: RunningService) -> None:
     references = [
         {"key": "flowInstanceId", "value": "1"},
         {"key": "flowInstanceId", "value": "2"},
@@ -103,17 +103,17 @@ def test_create_web_message_names_two_cases_beside_another_fault_of_the_referenc
 
 
 @pytest.mark.parametrize("value", ["1", "9", "1068", "999999999", "1000000000", "2147483647"])
-def test_create_web_message_takes_every_case_that_open_e_can_have(contract: RunningService, value: str) -> None:
+def test_create_web_message_accepts_every_valid_case(contract: RunningService, value: str) -> None:
     assert contract.client.post("/webmessages", json=message_body(**case(value))).status_code == 201
 
 
 @pytest.mark.parametrize("message", ["\t\n\r.", "\ud7ff\ue000\ufffd", "\U0001f600\U0010ffff", "\x7f\x85\x9f"])
-def test_create_web_message_takes_every_character_of_xml(contract: RunningService, message: str) -> None:
+def test_create_web_message_accepts_every_xml_character(contract: RunningService, message: str) -> None:
     location = contract.client.post("/webmessages", json=case_body(message=message)).headers["location"]
     assert contract.client.get(location).json()["message"] == message
 
 
-def test_create_web_message_takes_a_text_as_long_as_open_e_can_hold_and_no_longer(contract: RunningService) -> None:
+def test_create_web_message_limits_the_text_to_what_open_e_can_store(contract: RunningService) -> None:
     party_id = unique_id()
     longest = "ä" * (MAX_MESSAGE_BYTES // 2) + "a"
     response = contract.client.post("/webmessages", json=message_body(partyId=party_id, message=longest))
@@ -123,12 +123,12 @@ def test_create_web_message_takes_a_text_as_long_as_open_e_can_hold_and_no_longe
     assert violations(response) == [("message", f"must be at most {MAX_MESSAGE_BYTES} bytes of UTF-8")]
 
 
-def test_create_web_message_refuses_a_text_of_more_characters_than_bytes_are_allowed(contract: RunningService) -> None:
+def test_create_web_message_refuses_a_text_with_more_characters_than_allowed_bytes(contract: RunningService) -> None:
     response = contract.client.post("/webmessages", json=message_body(message="a" * (MAX_MESSAGE_BYTES + 1)))
     assert violations(response) == [("message", f"must be at most {MAX_MESSAGE_BYTES} bytes of UTF-8")]
 
 
-def test_create_web_message_takes_a_file_of_10_mib_and_refuses_one_byte_more(contract: RunningService) -> None:
+def test_create_web_message_accepts_files_of_at_most_10_mib(contract: RunningService) -> None:
     files = [
         {"fileName": "fits", "base64Data": base64.b64encode(bytes(MAX_ATTACHMENT_BYTES)).decode()},
         {"fileName": "too large", "base64Data": base64.b64encode(bytes(MAX_ATTACHMENT_BYTES + 1)).decode()},
@@ -139,7 +139,7 @@ def test_create_web_message_takes_a_file_of_10_mib_and_refuses_one_byte_more(con
     assert response.status_code == 201
 
 
-def test_create_web_message_stores_and_sends_nothing_of_a_refused_message(
+def test_create_web_message_neither_stores_nor_publishes_a_refused_message(
     contract: RunningService, shared_open_e: MockOpenE
 ) -> None:
     shared_open_e.clear()
@@ -162,7 +162,7 @@ def test_create_web_message_stores_and_sends_nothing_of_a_refused_message(
         ("attachments", {"fileName": "", "base64Data": "Q"}),
     ],
 )
-def test_body_of_nothing_but_faults_does_not_hold_up_others(contract: RunningService, name: str, item: object) -> None:
+def test_body_with_many_faults_does_not_block_others(contract: RunningService, name: str, item: object) -> None:
     """Callers do not need all of these faults by name, and other callers wait while they are collected."""
     body = json.dumps({"message": "x", name: [item] * (256 * 1024 // (len(json.dumps(item)) + 2) - 10)}).encode()
     response = contract.client.post("/webmessages", content=body, headers={"content-type": "application/json"})
@@ -170,7 +170,7 @@ def test_body_of_nothing_but_faults_does_not_hold_up_others(contract: RunningSer
     assert len(response.content) < len(body)
 
 
-def test_object_of_nothing_but_unknown_properties_does_not_hold_up_others(contract: RunningService) -> None:
+def test_object_with_many_unknown_properties_does_not_block_others(contract: RunningService) -> None:
     response = contract.client.post("/webmessages", json={f"x{number}": 1 for number in range(20_000)})
     assert len(violations(response)) <= MAX_FAULTS + 2
     assert len(response.content) < len(response.request.content)

@@ -46,7 +46,7 @@ def post_case(callers: ThreadPoolExecutor, service: RunningService, **changes: A
     return callers.submit(service.client.post, "/webmessages", json=case_body(**changes))
 
 
-def test_a_message_is_stored_as_sending_before_open_e_has_it(
+def test_message_is_stored_as_sending_before_the_open_e_call(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
     with service_of(database_url, held) as service:
@@ -66,7 +66,7 @@ def test_a_message_is_stored_as_sending_before_open_e_has_it(
         assert unsettled(service) == []
 
 
-def test_others_write_and_read_while_open_e_is_called(
+def test_other_callers_are_served_during_an_open_e_call(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
     with service_of(database_url, held) as service:
@@ -104,7 +104,7 @@ def assert_no_transaction_is_open(database_url: str) -> None:
     assert asyncio.run(in_transaction()) == 0
 
 
-def test_a_message_that_finds_no_thread_in_time_is_refused_and_not_stored(
+def test_message_without_a_thread_in_time_is_refused_and_not_stored(
     sqlite_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
     with service_of(sqlite_url, held, open_e_threads=2, open_e_queue_timeout=0.05) as service:
@@ -121,7 +121,7 @@ def test_a_message_that_finds_no_thread_in_time_is_refused_and_not_stored(
         assert service.client.post("/webmessages", json=case_body()).status_code == 201
 
 
-def test_a_message_waits_its_turn_for_a_thread(sqlite_url: str, held: HeldOpenE, callers: ThreadPoolExecutor) -> None:
+def test_message_waits_for_a_thread(sqlite_url: str, held: HeldOpenE, callers: ThreadPoolExecutor) -> None:
     with service_of(sqlite_url, held, open_e_threads=1) as service:
         answers = [post_case(callers, service) for _ in range(3)]
         held.wait_for_calls(1)
@@ -131,7 +131,7 @@ def test_a_message_waits_its_turn_for_a_thread(sqlite_url: str, held: HeldOpenE,
         assert unsettled(service) == []
 
 
-def test_an_open_e_that_does_not_answer_in_time_leaves_the_outcome_unknown(database_url: str, held: HeldOpenE) -> None:
+def test_open_e_timeout_leaves_the_outcome_unknown(database_url: str, held: HeldOpenE) -> None:
     with service_of(database_url, held, open_e_read_timeout=0.2) as service:
         response = service.client.post("/webmessages", json=case_body())
         detail = problem(response, 500, "Internal Server Error")["detail"]
@@ -141,7 +141,7 @@ def test_an_open_e_that_does_not_answer_in_time_leaves_the_outcome_unknown(datab
         assert len(held.mock.messages) == 1
 
 
-def test_an_open_e_that_takes_no_connections_leaves_nothing(database_url: str) -> None:
+def test_unreachable_open_e_leaves_nothing(database_url: str) -> None:
     with (
         closed_port() as port,
         running_service(
@@ -156,7 +156,7 @@ def test_an_open_e_that_takes_no_connections_leaves_nothing(database_url: str) -
         assert service.client.get("/health/ready").json()["components"]["openEExternal"] == "DOWN"
 
 
-def test_a_caller_that_goes_away_changes_nothing(database_url: str, held: HeldOpenE) -> None:
+def test_disconnected_caller_changes_nothing(database_url: str, held: HeldOpenE) -> None:
     with service_of(database_url, held) as service:
         party_id = unique_id()
         body = json.dumps(case_body(partyId=party_id)).encode()
@@ -217,9 +217,7 @@ def breakage(database_url: str, postgresql_server: PostgresqlServer) -> Breakage
     return Breakage(database_url, postgresql_server)
 
 
-def test_a_database_that_is_away_before_the_call_lets_nothing_be_sent(
-    database_url: str, held: HeldOpenE, breakage: Breakage
-) -> None:
+def test_unavailable_database_prevents_the_open_e_call(database_url: str, held: HeldOpenE, breakage: Breakage) -> None:
     with service_of(database_url, held) as service:
         held.let_go()
         assert service.client.post("/webmessages", json=case_body()).status_code == 201
@@ -231,7 +229,7 @@ def test_a_database_that_is_away_before_the_call_lets_nothing_be_sent(
         assert unsettled(service) == []
 
 
-def test_message_is_removed_when_the_answer_to_storing_it_is_lost(
+def test_message_is_removed_when_the_response_to_storing_it_is_lost(
     postgresql_server: PostgresqlServer, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
     """Open-E is not called, so the message is not in doubt, although the server has stored it."""
@@ -266,7 +264,7 @@ def wait_for_state(service: RunningService, state: MessageState | None) -> None:
         pass
 
 
-def test_post_returns_201_when_the_database_comes_back_in_time(
+def test_post_returns_201_when_the_database_recovers_in_time(
     database_url: str, held: HeldOpenE, breakage: Breakage
 ) -> None:
     with service_of(database_url, held, record_timeout=60) as service, ThreadPoolExecutor(20) as callers:
@@ -285,7 +283,7 @@ def test_post_returns_201_when_the_database_comes_back_in_time(
         assert unsettled(service) == []
 
 
-def test_published_message_becomes_readable_once_the_database_answers(
+def test_published_message_becomes_readable_once_the_database_recovers(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor, breakage: Breakage
 ) -> None:
     with service_of(database_url, held, record_timeout=0.2) as service:
@@ -305,7 +303,7 @@ def test_published_message_becomes_readable_once_the_database_answers(
         assert len(held.mock.messages) == 1
 
 
-def test_unknown_outcome_is_recorded_once_the_database_answers(
+def test_unknown_outcome_is_recorded_once_the_database_recovers(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor, breakage: Breakage
 ) -> None:
     with service_of(database_url, held, record_timeout=0.2) as service:
@@ -323,7 +321,7 @@ def test_unknown_outcome_is_recorded_once_the_database_answers(
         wait_for_state(service, MessageState.UNKNOWN)
 
 
-def test_refused_message_is_removed_once_the_database_answers(
+def test_refused_message_is_removed_once_the_database_recovers(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor, breakage: Breakage
 ) -> None:
     with service_of(database_url, held, record_timeout=0.2) as service:
@@ -338,7 +336,7 @@ def test_refused_message_is_removed_once_the_database_answers(
         wait_for_state(service, None)
 
 
-def test_shutdown_leaves_a_message_as_sending_when_the_database_stays_away(
+def test_shutdown_leaves_a_message_as_sending_without_the_database(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor, breakage: Breakage
 ) -> None:
     with service_of(database_url, held, record_timeout=0.2) as service:

@@ -12,19 +12,19 @@ from tests.mock_open_e.soap import UTF8, add_message
 URL = "http://open-e.test/external/api/callback"
 
 
-def test_the_fixture_is_a_mock_of_its_own(open_e_mock):
+def test_fixture_is_a_separate_mock(open_e_mock):
     assert isinstance(open_e_mock, MockOpenE)
     assert requests.post(URL, add_message(), headers={"Content-Type": UTF8}, timeout=5).status_code == 200
     assert [each["messageID"] for each in open_e_mock.messages] == [1]
 
 
 @pytest.mark.open_e_mock(cases={7}, username="u")
-def test_the_marker_says_what_it_is_made_with(open_e_mock):
+def test_marker_sets_the_options_of_the_mock(open_e_mock):
     assert open_e_mock.scenario.cases[0].number == 7
     assert requests.get(f"{URL}?wsdl", timeout=5).status_code == 401
 
 
-def test_the_plugin_imports_nothing_of_the_mock_until_it_is_asked():
+def test_plugin_imports_the_mock_only_when_it_is_used():
     code = (
         "import mock_open_e.pytest_plugin, sys; "
         "print({'lxml', 'responses', 'requests', 'mock_open_e.behaviour'} & set(sys.modules))"
@@ -44,7 +44,7 @@ def test_the_plugin_imports_nothing_of_the_mock_until_it_is_asked():
         ("password='p'", "password requires username"),
     ],
 )
-def test_wrong_marker_is_an_error_that_names_what_is_right(marker, words, tmp_path):
+def test_invalid_marker_is_an_error_with_the_accepted_options(marker, words, tmp_path):
     (tmp_path / "test_it.py").write_text(
         "import pytest\n"
         "from mock_open_e.pytest_plugin import open_e_mock\n"

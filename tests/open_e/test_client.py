@@ -32,7 +32,7 @@ def test_add_message_sends_the_headers_and_the_exact_length(peer):
     assert "soapaction" not in heads[0]
 
 
-def test_add_message_from_many_threads(peer):
+def test_add_message_works_from_many_threads(peer):
     one = peer(answering())
     client = OpenEClient({OepInstance.EXTERNAL: Account(one.url)}, connect_timeout=5, read_timeout=5, threads=8)
     with ThreadPoolExecutor(8) as pool:
@@ -53,7 +53,7 @@ def test_add_message_is_refused_by_a_4xx(peer, status):
     assert status[:3] in within(2, BackendRefused, peer(answering(b"no", status)).url)
 
 
-def test_add_message_is_refused_when_the_body_of_a_4xx_never_comes(peer):
+def test_add_message_is_refused_when_the_body_of_a_4xx_never_arrives(peer):
     def serve(connection, _):
         read_request(connection)
         connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\nUn")
@@ -86,7 +86,7 @@ def test_add_message_is_refused_by_an_early_401_that_leaves_the_body_unread(peer
         b"SSH-2.0-OpenSSH\r\n",
     ],
 )
-def test_add_message_is_unknown_after_an_answer_that_proves_nothing(peer, served):
+def test_add_message_is_unknown_after_an_ambiguous_response(peer, served):
     def serve(connection, _):
         read_request(connection)
         connection.sendall(served)
@@ -94,12 +94,12 @@ def test_add_message_is_unknown_after_an_answer_that_proves_nothing(peer, served
     within(2, OutcomeUnknown, peer(serve).url)
 
 
-def test_add_message_understands_a_compressed_answer(peer):
+def test_add_message_decompresses_a_response(peer):
     one = peer(answering(gzip.compress(PUBLISHED), headers="Content-Encoding: gzip\r\n"))
     assert add(one.url) == 151
 
 
-def test_add_message_does_not_unpack_a_bomb(peer):
+def test_add_message_does_not_decompress_a_bomb(peer):
     bomb = io.BytesIO()
     with gzip.GzipFile(fileobj=bomb, mode="wb") as packed:
         for _ in range(200):
@@ -108,7 +108,7 @@ def test_add_message_does_not_unpack_a_bomb(peer):
     within(2, OutcomeUnknown, one.url, read_timeout=2)
 
 
-def test_add_message_does_not_read_a_huge_answer(peer):
+def test_add_message_does_not_read_a_huge_response(peer):
     def serve(connection, _):
         read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + PUBLISHED)
@@ -124,12 +124,12 @@ def test_add_message_is_refused_without_an_address():
         client.add_message(web_message(instance=OepInstance.INTERNAL), added=ADDED, request_id="r")
 
 
-def test_add_message_needs_a_case():
+def test_add_message_requires_a_case():
     with pytest.raises(ValueError, match="case"):
         add("http://open-e.test/", web_message(case=None))
 
 
-def test_account_does_not_show_its_password():
+def test_account_repr_hides_its_password():
     assert "hemligt" not in repr(Account("http://open-e.test/", "user", "hemligt"))
 
 
@@ -157,7 +157,7 @@ def test_add_message_is_unknown_at_an_address_that_responses_does_not_know():
         add("http://other.test/")
 
 
-def test_add_message_passes_the_trace_on(peer):
+def test_add_message_forwards_the_trace(peer):
     heads = []
 
     def serve(connection, _):

@@ -96,7 +96,7 @@ def test_add_message_ends_endless_interim_responses(peer):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_add_message_finds_a_host_with_a_final_dot(peer, tmp_path, scheme):
+def test_add_message_resolves_a_host_with_a_final_dot(peer, tmp_path, scheme):
     heads, names = [], []
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -117,7 +117,7 @@ def test_add_message_finds_a_host_with_a_final_dot(peer, tmp_path, scheme):
     assert names == (["localhost"] if scheme == "https" else [])
 
 
-def test_add_message_is_unknown_when_the_status_line_drips(peer):
+def test_add_message_is_unknown_when_the_status_line_is_slow(peer):
     def serve(connection, _):
         read_request(connection)
         drip(connection, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000)
@@ -125,7 +125,7 @@ def test_add_message_is_unknown_when_the_status_line_drips(peer):
     assert "in time" in within(2, OutcomeUnknown, peer(serve).url)
 
 
-def test_add_message_is_unknown_when_the_body_drips(peer):
+def test_add_message_is_unknown_when_the_body_is_slow(peer):
     def serve(connection, _):
         read_request(connection)
         head, blank, body = answer().partition(b"\r\n\r\n")
@@ -135,7 +135,7 @@ def test_add_message_is_unknown_when_the_body_drips(peer):
     within(2, OutcomeUnknown, peer(serve).url)
 
 
-def test_add_message_is_unknown_when_nothing_comes_for_the_read_timeout(peer):
+def test_add_message_is_unknown_after_the_read_timeout(peer):
     def serve(connection, _):
         read_request(connection)
         connection.recv(1)
@@ -228,5 +228,5 @@ def test_add_message_is_unknown_when_the_connection_is_reset_after_sending(peer)
     assert one.connections == 1
 
 
-def test_add_message_is_unknown_when_the_connection_is_closed_without_an_answer(peer):
+def test_add_message_is_unknown_when_the_connection_is_closed_without_a_response(peer):
     within(2, OutcomeUnknown, peer(lambda connection, _: read_request(connection)).url)

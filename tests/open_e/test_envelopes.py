@@ -28,7 +28,7 @@ def fault(code="S:Server", text="It went wrong", detail=""):
     )
 
 
-def test_add_message_envelope_is_what_other_clients_send():
+def test_add_message_envelope_equals_that_of_other_clients():
     sent = b"".join(envelope("Hej <b> åäö\nrad 2", [SoapFile("test.pdf", b"hej")], "joe01doe"))
     assert (
         sent
@@ -46,7 +46,7 @@ def test_add_message_envelope_is_what_other_clients_send():
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 196_609, 1_000_000])
-def test_add_message_envelope_knows_its_length_and_encodes_files_whole(size):
+def test_add_message_envelope_has_its_length_and_encodes_whole_files(size):
     data = bytes(i * 7 % 256 for i in range(size))
     built = envelope(
         "åäö 😀", [SoapFile("å.bin", data), SoapFile("b", bytearray(b"ab")), SoapFile("c", memoryview(b"abcd"))]
@@ -64,7 +64,7 @@ def test_add_message_envelope_can_be_sent_twice():
 
 
 @pytest.mark.parametrize("text", ["a\r\nb", "a\rb", "a\nb"])
-def test_add_message_envelope_sends_every_line_break_so_that_it_arrives(text):
+def test_add_message_envelope_preserves_every_line_break(text):
     root = etree.fromstring(b"".join(envelope(text)))
     assert root.findtext(f".//{{{NS}}}message/{{{NS}}}message") == "a\r\nb"
 
@@ -76,7 +76,7 @@ def test_add_message_envelope_escapes_file_names_and_users():
     assert root.findtext(f".//{{{NS}}}userID") == "a&b"
 
 
-def test_add_message_envelope_leaves_the_principal_out_without_a_user():
+def test_add_message_envelope_omits_the_principal_without_a_user():
     assert b"principal" not in b"".join(envelope())
 
 
@@ -89,25 +89,25 @@ def test_add_message_envelope_writes_utc_with_offset():
     assert b">2026-01-01T00:00:00.000+00:00<" in b"".join(envelope(added=datetime(2026, 1, 1, tzinfo=UTC)))
 
 
-def test_read_answer_gives_the_message_id():
+def test_read_answer_returns_the_message_id():
     body = answered(f'<addMessageResponse xmlns="{NS}"><messageID> 151 </messageID></addMessageResponse>')
     assert parse_response(body) == 151
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "99999999999", "2147483648", "1" * 5000, "\uff11\uff15"])
-def test_read_answer_does_not_understand_a_message_id_that_is_no_int(text):
+def test_read_answer_rejects_a_message_id_that_is_not_an_int(text):
     body = answered(f'<addMessageResponse xmlns="{NS}"><messageID>{text}</messageID></addMessageResponse>')
     assert parse_response(body) is None
 
 
-def test_read_answer_gives_a_declared_fault():
+def test_read_answer_returns_a_declared_fault():
     detail = f'<detail><FlowInstanceNotFoundFault xmlns="{NS}"/></detail>'
     assert parse_response(fault(text="Not &lt;found&gt;", detail=detail)) == SoapFault(
         "Server", "Not <found>", ("FlowInstanceNotFoundFault",)
     )
 
 
-def test_read_answer_gives_a_fault_without_detail():
+def test_read_answer_returns_a_fault_without_detail():
     assert parse_response(fault("S:Client")) == SoapFault("Client", "It went wrong")
 
 
@@ -131,5 +131,5 @@ def test_read_answer_gives_a_fault_without_detail():
         b"<a>" * 100_000,
     ],
 )
-def test_read_answer_does_not_understand(body):
+def test_read_answer_rejects_other_responses(body):
     assert parse_response(body) is None

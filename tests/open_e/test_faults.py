@@ -10,12 +10,12 @@ NOT_FOUND = SoapFault("Server", "No such case", ("FlowInstanceNotFoundFault",))
 DENIED = SoapFault("Server", "No access", ("AccessDeniedFault",))
 
 
-def test_message_id_gives_the_id_of_a_published_message():
+def test_message_id_returns_the_id_of_a_published_message():
     assert get_message_id(200, 151) == 151
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 503])
-def test_message_id_raises_not_found_whatever_the_status(status):
+def test_message_id_raises_not_found_for_any_status(status):
     with pytest.raises(NotFound, match="No such case"):
         get_message_id(status, NOT_FOUND)
 
@@ -60,7 +60,7 @@ def test_message_id_raises_outcome_unknown_without_quoting(status, answer):
     assert "secret" not in str(caught.value)
 
 
-def test_message_id_cuts_a_long_faultstring():
+def test_message_id_truncates_a_long_faultstring():
     with pytest.raises(BackendRefused) as caught:
         get_message_id(500, SoapFault("Client", "x" * 100_000))
     assert len(str(caught.value)) == 1000
@@ -78,7 +78,7 @@ def test_message_id_cuts_a_long_faultstring():
         requests.ConnectionError(NewConnectionError(None, "refused")),
     ],
 )
-def test_failure_of_a_call_that_reached_nobody_is_unavailable(error):
+def test_failure_before_a_connection_is_unavailable(error):
     assert isinstance(map_call_error(error, sent=None), BackendUnavailable)
 
 
@@ -93,10 +93,10 @@ def test_failure_of_a_call_that_reached_nobody_is_unavailable(error):
         ProtocolError("odd"),
     ],
 )
-def test_failure_of_an_unwatched_call_that_may_have_been_sent_is_unknown(error):
+def test_failure_of_an_untracked_call_is_unknown(error):
     assert isinstance(map_call_error(error, sent=None), OutcomeUnknown)
 
 
-def test_failure_goes_by_what_was_sent_where_that_is_known():
+def test_failure_depends_on_the_sent_bytes_if_they_are_tracked():
     assert isinstance(map_call_error(requests.ConnectionError(), sent=False), BackendUnavailable)
     assert isinstance(map_call_error(requests.exceptions.SSLError(), sent=True), OutcomeUnknown)

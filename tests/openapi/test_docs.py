@@ -34,7 +34,7 @@ def addresses(page: str) -> Addresses:
     return parser
 
 
-def test_contracts_are_there() -> None:
+def test_contracts_exist() -> None:
     assert {"operations", "web-messages"} <= set(NAMES)
 
 
@@ -51,7 +51,7 @@ def test_each_contract_is_served_as_yaml_and_json(contract: RunningService, name
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_contract_has_a_page_that_loads_local_files_only(contract: RunningService, name: str) -> None:
+def test_each_contract_has_a_page_that_loads_only_local_files(contract: RunningService, name: str) -> None:
     response = contract.client.get(f"/docs/{name}")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -68,7 +68,7 @@ def test_each_contract_has_a_page_that_loads_local_files_only(contract: RunningS
         assert loaded.content
 
 
-def test_the_index_links_every_contract(contract: RunningService) -> None:
+def test_index_links_every_contract(contract: RunningService) -> None:
     response = contract.client.get("/docs")
     assert response.status_code == 200
     linked = addresses(response.text).linked
@@ -76,6 +76,6 @@ def test_the_index_links_every_contract(contract: RunningService) -> None:
     assert all(contract.client.get(address).status_code == 200 for address in linked)
 
 
-def test_pages_ask_for_no_key(contract: RunningService) -> None:
+def test_pages_require_no_key(contract: RunningService) -> None:
     for path in ("/docs", "/docs/web-messages", "/docs/static/swagger-ui-bundle.js"):
         assert contract.client.get(path, headers={"apikey": ""}).status_code == 200

@@ -41,17 +41,17 @@ def faults(value: Any) -> list[tuple[str, str]]:
     return [(found.field, found.message) for found in SCHEMA.violations(value)]
 
 
-def test_schema_of_body_is_by_entry_only_where_a_list_is_long() -> None:
+def test_schema_of_body_is_checked_by_entry_only_for_long_lists() -> None:
     assert isinstance(SCHEMA, ListSchema)
     assert isinstance(schema_of_body({"$ref": "#/components/schemas/Entry"}, COMPONENTS, say), Schema)
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], True])
-def test_what_is_no_object_is_one_fault(value: Any) -> None:
+def test_body_that_is_not_an_object_is_one_fault(value: Any) -> None:
     assert faults(value) == [("", "type")]
 
 
-def test_a_good_body_has_no_fault() -> None:
+def test_valid_body_has_no_fault() -> None:
     assert faults({"id": "x", "list": [{"a": 1}, {"a": 2, "b": None}, {"a": 3, "b": "abc"}]}) == []
 
 
@@ -70,16 +70,16 @@ def test_faults_of_the_body_and_of_every_entry_are_found() -> None:
     ]
 
 
-def test_a_list_that_is_none_is_one_fault() -> None:
+def test_value_that_is_not_a_list_is_one_fault() -> None:
     assert faults({"id": "x", "list": {"a": 1}}) == [("list", "type")]
 
 
-def test_a_list_that_is_too_long_is_one_fault_beside_those_of_the_entries_that_it_may_have() -> None:
+def test_too_long_list_is_one_fault_in_addition_to_those_of_the_allowed_entries() -> None:
     assert faults({"id": "x", "list": [{"a": 1}] * 1001}) == []
     assert faults({"id": "x", "list": [{"a": 1}] * 1000 + [0] * 5}) == [("list", "maxItems"), ("list/1000", "type")]
 
 
-def test_known_properties_are_found_behind_any_number_of_unknown_ones() -> None:
+def test_known_properties_are_checked_after_any_number_of_unknown_ones() -> None:
     many = {f"u{number}": 1 for number in range(5000)}
     found = faults(many | {"id": "x", "list": [many | {"a": 1}, many]})
     assert len([field for field, _ in found if field.startswith("u")]) == MAX_UNKNOWN
@@ -87,7 +87,7 @@ def test_known_properties_are_found_behind_any_number_of_unknown_ones() -> None:
     assert [row for row in found if row[1] == "required"] == [("list/1/a", "required")]
 
 
-def test_a_text_beyond_all_need_is_cut_before_it_is_checked() -> None:
+def test_excessive_text_is_truncated_before_it_is_checked() -> None:
     long = "x" * 10 * MAX_TEXT
     assert faults({"id": long, "list": [{"a": 1, "b": long}]}) == [("id", "pattern"), ("list/0/b", "maxLength")]
 

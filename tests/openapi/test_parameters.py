@@ -48,7 +48,7 @@ def read(query: bytes = b"", name: str = "a") -> tuple[dict[str, Any], list[tupl
         ("text=å".encode(), {"text": "å"}),
     ],
 )
-def test_parameters_read_values_of_their_type(query: bytes, expected: dict[str, Any]) -> None:
+def test_parameters_are_converted_to_their_type(query: bytes, expected: dict[str, Any]) -> None:
     assert read(query) == ({"name": "a", **expected}, [])
 
 
@@ -69,17 +69,17 @@ def test_parameters_read_values_of_their_type(query: bytes, expected: dict[str, 
         (b"number=1&number=1", "must be given once"),
     ],
 )
-def test_parameters_say_what_is_no_integer(query: bytes, message: str) -> None:
+def test_parameters_report_invalid_integers(query: bytes, message: str) -> None:
     assert read(query)[1] == [("op.number", message)]
 
 
 @pytest.mark.parametrize("value", [b"True", b"1", b"yes", b""])
-def test_parameters_say_what_is_no_boolean(value: bytes) -> None:
+def test_parameters_report_invalid_booleans(value: bytes) -> None:
     assert read(b"flag=" + value)[1] == [("op.flag", "must be a boolean")]
 
 
 @pytest.mark.parametrize("query", [b"text=%ff", b"text=%ed%a0%80", b"text=\xff"])
-def test_parameters_refuse_what_is_not_utf8(query: bytes) -> None:
+def test_parameters_refuse_invalid_utf_8(query: bytes) -> None:
     assert read(query)[1] == [("op.text", "must be UTF-8")]
 
 
@@ -93,7 +93,7 @@ def test_parameters_refuse_what_is_not_utf8(query: bytes) -> None:
         (b"a" * 200, "a" * 100),
     ],
 )
-def test_parameters_refuse_names_that_are_not_of_a_query(query: bytes, name: str) -> None:
+def test_parameters_refuse_unknown_query_names(query: bytes, name: str) -> None:
     assert read(query)[1] == [(f"op.{name}", "not a parameter of this operation")]
 
 
@@ -114,7 +114,7 @@ def test_parameters_decode_paths_once(name: str, expected: str) -> None:
         ("abcdef", "size must be at most 5"),
     ],
 )
-def test_parameters_say_what_is_wrong_with_a_path(name: str, message: str) -> None:
+def test_parameters_report_faults_of_a_path(name: str, message: str) -> None:
     assert read(name=name)[1] == [("op.name", message)]
 
 

@@ -28,7 +28,7 @@ def raw(service: RunningService, target: str, method: str = "GET") -> RawAnswer:
     return request(service.port, head.encode("latin-1"), has_body=method != "HEAD")
 
 
-def test_canonical_path_does_what_its_docstring_says() -> None:
+def test_canonical_path_follows_its_docstring() -> None:
     assert doctest.testmod(routing).failed == 0
 
 
@@ -60,7 +60,7 @@ def test_canonical_path_has_one_spelling(raw_path: bytes, expected: str) -> None
     ("path", "method"),
     [(path, method) for path, allowed in ALLOWED.items() for method in METHODS if method not in allowed.split(", ")],
 )
-def test_other_methods_get_a_405_that_says_what_is_allowed(contract: RunningService, path: str, method: str) -> None:
+def test_other_methods_get_405_with_the_allowed_ones(contract: RunningService, path: str, method: str) -> None:
     answer = raw(contract, path, method)
     assert answer.status == 405
     assert answer.headers["allow"] == ALLOWED[path]
@@ -97,7 +97,7 @@ def test_other_methods_get_a_405_that_says_what_is_allowed(contract: RunningServ
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_unknown_paths_are_a_404(contract: RunningService, path: str, method: str) -> None:
+def test_unknown_paths_get_404(contract: RunningService, path: str, method: str) -> None:
     answer = raw(contract, path, method)
     assert answer.status == 404
     assert answer.headers["content-type"] == "application/problem+json"
@@ -106,7 +106,7 @@ def test_unknown_paths_are_a_404(contract: RunningService, path: str, method: st
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/web-messages/openapi.json", "/docs/static/swagger-ui.css"])
-def test_pages_of_the_documentation_take_get_only(contract: RunningService, path: str) -> None:
+def test_documentation_pages_allow_only_get(contract: RunningService, path: str) -> None:
     answer = raw(contract, path, "POST")
     assert answer.status == 405
     assert answer.headers["content-type"] == "application/problem+json"
@@ -114,27 +114,27 @@ def test_pages_of_the_documentation_take_get_only(contract: RunningService, path
 
 
 @pytest.mark.parametrize("path", ["nothing.js", "../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "", "%00"])
-def test_unknown_files_of_the_documentation_are_a_404(contract: RunningService, path: str) -> None:
+def test_unknown_documentation_files_get_404(contract: RunningService, path: str) -> None:
     answer = raw(contract, f"/docs/static/{path}")
     assert answer.status == 404
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_percent_encoding_of_a_path_changes_nothing(contract: RunningService) -> None:
+def test_percent_encoded_path_is_equivalent(contract: RunningService) -> None:
     answer = raw(contract, "/%77ebmessages/recipients/81471222%2D5798-11e9-ae24-57fa13b361e1")
     assert (answer.status, answer.body) == (200, b"[]")
 
 
-def test_an_absolute_target_is_understood(contract: RunningService) -> None:
+def test_absolute_target_is_accepted(contract: RunningService) -> None:
     assert raw(contract, "http://x/health/live").status == 200
 
 
-def test_a_reserved_word_in_a_path_is_data_where_data_is_expected(contract: RunningService) -> None:
+def test_reserved_word_in_a_path_is_data_where_data_is_expected(contract: RunningService) -> None:
     answer = raw(contract, "/webmessages/external-references/attachments/recipients")
     assert (answer.status, answer.body) == (200, b"[]")
     assert raw(contract, "/webmessages/recipients").status == 400
 
 
-def test_a_404_of_a_path_says_so(contract: RunningService) -> None:
+def test_404_of_a_path_is_a_problem(contract: RunningService) -> None:
     value = problem(contract.client.get("/nowhere"), 404, "Not Found")
     assert value["detail"] == "There is nothing at this path"

@@ -37,7 +37,7 @@ def faults(schema: dict[str, Any], value: Any, prefix: str = "") -> list[tuple[s
         ({"not": {"type": "string"}}, "a", "does not fit the contract"),
     ],
 )
-def test_schema_says_what_is_wrong(schema: dict[str, Any], value: Any, message: str) -> None:
+def test_schema_reports_faults(schema: dict[str, Any], value: Any, message: str) -> None:
     assert faults(schema, value) == [("body", message)]
     schema = {"type": "object", "properties": {"inner": {"type": "array", "items": schema}}}
     assert faults(schema, {"inner": [value]}, "op.") == [("op.inner[0]", message)]
@@ -54,11 +54,11 @@ def test_schema_says_what_is_wrong(schema: dict[str, Any], value: Any, message: 
         ({"type": "string", "format": "uuid"}, "no uuid: patterns say that"),
     ],
 )
-def test_schema_takes_what_fits(schema: dict[str, Any], value: Any) -> None:
+def test_schema_accepts_valid_values(schema: dict[str, Any], value: Any) -> None:
     assert faults(schema, value) == []
 
 
-def test_schema_names_every_unknown_and_every_missing_property() -> None:
+def test_schema_reports_every_unknown_and_every_missing_property() -> None:
     schema = {"type": "object", "required": ["a", "b"], "properties": {"a": {}, "b": {}}, "additionalProperties": False}
     assert faults(schema, {"c": 1, "d": 1}) == [
         ("a", "is required"),

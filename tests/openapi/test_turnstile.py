@@ -25,7 +25,7 @@ async def _turns_of(count: int, cancelled: frozenset[int] = frozenset()) -> list
     return passed
 
 
-def test_those_that_come_together_pass_over_several_turns() -> None:
+def test_concurrent_callers_pass_over_several_turns() -> None:
     passed = asyncio.run(_turns_of(5 * PER_TURN + 1))
     assert len(passed) == 5 * PER_TURN + 1
     assert passed == sorted(passed)
@@ -33,11 +33,11 @@ def test_those_that_come_together_pass_over_several_turns() -> None:
     assert len(set(passed)) == 6
 
 
-def test_one_that_goes_away_takes_no_place() -> None:
+def test_cancelled_caller_uses_no_slot() -> None:
     passed = asyncio.run(_turns_of(3 * PER_TURN, frozenset({PER_TURN, PER_TURN + 1})))
     assert len(passed) == 3 * PER_TURN - 2
     assert len(set(passed)) == 3
 
 
-def test_few_pass_at_once() -> None:
+def test_few_callers_pass_at_once() -> None:
     assert set(asyncio.run(_turns_of(PER_TURN))) == {0}

@@ -37,23 +37,23 @@ def announce(service: RunningService, length: int, *headers: bytes, key: str = M
 
 
 @pytest.mark.parametrize("headers", [WRONG_KEY, WRONG_KEY | WRONG_TYPE, WRONG_KEY | {"apikey": ""}])
-def test_an_unknown_key_is_told_before_everything(contract: RunningService, headers: dict[str, str]) -> None:
+def test_unknown_key_is_reported_first(contract: RunningService, headers: dict[str, str]) -> None:
     response = post(contract, b"{", headers, "?unknown=1")
     assert problem(response, 401, "Unauthorized")["detail"] == "A valid key in the header apikey is needed"
 
 
-def test_a_media_type_is_told_before_a_scope_and_faults(contract: RunningService) -> None:
+def test_media_type_is_checked_before_scope_and_faults(contract: RunningService) -> None:
     response = post(contract, b"{", WRONG_SCOPE | WRONG_TYPE, "?unknown=1")
     value = problem(response, 415, "Unsupported Media Type")
     assert value["detail"] == "The body must be application/json or multipart/form-data"
 
 
-def test_a_scope_is_told_before_faults(contract: RunningService) -> None:
+def test_scope_is_checked_before_faults(contract: RunningService) -> None:
     response = post(contract, b"{", WRONG_SCOPE | JSON, "?unknown=1")
     assert problem(response, 403, "Forbidden")["detail"] == "The key lacks the scope messages"
 
 
-def test_a_size_is_told_before_a_scope_and_after_a_key_and_a_media_type(contract: RunningService) -> None:
+def test_size_is_checked_after_key_and_media_type_and_before_scope(contract: RunningService) -> None:
     answer = announce(contract, MAX_BODY_BYTES + 1, key=PUBLISH_KEY)
     assert answer.status == 413
     assert json.loads(answer.body)["detail"] == TOO_LARGE
@@ -62,7 +62,7 @@ def test_a_size_is_told_before_a_scope_and_after_a_key_and_a_media_type(contract
     assert announce(contract, MAX_BODY_BYTES + 1, b"Content-Type: text/plain").status == 415
 
 
-def test_a_body_is_cut_off_as_soon_as_it_is_over_the_limit(contract: RunningService) -> None:
+def test_body_over_the_limit_is_cut_off_at_once(contract: RunningService) -> None:
     with RawConnection(contract.port) as connection:
         head = "POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: {}\r\nTransfer-Encoding: chunked\r\n\r\n"
         connection.send(head.format(MESSAGES_KEY).encode())
@@ -99,7 +99,7 @@ def test_every_operation_checks_key_scope_and_faults_in_this_order(
     assert violations(call(method, path))
 
 
-def test_a_request_without_a_key_is_a_401(contract: RunningService) -> None:
+def test_request_without_a_key_gets_401(contract: RunningService) -> None:
     answer = request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\n\r\n")
     assert answer.status == 401
     assert answer.headers["content-type"] == "application/problem+json"
@@ -109,12 +109,12 @@ def test_a_request_without_a_key_is_a_401(contract: RunningService) -> None:
     "content_type",
     ["application/json", "Application/JSON", "APPLICATION/json; charset=UTF-8", "application/json ;x=y", ""],
 )
-def test_json_is_known_in_every_spelling(contract: RunningService, content_type: str) -> None:
+def test_json_is_recognised_in_every_spelling(contract: RunningService, content_type: str) -> None:
     assert post(contract, GOOD, {"content-type": content_type}).status_code == 201
     assert violations(post(contract, b'{"message": " "}', {"content-type": content_type}))
 
 
-def test_a_body_without_a_media_type_is_json(contract: RunningService) -> None:
+def test_body_without_a_media_type_is_json(contract: RunningService) -> None:
     assert post(contract, GOOD, {}).status_code == 201
     assert violations(post(contract, b"{}", {}))
 
@@ -125,7 +125,7 @@ def test_other_media_types_are_refused(contract: RunningService, content_type: s
     assert problem(response, 415, "Unsupported Media Type")
 
 
-def test_a_chunked_body_is_read(contract: RunningService) -> None:
+def test_chunked_body_is_accepted(contract: RunningService) -> None:
     pieces = (GOOD[index : index + 7] for index in range(0, len(GOOD), 7))
     response = contract.client.post("/webmessages", content=pieces, headers=JSON)
     assert response.status_code == 201, response.text
@@ -164,31 +164,31 @@ def wrong_bodies() -> dict[str, tuple[bytes, str]]:
 
 
 @pytest.mark.parametrize(("body", "message"), wrong_bodies().values(), ids=wrong_bodies())
-def test_what_is_not_strict_json_is_refused(contract: RunningService, body: bytes, message: str) -> None:
+def test_json_that_is_not_strict_is_refused(contract: RunningService, body: bytes, message: str) -> None:
     assert violations(post(contract, body, JSON)) == [("body", message)]
 
 
 @pytest.mark.parametrize("size", [0, 300_000, 2_000_000])
-def test_a_json_body_may_begin_with_a_byte_order_mark(contract: RunningService, size: int) -> None:
+def test_json_body_may_begin_with_a_byte_order_mark(contract: RunningService, size: int) -> None:
     body = b"\xef\xbb\xbf" + json.dumps(message_body(message="x" * (size + 1))).encode()
     assert post(contract, body, JSON).status_code == 201
 
 
-def test_a_wrong_body_is_told_together_with_wrong_parameters(contract: RunningService) -> None:
+def test_invalid_body_is_reported_together_with_invalid_parameters(contract: RunningService) -> None:
     assert violations(post(contract, b"{", JSON, "?limit=1")) == [
         ("body", "must be JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         ("createWebMessage.limit", "not a parameter of this operation"),
     ]
 
 
-def test_an_integer_of_5000_digits_is_refused(contract: RunningService) -> None:
+def test_integer_of_5000_digits_is_refused(contract: RunningService) -> None:
     for digits in (5000, 200_000, 2_000_000):
         ((field, message),) = violations(post(contract, b'{"message":' + b"9" * digits + b"}", JSON))
         assert (field, message) == ("body", "must not hold a number so long")
 
 
 @pytest.mark.parametrize("number", [b"9" * 4000, b"-" + b"9" * 30, b"1e300", b"0.1"])
-def test_a_number_is_no_text(contract: RunningService, number: bytes) -> None:
+def test_number_is_not_a_text(contract: RunningService, number: bytes) -> None:
     body = b'{"partyId":%s,"message":%s,"externalReferences":[]}' % (number, number)
     assert violations(post(contract, body, JSON)) == [
         ("externalReferences", "can not be empty or contain elements with empty keys or values"),
@@ -197,14 +197,14 @@ def test_a_number_is_no_text(contract: RunningService, number: bytes) -> None:
     ]
 
 
-def test_a_charset_of_the_media_type_changes_nothing(contract: RunningService) -> None:
+def test_charset_of_the_media_type_is_ignored(contract: RunningService) -> None:
     assert post(contract, GOOD, {"content-type": "application/json; charset=utf-16"}).status_code == 201
 
 
-def test_nesting_within_the_limit_is_judged_by_the_contract(contract: RunningService) -> None:
+def test_nesting_within_the_limit_is_checked_by_the_contract(contract: RunningService) -> None:
     assert violations(post(contract, b"[" * 64 + b"]" * 64, JSON)) == [("body", "must be an object")]
 
 
-def test_a_get_with_a_body_is_answered(contract: RunningService) -> None:
+def test_get_with_a_body_is_accepted(contract: RunningService) -> None:
     response = contract.client.request("GET", "/webmessages/x", content=b"{", headers=WRONG_TYPE)
     assert violations(response) == [("getWebMessageById.id", "not a valid UUID")]

@@ -21,7 +21,7 @@ def api_key(name: str = "caller", *scopes: str) -> ApiKey:
     return ApiKey(hash_key(new_key().encode()), name, scopes or ("messages",), NOW)
 
 
-async def test_find_returns_the_key_that_was_created(database: Database) -> None:
+async def test_find_returns_the_created_key(database: Database) -> None:
     keys = [api_key("one", "messages"), api_key("two", "messages", "publish"), api_key("å 'quoted'", "publish")]
     for key in keys:
         await api_keys.create(database, key)
@@ -34,7 +34,7 @@ async def test_find_of_an_unknown_hash_is_none(database: Database) -> None:
     assert await api_keys.find(database, "%") is None
 
 
-async def test_create_refuses_a_name_that_is_in_use(database: Database) -> None:
+async def test_create_refuses_a_name_in_use(database: Database) -> None:
     first = api_key()
     await api_keys.create(database, first)
     with pytest.raises(Conflict, match="a key named 'caller' is in use; revoke it first"):
@@ -42,13 +42,13 @@ async def test_create_refuses_a_name_that_is_in_use(database: Database) -> None:
     assert await api_keys.list_all(database) == [first]
 
 
-async def test_create_lets_one_of_two_win_at_the_same_time(database: Database) -> None:
+async def test_one_of_two_concurrent_creates_succeeds(database: Database) -> None:
     results = await asyncio.gather(*(api_keys.create(database, api_key()) for _ in range(5)), return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["Conflict"] * 4 + ["NoneType"]
     assert len(await api_keys.list_all(database)) == 1
 
 
-async def test_revoke_ends_a_key_and_frees_its_name(database: Database) -> None:
+async def test_revoke_ends_a_key_and_releases_its_name(database: Database) -> None:
     first, second = api_key(), replace(api_key(), created=LATER)
     await api_keys.create(database, first)
     await api_keys.revoke(database, "caller", LATER)
@@ -59,7 +59,7 @@ async def test_revoke_ends_a_key_and_frees_its_name(database: Database) -> None:
     assert await api_keys.list_all(database) == [replace(first, revoked=LATER), replace(second, revoked=LATER)]
 
 
-async def test_revoke_refuses_a_name_that_is_not_in_use(database: Database) -> None:
+async def test_revoke_refuses_an_unknown_name(database: Database) -> None:
     await api_keys.create(database, api_key("other"))
     with pytest.raises(NotFound, match="no key named 'caller' is in use"):
         await api_keys.revoke(database, "caller", NOW)
@@ -69,7 +69,7 @@ async def test_revoke_refuses_a_name_that_is_not_in_use(database: Database) -> N
     assert [key.revoked for key in await api_keys.list_all(database)] == [NOW]
 
 
-async def test_revoke_leaves_other_keys_alone(database: Database) -> None:
+async def test_revoke_does_not_change_other_keys(database: Database) -> None:
     keys = [api_key("a"), api_key("b")]
     for key in keys:
         await api_keys.create(database, key)
@@ -77,7 +77,7 @@ async def test_revoke_leaves_other_keys_alone(database: Database) -> None:
     assert await api_keys.find(database, keys[1].key_hash) == keys[1]
 
 
-async def test_list_all_is_ordered_by_name_then_time(database: Database) -> None:
+async def test_list_all_is_sorted_by_name_then_time(database: Database) -> None:
     assert await api_keys.list_all(database) == []
     old = replace(api_key("b"), created=NOW - timedelta(days=1))
     await api_keys.create(database, old)

@@ -80,7 +80,7 @@ async def test_record_chains_entries_by_hash(database: Database) -> None:
     assert set(heads) == {CHAIN, NO_SYSTEM}
 
 
-async def test_list_page_is_oldest_first_and_narrowed(database: Database) -> None:
+async def test_list_page_is_filtered_oldest_first(database: Database) -> None:
     for number in range(6):
         chain_name, time = (CHAIN, NO_SYSTEM)[number % 2], NOW + timedelta(minutes=number)
         await audit.record(database, audit_entry(chain=chain_name, time=time, request_id=f"r-{number}"))
@@ -100,7 +100,7 @@ async def test_list_page_is_oldest_first_and_narrowed(database: Database) -> Non
     assert await ids(chain="nobody") == []
 
 
-async def test_entries_recorded_at_once_are_one_after_the_other(database: Database) -> None:
+async def test_concurrent_entries_are_chained(database: Database) -> None:
     names = [CHAIN, NO_SYSTEM, CATALOGUE]
     async with asyncio.timeout(60):
         await asyncio.gather(*(audit.record(database, audit_entry(chain=names[n % 3])) for n in range(90)))
@@ -109,7 +109,7 @@ async def test_entries_recorded_at_once_are_one_after_the_other(database: Databa
     assert {name: head.length for name, head in heads.items()} == dict.fromkeys(names, 30)
 
 
-async def test_verify_of_nothing_finds_nothing(database: Database) -> None:
+async def test_verify_of_an_empty_audit_succeeds(database: Database) -> None:
     assert await audit.verify(database) == ({}, None)
 
 
@@ -128,7 +128,7 @@ async def test_verify_of_nothing_finds_nothing(database: Database) -> None:
         ("time", "'2026-03-01 12:00:00.123001'"),
     ],
 )
-async def test_a_changed_entry_is_found(
+async def test_changed_entry_is_detected(
     database: Database, chain: Sequence[tuple[int, str]], column: str, value: str
 ) -> None:
     await execute(database, f"update audit_entries set {column} = {value} where id = {chain[1][0]}")
@@ -136,12 +136,12 @@ async def test_a_changed_entry_is_found(
 
 
 @pytest.mark.parametrize("number", [1, 2, 4])
-async def test_a_removed_entry_is_found(database: Database, chain: Sequence[tuple[int, str]], number: int) -> None:
+async def test_removed_entry_is_detected(database: Database, chain: Sequence[tuple[int, str]], number: int) -> None:
     await execute(database, f"delete from audit_entries where id = {chain[number - 1][0]}")
     assert await broken(database) == BrokenChain(CHAIN, number, "it is missing")
 
 
-async def test_a_removed_entry_is_found_when_all_later_ones_are_numbered_anew(
+async def test_removed_entry_is_detected_when_later_ones_are_renumbered(
     database: Database, chain: Sequence[tuple[int, str]]
 ) -> None:
     await execute(database, f"delete from audit_entries where id = {chain[1][0]}")
@@ -149,15 +149,13 @@ async def test_a_removed_entry_is_found_when_all_later_ones_are_numbered_anew(
     assert await broken(database) == BrokenChain(CHAIN, 2, "it was changed or moved")
 
 
-async def test_reordered_entries_are_found(database: Database, chain: Sequence[tuple[int, str]]) -> None:
+async def test_reordered_entries_are_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     swap = "update audit_entries set number = 5 - number where number in (2, 3) and chain = 'a'"
     await execute(database, swap)
     assert await broken(database) == BrokenChain(CHAIN, 2, "it was changed or moved")
 
 
-async def test_entries_that_are_listed_in_another_order_are_found(
-    database: Database, chain: Sequence[tuple[int, str]]
-) -> None:
+async def test_entries_with_reordered_ids_are_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     """`list` sorts by id, which no hash covers."""
     await execute(database, f"update audit_entries set id = 1000 where id = {chain[1][0]}")
     assert await broken(database) == BrokenChain(CHAIN, 3, "it was changed or moved")
@@ -167,7 +165,7 @@ async def test_entries_that_are_listed_in_another_order_are_found(
     ("number", "expected"),
     [(0, (0, "it was added")), (-5, (-5, "it was added")), (2, (2, "it was added")), (5, (5, "it was added"))],
 )
-async def test_an_added_entry_is_found(
+async def test_added_entry_is_detected(
     database: Database, chain: Sequence[tuple[int, str]], number: int, expected: tuple[int, str]
 ) -> None:
     """This includes an entry that correctly continues the chain, without a matching head."""
@@ -183,18 +181,18 @@ async def test_an_added_entry_is_found(
     assert await broken(database) == BrokenChain(CHAIN, *expected)
 
 
-async def test_an_entry_moved_to_another_chain_is_found(database: Database, chain: Sequence[tuple[int, str]]) -> None:
+async def test_entry_moved_to_another_chain_is_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     await execute(database, f"update audit_entries set chain = 'b' where id = {chain[3][0]}")
     assert await broken(database) == BrokenChain(CHAIN, 4, "it is missing")
 
 
-async def test_a_chain_without_its_end_is_found(database: Database, chain: Sequence[tuple[int, str]]) -> None:
+async def test_chain_without_its_head_is_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     await execute(database, "delete from chains where name = 'a'")
     assert await broken(database) == BrokenChain(CHAIN, 4, "its chain is not known")
 
 
 @pytest.mark.parametrize("head", [FIRST_HASH, "f" * 64])
-async def test_a_chain_that_is_all_gone_but_its_end_is_found(
+async def test_chain_with_only_its_head_is_detected(
     database: Database, chain: Sequence[tuple[int, str]], head: str
 ) -> None:
     await execute(database, "delete from audit_entries where chain = 'a'")
@@ -203,14 +201,12 @@ async def test_a_chain_that_is_all_gone_but_its_end_is_found(
     assert await broken(database) == BrokenChain(CHAIN, 1, "it is missing")
 
 
-async def test_another_end_than_that_of_the_entries_is_found(
-    database: Database, chain: Sequence[tuple[int, str]]
-) -> None:
+async def test_wrong_head_is_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     await execute(database, f"update chains set head = '{FIRST_HASH}' where name = 'a'")
     assert await broken(database) == BrokenChain(CHAIN, 4, "its hash differs from the stored end of the chain")
 
 
-async def test_a_chain_that_must_be_there_is_missed(database: Database) -> None:
+async def test_missing_required_chain_is_detected(database: Database) -> None:
     await prepare(database)
     await sync(database, entries(1))
     assert await broken(database) is None
@@ -222,9 +218,7 @@ async def test_a_chain_that_must_be_there_is_missed(database: Database) -> None:
     assert await broken(database) == BrokenChain(CATALOGUE, 1, "it is missing")
 
 
-async def test_a_kept_hash_finds_who_rewrote_the_chain_and_its_end(
-    database: Database, chain: Sequence[tuple[int, str]]
-) -> None:
+async def test_stored_hash_detects_a_rewritten_chain(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     for _, hash_ in chain:
         assert await broken(database, hash_) is None
     assert await broken(database, "f" * 64) == BrokenChain("", 0, f"no entry has the hash {'f' * 64}")
@@ -238,7 +232,7 @@ async def test_a_kept_hash_finds_who_rewrote_the_chain_and_its_end(
 
 
 @pytest.mark.parametrize("column", ["time", "detail", "number"])
-async def test_what_cannot_be_read_is_found(migrated_sqlite: bytes, tmp_path: Path, column: str) -> None:
+async def test_unreadable_value_is_detected(migrated_sqlite: bytes, tmp_path: Path, column: str) -> None:
     """SQLite accepts any value in any column."""
     (tmp_path / "test.db").write_bytes(migrated_sqlite)
     database = open_database(f"sqlite:///{tmp_path}/test.db")
@@ -252,7 +246,7 @@ async def test_what_cannot_be_read_is_found(migrated_sqlite: bytes, tmp_path: Pa
     assert found.number == 2
 
 
-async def test_verify_sees_one_state_while_others_record(database: Database) -> None:
+async def test_verify_sees_one_state_during_writes(database: Database) -> None:
     for _ in range(30):
         await audit.record(database, audit_entry())
     task = asyncio.create_task(_record_often(database))

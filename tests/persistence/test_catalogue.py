@@ -100,7 +100,7 @@ FULL = catalogue(
 )
 
 
-async def test_read_gives_what_was_applied(database: Database) -> None:
+async def test_read_returns_the_applied_catalogue(database: Database) -> None:
     assert await stored.read(database) == EMPTY
     for wanted in (FULL, catalogue(), EMPTY, FULL):
         applied = await apply(database, wanted)
@@ -119,15 +119,13 @@ async def test_read_gives_what_was_applied(database: Database) -> None:
     ],
     ids=["goes", "moves"],
 )
-async def test_apply_takes_a_type_with_the_event_that_named_it(
-    database: Database, before: Catalogue, after: Catalogue
-) -> None:
+async def test_apply_stores_a_type_with_its_event(database: Database, before: Catalogue, after: Catalogue) -> None:
     await apply(database, before)
     await apply(database, after)
     assert await stored.read(database) == after
 
 
-async def test_apply_again_changes_nothing_but_its_call_entry(database: Database) -> None:
+async def test_repeated_apply_writes_only_its_call_entry(database: Database) -> None:
     await apply(database, FULL)
     before = await counts(database)
     async with refused_writes(database):
@@ -140,7 +138,7 @@ async def test_apply_again_changes_nothing_but_its_call_entry(database: Database
     assert (last.kind, last.outcome) == ("call", "unchanged")
 
 
-async def test_apply_is_told_in_the_audit_with_before_and_after(database: Database) -> None:
+async def test_apply_is_audited_with_before_and_after(database: Database) -> None:
     await apply(database, catalogue())
     await apply(database, catalogue(system(name="Other")))
     first, second, call, change = (item.entry for item in await entries(database))
@@ -163,7 +161,7 @@ async def test_apply_is_told_in_the_audit_with_before_and_after(database: Databa
     }
 
 
-async def test_a_dry_run_says_the_same_and_writes_its_call_entry_alone(database: Database) -> None:
+async def test_dry_run_returns_the_same_and_writes_only_its_call_entry(database: Database) -> None:
     await apply(database, catalogue(system(), system(OTHER_ID)))
     await subscribe(database, SYSTEM_ID, (1, 202))
     await queue_messages(database, SYSTEM_ID, 2)
@@ -188,7 +186,7 @@ async def test_a_dry_run_says_the_same_and_writes_its_call_entry_alone(database:
     ],
     ids=["system", "pair", "type", "all"],
 )
-async def test_what_is_in_use_stays_and_all_of_it_is_named(
+async def test_objects_in_use_are_kept_and_all_listed(
     database: Database, wanted: Catalogue, named: list[str], *, is_dry_run: bool
 ) -> None:
     await apply(database, catalogue(system(), system(OTHER_ID)))
@@ -201,7 +199,7 @@ async def test_what_is_in_use_stays_and_all_of_it_is_named(
     assert (await stored.read(database), await counts(database)) == (before, rows)
 
 
-async def test_prune_removes_what_needs_what_goes_and_nothing_else(database: Database) -> None:
+async def test_prune_removes_only_dependent_objects(database: Database) -> None:
     await apply(database, catalogue(system(), system(OTHER_ID)))
     await subscribe(database, SYSTEM_ID, (1, 202), (2, 203))
     await subscribe(database, OTHER_ID, (2, 203))
@@ -227,7 +225,7 @@ async def test_prune_removes_what_needs_what_goes_and_nothing_else(database: Dat
     assert len(await entries(database, OTHER_ID)) == 2
 
 
-async def test_prune_removes_a_system_whose_audit_stays(database: Database) -> None:
+async def test_prune_removes_a_system_and_keeps_its_audit(database: Database) -> None:
     await apply(database, catalogue())
     await subscribe(database, SYSTEM_ID, (1, 202), (2, 203))
     assert (await apply(database, EMPTY, is_pruning=True)).pruned == (Pruned(SYSTEM_ID, 2, 0),)
@@ -235,7 +233,7 @@ async def test_prune_removes_a_system_whose_audit_stays(database: Database) -> N
     assert [item.entry.operation for item in await entries(database, SYSTEM_ID)][-1] == "apply"
 
 
-async def test_a_certificate_that_is_taken_away_opens_nothing_any_more(database: Database) -> None:
+async def test_removed_certificate_gives_no_access(database: Database) -> None:
     await apply(database, FULL)
     assert await subscriptions.find_systems(database, FINGERPRINT) == {SYSTEM_ID, OTHER_ID}
     await apply(database, catalogue(system(certificates=frozenset({"11" * 32})), system(OTHER_ID)))
@@ -244,7 +242,7 @@ async def test_a_certificate_that_is_taken_away_opens_nothing_any_more(database:
     assert await subscriptions.find_systems(database, "11" * 32) == {SYSTEM_ID}
 
 
-async def test_applies_at_once_are_one_after_the_other(database: Database) -> None:
+async def test_concurrent_applies_are_serialised(database: Database) -> None:
     names = [f"System {number}" for number in range(8)]
     results = await asyncio.gather(*(apply(database, catalogue(system(name=name))) for name in names))
     told = [item.entry for item in await entries(database) if item.entry.kind == "change"]
@@ -258,7 +256,9 @@ async def test_applies_at_once_are_one_after_the_other(database: Database) -> No
     assert (await stored.read(database)).systems[SYSTEM_ID].name == states[-1]
 
 
-async def test_applies_and_syncs_at_once_leave_no_subscription_without_what_it_needs(database: Database) -> None:
+async def test_concurrent_applies_and_syncs_leave_no_subscription_without_its_catalogue_rows(
+    database: Database,
+) -> None:
     await apply(database, catalogue(system(), system(OTHER_ID)))
     smaller = catalogue(system(), system(OTHER_ID), types=[203], allowed=[(2, 203)])
     larger = catalogue(system(), system(OTHER_ID))

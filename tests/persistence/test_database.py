@@ -39,7 +39,7 @@ pytestmark = pytest.mark.anyio
         "postgresql//user:secret@host/db",
     ],
 )
-def test_open_database_refuses_other_addresses_without_telling_them(url: str) -> None:
+def test_open_database_refuses_invalid_urls_without_repeating_them(url: str) -> None:
     with pytest.raises(DatabaseUnusable, match="BUDKAVLE_DATABASE_URL") as caught:
         open_database(url)
     assert "secret" not in str(caught.value)
@@ -56,11 +56,11 @@ def test_open_database_refuses_other_addresses_without_telling_them(url: str) ->
         ("postgresql:///db?host=/run/postgresql", PostgresqlDatabase),
     ],
 )
-def test_open_database_connects_when_first_used(url: str, kind: type) -> None:
+def test_open_database_connects_on_first_use(url: str, kind: type) -> None:
     assert isinstance(open_database(url), kind)
 
 
-async def test_write_does_nothing_when_its_work_raises(database: Database) -> None:
+async def test_failed_work_writes_nothing(database: Database) -> None:
     message = web_message(attachments=(attachment(),))
     await stored.store(database, message)
 
@@ -78,7 +78,7 @@ async def test_write_does_nothing_when_its_work_raises(database: Database) -> No
     }
 
 
-async def test_write_is_seen_by_every_read_that_begins_later(database: Database) -> None:
+async def test_write_is_visible_to_every_later_read(database: Database) -> None:
     for _ in range(5):
         message = web_message(attachments=(attachment(b"x" * (LARGE_BYTES + 1)), attachment()))
         await stored.store(database, message)
@@ -87,7 +87,7 @@ async def test_write_is_seen_by_every_read_that_begins_later(database: Database)
             assert await content_of(database, file) == file.data
 
 
-async def test_many_reads_and_writes_at_once_all_end(database: Database) -> None:
+async def test_many_concurrent_reads_and_writes_all_end(database: Database) -> None:
     """More calls than there are connections: none waits for another for ever."""
     messages = [web_message(attachments=(attachment(b"x" * size),)) for size in [10] * 60 + [LARGE_BYTES + 1] * 10]
 
@@ -101,7 +101,7 @@ async def test_many_reads_and_writes_at_once_all_end(database: Database) -> None
     assert len(await stored.list_by_party(database, PARTY_ID, 100, None)) == 70
 
 
-async def test_one_of_many_writes_that_fails_takes_no_other_with_it(database: Database) -> None:
+async def test_failed_write_does_not_affect_concurrent_ones(database: Database) -> None:
     taken = attachment()
     await stored.store(database, web_message(attachments=(taken,)))
     good = [web_message(attachments=(attachment(),)) for _ in range(30)]
@@ -120,7 +120,7 @@ async def test_one_of_many_writes_that_fails_takes_no_other_with_it(database: Da
     }
 
 
-async def test_one_of_many_small_writes_that_fails_takes_no_other_with_it(database: Database) -> None:
+async def test_failed_small_write_does_not_affect_its_batch(database: Database) -> None:
     taken = web_message()
     await stored.store(database, taken)
     good = [web_message() for _ in range(30)]
@@ -135,7 +135,7 @@ async def test_one_of_many_small_writes_that_fails_takes_no_other_with_it(databa
     }
 
 
-async def test_small_writes_that_wait_together_are_written_together(database: Database) -> None:
+async def test_waiting_small_writes_are_batched(database: Database) -> None:
     calls = []
 
     @batched_write
@@ -149,7 +149,7 @@ async def test_small_writes_that_wait_together_are_written_together(database: Da
     assert len(calls) <= 40 // MAX_BATCH + 2
 
 
-async def test_a_write_whose_caller_goes_away_takes_no_other_with_it(database: Database) -> None:
+async def test_cancelled_write_does_not_affect_others(database: Database) -> None:
     messages = [web_message() for _ in range(10)]
     writes = [asyncio.create_task(stored.store(database, message)) for message in messages]
     await asyncio.sleep(0)
@@ -161,7 +161,7 @@ async def test_a_write_whose_caller_goes_away_takes_no_other_with_it(database: D
     assert {message.id for index, message in enumerate(messages) if index != 3} <= found
 
 
-async def test_a_large_write_gets_its_turn_among_small_ones_that_never_end(database: Database) -> None:
+async def test_large_write_gets_its_turn_among_endless_small_ones(database: Database) -> None:
     is_stored = False
 
     async def keep_storing() -> None:
@@ -179,7 +179,7 @@ async def test_a_large_write_gets_its_turn_among_small_ones_that_never_end(datab
         await asyncio.gather(*small)
 
 
-async def test_missing_tables_are_a_failure_of_storage(database: Database) -> None:
+async def test_missing_tables_are_a_storage_failure(database: Database) -> None:
     await execute(database, "drop table web_message_references")
     with pytest.raises(StorageFailed):
         await stored.store(database, web_message())
@@ -187,7 +187,7 @@ async def test_missing_tables_are_a_failure_of_storage(database: Database) -> No
     assert await database.read(short_read(lambda connection: connection.scalar(select))) == 0
 
 
-async def test_close_may_come_first_and_twice(database_url: str) -> None:
+async def test_close_may_be_first_and_repeated(database_url: str) -> None:
     database = open_database(database_url)
     await database.close()
     await database.close()
@@ -207,7 +207,7 @@ async def test_close_may_come_first_and_twice(database_url: str) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_storage_errors_knows_a_database_that_does_not_work(error: Exception) -> None:
+def test_storage_errors_translates_database_failures(error: Exception) -> None:
     with pytest.raises(StorageFailed) as caught, storage_errors():
         raise error
     assert caught.value.__cause__ is error
@@ -215,7 +215,7 @@ def test_storage_errors_knows_a_database_that_does_not_work(error: Exception) ->
 
 
 @pytest.mark.parametrize("error", [sa.exc.IntegrityError("insert", {}, Exception()), ValueError(), KeyError()])
-def test_storage_errors_lets_other_errors_through(error: Exception) -> None:
+def test_storage_errors_passes_other_errors(error: Exception) -> None:
     with pytest.raises(type(error)), storage_errors():
         raise error
 

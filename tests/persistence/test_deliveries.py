@@ -48,7 +48,7 @@ async def ids(database: Database, system_id: str | None = None) -> list[str]:
     return [item.id for item in await listed(database, system_id=system_id)]
 
 
-async def test_list_page_tells_each_delivery_as_it_stands(subscribed: Database) -> None:
+async def test_list_page_returns_each_delivery_with_its_state(subscribed: Database) -> None:
     first, second = [await publish(subscribed, **KEYED) for _ in range(2)]
     fresh = await listed(subscribed, system_id=SYSTEM)
     (item, behind) = fresh
@@ -87,7 +87,7 @@ async def test_list_page_tells_each_delivery_as_it_stands(subscribed: Database) 
     assert (item.detail, item.blocked_by, behind.detail, behind.blocked_by) == (None, None, None, item.id)
 
 
-async def test_list_page_says_what_went_wrong_and_what_blocks(subscribed: Database) -> None:
+async def test_list_page_returns_failures_and_obstacles(subscribed: Database) -> None:
     for _ in range(3):
         await publish(subscribed, **KEYED)
     await publish(subscribed)
@@ -104,7 +104,7 @@ async def test_list_page_says_what_went_wrong_and_what_blocks(subscribed: Databa
         assert await deliveries.get(subscribed, third.id) == third
 
 
-async def test_list_page_goes_on_after_the_last_one_though_it_is_gone(subscribed: Database) -> None:
+async def test_list_page_continues_after_a_removed_delivery(subscribed: Database) -> None:
     for _ in range(5):
         await publish(subscribed)
     everything = await listed(subscribed)
@@ -117,7 +117,7 @@ async def test_list_page_goes_on_after_the_last_one_though_it_is_gone(subscribed
     assert [item.system_id for item in await listed(subscribed, system_id=SYSTEM, limit=2)] == [SYSTEM] * 2
 
 
-async def test_list_page_narrows_to_a_state(subscribed: Database) -> None:
+async def test_list_page_filters_by_state(subscribed: Database) -> None:
     await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.PARK)
     await publish(subscribed)
@@ -126,7 +126,7 @@ async def test_list_page_narrows_to_a_state(subscribed: Database) -> None:
     assert {item.due for item in await listed(subscribed, state=DeliveryState.PARKED)} == {None}
 
 
-async def test_get_finds_one_with_its_attempts(subscribed: Database) -> None:
+async def test_get_returns_a_delivery_with_its_attempts(subscribed: Database) -> None:
     await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.AGAIN)
     await settle_all(subscribed, AttemptOutcome.PARK, now=NOW + SECOND)
@@ -141,7 +141,7 @@ async def test_get_finds_one_with_its_attempts(subscribed: Database) -> None:
         await deliveries.get(subscribed, str(uuid4()))
 
 
-async def test_replay_sends_parked_and_waiting_ones_again_and_says_why_not_others(subscribed: Database) -> None:
+async def test_replay_sends_parked_and_waiting_deliveries_and_explains_skipped_ones(subscribed: Database) -> None:
     await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.PARK)
     await publish(subscribed)
@@ -174,13 +174,13 @@ async def test_replay_sends_parked_and_waiting_ones_again_and_says_why_not_other
     assert {row["urgency"] for row in await rows(subscribed, tables.deliveries)} == {None}
 
 
-async def test_list_left_names_no_delivery_of_another_system(subscribed: Database) -> None:
+async def test_list_left_contains_no_delivery_of_another_system(subscribed: Database) -> None:
     await publish(subscribed)
     (id_,) = await ids(subscribed, SYSTEM_IDS[1])
     assert (await deliveries.list_not_replayed(subscribed, [id_], NOW, SYSTEM))[id_].obstacle is Obstacle.UNKNOWN
 
 
-async def test_replay_of_a_system_leaves_those_of_others(subscribed: Database) -> None:
+async def test_replay_of_a_system_does_not_change_others(subscribed: Database) -> None:
     await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.PARK)
     own = set(await ids(subscribed, SYSTEM))
@@ -188,7 +188,7 @@ async def test_replay_of_a_system_leaves_those_of_others(subscribed: Database) -
     assert {item.system_id for item in await listed(subscribed, state=DeliveryState.PARKED)} == {SYSTEM_IDS[1]}
 
 
-async def test_replay_keeps_the_place_in_the_order(subscribed: Database) -> None:
+async def test_replay_keeps_the_order(subscribed: Database) -> None:
     first = await publish(subscribed, **KEYED)
     await settle_all(subscribed, AttemptOutcome.PARK)
     second = await publish(subscribed, **KEYED)
@@ -199,7 +199,7 @@ async def test_replay_keeps_the_place_in_the_order(subscribed: Database) -> None
     assert {item.event_id for item in await claim(subscribed)} == {second.event_id}
 
 
-async def test_drop_removes_and_lets_the_next_go(subscribed: Database) -> None:
+async def test_drop_removes_and_unblocks_the_next(subscribed: Database) -> None:
     for _ in range(3):
         await publish(subscribed, **KEYED)
     await claim(subscribed)
@@ -210,7 +210,7 @@ async def test_drop_removes_and_lets_the_next_go(subscribed: Database) -> None:
     assert (left.id, left.due) == (third, NOW + SECOND)
 
 
-async def test_drop_takes_the_attempts_along(subscribed: Database) -> None:
+async def test_drop_removes_the_attempts(subscribed: Database) -> None:
     await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.PARK)
     assert (await counts(subscribed))["attempts"] == 2
@@ -223,7 +223,7 @@ def a_trial(**changes: Any) -> TrialEvent:
     return TrialEvent(publication(said), SYSTEM, str(uuid4()))
 
 
-async def test_publish_test_queues_one_delivery_whatever_the_dates(subscribed: Database) -> None:
+async def test_publish_test_queues_one_delivery_for_any_dates(subscribed: Database) -> None:
     await sync(subscribed, [entry(start=NOW + timedelta(days=1), end=None)])
     trial = a_trial()
     await deliveries.publish_test(subscribed, trial)
@@ -239,7 +239,7 @@ async def test_publish_test_queues_one_delivery_whatever_the_dates(subscribed: D
 
 
 @pytest.mark.parametrize("changes", [{"org_code": 102}, {"org_type": 2}, {"entity_type": 203}])
-async def test_publish_test_needs_exactly_that_subscription(subscribed: Database, changes: dict[str, Any]) -> None:
+async def test_publish_test_requires_that_subscription(subscribed: Database, changes: dict[str, Any]) -> None:
     before = await counts(subscribed)
     with pytest.raises(NotFound):
         await deliveries.publish_test(subscribed, a_trial(**changes))

@@ -41,7 +41,9 @@ async def parked(database: Database) -> list[str]:
     return [item.id for item in await deliveries.list_page(database, SYSTEM, None, 0, 10)]
 
 
-async def test_replay_and_drop_leave_what_is_being_deleted(database: Database, other: asyncpg.Connection) -> None:
+async def test_replay_and_drop_skip_deliveries_that_are_being_deleted(
+    database: Database, other: asyncpg.Connection
+) -> None:
     ids = await parked(database)
     transaction = other.transaction()
     await transaction.start()
@@ -54,7 +56,7 @@ async def test_replay_and_drop_leave_what_is_being_deleted(database: Database, o
     assert await deliveries.drop(database, ids, NOW) == set(ids)
 
 
-async def test_a_test_message_waits_for_the_sync_that_removes_its_subscription(
+async def test_test_message_waits_for_the_sync_that_removes_its_subscription(
     database: Database, other: asyncpg.Connection
 ) -> None:
     transaction = other.transaction()

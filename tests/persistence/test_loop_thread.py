@@ -14,7 +14,7 @@ async def nothing() -> None:
     pass
 
 
-async def test_run_gives_what_the_work_returns_or_raises_in_another_thread() -> None:
+async def test_run_returns_or_raises_the_result_of_another_thread() -> None:
     thread = LoopThread("test")
 
     async def name() -> str:
@@ -34,7 +34,7 @@ async def test_run_gives_what_the_work_returns_or_raises_in_another_thread() -> 
     await thread.end(nothing)
 
 
-async def test_a_cancelled_caller_goes_on_once_its_work_has_ended() -> None:
+async def test_cancelled_caller_continues_after_its_work() -> None:
     thread = LoopThread("test")
     begun, steps = threading.Event(), []
 
@@ -61,7 +61,7 @@ async def test_a_cancelled_caller_goes_on_once_its_work_has_ended() -> None:
     await thread.end(nothing)
 
 
-async def test_what_computes_there_stops_nobody_here() -> None:
+async def test_computation_in_the_thread_does_not_block_the_caller() -> None:
     thread = LoopThread("test")
     is_free = threading.Event()
 

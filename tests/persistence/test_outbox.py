@@ -23,7 +23,7 @@ from tests.persistence.rows import counts, execute
 pytestmark = pytest.mark.anyio
 
 
-async def test_publish_makes_a_delivery_for_each_subscription_that_matches(database: Database) -> None:
+async def test_publish_creates_a_delivery_for_each_matching_subscription(database: Database) -> None:
     await prepare(database)
     for system_id in SYSTEM_IDS[:3]:
         await sync(database, [entry(0), entry(1, entity_type=203), entry(2, org_code=102)], system_id)
@@ -46,7 +46,7 @@ async def test_publish_makes_a_delivery_for_each_subscription_that_matches(datab
         (END + timedelta(milliseconds=1), 0),
     ],
 )
-async def test_publish_asks_for_subscriptions_that_are_valid_both_ends_included(
+async def test_publish_matches_valid_subscriptions_including_both_ends(
     database: Database, moment: datetime, number: int
 ) -> None:
     await prepare(database)
@@ -55,7 +55,7 @@ async def test_publish_asks_for_subscriptions_that_are_valid_both_ends_included(
 
 
 @pytest.mark.parametrize("changes", [{"org_code": 102}, {"org_type": 2}, {"entity_type": 203}])
-async def test_publish_of_an_event_for_nobody_is_accepted(database: Database, changes: dict[str, Any]) -> None:
+async def test_publish_of_an_event_without_subscribers_is_accepted(database: Database, changes: dict[str, Any]) -> None:
     await prepare(database)
     await sync(database, [entry()])
     published = await publish(database, **changes)
@@ -63,7 +63,7 @@ async def test_publish_of_an_event_for_nobody_is_accepted(database: Database, ch
     assert (await counts(database)).get("deliveries", 0) == 0
 
 
-async def test_publish_of_the_same_event_again_answers_the_same_and_writes_nothing(database: Database) -> None:
+async def test_publish_of_a_repeated_event_returns_the_same_and_writes_nothing(database: Database) -> None:
     await prepare(database)
     await sync(database, [entry()])
     said = event(body={"b": 1, "a": [1, 2]})
@@ -89,7 +89,7 @@ async def test_publish_of_another_event_with_the_same_id_is_a_conflict(
     assert await counts(database) == before
 
 
-async def test_publish_refuses_a_type_that_is_not_known_or_has_ended(database: Database) -> None:
+async def test_publish_refuses_an_unknown_or_ended_type(database: Database) -> None:
     await prepare(database)
     await sync(database, [entry()])
     with pytest.raises(UnknownType):
@@ -102,7 +102,7 @@ async def test_publish_refuses_a_type_that_is_not_known_or_has_ended(database: D
     assert date(2026, 3, 1) == last.date()
 
 
-async def test_the_same_event_of_many_at_once_is_accepted_once(database: Database) -> None:
+async def test_concurrent_identical_events_are_accepted_once(database: Database) -> None:
     await prepare(database)
     await sync(database, [entry()])
     said = publication(event())
@@ -113,7 +113,7 @@ async def test_the_same_event_of_many_at_once_is_accepted_once(database: Databas
     assert (found["events"], found["deliveries"]) == (1, 1)
 
 
-async def test_events_during_syncs_neither_fail_nor_leave_an_orphan(database: Database) -> None:
+async def test_events_during_syncs_neither_fail_nor_leave_orphans(database: Database) -> None:
     await prepare(database)
 
     async def syncs() -> None:
@@ -132,7 +132,7 @@ async def test_events_during_syncs_neither_fail_nor_leave_an_orphan(database: Da
     assert {row["subscription_id"] for row in await rows(database, tables.deliveries)} <= current
 
 
-async def test_publish_to_many_subscribers_leaves_the_event_loop_to_others(database: Database) -> None:
+async def test_publish_to_many_subscribers_does_not_block_the_event_loop(database: Database) -> None:
     await prepare(database)
     system = {"name": "many", "base_url": "https://many.test", "webhook_secrets": [], "allow_private_addresses": False}
     ids = [str(uuid.uuid4()) for _ in range(500)]

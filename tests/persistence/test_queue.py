@@ -29,7 +29,7 @@ async def numbers(database: Database, holder: str = "worker", **options: Any) ->
     return [item.number for item in await claim(database, holder, **options)]
 
 
-async def test_claim_gives_what_a_call_needs(database: Database) -> None:
+async def test_claim_returns_what_a_call_needs(database: Database) -> None:
     await prepared(database)
     await execute(
         database,
@@ -49,7 +49,7 @@ async def test_claim_gives_what_a_call_needs(database: Database) -> None:
     assert '"body":{"a":1}' in claimed.content
 
 
-async def test_what_is_claimed_is_nobody_elses_until_the_lease_ends(database: Database) -> None:
+async def test_claimed_delivery_is_exclusive_until_the_lease_ends(database: Database) -> None:
     await prepared(database)
     await publish(database)
     assert len(await numbers(database)) == 1
@@ -61,7 +61,7 @@ async def test_what_is_claimed_is_nobody_elses_until_the_lease_ends(database: Da
     assert await numbers(database, "third", now=NOW + LEASE) == []
 
 
-async def test_workers_that_claim_at_once_never_claim_the_same(database: Database) -> None:
+async def test_concurrent_claims_are_disjoint(database: Database) -> None:
     await prepared(database, 3)
     for _ in range(20):
         await publish(database)
@@ -71,7 +71,7 @@ async def test_workers_that_claim_at_once_never_claim_the_same(database: Databas
     assert len(claimed) + len(await numbers(database)) == 60
 
 
-async def test_claim_takes_no_more_than_there_is_room_for(database: Database) -> None:
+async def test_claim_respects_its_limit(database: Database) -> None:
     await prepared(database, 4)
     for _ in range(5):
         await publish(database)
@@ -82,7 +82,7 @@ async def test_claim_takes_no_more_than_there_is_room_for(database: Database) ->
     assert await claim(database, most=5, of={}) == []
 
 
-async def test_one_of_each_key_goes_at_a_time_in_the_order_of_the_events(database: Database) -> None:
+async def test_one_delivery_per_key_is_sent_at_a_time_in_order(database: Database) -> None:
     await prepared(database)
     for _ in range(3):
         await publish(database, **PERSON)
@@ -97,7 +97,7 @@ async def test_one_of_each_key_goes_at_a_time_in_the_order_of_the_events(databas
     assert (await counts(database)).get("deliveries", 0) == 0
 
 
-async def test_events_without_a_key_and_of_other_subscriptions_go_side_by_side(database: Database) -> None:
+async def test_events_without_a_key_and_of_other_subscriptions_are_concurrent(database: Database) -> None:
     await prepared(database, 2)
     await publish(database, **PERSON)
     await publish(database)
@@ -105,7 +105,7 @@ async def test_events_without_a_key_and_of_other_subscriptions_go_side_by_side(d
     assert len(await claim(database)) == 6
 
 
-async def test_an_earlier_one_that_is_being_retried_holds_back_its_key_alone(database: Database) -> None:
+async def test_retried_delivery_blocks_only_its_key(database: Database) -> None:
     await prepared(database)
     for _ in range(3):
         await publish(database, **PERSON)
@@ -121,7 +121,7 @@ async def test_an_earlier_one_that_is_being_retried_holds_back_its_key_alone(dat
     assert second.number > first.number
 
 
-async def test_a_parked_one_lets_the_next_of_its_key_go(database: Database) -> None:
+async def test_parked_delivery_unblocks_the_next_of_its_key(database: Database) -> None:
     await prepared(database)
     await publish(database, **PERSON)
     await publish(database, **PERSON)
@@ -133,7 +133,7 @@ async def test_a_parked_one_lets_the_next_of_its_key_go(database: Database) -> N
     assert (parked["state"], parked["due"], parked["lease"], parked["attempts"]) == ("parked", None, None, 1)
 
 
-async def test_a_replayed_one_waits_only_for_the_one_of_its_key_that_is_on_its_way(database: Database) -> None:
+async def test_replayed_delivery_waits_only_for_a_running_one_of_its_key(database: Database) -> None:
     await prepared(database)
     for _ in range(3):
         await publish(database, **PERSON)
@@ -147,7 +147,7 @@ async def test_a_replayed_one_waits_only_for_the_one_of_its_key_that_is_on_its_w
     assert replayed.number == first.number
 
 
-async def test_many_behind_one_of_a_key_are_not_looked_at_again(database: Database) -> None:
+async def test_blocked_deliveries_of_a_key_are_not_scanned_again(database: Database) -> None:
     await prepared(database, 2)
     for _ in range(150):
         await publish(database, **PERSON)
@@ -159,7 +159,7 @@ async def test_many_behind_one_of_a_key_are_not_looked_at_again(database: Databa
     assert {row["number"] for row in waiting} == {item.number for item in seen}
 
 
-async def test_what_was_left_behind_is_released(database: Database) -> None:
+async def test_stuck_deliveries_are_released(database: Database) -> None:
     await prepared(database)
     for _ in range(3):
         await publish(database, **PERSON)
@@ -170,7 +170,7 @@ async def test_what_was_left_behind_is_released(database: Database) -> None:
     assert await queue.release_stuck(database, NOW) == 0
 
 
-async def test_settle_drops_results_of_deliveries_that_were_deleted(database: Database) -> None:
+async def test_settle_drops_results_of_deleted_deliveries(database: Database) -> None:
     await prepared(database)
     await publish(database)
     await publish(database)
@@ -182,9 +182,7 @@ async def test_settle_drops_results_of_deliveries_that_were_deleted(database: Da
 
 
 @pytest.mark.parametrize("outcome", [AttemptOutcome.DONE, AttemptOutcome.AGAIN, AttemptOutcome.PARK])
-async def test_a_result_of_one_that_another_holds_by_now_is_dropped(
-    database: Database, outcome: AttemptOutcome
-) -> None:
+async def test_result_of_a_lost_lease_is_dropped(database: Database, outcome: AttemptOutcome) -> None:
     await prepared(database)
     await publish(database)
     (claimed,) = await claim(database)
@@ -196,7 +194,7 @@ async def test_a_result_of_one_that_another_holds_by_now_is_dropped(
     assert (await counts(database)).get("deliveries", 0) == 0
 
 
-async def test_the_latest_attempts_are_kept(database: Database) -> None:
+async def test_latest_attempts_are_kept(database: Database) -> None:
     await prepared(database)
     await publish(database)
     for _ in range(MAX_ATTEMPTS + 3):
@@ -207,7 +205,7 @@ async def test_the_latest_attempts_are_kept(database: Database) -> None:
     assert (kept[0]["status"], kept[0]["reason"], kept[0]["answer"], kept[0]["time"]) == (503, "http", "answer", NOW)
 
 
-async def test_old_events_go_when_nothing_of_them_waits(database: Database) -> None:
+async def test_old_events_without_deliveries_are_deleted(database: Database) -> None:
     await prepared(database)
     for days in (3, 2, 0):
         await publish(database, created=NOW - timedelta(days=days))

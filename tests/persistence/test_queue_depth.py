@@ -18,7 +18,7 @@ FIRST, SECOND_SYSTEM = SYSTEM_IDS[:2]
 MINUTE = timedelta(minutes=1)
 
 
-async def test_list_depths_tells_of_each_system(database: Database) -> None:
+async def test_list_depths_returns_each_system(database: Database) -> None:
     await prepare(database)
     for system_id in (FIRST, SECOND_SYSTEM):
         await sync(database, [entry()], system_id)
@@ -33,7 +33,7 @@ async def test_list_depths_tells_of_each_system(database: Database) -> None:
     assert found[SYSTEM_IDS[2]] == Depth(SYSTEM_IDS[2], 0, 0, None, 0)
 
 
-async def test_list_depths_counts_what_should_have_begun_more_than_a_minute_ago(database: Database) -> None:
+async def test_list_depths_counts_deliveries_overdue_by_more_than_a_minute(database: Database) -> None:
     await prepare(database)
     await sync(database, [entry()])
 

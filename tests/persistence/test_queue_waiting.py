@@ -30,7 +30,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 
 @pytest.mark.parametrize("outcome", [AttemptOutcome.DONE, AttemptOutcome.AGAIN, AttemptOutcome.PARK])
-async def test_settle_tells_what_somebody_else_is_changing(
+async def test_settle_reports_rows_locked_by_others(
     database: Database, other: asyncpg.Connection, outcome: AttemptOutcome
 ) -> None:
     await publish(database)
@@ -47,9 +47,7 @@ async def test_settle_tells_what_somebody_else_is_changing(
     assert [row["attempts"] for row in left] == ([] if outcome is AttemptOutcome.DONE else [1, 1])
 
 
-async def test_claim_and_release_leave_what_another_transaction_is_changing(
-    database: Database, other: asyncpg.Connection
-) -> None:
+async def test_claim_and_release_skip_locked_rows(database: Database, other: asyncpg.Connection) -> None:
     await publish(database)
     await publish(database)
     await other.execute("begin")
@@ -66,7 +64,7 @@ async def test_claim_and_release_leave_what_another_transaction_is_changing(
         assert [item.number for item in await claim(database, "another")] == [first.number, second.number]
 
 
-async def test_one_behind_another_that_is_being_settled_is_met_again(
+async def test_delivery_behind_one_that_is_being_settled_is_claimed_later(
     database: Database, other: asyncpg.Connection
 ) -> None:
     await publish(database, **PERSON)

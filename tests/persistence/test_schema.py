@@ -74,7 +74,7 @@ async def test_migrations_equal_the_tables(database: Database) -> None:
     assert await database.read(short_read(differences)) == []
 
 
-def test_migrations_make_what_the_tables_say_names_and_all(empty_url: str, database_url: str) -> None:
+def test_migrations_create_the_same_as_the_tables_including_names(empty_url: str, database_url: str) -> None:
     if sa.make_url(empty_url).drivername != sa.make_url(database_url).drivername:
         return
 
@@ -171,7 +171,7 @@ def test_check_version_refuses_a_database_without_tables(empty_url: str) -> None
     assert str(caught.value) == "the database has no tables of this program: run 'budkavle migrate'"
 
 
-def test_migrate_makes_a_database_usable_and_changes_nothing_the_second_time(empty_url: str) -> None:
+def test_migrate_makes_a_database_usable_and_is_idempotent(empty_url: str) -> None:
     async def scenario(database: Database) -> None:
         await database.migrate()
         await database.check_version()
@@ -185,14 +185,14 @@ def test_migrate_makes_a_database_usable_and_changes_nothing_the_second_time(emp
     with_database(empty_url, scenario)
 
 
-async def test_a_newer_database_is_refused_in_plain_words(database: Database) -> None:
+async def test_newer_database_is_refused_with_an_explanation(database: Database) -> None:
     await execute(database, "update alembic_version set version_num = '9999'")
     for call in (database.check_version, database.migrate):
         with pytest.raises(DatabaseUnusable, match="the database is at version 9999"):
             await call()
 
 
-def test_migrate_may_be_run_by_several_processes_at_once(empty_url: str) -> None:
+def test_migrate_may_run_concurrently(empty_url: str) -> None:
     with (
         running(*budkavle("migrate"), database_url=empty_url) as first,
         running(*budkavle("migrate"), database_url=empty_url) as second,
@@ -215,7 +215,7 @@ asyncio.run(open_database(sys.stdin.readline().strip()).migrate())
 """
 
 
-def test_a_process_killed_in_the_middle_of_a_migration_leaves_the_old_tables(empty_url: str) -> None:
+def test_killed_migration_leaves_the_old_tables(empty_url: str) -> None:
     async def prepare(database: Database) -> None:
         await execute(database, "create table old (id integer)")
         await execute(database, "insert into old values (1)")

@@ -43,7 +43,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def test_sync_makes_the_set_what_is_wanted(database: Database) -> None:
+async def test_sync_stores_the_wanted_set(database: Database) -> None:
     assert await sync(database, entries(3)) == SyncResult(3, 0, 0, 0, 0)
     assert await subscriptions.list_subscriptions(database, SYSTEM) == set_of(entries(3))
     before = await rows_of(database)
@@ -69,14 +69,14 @@ async def test_sync_keeps_times_and_paths_exactly(database: Database) -> None:
     assert (await sync(database, wanted)).unchanged == 3
 
 
-async def test_sync_touches_no_other_system(database: Database) -> None:
+async def test_sync_does_not_change_other_systems(database: Database) -> None:
     await sync(database, entries(2), SYSTEM_IDS[1])
     await sync(database, entries(3, webhook_url="/b"))
     await sync(database, [])
     assert await subscriptions.list_subscriptions(database, SYSTEM_IDS[1]) == set_of(entries(2))
 
 
-async def test_a_refused_sync_changes_nothing_and_names_every_error(database: Database) -> None:
+async def test_refused_sync_changes_nothing_and_reports_every_error(database: Database) -> None:
     await sync(database, entries(2))
     await watch(database)
     wanted = [entry(0, org_code=9), entry(1, org_type=2, entity_type=999), entry(2, org_type=2), entry(3, org_code=9)]
@@ -94,14 +94,14 @@ async def test_a_refused_sync_changes_nothing_and_names_every_error(database: Da
     assert await subscriptions.list_subscriptions(database, SYSTEM) == set_of(entries(2))
 
 
-async def test_a_type_that_no_column_can_hold_is_unknown(database: Database) -> None:
+async def test_type_that_exceeds_its_column_is_unknown(database: Database) -> None:
     for entity_type in (2**31, 2**63, 10**30, -1):
         with pytest.raises(SyncRefused) as caught:
             await sync(database, [entry(entity_type=entity_type, is_clean=False)], is_refused_anyway=True)
         assert [error.code for error in caught.value.errors] == [ErrorCode.UNKNOWN_TYPE]
 
 
-async def test_list_broken_rules_takes_all_entries_for_new(database: Database) -> None:
+async def test_list_broken_rules_treats_all_entries_as_new(database: Database) -> None:
     await sync(database, entries(1))
     later = END + timedelta(days=2)
     errors = await subscriptions.list_broken_rules(database, [entry(0, org_code=0), entry(1, entity_type=999)], later)
@@ -113,7 +113,7 @@ async def test_list_broken_rules_takes_all_entries_for_new(database: Database) -
 
 
 @pytest.mark.parametrize("days", [0, 1, 10_000], ids=["at once", "the day after slutDato", "much later"])
-async def test_the_same_sync_again_writes_its_audit_entry_and_nothing_else(database: Database, days: int) -> None:
+async def test_repeated_sync_writes_only_its_audit_entry(database: Database, days: int) -> None:
     """Also if the catalogue has lost everything that was subscribed to."""
     await sync(database, entries(50))
     await queue(database, SYSTEM, 1)
@@ -140,7 +140,7 @@ async def test_sync_writes_only_the_rows_that_differ(database: Database) -> None
     }
 
 
-async def test_a_dry_run_answers_the_same_and_changes_nothing(database: Database) -> None:
+async def test_dry_run_returns_the_same_and_changes_nothing(database: Database) -> None:
     await sync(database, entries(3))
     await queue(database, SYSTEM, 2)
     await watch(database)
@@ -159,7 +159,7 @@ async def test_a_dry_run_answers_the_same_and_changes_nothing(database: Database
     [{}, {"state": "parked", "due": None}, {"lease": "worker", "due": NOW + timedelta(days=1)}],
     ids=["waiting", "parked", "claimed by a worker"],
 )
-async def test_undelivered_messages_go_with_their_subscription(database: Database, state: dict[str, Any]) -> None:
+async def test_removed_subscription_drops_its_undelivered_deliveries(database: Database, state: dict[str, Any]) -> None:
     await sync(database, entries(3), SYSTEM_IDS[1])
     await queue(database, SYSTEM_IDS[1], 5, **state)
     await sync(database, entries(3))
@@ -171,7 +171,7 @@ async def test_undelivered_messages_go_with_their_subscription(database: Databas
     assert (await counts(database))["deliveries"] == 17
 
 
-async def test_the_number_of_statements_does_not_grow_with_the_entries(database: Database) -> None:
+async def test_number_of_statements_is_independent_of_the_entries(database: Database) -> None:
     numbers = set()
     await sync(database, [])
     for count in (1, 100, 10_000):
@@ -188,7 +188,7 @@ async def test_the_number_of_statements_does_not_grow_with_the_entries(database:
     assert max(max(calls) for calls in numbers) <= 13
 
 
-async def test_the_audit_tells_the_call_and_its_changes(database: Database) -> None:
+async def test_audit_contains_the_call_and_its_changes(database: Database) -> None:
     first = [entry(0), entry(1, org_code=102, end=None)]
     await sync(database, first, request_id="r-1")
     await sync(database, [entry(0, webhook_url="/b")], request_id="r-2")
@@ -214,7 +214,7 @@ async def test_the_audit_tells_the_call_and_its_changes(database: Database) -> N
     assert (await audit.verify(database))[1] is None
 
 
-async def test_a_caller_that_lost_its_system_while_it_waited_is_not_let_in(database: Database) -> None:
+async def test_caller_that_lost_access_while_waiting_is_refused(database: Database) -> None:
     await sync(database, entries(1))
     await execute(database, "delete from certificates")
     await watch(database)
@@ -225,19 +225,19 @@ async def test_a_caller_that_lost_its_system_while_it_waited_is_not_let_in(datab
     assert await written(database) == {}
 
 
-async def test_systems_of_a_certificate(database: Database) -> None:
+async def test_systems_of_a_certificate_are_returned(database: Database) -> None:
     assert await subscriptions.find_systems(database, FINGERPRINT) == set(SYSTEM_IDS)
     for unknown in ("", "cd" * 32, FINGERPRINT.upper(), f"sha256:{FINGERPRINT}"):
         assert await subscriptions.find_systems(database, unknown) == frozenset()
 
 
-async def test_list_allowed_names_the_types_of_an_org_type(database: Database) -> None:
+async def test_list_allowed_returns_the_types_of_an_org_type(database: Database) -> None:
     expected = [MessageType(202, "A"), MessageType(203, "A")]
     assert await subscriptions.list_allowed(database, 1) == expected
     assert await subscriptions.list_allowed(database, 2) == []
 
 
-async def test_a_large_sync_leaves_the_event_loop_free(database: Database) -> None:
+async def test_large_sync_does_not_block_the_event_loop(database: Database) -> None:
     """The loop serves others while the sync computes; on the loop it computes only between two statements."""
     task = asyncio.create_task(sync(database, entries(20_000)))
     turns = 0

@@ -109,7 +109,7 @@ def test_any_sequence_of_syncs_leaves_the_last_valid_set(database_url: str) -> N
 
 
 @pytest.mark.anyio
-async def test_many_callers_at_once_end_in_one_of_their_sets_and_never_wait_for_ever(database_url: str) -> None:
+async def test_concurrent_callers_end_in_one_of_their_sets_without_deadlock(database_url: str) -> None:
     """Two databases represent two processes."""
     databases = [open_database(database_url), open_database(database_url)]
     await prepare(databases[0])
@@ -169,7 +169,7 @@ async def state_of(database: Database) -> dict[str, Any]:
 
 
 @pytest.mark.anyio
-async def test_a_fault_before_any_statement_leaves_the_old_set_whole(database_url: str) -> None:
+async def test_failure_before_any_statement_keeps_the_old_set(database_url: str) -> None:
     database = open_database(database_url)
     await prepare(database)
     await sync(database, entries(4))

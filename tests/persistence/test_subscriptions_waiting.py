@@ -53,7 +53,7 @@ def refused() -> AuditEntry:
     return AuditEntry(SYSTEM, "call", NOW, "syncWebhookAbonnementer", CALLER, "refused", "r-1", {"status": 400})
 
 
-async def test_callers_of_a_held_system_keep_nobody_else_waiting(
+async def test_callers_of_a_locked_system_delay_no_others(
     database: Database, other: asyncpg.Connection, url: str
 ) -> None:
     watcher = await asyncpg.connect(url)
@@ -77,7 +77,7 @@ async def test_callers_of_a_held_system_keep_nobody_else_waiting(
     await watcher.close()
 
 
-async def test_a_catalogue_that_changes_and_a_sync_wait_for_each_other(
+async def test_changing_catalogue_and_sync_wait_for_each_other(
     database: Database, other: asyncpg.Connection, url: str
 ) -> None:
     watcher = await asyncpg.connect(url)
@@ -100,9 +100,7 @@ async def test_a_catalogue_that_changes_and_a_sync_wait_for_each_other(
     await watcher.close()
 
 
-async def test_a_caller_that_goes_away_while_it_waits_leaves_no_lock(
-    database: Database, other: asyncpg.Connection, url: str
-) -> None:
+async def test_cancelled_caller_leaves_no_lock(database: Database, other: asyncpg.Connection, url: str) -> None:
     watcher = await asyncpg.connect(url)
     await hold(other, SYSTEM)
     first, second = (asyncio.create_task(sync(database, entries(n))) for n in (2, 3))

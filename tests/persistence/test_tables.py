@@ -26,7 +26,7 @@ WEST = timezone(timedelta(hours=-11, minutes=-30))
         None,
     ],
 )
-async def test_a_time_comes_back_as_the_same_instant_in_utc(database: Database, moment: datetime | None) -> None:
+async def test_time_is_read_as_the_same_instant_in_utc(database: Database, moment: datetime | None) -> None:
     def there_and_back(connection: sa.Connection) -> datetime | None:
         return connection.scalar(sa.select(sa.cast(sa.bindparam("moment", moment, UtcDateTime), UtcDateTime)))
 

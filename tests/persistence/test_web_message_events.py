@@ -58,7 +58,7 @@ MESSAGES = {
 
 @pytest.mark.parametrize("way", [store, publish])
 @pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
-async def test_message_that_becomes_readable_raises_an_event(
+async def test_readable_message_raises_an_event(
     database: Database, message: WebMessage, way: Callable[[Database, WebMessage], Awaitable[None]]
 ) -> None:
     await subscribe(database)
@@ -88,7 +88,7 @@ async def test_message_that_becomes_readable_raises_an_event(
 
 
 @pytest.mark.parametrize("way", [store, publish])
-async def test_message_raises_no_event_where_nothing_is_mapped(
+async def test_message_raises_no_event_without_a_mapping(
     database: Database, way: Callable[[Database, WebMessage], Awaitable[None]]
 ) -> None:
     await subscribe(database, is_mapped=False)
@@ -104,7 +104,7 @@ async def test_message_that_is_published_twice_raises_one_event(database: Databa
     assert len(await rows(database, tables.events)) == 1
 
 
-async def test_event_for_nobody_is_kept(database: Database) -> None:
+async def test_event_without_subscribers_is_stored(database: Database) -> None:
     await prepare(database)
     await execute(database, MAP)
     await stored.store(database, web_message())
@@ -112,7 +112,7 @@ async def test_event_for_nobody_is_kept(database: Database) -> None:
 
 
 @pytest.mark.parametrize("state", ["unknown", "refused"])
-async def test_message_that_is_never_readable_raises_no_event(database: Database, state: str) -> None:
+async def test_unreadable_message_raises_no_event(database: Database, state: str) -> None:
     await subscribe(database)
     message = web_message(created=None)
     await stored.begin_sending(database, message, NOW)
@@ -120,7 +120,7 @@ async def test_message_that_is_never_readable_raises_no_event(database: Database
     assert not {"events", "deliveries"} & set(await counts(database))
 
 
-async def test_type_that_has_ended_fails_no_message(database: Database) -> None:
+async def test_ended_type_fails_no_message(database: Database) -> None:
     await subscribe(database)
     await execute(database, "update message_types set end_date = '2026-03-01' where entity_type = 202")
     last = datetime(2026, 3, 1, 22, 59, 59, tzinfo=UTC)
@@ -132,7 +132,7 @@ async def test_type_that_has_ended_fails_no_message(database: Database) -> None:
     assert [row["created"] for row in await rows(database, tables.events)] == [last]
 
 
-async def test_messages_stored_together_raise_an_event_each(database: Database) -> None:
+async def test_batched_messages_raise_an_event_each(database: Database) -> None:
     await subscribe(database)
     messages = [web_message() for _ in range(40)]
     await asyncio.gather(*(stored.store(database, message) for message in messages))
@@ -143,7 +143,7 @@ async def test_messages_stored_together_raise_an_event_each(database: Database) 
     assert all(any(message.id in content for content in contents) for message in messages)
 
 
-async def test_message_that_cannot_be_stored_raises_no_event(database: Database) -> None:
+async def test_message_that_is_not_stored_raises_no_event(database: Database) -> None:
     await subscribe(database)
     message = web_message()
     await stored.store(database, message)
@@ -157,7 +157,7 @@ async def test_message_that_cannot_be_stored_raises_no_event(database: Database)
     assert (found["web_messages"], found["events"], found["deliveries"]) == (2, 2, 4)
 
 
-async def test_messages_during_syncs_neither_fail_nor_leave_an_orphan(database: Database) -> None:
+async def test_messages_during_syncs_neither_fail_nor_leave_orphans(database: Database) -> None:
     await subscribe(database)
 
     async def syncs() -> None:

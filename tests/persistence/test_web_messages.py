@@ -52,7 +52,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
-async def test_get_returns_what_store_stored(database: Database, message: WebMessage) -> None:
+async def test_get_returns_the_stored_message(database: Database, message: WebMessage) -> None:
     await stored.store(database, message)
     assert await stored.get(database, message.id) == described(message)
     for file in message.attachments:
@@ -61,7 +61,7 @@ async def test_get_returns_what_store_stored(database: Database, message: WebMes
         assert await content_of(database, found) == file.data
 
 
-async def test_get_gives_aware_times(database: Database) -> None:
+async def test_get_returns_aware_times(database: Database) -> None:
     message = web_message()
     await stored.store(database, message)
     created = (await stored.get(database, message.id)).created
@@ -70,13 +70,13 @@ async def test_get_gives_aware_times(database: Database) -> None:
     assert created.utcoffset() == timedelta(0)
 
 
-async def test_store_needs_the_time_from_which_a_message_is_readable(database: Database) -> None:
+async def test_store_requires_the_time_of_readability(database: Database) -> None:
     with pytest.raises(sa.exc.IntegrityError):
         await stored.store(database, web_message(created=None))
     assert await counts(database) == {}
 
 
-async def test_get_of_nothing_is_not_found(database: Database) -> None:
+async def test_get_of_an_unknown_message_is_not_found(database: Database) -> None:
     with pytest.raises(NotFound, match=f"WebMessage with id '{PARTY_ID}' not found"):
         await stored.get(database, PARTY_ID)
     with pytest.raises(NotFound, match=f"WebMessage with id '{PARTY_ID}' not found"):
@@ -105,7 +105,7 @@ async def test_read_attachment_of_a_deleted_message_is_not_found(database: Datab
 @pytest.mark.parametrize(
     "size", [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES, 2 * PIECE_BYTES + 1]
 )
-async def test_read_attachment_gives_pieces_that_become_base64_by_themselves(database: Database, size: int) -> None:
+async def test_read_attachment_returns_chunks_that_can_be_encoded_separately(database: Database, size: int) -> None:
     file = attachment(os.urandom(size))
     await stored.store(database, web_message(attachments=(attachment(os.urandom(1)), file)))
     pieces = [piece async for piece in stored.read_attachment(database, replace(file, data=None))]
@@ -114,7 +114,7 @@ async def test_read_attachment_gives_pieces_that_become_base64_by_themselves(dat
     assert PIECE_BYTES % 3 == 0
 
 
-async def test_read_attachment_ends_when_its_message_is_deleted_between_two_pieces(database: Database) -> None:
+async def test_read_attachment_ends_when_its_message_is_deleted_between_two_chunks(database: Database) -> None:
     message = web_message(attachments=(attachment(bytes(2 * PIECE_BYTES)),))
     await stored.store(database, message)
     pieces = stored.read_attachment(database, message.attachments[0])
@@ -184,7 +184,7 @@ async def test_mark_published_is_idempotent(database: Database) -> None:
     assert await counts(database) == {}
 
 
-async def test_mark_published_and_mark_unknown_change_only_what_is_being_sent(database: Database) -> None:
+async def test_mark_published_and_mark_unknown_change_only_messages_in_sending(database: Database) -> None:
     published, unknown = case_message(), case_message()
     for message in (published, unknown):
         await stored.begin_sending(database, message, NOW)
@@ -197,7 +197,7 @@ async def test_mark_published_and_mark_unknown_change_only_what_is_being_sent(da
     assert (found.id, found.state) == (unknown.id, MessageState.UNKNOWN)
 
 
-async def test_mark_published_of_many_at_once_leaves_out_those_that_were(database: Database) -> None:
+async def test_mark_published_of_many_skips_published_ones(database: Database) -> None:
     messages = [case_message() for _ in range(8)]
     for message in messages:
         await stored.begin_sending(database, message, NOW)
@@ -216,7 +216,7 @@ async def test_drop_refused_leaves_nothing(database: Database) -> None:
     assert await counts(database) == {}
 
 
-async def test_drop_refused_removes_only_what_is_being_sent(database: Database) -> None:
+async def test_drop_refused_removes_only_messages_in_sending(database: Database) -> None:
     sending, unknown, published, plain = case_message(), case_message(), case_message(), web_message()
     for message in (sending, unknown, published):
         await stored.begin_sending(database, message, NOW)
@@ -239,7 +239,7 @@ async def test_delete_removes_references_and_attachments_of_that_message_only(da
         await stored.delete(database, first.id)
 
 
-async def test_delete_takes_published_messages_too(database: Database) -> None:
+async def test_delete_accepts_published_messages(database: Database) -> None:
     message = case_message()
     await stored.begin_sending(database, message, NOW)
     await stored.mark_published(database, message, 1, LATER)
@@ -247,7 +247,7 @@ async def test_delete_takes_published_messages_too(database: Database) -> None:
     assert await counts(database) == {}
 
 
-async def test_store_leaves_nothing_when_it_fails_in_the_middle(database: Database) -> None:
+async def test_store_that_fails_midway_leaves_nothing(database: Database) -> None:
     taken = attachment()
     await stored.store(database, web_message(attachments=(taken,)))
     before = await counts(database)
@@ -258,7 +258,7 @@ async def test_store_leaves_nothing_when_it_fails_in_the_middle(database: Databa
     await stored.store(database, web_message())
 
 
-async def test_begin_sending_leaves_nothing_when_it_fails_in_the_middle(database: Database) -> None:
+async def test_begin_sending_that_fails_midway_leaves_nothing(database: Database) -> None:
     taken = attachment()
     await stored.begin_sending(database, case_message(attachments=(taken,)), NOW)
     before = await counts(database)
@@ -267,7 +267,7 @@ async def test_begin_sending_leaves_nothing_when_it_fails_in_the_middle(database
     assert await counts(database) == before
 
 
-async def test_mark_published_changes_nothing_when_it_fails_in_the_middle(database: Database) -> None:
+async def test_mark_published_that_fails_midway_changes_nothing(database: Database) -> None:
     message = case_message(external_references=(CASE, CASE))
     await stored.begin_sending(database, message, NOW)
     with pytest.raises(sa.exc.IntegrityError):
@@ -278,7 +278,7 @@ async def test_mark_published_changes_nothing_when_it_fails_in_the_middle(databa
         await stored.get(database, message.id)
 
 
-async def test_list_unsettled_begins_with_the_longest_waiting(database: Database) -> None:
+async def test_list_unsettled_is_sorted_by_waiting_time(database: Database) -> None:
     messages = [case_message() for _ in range(4)]
     times = [NOW + timedelta(seconds=2), NOW, NOW + timedelta(seconds=1), NOW]
     for message, sent in zip(messages, times, strict=True):
@@ -295,14 +295,14 @@ async def test_list_unsettled_begins_with_the_longest_waiting(database: Database
     assert [row.id for row in await stored.list_unsettled(database, BOTH, 10, before)] == ordered[:2]
 
 
-async def test_list_unsettled_says_what_an_operator_needs(database: Database) -> None:
+async def test_list_unsettled_contains_what_an_operator_needs(database: Database) -> None:
     message = case_message(oep_instance=OepInstance.INTERNAL)
     await stored.begin_sending(database, message, NOW)
     (row,) = await stored.list_unsettled(database, BOTH, 1)
     assert row == UnsettledMessage(message.id, MessageState.SENDING, OepInstance.INTERNAL, 1068, NOW)
 
 
-async def test_ping_returns_when_the_database_answers(database: Database) -> None:
+async def test_ping_returns_when_the_database_responds(database: Database) -> None:
     await database.check_health()
 
 

@@ -57,7 +57,7 @@ async def test_lists_are_ordered_by_time_then_id(database: Database, list_messag
 
 
 @both_lists
-async def test_pages_meet_each_message_once_through_equal_times(database: Database, list_messages: List) -> None:
+async def test_pages_contain_each_message_once_with_equal_times(database: Database, list_messages: List) -> None:
     messages = await put(database, *[0] * 7, 1, 1)
     for limit in (1, 2, 3, 9):
         found: list[WebMessage] = []
@@ -70,7 +70,7 @@ async def test_pages_meet_each_message_once_through_equal_times(database: Databa
 
 
 @both_lists
-async def test_pages_survive_deletions_between_them(database: Database, list_messages: List) -> None:
+async def test_pages_are_continuous_with_deletions(database: Database, list_messages: List) -> None:
     messages = await put(database, 0, 0, 0, 0, 0)
     first = await list_messages(database, 2, None)
     assert first == messages[:2]
@@ -80,14 +80,14 @@ async def test_pages_survive_deletions_between_them(database: Database, list_mes
 
 
 @both_lists
-async def test_pages_meet_what_is_added_behind_them(database: Database, list_messages: List) -> None:
+async def test_pages_contain_messages_that_are_added_after_them(database: Database, list_messages: List) -> None:
     messages = await put(database, 0, 1)
     added = await put(database, -1, 2)
     assert await list_messages(database, 10, position(messages[-1])) == added[1:]
 
 
 @both_lists
-async def test_a_position_needs_no_message(database: Database, list_messages: List) -> None:
+async def test_cursor_needs_no_message(database: Database, list_messages: List) -> None:
     messages = await put(database, 0, 10)
     between = Position(NOW + timedelta(milliseconds=5), "ffffffff-ffff-ffff-ffff-ffffffffffff")
     assert await list_messages(database, 10, between) == messages[1:]
@@ -96,7 +96,7 @@ async def test_a_position_needs_no_message(database: Database, list_messages: Li
     assert await list_messages(database, 10, Position(NOW, "ffffffff-ffff-ffff-ffff-ffffffffffff")) == messages[1:]
 
 
-async def test_list_by_party_holds_messages_to_that_party_only(database: Database) -> None:
+async def test_list_by_party_contains_only_messages_of_that_party(database: Database) -> None:
     messages = await put(database, 0)
     await stored.store(database, web_message(party_id=None))
     await stored.store(database, web_message())
@@ -110,7 +110,7 @@ async def test_list_by_reference_compares_exactly(database: Database) -> None:
         assert await stored.list_by_reference(database, ExternalReference(key, value), 10, None) == []
 
 
-async def test_list_by_reference_tells_apart_what_looks_alike(database: Database) -> None:
+async def test_list_by_reference_distinguishes_similar_texts(database: Database) -> None:
     composed, decomposed = (
         web_message(external_references=(ExternalReference("errand", value),)) for value in ("\u00e5", "a\u030a")
     )
@@ -120,7 +120,7 @@ async def test_list_by_reference_tells_apart_what_looks_alike(database: Database
 
 
 @both_lists
-async def test_page_ends_after_many_bytes(database: Database, list_messages: List) -> None:
+async def test_page_is_limited_in_bytes(database: Database, list_messages: List) -> None:
     messages = []
     for number in range(7):
         # The second is larger than a page by itself.
@@ -147,7 +147,7 @@ async def test_page_ends_after_many_bytes(database: Database, list_messages: Lis
 
 
 @both_lists
-async def test_last_page_is_known_without_another(database: Database, list_messages: List) -> None:
+async def test_last_page_is_detected_without_another_query(database: Database, list_messages: List) -> None:
     messages = await put(database, 1, 2, 3)
     assert not is_last_page(await list_messages(database, 3, None), 3)
     page = await list_messages(database, 4, None)

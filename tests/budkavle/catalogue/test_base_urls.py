@@ -21,7 +21,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("url", GOOD)
-def test_base_urls_are_taken_and_end_without_a_slash(url: str) -> None:
+def test_base_urls_are_normalised_without_a_final_slash(url: str) -> None:
     assert base_url_faults(url, is_private=False) == []
     assert normal_base_url(url) == GOOD[url]
     # A normalised URL does not change.
@@ -95,7 +95,7 @@ HOST, PORT, PATH = "a host", "a port", "a path"
         ("https://u:p@fasit.example:x//?q", [QUERY, USER, PORT, PATH]),
     ],
 )
-def test_base_urls_hear_all_that_is_wrong(url: str, faults: list[str]) -> None:
+def test_base_urls_with_several_faults_report_all_of_them(url: str, faults: list[str]) -> None:
     found = base_url_faults(url, is_private=False)
     assert len(found) == len(faults), found
     for text, part in zip(found, faults, strict=True):

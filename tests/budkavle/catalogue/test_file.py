@@ -16,7 +16,7 @@ from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID
 from tests.processes import REPOSITORY
 
 
-def test_the_example_says_everything(tmp_path: Path) -> None:
+def test_example_uses_every_section_and_key(tmp_path: Path) -> None:
     path = REPOSITORY / "docs" / "catalogue.example.yaml"
     folder = path.parent
     assert read_catalogue(path) == Catalogue(
@@ -41,7 +41,7 @@ def test_the_example_says_everything(tmp_path: Path) -> None:
     )
 
 
-def test_the_least_catalogue_is_one_with_nothing_in_it(tmp_path: Path) -> None:
+def test_smallest_catalogue_is_empty(tmp_path: Path) -> None:
     assert read_catalogue(write(tmp_path, "systems: []\n" + REST)) == EMPTY
     assert read_catalogue(write(tmp_path, "\ufeff{systems: [], messageTypes: [], allowedSubscriptions: []}")) == EMPTY
     assert read_catalogue(write(tmp_path, "systems: []\n" + REST + "webMessageEvent: null\n")) == EMPTY
@@ -53,19 +53,19 @@ def test_optional_keys_may_be_null(tmp_path: Path) -> None:
     assert read_catalogue(write(tmp_path, SYSTEM + nulls + REST)) == read_catalogue(write(tmp_path, SYSTEM + REST))
 
 
-def test_ids_and_fingerprints_are_kept_in_lower_case(tmp_path: Path) -> None:
+def test_ids_and_fingerprints_are_stored_in_lower_case(tmp_path: Path) -> None:
     pairs = ":".join([FINGERPRINT[:2].upper()] * 32)
     text = SYSTEM.replace(SYSTEM_ID, SYSTEM_ID.upper()).replace(FINGERPRINT, pairs)
     assert read_catalogue(write(tmp_path, text + REST)).systems[SYSTEM_ID].certificates == {FINGERPRINT}
 
 
-def test_dates_may_be_in_quotes(tmp_path: Path) -> None:
+def test_dates_may_be_quoted(tmp_path: Path) -> None:
     types = "messageTypes: [{entityType: 0, name: x, startDato: '2024-02-29', slutDato: 2024-02-29}]\n"
     read = read_catalogue(write(tmp_path, f"systems: []\n{types}allowedSubscriptions: []"))
     assert read.message_types == {0: MessageType(0, "x", date(2024, 2, 29), date(2024, 2, 29))}
 
 
-def test_every_fault_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+def test_all_faults_are_reported_together_with_their_lines(tmp_path: Path) -> None:
     text = f"""systems:
   - systemIdentifier: 550e8400-e29b-41d4-a716-44665544000
     name: 17
@@ -138,7 +138,7 @@ webMessageEvent: {{orgType: "7", orgCode: 100000000, entityType: 3}}
     assert "hunter2" not in "".join(found)
 
 
-def test_every_section_must_be_there(tmp_path: Path) -> None:
+def test_every_section_is_required(tmp_path: Path) -> None:
     """A truncated file must not remove the missing sections from the catalogue."""
     assert faults(tmp_path, "systems: []\n") == [
         "1: the catalogue lacks allowedSubscriptions",
@@ -152,7 +152,7 @@ def test_every_section_must_be_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value", ["010", "0x10", "1_000", "1:30", "1.0", "1e3", "+1", "'1'", "true", "null", "-1", "9" * 5000, "[1]"]
 )
-def test_numbers_are_written_in_decimals(tmp_path: Path, value: str) -> None:
+def test_numbers_must_be_decimal(tmp_path: Path, value: str) -> None:
     types = f"messageTypes: [{{entityType: {value}, name: x}}]\n"
     assert faults(tmp_path, f"systems: []\n{types}allowedSubscriptions: []") == [
         "2: entityType must be an integer from 0 to 2147483647"
@@ -160,7 +160,7 @@ def test_numbers_are_written_in_decimals(tmp_path: Path, value: str) -> None:
 
 
 @pytest.mark.parametrize("code", [-1, 0, 99999999])
-def test_org_codes_have_their_bounds(tmp_path: Path, code: int) -> None:
+def test_org_codes_have_limits(tmp_path: Path, code: int) -> None:
     text = f"""systems: []
 messageTypes: [{{entityType: 2147483647, name: x}}]
 allowedSubscriptions: [{{orgType: 2147483647, entityType: 2147483647}}]
@@ -207,7 +207,7 @@ def test_days_are_dates(tmp_path: Path, value: str) -> None:
     ],
     ids=["open", "twice", "tab", "two-documents", "not-utf-8", "control", "list", "text", "deep", "deep-keys", "tag"],
 )
-def test_files_that_are_not_a_catalogue_say_where(tmp_path: Path, text: str | bytes, fault: str) -> None:
+def test_invalid_catalogue_files_are_reported_with_their_line(tmp_path: Path, text: str | bytes, fault: str) -> None:
     (found,) = faults(tmp_path, text)
     assert found.startswith(fault)
 
@@ -231,7 +231,7 @@ def test_merge_keys_are_unknown_keys(tmp_path: Path) -> None:
     assert found.startswith("6: a system has no key '<<'")
 
 
-def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported_with_the_reason(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(BudkavleError, match=reason):
             read_catalogue(path)

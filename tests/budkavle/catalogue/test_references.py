@@ -44,7 +44,7 @@ def folder(tmp_path: Path, authority: Authority) -> Path:
     return tmp_path
 
 
-def test_check_reports_all_references_at_once_by_line(
+def test_check_reports_all_references_together_by_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, database_url: str, invoke: Invoke
 ) -> None:
     monkeypatch.setenv("GOOD", SECRET)
@@ -95,17 +95,17 @@ def test_check_reports_all_references_at_once_by_line(
         ("text", "pair.pem", "7: file:text contains no readable certificate in PEM format"),
     ],
 )
-def test_check_looks_into_client_certificates(folder: Path, certificate: str, key: str, expected: str) -> None:
+def test_check_reads_client_certificates(folder: Path, certificate: str, key: str, expected: str) -> None:
     found = faults(folder, f"    clientCertificate:\n      certificate: file:{certificate}\n      key: file:{key}\n")
     assert found[0].startswith(expected), found
 
 
-def test_check_looks_at_the_dates_of_a_ca(folder: Path) -> None:
+def test_check_reads_the_dates_of_a_ca(folder: Path) -> None:
     (fault,) = faults(folder, "    ca: file:expired.pem\n")
     assert fault.startswith("6: file:expired.pem: the certificate has expired on ")
 
 
-def test_check_reports_faults_of_the_file_too(folder: Path) -> None:
+def test_check_also_reports_faults_of_the_file(folder: Path) -> None:
     path = write(folder, SYSTEM.replace("https://", "ftp://") + '    webhookSecrets: ["env:NOT_SET"]\n' + REST)
     with pytest.raises(FileWrong) as caught:
         read_catalogue(path, now())

@@ -21,7 +21,7 @@ def with_certificate(folder: Path, data: bytes, name: str = "file:caller.pem") -
     return SYSTEM.replace(f"sha256:{FINGERPRINT}", name) + REST
 
 
-def test_a_certificate_file_is_relative_to_the_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_certificate_file_is_relative_to_the_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pem = certificate()
     fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode())).hexdigest()
     write(tmp_path, with_certificate(tmp_path, b"Subject: words before it\n" + pem))
@@ -30,7 +30,7 @@ def test_a_certificate_file_is_relative_to_the_catalogue(tmp_path: Path, monkeyp
         assert read_catalogue(Path(path)).systems[SYSTEM_ID].certificates == {fingerprint}
 
 
-def test_references_become_absolute_and_links_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_references_become_absolute_and_links_are_not_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     write(tmp_path, SYSTEM + "    webhookSecrets: [file:link/../link/secret, file:/etc/secret]\n" + REST)
@@ -39,7 +39,7 @@ def test_references_become_absolute_and_links_stay(tmp_path: Path, monkeypatch: 
     assert secrets == (f"file:{tmp_path}/link/secret", "file:/etc/secret")
 
 
-def test_certificate_files_without_one_certificate_are_faults(tmp_path: Path) -> None:
+def test_certificate_files_must_contain_exactly_one_certificate(tmp_path: Path) -> None:
     pem = certificate()
     broken = pem.replace(b"M", b"N", 20)
     for data, reason in (

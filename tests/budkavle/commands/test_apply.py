@@ -76,7 +76,7 @@ FIRST = f"""+ system {SYSTEM_ID}
 """  # noqa: E501  # The printed lines are this long.
 
 
-def test_apply_makes_it_so_and_then_finds_nothing_to_change(database_url: str, invoke: Invoke, tmp_path: Path) -> None:
+def test_second_apply_changes_nothing(database_url: str, invoke: Invoke, tmp_path: Path) -> None:
     dry = invoke(database_url, "apply", str(EXAMPLE), "--dry-run")
     assert (dry.exit_code, dry.stdout, dry.stderr) == (0, FIRST, "Dry run: nothing was changed.\n")
     assert with_database(database_url, stored.read) == EMPTY
@@ -92,7 +92,7 @@ def test_apply_makes_it_so_and_then_finds_nothing_to_change(database_url: str, i
     assert outcomes(database_url) == [*calls[:2], ("change", "changed"), *calls[2:], ("change", "changed")]
 
 
-def test_the_diff_shows_what_changes_within_a_part() -> None:
+def test_diff_shows_the_changes_within_a_part() -> None:
     before = catalogue(
         system(certificates=frozenset({"aa" * 32, "bb" * 32}), webhook_secrets=("env:A", "env:B")),
         types=[message_type(), 203],
@@ -123,7 +123,7 @@ def test_the_diff_shows_what_changes_within_a_part() -> None:
     ]
 
 
-def test_the_diff_counts_what_is_pruned() -> None:
+def test_diff_counts_what_is_pruned() -> None:
     pruned = (Pruned(SYSTEM_ID, 1, 0), Pruned(OTHER_ID, 2, 1))
     assert list(diff(Applied((), pruned)))[:2] == [
         f"- 1 subscription of {SYSTEM_ID}, with 0 messages not delivered",
@@ -131,9 +131,7 @@ def test_the_diff_counts_what_is_pruned() -> None:
     ]
 
 
-def test_apply_names_all_that_is_in_use_unless_it_is_to_be_pruned(
-    database_url: str, invoke: Invoke, tmp_path: Path
-) -> None:
+def test_apply_names_everything_in_use_unless_it_is_pruned(database_url: str, invoke: Invoke, tmp_path: Path) -> None:
     whole = catalogue(system(), system(OTHER_ID))
     with_database(database_url, lambda database: stored.apply(database, Apply(whole, NOW, "put")))
     put_subscriptions(database_url, SYSTEM_ID, (1, 202), (2, 203), fingerprint=FINGERPRINT)
@@ -162,7 +160,7 @@ def test_apply_names_all_that_is_in_use_unless_it_is_to_be_pruned(
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",), ("--prune",)])
-def test_a_wrong_file_applies_nothing(
+def test_invalid_file_is_not_applied(
     database_url: str, invoke: Invoke, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     text = EXAMPLE.read_text().replace("entityType: 100008}", "entityType: 1}").replace(":8080", ":wrong")
@@ -178,7 +176,7 @@ def test_a_wrong_file_applies_nothing(
     assert outcomes(database_url) == []
 
 
-def test_a_file_that_is_not_there_is_said_in_one_line(invoke: Invoke, tmp_path: Path) -> None:
+def test_missing_file_is_reported_in_one_line(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("sqlite:///never.db", "apply", f"{tmp_path}/none.yaml")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"Error: {tmp_path}/none.yaml cannot be read: No such file or directory\n"
@@ -189,7 +187,7 @@ def test_apply_runs_as_a_program(sqlite_url: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, FIRST, "")
 
 
-def test_applies_of_several_processes_leave_one_of_their_catalogues(database_url: str) -> None:
+def test_concurrent_applies_leave_one_of_their_catalogues(database_url: str) -> None:
     """Each database belongs to one process; concurrent changes are isolated by the database itself."""
 
     async def work() -> tuple[list[Any], Catalogue]:

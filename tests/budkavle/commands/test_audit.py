@@ -45,7 +45,7 @@ def numbers(output: str) -> list[int]:
     return [int(json.loads(line)["requestId"].removeprefix("request-")) for line in output.splitlines()]
 
 
-def test_audit_list_prints_every_entry_as_a_line_the_oldest_first(audited: str, invoke: Invoke) -> None:
+def test_audit_list_prints_one_line_per_entry_oldest_first(audited: str, invoke: Invoke) -> None:
     result = invoke(audited, "audit", "list")
     assert (result.exit_code, result.stderr) == (0, "")
     assert numbers(result.stdout) == [0, 1, 2, 3, 4]
@@ -83,7 +83,9 @@ def test_audit_list_prints_every_entry_as_a_line_the_oldest_first(audited: str, 
         (("--since", "2026-03-02"), []),
     ],
 )
-def test_audit_list_is_narrowed(audited: str, invoke: Invoke, arguments: tuple[str, ...], printed: list[int]) -> None:
+def test_audit_list_can_be_filtered(
+    audited: str, invoke: Invoke, arguments: tuple[str, ...], printed: list[int]
+) -> None:
     result = invoke(audited, "audit", "list", *arguments)
     assert (result.exit_code, result.stderr) == (0, "")
     assert numbers(result.stdout) == printed
@@ -113,7 +115,7 @@ def test_audit_refuses_unusable_arguments(audited: str, invoke: Invoke, argument
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-def test_audit_verify_prints_the_end_of_each_chain(audited: str, invoke: Invoke) -> None:
+def test_audit_verify_prints_the_head_of_each_chain(audited: str, invoke: Invoke) -> None:
     result = invoke(audited, "audit", "verify")
     assert (result.exit_code, result.stderr) == (0, "")
     *ends, last = result.stdout.splitlines()
@@ -123,12 +125,12 @@ def test_audit_verify_prints_the_end_of_each_chain(audited: str, invoke: Invoke)
     assert {end.split()[0] for end in ends} == {entry["hash"] for entry in listed if entry["requestId"] != "request-2"}
 
 
-def test_audit_verify_says_ok_of_nothing(database_url: str, invoke: Invoke) -> None:
+def test_audit_verify_accepts_an_empty_audit(database_url: str, invoke: Invoke) -> None:
     result = invoke(database_url, "audit", "verify")
     assert (result.exit_code, result.output) == (0, "ok: 0 entries in 0 chains\n")
 
 
-def test_audit_verify_finds_heads_that_were_kept(audited: str, invoke: Invoke) -> None:
+def test_audit_verify_accepts_stored_heads(audited: str, invoke: Invoke) -> None:
     hashes = [json.loads(line)["hash"] for line in invoke(audited, "audit", "list").stdout.splitlines()]
     options = [option for hash_ in hashes for option in ("--head", hash_.upper())]
     assert invoke(audited, "audit", "verify", *options).stdout.endswith("ok: 5 entries in 4 chains\n")
@@ -137,7 +139,7 @@ def test_audit_verify_finds_heads_that_were_kept(audited: str, invoke: Invoke) -
     assert result.stderr == f"Error: the audit is broken: no entry has the hash {'0' * 64}\n"
 
 
-def test_audit_verify_finds_who_rewrote_everything_by_a_head_that_was_kept(audited: str, invoke: Invoke) -> None:
+def test_audit_verify_detects_a_rewritten_chain_by_a_stored_head(audited: str, invoke: Invoke) -> None:
     kept = json.loads(invoke(audited, "audit", "list", "--system", OTHER_ID).stdout)["hash"]
 
     async def rewrite(database: Database) -> None:
@@ -159,7 +161,7 @@ def test_audit_verify_finds_who_rewrote_everything_by_a_head_that_was_kept(audit
     ],
     ids=["changed", "removed"],
 )
-def test_audit_verify_names_the_first_broken_entry(audited: str, invoke: Invoke, statement: str) -> None:
+def test_audit_verify_reports_the_first_broken_entry(audited: str, invoke: Invoke, statement: str) -> None:
     with_database(audited, lambda database: execute(database, statement))
     result = invoke(audited, "audit", "verify")
     assert (result.exit_code, result.stdout) == (1, "")

@@ -29,7 +29,7 @@ from tests.processes import REPOSITORY, budkavle, python, result_of
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 
 
-def test_api_key_create_prints_the_key_alone(database_url: str, invoke: Invoke) -> None:
+def test_api_key_create_prints_only_the_key(database_url: str, invoke: Invoke) -> None:
     result = invoke(database_url, "api-key", "create", "caller", "--scope", "publish", "--scope", "messages")
     assert (result.exit_code, result.stderr) == (0, "")
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", result.stdout)
@@ -66,7 +66,7 @@ def test_api_key_create_refuses_unusable_arguments(
     assert with_database(database_url, api_keys.list_all) == []
 
 
-def test_api_key_list_shows_all_but_keys(database_url: str, invoke: Invoke) -> None:
+def test_api_key_list_shows_everything_except_keys(database_url: str, invoke: Invoke) -> None:
     key = invoke(database_url, "api-key", "create", "åke", "--scope", "messages").stdout.strip()
     invoke(database_url, "api-key", "revoke", "åke")
     invoke(database_url, "api-key", "create", "åke", "--scope", "publish")
@@ -82,15 +82,13 @@ def test_api_key_list_shows_all_but_keys(database_url: str, invoke: Invoke) -> N
     assert hash_key(key.encode()) not in result.stdout
 
 
-def test_api_key_revoke_refuses_a_name_that_is_not_in_use(database_url: str, invoke: Invoke) -> None:
+def test_api_key_revoke_refuses_an_unknown_name(database_url: str, invoke: Invoke) -> None:
     result = invoke(database_url, "api-key", "revoke", "nobody")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "Error: no key named 'nobody' is in use\n"
 
 
-def test_keys_made_and_revoked_elsewhere_begin_and_end_while_the_service_runs(
-    database_url: str, invoke: Invoke
-) -> None:
+def test_keys_created_and_revoked_elsewhere_take_effect_in_a_running_service(database_url: str, invoke: Invoke) -> None:
     with served(database_url) as service:
         created = invoke(database_url, "api-key", "create", "caller", "--scope", "messages")
         headers = {"apikey": created.stdout.strip()}
@@ -125,7 +123,7 @@ def unsettled(database_url: str) -> list[str]:
     return [message.id for message in messages]
 
 
-def test_messages_list_shows_what_is_not_settled(database_url: str, invoke: Invoke) -> None:
+def test_messages_list_shows_unsettled_messages(database_url: str, invoke: Invoke) -> None:
     ids = unsettled(database_url)
     result = invoke(database_url, "messages", "list")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -140,7 +138,7 @@ def test_messages_list_shows_what_is_not_settled(database_url: str, invoke: Invo
     ]
 
 
-def test_messages_list_knows_the_timeouts_that_are_set(database_url: str, invoke: Invoke) -> None:
+def test_messages_list_uses_the_configured_timeouts(database_url: str, invoke: Invoke) -> None:
     unsettled(database_url)
     result = invoke(database_url, "messages", "list", open_e_connect_timeout="1", open_e_read_timeout="1")
     assert [json.loads(line)["leftOver"] for line in result.stdout.splitlines()] == [True, True, False, False]
@@ -156,7 +154,7 @@ def test_messages_list_knows_the_timeouts_that_are_set(database_url: str, invoke
         (("--state", "unknown", "--limit", "1"), [3]),
     ],
 )
-def test_messages_list_is_narrowed(
+def test_messages_list_can_be_filtered(
     database_url: str, invoke: Invoke, arguments: tuple[str, ...], shown: list[int]
 ) -> None:
     ids = unsettled(database_url)
@@ -196,7 +194,7 @@ def test_commands_refuse_a_postgresql_that_is_not_migrated(
     assert result.stderr == "Error: the database has no tables of this program: run 'budkavle migrate'\n"
 
 
-def test_migrate_makes_a_postgresql_usable(postgresql_server: PostgresqlServer, invoke: Invoke) -> None:
+def test_migrate_makes_a_postgresql_database_usable(postgresql_server: PostgresqlServer, invoke: Invoke) -> None:
     url = postgresql_server.new_empty(f"to_migrate_{uuid.uuid4().hex}")
     for _ in range(2):
         result = invoke(url, "migrate")
@@ -218,16 +216,16 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("command", CREATING, ids=" ".join)
-def test_commands_that_write_create_a_sqlite_file(invoke: Invoke, tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_commands_that_write_create_a_missing_sqlite_file(
+    invoke: Invoke, tmp_path: Path, command: tuple[str, ...]
+) -> None:
     url = f"sqlite:///{tmp_path}/new/test.db"
     assert invoke(url, *command).exit_code == 0
     put_key(url)
 
 
 @pytest.mark.parametrize("command", OTHERS, ids=" ".join)
-def test_other_commands_refuse_a_sqlite_file_that_is_missing(
-    invoke: Invoke, tmp_path: Path, command: tuple[str, ...]
-) -> None:
+def test_other_commands_refuse_a_missing_sqlite_file(invoke: Invoke, tmp_path: Path, command: tuple[str, ...]) -> None:
     result = invoke(f"sqlite:///{tmp_path}/missing.db", *command)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(f"Error: there is no database file {tmp_path}/missing.db: ")
@@ -244,7 +242,7 @@ def test_commands_refuse_an_empty_sqlite_file(invoke: Invoke, tmp_path: Path, co
     assert path.stat().st_size == 0
 
 
-def test_every_command_either_creates_a_file_or_refuses_a_missing_one() -> None:
+def test_every_command_creates_or_refuses_a_missing_file() -> None:
     known = {command[: len(path)] for command in (*RUNNING, *CREATING, *OTHERS) for path in LEAF_COMMANDS}
     without_database = {("mock-open-e",), ("contract-check",), ("dev",)}
     assert set(LEAF_COMMANDS) - known == without_database
@@ -266,7 +264,7 @@ BAD_URLS = {
 
 @pytest.mark.parametrize("command", COMMANDS[: len(RUNNING) + 1], ids=" ".join)
 @pytest.mark.parametrize("url", BAD_URLS.values(), ids=BAD_URLS)
-def test_commands_say_in_one_line_what_is_wrong_with_the_database(
+def test_commands_report_a_database_error_in_one_line(
     invoke: Invoke, tmp_path: Path, url: str, command: tuple[str, ...]
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -277,7 +275,7 @@ def test_commands_say_in_one_line_what_is_wrong_with_the_database(
     assert "secret" not in result.stderr
 
 
-def test_commands_explain_a_file_that_is_not_a_database(invoke: Invoke, tmp_path: Path) -> None:
+def test_commands_explain_that_a_file_is_not_a_database(invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("This is not a database.\n" * 100)
     result = invoke(f"sqlite:///{tmp_path / 'text.db'}", "migrate")
     assert result.stderr == (
@@ -286,9 +284,7 @@ def test_commands_explain_a_file_that_is_not_a_database(invoke: Invoke, tmp_path
     )
 
 
-def test_commands_say_in_one_line_that_there_is_no_such_database(
-    postgresql_server: PostgresqlServer, invoke: Invoke
-) -> None:
+def test_commands_report_a_missing_database_in_one_line(postgresql_server: PostgresqlServer, invoke: Invoke) -> None:
     for command in COMMANDS:
         result = invoke(postgresql_server.url("nobody_made_it"), *command)
         assert (result.exit_code, result.stdout) == (1, "")
@@ -296,14 +292,14 @@ def test_commands_say_in_one_line_that_there_is_no_such_database(
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ("dev",), ("mock-open-e",)], ids=" ".join)
-def test_commands_say_in_one_line_which_setting_is_unusable(invoke: Invoke, command: tuple[str, ...]) -> None:
+def test_commands_report_an_invalid_setting_in_one_line(invoke: Invoke, command: tuple[str, ...]) -> None:
     result = invoke("sqlite:///never.db", *command, shutdown_timeout="secret")
     assert (result.exit_code, result.stdout) == (1, "")
     assert re.fullmatch(r"Error: unusable settings: BUDKAVLE_SHUTDOWN_TIMEOUT: [^\n]+\n", result.stderr)
     assert "secret" not in result.stderr
 
 
-def test_a_program_writes_as_the_runner_does(sqlite_url: str) -> None:
+def test_process_and_runner_print_the_same(sqlite_url: str) -> None:
     done = result_of(*budkavle("api-key", "create", "caller", "--scope", "messages"), database_url=sqlite_url)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", done.stdout)
@@ -312,13 +308,13 @@ def test_a_program_writes_as_the_runner_does(sqlite_url: str) -> None:
     assert done.stderr == "Error: BUDKAVLE_DATABASE_URL is not a database URL\n"
 
 
-def test_mock_open_e_asks_for_a_user_with_a_password(invoke: Invoke) -> None:
+def test_mock_open_e_requires_a_username_with_a_password(invoke: Invoke) -> None:
     result = invoke("sqlite:///never.db", "mock-open-e", "--password", "secret")
     assert result.exit_code == 2
     assert "--password needs --username" in result.stderr
 
 
-def test_help_and_version_need_nothing(invoke: Invoke) -> None:
+def test_help_and_version_need_no_configuration(invoke: Invoke) -> None:
     for arguments in (("--help",), ("-h",), ("--version",), ("serve", "--help"), ("api-key", "--help")):
         result = invoke("nonsense", *arguments)
         assert (result.exit_code, result.stderr) == (0, "")
@@ -364,7 +360,7 @@ def test_every_command_rejects_an_unknown_variable(
         ("budkavle.commands.run", {"aiohttp", "responses", "mock_open_e"}),
     ],
 )
-def test_commands_do_not_import_what_they_do_not_use(module: str, unused: set[str]) -> None:
+def test_commands_do_not_import_unused_libraries(module: str, unused: set[str]) -> None:
     """Importing all libraries takes a second."""
     done = result_of(
         *python(f"import sys, warnings; warnings.simplefilter('ignore'); import {module}; print(*sys.modules)")

@@ -87,7 +87,7 @@ def states(url: str) -> list[tuple[str, DeliveryState]]:
     return [(item.system_id, item.state) for item in queued(url)]
 
 
-def test_show_and_list_say_what_is_wrong_with_the_setup(
+def test_show_and_list_report_faults_of_the_configuration(
     database_url: str, invoke: Invoke, authority: Authority, tmp_path: Path
 ) -> None:
     """Run a real worker with an unset variable, a missing file and an expired certificate."""
@@ -122,7 +122,7 @@ async def work_now(database: Database) -> None:
         await worker.finish()
 
 
-def test_list_prints_what_has_not_arrived_the_oldest_first_without_content(filled: str, invoke: Invoke) -> None:
+def test_list_prints_undelivered_deliveries_oldest_first_without_content(filled: str, invoke: Invoke) -> None:
     lines = listed(filled, invoke)
     rows = queued(filled)
     assert [line["id"] for line in lines] == [row.id for row in rows]
@@ -159,7 +159,7 @@ def test_list_prints_what_has_not_arrived_the_oldest_first_without_content(fille
         (("--reason", "lost"), []),
     ],
 )
-def test_list_is_narrowed(
+def test_list_can_be_filtered(
     filled: str, invoke: Invoke, arguments: tuple[str, ...], expected: list[tuple[str, int]]
 ) -> None:
     lines = listed(filled, invoke, *arguments)
@@ -167,7 +167,7 @@ def test_list_is_narrowed(
     assert sorted(found) == sorted(expected)
 
 
-def test_list_prints_no_more_than_it_may(filled: str, invoke: Invoke) -> None:
+def test_list_respects_its_limit(filled: str, invoke: Invoke) -> None:
     assert [len(listed(filled, invoke, "--limit", str(limit))) for limit in (1, 3, 4, 5)] == [1, 3, 4, 4]
 
 
@@ -182,7 +182,7 @@ def test_show_prints_a_delivery_and_its_attempts(filled: str, invoke: Invoke) ->
     assert attempt == expected
 
 
-def test_show_says_that_there_is_no_such_delivery(database_url: str, invoke: Invoke) -> None:
+def test_show_reports_an_unknown_delivery(database_url: str, invoke: Invoke) -> None:
     result = invoke(database_url, "deliveries", "show", SYSTEM_ID)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"Error: There is no delivery with id '{SYSTEM_ID}' on the queue\n"
@@ -198,7 +198,7 @@ def test_show_says_that_there_is_no_such_delivery(database_url: str, invoke: Inv
         (("--since", "2026-03-01T12:00:01Z"), []),
     ],
 )
-def test_replay_lets_parked_ones_go_again_and_the_audit_of_each_system_tells(
+def test_replay_sends_parked_deliveries_and_is_audited_per_system(
     filled: str, invoke: Invoke, arguments: tuple[str, ...], systems: list[str]
 ) -> None:
     result = invoke(filled, "deliveries", "replay", *arguments)
@@ -209,7 +209,7 @@ def test_replay_lets_parked_ones_go_again_and_the_audit_of_each_system_tells(
     assert audited(filled, invoke) == [(system_id, "deliveries replay", 1) for system_id in sorted(systems)]
 
 
-def test_replay_names_those_that_it_leaves_as_they_are(filled: str, invoke: Invoke) -> None:
+def test_replay_names_skipped_deliveries(filled: str, invoke: Invoke) -> None:
     ids = {line["attempts"]: line["id"] for line in listed(filled, invoke, "--system", SYSTEM_ID)}
     claim_all(filled, SYSTEM_ID)
     result = invoke(filled, "deliveries", "replay", ids[1], OTHER_ID, ids[1], ids[0])
@@ -223,7 +223,7 @@ def test_replay_names_those_that_it_leaves_as_they_are(filled: str, invoke: Invo
     assert audited(filled, invoke) == [(SYSTEM_ID, "deliveries replay", 1)]
 
 
-def test_replay_sends_waiting_ones_again(filled: str, invoke: Invoke) -> None:
+def test_replay_sends_waiting_deliveries(filled: str, invoke: Invoke) -> None:
     assert invoke(filled, "deliveries", "replay", "--state", "waiting").stdout == "2 go again, 0 left as they are\n"
     assert {line["state"] for line in listed(filled, invoke)} == {"parked", "waiting"}
 
@@ -237,7 +237,7 @@ def test_replay_sends_waiting_ones_again(filled: str, invoke: Invoke) -> None:
         (("--reason", "timeout"), 3),
     ],
 )
-def test_drop_removes_what_matches_once_that_was_said_twice(
+def test_drop_removes_matching_deliveries_after_confirmation(
     filled: str, invoke: Invoke, arguments: tuple[str, ...], left: int
 ) -> None:
     refused = invoke(filled, "deliveries", "drop", *arguments)
@@ -251,7 +251,7 @@ def test_drop_removes_what_matches_once_that_was_said_twice(
     assert {operation for _, operation, _ in entries} == {"deliveries drop"}
 
 
-def test_drop_takes_ids_as_they_are(filled: str, invoke: Invoke) -> None:
+def test_drop_accepts_ids_without_confirmation(filled: str, invoke: Invoke) -> None:
     first, *_ = queued(filled)
     result = invoke(filled, "deliveries", "drop", first.id)
     assert (result.exit_code, result.output) == (0, "1 dropped, 0 left as they are\n")
@@ -263,9 +263,7 @@ def test_drop_takes_ids_as_they_are(filled: str, invoke: Invoke) -> None:
     "arguments",
     [(), (SYSTEM_ID, "--all"), (SYSTEM_ID, "--system", OTHER_ID), ("--all", "--reason", "http"), ("x",)],
 )
-def test_commands_want_to_know_what_is_meant(
-    filled: str, invoke: Invoke, command: str, arguments: tuple[str, ...]
-) -> None:
+def test_commands_require_a_selection(filled: str, invoke: Invoke, command: str, arguments: tuple[str, ...]) -> None:
     before = states(filled)
     result = invoke(filled, "deliveries", command, *arguments)
     assert (result.exit_code, result.stdout) == (2, "")

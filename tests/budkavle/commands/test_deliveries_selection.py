@@ -40,7 +40,7 @@ def entries(url: str) -> list[AuditEntry]:
     return found
 
 
-def test_select_reads_all_in_pages(many: str) -> None:
+def test_select_reads_all_pages(many: str) -> None:
     async def read(database: Database) -> list[list[str]]:
         return [[item.id for item in page] async for page in select(database, Selection(state=DeliveryState.WAITING))]
 
@@ -50,7 +50,7 @@ def test_select_reads_all_in_pages(many: str) -> None:
 
 
 @pytest.mark.parametrize("by_id", [False, True], ids=["selection", "ids"])
-def test_carry_out_goes_in_pieces_with_one_entry_in_the_audit(
+def test_carry_out_works_in_batches_with_one_audit_entry(
     many: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], by_id: bool
 ) -> None:
     monkeypatch.setattr(deliveries_selection, "PROGRESS_SECONDS", 0)
@@ -68,12 +68,12 @@ def test_carry_out_goes_in_pieces_with_one_entry_in_the_audit(
     assert (entry.detail, entry.request_id) == ({"deliveries": MANY}, "request")
 
 
-def test_carry_out_says_nothing_of_what_does_not_last(many: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_carry_out_does_not_report_temporary_results(many: str, capsys: pytest.CaptureFixture[str]) -> None:
     with_database(many, lambda database: carry_out(database, action(deliveries.drop), Selection()))
     assert capsys.readouterr().err == ""
 
 
-def test_what_is_broken_off_is_in_the_audit_as_far_as_it_came(many: str, run: Callable) -> None:
+def test_interrupted_command_is_audited_up_to_its_last_batch(many: str, run: Callable) -> None:
     class BrokenOff(Exception):
         pass
 
@@ -89,7 +89,7 @@ def test_what_is_broken_off_is_in_the_audit_as_far_as_it_came(many: str, run: Ca
     assert entry.detail == {"deliveries": PAGE}
 
 
-def test_nothing_that_was_done_is_nothing_in_the_audit(database_url: str) -> None:
+def test_command_without_effect_is_not_audited(database_url: str) -> None:
     subscribe(database_url)
     done = with_database(database_url, lambda database: carry_out(database, action(deliveries.drop), [SYSTEM_ID]))
     assert done == (0, [SYSTEM_ID])

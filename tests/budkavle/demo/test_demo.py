@@ -119,7 +119,7 @@ def assert_examples_work(shown: Demo, methods: set[str]) -> None:
             assert str(response.status_code) in success, f"{operation['operationId']}: {response.text}"
 
 
-def test_dev_prints_commands_that_work_as_do_all_examples_and_a_second_start_finds_the_old_data(tmp_path: Path) -> None:
+def test_dev_prints_working_commands_and_a_second_start_finds_the_old_data(tmp_path: Path) -> None:
     with demo(tmp_path) as first:
         post, fetch, *_ = first.commands
         assert all("apikey: demo" in shlex.split(command) for command in (post, fetch))
@@ -147,7 +147,7 @@ def test_dev_prints_commands_that_work_as_do_all_examples_and_a_second_start_fin
         second.interrupt()
 
 
-def test_dev_listens_on_this_machine_only_and_its_key_is_in_no_database(tmp_path: Path) -> None:
+def test_dev_listens_only_on_this_machine_and_stores_no_key(tmp_path: Path) -> None:
     with demo(tmp_path, host="0.0.0.0", log_format="json") as shown:
         assert shown.service.startswith("http://127.0.0.1:")
         assert shown.client.get("/webmessages/x", headers={"apikey": "wrong"}).status_code == 401
@@ -175,7 +175,7 @@ def test_dev_prints_commands_that_set_and_fetch_subscriptions(tmp_path: Path) ->
         second.interrupt()
 
 
-def test_dev_prints_a_command_that_publishes_an_event_which_arrives_signed(tmp_path: Path) -> None:
+def test_dev_prints_a_command_that_publishes_an_event_with_a_signed_delivery(tmp_path: Path) -> None:
     with demo(tmp_path) as shown:
         *_, publish, waiting = shown.commands
         assert "Nothing came yet." in httpx.get(shown.receiver, trust_env=False).text

@@ -23,7 +23,7 @@ def signed(body: bytes = BODY, secret: str = SECRET, age: int = 0) -> dict[str, 
     return {"webhook-id": "msg_1", "webhook-timestamp": str(int(time.timestamp())), "webhook-signature": signature}
 
 
-def test_verify_believes_what_the_worker_and_the_standards_own_library_sign() -> None:
+def test_verify_accepts_signatures_of_the_worker_and_of_the_standard_library() -> None:
     assert verify(SECRET, signed(), BODY, NOW)
     keys = [read_secret(OTHER_SECRET), read_secret(SECRET)]
     assert verify(SECRET, signature_headers("msg_1", NOW, BODY, keys), BODY, NOW)
@@ -47,7 +47,7 @@ def test_verify_believes_what_the_worker_and_the_standards_own_library_sign() ->
         signed() | {"webhook-signature": signed()["webhook-signature"].replace("v1,", "v2,")},
     ],
 )
-def test_verify_believes_nothing_else(headers: dict[str, str]) -> None:
+def test_verify_rejects_everything_else(headers: dict[str, str]) -> None:
     assert not verify(SECRET, headers, BODY, NOW)
 
 
@@ -60,7 +60,7 @@ def with_receiver(run: Callable, work: Callable) -> None:
     run(talk())
 
 
-def test_the_page_shows_what_came_the_newest_first_as_text(run: Callable) -> None:
+def test_page_shows_received_events_newest_first_as_text(run: Callable) -> None:
     async def work(client: httpx.AsyncClient) -> None:
         assert "Nothing came yet." in (await client.get("/")).text
         assert (await client.post("/webhook", content=BODY, headers=signed())).status_code == 204
@@ -78,7 +78,7 @@ def test_the_page_shows_what_came_the_newest_first_as_text(run: Callable) -> Non
     with_receiver(run, work)
 
 
-def test_the_receiver_keeps_no_more_than_it_shows_and_takes_no_large_bodies(run: Callable) -> None:
+def test_receiver_bounds_its_list_and_its_bodies(run: Callable) -> None:
     async def work(client: httpx.AsyncClient) -> None:
         assert (await client.post("/", content=b"x" * (LARGEST_BODY + 1))).status_code == 413
         for number in range(101):
@@ -91,5 +91,5 @@ def test_the_receiver_keeps_no_more_than_it_shows_and_takes_no_large_bodies(run:
     with_receiver(run, work)
 
 
-def test_the_secret_is_one_that_libraries_read() -> None:
+def test_secret_is_accepted_by_libraries() -> None:
     assert hmac.compare_digest(read_secret(SECRET), base64.b64decode(SECRET.removeprefix("whsec_")))

@@ -32,7 +32,7 @@ def put(database_url: str) -> Catalogue:
     return found
 
 
-def test_the_demo_catalogue_takes_the_examples_of_the_contract(database_url: str) -> None:
+def test_demo_catalogue_accepts_the_examples_of_the_contract(database_url: str) -> None:
     found = put(database_url)
     spec: dict[str, Any] = yaml.safe_load((REPOSITORY / "spec" / "subscriptions.yaml").read_text())
     content = spec["paths"]["/v1/abonnement/sync"]["post"]["requestBody"]["content"]["application/json"]
@@ -43,7 +43,7 @@ def test_the_demo_catalogue_takes_the_examples_of_the_contract(database_url: str
         assert Allowed(entry["orgType"], entry["entityType"]) in found.allowed
 
 
-def test_the_demo_starts_again_as_it_was_and_leaves_the_rest_alone(database_url: str) -> None:
+def test_second_start_of_the_demo_restores_only_its_own_data(database_url: str) -> None:
     first = put(database_url)
     others = catalogue(
         replace(first.systems[SYSTEM_ID], certificates=frozenset()),
@@ -56,14 +56,14 @@ def test_the_demo_starts_again_as_it_was_and_leaves_the_rest_alone(database_url:
     assert second == replace(others, systems={**others.systems, SYSTEM_ID: first.systems[SYSTEM_ID]})
 
 
-def test_the_demo_has_one_subscription_unless_somebody_set_others(database_url: str) -> None:
+def test_demo_creates_one_subscription_unless_others_exist(database_url: str) -> None:
     for _ in range(2):
         put(database_url)
         (one,) = with_database(database_url, lambda database: subscriptions.list_subscriptions(database, SYSTEM_ID))
         assert one.identity == Identity(1, 101, 202)
 
 
-def test_the_printed_certificate_is_the_one_that_the_catalogue_has(database_url: str) -> None:
+def test_printed_certificate_is_in_the_catalogue(database_url: str) -> None:
     found = put(database_url)
     commands = [
         line for line in subscription_commands("http://127.0.0.1:8080", "demo").splitlines() if line.startswith("curl ")

@@ -19,11 +19,11 @@ def create_request(value: Any) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("body", [message_body(), case_body(), message_body(sender={}, attachments=[])])
-def test_the_schema_of_a_new_message_takes_messages(body: dict[str, Any]) -> None:
+def test_schema_of_a_new_message_accepts_messages(body: dict[str, Any]) -> None:
     assert create_request(body) == []
 
 
-def test_the_schema_of_a_new_message_says_an_empty_property_name_too() -> None:
+def test_schema_of_a_new_message_reports_an_empty_property_name() -> None:
     ((field, message),) = create_request(message_body() | {"": 1})
     assert message == "not a property of this object"
     assert field
@@ -33,7 +33,7 @@ def test_the_schema_of_a_new_message_says_an_empty_property_name_too() -> None:
     "blank",
     [" ", "\t", "\n", "\r", "\u00a0", "\u1680", "\u2003", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000", "\ufeff"],
 )
-def test_the_schema_of_a_new_message_knows_every_white_space(blank: str) -> None:
+def test_schema_of_a_new_message_recognises_all_white_space(blank: str) -> None:
     text = blank * 3
     assert create_request(
         {
@@ -55,13 +55,13 @@ def test_the_schema_of_a_new_message_knows_every_white_space(blank: str) -> None
     ("value", "is_case"),
     [("1", True), ("2147483647", True), ("2147483648", False), ("0", False), ("", False), ("1a", False), ("٣", False)],
 )
-def test_the_schema_of_a_reference_knows_cases_in_every_spelling(key: str, value: str, is_case: bool) -> None:
+def test_schema_of_a_reference_recognises_cases_in_every_spelling(key: str, value: str, is_case: bool) -> None:
     found = create_request(message_body(externalReferences=[{"key": key, "value": value}]))
     assert (found == []) == is_case
     assert create_request(message_body(externalReferences=[{"key": key + "x", "value": value or "x"}])) == []
 
 
-def test_the_schema_of_a_case_agrees_with_arithmetic_around_every_power_of_ten() -> None:
+def test_schema_of_a_case_agrees_with_arithmetic_around_every_power_of_ten() -> None:
     edges = {10**power + step for power in range(11) for step in (-1, 0, 1)}
     edges |= {2147483647 + step for step in range(-50, 51)}
     edges |= {int(str(2147483647)[:digits] + "9" * (10 - digits)) for digits in range(1, 11)}

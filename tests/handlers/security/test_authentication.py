@@ -27,7 +27,7 @@ def url_of(shared: RunningService) -> str:
     return shared.settings.database_url.get_secret_value()
 
 
-def test_a_stored_key_opens_what_its_scope_says(shared: RunningService, url_of: str) -> None:
+def test_stored_key_has_the_access_of_its_scope(shared: RunningService, url_of: str) -> None:
     keys = {scopes: new_key() for scopes in (("messages",), ("publish",), ("messages", "publish"))}
     for scopes, key in keys.items():
         stored = stored_key(key, *scopes, name=unique_id())
@@ -37,7 +37,7 @@ def test_a_stored_key_opens_what_its_scope_says(shared: RunningService, url_of: 
     assert statuses == {("messages",): 404, ("publish",): 403, ("messages", "publish"): 404}
 
 
-def test_a_revoked_key_is_unknown(shared: RunningService, url_of: str) -> None:
+def test_revoked_key_is_unknown(shared: RunningService, url_of: str) -> None:
     key, name = new_key(), unique_id()
     with_database(url_of, lambda database: api_keys.create(database, stored_key(key, "messages", name=name)))
     with_database(url_of, lambda database: api_keys.revoke(database, name, NOW))
@@ -56,30 +56,30 @@ def test_a_revoked_key_is_unknown(shared: RunningService, url_of: str) -> None:
         "x" * 8000,
     ],
 )
-def test_another_key_is_unknown(contract: RunningService, key: str) -> None:
+def test_other_key_is_unknown(contract: RunningService, key: str) -> None:
     response = contract.client.get(f"/webmessages/{unique_id()}", headers={"apikey": key})
     assert problem(response, 401, "Unauthorized")
     assert 'header="apikey"' in response.headers["www-authenticate"]
 
 
-def test_a_key_that_is_no_text_is_unknown(contract: RunningService) -> None:
+def test_key_that_is_not_text_is_unknown(contract: RunningService) -> None:
     answer = request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\napikey: \xff\xfe\r\n\r\n")
     assert answer.status == 401
 
 
-def test_a_key_is_read_from_a_header_in_every_spelling_and_from_nowhere_else(contract: RunningService) -> None:
+def test_key_is_read_only_from_its_header_in_every_spelling(contract: RunningService) -> None:
     head = f"GET /webmessages/x HTTP/1.1\r\nHost: x\r\nApiKey: {MESSAGES_KEY}\r\n\r\n"
     assert request(contract.port, head.encode()).status == 400
     head = f"GET /webmessages/x?apikey={MESSAGES_KEY} HTTP/1.1\r\nHost: x\r\nCookie: apikey={MESSAGES_KEY}\r\n\r\n"
     assert request(contract.port, head.encode()).status == 401
 
 
-def test_health_and_documents_ask_for_no_key(contract: RunningService) -> None:
+def test_health_and_documentation_require_no_key(contract: RunningService) -> None:
     for path in ("/health/live", "/health/ready", "/docs", "/docs/web-messages", "/docs/web-messages/openapi.json"):
         assert contract.client.get(path, headers={"apikey": "wrong"}).status_code == 200
 
 
-def test_find_stops_believing_a_revoked_key(migrated_sqlite: bytes, tmp_path: Path) -> None:
+def test_find_rejects_a_revoked_key(migrated_sqlite: bytes, tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     path.write_bytes(migrated_sqlite)
     key = new_key()
@@ -96,7 +96,7 @@ def test_find_stops_believing_a_revoked_key(migrated_sqlite: bytes, tmp_path: Pa
     with_database(f"sqlite:///{path}", scenario)
 
 
-def test_find_forgets_keys_rather_than_remember_ever_more(database_url: str) -> None:
+def test_find_bounds_its_cache(database_url: str) -> None:
     async def scenario(database: Database) -> None:
         keys = ApiKeys(database)
         for number in range(20):
@@ -109,7 +109,7 @@ def test_find_forgets_keys_rather_than_remember_ever_more(database_url: str) -> 
     with_database(database_url, scenario)
 
 
-def test_find_asks_once_for_all_who_ask_together(migrated_sqlite: bytes, tmp_path: Path) -> None:
+def test_find_shares_one_query_between_concurrent_callers(migrated_sqlite: bytes, tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     path.write_bytes(migrated_sqlite)
     key = new_key()
@@ -129,7 +129,7 @@ def test_find_asks_once_for_all_who_ask_together(migrated_sqlite: bytes, tmp_pat
     with_database(f"sqlite:///{path}", scenario)
 
 
-def test_find_hears_of_a_database_that_does_not_answer_and_asks_again() -> None:
+def test_find_raises_when_the_database_fails_and_retries() -> None:
     async def scenario(database: Database) -> None:
         keys = ApiKeys(database)
         for _ in range(2):
@@ -139,7 +139,7 @@ def test_find_hears_of_a_database_that_does_not_answer_and_asks_again() -> None:
     with_database("postgresql://127.0.0.1:1/nowhere", scenario, Waits(pool_timeout=0.1))
 
 
-def test_find_prefers_extra_keys_without_asking_the_database() -> None:
+def test_find_uses_extra_keys_without_a_query() -> None:
     extra = stored_key(PUBLISH_KEY, "publish")
 
     async def scenario(database: Database) -> None:

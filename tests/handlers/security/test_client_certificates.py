@@ -65,22 +65,22 @@ def settled(
     "address",
     ["192.0.2.7", "10.255.0.1", "2001:db8::1", "::ffff:192.0.2.7", "::ffff:10.1.2.3", "fe80::1%eth0"],
 )
-def test_the_header_of_a_listed_proxy_stays(address: str) -> None:
+def test_header_of_a_listed_proxy_is_kept(address: str) -> None:
     assert settled(":AAAA:", client=(address, 1)) == [(b"client-cert", b":AAAA:")]
 
 
 @pytest.mark.parametrize("address", ["192.0.2.8", "11.0.0.1", "2001:db9::1", "::ffff:192.0.2.8", "127.0.0.1", "::1"])
-def test_the_header_of_anyone_else_is_removed(address: str) -> None:
+def test_header_of_other_peers_is_removed(address: str) -> None:
     assert settled(":AAAA:", client=(address, 1)) == []
     assert settled(":AAAA:", ":AAAA:", client=(address, 1)) == []
 
 
-def test_nobody_is_a_proxy_unless_listed() -> None:
+def test_no_peer_is_a_proxy_by_default() -> None:
     assert settled(":AAAA:", proxies=()) == []
     assert settled(":AAAA:", client=None) == []
 
 
-def test_the_certificate_of_a_connection_takes_the_place_of_a_header(issued: Issued) -> None:
+def test_certificate_of_a_connection_replaces_a_header(issued: Issued) -> None:
     expected = [(b"client-cert", issued.header.encode())]
     outside = ("198.51.100.1", 1)
     assert settled(shown=issued.der, client=outside) == expected
@@ -88,7 +88,7 @@ def test_the_certificate_of_a_connection_takes_the_place_of_a_header(issued: Iss
     assert settled(shown=issued.der, client=None) == expected
 
 
-def test_a_proxys_own_certificate_is_never_its_callers(issued: Issued) -> None:
+def test_certificate_of_a_proxy_is_not_that_of_its_callers(issued: Issued) -> None:
     assert settled(shown=issued.der) == []
     assert settled(":AAAA:", shown=issued.der) == [(b"client-cert", b":AAAA:")]
 
@@ -100,7 +100,7 @@ def test_several_headers_of_a_proxy_are_no_certificate(issued: Issued) -> None:
             read_certificate(joined, WITHIN)
 
 
-def test_what_is_no_request_passes() -> None:
+def test_other_scopes_are_passed_through() -> None:
     passed: list[Any] = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -110,13 +110,13 @@ def test_what_is_no_request_passes() -> None:
     assert passed == [{"type": "lifespan"}]
 
 
-def test_a_line_limit_lets_so_many_through_each_second_and_counts_the_others() -> None:
+def test_line_limit_allows_a_number_of_lines_per_second_and_counts_the_others() -> None:
     moments = iter([5.0, 5.1, 5.2, 5.9, 6.0, 6.1, 6.2, 8.0])
     limit = LineLimit(2, lambda: next(moments))
     assert [limit.ask() for _ in range(8)] == [0, 0, None, None, 2, 0, None, 1]
 
 
-def test_read_certificate_gives_the_fingerprint_whatever_the_proxy_writes(issued: Issued) -> None:
+def test_read_certificate_returns_the_fingerprint_for_every_proxy(issued: Issued) -> None:
     body = issued.pem.split("-----")[2]
     for value in (
         issued.header,
@@ -129,7 +129,7 @@ def test_read_certificate_gives_the_fingerprint_whatever_the_proxy_writes(issued
         assert read_certificate(value.encode(), WITHIN) == issued.fingerprint
 
 
-def test_read_certificate_takes_a_certificate_from_its_first_to_its_last_second(issued: Issued) -> None:
+def test_read_certificate_accepts_a_certificate_from_its_first_to_its_last_second(issued: Issued) -> None:
     value = issued.header.encode()
     for moment in (BEGINS, ENDS, WITHIN):
         assert read_certificate(value, moment) == issued.fingerprint
@@ -154,13 +154,13 @@ def broken(issued: Issued) -> Iterator[bytes]:
     yield issued.escaped.encode().replace(b"CERTIFICATE", b"PRIVATE%20KEY")
 
 
-def test_read_certificate_refuses_all_that_is_not_exactly_one_certificate(issued: Issued) -> None:
+def test_read_certificate_refuses_everything_except_one_certificate(issued: Issued) -> None:
     for value in broken(issued):
         with pytest.raises(Unauthenticated, match="cannot be read"):
             read_certificate(value, WITHIN)
 
 
-def test_read_certificate_never_fails_otherwise(issued: Issued) -> None:
+def test_read_certificate_raises_no_other_error(issued: Issued) -> None:
     """A certificate with a changed byte is the same one, one with another fingerprint, or invalid."""
     places = st.lists(st.tuples(st.integers(0, len(issued.der) - 1), st.integers(0, 255)), min_size=1, max_size=4)
 
@@ -182,13 +182,13 @@ def test_read_certificate_never_fails_otherwise(issued: Issued) -> None:
 
 @settings(deadline=None)
 @given(st.binary(max_size=300) | st.text(":-%BEGINCRTFA= \n", max_size=80).map(str.encode))
-def test_read_certificate_refuses_noise(value: bytes) -> None:
+def test_read_certificate_refuses_random_bytes(value: bytes) -> None:
     for noise in (value, b":" + base64.b64encode(value) + b":"):
         with pytest.raises(Unauthenticated):
             read_certificate(noise, WITHIN)
 
 
-def test_read_certificate_refuses_versions_and_takes_odd_serial_numbers(issued: Issued) -> None:
+def test_read_certificate_refuses_versions_and_accepts_unusual_serial_numbers(issued: Issued) -> None:
     """The library raises errors of its own for these, or warns."""
     version = issued.der.index(b"\xa0\x03\x02\x01\x02") + 4
     changed = issued.der[:version] + b"\x59" + issued.der[version + 1 :]
@@ -199,7 +199,7 @@ def test_read_certificate_refuses_versions_and_takes_odd_serial_numbers(issued: 
     assert read_certificate(b":" + base64.b64encode(negative) + b":", WITHIN) != issued.fingerprint
 
 
-def test_certificates_are_told_apart(authority: Authority, tmp_path: Path) -> None:
+def test_certificates_are_distinguished(authority: Authority, tmp_path: Path) -> None:
     issued = [authority.issue(begins=BEGINS, ends=ENDS) for _ in range(3)]
     known = [read_certificate(one.header.encode(), WITHIN) for one in issued]
     assert known == [one.fingerprint for one in issued]

@@ -11,7 +11,7 @@ from tests.mock_open_e.soap import FILE, GOOD, UTF8, add_message, request, send,
 NOW = datetime(2026, 2, 19, 8, 0, tzinfo=UTC)
 
 
-def test_a_call_is_written_down_without_its_credentials():
+def test_call_is_recorded_without_credentials():
     mock = MockOpenE(username="u", password="hemligt", clock=lambda: NOW)
     secret = "Basic " + base64.b64encode(b"u:hemligt").decode()
     body = with_file(FILE).replace("</addMessage>", "<principal><userID>joe</userID></principal></addMessage>")
@@ -43,7 +43,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("body", "received"), REFUSED)
-def test_a_refused_call_says_what_came_and_what_would_have_been_accepted(body, received):
+def test_rejected_call_is_recorded_with_received_and_accepted_input(body, received):
     mock = MockOpenE(cases={1068})
     send(mock, body)
     refusal = mock.list_calls()[0].refusal
@@ -51,7 +51,7 @@ def test_a_refused_call_says_what_came_and_what_would_have_been_accepted(body, r
     assert len(refusal.accepted) > 10
 
 
-def test_refusals_of_http_say_why_too():
+def test_rejections_by_http_are_explained_too():
     mock = MockOpenE(username="u", password="p")
     send(mock, add_message())
     send(mock, add_message(), "application/json", authorization="Basic dTpw")
@@ -63,7 +63,7 @@ def test_refusals_of_http_say_why_too():
     ]
 
 
-def test_an_ordered_fault_is_named():
+def test_ordered_fault_is_recorded():
     mock = MockOpenE()
     mock.fail("Http403")
     mock.fail("TruncatedXml")
@@ -77,13 +77,13 @@ def test_an_ordered_fault_is_named():
     assert (second.fault, second.refusal, second.message_id) == ("TruncatedXml", None, 1)
 
 
-def test_files_of_refused_calls_are_kept_too():
+def test_files_of_rejected_calls_are_stored_too():
     mock = MockOpenE(cases={1})
     send(mock, with_file(FILE))
     assert mock.file(mock.list_calls()[0].files[0].sha256) == b"hej"
 
 
-def test_the_journal_is_bounded_by_count_and_by_bytes():
+def test_journal_is_bounded_by_count_and_by_bytes():
     mock = MockOpenE(limits=Limits(journal_entries=3))
     for _ in range(5):
         send(mock, add_message())
@@ -98,7 +98,7 @@ def test_the_journal_is_bounded_by_count_and_by_bytes():
     assert [call.number for call in mock.list_calls()] == [6]
 
 
-def test_messages_and_files_are_bounded_and_the_oldest_go():
+def test_messages_and_files_are_bounded_and_the_oldest_are_removed():
     mock = MockOpenE(limits=Limits(messages=3, file_bytes=4))
     for number in range(5):
         data = base64.b64encode(f"{number:03}".encode()).decode()
@@ -112,7 +112,7 @@ def test_messages_and_files_are_bounded_and_the_oldest_go():
     assert [each["message"][0] for each in mock.messages] == ["c"]
 
 
-def test_a_copy_of_a_message_that_is_gone_is_the_first_of_its_kind():
+def test_copy_of_a_removed_message_is_no_duplicate():
     mock = MockOpenE(limits=Limits(messages=1))
     for _ in range(2):
         send(mock, add_message())
@@ -121,7 +121,7 @@ def test_a_copy_of_a_message_that_is_gone_is_the_first_of_its_kind():
     assert [each.duplicate_of for each in mock.list_messages()] == [None]
 
 
-def test_watchers_are_told_of_changes_until_they_stop():
+def test_watchers_are_notified_of_changes_until_they_stop():
     told = []
     mock = MockOpenE()
     stop = mock.watch(lambda: told.append(len(mock.list_calls())))
@@ -132,7 +132,7 @@ def test_watchers_are_told_of_changes_until_they_stop():
     assert told == [1, 1]
 
 
-def test_reset_makes_everything_as_it_was_at_first():
+def test_reset_restores_the_initial_state():
     mock = MockOpenE(scenario=Scenario())
     mock.fail("Reset", times=5)
     mock.plant(1, "Hej", files=[("a", b"b")])
@@ -142,7 +142,7 @@ def test_reset_makes_everything_as_it_was_at_first():
     assert b"<messageID>1<" in send(mock, add_message()).body
 
 
-def test_long_names_in_refused_calls_do_not_grow_the_journal():
+def test_long_names_in_rejected_calls_do_not_grow_the_journal():
     mock = MockOpenE(cases={1}, limits=Limits(journal_bytes=100_000, journal_entry_bytes=1000))
     name = "a" * 60_000
     for body in [request(f"<{name}/>"), with_file(FILE.replace("test.pdf", name)), request(f"<{name}/>")]:
@@ -150,7 +150,7 @@ def test_long_names_in_refused_calls_do_not_grow_the_journal():
     assert len(mock.list_calls()) == 1
 
 
-def test_the_history_is_bounded_by_its_text():
+def test_history_is_bounded_by_its_text():
     mock = MockOpenE(limits=Limits(text_bytes=1000))
     ns = "http://www.oeplatform.org/version/1.0/schemas/integration/callback"
     for letter in "abc":

@@ -35,7 +35,7 @@ def numbers(mock, path, query=""):
     return [int(each.text) for each in etree.fromstring(body.encode("latin-1")).iter("messageID")]
 
 
-def test_messages_of_a_case_are_given_as_clients_have_recorded_them(mock):
+def test_messages_of_a_case_are_returned_as_clients_have_recorded_them(mock):
     files = f"<attachments>{FILE.replace('>3<', '>489831<')}</attachments>"
     message = f"<added>2026-02-19T07:57:06.123+01:00</added><message>Hej &lt;b&gt; å €</message>{files}"
     send(mock, add_message(message=message, rest="<principal><userID>joe01doe</userID></principal>"))
@@ -69,7 +69,7 @@ def test_nothing_found_is_an_empty_list(mock):
     assert read(mock, "getmessages/flowinstance/1") == (200, "text/xml;charset=ISO-8859-1", f"{HEAD}<Messages />")
 
 
-def test_planted_messages_are_the_citizens_and_internal_ones_are_not_given(mock):
+def test_planted_messages_are_the_citizens_and_internal_ones_are_not_returned(mock):
     planted = mock.plant(1068, "Fråga", files=[("a.txt", b"abc")])
     send(
         mock, request(add_message().split("<Body>")[1].split("</Body>")[0].replace("addMessage", "addInternalMessage"))
@@ -90,7 +90,7 @@ def test_messages_sent_as_the_owner_are_the_citizens(mock):
     assert [message["messageID"] for message in mock.messages] == [1]
 
 
-def test_plant_refuses_what_cannot_be(mock):
+def test_plant_refuses_invalid_values(mock):
     with pytest.raises(LookupError, match="no case 7"):
         mock.plant(7, "Hej")
     with pytest.raises(ValueError, match="xs:dateTime"):
@@ -108,12 +108,12 @@ def test_plant_refuses_what_cannot_be(mock):
         ("getmessages/family/7", "fromDate=2026-02-03", 400),
     ],
 )
-def test_what_is_not_there_is_a_page_and_the_journal_says_why(mock, path, query, status):
+def test_unknown_objects_are_a_page_and_the_journal_has_the_reason(mock, path, query, status):
     assert read(mock, path, query)[:2] == (status, "text/html;charset=ISO-8859-1")
     assert mock.list_calls()[0].refusal.accepted
 
 
-def test_instances_are_read_apart_and_need_the_credentials():
+def test_instances_are_read_separately_and_require_credentials():
     mock = MockOpenE(username="u", password="p")
     mock.plant(1, "Hej", instance="internal")
     assert read(mock, "getmessages/flowinstance/1", instance="internal")[0] == 401
@@ -122,14 +122,14 @@ def test_instances_are_read_apart_and_need_the_credentials():
     assert "<Messages />" in read(mock, "getmessages/flowinstance/1", **good)[2]
 
 
-def test_files_that_are_no_longer_kept_are_missing():
+def test_files_that_are_no_longer_stored_are_missing():
     mock = MockOpenE(limits=Limits(file_bytes=2))
     send(mock, with_file(FILE))
     assert read(mock, "getattachment/1")[0] == 404
     assert hashlib.sha256(b"hej").hexdigest() == mock.messages[0]["attachments"][0]["sha256"]
 
 
-def test_faults_hit_it_only_where_they_name_it(mock):
+def test_faults_apply_to_the_messageapi_only_if_they_name_it(mock):
     mock.fail("Http500")
     assert read(mock, "getmessages/flowinstance/1068")[0] == 200
     mock.clear_faults()
@@ -139,7 +139,7 @@ def test_faults_hit_it_only_where_they_name_it(mock):
 
 
 @pytest.mark.parametrize("url", ["http://open-e.test/external/api", "http://open-e.test/internal/api"])
-def test_mock_open_e_gives_it_beside_the_callback(url):
+def test_mock_open_e_serves_the_messageapi_next_to_the_callback(url):
     with mock_open_e() as open_e:
         instance = "external" if "external" in url else "internal"
         message = open_e.plant(1068, "Hej", instance=instance, files=[("a.bin", bytes(range(256)))])
@@ -149,7 +149,7 @@ def test_mock_open_e_gives_it_beside_the_callback(url):
         assert requests.get(f"{url}/messageapi/getattachment/{number}", timeout=5).content == bytes(range(256))
 
 
-def test_server_gives_it_beside_the_callback(run_mock):
+def test_server_serves_the_messageapi_next_to_the_callback(run_mock):
     mock = MockOpenE()
     mock.plant(1068, "Hej", files=[("a.txt", b"abc")])
     with run_mock(mock) as url:

@@ -76,7 +76,7 @@ from tests.mock_open_e.soap import FILE, GOOD, NS, SOAP, XSI, add_message, fault
         ),
     ],
 )
-def test_answer_to_a_wrong_message_is_the_fault_of_open_e_byte_for_byte(body, expected):
+def test_invalid_message_gets_the_fault_of_open_e_byte_for_byte(body, expected):
     mock = MockOpenE(cases={1068})
     answer = send(mock, body)
     assert (answer.status, answer.body.decode()) == (500, expected)
@@ -96,17 +96,17 @@ def test_answer_to_a_wrong_message_is_the_fault_of_open_e_byte_for_byte(body, ex
         add_message().replace("<message>", "<!-- a --><?pi?><message><![CDATA[ ]]>", 1),
     ],
 )
-def test_answer_takes_what_open_e_takes(body):
+def test_message_that_open_e_accepts_is_accepted(body):
     assert send(MockOpenE(), body).status == 200
 
 
-def test_answer_loses_text_before_a_tag_as_open_e_does():
+def test_text_before_a_tag_is_lost_as_in_open_e():
     mock = MockOpenE()
     send(mock, add_message(message="<added>2026-01-01</added><message>hej <b>fet</b> slut</message>"))
     assert mock.messages[0]["message"] == " slut"
 
 
-def test_answer_keeps_the_declared_size_and_the_hash_of_what_came():
+def test_declared_size_and_hash_of_the_content_are_stored():
     mock = MockOpenE()
     data = bytes(i % 251 for i in range(12_000_000))
     encoded = base64.b64encode(data).decode()
@@ -122,7 +122,7 @@ def test_answer_keeps_the_declared_size_and_the_hash_of_what_came():
         (f'<principal xmlns:i="{XSI}"><userID i:nil="true">x</userID></principal>', None),
     ],
 )
-def test_answer_reads_the_user(principal, user):
+def test_user_of_the_principal_is_stored(principal, user):
     mock = MockOpenE()
     send(mock, add_message(rest=principal))
     assert mock.messages[0]["userID"] == user
@@ -162,7 +162,7 @@ RECORDED_ANSWER = (
 
 
 @pytest.mark.parametrize("body", [RECORDED, OLDER], ids=["of 2026", "of 2024"])
-def test_recorded_envelopes_are_answered_byte_for_byte(body):
+def test_recorded_envelopes_get_the_recorded_response_byte_for_byte(body):
     mock = MockOpenE(strict=True)
     answer = send(mock, body, accept="text/xml; charset=UTF-8")
     assert (answer.status, answer.body.decode()) == (200, RECORDED_ANSWER)
@@ -195,7 +195,7 @@ def test_internal_messages_have_a_number_range_of_their_own():
     assert [each.message_id for each in mock.list_messages()] == [1, 2, 1]
 
 
-def test_the_same_message_again_is_another_and_seen_as_a_duplicate():
+def test_repeated_message_is_stored_and_marked_as_a_duplicate():
     mock = MockOpenE()
     for body in [with_file(FILE), with_file(FILE), add_message(), with_file(FILE.replace("aGVq", "aGVr"))]:
         send(mock, body)
@@ -224,7 +224,7 @@ def test_read_receipts_are_refused_on_flows_without_them_and_on_internal_message
 @pytest.mark.parametrize(
     ("text", "fragment"), [("a\tb\nc", "a b c"), ("x" * 50, "x" * 50), ("x" * 51, "x" * 49 + "...")]
 )
-def test_the_history_shows_the_beginning_of_a_message(text, fragment):
+def test_history_shows_the_beginning_of_a_message(text, fragment):
     mock = MockOpenE()
     send(mock, add_message(message=f"<added>2026-01-01</added><message>{text}</message>"))
     assert [(each.text, each.date) for each in mock.list_events()] == [(fragment, "2026-01-01")]
@@ -238,19 +238,19 @@ def test_the_history_shows_the_beginning_of_a_message(text, fragment):
         (f"{GOOD}<attachments>{FILE.replace('>3<', '>4294967296<')}</attachments>", "size"),
     ],
 )
-def test_what_the_database_has_no_room_for_is_a_fault_without_detail(message, column):
+def test_too_long_values_are_a_fault_without_detail(message, column):
     expected = fault(f"java.sql.SQLException: Data too long for column '{column}' at row 1")
     assert send(MockOpenE(), add_message(message=message)).body.decode() == expected
 
 
-def test_the_longest_text_fits():
+def test_longest_text_is_accepted():
     text = "x" * (2**24 - 1)
     mock = MockOpenE()
     assert send(mock, add_message(message=f"<added>2026-01-01</added><message>{text}</message>")).status == 200
     assert len(mock.messages[0]["message"]) == len(text)
 
 
-def test_a_sender_is_named_if_known_and_nobody_is_refused():
+def test_known_sender_is_named_and_unknown_senders_are_accepted():
     mock = MockOpenE(scenario=Scenario(users=(User("joe01doe", "Joe"),)))
     for principal in ["<userID>joe01doe</userID>", "<userID>nobody</userID>", "<name>joe01doe</name>", ""]:
         assert send(mock, add_message(rest=f"<principal>{principal}</principal>")).status == 200
@@ -262,7 +262,7 @@ def test_a_sender_is_named_if_known_and_nobody_is_refused():
     ]
 
 
-def test_only_the_first_of_two_operations_is_done():
+def test_only_the_first_of_two_operations_is_executed():
     mock = MockOpenE()
     second = add_message("<flowInstanceID>7</flowInstanceID>").split("<Body>")[1]
     assert send(mock, add_message().replace("</Body></Envelope>", second)).status == 200
@@ -270,7 +270,7 @@ def test_only_the_first_of_two_operations_is_done():
 
 
 @pytest.mark.parametrize("action", [None, '""', "anything"])
-def test_any_soap_action_and_any_accept_are_taken(action):
+def test_any_soap_action_and_any_accept_header_are_accepted(action):
     headers = {"soapaction": action, "accept": "application/json", "accept-charset": "utf-16"}
     answer = send(MockOpenE(), add_message(), **headers)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/xml; charset=utf-8")

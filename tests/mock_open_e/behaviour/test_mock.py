@@ -12,7 +12,7 @@ from tests.processes import REPOSITORY
 
 
 @pytest.mark.parametrize("kind", ["application/soap+xml", "application/xml", "application/json", "nonsense"])
-def test_answer_is_415_for_other_content_types(kind):
+def test_other_content_types_get_415(kind):
     answer = send(MockOpenE(), add_message(), kind)
     assert (answer.status, answer.body) == (415, b"")
 
@@ -26,19 +26,19 @@ def test_answer_is_415_for_other_content_types(kind):
         ("Bearer x", b"Bad credentials"),
     ],
 )
-def test_answer_is_401_without_the_credentials(authorization, text):
+def test_missing_credentials_get_401(authorization, text):
     answer = send(MockOpenE(username="user", password="å:b"), add_message(), authorization=authorization)
     assert (answer.status, answer.body) == (401, text)
     assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
 
 
-def test_answer_takes_the_credentials():
+def test_valid_credentials_are_accepted():
     authorization = "basic " + base64.b64encode("user:å:b".encode()).decode()
     mock = MockOpenE(username="user", password="å:b")
     assert send(mock, add_message(), authorization=authorization).status == 200
 
 
-def test_messages_of_the_instances_are_counted_apart():
+def test_messages_of_the_instances_are_numbered_separately():
     mock = MockOpenE()
     for instance in ["external", "internal", "external"]:
         send(mock, add_message(), instance=instance)
@@ -52,7 +52,7 @@ def test_messages_of_the_instances_are_counted_apart():
     assert [each["messageID"] for each in mock.messages] == [3]
 
 
-def test_answer_from_many_threads_loses_and_doubles_nothing():
+def test_concurrent_calls_lose_and_duplicate_nothing():
     mock = MockOpenE()
     mock.fail("NoDetail", times=50)
     threads = [threading.Thread(target=lambda: [send(mock, add_message()) for _ in range(50)]) for _ in range(4)]
@@ -63,7 +63,7 @@ def test_answer_from_many_threads_loses_and_doubles_nothing():
     assert [each["messageID"] for each in mock.messages] == list(range(1, 151))
 
 
-def test_fail_is_used_up_by_good_messages_only_and_in_order():
+def test_fail_applies_only_to_valid_messages_in_order():
     mock = MockOpenE(cases={1068})
     mock.fail("AccessDenied", times=2)
     mock.fail("Http500")
@@ -76,12 +76,12 @@ def test_fail_is_used_up_by_good_messages_only_and_in_order():
 
 
 @pytest.mark.parametrize(("fault", "times", "seconds"), [("Nonsense", 1, 1), ("Slow", 0, 1), ("Slow", 1, -1)])
-def test_fail_refuses_what_is_no_order(fault, times, seconds):
+def test_fail_refuses_an_invalid_order(fault, times, seconds):
     with pytest.raises(ValueError, match="invalid fault order"):
         MockOpenE().fail(fault, times=times, seconds=seconds)
 
 
-def test_clear_forgets_ordered_faults():
+def test_clear_removes_ordered_faults():
     mock = MockOpenE()
     mock.fail("Http500", times=5)
     mock.clear()
@@ -119,20 +119,20 @@ def test_mock_open_e_fails_as_ordered(fault):
 
 
 @pytest.mark.parametrize("timeout", [None, 41, (1, 41), (1, None)])
-def test_mock_open_e_answers_slowly_at_once_when_the_caller_would_wait(timeout):
+def test_mock_open_e_raises_a_timeout_at_once_if_the_caller_would_time_out(timeout):
     with mock_open_e() as open_e:
         open_e.fail("Slow", seconds=40)
         assert post(timeout=timeout).status_code == 200
 
 
-def test_mock_open_e_takes_bodies_of_every_kind():
+def test_mock_open_e_accepts_bodies_of_every_type():
     with mock_open_e() as open_e:
         for body in [add_message(), add_message().encode(), iter([add_message().encode()])]:
             assert post(body=body).status_code == 200
         assert len(open_e.messages) == 3
 
 
-def test_mock_open_e_serves_the_addresses_that_it_was_given_and_no_others():
+def test_mock_open_e_serves_only_the_given_addresses():
     with mock_open_e(url_internal="https://e-arenden.test/api/callback", cases=[7]) as open_e:
         assert post("https://e-arenden.test/api/callback").status_code == 500
         good = add_message("<flowInstanceID>7</flowInstanceID>").encode()
@@ -142,7 +142,7 @@ def test_mock_open_e_serves_the_addresses_that_it_was_given_and_no_others():
             post("http://open-e.test/internal/api/callback")
 
 
-def test_mock_open_e_lets_other_addresses_through_when_asked(mock_url):
+def test_mock_open_e_passes_other_addresses_through_if_configured(mock_url):
     with mock_open_e(passthrough=["http://127.0.0.1"]) as open_e:
         assert requests.get(f"{mock_url}/control/messages", timeout=5).json() == []
         assert post(f"{mock_url}/api/callback").status_code == 200
@@ -152,7 +152,7 @@ def test_mock_open_e_lets_other_addresses_through_when_asked(mock_url):
 OURS = ("domain", "handlers", "openapi", "open_e", "persistence", "budkavle", "delivery")
 
 
-def test_mock_can_be_imported_beside_packages_that_bear_our_names(tmp_path):
+def test_mock_can_be_imported_next_to_packages_with_our_names(tmp_path):
     for name in (*OURS, "uvicorn", "starlette"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('somebody else lives here')")
     (tmp_path / "mock_open_e").symlink_to(REPOSITORY / "mock_open_e")
@@ -162,7 +162,7 @@ def test_mock_can_be_imported_beside_packages_that_bear_our_names(tmp_path):
 @pytest.mark.parametrize(
     "cases", [1068, {1068}, [1068], (1068,), frozenset({1068}), range(1068, 1069), {1068: "x"}.keys()]
 )
-def test_cases_are_a_number_or_several(cases):
+def test_cases_are_a_number_or_a_collection(cases):
     with mock_open_e(cases=cases) as mock:
         assert [case.number for case in mock.scenario.cases] == [1068]
 
@@ -182,7 +182,7 @@ def test_cases_are_a_number_or_several(cases):
         ("strict", "yes"),
     ],
 )
-def test_wrong_option_is_named_with_what_it_must_be(option, value):
+def test_invalid_option_is_reported_with_the_accepted_values(option, value):
     more = {"username": "u"} if option == "password" else {}
     words = f"invalid options of the mock Open-E: {option} must be .*, not"
     with pytest.raises(TypeError, match=words) as raised, mock_open_e(**{option: value}, **more):
@@ -190,18 +190,18 @@ def test_wrong_option_is_named_with_what_it_must_be(option, value):
     assert repr(value) in str(raised.value)
 
 
-def test_all_wrong_options_are_named_at_once():
+def test_all_invalid_options_are_reported_together():
     words = r"cases must be .*; password must be .*; strict must be .*; password requires username"
     with pytest.raises(TypeError, match=words), mock_open_e(cases="x", password=1, strict=0):
         pass
 
 
-def test_mock_itself_rejects_wrong_options():
+def test_mock_itself_rejects_invalid_options():
     with pytest.raises(TypeError, match=r"cases must be .*; limits must be"):
         MockOpenE(cases="x", limits=3)
 
 
-def test_unknown_fault_is_answered_with_the_names_that_there_are(mock):
+def test_unknown_fault_is_reported_with_the_known_names(mock):
     with pytest.raises(ValueError, match="fault must be one of ") as raised:
         mock.fail("Nope")
     assert all(name in str(raised.value) for name in (*FAULT_NAMES, "'Nope'"))
@@ -218,12 +218,12 @@ def test_unknown_fault_is_answered_with_the_names_that_there_are(mock):
         *(("instance", value) for value in ("both", 1, ["external"])),
     ],
 )
-def test_wrong_option_of_a_fault_is_named_with_what_it_must_be(mock, option, value):
+def test_invalid_option_of_a_fault_is_reported_with_the_accepted_values(mock, option, value):
     with pytest.raises(ValueError, match=f"invalid fault order: {option} must be .*, not ") as raised:
         mock.fail("Http500", **{option: value})
     assert repr(value) in str(raised.value)
 
 
-def test_all_wrong_options_of_a_fault_are_named_at_once(mock):
+def test_all_invalid_options_of_a_fault_are_reported_together(mock):
     with pytest.raises(ValueError, match=r"fault must be .*; times must be .*; instance must be"):
         mock.fail("Nope", times=0, instance="x")

@@ -53,13 +53,13 @@ def mock():
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_every_operation_says_that_a_case_is_unknown(mock, name):
+def test_every_operation_reports_an_unknown_case(mock, name):
     assert call(mock, name, CONTENTS[name], "<flowInstanceID>7</flowInstanceID>") == (500, not_found(7))
     assert call(mock, name, CONTENTS[name], "") == (500, not_found("null"))
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_an_external_id_alone_is_not_implemented(mock, name):
+def test_external_id_alone_is_not_implemented(mock, name):
     prefix = "" if name in {"setStatus", "addEvent", "setManagers", "setAttribute"} else "java.lang.RuntimeException: "
     expected = fault(f"{prefix}External ID support not implemented")
     if name == "confirmDelivery":
@@ -69,7 +69,7 @@ def test_an_external_id_alone_is_not_implemented(mock, name):
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_every_operation_refuses_who_lacks_the_family_but_after_the_case(name):
+def test_every_operation_checks_the_case_before_access_to_its_family(name):
     families = (Family(7, accounts=frozenset({"other"})),)
     accounts = (Account("u", "p"), Account("other", "p"))
     scenario = Scenario(accounts=accounts, families=families, cases=(DeclaredCase(1068, 7),))
@@ -101,7 +101,7 @@ def test_delete_instance_is_always_refused(mock):
         assert call(mock, "deleteInstance", "<logMessage>x</logMessage>", case) == (500, expected)
 
 
-def test_set_status_gives_the_event_and_0_for_the_status_that_it_has(mock):
+def test_set_status_returns_the_event_or_0_for_the_current_status(mock):
     assert call(mock, "setStatus", "<statusID>10</statusID>") == good("setStatusResponse", "<eventID>0</eventID>")
     assert call(mock, "setStatus", "<statusAlias>DONE</statusAlias>") == good(
         "setStatusResponse", "<eventID>1</eventID>"
@@ -121,26 +121,26 @@ def test_set_status_gives_the_event_and_0_for_the_status_that_it_has(mock):
         ("", "null"),
     ],
 )
-def test_set_status_says_that_a_status_is_unknown(mock, content, status):
+def test_set_status_reports_an_unknown_status(mock, content, status):
     expected = fault(f"Status with ID {status} not found for flow Bygglov", detail="StatusNotFoundFault")
     assert call(mock, "setStatus", content) == (500, expected)
 
 
-def test_set_status_takes_any_status_where_none_are_declared(mock):
+def test_set_status_accepts_any_status_if_none_are_declared(mock):
     case = "<flowInstanceID>1069</flowInstanceID>"
     for content, status in [("<statusID>5</statusID>", 200), ("<statusAlias>A</statusAlias>", 200)]:
         assert call(mock, "setStatus", content, case)[0] == status
     assert "StatusNotFoundFault" in call(mock, "setStatus", "<statusAlias>NotFound</statusAlias>", case)[1]
 
 
-def test_add_event_is_in_the_history(mock):
+def test_add_event_adds_to_the_history(mock):
     principal = "<principal><userID>joe01doe</userID></principal>"
     assert call(mock, "addEvent", DATE + principal) == good("addEventResponse", "<eventID>1</eventID>")
     (event,) = mock.list_events()
     assert (event.date, event.text, event.user_id) == ("2026-02-19T07:57:06", "Hej", "joe01doe")
 
 
-def test_confirm_delivery_keeps_the_external_id_and_changes_nothing_the_second_time(mock):
+def test_confirm_delivery_stores_the_external_id_and_is_idempotent(mock):
     for _ in range(2):
         assert call(mock, "confirmDelivery", f"{EXTERNAL_ID}<delivered>true</delivered>") == good(
             "confirmDeliveryResponse"
@@ -150,7 +150,7 @@ def test_confirm_delivery_keeps_the_external_id_and_changes_nothing_the_second_t
     assert len(mock.list_events()) == 1
 
 
-def test_confirm_delivery_keeps_no_external_id_of_what_was_not_delivered(mock):
+def test_confirm_delivery_stores_no_external_id_without_a_delivery(mock):
     call(mock, "confirmDelivery", f"{EXTERNAL_ID}<delivered>false</delivered>")
     assert mock.list_cases(instance="external")[0].external_id is None
 
@@ -173,12 +173,12 @@ def test_set_attribute_prefixes_the_name_and_removes_with_an_empty_value(mock):
         (f"<name>a</name><value>{'b' * 65_536}</value>", "value"),
     ],
 )
-def test_set_attribute_refuses_what_the_database_has_no_room_for(mock, content, column):
+def test_set_attribute_refuses_too_long_values(mock, content, column):
     expected = fault(f"java.sql.SQLException: Data too long for column '{column}' at row 1")
     assert call(mock, "setAttribute", content) == (500, expected)
 
 
-def test_managers_are_set_and_got(mock):
+def test_managers_are_set_and_returned(mock):
     joe = "<managers><name>Joe Doe</name><userID>joe01doe</userID></managers>"
     assert call(mock, "getManagersRequest", "") == good("getManagersResponse", joe)
     same = "<managers><userID>joe01doe</userID></managers>"
@@ -198,14 +198,14 @@ def test_managers_are_set_and_got(mock):
         "<managerGroups><name>Andra</name></managerGroups>",
     ],
 )
-def test_set_managers_refuses_who_may_not_be_one(mock, content):
+def test_set_managers_refuses_unknown_managers(mock, content):
     expected = fault(
         "One or more of the specified users/groups are not valid managers for this flow", detail="AccessDeniedFault"
     )
     assert call(mock, "setManagers", content) == (500, expected)
 
 
-def test_cases_are_made_on_first_use_in_their_instance():
+def test_cases_are_created_on_first_use_in_their_instance():
     mock = MockOpenE()
     call(mock, "setAttribute", "<name>a</name><value>b</value>")
     assert [(case.instance, case.number) for case in mock.list_cases()] == [("external", 1068)]

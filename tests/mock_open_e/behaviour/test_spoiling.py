@@ -40,14 +40,14 @@ CALLS = [(add_message(), "external"), (STATUS, "external"), (CASE_7, "external")
         ({"operation": "messageapi", "times": None}, []),
     ],
 )
-def test_an_order_hits_the_calls_that_it_names(order, expected):
+def test_order_applies_to_matching_calls(order, expected):
     mock = MockOpenE()
     mock.fail("Http500", **order)
     assert hits(mock, *CALLS) == expected
     assert MockOpenE(scenario=Scenario(faults=(Order("Http500", **order),))).list_faults()[0].fault == "Http500"
 
 
-def test_orders_behind_one_that_is_due_wait():
+def test_later_orders_wait_for_a_due_one():
     mock = MockOpenE()
     mock.fail("Http500", times=2)
     mock.fail("Http404", every=2, times=None)
@@ -57,12 +57,12 @@ def test_orders_behind_one_that_is_due_wait():
 
 
 @pytest.mark.parametrize("wrong", [{"fault": "Nonsense"}, {"every": 0}, {"operation": "addMesage"}, {"times": 0}])
-def test_what_is_no_order_is_refused(wrong):
+def test_invalid_order_is_refused(wrong):
     with pytest.raises(ValueError, match="invalid fault order"):
         MockOpenE().fail(**{"fault": "Slow", **wrong})
 
 
-def test_what_is_left_of_an_order_is_told():
+def test_remaining_count_of_an_order_is_returned():
     mock = MockOpenE()
     mock.fail("Http500", times=3)
     send(mock, add_message())
@@ -76,19 +76,19 @@ def answer(name, seconds=2.0):
 
 
 @pytest.mark.parametrize("name", FAULT_NAMES)
-def test_a_fault_stores_the_message_or_not(name):
+def test_fault_stores_the_message_or_not(name):
     mock, _ = answer(name)
     assert len(mock.messages) == (name in STORING)
 
 
-def test_truncated_xml_cannot_be_read():
+def test_truncated_xml_cannot_be_parsed():
     _, cut = answer("TruncatedXml")
     assert (cut.status, cut.headers) == (200, {"Content-Type": "text/xml; charset=utf-8"})
     with pytest.raises(etree.XMLSyntaxError):
         etree.fromstring(cut.body)
 
 
-def test_wrong_charset_is_not_the_utf_8_that_it_says():
+def test_wrong_charset_is_not_the_declared_utf_8():
     _, wrong = answer("WrongCharset")
     assert (wrong.status, wrong.headers) == (200, {"Content-Type": "text/xml; charset=utf-8"})
     with pytest.raises(UnicodeDecodeError):
@@ -97,20 +97,20 @@ def test_wrong_charset_is_not_the_utf_8_that_it_says():
         etree.fromstring(wrong.body)
 
 
-def test_slow_bytes_are_the_good_answer_in_no_hurry():
+def test_slow_bytes_are_the_normal_response_sent_slowly():
     _, slow = answer("SlowBytes")
     assert (slow.status, slow.trickle, slow.delay) == (200, 2.0, 0.0)
     assert slow.body == send(MockOpenE(), add_message()).body
 
 
-def test_a_fault_with_http_200_has_the_text_of_the_recorded_stubs():
+def test_fault_with_http_200_has_the_text_of_the_recorded_stubs():
     _, stub = answer("Http200Fault")
     expected = fault("The requested flow instance was not found", detail="FlowInstanceNotFoundFault")
     assert (stub.status, stub.body.decode()) == (200, expected)
 
 
 @pytest.mark.parametrize(("name", "status"), [("Http401", 401), ("Http403", 403), ("Http404", 404)])
-def test_pages_of_http_are_no_soap(name, status):
+def test_pages_of_http_are_not_soap(name, status):
     _, page = answer(name)
     assert page.status == status
     assert b"Envelope" not in page.body

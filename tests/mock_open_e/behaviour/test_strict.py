@@ -72,7 +72,7 @@ def mocks():
 
 
 @pytest.mark.parametrize("name", SWALLOWED)
-def test_what_is_swallowed_is_noted_and_in_strict_mode_refused_with_the_reason(name):
+def test_ignored_input_is_noted_and_rejected_in_strict_mode_with_the_reason(name):
     body, reason = SWALLOWED[name]
     lenient, strict = mocks()
     assert send(lenient, body).status == 200
@@ -89,7 +89,7 @@ def test_what_is_swallowed_is_noted_and_in_strict_mode_refused_with_the_reason(n
 
 
 @pytest.mark.parametrize("charset", ["ISO-8859-1", "windows-1252"])
-def test_bytes_in_another_charset_than_said_are_mojibake_and_in_strict_mode_refused(charset):
+def test_wrongly_declared_charset_is_mojibake_and_rejected_in_strict_mode(charset):
     lenient, strict = mocks()
     body = add_message(message=f"{DATE}<message>Räksmörgås på ÅÄÖ</message>", rest=SENDER)
     assert send(lenient, body, f"text/xml; charset={charset}").status == 200
@@ -110,13 +110,13 @@ def test_bytes_in_another_charset_than_said_are_mojibake_and_in_strict_mode_refu
         GOOD,
     ],
 )
-def test_strict_mode_takes_every_published_edition_of_a_message(message):
+def test_strict_mode_accepts_every_published_edition_of_a_message(message):
     _, strict = mocks()
     assert send(strict, add_message(message=message, rest=SENDER)).status == 200
     assert strict.list_calls()[0].notes == ()
 
 
-def test_strict_mode_says_many_things_at_once_but_not_without_end():
+def test_strict_mode_reports_a_bounded_number_of_reasons():
     _, strict = mocks()
     many = "".join(f'<a{number} xmlns=""/>' for number in range(1000))
     answer = send(strict, add_message(rest=many))
@@ -124,7 +124,7 @@ def test_strict_mode_says_many_things_at_once_but_not_without_end():
     assert len(answer.body) < 5000
 
 
-def test_strict_mode_leaves_open_es_own_faults_alone():
+def test_strict_mode_does_not_change_open_es_own_faults():
     _, strict = mocks()
     assert b"Cannot find dispatch method for {urn:x}y" in send(strict, request('<y xmlns="urn:x"/>')).body
     assert b"XML reader error" in send(strict, add_message()[:-40]).body

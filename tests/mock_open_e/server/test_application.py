@@ -27,7 +27,7 @@ curl -sS --fail-with-body "$1" -H 'Content-Type: text/xml; charset=utf-8' -d '
 """
 
 
-def test_ready_file_has_the_address_for_as_long_as_the_mock_listens(tmp_path: Path) -> None:
+def test_ready_file_contains_the_address_while_the_mock_listens(tmp_path: Path) -> None:
     ready = tmp_path / "mock.url"
     ready.write_text("of an earlier run")
     with running(*budkavle("mock-open-e", "--port", "0", "--ready-file", str(ready))) as process:
@@ -41,14 +41,14 @@ def test_ready_file_has_the_address_for_as_long_as_the_mock_listens(tmp_path: Pa
     assert process.err == []
 
 
-def test_ready_file_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
+def test_unwritable_ready_file_stops_the_start(tmp_path: Path) -> None:
     done = result_of(*budkavle("mock-open-e", "--port", "0", "--ready-file", str(tmp_path / "none" / "mock.url")))
     assert done.returncode == 1
     assert "cannot write" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_stop_answers_those_who_wait(tmp_path: Path) -> None:
+def test_stop_responds_to_waiting_callers(tmp_path: Path) -> None:
     answers: list[int] = []
     with running(*budkavle("mock-open-e", "--port", "0")) as process:
         url = process.wait_for("The mock Open-E listens on ")
@@ -78,7 +78,7 @@ def client(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_examples_of_the_guide_work_as_they_stand(client: Path) -> None:
+def test_examples_of_the_guide_work_as_written(client: Path) -> None:
     (block,) = re.findall(r"```sh\n(.*?)```", CONTROL, re.DOTALL)
     with running(*budkavle("mock-open-e", "--port", "0"), folder=client) as process:
         url = process.wait_for("The mock Open-E listens on ")
@@ -94,7 +94,7 @@ def test_examples_of_the_guide_work_as_they_stand(client: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_recipes_for_ci_work_as_they_stand(client: Path, place: int) -> None:
+def test_recipes_for_ci_work_as_written(client: Path, place: int) -> None:
     recipe = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", CI, re.DOTALL)[place])
     lines = [step["run"] for step in recipe["steps"]] if place == 0 else recipe["test"]["script"]
     script = "\n".join(["set -e", "trap 'kill %1; wait' EXIT", *lines])
@@ -113,7 +113,7 @@ def test_recipes_for_ci_work_as_they_stand(client: Path, place: int) -> None:
     assert not (client / "mock.url").exists()
 
 
-def test_many_calls_at_once_wait_without_threads(tmp_path: Path) -> None:
+def test_many_calls_wait_without_threads(tmp_path: Path) -> None:
     with running(*budkavle("mock-open-e", "--port", "0")) as process:
         url = process.wait_for("The mock Open-E listens on ")
         answers: list[int] = []

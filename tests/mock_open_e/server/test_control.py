@@ -34,14 +34,14 @@ def send(url, path, status, method="POST", **body):
     return answer.json() if answer.content else None
 
 
-def test_expect_gives_what_is_there_already(url):
+def test_expect_returns_existing_messages(url):
     for text in ("one", "two"):
         post(url, text)
     assert [found["message"] for found in get(url, "expect", count=2, timeout=0)["messages"]] == ["one", "two"]
     assert [found["message"] for found in get(url, "expect", text="wo", case=1068, timeout=0)["messages"]] == ["two"]
 
 
-def test_expect_waits_for_what_comes(url):
+def test_expect_waits_for_messages(url):
     answers = []
     waiting = threading.Thread(target=lambda: answers.append(get(url, "expect", case=7, timeout=30)))
     waiting.start()
@@ -51,7 +51,7 @@ def test_expect_waits_for_what_comes(url):
     assert [found["message"] for found in answers[0]["messages"]] == ["awaited"]
 
 
-def test_expect_says_why_nothing_else_fits(url):
+def test_expect_explains_every_mismatch(url):
     post(url, "Hej")
     post(url, "Hej", instance="internal", operation="addInternalMessage")
     post(url, "Hej", case=8)
@@ -74,14 +74,14 @@ def test_expect_says_why_nothing_else_fits(url):
     assert refused["accepted"].startswith("the number of a known case")
 
 
-def test_expect_tells_what_fits_when_it_is_too_little(url):
+def test_expect_returns_matching_messages_on_timeout(url):
     post(url, "one")
     told = get(url, "expect", 408, count=2, timeout=0)
     assert told["errors"] == ["1 of 2 messages came within 0 seconds"]
     assert [found["message"] for found in told["messages"]] == ["one"]
 
 
-def test_expect_is_told_everything_that_is_wrong_with_it(url):
+def test_expect_reports_all_its_faults(url):
     errors = get(url, "expect", 400, count=0, timeout="soon", colour="red")["errors"]
     assert errors == ["unknown parameter 'colour'", "count must be at least 1", "timeout must be an integer"]
 
@@ -95,7 +95,7 @@ def test_fault_is_ordered_for_some_calls_only(url):
     assert get(url, "overview")["faults"] == []
 
 
-def test_case_shows_messages_by_the_time_that_they_tell(url):
+def test_case_lists_messages_by_their_declared_time(url):
     post(url, "from staff", files=FILE)
     planted = send(
         url,
@@ -124,7 +124,7 @@ def test_case_shows_messages_by_the_time_that_they_tell(url):
     assert "from the citizen" in requests.get(f"{url}/api/messageapi/getmessages/flowinstance/1068", timeout=5).text
 
 
-def test_plant_is_refused_for_what_cannot_be(url):
+def test_plant_refuses_invalid_values(url):
     assert send(url, "cases/external/8/messages", 404, message="x")["errors"] == ["the external instance has no case 8"]
     assert (
         "added" in send(url, "cases/external/7/messages", 400, message="x", added="2026-02-30T00:00:00Z")["errors"][0]
@@ -136,7 +136,7 @@ def test_plant_is_refused_for_what_cannot_be(url):
         assert requests.get(f"{url}/control/cases/external/{number}", timeout=5).status_code == 400
 
 
-def test_journal_explains_and_has_the_raw_xml(url):
+def test_journal_explains_rejections_and_has_the_raw_xml(url):
     post(url, "Hej", files=FILE, auth=("u", "secret"))
     post(url, "Hej <å>", case=8, files=FILE)
     accepted, refused = get(url, "journal")
@@ -168,7 +168,7 @@ def test_journal_shows_any_charset(url):
     assert all(get(url, f"journal/{number}")["call"]["number"] == number for number in range(1, 6))
 
 
-def test_file_is_sent_so_that_it_is_saved(url):
+def test_file_is_sent_as_a_download(url):
     post(url, files=FILE, case=8)
     answer = requests.get(f"{url}/control/files/{SHA}", {"name": "å/<b>.html"}, timeout=5)
     assert (answer.content, answer.headers["Content-Type"]) == (b"hej", "application/octet-stream")
@@ -178,7 +178,7 @@ def test_file_is_sent_so_that_it_is_saved(url):
     assert get(url, "files/x", 400)["errors"]
 
 
-def test_overview_waits_for_a_change_and_reset_is_one(url):
+def test_overview_waits_for_a_change_such_as_reset(url):
     post(url)
     before = get(url, "overview")
     assert (before["messages"], before["calls"], before["refused"]) == (1, 1, 0)
@@ -193,7 +193,7 @@ def test_overview_waits_for_a_change_and_reset_is_one(url):
     assert (answers[0]["messages"], answers[0]["calls"]) == (0, 0)
 
 
-def test_control_takes_json_of_any_media_type_and_head(url):
+def test_control_accepts_json_of_any_media_type_and_head(url):
     order = b'{"fault": "Http500"}'
     for media_type in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data"):
         headers = {"Content-Type": media_type}
@@ -201,7 +201,7 @@ def test_control_takes_json_of_any_media_type_and_head(url):
     assert requests.head(f"{url}/control/overview", timeout=5).status_code == 200
 
 
-def test_the_contract_names_the_faults_that_there_are() -> None:
+def test_contract_lists_the_existing_faults() -> None:
     import yaml
 
     from mock_open_e import FAULT_NAMES, OPERATION_NAMES

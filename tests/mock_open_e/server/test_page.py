@@ -10,7 +10,7 @@ FILES = ("/", "/inbox.css", "/inbox.js", "/text.js")
 
 @pytest.mark.parametrize("world", ["", "/s/job1"])
 @pytest.mark.parametrize("path", FILES)
-def test_page_is_sent_so_that_only_its_own_files_run(idle_mock_url, world, path):
+def test_page_is_sent_with_a_policy_that_allows_only_its_own_files(idle_mock_url, world, path):
     answer = requests.get(f"{idle_mock_url}{world}{path}", timeout=5)
     assert answer.status_code == 200
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
@@ -20,7 +20,7 @@ def test_page_is_sent_so_that_only_its_own_files_run(idle_mock_url, world, path)
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_page_needs_nothing_from_elsewhere_and_puts_no_text_in_as_html():
+def test_page_needs_no_external_resources_and_inserts_no_html():
     for file in page_files().values():
         text = file.content.decode()
         assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url\(""", text)
@@ -32,7 +32,7 @@ def test_page_of_a_name_without_a_slash_is_found(idle_mock_url):
     assert (answer.status_code, answer.url) == (200, f"{idle_mock_url}/s/job1/")
 
 
-def test_page_takes_no_other_method(idle_mock_url):
+def test_page_refuses_other_methods(idle_mock_url):
     answer = requests.post(f"{idle_mock_url}/inbox.js", timeout=5)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
     assert requests.head(f"{idle_mock_url}/s/job1/", timeout=5).status_code == 200

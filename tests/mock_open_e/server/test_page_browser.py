@@ -38,7 +38,7 @@ def text_of(browser: Any, selector: str) -> str:
     return str(browser.execute_script(f"return document.querySelector('{selector}').innerText"))
 
 
-def test_page_shows_a_case_as_the_citizen_sees_it_and_runs_nothing(page, mock_url):
+def test_page_shows_a_case_as_the_citizen_sees_it_and_executes_nothing(page, mock_url):
     files = (
         "<attachments><encodedData>PHNjcmlwdD4=</encodedData><filename>&lt;img src=x onerror=harm&gt;.html</filename>"
         "<size>8</size></attachments>"
@@ -68,7 +68,7 @@ def test_page_shows_a_case_as_the_citizen_sees_it_and_runs_nothing(page, mock_ur
     assert answer.headers["Content-Security-Policy"].startswith("sandbox")
 
 
-def test_page_would_not_run_a_script_that_got_into_it(page, mock_url):
+def test_page_does_not_execute_an_inserted_script(page, mock_url):
     page.get(mock_url)
     assert wait(page, "document.querySelector('#faults button')")
     script = """
@@ -89,7 +89,7 @@ def test_page_would_not_run_a_script_that_got_into_it(page, mock_url):
     assert errors_of(page)
 
 
-def test_page_is_live_orders_faults_and_explains_refusals(page, mock_url, tmp_path):
+def test_page_updates_itself_orders_faults_and_explains_rejections(page, mock_url, tmp_path):
     page.get(mock_url)
     assert wait(page, "document.querySelector('#faults button')")
     assert post(mock_url, "Your application has arrived.\r\nSee https://example.org/next").status_code == 200

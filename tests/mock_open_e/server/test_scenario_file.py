@@ -52,7 +52,7 @@ def test_read_scenario_reads_the_example():
     )
 
 
-def test_the_example_does_what_its_comments_say():
+def test_example_behaves_as_its_comments_describe():
     mock = MockOpenE(scenario=read_scenario(EXAMPLE))
     partner, other = "Basic cGFydG5lcjpub3QtYS1zZWNyZXQ=", "Basic b3RoZXItcGFydG5lcjpub3QtYS1zZWNyZXQtZWl0aGVy"
 
@@ -68,7 +68,7 @@ def test_the_example_does_what_its_comments_say():
     assert answer(1069, other).delay == 0.5
 
 
-def test_an_empty_mapping_declares_nothing(tmp_path):
+def test_empty_mapping_declares_nothing(tmp_path):
     assert read_scenario(written(tmp_path, "{}")) == Scenario()
     assert read_scenario(written(tmp_path, "cases: []\nusers: []\nstrict: true")) == Scenario(
         cases=(), users=(), strict=True
@@ -102,7 +102,7 @@ more: 1
 """
 
 
-def test_read_scenario_tells_everything_that_is_wrong_with_its_line(tmp_path):
+def test_read_scenario_reports_all_faults_with_their_lines(tmp_path):
     found = faults(tmp_path, WRONG)
     expected = [
         "1: strict must be true or false",
@@ -149,16 +149,16 @@ def test_read_scenario_tells_everything_that_is_wrong_with_its_line(tmp_path):
         ("a: &a [1]\nb: *a", "1: the scenario has no key 'a'"),
     ],
 )
-def test_read_scenario_refuses_what_is_no_scenario(tmp_path, text, fault):
+def test_read_scenario_refuses_other_documents(tmp_path, text, fault):
     assert any(line.startswith(fault) for line in faults(tmp_path, text))
 
 
-def test_read_scenario_says_that_there_is_no_file(tmp_path):
+def test_read_scenario_reports_a_missing_file(tmp_path):
     with pytest.raises(BudkavleError, match="cannot be read"):
         read_scenario(tmp_path / "none.yaml")
 
 
-def test_the_command_refuses_a_wrong_scenario_with_every_line(tmp_path):
+def test_command_reports_all_lines_of_an_invalid_scenario(tmp_path):
     path = written(tmp_path, "strict: maybe\nmore: 1")
     done = result_of(*budkavle("mock-open-e", "--port", "0", "--scenario", str(path)), folder=tmp_path)
     assert done.returncode == 1
@@ -167,7 +167,7 @@ def test_the_command_refuses_a_wrong_scenario_with_every_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_the_command_takes_a_scenario_and_strict(tmp_path):
+def test_command_uses_a_scenario_and_strict_mode(tmp_path):
     path = written(tmp_path, "cases: [{number: 1068}]")
     with running(*budkavle("mock-open-e", "--port", "0", "--scenario", str(path), "--strict")) as process:
         url = process.wait_for("The mock Open-E listens on ")

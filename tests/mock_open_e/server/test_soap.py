@@ -46,7 +46,7 @@ def messages(url):
     return requests.get(f"{url}/control/messages", timeout=5).json()
 
 
-def test_server_stores_what_the_client_sends(mock_url, add):
+def test_server_stores_messages_of_the_client(mock_url, add):
     assert add(web_message("a\nb <>&", files=[("å.pdf", b"hej"), ("b", b"x")])) == 1
     assert add(web_message(instance=OepInstance.INTERNAL)) == 1_000_001
     first, second = messages(mock_url)
@@ -73,7 +73,7 @@ def test_server_treats_the_short_address_as_external(mock_url):
     client.close()
 
 
-def test_server_answers_an_unknown_case(add):
+def test_server_reports_an_unknown_case(add):
     with pytest.raises(NotFound, match="The requested flow instance with ID 7 was not found"):
         add(web_message(case=7))
 
@@ -97,7 +97,7 @@ def test_server_fails_as_ordered(mock_url, add, fault):
 
 
 @pytest.mark.parametrize(("fault", "rst"), [("Reset", True), ("AcceptedAnswerLost", False)])
-def test_server_really_resets_or_closes(mock_url, fault, rst):
+def test_server_resets_or_closes_the_connection(mock_url, fault, rst):
     order(mock_url, fault=fault)
     body = (
         b'<Envelope xmlns="http://schemas.xmlsoap.org/soap/envelope/"><Body>'
@@ -136,7 +136,7 @@ def test_server_keeps_connections(mock_url):
     connection.close()
 
 
-def test_server_takes_ten_large_files(mock_url, add):
+def test_server_accepts_ten_large_files(mock_url, add):
     files = [(f"{i}.bin", bytes([i]) * (10 * 2**20)) for i in range(10)]
     assert add(web_message(files=files)) == 1
     assert messages(mock_url)[0]["attachments"] == [
@@ -144,7 +144,7 @@ def test_server_takes_ten_large_files(mock_url, add):
     ]
 
 
-def test_server_cuts_a_body_that_is_too_large(mock_url):
+def test_server_cuts_off_a_body_that_is_too_large(mock_url):
     host, port = mock_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(b"POST /api/callback HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (2**40))
@@ -180,12 +180,12 @@ def send_for_ever(connection):
         (b'{"fault": "Slow", "seconds": null}', ["seconds must be a number from 0 to 3600"]),
     ],
 )
-def test_control_refuses_a_wrong_order_with_every_reason(idle_mock_url, body, faults):
+def test_control_refuses_an_invalid_order_with_every_reason(idle_mock_url, body, faults):
     answer = requests.post(f"{idle_mock_url}/control/faults", body, timeout=5)
     assert (answer.status_code, answer.json()) == (400, {"errors": faults})
 
 
-def test_control_takes_an_order_with_defaults_and_forgets_it(mock_url, add):
+def test_control_accepts_an_order_with_defaults_and_removes_it(mock_url, add):
     assert order(mock_url, fault="Http500") == {"fault": "Http500", "times": 1, "seconds": 1}
     assert requests.delete(f"{mock_url}/control/faults", timeout=5).status_code == 204
     assert add() == 1
@@ -195,7 +195,7 @@ def test_control_refuses_a_huge_order(idle_mock_url):
     assert requests.post(f"{idle_mock_url}/control/faults", b" " * 70_000, timeout=5).status_code == 413
 
 
-def test_control_forgets_messages(mock_url, add):
+def test_control_deletes_messages(mock_url, add):
     add()
     assert requests.delete(f"{mock_url}/control/messages", timeout=5).status_code == 204
     assert messages(mock_url) == []
@@ -219,7 +219,7 @@ def test_server_refuses_other_paths_and_methods(idle_mock_url, method, path, sta
     assert allow is None or set(answer.headers["Allow"].split(", ")) == allow
 
 
-def test_credentials_guard_soap_only(run_mock):
+def test_credentials_protect_soap_only(run_mock):
     with run_mock(MockOpenE(username="u", password="p")) as url:
         answer = requests.post(f"{url}/internal/api/callback", b"", timeout=5)
         assert (answer.status_code, answer.text) == (401, "Unauthorized")
@@ -227,7 +227,7 @@ def test_credentials_guard_soap_only(run_mock):
         assert messages(url) == []
 
 
-def test_server_leaves_signals_alone_when_asked():
+def test_server_ignores_signals_if_configured():
     before = signal.getsignal(signal.SIGINT)
     guest = server(MockOpenE(), "127.0.0.1", 0, signals=False)
     with guest.capture_signals():
@@ -237,7 +237,7 @@ def test_server_leaves_signals_alone_when_asked():
         assert signal.getsignal(signal.SIGINT) is not before
 
 
-def test_server_stops_quietly_while_it_is_slow(mock, run_mock, caplog):
+def test_server_stops_without_errors_during_a_slow_response(mock, run_mock, caplog):
     mock.fail("Slow", seconds=60)
     with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.ERROR):
         with run_mock(mock) as url:
@@ -251,7 +251,7 @@ def test_server_stops_quietly_while_it_is_slow(mock, run_mock, caplog):
 
 
 @pytest.mark.parametrize("path", ["external/api/callback", "control/faults"])
-def test_server_takes_the_body_of_clients_that_offer_http_2(mock_url, path):
+def test_server_accepts_bodies_of_clients_that_offer_http_2(mock_url, path):
     """Java's HttpClient and `curl --http2` do this."""
     body = b'{"fault": "Http500"}' if path == "control/faults" else add_message().encode()
     answer = requests.post(

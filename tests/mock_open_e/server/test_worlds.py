@@ -9,7 +9,7 @@ from mock_open_e.server.worlds import Worlds
 from tests.mock_open_e.posting import post, texts_of
 
 
-def test_worlds_by_name_do_not_meet(mock_url):
+def test_named_worlds_are_isolated(mock_url):
     for name, text in [("", "root"), ("/s/job1", "one"), ("/s/job2", "two")]:
         assert post(f"{mock_url}{name}", text).status_code == 200
     assert [texts_of(f"{mock_url}{name}") for name in ("", "/s/job1", "/s/job2")] == [["root"], ["one"], ["two"]]
@@ -19,7 +19,7 @@ def test_worlds_by_name_do_not_meet(mock_url):
     assert [texts_of(f"{mock_url}{name}") for name in ("", "/s/job1")] == [["root"], []]
 
 
-def test_worlds_tell_their_own_address_in_the_wsdl(mock_url):
+def test_worlds_have_their_own_address_in_the_wsdl(mock_url):
     url = f"{mock_url}/s/job1/external/api/callback"
     assert f'location="{url}"' in requests.get(f"{url}?wsdl", timeout=5).text
 
@@ -35,12 +35,12 @@ def test_worlds_begin_with_scenario_and_credentials(run_mock):
         assert (overview["name"], overview["strict"], overview["calls"]) == ("job1", True, 3)
 
 
-def test_worlds_refuse_names_that_are_none(idle_mock_url):
+def test_worlds_refuse_invalid_names(idle_mock_url):
     for name in ("a%20b", "x" * 65, "", "å"):
         assert requests.get(f"{idle_mock_url}/s/{name}/control/messages", timeout=5).status_code == 404
 
 
-def test_worlds_let_the_one_go_that_was_idle_longest():
+def test_worlds_remove_the_least_recently_used():
     worlds = Worlds(MockOpenE(), limit=2)
     first, second = worlds.get("first"), worlds.get("second")
     first.running = 1
@@ -54,7 +54,7 @@ def test_worlds_let_the_one_go_that_was_idle_longest():
     assert first.is_closing
 
 
-def test_until_hears_changes_from_other_threads():
+def test_until_notices_changes_from_other_threads():
     async def wait():
         world = Worlds(MockOpenE()).root
         before = world.revision
@@ -66,7 +66,7 @@ def test_until_hears_changes_from_other_threads():
     assert asyncio.run(wait()) > 0
 
 
-def test_until_gives_up_after_its_time_and_when_the_server_stops():
+def test_until_ends_at_the_timeout_and_when_the_server_stops():
     async def wait():
         worlds = Worlds(MockOpenE())
         assert await worlds.root.until(lambda: None, 0) is None

@@ -47,7 +47,7 @@ def test_budget_grants_in_the_order_of_arrival(run: Run) -> None:
     assert run(work()) == ["first", "large", "small", "last"]
 
 
-def test_budget_rejects_what_waits_for_too_long(run: Run) -> None:
+def test_budget_rejects_after_the_maximum_wait(run: Run) -> None:
     async def work() -> None:
         budget = BodyBudget(10, 0.01)
         with Reservation(budget) as first:
@@ -62,7 +62,7 @@ def test_budget_rejects_what_waits_for_too_long(run: Run) -> None:
     run(work())
 
 
-def test_budget_gives_back_what_a_cancelled_caller_waited_for(run: Run) -> None:
+def test_budget_releases_the_reservation_of_a_cancelled_caller(run: Run) -> None:
     async def work() -> None:
         budget = BodyBudget(10, 60)
 
@@ -85,7 +85,7 @@ def test_budget_gives_back_what_a_cancelled_caller_waited_for(run: Run) -> None:
     run(work())
 
 
-def test_reservation_grows_by_what_is_missing(run: Run) -> None:
+def test_reservation_grows_by_the_difference(run: Run) -> None:
     async def work() -> None:
         budget = BodyBudget(10, 0.01)
         with Reservation(budget) as reservation:
@@ -97,7 +97,7 @@ def test_reservation_grows_by_what_is_missing(run: Run) -> None:
     run(work())
 
 
-def test_memory_is_given_back_after_the_last_large_body(run: Run) -> None:
+def test_memory_is_released_after_the_last_large_body(run: Run) -> None:
     given_back = threading.Event()
 
     async def work() -> None:
@@ -153,7 +153,7 @@ def test_large_bodies_wait_for_each_other(serve: Callable[[float], Any]) -> None
 
 
 @pytest.mark.parametrize("is_in_chunks", [False, True])
-def test_large_body_that_waits_for_too_long_is_a_503(serve: Callable[[float], Any], *, is_in_chunks: bool) -> None:
+def test_large_body_gets_503_after_the_maximum_wait(serve: Callable[[float], Any], *, is_in_chunks: bool) -> None:
     with serve(0.2) as service, announce(service, LARGEST_BODY):
         if is_in_chunks:
             content = iter([b'{"message": "', *[b"x" * 2**16] * 20, b'"}'])

@@ -80,7 +80,7 @@ TEXT = json.dumps(
 ).encode()
 
 
-def test_json_reader_reads_the_same_in_pieces_of_every_size() -> None:
+def test_json_reader_is_independent_of_the_chunk_size() -> None:
     expected = meaning(decode(TEXT))
     for size in range(1, len(TEXT) + 1):
         value, lifted = read(split(TEXT, size))
@@ -88,7 +88,7 @@ def test_json_reader_reads_the_same_in_pieces_of_every_size() -> None:
         assert len(lifted) == 3
 
 
-def test_json_reader_reads_the_same_in_two_pieces_split_anywhere() -> None:
+def test_json_reader_is_independent_of_the_split() -> None:
     expected = meaning(decode(TEXT))
     for place in range(len(TEXT) + 1):
         value, lifted = read([TEXT[:place], TEXT[place:]])
@@ -128,7 +128,7 @@ def texts(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=150, deadline=None)
 @given(text=texts(), data=st.data())
-def test_json_reader_agrees_with_decode_on_random_pieces(text: bytes, data: st.DataObject) -> None:
+def test_json_reader_agrees_with_decode_on_random_chunks(text: bytes, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     value, lifted = read(pieces)
@@ -162,7 +162,7 @@ def test_json_reader_reads_any_white_space_around_a_colon(inner: bytes, blanks: 
     "escaped",
     [rb"\u0053GVsbG8K", rb"SGVsbG8\u004B", rb"SGVsbG8\u004b", rb"\u0053\u0047\u0056\u0073\u0062\u0047\u0038\u004b"],
 )
-def test_json_reader_reads_escapes_in_base64(escaped: bytes) -> None:
+def test_json_reader_decodes_escapes_in_base64(escaped: bytes) -> None:
     text = b'{"base64Data":"%s"}' % escaped
     for place in range(len(text)):
         value, lifted = read([text[:place], text[place:]])
@@ -174,7 +174,7 @@ def test_json_reader_reads_escapes_in_base64(escaped: bytes) -> None:
 @pytest.mark.parametrize(
     "wrong", [rb"YQ=\n", rb"\"YQ=", rb"\u00e5YQ=", rb"YQ==\u0020", rb"\ud83d\ude00==", rb"YQ\u003dY", b"\xc3\xa5Q=="]
 )
-def test_json_reader_refuses_escapes_that_are_no_base64(wrong: bytes) -> None:
+def test_json_reader_refuses_escapes_that_are_not_base64(wrong: bytes) -> None:
     text = b'{"base64Data":"%s"}' % wrong
     for place in range(len(text)):
         value, lifted = read([text[:place], text[place:]])
@@ -182,31 +182,31 @@ def test_json_reader_refuses_escapes_that_are_no_base64(wrong: bytes) -> None:
 
 
 @pytest.mark.parametrize("escape", [rb"\x", rb"\u12", rb"\uzzzz"])
-def test_json_reader_refuses_what_is_no_escape(escape: bytes) -> None:
+def test_json_reader_refuses_invalid_escapes(escape: bytes) -> None:
     value, lifted = read([b'{"base64Data":"%s"}' % escape])
     assert outcome(lifted[value["base64Data"]]) == (b"", NOT_BASE64)
 
 
 @pytest.mark.parametrize("name", [rb"base64D\u0061ta", rb"\u0062ase64Data"])
-def test_json_reader_leaves_a_property_that_is_spelled_with_escapes_in_the_value(name: bytes) -> None:
+def test_json_reader_leaves_a_property_with_an_escaped_name_in_the_value(name: bytes) -> None:
     value, lifted = read([b'{"%s":"SGVsbG8K"}' % name])
     assert value == {"base64Data": "SGVsbG8K"}
     assert lifted == {}
 
 
-def test_json_reader_refuses_a_property_that_comes_twice() -> None:
+def test_json_reader_refuses_a_duplicate_property() -> None:
     with pytest.raises(Invalid) as caught:
         read([b'{"base64Data":"YQ==","base64Data":"YQ=="}'])
     assert fault_of(caught.value) == "must not name a property twice"
 
 
-def test_json_reader_names_contents_so_that_no_sender_can_guess_it() -> None:
+def test_json_reader_uses_unpredictable_placeholders() -> None:
     tokens = {token for _ in range(3) for token in read([b'[{"base64Data":"YQ=="}]'])[1]}
     assert len(tokens) == 3
     assert all(len(token) > 16 for token in tokens)
 
 
-def test_json_reader_measures_a_file_of_10_mib_and_lets_go_of_more() -> None:
+def test_json_reader_measures_a_file_of_10_mib_and_discards_larger_ones() -> None:
     exact = base64.b64encode(bytes(MAX_ATTACHMENT_BYTES))
     more = base64.b64encode(bytes(MAX_ATTACHMENT_BYTES + 1))
     value, lifted = read(split(b'[{"base64Data":"%s"},{"base64Data":"%s"}]' % (exact, more), 1_000_000))
@@ -215,7 +215,7 @@ def test_json_reader_measures_a_file_of_10_mib_and_lets_go_of_more() -> None:
     assert (len(second.data), second.fault) == (0, f"must be at most {MAX_ATTACHMENT_BYTES} bytes")
 
 
-def test_json_reader_refuses_more_beside_base64_than_any_message_holds() -> None:
+def test_json_reader_limits_the_bytes_next_to_base64() -> None:
     reader = JsonReader()
     reader.feed(b'{"message":"')
     reader.feed(b"a" * (MAX_SKELETON_BYTES - 20))
@@ -223,7 +223,7 @@ def test_json_reader_refuses_more_beside_base64_than_any_message_holds() -> None
         reader.feed(b"a" * 40)
 
 
-def test_json_reader_refuses_more_values_than_any_message_holds() -> None:
+def test_json_reader_limits_the_number_of_values() -> None:
     reader = JsonReader()
     with pytest.raises(Invalid) as caught:
         reader.feed(b"[" + b"0," * (MAX_VALUES + 1))
@@ -234,23 +234,23 @@ def test_json_reader_refuses_more_values_than_any_message_holds() -> None:
     ("text", "value"),
     [(b"null", None), (b" [1, 1.5, -0] ", [1, 1.5, 0]), (b'"\\ud83d\\ude00"', "😀"), (b'"\\\\ud800"', "\\ud800")],
 )
-def test_decode_reads_strict_json(text: bytes, value: Any) -> None:
+def test_decode_accepts_only_strict_json(text: bytes, value: Any) -> None:
     assert decode(text) == value
 
 
 @pytest.mark.parametrize("depth", [63, 64])
-def test_decode_takes_nesting_up_to_its_limit(depth: int) -> None:
+def test_decode_accepts_nesting_up_to_its_limit(depth: int) -> None:
     assert decode(b"[" * depth + b"]" * depth)
     with pytest.raises(Invalid):
         decode(b'{"a":' * 65 + b"1" + b"}" * 65)
 
 
-def test_decode_takes_any_number_of_brackets_in_texts_and_beside_each_other() -> None:
+def test_decode_accepts_any_number_of_brackets_in_texts_and_in_sequence() -> None:
     value = {"text": "[{" * 100, "beside": [[], {}] * 100}
     assert decode(json.dumps(value).encode()) == value
 
 
-def test_tokens_never_leak(contract: RunningService) -> None:
+def test_placeholders_never_leak(contract: RunningService) -> None:
     """Generate large bodies with base64Data in invalid places."""
     filler = "x" * 2_000_000
     value = base64.b64encode(b"secret" * 1000).decode()
@@ -264,7 +264,7 @@ def test_tokens_never_leak(contract: RunningService) -> None:
         assert violations(response) == expected
 
 
-def test_a_large_body_is_stored_as_a_small_one_is(contract: RunningService) -> None:
+def test_large_body_is_stored_like_a_small_one(contract: RunningService) -> None:
     attachments = [
         {"fileName": "small", "base64Data": "YQ=="},
         {"fileName": "large", "base64Data": base64.b64encode(bytes(range(256)) * 8192).decode()},
@@ -276,7 +276,7 @@ def test_a_large_body_is_stored_as_a_small_one_is(contract: RunningService) -> N
     assert [item["base64Data"] for item in value["attachments"]] == [item["base64Data"] for item in attachments]
 
 
-def test_a_large_body_with_an_escaped_name_of_base64_data_is_understood(contract: RunningService) -> None:
+def test_large_body_with_an_escaped_name_of_base64_data_is_accepted(contract: RunningService) -> None:
     text = json.dumps(message_body(message="x" * 2_000_000, attachments=[{"fileName": "a", "base64Data": "YQ=="}]))
     response = contract.client.post("/webmessages", content=text.replace("base64Data", "base64D\\u0061ta").encode())
     assert response.status_code == 201, response.text
@@ -288,7 +288,7 @@ REPEATED = LONG_TEXT_BYTES // len(LONG) + 2
 
 
 @pytest.mark.parametrize("ensure_ascii", [True, False], ids=["escaped", "UTF-8"])
-def test_json_reader_decodes_long_texts_as_any_others(*, ensure_ascii: bool) -> None:
+def test_json_reader_decodes_long_texts(*, ensure_ascii: bool) -> None:
     # Texts of different lengths, so that chunks end at each position of an escape.
     value = {
         "message": LONG * REPEATED,
@@ -319,7 +319,7 @@ def test_json_reader_decodes_long_names_of_properties() -> None:
         (b"\\u12", f"must be JSON: a text of more than {LONG_TEXT_BYTES} bytes holds what no text may hold as it is"),
     ],
 )
-def test_json_reader_refuses_long_texts_that_are_no_json(bad: bytes, message: str) -> None:
+def test_json_reader_refuses_invalid_long_texts(bad: bytes, message: str) -> None:
     for before in (LONG_TEXT_BYTES, LONG_TEXT_BYTES * 2 - 3):
         for after in (b"", b"x" * LONG_TEXT_BYTES):
             with pytest.raises(Invalid) as caught:
@@ -327,7 +327,7 @@ def test_json_reader_refuses_long_texts_that_are_no_json(bad: bytes, message: st
             assert fault_of(caught.value) == message
 
 
-def test_json_reader_refuses_more_beside_texts_than_a_parser_may_read_at_once() -> None:
+def test_json_reader_limits_the_bytes_next_to_long_texts() -> None:
     reader = JsonReader()
     reader.feed(b'{"message":"' + b"a" * (MAX_REST_BYTES + 1) + b'"')
     with pytest.raises(TooLarge, match=f"at most {MAX_REST_BYTES} bytes"):
@@ -339,7 +339,7 @@ PLAIN = json.dumps({"entries": [ENTRY] * 2000}).encode()
 
 
 @pytest.mark.parametrize("size", [7, 1000, len(PLAIN)])
-def test_plain_json_reader_takes_any_number_of_entries(size: int) -> None:
+def test_plain_json_reader_accepts_any_number_of_entries(size: int) -> None:
     assert read_plain(split(PLAIN * 1, size)) == {"entries": [ENTRY] * 2000}
 
 
@@ -356,7 +356,7 @@ def test_plain_json_reader_takes_any_number_of_entries(size: int) -> None:
     ids=["numbers", "lists", "names", "escaped names", "texts", "texts with escapes"],
 )
 @pytest.mark.parametrize("size", [999, 1_000_000])
-def test_plain_json_reader_refuses_values_that_a_parser_reads_without_a_break(text: bytes, size: int) -> None:
+def test_plain_json_reader_refuses_values_that_would_block_the_parser(text: bytes, size: int) -> None:
     with pytest.raises(Invalid) as caught:
         read_plain(split(text, size))
     assert fault_of(caught.value) == "must not hold so many values"

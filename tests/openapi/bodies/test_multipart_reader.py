@@ -43,7 +43,7 @@ def read(pieces: list[bytes]) -> tuple[dict[str, object], list[tuple[str, bytes,
 EXPECTED = ({"message": "a"}, [(name, data, hashlib.sha256(data).hexdigest()) for name, data in FILES.items()])
 
 
-def test_multipart_reader_reads_the_same_in_pieces_of_every_size() -> None:
+def test_multipart_reader_is_independent_of_the_chunk_size() -> None:
     text = form(FILES)
     for size in range(1, len(text) + 1):
         assert read([text[start : start + size] for start in range(0, len(text), size)]) == EXPECTED, size
@@ -51,14 +51,14 @@ def test_multipart_reader_reads_the_same_in_pieces_of_every_size() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(cuts=st.lists(st.integers(0, len(form(FILES))), max_size=8).map(sorted))
-def test_multipart_reader_reads_the_same_in_random_pieces(cuts: list[int]) -> None:
+def test_multipart_reader_is_independent_of_random_chunks(cuts: list[int]) -> None:
     text = form(FILES)
     assert read([text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]) == EXPECTED
 
 
 @settings(max_examples=100, deadline=None)
 @given(garbage=st.binary(max_size=200), place=st.integers(0, len(form(FILES))))
-def test_multipart_reader_refuses_garbage_and_never_breaks(garbage: bytes, place: int) -> None:
+def test_multipart_reader_refuses_random_bytes_without_other_errors(garbage: bytes, place: int) -> None:
     text = form(FILES)
     reader = MultipartReader(CONTENT_TYPE)
     with contextlib.suppress(Invalid):
@@ -67,14 +67,14 @@ def test_multipart_reader_refuses_garbage_and_never_breaks(garbage: bytes, place
         reader.finish()
 
 
-def test_multipart_reader_refuses_a_json_part_that_no_message_needs() -> None:
+def test_multipart_reader_limits_the_json_part() -> None:
     reader = MultipartReader(CONTENT_TYPE)
     reader.feed(b'--xyz\r\nContent-Disposition: form-data; name="message"\r\n\r\n')
     with pytest.raises(TooLarge):
         reader.feed(b"x" * (MAX_SKELETON_BYTES + 1))
 
 
-def test_multipart_reader_keeps_nothing_of_an_eleventh_file() -> None:
+def test_multipart_reader_stores_nothing_of_an_eleventh_file() -> None:
     reader = MultipartReader(CONTENT_TYPE)
     reader.feed(form({f"{number}": os.urandom(10) for number in range(12)}))
     value = reader.finish()
@@ -116,7 +116,7 @@ FORMS: dict[str, tuple[bytes, list[bytes]]] = {
 
 
 @pytest.mark.parametrize(("body", "contents"), FORMS.values(), ids=FORMS)
-def test_multipart_reader_takes_every_form_of_mime(body: bytes, contents: list[bytes]) -> None:
+def test_multipart_reader_accepts_every_form_of_mime(body: bytes, contents: list[bytes]) -> None:
     expected = ({"message": "a"}, [("f", data, hashlib.sha256(data).hexdigest()) for data in contents])
     cuts = [[body[start : start + size] for start in range(0, len(body), size)] for size in (1, 2, 3, 7)]
     cuts += [[body[:place], body[place:]] for place in range(len(body) + 1)]
@@ -125,14 +125,14 @@ def test_multipart_reader_takes_every_form_of_mime(body: bytes, contents: list[b
         assert (value, [(name, bytes(data), digest) for name, data, digest in files]) == expected
 
 
-def test_multipart_reader_takes_every_form_of_mime_with_a_quoted_boundary() -> None:
+def test_multipart_reader_accepts_every_form_of_mime_with_a_quoted_boundary() -> None:
     reader = MultipartReader('multipart/form-data; charset=utf-8; boundary="a b:c"')
     reader.feed(b"preamble\r\n" + WHOLE.replace(b"xyz", b"a b:c"))
     assert reader.finish()["attachments"] == [{"fileName": "f", "base64Data": "0"}]
 
 
 @pytest.mark.parametrize("end", range(len(b"--xyz--")))
-def test_multipart_reader_refuses_a_form_that_is_cut_off(end: int) -> None:
+def test_multipart_reader_refuses_a_truncated_form(end: int) -> None:
     whole = WHOLE.removesuffix(b"--xyz--\r\n")
     reader = MultipartReader(CONTENT_TYPE)
     reader.feed(whole + b"--xyz--"[:end])
@@ -143,7 +143,7 @@ def test_multipart_reader_refuses_a_form_that_is_cut_off(end: int) -> None:
     ]
 
 
-def test_multipart_reader_keeps_nothing_of_a_preamble() -> None:
+def test_multipart_reader_stores_nothing_of_a_preamble() -> None:
     reader = MultipartReader(CONTENT_TYPE)
     for _ in range(100):
         reader.feed(b"\r\n--xyy" * 10_000)

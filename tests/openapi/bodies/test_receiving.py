@@ -46,36 +46,36 @@ def received(
 
 
 @pytest.mark.parametrize("pieces", [(b"[1]",), (b"[", b"1", b"]"), (b"[1]", b""), (b"", b"[1]")])
-def test_receive_body_joins_pieces(pieces: tuple[bytes, ...]) -> None:
+def test_receive_body_joins_chunks(pieces: tuple[bytes, ...]) -> None:
     assert received(Caller(*pieces)).value == [1]
 
 
-def test_receive_body_takes_exactly_its_limit() -> None:
+def test_receive_body_accepts_exactly_its_limit() -> None:
     assert received(Caller(b"[1]"), length=3, limit=3).value == [1]
     assert received(Caller(b"[", b"1]"), limit=3).value == [1]
 
 
-def test_receive_body_refuses_an_announced_body_before_it_comes() -> None:
+def test_receive_body_refuses_an_announced_body_before_it_is_sent() -> None:
     caller = Caller(b"[1]")
     with pytest.raises(TooLarge, match="at most 2 bytes"):
         received(caller, length=3, limit=2)
     assert caller.asked == 0
 
 
-def test_receive_body_stops_at_the_piece_that_goes_over() -> None:
+def test_receive_body_stops_at_the_chunk_that_exceeds_the_limit() -> None:
     caller = Caller(b"[1", b"2]", b"more", b"and more")
     with pytest.raises(TooLarge):
         received(caller, limit=3)
     assert caller.asked == 2
 
 
-def test_receive_body_does_not_believe_a_length_that_is_too_small() -> None:
+def test_receive_body_does_not_trust_a_length_that_is_too_small() -> None:
     with pytest.raises(TooLarge):
         received(Caller(b"[1,2,3]"), length=1, limit=3)
 
 
 @pytest.mark.parametrize("media_type", [JSON, MULTIPART])
-def test_receive_body_says_when_the_caller_has_gone(media_type: str) -> None:
+def test_receive_body_reports_a_disconnected_caller(media_type: str) -> None:
     with pytest.raises(Invalid) as caught:
         received(Caller(b"[1", goes_away=True), media_type)
     (violation,) = caught.value.violations
@@ -85,7 +85,7 @@ def test_receive_body_says_when_the_caller_has_gone(media_type: str) -> None:
 @pytest.mark.parametrize(
     "size", [SMALL_BYTES - 1, SMALL_BYTES, SMALL_BYTES + 1, BATCH_BYTES - 1, BATCH_BYTES, BATCH_BYTES + 1]
 )
-def test_receive_body_understands_bodies_around_its_thresholds(size: int) -> None:
+def test_receive_body_handles_bodies_around_its_thresholds(size: int) -> None:
     empty = json.dumps({"base64Data": "YQ==", "text": ""}).encode()
     text = json.dumps({"base64Data": "YQ==", "text": "x" * (size - len(empty))}).encode()
     assert len(text) == size
@@ -97,14 +97,14 @@ def test_receive_body_understands_bodies_around_its_thresholds(size: int) -> Non
         assert body.value["base64Data"] == "YQ==" or (lifted is not None and lifted.data == b"a")
 
 
-def test_receive_body_refuses_a_large_body_that_is_not_json_while_it_comes() -> None:
+def test_receive_body_refuses_a_large_body_that_is_not_json_while_it_is_sent() -> None:
     caller = Caller(*[b"[" + b"0," * BATCH_BYTES] * 3, b"]")
     with pytest.raises(Invalid):
         received(caller, limit=10**9)
     assert caller.asked < 4
 
 
-def test_receive_body_lifts_the_content_of_large_bodies() -> None:
+def test_receive_body_extracts_the_content_of_large_bodies() -> None:
     data = bytes(range(256)) * 10_000
     text = json.dumps({"base64Data": base64.b64encode(data).decode()}).encode()
     body = received(Caller(*(text[start : start + 65536] for start in range(0, len(text), 65536))), limit=len(text))

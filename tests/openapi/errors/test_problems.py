@@ -35,7 +35,7 @@ STATUSES = {
 
 
 @pytest.mark.parametrize(("kind", "status"), STATUSES.items())
-def test_status_of_knows_every_kind(kind: type[BudkavleError], status: int) -> None:
+def test_status_of_returns_the_documented_status_of_every_error(kind: type[BudkavleError], status: int) -> None:
     assert status_of(_error_of(kind)) == status
 
 
@@ -48,19 +48,19 @@ def _error_of(kind: type[Any]) -> BudkavleError:
     return error
 
 
-def test_status_of_knows_every_kind_that_there_is() -> None:
+def test_status_of_covers_every_error() -> None:
     kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BudkavleError)}
     assert kinds - {BudkavleError} <= set(STATUSES)
 
 
-def test_status_of_a_kind_of_a_kind_is_that_of_the_kind() -> None:
+def test_status_of_a_subclass_is_that_of_its_base() -> None:
     class NoSuchParty(errors.NotFound):
         """There is no such party."""
 
     assert status_of(NoSuchParty()) == 404
 
 
-def test_problem_of_an_error_says_what_it_says() -> None:
+def test_problem_of_an_error_contains_its_message() -> None:
     assert json.loads(problem_of(errors.NotFound("no å"))) == {
         "title": "Not Found",
         "status": {"statusCode": 404, "reasonPhrase": "Not Found"},
@@ -68,7 +68,7 @@ def test_problem_of_an_error_says_what_it_says() -> None:
     }
 
 
-def test_problem_of_a_violation_names_each_once_sorted_by_field() -> None:
+def test_problem_of_violations_is_sorted_by_field_without_duplicates() -> None:
     violations = [Violation("b", "2"), Violation("a", "2"), Violation("b", "2"), Violation("a", "1")]
     assert json.loads(problem_of(Invalid(violations))) == {
         "title": "Constraint Violation",
@@ -81,7 +81,7 @@ def test_problem_of_a_violation_names_each_once_sorted_by_field() -> None:
     }
 
 
-def test_problem_says_the_phrase_of_rfc_9110() -> None:
+def test_problem_has_the_phrase_of_rfc_9110() -> None:
     from http import HTTPStatus
 
     value = json.loads(problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE))

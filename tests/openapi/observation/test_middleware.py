@@ -22,16 +22,16 @@ def name_of(service: RunningService, request_id: str, target: str = "/health/liv
 
 
 @pytest.mark.parametrize("request_id", GOOD)
-def test_a_request_keeps_the_name_that_it_has(contract: RunningService, request_id: str) -> None:
+def test_request_keeps_its_valid_id(contract: RunningService, request_id: str) -> None:
     assert name_of(contract, request_id) == request_id
 
 
 @pytest.mark.parametrize("request_id", BAD)
-def test_another_name_is_replaced_and_never_refused(contract: RunningService, request_id: str) -> None:
+def test_invalid_request_id_is_replaced_and_not_refused(contract: RunningService, request_id: str) -> None:
     assert NEW.fullmatch(name_of(contract, request_id))
 
 
-def test_a_request_without_a_name_gets_a_new_one_each_time(contract: RunningService) -> None:
+def test_request_without_an_id_gets_a_new_one(contract: RunningService) -> None:
     names = {contract.client.get("/health/live").headers["x-request-id"] for _ in range(3)}
     assert len(names) == 3
     assert all(NEW.fullmatch(name) for name in names)
@@ -51,18 +51,18 @@ def test_a_request_without_a_name_gets_a_new_one_each_time(contract: RunningServ
         ("/docs/static/swagger-ui.css", "GET"),
     ],
 )
-def test_every_answer_carries_the_name_once(contract: RunningService, target: str, method: str) -> None:
+def test_every_response_has_the_request_id_once(contract: RunningService, target: str, method: str) -> None:
     response = contract.client.request(method, target, headers={"x-request-id": "named-0001"})
     assert response.headers.get_list("x-request-id") == ["named-0001"]
 
 
-def test_a_created_message_and_a_refused_caller_carry_the_name(contract: RunningService) -> None:
+def test_created_and_refused_responses_have_the_request_id(contract: RunningService) -> None:
     for headers in ({}, {"apikey": "wrong"}, {"content-type": "text/plain"}):
         response = contract.client.post("/webmessages", json=message_body(), headers=headers | {"x-request-id": "n1"})
         assert response.headers.get_list("x-request-id") == ["n1"]
 
 
-def test_a_failure_of_open_e_carries_the_name(contract: RunningService, shared_open_e: MockOpenE) -> None:
+def test_failure_of_open_e_has_the_request_id(contract: RunningService, shared_open_e: MockOpenE) -> None:
     shared_open_e.fail("Http500")
     body = message_body(externalReferences=[{"key": "flowInstanceId", "value": "1"}])
     response = contract.client.post("/webmessages", json=body, headers={"x-request-id": "n2"})

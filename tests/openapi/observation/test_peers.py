@@ -37,7 +37,7 @@ def peer_of(*headers: tuple[str, str], client: str | None = PROXY, proxies: Trus
         ("198.51.100.1" + ",10.0.0.1" * MAX_HOPS, "10.0.0.1"),
     ],
 )
-def test_peer_of_is_the_right_most_address_that_is_no_proxy(header: str, peer: str) -> None:
+def test_peer_of_is_the_right_most_address_that_is_not_a_proxy(header: str, peer: str) -> None:
     assert peer_of(("x-forwarded-for", header)) == peer
 
 
@@ -65,13 +65,13 @@ def test_peer_of_joins_headers_and_prefers_x_forwarded_for() -> None:
 
 
 @pytest.mark.parametrize("client", ["198.51.100.1", "2001:db9::1", "127.0.0.1", None])
-def test_peer_of_believes_trusted_proxies_only(client: str | None) -> None:
+def test_peer_of_trusts_only_listed_proxies(client: str | None) -> None:
     for header in (("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=203.0.113.9")):
         assert peer_of(header, client=client) == client
         assert peer_of(header, proxies=TrustedProxies()) == PROXY
 
 
-def test_source_of_joins_the_addresses_of_one_subscriber() -> None:
+def test_source_of_groups_the_addresses_of_one_subscriber() -> None:
     assert source_of("2001:db8:1:2:3:4:5:6") == source_of("2001:db8:1:2:ffff::") == "2001:db8:1:2::/64"
     assert source_of("2001:db8:1:3::1") != source_of("2001:db8:1:2::1")
     assert source_of("::ffff:192.0.2.1") == source_of("192.0.2.1") == "192.0.2.1"

@@ -34,7 +34,7 @@ def fails_with(limit: FailureLimit, peer: str | None) -> type[Exception]:
     return raised.type
 
 
-def test_source_counter_counts_networks_and_forgets_them_each_second() -> None:
+def test_source_counter_counts_networks_and_resets_each_second() -> None:
     clock = Clock()
     counter = SourceCounter(clock)
     assert [counter.add("192.0.2.1") for _ in range(3)] == [1, 2, 3]
@@ -96,7 +96,7 @@ def flood(service: RunningService, method: str, path: str, **headers: str) -> li
     return answers
 
 
-def test_failed_authentications_above_the_limit_get_429_and_good_ones_pass(subscribing: RunningService) -> None:
+def test_failed_authentications_above_the_limit_get_429_and_valid_ones_pass(subscribing: RunningService) -> None:
     headers = {"x-forwarded-for": "198.51.100.1"}
     path = f"/webmessages/{unique_id()}"
     answers = flood(subscribing, "GET", path, **headers)

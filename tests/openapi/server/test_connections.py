@@ -71,7 +71,7 @@ def send_slowly(connection: RawConnection, data: bytes) -> bool:
 
 
 @pytest.mark.parametrize("start", [b"G", b"GET /health/live HTTP/1.1\r\nHost: x\r\n", HEAD[:-1]])
-def test_head_that_does_not_end_is_a_408(serve: Serve, start: bytes) -> None:
+def test_unfinished_head_gets_408(serve: Serve, start: bytes) -> None:
     service = serve(head_timeout=SHORT)
     before = closed(service, "head")
     with RawConnection(service.port) as connection:
@@ -82,14 +82,14 @@ def test_head_that_does_not_end_is_a_408(serve: Serve, start: bytes) -> None:
     assert closed(service, "head") == before + 1
 
 
-def test_head_that_trickles_is_a_408(serve: Serve) -> None:
+def test_slow_head_gets_408(serve: Serve) -> None:
     service = serve(head_timeout=SHORT)
     with RawConnection(service.port) as connection:
         assert not send_slowly(connection, b"GET /" + b"x" * 1000)
         assert connection.read_answer().status == 408
 
 
-def test_second_head_of_a_connection_has_a_limit_too(serve: Serve) -> None:
+def test_second_head_of_a_connection_is_limited_too(serve: Serve) -> None:
     service = serve(head_timeout=SHORT)
     with RawConnection(service.port) as connection:
         connection.send(LIVE + LIVE[:10])
@@ -99,7 +99,7 @@ def test_second_head_of_a_connection_has_a_limit_too(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("received", [b"", BODY[:-1]])
-def test_body_that_does_not_end_is_a_408(serve: Serve, received: bytes) -> None:
+def test_unfinished_body_gets_408(serve: Serve, received: bytes) -> None:
     service = serve(body_timeout=SHORT)
     before = closed(service, "body")
     with RawConnection(service.port) as connection:
@@ -111,14 +111,14 @@ def test_body_that_does_not_end_is_a_408(serve: Serve, received: bytes) -> None:
     assert service.client.get("/webmessages/external-references/slow/body").json() == []
 
 
-def test_body_in_chunks_that_does_not_end_is_a_408(serve: Serve) -> None:
+def test_unfinished_chunked_body_gets_408(serve: Serve) -> None:
     service = serve(body_timeout=SHORT)
     with RawConnection(service.port) as connection:
         connection.send(re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", HEAD) + b"1\r\n{\r\n")
         assert connection.read_answer().status == 408
 
 
-def test_body_that_makes_progress_is_taken_however_long_it_takes(serve: Serve) -> None:
+def test_body_with_steady_progress_is_accepted(serve: Serve) -> None:
     service = serve(body_timeout=SHORT, head_timeout=SHORT, idle_timeout=SHORT)
     with RawConnection(service.port) as connection:
         connection.send(HEAD + BODY[:-20])
@@ -127,7 +127,7 @@ def test_body_that_makes_progress_is_taken_however_long_it_takes(serve: Serve) -
         assert connection.read_answer().status == 201
 
 
-def test_body_that_goes_on_after_its_response_has_a_limit_too(serve: Serve) -> None:
+def test_body_that_continues_after_its_response_is_limited_too(serve: Serve) -> None:
     service = serve(body_timeout=SHORT)
     with RawConnection(service.port) as connection:
         connection.send(HEAD.replace(MESSAGES_KEY.encode(), b"wrong") + BODY[:5])
@@ -136,7 +136,7 @@ def test_body_that_goes_on_after_its_response_has_a_limit_too(serve: Serve) -> N
 
 
 @pytest.mark.parametrize("first", [b"", LIVE, b"\r\n"])
-def test_idle_connection_is_closed_in_silence(serve: Serve, first: bytes) -> None:
+def test_idle_connection_is_closed_silently(serve: Serve, first: bytes) -> None:
     service = serve(idle_timeout=SHORT)
     before = closed(service, "idle")
     with RawConnection(service.port) as connection:
@@ -147,7 +147,7 @@ def test_idle_connection_is_closed_in_silence(serve: Serve, first: bytes) -> Non
     assert closed(service, "idle") > before
 
 
-def test_response_that_is_not_read_ends_the_connection(serve: Serve) -> None:
+def test_unread_response_closes_the_connection(serve: Serve) -> None:
     service = serve(reader_timeout=SHORT)
     data = os.urandom(9 * 2**20)
     files: list[Any] = [("message", (None, BODY, "application/json"))]
@@ -167,7 +167,7 @@ def test_response_that_is_not_read_ends_the_connection(serve: Serve) -> None:
         assert read < 3 * len(data)
 
 
-def test_request_that_runs_is_never_cut(serve: Serve) -> None:
+def test_running_request_is_never_interrupted(serve: Serve) -> None:
     with held_open_e() as held, ThreadPoolExecutor(1) as callers:
         service = serve(
             open_e_external_url=held.url,
@@ -187,7 +187,7 @@ def test_request_that_runs_is_never_cut(serve: Serve) -> None:
         assert answer.result().status_code == 201
 
 
-def test_connection_that_waited_longest_makes_room_for_a_new_one(serve: Serve) -> None:
+def test_longest_idle_connection_is_closed_for_a_new_one(serve: Serve) -> None:
     service = serve(max_connections=16)
     before = closed(service, "limit")
     with ExitStack() as stack:
@@ -207,7 +207,7 @@ def test_connection_that_waited_longest_makes_room_for_a_new_one(serve: Serve) -
     assert closed(service, "limit") >= before + 40
 
 
-def test_idle_connection_that_made_a_request_is_younger_than_one_that_made_none(serve: Serve) -> None:
+def test_connection_that_made_a_request_is_closed_after_one_that_made_none(serve: Serve) -> None:
     service = serve(max_connections=16)
     with ExitStack() as stack:
         old = [stack.enter_context(RawConnection(service.port)) for _ in range(5)]
@@ -246,7 +246,7 @@ def test_connections_are_limited_over_tls_and_close_without_a_trace(serve: Serve
         pass
 
 
-def test_slow_reader_at_the_connection_limit_gives_its_descriptor_back() -> None:
+def test_slow_reader_at_the_connection_limit_releases_its_descriptor() -> None:
     """Its response is complete for the application, but larger than the kernel's buffer."""
     application = Starlette(routes=[Route("/", lambda _request: Response(bytes(20 * 2**20)))])
     settings = Settings(max_connections=16, reader_timeout=LONG)
@@ -268,7 +268,9 @@ def test_slow_reader_at_the_connection_limit_gives_its_descriptor_back() -> None
 
 
 @pytest.mark.parametrize("is_tls", [False, True])
-def test_lack_of_file_descriptors_is_logged_and_passes(sqlite_url: str, authority: Authority, *, is_tls: bool) -> None:
+def test_lack_of_file_descriptors_is_logged_and_recovers(
+    sqlite_url: str, authority: Authority, *, is_tls: bool
+) -> None:
     """Unfinished TLS handshakes, which are not connections yet, also use descriptors."""
     file = authority.issue("127.0.0.1").file
     tls = {"tls_cert": file, "tls_key": file} if is_tls else {}

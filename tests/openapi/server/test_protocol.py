@@ -21,7 +21,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes) ->
 
 
 @pytest.mark.parametrize("data", [b"garbage\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"])
-def test_what_is_no_http_is_a_400_and_the_end_of_the_connection(service: RunningService, data: bytes) -> None:
+def test_data_that_is_not_http_gets_400_and_closes_the_connection(service: RunningService, data: bytes) -> None:
     with RawConnection(service.port) as connection:
         connection.send(data)
         answer = connection.read_answer()
@@ -31,12 +31,12 @@ def test_what_is_no_http_is_a_400_and_the_end_of_the_connection(service: Running
         assert connection.is_ended()
 
 
-def test_a_head_within_the_bound_is_read(service: RunningService) -> None:
+def test_head_within_the_limit_is_accepted(service: RunningService) -> None:
     head = b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Filler: %s\r\n\r\n" % (b"x" * (MAX_HEAD_BYTES - 1000))
     assert request(service.port, head).status == 200
 
 
-def test_a_head_that_never_ends_is_a_431_and_the_end_of_the_connection(service: RunningService) -> None:
+def test_endless_head_gets_431_and_closes_the_connection(service: RunningService) -> None:
     with RawConnection(service.port) as connection:
         connection.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")
         try:
@@ -48,7 +48,7 @@ def test_a_head_that_never_ends_is_a_431_and_the_end_of_the_connection(service: 
         assert answer.status == 431
 
 
-def test_a_second_request_of_a_connection_has_a_bound_of_its_own(service: RunningService) -> None:
+def test_second_request_of_a_connection_has_its_own_limit(service: RunningService) -> None:
     with RawConnection(service.port) as connection:
         for _ in range(4):
             filler = b"x" * (MAX_HEAD_BYTES - 1000)
@@ -56,7 +56,7 @@ def test_a_second_request_of_a_connection_has_a_bound_of_its_own(service: Runnin
             assert connection.read_answer().status == 200
 
 
-def test_a_body_is_not_counted_as_a_head(service: RunningService) -> None:
+def test_body_does_not_count_as_head(service: RunningService) -> None:
     body = b" " * (4 * MAX_HEAD_BYTES)
     head = b"POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: wrong\r\nContent-Length: %d\r\n\r\n" % len(body)
     assert request(service.port, head + body).status == 401
@@ -80,7 +80,7 @@ def ask(service: RunningService, data: bytes, status: int) -> None:
 
 
 @pytest.mark.parametrize("version", [b"2.0", b"3.0", b"2"])
-def test_request_of_another_version_is_rejected(service: RunningService, version: bytes) -> None:
+def test_request_of_another_http_version_is_rejected(service: RunningService, version: bytes) -> None:
     status = 505 if version == b"2.0" else 400
     ask(service, b"GET /health/live HTTP/%s\r\nHost: x\r\n\r\n" % version, status)
 
@@ -110,7 +110,7 @@ def test_request_without_exactly_one_valid_host_is_rejected(service: RunningServ
 @pytest.mark.parametrize(
     "host", [b"x", b"X.example.:8080", b"[::1]:80", b"127.0.0.1", b"xn--rksmrgs-5wao1o.se", b"", b"x:"]
 )
-def test_request_with_a_valid_host_is_answered(service: RunningService, host: bytes) -> None:
+def test_request_with_a_valid_host_is_accepted(service: RunningService, host: bytes) -> None:
     assert request(service.port, b"GET /health/live HTTP/1.1\r\nHost: %s\r\n\r\n" % host).status == 200
 
 
@@ -119,7 +119,7 @@ def test_request_of_http_1_0_needs_no_host(service: RunningService) -> None:
 
 
 @pytest.mark.parametrize("filler", [b"X: " + b"x" * 130_000, b"\r\n".join([b"X: " + b"x" * 1000] * 130)])
-def test_head_in_one_packet_is_bounded_too(service: RunningService, filler: bytes) -> None:
+def test_head_in_one_packet_is_limited_too(service: RunningService, filler: bytes) -> None:
     ask(service, b"GET /health/live HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n" % filler, 431)
 
 
@@ -129,7 +129,7 @@ def posting(message: str = "x") -> bytes:
     return head % MESSAGES_KEY.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
-def test_client_that_ends_its_side_gets_its_answers(service: RunningService) -> None:
+def test_client_that_half_closes_gets_its_responses(service: RunningService) -> None:
     with RawConnection(service.port) as connection:
         connection.send(posting() + b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" + posting())
         connection.end_sending()
@@ -149,7 +149,7 @@ BAD_REQUESTS = {
 
 
 @pytest.mark.parametrize("rest", BAD_REQUESTS.values(), ids=BAD_REQUESTS)
-def test_client_that_ends_its_side_after_a_bad_request_gets_the_answer_to_the_one_before(
+def test_client_that_half_closes_after_a_bad_request_gets_the_previous_response(
     service: RunningService, rest: bytes
 ) -> None:
     with RawConnection(service.port) as connection:
@@ -159,7 +159,7 @@ def test_client_that_ends_its_side_after_a_bad_request_gets_the_answer_to_the_on
         assert connection.is_ended()
 
 
-def test_answer_before_a_bad_request_is_the_last_one(service: RunningService) -> None:
+def test_response_before_a_bad_request_is_the_last_one(service: RunningService) -> None:
     with RawConnection(service.port) as connection:
         connection.send(posting() + BAD_REQUESTS["malformed behind one that waits"])
         assert connection.read_answer().status == 201
@@ -167,7 +167,7 @@ def test_answer_before_a_bad_request_is_the_last_one(service: RunningService) ->
 
 
 @pytest.mark.parametrize("cut", [1, 20, -1])
-def test_request_that_is_cut_off_is_rejected(service: RunningService, cut: int) -> None:
+def test_truncated_request_is_rejected(service: RunningService, cut: int) -> None:
     with RawConnection(service.port) as connection:
         connection.send(posting("cut")[:cut])
         connection.end_sending()
@@ -175,7 +175,7 @@ def test_request_that_is_cut_off_is_rejected(service: RunningService, cut: int) 
         assert connection.is_ended()
 
 
-def test_client_that_stops_a_body_after_its_refusal_is_not_malformed(service: RunningService) -> None:
+def test_client_that_stops_a_refused_body_is_not_malformed(service: RunningService) -> None:
     before = malformed(service, "cut_off")
     head = f"POST /webmessages HTTP/1.1\r\nHost: x\r\nContent-Length: {10**9}\r\napikey: {MESSAGES_KEY}\r\n"
     with RawConnection(service.port) as connection:
@@ -186,7 +186,7 @@ def test_client_that_stops_a_body_after_its_refusal_is_not_malformed(service: Ru
     assert malformed(service, "cut_off") == before
 
 
-def test_connection_that_ends_without_a_request_is_closed_in_silence(service: RunningService) -> None:
+def test_connection_without_a_request_is_closed_silently(service: RunningService) -> None:
     with RawConnection(service.port) as connection:
         connection.end_sending()
         assert connection.is_ended()
@@ -221,7 +221,7 @@ class Sent(asyncio.Transport):
         self.calls.append(b"close")
 
 
-def test_head_and_first_piece_of_a_body_are_sent_in_one_call() -> None:
+def test_head_and_first_chunk_of_a_body_are_sent_in_one_call() -> None:
     sent = Sent()
     response = HeadHolder(sent)
     for data in (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"one", b"two"):
@@ -230,7 +230,7 @@ def test_head_and_first_piece_of_a_body_are_sent_in_one_call() -> None:
     assert sent.calls == [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\none", b"two", b"close"]
 
 
-def test_head_of_a_response_that_ends_early_is_sent() -> None:
+def test_head_of_a_truncated_response_is_sent() -> None:
     sent = Sent()
     response = HeadHolder(sent)
     response.write(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -238,6 +238,6 @@ def test_head_of_a_response_that_ends_early_is_sent() -> None:
     assert sent.calls == [b"HTTP/1.1 200 OK\r\n\r\n", b"close"]
 
 
-def test_head_of_a_response_to_head_arrives(service: RunningService) -> None:
+def test_head_of_a_response_to_head_is_sent(service: RunningService) -> None:
     answer = request(service.port, b"HEAD /docs HTTP/1.1\r\nHost: x\r\n\r\n", has_body=False)
     assert (answer.status, answer.body) == (200, b"")

@@ -30,7 +30,9 @@ def wait_until_refused(port: int) -> None:
             continue
 
 
-def test_serve_ends_running_requests_and_refuses_new_ones(sqlite_url: str, held: HeldOpenE, invoke: Invoke) -> None:
+def test_serve_completes_running_requests_and_refuses_new_ones(
+    sqlite_url: str, held: HeldOpenE, invoke: Invoke
+) -> None:
     put_key(sqlite_url)
     with served(sqlite_url, open_e_external_url=held.url) as service, ThreadPoolExecutor(1) as caller:
         answer = caller.submit(service.client.post, "/webmessages", json=case_body())
@@ -45,7 +47,9 @@ def test_serve_ends_running_requests_and_refuses_new_ones(sqlite_url: str, held:
     assert (listed.exit_code, listed.output) == (0, "")
 
 
-def test_serve_gives_running_requests_no_longer_than_is_set(sqlite_url: str, held: HeldOpenE, invoke: Invoke) -> None:
+def test_serve_limits_the_time_of_running_requests_at_shutdown(
+    sqlite_url: str, held: HeldOpenE, invoke: Invoke
+) -> None:
     put_key(sqlite_url)
     settings = {"open_e_external_url": held.url, "open_e_read_timeout": 3600, "shutdown_timeout": 1}
     with served(sqlite_url, **settings) as service, ThreadPoolExecutor(1) as caller:
@@ -59,7 +63,7 @@ def test_serve_gives_running_requests_no_longer_than_is_set(sqlite_url: str, hel
     assert [json.loads(line)["state"] for line in listed.stdout.splitlines()] == ["sending"]
 
 
-def test_serve_ends_at_once_when_nothing_runs(sqlite_url: str) -> None:
+def test_serve_ends_at_once_without_running_requests(sqlite_url: str) -> None:
     with served(sqlite_url, shutdown_timeout=3600) as service:
         assert service.client.get("/health/live").status_code == 200
         service.process.send(signal.SIGTERM)
@@ -68,7 +72,7 @@ def test_serve_ends_at_once_when_nothing_runs(sqlite_url: str) -> None:
         assert service.process.out == [f"Budkavle listens on {service.url}\n"]
 
 
-def test_commands_say_in_one_line_that_a_port_is_taken(sqlite_url: str, invoke: Invoke) -> None:
+def test_commands_report_a_port_in_use_in_one_line(sqlite_url: str, invoke: Invoke) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for command in (
@@ -98,7 +102,7 @@ def test_mock_open_e_listens_until_a_signal() -> None:
         assert process.err == []
 
 
-def test_listen_takes_a_free_port_and_refuses_a_taken_one() -> None:
+def test_listen_selects_a_free_port_and_refuses_one_in_use() -> None:
     with listen("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
         assert address_of(first) == f"http://127.0.0.1:{port}"
@@ -108,12 +112,12 @@ def test_listen_takes_a_free_port_and_refuses_a_taken_one() -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "a..b", "x" * 70])
-def test_listen_refuses_an_address_that_is_not_of_this_machine(host: str) -> None:
+def test_listen_refuses_an_address_of_another_machine(host: str) -> None:
     with pytest.raises(CannotListen, match="cannot listen on"):
         listen(host, 0)
 
 
-def test_serve_is_not_ready_while_it_drains_and_answers_all_the_same(sqlite_url: str) -> None:
+def test_serve_is_not_ready_while_it_drains_and_still_responds(sqlite_url: str) -> None:
     put_key(sqlite_url)
     with served(sqlite_url, drain_seconds=3600, shutdown_timeout=1) as service:
         assert service.client.get("/health/ready").status_code == 200
@@ -130,7 +134,7 @@ def test_serve_is_not_ready_while_it_drains_and_answers_all_the_same(sqlite_url:
         assert service.process.wait() == 0
 
 
-def test_serve_ends_by_itself_after_the_drain(sqlite_url: str) -> None:
+def test_serve_ends_after_the_drain(sqlite_url: str) -> None:
     with served(sqlite_url, drain_seconds=0.5) as service:
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
@@ -143,7 +147,7 @@ def test_serve_without_a_drain_closes_its_socket_at_once(sqlite_url: str) -> Non
         assert service.process.wait() == 0
 
 
-def test_stop_does_not_wait_for_bodies_that_do_not_come_and_leaves_no_trace(sqlite_url: str) -> None:
+def test_stop_does_not_wait_for_unfinished_bodies_and_logs_no_traceback(sqlite_url: str) -> None:
     put_key(sqlite_url)
     with served(sqlite_url, body_timeout=0.5, shutdown_timeout=3600) as service, ExitStack() as stack:
         head = f"POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: {KEY}\r\nContent-Length: 300000\r\n\r\n{{".encode()
@@ -157,7 +161,7 @@ def test_stop_does_not_wait_for_bodies_that_do_not_come_and_leaves_no_trace(sqli
         assert not any("exception" in entry for entry in entries)
 
 
-def test_running_requests_that_are_cancelled_leave_no_trace(sqlite_url: str, held: HeldOpenE) -> None:
+def test_cancelled_requests_log_no_traceback(sqlite_url: str, held: HeldOpenE) -> None:
     put_key(sqlite_url)
     settings = {
         "open_e_external_url": held.url,
@@ -174,14 +178,14 @@ def test_running_requests_that_are_cancelled_leave_no_trace(sqlite_url: str, hel
         assert not any("exception" in json.loads(line) for line in service.process.err)
 
 
-def test_listen_on_all_addresses_takes_both_families() -> None:
+def test_listen_on_all_addresses_uses_both_families() -> None:
     with listen("::", 0) as listener:
         port = listener.getsockname()[1]
         for host in ("127.0.0.1", "::1"):
             socket.create_connection((host, port), SECONDS).close()
 
 
-def test_peers_of_a_socket_of_both_families_are_logged_by_their_own_address(sqlite_url: str) -> None:
+def test_peers_of_a_dual_stack_socket_are_logged_by_their_own_address(sqlite_url: str) -> None:
     with running(*budkavle("serve", "--host", "::", "--port", "0"), database_url=sqlite_url) as process:
         port = int(process.wait_for("Budkavle listens on ").rpartition(":")[2])
         for host in ("127.0.0.1", "[::1]"):
@@ -200,7 +204,7 @@ def test_sighup_does_not_end_a_process(sqlite_url: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_full_collections_wait_for_large_work_but_not_for_ever() -> None:
+async def test_full_collections_wait_for_large_work_up_to_a_limit() -> None:
     asked: list[bool] = []
     collected: list[int] = []
 

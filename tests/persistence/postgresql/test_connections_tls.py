@@ -89,7 +89,7 @@ async def role_over_tls(database: Database) -> tuple[str, bool]:
         await database.close()
 
 
-async def test_password_is_taken_from_the_url_and_from_a_file(
+async def test_password_is_read_from_the_url_and_from_a_file(
     cluster: Cluster, authority: Authority, tmp_path: Path
 ) -> None:
     file = tmp_path / "pgpass"
@@ -100,16 +100,14 @@ async def test_password_is_taken_from_the_url_and_from_a_file(
         assert await role_over_tls(open_database(case, SOON)) == ("by_password", True)
 
 
-async def test_client_certificate_is_shown(cluster: Cluster, authority: Authority) -> None:
+async def test_client_certificate_is_sent(cluster: Cluster, authority: Authority) -> None:
     shown = authority.issue(common_name="by_certificate").file
     shown.chmod(0o600)
     case = f"{url(cluster, authority, 'by_certificate')}&sslcert={shown}&sslkey={shown}"
     assert await role_over_tls(open_database(case, SOON)) == ("by_certificate", True)
 
 
-async def test_what_is_wrong_with_tls_or_the_password_is_explained(
-    cluster: Cluster, authority: Authority, tmp_path: Path
-) -> None:
+async def test_faults_of_tls_and_password_are_explained(cluster: Cluster, authority: Authority, tmp_path: Path) -> None:
     given = url(cluster, authority).replace("@", f":{PASSWORD}@")
     stranger = Authority(tmp_path, "stranger").file
     cases = {

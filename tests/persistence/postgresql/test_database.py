@@ -51,7 +51,7 @@ async def unreachable() -> AsyncIterator[Database]:
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-async def test_every_call_says_when_the_server_takes_no_connections(
+async def test_every_call_reports_a_server_that_accepts_no_connections(
     unreachable: Database, call: Callable[[Database], Awaitable[object]]
 ) -> None:
     with pytest.raises(StorageFailed, match="The database does not answer"):
@@ -66,14 +66,14 @@ async def nowhere(postgresql_server: PostgresqlServer) -> AsyncIterator[Database
 
 
 @pytest.mark.parametrize("name", ["check_health", "store", "migrate", "check_version"])
-async def test_calls_say_when_there_is_no_such_database(nowhere: Database, name: str) -> None:
+async def test_calls_report_a_missing_database(nowhere: Database, name: str) -> None:
     """As while a server starts up, shuts down, or has no connection left: these errors have no SQLAlchemy class."""
     with pytest.raises(StorageFailed, match="The database does not answer"):
         await CALLS[name](nowhere)
 
 
 @pytest.mark.parametrize("option", ["sslmode=disable", "sslmode=prefer", "ssl=disable"])
-def test_an_address_may_say_how_to_encrypt(
+def test_address_may_specify_encryption(
     postgresql_server: PostgresqlServer, run: Callable[[Awaitable[None]], None], option: str
 ) -> None:
     async def scenario() -> None:
@@ -85,13 +85,13 @@ def test_an_address_may_say_how_to_encrypt(
 
 
 @pytest.mark.parametrize("option", ["no_such_option=1", "host=a&no_such_option=secret"])
-def test_an_address_with_an_unknown_option_is_refused(option: str) -> None:
+def test_address_with_an_unknown_option_is_refused(option: str) -> None:
     with pytest.raises(DatabaseUnusable, match="no_such_option") as caught:
         open_database(f"postgresql://user:secret@host/db?{option}")
     assert "secret" not in str(caught.value)
 
 
-def test_a_database_that_ended_its_connections_works_again(
+def test_database_that_ended_its_connections_works_again(
     postgresql_server: PostgresqlServer, run: Callable[[Awaitable[None]], None]
 ) -> None:
     url = postgresql_server.new_migrated()
@@ -116,7 +116,7 @@ def test_a_database_that_ended_its_connections_works_again(
     run(scenario())
 
 
-def test_times_are_those_that_were_stored_whatever_the_time_zone_of_the_session(
+def test_times_are_independent_of_the_time_zone_of_the_session(
     postgresql_server: PostgresqlServer, run: Callable[[Awaitable[None]], None]
 ) -> None:
     url = postgresql_server.new_migrated()

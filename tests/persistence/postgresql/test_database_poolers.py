@@ -110,15 +110,13 @@ async def test_every_kind_of_work_has_its_settings(url: str, mode: str, options:
                 assert await other.fetchrow(STATE) == expected
 
 
-async def test_a_server_without_a_pooler_is_not_taken_for_one(url: str) -> None:
+async def test_server_without_a_pooler_is_not_detected_as_one(url: str) -> None:
     async with opened(url) as database:
         await call_all(database)
         assert database._connector.server.pooler is None  # type: ignore[attr-defined]  # Only PostgreSQL's database has it.
 
 
-async def test_a_pooler_that_is_put_in_front_of_a_running_service_is_found(
-    postgresql_server: PostgresqlServer, url: str
-) -> None:
+async def test_pooler_in_front_of_a_running_service_is_detected(postgresql_server: PostgresqlServer, url: str) -> None:
     with tcp_proxy(postgresql_server.socket) as direct, pgbouncer_before(url, "transaction", **ROTATING) as bouncer:
         both = bouncer.url(sslmode="disable").replace("@", f"@127.0.0.1:{direct.port},")
         async with opened(both) as database:
@@ -129,7 +127,7 @@ async def test_a_pooler_that_is_put_in_front_of_a_running_service_is_found(
             await call_all(database)
 
 
-async def test_a_pooler_that_is_found_while_others_wait_for_a_server_serves_them_as_well(
+async def test_pooler_that_is_detected_while_others_wait_serves_them_as_well(
     postgresql_server: PostgresqlServer, url: str
 ) -> None:
     with tcp_proxy(postgresql_server.socket) as proxy, pgbouncer_before(url, "transaction") as bouncer:
@@ -148,7 +146,7 @@ async def test_a_pooler_that_is_found_while_others_wait_for_a_server_serves_them
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_many_callers_share_few_connections_of_the_server(url: str, mode: str) -> None:
+async def test_many_callers_share_few_server_connections(url: str, mode: str) -> None:
     servers = SERVERS if mode == "transaction" else 15
     waits = Waits(pool_size=20 if mode == "transaction" else 8, long_pool_size=2, statement_timeout=60)
     changes = {"default_pool_size": servers, "server_round_robin": 1}
@@ -178,7 +176,7 @@ def _rest(connection: sa.Connection) -> None:
     connection.execute(sa.text("select pg_sleep(0.1)"))
 
 
-async def test_idle_connections_are_given_back_to_the_pooler(url: str) -> None:
+async def test_idle_connections_are_released_to_the_pooler(url: str) -> None:
     """In session mode a pool that keeps all connections leaves none to the other pools and processes."""
     waits = Waits(pool_size=2, idle_check=0.2)
     with pgbouncer_before(url, "session", default_pool_size=2) as bouncer:
@@ -202,7 +200,7 @@ async def test_idle_connections_are_given_back_to_the_pooler(url: str) -> None:
         ("something new", "the connection pooler ended or refused the connection"),
     ],
 )
-def test_a_stated_pooler_that_loses_its_server_is_not_asked_for_its_mode(message: str, explanation: str) -> None:
+def test_configured_pooler_that_loses_its_server_is_not_asked_for_its_mode(message: str, explanation: str) -> None:
     server = parse_url("postgresql://localhost/x?pooler=session")
     found = explain(asyncpg.ProtocolViolationError(message), server)
     assert explanation in found
@@ -210,7 +208,7 @@ def test_a_stated_pooler_that_loses_its_server_is_not_asked_for_its_mode(message
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_restart_of_the_pooler_fails_only_calls_that_were_under_way(url: str, mode: str) -> None:
+async def test_restart_of_the_pooler_fails_only_running_calls(url: str, mode: str) -> None:
     with pgbouncer_before(url, mode) as bouncer:
         async with opened(bouncer.url(), WAITS) as database:
             await call_all(database)
@@ -223,7 +221,7 @@ async def test_a_restart_of_the_pooler_fails_only_calls_that_were_under_way(url:
             await load.check_recovery(after)
 
 
-async def test_a_server_that_admits_nobody_for_a_moment_is_waited_for(
+async def test_server_that_temporarily_accepts_no_connections_is_waited_for(
     postgresql_server: PostgresqlServer, url: str
 ) -> None:
     def admit(*, is_admitting: bool) -> None:
@@ -246,7 +244,7 @@ async def test_a_server_that_admits_nobody_for_a_moment_is_waited_for(
             await asyncio.gather(first, *calls)
 
 
-async def test_errors_of_a_pooler_name_the_cause_and_the_remedy(url: str) -> None:
+async def test_errors_of_a_pooler_contain_the_cause_and_the_remedy(url: str) -> None:
     with pgbouncer_before(url, "transaction", max_client_conn=1) as bouncer:
         cases = {
             bouncer.url().replace("/test_", "/none_"): "the connection pooler has no database none_",
@@ -268,7 +266,7 @@ async def test_errors_of_a_pooler_name_the_cause_and_the_remedy(url: str) -> Non
         await other.close()
 
 
-async def test_a_pooler_without_a_free_connection_is_named(url: str) -> None:
+async def test_pooler_without_a_free_connection_is_reported(url: str) -> None:
     with pgbouncer_before(url, "transaction", default_pool_size=1) as bouncer:
         async with (
             _occupying(bouncer, 1),
@@ -283,7 +281,7 @@ def _say_right(connection: sa.Connection) -> str:
     return str(connection.execute(sa.text("select 'right'")).scalar_one())
 
 
-async def test_a_wrong_mode_is_named_and_gives_no_wrong_answer(url: str) -> None:
+async def test_wrong_mode_is_reported_and_returns_no_wrong_results(url: str) -> None:
     with pgbouncer_before(url, "transaction", **ROTATING) as bouncer:
         answers = set()
         async with opened(bouncer.url(pooler="session")) as database:

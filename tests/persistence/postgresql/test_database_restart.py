@@ -96,7 +96,7 @@ def _crash(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("restart", [Cluster.restart, _crash], ids=["restart", "crash"])
-async def test_a_restart_under_load_fails_only_calls_that_were_under_way(
+async def test_restart_under_load_fails_only_running_calls(
     primary: Cluster, restart: Callable[[Cluster], None]
 ) -> None:
     url = await asyncio.to_thread(primary.new_migrated, f"load_{restart.__name__.strip('_')}")
@@ -111,7 +111,7 @@ async def test_a_restart_under_load_fails_only_calls_that_were_under_way(
     await database.close()
 
 
-async def test_a_restart_behind_a_pooler_fails_only_calls_that_were_under_way(primary: Cluster) -> None:
+async def test_restart_behind_a_pooler_fails_only_running_calls(primary: Cluster) -> None:
     url = await asyncio.to_thread(primary.new_migrated, "load_behind_a_pooler")
     with pgbouncer_before(url, "transaction", server_tls_sslmode="disable") as bouncer:
         database = open_database(bouncer.url(), WAITS)
@@ -164,7 +164,7 @@ async def _check_until_it_fails(database: Database) -> None:
             await database.check_health()
 
 
-async def test_a_connection_to_a_demoted_primary_is_replaced(new_cluster: Callable[[], Cluster]) -> None:
+async def test_connection_to_a_demoted_primary_is_replaced(new_cluster: Callable[[], Cluster]) -> None:
     """A former primary that continues as a standby rejects writes on established connections."""
 
     def begin() -> tuple[Cluster, Cluster, str]:

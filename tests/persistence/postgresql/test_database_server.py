@@ -63,7 +63,7 @@ def _setting(connection: sa.Connection, name: str) -> str:
         "default_transaction_deferrable = on",
     ],
 )
-async def test_settings_of_the_database_do_no_harm(
+async def test_settings_of_the_database_are_overridden(
     url: str, execute: Callable[[str], Awaitable[object]], setting: str
 ) -> None:
     await execute(f"alter database {name_of(url)} set {setting}")
@@ -80,14 +80,14 @@ async def test_settings_of_the_database_do_no_harm(
             assert await database.read(short_read(_setting), name) == value
 
 
-async def test_a_higher_level_of_durability_stays(url: str, execute: Callable[[str], Awaitable[object]]) -> None:
+async def test_higher_level_of_durability_is_kept(url: str, execute: Callable[[str], Awaitable[object]]) -> None:
     await execute(f"alter database {name_of(url)} set synchronous_commit = remote_apply")
     async with opened(url) as database:
         assert await database.write(short_write(_setting), "synchronous_commit") == "remote_apply"
         assert await database.mark(mark(_setting), "synchronous_commit") == "off"
 
 
-async def test_health_reports_a_server_that_is_read_only_and_recovers(
+async def test_health_reports_a_read_only_server_and_recovers(
     url: str, execute: Callable[[str], Awaitable[object]]
 ) -> None:
     async with opened(url) as database:
@@ -113,7 +113,7 @@ async def test_health_reports_a_server_that_is_read_only_and_recovers(
                     break
 
 
-async def test_two_hosts_find_the_one_that_takes_writes(postgresql_server: PostgresqlServer, url: str) -> None:
+async def test_two_hosts_use_the_writable_one(postgresql_server: PostgresqlServer, url: str) -> None:
     with tcp_proxy(postgresql_server.socket) as silent, tcp_proxy(postgresql_server.socket) as good:
         name = name_of(url)
         both = f"postgresql://postgres@127.0.0.1:{silent.port},127.0.0.1:{good.port}/{name}?sslmode=disable"
@@ -131,7 +131,7 @@ async def test_two_hosts_find_the_one_that_takes_writes(postgresql_server: Postg
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
-async def test_a_database_of_another_encoding_is_refused(
+async def test_database_of_another_encoding_is_refused(
     postgresql_server: PostgresqlServer, execute: Callable[[str], Awaitable[object]], encoding: str
 ) -> None:
     name = f"in_{encoding.lower()}"
@@ -143,7 +143,7 @@ async def test_a_database_of_another_encoding_is_refused(
     await execute(f"drop database {name}")
 
 
-async def test_errors_name_the_cause_and_the_remedy(
+async def test_errors_contain_the_cause_and_the_remedy(
     postgresql_server: PostgresqlServer, url: str, execute: Callable[[str], Awaitable[object]]
 ) -> None:
     name = name_of(url)
@@ -175,7 +175,7 @@ async def test_errors_name_the_cause_and_the_remedy(
     await execute("drop role poor")
 
 
-async def test_a_later_database_asks_for_a_later_program(url: str) -> None:
+async def test_later_database_requires_a_later_program(url: str) -> None:
     @short_write
     def move_on(connection: sa.Connection) -> None:
         connection.execute(sa.text("update alembic_version set version_num = '9999'"))

@@ -125,7 +125,7 @@ async def call_all(database: Database) -> None:
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("has_noticed", [True, False])
-async def test_a_connection_that_was_terminated_while_idle_fails_no_call(
+async def test_connection_that_was_terminated_while_idle_fails_no_call(
     postgresql_server: PostgresqlServer,
     url: str,
     call: Call,
@@ -143,7 +143,7 @@ async def test_a_connection_that_was_terminated_while_idle_fails_no_call(
     assert await call(database) in {None, 1}
 
 
-async def test_a_connection_that_ended_for_being_idle_fails_no_call(
+async def test_connection_that_was_closed_for_being_idle_fails_no_call(
     postgresql_server: PostgresqlServer, url: str, opening: Opening
 ) -> None:
     await asyncio.to_thread(
@@ -156,7 +156,7 @@ async def test_a_connection_that_ended_for_being_idle_fails_no_call(
 
 
 @pytest.mark.parametrize("names", [list(CALLS)[start : start + 3] for start in range(0, len(CALLS), 3)], ids=" ".join)
-async def test_a_call_on_a_silent_connection_fails_soon_and_the_next_works(
+async def test_call_on_a_silent_connection_fails_soon_and_the_next_works(
     postgresql_server: PostgresqlServer, url: str, names: list[str], opening: Opening
 ) -> None:
     """Concurrent calls, each on its own connection: all wait for their limits."""
@@ -181,9 +181,7 @@ async def test_a_call_on_a_silent_connection_fails_soon_and_the_next_works(
             await database.close()
 
 
-async def test_a_silent_server_fails_each_call_and_works_again(
-    behind: Database, proxy: TcpProxy, opening: Opening
-) -> None:
+async def test_silent_server_fails_each_call_and_recovers(behind: Database, proxy: TcpProxy, opening: Opening) -> None:
     await call_all(behind)
     proxy.freeze(is_deaf=True)
     async with asyncio.timeout(SECONDS):
@@ -193,7 +191,7 @@ async def test_a_silent_server_fails_each_call_and_works_again(
         await call_all(behind)
 
 
-async def test_writes_that_reach_no_server_certainly_had_no_effect(proxy: TcpProxy, url: str, opening: Opening) -> None:
+async def test_writes_that_reach_no_server_have_no_effect(proxy: TcpProxy, url: str, opening: Opening) -> None:
     behind = opening(through(proxy, url), SHORT)
     proxy.freeze(is_deaf=True)
     messages = [web_message() for _ in range(3)]
@@ -203,9 +201,7 @@ async def test_writes_that_reach_no_server_certainly_had_no_effect(proxy: TcpPro
     assert [type(outcome) for outcome in outcomes] == [StorageFailed] * len(messages)
 
 
-async def test_a_connection_that_was_idle_for_long_is_checked_first(
-    proxy: TcpProxy, url: str, opening: Opening
-) -> None:
+async def test_long_idle_connection_is_checked_first(proxy: TcpProxy, url: str, opening: Opening) -> None:
     checked = Waits(idle_check=0, health_timeout=1)
     database = opening(through(proxy, url), checked)
     await call_all(database)
@@ -214,7 +210,7 @@ async def test_a_connection_that_was_idle_for_long_is_checked_first(
         await call_all(database)
 
 
-async def test_a_database_that_is_silent_closes(
+async def test_silent_database_can_be_closed(
     behind: Database, proxy: TcpProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     await asyncio.gather(*(call(behind) for call in CALLS.values() for _ in range(5)))
@@ -224,7 +220,7 @@ async def test_a_database_that_is_silent_closes(
     assert caplog.records == []
 
 
-async def test_a_silent_connection_is_logged_with_its_cause(behind: Database, proxy: TcpProxy) -> None:
+async def test_silent_connection_is_logged_with_its_cause(behind: Database, proxy: TcpProxy) -> None:
     await call_all(behind)
     proxy.freeze(is_deaf=True)
     with capture_logs() as logged:
@@ -260,7 +256,7 @@ async def _run(call: Call, database: Database) -> None:
     await call(database)
 
 
-async def test_a_call_to_a_server_that_is_away_for_long_fails_at_once(
+async def test_call_to_a_server_that_is_down_for_long_fails_at_once(
     proxy: TcpProxy, url: str, opening: Opening
 ) -> None:
     database = opening(through(proxy, url), Waits(pool_timeout=0.2))
@@ -273,7 +269,7 @@ async def test_a_call_to_a_server_that_is_away_for_long_fails_at_once(
     await stored.store(database, web_message())
 
 
-async def test_a_lock_that_another_holds_is_waited_for_within_a_limit(url: str, opening: Opening) -> None:
+async def test_wait_for_a_lock_is_limited(url: str, opening: Opening) -> None:
     database = opening(url, SHORT)
     administrator = await asyncpg.connect(url)
     transaction = administrator.transaction()
@@ -289,7 +285,7 @@ async def test_a_lock_that_another_holds_is_waited_for_within_a_limit(url: str, 
     await database.mark(mark(_mark))
 
 
-async def test_writes_together_whose_answer_is_lost_are_not_written_again(
+async def test_batched_writes_whose_response_is_lost_are_not_repeated(
     proxy: TcpProxy, url: str, opening: Opening
 ) -> None:
     """The server has stored them: separate writes would violate the primary key."""
@@ -320,7 +316,7 @@ def _sleep(connection: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("declare", [short_read, long_read, short_write, large_write, long_write, mark])
-async def test_a_statement_that_takes_too_long_is_cancelled_by_the_server(
+async def test_slow_statement_is_cancelled_by_the_server(
     url: str, declare: Callable[..., Any], opening: Opening
 ) -> None:
     database = opening(url, SHORT)
@@ -330,7 +326,7 @@ async def test_a_statement_that_takes_too_long_is_cancelled_by_the_server(
     assert await database.read(short_read(_one)) == 1
 
 
-async def test_a_call_that_gets_no_connection_fails(url: str, opening: Opening) -> None:
+async def test_call_without_a_connection_fails(url: str, opening: Opening) -> None:
     database = opening(url, Waits(pool_size=1, pool_timeout=0.2, statement_timeout=60))
     sleeping = asyncio.create_task(database.read(short_read(_sleep)))
     # It uses the only connection of the pool at once.
@@ -343,7 +339,7 @@ async def test_a_call_that_gets_no_connection_fails(url: str, opening: Opening) 
     assert await database.read(short_read(_one)) == 1
 
 
-async def test_a_caller_that_waits_too_long_for_its_turn_fails(url: str, opening: Opening) -> None:
+async def test_caller_that_waits_too_long_for_its_turn_fails(url: str, opening: Opening) -> None:
     database = opening(url, SHORT)
     async with database.locks.hold("a"):
         with pytest.raises(StorageFailed):
@@ -382,7 +378,7 @@ async def test_statements_are_prepared_again_after_a_table_changed(
         await run_as(declare, database, read)
 
 
-async def test_two_transactions_in_a_deadlock_both_succeed(url: str, opening: Opening) -> None:
+async def test_two_deadlocked_transactions_both_succeed(url: str, opening: Opening) -> None:
     database = opening(url, PATIENT)
     first_has, second_has = asyncio.Event(), asyncio.Event()
     runs = {"first": 0, "second": 0}

@@ -102,6 +102,6 @@ def test_parse_url_names_the_option_and_the_accepted_values(query: str, message:
     assert "secret" not in str(caught.value)
 
 
-def test_parse_url_takes_an_empty_value_as_the_default() -> None:
+def test_parse_url_treats_an_empty_value_as_the_default() -> None:
     query = "&".join(f"{name}=" for name in OPTIONS if name not in {"host", "port"})
     assert parse_url(f"postgresql://host/db?{query}") == parse_url("postgresql://host/db")

@@ -57,7 +57,7 @@ async def test_connections_are_durable_and_check_foreign_keys(database: Database
     assert await database.write(large_write(pragmas)) == expected
 
 
-async def test_reads_go_on_while_a_write_waits_for_another_process(database: Database, holder: Process) -> None:
+async def test_reads_continue_while_a_write_waits_for_another_process(database: Database, holder: Process) -> None:
     """If the wait were on the event loop, this test could not tell the other process to end before it fails."""
     before = web_message(party_id=None)
     writes = [
@@ -75,7 +75,7 @@ async def test_reads_go_on_while_a_write_waits_for_another_process(database: Dat
     assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) == 3
 
 
-async def test_a_write_that_waits_too_long_fails_and_later_ones_do_not(
+async def test_write_that_waits_too_long_fails_and_later_ones_succeed(
     database: Database, holder: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0)
@@ -89,7 +89,7 @@ async def test_a_write_that_waits_too_long_fails_and_later_ones_do_not(
     assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) == 1
 
 
-async def test_a_write_whose_caller_goes_away_while_it_waits_leaves_the_database_usable(
+async def test_write_that_is_cancelled_while_it_waits_leaves_the_database_usable(
     database: Database, holder: Process
 ) -> None:
     first = asyncio.create_task(stored.store(database, web_message()))
@@ -107,7 +107,7 @@ async def test_a_write_whose_caller_goes_away_while_it_waits_leaves_the_database
     assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) in {2, 3}
 
 
-async def test_other_processes_see_what_is_written_and_write_themselves(database: Database, path: Path) -> None:
+async def test_other_processes_see_writes_and_can_write(database: Database, path: Path) -> None:
     await stored.store(database, web_message())
     other = sqlite3.connect(path, isolation_level=None)
     assert other.execute("select count(*) from web_messages").fetchone() == (1,)
@@ -116,7 +116,7 @@ async def test_other_processes_see_what_is_written_and_write_themselves(database
     assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
 
 
-async def test_a_read_does_not_stop_writers_of_other_processes(database: Database, path: Path) -> None:
+async def test_read_does_not_block_writers_of_other_processes(database: Database, path: Path) -> None:
     """No read leaves a transaction open."""
     await stored.store(database, web_message(attachments=(attachment(b"x" * (LARGE_BYTES + 1)),)))
     (message,) = await stored.list_by_party(database, PARTY_ID, 1, None)
@@ -128,7 +128,7 @@ async def test_a_read_does_not_stop_writers_of_other_processes(database: Databas
     other.close()
 
 
-async def test_a_file_that_is_no_database_is_a_failure_of_storage(tmp_path: Path) -> None:
+async def test_file_that_is_not_a_database_is_a_storage_failure(tmp_path: Path) -> None:
     path = tmp_path / "text.db"
     path.write_text("This is no database. " * 1000)
     database = open_database(f"sqlite:///{path}")
@@ -138,7 +138,7 @@ async def test_a_file_that_is_no_database_is_a_failure_of_storage(tmp_path: Path
     await database.close()
 
 
-async def test_a_file_that_cannot_be_made_is_a_failure_of_storage(tmp_path: Path) -> None:
+async def test_file_that_cannot_be_created_is_a_storage_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path, tmp_path / "file" / "test.db"):
         database = open_database(f"sqlite:///{path}")
@@ -149,7 +149,7 @@ async def test_a_file_that_cannot_be_made_is_a_failure_of_storage(tmp_path: Path
 
 
 @pytest.mark.parametrize("size", [200_000, LARGE_BYTES + 1], ids=["inline", "in-thread"])
-async def test_a_full_file_fails_the_write_and_nothing_else(database: Database, size: int) -> None:
+async def test_full_file_fails_only_the_write(database: Database, size: int) -> None:
     async def limit(pages: int) -> None:
         def run(connection: sa.Connection) -> None:
             connection.exec_driver_sql(f"pragma max_page_count = {pages}")

@@ -17,7 +17,7 @@ from tests.processes import python, running
 pytestmark = pytest.mark.anyio
 
 
-async def test_migrate_makes_the_folder(tmp_path: Path) -> None:
+async def test_migrate_creates_the_folder(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path}/deep/er/100% å.db")
     await database.migrate()
     await stored.store(database, web_message())
@@ -37,7 +37,7 @@ def content_in(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.iterdir())
 
 
-async def test_files_are_private_and_deleted_bytes_are_gone(tmp_path: Path) -> None:
+async def test_files_are_private_and_deleted_bytes_are_overwritten(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         path = tmp_path / "private.db"
@@ -56,7 +56,7 @@ async def test_files_are_private_and_deleted_bytes_are_gone(tmp_path: Path) -> N
     assert b"a text that must not stay" not in content_in(tmp_path)
 
 
-async def test_a_file_that_exists_keeps_its_mode(tmp_path: Path, migrated_sqlite: bytes) -> None:
+async def test_existing_file_keeps_its_mode(tmp_path: Path, migrated_sqlite: bytes) -> None:
     path = tmp_path / "shared.db"
     path.write_bytes(migrated_sqlite)
     path.chmod(0o660)
@@ -94,7 +94,7 @@ async def check_new(path: Path) -> None:
     assert not path.with_name(f"{path.name}.new").exists()
 
 
-async def test_an_empty_file_is_refused_until_it_is_removed(tmp_path: Path) -> None:
+async def test_empty_file_is_refused_until_it_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "b.db"
     path.touch()
     remedy = f"restore it from a backup, or remove {path} to begin with a new database"
@@ -104,9 +104,7 @@ async def test_an_empty_file_is_refused_until_it_is_removed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("is_emptied", [True, False])
-async def test_changes_without_their_database_are_refused_until_they_are_removed(
-    tmp_path: Path, *, is_emptied: bool
-) -> None:
+async def test_wal_without_its_database_is_refused_until_it_is_removed(tmp_path: Path, *, is_emptied: bool) -> None:
     path, log_path = tmp_path / "b.db", tmp_path / "b.db-wal"
     database = open_database(f"sqlite:///{path}")
     await database.migrate()
@@ -141,7 +139,7 @@ asyncio.run(open_database(sys.stdin.readline().strip()).migrate())
 """
 
 
-async def test_a_first_start_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
+async def test_killed_first_start_can_be_repeated(tmp_path: Path) -> None:
     path = tmp_path / "b.db"
     with running(*python(DIE)) as process:
         process.tell(f"sqlite:///{path}")
@@ -150,7 +148,7 @@ async def test_a_first_start_that_was_killed_can_be_repeated(tmp_path: Path) -> 
     await check_new(path)
 
 
-async def test_migrate_creates_the_file_that_a_link_names(tmp_path: Path) -> None:
+async def test_migrate_creates_the_file_of_a_link(tmp_path: Path) -> None:
     folder = tmp_path / "volume"
     folder.mkdir()
     (tmp_path / "b.db").symlink_to(folder / "real.db")

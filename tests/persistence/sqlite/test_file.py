@@ -38,7 +38,7 @@ def move_away(path: Path) -> None:
 
 
 @pytest.mark.parametrize("replace", [remove, move_copy_over, move_away])
-async def test_writes_end_when_the_file_is_replaced(
+async def test_writes_fail_when_the_file_is_replaced(
     path: Path, database: Database, replace: Callable[[Path], None]
 ) -> None:
     message = web_message()
@@ -54,7 +54,7 @@ async def test_writes_end_when_the_file_is_replaced(
     assert (await stored.get(database, message.id)).id == message.id
 
 
-async def test_writes_end_when_the_file_is_emptied(path: Path, database: Database) -> None:
+async def test_writes_fail_when_the_file_is_emptied(path: Path, database: Database) -> None:
     await stored.store(database, web_message())
     # Copying an empty backup over the file has this effect.
     os.truncate(path, 0)
@@ -64,7 +64,7 @@ async def test_writes_end_when_the_file_is_emptied(path: Path, database: Databas
         assert caught.value.reason == "file replaced"
 
 
-async def test_writes_go_on_when_the_file_is_back(path: Path, database: Database) -> None:
+async def test_writes_continue_when_the_file_is_restored(path: Path, database: Database) -> None:
     await stored.store(database, web_message())
     move_away(path)
     with capture_logs() as lines:
@@ -90,7 +90,7 @@ async def test_writes_begin_new_generations(path: Path, database: Database) -> N
             await stored.store(database, web_message())
 
 
-async def test_writes_end_when_the_file_is_overwritten_by_an_older_copy(
+async def test_writes_fail_when_the_file_is_overwritten_by_an_older_copy(
     path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_file, "LOOK_SECONDS", 0.0)
@@ -110,7 +110,7 @@ async def test_writes_end_when_the_file_is_overwritten_by_an_older_copy(
     assert [(line["event"], line["log_level"]) for line in lines] == [("database_file_replaced", "error")]
 
 
-def test_a_new_generation_does_not_hide_that_the_file_was_overwritten(path: Path) -> None:
+def test_new_generation_does_not_hide_that_the_file_was_overwritten(path: Path) -> None:
     file = sqlite_file.SqliteFile(path)
     file.open()
     backup = back_up(path)

@@ -28,7 +28,7 @@ def held(path: Path) -> Iterator[Process]:
         yield process
 
 
-async def test_hold_file_lock_waits_for_another_process_and_says_so_once(tmp_path: Path) -> None:
+async def test_hold_file_lock_waits_for_another_process_and_logs_it_once(tmp_path: Path) -> None:
     path, said = tmp_path / "lock", []
     with held(path) as process:
 
@@ -44,12 +44,12 @@ async def test_hold_file_lock_waits_for_another_process_and_says_so_once(tmp_pat
         pass
 
 
-async def test_hold_file_lock_that_is_free_waits_for_nobody(tmp_path: Path) -> None:
+async def test_hold_file_lock_acquires_a_free_lock_at_once(tmp_path: Path) -> None:
     async with hold_file_lock(str(tmp_path / "lock"), pytest.fail):
         pass
 
 
-async def test_hold_file_lock_lets_the_loop_go_on_and_may_be_given_up(tmp_path: Path) -> None:
+async def test_hold_file_lock_does_not_block_the_loop_and_can_be_cancelled(tmp_path: Path) -> None:
     path, waits = tmp_path / "lock", asyncio.Event()
 
     async def take() -> None:
@@ -64,7 +64,7 @@ async def test_hold_file_lock_lets_the_loop_go_on_and_may_be_given_up(tmp_path: 
             await task
 
 
-async def test_hold_file_lock_says_when_there_can_be_no_such_file(tmp_path: Path) -> None:
+async def test_hold_file_lock_reports_an_impossible_file(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed):
         async with hold_file_lock(str(tmp_path), pytest.fail):
             pass

@@ -38,7 +38,7 @@ def get(query, url=URL):
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8081/internal/api/callback", "https://e-arenden.test/api/callback"])
-def test_wsdl_has_the_address_that_was_called_and_imports_its_parts(url):
+def test_wsdl_contains_the_called_address_and_imports_its_parts(url):
     status, kind, body = get("wsdl", url)
     assert (status, kind) == (200, "text/xml;charset=utf-8")
     root = etree.fromstring(body)
@@ -73,7 +73,7 @@ def test_wsdl_names_actions_and_faults_as_open_e_does():
 METADATA = "http://www.w3.org/2007/05/addressing/metadata"
 
 
-def test_schema_is_valid_and_takes_what_it_describes():
+def test_schema_is_valid_and_accepts_what_it_describes():
     status, kind, body = get("xsd=1")
     assert (status, kind) == (200, "text/xml;charset=utf-8")
     schema = etree.XMLSchema(etree.fromstring(body))
@@ -93,7 +93,7 @@ def test_unknown_parts_of_the_contract_are_404(query):
     assert body.startswith(b"<html>")
 
 
-def test_a_plain_get_is_a_page_with_service_and_port():
+def test_plain_get_returns_a_page_with_service_and_port():
     status, kind, body = get("", "http://a.test/<x>")
     assert (status, kind) == (200, "text/html;charset=utf-8")
     assert b"<title>Web Services</title>" in body
@@ -110,7 +110,7 @@ def test_head_is_404_and_put_is_like_post():
     assert mock.respond("external", {}, method="DELETE").status == 405
 
 
-def test_the_contract_is_guarded_like_the_rest():
+def test_contract_requires_the_same_credentials():
     mock = MockOpenE(username="u", password="p")
     assert mock.respond("external", {}, method="GET", query="wsdl").status == 401
     assert mock.respond("external", {"authorization": "Basic dTpw"}, method="GET", query="wsdl").status == 200
@@ -149,7 +149,7 @@ EVERYTHING = {
 }
 
 
-def test_zeep_calls_every_operation_through_the_python_door():
+def test_zeep_calls_every_operation_through_the_python_interface():
     with mock_open_e(strict=True, username="u", password="p") as open_e:
         session = requests.Session()
         session.auth = ("u", "p")
@@ -173,7 +173,7 @@ def test_zeep_calls_every_operation_of_the_server(run_mock):
     assert caught.value.detail[0].tag == f"{{{CALLBACK_NAMESPACE}}}FlowInstanceNotFoundFault"
 
 
-def test_server_answers_methods_as_open_e_does(run_mock):
+def test_server_handles_methods_as_open_e_does(run_mock):
     with run_mock(MockOpenE()) as url:
         connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5)
         for method, status in [("HEAD", 404), ("GET", 200), ("PUT", 500)]:
@@ -184,7 +184,7 @@ def test_server_answers_methods_as_open_e_does(run_mock):
         connection.close()
 
 
-def test_the_soap_client_of_node_calls_every_operation(run_mock, tmp_path):
+def test_soap_client_of_node_calls_every_operation(run_mock, tmp_path):
     if shutil.which("npm") is None:
         pytest.skip("Node is not installed")
     shutil.copytree(NODE_CLIENT, tmp_path, dirs_exist_ok=True)

@@ -6,7 +6,7 @@ from mock_open_e import MockOpenE
 from tests.mock_open_e.soap import FILE, NS, SOAP, add_message, send, with_file
 
 
-def test_answer_to_a_good_message_is_the_message_id_byte_for_byte():
+def test_response_to_a_valid_message_is_the_message_id_byte_for_byte():
     mock = MockOpenE()
     answer = send(mock, with_file(FILE))
     assert answer.status == 200
@@ -49,20 +49,20 @@ def test_answer_to_a_good_message_is_the_message_id_byte_for_byte():
         ),
     ],
 )
-def test_answer_to_what_is_no_good_xml_is_a_fault_without_detail(body, code, text):
+def test_response_to_malformed_xml_is_a_fault_without_detail(body, code, text):
     answer = send(MockOpenE(), body)
     assert answer.status == 500
     assert f"<faultcode>S:{code}</faultcode><faultstring>{text}".encode() in answer.body
     assert b"<detail>" not in answer.body
 
 
-def test_answer_does_not_expand_entities():
+def test_entities_are_not_expanded():
     bomb = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))
     body = f'<!DOCTYPE a [<!ENTITY e0 "x">{bomb}]>{add_message(message="&e9;")}'
     assert b"XML reader error" in send(MockOpenE(), body).body
 
 
-def test_answer_lets_the_charset_of_http_win_and_mirrors_it():
+def test_charset_of_http_takes_precedence_and_is_used_in_the_response():
     mock = MockOpenE(cases={1068})
     answer = send(mock, add_message(), "text/xml; charset=ISO-8859-1")
     assert mock.messages[0]["message"].startswith("Hej <b> Ã¥Ã¤Ã¶")
