@@ -24,7 +24,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from domain.deliveries import Target, Urgency
-from persistence.queue import Capacity, DueDelivery
+from persistence.queue.due_deliveries import Capacity, DueDelivery
 
 FIRST = 10
 """Initial concurrency limit of an unknown target."""

@@ -29,9 +29,10 @@ from domain.deliveries import (
     retry_delay,
 )
 from domain.errors import StorageFailed
-from persistence import queue
 from persistence.database import Database
-from persistence.queue import DueDelivery, Lease, LookMemory, SettledAttempt
+from persistence.queue import claims, due_deliveries, housekeeping, pauses
+from persistence.queue.claims import Lease, SettledAttempt
+from persistence.queue.due_deliveries import DueDelivery, LookMemory
 
 log = structlog.get_logger("budkavle.deliveries")
 
@@ -231,7 +232,7 @@ class Worker:
             return 0
         for _ in range(MOST_LOOKS):
             moment = self._clock()
-            seen = await queue.look(self._database, lease.now, self._windows.get_room(moment), self._memory)
+            seen = await due_deliveries.look(self._database, lease.now, self._windows.get_room(moment), self._memory)
             known = self._known_numbers()
             # A delivery whose lease ended while its attempt is still running keeps its slot.
             chosen = [each for each in self._windows.choose(seen, moment) if each.number not in known]
@@ -245,7 +246,7 @@ class Worker:
 
     async def _claim(self, lease: Lease, chosen: list[int], behind: list[int]) -> tuple[list[ClaimedDelivery], int]:
         self._uncertain.update(chosen)
-        claimed, set_aside = await queue.claim(self._database, lease, chosen, behind)
+        claimed, set_aside = await claims.claim(self._database, lease, chosen, behind)
         self._uncertain.difference_update(chosen)
         return claimed, set_aside
 
@@ -266,22 +267,22 @@ class Worker:
         """Release deliveries of claims whose outcome is unknown."""
         numbers = self._uncertain - self._known_numbers()
         if numbers:
-            numbers = await queue.release(self._database, lease, numbers)
+            numbers = await claims.release(self._database, lease, numbers)
         self._uncertain = numbers
 
     async def _settle(self, lease: Lease) -> None:
         if self._pauses:
             # Store the pauses before any worker can claim deliveries of these targets again.
-            pauses, self._pauses = self._pauses, {}
+            storing, self._pauses = self._pauses, {}
             try:
-                await queue.pause(self._database, pauses)
+                await pauses.pause(self._database, storing)
             except BaseException:
-                self._pauses = pauses | self._pauses
+                self._pauses = storing | self._pauses
                 raise
         if self._finished:
             await self._settle_ended(lease)
         for target, start in list(self._recovered.items()):
-            number, following = await queue.pull_forward(self._database, target, start, PULLED_AT_ONCE)
+            number, following = await pauses.pull_forward(self._database, target, start, PULLED_AT_ONCE)
             if number == PULLED_AT_ONCE:
                 self._recovered[target] = following
             else:
@@ -289,7 +290,7 @@ class Worker:
 
     async def _settle_ended(self, lease: Lease) -> None:
         settling = list(self._finished)
-        remaining = await queue.settle(self._database, lease, settling)
+        remaining = await claims.settle(self._database, lease, settling)
         stored = {item.number for item in settling} - remaining
         self._finished = [item for item in self._finished if item.number not in stored]
 
@@ -297,12 +298,12 @@ class Worker:
         while True:
             now = self._now()
             try:
-                released = await queue.release_stuck(self._database, now)
+                released = await housekeeping.release_stuck(self._database, now)
                 if released:
                     log.warning("stuck_deliveries_released", number=released)
-                await queue.prune_pauses(self._database, now)
+                await pauses.prune_pauses(self._database, now)
                 before = now - self._limits.event_retention
-                while await queue.prune_events(self._database, before, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
+                while await housekeeping.prune_events(self._database, before, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
                     pass
             except StorageFailed as exc:
                 log.error("housekeeping_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace adds nothing to the reason.

@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector
 
 from domain.errors import StorageFailed
 from domain.web_messages import MessageState
-from persistence import queue_depth, web_messages
+from persistence import web_messages
 from persistence.database import Database
-from persistence.queue_depth import Depth
+from persistence.queue.depth import Depth, list_depths
 
 PATIENCE_SECONDS = 5
 """Timeout of the database in seconds: Prometheus itself waits for 10 seconds."""
@@ -72,7 +72,7 @@ class QueueWatch:
         await asyncio.sleep(self._delay)
         begun = clock()
         try:
-            depths = await queue_depth.list_depths(self._database, now)
+            depths = await list_depths(self._database, now)
             self._figures = QueueFigures(tuple(depths), begun)
         except StorageFailed:
             self._figures = None

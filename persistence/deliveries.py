@@ -1,6 +1,6 @@
 """Operations of callers and operators on the queue: list, replay and drop deliveries, and send test events.
 
-As in `persistence/queue.py`, no statement waits for a row that another transaction has locked: that row is about to
+As in `persistence/queue/`, no statement waits for a row that another transaction has locked: that row is about to
 change, so it is skipped.
 """
 
@@ -16,9 +16,9 @@ from domain.deliveries import Attempt, DeliveryState, NotReplayed, Obstacle, Que
 from domain.errors import NotFound
 from domain.events import order_key, write_content
 from domain.subscriptions import Identity
-from persistence import queue_statements
 from persistence.database import Database, to_json
 from persistence.outbox import Publication
+from persistence.queue.claims import let_next_go
 from persistence.tables import attempts, deliveries, events, subscriptions
 from persistence.work import Cost, large_read, read_with_cost, short_read, short_write, write_with_cost
 
@@ -139,7 +139,7 @@ _LOCKS = {
     "sqlite": {"skip_locked": "", "skip_locked_lanes": ""},
     "postgresql": {
         "skip_locked": "for update of d skip locked",
-        # These locks are required by `queue_statements.LET_NEXT_GO`.
+        # These locks are required by `let_next_go`.
         "skip_locked_lanes": "for update of d skip locked for no key update of s skip locked",
     },
 }
@@ -272,12 +272,8 @@ def _given_ids(connection: sa.Connection, ids: Collection[str]) -> sa.TextualSel
 
 @write_with_cost(_cost_of_ids)
 def _drop(connection: sa.Connection, ids: Collection[str], now: datetime) -> set[str]:
-    dialect = connection.dialect.name
-    deleted = connection.execute(_DROP[dialect], {"ids": to_json(list(ids))}).all()
-    lanes = {(row.subscription_id, row.key) for row in deleted if row.key is not None}
-    if lanes:
-        parameters = {"lanes": to_json(sorted(lanes)), "now": now}
-        connection.execute(queue_statements.LET_NEXT_GO[dialect], parameters)
+    deleted = connection.execute(_DROP[connection.dialect.name], {"ids": to_json(list(ids))}).all()
+    let_next_go(connection, deleted, now)
     return {row.id for row in deleted}
 
 

@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 
 from delivery.windows import Windows
 from domain.deliveries import Target
-from persistence.queue import DueDelivery
+from persistence.queue.due_deliveries import DueDelivery
 from tests.factories import NOW
 
 POLL_SECONDS = 0.05

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from delivery.windows import FIRST, FORGOTTEN_AFTER, HAS_TEST_SLOTS, LONGEST_BACK_OFF, Windows
 from domain.deliveries import Target, Urgency
-from persistence.queue import DueDelivery
+from persistence.queue.due_deliveries import DueDelivery
 from tests.factories import NOW
 
 A, B = Target("system-a", "/a"), Target("system-b", "/b")

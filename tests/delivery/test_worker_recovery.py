@@ -9,8 +9,9 @@ import pytest
 
 from domain.deliveries import Target
 from persistence import deliveries as queued
-from persistence import queue, tables
+from persistence import tables
 from persistence.database import Database
+from persistence.queue import pauses
 from persistence.work import short_write
 from tests.delivery.receiving import OK, Recorder, at
 from tests.delivery.working import PERSON, SECOND, StartPeer, deliveries, subscribe, work, working
@@ -134,7 +135,7 @@ async def test_retry_after_applies_to_the_target_in_every_worker_until_it_is_ove
     assert first["due"] == NOW + 600 * SECOND
     assert await work(database, NOW + 599 * SECOND) == 0
     assert await work(database, NOW + 600 * SECOND) == 1
-    await queue.prune_pauses(database, NOW + 601 * SECOND)
+    await pauses.prune_pauses(database, NOW + 601 * SECOND)
     assert await rows(database, tables.target_pauses) == []
 
 
@@ -143,8 +144,8 @@ async def test_longest_pause_of_a_target_applies_and_pauses_of_unknown_systems_a
 ) -> None:
     await subscribe(database, at(peer(Recorder())))
     target, gone = Target(SYSTEM, "/a"), Target("0b1f4c1e-5798-41e9-ae24-57fa13b361e1", "/a")
-    await queue.pause(database, {target: NOW + 2 * SECOND, gone: NOW + SECOND})
-    await queue.pause(database, {target: NOW + SECOND})
+    await pauses.pause(database, {target: NOW + 2 * SECOND, gone: NOW + SECOND})
+    await pauses.pause(database, {target: NOW + SECOND})
     (row,) = await rows(database, tables.target_pauses)
     assert (row["system_id"], row["webhook_url"], row["until"]) == (SYSTEM, "/a", NOW + 2 * SECOND)
 
@@ -156,10 +157,10 @@ async def test_many_deliveries_are_pulled_forward_in_batches(database: Database,
     await make_wait(database)
     start, found = NOW, []
     while True:
-        number, start = await queue.pull_forward(database, Target(SYSTEM, "/a"), start, 10)
+        number, start = await pauses.pull_forward(database, Target(SYSTEM, "/a"), start, 10)
         found.append(number)
         if number < 10:
             break
     assert found == [10, 10, 5]
     dues = [row["due"] for row in await deliveries(database)]
-    assert dues == [NOW + place * queue.PULLED_EVERY for place in range(25)]
+    assert dues == [NOW + place * pauses.PULLED_EVERY for place in range(25)]

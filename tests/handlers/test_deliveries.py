@@ -7,9 +7,10 @@ import pytest
 
 from domain.deliveries import Attempt, AttemptOutcome, DeliveryState, Reason
 from handlers.deliveries import STATUS
-from persistence import deliveries, queue, tables
+from persistence import deliveries, tables
 from persistence.database import Database
-from persistence.queue import Lease, SettledAttempt
+from persistence.queue import claims
+from persistence.queue.claims import Lease, SettledAttempt
 from tests.catalogue_rows import ALLOWED, execute
 from tests.databases import with_database
 from tests.handlers.answers import unique_id
@@ -75,7 +76,7 @@ def test_hent_beskeder_returns_the_cause_of_a_failure_without_an_answer(caller: 
     async def fail(database: Database) -> None:
         for item in await claim_due(database, lease):
             attempt = Attempt(1, later(), 0, None, Reason.SETUP, "env:NOT_SET is not set")
-            await queue.settle(
+            await claims.settle(
                 database, lease, [SettledAttempt(item.number, AttemptOutcome.AGAIN, attempt, later() + SECOND)]
             )
 

@@ -8,7 +8,7 @@ import pytest
 
 from domain.deliveries import AttemptOutcome
 from persistence import tables
-from persistence.queue import Lease
+from persistence.queue.claims import Lease
 from tests.catalogue_rows import ALLOWED
 from tests.databases import with_database
 from tests.handlers.answers import unique_id

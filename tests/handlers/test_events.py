@@ -12,7 +12,7 @@ from domain.deliveries import ClaimedDelivery
 from domain.events import MAX_BODY_BYTES
 from persistence import tables
 from persistence.database import Database
-from persistence.queue import Lease
+from persistence.queue.claims import Lease
 from tests.catalogue_rows import ALLOWED, ENDED, UNKNOWN, audit_of
 from tests.databases import with_database
 from tests.handlers.answers import NOBODY, unique_id

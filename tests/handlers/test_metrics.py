@@ -11,9 +11,10 @@ from conftest import RunningService, running_service
 from domain.deliveries import AttemptOutcome
 from handlers import metrics
 from handlers.metrics import QueueWatch
-from persistence import queue, web_messages
+from persistence import web_messages
 from persistence.database import Database
 from persistence.opening import open_database
+from persistence.queue import claims
 from tests.databases import with_database
 from tests.factories import NOW, web_message
 from tests.handlers.answers import unique_id, violations
@@ -54,7 +55,7 @@ def test_get_metrics_reports_the_queue(database_url: str) -> None:
         for _ in range(3):
             await publish(database)
         first, *_ = await claim(database)
-        await queue.settle(database, lease(), [settled(first, AttemptOutcome.PARK)])
+        await claims.settle(database, lease(), [settled(first, AttemptOutcome.PARK)])
 
     with_database(database_url, put)
     with running_service(database_url=database_url) as service:

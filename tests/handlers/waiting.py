@@ -7,9 +7,9 @@ import httpx
 
 from conftest import PUBLISH_KEY
 from domain.deliveries import AttemptOutcome
-from persistence import queue
 from persistence.database import Database
-from persistence.queue import Lease
+from persistence.queue import claims
+from persistence.queue.claims import Lease
 from tests.catalogue_rows import ALLOWED
 from tests.databases import with_database
 from tests.handlers.callers import Caller, entry
@@ -45,7 +45,7 @@ def meet(caller: Caller, outcome: AttemptOutcome, now: datetime) -> None:
         lease = Lease("tests", now, now + LEASE)
         claimed = await claim_due(database, lease)
         due = now + SECOND if outcome is AttemptOutcome.AGAIN else None
-        await queue.settle(database, lease, [settled(item, outcome, due) for item in claimed])
+        await claims.settle(database, lease, [settled(item, outcome, due) for item in claimed])
 
     with_database(caller.database_url, work)
 

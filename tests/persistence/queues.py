@@ -10,10 +10,12 @@ import sqlalchemy as sa
 
 from domain.deliveries import Attempt, AttemptOutcome, ClaimedDelivery, Reason
 from domain.events import Event
-from persistence import outbox, queue
+from persistence import outbox
 from persistence.database import Database
 from persistence.outbox import Publication, PublishResult
-from persistence.queue import Capacity, Lease, LookMemory, SettledAttempt
+from persistence.queue import claims, due_deliveries
+from persistence.queue.claims import Lease, SettledAttempt
+from persistence.queue.due_deliveries import Capacity, LookMemory
 from persistence.work import short_read
 from tests.factories import NOW
 
@@ -51,7 +53,7 @@ async def claim_due(
     """Claim deliveries as a worker does; `of` limits the number per system, 0 for systems that it omits."""
     for _ in range(MOST_LOOKS):
         room = Capacity(most, most, frozenset(), frozenset())
-        seen = await queue.look(database, lease.now, room, LookMemory())
+        seen = await due_deliveries.look(database, lease.now, room, LookMemory())
         chosen, taken = [], Counter[str]()
         for each in sorted(seen, key=lambda each: (each.due, each.number)):
             limit = most if of is None else of.get(each.target.system_id, 0)
@@ -59,7 +61,7 @@ async def claim_due(
                 taken[each.target.system_id] += 1
                 chosen.append(each.number)
         behind = [each.number for each in seen if each.is_behind]
-        claimed, set_aside = await queue.claim(database, lease, chosen, behind)
+        claimed, set_aside = await claims.claim(database, lease, chosen, behind)
         if claimed or not set_aside:
             break
     return claimed

@@ -9,10 +9,11 @@ import pytest
 from domain.deliveries import Attempt, AttemptOutcome, DeliveryState, NotReplayed, Obstacle, QueuedDelivery, Reason
 from domain.errors import NotFound
 from domain.events import NO_OBJECT, write_content
-from persistence import deliveries, outbox, queue, tables
+from persistence import deliveries, outbox, tables
 from persistence.database import Database
 from persistence.deliveries import TrialEvent
-from persistence.queue import SettledAttempt
+from persistence.queue import claims
+from persistence.queue.claims import SettledAttempt
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import LEASE, SECOND, claim, event, lease, publication, publish, rows, settled
@@ -36,7 +37,7 @@ async def settle_all(database: Database, outcome: AttemptOutcome, **options: Any
     """Claim everything that is claimable, and settle it with that result."""
     claimed = await claim(database, **options)
     due = NOW + SECOND if outcome is AttemptOutcome.AGAIN else None
-    await queue.settle(database, lease(), [settled(item, outcome, due) for item in claimed])
+    await claims.settle(database, lease(), [settled(item, outcome, due) for item in claimed])
 
 
 async def listed(database: Database, **changes: Any) -> list[QueuedDelivery]:
@@ -75,7 +76,7 @@ async def test_list_page_returns_each_delivery_with_its_state(subscribed: Databa
     claimed = await claim(subscribed)
     item, behind = await listed(subscribed, system_id=SYSTEM)
     assert (item.is_held, item.due, behind.is_held, behind.due) == (True, lease().until, False, None)
-    await queue.settle(subscribed, lease(), [settled(each, AttemptOutcome.AGAIN, NOW + SECOND) for each in claimed])
+    await claims.settle(subscribed, lease(), [settled(each, AttemptOutcome.AGAIN, NOW + SECOND) for each in claimed])
     item, behind = await listed(subscribed, system_id=SYSTEM)
     assert (item.is_held, item.due, item.attempts, item.reason, item.status) == (
         False,
@@ -93,7 +94,7 @@ async def test_list_page_returns_failures_and_obstacles(subscribed: Database) ->
     await publish(subscribed)
     for item in await claim(subscribed):
         attempt = Attempt(1, NOW, 20, None, Reason.SETUP, "env:NOT_SET is not set")
-        await queue.settle(
+        await claims.settle(
             subscribed, lease(), [SettledAttempt(item.number, AttemptOutcome.AGAIN, attempt, NOW + SECOND)]
         )
     for system_id in SYSTEM_IDS[:2]:
@@ -146,7 +147,7 @@ async def test_replay_sends_parked_and_waiting_deliveries_and_explains_skipped_o
     await settle_all(subscribed, AttemptOutcome.PARK)
     await publish(subscribed)
     later = NOW + timedelta(hours=1)
-    await queue.settle(
+    await claims.settle(
         subscribed, lease(), [settled(item, AttemptOutcome.AGAIN, later + LEASE) for item in await claim(subscribed)]
     )
     await publish(subscribed, **KEYED)
@@ -170,7 +171,7 @@ async def test_replay_sends_parked_and_waiting_deliveries_and_explains_skipped_o
     assert {row["urgency"] for row in await rows(subscribed, tables.deliveries) if row["id"] in sent} == {1}
     # Only once: the next attempt is an ordinary one.
     claimed = await claim(subscribed, now=later)
-    await queue.settle(subscribed, lease(), [settled(item, AttemptOutcome.AGAIN, later) for item in claimed])
+    await claims.settle(subscribed, lease(), [settled(item, AttemptOutcome.AGAIN, later) for item in claimed])
     assert {row["urgency"] for row in await rows(subscribed, tables.deliveries)} == {None}
 
 
@@ -195,7 +196,7 @@ async def test_replay_keeps_the_order(subscribed: Database) -> None:
     assert await deliveries.replay(subscribed, await ids(subscribed), NOW)
     claimed = await claim(subscribed)
     assert {item.event_id for item in claimed} == {first.event_id}
-    await queue.settle(subscribed, lease(), [settled(item) for item in claimed])
+    await claims.settle(subscribed, lease(), [settled(item) for item in claimed])
     assert {item.event_id for item in await claim(subscribed)} == {second.event_id}
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from domain.deliveries import AttemptOutcome
 from domain.errors import NotFound
-from persistence import deliveries, queue
+from persistence import deliveries
 from persistence.database import Database
 from persistence.deliveries import TrialEvent
 from persistence.opening import open_database
+from persistence.queue import claims
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, entry, prepare, sync
 from tests.persistence.queues import claim, event, lease, publication, publish, settled
@@ -32,7 +33,7 @@ async def database(url: str) -> AsyncIterator[Database]:
     await sync(opened, [entry()])
     for _ in range(2):
         await publish(opened)
-    await queue.settle(opened, lease(), [settled(item, AttemptOutcome.PARK) for item in await claim(opened)])
+    await claims.settle(opened, lease(), [settled(item, AttemptOutcome.PARK) for item in await claim(opened)])
     yield opened
     await opened.close()
 

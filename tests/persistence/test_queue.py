@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from domain.deliveries import MAX_ATTEMPTS, AttemptOutcome
-from persistence import queue, tables
+from persistence import tables
 from persistence.database import Database
+from persistence.queue import claims, housekeeping
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import LEASE, SECOND, claim, lease, publish, rows, settled
@@ -57,7 +58,7 @@ async def test_claimed_delivery_is_exclusive_until_the_lease_ends(database: Data
     assert await numbers(database, "other", now=NOW + LEASE - SECOND) == []
     assert len(await numbers(database, "other", now=NOW + LEASE)) == 1
     # The first holder has lost the delivery.
-    await queue.release(database, lease(), [1])
+    await claims.release(database, lease(), [1])
     assert await numbers(database, "third", now=NOW + LEASE) == []
 
 
@@ -91,7 +92,7 @@ async def test_one_delivery_per_key_is_sent_at_a_time_in_order(database: Databas
         (claimed,) = await claim(database)
         assert await claim(database, "other") == []
         order.append(claimed.number)
-        assert await queue.settle(database, lease(), [settled(claimed)]) == set()
+        assert await claims.settle(database, lease(), [settled(claimed)]) == set()
     assert order == sorted(order)
     assert await claim(database) == []
     assert (await counts(database)).get("deliveries", 0) == 0
@@ -112,11 +113,11 @@ async def test_retried_delivery_blocks_only_its_key(database: Database) -> None:
     await publish(database, identification_type=1, identification="9999999902")
     first, other = await claim(database)
     later = NOW + 10 * SECOND
-    await queue.settle(database, lease(), [settled(first, AttemptOutcome.AGAIN, later), settled(other)])
+    await claims.settle(database, lease(), [settled(first, AttemptOutcome.AGAIN, later), settled(other)])
     assert await claim(database, now=later - SECOND) == []
     (again,) = await claim(database, now=later)
     assert (again.number, again.attempts) == (first.number, 1)
-    await queue.settle(database, lease(now=later), [settled(again)])
+    await claims.settle(database, lease(now=later), [settled(again)])
     (second,) = await claim(database, now=later)
     assert second.number > first.number
 
@@ -126,7 +127,7 @@ async def test_parked_delivery_unblocks_the_next_of_its_key(database: Database) 
     await publish(database, **PERSON)
     await publish(database, **PERSON)
     (first,) = await claim(database)
-    await queue.settle(database, lease(), [settled(first, AttemptOutcome.PARK)])
+    await claims.settle(database, lease(), [settled(first, AttemptOutcome.PARK)])
     (second,) = await claim(database)
     assert second.number > first.number
     parked, _ = await rows(database, tables.deliveries)
@@ -138,11 +139,11 @@ async def test_replayed_delivery_waits_only_for_a_running_one_of_its_key(databas
     for _ in range(3):
         await publish(database, **PERSON)
     (first,) = await claim(database)
-    await queue.settle(database, lease(), [settled(first, AttemptOutcome.PARK)])
+    await claims.settle(database, lease(), [settled(first, AttemptOutcome.PARK)])
     (second,) = await claim(database)
     await execute(database, f"update deliveries set state = 'waiting', due = created where number = {first.number}")
     assert await claim(database) == []
-    await queue.settle(database, lease(), [settled(second)])
+    await claims.settle(database, lease(), [settled(second)])
     (replayed,) = await claim(database)
     assert replayed.number == first.number
 
@@ -165,9 +166,9 @@ async def test_stuck_deliveries_are_released(database: Database) -> None:
         await publish(database, **PERSON)
     await execute(database, "update deliveries set due = null")
     assert await claim(database) == []
-    assert await queue.release_stuck(database, NOW) == 1
+    assert await housekeeping.release_stuck(database, NOW) == 1
     assert len(await claim(database)) == 1
-    assert await queue.release_stuck(database, NOW) == 0
+    assert await housekeeping.release_stuck(database, NOW) == 0
 
 
 async def test_settle_drops_results_of_deleted_deliveries(database: Database) -> None:
@@ -177,7 +178,7 @@ async def test_settle_drops_results_of_deleted_deliveries(database: Database) ->
     first, second = await claim(database)
     await sync(database, [])
     gone = [settled(first), settled(second, AttemptOutcome.AGAIN, NOW)]
-    assert await queue.settle(database, lease(), gone) == set()
+    assert await claims.settle(database, lease(), gone) == set()
     assert (await counts(database)).get("attempts", 0) == 0
 
 
@@ -187,10 +188,10 @@ async def test_result_of_a_lost_lease_is_dropped(database: Database, outcome: At
     await publish(database)
     (claimed,) = await claim(database)
     (taken,) = await claim(database, "other", now=NOW + LEASE)
-    assert await queue.settle(database, lease(), [settled(claimed, outcome, NOW)]) == set()
+    assert await claims.settle(database, lease(), [settled(claimed, outcome, NOW)]) == set()
     (row,) = await rows(database, tables.deliveries)
     assert (row["state"], row["lease"], row["attempts"]) == ("waiting", "other", 0)
-    await queue.settle(database, lease("other"), [settled(taken)])
+    await claims.settle(database, lease("other"), [settled(taken)])
     assert (await counts(database)).get("deliveries", 0) == 0
 
 
@@ -199,7 +200,7 @@ async def test_latest_attempts_are_kept(database: Database) -> None:
     await publish(database)
     for _ in range(MAX_ATTEMPTS + 3):
         (claimed,) = await claim(database)
-        await queue.settle(database, lease(), [settled(claimed, AttemptOutcome.AGAIN, NOW)])
+        await claims.settle(database, lease(), [settled(claimed, AttemptOutcome.AGAIN, NOW)])
     kept = await rows(database, tables.attempts)
     assert [row["number"] for row in kept] == list(range(4, MAX_ATTEMPTS + 4))
     assert (kept[0]["status"], kept[0]["reason"], kept[0]["answer"], kept[0]["time"]) == (503, "http", "answer", NOW)
@@ -210,6 +211,6 @@ async def test_old_events_without_deliveries_are_deleted(database: Database) -> 
     for days in (3, 2, 0):
         await publish(database, created=NOW - timedelta(days=days))
     (first, *_) = await claim(database)
-    await queue.settle(database, lease(), [settled(first)])
-    assert await queue.prune_events(database, NOW - timedelta(days=1), 10) == 1
+    await claims.settle(database, lease(), [settled(first)])
+    assert await housekeeping.prune_events(database, NOW - timedelta(days=1), 10) == 1
     assert (await counts(database))["events"] == 2

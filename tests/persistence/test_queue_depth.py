@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from domain.deliveries import AttemptOutcome
-from persistence import queue
 from persistence.database import Database
-from persistence.queue_depth import Depth, list_depths
+from persistence.queue import claims
+from persistence.queue.depth import Depth, list_depths
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import LEASE, SECOND, claim, lease, publish, settled
@@ -25,7 +25,7 @@ async def test_list_depths_returns_each_system(database: Database) -> None:
     await publish(database)
     await publish(database, created=NOW + MINUTE)
     of_first = next(item for item in await claim(database) if item.receiver.system_id == FIRST)
-    await queue.settle(database, lease(), [settled(of_first, AttemptOutcome.PARK)])
+    await claims.settle(database, lease(), [settled(of_first, AttemptOutcome.PARK)])
     found = {depth.system_id: depth for depth in await list_depths(database, NOW + MINUTE)}
     assert list(found) == SYSTEM_IDS
     assert found[FIRST] == Depth(FIRST, 1, 1, NOW + MINUTE, 0)
@@ -46,5 +46,5 @@ async def test_list_depths_counts_deliveries_overdue_by_more_than_a_minute(datab
     (first,) = await claim(database)
     # The other one waits behind it; this one has a minute more than its lease.
     assert (await overdue(LEASE + MINUTE), await overdue(LEASE + MINUTE + SECOND)) == (0, 1)
-    await queue.settle(database, lease(), [settled(first, AttemptOutcome.AGAIN, NOW + timedelta(hours=1))])
+    await claims.settle(database, lease(), [settled(first, AttemptOutcome.AGAIN, NOW + timedelta(hours=1))])
     assert await overdue(timedelta(minutes=61)) == 0

@@ -8,9 +8,10 @@ import asyncpg
 import pytest
 
 from domain.deliveries import Attempt, AttemptOutcome, Reason
-from persistence import deliveries, queue, subscriptions
+from persistence import deliveries, subscriptions
 from persistence.opening import open_database
-from persistence.queue import SettledAttempt
+from persistence.queue import claims, housekeeping
+from persistence.queue.claims import SettledAttempt
 from persistence.subscriptions import SyncCall
 from tests.factories import NOW
 from tests.persistence.catalogues import CALLER, SYSTEM, entry, prepare, sync
@@ -40,7 +41,7 @@ def _settled(place: int, outcome: AttemptOutcome) -> SettledAttempt:
 
 def _settle(places: Sequence[int], outcome: AttemptOutcome) -> Work:
     async def work(database: SteppedDatabase) -> None:
-        await queue.settle(database, lease("holder"), [_settled(place, outcome) for place in places])
+        await claims.settle(database, lease("holder"), [_settled(place, outcome) for place in places])
 
     return work
 
@@ -75,7 +76,7 @@ def _sync(*, is_rolled_back: bool) -> Work:
 
 
 async def _release(database: SteppedDatabase) -> None:
-    await queue.release_stuck(database, NOW)
+    await housekeeping.release_stuck(database, NOW)
 
 
 WORKS: dict[str, Work] = {

@@ -7,9 +7,10 @@ import asyncpg
 import pytest
 
 from domain.deliveries import AttemptOutcome
-from persistence import queue, tables
+from persistence import tables
 from persistence.database import Database
 from persistence.opening import open_database
+from persistence.queue import claims
 from tests.factories import NOW
 from tests.persistence.catalogues import entry, prepare, sync
 from tests.persistence.queues import claim, lease, publish, rows, settled
@@ -40,9 +41,9 @@ async def test_settle_reports_rows_locked_by_others(
     await other.execute(HOLD)
     results = [settled(item, outcome, NOW) for item in (first, second)]
     async with asyncio.timeout(30):
-        assert await queue.settle(database, lease(), results) == {first.number}
+        assert await claims.settle(database, lease(), results) == {first.number}
         await other.execute("rollback")
-        assert await queue.settle(database, lease(), results) == set()
+        assert await claims.settle(database, lease(), results) == set()
     left = await rows(database, tables.deliveries)
     assert [row["attempts"] for row in left] == ([] if outcome is AttemptOutcome.DONE else [1, 1])
 
@@ -58,9 +59,9 @@ async def test_claim_and_release_skip_locked_rows(database: Database, other: asy
         (first,) = await claim(database)
         await other.execute("begin")
         await other.execute(HOLD)
-        assert await queue.release(database, lease(), [first.number, second.number]) == {first.number}
+        assert await claims.release(database, lease(), [first.number, second.number]) == {first.number}
         await other.execute("rollback")
-        assert await queue.release(database, lease(), [first.number]) == set()
+        assert await claims.release(database, lease(), [first.number]) == set()
         assert [item.number for item in await claim(database, "another")] == [first.number, second.number]
 
 

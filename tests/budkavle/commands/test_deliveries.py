@@ -11,9 +11,9 @@ import pytest
 
 from budkavle.clock import now
 from domain.deliveries import Attempt, AttemptOutcome, DeliveryState, Reason
-from persistence import queue
 from persistence.database import Database
-from persistence.queue import Lease, SettledAttempt
+from persistence.queue import claims
+from persistence.queue.claims import Lease, SettledAttempt
 from tests.budkavle.conftest import Invoke
 from tests.budkavle.queues import publish, queued, subscribe
 from tests.catalogues import OTHER_ID, SYSTEM_ID
@@ -41,7 +41,7 @@ def settle(url: str, *fates: tuple[str, AttemptOutcome, Reason]) -> None:
             status = 404 if reason is Reason.HTTP else None
             attempt = Attempt(1, NOW, 20, status, reason, "<Sorry>")
             due = now() + timedelta(hours=1) if outcome is AttemptOutcome.AGAIN else None
-            await queue.settle(database, lease, [SettledAttempt(item.number, outcome, attempt, due)])
+            await claims.settle(database, lease, [SettledAttempt(item.number, outcome, attempt, due)])
 
     with_database(url, work)
 

@@ -1,0 +1,113 @@
+"""Pause targets, and make the waiting deliveries of a recovered target due soon."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from domain.deliveries import Target
+from persistence.database import Database, to_json
+from persistence.queue.sql import for_each_dialect, format_moment, statement, to_hex
+from persistence.tables import deliveries, target_pauses
+from persistence.work import mark, short_write
+
+PULLED_EVERY = timedelta(milliseconds=10)
+"""Interval between the due times of deliveries that are pulled forward."""
+
+
+async def pause(database: Database, pauses: Mapping[Target, datetime]) -> None:
+    """Prevent all workers from calling these targets before the given times."""
+    await database.write(_pause, pauses)
+
+
+async def prune_pauses(database: Database, now: datetime) -> None:
+    """Delete pauses that have ended."""
+    await database.write(_prune_pauses, now)
+
+
+async def pull_forward(database: Database, target: Target, start: datetime, limit: int) -> tuple[int, datetime]:
+    """Make at most `limit` waiting deliveries of a target due soon, one after the other from `start`.
+
+    No delivery becomes due before the end of a pause of the target, before another one of its key, or later than it
+    was. Return the number of deliveries found, and the earliest due time for the following ones.
+    """
+    return await database.mark(_pull_forward, target, start, limit)
+
+
+_PAUSE = {
+    "sqlite": statement("""
+        insert into target_pauses (system_id, webhook_url, until)
+        select value->>'system_id', value->>'webhook_url', value->>'until' from json_each(:rows)
+        where value->>'system_id' in (select id from systems)
+        on conflict (system_id, webhook_url) do update set until = max(until, excluded.until)
+    """),
+    # Insert in a fixed order to prevent deadlocks: two workers may pause the same targets.
+    "postgresql": statement("""
+        insert into target_pauses (system_id, webhook_url, until)
+        select s.id, value->>'webhook_url', cast(value->>'until' as timestamptz)
+        from jsonb_array_elements(cast(:rows as jsonb)) as r(value)
+        join systems s on s.id = cast(value->>'system_id' as uuid)
+        order by s.id, value->>'webhook_url'
+        on conflict (system_id, webhook_url) do update set until = greatest(target_pauses.until, excluded.until)
+    """),
+}
+
+_PAUSE_OF_TARGET = sa.select(target_pauses.c.until).where(
+    target_pauses.c.system_id == sa.bindparam("system_id"), target_pauses.c.webhook_url == sa.bindparam("webhook_url")
+)
+
+_PRUNE_PAUSES = target_pauses.delete().where(target_pauses.c.until < sa.bindparam("before"))
+
+_WAITING_OF_TARGET = statement("""
+    select d.number from deliveries d
+    where d.subscription_id in (
+        select s.id from subscriptions s where s.system_id = :system_id and s.webhook_url = :webhook_url
+    )
+    and d.due > :after and d.lease is null
+    order by d.number limit :limit
+""").columns(deliveries.c.number)
+
+_PULL_FORWARD = for_each_dialect("""
+update deliveries set due = given.due
+from (select cast(value->>'number' as bigint) as number, {row_due} as due from {rows}) as given
+where deliveries.number = given.number and deliveries.lease is null and deliveries.due > given.due
+and deliveries.number in (
+    select number from deliveries
+    where number in (select cast(value->>'number' as bigint) from {rows}) and lease is null {skip_locked_rows}
+)
+""")
+
+
+@short_write
+def _pause(connection: sa.Connection, pauses: Mapping[Target, datetime]) -> None:
+    is_sqlite = connection.dialect.name == "sqlite"
+    rows = [
+        {
+            "system_id": to_hex(target.system_id) if is_sqlite else target.system_id,
+            "webhook_url": target.webhook_url,
+            "until": format_moment(until) if is_sqlite else until.isoformat(),
+        }
+        for target, until in pauses.items()
+    ]
+    connection.execute(_PAUSE[connection.dialect.name], {"rows": to_json(rows)})
+
+
+@short_write
+def _prune_pauses(connection: sa.Connection, now: datetime) -> None:
+    connection.execute(_PRUNE_PAUSES, {"before": now})
+
+
+@mark
+def _pull_forward(connection: sa.Connection, target: Target, start: datetime, limit: int) -> tuple[int, datetime]:
+    target_parameters = {"system_id": target.system_id, "webhook_url": target.webhook_url}
+    until = connection.execute(_PAUSE_OF_TARGET, target_parameters).scalar()
+    start = start if until is None else max(start, until)
+    end = start + limit * PULLED_EVERY
+    parameters = target_parameters | {"after": end, "limit": limit}
+    numbers = connection.execute(_WAITING_OF_TARGET, parameters).scalars().all()
+    rows = [
+        {"number": number, "due": format_moment(start + place * PULLED_EVERY)} for place, number in enumerate(numbers)
+    ]
+    if rows:
+        connection.execute(_PULL_FORWARD[connection.dialect.name], {"rows": to_json(rows)})
+    return len(rows), end

@@ -1,0 +1,87 @@
+"""The SQL dialects of the queue. Each statement takes one JSON document for any number of deliveries."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from persistence.tables import (
+    UtcDateTime,
+)
+
+_TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
+    "now": UtcDateTime(),
+    "until": UtcDateTime(),
+    "before": UtcDateTime(),
+    "system_id": sa.Uuid(as_uuid=False),
+    "holder": sa.Text(),
+    "numbers": sa.Text(),
+    "rows": sa.Text(),
+    "lanes": sa.Text(),
+    "systems": sa.Text(),
+    "targets": sa.Text(),
+    "subscription_id": sa.BigInteger(),
+    "each": sa.Integer(),
+    "urgent": sa.Integer(),
+    "webhook_url": sa.Text(),
+    "after": UtcDateTime(),
+    "limit": sa.Integer(),
+}
+
+_PARAMETER = re.compile(r":([a-z_]+)")
+
+FRAGMENTS = {
+    "sqlite": {
+        "numbers": "(select value from json_each(:numbers))",
+        "rows": "json_each(:rows)",
+        "lanes": "json_each(:lanes) as lane",
+        "lane_subscription": "lane.value->>0",
+        "lane_key": "lane.value->>1",
+        "row_due": "value->>'due'",
+        "skip_locked": "",
+        "skip_locked_rows": "",
+        "skip_locked_lanes": "",
+    },
+    "postgresql": {
+        "numbers": "(select cast(value as bigint) from jsonb_array_elements(cast(:numbers as jsonb)) as r(value))",
+        "rows": "jsonb_array_elements(cast(:rows as jsonb)) as r(value)",
+        "lanes": "jsonb_array_elements(cast(:lanes as jsonb)) as lane(value)",
+        "lane_subscription": "cast(lane.value->>0 as bigint)",
+        "lane_key": "lane.value->>1",
+        "row_due": "cast(value->>'due' as timestamptz)",
+        "skip_locked": "for update skip locked",
+        "skip_locked_rows": "for no key update skip locked",
+        "skip_locked_lanes": "for update of d skip locked for no key update of s skip locked",
+    },
+}
+"""The fragments that differ between the databases."""
+
+
+def format_moment(time: datetime) -> str:
+    """Return a moment as text for a JSON document: in UTC, in SQLAlchemy's format for SQLite."""
+    return time.astimezone(UTC).isoformat(" ", "microseconds").removesuffix("+00:00")
+
+
+def to_hex(system_id: str) -> str:
+    """Return the id of a system without hyphens, as SQLite stores it."""
+    return system_id.replace("-", "")
+
+
+def statement(text: str) -> sa.TextClause:
+    """Return a statement whose parameters have their types."""
+    named = sorted(set(_PARAMETER.findall(text)))
+    return sa.text(text).bindparams(*(sa.bindparam(name, type_=_TYPES[name]) for name in named))
+
+
+def for_each_dialect(text: str) -> dict[str, sa.TextClause]:
+    """Return the statement of each dialect from a text with the names of fragments in braces."""
+    return {dialect: statement(text.format(**fragments)) for dialect, fragments in FRAGMENTS.items()}
+
+
+IS_OF_KEY = "o.subscription_id = d.subscription_id and o.key = d.key and o.state = 'waiting'"
+"""SQL condition: `o` is a waiting delivery of the same key as `d`."""
+
+IS_AHEAD = f"{IS_OF_KEY} and o.number < d.number"
+"""SQL condition: `o` is an earlier delivery of the same key as `d`."""
