@@ -19,11 +19,12 @@ from domain.web_messages import (
     WebMessage,
 )
 from persistence.database import Database
+from persistence.prepared import PreparedQuery
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
 from persistence.web_message_events import raise_events, with_events
-from persistence.work import Cost, batched_write, read_with_cost, short_read, short_write, write_with_cost
+from persistence.work import Cost, batched_read, batched_write, read_with_cost, short_read, short_write, write_with_cost
 
 LARGE_BYTES = 256 * 1024
 """Larger messages and attachments are read and written as large work."""
@@ -251,7 +252,9 @@ _IS_SENDING = messages_table.c.state == str(MessageState.SENDING)
 _MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_SENDING).values(state=str(MessageState.UNKNOWN))
 _DROP_REFUSED = messages_table.delete().where(_IS_THIS, _IS_SENDING)
 _DELETE = messages_table.delete().where(_IS_THIS, _IS_READABLE)
-_SELECT_BY_ID = sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE)
+_SELECT_BY_ID = PreparedQuery(sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE))
+_IDS = sa.bindparam("ids", type_=sa.ARRAY(sa.Uuid(as_uuid=False)))
+_SELECT_BY_IDS = PreparedQuery(sa.select(*_COLUMNS).where(messages_table.c.id == sa.any_(_IDS), _IS_READABLE))
 _SELECT_PIECE = sa.select(attachments_table.c.data).where(
     attachments_table.c.id == sa.bindparam("id"), attachments_table.c.piece == sa.bindparam("piece")
 )
@@ -400,10 +403,14 @@ def _insert_pieces(connection: sa.Connection, message: WebMessage, attachment: A
         connection.execute(_INSERT_PIECE, row)
 
 
-@short_read
-def _find(connection: sa.Connection, message_id: str) -> WebMessage | None:
-    row = connection.execute(_SELECT_BY_ID, {"id": message_id}).mappings().first()
-    return None if row is None else _to_message(row)
+@batched_read
+def _find(connection: sa.Connection, message_ids: Sequence[str]) -> list[WebMessage | None]:
+    if connection.dialect.name == "postgresql":
+        found = _SELECT_BY_IDS.fetch(connection, ids=message_ids)
+    else:
+        found = [row for message_id in message_ids for row in _SELECT_BY_ID.fetch(connection, id=message_id)]
+    messages = {row[0]: _to_message(row) for row in found}
+    return [messages.get(message_id) for message_id in message_ids]
 
 
 def _cost_of_piece(attachment: Attachment, _piece: int) -> Cost:
@@ -428,11 +435,11 @@ def _list(
     dialect = connection.dialect.name
     if dialect == "postgresql" and parameters["limit"] <= FEW:
         # The query with a limit costs as much as several messages.
-        return [_to_message(row) for row in connection.execute(statements["sqlite"], parameters).mappings()]
+        return [_to_message(row) for row in connection.execute(statements["sqlite"], parameters)]
     page: list[WebMessage] = []
     size = 0
     with connection.execute(statements[dialect], parameters) as found:
-        for row in found.mappings():
+        for row in found:
             message = _to_message(row)
             page.append(message)
             size += _most_bytes(message)
@@ -462,18 +469,19 @@ def _delete(connection: sa.Connection, message_id: str) -> bool:
     return connection.execute(_DELETE, {"message_id": message_id}).rowcount > 0
 
 
-def _to_message(row: sa.RowMapping) -> WebMessage:
+def _to_message(row: Sequence[Any]) -> WebMessage:
     """Return the message in a row of `_COLUMNS`. Its attachments have no data."""
+    id_, party_id, message, references, sender_user_id, oep_instance, attachments, created = row
     return WebMessage(
-        id=row["id"],
-        party_id=row["party_id"],
-        message=row["message"],
-        external_references=tuple(ExternalReference(key, value) for key, value in row["external_references"]),
-        sender_user_id=row["sender_user_id"],
-        oep_instance=OepInstance(row["oep_instance"]),
+        id=id_,
+        party_id=party_id,
+        message=message,
+        external_references=tuple(ExternalReference(key, value) for key, value in references),
+        sender_user_id=sender_user_id,
+        oep_instance=OepInstance(oep_instance),
         attachments=tuple(
             Attachment(id=id_, file_name=file_name, mime_type=mime_type, size=size, sha256=sha256)
-            for id_, file_name, mime_type, size, sha256 in row["attachments"]
+            for id_, file_name, mime_type, size, sha256 in attachments
         ),
-        created=row["created"],
+        created=created,
     )

@@ -18,7 +18,8 @@ T_co = TypeVar("T_co", covariant=True)
 Item = TypeVar("Item")
 
 WorkFunction = Callable[Concatenate[sa.Connection, P], T]
-BatchFunction = Callable[[sa.Connection, Sequence[Any]], None]
+BatchFunction = Callable[[sa.Connection, Sequence[Any]], Sequence[Any] | None]
+"""Returns the results of the items in their order, or None if the work has no results."""
 
 
 class Cost(Enum):
@@ -48,7 +49,12 @@ class _Work(Generic[P, T_co]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read(_Work[P, T_co]):
-    """Work that changes nothing. Each statement sees the data committed before it begins; if long, all see the same."""
+    """Work that changes nothing. Each statement sees the data committed before it begins; if long, all see the same.
+
+    With `batch`, one call may read the items of several callers.
+    """
+
+    batch: BatchFunction | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +72,20 @@ class Mark(_Work[P, T_co]):
 def short_read(function: WorkFunction[P, T]) -> Read[P, T]:
     """Declare a read of a few quick statements."""
     return Read(function)
+
+
+def batched_read(function: Callable[[sa.Connection, Sequence[Item]], Sequence[T]]) -> Read[[Item], T]:
+    """Declare a short read of one item, which may run in one batch with the items that wait for the same work.
+
+    The function receives all items of the batch and returns the result of each, in the order of the items. It must read
+    them with as few statements as for one item.
+    """
+
+    def read_one(connection: sa.Connection, item: Item) -> T:
+        [result] = function(connection, [item])
+        return result
+
+    return Read(read_one, batch=function)
 
 
 def large_read(function: WorkFunction[P, T]) -> Read[P, T]:

@@ -17,6 +17,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from domain.errors import StorageFailed
 from persistence import schema
+from persistence.batches import Batcher
 from persistence.database import DatabaseUnusable, NamedLocks
 from persistence.loop_thread import LoopThread
 from persistence.postgresql.connections import Connector, PoolerFound, SessionSettings
@@ -33,13 +34,15 @@ from persistence.postgresql.pool import open_pool
 from persistence.postgresql.url import parse_url
 from persistence.waits import Waits
 from persistence.work import Cost, Mark, Read, WorkFunction, Write, short_read
-from persistence.write_batches import WriteBatcher
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 MARKS_POOL_SIZE = 2
 """Connections for marks, per process."""
+
+BATCH_SECONDS = 0.05
+"""Seconds after which the next batch of reads begins although the previous one has not ended."""
 
 MAX_ATTEMPTS = 6
 """Maximum attempts for work that failed without any effect."""
@@ -137,14 +140,17 @@ class PostgresqlDatabase:
         self._former_modes: list[_RunModes] = []
         self._modes_lock = threading.Lock()
         self._thread = LoopThread("postgresql-long")
-        # The items of a batch are written with one statement.
-        self._batcher = WriteBatcher(self._write_statement)
+        # The items of a batch are written with one statement, and so are they read.
+        self._write_batcher = Batcher(self._write_statement)
+        self._read_batcher = Batcher(self._read_statement, patience=BATCH_SECONDS)
 
     async def read(self, work: Read[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if work.batch is not None:
+            return await self._read_batcher.add(work.batch, *args, **kwargs)  # type: ignore[no-any-return]  # A batch has results of any type.
         match work.find_cost(*args, **kwargs):
             case Cost.SHORT | Cost.BULK | Cost.LARGE:
                 # asyncpg reads while data arrives, so large results do not block other callers.
-                return await self._run(lambda modes: modes.single, True, work.function, *args, **kwargs)
+                return await self._read_statement(work.function, *args, **kwargs)
             case Cost.LONG:
                 return await self._thread.run(
                     lambda: self._run(lambda modes: modes.long_read, True, work.function, *args, **kwargs)
@@ -154,7 +160,7 @@ class PostgresqlDatabase:
 
     async def write(self, work: Write[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if work.batch is not None:
-            return await self._batcher.add(work.batch, *args, **kwargs)  # type: ignore[func-returns-value,return-value]  # T is None.
+            return await self._write_batcher.add(work.batch, *args, **kwargs)  # type: ignore[no-any-return]  # A batch has results of any type.
         match work.find_cost(*args, **kwargs):
             case Cost.SHORT | Cost.BULK:
                 return await self._run(lambda modes: modes.transaction, False, work.function, *args, **kwargs)
@@ -202,6 +208,9 @@ class PostgresqlDatabase:
     async def _read_aside(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Read without waiting for a pooled connection, for queries about the database itself."""
         return await self._run(lambda modes: modes.single_aside, True, work, *args, **kwargs)
+
+    async def _read_statement(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._run(lambda modes: modes.single, True, work, *args, **kwargs)
 
     async def _write_statement(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a write of a single statement, which is its own transaction."""

@@ -21,12 +21,12 @@ import sqlalchemy as sa
 
 from domain.errors import StorageFailed
 from persistence import schema
+from persistence.batches import Batcher
 from persistence.database import DatabaseUnusable, NamedLocks, to_json
 from persistence.sqlite.errors import storage_errors
 from persistence.sqlite.file import SqliteFile
 from persistence.sqlite.file_lock import create_private, hold_file_lock
 from persistence.work import Cost, Mark, Read, WorkFunction, Write, short_read, short_write
-from persistence.write_batches import WriteBatcher
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class SqliteDatabase:
         self._reader: sa.Connection | None = None
         self._writer: sa.Connection | None = None
         self._write_lock = asyncio.Lock()
-        self._batcher = WriteBatcher(self._write_inline)
+        self._batcher = Batcher(self._write_inline)
         self._waiting: deque[_Waiting] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self._advancing: asyncio.Task[None] | None = None
@@ -98,7 +98,7 @@ class SqliteDatabase:
 
     async def write(self, work: Write[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if work.batch is not None:
-            return await self._batcher.add(work.batch, *args, **kwargs)  # type: ignore[func-returns-value,return-value]  # T is None.
+            return await self._batcher.add(work.batch, *args, **kwargs)  # type: ignore[no-any-return]  # A batch has results of any type.
         match work.find_cost(*args, **kwargs):
             case Cost.SHORT:
                 return await self._write_inline(work.function, *args, **kwargs)

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from domain.errors import StorageFailed
 from persistence import web_messages as stored
+from persistence.batches import MAX_BATCH
 from persistence.database import Database, DatabaseUnusable, to_json
 from persistence.opening import open_database
 from persistence.postgresql.database import PostgresqlDatabase
@@ -14,7 +15,6 @@ from persistence.sqlite.database import SqliteDatabase
 from persistence.sqlite.errors import storage_errors
 from persistence.web_messages import LARGE_BYTES
 from persistence.work import batched_write, bulk_write, large_write, long_write, short_read, short_write
-from persistence.write_batches import MAX_BATCH
 from tests.factories import PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of, counts, execute
 

@@ -1,0 +1,92 @@
+"""Batch concurrent work of one kind, so that the database executes one statement for all of it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from domain.errors import StorageFailed, StorageRejected
+from persistence.work import BatchFunction
+
+MAX_BATCH = 16
+"""Maximum items per batch. Larger batches would block the event loop noticeably."""
+
+_Waiting = tuple[Any, asyncio.Future[Any]]
+
+
+class Batcher:
+    """Collect items for the same work while the previous batch runs. Nothing is delayed to fill a batch.
+
+    The next batch begins when the previous one has ended, or after `patience` seconds: a connection that hangs must
+    then not delay the items that come later.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[BatchFunction, list[Any]], Awaitable[Sequence[Any] | None]],
+        *,
+        patience: float | None = None,
+    ) -> None:
+        self._run = run
+        self._patience = patience
+        self._waiting: dict[BatchFunction, deque[_Waiting]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def add(self, work: BatchFunction, item: Any) -> Any:
+        """Return the result of an item, once a write is durable.
+
+        An error that `work` raises for the item reaches only this caller.
+        """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.get(work)
+        if waiting is None:
+            waiting = self._waiting[work] = deque()
+            self._start(self._run_all(work, waiting))
+        waiting.append((item, future))
+        return await future
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _run_all(self, work: BatchFunction, waiting: deque[_Waiting]) -> None:
+        while waiting:
+            batch = [waiting.popleft() for _ in range(min(len(waiting), MAX_BATCH))]
+            if self._patience is None:
+                await self._run_batch(work, batch)
+            else:
+                await asyncio.wait([self._start(self._run_batch(work, batch))], timeout=self._patience)
+        del self._waiting[work]
+
+    async def _run_batch(self, work: BatchFunction, batch: list[_Waiting]) -> None:
+        # Skip items whose caller was cancelled.
+        batch = [(item, future) for item, future in batch if not future.done()]
+        outcomes = await self._try(work, batch)
+        is_of_all = isinstance(outcomes, StorageFailed) and not isinstance(outcomes, StorageRejected)
+        if isinstance(outcomes, Exception) and len(batch) > 1 and not is_of_all:
+            # Retry each item alone, so that only the caller of the faulty item receives the error. Do not retry when
+            # the database failed: it may have written the batch, and items must not be written twice.
+            alone = await asyncio.gather(*(self._try(work, [waiter]) for waiter in batch))
+            for waiter, outcome in zip(batch, alone, strict=True):
+                _settle([waiter], outcome)
+        else:
+            _settle(batch, outcomes)
+
+    async def _try(self, work: BatchFunction, batch: list[_Waiting]) -> Sequence[Any] | Exception | None:
+        try:
+            return await self._run(work, [item for item, _ in batch]) if batch else None
+        except Exception as exc:  # noqa: BLE001  # Any error is the outcome of the callers.
+            return exc
+
+
+def _settle(batch: list[_Waiting], outcomes: Sequence[Any] | Exception | None) -> None:
+    """Give each caller its result, or all of them the error."""
+    for number, (_, future) in enumerate(batch):
+        if future.done():
+            continue
+        if isinstance(outcomes, Exception):
+            future.set_exception(outcomes)
+        else:
+            future.set_result(None if outcomes is None else outcomes[number])

@@ -1,0 +1,78 @@
+"""Work of several callers that runs in one batch."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+import sqlalchemy as sa
+
+from domain.errors import NotFound, StorageFailed
+from persistence import web_messages as stored
+from persistence.batches import MAX_BATCH, Batcher
+from persistence.database import Database
+from persistence.work import batched_read
+from tests.factories import web_message
+from tests.handlers.answers import unique_id
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_batched_reads_get_their_own_results(database: Database) -> None:
+    messages = [web_message(id=unique_id(), message=f"message {number}") for number in range(2 * MAX_BATCH)]
+    for message in messages:
+        await stored.store(database, message)
+    ids = [*(message.id for message in messages), unique_id(), messages[0].id]
+    found = await asyncio.gather(*(stored.get(database, id_) for id_ in ids), return_exceptions=True)
+    assert found[: len(messages)] == messages
+    assert isinstance(found[-2], NotFound)
+    assert found[-1] == messages[0]
+
+
+async def test_reads_that_wait_together_are_one_batch_on_postgresql(database: Database) -> None:
+    batches: list[int] = []
+
+    @batched_read
+    def double(_connection: sa.Connection, items: Sequence[int]) -> list[int]:
+        batches.append(len(items))
+        return [2 * item for item in items]
+
+    results = await asyncio.gather(*(database.read(double, number) for number in range(MAX_BATCH + 2)))
+    assert results == [2 * number for number in range(MAX_BATCH + 2)]
+    assert batches == ([1] * (MAX_BATCH + 2) if database.is_inline else [MAX_BATCH, 2])
+
+
+async def test_batch_that_hangs_does_not_delay_later_items() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def run(_work: object, items: list[str]) -> list[str]:
+        if "slow" in items:
+            begun.set()
+            await ended.wait()
+        return items
+
+    def work(_connection: sa.Connection, _items: Sequence[str]) -> None:
+        """Serve as a key."""
+
+    batcher = Batcher(run, patience=0.01)
+    slow = asyncio.create_task(batcher.add(work, "slow"))
+    await begun.wait()
+    assert await batcher.add(work, "quick") == "quick"
+    assert not slow.done()
+    ended.set()
+    assert await slow == "slow"
+
+
+async def test_failed_database_fails_the_batch_and_is_not_asked_again() -> None:
+    calls: list[list[int]] = []
+
+    async def run(_work: object, items: list[int]) -> None:
+        calls.append(items)
+        raise StorageFailed("gone", "the database is gone")
+
+    def work(_connection: sa.Connection, _items: Sequence[int]) -> None:
+        """Serve as a key."""
+
+    batcher = Batcher(run)
+    outcomes = await asyncio.gather(*(batcher.add(work, number) for number in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StorageFailed] * 3
+    assert calls == [[0, 1, 2]]
