@@ -55,8 +55,8 @@ class PreparedQuery:
             cursor.execute(compiled.text, compiled.bind(values))
             rows = cursor.fetchall()
         except Exception as exc:  # noqa: BLE001  # SQLAlchemy raises it again.
-            # This is what `Connection.execute` does: it finds out whether the connection is lost, and calls our pool.
-            connection._handle_dbapi_exception(exc, None, None, cursor, None)  # noqa: SLF001
+            # It finds out whether the connection is lost, and calls our pool.
+            connection._handle_dbapi_exception(exc, None, None, cursor, None)  # noqa: SLF001  # As `Connection.execute` does.
         cursor.close()
         return compiled.convert(rows)
 
