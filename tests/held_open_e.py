@@ -14,7 +14,7 @@ SECONDS = 60
 
 
 class HeldOpenE:
-    """Counts the calls that have arrived, and responds to them like the mock after `let_go`."""
+    """Counts the calls that have arrived, and responds to them like the mock after `release_calls`."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/api/callback"
@@ -28,7 +28,7 @@ class HeldOpenE:
         with self._arrived:
             assert self._arrived.wait_for(lambda: self.calls >= count, SECONDS), f"{self.calls} of {count} calls came"
 
-    def let_go(self) -> None:
+    def release_calls(self) -> None:
         """Release all calls, including later ones."""
         self._may_answer.set()
 
@@ -73,7 +73,7 @@ def held_open_e() -> Iterator[HeldOpenE]:
         try:
             yield held
         finally:
-            held.let_go()
+            held.release_calls()
             server.shutdown()
             thread.join()
 

@@ -12,7 +12,7 @@ SECONDS = 60
 
 
 class HeldReceiver:
-    """Records the bodies of calls, and responds with a status; while it is held, after `let_go`."""
+    """Records the bodies of calls, and responds with a status; while it is held, after `release_calls`."""
 
     def __init__(self, port: int, status: int, *, is_held: bool) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -21,7 +21,7 @@ class HeldReceiver:
         self._arrived = threading.Condition()
         self._may_answer = threading.Event()
         if not is_held:
-            self.let_go()
+            self.release_calls()
 
     def wait_for_calls(self, count: int) -> None:
         """Return when that number of calls has arrived completely."""
@@ -29,7 +29,7 @@ class HeldReceiver:
             came = self._arrived.wait_for(lambda: len(self.bodies) >= count, SECONDS)
             assert came, f"{len(self.bodies)} of {count} calls came"
 
-    def let_go(self) -> None:
+    def release_calls(self) -> None:
         """Release all calls, including later ones."""
         self._may_answer.set()
 
@@ -76,6 +76,6 @@ def held_receiver(status: int = 200, *, is_held: bool = True) -> Iterator[HeldRe
         try:
             yield receiver
         finally:
-            receiver.let_go()
+            receiver.release_calls()
             server.shutdown()
             thread.join(SECONDS)

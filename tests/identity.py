@@ -17,7 +17,7 @@ from handlers.security.client_certificates import ClientCertificateMiddleware, r
 from openapi.observation.peers import TrustedProxies
 
 
-async def _tell(request: Request) -> JSONResponse:
+async def _identify(request: Request) -> JSONResponse:
     """Return 200 with the fingerprint, or None without a certificate; 401 with the reason."""
     given = request.headers.getlist("client-cert")
     assert len(given) <= 1
@@ -33,6 +33,6 @@ def identity_service(**given: Any) -> Iterator[str]:
     """Yield the address of the application."""
     settings = Settings(**given)
     proxies = TrustedProxies(settings.trusted_proxies)
-    application = ClientCertificateMiddleware(Starlette(routes=[Route("/", _tell)]), proxies)
+    application = ClientCertificateMiddleware(Starlette(routes=[Route("/", _identify)]), proxies)
     with running_server(settings, application, is_service=False) as url:
         yield url

@@ -82,7 +82,7 @@ class Process:
                 return line.removeprefix(beginning).strip()
         raise AssertionError(f"{self.name} ended before it wrote {beginning!r}")
 
-    def tell(self, line: str) -> None:
+    def write_line(self, line: str) -> None:
         """Write a line to its standard input."""
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")

@@ -130,14 +130,14 @@ def _judging() -> Generator[None, Any, Any]:
         result = yield
     except BaseException as exc:
         if faults := take_faults():
-            exc.add_note(_told(faults))
+            exc.add_note(_describe(faults))
         raise
     if faults := take_faults():
-        pytest.fail(_told(faults), pytrace=False)
+        pytest.fail(_describe(faults), pytrace=False)
     return result
 
 
-def _told(faults: list[str]) -> str:
+def _describe(faults: list[str]) -> str:
     return "\n".join(["answers break their published contracts:", *(f"- {fault}" for fault in faults)])
 
 

@@ -53,7 +53,7 @@ def assert_only_operators_see_it(database_url: str, held: HeldOpenE, invoke: Inv
             assert service.client.request(method, f"/webmessages/{message_id}").status_code == 404
         # The service does not send it again on its own, and handles new messages.
         assert held.calls == 1
-        held.let_go()
+        held.release_calls()
         assert service.client.post("/webmessages", json=case_body()).status_code == 201
         assert held.calls == 2
     assert [message["flowInstanceID"] for message in held.mock.messages] == [1068, 1068]
@@ -76,7 +76,7 @@ def locked(database_url: str, held: HeldOpenE) -> Iterator[None]:
     if url.drivername == "sqlite":
         connection = sqlite3.connect(str(url.database), isolation_level=None)
         connection.execute("begin immediate")
-        held.let_go()
+        held.release_calls()
         yield
         connection.execute("rollback")
         connection.close()
@@ -96,7 +96,7 @@ def locked(database_url: str, held: HeldOpenE) -> Iterator[None]:
     thread = threading.Thread(target=lambda: asyncio.run(lock()))
     thread.start()
     assert is_locked.wait(SECONDS)
-    held.let_go()
+    held.release_calls()
     try:
         yield
     finally:

@@ -99,7 +99,7 @@ def test_stopping_worker_settles_running_deliveries_and_leaves_the_others(databa
         receiver.wait_for_calls(1)
         worker.process.send(signal.SIGTERM)
         wait_until_refused(httpx.URL(worker.url).port or 0)
-        receiver.let_go()
+        receiver.release_calls()
         assert worker.process.wait() == 0
         assert len(receiver.bodies) == 1
     left = queued(database_url)
@@ -136,7 +136,7 @@ def test_second_worker_on_a_sqlite_file_takes_over_from_a_killed_one(sqlite_url:
             third.end()
             first.process.send(signal.SIGKILL)
             second.process.wait_for("The worker takes over")
-            receiver.let_go()
+            receiver.release_calls()
             receiver.wait_for_calls(2)
             assert {body["beskedId"] for body in receiver.bodies} == {event_id}
             second.wait_for_sample("budkavle_delivery_attempts_total", 1, outcome="done", answer="2xx")
@@ -157,7 +157,7 @@ def test_workers_on_postgresql_do_not_wait_for_each_other(database_url: str) -> 
         receiver.wait_for_calls(2)
         for worker in (first, second):
             worker.wait_for_sample("budkavle_delivery_attempts_under_way", 1)
-        receiver.let_go()
+        receiver.release_calls()
         first.end()
         second.end()
     assert queued(database_url) == []

@@ -80,7 +80,7 @@ def requests_of(log: list[dict[str, Any]]) -> list[tuple[str | None, int]]:
 def test_each_request_is_logged_in_one_line_with_ids_only(sqlite_url: str) -> None:
     put_key(sqlite_url)
     with held_open_e() as held:
-        held.let_go()
+        held.release_calls()
         settings = {
             "open_e_external_url": held.url,
             "open_e_external_username": "me",
@@ -261,7 +261,7 @@ def test_console_format_logs_no_row_either(postgresql_server: PostgresqlServer) 
 def test_failure_of_open_e_is_one_warning_without_request_data(sqlite_url: str) -> None:
     put_key(sqlite_url)
     with held_open_e() as held:
-        held.let_go()
+        held.release_calls()
         with served(sqlite_url, open_e_external_url=held.url) as service:
             statuses = []
             for fault in ("NoDetail", "AccessDenied", "FlowInstanceNotFound"):

@@ -11,7 +11,7 @@ from tests.held_open_e import held_open_e
 def test_get_metrics_counts_calls_to_open_e_by_outcome(sqlite_url: str) -> None:
     put_key(sqlite_url)
     with held_open_e() as held:
-        held.let_go()
+        held.release_calls()
         with served(sqlite_url, open_e_external_url=held.url) as service:
             for fault in (None, "NoDetail", "AccessDenied", "FlowInstanceNotFound"):
                 if fault is not None:

@@ -138,7 +138,7 @@ def test_processes_survive_a_silent_database_and_shut_down_during_silence(
         # Both shut down while they wait for the database: one with a running request, one with a result to store.
         of.proxy.freeze(is_deaf=True)
         post = threads.submit(of.post)
-        of.receiver.let_go()
+        of.receiver.release_calls()
         began = time.monotonic()
         for each in of.both:
             each.process.send(signal.SIGTERM)

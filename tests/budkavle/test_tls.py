@@ -158,7 +158,7 @@ def test_shutdown_lets_running_requests_complete(
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
         wait_until_refused(service.port)
-        held.let_go()
+        held.release_calls()
         assert answer.result(SECONDS).status_code == 201
         assert service.process.wait() == 0
 

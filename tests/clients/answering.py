@@ -59,13 +59,13 @@ class Answers:
     def not_caused(self, status: int, operation_ids: Iterable[str], *, because: str) -> None:
         self.uncaused.update({(operation_id, status): because for operation_id in operation_ids})
 
-    def check_that_none_is_left_out(self, generated: Generated) -> None:
+    def assert_complete(self, generated: Generated) -> None:
         """Assert that each documented response of each operation has a case or a reason."""
         met = {(answer.operation_id, answer.status) for answer in self.met}
         assert met.isdisjoint(self.uncaused)
         assert met | set(self.uncaused) == set(_documented(generated))
 
-    def check_that_the_others_are_parsed(self, api: Any) -> None:
+    def assert_examples_are_parsed(self, api: Any) -> None:
         """Assert that the client parses the examples of the responses that no caller can cause."""
         for operation_id, status in self.uncaused:
             content = api.generated.answer(operation_id, status)["content"].values()

@@ -77,7 +77,7 @@ def awaited(call: Any, api: MockApi) -> Any:
 
 
 @ANSWERS.of(408, EXPECT)
-def awaited_in_vain(call: Any, api: MockApi) -> Any:
+def wait_timed_out(call: Any, api: MockApi) -> Any:
     post(api.address)
     post(api.address, case=7)
     response = call(text="nobody says it")
@@ -224,8 +224,8 @@ def test_each_response_is_parsed_to_its_type(answer: Answer, api: MockApi) -> No
 
 
 def test_every_response_has_a_case(generate: Callable[[str], Generated]) -> None:
-    ANSWERS.check_that_none_is_left_out(generate("mock-open-e"))
+    ANSWERS.assert_complete(generate("mock-open-e"))
 
 
 def test_responses_that_no_caller_can_cause_are_parsed(api: MockApi) -> None:
-    ANSWERS.check_that_the_others_are_parsed(api)
+    ANSWERS.assert_examples_are_parsed(api)

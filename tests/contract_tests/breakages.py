@@ -60,7 +60,7 @@ async def half_applied_sync(request: Request, forward: Forward) -> Answer:
     return answer
 
 
-async def unknown_properties_taken(request: Request, forward: Forward) -> Answer:
+async def unknown_properties_accepted(request: Request, forward: Forward) -> Answer:
     """Skip a validation."""
     body = request.json()
     if request.path != MESSAGES or not isinstance(body, dict):
@@ -69,7 +69,7 @@ async def unknown_properties_taken(request: Request, forward: Forward) -> Answer
     return await forward(request.with_json({name: value for name, value in body.items() if name in known}))
 
 
-async def second_case_taken(request: Request, forward: Forward) -> Answer:
+async def second_case_accepted(request: Request, forward: Forward) -> Answer:
     """Skip a rule that no schema expresses."""
     body = request.json()
     if request.path == MESSAGES and isinstance(body, dict) and isinstance(body.get("externalReferences"), list):
@@ -83,7 +83,7 @@ async def second_case_taken(request: Request, forward: Forward) -> Answer:
     return await forward(request)
 
 
-async def unchanged_told_as_updated(request: Request, forward: Forward) -> Answer:
+async def unchanged_reported_as_updated(request: Request, forward: Forward) -> Answer:
     answer = await forward(request)
     if request.path != SYNC or answer.status != 200:
         return answer
@@ -252,19 +252,19 @@ BREAKAGES = {
         "a rejected sync",
     ),
     "unknown properties are taken": Case(
-        unknown_properties_taken,
+        unknown_properties_accepted,
         "web-messages",
         "test_web_message_faults.py::test_invalid_message_field_is_reported",
         "unknown property",
     ),
     "a second case is taken": Case(
-        second_case_taken,
+        second_case_accepted,
         "web-messages",
         "test_web_message_faults.py::test_invalid_message_field_is_reported",
         "two cases",
     ),
     "unchanged is told as updated": Case(
-        unchanged_told_as_updated,
+        unchanged_reported_as_updated,
         "subscriptions",
         "test_subscription_sync.py::test_same_sync_again_changes_nothing",
         "uaendret",

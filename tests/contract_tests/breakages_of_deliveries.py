@@ -32,7 +32,7 @@ async def pages_by_number(request: Request, forward: Forward) -> Answer:
     return page.with_header("link", link) if end < len(items) else page
 
 
-async def a_reason_is_missing(request: Request, forward: Forward) -> Answer:
+async def reason_is_missing(request: Request, forward: Forward) -> Answer:
     answer = await forward(request)
     if request.path != REPLAY or answer.status != 200:
         return answer
@@ -92,7 +92,7 @@ OF_DELIVERIES = {
         "must remain valid when messages are removed",
     ),
     "a reason is missing": Case(
-        a_reason_is_missing,
+        reason_is_missing,
         "subscriptions",
         "test_delivery_replays.py::test_unknown_ids_are_reported_once_in_request_order",
         "each id that was not replayed must have a reason",

@@ -109,7 +109,7 @@ def matching_by(*names: str) -> Breakage:
     return breakage
 
 
-def sent_whatever_the_dates() -> Breakage:
+def delivered_regardless_of_dates() -> Breakage:
     """Queue a delivery for subscriptions that are not counted."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
@@ -128,7 +128,7 @@ def sent_whatever_the_dates() -> Breakage:
     return breakage
 
 
-def two_at_once_are_too_many() -> Breakage:
+def concurrent_inserts_fail() -> Breakage:
     """Look up first and insert later, so that a concurrent request violates a key."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
@@ -214,13 +214,13 @@ OF_EVENTS = {
         "event of another type is not delivered",
     ),
     "events are sent whatever the dates": Case(
-        sent_whatever_the_dates(),
+        delivered_regardless_of_dates(),
         "subscriptions",
         "test_event_matching.py::test_subscriptions_that_are_valid_now_are_counted",
         "expected deliveries to",
     ),
     "the same event at once is a failure": Case(
-        two_at_once_are_too_many(),
+        concurrent_inserts_fail(),
         "subscriptions",
         "test_event_publishing.py::test_concurrent_identical_events_are_accepted_once",
         "identical events are accepted once",

@@ -64,7 +64,7 @@ def _is_list_of_objects(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
-def the_one_asked_for(message: dict[str, Any], request: Request) -> dict[str, Any]:
+def only_the_matching_reference(message: dict[str, Any], request: Request) -> dict[str, Any]:
     """Return only the matching reference of each message, as a filtering join does."""
     found = [item for item in message["externalReferences"] if request.path.endswith(f"/{item['key']}/{item['value']}")]
     return {**message, "externalReferences": found or message["externalReferences"]}
@@ -128,7 +128,7 @@ def later_pages_of_others() -> Breakage:
     return breakage
 
 
-def published_is_there_for_ever() -> Breakage:
+def published_message_undeletable() -> Breakage:
     """Refuse to delete published messages."""
     published: set[str] = set()
 
@@ -174,7 +174,7 @@ def text_of_another() -> Breakage:
     return breakage
 
 
-def deleted_by_each_at_once() -> Breakage:
+def concurrent_deletions_succeed() -> Breakage:
     """Check for existence first, and delete later."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
@@ -229,7 +229,7 @@ OF_MESSAGES = {
         "on the pages, but got",
     ),
     "lists join and filter": Case(
-        with_messages(the_one_asked_for),
+        with_messages(only_the_matching_reference),
         "web-messages",
         "test_web_message_lists.py::test_list_has_the_same_content_as_get",
         "the same content as GET by id",
@@ -253,7 +253,7 @@ OF_MESSAGES = {
         "any character but nul",
     ),
     "what is published stays": Case(
-        published_is_there_for_ever(),
+        published_message_undeletable(),
         "web-messages",
         "test_web_message_references.py::test_message_on_a_case_can_be_deleted",
         "case can be deleted",
@@ -277,7 +277,7 @@ OF_MESSAGES = {
         "concurrent messages are stored separately",
     ),
     "deleted by each at once": Case(
-        deleted_by_each_at_once(),
+        concurrent_deletions_succeed(),
         "web-messages",
         "test_web_message_together.py::test_concurrent_deletions_delete_once",
         "concurrent deletions exactly one must succeed",

@@ -17,7 +17,7 @@ async def replacement_character_refused(request: Request, forward: Forward) -> A
     return await forward(request)
 
 
-async def form_feed_taken(request: Request, forward: Forward) -> Answer:
+async def form_feed_accepted(request: Request, forward: Forward) -> Answer:
     body = request.body.replace(b"\\f", b" ").replace(b"\\u000c", b" ")
     return await forward(request if body == request.body else request.with_json(json.loads(body)))
 
@@ -86,7 +86,7 @@ async def json_of_forms_in_latin_1(request: Request, forward: Forward) -> Answer
     return await forward(replace(request.with_header("content-length", str(len(changed))), body=changed))
 
 
-def files_are_remembered() -> Breakage:
+def downloads_cached() -> Breakage:
     """Cache downloads for ever."""
     downloads: dict[str, Answer] = {}
 
@@ -109,7 +109,7 @@ OF_REQUESTS = {
         "json of a form is decoded as utf 8",
     ),
     "files are remembered": Case(
-        files_are_remembered(),
+        downloads_cached(),
         "web-messages",
         "test_web_message_deletion.py::test_deleted_message_is_not_returned",
         "deleted message is not returned",
@@ -121,7 +121,7 @@ OF_REQUESTS = {
         "text is returned unchanged",
     ),
     "a form feed is taken": Case(
-        form_feed_taken,
+        form_feed_accepted,
         "web-messages",
         "test_web_message_faults.py::test_invalid_message_field_is_reported",
         "invalid message field is reported",

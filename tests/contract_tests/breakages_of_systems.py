@@ -112,7 +112,7 @@ async def messages_are_not_counted(request: Request, forward: Forward) -> Answer
     return answer.with_json({**answer.json(), "slettedeBeskeder": 0}) if is_done else answer
 
 
-async def updates_are_made_anew(request: Request, forward: Forward) -> Answer:
+async def updates_recreated(request: Request, forward: Forward) -> Answer:
     """Delete and insert changed subscriptions, which drops their deliveries."""
     entries = wanted_of(request)
     foretold = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
@@ -125,7 +125,7 @@ async def updates_are_made_anew(request: Request, forward: Forward) -> Answer:
     return foretold
 
 
-async def everything_is_made_anew(request: Request, forward: Forward) -> Answer:
+async def all_subscriptions_recreated(request: Request, forward: Forward) -> Answer:
     """Delete the whole set first; only concurrent readers and waiting deliveries reveal it."""
     foretold = await forward(replace(request, query=b"dryRun=true")) if wanted_of(request) is not None else None
     if foretold is None or foretold.status != 200:
@@ -135,7 +135,7 @@ async def everything_is_made_anew(request: Request, forward: Forward) -> Answer:
     return foretold
 
 
-async def what_goes_goes_first(request: Request, forward: Forward) -> Answer:
+async def removals_applied_first(request: Request, forward: Forward) -> Answer:
     """Remove subscriptions in a separate transaction, so that concurrent readers see a part of the set."""
     entries = wanted_of(request)
     foretold = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
@@ -147,7 +147,7 @@ async def what_goes_goes_first(request: Request, forward: Forward) -> Answer:
     return foretold
 
 
-def taken_for_the_same(name: str, key: Callable[[str], str]) -> Breakage:
+def compared_loosely(name: str, key: Callable[[str], str]) -> Breakage:
     """Keep the stored text if it compares equal to the new one."""
 
     async def breakage(request: Request, forward: Forward) -> Answer:
@@ -167,7 +167,7 @@ def taken_for_the_same(name: str, key: Callable[[str], str]) -> Breakage:
     return breakage
 
 
-async def ended_types_take_subscriptions(request: Request, forward: Forward) -> Answer:
+async def ended_types_accept_subscriptions(request: Request, forward: Forward) -> Answer:
     entries = wanted_of(request)
     if entries is None or not any(entry.get("entityType") == 204 for entry in entries):
         return await forward(request)
@@ -185,7 +185,7 @@ async def first_dry_run_counts(request: Request, forward: Forward) -> Answer:
     return await forward(replace(request, query=given[0]) if is_twice else request)
 
 
-def unknown_parameters_taken(path: str) -> Breakage:
+def unknown_parameters_accepted(path: str) -> Breakage:
     async def breakage(request: Request, forward: Forward) -> Answer:
         return await forward(replace(request, query=b"") if request.path == path else request)
 
@@ -236,37 +236,37 @@ OF_SYSTEMS = {
         "must be the number of messages",
     ),
     "updates are made anew": Case(
-        updates_are_made_anew,
+        updates_recreated,
         "subscriptions",
         "test_delivery_survival.py::test_sync_keeps_deliveries_of_updated_subscriptions",
         "must keep the messages of the subscription",
     ),
     "everything is made anew": Case(
-        everything_is_made_anew,
+        all_subscriptions_recreated,
         "subscriptions",
         "test_delivery_survival.py::test_sync_keeps_deliveries_of_unchanged_subscriptions",
         "must keep the messages of unchanged subscriptions",
     ),
     "what goes goes first": Case(
-        what_goes_goes_first,
+        removals_applied_first,
         "subscriptions",
         "test_subscription_together.py::test_concurrent_read_returns_the_old_or_the_new_set",
         "a reader got an incomplete set",
     ),
     "paths in any case are the same": Case(
-        taken_for_the_same("webhookUrl", str.lower),
+        compared_loosely("webhookUrl", str.lower),
         "subscriptions",
         "test_subscription_sync.py::test_same_identity_is_updated_in_place",
         "expected one update",
     ),
     "fractions are cut off": Case(
-        taken_for_the_same("startDato", lambda text: text[:19]),
+        compared_loosely("startDato", lambda text: text[:19]),
         "subscriptions",
         "test_subscription_sync.py::test_same_identity_is_updated_in_place",
         "expected one update",
     ),
     "ended types take subscriptions": Case(
-        ended_types_take_subscriptions,
+        ended_types_accept_subscriptions,
         "subscriptions",
         "test_subscription_types.py::test_ended_type_allows_no_new_subscription",
         "ended type allows no new subscription",
@@ -284,13 +284,13 @@ OF_SYSTEMS = {
         "expected 400, but was 200",
     ),
     "unknown parameters of replays are taken": Case(
-        unknown_parameters_taken(REPLAY),
+        unknown_parameters_accepted(REPLAY),
         "subscriptions",
         "test_delivery_replays.py::test_unknown_parameter_is_refused",
         "unknown parameter is refused",
     ),
     "unknown parameters of test messages are taken": Case(
-        unknown_parameters_taken(TEST),
+        unknown_parameters_accepted(TEST),
         "subscriptions",
         "test_delivery_replays.py::test_unknown_parameter_is_refused",
         "unknown parameter is refused",

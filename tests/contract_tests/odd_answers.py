@@ -29,7 +29,7 @@ UNNAMED = (
 """Headers that no contract names, or to which any server may add values."""
 
 
-def legally_odd(seed: int) -> Breakage:
+def with_unspecified_headers(seed: int) -> Breakage:
     """Add headers that the contracts do not name, some of them several times."""
     chance = random.Random(seed)
 
@@ -46,7 +46,7 @@ def legally_odd(seed: int) -> Breakage:
     return answer
 
 
-def illegally_odd(seed: int) -> Breakage:
+def with_violations(seed: int) -> Breakage:
     """Change the status, a header or the body of some answers so that they break the contract."""
     chance = random.Random(seed)
 

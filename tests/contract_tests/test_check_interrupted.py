@@ -49,7 +49,7 @@ class OnATerminal:
         return self.process.returncode, out.decode()
 
 
-def assert_left_as_it_was(server: Server) -> None:
+def assert_unchanged(server: Server) -> None:
     left = with_database(server.database_url, counts)
     assert not {"web_messages", "deliveries"} & set(left)
     with server.api() as api:
@@ -73,7 +73,7 @@ def test_interrupted_check_cleans_up(number: signal.Signals, server: Server, tmp
     assert "was interrupted" in out
     assert "not cleaned up" not in out
     assert not suite.is_running()
-    assert_left_as_it_was(server)
+    assert_unchanged(server)
     assert not (tmp_path / "report" / "subscriptions-before.json").exists()
 
 
@@ -90,4 +90,4 @@ def test_killed_suite_is_reported_and_cleaned_up(how: list[str], server: Server,
     assert code == 2
     assert "was NOT CHECKED to the end" in out
     assert f"ended with -9; see {tmp_path / 'report'}" in out
-    assert_left_as_it_was(server)
+    assert_unchanged(server)

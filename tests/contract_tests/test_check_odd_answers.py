@@ -7,7 +7,7 @@ import pytest
 
 from tests.contract_tests.broken import Breakage
 from tests.contract_tests.checking import Server
-from tests.contract_tests.odd_answers import illegally_odd, legally_odd
+from tests.contract_tests.odd_answers import with_unspecified_headers, with_violations
 
 OWN_FAULTS = re.compile(r"fault of (its|their) own|Traceback|INTERNALERROR|ended with [3-9]|CheckFaultError")
 
@@ -18,7 +18,7 @@ def breakage(request: pytest.FixtureRequest) -> Breakage:
     return breakage
 
 
-@pytest.mark.parametrize("breakage", [legally_odd(1)], ids=["seed 1"], indirect=True)
+@pytest.mark.parametrize("breakage", [with_unspecified_headers(1)], ids=["seed 1"], indirect=True)
 def test_headers_that_no_contract_names_are_not_findings(server: Server, tmp_path: Path) -> None:
     ended = server.check(tmp_path, "--suite", "rules")
 
@@ -26,7 +26,7 @@ def test_headers_that_no_contract_names_are_not_findings(server: Server, tmp_pat
     assert "keeps the contract" in ended.stdout
 
 
-@pytest.mark.parametrize("breakage", [illegally_odd(1), illegally_odd(2)], ids=["seed 1", "seed 2"], indirect=True)
+@pytest.mark.parametrize("breakage", [with_violations(1), with_violations(2)], ids=["seed 1", "seed 2"], indirect=True)
 def test_invalid_responses_are_findings_and_never_errors_of_the_check(server: Server, tmp_path: Path) -> None:
     ended = server.check(tmp_path, "--suite", "rules")
 

@@ -23,7 +23,7 @@ def put_subscription(server: Server, entity_type: int = ALLOWED, end: datetime |
     execute(server.database_url, insert)
 
 
-def assert_left_alone(server: Server, folder: Path, words: str) -> None:
+def assert_untouched(server: Server, folder: Path, words: str) -> None:
     with server.api() as api:
         before, waiting = api.subscriptions(), api.deliveries()
         ended = server.check(folder, "--spec", "subscriptions")
@@ -34,7 +34,7 @@ def assert_left_alone(server: Server, folder: Path, words: str) -> None:
 
 def test_system_with_waiting_messages_is_left_unchanged(server: Server, tmp_path: Path) -> None:
     put_parked_message(server.database_url, SYSTEM, (ORG_TYPE, 101, ALLOWED), "3e4f4c1e-5798-41e9-ae24-57fa13b361e1")
-    assert_left_alone(server, tmp_path, "messages wait for system")
+    assert_untouched(server, tmp_path, "messages wait for system")
     assert with_database(server.database_url, counts)["deliveries"] == 1
 
 
@@ -44,7 +44,7 @@ def test_system_with_irrestorable_subscriptions_is_left_unchanged(
 ) -> None:
     """A subscription to an ended type remains until it is removed; it cannot be created again."""
     put_subscription(server, entity_type, end)
-    assert_left_alone(server, tmp_path, "could not be given its subscriptions back")
+    assert_untouched(server, tmp_path, "could not be given its subscriptions back")
 
 
 async def no_way_back(request: Request, forward: Forward) -> Answer:

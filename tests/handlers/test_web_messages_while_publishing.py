@@ -39,7 +39,7 @@ def service_of(database_url: str, held: HeldOpenE, **settings: Any) -> Iterator[
         try:
             yield service
         finally:
-            held.let_go()
+            held.release_calls()
 
 
 def post_case(callers: ThreadPoolExecutor, service: RunningService, **changes: Any) -> Future[httpx.Response]:
@@ -59,7 +59,7 @@ def test_message_is_stored_as_sending_before_the_open_e_call(
         assert service.client.delete(f"/webmessages/{message.id}").status_code == 404
         assert service.client.get(f"/webmessages/recipients/{party_id}").json() == []
         assert service.client.get("/webmessages/external-references/flowInstanceId/1068").json() == []
-        held.let_go()
+        held.release_calls()
         assert answer.result().headers["location"] == f"/webmessages/{message.id}"
         created = get(service, message.id)["created"]
         assert created > message.sent.isoformat(timespec="milliseconds")
@@ -77,7 +77,7 @@ def test_other_callers_are_served_during_an_open_e_call(
         assert service.client.delete(location).status_code == 204
         assert service.client.get("/health/ready").status_code == 200
         assert_no_transaction_is_open(database_url)
-        held.let_go()
+        held.release_calls()
         assert answer.result().status_code == 201
 
 
@@ -114,7 +114,7 @@ def test_message_without_a_thread_in_time_is_refused_and_not_stored(
         detail = problem(refused, 500, "Internal Server Error")["detail"]
         assert detail == "Open-E is busy: too many calls to it are waiting"
         assert len(unsettled(service)) == 2
-        held.let_go()
+        held.release_calls()
         assert [answer.result().status_code for answer in answers] == [201, 201]
         assert unsettled(service) == []
         assert held.calls == 2
@@ -126,7 +126,7 @@ def test_message_waits_for_a_thread(sqlite_url: str, held: HeldOpenE, callers: T
         answers = [post_case(callers, service) for _ in range(3)]
         held.wait_for_calls(1)
         assert len(unsettled(service)) == 1
-        held.let_go()
+        held.release_calls()
         assert [answer.result().status_code for answer in answers] == [201, 201, 201]
         assert unsettled(service) == []
 
@@ -166,7 +166,7 @@ def test_disconnected_caller_changes_nothing(database_url: str, held: HeldOpenE)
                 b"apikey: %s\r\nContent-Length: %d\r\n\r\n%s" % (MESSAGES_KEY.encode(), len(body), body)
             )
             held.wait_for_calls(1)
-        held.let_go()
+        held.release_calls()
         while unsettled(service):
             pass
         (message,) = service.client.get(f"/webmessages/recipients/{party_id}").json()
@@ -219,7 +219,7 @@ def breakage(database_url: str, postgresql_server: PostgresqlServer) -> Breakage
 
 def test_unavailable_database_prevents_the_open_e_call(database_url: str, held: HeldOpenE, breakage: Breakage) -> None:
     with service_of(database_url, held) as service:
-        held.let_go()
+        held.release_calls()
         assert service.client.post("/webmessages", json=case_body()).status_code == 201
         breakage.begin()
         breakage.check(service.client.post("/webmessages", json=case_body()))
@@ -271,7 +271,7 @@ def test_post_returns_201_when_the_database_recovers_in_time(
         answers = [post_case(callers, service) for _ in range(20)]
         held.wait_for_calls(20)
         breakage.begin()
-        held.let_go()
+        held.release_calls()
         done, _ = wait(answers, timeout=0.5)
         assert not done
         breakage.end()
@@ -294,7 +294,7 @@ def test_published_message_becomes_readable_once_the_database_recovers(
         # Twice, so that a pool drops its dead connection and opens a new one.
         for _ in range(2):
             breakage.check(service.client.get(f"/webmessages/{message.id}"))
-        held.let_go()
+        held.release_calls()
         detail = problem(answer.result(), 500, "Internal Server Error")["detail"]
         assert f"Open-E has published message '{message.id}'" in detail
         breakage.end()
@@ -312,7 +312,7 @@ def test_unknown_outcome_is_recorded_once_the_database_recovers(
         held.wait_for_calls(1)
         (message,) = unsettled(service)
         breakage.begin()
-        held.let_go()
+        held.release_calls()
         detail = problem(answer.result(), 500, "Internal Server Error")["detail"]
         match = UNKNOWN.search(detail)
         assert match is not None, detail
@@ -329,7 +329,7 @@ def test_refused_message_is_removed_once_the_database_recovers(
         answer = post_case(callers, service)
         held.wait_for_calls(1)
         breakage.begin()
-        held.let_go()
+        held.release_calls()
         detail = problem(answer.result(), 404, "Not Found")["detail"]
         assert detail == "The requested flow instance with ID 1068 was not found"
         breakage.end()
@@ -343,7 +343,7 @@ def test_shutdown_leaves_a_message_as_sending_without_the_database(
         answer = post_case(callers, service)
         held.wait_for_calls(1)
         breakage.begin()
-        held.let_go()
+        held.release_calls()
         assert answer.result().status_code == 500
     breakage.end()
     (message,) = unsettled(service)

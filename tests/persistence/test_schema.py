@@ -222,7 +222,7 @@ def test_killed_migration_leaves_the_old_tables(empty_url: str) -> None:
 
     with_database(empty_url, prepare)
     with running(*python(DIE)) as process:
-        process.tell(empty_url)
+        process.write_line(empty_url)
         assert process.wait() == -signal.SIGKILL
 
     async def scenario(database: Database) -> None:

@@ -27,7 +27,7 @@ WEST = timezone(timedelta(hours=-11, minutes=-30))
     ],
 )
 async def test_time_is_read_as_the_same_instant_in_utc(database: Database, moment: datetime | None) -> None:
-    def there_and_back(connection: sa.Connection) -> datetime | None:
+    def round_trip(connection: sa.Connection) -> datetime | None:
         return connection.scalar(sa.select(sa.cast(sa.bindparam("moment", moment, UtcDateTime), UtcDateTime)))
 
     @short_write

@@ -39,7 +39,7 @@ def test_serve_completes_running_requests_and_refuses_new_ones(
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
         wait_until_refused(service.port)
-        held.let_go()
+        held.release_calls()
         assert answer.result(SECONDS).status_code == 201
         assert service.process.wait() == 0
         assert [json.loads(line)["status"] for line in service.process.err] == [201]

@@ -40,7 +40,7 @@ print("free", flush=True)
 def holder(path: Path) -> Iterator[Process]:
     """Yield another process that holds the write lock until it receives a line."""
     with running(*python(HOLD)) as process:
-        process.tell(str(path))
+        process.write_line(str(path))
         process.wait_for("locked")
         yield process
 
@@ -69,7 +69,7 @@ async def test_reads_continue_while_a_write_waits_for_another_process(database: 
         assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
         await asyncio.sleep(0)
     assert not any(write.done() for write in writes)
-    holder.tell("go on")
+    holder.write_line("go on")
     await asyncio.gather(*writes)
     await stored.store(database, before)
     assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) == 3
@@ -83,7 +83,7 @@ async def test_write_that_waits_too_long_fails_and_later_ones_succeed(
         with pytest.raises(StorageFailed):
             await stored.store(database, message)
     assert await stored.list_by_party(database, PARTY_ID, 10, None) == []
-    holder.tell("go on")
+    holder.write_line("go on")
     holder.wait_for("free")
     await stored.store(database, web_message())
     assert len(await stored.list_by_party(database, PARTY_ID, 10, None)) == 1
@@ -99,7 +99,7 @@ async def test_write_that_is_cancelled_while_it_waits_leaves_the_database_usable
     second = asyncio.create_task(stored.store(database, web_message()))
     for _ in range(10):
         await asyncio.sleep(0)
-    holder.tell("go on")
+    holder.write_line("go on")
     await second
     with pytest.raises(asyncio.CancelledError):
         await first

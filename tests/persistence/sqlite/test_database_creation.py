@@ -142,7 +142,7 @@ asyncio.run(open_database(sys.stdin.readline().strip()).migrate())
 async def test_killed_first_start_can_be_repeated(tmp_path: Path) -> None:
     path = tmp_path / "b.db"
     with running(*python(DIE)) as process:
-        process.tell(f"sqlite:///{path}")
+        process.write_line(f"sqlite:///{path}")
         assert process.wait() == -signal.SIGKILL
     assert names_in(tmp_path) == ["b.db.lock", "b.db.new"]
     await check_new(path)

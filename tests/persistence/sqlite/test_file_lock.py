@@ -34,7 +34,7 @@ async def test_hold_file_lock_waits_for_another_process_and_logs_it_once(tmp_pat
 
         def waits() -> None:
             said.append("waits")
-            process.tell("end")
+            process.write_line("end")
 
         async with hold_file_lock(str(path), waits):
             with running(*python(HOLD), str(path)) as other:
