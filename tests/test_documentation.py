@@ -14,16 +14,10 @@ from budkavle.commands.cli import main
 from tests.commands_page import PAGE as COMMANDS_PAGE
 from tests.commands_page import render
 from tests.processes import REPOSITORY
+from tests.shown_commands import PAGES, budkavle_commands, prose
 
-PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 MAX_README_LINES = 120
-_FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-
-
-def prose(path: Path) -> str:
-    """Return the text of a page without its code blocks."""
-    return _FENCE.sub("", path.read_text())
 
 
 def anchors(path: Path) -> set[str]:
@@ -63,15 +57,15 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
     assert broken_links(page) == ["none.md", "#none", "page.md#none"]
 
 
-def test_each_page_can_be_reached_from_the_readme() -> None:
-    reached, waiting = set(), [REPOSITORY / "README.md"]
-    while waiting:
-        page = waiting.pop()
-        if page in reached:
-            continue
-        reached.add(page)
-        targets = (target.partition("#")[0] for target in _LINK.findall(prose(page)))
-        waiting += [path for name in targets if name and (path := (page.parent / name).resolve()) in PAGES]
+def linked_pages(page: Path) -> set[Path]:
+    """Return the pages that a page links."""
+    names = (target.partition("#")[0] for target in _LINK.findall(prose(page)))
+    return {(page.parent / name).resolve() for name in names if name} & set(PAGES)
+
+
+def test_each_page_can_be_reached_from_the_readme_in_two_clicks() -> None:
+    first = linked_pages(REPOSITORY / "README.md")
+    reached = first.union(*map(linked_pages, first)) | {REPOSITORY / "README.md"}
     assert [str(page.relative_to(REPOSITORY)) for page in PAGES if page not in reached] == []
 
 
@@ -109,15 +103,6 @@ def test_each_module_and_function_that_a_page_names_exists(page: Path) -> None:
         assert not function or re.search(rf"\b{function}\b", path.read_text()), f"{name}: {function}"
 
 
-def shown_commands(page: Path) -> set[str]:
-    """Return the command lines of `budkavle` on a page, in code blocks and in the text, without comments."""
-    text = page.read_text()
-    blocks = "\n".join(match[0] for match in _FENCE.finditer(text)).replace("\\\n", " ")
-    lines = re.findall(r"^ *(?:- )?budkavle ([a-z-].*)$", blocks, re.MULTILINE)
-    lines += re.findall(r"`budkavle ([^`]+)`", _FENCE.sub("", text))
-    return {re.split(r"\s+#|\s+&|\s+>|\s+\||;", line)[0].strip() for line in lines} - {"COMMAND"}
-
-
 def unknown_words(command_line: str) -> list[str]:
     """Return the words of a command line that are neither a command nor one of its options; arguments are skipped."""
     command: click.Command = main
@@ -136,7 +121,7 @@ def unknown_words(command_line: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_each_command_that_a_page_shows_exists_with_its_options(page: Path) -> None:
-    assert {line: words for line in shown_commands(page) if (words := unknown_words(line))} == {}
+    assert {line: words for line in budkavle_commands(page) if (words := unknown_words(line))} == {}
 
 
 def test_unknown_commands_and_options_are_found() -> None:

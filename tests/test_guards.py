@@ -43,6 +43,7 @@ REQUEST_ID = {
 NOT_OF_A_MODULE = {
     "tests/budkavle/test_crash.py": "kills the whole service",
     "tests/budkavle/test_logs.py": "reads the logs of the whole service",
+    "tests/budkavle/test_shown_commands.py": "runs what the documentation shows",
     "tests/budkavle/test_wheel.py": "installs all packages",
 }
 """Tests of a package that have no module's name, each with the reason."""

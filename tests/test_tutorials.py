@@ -4,14 +4,14 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.processes import REPOSITORY, budkavle, environment, running
+from tests.processes import REPOSITORY, budkavle, running
+from tests.shown_commands import PATH, blocks, shown
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the commands use curl, which is missing")
 
@@ -24,8 +24,9 @@ class Shell:
 
     def paste(self, page: str) -> list[str]:
         """Return the output of each command of a page; the commands share one shell."""
-        blocks = re.findall(r"^```sh\n(.*?)^```", (REPOSITORY / page).read_text(), re.MULTILINE | re.DOTALL)
-        lines = "".join(blocks).splitlines()
+        shell = [block.text for block in blocks(REPOSITORY / page) if block.language == "sh"]
+        # The demo of `make run` runs already.
+        lines = "".join(text for text in shell if not text.startswith("make ")).splitlines()
         for port, address in self.addresses.items():
             lines = [line.replace(f"http://127.0.0.1:{port}", address) for line in lines]
         mark = "--- next ---"
@@ -84,19 +85,10 @@ def test_first_subscription_works_as_written(shell: Shell) -> None:
 
 
 def test_first_start_of_an_installation_works_as_written(tmp_path: Path) -> None:
-    guide = (REPOSITORY / "docs" / "how-to" / "deploy.md").read_text().split("\n## First start\n")[1]
-    lines = re.search(r"^```\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
-    assert lines is not None
-    script = (
-        lines[1].replace("/var/lib/budkavle/", f"{tmp_path}/").replace("budkavle serve", "exec budkavle serve --port 0")
-    )
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin" / "budkavle"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m budkavle "$@"\n')
-    program.chmod(0o755)
+    script = shown("docs/how-to/deploy.md", "export").replace("/var/lib/budkavle/", f"{tmp_path}/")
+    script = script.replace("budkavle serve", "exec budkavle serve --port 0")
     shutil.copy(REPOSITORY / "docs" / "catalogue.example.yaml", tmp_path / "catalogue.yaml")
-    path = f"{program.parent}:{environment()['PATH']}"
-    with running("/bin/sh", "-e", "-c", f"PATH={path}\n{script}", folder=tmp_path) as process:
+    with running("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=tmp_path) as process:
         url = process.wait_for("Budkavle listens on ")
         assert process.out[-2].strip(), "the key is printed before"
         answer = httpx.get(f"{url}/health/ready", trust_env=False)

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import inflection
 import yaml
 
 from tests.processes import REPOSITORY
+from tests.shown_commands import PATH, shown
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 SECONDS = 120
@@ -23,16 +25,17 @@ SECONDS = 120
 
 def run_generator(spec: Path, project: Path) -> str:
     """Create a project from a contract, as the guide says, and return the generator's output. Warnings are errors."""
-    command = [sys.executable, "-m", "openapi_python_client", "generate", "--fail-on-warning"]
-    # The generator calls ruff by name to format its output.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    places = {"spec/web-messages.yaml": str(spec), "web-messages-client": str(project)}
+    guide = shlex.split(shown("docs/how-to/generate-a-client.md", "openapi-python-client"))
+    assert set(places) < set(guide)
     done = subprocess.run(
-        [*command, "--path", str(spec), "--output-path", str(project)],
+        [*(places.get(word, word) for word in guide), "--fail-on-warning"],
         capture_output=True,
         text=True,
         timeout=SECONDS,
         check=False,
-        env={**os.environ, "PATH": path},
+        # It calls ruff by name to format what it has written.
+        env={**os.environ, "PATH": PATH},
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.clients.conftest import CASE
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
 from tests.processes import REPOSITORY
+from tests.shown_commands import shown
 
 SPECS = sorted((REPOSITORY / "spec").glob("*.yaml"))
 PROGRAM = REPOSITORY / "tests" / "clients" / "node"
@@ -77,10 +79,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if run(folder, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts").returncode:
         pytest.skip("npm could not install the compiler: there is no registry to be reached")
     for spec in SPECS:
-        types = f"generated/{spec.stem}.ts"
-        # Otherwise a field with a default would be required.
-        options = ("--default-non-nullable=false", "-o", types)
-        done = run(folder, "node", GENERATOR, str(spec), *options)
+        # The guide lets npx install the generator; here it is installed with the compiler.
+        npx, yes, generator, *words = shlex.split(shown("docs/how-to/generate-a-client.md", "npx"))
+        assert (npx, yes, generator) == ("npx", "--yes", "openapi-typescript@7")
+        places = {"spec/web-messages.yaml": str(spec), "web-messages.ts": f"generated/{spec.stem}.ts"}
+        assert set(places) < set(words)
+        done = run(folder, "node", GENERATOR, *(places.get(word, word) for word in words))
         assert done.returncode == 0, done.stdout + done.stderr
     return folder
 

@@ -27,6 +27,7 @@ from tests.contract_tests.breakages import Case
 from tests.contract_tests.broken import Breakage, broken
 from tests.factories import NOW
 from tests.handlers.callers import new_certificate
+from tests.shown_commands import PATH, shown
 
 BUDKAVLE = Path(sys.executable).with_name("budkavle")
 ONLY_WITHOUT_TLS = {"needs a proxy: an invalid certificate fails in the TLS handshake"}
@@ -64,11 +65,25 @@ class Server:
 
     def check(self, folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `contract-check` and return its result."""
+        return self.run(folder, *self.command(folder, *options), **environment)
+
+    def check_as_shown(self, folder: Path) -> subprocess.CompletedProcess[str]:
+        """Run the command that the reference shows and return its result; the report is in `contract-report`."""
+        _, line = shown("docs/reference/contract-check.md", "pip install").splitlines()
+        places = {"http://127.0.0.1:8080": self.url, "client.pem": str(self.certificate)}
+        keys = {"--api-key KEY": f"--api-key {MESSAGES_KEY}", "--publish-key KEY": f"--publish-key {PUBLISH_KEY}"}
+        for written, here in (places | keys).items():
+            assert line.count(written) == 1
+            line = line.replace(written, here)
+        return self.run(folder, "/bin/sh", "-c", line)
+
+    def run(self, folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that may take some minutes."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
         return subprocess.run(
-            self.command(folder, *options),
+            command,
             cwd=folder,
-            env={**kept, **environment},
+            env={**kept, "PATH": PATH, **environment},
             capture_output=True,
             text=True,
             timeout=280,

@@ -18,6 +18,8 @@ from tests.contract_tests.recipes import ANOTHERS, assert_reported, run_steps
 from tests.contract_tests.taping import taping
 from tests.databases import with_database
 from tests.persistence.rows import counts
+from tests.processes import result_of
+from tests.shown_commands import shown
 
 BEFORE = [
     {"orgType": 1, "orgCode": code, "entityType": 202, "webhookUrl": "/before", "startDato": "2024-03-01T00:00:00"}
@@ -94,12 +96,10 @@ def on_sqlite(request: pytest.FixtureRequest, open_e_url: str, tmp_path_factory:
 def on_postgresql(
     request: pytest.FixtureRequest, open_e_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> WholeCheck:
-    """Run the check with the default options of the command."""
+    """Run the check with the command that the reference shows."""
     request.param = "postgresql"
     folder = tmp_path_factory.mktemp("postgresql")
-    return whole_check(
-        request, folder, open_e_url, lambda server, work: server.check(work, "--report", str(work / "contract-report"))
-    )
+    return whole_check(request, folder, open_e_url, lambda server, work: server.check_as_shown(work))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -130,6 +130,16 @@ def test_recipe_for_another_implementation_works(on_sqlite: WholeCheck) -> None:
     assert "keeps the contract" in on_sqlite.ended.stdout
     assert left_out(on_sqlite.ended.stdout) == set()
     assert_reported(on_sqlite.work)
+
+
+def test_commands_of_a_report_are_pasted_as_the_reference_shows(on_postgresql: WholeCheck, server: Server) -> None:
+    script = shown("docs/reference/contract-check.md", "API_KEY=").replace("http://127.0.0.1:8080", server.url)
+    script = script.replace("API_KEY=… PUBLISH_KEY=…", f"API_KEY={MESSAGES_KEY} PUBLISH_KEY={PUBLISH_KEY}")
+    done = result_of("/bin/sh", "-e", "-c", f'{script}\necho "$CLIENT_CERT"', folder=on_postgresql.work)
+    # Its party is no UUID.
+    assert done.stdout.startswith("HTTP/1.1 400 ")
+    certificate = read_certificate(on_postgresql.server.certificate, None)
+    assert done.stdout.endswith(f"{certificate.header}\n")
 
 
 def test_same_seed_generates_the_same_requests(on_sqlite: WholeCheck, on_postgresql: WholeCheck) -> None:

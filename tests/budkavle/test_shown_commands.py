@@ -1,0 +1,241 @@
+"""The commands of the guides for operators, run as the pages show them, and which test runs each block of commands."""
+
+import json
+import re
+import shlex
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from delivery.signing import read_secret
+from domain.deliveries import AttemptOutcome, Reason
+from tests.budkavle.commands.test_cli import unsettled
+from tests.budkavle.commands.test_deliveries import settle
+from tests.budkavle.conftest import Invoke
+from tests.budkavle.queues import publish, queued, subscribe
+from tests.catalogues import FINGERPRINT, SYSTEM_ID
+from tests.certificates import Authority
+from tests.pgbouncer import PASSWORD, pgbouncer_before
+from tests.postgresql import PostgresqlServer
+from tests.processes import REPOSITORY, result_of, running
+from tests.shown_commands import PAGES, PATH, blocks, budkavle_commands, commands_in_text, shown
+
+OPERATOR = "tests/budkavle/test_shown_commands.py"
+INSTALL = "tests/test_install_commands.py"
+MAKE = "sets up an environment or runs all tests; CI runs it, and tests/test_makefile.py looks at the targets"
+
+BLOCKS = {
+    ("CONTRIBUTING.md", "make test"): MAKE,
+    ("README.md", "make run"): MAKE,
+    ("README.md", "curl"): "tests/test_tutorials.py",
+    ("docs/how-to/audit.md", "budkavle audit list"): OPERATOR,
+    ("docs/how-to/catalogue.md", "budkavle apply"): OPERATOR,
+    ("docs/how-to/catalogue.md", "echo"): OPERATOR,
+    ("docs/how-to/contract-check.md", "set -euo pipefail"): "tests/contract_tests/test_recipes.py",
+    ("docs/how-to/contract-check.md", "# .github/"): "tests/contract_tests/test_recipes.py",
+    ("docs/how-to/contract-check.md", "# .gitlab-ci"): "tests/contract_tests/test_recipes.py",
+    ("docs/how-to/contract-check.md", "FROM"): "builds a container; its two `pip` commands are those of the pipelines",
+    ("docs/how-to/deploy.md", "pip install"): INSTALL,
+    ("docs/how-to/deploy.md", "export"): "tests/test_tutorials.py",
+    ("docs/how-to/generate-a-client.md", "openapi-python-client"): "tests/clients/generating.py",
+    ("docs/how-to/generate-a-client.md", "npx"): "tests/clients/test_generated_typescript.py",
+    ("docs/how-to/in-doubt-messages.md", "budkavle messages list"): OPERATOR,
+    ("docs/how-to/mock-open-e.md", "pip install"): INSTALL,
+    ("docs/how-to/mock-open-e.md", "MOCK="): "tests/mock_open_e/server/test_application.py",
+    ("docs/how-to/mock-open-e.md", "steps:"): "tests/mock_open_e/server/test_application.py",
+    ("docs/how-to/mock-open-e.md", "test:"): "tests/mock_open_e/server/test_application.py",
+    ("docs/how-to/pgbouncer.md", "export"): OPERATOR,
+    ("docs/how-to/postgresql.md", "export"): OPERATOR,
+    ("docs/how-to/proxies.md", "budkavle serve"): OPERATOR,
+    ("docs/how-to/receive-webhooks.md", "curl"): OPERATOR,
+    ("docs/reference/contract-check.md", "pip install"): INSTALL,
+    ("docs/reference/contract-check.md", "API_KEY="): "tests/contract_tests/test_check.py",
+    ("docs/tutorial/first-message.md", "make run"): MAKE,
+    ("docs/tutorial/first-message.md", "curl"): "tests/test_tutorials.py",
+    ("docs/tutorial/first-subscription.md", "CERT="): "tests/test_tutorials.py",
+    ("docs/tutorial/first-subscription.md", "curl"): "tests/test_tutorials.py",
+}
+"""By page and beginning of the block: the test that runs it, or the reason why none does."""
+
+LINES = {
+    ".venv/bin/budkavle dev --port N --mock-port N --receiver-port N": "tests/test_tutorials.py",
+    ".venv/bin/python -m pytest -q tests/test_guards.py": "runs tests",
+    "pip install --no-deps budkavle-*.whl mock_open_e-*.whl": INSTALL,
+    "pip install openapi-python-client": "requirements/dev.txt has it",
+    "pre-commit install": "changes the repository",
+    "promtool check rules budkavle-alerts.yml": "tests/test_alerts.py",
+}
+"""The same for commands in the text that are not those of `budkavle`, `make` and `python -m MODULE`."""
+
+ENDLESS = {"contract-check", "dev", "mock-open-e", "serve", "worker"}
+"""Commands that run until they are stopped, or for half a minute. Tests of their own start them with every option."""
+
+CATALOGUE = f"""systems:
+  - systemIdentifier: {SYSTEM_ID}
+    name: Fasit
+    baseUrl: https://fasit.example/star
+    certificates: ["sha256:{FINGERPRINT}"]
+    webhookSecrets: ["file:secret"]
+messageTypes:
+  - {{entityType: 202, name: Type 202}}
+  - {{entityType: 203, name: Type 203}}
+allowedSubscriptions:
+  - {{orgType: 1, entityType: 202}}
+  - {{orgType: 2, entityType: 203}}
+"""
+SECRET = "whsec_" + "A" * 32
+
+
+def test_a_test_runs_each_block_of_commands_or_the_reason_is_here() -> None:
+    shown_blocks = [block for page in PAGES for block in blocks(page) if block.has_commands]
+    keys = [[key for key in BLOCKS if key[0] == block.page and block.text.startswith(key[1])] for block in shown_blocks]
+    unknown = [(block.page, block.text[:60]) for block, found in zip(shown_blocks, keys, strict=True) if not found]
+    assert unknown == [], "run these commands in a test, and name it in BLOCKS"
+    assert {key for found in keys for key in found} == set(BLOCKS)
+    for test in {*BLOCKS.values(), *LINES.values()}:
+        assert not test.startswith("tests/") or (REPOSITORY / test).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_each_block_has_a_language(page: Path) -> None:
+    """Commands are `sh`; what has none is `text`."""
+    assert [block.text[:60] for block in blocks(page) if not block.language] == []
+
+
+def test_commands_in_the_text_are_known() -> None:
+    targets = re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    unknown = []
+    for page in PAGES:
+        for command in commands_in_text(page):
+            program, *words = shlex.split(command)
+            is_known = (
+                program == "budkavle"
+                or (program == "make" and (words[0] in targets or words[0].startswith("PYTHON=")))
+                or (program == "python" and words[0] == "-m" and find_spec(words[1]) is not None)
+            )
+            if not is_known and command not in LINES:
+                unknown.append((page.name, command))
+    assert unknown == []
+
+
+@pytest.fixture
+def installation(sqlite_url: str, tmp_path: Path) -> Path:
+    """A folder with a catalogue and a database: two deliveries, one of them parked, and messages in doubt."""
+    subscribe(sqlite_url, "http://127.0.0.1:9")
+    publish(sqlite_url, 2)
+    settle(sqlite_url, (SYSTEM_ID, AttemptOutcome.PARK, Reason.HTTP))
+    unsettled(sqlite_url)
+    (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
+    (tmp_path / "secret").write_text(SECRET)
+    return tmp_path
+
+
+def test_each_command_that_a_page_shows_runs(
+    installation: Path, sqlite_url: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its arguments a command is only named, and may miss some that it needs."""
+    monkeypatch.chdir(installation)
+    database = installation / "test.db"
+    content = database.read_bytes()
+    head = invoke(sqlite_url, "audit", "verify").stdout.split()[0]
+    values = {
+        "ID": queued(sqlite_url)[0].id,
+        "FILE": "catalogue.yaml",
+        "ci/catalogue.yaml": "catalogue.yaml",
+        "HASH": head,
+    }
+    failed = {}
+    # The one names what there was, the other has the usage of each command.
+    pages = [page for page in PAGES if page.name not in {"CHANGELOG.md", "commands.md"}]
+    commands = {command for page in pages for command in budkavle_commands(page)}
+    for command in sorted(commands):
+        text = command.replace("--system ID", f"--system {SYSTEM_ID}").replace(" …", "")
+        words = [values.get(word, word) for word in shlex.split(text)]
+        if words[0] in ENDLESS or words[0].startswith("-"):
+            continue
+        database.write_bytes(content)
+        result = invoke(sqlite_url, *words)
+        is_name = all(re.fullmatch("[a-z-]+", word) and not word.startswith("-") for word in words)
+        if result.exit_code != 0 and not (is_name and result.exit_code == 2):
+            failed[command] = result.output
+    assert failed == {}
+
+
+def run_block(folder: Path, script: str, **settings: object) -> str:
+    """Paste a block into a shell, and return what it printed. It writes no errors."""
+    done = result_of("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=folder, **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the command uses openssl, which is missing")
+def test_webhook_secret_is_one(tmp_path: Path) -> None:
+    secret = run_block(tmp_path, shown("docs/how-to/catalogue.md", "echo")).strip()
+    assert len(read_secret(secret)) == 32
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the command uses curl, which is missing")
+def test_service_speaks_tls_and_a_system_tries_its_receiver(
+    sqlite_url: str, authority: Authority, tmp_path: Path
+) -> None:
+    service, system = authority.issue("127.0.0.1", "localhost"), authority.issue()
+    for name, file in {"service": service.file, "system": system.file}.items():
+        # Each of these files has the certificate and its key.
+        shutil.copy(file, tmp_path / f"{name}.pem")
+        shutil.copy(file, tmp_path / f"{name}.key")
+    shutil.copy(authority.file, tmp_path / "clients-ca.pem")
+    subscribe(sqlite_url, certificates=frozenset({system.fingerprint}))
+    serve = shown("docs/how-to/proxies.md", "budkavle serve").replace("budkavle serve", "exec budkavle serve --port 0")
+    script = f"export PATH='{PATH}'\n{serve}"
+    with running("/bin/sh", "-e", "-c", script, folder=tmp_path, database_url=sqlite_url) as process:
+        url = process.wait_for("Budkavle listens on ")
+        assert url.startswith("https://")
+        curl = shown("docs/how-to/receive-webhooks.md", "curl").replace("https://budkavle.example", url)
+        curl = curl.replace("curl ", f"curl --cacert {authority.file} ")
+        answer = json.loads(run_block(tmp_path, curl))
+    assert [item.id for item in queued(sqlite_url)] == [answer["leveringId"]]
+
+
+def run_until_ready(folder: Path, script: str) -> None:
+    """Paste a block that ends with `budkavle serve`; the service becomes ready."""
+    script = script.replace("budkavle serve", "exec budkavle serve --port 0")
+    with running("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=folder) as process:
+        url = process.wait_for("Budkavle listens on ")
+        assert httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200
+
+
+def test_postgresql_is_created_migrated_and_served(postgresql_server: PostgresqlServer, tmp_path: Path) -> None:
+    page = REPOSITORY / "docs" / "how-to" / "postgresql.md"
+    (sql,) = [block.text for block in blocks(page) if block.language == "sql"]
+    try:
+        for statement in sql.split(";\n")[:2]:
+            postgresql_server.execute(statement.strip())
+        (folder,) = parse_qs(urlsplit(postgresql_server.url("budkavle")).query)["host"]
+        script = shown("docs/how-to/postgresql.md", "export")
+        place = "db.example.org/budkavle?sslmode=verify-full&sslrootcert=/etc/budkavle/ca.pem"
+        assert place in script
+        run_until_ready(tmp_path, script.replace(place, f"/budkavle?host={folder}"))
+    finally:
+        postgresql_server.execute("drop database if exists budkavle with (force)")
+        postgresql_server.execute("drop role if exists budkavle")
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_urls_for_pgbouncer_work(postgresql_server: PostgresqlServer, tmp_path: Path, mode: str) -> None:
+    name = f"shown_{mode}"
+    page = REPOSITORY / "docs" / "how-to" / "pgbouncer.md"
+    (script,) = [block.text for block in blocks(page) if block.has_commands and f"pooler={mode}" in block.text]
+    with pgbouncer_before(postgresql_server.new_empty(name), mode) as bouncer:
+        place = "budkavle:PASSWORD@127.0.0.1:6432/budkavle"
+        assert place in script
+        script = script.replace(place, f"postgres:{PASSWORD}@127.0.0.1:{bouncer.port}/{name}")
+        if mode == "transaction":
+            run_until_ready(tmp_path, script)
+        else:
+            # This block has the URL alone.
+            run_block(tmp_path, f"{script}budkavle migrate")
+    postgresql_server.execute(f"drop database {name} with (force)")
