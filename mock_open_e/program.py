@@ -18,6 +18,7 @@ SERVER_MODULES = (
     "httptools",
     "inflection",
     "jsonschema_rs",
+    "orjson",
     "prometheus_client",
     "python_multipart",
     "starlette",
