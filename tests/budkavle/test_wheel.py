@@ -416,7 +416,7 @@ def test_fixture(open_e_mock):
 
 @pytest.mark.open_e_mock(strict=True)
 def test_marker(open_e_mock):
-    with pytest.raises(zeep.exceptions.Fault, match="There is no principal"):
+    with pytest.raises(zeep.exceptions.Fault, match="The request has no principal"):
         handlers.send()
 
 def test_nothing_else_of_the_wheel_was_imported():
