@@ -11,6 +11,8 @@ from alembic.script import ScriptDirectory
 from persistence.database import DatabaseUnusable
 from persistence.work import large_read
 
+MIGRATIONS = Path(__file__).parent / "migrations"
+
 
 def upgrade(connection: sa.Connection) -> None:
     """Run missing migrations on this connection. The caller commits.
@@ -56,6 +58,6 @@ def _head() -> str | None:
 
 def _config() -> alembic.config.Config:
     config = alembic.config.Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config

@@ -135,6 +135,10 @@ class SqliteDatabase:
                 if not self._path.exists():
                     self._create()
                 with self._writer_engine.connect() as connection:
+                    # SQLite changes a constraint by copying the table. With foreign keys, dropping the old one would
+                    # delete all rows that refer to it. The connection is closed afterwards.
+                    connection.detach()
+                    connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
                     # One transaction: if the process dies in the middle, the old tables remain.
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                     schema.upgrade(connection)

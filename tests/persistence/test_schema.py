@@ -1,6 +1,7 @@
 """Migrations create the tables once, with any number of processes and after any interruption."""
 
 import re
+import shutil
 import signal
 import uuid
 from pathlib import Path
@@ -13,14 +14,15 @@ import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from persistence import schema, tables
 from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable
 from persistence.sqlite.database import SqliteDatabase
 from persistence.tables import metadata
-from persistence.work import short_read, short_write
+from persistence.work import bulk_write, short_read, short_write
 from tests.databases import with_database
-from tests.factories import web_message
-from tests.persistence.rows import execute
+from tests.factories import attachment, web_message
+from tests.persistence.rows import counts, execute
 from tests.processes import budkavle, python, running
 
 pytestmark = pytest.mark.anyio
@@ -118,6 +120,47 @@ def test_migrations_are_linear() -> None:
     assert [revision.down_revision for revision in revisions] == [None, *(r.revision for r in revisions[:-1])]
     for revision in revisions:
         assert re.fullmatch(rf"{revision.revision}_[a-z0-9_]+\.py", Path(revision.path).name)
+
+
+NEXT = """
+from alembic import op
+
+revision, down_revision = "9999", "{head}"
+
+
+def upgrade():
+    with op.batch_alter_table("web_messages") as batch:
+        batch.drop_constraint(op.f("ck_web_messages_state"), type_="check")
+        batch.create_check_constraint(op.f("ck_web_messages_state"), "state in ('stored', 'another')")
+"""
+
+
+def test_a_migration_that_changes_a_constraint_keeps_the_rows_that_refer_to_its_table(
+    empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite, such a migration copies the table and drops the old one."""
+    message = web_message(attachments=(attachment(),))
+
+    async def put(database: Database) -> dict[str, int]:
+        await database.migrate()
+        await stored.store(database, message)
+        return await counts(database)
+
+    async def migrate(database: Database) -> dict[str, int]:
+        await database.migrate()
+        await execute(database, "update web_messages set state = 'another', created = null")
+        found = await counts(database)
+        await database.write(bulk_write(lambda connection: connection.execute(tables.web_messages.delete())))
+        assert await counts(database) == {}
+        return found
+
+    before = with_database(empty_url, put)
+    migrations = tmp_path / "migrations"
+    shutil.copytree(VERSIONS.parent, migrations)
+    head = max(path.name for path in VERSIONS.glob("*.py"))[:4]
+    (migrations / "versions" / "9999_next.py").write_text(NEXT.format(head=head))
+    monkeypatch.setattr(schema, "MIGRATIONS", migrations)
+    assert with_database(empty_url, migrate) == before
 
 
 def test_check_version_refuses_a_database_without_tables(empty_url: str) -> None:
