@@ -51,8 +51,9 @@ released-contracts: ## Store the contracts of a release, to compare later ones w
 commands-page: $(VENV)/.dev ## Write docs/reference/commands.md from the command line
 	$(BIN)/python -m tests.commands_page
 
+# Without --quiet, which hides the warnings that must be errors.
 docs: $(VENV)/.docs ## Build the documentation as a site into build/site; a dead link is an error
-	$(BIN)/properdocs build --quiet --config-file site/properdocs.yml
+	$(BIN)/properdocs build --config-file site/properdocs.yml
 
 coverage: $(VENV)/.dev ## Report which keywords of the contracts their tests try
 	$(BIN)/python -W ignore -m tests.contract_coverage

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import REPOSITORY
+from tests.processes import REPOSITORY, result_of
 
 MAKEFILE = REPOSITORY / "Makefile"
 PROGRAMS = ("sh", "sed", "printf")
@@ -111,3 +111,24 @@ def test_make_uses_only_the_named_python(tmp_path: Path) -> None:
 
     assert done.returncode != 0
     assert "None of these is one: mine." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [("# Lonely\n", 'not included in the "nav"'), ("[dead](nowhere.md)\n", "'how-to/nowhere.md'")],
+    ids=["page-outside-nav", "dead-link"],
+)
+def test_docs_fails_on_a_warning(text: str, warning: str, tmp_path: Path) -> None:
+    pytest.importorskip("properdocs", reason="the requirements of `make docs` are not installed")
+    for folder in ("docs", "site", "spec"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    for page in REPOSITORY.glob("*.md"):
+        shutil.copy(page, tmp_path)
+    page = "lonely" if text.startswith("#") else "upgrade"
+    (tmp_path / "docs" / "how-to" / f"{page}.md").write_text(text)
+    (arguments,) = re.findall(r"^\t\$\(BIN\)/properdocs (.*)$", MAKEFILE.read_text(), re.MULTILINE)
+
+    done = result_of(sys.executable, "-m", "properdocs", *arguments.split(), folder=tmp_path)
+
+    assert done.returncode != 0
+    assert warning in done.stdout + done.stderr
