@@ -132,3 +132,10 @@ def test_docs_fails_on_a_warning(text: str, warning: str, tmp_path: Path) -> Non
 
     assert done.returncode != 0
     assert warning in done.stdout + done.stderr
+
+
+def test_programs_of_the_environment_run_the_checkout(tmp_path: Path) -> None:
+    """A copy in site-packages would hide every change of the mock from `make run`."""
+    done = result_of(sys.executable, "-c", "import mock_open_e; print(*mock_open_e.__path__)", folder=tmp_path)
+
+    assert done.stdout == f"{REPOSITORY / 'mock_open_e'}\n", done.stderr
