@@ -88,7 +88,7 @@ def permanent_entry(identity: SubscriptionIdentity) -> JSONObject:
 
 
 def _fit_pair(entry: JSONObject) -> None:
-    """Replace a pair that may not be subscribed to by one that may."""
+    """Replace a pair that is not allowed with an allowed one."""
     org_type, entity_type = entry.get("orgType"), entry.get("entityType")
     if not _is_of_32_bits(org_type) or not _is_of_32_bits(entity_type) or not _target.allowed:
         return

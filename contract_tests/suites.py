@@ -1,4 +1,4 @@
-"""The suites of a check. Each runs in a process of its own.
+"""The suites of a check. Each runs in a separate process.
 
 The same seed generates the same requests in the same order on servers with equal responses: a suite derives its data
 from the seed, the contract and the responses, never from the clock, the machine or the working directory. The following

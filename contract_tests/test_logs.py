@@ -1,4 +1,4 @@
-"""The log of a service under attack contains no faults of its own, and nothing of the content of requests."""
+"""The log of a service under attack reports no internal errors, and contains no content of requests."""
 
 import json
 import os

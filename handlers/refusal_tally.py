@@ -4,8 +4,8 @@ The first rejection of a caller for a reason gets its own entry, written before 
 counted; the counts are written when the interval ends and when the service shuts down. A killed process loses the
 counts of the running interval, but no separate entry.
 
-The number of entries per interval is limited, whatever callers vary: at most two for each of the first `MAX_CALLERS`
-callers of each reason, and one for all other callers of that reason.
+The number of entries per interval is limited for any variation of the calls: at most two for each of the first
+`MAX_CALLERS` callers of each reason, and one for all other callers of that reason.
 """
 
 import asyncio

@@ -4,7 +4,7 @@
         ...                                        # code under test posts with `requests`
         assert open_e_mock.messages[0]["message"] == "Hej"
 
-    @pytest.mark.open_e_mock(cases=1068, strict=True)       # what `mock_open_e` takes
+    @pytest.mark.open_e_mock(cases=1068, strict=True)       # options of `mock_open_e`
     def test_it_strictly(open_e_mock): ...
 
     def test_over_a_port(open_e_server):                    # for clients that do not use `requests`

@@ -1,4 +1,4 @@
-"""The mock as a server in a process of its own, for tests whose client is not `requests`, or not Python."""
+"""The mock as a server in a separate process, for tests whose client does not use `requests` or Python."""
 
 import subprocess
 import sys

@@ -75,7 +75,7 @@ def test_list_is_ordered_by_created_and_then_by_id(path: Path, api: Api) -> None
 
 @both_lists
 def test_list_has_the_same_content_as_get(path: Path, api: Api) -> None:
-    """The list has the whole text and all references, not only the one that was searched for."""
+    """The list contains the whole text and all references, including those that were not searched for."""
     named = api.unused()
     about = [reference("zebra", "1"), reference("contract-check", named), reference("alpha", "<2>")]
     text = "<b>Two lines</b>\r\nof åäö &amp; 😀 " * 100

@@ -84,7 +84,7 @@ def command(
 
 
 def main() -> None:
-    """Run the command as a program of its own, with logs in JSON on standard error."""
+    """Run the command as a separate program, with JSON logs on standard error."""
     from openapi.observation.logs import set_up_logs
 
     set_up_logs("json", "info")
