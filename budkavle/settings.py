@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         10, gt=0, le=3600, description="PostgreSQL: seconds that a statement waits for a lock of another transaction."
     )
     host: str = Field("127.0.0.1", description="The address that the service listens on.")
-    port: int = Field(8080, ge=0, le=65535, description="The port that the service listens on; 0 takes a free one.")
+    port: int = Field(8080, ge=0, le=65535, description="The port that the service listens on; 0 selects a free port.")
     tls_cert: FilePath | None = Field(
         None, description="A PEM file with the service's certificate and its chain: it speaks TLS then."
     )
@@ -133,7 +133,10 @@ class Settings(BaseSettings):
     )
     worker_host: str = Field("127.0.0.1", description="The address on which a worker shows its health and metrics.")
     worker_port: int = Field(
-        8082, ge=0, le=65535, description="The port on which a worker shows them; 0 takes a free one."
+        8082,
+        ge=0,
+        le=65535,
+        description="The port on which a worker serves its health and metrics; 0 selects a free port.",
     )
     worker_concurrency: int = Field(200, ge=1, le=10_000, description="Deliveries that a worker has under way at once.")
     receiver_concurrency: int = Field(100, ge=1, le=10_000, description="Maximum concurrent deliveries to one system.")

@@ -80,7 +80,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--host", help="Instead of BUDKAVLE_HOST.")
-@click.option("--port", type=int, help="Instead of BUDKAVLE_PORT; 0 takes a free one.")
+@click.option("--port", type=int, help="Instead of BUDKAVLE_PORT; 0 selects a free port.")
 @click.option("--tls-cert", metavar="FILE", help="Instead of BUDKAVLE_TLS_CERT.")
 @click.option("--tls-key", metavar="FILE", help="Instead of BUDKAVLE_TLS_KEY.")
 @click.option("--client-ca", metavar="FILE", help="Instead of BUDKAVLE_CLIENT_CA.")
