@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,6 +25,8 @@ from tests.clients.web_messages_api import (
     LISTS,
     WebMessagesApi,
 )
+from tests.processes import REPOSITORY
+from tests.shown_commands import blocks
 
 TOO_MUCH = 157286400
 FILES = {"hello.txt": b"Hello\n", "å.bin": bytes(range(256)) * 100}
@@ -235,3 +238,20 @@ def test_async_client_works(api: WebMessagesApi, run: Callable[[Any], Any]) -> N
             return await api.generated.operation(BY_ID).asyncio(client=client, id=message_id)
 
     assert run(post_and_get()).message == "This is a message"
+
+
+def test_example_of_the_guide_runs(api: WebMessagesApi) -> None:
+    guide = REPOSITORY / "docs" / "how-to" / "generate-a-client.md"
+    (example,) = (block.text for block in blocks(guide) if block.language == "python")
+    client = api.generated.module("client").AuthenticatedClient
+    names = {
+        # A proxy of the environment cannot reach this machine.
+        "AuthenticatedClient": partial(client, httpx_args={"trust_env": False}),
+        "get_web_message_by_id": api.generated.operation(BY_ID),
+        "url": api.running.url,
+        "key": MESSAGES_KEY,
+        "message_id": api.post(),
+    }
+    exec(example, names)
+    names["client"].get_httpx_client().close()
+    assert names["response"].message == "This is a message"
