@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
     database_url: SecretStr = Field(
-        SecretStr("sqlite:///budkavle.db"), description="Where data is kept: `sqlite:///PATH` or `postgresql://…`."
+        SecretStr("sqlite:///budkavle.db"), description="The database: `sqlite:///PATH` or `postgresql://…`."
     )
     database_pool_size: int = Field(
         20, ge=1, le=1000, description="PostgreSQL: connections of one process for short work."
@@ -93,15 +93,15 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="The address that the service listens on.")
     port: int = Field(8080, ge=0, le=65535, description="The port that the service listens on; 0 selects a free port.")
     tls_cert: FilePath | None = Field(
-        None, description="A PEM file with the service's certificate and its chain: it speaks TLS then."
+        None, description="A PEM file with the service's certificate and chain; enables TLS."
     )
-    tls_key: FilePath | None = Field(None, description="A PEM file with the key of that certificate, without password.")
-    client_ca: FilePath | None = Field(
-        None, description="A PEM file with the CA of the client certificates that callers may show."
+    tls_key: FilePath | None = Field(
+        None, description="A PEM file with the private key of that certificate, without a password."
     )
+    client_ca: FilePath | None = Field(None, description="A PEM file with the CA of client certificates.")
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
         (),
-        description="Proxies whose headers about callers (`Client-Cert`, `X-Forwarded-For`, `Forwarded`) are believed:"
+        description="Proxies whose headers about callers (`Client-Cert`, `X-Forwarded-For`, `Forwarded`) are trusted:"
         " addresses and networks, separated by commas.",
     )
     open_e_external_url: AnyHttpUrl | None = Field(
@@ -114,36 +114,34 @@ class Settings(BaseSettings):
     )
     open_e_internal_username: str = Field("", description="The account for the staff's Open-E.")
     open_e_internal_password: SecretStr = Field(SecretStr(""), description="Its password.")
-    open_e_ca: FilePath | None = Field(
-        None, description="A PEM file with the CA of both, if theirs is not among those that everyone trusts."
-    )
+    open_e_ca: FilePath | None = Field(None, description="A PEM file with the CA of both, if it is not a public one.")
     open_e_connect_timeout: float = Field(5, gt=0, le=600, description="Seconds to connect to Open-E.")
     open_e_read_timeout: float = Field(
-        30, gt=0, le=3600, description="Seconds to wait for its answer; a whole call ends after both together."
+        30, gt=0, le=3600, description="Seconds to wait for its response; a call ends after the sum of both."
     )
-    open_e_threads: int = Field(64, ge=1, le=1000, description="Calls to Open-E at once.")
+    open_e_threads: int = Field(64, ge=1, le=1000, description="Maximum concurrent calls to Open-E.")
     open_e_queue_timeout: float = Field(
-        10, gt=0, le=600, description="Seconds that a message waits when all those calls are taken."
+        10, gt=0, le=600, description="Seconds that a message waits for one of these calls."
     )
     record_timeout: float = Field(
         10,
         gt=0,
         le=600,
-        description="Seconds that a caller, and a shutdown, waits while the database does not record Open-E's answer.",
+        description="Seconds that a caller, or a shutdown, waits for the database to record Open-E's response.",
     )
-    worker_host: str = Field("127.0.0.1", description="The address on which a worker shows its health and metrics.")
+    worker_host: str = Field("127.0.0.1", description="The address on which a worker serves its health and metrics.")
     worker_port: int = Field(
         8082,
         ge=0,
         le=65535,
         description="The port on which a worker serves its health and metrics; 0 selects a free port.",
     )
-    worker_concurrency: int = Field(200, ge=1, le=10_000, description="Deliveries that a worker has under way at once.")
+    worker_concurrency: int = Field(200, ge=1, le=10_000, description="Maximum concurrent deliveries of a worker.")
     receiver_concurrency: int = Field(100, ge=1, le=10_000, description="Maximum concurrent deliveries to one system.")
     delivery_connect_timeout: float = Field(5, gt=0, le=600, description="Seconds to connect to a receiver.")
-    delivery_timeout: float = Field(15, gt=0, le=600, description="Seconds that one attempt may take in all.")
+    delivery_timeout: float = Field(15, gt=0, le=600, description="Maximum seconds of one attempt.")
     delivery_lease: float = Field(
-        30, gt=0, le=3600, description="Seconds until others take over what a worker that died had under way."
+        30, gt=0, le=3600, description="Seconds until other workers take over the deliveries of a dead worker."
     )
     event_retention_hours: float = Field(
         24,
@@ -155,48 +153,48 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=3600,
-        description="Seconds after SIGTERM in which readiness is `DOWN` and requests are still taken.",
+        description="Seconds after SIGTERM in which readiness is `DOWN` and requests are still accepted.",
     )
     head_timeout: float = Field(
         30, gt=0, le=3600, description="Seconds from the first byte of a request to the end of its headers."
     )
-    body_timeout: float = Field(
-        30, gt=0, le=3600, description="Seconds that a body under way may stay without another byte."
+    body_timeout: float = Field(30, gt=0, le=3600, description="Maximum seconds between two bytes of a request body.")
+    idle_timeout: float = Field(
+        65, gt=0, le=3600, description="Maximum seconds that a connection stays open without a request."
     )
-    idle_timeout: float = Field(65, gt=0, le=3600, description="Seconds that a connection is kept without a request.")
     reader_timeout: float = Field(
-        30, gt=0, le=3600, description="Seconds that a client may read nothing of its response."
+        30, gt=0, le=3600, description="Maximum seconds in which a client reads nothing of its response."
     )
     body_bytes: int = Field(
         402_653_184,
         ge=LARGEST_BODY,
-        description="Bytes of large request bodies under way at once, at most; others wait.",
+        description="Maximum bytes of concurrent large request bodies; others wait.",
     )
     body_queue_timeout: float = Field(
-        10, gt=0, le=600, description="Seconds that a large body waits for others before its request is a 503."
+        10, gt=0, le=600, description="Seconds that a large body waits for others; then its request gets 503."
     )
     max_connections: int = Field(
         4096,
         ge=16,
         le=1_000_000,
-        description="Connections at once, at most; fewer where the limit of file descriptors demands it.",
+        description="Maximum concurrent connections; fewer if the limit of file descriptors is lower.",
     )
     failed_authentications: int = Field(
         100,
         ge=1,
         le=1_000_000,
-        description="Failed authentications of one source in one second that get a 401; further ones get a 429.",
+        description="Failed authentications per source and second that get 401; further ones get 429.",
     )
     shutdown_timeout: int = Field(
-        60, ge=0, le=3600, description="Seconds that running requests and deliveries get when it stops."
+        60, ge=0, le=3600, description="Seconds that running requests and deliveries get at shutdown."
     )
     link_operations: bool = Field(
         True,
         description="Whether a request skips the layers between the parts of its operation. `False` is slower, and only"
         " for finding faults.",
     )
-    log_format: Literal["json", "console"] = Field("json", description="`json`, a line per entry, or `console`.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level to log.")
+    log_format: Literal["json", "console"] = Field("json", description="`json`, one line per entry, or `console`.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The lowest level to log.")
 
     @field_validator("delivery_lease")
     @classmethod

@@ -25,7 +25,7 @@ def api_key() -> None:
     type=click.Choice(SCOPES),
     multiple=True,
     required=True,
-    help="What it opens; may be given many times.",
+    help="An operation group that the key gives access to; may be repeated.",
 )
 def create_api_key(name: str, scopes: tuple[str, ...]) -> None:
     """Create a key and print it, this once."""

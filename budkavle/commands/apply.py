@@ -35,8 +35,10 @@ class StillNeeded(BudkavleError):
 
 @click.command(epilog=see("how-to/catalogue.md", "catalogue.example.yaml"))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Print the same and change nothing.")
-@click.option("--prune", is_flag=True, help="Remove subscriptions that need what goes, with their messages.")
+@click.option("--dry-run", is_flag=True, help="Print the difference and change nothing.")
+@click.option(
+    "--prune", is_flag=True, help="Also remove subscriptions that need removed entries, with their deliveries."
+)
 @click.option("--check", is_flag=True, help="Resolve every reference of FILE on this machine and change nothing.")
 def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
     """Replace the catalogue by that of FILE, in one transaction, and print the changes.

@@ -53,22 +53,20 @@ def audit() -> None:
 
 
 @audit.command("list")
-@click.option("--limit", type=click.IntRange(1), help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), help="The maximum number of entries.")
 @click.option(
     "--system",
     type=_Chain(),
     help=f"Only of this system; {CATALOGUE!r}: what operators applied; {NO_SYSTEM!r}: calls that name no system.",
 )
-@click.option("--since", type=Moment(), help="Only from this time on; without an offset it is Copenhagen's.")
+@click.option("--since", type=Moment(), help="Only from this time on; without an offset, Copenhagen time applies.")
 def list_entries(limit: int | None, system: str | None, since: datetime | None) -> None:
     """List all entries, the oldest first, one line of JSON each."""
     with_database(lambda database: print_entries(database, limit, system, since))
 
 
 @audit.command("verify")
-@click.option(
-    "--head", "heads", type=_Hash(), multiple=True, help="A hash that was printed before; may be given many times."
-)
+@click.option("--head", "heads", type=_Hash(), multiple=True, help="A hash that was printed earlier; may be repeated.")
 def verify(heads: tuple[str, ...]) -> None:
     """Verify that no entry was changed, removed, moved or added; print the hash of the last one of each chain.
 

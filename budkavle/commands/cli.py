@@ -108,10 +108,16 @@ def worker(concurrency: int | None) -> None:
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Of the service.")
-@click.option("--mock-port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="Of the mock Open-E.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The port of the service.")
 @click.option(
-    "--receiver-port", type=click.IntRange(0, 65535), default=8083, show_default=True, help="Of the receiver of events."
+    "--mock-port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="The port of the mock Open-E."
+)
+@click.option(
+    "--receiver-port",
+    type=click.IntRange(0, 65535),
+    default=8083,
+    show_default=True,
+    help="The port of the event receiver.",
 )
 def dev(port: int, mock_port: int, receiver_port: int) -> None:
     """Run the service, a mock Open-E, a receiver of events and a demo on this machine, and print commands to try."""

@@ -36,25 +36,29 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command("contract-check", epilog=see("how-to/contract-check.md", "reference/contract-check.md"))
 @click.argument("base_url")
 @click.option("--spec", type=click.Choice(["web-messages", "subscriptions", "all"]), default="all", show_default=True)
-@click.option("--api-key", envvar="BUDKAVLE_CHECK_API_KEY", show_envvar=True, help="For web messages.")
+@click.option("--api-key", envvar="BUDKAVLE_CHECK_API_KEY", show_envvar=True, help="The key for web messages.")
 @click.option(
     "--publish-key",
     envvar="BUDKAVLE_CHECK_PUBLISH_KEY",
     show_envvar=True,
-    help="For events alone, where --api-key does not open them.",
+    help="For publishing events, if --api-key has no access to it.",
 )
-@click.option("--client-cert", type=_FILE, help="PEM; to an http:// address it goes in the header of a proxy.")
-@click.option("--client-key", type=_FILE, help="Its key, where it is in a file of its own.")
-@click.option("--ca", type=_FILE, help="The authority that the server's own certificate is from.")
-@click.option("--system", default=SYSTEM, show_default=True, help="Its subscriptions are replaced meanwhile.")
-@click.option("--case", type=click.IntRange(1, 2147483647), help="In Open-E, for tests: messages are published on it.")
+@click.option("--client-cert", type=_FILE, help="PEM; for an http:// address it is sent in the header of a proxy.")
+@click.option("--client-key", type=_FILE, help="Its private key, if it is in a separate file.")
+@click.option("--ca", type=_FILE, help="The CA of the server's certificate.")
+@click.option(
+    "--system", default=SYSTEM, show_default=True, help="The system whose subscriptions are replaced during the check."
+)
+@click.option(
+    "--case", type=click.IntRange(1, 2147483647), help="A test case in Open-E on which messages are published."
+)
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
 @click.option(
     "--suite",
     "suites",
     type=click.Choice(["rules", "schema", "raw-bytes"]),
     multiple=True,
-    help="Only this one; may be given twice. Raw bytes are of the full profile.",
+    help="Only this suite; may be repeated. Raw bytes belong to the full profile.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=20260301, show_default=True)
 @click.option("--fail-fast", is_flag=True, help="End at the first failure.")
@@ -64,9 +68,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     default=Path("contract-report"),
     show_default=True,
     metavar="DIR",
-    help="JUnit XML, every failure, logs.",
+    help="The folder for JUnit XML, all failures and logs.",
 )
-@click.option("--allow-host", metavar="NAME", help="Needed for a server that is not on this machine.")
+@click.option("--allow-host", metavar="NAME", help="Required for a server that is not on this machine.")
 @click.pass_context
 def contract_check(  # Each argument is an option of the command.
     context: click.Context,

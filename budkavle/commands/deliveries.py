@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from domain.deliveries import Attempt, NotReplayed, QueuedDelivery
     from persistence.database import Database
 
-_SYSTEM = click.option("--system", type=Id(), help="Only of this system.")
+_SYSTEM = click.option("--system", type=Id(), help="Only deliveries of this system.")
 _SINCE = click.option(
-    "--since", type=Moment(), help="Only accepted from this time on; without an offset it is Copenhagen's."
+    "--since", type=Moment(), help="Only events accepted from this time on; without an offset, Copenhagen time applies."
 )
 _REASON = click.option(
-    "--reason", type=click.Choice([str(reason) for reason in Reason]), help="Only those whose last attempt failed so."
+    "--reason",
+    type=click.Choice([str(reason) for reason in Reason]),
+    help="Only deliveries whose last attempt failed for this reason.",
 )
-_STATE = click.option("--state", type=click.Choice([str(state) for state in DeliveryState]), help="Only in this state.")
-_ALL = click.option("--all", "is_all", is_flag=True, help="All of them.")
+_STATE = click.option(
+    "--state", type=click.Choice([str(state) for state in DeliveryState]), help="Only deliveries in this state."
+)
+_ALL = click.option("--all", "is_all", is_flag=True, help="All deliveries.")
 _IDS = click.argument("ids", type=Id(), nargs=-1)
 
 
@@ -42,7 +46,7 @@ def deliveries() -> None:
 @_STATE
 @_SINCE
 @_REASON
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="The maximum number of entries.")
 def list_deliveries(
     system: str | None, state: str | None, since: datetime | None, reason: str | None, limit: int
 ) -> None:
@@ -92,7 +96,7 @@ def replay(
 @_SINCE
 @_REASON
 @_ALL
-@click.option("--yes", is_flag=True, help="Needed to drop what is not named by its id.")
+@click.option("--yes", is_flag=True, help="Required to drop deliveries that are not given by id.")
 def drop(
     ids: tuple[str, ...],
     system: str | None,

@@ -29,9 +29,9 @@ def messages() -> None:
     "states",
     type=click.Choice([str(state) for state in UNSETTLED_STATES]),
     multiple=True,
-    help="Only these; may be given twice.",
+    help="Only messages in this state; may be repeated.",
 )
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="The maximum number of entries.")
 def list_messages(states: tuple[str, ...], limit: int) -> None:
     """List messages whose publication is not settled, the oldest first, one line of JSON each.
 
