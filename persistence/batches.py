@@ -23,7 +23,7 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[BatchFunction, list[Any]], Awaitable[Sequence[Any] | None]],
+        run: Callable[[BatchFunction, list[Any]], Awaitable[Sequence[Any]]],
         *,
         patience: float | None = None,
     ) -> None:
@@ -74,19 +74,20 @@ class Batcher:
         else:
             _settle(batch, outcomes)
 
-    async def _try(self, work: BatchFunction, batch: list[_Waiting]) -> Sequence[Any] | Exception | None:
+    async def _try(self, work: BatchFunction, batch: list[_Waiting]) -> Sequence[Any] | Exception:
         try:
-            return await self._run(work, [item for item, _ in batch]) if batch else None
+            return await self._run(work, [item for item, _ in batch]) if batch else ()
         except Exception as exc:  # noqa: BLE001  # Any error is the outcome of the callers.
             return exc
 
 
-def _settle(batch: list[_Waiting], outcomes: Sequence[Any] | Exception | None) -> None:
+def _settle(batch: list[_Waiting], outcomes: Sequence[Any] | Exception) -> None:
     """Give each caller its result, or all of them the error."""
     for number, (_, future) in enumerate(batch):
         if future.done():
             continue
-        if isinstance(outcomes, Exception):
-            future.set_exception(outcomes)
+        outcome = outcomes if isinstance(outcomes, Exception) else outcomes[number]
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
         else:
-            future.set_result(None if outcomes is None else outcomes[number])
+            future.set_result(outcome)

@@ -1,19 +1,20 @@
 """The outbox: store events and their deliveries to all matching subscriptions, in the transaction that accepts them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from domain.errors import Conflict, UnknownType
+from domain.errors import BudkavleError, Conflict, UnknownType
 from domain.events import Event, order_key, write_content
 from domain.subscriptions import COPENHAGEN
-from persistence.database import Database
+from persistence.database import Database, to_json
+from persistence.prepared import PreparedStatement
 from persistence.tables import UtcDateTime
-from persistence.work import bulk_write, short_read, short_write
+from persistence.work import batched_write, bulk_write, short_read, short_write
 
 WIDE = 20
 """An event with more subscribers is written outside the event loop if the database works inline."""
@@ -44,7 +45,9 @@ async def publish(database: Database, publication: Publication) -> PublishResult
     Idempotent: publishing the same event again changes nothing. Raises `Conflict` for a different event with the same
     id, and `UnknownType` for a message type that does not exist or has ended.
     """
-    if database.is_inline and await database.read(_is_wide, publication):
+    if not database.is_inline:
+        return await database.write(_accept_all, publication)
+    if await database.read(_is_wide, publication):
         # One delivery takes about 90 µs, during which the event loop would serve no other caller.
         return await database.write(_accept_for_many, publication)
     return await database.write(_accept, publication)
@@ -57,28 +60,55 @@ async def knows_type(database: Database, entity_type: int, now: datetime) -> boo
 
 
 def accept(connection: sa.Connection, publication: Publication) -> PublishResult:
-    """Run `publish` within the transaction of the caller."""
+    """Run `publish` within the transaction of the caller, on SQLite."""
     parameters = _parameters(publication)
-    row = connection.execute(_ACCEPT[connection.dialect.name], parameters).first()
-    if row is not None:
-        if connection.dialect.name == "sqlite":
-            connection.execute(_FAN_OUT, parameters)
-        return PublishResult(publication.event.id, row.subscriptions, is_new=True)
-    existing = connection.execute(_KNOWN, {"id": publication.event.id}).first()
-    if existing is None:
-        raise UnknownType
-    if existing.content != parameters["content"]:
-        raise Conflict("An event with this id has been published already, with other content")
-    return PublishResult(publication.event.id, existing.subscriptions, is_new=False)
+    accepted = _ACCEPT.execute(connection, **parameters)
+    if accepted:
+        _FAN_OUT.execute(connection, **parameters)
+        return PublishResult(publication.event.id, accepted[0][0], is_new=True)
+    return _repeat(parameters, _KNOWN.execute(connection, id=publication.event.id))
 
 
 _accept = short_write(accept)
 _accept_for_many = bulk_write(accept)
 
 
+@batched_write
+def _accept_all(connection: sa.Connection, items: Sequence[Publication]) -> list[PublishResult | BudkavleError]:
+    """Run `publish` for all items, on PostgreSQL. Of several items with the same id only the first can be new."""
+    parameters = [_parameters(publication) for publication in items]
+    first = {row["id"]: row for row in reversed(parameters)}
+    rows = [{**row, "created": row["created"].isoformat(), "today": row["today"].isoformat()} for row in first.values()]
+    accepted = {id_: subscriptions for id_, subscriptions in _ACCEPT_ALL.execute(connection, rows=to_json(rows))}  # noqa: C416  # mypy accepts no dict() of rows.
+    repeated = [row["id"] for row in parameters if row["id"] not in accepted or row is not first[row["id"]]]
+    found = _KNOWN_OF.execute(connection, ids=repeated) if repeated else []
+    known = {id_: (content, subscriptions) for id_, content, subscriptions in found}
+    results: list[PublishResult | BudkavleError] = []
+    for row in parameters:
+        id_ = row["id"]
+        if id_ in accepted and row is first[id_]:
+            results.append(PublishResult(id_, accepted[id_], is_new=True))
+        else:
+            try:
+                results.append(_repeat(row, [known[id_]] if id_ in known else []))
+            except BudkavleError as exc:
+                results.append(exc)
+    return results
+
+
+def _repeat(parameters: Mapping[str, Any], known: Sequence[Sequence[Any]]) -> PublishResult:
+    """Return the result of an event that was not accepted, given content and result of the one with the same id."""
+    if not known:
+        raise UnknownType
+    content, subscriptions = known[0]
+    if content != parameters["content"]:
+        raise Conflict("An event with this id has been published already, with other content")
+    return PublishResult(parameters["id"], subscriptions, is_new=False)
+
+
 @short_read
 def _is_wide(connection: sa.Connection, publication: Publication) -> bool:
-    return len(connection.execute(_SOME_MATCHES, _parameters(publication)).all()) > WIDE
+    return len(_SOME_MATCHES.execute(connection, **_parameters(publication))) > WIDE
 
 
 @short_read
@@ -153,30 +183,54 @@ NEW_ID_ON_SQLITE = (
 )
 """SQL: a random UUID in the format in which SQLAlchemy stores UUIDs."""
 
-_ACCEPT = {
-    # There is only one writer at a time, so the following fan-out has exactly the counted subscriptions.
-    "sqlite": _statement(
+# There is only one writer at a time, so the following fan-out has exactly the counted subscriptions.
+_ACCEPT = PreparedStatement(
+    _statement(
         _INSERT_EVENT.format(count=f"(select count(*) from subscriptions s where {_MATCHES})")
         + "returning subscriptions"
-    ),
-    # Lock the subscriptions, so that a sync that deletes one runs either before or after this transaction. After a
-    # deletion there is no delivery to insert and no foreign key to violate. All transactions lock subscriptions in the
-    # order of their ids, which prevents deadlocks.
-    "postgresql": _statement(f"""
-        with matching as (
-            select s.id, s.system_id from subscriptions s where {_MATCHES} order by s.id for key share
-        ), accepted as (
-            {_INSERT_EVENT.format(count="(select count(*) from matching)")} returning id, subscriptions
-        ), fanned_out as (
-            {INSERT_DELIVERIES.format(new_id="gen_random_uuid()", event_id="accepted.id", of=":")}
-            from accepted cross join matching s
-        )
-        select subscriptions from accepted
-    """),
-}
-_FAN_OUT = _statement(
-    INSERT_DELIVERIES.format(new_id=NEW_ID_ON_SQLITE, event_id=":id", of=":") + f"from subscriptions s where {_MATCHES}"
+    )
 )
-_SOME_MATCHES = _statement(f"select 1 from subscriptions s where {_MATCHES} limit {WIDE + 1}")
+_FAN_OUT = PreparedStatement(
+    _statement(
+        INSERT_DELIVERIES.format(new_id=NEW_ID_ON_SQLITE, event_id=":id", of=":")
+        + f"from subscriptions s where {_MATCHES}"
+    )
+)
+_SOME_MATCHES = PreparedStatement(_statement(f"select 1 from subscriptions s where {_MATCHES} limit {WIDE + 1}"))
+_KNOWN = PreparedStatement(_statement("select content, subscriptions from events where id = :id"))
+
+# Lock the subscriptions, so that a sync that deletes one runs either before or after this transaction. After a
+# deletion there is no delivery to insert and no foreign key to violate. All transactions lock subscriptions in the
+# order of their ids, which prevents deadlocks.
+_ACCEPT_ALL = PreparedStatement(
+    sa.text(f"""
+        with given as (
+            select * from json_to_recordset(cast(:rows as json)) as g(
+                id uuid, created timestamptz, today date, entity_type integer, org_type integer, org_code integer,
+                key text, content text, publisher text, request_id text, trace_parent text
+            )
+        ), matching as (
+            select s.id, s.system_id, given.id as event_id from given join subscriptions s
+            on {MATCHES.format(of="given.")} order by s.id for key share of s
+        ), accepted as (
+            insert into events (id, created, entity_type, content, subscriptions, publisher, request_id, trace_parent)
+            select id, created, entity_type, content, (select count(*) from matching m where m.event_id = given.id),
+                publisher, request_id, trace_parent
+            from given where exists (
+                select 1 from message_types t
+                where t.entity_type = given.entity_type and (t.end_date is null or t.end_date >= given.today)
+            )
+            on conflict (id) do nothing returning id, subscriptions
+        ), fanned_out as (
+            {INSERT_DELIVERIES.format(new_id="gen_random_uuid()", event_id="given.id", of="given.")}
+            from accepted join given on given.id = accepted.id join matching s on s.event_id = given.id
+        )
+        select cast(id as text), subscriptions from accepted
+    """).bindparams(sa.bindparam("rows", type_=sa.Text()))
+)
+_KNOWN_OF = PreparedStatement(
+    sa.text("select cast(id as text), content, subscriptions from events where id = any(:ids)").bindparams(
+        sa.bindparam("ids", type_=sa.ARRAY(sa.Uuid(as_uuid=False)))
+    )
+)
 _IS_TYPE = _statement(_IS_TYPE_TEXT)
-_KNOWN = _statement("select content, subscriptions from events where id = :id")

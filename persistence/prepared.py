@@ -1,9 +1,9 @@
-"""Run hot queries on the driver's cursor, compiled once from SQLAlchemy (decision 0004).
+"""Run hot statements on the driver's cursor, compiled once from SQLAlchemy (decision 0004).
 
 For each execution SQLAlchemy looks up the compiled statement and creates objects for its context and its result, which
-takes several times as long as the statement itself. A `PreparedQuery` keeps the compiled text and the conversions of
-its types. The connection, its pool, its transaction and the handling of its errors stay those of SQLAlchemy; so do the
-prepared statements of asyncpg, which are unnamed behind a connection pooler in transaction mode.
+takes several times as long as the statement itself. A `PreparedStatement` keeps the compiled text and the conversions
+of its types. The connection, its pool, its transaction and the handling of its errors stay those of SQLAlchemy; so do
+the prepared statements of asyncpg, which are unnamed behind a connection pooler in transaction mode.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,60 +12,65 @@ from typing import Any
 
 import sqlalchemy as sa
 
-Convert = Callable[[Any], Any] | None
-Row = tuple[Any, ...]
+Convert = Callable[[Any], Any]
+Row = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """The text of a query for one database, its parameters in order, and the conversions of both directions."""
+    """The text of a statement for one database, its parameters in order, and the conversions of both directions."""
 
     text: str
-    parameters: tuple[tuple[str, Convert], ...]
-    columns: tuple[Convert, ...]
+    parameters: tuple[tuple[str, Convert | None], ...]
+    columns: tuple[tuple[int, Convert], ...]
+    """The places of the columns that are converted."""
 
     def bind(self, values: dict[str, Any]) -> list[Any]:
         """Return the parameters for the driver."""
         return [values[name] if convert is None else convert(values[name]) for name, convert in self.parameters]
 
-    def convert(self, rows: Sequence[Sequence[Any]]) -> list[Row]:
-        """Return the rows of the driver as values of Python."""
-        columns = self.columns
-        return [
-            tuple(value if convert is None else convert(value) for value, convert in zip(row, columns, strict=True))
-            for row in rows
-        ]
+    def convert(self, row: Row) -> Row:
+        """Return a row of the driver as values of Python."""
+        values = list(row)
+        for place, convert in self.columns:
+            values[place] = convert(values[place])
+        return values
 
 
-class PreparedQuery:
-    """A query for SQLite and PostgreSQL. Its parameters are named bind parameters."""
+class PreparedStatement:
+    """A statement for SQLite and PostgreSQL. Its parameters are named bind parameters with types.
 
-    def __init__(self, query: sa.Select[Any]) -> None:
-        self._query = query
+    The values of a `text` without declared columns are those of the driver.
+    """
+
+    def __init__(self, statement: sa.Select[Any] | sa.TextClause) -> None:
+        self._statement = statement
         self._by_dialect: dict[str, _Compiled] = {}
 
-    def fetch(self, connection: sa.Connection, **values: Any) -> list[Row]:
-        """Return all rows, with the values of the columns in the order of the query."""
+    def execute(self, connection: sa.Connection, **values: Any) -> list[Row]:
+        """Return all rows, with the values of the columns in the order of the statement."""
         dialect = connection.dialect
         compiled = self._by_dialect.get(dialect.name)
         if compiled is None:
-            compiled = self._by_dialect[dialect.name] = _compile(self._query, dialect)
+            compiled = self._by_dialect[dialect.name] = _compile(self._statement, dialect)
         cursor = connection.connection.cursor()
         try:
             cursor.execute(compiled.text, compiled.bind(values))
-            rows = cursor.fetchall()
+            rows = cursor.fetchall() if cursor.description else ()
         except Exception as exc:  # noqa: BLE001  # SQLAlchemy raises it again.
             # It finds out whether the connection is lost, and calls our pool.
             connection._handle_dbapi_exception(exc, None, None, cursor, None)  # noqa: SLF001  # As `Connection.execute` does.
         cursor.close()
-        return compiled.convert(rows)
+        return [compiled.convert(row) for row in rows]
 
 
-def _compile(query: sa.Select[Any], dialect: sa.Dialect) -> _Compiled:
-    compiled = query.compile(dialect=dialect)
+def _compile(statement: sa.Select[Any] | sa.TextClause, dialect: sa.Dialect) -> _Compiled:
+    compiled = statement.compile(dialect=dialect)
     names = compiled.positiontup or ()
+    columns = () if isinstance(statement, sa.TextClause) else statement.selected_columns
+    converted = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
     return _Compiled(
         str(compiled),
         tuple((name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in names),
-        tuple(column.type.dialect_impl(dialect).result_processor(dialect, None) for column in query.selected_columns),
+        tuple((place, convert) for place, convert in enumerate(converted) if convert is not None),
     )

@@ -19,7 +19,7 @@ from domain.web_messages import (
     WebMessage,
 )
 from persistence.database import Database
-from persistence.prepared import PreparedQuery
+from persistence.prepared import PreparedStatement
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
@@ -252,9 +252,9 @@ _IS_SENDING = messages_table.c.state == str(MessageState.SENDING)
 _MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_SENDING).values(state=str(MessageState.UNKNOWN))
 _DROP_REFUSED = messages_table.delete().where(_IS_THIS, _IS_SENDING)
 _DELETE = messages_table.delete().where(_IS_THIS, _IS_READABLE)
-_SELECT_BY_ID = PreparedQuery(sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE))
+_SELECT_BY_ID = PreparedStatement(sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE))
 _IDS = sa.bindparam("ids", type_=sa.ARRAY(sa.Uuid(as_uuid=False)))
-_SELECT_BY_IDS = PreparedQuery(sa.select(*_COLUMNS).where(messages_table.c.id == sa.any_(_IDS), _IS_READABLE))
+_SELECT_BY_IDS = PreparedStatement(sa.select(*_COLUMNS).where(messages_table.c.id == sa.any_(_IDS), _IS_READABLE))
 _SELECT_PIECE = sa.select(attachments_table.c.data).where(
     attachments_table.c.id == sa.bindparam("id"), attachments_table.c.piece == sa.bindparam("piece")
 )
@@ -315,14 +315,15 @@ def _cost_of_new(new: NewMessage) -> Cost:
 
 
 @batched_write
-def _insert(connection: sa.Connection, items: Sequence[NewMessage]) -> None:
+def _insert(connection: sa.Connection, items: Sequence[NewMessage]) -> list[None]:
     """Insert messages. Readable ones get their references and events, on PostgreSQL in the same statement."""
     parameters = [_to_parameters(new) for new in items]
     if connection.dialect.name == "postgresql":
         connection.execute(_INSERT_ALL, parameters)
-        return
+        return [None] * len(items)
     connection.execute(_INSERT, parameters)
     _insert_references_and_events(connection, [(new.message, new.message.created) for new in items])
+    return [None] * len(items)
 
 
 @write_with_cost(_cost_of_new)
@@ -334,7 +335,7 @@ def _insert_with_files(connection: sa.Connection, new: NewMessage) -> None:
 
 
 @batched_write
-def _mark_published(connection: sa.Connection, items: Sequence[_PublishedMessage]) -> None:
+def _mark_published(connection: sa.Connection, items: Sequence[_PublishedMessage]) -> list[None]:
     """Make messages readable that were being sent, with references and events, on PostgreSQL in one statement.
 
     Idempotent: messages in any other state are unchanged.
@@ -349,11 +350,12 @@ def _mark_published(connection: sa.Connection, items: Sequence[_PublishedMessage
     ]
     if connection.dialect.name == "postgresql":
         connection.execute(_MARK_PUBLISHED_ALL, parameters)
-        return
+        return [None] * len(items)
     # One by one: a joint row count would not show which messages were changed.
     changed = [connection.execute(_MARK_PUBLISHED, each).rowcount > 0 for each in parameters]
     made_readable = [item for item, is_changed in zip(items, changed, strict=True) if is_changed]
     _insert_references_and_events(connection, [(published.message, published.created) for published in made_readable])
+    return [None] * len(items)
 
 
 def _to_parameters(new: NewMessage) -> dict[str, Any]:
@@ -406,9 +408,9 @@ def _insert_pieces(connection: sa.Connection, message: WebMessage, attachment: A
 @batched_read
 def _find(connection: sa.Connection, message_ids: Sequence[str]) -> list[WebMessage | None]:
     if connection.dialect.name == "postgresql":
-        found = _SELECT_BY_IDS.fetch(connection, ids=message_ids)
+        found = _SELECT_BY_IDS.execute(connection, ids=message_ids)
     else:
-        found = [row for message_id in message_ids for row in _SELECT_BY_ID.fetch(connection, id=message_id)]
+        found = [row for message_id in message_ids for row in _SELECT_BY_ID.execute(connection, id=message_id)]
     messages = {row[0]: _to_message(row) for row in found}
     return [messages.get(message_id) for message_id in message_ids]
 

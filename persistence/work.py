@@ -18,8 +18,8 @@ T_co = TypeVar("T_co", covariant=True)
 Item = TypeVar("Item")
 
 WorkFunction = Callable[Concatenate[sa.Connection, P], T]
-BatchFunction = Callable[[sa.Connection, Sequence[Any]], Sequence[Any] | None]
-"""Returns the results of the items in their order, or None if the work has no results."""
+BatchFunction = Callable[[sa.Connection, Sequence[Any]], Sequence[Any]]
+"""Returns the results of the items in their order. A result that is an exception is raised for its item alone."""
 
 
 class Cost(Enum):
@@ -74,18 +74,13 @@ def short_read(function: WorkFunction[P, T]) -> Read[P, T]:
     return Read(function)
 
 
-def batched_read(function: Callable[[sa.Connection, Sequence[Item]], Sequence[T]]) -> Read[[Item], T]:
+def batched_read(function: Callable[[sa.Connection, Sequence[Item]], Sequence[T | Exception]]) -> Read[[Item], T]:
     """Declare a short read of one item, which may run in one batch with the items that wait for the same work.
 
     The function receives all items of the batch and returns the result of each, in the order of the items. It must read
     them with as few statements as for one item.
     """
-
-    def read_one(connection: sa.Connection, item: Item) -> T:
-        [result] = function(connection, [item])
-        return result
-
-    return Read(read_one, batch=function)
+    return Read(_for_one(function), batch=function)
 
 
 def large_read(function: WorkFunction[P, T]) -> Read[P, T]:
@@ -128,17 +123,26 @@ def write_with_cost(choose_cost: Callable[..., Cost]) -> Callable[[WorkFunction[
     return lambda function: Write(function, choose_cost=choose_cost)
 
 
-def batched_write(function: Callable[[sa.Connection, Sequence[Item]], None]) -> Write[[Item], None]:
+def batched_write(function: Callable[[sa.Connection, Sequence[Item]], Sequence[T | Exception]]) -> Write[[Item], T]:
     """Declare a short write of one item, which runs in one batch with the items that wait for the same work.
 
-    The function receives all items of the batch and must write them with as few statements as for one item. If it
-    raises, it is called again for each item alone, and an error reaches only the caller of its item.
+    The function receives all items of the batch and must write them with as few statements as for one item. It returns
+    the result of each, in the order of the items. If it raises, it is called again for each item alone, and an error
+    reaches only the caller of its item.
     """
+    return Write(_for_one(function), batch=function)
 
-    def write_one(connection: sa.Connection, item: Item) -> None:
-        function(connection, [item])
 
-    return Write(write_one, batch=function)
+def _for_one(
+    function: Callable[[sa.Connection, Sequence[Item]], Sequence[T | Exception]],
+) -> WorkFunction[[Item], T]:
+    def for_one(connection: sa.Connection, item: Item) -> T:
+        [result] = function(connection, [item])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    return for_one
 
 
 def mark(function: WorkFunction[P, T]) -> Mark[P, T]:

@@ -19,8 +19,9 @@ def _write(connection: sa.Connection) -> None:
 
 
 @batched_write
-def _write_all(connection: sa.Connection, items: Sequence[int]) -> None:
+def _write_all(connection: sa.Connection, items: Sequence[int]) -> list[None]:
     connection.execute(sa.text("delete from systems"), [{"item": item} for item in items])
+    return [None] * len(items)
 
 
 @mark

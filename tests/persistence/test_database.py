@@ -139,11 +139,13 @@ async def test_waiting_small_writes_are_batched(database: Database) -> None:
     calls = []
 
     @batched_write
-    def count(connection: sa.Connection, items: list[int]) -> None:
+    def count(connection: sa.Connection, items: list[int]) -> list[int]:
         calls.append(list(items))
         connection.execute(sa.text("select 1"))
+        return items
 
-    await asyncio.gather(*(database.write(count, number) for number in range(40)))
+    results = await asyncio.gather(*(database.write(count, number) for number in range(40)))
+    assert results == list(range(40))
     assert [number for items in calls for number in items] == list(range(40))
     assert max(map(len, calls)) == MAX_BATCH
     assert len(calls) <= 40 // MAX_BATCH + 2

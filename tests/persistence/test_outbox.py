@@ -113,6 +113,23 @@ async def test_concurrent_identical_events_are_accepted_once(database: Database)
     assert (found["events"], found["deliveries"]) == (1, 1)
 
 
+async def test_concurrent_events_get_their_own_results(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+    first, second = event(), event(org_code=102)
+    events = [first, second, first, replace(first, body={"other": 1}), event(entity_type=99), second]
+    outcomes = await asyncio.gather(
+        *(outbox.publish(database, publication(each)) for each in events), return_exceptions=True
+    )
+    assert outcomes[0] == PublishResult(first.id, 1, is_new=True)
+    assert outcomes[1] == PublishResult(second.id, 0, is_new=True)
+    assert outcomes[2] == PublishResult(first.id, 1, is_new=False)
+    assert isinstance(outcomes[3], Conflict)
+    assert isinstance(outcomes[4], UnknownType)
+    assert outcomes[5] == PublishResult(second.id, 0, is_new=False)
+    assert await counts(database) | {"events": 2, "deliveries": 1} == await counts(database)
+
+
 async def test_events_during_syncs_neither_fail_nor_leave_orphans(database: Database) -> None:
     await prepare(database)
 

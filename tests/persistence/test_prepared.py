@@ -1,4 +1,4 @@
-"""Prepared queries give what SQLAlchemy gives."""
+"""Prepared statements give what SQLAlchemy gives."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from domain.errors import StorageFailed
 from persistence import web_messages as stored
 from persistence.database import Database
-from persistence.prepared import PreparedQuery
+from persistence.prepared import PreparedStatement
 from persistence.tables import web_messages as table
 from persistence.work import short_read
 from tests.factories import attachment, web_message
@@ -21,14 +21,14 @@ CREATED = sa.bindparam("created", type_=table.c.created.type)
 QUERY = sa.select(*table.c, sa.func.count().over()).where(table.c.id == sa.bindparam("id"), table.c.created >= CREATED)
 
 
-async def test_prepared_query_gives_the_values_that_sqlalchemy_gives(database: Database) -> None:
+async def test_prepared_statement_gives_the_values_that_sqlalchemy_gives(database: Database) -> None:
     message = web_message(id=unique_id(), message="Hej å \U0001f600", attachments=(attachment(),))
     await stored.store(database, message)
 
     @short_read
     def fetch(connection: sa.Connection, **values: Any) -> tuple[list[Any], list[Any]]:
-        expected = [tuple(row) for row in connection.execute(QUERY, values)]
-        return PreparedQuery(QUERY).fetch(connection, **values), expected
+        expected = [list(row) for row in connection.execute(QUERY, values)]
+        return PreparedStatement(QUERY).execute(connection, **values), expected
 
     begin = datetime(2000, 1, 1, tzinfo=UTC)
     found, expected = await database.read(fetch, id=message.id, created=begin)
@@ -37,12 +37,12 @@ async def test_prepared_query_gives_the_values_that_sqlalchemy_gives(database: D
     assert await database.read(fetch, id=unique_id(), created=begin) == ([], [])
 
 
-async def test_prepared_query_that_the_database_rejects_leaves_its_connection_usable(database: Database) -> None:
-    query = PreparedQuery(sa.select(sa.literal_column("no_such_column")))
+async def test_prepared_statement_that_the_database_rejects_leaves_its_connection_usable(database: Database) -> None:
+    query = PreparedStatement(sa.select(sa.literal_column("no_such_column")))
 
     @short_read
     def fetch(connection: sa.Connection) -> object:
-        return query.fetch(connection)
+        return query.execute(connection)
 
     for _ in range(30):
         with pytest.raises(StorageFailed):
