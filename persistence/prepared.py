@@ -6,7 +6,8 @@ of its types. The connection, its pool, its transaction and the handling of its 
 the prepared statements of asyncpg, which are unnamed behind a connection pooler in transaction mode.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,34 +41,50 @@ class _Compiled:
 class PreparedStatement:
     """A statement for SQLite and PostgreSQL. Its parameters are named bind parameters with types.
 
-    The values of a `text` without declared columns are those of the driver.
+    The values that another statement than a `Select` returns are those of the driver.
     """
 
-    def __init__(self, statement: sa.Select[Any] | sa.TextClause) -> None:
+    def __init__(self, statement: sa.Select[Any] | sa.Insert | sa.TextClause) -> None:
         self._statement = statement
         self._by_dialect: dict[str, _Compiled] = {}
 
     def execute(self, connection: sa.Connection, **values: Any) -> list[Row]:
         """Return all rows, with the values of the columns in the order of the statement."""
-        dialect = connection.dialect
+        compiled = self._compiled(connection.dialect)
+        with _cursor(connection) as cursor:
+            cursor.execute(compiled.text, compiled.bind(values))
+            rows = cursor.fetchall() if cursor.description else ()
+        return [compiled.convert(row) for row in rows]
+
+    def execute_many(self, connection: sa.Connection, rows: Iterable[dict[str, Any]]) -> None:
+        """Execute the statement for the values of each row."""
+        compiled = self._compiled(connection.dialect)
+        with _cursor(connection) as cursor:
+            cursor.executemany(compiled.text, [compiled.bind(row) for row in rows])
+
+    def _compiled(self, dialect: sa.Dialect) -> _Compiled:
         compiled = self._by_dialect.get(dialect.name)
         if compiled is None:
             compiled = self._by_dialect[dialect.name] = _compile(self._statement, dialect)
-        cursor = connection.connection.cursor()
-        try:
-            cursor.execute(compiled.text, compiled.bind(values))
-            rows = cursor.fetchall() if cursor.description else ()
-        except Exception as exc:  # noqa: BLE001  # SQLAlchemy raises it again.
-            # It finds out whether the connection is lost, and calls our pool.
-            connection._handle_dbapi_exception(exc, None, None, cursor, None)  # noqa: SLF001  # As `Connection.execute` does.
-        cursor.close()
-        return [compiled.convert(row) for row in rows]
+        return compiled
 
 
-def _compile(statement: sa.Select[Any] | sa.TextClause, dialect: sa.Dialect) -> _Compiled:
+@contextmanager
+def _cursor(connection: sa.Connection) -> Iterator[Any]:
+    """Give a cursor of the driver. Errors are handled as those of `Connection.execute`."""
+    cursor = connection.connection.cursor()
+    try:
+        yield cursor
+    except Exception as exc:  # noqa: BLE001  # SQLAlchemy raises it again.
+        # It finds out whether the connection is lost, and calls our pool.
+        connection._handle_dbapi_exception(exc, None, None, cursor, None)  # noqa: SLF001  # There is no public method.
+    cursor.close()
+
+
+def _compile(statement: sa.Select[Any] | sa.Insert | sa.TextClause, dialect: sa.Dialect) -> _Compiled:
     compiled = statement.compile(dialect=dialect)
     names = compiled.positiontup or ()
-    columns = () if isinstance(statement, sa.TextClause) else statement.selected_columns
+    columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
     converted = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
     return _Compiled(
         str(compiled),

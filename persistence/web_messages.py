@@ -231,8 +231,11 @@ def _with_references_and_event(statement: sa.Insert | sa.Update) -> sa.Insert:
 _INSERT = messages_table.insert().values(
     {column: sa.bindparam(f"new_{column.name}") for column in messages_table.c if column.name != "open_e_message_id"}
 )
-_INSERT_REFERENCES = references_table.insert()
-_INSERT_ALL = _with_references_and_event(_INSERT)
+_INSERT_ROW = PreparedStatement(_INSERT)
+_INSERT_REFERENCES = PreparedStatement(
+    references_table.insert().values({column: sa.bindparam(column.name) for column in references_table.c})
+)
+_INSERT_ALL = PreparedStatement(_with_references_and_event(_INSERT))
 _INSERT_PIECE = attachments_table.insert()
 _MARK_PUBLISHED = (
     messages_table.update()
@@ -319,9 +322,9 @@ def _insert(connection: sa.Connection, items: Sequence[NewMessage]) -> list[None
     """Insert messages. Readable ones get their references and events, on PostgreSQL in the same statement."""
     parameters = [_to_parameters(new) for new in items]
     if connection.dialect.name == "postgresql":
-        connection.execute(_INSERT_ALL, parameters)
+        _INSERT_ALL.execute_many(connection, parameters)
         return [None] * len(items)
-    connection.execute(_INSERT, parameters)
+    _INSERT_ROW.execute_many(connection, parameters)
     _insert_references_and_events(connection, [(new.message, new.message.created) for new in items])
     return [None] * len(items)
 
@@ -388,7 +391,7 @@ def _insert_references_and_events(
         for reference in message.external_references
     ]
     if parameters:
-        connection.execute(_INSERT_REFERENCES, parameters)
+        _INSERT_REFERENCES.execute_many(connection, parameters)
     raise_events(connection, ((message.id, created) for message, created in readable))
 
 
