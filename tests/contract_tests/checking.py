@@ -47,6 +47,11 @@ class Server:
     certificate: Path
     database_url: str
 
+    def target(self) -> CheckTarget:
+        """Return the target that the command would check."""
+        certificate = read_certificate(self.certificate, None)
+        return CheckTarget(self.url, MESSAGES_KEY, PUBLISH_KEY, certificate, system=SYSTEM, case=int(CASE), seed=SEED)
+
     @contextmanager
     def api(self) -> Iterator[Api]:
         """Yield its operations, for tests that verify the result of a check."""
@@ -134,19 +139,18 @@ def assert_caught(case: Case, server: Server, folder: Path, capsys: pytest.Captu
 
     The command runs in this process, and its suite runs only that check: the others prove nothing about this breakage.
     """
-    certificate = read_certificate(server.certificate, None)
-    target = CheckTarget(server.url, MESSAGES_KEY, PUBLISH_KEY, certificate, system=SYSTEM, case=int(CASE), seed=SEED)
-    check = Check(
-        target,
-        spec_dir(),
-        folder / "report",
-        (case.spec,),
-        case.profile,
-        (case.suite,),
-        fail_fast=True,
-        only=case.check,
+    code = run_check(
+        Check(
+            server.target(),
+            spec_dir(),
+            folder / "report",
+            (case.spec,),
+            case.profile,
+            (case.suite,),
+            fail_fast=True,
+            only=case.check,
+        )
     )
-    code = run_check(check)
     printed = capsys.readouterr().out
     assert code == 1, printed
     for words in ("BREAKS the contract", case.words, "reproduce with:", "curl"):

@@ -1,4 +1,4 @@
-"""Servers to check as teams run them: `budkavle serve` with its own TLS, or behind nginx."""
+"""Servers to check as teams run them: `budkavle serve` behind nginx."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,14 +24,6 @@ class Site:
 
     server: Server
     options: tuple[str, ...]
-
-
-@contextmanager
-def direct(database_url: str, open_e_url: str, folder: Path) -> Iterator[Site]:
-    """Run a service with its own TLS."""
-    tls, options = _certificates(database_url, folder)
-    with served(database_url, **tls, log_level="error", **_open_e(open_e_url)) as service:
-        yield Site(Server(service.url, folder / "caller.pem", database_url), options)
 
 
 @contextmanager

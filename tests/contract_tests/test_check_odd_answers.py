@@ -1,4 +1,4 @@
-"""Servers behind unusual proxies: unspecified details are no findings, and violations always are."""
+"""Servers behind a proxy that breaks responses at random: they are findings, and never errors of the check."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.contract_tests.broken import Breakage
 from tests.contract_tests.checking import Server
-from tests.contract_tests.odd_answers import with_unspecified_headers, with_violations
+from tests.contract_tests.odd_answers import with_violations
 
 OWN_FAULTS = re.compile(r"fault of (its|their) own|Traceback|INTERNALERROR|ended with [3-9]|CheckFaultError")
 
@@ -16,14 +16,6 @@ OWN_FAULTS = re.compile(r"fault of (its|their) own|Traceback|INTERNALERROR|ended
 def breakage(request: pytest.FixtureRequest) -> Breakage:
     breakage: Breakage = request.param
     return breakage
-
-
-@pytest.mark.parametrize("breakage", [with_unspecified_headers(1)], ids=["seed 1"], indirect=True)
-def test_headers_that_no_contract_names_are_not_findings(server: Server, tmp_path: Path) -> None:
-    ended = server.check(tmp_path, "--suite", "rules")
-
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "keeps the contract" in ended.stdout
 
 
 @pytest.mark.parametrize("breakage", [with_violations(1), with_violations(2)], ids=["seed 1", "seed 2"], indirect=True)

@@ -6,12 +6,14 @@ import pytest
 
 from tests.contract_tests.broken import Breakage
 from tests.contract_tests.checking import Server
+from tests.contract_tests.odd_answers import with_unspecified_headers
 from tests.contract_tests.variations import VARIATIONS, together
 
 
 @pytest.fixture
 def breakage() -> Breakage:
-    return together(*VARIATIONS)
+    # The headers that no contract names are added to the responses of all variations.
+    return together(*VARIATIONS, with_unspecified_headers(1))
 
 
 @pytest.mark.parametrize("spec", ["web-messages", "subscriptions"])

@@ -1,6 +1,6 @@
 """The pages on contract checks: recipes start what they need, and the reference names every option and suite.
 
-The recipe for another implementation runs with a whole check (test_check.py).
+The recipes run completely with whole checks: test_check_tls.py and test_check.py.
 """
 
 import os
@@ -17,24 +17,11 @@ import yaml
 
 from budkavle.commands.contract_check import contract_check
 from contract_tests.suites import EXAMPLES, KINDS
-from tests.contract_tests.checking import ONLY_WITHOUT_TLS, left_out
-from tests.contract_tests.recipes import GUIDE, OWN, RECIPES, assert_reported, pipelines, run_steps
+from tests.contract_tests.recipes import GUIDE, OWN, RECIPES, pipelines, run_steps
 from tests.processes import REPOSITORY, environment
 
 REFERENCE = (REPOSITORY / "docs" / "reference" / "contract-check.md").read_text()
 MOCK_GUIDE = (REPOSITORY / "docs" / "how-to" / "mock-open-e.md").read_text()
-
-
-def test_recipe_for_our_service_works(tmp_path: Path) -> None:
-    shown = tmp_path / "summary.md"
-
-    done = run_steps(OWN, tmp_path, GITHUB_STEP_SUMMARY=str(shown))
-
-    assert {name: step.returncode for name, step in done.items()} == {"Check": 0, "Show": 0}
-    assert "keeps the contract" in done["Check"].stdout
-    assert left_out(done["Check"].stdout) == ONLY_WITHOUT_TLS
-    assert "keeps the contract" in shown.read_text()
-    assert_reported(tmp_path)
 
 
 def test_recipe_fails_when_our_service_does_not_start(tmp_path: Path) -> None:
