@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextvars import Context
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -226,7 +227,8 @@ class Connector:
         pause, longest = RETRY_SECONDS
         while True:
             try:
-                connection = await self._try_all(session, limit)
+                # In its own context: the connection's callbacks keep theirs, which would be the request with its body.
+                connection = await asyncio.create_task(self._try_all(session, limit), context=Context())
             except DRIVER_ERRORS as exc:
                 now = time.monotonic()
                 self._log_failure(exc)

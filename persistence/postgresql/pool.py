@@ -6,6 +6,7 @@ A connection that was closed while it was idle is replaced before work uses it.
 import asyncio
 import contextlib
 import time
+from contextvars import Context
 from typing import Any
 
 import sqlalchemy as sa
@@ -125,7 +126,8 @@ class _ConnectionChecker:
         if info["is_idle"]:
             seconds -= time.monotonic() - info["used"]
         if seconds > 0:
-            connection.loop.call_later(seconds, self._close_when_idle, connection, info)
+            # In its own context, which the timer keeps.
+            connection.loop.call_later(seconds, self._close_when_idle, connection, info, context=Context())
         else:
             # The pool replaces the connection at its next use.
             connection.terminate()

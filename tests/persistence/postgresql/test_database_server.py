@@ -1,13 +1,17 @@
 """Settings of a server, database or role that an administrator may choose, and unusable servers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import gc
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 import pytest
 import sqlalchemy as sa
 
 from domain.errors import StorageFailed
+from openapi.server.serving import run_loop
 from persistence import web_messages as stored
 from persistence.database import Database, DatabaseUnusable
 from persistence.opening import open_database
@@ -15,7 +19,7 @@ from persistence.waits import Waits
 from persistence.work import long_read, long_write, mark, short_read, short_write
 from tests.factories import web_message
 from tests.persistence.kinds import run_as
-from tests.persistence.postgresql.test_database_waits import PATIENT, call_all, name_of, through
+from tests.persistence.postgresql.test_database_waits import CALLS, PATIENT, call_all, name_of, through
 from tests.postgresql import PostgresqlServer
 from tests.tcp_proxy import tcp_proxy
 
@@ -185,3 +189,38 @@ async def test_later_database_requires_a_later_program(url: str) -> None:
         for call in (database.migrate, database.check_version):
             with pytest.raises(DatabaseUnusable, match="upgrade the program"):
                 await call()
+
+
+class _Request:
+    """Stands in for a request with its body."""
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ("?", CALLS.keys()),
+        # In the thread of long work, Python's event loop keeps cancelled timers with their context until they are due.
+        ("?pooler=transaction&", CALLS.keys() - {"long_read", "long_write"}),
+    ],
+    ids=["direct", "pooler"],
+)
+def test_a_connection_does_not_keep_the_request_that_opened_it(url: str, options: str, names: Iterable[str]) -> None:
+    current: ContextVar[_Request] = ContextVar("current")
+
+    async def handle(database: Database) -> weakref.ref[_Request]:
+        request = _Request()
+        current.set(request)
+        for name in names:
+            await CALLS[name](database)
+        return weakref.ref(request)
+
+    async def scenario() -> None:
+        async with opened(url.replace("?", options, 1)) as database:
+            request = await asyncio.create_task(handle(database))
+            # The last callbacks of the task run in the next turns of the event loop.
+            for _ in range(3):
+                await asyncio.sleep(0)
+            gc.collect()
+            assert request() is None
+
+    run_loop(scenario())
