@@ -20,6 +20,7 @@ from domain.web_messages import (
 )
 from persistence.database import Database
 from persistence.prepared import PreparedStatement
+from persistence.tables import IS_UNSETTLED
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
@@ -303,9 +304,8 @@ _SELECT_BY_REFERENCE_AFTER = _by_dialect(
 _IN_DOUBT = (
     sa.select(messages_table.c.state)
     .where(
-        # Literal text, because the planner cannot match a parameter to the condition of the index.
-        sa.text("state in ('sending', 'unknown')"),
-        (messages_table.c.state == "unknown") | (messages_table.c.sent < sa.bindparam("before")),
+        sa.text(IS_UNSETTLED),
+        (messages_table.c.state != str(MessageState.SENDING)) | (messages_table.c.sent < sa.bindparam("before")),
     )
     .limit(MAX_COUNTED)
     .subquery()

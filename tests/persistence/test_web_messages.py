@@ -9,7 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from domain.errors import NotFound
-from domain.web_messages import ExternalReference, MessageState, OepInstance, UnsettledMessage, WebMessage
+from domain.web_messages import (
+    UNSETTLED_STATES,
+    ExternalReference,
+    MessageState,
+    OepInstance,
+    UnsettledMessage,
+    WebMessage,
+)
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.web_messages import LARGE_BYTES, PIECE_BYTES
@@ -182,6 +189,13 @@ async def test_mark_published_is_idempotent(database: Database) -> None:
     await stored.delete(database, message.id)
     await stored.mark_published(database, message, 7, LATER)
     assert await counts(database) == {}
+
+
+async def test_count_in_doubt_counts_each_unsettled_state(database: Database) -> None:
+    for state in sorted(UNSETTLED_STATES, key=MessageState.SENDING.__eq__):
+        await stored.begin_sending(database, case_message(), NOW)
+        await execute(database, f"update web_messages set state = '{state}' where state = 'sending'")
+    assert await stored.count_in_doubt(database, LATER) == dict.fromkeys(UNSETTLED_STATES, 1)
 
 
 async def test_mark_published_and_mark_unknown_change_only_messages_in_sending(database: Database) -> None:
