@@ -26,13 +26,8 @@ _backing_off = Gauge(
 for _reason in Reason:
     if _reason is not Reason.HTTP:
         _attempts.labels(str(decide_outcome(ReceiverResponse(None, _reason))), str(_reason))
-for _outcome, _answer in (
-    (AttemptOutcome.DONE, "2xx"),
-    (AttemptOutcome.AGAIN, "4xx"),
-    (AttemptOutcome.AGAIN, "5xx"),
-    (AttemptOutcome.PARK, "4xx"),
-):
-    _attempts.labels(str(_outcome), _answer)
+for _status in range(200, 600):
+    _attempts.labels(str(decide_outcome(ReceiverResponse(_status, Reason.HTTP))), f"{_status // 100}xx")
 
 
 def count_attempt(answer: ReceiverResponse, outcome: AttemptOutcome, seconds: float, latency: float) -> None:

@@ -2,7 +2,9 @@
 
 import re
 
-from domain.deliveries import AttemptOutcome, Obstacle, Reason
+import pytest
+
+from domain.deliveries import AttemptOutcome, Obstacle, Reason, ReceiverResponse, decide_outcome
 from domain.errors import RefusalReason
 from domain.subscriptions import ErrorCode
 from handlers.errors.error_lists import missing_credential
@@ -37,6 +39,16 @@ def test_deliveries_page_lists_each_reason_and_obstacle() -> None:
     page = "how-to/deliveries.md"
     assert cells(page, "| `reason` of the last attempt | cause | what to do |", 1) == list(Reason)
     assert cells(page, "| command | answer | meaning |", 2) == list(Obstacle)
+
+
+@pytest.mark.parametrize(
+    "page", ["how-to/deliveries.md", "how-to/receive-webhooks.md", "explanation/delivery-guarantees.md"]
+)
+def test_page_names_each_status_of_a_receiver_that_does_not_park(page: str) -> None:
+    answers = [ReceiverResponse(status, Reason.HTTP) for status in range(400, 500)]
+    expected = {str(each.status) for each in answers if decide_outcome(each) is not AttemptOutcome.PARK}
+    missing = expected - set(re.findall(r"\b4\d\d\b", (DOCS / page).read_text()))
+    assert not missing, f"say in docs/{page} what happens to a delivery that is answered with {missing}"
 
 
 def test_audit_page_lists_each_reason_and_the_limit_of_entries() -> None:

@@ -182,7 +182,7 @@ async def test_settle_drops_results_of_deleted_deliveries(database: Database) ->
     assert (await counts(database)).get("attempts", 0) == 0
 
 
-@pytest.mark.parametrize("outcome", [AttemptOutcome.DONE, AttemptOutcome.AGAIN, AttemptOutcome.PARK])
+@pytest.mark.parametrize("outcome", list(AttemptOutcome))
 async def test_result_of_a_lost_lease_is_dropped(database: Database, outcome: AttemptOutcome) -> None:
     await prepared(database)
     await publish(database)

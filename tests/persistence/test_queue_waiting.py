@@ -30,7 +30,7 @@ async def database(url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-@pytest.mark.parametrize("outcome", [AttemptOutcome.DONE, AttemptOutcome.AGAIN, AttemptOutcome.PARK])
+@pytest.mark.parametrize("outcome", list(AttemptOutcome))
 async def test_settle_reports_rows_locked_by_others(
     database: Database, other: asyncpg.Connection, outcome: AttemptOutcome
 ) -> None:
