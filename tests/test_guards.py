@@ -332,9 +332,10 @@ def test_reference_names_a_test_for_each_behaviour_of_the_mock() -> None:
     for behaviour, how, *names in rows:
         if how.strip() == "not":
             continue
-        assert how.strip().startswith(("exactly", "as ", "names and addresses", "its contents")), behaviour
+        words = ("exactly", "as ", "names and addresses", "its contents")
+        assert how.strip().startswith(words), f"{behaviour}: the second column begins with one of {words}"
         (name,) = names
-        assert f"def {name.strip().strip('`')}(" in tests, behaviour
+        assert f"def {name.strip().strip('`')}(" in tests, f"{behaviour}: no test in tests/mock_open_e has this name"
 
 
 def test_contracts_contain_no_names_of_the_program() -> None:

@@ -209,5 +209,5 @@ def test_contract_lists_the_existing_faults() -> None:
 
     spec = yaml.safe_load(Path(spec_dir() / "mock-open-e.yaml").read_text())
     order = spec["components"]["schemas"]["FaultOrder"]["properties"]
-    assert tuple(order["fault"]["enum"]) == FAULT_NAMES
-    assert tuple(order["operation"]["enum"]) == OPERATION_NAMES
+    assert tuple(order["fault"]["enum"]) == FAULT_NAMES, "FaultOrder.fault in spec/mock-open-e.yaml"
+    assert tuple(order["operation"]["enum"]) == OPERATION_NAMES, "FaultOrder.operation in spec/mock-open-e.yaml"

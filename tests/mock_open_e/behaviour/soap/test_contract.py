@@ -1,11 +1,11 @@
 """WSDL, schema and pages of the callback, and independent clients that use them."""
 
+import base64
 import http.client
 import json
 import os
 import shutil
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,11 @@ import requests
 import zeep
 from lxml import etree
 from zeep.exceptions import Fault
+from zeep.helpers import serialize_object
 from zeep.transports import Transport
 
 from mock_open_e import MockOpenE, mock_open_e
+from mock_open_e.behaviour.operation_table import SHAPES
 from mock_open_e.behaviour.soap.contract import SERVICE_NAMESPACE
 from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 from tests.mock_open_e.soap import UTF8, add_message, send
@@ -23,13 +25,29 @@ from tests.mock_open_e.soap import UTF8, add_message, send
 URL = "http://open-e.test/external/api/callback"
 WSDL = "{http://schemas.xmlsoap.org/wsdl/}"
 NODE_CLIENT = Path(__file__).parent / "node"
+PRINCIPAL = {"userID": "joe01doe"}
+MANAGERS = {"managers": [PRINCIPAL], "managerGroups": [{"name": "Grupp"}]}
 MESSAGE = {
     "added": "2026-02-19T07:57:06.123+01:00",
     "message": "Hej <b> åäö",
     "userID": "",
     "readReceiptEnabled": False,
-    "attachments": [{"encodedData": b"hej", "filename": "å.pdf", "size": 3}],
+    "attachments": [{"encodedData": base64.b64encode(b"hej").decode(), "filename": "å.pdf", "size": 3}],
 }
+CALLS = {
+    "setManagers": (MANAGERS, 1),
+    "getManagers": ({}, MANAGERS),
+    "addMessage": ({"message": MESSAGE, "principal": PRINCIPAL}, 1),
+    "addInternalMessage": ({"message": MESSAGE, "principal": PRINCIPAL}, 1),
+    "addMessageAsOwner": ({"message": MESSAGE, "principal": {**PRINCIPAL, "citizenID": "c"}}, 2),
+    "addEvent": ({"date": MESSAGE["added"], "message": "Hej", "principal": PRINCIPAL}, 4),
+    "setStatus": ({"statusID": 5, "principal": PRINCIPAL}, 5),
+    "confirmDelivery": ({"externalID": {"ID": "1", "System": "s"}, "delivered": True}, None),
+    "setAttribute": ({"name": "a", "value": "b"}, None),
+    "deleteInstance": ({}, "Deleting of flow instances is currently not supported"),
+}
+"""Arguments and answer, or fault, of each operation on one case, in the order of the calls."""
+ANSWERS = {name: answer for name, (_, answer) in CALLS.items()}
 
 
 def get(query, url=URL):
@@ -59,7 +77,7 @@ def test_wsdl_names_actions_and_faults_as_open_e_does():
     _, _, body = get("wsdl=1")
     operations = etree.fromstring(body).iterfind(f"{WSDL}portType/{WSDL}operation")
     actions = {each.get("name"): [part.get(f"{{{METADATA}}}Action") for part in each] for each in operations}
-    assert len(actions) == 10
+    assert set(actions) == set(SHAPES)
     base = f"{CALLBACK_NAMESPACE}/IntegrationCallback/addMessage"
     assert actions["addMessage"] == [
         f"{base}Request",
@@ -116,37 +134,29 @@ def test_contract_requires_the_same_credentials():
     assert mock.respond("external", {"authorization": "Basic dTpw"}, method="GET", query="wsdl").status == 200
 
 
-def call_everything(service):
-    """Call every operation of the callback with a client that was generated only from the WSDL."""
-    message = {**MESSAGE, "added": datetime(2026, 2, 19, 7, 57, 6, tzinfo=UTC)}
-    principal = {"userID": "joe01doe"}
-    case = {"flowInstanceID": 1068}
-    service.setManagers(**case, managers=[principal], managerGroups=[{"name": "Grupp"}])
-    managers = service.getManagers(**case)
-    return {
-        "addMessage": service.addMessage(**case, message=message, principal=principal),
-        "addInternalMessage": service.addInternalMessage(**case, message=message, principal=principal),
-        "addMessageAsOwner": service.addMessageAsOwner(
-            **case, message=message, principal={**principal, "citizenID": "c"}
-        ),
-        "addEvent": service.addEvent(**case, date=message["added"], message="Hej", principal=principal),
-        "setStatus": service.setStatus(**case, statusID=5, principal=principal),
-        "confirmDelivery": service.confirmDelivery(**case, delivered=True, externalID={"ID": "1", "System": "s"}),
-        "setAttribute": service.setAttribute(**case, name="a", value="b"),
-        "getManagers": (managers.managers[0].userID, managers.managerGroups[0].name),
-    }
+def test_clients_call_each_operation():
+    assert set(CALLS) == set(SHAPES), "add the operation to CALLS"
 
 
-EVERYTHING = {
-    "addMessage": 1,
-    "addInternalMessage": 1,
-    "addMessageAsOwner": 2,
-    "addEvent": 4,
-    "setStatus": 5,
-    "confirmDelivery": None,
-    "setAttribute": None,
-    "getManagers": ("joe01doe", "Grupp"),
-}
+def without_absent(value):
+    """Return an answer as the table has it: without absent elements, and the value alone if there is one element."""
+    if isinstance(value, list):
+        return [without_absent(each) for each in value]
+    if isinstance(value, dict):
+        return {name: without_absent(each) for name, each in value.items() if each is not None}
+    return value
+
+
+def call_with_zeep(service, name):
+    """Return the answer to a call with a client that was generated only from the WSDL, or the text of the fault."""
+    arguments = CALLS[name][0]
+    if arguments.get("message") == MESSAGE:
+        files = [{**file, "encodedData": base64.b64decode(file["encodedData"])} for file in MESSAGE["attachments"]]
+        arguments = {**arguments, "message": {**MESSAGE, "attachments": files}}
+    try:
+        return without_absent(serialize_object(service[name](flowInstanceID=1068, **arguments), dict))
+    except Fault as fault:
+        return fault.message
 
 
 def test_zeep_calls_every_operation_through_the_python_interface():
@@ -154,9 +164,7 @@ def test_zeep_calls_every_operation_through_the_python_interface():
         session = requests.Session()
         session.auth = ("u", "p")
         client = zeep.Client(f"{URL}?wsdl", transport=Transport(session=session))
-        assert call_everything(client.service) == EVERYTHING
-        with pytest.raises(Fault, match="Deleting of flow instances is currently not supported"):
-            client.service.deleteInstance(flowInstanceID=1068)
+        assert {name: call_with_zeep(client.service, name) for name in CALLS} == ANSWERS
         first = open_e.list_messages()[0]
     assert (first.text, first.files[0].filename) == ("Hej <b> åäö", "å.pdf")
     assert open_e.file(first.files[0].content.sha256) == b"hej"
@@ -166,7 +174,7 @@ def test_zeep_calls_every_operation_through_the_python_interface():
 def test_zeep_calls_every_operation_of_the_server(run_mock):
     with run_mock(MockOpenE(cases=[1068], strict=True)) as url:
         client = zeep.Client(f"{url}/external/api/callback?wsdl")
-        assert call_everything(client.service) == EVERYTHING
+        assert {name: call_with_zeep(client.service, name) for name in CALLS} == ANSWERS
         with pytest.raises(Fault) as caught:
             client.service.getManagers(flowInstanceID=7)
     assert caught.value.message == "The requested flow instance with ID 7 was not found"
@@ -192,15 +200,12 @@ def test_soap_client_of_node_calls_every_operation(run_mock, tmp_path):
     environment = {**os.environ, "npm_config_update_notifier": "false"}
     if subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=200, check=False, env=environment).returncode:
         pytest.skip("npm could not install the client: there is no registry to be reached")
+    calls = json.dumps({name: arguments for name, (arguments, _) in CALLS.items()})
     with run_mock(MockOpenE(cases=[1068])) as url:
-        command = ["node", "client.mjs", f"{url}/external/api/callback?wsdl"]
+        command = ["node", "client.mjs", f"{url}/external/api/callback?wsdl", calls]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
-    assert answers.pop("deleteInstance").endswith("Deleting of flow instances is currently not supported")
-    assert answers == {
-        **{name: value for name, value in EVERYTHING.items() if value is not None},
-        "getManagers": ["joe01doe", "Grupp"],
-        "confirmDelivery": None,
-        "setAttribute": None,
-    }
+    assert answers.pop("deleteInstance").endswith(ANSWERS["deleteInstance"])
+    expected = {name: answer for name, answer in ANSWERS.items() if name != "deleteInstance"}
+    assert answers == expected
