@@ -70,7 +70,8 @@ def serve(port: str) -> None:
 
 def send_with_our_client(url: str) -> None:
     from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
-    from open_e.client import Account, OpenEClient
+    from open_e.accounts import Account
+    from open_e.client import OpenEClient
 
     files = tuple(
         Attachment(str(number), f"{number}.bin", "application/octet-stream", FILE_SIZE, "", os.urandom(FILE_SIZE))

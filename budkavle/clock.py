@@ -36,7 +36,9 @@ ATTEMPTS = 3
 """Attempts per measurement. The first one may have to connect, which takes long."""
 
 _difference = Gauge(
-    "budkavle_clock_difference_seconds", "Clock of this machine minus clock of the database; 0 on SQLite."
+    "budkavle_clock_difference_seconds",
+    "Clock of this machine minus clock of the database; 0 on SQLite.",
+    multiprocess_mode="livemostrecent",
 )
 
 

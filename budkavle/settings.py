@@ -20,8 +20,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.errors import BudkavleError
 from domain.web_messages import OepInstance
-from open_e.client import Account
-from openapi.server.connections import ConnectionLimits
+from open_e.accounts import Account
+from openapi.server.limits import ConnectionLimits
 from persistence.waits import Waits
 
 PREFIX = "BUDKAVLE_"

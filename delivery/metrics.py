@@ -16,10 +16,15 @@ _latencies = Histogram(
     "Time from the acceptance of an event to its arrival, in seconds.",
     buckets=_LATENCIES,
 )
-_under_way = Gauge("budkavle_delivery_attempts_under_way", "Attempts under way in this process.")
+_under_way = Gauge(
+    "budkavle_delivery_attempts_under_way", "Attempts under way in this process.", multiprocess_mode="livesum"
+)
 
 _backing_off = Gauge(
-    "budkavle_delivery_targets_backing_off", "Targets in back-off in this process, by system.", ("system",)
+    "budkavle_delivery_targets_backing_off",
+    "Targets in back-off in this process, by system.",
+    ("system",),
+    multiprocess_mode="livesum",
 )
 
 # Create all series at start. Alert rules compare rates, and a series that begins at its first failure would hide it.
@@ -46,6 +51,10 @@ def set_under_way(number: int) -> None:
 
 def set_backing_off(by_system: Mapping[str, int]) -> None:
     """Set the number of targets in back-off per system. Systems that are missing in the argument have none."""
-    _backing_off.clear()
-    for system_id, number in by_system.items():
-        _backing_off.labels(system_id).set(number)
+    # Several processes share files of metrics, which cannot remove a series.
+    _backing_off_systems.update(by_system)
+    for system_id in _backing_off_systems:
+        _backing_off.labels(system_id).set(by_system.get(system_id, 0))
+
+
+_backing_off_systems: set[str] = set()

@@ -4,16 +4,19 @@ Each module defines its own metrics in the registry of the process; this module 
 """
 
 import asyncio
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import prometheus_client
+from prometheus_client import multiprocess
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from domain.errors import StorageFailed
 from domain.web_messages import MessageState
+from openapi.server.processes import METRICS_VARIABLE
 from persistence import web_messages
 from persistence.database import Database
 from persistence.queue.depth import Depth, list_depths
@@ -97,7 +100,16 @@ async def collect(database: Database, queue: QueueWatch, now: datetime) -> bytes
     in_doubt = await count_in_doubt(database, now)
     figures = None if in_doubt is None else await queue.ask(now)
     state = _DatabaseState(in_doubt, figures, now, asyncio.get_running_loop().time())
-    return prometheus_client.generate_latest(state) + prometheus_client.generate_latest()
+    return prometheus_client.generate_latest(state) + prometheus_client.generate_latest(_registry())
+
+
+def _registry() -> prometheus_client.CollectorRegistry:
+    """Return the metrics of this process, or of all that share a folder (`openapi.server.processes`)."""
+    if METRICS_VARIABLE not in os.environ:
+        return prometheus_client.REGISTRY
+    registry = prometheus_client.CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # It takes a registry.
+    return registry
 
 
 class _DatabaseState(Collector):

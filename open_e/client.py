@@ -1,7 +1,6 @@
 """The Open-E client: one method per SOAP operation, typed in and out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import requests
@@ -10,26 +9,13 @@ from urllib3.exceptions import HTTPError
 
 from domain.errors import BackendRefused
 from domain.web_messages import OepInstance, WebMessage
+from open_e.accounts import Account
 from open_e.connections import CallDeadline, DeadlineAdapter, apply_deadline
 from open_e.envelopes import AddMessageEnvelope, SoapFile, SoapResponse, parse_response
 from open_e.faults import get_message_id, map_call_error
 
 _MAX_RESPONSE_BYTES = 2**20
 """Maximum bytes of a response that are read. Genuine responses have a few hundred."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The endpoint of one Open-E instance and its credentials. `url` is the full URL of its callback.
-
-    With an empty username no credentials are sent. `ca` is a PEM file with the CA of the server's certificate, or None
-    for the public CAs.
-    """
-
-    url: str
-    username: str = ""
-    password: str = field(default="", repr=False)
-    ca: str | None = None
 
 
 class OpenEClient:

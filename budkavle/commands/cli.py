@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from budkavle.commands.console import command_settings, print_line, with_database
+from budkavle.commands.option_types import ProcessCount
 from budkavle.documentation import see
 from domain.errors import BudkavleError, StorageFailed
 
@@ -85,12 +86,28 @@ def main() -> None:
 @click.option("--tls-key", metavar="FILE", help="Instead of BUDKAVLE_TLS_KEY.")
 @click.option("--client-ca", metavar="FILE", help="Instead of BUDKAVLE_CLIENT_CA.")
 @click.option("--with-worker", is_flag=True, help="Deliver events in this process too.")
-def serve(*, with_worker: bool, **given: str | int | None) -> None:
-    """Run the service."""
-    from budkavle.commands import run
-    from openapi.server import serving
+@click.option(
+    "--processes",
+    type=ProcessCount(),
+    default="1",
+    show_default=True,
+    help="Processes that share the port, or `auto` for one per core.",
+)
+def serve(*, with_worker: bool, processes: int, **given: str | int | None) -> None:
+    """Run the service.
 
-    serving.run(run.serve(command_settings(**given), print_line, with_worker=with_worker))
+    With several processes, one that ends by itself is started again, and /metrics has the sum of all.
+    """
+    group = None
+    if processes > 1:
+        from openapi.server.processes import Processes
+
+        # Before anything imports `prometheus_client`.
+        group = Processes(processes)
+    settings = command_settings(**given)
+    from budkavle.commands import run
+
+    run.serve(settings, print_line, with_worker=with_worker, group=group)
 
 
 @main.command()

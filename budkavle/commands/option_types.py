@@ -1,5 +1,6 @@
 """Types of options that several commands use."""
 
+import os
 import uuid
 from datetime import datetime
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import click
 
 from domain.subscriptions import COPENHAGEN
+
+MAX_PROCESSES = 256
 
 
 class Moment(click.ParamType[datetime]):
@@ -34,3 +37,18 @@ class Id(click.ParamType[str]):
             return str(uuid.UUID(str(value)))
         except ValueError:
             self.fail(f"{value!r} is not a UUID", param, ctx)
+
+
+class ProcessCount(click.ParamType[int]):
+    """A number of processes, or `auto` for one per core that this process may use."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        text = str(value)
+        if text == "auto":
+            return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if not text.isdecimal() or not 1 <= int(text) <= MAX_PROCESSES:
+            self.fail(f"{value!r} is neither `auto` nor a number from 1 to {MAX_PROCESSES}", param, ctx)
+        return int(text)

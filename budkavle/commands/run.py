@@ -1,8 +1,10 @@
 """Run the programs: the service, a worker, and both with a demo."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from ipaddress import ip_network
 
 import click
@@ -11,7 +13,9 @@ from budkavle.clock import DatabaseClock, measure_clock
 from budkavle.commands.console import prepare_database
 from budkavle.service import body_budget_of, create_service, server_config
 from budkavle.settings import Settings
-from budkavle.tls import ServerTls
+from budkavle.tls import ServerTls, server_context
+from openapi.server import serving
+from openapi.server.processes import Member, Processes
 from openapi.server.serving import Drain, QuietServer, Work, address_of, listen, run_servers
 from persistence.database import Database
 from persistence.opening import open_database
@@ -19,33 +23,53 @@ from persistence.opening import open_database
 PrintLine = Callable[[str], None]
 
 
-async def serve(settings: Settings, print_line: PrintLine, *, with_worker: bool = False) -> None:
-    """Run the service until a signal, optionally with a worker."""
+def serve(
+    settings: Settings, print_line: PrintLine, *, with_worker: bool = False, group: Processes | None = None
+) -> None:
+    """Run the service until a signal, optionally with a worker, and as several processes that share the port."""
+    with listen(settings.host, settings.port) as listener:
+        # Unusable files are one error, not one of each process.
+        address = address_of(listener, tls=server_context(settings) is not None)
+        line = f"Budkavle listens on {address}" + (f" with {group.count} processes" if group else "")
+        started: Callable[[], None] = partial(print_line, line)
+        members: tuple[Member, ...] = ()
+        if group is not None:
+            member = group.fork(started, listener.close)
+            started, members = member.report_start, (member,)
+        serving.run(_serve(settings, listener, print_line, started, members, with_worker=with_worker))
+
+
+async def _serve(
+    settings: Settings,
+    listener: socket.socket,
+    print_line: PrintLine,
+    started: Callable[[], None],
+    members: Sequence[Work],
+    *,
+    with_worker: bool,
+) -> None:
     async with _database(settings) as (database, clock):
         delivering = None
         if with_worker:
             from budkavle.delivering import Delivering
 
             delivering = Delivering(settings, database, clock, print_line)
-        with listen(settings.host, settings.port) as listener:
-            drain = Drain(settings.drain_seconds)
-            worker = delivering.worker if delivering else None
-            budget = body_budget_of(settings)
-            application = create_service(
-                settings, database, clock=clock.now, worker=worker, drain=drain, body_budget=budget
-            )
-            tls = ServerTls(settings)
-            config = server_config(settings, application, tls=tls.context)
-            address = address_of(listener, tls=config.is_ssl)
-            works: list[Work] = [tls, clock, *([delivering] if delivering else [])]
-            await run_servers(
-                [(QuietServer(config), listener)],
-                lambda: print_line(f"Budkavle listens on {address}"),
-                *works,
-                drain=drain,
-                reload=tls.reload,
-                is_busy=lambda: budget.reserved > 0,
-            )
+        drain = Drain(settings.drain_seconds)
+        worker = delivering.worker if delivering else None
+        budget = body_budget_of(settings)
+        application = create_service(
+            settings, database, clock=clock.now, worker=worker, drain=drain, body_budget=budget
+        )
+        tls = ServerTls(settings)
+        works: list[Work] = [tls, clock, *members, *([delivering] if delivering else [])]
+        await run_servers(
+            [(QuietServer(server_config(settings, application, tls=tls.context)), listener)],
+            started,
+            *works,
+            drain=drain,
+            reload=tls.reload,
+            is_busy=lambda: budget.reserved > 0,
+        )
 
 
 async def worker(settings: Settings, print_line: PrintLine) -> None:

@@ -8,12 +8,14 @@ import asyncio
 import errno
 import os
 import resource
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
 
 import structlog
 from prometheus_client import Counter, Gauge
+
+from openapi.server.limits import ConnectionLimits
 
 SWEEP_SECONDS = 1.0
 STOP_SECONDS = 5.0
@@ -45,29 +47,10 @@ class Overdue(StrEnum):
 _LIMIT = "limit"
 
 _CLOSED = Counter("budkavle_closed_connections", "Connections that a limit ended, by reason.", ["reason"])
-_OPEN = Gauge("budkavle_open_connections", "Connections that are open.")
+_OPEN = Gauge("budkavle_open_connections", "Connections that are open.", multiprocess_mode="livesum")
 for _reason in (*Overdue, _LIMIT):
     # Create all series at start, so that rates include the first event.
     _CLOSED.labels(str(_reason))
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """Time limits for clients in seconds, and the maximum connections of one server."""
-
-    head_seconds: float = 30
-    """From the first byte of a request to the end of its head."""
-
-    body_seconds: float = 30
-    """Without receiving a byte of an incomplete body."""
-
-    idle_seconds: float = 65
-    """Without a request."""
-
-    reader_seconds: float = 30
-    """Without the client reading a byte of a response."""
-
-    connections: int = 4096
 
 
 class Connection(Protocol):

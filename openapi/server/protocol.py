@@ -16,7 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from openapi.errors import problems
 from openapi.observation.source_limits import LineLimit
-from openapi.server.connections import ConnectionLimits, Connections, Overdue
+from openapi.server.connections import Connections, Overdue
+from openapi.server.limits import ConnectionLimits
 
 MAX_HEAD_BYTES = 64 * 1024
 """Maximum bytes of request line and headers, of trailers, and of data that httptools holds back without a limit."""

@@ -8,7 +8,7 @@ from pydantic import SecretStr, ValidationError
 
 from budkavle.settings import OTHER_VARIABLES, Settings, SettingsUnusable, check_variables, read_settings
 from domain.web_messages import OepInstance
-from open_e.client import Account
+from open_e.accounts import Account
 from tests.processes import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "reference" / "settings.md").read_text()

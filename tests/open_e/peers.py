@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
-from open_e.client import Account, OpenEClient
+from open_e.accounts import Account
+from open_e.client import OpenEClient
 
 ADDED = datetime(2026, 2, 19, 7, 57, 6, tzinfo=UTC)
 PUBLISHED = (

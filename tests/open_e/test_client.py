@@ -9,7 +9,8 @@ import responses
 from domain.errors import BackendRefused, NotFound, OutcomeUnknown
 from domain.web_messages import OepInstance
 from mock_open_e import FAULT_NAMES, mock_open_e
-from open_e.client import Account, OpenEClient
+from open_e.accounts import Account
+from open_e.client import OpenEClient
 from tests.open_e.peers import ADDED, PUBLISHED, add, answer, answering, read_request, web_message, within
 
 

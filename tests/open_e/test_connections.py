@@ -9,7 +9,8 @@ import trustme
 
 from domain.errors import BackendUnavailable, OutcomeUnknown
 from domain.web_messages import OepInstance
-from open_e.client import Account, OpenEClient
+from open_e.accounts import Account
+from open_e.client import OpenEClient
 from open_e.connections import MAX_INTERIM_RESPONSES
 from tests.open_e.peers import ADDED, NEVER, add, answer, drip, read_request, web_message, within
 

@@ -15,7 +15,8 @@ from domain.errors import BackendRefused, NotFound, OutcomeUnknown
 from domain.web_messages import Attachment, ExternalReference, OepInstance, WebMessage
 from mock_open_e import FAULT_NAMES, STORING, MockOpenE
 from mock_open_e.server.application import server
-from open_e.client import Account, OpenEClient
+from open_e.accounts import Account
+from open_e.client import OpenEClient
 from tests.mock_open_e.soap import add_message
 
 ADDED = datetime(2026, 2, 19, 7, 57, 6, tzinfo=UTC)
