@@ -30,8 +30,7 @@ def serve(
     with listen(settings.host, settings.port) as listener:
         # Unusable files are one error, not one of each process.
         address = address_of(listener, tls=server_context(settings) is not None)
-        line = f"Budkavle listens on {address}" + (f" with {group.count} processes" if group else "")
-        started: Callable[[], None] = partial(print_line, line)
+        started: Callable[[], None] = partial(print_line, f"Budkavle listens on {address}")
         members: tuple[Member, ...] = ()
         if group is not None:
             member = group.fork(started, listener.close)

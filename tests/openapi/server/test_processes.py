@@ -1,0 +1,126 @@
+"""Several processes of the service on one port, as operators run them."""
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.processes import SECONDS, Process, budkavle, result_of, running
+
+COUNT = 3
+LINE = "Budkavle listens on "
+
+
+@pytest.fixture
+def service(tmp_path: Path, migrated_sqlite: bytes) -> Iterator[tuple[Process, str]]:
+    (tmp_path / "test.db").write_bytes(migrated_sqlite)
+    arguments = budkavle("serve", "--port", "0", "--processes", str(COUNT), "--with-worker")
+    with running(*arguments, database_url=f"sqlite:///{tmp_path}/test.db", drain_seconds=0) as process:
+        yield process, process.wait_for(LINE)
+
+
+def members(process: Process) -> list[psutil.Process]:
+    return [each for each in psutil.Process(process.pid).children() if each.status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_for_members(process: Process, but: set[int]) -> list[psutil.Process]:
+    """Wait until all processes run, none of them one of `but`."""
+    ends = time.monotonic() + SECONDS
+    while time.monotonic() < ends:
+        found = members(process)
+        if len(found) == COUNT and not but & {each.pid for each in found}:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("a process was not started again")
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready", trust_env=False, timeout=SECONDS).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def served(url: str) -> int:
+    """Return the number of calls to `/health/live` that any process reports for all."""
+    text = httpx.get(f"{url}/metrics", trust_env=False, timeout=SECONDS).text
+    found = re.search(r'^budkavle_requests_total\{operation="get_health_live",status="200"\} (\d+)', text, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def test_processes_share_the_port_and_their_metrics(service: tuple[Process, str]) -> None:
+    process, url = service
+    assert len(members(process)) == COUNT
+    for _ in range(30):
+        assert httpx.get(f"{url}/health/live", trust_env=False, timeout=SECONDS).status_code == 200
+    assert [served(url) for _ in range(10)] == [30] * 10
+    process.send(signal.SIGTERM)
+    assert process.wait() == 0
+
+
+def test_process_that_is_killed_is_started_again(service: tuple[Process, str]) -> None:
+    process, url = service
+    for _ in range(20):
+        httpx.get(f"{url}/health/live", trust_env=False, timeout=SECONDS)
+    killed = members(process)[0]
+    killed.kill()
+    wait_for_members(process, {killed.pid})
+    assert [is_ready(url) for _ in range(20)] == [True] * 20
+    # The counts of the process that ended are kept.
+    assert served(url) == 20
+    process.send(signal.SIGTERM)
+    assert process.wait() == 0
+    assert any('"process_ended"' in line and '"code":-9' in line for line in process.err)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_all_processes(service: tuple[Process, str], number: signal.Signals) -> None:
+    process, url = service
+    found = members(process)
+    process.send(number)
+    assert process.wait() == 0
+    assert psutil.wait_procs(found, timeout=SECONDS)[1] == []
+    assert not is_ready(url)
+
+
+def test_processes_end_with_a_supervisor_that_is_killed(service: tuple[Process, str]) -> None:
+    process, url = service
+    found = members(process)
+    process.send(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert psutil.wait_procs(found, timeout=SECONDS)[1] == []
+    assert not is_ready(url)
+
+
+def test_running_request_is_completed(service: tuple[Process, str]) -> None:
+    process, url = service
+    with httpx.Client(base_url=url, trust_env=False, timeout=SECONDS) as client:
+        assert client.get("/health/live").status_code == 200
+        process.send(signal.SIGHUP)
+        assert client.get("/health/live").status_code == 200
+        assert len(members(process)) == COUNT
+
+
+def test_processes_that_cannot_start_end_the_program(tmp_path: Path) -> None:
+    # PostgreSQL is not there.
+    done = result_of(
+        *budkavle("serve", "--port", "0", "--processes", "2"),
+        database_url="postgresql://127.0.0.1:1/none",
+        database_pool_timeout=0.1,
+        folder=tmp_path,
+    )
+    assert done.returncode == 1
+    assert LINE not in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many", "1000", "2.5"])
+def test_number_of_processes_is_checked(count: str) -> None:
+    done = result_of(*budkavle("serve", "--processes", count))
+    assert done.returncode == 2
+    assert "is neither `auto` nor a number from 1 to 256" in done.stderr
