@@ -28,14 +28,14 @@ def members(process: Process) -> list[psutil.Process]:
     return [each for each in psutil.Process(process.pid).children() if each.status() != psutil.STATUS_ZOMBIE]
 
 
-def wait_for_members(process: Process, but: set[int]) -> list[psutil.Process]:
-    """Wait until all processes run, none of them one of `but`."""
+def wait_for_members(process: Process, url: str, but: set[int]) -> list[psutil.Process]:
+    """Call the service until all processes run, none of them one of `but`."""
     ends = time.monotonic() + SECONDS
     while time.monotonic() < ends:
         found = members(process)
         if len(found) == COUNT and not but & {each.pid for each in found}:
             return found
-        time.sleep(0.05)
+        is_ready(url)
     raise AssertionError("a process was not started again")
 
 
@@ -69,7 +69,7 @@ def test_process_that_is_killed_is_started_again(service: tuple[Process, str]) -
         httpx.get(f"{url}/health/live", trust_env=False, timeout=SECONDS)
     killed = members(process)[0]
     killed.kill()
-    wait_for_members(process, {killed.pid})
+    wait_for_members(process, url, {killed.pid})
     assert [is_ready(url) for _ in range(20)] == [True] * 20
     # The counts of the process that ended are kept.
     assert served(url) == 20
