@@ -75,7 +75,9 @@ def test_page_lists_exactly_the_errors_of_the_subscriptions() -> None:
 
 
 def test_page_shows_each_number_and_status() -> None:
-    assert {row[1] for row in SUBSCRIPTIONS} == {str(int(code)) for code in ErrorCode}
+    assert {row[1] for row in SUBSCRIPTIONS} == {str(int(code)) for code in ErrorCode}, (
+        "rows of docs/reference/errors.md"
+    )
     assert {row[0] for row in SUBSCRIPTIONS} == statuses_of("subscriptions")
     assert set(error_lists._KIND) <= {type(error) for error in CALLS}
 

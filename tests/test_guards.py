@@ -322,6 +322,14 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert [name[:5] for name in names] == [f"{number:04}-" for number in range(1, len(names) + 1)]
 
 
+def test_form_accepts_the_properties_of_the_json_body() -> None:
+    schemas = yaml.safe_load((REPOSITORY / "spec" / "web-messages.yaml").read_text())["components"]["schemas"]
+    properties = dict(schemas["CreateWebMessageRequest"]["properties"])
+    # A form has the files in parts of their own.
+    del properties["attachments"]
+    assert schemas["CreateWebMessagePart"]["properties"] == properties, "CreateWebMessagePart in spec/web-messages.yaml"
+
+
 def test_reference_names_a_test_for_each_behaviour_of_the_mock() -> None:
     """Each row of `How faithful` describes the mock's behaviour and names its test, or says that it is not imitated."""
     page = (REPOSITORY / "docs" / "reference" / "mock-open-e.md").read_text()

@@ -2,17 +2,24 @@
 
 from typing import get_args
 
+import pytest
+
 from budkavle.specs import spec_dir
 from domain.subscriptions import ErrorCode
-from handlers.errors.error_list_texts import _RULES, _UNREADABLE
+from handlers.errors.error_list_texts import _RULES, _UNREADABLE, violation
 from handlers.errors.error_lists import _KIND
 from openapi.application import read_spec
-from openapi.errors.faults import Reason
+from openapi.errors.faults import Fault, Reason
+from tests.handlers.errors.patterns import paths_with_a_pattern
+
+PATTERNS = paths_with_a_pattern("subscriptions")
 
 
 def test_each_error_code_has_a_text() -> None:
     of_calls = {code for code, _ in _KIND.values()}
-    assert of_calls | set(_RULES) == set(ErrorCode)
+    assert of_calls | set(_RULES) == set(ErrorCode), (
+        "add the text of a rule to handlers/errors/error_list_texts.py: _RULES, that of a call to error_lists.py: _KIND"
+    )
     assert of_calls.isdisjoint(_RULES)
 
 
@@ -23,7 +30,16 @@ def test_each_error_code_is_in_the_contract() -> None:
         for schema in schemas.values()
         if "errorCode" in schema.get("properties", {})
     ]
-    assert documented == [sorted(ErrorCode)]
+    assert documented == [sorted(map(int, ErrorCode))], "enum of Error.errorCode in spec/subscriptions.yaml"
+
+
+@pytest.mark.parametrize("path", PATTERNS.values(), ids=PATTERNS)
+def test_each_pattern_has_a_text(path: list[str | int]) -> None:
+    """The general text does not help a caller."""
+    found = violation(Fault(path, "pattern", value="x"))
+    assert found is None or "den rigtige form" not in found.message, (
+        f"add the text of {path} to handlers/errors/error_list_texts.py: _PATTERNS"
+    )
 
 
 def test_each_reason_for_an_unreadable_body_has_a_text() -> None:

@@ -7,15 +7,27 @@ import pytest
 from budkavle.specs import spec_dir
 from handlers.errors import problem_texts
 from openapi.application import read_spec
+from openapi.errors.faults import Fault
 from openapi.schemas import Schema
 from tests.factories import case_body, message_body
+from tests.handlers.errors.patterns import paths_with_a_pattern
 
+PATTERNS = paths_with_a_pattern("web-messages")
 COMPONENTS = read_spec(spec_dir(), "web-messages")["components"]
 
 
 def create_request(value: Any) -> list[tuple[str, str]]:
     schema = Schema({"$ref": "#/components/schemas/CreateWebMessageRequest"}, COMPONENTS, problem_texts.violation)
     return sorted({(violation.field, violation.message) for violation in schema.violations(value)})
+
+
+@pytest.mark.parametrize("path", PATTERNS.values(), ids=PATTERNS)
+def test_each_pattern_has_a_text(path: list[str | int]) -> None:
+    """The general text does not help a caller."""
+    found = problem_texts.violation(Fault(path, "pattern", value="x"))
+    assert found is None or "form that the contract asks for" not in found.message, (
+        f"add the texts of {path} to handlers/errors/problem_texts.py: _TEXTS"
+    )
 
 
 @pytest.mark.parametrize("body", [message_body(), case_body(), message_body(sender={}, attachments=[])])
