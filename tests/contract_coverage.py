@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,16 @@ def uncovered(report: dict[str, Any]) -> set[str]:
 
 def differences(name: str, found: set[str], explained: dict[str, str]) -> list[str]:
     """Return sentences about uncovered places without a reason, and about reasons without an uncovered place."""
-    new = [f"{name}: {place}; cover it, or explain it in {EXPLAINED.name}" for place in sorted(found - set(explained))]
-    old = [f"{name}: {place} is covered; take it out of {EXPLAINED.name}" for place in sorted(set(explained) - found)]
-    return new + old
+    unexplained = [place for place in sorted(found) if find_reason(place, explained) is None]
+    unused = [pattern for pattern in sorted(explained) if not any(fnmatchcase(place, pattern) for place in found)]
+    new = [f"{name}: {place}; cover it, or explain it in {EXPLAINED.name}" for place in unexplained]
+    return new + [f"{name}: {pattern} is covered; take it out of {EXPLAINED.name}" for pattern in unused]
+
+
+def find_reason(place: str, explained: dict[str, str]) -> str | None:
+    """Return the reason for an uncovered place: its own, or that of a pattern (`*`) that matches it."""
+    patterns = (reason for pattern, reason in explained.items() if fnmatchcase(place, pattern))
+    return explained.get(place) or next(patterns, None)
 
 
 def row(name: str, report: dict[str, Any]) -> str:
@@ -164,7 +172,7 @@ def main(folder: Path) -> int:
     for name, report in reports.items():
         reasons = explained.get(name) or {}
         for place in sorted(uncovered(report)):
-            click.echo(f"{name}: {place}\n    {reasons.get(place, 'NOT EXPLAINED')}")
+            click.echo(f"{name}: {place}\n    {find_reason(place, reasons) or 'NOT EXPLAINED'}")
     click.echo(f"\nThe reports are in {folder}")
     if wrong:
         click.echo("\n".join(["", *wrong]), err=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.contract_coverage import EXPLAINED, ROOT, SPECS, differences, row, uncovered
+from tests.contract_coverage import EXPLAINED, ROOT, SPECS, differences, find_reason, row, uncovered
 
 REASONS = [
     (name, place, reason)
@@ -53,6 +53,15 @@ def test_differences_are_reported_in_both_directions() -> None:
     assert new.startswith("x: new; cover it")
     assert old.startswith("x: old is covered")
     assert differences("x", found, dict.fromkeys(found, "for a reason")) == []
+
+
+def test_reason_may_explain_all_places_of_a_pattern() -> None:
+    found = {"form a/type: no", "form b/type: no", "form b/minLength: no"}
+    explained = {"form */type: no": "all", "form b/type: no": "its own", "body */type: no": "none"}
+    assert [find_reason(place, explained) for place in sorted(found)] == ["all", None, "its own"]
+    new, old = differences("x", found, explained)
+    assert new.startswith("x: form b/minLength: no; cover it")
+    assert old.startswith("x: body */type: no is covered")
 
 
 def test_row_counts_covered_keywords() -> None:
