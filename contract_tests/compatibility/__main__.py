@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contract_tests.compatibility.guard import ContractVerdict, compare_contracts
-from contract_tests.compatibility.listed import BadList
+from contract_tests.compatibility.listed import TABLE_HEADER, BadList
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,7 +31,10 @@ def report(verdict: ContractVerdict) -> list[str]:
     lines = [f"spec/{verdict.contract}.yaml, compared with {baseline.words} ({baseline.folder}):"]
     if verdict.unlisted:
         lines += [f"  {line}" for line in verdict.unlisted]
-        lines += [f"List in {baseline.page} the intended ones with their reasons, and fix the rest."]
+        lines.append(
+            f"List the intended ones in {baseline.page}, in a table {TABLE_HEADER}"
+            f" under a heading with `spec/{verdict.contract}.yaml`, and fix the rest."
+        )
     if verdict.outdated:
         lines += [f"  {line}" for line in verdict.outdated]
         lines += [f"This is listed in {baseline.page}, but it is no difference now, or it is listed twice."]

@@ -13,7 +13,7 @@ difference cannot be seen in a contract.
 import re
 
 _CONTRACT = re.compile(r"`spec/([a-z0-9-]+)\.yaml`")
-_HEADER = "| what | why | differences |"
+TABLE_HEADER = "| what | why | differences |"
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -30,7 +30,7 @@ def parse_listed_differences(page: str) -> dict[str, list[str]]:
         if line.startswith("#"):
             name = _CONTRACT.search(line)
             contract = name[1] if name else None
-        if line == _HEADER:
+        if line == TABLE_HEADER:
             if contract is None:
                 raise BadList(f"the heading above this table names no contract: {line}")
             in_table = True

@@ -46,7 +46,10 @@ def test_break_is_reported_for_each_older_contract(repository: Path, capsys: pyt
     replace(repository / "spec" / "web-messages.yaml", "operationId: deleteWebMessageById", "operationId: removeIt")
     assert main([str(repository)]) == 1
     line = '  deleteWebMessageById: operationId was "deleteWebMessageById", is "removeIt"\n'
-    advice = "List in {} the intended ones with their reasons, and fix the rest.\n"
+    advice = (
+        "List the intended ones in {}, in a table | what | why | differences | under a heading with "
+        "`spec/web-messages.yaml`, and fix the rest.\n"
+    )
     assert capsys.readouterr().out == "\n".join(
         f"spec/web-messages.yaml, compared with {baseline.words} ({baseline.folder}):\n"
         f"{line}{advice.format(baseline.page)}"
@@ -84,7 +87,10 @@ def test_listed_difference_without_a_difference_fails(repository: Path, capsys: 
     shutil.copy(repository / "spec" / "web-messages.yaml", repository / RELEASED.folder)
     assert main([str(repository)]) == 1
     out = capsys.readouterr().out
-    assert "  requests CreateWebMessageRequest.externalReferences: maxItems 1001 is new\nList in docs/" in out
+    assert (
+        "  requests CreateWebMessageRequest.externalReferences: maxItems 1001 is new\nList the intended ones in docs/"
+        in out
+    )
     assert "  requests CreateWebMessageRequest.externalReferences: maxItems 1000 is new\nThis is listed in docs/" in out
 
 
