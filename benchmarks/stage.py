@@ -82,6 +82,11 @@ class Stage:
         self._postgresql.psql(f"create database benchmark_{self._count}")
         return self._postgresql.get_uri(f"benchmark_{self._count}")
 
+    @property
+    def postgresql_pid(self) -> int | None:
+        """The process that starts PostgreSQL's backends, None before the first database."""
+        return self._postgresql and self._postgresql.get_pid()
+
     def service(self, database_url: str, **settings: object) -> Program:
         """Migrate a database, create an API key and start Budkavle. `settings` are those of `Settings`."""
         given = {"database_url": database_url, **settings}

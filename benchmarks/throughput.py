@@ -1,150 +1,201 @@
-"""Compare create and get of Budkavle with its peers, alternately, with 16 connections, one process and durable commits.
+"""Compare create and get of Budkavle with the strongest peers, warm, in turns, with 16 connections and durable commits.
 
-Run: python -m benchmarks.throughput [--seconds 1.5] [--rounds 5]
+Each program is one process with a database of its own. Before the first round each refuses wrong keys and invalid
+bodies, shows that its commits are on disk, and is warmed up: V8 doubles its speed within seconds. `POST /v1/besked`
+with one subscription is measured for Budkavle alone, and compared with its own create. A run on one database with
+`--rounds 3 --seconds 1` takes two to three minutes. Exits with 1 where an aim is not met.
+
+Run: python -m benchmarks.throughput [--database SQLite] [--rounds 5] [--seconds 1.5]
 """
 
 import argparse
-import shutil
-import subprocess
+import contextlib
+import json
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
+import psutil
+
 from benchmarks.load import Job, Result, create_requests, request, run_load
-from benchmarks.stage import DATABASES, Program, Stage, free_port
+from benchmarks.peer_programs import NODE_PEERS, PYTHON_PEERS, check_program, install_node_peers, start_peer
+from benchmarks.queue_stage import ENTITY_TYPE, ORG_CODE, ORG_TYPE, prepare, run
+from benchmarks.stage import DATABASES, Program, Stage, free_port, run_command
 
 CONNECTIONS = 16
-WARM_UP_SECONDS = 0.5
-AIM = 0.6
-PEERS = Path(__file__).parent / "peers"
-KEY = "benchmark"
-OPERATIONS = ("create", "get")
+OWN = "Budkavle"
+PEERS = (*NODE_PEERS, *PYTHON_PEERS)
+CREATE, GET, PUBLISH = "create", "get", "POST /v1/besked"
+OPERATIONS = {CREATE: (OWN, *PEERS), PUBLISH: (OWN,), GET: (OWN, *PEERS)}
+"""The programs of each operation."""
+
+EXPRESS_AIMS = {("SQLite", CREATE): 1.6, ("SQLite", GET): 1.8, ("PostgreSQL", CREATE): 2.0, ("PostgreSQL", GET): 2.0}
+PYTHON_AIM = 1.0
+"""The smallest ratios of Budkavle's requests per second to those of peers; Fastify is reported only."""
+PUBLISH_AIM = 0.8
+"""The smallest ratio of `POST /v1/besked` with one subscription to create."""
 
 
-@dataclass
-class Cell:
-    """The results of one program, operation and database, one per round."""
+@dataclass(frozen=True)
+class Sample:
+    """One round. `cpu` and `backend_cpu` are microseconds per request of the program and of PostgreSQL."""
 
-    results: list[Result] = field(default_factory=list)
-
-    def add(self, operation: str, program: Program, seconds: float) -> None:
-        """Measure once more. Get requests use the messages created last."""
-        requests = create_requests(program.key)
-        if operation == "get":
-            paths = _created.get(program.port) or ["/webmessages/none"]
-            requests = [request("GET", path, program.key) for path in paths]
-        result = run_load(Job(program.port, requests, CONNECTIONS, seconds, WARM_UP_SECONDS))
-        if operation == "create":
-            _created[program.port] = result.locations
-        self.results.append(result)
-
-    def per_second(self) -> float:
-        return median(result.per_second for result in self.results)
-
-    def ratio(self, other: "Cell") -> float:
-        """Return the median over the rounds of the ratio to the other program."""
-        pairs = zip(self.results, other.results, strict=True)
-        return median(own.per_second / max(theirs.per_second, 0.001) for own, theirs in pairs)
+    load: Result
+    cpu: float
+    backend_cpu: float
 
 
-_created: dict[int, list[str]] = {}
-"""Paths of messages, by the port of their program."""
-
-Table = dict[tuple[str, str, str], Cell]
+Table = dict[tuple[str, str], list[Sample]]
+"""The samples of each operation and program, one per round."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare create and get with the peers.")
-    parser.add_argument("--seconds", type=float, default=1.5, help="Per program, operation, database and round.")
+    parser.add_argument("--database", choices=DATABASES, action="append", help="By default both.")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5, help="Per program, operation and round.")
+    parser.add_argument("--warm-up", type=float, default=5.0, help="Seconds per program and operation.")
     arguments = parser.parse_args()
-    reason = _prepare_express()
-    names = ["Budkavle", *([] if reason else ["Express"]), "FastAPI", "FastAPI async"]
+    install_node_peers()
     print(
-        f"### Throughput\n\n{CONNECTIONS} connections, one process each, durable commits; medians of "
-        f"{arguments.rounds} rounds of {arguments.seconds:g} s, in turns.\n"
+        f"### Throughput\n\n{CONNECTIONS} connections, one process each, durable commits, {arguments.warm_up:g} s of "
+        f"warm-up; medians of {arguments.rounds} rounds of {arguments.seconds:g} s, in turns. CPU is per request. "
+        f"Ratio: Budkavle's requests/s divided by the peer's in the same round, median (lowest to highest).\n"
     )
-    if reason:
-        print(f"Express is left out: {reason}\n")
-    table: Table = {}
-    tracebacks = 0
-    for database in DATABASES:
-        with Stage() as stage:
-            programs = {name: _start(stage, name, stage.database(database)) for name in names}
-            for turn in range(arguments.rounds):
-                order = names[turn % len(names) :] + names[: turn % len(names)]
-                for operation in OPERATIONS:
-                    for name in order:
-                        cell = table.setdefault((database, operation, name), Cell())
-                        cell.add(operation, programs[name], arguments.seconds)
-            tracebacks += programs["Budkavle"].tracebacks()
-    _print(table, names)
-    print(f"\nTraces in the log of Budkavle: {tracebacks}")
-
-
-def _prepare_express() -> str | None:
-    """Install the Express peer if necessary. Return the reason if it cannot run."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        return "Node is not installed"
-    if (PEERS / "express" / "node_modules" / "express").is_dir():
-        return None
-    done = subprocess.run(
-        ["npm", "ci"], cwd=PEERS / "express", capture_output=True, text=True, timeout=300, check=False
-    )
-    return None if done.returncode == 0 else f"npm ci failed: {done.stderr.strip()[-200:]}"
-
-
-def _start(stage: Stage, name: str, database_url: str) -> Program:
-    if name == "Budkavle":
-        return stage.service(database_url)
-    port = free_port()
-    if name == "Express":
-        environment = {"DATABASE_URL": database_url, "API_KEY": KEY, "PORT": str(port), "NODE_ENV": "production"}
-        return stage.start("express", port, ["node", "app.mjs"], environment, PEERS / "express", KEY)
-    module, sqlite, postgresql = {
-        "FastAPI": ("fastapi_orm", "sqlite", "postgresql+psycopg"),
-        "FastAPI async": ("fastapi_async_orm", "sqlite+aiosqlite", "postgresql+asyncpg"),
-    }[name]
-    scheme, rest = database_url.split("://", 1)
-    url = f"{sqlite if scheme == 'sqlite' else postgresql}://{rest}"
-    command = [sys.executable, "-m", "uvicorn", f"{module}:app", "--app-dir", str(PEERS), "--port", str(port)]
-    return stage.start(
-        module,
-        port,
-        [*command, "--no-access-log", "--log-level", "warning"],
-        {"DATABASE_URL": url, "API_KEY": KEY},
-        key=KEY,
-    )
-
-
-def _print(table: Table, names: list[str]) -> None:
-    print("| | | requests/s | p50 ms | p99 ms | worst ms | of Express | of FastAPI | not 2xx |")
-    print("|---|---|--:|--:|--:|--:|--:|--:|--:|")
     misses = []
-    for database in DATABASES:
-        for operation in OPERATIONS:
+    for database in arguments.database or DATABASES:
+        table, tracebacks = _measure(database, arguments.rounds, arguments.seconds, arguments.warm_up)
+        misses += _print(database, table)
+        if tracebacks:
+            misses.append(f"{database}: {tracebacks} tracebacks in the log of Budkavle")
+    print(f"Aims: {'not met: ' + '; '.join(misses) if misses else 'met'}")
+    sys.exit(bool(misses))
+
+
+def _measure(database: str, rounds: int, seconds: float, warm_up: float) -> tuple[Table, int]:
+    """Return the samples, and the number of tracebacks in the log of Budkavle."""
+    with Stage() as stage:
+        programs, publisher_key = _start(stage, database)
+        paths: dict[str, list[str]] = {}
+
+        def load(operation: str, name: str, duration: float) -> Result:
+            program = programs[name]
+            if operation == CREATE:
+                requests = create_requests(program.key)
+            elif operation == PUBLISH:
+                requests = _publish_requests(publisher_key)
+            else:
+                requests = [request("GET", path, program.key) for path in paths[name]]
+            result = run_load(Job(program.port, requests, CONNECTIONS, duration))
+            if operation == CREATE:
+                paths[name] = result.locations
+            return result
+
+        for operation, names in OPERATIONS.items():
             for name in names:
-                cell = table[database, operation, name]
-                ratios = [
-                    f"{cell.ratio(table[database, operation, other]):.2f}" if other in names and other != name else ""
-                    for other in ("Express", "FastAPI")
-                ]
-                times = [
-                    median(result.p50 for result in cell.results),
-                    median(result.p99 for result in cell.results),
-                    max(result.worst for result in cell.results),
-                ]
-                refused = sum(result.refused for result in cell.results)
-                print(
-                    f"| {operation}, {database} | {name} | {cell.per_second():.0f} | "
-                    + " | ".join(f"{value:.1f}" for value in times)
-                    + f" | {ratios[0]} | {ratios[1]} | {refused} |"
-                )
-                if name == "Budkavle" and "Express" in names and float(ratios[0]) < AIM:
-                    misses.append(f"{operation}, {database}: {ratios[0]}")
-    if "Express" in names:
-        print(f"\nAim, at least {AIM} of Express: {'not met: ' + '; '.join(misses) if misses else 'met'}")
+                load(operation, name, warm_up)
+        table: Table = {}
+        for turn in range(rounds):
+            for operation, names in OPERATIONS.items():
+                for place in range(len(names)):
+                    name = names[(turn + place) % len(names)]
+                    pid = programs[name].pid
+                    sample = _sample(partial(load, operation, name, seconds), pid, stage.postgresql_pid)
+                    table.setdefault((operation, name), []).append(sample)
+        return table, programs[OWN].tracebacks()
+
+
+def _start(stage: Stage, database: str) -> tuple[dict[str, Program], str]:
+    """Start and check all programs. Return them by name, and the key of a publisher in Budkavle."""
+    urls = {name: stage.database(database) for name in (OWN, *PEERS)}
+    run(urls[OWN], lambda opened: prepare(opened, {"/ok": free_port()}))
+    programs = {name: start_peer(stage, name, urls[name]) for name in PEERS} | {OWN: stage.service(urls[OWN])}
+    for name, program in programs.items():
+        check_program(name, program, urls[name])
+    command = ["api-key", "create", "publisher", "--scope", "publish"]
+    return programs, run_command(command, {"BUDKAVLE_DATABASE_URL": urls[OWN]}).strip()
+
+
+def _publish_requests(key: str, count: int = 512) -> list[str]:
+    """Return requests that publish events with different identifications, each with one subscription."""
+    event = {"entityType": ENTITY_TYPE, "orgType": ORG_TYPE, "orgCode": ORG_CODE, "aendringstype": 1}
+    event |= {"identifikationstypeId": 99, "versionIdentifier": "0"}
+    bodies = (json.dumps(event | {"identifikation": str(number)}) for number in range(count))
+    return [request("POST", "/v1/besked", key, body) for body in bodies]
+
+
+def _sample(load: Callable[[], Result], pid: int, postgresql_pid: int | None) -> Sample:
+    pids = [pid, *([postgresql_pid] if postgresql_pid else [])]
+    before = [_processor_seconds(each) for each in pids]
+    result = load()
+    used = [
+        (_processor_seconds(each) - start) * 1e6 / result.requests for each, start in zip(pids, before, strict=True)
+    ]
+    return Sample(result, used[0], used[1] if postgresql_pid else 0.0)
+
+
+def _processor_seconds(pid: int) -> float:
+    """Return the processor time of a process and of its children, including those that have ended."""
+    process = psutil.Process(pid)
+    total = 0.0
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def _print(database: str, table: Table) -> list[str]:
+    """Print the table of one database, and return the aims that are not met."""
+    print(f"| {database} | | requests/s | p50 ms | p99 ms | CPU µs | PostgreSQL µs | ratio | aim | not 2xx |")
+    print("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    misses = []
+    for operation, names in OPERATIONS.items():
+        for name in names:
+            samples = table[operation, name]
+            ratios = _ratios(table, operation, name)
+            aim = _aim(database, operation, name)
+            refused = sum(sample.load.refused for sample in samples)
+            figures = [
+                f"{median(sample.load.per_second for sample in samples):.0f}",
+                f"{median(sample.load.p50 for sample in samples):.1f}",
+                f"{median(sample.load.p99 for sample in samples):.1f}",
+                f"{median(sample.cpu for sample in samples):.0f}",
+                f"{median(sample.backend_cpu for sample in samples):.0f}" if database == "PostgreSQL" else "",
+                f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "",
+                f"{aim:g}" if aim else "",
+                str(refused),
+            ]
+            print(f"| {operation} | {name} | {' | '.join(figures)} |")
+            if aim and median(ratios) < aim:
+                other = f"{OWN}'s create" if operation == PUBLISH else name
+                misses.append(f"{operation}, {database}: {median(ratios):.2f} of {other}")
+            if refused:
+                misses.append(f"{operation}, {database}: {refused} responses of {name} other than 2xx")
+    print(flush=True)
+    return misses
+
+
+def _ratios(table: Table, operation: str, name: str) -> list[float]:
+    """Return the ratio of each round: of Budkavle to a peer, or of publishing to create."""
+    if operation == PUBLISH:
+        return _divide(table[PUBLISH, OWN], table[CREATE, OWN])
+    return [] if name == OWN else _divide(table[operation, OWN], table[operation, name])
+
+
+def _divide(ours: Sequence[Sample], others: Sequence[Sample]) -> list[float]:
+    pairs = zip(ours, others, strict=True)
+    return [own.load.per_second / max(other.load.per_second, 0.001) for own, other in pairs]
+
+
+def _aim(database: str, operation: str, name: str) -> float | None:
+    if operation == PUBLISH:
+        return PUBLISH_AIM
+    if name == "Express":
+        return EXPRESS_AIMS[database, operation]
+    return PYTHON_AIM if name in PYTHON_PEERS else None
 
 
 if __name__ == "__main__":
