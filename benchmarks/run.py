@@ -14,7 +14,8 @@ from importlib.metadata import version
 from benchmarks.load import ROOT
 
 BENCHES = {
-    "throughput": ([], 420),
+    "throughput": ([], 1500),
+    "start_up": ([], 240),
     "slow_open_e": ([], 120),
     "large_bodies": ([], 240),
     "soap_memory": ([], 120),
