@@ -43,18 +43,15 @@ class MultipartReader:
         self._part: bytearray | ContentReader | None = None
         if len(boundary) > MAX_BOUNDARY_BYTES:
             refuse(f"must be a multipart form, with a boundary of at most {MAX_BOUNDARY_BYTES} characters", "form")
-        self._splitter = _PartSplitter(boundary, self._begin_part, self._read_part, self._end_part)
+        self._splitter = _PartSplitter(boundary)
 
     def feed(self, piece: bytes | bytearray) -> None:
         """Add bytes. Raises `Invalid` if they are not a form, `TooLarge` if the JSON part is too long."""
-        self._splitter.feed(piece)
+        self._splitter.feed(piece, self)
 
     def finish(self) -> Any:
         """Return the equivalent of a JSON body. Faults of the form itself are in `violations`."""
-        is_ended = self._splitter.is_ended
-        # Break the reference cycle: otherwise the contents stay in memory until cycles are collected.
-        del self._splitter
-        if not is_ended:
+        if not self._splitter.is_ended:
             fault = "its end is missing" if self._parts else "no boundary was found"
             refuse(f"must be a whole multipart form; {fault}", "form")
         message = self._message()
@@ -83,7 +80,8 @@ class MultipartReader:
         self._fault("body", "must be an object")
         return None
 
-    def _begin_part(self, headers: dict[bytes, bytes]) -> None:
+    def begin_part(self, headers: dict[bytes, bytes]) -> None:
+        """Begin a part with these headers."""
         self._parts += 1
         if self._parts > MAX_PARTS:
             refuse("must not have so many parts", "form")
@@ -118,7 +116,8 @@ class MultipartReader:
         self._files.append({"fileName": "-" if file_name is None else file_name, "base64Data": token})
         return ContentReader() if len(self._files) <= MAX_ATTACHMENTS else None
 
-    def _read_part(self, data: memoryview) -> None:
+    def read_part(self, data: memoryview) -> None:
+        """Add content to the part."""
         if isinstance(self._part, ContentReader):
             self._part.feed(data)
         elif self._part is not None:
@@ -126,7 +125,8 @@ class MultipartReader:
             if len(self._part) > MAX_SKELETON_BYTES:
                 raise TooLarge(f"The part '{JSON_PART}' must be at most {MAX_SKELETON_BYTES} bytes")
 
-    def _end_part(self) -> None:
+    def end_part(self) -> None:
+        """End the part."""
         if isinstance(self._part, ContentReader):
             self.lifted[self._files[-1]["base64Data"]] = self._part.finish()
         self._part = None
@@ -150,55 +150,49 @@ class _PartSplitter:
 
     It skips the preamble and the epilogue, accepts white space after a boundary, and unfolds header lines. A line that
     begins with the boundary but continues differently is content.
+
+    It refers neither to the reader nor to its own methods: in a reference cycle, the contents of the reader would stay
+    in memory until cycles are collected.
     """
 
-    def __init__(
-        self,
-        boundary: bytes,
-        begin_part: Callable[[dict[bytes, bytes]], None],
-        read_part: Callable[[memoryview], None],
-        end_part: Callable[[], None],
-    ) -> None:
+    def __init__(self, boundary: bytes) -> None:
         self._delimiter = b"\r\n--" + boundary
-        self._begin_part = begin_part
-        self._read_part = read_part
-        self._end_part = end_part
         self._in_part = False
         # The first boundary need not follow a line break, so add one.
         self._buffer = bytearray(b"\r\n")
         self._skipped = 2
         """Bytes at the start of the buffer that may belong to a boundary but are not content."""
-        self._step: Callable[[], bool] = self._read_content
+        self._step: _Step = _PartSplitter._read_content
         self.is_ended = False
 
-    def feed(self, piece: bytes | bytearray) -> None:
-        """Add bytes. Raises `Invalid`."""
+    def feed(self, piece: bytes | bytearray, reader: MultipartReader) -> None:
+        """Add bytes, and pass the parts on to the reader. Raises `Invalid`."""
         self._buffer += piece
-        while self._step():
+        while self._step(self, reader):
             pass
 
-    def _read_content(self) -> bool:
+    def _read_content(self, reader: MultipartReader) -> bool:
         end = self._buffer.find(self._delimiter)
         if end < 0:
             # The rest may be the beginning of a boundary.
             start = self._buffer.rfind(b"\r", max(0, len(self._buffer) - len(self._delimiter) + 1))
             is_open = start >= 0 and self._delimiter.startswith(self._buffer[start:])
-            self._pass_on(start if is_open else len(self._buffer))
+            self._pass_on(start if is_open else len(self._buffer), reader)
             return False
-        self._pass_on(end)
-        self._step = self._read_delimiter
+        self._pass_on(end, reader)
+        self._step = _PartSplitter._read_delimiter
         return True
 
-    def _pass_on(self, end: int) -> None:
+    def _pass_on(self, end: int, reader: MultipartReader) -> None:
         """Pass on the content up to this position, and remove it from the buffer."""
         if self._in_part and end > self._skipped:
             with memoryview(self._buffer) as view:
-                self._read_part(view[self._skipped : end])
+                reader.read_part(view[self._skipped : end])
         if end:
             del self._buffer[:end]
             self._skipped = 0
 
-    def _read_delimiter(self) -> bool:
+    def _read_delimiter(self, reader: MultipartReader) -> bool:
         after = len(self._delimiter)
         line_end = _LINE_END.match(self._buffer, after)
         if line_end is None and _OPEN_LINE_END.fullmatch(self._buffer, after):
@@ -206,18 +200,18 @@ class _PartSplitter:
                 refuse("must not have so much white space after a boundary", "form")
             return False
         if line_end is None:
-            self._pass_on(after)
-            self._step = self._read_content
+            self._pass_on(after, reader)
+            self._step = _PartSplitter._read_content
             return True
         if self._in_part:
             self._in_part = False
-            self._end_part()
+            reader.end_part()
         self.is_ended = line_end[0] == b"--"
-        self._step = self._skip_epilogue if self.is_ended else self._read_headers
+        self._step = _PartSplitter._skip_epilogue if self.is_ended else _PartSplitter._read_headers
         del self._buffer[: line_end.end()]
         return True
 
-    def _read_headers(self) -> bool:
+    def _read_headers(self, reader: MultipartReader) -> bool:
         end = 0
         if not self._buffer.startswith(b"\r\n"):
             last_line_end = self._buffer.find(b"\r\n\r\n")
@@ -231,15 +225,16 @@ class _PartSplitter:
         del self._buffer[:end]
         self._skipped = 2
         self._in_part = True
-        self._begin_part(headers)
-        self._step = self._read_content
+        reader.begin_part(headers)
+        self._step = _PartSplitter._read_content
         return True
 
-    def _skip_epilogue(self) -> bool:
+    def _skip_epilogue(self, _reader: MultipartReader) -> bool:
         self._buffer.clear()
         return False
 
 
+_Step = Callable[[_PartSplitter, MultipartReader], bool]
 _LINE_END = re.compile(rb"--|[ \t]*\r\n")
 _OPEN_LINE_END = re.compile(rb"-|[ \t]*\r?")
 _FOLD = re.compile(rb"\r\n[ \t]+")

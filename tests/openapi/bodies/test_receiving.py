@@ -1,8 +1,11 @@
 """Receive bodies: cut off at a limit, whatever length is announced."""
 
 import base64
+import gc
 import json
+import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -10,6 +13,8 @@ import pytest
 
 from domain.errors import Invalid, TooLarge, Violation
 from openapi.bodies.budget import BodyBudget, Reservation
+from openapi.bodies.json_reader import JsonReader
+from openapi.bodies.multipart_reader import MultipartReader
 from openapi.bodies.receiving import BATCH_BYTES, JSON, MULTIPART, SMALL_BYTES, Allowance, Body, receive_body
 
 
@@ -109,3 +114,33 @@ def test_receive_body_extracts_the_content_of_large_bodies() -> None:
     text = json.dumps({"base64Data": base64.b64encode(data).decode()}).encode()
     body = received(Caller(*(text[start : start + 65536] for start in range(0, len(text), 65536))), limit=len(text))
     assert body.lifted[body.value["base64Data"]].data == data
+
+
+FORM = b'--x\r\nContent-Disposition: form-data; name="message"\r\n\r\n{}\r\n--x\r\n' + (
+    b'Content-Disposition: form-data; name="attachments"; filename="a"\r\n\r\n%s\r\n--x' % (b"x" * SMALL_BYTES)
+)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "pieces"),
+    [
+        (JSON, [b'{"attachments":[{"base64Data":"', b"AAAA" * SMALL_BYTES, b'"}]}']),
+        (MULTIPART, [FORM, b"--\r\n"]),
+        (MULTIPART, [FORM, b"\r\nContent-Disposition: form-data; name=other\r\nno header"]),
+        (MULTIPART, [FORM]),
+    ],
+    ids=["JSON", "form", "invalid", "unfinished"],
+)
+def test_contents_are_freed_without_a_collection_of_cycles(media_type: str, pieces: list[bytes]) -> None:
+    reader = JsonReader() if media_type == JSON else MultipartReader(f"{media_type}; boundary=x")
+    with suppress(Invalid):
+        for piece in pieces:
+            reader.feed(piece)
+        reader.finish()
+    kept = weakref.ref(reader)
+    gc.disable()
+    try:
+        del reader
+        assert kept() is None
+    finally:
+        gc.enable()
