@@ -1,13 +1,20 @@
 """The assembled application."""
 
+import asyncio
 import shutil
+from collections.abc import MutableMapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from connexion.exceptions import InvalidSpecification
 from connexion.spec import Specification
 
+from budkavle.service import create_service
+from budkavle.settings import Settings
+from domain.api_keys import ApiKey, hash_key
 from handlers.application import create_application
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
@@ -19,6 +26,7 @@ from open_e.client import OpenEClient
 from openapi.application import read_spec
 from openapi.bodies.budget import BodyBudget
 from openapi.observation.source_limits import FailureLimit
+from openapi.turnstile import PER_TURN
 from persistence.opening import open_database
 from tests.factories import NOW
 from tests.handlers.answers import unique_id
@@ -66,3 +74,45 @@ def test_connexion_accepts_the_contracts(name: str) -> None:
     spec["info"].pop("title")
     with pytest.raises(InvalidSpecification):
         Specification.load(spec)
+
+
+def test_concurrent_requests_leave_turns_of_the_event_loop_to_others(migrated_sqlite: bytes, tmp_path: Path) -> None:
+    (tmp_path / "test.db").write_bytes(migrated_sqlite)
+    key = ApiKey(hash_key(b"key"), "tests", ("messages",), NOW)
+    service = create_service(Settings(database_url=f"sqlite:///{tmp_path / 'test.db'}"), extra_keys=(key,))
+    statuses: list[int] = []
+
+    async def get_a_message() -> None:
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "path": f"/webmessages/{uuid4()}",
+            "query_string": b"",
+            "headers": [(b"host", b"x"), (b"apikey", b"key")],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+            "scheme": "http",
+        }
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        await service(scope, receive, send)
+
+    async def scenario() -> None:
+        # The first request assembles the application.
+        await get_a_message()
+        requests = [asyncio.create_task(get_a_message()) for _ in range(5 * PER_TURN)]
+        answered = [1]
+        while not all(request.done() for request in requests):
+            await asyncio.sleep(0)
+            answered.append(len(statuses))
+        assert max(after - before for before, after in pairwise(answered)) <= PER_TURN
+
+    asyncio.run(scenario())
+    assert statuses == [404] * (5 * PER_TURN + 1)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import platform
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -14,9 +15,10 @@ import pytest
 from budkavle.settings import LARGEST_BODY
 from conftest import MESSAGES_KEY, RunningService, running_service
 from domain.errors import Overloaded
-from openapi.bodies.budget import TRIM_BYTES, BodyBudget, Reservation, trim_memory
+from openapi.bodies.budget import TRIM_BYTES, BodyBudget, Reservation
 from tests.factories import message_body
 from tests.handlers.answers import problem
+from tests.processes import python, result_of
 from tests.raw_http import RawConnection
 
 Run = Callable[[Any], Any]
@@ -112,7 +114,37 @@ def test_memory_is_released_after_the_last_large_body(run: Run) -> None:
 
     run(work())
     assert given_back.wait(30)
-    trim_memory()
+
+
+# A thread frees 40 MB below one block that stays, so that the C library cannot shrink the heap of the thread itself.
+FREE_IN_A_THREAD = """
+import os, threading
+from openapi.bodies.budget import trim_memory
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+kept = []
+
+def work():
+    blocks = [bytearray(100_000) for _ in range(400)]
+    kept.append(bytearray(100_000))
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+before = resident()
+trim_memory()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory and can return it")
+def test_trim_memory_returns_what_threads_have_freed() -> None:
+    done = result_of(*python(FREE_IN_A_THREAD))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 30_000_000
 
 
 @pytest.fixture
