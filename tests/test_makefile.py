@@ -41,9 +41,15 @@ def put_program(folder: Path, name: str, script: str) -> None:
     file.chmod(0o755)
 
 
-def put_python(folder: Path, name: str, *, version: str = "3, 99", installs_pip: bool = False) -> None:
-    """Create a fake Python of a version. It installs pip, which takes seconds, only on request."""
-    code = f"import sys; sys.version_info = ({version}); exec(sys.argv.pop(1))"
+def put_python(
+    folder: Path, name: str, *, version: str = "3, 99", is_optimised: bool = True, installs_pip: bool = False
+) -> None:
+    """Create a fake Python of a version and a build. It installs pip, which takes seconds, only on request."""
+    build = "--enable-optimizations" if is_optimised else "--enable-shared"
+    code = (
+        f"import sys, sysconfig; sys.version_info = ({version}); sys.base_prefix = '/opt';"
+        f" sysconfig.get_config_var = lambda _name: '{build}'; exec(sys.argv.pop(1))"
+    )
     lines = [
         f'[ "$1" = -c ] && exec "{sys.executable}" -c "{code}" "$2"',
         *([] if installs_pip else [f'[ "$1 $2" = "-m venv" ] && exec "{sys.executable}" "$@" --without-pip']),
@@ -74,6 +80,27 @@ def test_make_uses_an_existing_python(name: str, tmp_path: Path) -> None:
     assert f"bin/{name}: Python {sys.version.split()[0]}" in done.stdout
     assert (tmp_path / ".venv" / "bin" / "python").exists()
     assert (tmp_path / ".venv" / "bin" / "pip").exists() == (name == "python3")
+
+
+def test_make_prefers_an_optimised_python(tmp_path: Path) -> None:
+    put_python(tmp_path, "python3.11", is_optimised=False)
+    put_python(tmp_path, "python3.12")
+
+    done = make(tmp_path, ".venv/bin/python")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bin/python3.12: Python" in done.stdout
+    assert "without optimisations" not in done.stdout
+
+
+def test_make_says_that_a_python_is_not_optimised(tmp_path: Path) -> None:
+    put_python(tmp_path, "python3.11", is_optimised=False)
+
+    done = make(tmp_path, ".venv/bin/python")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bin/python3.11: Python" in done.stdout
+    assert "This Python was built without optimisations" in done.stdout
 
 
 def test_make_skips_unsuitable_pythons(tmp_path: Path) -> None:
