@@ -122,6 +122,13 @@ def test_migrations_are_linear() -> None:
         assert re.fullmatch(rf"{revision.revision}_[a-z0-9_]+\.py", Path(revision.path).name)
 
 
+@pytest.mark.parametrize("path", sorted(VERSIONS.parent.rglob("*.py")), ids=lambda path: path.stem)
+def test_migrations_import_nothing_of_the_program(path: Path) -> None:
+    """The program of a later version still has to run them unchanged."""
+    imported = re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
+    assert {"alembic"} <= set(imported) <= {"alembic", "sqlalchemy"}
+
+
 NEXT = """
 from alembic import op
 

@@ -3,8 +3,6 @@
 import sqlalchemy as sa
 from alembic import op
 
-from persistence.tables import UtcDateTime
-
 revision = "0001"
 down_revision = None
 
@@ -24,9 +22,9 @@ def upgrade() -> None:
         sa.Column("flow_instance_id", sa.Integer),
         sa.Column("state", sa.Text, nullable=False),
         # When the call to Open-E began; what is older than the deadline was left over from a crash.
-        sa.Column("sent", UtcDateTime),
+        sa.Column("sent", sa.DateTime(timezone=True)),
         # When the message became readable; null until then, so that no look-up finds it.
-        sa.Column("created", UtcDateTime),
+        sa.Column("created", sa.DateTime(timezone=True)),
         sa.Column("open_e_message_id", sa.BigInteger),
         sa.PrimaryKeyConstraint("id", name="pk_web_messages"),
         sa.CheckConstraint(
@@ -50,7 +48,7 @@ def upgrade() -> None:
         "web_message_references",
         sa.Column("key", sa.Text, nullable=False),
         sa.Column("value", sa.Text, nullable=False),
-        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.Column("message_id", sa.Uuid(as_uuid=False), nullable=False),
         sa.PrimaryKeyConstraint("key", "value", "created", "message_id", name="pk_web_message_references"),
         sa.ForeignKeyConstraint(
@@ -81,8 +79,8 @@ def upgrade() -> None:
         sa.Column("key_hash", sa.Text, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("scopes", sa.JSON, nullable=False),
-        sa.Column("created", UtcDateTime, nullable=False),
-        sa.Column("revoked", UtcDateTime),
+        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("revoked", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("key_hash", name="pk_api_keys"),
     )
     in_use = sa.text("revoked is null")

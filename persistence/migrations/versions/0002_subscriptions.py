@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from persistence.tables import BIG_ID, UtcDateTime
+BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 revision = "0002"
 down_revision = "0001"
@@ -82,8 +82,8 @@ def _create_subscriptions() -> None:
         sa.Column("org_code", sa.Integer, nullable=False),
         sa.Column("entity_type", sa.Integer, nullable=False),
         sa.Column("webhook_url", sa.Text, nullable=False),
-        sa.Column("start_time", UtcDateTime, nullable=False),
-        sa.Column("end_time", UtcDateTime),
+        sa.Column("start_time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("end_time", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("id", name="pk_subscriptions"),
         sa.ForeignKeyConstraint(["system_id"], ["systems.id"], name="fk_subscriptions_system_id", ondelete="CASCADE"),
         sa.UniqueConstraint("system_id", "org_type", "org_code", "entity_type", name="uq_subscriptions_identity"),
@@ -96,7 +96,7 @@ def _create_subscriptions() -> None:
         sa.Column("entity_type", sa.Integer, nullable=False),
         sa.Column("org_type", sa.Integer, nullable=False),
         sa.Column("org_code", sa.Integer, nullable=False),
-        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.Column("content", sa.JSON, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_events"),
     )
@@ -108,7 +108,7 @@ def _create_subscriptions() -> None:
         sa.Column("subscription_id", BIG_ID, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         # A worker's claim ends then; it is a mark and no lock, so that a sync never waits for a worker.
-        sa.Column("leased_until", UtcDateTime),
+        sa.Column("leased_until", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("id", name="pk_deliveries"),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], name="fk_deliveries_event_id", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
@@ -135,7 +135,7 @@ def _create_audit() -> None:
         sa.Column("chain", sa.Text, nullable=False),
         sa.Column("number", sa.BigInteger, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("time", UtcDateTime, nullable=False),
+        sa.Column("time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("operation", sa.Text, nullable=False),
         sa.Column("caller", sa.Text, nullable=False),
         sa.Column("outcome", sa.Text, nullable=False),

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from persistence.tables import BIG_ID, UtcDateTime
+BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 revision = "0003"
 down_revision = "0002"
@@ -19,7 +19,7 @@ def upgrade() -> None:
     op.create_table(
         "events",
         sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.Column("entity_type", sa.Integer, nullable=False),
         # JSON, but text to the database: the same event is the same text, which a publisher who asks again relies on.
         sa.Column("content", sa.Text, nullable=False),
@@ -43,13 +43,13 @@ def upgrade() -> None:
         # Deliveries of one subscription and key go one after the other.
         sa.Column("key", sa.Text),
         sa.Column("state", sa.Text, nullable=False),
-        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         # When it may be claimed: the next attempt, or the end of a lease. Empty while another one of its key is first,
         # so that nobody walks over those that wait behind it.
-        sa.Column("due", UtcDateTime),
+        sa.Column("due", sa.DateTime(timezone=True)),
         # Who holds it. A mark and no lock, so that a sync never waits for a worker.
         sa.Column("lease", sa.Text),
-        sa.Column("started", UtcDateTime),
+        sa.Column("started", sa.DateTime(timezone=True)),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_deliveries"),
         sa.UniqueConstraint("id", name="uq_deliveries_id"),
@@ -79,7 +79,7 @@ def upgrade() -> None:
         "attempts",
         sa.Column("delivery", BIG_ID, nullable=False),
         sa.Column("number", sa.Integer, nullable=False, autoincrement=False),
-        sa.Column("time", UtcDateTime, nullable=False),
+        sa.Column("time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("milliseconds", sa.Integer, nullable=False),
         sa.Column("status", sa.Integer),
         sa.Column("reason", sa.Text),
@@ -99,7 +99,7 @@ def downgrade() -> None:
         sa.Column("entity_type", sa.Integer, nullable=False),
         sa.Column("org_type", sa.Integer, nullable=False),
         sa.Column("org_code", sa.Integer, nullable=False),
-        sa.Column("created", UtcDateTime, nullable=False),
+        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.Column("content", sa.JSON, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_events"),
     )
@@ -109,7 +109,7 @@ def downgrade() -> None:
         sa.Column("event_id", sa.Uuid(as_uuid=False), nullable=False),
         sa.Column("subscription_id", BIG_ID, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
-        sa.Column("leased_until", UtcDateTime),
+        sa.Column("leased_until", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("id", name="pk_deliveries"),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], name="fk_deliveries_event_id", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(

@@ -3,8 +3,6 @@
 import sqlalchemy as sa
 from alembic import op
 
-from persistence.tables import UtcDateTime
-
 revision = "0005"
 down_revision = "0004"
 
@@ -29,7 +27,7 @@ def upgrade() -> None:
         sa.Column("system_id", sa.Uuid(as_uuid=False), nullable=False),
         sa.Column("webhook_url", sa.Text, nullable=False),
         # No call before this moment: the receiver asked for it with Retry-After.
-        sa.Column("until", UtcDateTime, nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("system_id", "webhook_url", name="pk_target_pauses"),
         sa.ForeignKeyConstraint(["system_id"], ["systems.id"], name="fk_target_pauses_system_id", ondelete="CASCADE"),
     )
