@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from domain.deliveries import AttemptOutcome, Obstacle, Reason, ReceiverResponse, decide_outcome
+from domain.deliveries import AttemptOutcome, DeliveryState, Obstacle, Reason, ReceiverResponse, decide_outcome
 from domain.errors import RefusalReason
 from domain.subscriptions import ErrorCode
+from domain.web_messages import UNSETTLED_STATES
 from handlers.errors.error_lists import missing_credential
 from handlers.refusal_tally import MAX_CALLERS, NOT_CHECKED, max_callers
 from openapi.server.connections import Overdue
@@ -33,6 +34,15 @@ def test_metrics_page_lists_the_labels_of_each_enum() -> None:
     assert codes_of_metric("budkavle_closed_connections_total") == [*Overdue, "limit"]
     assert set(codes_of_metric("budkavle_malformed_requests_total")) == set(_REJECTIONS)
     assert set(AttemptOutcome) <= set(codes_of_metric("budkavle_delivery_attempts_total"))
+    assert set(codes_of_metric("budkavle_messages_in_doubt")) == set(UNSETTLED_STATES)
+    assert codes_of_metric("budkavle_queue_deliveries") == list(DeliveryState)
+
+
+def test_page_of_messages_in_doubt_describes_each_state() -> None:
+    (text,) = re.findall(
+        r"^\| `state` \| (.*) \|$", (DOCS / "how-to" / "in-doubt-messages.md").read_text(), re.MULTILINE
+    )
+    assert set(re.findall(r"`(\w+)`: ", text)) == set(UNSETTLED_STATES)
 
 
 def test_deliveries_page_lists_each_reason_and_obstacle() -> None:
