@@ -50,6 +50,12 @@ def shown(page: str, beginning: str) -> str:
     return text
 
 
+def shown_in(page: str, language: str) -> str:
+    """Return the text of the only block of a page in a language."""
+    (text,) = [block.text for block in blocks(REPOSITORY / page) if block.language == language]
+    return text
+
+
 def commands_in_text(path: Path) -> list[str]:
     """Return the command lines with arguments that a page names outside of its blocks."""
     return _INLINE.findall(prose(path))
