@@ -56,14 +56,14 @@ def install_node_peers() -> None:
     """Install the Node peers if necessary. Exit if they cannot run, since the aims compare with them."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         sys.exit("Node and npm are needed to run the peers.")
-    # npm writes this file when an installation is complete.
-    installed, wanted = NODE / "node_modules" / ".package-lock.json", NODE / "package-lock.json"
-    if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
+    wanted, installed = NODE / "package-lock.json", NODE / "node_modules" / "installed.json"
+    if installed.exists() and installed.read_bytes() == wanted.read_bytes():
         return
     command = ["npm", "ci", "--no-audit", "--no-fund"]
     done = subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
     if done.returncode != 0:
         sys.exit(f"npm ci failed: {done.stderr.strip()[-500:]}")
+    shutil.copy(wanted, installed)
 
 
 def start_peer(stage: Stage, name: str, database_url: str) -> Program:

@@ -9,18 +9,16 @@ Run: python -m benchmarks.throughput [--database SQLite] [--rounds 5] [--seconds
 """
 
 import argparse
-import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
-import psutil
-
 from benchmarks.load import Job, Result, create_requests, request, run_load
 from benchmarks.peer_programs import NODE_PEERS, PYTHON_PEERS, check_program, install_node_peers, start_peer
+from benchmarks.processor import OtherWork, processor_seconds
 from benchmarks.queue_stage import ENTITY_TYPE, ORG_CODE, ORG_TYPE, prepare, run
 from benchmarks.stage import DATABASES, Program, Stage, free_port, run_command
 
@@ -62,7 +60,8 @@ def main() -> None:
     print(
         f"### Throughput\n\n{CONNECTIONS} connections, one process each, durable commits, {arguments.warm_up:g} s of "
         f"warm-up; medians of {arguments.rounds} rounds of {arguments.seconds:g} s, in turns. CPU is per request. "
-        f"Ratio: Budkavle's requests/s divided by the peer's in the same round, median (lowest to highest).\n"
+        f"Ratio: Budkavle's requests/s divided by the peer's in the same round, median (lowest to highest). "
+        f"CPU ratio: the peer's CPU divided by Budkavle's, which other work on the machine affects less.\n"
     )
     misses = []
     for database in arguments.database or DATABASES:
@@ -97,13 +96,15 @@ def _measure(database: str, rounds: int, seconds: float, warm_up: float) -> tupl
             for name in names:
                 load(operation, name, warm_up)
         table: Table = {}
-        for turn in range(rounds):
-            for operation, names in OPERATIONS.items():
-                for place in range(len(names)):
-                    name = names[(turn + place) % len(names)]
-                    pid = programs[name].pid
-                    sample = _sample(partial(load, operation, name, seconds), pid, stage.postgresql_pid)
-                    table.setdefault((operation, name), []).append(sample)
+        with OtherWork(stage.postgresql_pid) as other:
+            for turn in range(rounds):
+                for operation, names in OPERATIONS.items():
+                    for place in range(len(names)):
+                        name = names[(turn + place) % len(names)]
+                        pid = programs[name].pid
+                        sample = _sample(partial(load, operation, name, seconds), pid, stage.postgresql_pid)
+                        table.setdefault((operation, name), []).append(sample)
+        print(f"{database}: other processes used {other.share:.0%} of all cores while the rounds ran.\n")
         return table, programs[OWN].tracebacks()
 
 
@@ -128,35 +129,23 @@ def _publish_requests(key: str, count: int = 512) -> list[str]:
 
 def _sample(load: Callable[[], Result], pid: int, postgresql_pid: int | None) -> Sample:
     pids = [pid, *([postgresql_pid] if postgresql_pid else [])]
-    before = [_processor_seconds(each) for each in pids]
+    before = [processor_seconds(each) for each in pids]
     result = load()
     used = [
-        (_processor_seconds(each) - start) * 1e6 / result.requests for each, start in zip(pids, before, strict=True)
+        (processor_seconds(each) - start) * 1e6 / max(result.requests, 1)
+        for each, start in zip(pids, before, strict=True)
     ]
     return Sample(result, used[0], used[1] if postgresql_pid else 0.0)
 
 
-def _processor_seconds(pid: int) -> float:
-    """Return the processor time of a process and of its children, including those that have ended."""
-    process = psutil.Process(pid)
-    total = 0.0
-    for each in (process, *process.children(recursive=True)):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = each.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
 def _print(database: str, table: Table) -> list[str]:
     """Print the table of one database, and return the aims that are not met."""
-    print(f"| {database} | | requests/s | p50 ms | p99 ms | CPU µs | PostgreSQL µs | ratio | aim | not 2xx |")
-    print("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    heads = ("requests/s", "p50 ms", "p99 ms", "CPU µs", "PostgreSQL µs", "ratio", "aim", "CPU ratio", "not 2xx")
+    print(f"| {database} | | {' | '.join(heads)} |\n|---|---|{'--:|' * len(heads)}")
     misses = []
     for operation, names in OPERATIONS.items():
         for name in names:
             samples = table[operation, name]
-            ratios = _ratios(table, operation, name)
-            aim = _aim(database, operation, name)
             refused = sum(sample.load.refused for sample in samples)
             figures = [
                 f"{median(sample.load.per_second for sample in samples):.0f}",
@@ -164,30 +153,26 @@ def _print(database: str, table: Table) -> list[str]:
                 f"{median(sample.load.p99 for sample in samples):.1f}",
                 f"{median(sample.cpu for sample in samples):.0f}",
                 f"{median(sample.backend_cpu for sample in samples):.0f}" if database == "PostgreSQL" else "",
-                f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "",
-                f"{aim:g}" if aim else "",
-                str(refused),
             ]
-            print(f"| {operation} | {name} | {' | '.join(figures)} |")
-            if aim and median(ratios) < aim:
-                other = f"{OWN}'s create" if operation == PUBLISH else name
-                misses.append(f"{operation}, {database}: {median(ratios):.2f} of {other}")
+            if operation == PUBLISH or name != OWN:
+                other = (CREATE, OWN) if operation == PUBLISH else (operation, name)
+                aim = _aim(database, operation, name)
+                pairs = list(zip(table[operation, OWN], table[other], strict=True))
+                ratios = [own.load.per_second / max(base.load.per_second, 0.001) for own, base in pairs]
+                cpu_ratio = median(base.cpu / own.cpu for own, base in pairs)
+                figures += [f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"]
+                figures += [f"{aim:g}" if aim else "", f"{cpu_ratio:.2f}"]
+                if aim and median(ratios) < aim:
+                    misses.append(
+                        f"{operation}, {database}: {median(ratios):.2f} of {CREATE if operation == PUBLISH else name}"
+                    )
+            else:
+                figures += ["", "", ""]
+            print(f"| {operation} | {name} | {' | '.join(figures)} | {refused} |")
             if refused:
                 misses.append(f"{operation}, {database}: {refused} responses of {name} other than 2xx")
     print(flush=True)
     return misses
-
-
-def _ratios(table: Table, operation: str, name: str) -> list[float]:
-    """Return the ratio of each round: of Budkavle to a peer, or of publishing to create."""
-    if operation == PUBLISH:
-        return _divide(table[PUBLISH, OWN], table[CREATE, OWN])
-    return [] if name == OWN else _divide(table[operation, OWN], table[operation, name])
-
-
-def _divide(ours: Sequence[Sample], others: Sequence[Sample]) -> list[float]:
-    pairs = zip(ours, others, strict=True)
-    return [own.load.per_second / max(other.load.per_second, 0.001) for own, other in pairs]
 
 
 def _aim(database: str, operation: str, name: str) -> float | None:
