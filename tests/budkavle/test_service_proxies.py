@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from domain.attachments import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS
 from domain.subscriptions import MAX_SUBSCRIPTIONS
-from tests.budkavle.services import KEY, Served, put_key, served
+from tests.budkavle.services import KEY, put_key, served
 from tests.catalogue_rows import ALLOWED, ORG_TYPE, audit_of, put_message_types, put_system
 from tests.certificates import Authority, Issued
 from tests.factories import message_body
@@ -24,6 +24,15 @@ PROXIES = {"nginx": nginx_before, "haproxy": haproxy_before}
 MEBIBYTE = 1024 * 1024
 
 
+@dataclass(frozen=True)
+class Behind:
+    """The database of a service, its own URL, and a client of the proxy in front of it."""
+
+    database_url: str
+    url: str
+    client: httpx.Client
+
+
 @pytest.fixture(scope="module")
 def large_caller(authority: Authority) -> Issued:
     """Return a client certificate of more than 3 kB, larger than most."""
@@ -32,33 +41,28 @@ def large_caller(authority: Authority) -> Issued:
     return issued
 
 
-@contextmanager
-def reached(kind: str, url: str, authority: Authority, tls: dict[str, Path], tmp_path: Path) -> Iterator[Served]:
-    folder = tmp_path / kind
-    folder.mkdir()
-    with (
-        served(url, trusted_proxies="127.0.0.1") as service,
-        PROXIES[kind](service.url, tls, folder) as proxy,
-        authority.client(proxy) as client,
-    ):
-        yield Served(service.process, service.url, client)
-
-
-@pytest.fixture(params=sorted(PROXIES))
+@pytest.fixture(scope="module", params=sorted(PROXIES))
 def behind(
     request: pytest.FixtureRequest,
-    sqlite_url: str,
+    migrated_sqlite: bytes,
     authority: Authority,
     tls: dict[str, Path],
     large_caller: Issued,
-    tmp_path: Path,
-) -> Iterator[Served]:
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Behind]:
     """Yield the service, and an anonymous client of the proxy in front of it."""
-    put_key(sqlite_url)
-    put_message_types(sqlite_url)
-    put_system(sqlite_url, SYSTEM, large_caller.fingerprint)
-    with reached(request.param, sqlite_url, authority, tls, tmp_path) as service:
-        yield service
+    folder = tmp_path_factory.mktemp(request.param)
+    (folder / "test.db").write_bytes(migrated_sqlite)
+    database_url = f"sqlite:///{folder / 'test.db'}"
+    put_key(database_url)
+    put_message_types(database_url)
+    put_system(database_url, SYSTEM, large_caller.fingerprint)
+    with (
+        served(database_url, trusted_proxies="127.0.0.1") as service,
+        PROXIES[request.param](service.url, tls, folder) as proxy,
+        authority.client(proxy) as client,
+    ):
+        yield Behind(database_url, service.url, client)
 
 
 def entries(number: int) -> list[dict[str, Any]]:
@@ -80,7 +84,7 @@ def sync_of(number: int) -> bytes:
     return json.dumps({"systemIdentifier": SYSTEM, "abonnementer": entries(number)}).encode()
 
 
-def test_largest_sync_passes_with_the_certificate(behind: Served, authority: Authority, large_caller: Issued) -> None:
+def test_largest_sync_passes_with_the_certificate(behind: Behind, authority: Authority, large_caller: Issued) -> None:
     with authority.client(str(behind.client.base_url), large_caller) as client:
         for number in (0, 1, MAX_SUBSCRIPTIONS):
             body = sync_of(number)
@@ -92,7 +96,7 @@ def test_largest_sync_passes_with_the_certificate(behind: Served, authority: Aut
 
 
 def test_body_received_with_its_head_leaves_room_for_the_certificate(
-    behind: Served, authority: Authority, large_caller: Issued
+    behind: Behind, authority: Authority, large_caller: Issued
 ) -> None:
     """A proxy has already buffered much of the body when it adds the header."""
     for number in (0, 1, 10, 20, 40, 60, 80, 100, 400):
@@ -106,7 +110,7 @@ def test_body_received_with_its_head_leaves_room_for_the_certificate(
             assert secured.recv(1000).startswith(b"HTTP/1.1 200 "), number
 
 
-def test_largest_message_passes(behind: Served) -> None:
+def test_largest_message_passes(behind: Behind) -> None:
     contents = [bytes([number]) * MAX_ATTACHMENT_BYTES for number in range(MAX_ATTACHMENTS)]
     files = [("attachments", (f"{number}.bin", content)) for number, content in enumerate(contents)]
     message = ("message", (None, json.dumps(message_body()), "application/json"))
@@ -121,9 +125,7 @@ def test_largest_message_passes(behind: Served) -> None:
         assert behind.client.get(f"{location}/attachments/{ids[number]}", headers=key).content == content
 
 
-def test_forged_headers_are_removed(
-    behind: Served, sqlite_url: str, authority: Authority, large_caller: Issued
-) -> None:
+def test_forged_headers_are_removed(behind: Behind, authority: Authority, large_caller: Issued) -> None:
     path = f"/v1/abonnement?systemIdentifier={SYSTEM}"
     forged = [
         ("Client-Cert", large_caller.header),
@@ -135,19 +137,19 @@ def test_forged_headers_are_removed(
     ]
     response = behind.client.get(path, headers=forged)
     assert response.status_code == 401
-    (refused,) = audit_of(sqlite_url, response.headers["x-requestid"])
+    (refused,) = audit_of(behind.database_url, response.headers["x-requestid"])
     assert (refused.caller, refused.detail["reason"]) == ("ip:127.0.0.1", "no_certificate")
     with authority.client(str(behind.client.base_url), authority.issue()) as stranger:
         response = stranger.get(path, headers=forged)
     assert response.status_code == 401
-    (refused,) = audit_of(sqlite_url, response.headers["x-requestid"])
+    (refused,) = audit_of(behind.database_url, response.headers["x-requestid"])
     assert (refused.detail["reason"], refused.detail["address"]) == ("unknown_certificate", "127.0.0.1")
     with authority.client(str(behind.client.base_url), large_caller) as client:
         assert client.get(path, headers=forged).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/health/ready", "/health/live"])
-def test_operations_are_not_exposed(behind: Served, path: str) -> None:
+def test_operations_are_not_exposed(behind: Behind, path: str) -> None:
     direct = httpx.get(f"{behind.url}{path}", trust_env=False)
     assert direct.status_code == 200
     for spelling in (path, path.replace("e", "%65"), path.replace("h", "%68", 1), f"{path}?x=1"):
@@ -160,7 +162,7 @@ def test_operations_are_not_exposed(behind: Served, path: str) -> None:
         assert "budkavle_" not in response.text
 
 
-def test_refusals_of_large_bodies_are_returned_to_the_caller(behind: Served) -> None:
+def test_refusals_of_large_bodies_are_returned_to_the_caller(behind: Behind) -> None:
     body = bytes(30 * MEBIBYTE)
     for headers, status in (
         ({"content-type": "application/json"}, 401),

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import Served, served
 from tests.certificates import DAY, TODAY, Authority, Issued
 from tests.nginx import nginx_before
-from tests.processes import budkavle, result_of
 
 OWN = "550e8400-e29b-41d4-a716-446655440000"
 ANOTHERS = "650e8400-e29b-41d4-a716-446655440000"
@@ -28,20 +28,20 @@ def system(identifier: str, name: str, *certificates: Issued) -> str:
     )
 
 
-def apply(database_url: str, folder: Path, *systems: str) -> None:
+def apply(invoke: Invoke, database_url: str, folder: Path, *systems: str) -> None:
     file = folder / "catalogue.yaml"
     file.write_text(f"systems:\n{''.join(systems)}messageTypes: []\nallowedSubscriptions: []\n")
-    assert result_of(*budkavle("apply", str(file)), database_url=database_url).returncode == 0
+    assert invoke(database_url, "apply", str(file)).exit_code == 0
 
 
 def get(client: httpx.Client, identifier: str = OWN, **headers: str) -> httpx.Response:
     return client.get("/v1/abonnement", params={"systemIdentifier": identifier}, headers=headers)
 
 
-def calls(database_url: str) -> list[tuple[str, str, str]]:
+def calls(invoke: Invoke, database_url: str) -> list[tuple[str, str, str]]:
     """Return chain, caller and outcome of each audited call."""
-    done = result_of(*budkavle("audit", "list"), database_url=database_url)
-    assert done.returncode == 0
+    done = invoke(database_url, "audit", "list")
+    assert done.exit_code == 0
     entries = [json.loads(line) for line in done.stdout.splitlines()]
     return [
         (entry["chain"], entry["caller"], entry["outcome"])
@@ -66,10 +66,16 @@ def reached(way: str, database_url: str, tls: dict[str, Path], folder: Path) -> 
 
 @pytest.mark.parametrize("way", ["own TLS", "PEM", "RFC 9440"])
 def test_certificate_gives_access_only_to_its_own_system(
-    way: str, sqlite_url: str, tls: dict[str, Path], authority: Authority, caller: Issued, tmp_path: Path
+    way: str,
+    invoke: Invoke,
+    sqlite_url: str,
+    tls: dict[str, Path],
+    authority: Authority,
+    caller: Issued,
+    tmp_path: Path,
 ) -> None:
     another, unknown = authority.issue(), authority.issue()
-    apply(sqlite_url, tmp_path, system(OWN, "fasit", caller), system(ANOTHERS, "modulus", another))
+    apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", caller), system(ANOTHERS, "modulus", another))
     with reached(way, sqlite_url, tls, tmp_path) as (service, url):
         with authority.client(url, caller) as client:
             answer = get(client)
@@ -89,7 +95,7 @@ def test_certificate_gives_access_only_to_its_own_system(
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
     own, theirs = f"sha256:{caller.fingerprint}", f"sha256:{unknown.fingerprint}"
-    listed = calls(sqlite_url)
+    listed = calls(invoke, sqlite_url)
     assert [entry[1:] for entry in listed] == [
         (own, "answered"),
         (own, "refused"),
@@ -106,41 +112,47 @@ def test_certificate_gives_access_only_to_its_own_system(
 
 @pytest.mark.parametrize("way", ["own TLS", "PEM"])
 def test_revoked_certificate_is_refused_from_the_next_call_on(
-    way: str, sqlite_url: str, tls: dict[str, Path], authority: Authority, caller: Issued, tmp_path: Path
+    way: str,
+    invoke: Invoke,
+    sqlite_url: str,
+    tls: dict[str, Path],
+    authority: Authority,
+    caller: Issued,
+    tmp_path: Path,
 ) -> None:
-    apply(sqlite_url, tmp_path, system(OWN, "fasit", caller))
+    apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", caller))
     with reached(way, sqlite_url, tls, tmp_path) as (_, url), authority.client(url, caller) as client:
         assert get(client).status_code == 200
-        apply(sqlite_url, tmp_path, system(OWN, "fasit", authority.issue()))
+        apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", authority.issue()))
         assert get(client).status_code == 401
 
 
 def test_certificate_outside_its_dates_is_refused_in_every_form(
-    sqlite_url: str, tls: dict[str, Path], authority: Authority, tmp_path: Path
+    invoke: Invoke, sqlite_url: str, tls: dict[str, Path], authority: Authority, tmp_path: Path
 ) -> None:
     expired = authority.issue(begins=TODAY - 2 * DAY, ends=TODAY - DAY)
     early = authority.issue(begins=TODAY + DAY, ends=TODAY + 2 * DAY)
-    apply(sqlite_url, tmp_path, system(OWN, "fasit", expired, early))
+    apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", expired, early))
     with served(sqlite_url, trusted_proxies="127.0.0.1") as service:
         for value in (expired.header, early.header, expired.escaped):
             assert get(service.client, **{"Client-Cert": value}).status_code == 401
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
     # The first refusal, and the count of the two others.
-    assert [entry[2] for entry in calls(sqlite_url)] == ["refused"] * 2
+    assert [entry[2] for entry in calls(invoke, sqlite_url)] == ["refused"] * 2
     with served(sqlite_url, **tls) as service:
         for shown in (expired, early):
             with authority.client(service.url, shown) as client, pytest.raises(httpx.TransportError):
                 get(client)
-    assert len(calls(sqlite_url)) == 2
+    assert len(calls(invoke, sqlite_url)) == 2
 
 
 def test_certificate_of_another_ca_fails_in_the_handshake(
-    sqlite_url: str, tls: dict[str, Path], authority: Authority, tmp_path: Path
+    invoke: Invoke, sqlite_url: str, tls: dict[str, Path], authority: Authority, tmp_path: Path
 ) -> None:
     """This includes a certificate that is in the catalogue."""
     stranger = Authority(tmp_path, "stranger").issue()
-    apply(sqlite_url, tmp_path, system(OWN, "fasit", stranger))
+    apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", stranger))
     with served(sqlite_url, **tls) as service:
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             context = authority.context(stranger)
@@ -153,13 +165,13 @@ def test_certificate_of_another_ca_fails_in_the_handshake(
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
         assert service.process.err == []
-    assert calls(sqlite_url) == []
+    assert calls(invoke, sqlite_url) == []
 
 
 def test_header_is_accepted_only_from_listed_proxies(
-    sqlite_url: str, authority: Authority, caller: Issued, tmp_path: Path
+    invoke: Invoke, sqlite_url: str, authority: Authority, caller: Issued, tmp_path: Path
 ) -> None:
-    apply(sqlite_url, tmp_path, system(OWN, "fasit", caller))
+    apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", caller))
     for proxies, status in (("", 401), ("192.0.2.0/24,::1", 401), ("127.0.0.1", 200), ("::ffff:127.0.0.0/104", 200)):
         with served(sqlite_url, trusted_proxies=proxies) as service:
             for value in (caller.header, caller.escaped):
