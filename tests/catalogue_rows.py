@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from domain.audit import CATALOGUE, AuditEntry
 from persistence import audit, tables
+from persistence.database import Database
 from persistence.work import short_write
 from tests.databases import with_database
 from tests.factories import NOW
@@ -25,12 +26,15 @@ UNKNOWN = 987
 
 def execute(url: str, *statements: Any) -> None:
     """Execute statements in one transaction."""
+    with_database(url, lambda database: _execute(database, *statements))
 
+
+async def _execute(database: Database, *statements: Any) -> None:
     def run(connection: sa.Connection) -> None:
         for statement in statements:
             connection.execute(statement)
 
-    with_database(url, lambda database: database.write(short_write(run)))
+    await database.write(short_write(run))
 
 
 def put_message_types(url: str, *pairs: tuple[int, int]) -> None:
@@ -64,9 +68,13 @@ def put_system(url: str, system_id: str, *fingerprints: str) -> None:
         webhook_secrets=[],
         allow_private_addresses=False,
     )
-    execute(url, system, *(_certificate(fingerprint, system_id) for fingerprint in fingerprints))
-    # Write the audit entry that `budkavle apply` would write: a system without one makes the audit invalid.
-    with_database(url, lambda database: audit.record(database, _applied()))
+
+    async def put(database: Database) -> None:
+        await _execute(database, system, *(_certificate(fingerprint, system_id) for fingerprint in fingerprints))
+        # Write the audit entry that `budkavle apply` would write: a system without one makes the audit invalid.
+        await audit.record(database, _applied())
+
+    with_database(url, put)
 
 
 def put_parked_message(url: str, system_id: str, identity: tuple[int, ...], delivery_id: str) -> None:

@@ -68,15 +68,24 @@ class PostgresqlServer:
     def give_back(self, url: str) -> None:
         """Empty a migrated database for another test; drop it if its tables were changed."""
         try:
-            is_as_it_was = self._fetch(url, _SHAPE) == self._shape
-            if is_as_it_was:
-                self._fetch(url, f"set lock_timeout = '2s'; {_EMPTY}")
+            is_empty = asyncio.run(self._empty(url))
         except (asyncpg.PostgresError, OSError):
-            is_as_it_was = False
-        if is_as_it_was:
+            is_empty = False
+        if is_empty:
             self._free.append(url)
         else:
             self.execute(f"drop database {url.split('?', maxsplit=1)[0].rpartition('/')[2]} with (force)")
+
+    async def _empty(self, url: str) -> bool:
+        """Remove all rows, unless a test changed the tables."""
+        connection = await asyncpg.connect(url)
+        try:
+            if await connection.fetchval(_SHAPE) != self._shape:
+                return False
+            await connection.execute(f"set lock_timeout = '2s'; {_EMPTY}")
+            return True
+        finally:
+            await connection.close()
 
     def stop(self) -> None:
         self._server.cleanup()
@@ -89,8 +98,6 @@ class PostgresqlServer:
         async def fetch() -> Any:
             connection = await asyncpg.connect(url)
             try:
-                if ";" in statement:
-                    return await connection.execute(statement)
                 return await connection.fetchval(statement)
             finally:
                 await connection.close()
