@@ -140,11 +140,10 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
 
     An answer that breaks its contract is sent as it is, and fails the test (`tests/watching.py`).
     """
-    import httpx
-
     from budkavle.service import create_service
     from budkavle.settings import Settings
     from domain.api_keys import ApiKey, hash_key
+    from tests.budkavle.services import plain_client
     from tests.factories import NOW
 
     # Tests of refusals are no attack, however fast they are.
@@ -156,7 +155,7 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
     application = create_service(settings, extra_keys=keys)
     with (
         running_server(settings, application) as url,
-        httpx.Client(base_url=url, headers={"apikey": MESSAGES_KEY}, timeout=60, trust_env=False) as client,
+        plain_client(url, MESSAGES_KEY) as client,
     ):
         yield RunningService(url, client, settings)
 
