@@ -75,19 +75,21 @@ _accept_for_many = bulk_write(accept)
 
 @batched_write
 def _accept_all(connection: sa.Connection, items: Sequence[Publication]) -> list[PublishResult | BudkavleError]:
-    """Run `publish` for all items, on PostgreSQL. Of several items with the same id only the first can be new."""
+    """Run `publish` for all items, on PostgreSQL. Of several items with the same id only one can be new."""
     parameters = [_parameters(publication) for publication in items]
-    first = {row["id"]: row for row in reversed(parameters)}
-    rows = [{**row, "created": row["created"].isoformat(), "today": row["today"].isoformat()} for row in first.values()]
-    accepted = {id_: subscriptions for id_, subscriptions in _ACCEPT_ALL.execute(connection, rows=to_json(rows))}  # noqa: C416  # mypy accepts no dict() of rows.
-    repeated = [row["id"] for row in parameters if row["id"] not in accepted or row is not first[row["id"]]]
+    rows = [
+        {**row, "place": place, "created": row["created"].isoformat(), "today": row["today"].isoformat()}
+        for place, row in enumerate(parameters)
+    ]
+    accepted = {place: subscriptions for place, subscriptions in _ACCEPT_ALL.execute(connection, rows=to_json(rows))}  # noqa: C416  # mypy accepts no dict() of rows.
+    repeated = [row["id"] for place, row in enumerate(parameters) if place not in accepted]
     found = _KNOWN_OF.execute(connection, ids=repeated) if repeated else []
     known = {id_: (content, subscriptions) for id_, content, subscriptions in found}
     results: list[PublishResult | BudkavleError] = []
-    for row in parameters:
+    for place, row in enumerate(parameters):
         id_ = row["id"]
-        if id_ in accepted and row is first[id_]:
-            results.append(PublishResult(id_, accepted[id_], is_new=True))
+        if place in accepted:
+            results.append(PublishResult(id_, accepted[place], is_new=True))
         else:
             try:
                 results.append(_repeat(row, [known[id_]] if id_ in known else []))
@@ -201,14 +203,19 @@ _KNOWN = PreparedStatement(_statement("select content, subscriptions from events
 
 # Lock the subscriptions, so that a sync that deletes one runs either before or after this transaction. After a
 # deletion there is no delivery to insert and no foreign key to violate. All transactions lock subscriptions in the
-# order of their ids, which prevents deadlocks.
+# order of their ids, and insert events in that of theirs, which prevents deadlocks. Of several events with the same id,
+# the first with a valid type is inserted.
 _ACCEPT_ALL = PreparedStatement(
     sa.text(f"""
         with given as (
-            select * from json_to_recordset(cast(:rows as json)) as g(
-                id uuid, created timestamptz, today date, entity_type integer, org_type integer, org_code integer,
+            select distinct on (g.id) g.* from json_to_recordset(cast(:rows as json)) as g(
+                place integer, id uuid, created timestamptz, today date,
+                entity_type integer, org_type integer, org_code integer,
                 key text, content text, publisher text, request_id text, trace_parent text
-            )
+            ) where exists (
+                select 1 from message_types t
+                where t.entity_type = g.entity_type and (t.end_date is null or t.end_date >= g.today)
+            ) order by g.id, g.place
         ), matching as (
             select s.id, s.system_id, given.id as event_id from given join subscriptions s
             on {MATCHES.format(of="given.")} order by s.id for key share of s
@@ -216,16 +223,14 @@ _ACCEPT_ALL = PreparedStatement(
             insert into events (id, created, entity_type, content, subscriptions, publisher, request_id, trace_parent)
             select id, created, entity_type, content, (select count(*) from matching m where m.event_id = given.id),
                 publisher, request_id, trace_parent
-            from given where exists (
-                select 1 from message_types t
-                where t.entity_type = given.entity_type and (t.end_date is null or t.end_date >= given.today)
-            )
+            from given order by id
             on conflict (id) do nothing returning id, subscriptions
         ), fanned_out as (
             {INSERT_DELIVERIES.format(new_id="gen_random_uuid()", event_id="given.id", of="given.")}
             from accepted join given on given.id = accepted.id join matching s on s.event_id = given.id
+            order by given.place
         )
-        select cast(id as text), subscriptions from accepted
+        select given.place, accepted.subscriptions from accepted join given on given.id = accepted.id
     """).bindparams(sa.bindparam("rows", type_=sa.Text()))
 )
 _KNOWN_OF = PreparedStatement(

@@ -42,7 +42,7 @@ MARKS_POOL_SIZE = 2
 """Connections for marks, per process."""
 
 BATCH_SECONDS = 0.05
-"""Seconds after which the next batch of reads begins although the previous one has not ended."""
+"""Seconds after which the next batch begins although the previous one has not ended."""
 
 MAX_ATTEMPTS = 6
 """Maximum attempts for work that failed without any effect."""
@@ -141,7 +141,7 @@ class PostgresqlDatabase:
         self._modes_lock = threading.Lock()
         self._thread = LoopThread("postgresql-long")
         # The items of a batch are written with one statement, and so are they read.
-        self._write_batcher = Batcher(self._write_statement)
+        self._write_batcher = Batcher(self._write_statement, patience=BATCH_SECONDS)
         self._read_batcher = Batcher(self._read_statement, patience=BATCH_SECONDS)
 
     async def read(self, work: Read[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -130,6 +130,27 @@ async def test_concurrent_events_get_their_own_results(database: Database) -> No
     assert await counts(database) | {"events": 2, "deliveries": 1} == await counts(database)
 
 
+async def test_event_of_an_unknown_type_does_not_reject_another_with_its_id(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+    valid = event()
+    outcomes = await asyncio.gather(
+        *(outbox.publish(database, publication(each)) for each in (replace(valid, entity_type=99), valid)),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[0], UnknownType | Conflict)
+    assert outcomes[1] == PublishResult(valid.id, 1, is_new=True)
+
+
+async def test_concurrent_events_are_delivered_in_the_order_of_their_arrival(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+    events = [event(external_id=SYSTEM) for _ in range(10)]
+    await asyncio.gather(*(outbox.publish(database, publication(each)) for each in events))
+    found = sorted(await rows(database, tables.deliveries), key=lambda row: row["number"])
+    assert [row["event_id"] for row in found] == [each.id for each in events]
+
+
 async def test_events_during_syncs_neither_fail_nor_leave_orphans(database: Database) -> None:
     await prepare(database)
 
