@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import prometheus_client
 from prometheus_client import multiprocess
@@ -105,7 +106,8 @@ async def collect(database: Database, queue: QueueWatch, now: datetime) -> bytes
 
 def _registry() -> prometheus_client.CollectorRegistry:
     """Return the metrics of this process, or of all that share a folder (`openapi.server.processes`)."""
-    if METRICS_VARIABLE not in os.environ:
+    if not Path(os.environ.get(METRICS_VARIABLE, "/dev/null")).is_dir():
+        # The folder is removed if the supervisor was killed, and the last processes finish their requests.
         return prometheus_client.REGISTRY
     registry = prometheus_client.CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # It takes a registry.

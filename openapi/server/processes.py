@@ -34,7 +34,7 @@ log = structlog.get_logger("budkavle.processes")
 
 @dataclass(slots=True)
 class _Child:
-    pid: int
+    number: int
     started: float
     lifeline: int
     """The writing end of a pipe, which the process sees closed if the supervisor ends."""
@@ -48,6 +48,9 @@ class Processes:
         folder = os.environ[METRICS_VARIABLE] = tempfile.mkdtemp(prefix="budkavle-metrics-")
         atexit.register(_remove, folder, os.getpid())
         self.count = count
+        self._number = 0
+        """The number of this process, which one that replaces another takes over. The supervisor has 0."""
+        _use_files_of(lambda: self._number)
         self._stopping: Callable[[], None] = lambda: None
         self._children: dict[int, _Child] = {}
         self._is_stopping = False
@@ -60,11 +63,11 @@ class Processes:
         `stopping` when a signal ends them: the supervisor must not keep their socket open then.
         """
         self._stopping = stopping
-        for number in FORWARDED:
-            signal.signal(number, self._forward)
+        for each in FORWARDED:
+            signal.signal(each, self._forward)
         ready = []
-        for _ in range(self.count):
-            member, has_started = self._start()
+        for number in range(1, self.count + 1):
+            member, has_started = self._start(number)
             if member is not None:
                 return member
             ready.append(has_started)
@@ -75,28 +78,45 @@ class Processes:
             self._stop(signal.SIGTERM)
         return self._supervise()
 
-    def _start(self) -> "tuple[Member | None, int]":
-        """Return the member in the new process, and None with a descriptor to wait for in the supervisor."""
-        lifeline, keep = os.pipe()
-        has_started, report = os.pipe()
+    def _start(self, number: int) -> "tuple[Member | None, int]":
+        """Return the member in the new process, and None with a descriptor to wait for in the supervisor.
+
+        Raises `OSError` if the system has no process or descriptor left.
+        """
+        pipes: list[int] = []
         # Otherwise a signal between the fork and the next lines would reach the handler of the supervisor.
         signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
-        pid = os.fork()
+        try:
+            pipes += os.pipe()
+            pipes += os.pipe()
+            pid = os.fork()
+        except OSError:
+            for descriptor in pipes:
+                os.close(descriptor)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+            raise
+        lifeline, keep, has_started, report = pipes
         if pid == 0:
+            self._number = number
             for child in self._children.values():
                 os.close(child.lifeline)
             os.close(keep)
             os.close(has_started)
             # A signal of the terminal reaches the supervisor alone, which forwards it.
             os.setpgid(0, 0)
-            for number in FORWARDED:
-                signal.signal(number, signal.SIG_DFL)
+            for each in FORWARDED:
+                signal.signal(each, signal.SIG_DFL)
+            # There is nothing to reload before the start, and by default this signal would end the process.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
             return Member(lifeline, report), -1
         os.close(lifeline)
         os.close(report)
-        self._children[pid] = _Child(pid, time.monotonic(), keep)
+        self._children[pid] = _Child(number, time.monotonic(), keep)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+        if self._is_stopping:
+            # The signal came before this process was one of those that receive it.
+            os.kill(pid, signal.SIGTERM)
         return None, has_started
 
     def _is_ready(self, descriptor: int) -> bool:
@@ -109,10 +129,13 @@ class Processes:
         code = 0
         while self._children:
             pid, status = os.wait()
-            child = self._children.pop(pid)
+            child = self._children.pop(pid, None)
+            if child is None:
+                # As the first process of a container it inherits those that lost their parents.
+                continue
             os.close(child.lifeline)
             ended = os.waitstatus_to_exitcode(status)
-            _forget_metrics(pid)
+            _forget_metrics(child.number)
             if not self._is_stopping:
                 log.error("process_ended", pid=pid, code=ended)
                 self._rest(time.monotonic() - child.started)
@@ -120,11 +143,24 @@ class Processes:
                 # A process that has not started yet ends by the signal itself.
                 code = code or (0 if -ended in FORWARDED else abs(ended))
                 continue
-            member, has_started = self._start()
+            member = self._start_again(child.number)
             if member is not None:
                 return member
-            os.close(has_started)
         sys.exit(code)
+
+    def _start_again(self, number: int) -> "Member | None":
+        """Return the member in a process that replaces another one, and None in the supervisor."""
+        while not self._is_stopping:
+            try:
+                member, has_started = self._start(number)
+            except OSError as exc:
+                log.warning("process_not_started", reason=exc.strerror)
+                self._rest(0)
+                continue
+            if member is None:
+                os.close(has_started)
+            return member
+        return None
 
     def _rest(self, lived: float) -> None:
         first, longest = RESTART_SECONDS
@@ -183,12 +219,23 @@ class Member:
 
 
 def _remove(folder: str, owner: int) -> None:
-    """Remove the folder in its owner only: forked processes inherit this exit handler."""
-    if os.getpid() == owner:
+    """Remove the folder in its owner, or in a process that survived it: forked processes inherit this exit handler."""
+    if os.getpid() == owner or os.getppid() != owner:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _forget_metrics(pid: int) -> None:
+def _use_files_of(number: Callable[[], int]) -> None:
+    """Name the files of metrics by the number of a process.
+
+    By default they have the id of the process, so that each process that is started again would add files for ever.
+    """
+    from prometheus_client import values
+
+    values.ValueClass = values.MultiProcessValue(number)  # type: ignore[no-untyped-call]  # It takes such a function.
+
+
+def _forget_metrics(number: int) -> None:
+    """Remove the gauges of a process that ended."""
     from prometheus_client import multiprocess
 
-    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]  # It takes an int.
+    multiprocess.mark_process_dead(number)  # type: ignore[no-untyped-call]  # It takes any identifier.

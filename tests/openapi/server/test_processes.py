@@ -1,6 +1,7 @@
 """Several processes of the service on one port, as operators run them."""
 
 import re
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ LINE = "Budkavle listens on "
 
 
 @pytest.fixture
-def service(tmp_path: Path, migrated_sqlite: bytes) -> Iterator[tuple[Process, str]]:
+def service(tmp_path: Path, migrated_sqlite: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Process, str]]:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     (tmp_path / "test.db").write_bytes(migrated_sqlite)
     arguments = budkavle("serve", "--port", "0", "--processes", str(COUNT), "--with-worker")
     with running(*arguments, database_url=f"sqlite:///{tmp_path}/test.db", drain_seconds=0) as process:
@@ -46,6 +48,12 @@ def is_ready(url: str) -> bool:
         return False
 
 
+def wait_for_log(process: Process, text: str) -> None:
+    ends = time.monotonic() + SECONDS
+    while not any(text in line for line in list(process.err)):
+        assert time.monotonic() < ends, f"nothing logged {text}"
+
+
 def served(url: str) -> int:
     """Return the number of calls to `/health/live` that any process reports for all."""
     text = httpx.get(f"{url}/metrics", trust_env=False, timeout=SECONDS).text
@@ -63,7 +71,7 @@ def test_processes_share_the_port_and_their_metrics(service: tuple[Process, str]
     assert process.wait() == 0
 
 
-def test_process_that_is_killed_is_started_again(service: tuple[Process, str]) -> None:
+def test_process_that_is_killed_is_started_again(service: tuple[Process, str], tmp_path: Path) -> None:
     process, url = service
     for _ in range(20):
         httpx.get(f"{url}/health/live", trust_env=False, timeout=SECONDS)
@@ -71,11 +79,51 @@ def test_process_that_is_killed_is_started_again(service: tuple[Process, str]) -
     killed.kill()
     wait_for_members(process, url, {killed.pid})
     assert [is_ready(url) for _ in range(20)] == [True] * 20
-    # The counts of the process that ended are kept.
+    # The counts of the process that ended are kept, in the same files.
     assert served(url) == 20
+    names = [file.stem for file in tmp_path.glob("budkavle-metrics-*/*")]
+    assert {int(name.rpartition("_")[2]) for name in names} <= set(range(COUNT + 1))
     process.send(signal.SIGTERM)
     assert process.wait() == 0
     assert any('"process_ended"' in line and '"code":-9' in line for line in process.err)
+
+
+def test_process_is_started_again_once_descriptors_are_free(service: tuple[Process, str]) -> None:
+    process, url = service
+    supervisor, killed = psutil.Process(process.pid), members(process)[0]
+    limits = supervisor.rlimit(resource.RLIMIT_NOFILE)
+    supervisor.rlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    killed.kill()
+    wait_for_log(process, '"process_not_started"')
+    supervisor.rlimit(resource.RLIMIT_NOFILE, limits)
+    wait_for_members(process, url, {killed.pid})
+    process.send(signal.SIGTERM)
+    assert process.wait() == 0
+
+
+def test_process_of_another_program_may_end(tmp_path: Path, migrated_sqlite: bytes) -> None:
+    (tmp_path / "test.db").write_bytes(migrated_sqlite)
+    arguments = budkavle("serve", "--port", "0", "--processes", str(COUNT))
+    # `head` becomes a child of the supervisor, as processes without parents do in a container.
+    shell = ("bash", "-c", 'exec 3<&0; head -n 1 <&3 & exec "$@"', "bash")
+    with running(*shell, *arguments, database_url=f"sqlite:///{tmp_path}/test.db", drain_seconds=0) as process:
+        url = process.wait_for(LINE)
+        [other] = [each for each in psutil.Process(process.pid).children() if each.name() == "head"]
+        process.write_line("")
+        assert psutil.wait_procs([other], timeout=SECONDS)[1] == []
+        assert is_ready(url)
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_reload_during_the_start_is_ignored(tmp_path: Path, migrated_sqlite: bytes) -> None:
+    (tmp_path / "test.db").write_bytes(migrated_sqlite)
+    arguments = budkavle("serve", "--port", "0", "--processes", str(COUNT))
+    with running(*arguments, database_url=f"sqlite:///{tmp_path}/test.db", drain_seconds=0) as process:
+        while len(members(process)) < COUNT:
+            assert process.is_running
+        process.send(signal.SIGHUP)
+        assert is_ready(process.wait_for(LINE))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -88,13 +136,14 @@ def test_signal_ends_all_processes(service: tuple[Process, str], number: signal.
     assert not is_ready(url)
 
 
-def test_processes_end_with_a_supervisor_that_is_killed(service: tuple[Process, str]) -> None:
+def test_processes_end_with_a_supervisor_that_is_killed(service: tuple[Process, str], tmp_path: Path) -> None:
     process, url = service
     found = members(process)
     process.send(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert psutil.wait_procs(found, timeout=SECONDS)[1] == []
     assert not is_ready(url)
+    assert list(tmp_path.glob("budkavle-metrics-*")) == []
 
 
 def test_running_request_is_completed(service: tuple[Process, str]) -> None:
