@@ -25,6 +25,9 @@ class ChainHead:
     length: int
 
 
+_NO_ENTRY = ChainHead(domain.FIRST_HASH, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class BrokenChain:
     """The first invalid entry of a chain: its number and the reason."""
@@ -114,6 +117,39 @@ _OF_A_CHAIN = (
     # Fetch few rows at a time, because one entry may describe 50,000 changes.
     .execution_options(yield_per=20)
 )
+_LARGE_CHARACTERS = 16_384
+"""Verification reads longer details one at a time, because one entry may describe 50,000 changes."""
+_ROWS = 1000
+"""Entries that verification reads at once."""
+_HASHED_TIME = {
+    "postgresql": sa.func.to_char(
+        sa.func.timezone("UTC", entries_table.c.time), sa.literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'""")
+    ),
+    "sqlite": sa.func.replace(sa.type_coerce(entries_table.c.time, sa.Text), " ", "T") + "+00:00",
+}
+"""The time of an entry as the text that is hashed, by dialect: a conversion here would take longer than the hash."""
+_HASHED = {
+    dialect: sa.select(
+        entries_table.c.id,
+        entries_table.c.number,
+        entries_table.c.hash,
+        entries_table.c.chain,
+        entries_table.c.kind,
+        time.label("time"),
+        entries_table.c.operation,
+        entries_table.c.caller,
+        entries_table.c.outcome,
+        entries_table.c.request_id,
+        sa.case((sa.func.length(entries_table.c.detail) <= _LARGE_CHARACTERS, entries_table.c.detail)).label("detail"),
+    )
+    .order_by(entries_table.c.id)
+    .limit(_ROWS)
+    for dialect, time in _HASHED_TIME.items()
+}
+_HASHED_AFTER = {
+    dialect: select.where(entries_table.c.id > sa.bindparam("after")) for dialect, select in _HASHED.items()
+}
+_DETAIL = sa.select(entries_table.c.detail).where(entries_table.c.id == sa.bindparam("entry_id"))
 _MOVE_HEAD = (
     chains_table.update()
     .where(chains_table.c.name == sa.bindparam("chain_name"))
@@ -178,20 +214,62 @@ def _entry(row: sa.RowMapping, detail: dict[str, Any]) -> AuditEntry:
 @long_read
 def _verify(connection: sa.Connection, kept: str | None) -> tuple[dict[str, ChainHead], BrokenChain | None]:
     heads = {row.name: ChainHead(row.head, row.length) for row in connection.execute(chains_table.select())}
+    ends, is_found = _read_ends(connection, kept)
+    names = {*heads, *_required_names(connection), *(ends or ())}
+    if ends is not None and not any(_verify_end(name, ends.get(name, _NO_ENTRY), heads.get(name)) for name in names):
+        return heads, None if is_found else _find_no_hash(kept)
+    # Something is wrong. Read the chains one by one to find the first invalid entry.
     is_found = kept is None
     for name in sorted(set(heads) | _names(connection)):
         broken, has_kept = _verify_chain(connection, name, heads.get(name), kept)
         if broken is not None:
             return heads, broken
         is_found = is_found or has_kept
-    return heads, None if is_found else BrokenChain("", 0, f"no entry has the hash {kept}")
+    return heads, None if is_found else _find_no_hash(kept)
+
+
+def _find_no_hash(kept: str | None) -> BrokenChain:
+    return BrokenChain("", 0, f"no entry has the hash {kept}")
+
+
+def _read_ends(connection: sa.Connection, kept: str | None) -> tuple[dict[str, ChainHead] | None, bool]:
+    """Return the last entry of each chain, or None if an entry is invalid, and whether one has the hash `kept`.
+
+    This reads the entries of all chains in the order in which they are stored, several times as fast as chain by chain.
+    """
+    # Neither objects of classes nor look-ups of globals: they would cost as much as the hashes.
+    ends: dict[str, tuple[str, int]] = {}
+    is_found = kept is None
+    first, hash_fields = (domain.FIRST_HASH, 0), domain.hash_fields
+    following = _HASHED_AFTER[connection.dialect.name]
+    try:
+        rows = connection.execute(_HASHED[connection.dialect.name]).all()
+        while rows:
+            for entry_id, number, written, chain, kind, time, operation, caller, outcome, request_id, short in rows:
+                previous, length = ends.get(chain, first)
+                detail = connection.execute(_DETAIL, {"entry_id": entry_id}).scalar_one() if short is None else short
+                hash_ = hash_fields(previous, chain, number, kind, time, operation, caller, outcome, request_id, detail)
+                if hash_ != written or number != length + 1:
+                    return None, False
+                ends[chain] = hash_, number
+                if hash_ == kept:
+                    is_found = True
+            rows = connection.execute(following, {"after": entry_id}).all()
+    except (TypeError, ValueError, AttributeError):
+        # SQLite accepts values of any type in any column.
+        return None, False
+    return {name: ChainHead(*end) for name, end in ends.items()}, is_found
 
 
 def _names(connection: sa.Connection) -> set[str]:
     """Return the names of the chains that have entries, and of those that must have entries."""
     names = set(connection.execute(sa.select(entries_table.c.chain).distinct()).scalars())
+    return names | _required_names(connection)
+
+
+def _required_names(connection: sa.Connection) -> set[str]:
     # Every subscription results from a sync, and every system from an apply; both are audited.
-    names |= set(connection.execute(sa.select(subscriptions.c.system_id).distinct()).scalars())
+    names = set(connection.execute(sa.select(subscriptions.c.system_id).distinct()).scalars())
     if connection.execute(sa.select(systems.c.id).limit(1)).first() is not None:
         names.add(domain.CATALOGUE)
     return names

@@ -1,5 +1,6 @@
 """The audit: an entry's hash covers all of its content."""
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -36,6 +37,17 @@ def test_hash_entry_is_stable() -> None:
     """Stored chains were built with this hash."""
     found = hash_entry(audit_entry(), '{"status":401}', 1, FIRST_HASH)
     assert found == "fd85ae799d20fa592c2bbc9abb6081775e6821c6dc51a2bca86964e7a40fb4c9"
+
+
+@given(st.lists(st.text(), min_size=7, max_size=7), st.integers(1, 2**63))
+def test_hash_entry_equals_the_hash_of_json(texts: list[str], number: int) -> None:
+    """Stored chains were built with `json.dumps`, so any text must be escaped as it escapes it."""
+    chain, kind, operation, caller, outcome, request_id, detail = texts
+    entry = AuditEntry(chain, kind, NOW, operation, caller, outcome, request_id)
+    time = NOW.isoformat(timespec="microseconds")
+    values = [FIRST_HASH, chain, number, kind, time, operation, caller, outcome, request_id]
+    text = f"{json.dumps(values, separators=(',', ':'))}\n{detail}"
+    assert hash_entry(entry, detail, number, FIRST_HASH) == hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from persistence.audit import BrokenChain, ChainHead
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.tables import audit_entries
-from persistence.work import short_write
+from persistence.work import long_read, short_write
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, entries, prepare, sync
 from tests.persistence.rows import execute
@@ -107,6 +107,27 @@ async def test_concurrent_entries_are_chained(database: Database) -> None:
     heads, found = await audit.verify(database)
     assert found is None
     assert {name: head.length for name, head in heads.items()} == dict.fromkeys(names, 30)
+
+
+async def test_verify_reads_valid_chains_once(database: Database) -> None:
+    """It reads chain by chain, several times as slowly, only to find the first invalid entry."""
+    times = [NOW + timedelta(milliseconds=n) for n in range(1200)]
+    for name in (CHAIN, NO_SYSTEM):
+        await audit.record_all(database, name, [audit_entry(chain=name, time=time) for time in times])
+    await audit.record(database, audit_entry(detail={"created": ["æ" * 100] * 300}))
+    await audit.record(database, audit_entry(operation='"\\\n\x7f\u2028æ'))
+    heads, found = await audit.verify(database)
+    assert found is None
+    assert await database.read(long_read(audit._read_ends), heads[NO_SYSTEM].hash) == (heads, True)
+    assert await database.read(long_read(audit._read_ends), "f" * 64) == (heads, False)
+    await execute(database, f"update audit_entries set outcome = 'x' where chain = '{NO_SYSTEM}' and number = 1150")
+    assert await broken(database) == BrokenChain(NO_SYSTEM, 1150, "it was changed or moved")
+
+
+async def test_entry_of_the_lowest_id_is_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
+    lowest = f"{-(2**63)}, chain, 0, kind, time, operation, caller, outcome, request_id, detail, hash"
+    await execute(database, f"insert into audit_entries select {lowest} from audit_entries where id = {chain[0][0]}")
+    assert await broken(database) == BrokenChain(CHAIN, 0, "it was added")
 
 
 async def test_verify_of_an_empty_audit_succeeds(database: Database) -> None:
