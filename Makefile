@@ -32,8 +32,10 @@ contract-check: install ## Check the demo of `make run`, which runs in another t
 install: $(VENV)/.runtime ## Set up .venv from the locked requirements, including those of contract-check
 
 # Tests start hundreds of programs, which would compile all modules anew where the environment forbids to keep bytecode.
+# A process of tests often waits, for programs and for timeouts, so there is one more than there are processors.
 test: $(VENV)/.docs ## Run all tests, on SQLite and PostgreSQL
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --dist loadfile \
+		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4
 
 check: $(VENV)/.dev docs ## Format, lint, types, imports, contracts, documentation
 	$(BIN)/ruff format --check .
