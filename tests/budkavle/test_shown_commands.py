@@ -41,6 +41,7 @@ BLOCKS = {
     ("docs/how-to/contract-check.md", "FROM"): "builds a container; its two `pip` commands are those of the pipelines",
     ("docs/how-to/deploy.md", "pip install"): INSTALL,
     ("docs/how-to/deploy.md", "export"): "tests/test_tutorials.py",
+    ("docs/how-to/deploy.md", "budkavle serve"): OPERATOR,
     ("docs/how-to/generate-a-client.md", "openapi-python-client"): "tests/clients/generating.py",
     ("docs/how-to/generate-a-client.md", "npx"): "tests/clients/test_generated_typescript.py",
     ("docs/how-to/in-doubt-messages.md", "budkavle messages list"): OPERATOR,
@@ -206,6 +207,10 @@ def run_until_ready(folder: Path, script: str) -> None:
     with running("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=folder) as process:
         url = process.wait_for("Budkavle listens on ")
         assert httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200
+
+
+def test_service_starts_a_process_per_core(tmp_path: Path) -> None:
+    run_until_ready(tmp_path, shown("docs/how-to/deploy.md", "budkavle serve"))
 
 
 def test_postgresql_is_created_migrated_and_served(postgresql_server: PostgresqlServer, tmp_path: Path) -> None:
