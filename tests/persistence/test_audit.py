@@ -15,7 +15,7 @@ from persistence.audit import BrokenChain, ChainHead
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.tables import audit_entries
-from persistence.work import long_read, short_write
+from persistence.work import long_read, short_read, short_write
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM, entries, prepare, sync
 from tests.persistence.rows import execute
@@ -98,6 +98,42 @@ async def test_list_page_is_filtered_oldest_first(database: Database) -> None:
     assert await ids(since=NOW + timedelta(minutes=3)) == ["r-3", "r-4", "r-5"]
     assert await ids(chain=NO_SYSTEM, since=NOW + timedelta(minutes=2)) == ["r-3", "r-5"]
     assert await ids(chain="nobody") == []
+
+
+async def test_list_page_of_a_chain_reads_only_that_chain(database: Database) -> None:
+    """Also a long log of other chains must not make it slow."""
+    for _ in range(3):
+        await audit.record_all(database, NO_SYSTEM, [audit_entry(chain=NO_SYSTEM)] * 2000)
+        await audit.record_all(database, CHAIN, [audit_entry()] * 200)
+    [*_, (middle, _)] = await audit.list_page(database, after=0, limit=300, chain=CHAIN)
+    for plan in await database.read(short_read(_explain_pages), [0, middle]):
+        assert "ix_audit_entries_chain_number" in plan
+        # Neither database reads and sorts all entries of the chain.
+        assert "TEMP B-TREE" not in plan
+        assert "Sort" not in plan.replace("Incremental Sort", "").replace("Sort Key", "")
+
+
+def _explain_pages(connection: sa.Connection, after: list[int]) -> list[str]:
+    """Return the plans of the pages of a chain after these ids."""
+    word = "explain query plan" if connection.dialect.name == "sqlite" else "explain"
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("analyze audit_entries")
+    plans = []
+    for id_ in after:
+        select = audit._select_page(connection, id_, 1, CHAIN, None)
+        text = select.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+        plans.append("\n".join(str(row) for row in connection.exec_driver_sql(f"{word} {text}")))
+    return plans
+
+
+async def test_list_page_includes_entries_with_one_number(database: Database, chain: Sequence[tuple[int, str]]) -> None:
+    """The log shows an entry that was added, although `verify` rejects it."""
+    await execute(database, f"update audit_entries set number = 2 where chain = '{CHAIN}'")
+    found, after = [], 0
+    while page := await audit.list_page(database, after=after, limit=1, chain=CHAIN):
+        after = page[-1][0]
+        found.append(after)
+    assert found == [id_ for id_, _ in chain]
 
 
 async def test_concurrent_entries_are_chained(database: Database) -> None:
