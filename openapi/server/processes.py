@@ -45,6 +45,9 @@ class Processes:
 
     def __init__(self, count: int) -> None:
         """Prepare shared metrics, which only works before `prometheus_client` is imported."""
+        # By default these signals would end the process without its exit handlers. There is nothing to reload yet.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         folder = os.environ[METRICS_VARIABLE] = tempfile.mkdtemp(prefix="budkavle-metrics-")
         atexit.register(_remove, folder, os.getpid())
         self.count = count
