@@ -44,7 +44,7 @@ def main() -> None:
 def _measure(kind: str, number: int) -> None:
     with Stage() as stage:
         url = stage.database(kind)
-        run(url, lambda database: _fill(database, number))
+        run(url, lambda database: fill(database, number))
         service = stage.service(url)
         others = _Others(f"{service.url}/health/live")
         found, ages = [], [0.0]
@@ -88,7 +88,8 @@ class _Others:
                 self._longest = max(self._longest, (time.perf_counter() - begun) * 1000)
 
 
-async def _fill(database: Database, number: int) -> None:
+async def fill(database: Database, number: int) -> None:
+    """Create `SYSTEMS` systems with `number` waiting deliveries in sum."""
     await prepare(database, {f"/ok/{place}": 9 for place in range(SYSTEMS)})
 
     def insert(connection: sa.Connection) -> None:

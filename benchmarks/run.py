@@ -37,6 +37,7 @@ SOAKS = {
     "real_environment": ([], 3600),
     "memory_over_time": ([], 1200),
     "all_layers": ([], 1800),
+    "growth": ([], 1800),
 }
 
 
