@@ -48,6 +48,15 @@ def test_endless_head_gets_431_and_closes_the_connection(service: RunningService
         assert answer.status == 431
 
 
+def test_endless_header_gets_431_and_closes_the_connection(service: RunningService) -> None:
+    with RawConnection(service.port) as connection:
+        connection.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Filler: ")
+        for _ in range(MAX_HEAD_BYTES // 1000 + 2):
+            connection.send(b"x" * 1000)
+        assert connection.read_answer().status == 431
+        assert connection.is_ended()
+
+
 def test_second_request_of_a_connection_has_its_own_limit(service: RunningService) -> None:
     with RawConnection(service.port) as connection:
         for _ in range(4):

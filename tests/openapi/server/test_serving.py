@@ -15,7 +15,7 @@ from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, served
 from tests.factories import case_body, message_body
 from tests.held_open_e import HeldOpenE
-from tests.processes import SECONDS, budkavle, result_of, running
+from tests.processes import SECONDS, budkavle, python, result_of, running
 from tests.raw_http import RawConnection
 
 
@@ -227,3 +227,32 @@ async def test_full_collections_wait_for_large_work_up_to_a_limit() -> None:
     # Busy in turns 1 to 3, idle in 4 and 5, busy from 6 on: the eleventh turn collects anyway.
     assert [number for number in collected if number in {4, 5, 16}] == [4, 5, 16]
     assert not {1, 2, 3, 6, 7, 8} & set(collected)
+
+
+AT_START = """
+import asyncio, gc, os, signal
+import uvicorn
+from openapi.server.serving import QuietServer, listen, run_loop, run_servers
+
+async def application(scope, receive, send):
+    pass
+
+def started():
+    visited = len(gc.get_objects())
+    collections = gc.get_stats()[2]["collections"]
+    kept = [[] for _ in range(1_000_000)]
+    print(visited / gc.get_freeze_count(), gc.get_stats()[2]["collections"] - collections)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+server = QuietServer(uvicorn.Config(application, lifespan="off", log_config=None))
+run_loop(run_servers([(server, listen("127.0.0.1", 0))], started))
+"""
+
+
+def test_full_collections_visit_little_and_do_not_interrupt_work() -> None:
+    """A collection of all objects blocked all callers for 80 to 200 ms."""
+    done = result_of(*python(AT_START))
+    assert (done.returncode, done.stderr) == (0, "")
+    visited, collections = map(float, done.stdout.split())
+    assert visited < 0.1
+    assert collections == 0

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,16 @@ def fill(path: Path) -> None:
     with path.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
+
+
+async def test_others_run_between_the_batches_of_waiting_writes(database: Database) -> None:
+    @short_write
+    def insert(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("select 1")
+
+    writes = [asyncio.create_task(database.write(insert)) for _ in range(4 * sqlite.BATCH)]
+    done = [0]
+    while not all(write.done() for write in writes):
+        await asyncio.sleep(0)
+        done.append(sum(write.done() for write in writes))
+    assert max(after - before for before, after in pairwise(done)) <= sqlite.BATCH
