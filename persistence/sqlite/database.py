@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, assert_never
@@ -206,7 +207,8 @@ class SqliteDatabase:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(lambda connection: work(connection, *args, **kwargs), future))
         if self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush())
+            # In a context of its own, since it runs as long as there are writes: it must not keep the first request.
+            self._flushing = asyncio.create_task(self._flush(), context=Context())
         with storage_errors():
             return await future
 
