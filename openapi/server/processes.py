@@ -45,8 +45,11 @@ class Processes:
 
     def __init__(self, count: int) -> None:
         """Prepare shared metrics, which only works before `prometheus_client` is imported."""
-        # By default these signals would end the process without its exit handlers. There is nothing to reload yet.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        self._is_stopping = False
+        # Until the fork, signals are only noted: the default ones would end the process without its exit handlers, and
+        # an exception could be raised where Python ignores it. There is nothing to reload yet.
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, self._note_stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         folder = os.environ[METRICS_VARIABLE] = tempfile.mkdtemp(prefix="budkavle-metrics-")
         atexit.register(_remove, folder, os.getpid())
@@ -56,7 +59,6 @@ class Processes:
         _use_files_of(lambda: self._number)
         self._stopping: Callable[[], None] = lambda: None
         self._children: dict[int, _Child] = {}
-        self._is_stopping = False
         self._pause = RESTART_SECONDS[0]
 
     def fork(self, started: Callable[[], None], stopping: Callable[[], None]) -> "Member":
@@ -68,6 +70,8 @@ class Processes:
         self._stopping = stopping
         for each in FORWARDED:
             signal.signal(each, self._forward)
+        if self._is_stopping:
+            sys.exit()
         ready = []
         for number in range(1, self.count + 1):
             member, has_started = self._start(number)
@@ -171,6 +175,9 @@ class Processes:
         ends = time.monotonic() + self._pause
         while not self._is_stopping and (left := ends - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
+
+    def _note_stop(self, _number: int, _frame: object) -> None:
+        self._is_stopping = True
 
     def _forward(self, number: int, _frame: object) -> None:
         if number == signal.SIGHUP:

@@ -67,7 +67,7 @@ def test_failures_of_pytest_are_reported_with_their_commands(rules: Suite) -> No
         checks=3,
         seconds=2.5,
         failures=(
-            Failure("rules", "list is ordered [by party]", "expected the order\nof creation", lines),
+            Failure("rules", "verdict list is sorted [by party]", "expected the order\nof creation", lines),
             Failure("rules", "set up", "OSError: nobody there", ()),
         ),
         left_out=("needs --case",),
