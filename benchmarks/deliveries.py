@@ -77,10 +77,10 @@ def _throughput(kind: str, events: int) -> float:
         run(url, lambda database: publish(database, map(str, range(events)), 1))
         settings = {"worker_concurrency": IN_FLIGHT, "receiver_concurrency": IN_FLIGHT, "log_level": "info"}
         worker(stage, url, **settings)
-        return _rate(target, events)
+        return measure_rate(target, events)
 
 
-def _rate(target: ReceiverProgram, events: int) -> float:
+def measure_rate(target: ReceiverProgram, events: int) -> float:
     """Return the arrivals per second after the warm-up."""
     wait_until(lambda: target.count() >= events, 300, "the arrival of all events")
     times = sorted(arrival.time for arrival in target.arrivals())
@@ -139,7 +139,7 @@ def _peer(events: int) -> float:
         if filling.process.wait(120) != 0:
             raise RuntimeError(f"procrastinate was not filled: {filling.errors.read_text()[-500:]}")
         stage.spawn("work", 0, [*command, "work", str(IN_FLIGHT)], environment, ROOT)
-        return _rate(target, events)
+        return measure_rate(target, events)
 
 
 if __name__ == "__main__":
