@@ -20,7 +20,7 @@ from domain.web_messages import MessageState
 from openapi.server.processes import METRICS_VARIABLE
 from persistence import web_messages
 from persistence.database import Database
-from persistence.queue.depth import Depth, list_depths
+from persistence.queue.depth import Depth, count_dead_rows, list_depths
 
 PATIENCE_SECONDS = 5
 """Timeout of the database in seconds: Prometheus itself waits for 10 seconds."""
@@ -43,9 +43,10 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # 
 
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
-    """The depth of the queue by system, as counted at `counted` of the event loop's clock."""
+    """The depth of the queue by system and its dead rows, as counted at `counted` of the event loop's clock."""
 
     depths: tuple[Depth, ...]
+    dead_rows: int | None
     counted: float
 
 
@@ -77,7 +78,7 @@ class QueueWatch:
         begun = clock()
         try:
             depths = await list_depths(self._database, now)
-            self._figures = QueueFigures(tuple(depths), begun)
+            self._figures = QueueFigures(tuple(depths), await count_dead_rows(self._database), begun)
         except StorageFailed:
             self._figures = None
         finally:
@@ -155,10 +156,15 @@ class _DatabaseState(Collector):
             "Deliveries whose next attempt should have begun more than a minute ago: no worker keeps up.",
             labels=["system"],
         )
+        dead_rows = GaugeMetricFamily(
+            "budkavle_queue_dead_rows", "Dead rows of the queue, which PostgreSQL estimates; absent on SQLite."
+        )
+        if figures.dead_rows is not None:
+            dead_rows.add_metric([], figures.dead_rows)
         for depth in figures.depths:
             deliveries.add_metric([depth.system_id, "waiting"], depth.waiting)
             deliveries.add_metric([depth.system_id, "parked"], depth.parked)
             seconds = 0.0 if depth.oldest is None else (self._now - depth.oldest).total_seconds()
             oldest.add_metric([depth.system_id], max(0.0, seconds))
             overdue.add_metric([depth.system_id], depth.overdue)
-        return age, deliveries, oldest, overdue
+        return age, deliveries, oldest, overdue, dead_rows

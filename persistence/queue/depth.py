@@ -1,4 +1,4 @@
-"""The length of the queue per system, for monitoring."""
+"""The length of the queue per system, and the dead rows of its table, for monitoring."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from persistence.database import Database
 from persistence.tables import deliveries, systems
-from persistence.work import long_read
+from persistence.work import long_read, short_read
 
 GRACE = timedelta(minutes=1)
 """Workers that keep up start attempts long before they are this late."""
@@ -36,6 +36,12 @@ async def list_depths(database: Database, now: datetime) -> list[Depth]:
     return await database.read(_list_depths, now)
 
 
+async def count_dead_rows(database: Database) -> int | None:
+    """Return the estimated number of dead rows of the queue, which slow down claims. None on SQLite, which has none."""
+    return await database.read(_count_dead_rows)
+
+
+_DEAD_ROWS = sa.text("select n_dead_tup from pg_stat_user_tables where relid = cast('deliveries' as regclass)")
 _IS_WAITING = deliveries.c.state == "waiting"
 _COUNTED = (
     sa.select(
@@ -67,3 +73,8 @@ def _list_depths(connection: sa.Connection, now: datetime) -> list[Depth]:
         Depth(row.id, row.waiting, row.parked, row.oldest, row.overdue)
         for row in connection.execute(_DEPTHS, {"late": now - GRACE})
     ]
+
+
+@short_read
+def _count_dead_rows(connection: sa.Connection) -> int | None:
+    return None if connection.dialect.name == "sqlite" else int(connection.execute(_DEAD_ROWS).scalar_one())

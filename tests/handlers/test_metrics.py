@@ -62,6 +62,8 @@ def test_get_metrics_reports_the_queue(database_url: str) -> None:
         found = with_queue(service)
     assert value(found, "budkavle_database_up") == 1
     assert 0 <= value(found, "budkavle_queue_age_seconds") < 60
+    has_dead_rows = ("budkavle_queue_dead_rows", frozenset[tuple[str, str]]()) in found
+    assert has_dead_rows == database_url.startswith("postgresql")
     system, other = SYSTEM_IDS[:2]
     assert value(found, "budkavle_queue_deliveries", system=system, state="waiting") == 2
     assert value(found, "budkavle_queue_deliveries", system=system, state="parked") == 1

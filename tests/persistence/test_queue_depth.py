@@ -1,5 +1,6 @@
 """The depth of the queue, for metrics."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from domain.deliveries import AttemptOutcome
 from persistence.database import Database
 from persistence.queue import claims
-from persistence.queue.depth import Depth, list_depths
+from persistence.queue.depth import Depth, count_dead_rows, list_depths
+from persistence.sqlite.database import SqliteDatabase
 from tests.factories import NOW
 from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import LEASE, SECOND, claim, lease, publish, settled
+from tests.persistence.rows import execute
 
 pytestmark = pytest.mark.anyio
 
@@ -48,3 +51,18 @@ async def test_list_depths_counts_deliveries_overdue_by_more_than_a_minute(datab
     assert (await overdue(LEASE + MINUTE), await overdue(LEASE + MINUTE + SECOND)) == (0, 1)
     await claims.settle(database, lease(), [settled(first, AttemptOutcome.AGAIN, NOW + timedelta(hours=1))])
     assert await overdue(timedelta(minutes=61)) == 0
+
+
+async def test_count_dead_rows_counts_rows_that_left_the_queue(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+    await publish(database)
+    (claimed,) = await claim(database)
+    await claims.settle(database, lease(), [settled(claimed)])
+    if isinstance(database, SqliteDatabase):
+        assert await count_dead_rows(database) is None
+        return
+    async with asyncio.timeout(60):
+        # Sessions report their statistics once a second.
+        while not await count_dead_rows(database):
+            await execute(database, "select pg_sleep(0.2)")
