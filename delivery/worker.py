@@ -46,7 +46,11 @@ MOST_FAILURES = 10
 """Maximum failures that are counted for back-off."""
 
 MOST_LOOKS = 50
-"""Maximum polls per turn. A turn polls again if it found only deliveries to set aside behind others of their key."""
+"""Maximum polls per turn.
+
+A turn polls again if it found only deliveries to set aside behind others of their key, or none of the systems that the
+poll reached.
+"""
 
 AFTER_FAILURE_SECONDS = (0.1, 1.0)
 """The shortest and the longest pause after a failed turn. The pause doubles with each consecutive failure."""
@@ -238,7 +242,9 @@ class Worker:
             chosen = [each for each in self._windows.choose(seen, moment) if each.number not in known]
             behind = [each.number for each in seen if each.is_behind]
             if not chosen and not behind:
-                break
+                if not self._memory.is_partial:
+                    break
+                continue
             claimed, set_aside = await self._claim(lease, [each.number for each in chosen], behind)
             if chosen or not set_aside:
                 return self._begin(chosen, claimed)

@@ -242,6 +242,11 @@ deliveries = sa.Table(
         postgresql_where=sa.text("urgency is not null"),
     ),
     sqlite_autoincrement=True,
+    postgresql_with={
+        "autovacuum_vacuum_scale_factor": 0.01,
+        "autovacuum_analyze_scale_factor": 0.05,
+        "autovacuum_vacuum_cost_delay": 0,
+    },
 )
 
 target_pauses = sa.Table(

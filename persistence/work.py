@@ -37,6 +37,8 @@ class _Work(Generic[P, T_co]):
     cost: Cost = Cost.SHORT
     choose_cost: Callable[..., Cost] | None = None
     """Returns the cost for given arguments, if it depends on them."""
+    is_of_queue: bool = False
+    """Whether PostgreSQL must use the indexes of the queue in their order, as all marks do (decision 0011)."""
 
     def __call__(self, connection: sa.Connection, *args: P.args, **kwargs: P.kwargs) -> T_co:
         """Run the function within other work."""
@@ -74,6 +76,11 @@ def short_read(function: WorkFunction[P, T]) -> Read[P, T]:
     return Read(function)
 
 
+def queue_read(function: WorkFunction[P, T]) -> Read[P, T]:
+    """Declare a short read of due deliveries."""
+    return Read(function, is_of_queue=True)
+
+
 def batched_read(function: Callable[[sa.Connection, Sequence[Item]], Sequence[T | Exception]]) -> Read[[Item], T]:
     """Declare a short read of one item, which may run in one batch with the items that wait for the same work.
 
@@ -101,6 +108,11 @@ def read_with_cost(choose_cost: Callable[..., Cost]) -> Callable[[WorkFunction[P
 def short_write(function: WorkFunction[P, T]) -> Write[P, T]:
     """Declare a write of a few quick statements."""
     return Write(function)
+
+
+def queue_write(function: WorkFunction[P, T]) -> Write[P, T]:
+    """Declare a short write of deliveries."""
+    return Write(function, is_of_queue=True)
 
 
 def bulk_write(function: WorkFunction[P, T]) -> Write[P, T]:

@@ -140,7 +140,9 @@ class PoolerFound(Exception):
 class SessionSettings:
     """The session settings for one kind of work. They override the settings of the role and the database."""
 
-    def __init__(self, waits: Waits, statement: float, *, is_durable: bool = True) -> None:
+    def __init__(
+        self, waits: Waits, statement: float, *, is_durable: bool = True, planner: Mapping[str, str] | None = None
+    ) -> None:
         self.client_timeout = statement + waits.grace
         self._values = {
             "statement_timeout": _milliseconds(statement),
@@ -151,6 +153,8 @@ class SessionSettings:
             "standard_conforming_strings": "on",
             "timezone": "UTC",
         }
+        self._planner = dict(planner or {})
+        self._values |= self._planner
         self._is_durable = is_durable
 
     def write(self, version: int, *, is_local: bool) -> str:
@@ -176,7 +180,7 @@ class SessionSettings:
 
     def write_limits(self) -> str:
         """Return statements that set these timeouts for a transaction, to be appended to its BEGIN."""
-        limits = ("statement_timeout", "lock_timeout")
+        limits = ("statement_timeout", "lock_timeout", *self._planner)
         return "".join(f"; SET LOCAL {name} = '{self._values[name]}'" for name in limits)
 
 

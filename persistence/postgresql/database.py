@@ -57,6 +57,15 @@ _MIGRATION_LOCK = 0x6275646B61766C65
 MIGRATION_SECONDS = 3600
 """Timeout of one statement of a migration."""
 
+_NOT_FOR_QUEUE = ("enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit")
+_QUEUE_PLANNER = {**dict.fromkeys(_NOT_FOR_QUEUE, "off"), "random_page_cost": "0.1"}
+"""Settings of the planner for the queue, so that each statement looks rows up by ordered scans of an index.
+
+The planner estimates neither that the table grows after a plan was cached, nor the entries of deliveries that have left
+the queue since the last vacuum: a bitmap scan reads all of them each time, and an ordered scan skips those that an
+earlier one has met.
+"""
+
 _ENCODING = sa.text("select current_setting('server_encoding')")
 _CLOCK = sa.text("select clock_timestamp()")
 _IS_READ_ONLY = sa.text("select current_setting('transaction_read_only') = 'on'")
@@ -98,7 +107,7 @@ class _RunModes:
         )
         health = SessionSettings(waits, waits.health_timeout)
         # A crash may undo marks because they expire anyway, so their commits need not wait for the disk.
-        marks = SessionSettings(waits, waits.statement_timeout, is_durable=False)
+        marks = SessionSettings(waits, waits.statement_timeout, is_durable=False, planner=_QUEUE_PLANNER)
         engine = open_pool(connector, short, waits.pool_size)
         # Health checks must be fast, so their one connection does not wait for a server that restarts.
         aside = open_pool(connector, health, 1, timeout=waits.health_timeout, patience=0)
@@ -119,6 +128,8 @@ class _RunModes:
         self.single_aside = single(aside, health)
         self.single_marks = single(marking, marks)
         self.transaction = _RunMode(engine.sync_engine, short)
+        of_queue = SessionSettings(waits, waits.statement_timeout, planner=_QUEUE_PLANNER)
+        self.queue_transaction = _RunMode(engine.sync_engine, of_queue)
         self.large = _RunMode(engine.sync_engine, long)
         self.migration = _RunMode(engine.sync_engine, SessionSettings(waits, MIGRATION_SECONDS))
         self.long_write = _RunMode(of_long_work.sync_engine, long)
@@ -147,6 +158,8 @@ class PostgresqlDatabase:
     async def read(self, work: Read[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if work.batch is not None:
             return await self._read_batcher.add(work.batch, *args, **kwargs)  # type: ignore[no-any-return]  # A batch has results of any type.
+        if work.is_of_queue:
+            return await self._run(lambda modes: modes.single_marks, True, work.function, *args, **kwargs)
         match work.find_cost(*args, **kwargs):
             case Cost.SHORT | Cost.BULK | Cost.LARGE:
                 # asyncpg reads while data arrives, so large results do not block other callers.
@@ -161,6 +174,8 @@ class PostgresqlDatabase:
     async def write(self, work: Write[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if work.batch is not None:
             return await self._write_batcher.add(work.batch, *args, **kwargs)  # type: ignore[no-any-return]  # A batch has results of any type.
+        if work.is_of_queue:
+            return await self._run(lambda modes: modes.queue_transaction, False, work.function, *args, **kwargs)
         match work.find_cost(*args, **kwargs):
             case Cost.SHORT | Cost.BULK:
                 return await self._run(lambda modes: modes.transaction, False, work.function, *args, **kwargs)

@@ -13,7 +13,7 @@ from persistence.database import Database, to_json
 from persistence.queue.sql import FRAGMENTS, IS_AHEAD, for_each_dialect, format_moment, statement
 from persistence.tables import attempts, deliveries, events, message_types, subscriptions, systems
 from persistence.web_message_events import NO_REQUEST
-from persistence.work import mark, short_write
+from persistence.work import mark, queue_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,33 +71,42 @@ _SET_ASIDE = {
     # one due, or has run before it. The lock also re-reads the row, because the snapshot of this statement may be
     # older.
     "postgresql": statement(f"""
-        with held as (
-            select d.number, (
-                select o.number from deliveries o where {IS_AHEAD} order by o.number limit 1
-                for key share skip locked
-            ) as ahead
-            from deliveries d
-            where d.number in {FRAGMENTS["postgresql"]["numbers"]} and d.lease is null and d.due is not null
-            for no key update of d skip locked
+        update deliveries set due = null where number in (
+            select held.number from jsonb_array_elements(cast(:numbers as jsonb)) as r(value) cross join lateral (
+                select d.number, (
+                    select o.number from deliveries o where {IS_AHEAD} order by o.number limit 1
+                    for key share skip locked
+                ) as ahead
+                from deliveries d
+                where {FRAGMENTS["postgresql"]["is_given"]} and d.lease is null
+                and {FRAGMENTS["postgresql"]["due"]} is not null
+                for no key update of d skip locked limit 1
+            ) as held
+            where held.ahead is not null
         )
-        update deliveries set due = null from held where deliveries.number = held.number and held.ahead is not null
     """),
 }
 
 _CLAIM_TEXT = """
 update deliveries set lease = :holder, started = :now, due = :until
-where number in (select number from deliveries where number in {numbers} and due <= :now {skip_locked_rows})
+where number in (
+    {look_up} select d.number from deliveries d where {is_given} and {due} <= :now {skip_locked_rows} {looked_up}
+)
 returning number
 """
 
 _RELEASE = for_each_dialect("""
 update deliveries set lease = null, due = :now
-where number in (select number from deliveries where number in {numbers} and lease = :holder {skip_locked_rows})
+where number in (
+    {look_up} select d.number from deliveries d where {is_given} and d.lease = :holder {skip_locked_rows} {looked_up}
+)
 """)
 
 _SETTLED = """
-select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
-where d.number in {numbers} and d.lease = :holder {skip_locked_lanes}
+{look_up}
+    select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
+    where {is_given} and d.lease = :holder {skip_locked_lanes}
+{looked_up}
 """
 """Deliveries that can be settled now. The lock on the subscription covers all its keys: see `let_next_go`."""
 
@@ -106,32 +115,48 @@ delete from deliveries where number in ({_SETTLED})
 returning number, subscription_id, key
 """)
 
-_FAIL = for_each_dialect("""
+_FAIL = for_each_dialect(f"""
 update deliveries set state = given.state, due = given.due, attempts = given.attempts, lease = null, urgency = null
 from (
-    select cast(value->>'number' as bigint) as number, value->>'state' as state, {row_due} as due,
+    select cast(value->>'number' as bigint) as number, value->>'state' as state, {{row_due}} as due,
         cast(value->>'attempts' as integer) as attempts
-    from {rows}
+    from {{rows}}
 ) as given
-where deliveries.number = given.number and deliveries.number in (
-    select d.number from deliveries d join subscriptions s on s.id = d.subscription_id
-    where d.number in (select cast(value->>'number' as bigint) from {rows}) and d.lease = :holder {skip_locked_lanes}
-)
+where deliveries.number = given.number and deliveries.number in ({_SETTLED})
 returning deliveries.number, subscription_id, key
 """)
 
-_STILL_HELD = for_each_dialect("select number from deliveries where number in {numbers} and lease = :holder")
-
-_LET_NEXT_GO = for_each_dialect("""
-update deliveries set due = :now
-where due is null and state = 'waiting' and number in (
-    select (
-        select min(o.number) from deliveries o
-        where o.subscription_id = {lane_subscription} and o.key = {lane_key} and o.state = 'waiting'
-    )
-    from {lanes}
+_STILL_HELD = for_each_dialect(
+    "{look_up} select d.number from deliveries d where {is_given} and d.lease = :holder {looked_up}"
 )
-""")
+
+_LET_NEXT_GO = {
+    "sqlite": statement("""
+        update deliveries set due = :now
+        where due is null and state = 'waiting' and number in (
+            select (
+                select min(o.number) from deliveries o
+                where o.subscription_id = lane.value->>0 and o.key = lane.value->>1 and o.state = 'waiting'
+            )
+            from json_each(:lanes) as lane
+        )
+    """),
+    "postgresql": statement(f"""
+        update deliveries set due = :now
+        where number in (
+            select held.number from jsonb_array_elements(cast(:lanes as jsonb)) as lane(value) cross join lateral (
+                select o.number from deliveries o
+                where o.subscription_id = cast(lane.value->>0 as bigint) and o.key = lane.value->>1
+                and o.state = 'waiting'
+                order by o.number limit 1
+            ) as first cross join lateral (
+                select d.number from deliveries d
+                where d.number = first.number and {FRAGMENTS["postgresql"]["due"]} is null and d.state = 'waiting'
+                for no key update limit 1
+            ) as held
+        )
+    """),
+}
 
 # A transaction may be retried although its commit took effect, if its response was lost.
 _KEEP_ATTEMPT = {
@@ -258,7 +283,7 @@ def _lease_parameters(lease: Lease, numbers: Iterable[int]) -> dict[str, Any]:
     return {"numbers": to_json(list(numbers)), "holder": lease.holder, "now": lease.now}
 
 
-@short_write
+@queue_write
 def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAttempt]) -> set[int]:
     dialect = connection.dialect.name
     done = [item.number for item in settled if _state_after(item.outcome) is None]
@@ -269,7 +294,8 @@ def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAt
         written += connection.execute(_DELETE[dialect], parameters)
     if failed:
         rows = to_json([_failure_row(item) for item in failed])
-        updated = connection.execute(_FAIL[dialect], {"rows": rows, "holder": lease.holder}).all()
+        numbers = to_json([item.number for item in failed])
+        updated = connection.execute(_FAIL[dialect], {"rows": rows, "numbers": numbers, "holder": lease.holder}).all()
         _keep_attempts(connection, failed, {row.number for row in updated})
         written += updated
     let_next_go(connection, written, lease.now)

@@ -3,16 +3,17 @@
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import sqlalchemy as sa
 
 from domain.deliveries import Target
 from persistence.database import Database, to_json
-from persistence.queue.sql import FRAGMENTS, IS_OF_KEY, statement, to_hex
-from persistence.tables import deliveries, subscriptions, systems
-from persistence.work import short_read
+from persistence.queue.sql import IS_OF_KEY, statement, to_hex
+from persistence.tables import deliveries, subscriptions
+from persistence.work import queue_read
 
 BEYOND = 10
 """Deliveries that a look returns in addition to the free slots, because some may not be allowed to start yet."""
@@ -25,6 +26,18 @@ FEW = 10
 
 MOST_URGENT = 100
 """Maximum urgent deliveries that a look returns in addition."""
+
+
+FEWEST_IN_ALL = 200
+"""Minimum deliveries that a look returns in all, if so many are due. If there are more, the next look continues."""
+
+FIRST_SYSTEM = str(UUID(int=0))
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+NEVER_BEFORE = timedelta(seconds=5)
+"""The lower bound of due times is this much before the oldest one, for transactions that commit late."""
+
+CONFIRMED_EVERY = timedelta(seconds=10)
+"""A look without a lower bound follows after this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +68,24 @@ class LookMemory:
 
     `systems` is the number of systems with due deliveries. `crowded` are the systems with more of them than the look
     returned. `subscriptions` is the largest number of subscriptions with due deliveries in one of these systems, 0 if
-    unknown.
+    unknown. `first_system` is where the next look continues, None if this one has seen all systems; `remaining` are the
+    crowded systems that the next looks must see. `since` is a lower bound of the due times, which a look without a
+    bound has confirmed at `confirmed`.
     """
 
     systems: int = 1
     saw_behind: bool = False
     crowded: set[str] = field(default_factory=set)
     subscriptions: int = 0
+    first_system: str | None = None
+    remaining: set[str] = field(default_factory=set)
+    since: datetime = EARLIEST
+    confirmed: datetime = EARLIEST
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether there are systems that the latest looks have not seen."""
+        return self.first_system is not None or bool(self.remaining)
 
 
 async def look(database: Database, now: datetime, room: Capacity, memory: LookMemory) -> list[DueDelivery]:
@@ -78,10 +102,9 @@ _BLOCKS = f"""
 """
 """SQL condition: `o`, of the same key, blocks `d`, because it is earlier or its attempt is running."""
 
-_SEEN = f"""
-select d.number, d.system_id, d.subscription_id, d.due, d.urgency,
-    d.key is not null and exists (select 1 from deliveries o where {_BLOCKS}) as is_behind
-from deliveries d
+_COLUMNS = f"""
+d.number, d.system_id, d.subscription_id, d.due, d.urgency,
+d.key is not null and exists (select 1 from deliveries o where {_BLOCKS}) as is_behind
 """
 
 # The key of a target in JSON documents: the id of its system without hyphens, a space, its path.
@@ -102,15 +125,37 @@ _SYSTEM_IDS = {
     "postgresql": "(select cast(value as uuid) from jsonb_array_elements_text(cast(:systems as jsonb)) as r(value))",
 }
 
+_IS_DUE = "d.due > :since and d.due <= :now"
+_OLDEST = (
+    "select {columns} from deliveries d where d.{column} = s.id and "
+    + _IS_DUE
+    + " order by d.due, d.number limit :each"
+)
+_OLDEST_OF_EACH = {
+    # A table function is the only kind of subquery that can refer to the tables before it.
+    "sqlite": f"""
+        select {_COLUMNS}, {{is_listed}} as is_listed from {{table}} s
+        cross join json_each((
+            select json_group_array(number) from ({_OLDEST.replace("{columns}", "d.number")})
+        )) as oldest
+        cross join deliveries d on d.number = oldest.value
+    """,
+    "postgresql": f"""
+        select each.*, {{is_listed}} as is_listed from {{table}} s
+        cross join lateral ({_OLDEST.replace("{columns}", _COLUMNS)}) as each
+    """,
+}
+"""The oldest due deliveries of each row `s` of a table, by the column of deliveries that refers to it."""
 
-def _build_look(dialect: str, seen: str) -> sa.TextualSelect:
+
+def _build_look(seen: str) -> sa.TextualSelect:
     # Use a subquery per row: for a join, the planner may read all subscriptions.
     return statement(f"""
         select seen.number, seen.system_id, seen.subscription_id, seen.due, seen.urgency, seen.is_behind,
-            seen.webhook_url, p.until is not null as is_paused
+            seen.webhook_url, p.until is not null as is_paused, seen.is_listed
         from (
             select each.*, (select s.webhook_url from subscriptions s where s.id = each.subscription_id) as webhook_url
-            from ({seen.replace("{keys_of_systems}", _KEYS[dialect].format(name="systems"))}) as each
+            from ({seen}) as each
         ) as seen
         left join target_pauses p
             on p.system_id = seen.system_id and p.webhook_url = seen.webhook_url and p.until > :now
@@ -124,119 +169,115 @@ def _build_look(dialect: str, seen: str) -> sa.TextualSelect:
         sa.column("is_behind", sa.Boolean),
         subscriptions.c.webhook_url,
         sa.column("is_paused", sa.Boolean),
+        sa.column("is_listed", sa.Boolean),
     )
 
 
-_OLDEST = "d.due <= :now order by d.due, d.number limit"
-
-_URGENT = f"{_SEEN} where d.urgency is not null and d.due <= :now order by d.urgency desc, d.due limit :urgent"
+_URGENT = f"""
+    select {_COLUMNS}, false as is_listed from deliveries d
+    where d.urgency is not null and d.due <= :now order by d.urgency desc, d.due limit :urgent
+"""
 """Deliveries that precede others."""
 
-_LOOK_AT_URGENT = {dialect: _build_look(dialect, _URGENT) for dialect in FRAGMENTS}
+_LOOK_AT_URGENT = _build_look(_URGENT)
 
-_DUE_SYSTEMS = statement(f"""
-    select s.id from systems s
-    where {_SYSTEM_KEY["sqlite"]} not in {_KEYS["sqlite"].format(name="systems")}
-    and exists (select 1 from deliveries d where d.system_id = s.id and d.due <= :now)
-""").columns(systems.c.id)
+_LOOK_AT_SYSTEMS = {
+    dialect: _build_look(f"""
+        select listed.* from (
+            {oldest.format(table="systems", column="system_id", is_listed="true")}
+            where s.id >= :first_system and {_SYSTEM_KEY[dialect]} not in {_KEYS[dialect].format(name="systems")}
+            order by s.id limit :most
+        ) as listed
+        union all select urgent.* from ({_URGENT}) as urgent
+    """)
+    for dialect, oldest in _OLDEST_OF_EACH.items()
+}
+"""The oldest due deliveries of each system from the first one, except some systems, and the urgent ones of all."""
 
-_LOOK_AT_SYSTEM = _build_look("sqlite", f"{_SEEN} where d.system_id = :system_id and {_OLDEST} :each")
-
-_LOOK_AT_SYSTEMS = _build_look(
-    "postgresql",
-    f"""
-    select each.* from systems s
-    cross join lateral ({_SEEN} where d.system_id = s.id and {_OLDEST} :each) as each
-    where {_SYSTEM_KEY["postgresql"]} not in {{keys_of_systems}}
-    union all select urgent.* from ({_URGENT}) as urgent
-    """,
-)
-"""The oldest due deliveries of each system except some, and the urgent ones of all systems."""
-
-_ACTIVE = {
-    dialect: f"""
-        select s.id, s.system_id from subscriptions s
+_LOOK_AT_SUBSCRIPTIONS = {
+    dialect: _build_look(f"""
+        {oldest.format(table="subscriptions", column="subscription_id", is_listed="true")}
         where s.system_id in {_SYSTEM_IDS[dialect]}
         and {_TARGET_KEY[dialect]} not in {_KEYS[dialect].format(name="targets")}
-        and exists (select 1 from deliveries d where d.subscription_id = s.id and d.due <= :now)
         and not exists (
             select 1 from target_pauses p
             where p.system_id = s.system_id and p.webhook_url = s.webhook_url and p.until > :now
         )
-    """
-    for dialect in FRAGMENTS
+    """)
+    for dialect, oldest in _OLDEST_OF_EACH.items()
 }
-"""Subscriptions of some systems with due deliveries, except those of some targets and of paused targets."""
-
-_ACTIVE_SUBSCRIPTIONS = statement(_ACTIVE["sqlite"]).columns(subscriptions.c.id)
-
-_LOOK_AT_SUBSCRIPTION = _build_look("sqlite", f"{_SEEN} where d.subscription_id = :subscription_id and {_OLDEST} :each")
-
-_LOOK_AT_SUBSCRIPTIONS = _build_look(
-    "postgresql",
-    f"""
-    select each.* from ({_ACTIVE["postgresql"]}) as active
-    cross join lateral ({_SEEN} where d.subscription_id = active.id and {_OLDEST} :each) as each
-    """,
-)
-"""The oldest due deliveries of each active subscription of some systems."""
+"""The oldest due deliveries of each subscription of some systems, except those of some targets and paused targets."""
 
 
-@short_read
+@queue_read
 def _look(connection: sa.Connection, now: datetime, room: Capacity, memory: LookMemory) -> list[DueDelivery]:
-    moment = {"now": now, "urgent": MOST_URGENT}
+    moment: dict[str, Any] = {"now": now, "urgent": MOST_URGENT}
     if room.free <= 0:
-        rows = list(connection.execute(_LOOK_AT_URGENT[connection.dialect.name], moment))
+        rows = list(connection.execute(_LOOK_AT_URGENT, moment))
     else:
+        if not timedelta() <= now - memory.confirmed < CONFIRMED_EVERY:
+            memory.since, memory.confirmed = EARLIEST, now
+        is_complete = not memory.is_partial
         # If many systems have due deliveries, look at few per system, even if the worker has many free slots.
         beyond = BEYOND_SET_ASIDE if memory.saw_behind else BEYOND
         each = max(FEW, (room.each + beyond) // memory.systems)
-        rows = _look_at_systems(connection, moment | {"each": each}, room.full_systems | memory.crowded)
+        moment |= {"each": each, "since": memory.since, "most": max(FEWEST_IN_ALL, 2 * room.free + beyond)}
+        rows = _look_at_systems(connection, moment, room.full_systems | memory.crowded, memory)
         found = Counter(row.system_id for row in rows)
         crowded = {system_id for system_id, number in found.items() if number >= each}
-        looked = (memory.crowded | crowded) - room.full_systems
         rows = [row for row in rows if row.urgency is not None or row.system_id not in crowded]
-        memory.systems = max(1, len(found.keys() | looked))
+        memory.systems = max(1, len(found.keys() | memory.crowded - room.full_systems))
+        memory.remaining = (memory.remaining or memory.crowded) - room.full_systems
+        looked = crowded | set(sorted(memory.remaining)[: moment["most"] // FEW])
+        memory.remaining -= looked
         if looked:
-            rows += _look_at_subscriptions(connection, moment, looked, each, room.full_targets, memory)
+            rows += _look_at_subscriptions(connection, moment, looked, room.full_targets, memory)
         memory.saw_behind = any(row.is_behind for row in rows)
+        if is_complete and not memory.is_partial and not room.full_systems and not room.full_targets:
+            # Nothing else can be due, so later looks need not pass by the remains of older deliveries.
+            memory.since = min([now, *(row.due for row in rows)]) - NEVER_BEFORE
     return list({row.number: _to_due_delivery(row) for row in rows}.values())
 
 
-def _look_at_systems(connection: sa.Connection, parameters: dict[str, Any], but: Collection[str]) -> list[Any]:
-    """Return the oldest due deliveries of each system except `but`, and the urgent ones of all systems."""
-    parameters = parameters | {"systems": to_json([to_hex(id_) for id_ in but])}
-    if connection.dialect.name == "postgresql":
-        # One statement, because each costs a round trip.
-        return list(connection.execute(_LOOK_AT_SYSTEMS, parameters))
-    found = list(connection.execute(_LOOK_AT_URGENT["sqlite"], parameters))
-    for system_id in connection.execute(_DUE_SYSTEMS, parameters).scalars().all():
-        found += connection.execute(_LOOK_AT_SYSTEM, parameters | {"system_id": system_id})
-    return found
+def _look_at_systems(
+    connection: sa.Connection, moment: dict[str, Any], but: Collection[str], memory: LookMemory
+) -> list[Any]:
+    """Return the oldest due deliveries of each system except `but`, and the urgent ones of all systems.
+
+    The look begins with `memory.first_system`, which becomes the system where the next look must continue.
+    """
+    parameters = moment | {
+        "systems": to_json([to_hex(id_) for id_ in but]),
+        "first_system": memory.first_system or FIRST_SYSTEM,
+    }
+    rows = list(connection.execute(_LOOK_AT_SYSTEMS[connection.dialect.name], parameters))
+    listed = [row.system_id for row in rows if row.is_listed]
+    memory.first_system = _find_next_system(max(listed)) if len(listed) >= moment["most"] else None
+    return rows
+
+
+def _find_next_system(system_id: str) -> str | None:
+    """Return the lowest id after that of a system."""
+    number = UUID(system_id).int + 1
+    return str(UUID(int=number)) if number < 2**128 else None
 
 
 def _look_at_subscriptions(
     connection: sa.Connection,
     moment: dict[str, Any],
     looked: Collection[str],
-    each: int,
     full: Collection[Target],
     memory: LookMemory,
 ) -> list[Any]:
     """Return the oldest due deliveries of each subscription of `looked`, and update the set of crowded systems."""
     full_targets = [target for target in full if target.system_id in looked]
-    few = max(FEW, each // memory.subscriptions) if memory.subscriptions else FEW
+    few = max(FEW, moment["each"] // memory.subscriptions) if memory.subscriptions else FEW
     parameters = moment | {
         "systems": to_json([to_hex(id_) for id_ in looked]),
         "targets": to_json([f"{to_hex(target.system_id)} {target.webhook_url}" for target in full_targets]),
         "each": few,
     }
-    found: list[Any] = []
-    if connection.dialect.name == "postgresql":
-        found += connection.execute(_LOOK_AT_SUBSCRIPTIONS, parameters)
-    else:
-        for id_ in connection.execute(_ACTIVE_SUBSCRIPTIONS, parameters).scalars().all():
-            found += connection.execute(_LOOK_AT_SUBSCRIPTION, parameters | {"subscription_id": id_})
+    found = list(connection.execute(_LOOK_AT_SUBSCRIPTIONS[connection.dialect.name], parameters))
     active = {(row.system_id, row.subscription_id) for row in found}
     memory.subscriptions = max(Counter(system_id for system_id, _ in active).values(), default=0)
     numbers = Counter(row.system_id for row in found)

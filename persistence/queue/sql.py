@@ -13,9 +13,11 @@ from persistence.tables import (
 
 _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
     "now": UtcDateTime(),
+    "since": UtcDateTime(),
     "until": UtcDateTime(),
     "before": UtcDateTime(),
     "system_id": sa.Uuid(as_uuid=False),
+    "first_system": sa.Uuid(as_uuid=False),
     "holder": sa.Text(),
     "numbers": sa.Text(),
     "rows": sa.Text(),
@@ -24,6 +26,7 @@ _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
     "targets": sa.Text(),
     "subscription_id": sa.BigInteger(),
     "each": sa.Integer(),
+    "most": sa.Integer(),
     "urgent": sa.Integer(),
     "webhook_url": sa.Text(),
     "after": UtcDateTime(),
@@ -35,6 +38,10 @@ _PARAMETER = re.compile(r":([a-z_]+)")
 FRAGMENTS = {
     "sqlite": {
         "numbers": "(select value from json_each(:numbers))",
+        "look_up": "",
+        "is_given": "d.number in (select value from json_each(:numbers))",
+        "looked_up": "",
+        "due": "d.due",
         "rows": "json_each(:rows)",
         "lanes": "json_each(:lanes) as lane",
         "lane_subscription": "lane.value->>0",
@@ -46,6 +53,14 @@ FRAGMENTS = {
     },
     "postgresql": {
         "numbers": "(select cast(value as bigint) from jsonb_array_elements(cast(:numbers as jsonb)) as r(value))",
+        # Look each number up by itself: a plan that was made while the queue was empty reads it from its beginning.
+        "look_up": """
+            select held.number from jsonb_array_elements(cast(:numbers as jsonb)) as r(value) cross join lateral (
+        """,
+        "is_given": "d.number = cast(r.value as bigint)",
+        "looked_up": "limit 1) as held",
+        # No index serves a condition on an expression.
+        "due": "nullif(d.due, '-infinity')",
         "rows": "jsonb_array_elements(cast(:rows as jsonb)) as r(value)",
         "lanes": "jsonb_array_elements(cast(:lanes as jsonb)) as lane(value)",
         "lane_subscription": "cast(lane.value->>0 as bigint)",

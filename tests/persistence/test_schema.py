@@ -27,6 +27,7 @@ from tests.processes import budkavle, python, running
 
 pytestmark = pytest.mark.anyio
 
+UNNAMED = {"columns", "storage"}
 VERSIONS = Path(__file__).parents[2] / "persistence" / "migrations" / "versions"
 
 
@@ -48,6 +49,13 @@ def readable(index: Any) -> dict[str, Any]:
     return {**index, "dialect_options": {name: str(value) for name, value in index.get("dialect_options", {}).items()}}
 
 
+def storage_parameters(connection: sa.Connection, table: str) -> list[str]:
+    if connection.dialect.name != "postgresql":
+        return []
+    query = sa.text("select unnest(reloptions) from pg_class where oid = cast(:name as regclass)")
+    return sorted(connection.execute(query, {"name": table}).scalars())
+
+
 def description(connection: sa.Connection) -> dict[str, Any]:
     """Return everything that SQLAlchemy can reflect: columns, keys, constraints and indexes with their names."""
     inspector = sa.inspect(connection)
@@ -62,6 +70,7 @@ def description(connection: sa.Connection) -> dict[str, Any]:
             "checks": sorted(inspector.get_check_constraints(name), key=str),
             "indexes": sorted(map(readable, inspector.get_indexes(name)), key=str),
             "unique": sorted(inspector.get_unique_constraints(name), key=str),
+            "storage": storage_parameters(connection, name),
         }
         for name in sorted(table_names(connection) - {"alembic_version"})
     }
@@ -103,7 +112,7 @@ def test_migrations_create_the_same_as_the_tables_including_names(empty_url: str
 
 async def test_constraints_and_indexes_are_named_after_their_table(database: Database) -> None:
     for table, parts in (await database.read(short_read(description))).items():
-        names = {part["name"] for kind, named in parts.items() if kind != "columns" for part in named}
+        names = {part["name"] for kind, named in parts.items() if kind not in UNNAMED for part in named}
         # SQLite has no name for an autoincrement key.
         unnamed = {None} if table == "deliveries" and isinstance(database, SqliteDatabase) else set()
         assert [

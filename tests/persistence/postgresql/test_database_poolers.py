@@ -15,7 +15,7 @@ from persistence.postgresql.database import MAX_ATTEMPTS
 from persistence.postgresql.errors import explain
 from persistence.postgresql.url import parse_url
 from persistence.waits import Waits
-from persistence.work import large_write, long_write, mark, short_read, short_write
+from persistence.work import large_write, long_write, mark, queue_read, queue_write, short_read, short_write
 from tests.factories import web_message
 from tests.persistence.kinds import run_as
 from tests.persistence.postgresql.test_database_restart import WAITS, load_on
@@ -35,7 +35,8 @@ ROTATING = {"default_pool_size": SERVERS, "server_round_robin": 1}
 STATE = """
     select current_setting('statement_timeout'), current_setting('lock_timeout'),
         current_setting('idle_in_transaction_session_timeout'), current_setting('synchronous_commit'),
-        current_setting('timezone'), current_setting('default_transaction_isolation')
+        current_setting('timezone'), current_setting('default_transaction_isolation'),
+        current_setting('enable_bitmapscan')
 """
 LEFT = """
     select (select count(*) from pg_prepared_statements)
@@ -87,14 +88,16 @@ async def test_every_kind_of_work_has_its_settings(url: str, mode: str, options:
             await call_all(database)
             found = []
             for _ in range(SERVERS):
-                for declare in (short_read, short_write, large_write, long_write):
+                for declare in (short_read, short_write, large_write, long_write, queue_read, queue_write):
                     pid, settings = await run_as(declare, database, _settings)
                     found.append(pid)
-                    statement = "1min" if declare in {short_read, short_write} else "2min"
+                    statement = "2min" if declare in {large_write, long_write} else "1min"
                     # The isolation level of a transaction is set when it begins.
-                    assert settings[:5] == (statement, "10s", "2min", "on", "UTC")
+                    durable = "off" if declare is queue_read else "on"
+                    assert settings[:5] == (statement, "10s", "2min", durable, "UTC")
+                    assert settings[6] == ("off" if declare in {queue_read, queue_write} else "on")
                 _, settings = await database.mark(mark(_settings))
-                assert settings[3] == "off"
+                assert (settings[3], settings[6]) == ("off", "off")
             assert mode == "session" or len(set(found)) == SERVERS
             pooler = database._connector.server.pooler  # type: ignore[attr-defined]  # Only PostgreSQL's database has it.
             assert pooler == options.get("pooler", "transaction")

@@ -1,0 +1,64 @@
+"""Plans of the queue on PostgreSQL. A cached plan serves a full queue although it was made for an empty one."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from persistence.database import Database
+from persistence.postgresql.database import PostgresqlDatabase
+from persistence.queue import claims, due_deliveries
+from persistence.work import mark, queue_write
+
+pytestmark = pytest.mark.anyio
+
+STATEMENTS: dict[str, sa.Executable] = {
+    "look at systems": due_deliveries._LOOK_AT_SYSTEMS["postgresql"],
+    "look at subscriptions": due_deliveries._LOOK_AT_SUBSCRIPTIONS["postgresql"],
+    "set aside": claims._SET_ASIDE["postgresql"],
+    "claim": claims._CLAIM,
+    "release": claims._RELEASE["postgresql"],
+    "delete": claims._DELETE["postgresql"],
+    "fail": claims._FAIL["postgresql"],
+    "still held": claims._STILL_HELD["postgresql"],
+    "let next go": claims._LET_NEXT_GO["postgresql"],
+}
+LOOKED_UP = ("number = ", "subscription_id = ", "system_id = ")
+
+
+@pytest.fixture
+def postgresql(database: Database) -> PostgresqlDatabase:
+    if not isinstance(database, PostgresqlDatabase):
+        pytest.skip("SQLite makes its plans without statistics")
+    return database
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _explain(connection: sa.Connection, statement: sa.Executable) -> dict[str, Any]:
+    text = str(statement.compile(dialect=connection.dialect))
+    parameters = ", ".join(["null"] * len(set(re.findall(r"\$\d+", text))))
+    connection.execute(sa.text("set plan_cache_mode = force_generic_plan"))
+    connection.execute(sa.text(f"prepare plan as {text}".replace(":", r"\:")))
+    plan = connection.execute(sa.text(f"explain (format json) execute plan({parameters})")).scalar_one()
+    return dict((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"])
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_plan_for_an_empty_queue_reads_only_what_it_looks_up(postgresql: PostgresqlDatabase, name: str) -> None:
+    plans = [await postgresql.mark(mark(_explain), STATEMENTS[name])]
+    plans.append(await postgresql.write(queue_write(_explain), STATEMENTS[name]))
+    nodes = [node for plan in plans for node in _nodes(plan)]
+    scans = [node for node in nodes if node.get("Relation Name") == "deliveries" and "Scan" in node["Node Type"]]
+    assert scans
+    for node in scans:
+        assert node["Node Type"] in {"Index Scan", "Index Only Scan"}, node
+        if node["Index Name"] != "ix_deliveries_urgent":
+            assert node["Index Cond"].lstrip("(").startswith(LOOKED_UP), node
