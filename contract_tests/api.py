@@ -40,16 +40,16 @@ class Api:
     target: CheckTarget
     random: random.Random
     """The source of all generated values, so that the same seed generates them again."""
-    session: requests.Session = field(default_factory=requests.Session)
+    _session: requests.Session = field(default_factory=requests.Session)
 
     def __post_init__(self) -> None:
-        self.session.trust_env = False
+        self._session.trust_env = False
 
     def __repr__(self) -> str:
         return f"Api({self.target.url})"
 
     def close(self) -> None:
-        self.session.close()
+        self._session.close()
 
     def call(
         self,
@@ -63,18 +63,19 @@ class Api:
         caller: Caller | None = None,
     ) -> requests.Response:
         """Send a request and return the response. `body` is JSON or bytes; `caller` defaults to that of the path."""
+        prepared = requests.Request(method, self.target.url + path, params=_query(query)).prepare()
+        url = prepared.url or ""
         who = _caller_of(path) if caller is None else caller
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         typed = {} if data is None or content_type is None else {"Content-Type": content_type}
         sent = {**typed, **self._identity(who), **(headers or {})}
         by_tls = self.target.is_tls and who == "system"
-        prepared = self.session.prepare_request(
-            requests.Request(method, self.target.url + path, params=_query(query), headers=sent, data=data)
-        )
-        below = (prepared.url or "").removeprefix(self.target.url)
-        evidence.record_request(evidence.SentRequest(method, below, sent, data, by_tls))
-        response = self.session.send(
-            prepared,
+        evidence.record_request(evidence.SentRequest(method, url.removeprefix(self.target.url), sent, data, by_tls))
+        response = self._session.request(
+            method,
+            url,
+            data=data,
+            headers=sent,
             allow_redirects=False,
             timeout=TIMEOUT_SECONDS,
             stream=True,

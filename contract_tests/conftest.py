@@ -12,7 +12,7 @@ import structlog
 
 from conftest import new_database, running_service
 from contract_tests import attacks, fitting
-from contract_tests.fixtures import api, needs, own_set, sent, session  # noqa: F401  # The checks use these fixtures of the suites.
+from contract_tests.fixtures import api, needs, own_set, sent  # noqa: F401  # The checks use these fixtures of the suites.
 from contract_tests.harm import find_harm
 from contract_tests.target import CheckTarget
 from mock_open_e import MockOpenE, mock_open_e

@@ -4,7 +4,6 @@ import random
 from collections.abc import Iterator
 
 import pytest
-import requests
 
 from contract_tests import evidence
 from contract_tests.api import Api
@@ -47,19 +46,12 @@ def needs(request: pytest.FixtureRequest) -> None:
         pytest.skip(f"needs {' and '.join(missing)}")
 
 
-@pytest.fixture(scope="session")
-def session() -> Iterator[requests.Session]:
-    """Yield the connections of all checks. A TLS handshake per check would take longer than most checks."""
-    with requests.Session() as session:
-        yield session
-
-
 @pytest.fixture
-def api(target: CheckTarget, session: requests.Session, request: pytest.FixtureRequest) -> Api:
-    """Return a client for the target. Its generated values derive from the seed and the name of the check."""
-    # A check must not depend on the cookies of another one.
-    session.cookies.clear()
-    return Api(target, random.Random(f"{target.seed} {request.node.originalname} {request.node.name}"), session)
+def api(target: CheckTarget, request: pytest.FixtureRequest) -> Iterator[Api]:
+    """Yield a client for the target. Its generated values derive from the seed and the name of the check."""
+    api = Api(target, random.Random(f"{target.seed} {request.node.originalname} {request.node.name}"))
+    yield api
+    api.close()
 
 
 @pytest.fixture
