@@ -2,16 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from persistence.database import Database
 from persistence.postgresql.database import PostgresqlDatabase
 from persistence.queue import claims, due_deliveries
 from persistence.work import mark, queue_write
+from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
 
@@ -30,10 +30,10 @@ LOOKED_UP = ("number = ", "subscription_id = ", "system_id = ")
 
 
 @pytest.fixture
-def postgresql(database: Database) -> PostgresqlDatabase:
-    if not isinstance(database, PostgresqlDatabase):
-        pytest.skip("SQLite makes its plans without statistics")
-    return database
+async def postgresql(postgresql_server: PostgresqlServer) -> AsyncIterator[PostgresqlDatabase]:
+    database = PostgresqlDatabase(postgresql_server.new_migrated())
+    yield database
+    await database.close()
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
