@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from persistence.postgresql.database import PostgresqlDatabase
 from persistence.queue import claims, due_deliveries
 from persistence.work import mark, queue_write
-from tests.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.anyio
 
@@ -30,8 +29,8 @@ LOOKED_UP = ("number = ", "subscription_id = ", "system_id = ")
 
 
 @pytest.fixture
-async def postgresql(postgresql_server: PostgresqlServer) -> AsyncIterator[PostgresqlDatabase]:
-    database = PostgresqlDatabase(postgresql_server.new_migrated())
+async def postgresql(url: str) -> AsyncIterator[PostgresqlDatabase]:
+    database = PostgresqlDatabase(url)
     yield database
     await database.close()
 
