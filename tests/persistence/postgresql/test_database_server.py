@@ -192,7 +192,7 @@ async def test_later_database_requires_a_later_program(url: str) -> None:
 
 
 class _Request:
-    """Stands in for a request with its body."""
+    """Represents a request with its body."""
 
 
 @pytest.mark.parametrize(
