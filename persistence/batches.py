@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Any
 
@@ -42,24 +42,38 @@ class Batcher:
         waiting = self._waiting.get(work)
         if waiting is None:
             waiting = self._waiting[work] = deque()
-            self._start(self._run_all(work, waiting))
+            self._start(work, waiting)
         waiting.append((item, future))
         return await future
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, work: BatchFunction, waiting: deque[_Waiting]) -> None:
         # In a context of its own: a batch belongs to no caller, and must not keep the request of the first.
-        task = asyncio.create_task(work, context=Context())
+        task = asyncio.create_task(self._run_all(work, waiting), context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _run_all(self, work: BatchFunction, waiting: deque[_Waiting]) -> None:
+        """Run batches until no item waits, or until a batch exceeds the patience: another task then continues."""
+        is_replaced = False
+
+        def replace() -> None:
+            nonlocal is_replaced
+            is_replaced = True
+            self._start(work, waiting)
+
         while waiting:
             batch = [waiting.popleft() for _ in range(min(len(waiting), MAX_BATCH))]
             if self._patience is None:
                 await self._run_batch(work, batch)
-            else:
-                await asyncio.wait([self._start(self._run_batch(work, batch))], timeout=self._patience)
+                continue
+            # A timer costs much less than a task for each batch and a wait for it.
+            timer = asyncio.get_running_loop().call_later(self._patience, replace)
+            try:
+                await self._run_batch(work, batch)
+            finally:
+                timer.cancel()
+            if is_replaced:
+                return
         del self._waiting[work]
 
     async def _run_batch(self, work: BatchFunction, batch: list[_Waiting]) -> None:
