@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+Statement = sa.Select[Any] | sa.Insert | sa.Update | sa.TextClause
 Convert = Callable[[Any], Any]
 Row = Sequence[Any]
 
@@ -25,9 +26,13 @@ class _Compiled:
     parameters: tuple[tuple[str, Convert | None], ...]
     columns: tuple[tuple[int, Convert], ...]
     """The places of the columns that are converted."""
+    constants: dict[str, Any]
+    """The values that the statement itself contains."""
 
     def bind(self, values: dict[str, Any]) -> list[Any]:
         """Return the parameters for the driver."""
+        if self.constants:
+            values = self.constants | values
         return [values[name] if convert is None else convert(values[name]) for name, convert in self.parameters]
 
     def convert(self, row: Row) -> Row:
@@ -44,7 +49,7 @@ class PreparedStatement:
     The values that another statement than a `Select` returns are those of the driver.
     """
 
-    def __init__(self, statement: sa.Select[Any] | sa.Insert | sa.TextClause) -> None:
+    def __init__(self, statement: Statement) -> None:
         self._statement = statement
         self._by_dialect: dict[str, _Compiled] = {}
 
@@ -55,6 +60,13 @@ class PreparedStatement:
             cursor.execute(compiled.text, compiled.bind(values))
             rows = cursor.fetchall() if cursor.description else ()
         return [compiled.convert(row) for row in rows]
+
+    def iterate(self, connection: sa.Connection, **values: Any) -> Iterator[Row]:
+        """Yield the rows. SQLite reads each row when it is requested; PostgreSQL sends all of them at once."""
+        compiled = self._compiled(connection.dialect)
+        with _cursor(connection) as cursor:
+            cursor.execute(compiled.text, compiled.bind(values))
+            yield from map(compiled.convert, cursor)
 
     def execute_many(self, connection: sa.Connection, rows: Iterable[dict[str, Any]]) -> None:
         """Execute the statement for the values of each row."""
@@ -81,7 +93,7 @@ def _cursor(connection: sa.Connection) -> Iterator[Any]:
     cursor.close()
 
 
-def _compile(statement: sa.Select[Any] | sa.Insert | sa.TextClause, dialect: sa.Dialect) -> _Compiled:
+def _compile(statement: Statement, dialect: sa.Dialect) -> _Compiled:
     compiled = statement.compile(dialect=dialect)
     names = compiled.positiontup or ()
     columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
@@ -90,4 +102,5 @@ def _compile(statement: sa.Select[Any] | sa.Insert | sa.TextClause, dialect: sa.
         str(compiled),
         tuple((name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in names),
         tuple((place, convert) for place, convert in enumerate(converted) if convert is not None),
+        {name: compiled.params[name] for name in names if not compiled.binds[name].required},
     )

@@ -238,7 +238,7 @@ _INSERT_REFERENCES = PreparedStatement(
 )
 _INSERT_ALL = PreparedStatement(_with_references_and_event(_INSERT))
 _INSERT_PIECE = attachments_table.insert()
-_MARK_PUBLISHED = (
+_MARK = (
     messages_table.update()
     .where(messages_table.c.id == sa.bindparam("message_id"), messages_table.c.state == str(MessageState.SENDING))
     .values(
@@ -247,7 +247,8 @@ _MARK_PUBLISHED = (
         open_e_message_id=sa.bindparam("open_e_message_id"),
     )
 )
-_MARK_PUBLISHED_ALL = _with_references_and_event(_MARK_PUBLISHED)
+_MARK_PUBLISHED = PreparedStatement(_MARK.returning(messages_table.c.id))
+_MARK_PUBLISHED_ALL = PreparedStatement(_with_references_and_event(_MARK))
 
 
 _IS_READABLE = messages_table.c.created.is_not(None)
@@ -268,7 +269,7 @@ _AFTER = sa.tuple_(
 )
 
 
-def _by_dialect(select: sa.Select[Any]) -> dict[str, sa.Select[Any]]:
+def _by_dialect(select: sa.Select[Any]) -> dict[str, PreparedStatement]:
     """Return the queries of a page. PostgreSQL sends all rows at once, so its query limits the bytes itself."""
     found = select.subquery()
     bytes_ = sa.func.octet_length(found.c.message) + sa.func.pg_column_size(found.c.external_references)
@@ -277,7 +278,10 @@ def _by_dialect(select: sa.Select[Any]) -> dict[str, sa.Select[Any]]:
     bounded = sa.select(*(summed.c[column.name] for column in _COLUMNS)).where(
         sa.func.coalesce(summed.c.before, 0) < PAGE_BYTES
     )
-    return {"sqlite": select, "postgresql": bounded.order_by(summed.c.created, summed.c.id)}
+    return {
+        "sqlite": PreparedStatement(select),
+        "postgresql": PreparedStatement(bounded.order_by(summed.c.created, summed.c.id)),
+    }
 
 
 _BY_PARTY = (
@@ -352,11 +356,10 @@ def _mark_published(connection: sa.Connection, items: Sequence[_PublishedMessage
         for published in items
     ]
     if connection.dialect.name == "postgresql":
-        connection.execute(_MARK_PUBLISHED_ALL, parameters)
+        _MARK_PUBLISHED_ALL.execute_many(connection, parameters)
         return [None] * len(items)
-    # One by one: a joint row count would not show which messages were changed.
-    changed = [connection.execute(_MARK_PUBLISHED, each).rowcount > 0 for each in parameters]
-    made_readable = [item for item, is_changed in zip(items, changed, strict=True) if is_changed]
+    changed = [_MARK_PUBLISHED.execute(connection, **each) for each in parameters]
+    made_readable = [item for item, rows in zip(items, changed, strict=True) if rows]
     _insert_references_and_events(connection, [(published.message, published.created) for published in made_readable])
     return [None] * len(items)
 
@@ -435,21 +438,20 @@ def _all(connection: sa.Connection, statement: sa.Select[Any], parameters: dict[
 
 @short_read
 def _list(
-    connection: sa.Connection, statements: Mapping[str, sa.Select[Any]], parameters: dict[str, Any]
+    connection: sa.Connection, statements: Mapping[str, PreparedStatement], parameters: dict[str, Any]
 ) -> list[WebMessage]:
     dialect = connection.dialect.name
     if dialect == "postgresql" and parameters["limit"] <= FEW:
         # The query with a limit costs as much as several messages.
-        return [_to_message(row) for row in connection.execute(statements["sqlite"], parameters)]
+        return [_to_message(row) for row in statements["sqlite"].execute(connection, **parameters)]
     page: list[WebMessage] = []
     size = 0
-    with connection.execute(statements[dialect], parameters) as found:
-        for row in found:
-            message = _to_message(row)
-            page.append(message)
-            size += _most_bytes(message)
-            if size >= PAGE_BYTES:
-                break
+    for row in statements[dialect].iterate(connection, **parameters):
+        message = _to_message(row)
+        page.append(message)
+        size += _most_bytes(message)
+        if size >= PAGE_BYTES:
+            break
     return page
 
 

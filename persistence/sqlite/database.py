@@ -24,6 +24,7 @@ from domain.errors import StorageFailed
 from persistence import schema
 from persistence.batches import Batcher
 from persistence.database import DatabaseUnusable, NamedLocks, to_json
+from persistence.prepared import PreparedStatement
 from persistence.sqlite.errors import storage_errors
 from persistence.sqlite.file import SqliteFile
 from persistence.sqlite.file_lock import create_private, hold_file_lock
@@ -141,7 +142,7 @@ class SqliteDatabase:
                     connection.detach()
                     connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
                     # One transaction: if the process dies in the middle, the old tables remain.
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                    _BEGIN.execute(connection)
                     schema.upgrade(connection)
                     connection.commit()
 
@@ -353,9 +354,12 @@ def _run_batch(connection: sa.Connection, batch: list[_Waiting]) -> list[Any]:
     return outcomes
 
 
+_BEGIN = PreparedStatement(sa.text("BEGIN IMMEDIATE"))
+
+
 def _transact(connection: sa.Connection, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     with connection.begin():
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _BEGIN.execute(connection)
         return work(connection, *args, **kwargs)
 
 

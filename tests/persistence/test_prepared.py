@@ -18,7 +18,9 @@ from tests.handlers.answers import unique_id
 pytestmark = pytest.mark.anyio
 
 CREATED = sa.bindparam("created", type_=table.c.created.type)
-QUERY = sa.select(*table.c, sa.func.count().over()).where(table.c.id == sa.bindparam("id"), table.c.created >= CREATED)
+QUERY = sa.select(*table.c, sa.func.count().over()).where(
+    table.c.id == sa.bindparam("id"), table.c.created >= CREATED, table.c.state == "stored"
+)
 
 
 async def test_prepared_statement_gives_the_values_that_sqlalchemy_gives(database: Database) -> None:
@@ -28,7 +30,9 @@ async def test_prepared_statement_gives_the_values_that_sqlalchemy_gives(databas
     @short_read
     def fetch(connection: sa.Connection, **values: Any) -> tuple[list[Any], list[Any]]:
         expected = [list(row) for row in connection.execute(QUERY, values)]
-        return PreparedStatement(QUERY).execute(connection, **values), expected
+        prepared = PreparedStatement(QUERY)
+        assert [list(row) for row in prepared.iterate(connection, **values)] == expected
+        return prepared.execute(connection, **values), expected
 
     begin = datetime(2000, 1, 1, tzinfo=UTC)
     found, expected = await database.read(fetch, id=message.id, created=begin)
