@@ -1,7 +1,7 @@
 """The worker: claims due deliveries, calls the receivers and stores the outcomes.
 
 A claim is a lease. If a worker dies, its deliveries become due again when the lease ends, so nothing is lost;
-deliveries that were sent but not yet settled are then sent again (at-least-once). Source: the design, "Delivery".
+deliveries that were sent but not yet settled are then sent again (at-least-once). Source: decision 0011.
 """
 
 import asyncio

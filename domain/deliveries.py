@@ -1,6 +1,6 @@
 """Deliveries: one event on its way to one subscription; the meaning of responses, and the retry schedule.
 
-Source: the design, "Delivery", and STAR's formula for the time between attempts.
+Source: decision 0011, and STAR's formula for the time between attempts.
 """
 
 from dataclasses import dataclass

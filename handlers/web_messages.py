@@ -116,7 +116,7 @@ async def get_web_messages_by_external_reference(request: Request) -> Response:
 
 
 async def _publish(request: Request, message: WebMessage) -> None:
-    """Publish a message on its case, exactly once, and record the outcome (design, "Publishing on Open-E")."""
+    """Publish a message on its case, exactly once, and record the outcome (decision 0007)."""
     services = request.services
     error: BudkavleError | None = None
     async with services.open_e.slot():

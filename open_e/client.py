@@ -47,7 +47,7 @@ class OpenEClient:
         have data (otherwise ValueError). A request is never retried.
 
         Raises NotFound if the case does not exist; BackendRefused and BackendUnavailable if the message is certainly
-        not published; OutcomeUnknown if it may be published. Source: the design, "Publishing on Open-E".
+        not published; OutcomeUnknown if it may be published. Source: decision 0007.
         """
         instance = message.oep_instance
         if instance not in self._accounts:

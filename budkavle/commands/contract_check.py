@@ -156,15 +156,15 @@ def run_check(check: "Check") -> int:
     # All output, and all files written after a suite, pass through this.
     redactor = Redactor(check.target)
 
-    def say(text: str) -> None:
+    def print_text(text: str) -> None:
         _clear()
         click.echo(redactor.text(text), nl=False)
 
-    def tell(suite: str, done: int, total: int | None, last: str) -> None:
+    def print_progress(suite: str, done: int, total: int | None, last: str) -> None:
         _print_progress(suite, done, total, redactor.text(last))
 
     try:
-        verdict = checking.run(check, tell, lambda result: say(summary.format_result(result) + "\n"))
+        verdict = checking.run(check, print_progress, lambda result: print_text(summary.format_result(result) + "\n"))
         text = summary.format_screen(verdict, check)
         written = {
             summary.REPORT_FILE: summary.format_report(verdict, check),
@@ -183,7 +183,7 @@ def run_check(check: "Check") -> int:
         if check.report.is_dir():
             # The file with the original subscriptions must stay unchanged.
             redactor.folder(check.report, checking.BEFORE)
-    say("\n" + text)
+    print_text("\n" + text)
     if verdict.is_interrupted:
         return 128 + signal.SIGINT
     if verdict.failures:

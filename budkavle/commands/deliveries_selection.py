@@ -82,7 +82,7 @@ async def carry_out(database: Database, action: Action, what: Selection | Sequen
             changed = await action.do(database, [item.id for item in page], action.now()) if page else set()
             done.update(item.system_id for item in page if item.id in changed)
             left += [item.id for item in page if item.id not in changed]
-            progress.tell(done.total())
+            progress.report(done.total())
     finally:
         await _record(database, action, done)
     return done.total(), left
@@ -127,7 +127,7 @@ class _Progress:
         self._is_watched = sys.stderr.isatty()
         self._next = time.monotonic() + PROGRESS_SECONDS
 
-    def tell(self, number: int) -> None:
+    def report(self, number: int) -> None:
         if self._is_watched or time.monotonic() >= self._next:
             self._next = time.monotonic() + PROGRESS_SECONDS
             click.echo(f"{number} {self._action.done}", err=True)

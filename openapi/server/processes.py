@@ -1,7 +1,7 @@
 """Run a program as several processes that share a listening socket.
 
-The first process only supervises: it forwards signals, starts a process again that ended by itself, and ends with the
-others. If it is killed, the others notice and stop.
+The first process only supervises: it forwards signals, restarts a process that ended by itself, and ends when all
+others have ended. If it is killed, the others detect it and stop.
 """
 
 import asyncio
@@ -46,8 +46,8 @@ class Processes:
     def __init__(self, count: int) -> None:
         """Prepare shared metrics, which only works before `prometheus_client` is imported."""
         self._is_stopping = False
-        # Until the fork, signals are only noted: the default ones would end the process without its exit handlers, and
-        # an exception could be raised where Python ignores it. There is nothing to reload yet.
+        # Until the fork, signals are only recorded: the default handlers would end the process without its exit
+        # handlers, and Python might ignore an exception. There is nothing to reload yet.
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, self._note_stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -62,10 +62,10 @@ class Processes:
         self._pause = RESTART_SECONDS[0]
 
     def fork(self, started: Callable[[], None], stopping: Callable[[], None]) -> "Member":
-        """Return in each of the processes. The supervisor never returns: it exits with their first error.
+        """Fork the processes and return in each. The supervisor never returns: it exits with their first error.
 
-        Call before the program has threads or an event loop. `started` is called once all of them have started, and
-        `stopping` when a signal ends them: the supervisor must not keep their socket open then.
+        Call before the program has threads or an event loop. `started` is called once all processes have started.
+        `stopping` is called when a signal ends them: the supervisor must close their socket then.
         """
         self._stopping = stopping
         for each in FORWARDED:
@@ -132,13 +132,13 @@ class Processes:
             return has_started.read(1) != b""
 
     def _supervise(self) -> "Member":
-        """Return in a process that replaces another one."""
+        """Restart processes that end, until all have stopped. Returns only in a process that replaces another one."""
         code = 0
         while self._children:
             pid, status = os.wait()
             child = self._children.pop(pid, None)
             if child is None:
-                # As the first process of a container it inherits those that lost their parents.
+                # The first process of a container also inherits foreign processes whose parents have ended.
                 continue
             os.close(child.lifeline)
             ended = os.waitstatus_to_exitcode(status)
@@ -198,7 +198,7 @@ class Processes:
 
 
 class Member:
-    """One of the processes, and its work next to the servers: it stops when the supervisor has ended."""
+    """One of the processes, and work next to its servers that stops the process when the supervisor has ended."""
 
     def __init__(self, lifeline: int, report: int) -> None:
         self._lifeline = lifeline
@@ -229,7 +229,7 @@ class Member:
 
 
 def _remove(folder: str, owner: int) -> None:
-    """Remove the folder in its owner, or in a process that survived it: forked processes inherit this exit handler."""
+    """Remove the folder when its owner exits, or a process that outlived it: forked processes inherit this handler."""
     if os.getpid() == owner or os.getppid() != owner:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -237,7 +237,7 @@ def _remove(folder: str, owner: int) -> None:
 def _use_files_of(number: Callable[[], int]) -> None:
     """Name the files of metrics by the number of a process.
 
-    By default they have the id of the process, so that each process that is started again would add files for ever.
+    By default they are named by process id, so each restart would add files for ever.
     """
     from prometheus_client import values
 

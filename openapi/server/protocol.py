@@ -34,7 +34,7 @@ _MALFORMED = Counter("budkavle_malformed_requests", "Requests that are not accep
 
 
 class HeadHolder:
-    """The transport of one response: it sends the head together with the first piece of the body.
+    """The transport of one response. It sends the head together with the first piece of the body.
 
     uvicorn writes them one after the other, which would be two system calls and two packets.
     """
@@ -133,7 +133,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
     _rejection: str | None = None
     _client_certificate: bytes | None = None
     _since = 0.0
-    """The time at which the client's turn began or the client last acted in it, by the loop's clock."""
+    """The time by the loop's clock since which the service waits for the client."""
     _unsent = 0
     _unsent_since = 0.0
 

@@ -153,17 +153,15 @@ large sync.
 """
 
 COLLECTION_SECONDS = 30.0
-"""Seconds between full collections. A collection that waits for large bodies runs after ten times as long anyway."""
+"""Seconds between full collections. Large bodies postpone a collection, but at most ten times."""
 
 _NEVER = 1_000_000
 
 
 def _settle_memory() -> None:
-    """Exclude all objects created so far from garbage collection.
+    """Exclude all objects created so far from garbage collection, and leave full collections to `FullCollections`.
 
-    They are permanent, and each full collection would visit them.
-
-    A full collection blocked all callers for 100 to 250 ms. From now on only `FullCollections` runs them.
+    These objects are permanent. With them, a full collection blocked all callers for 100 to 250 ms.
     """
     gc.collect()
     gc.freeze()
@@ -185,7 +183,7 @@ class FullCollections:
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
-        """Run collections until stopped."""
+        """Run collections until `stop`."""
         skipped = 0
         while not self._stopped.is_set():
             with contextlib.suppress(TimeoutError):
@@ -197,7 +195,7 @@ class FullCollections:
             gc.collect()
 
     def stop(self) -> None:
-        """Stop."""
+        """End `run`."""
         self._stopped.set()
 
 
@@ -219,7 +217,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 class _Loop(_BaseLoop):
     """An event loop with TLS timeouts, for which uvicorn has no setting."""
 
-    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.AbstractServer:  # type: ignore[override]  # All arguments go on as they come.
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.AbstractServer:  # type: ignore[override]  # All arguments are passed on.
         if kwargs.get("ssl") is not None:
             kwargs |= {"ssl_handshake_timeout": TLS_HANDSHAKE_SECONDS, "ssl_shutdown_timeout": TLS_END_SECONDS}
         return await super().create_server(*args, **kwargs)

@@ -307,7 +307,7 @@ def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAt
 
 
 def let_next_go(connection: sa.Connection, removed: Iterable[Any], now: datetime) -> None:
-    """Make the next delivery due of each key whose deliveries were removed: rows with `subscription_id` and `key`.
+    """Make due the next delivery of each key in `removed`: rows with `subscription_id` and `key` (together, a lane).
 
     Each transaction that removes deliveries from keys calls this last. As a separate statement it sees deliveries that
     others set aside before these rows were locked. The transaction must hold locks on the subscriptions. Without them,

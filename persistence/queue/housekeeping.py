@@ -1,4 +1,4 @@
-"""Release deliveries that nothing makes due, and delete old events."""
+"""Release deliveries that remained blocked, and delete old events."""
 
 from datetime import datetime
 
