@@ -103,7 +103,7 @@ def test_contract_check_is_installed_as_the_reference_shows(empty: Environment, 
     install = shown(REFERENCE, "pip install").splitlines()[0]
     out = empty.paste(f"{install}\nbudkavle contract-check --help\n", checkout)
     assert empty.installed() == {"budkavle"}
-    assert "Prove that the server" in out
+    assert "Check whether the server" in out
 
 
 def test_pipeline_installs_the_checkout_or_the_wheels(empty: Environment, checkout: Path) -> None:

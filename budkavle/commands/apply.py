@@ -43,11 +43,11 @@ class StillNeeded(BudkavleError):
 def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
     """Replace the catalogue by that of FILE, in one transaction, and print the changes.
 
-    FILE is YAML: systems, messageTypes, allowedSubscriptions and webMessageEvent. Parts that are not in FILE are
-    removed, unless subscriptions need them: then nothing changes, and all of these parts are reported.
+    FILE is YAML: systems, messageTypes, allowedSubscriptions and webMessageEvent. Entries that are not in FILE are
+    removed. If subscriptions need some of these, nothing changes, and all of them are reported.
 
-    With --check the database is not used: variables, files, certificates and keys that FILE refers to must be there and
-    valid. Run it where the worker runs, with its environment.
+    --check does not use the database: it reports variables, files, certificates and keys of FILE that are missing or
+    invalid. Run it where the worker runs, with its environment.
     """
     from budkavle.catalogue.file import read_catalogue
     from budkavle.clock import now

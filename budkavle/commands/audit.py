@@ -57,7 +57,7 @@ def audit() -> None:
 @click.option(
     "--system",
     type=_Chain(),
-    help=f"Only of this system; {CATALOGUE!r}: what operators applied; {NO_SYSTEM!r}: calls that name no system.",
+    help=f"Only of this system; {CATALOGUE!r}: changes by operators; {NO_SYSTEM!r}: calls refused or without a system.",
 )
 @click.option("--since", type=Moment(), help="Only from this time on; without an offset, Copenhagen time applies.")
 def list_entries(limit: int | None, system: str | None, since: datetime | None) -> None:

@@ -149,5 +149,5 @@ def dev(port: int, mock_port: int, receiver_port: int) -> None:
 
 @main.command()
 def migrate() -> None:
-    """Bring the database to this version. Safe when several processes do it at once."""
+    """Migrate the database to this version. Several processes may do so at once."""
     with_database(lambda database: database.migrate(), migrated=False, may_create=True)

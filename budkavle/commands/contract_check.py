@@ -91,11 +91,11 @@ def contract_check(  # Each argument is an option of the command.
     *,
     fail_fast: bool,
 ) -> None:
-    """Prove that the server at BASE_URL keeps the contract.
+    """Check whether the server at BASE_URL keeps the contract.
 
-    It gets some thousand requests, good and bad, and messages are posted and deleted. Use a server for tests, in front
-    of a mock Open-E: requests that are made up may name any case. Ends with 0 if the contract is kept, 1 if it is
-    broken, 2 if it could not be checked, or not be cleaned up after it.
+    The check sends some thousand valid and invalid requests, and posts and deletes messages. Use a test server in front
+    of a mock Open-E, since generated requests may name any case. Exit code: 0 if the server keeps the contract, 1 if it
+    breaks it, 2 if the check could not run to its end or not clean up.
     """
     url = _checked(base_url, allow_host)
     if importlib.util.find_spec("schemathesis") is None or importlib.util.find_spec("pytest") is None:

@@ -79,8 +79,8 @@ def replay(
 ) -> None:
     """Send deliveries again at once: these IDS, or all parked ones that match, or --all.
 
-    With --state waiting, those go that wait for their next attempt. None waits until a receiver that failed is tried
-    again.
+    --state waiting selects deliveries that wait for their next attempt. The back-off of a receiver that failed does not
+    delay a replay.
     """
     from persistence import deliveries as stored
 
