@@ -361,10 +361,7 @@ def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
         running_target(f"sqlite:///{tmp_path / 'test.db'}", open_e, tmp_path) as server,
     ):
         done = subprocess.run(
-            [
-                str(programs / "budkavle"),
-                *server.command(tmp_path, "--spec", "web-messages", "--suite", "rules", "--seed", "7")[1:],
-            ],
+            [str(programs / "budkavle"), *server.command(tmp_path, "--suite", "rules", "--seed", "7")[1:]],
             cwd=tmp_path,
             env=environment() | {"PYTEST_ADDOPTS": "--of-the-project", "PYTEST_PLUGINS": "of_the_project"},
             capture_output=True,

@@ -12,7 +12,7 @@ MESSAGES, SYNC, EVENT = "/webmessages", "/v1/abonnement/sync", "/v1/besked"
 class Case:
     """A breakage, the broken contract, and the only check that must report it in these words.
 
-    The check is None if the preparation must report it; otherwise it has the form of `Check.only`.
+    The check is None if the preparation must report it; otherwise it has the form of an item of `Check.only`.
     """
 
     breakage: Breakage

@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 
 from conftest import new_database
-from tests.contract_tests.checking import ONLY_WITHOUT_TLS, left_out
+from tests.contract_tests.checking import ONLY_WITHOUT_TLS, assert_no_findings, left_out
 from tests.contract_tests.recipes import OWN, assert_reported, run_steps
 from tests.contract_tests.sites import behind_nginx
+
+OF_SHARED_STATE = (
+    *("test_web_message_together.py", "test_web_message_lists.py", "test_web_message_deletion.py"),
+    *("test_subscription_together.py", "test_event_publishing.py", "test_delivery_lists.py"),
+)
 
 
 def test_recipe_for_our_service_works(tmp_path: Path) -> None:
@@ -36,6 +41,15 @@ def test_two_services_below_a_base_path_that_nginx_adds_to_locations_have_no_fin
         ended = site.server.check(tmp_path, *site.options, "--suite", "rules")
 
     assert_clean(ended)
+
+
+def test_two_services_behind_nginx_have_no_findings(
+    open_e_url: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rules whose later requests use what another service stored, or that send requests at the same time."""
+    request.param = "sqlite"
+    with behind_nginx(new_database(request, tmp_path), open_e_url, tmp_path, services=2) as site:
+        assert_no_findings(site.target(), tmp_path, capsys, *OF_SHARED_STATE)
 
 
 def test_schemas_below_a_base_path_that_locations_lack_have_no_findings(
