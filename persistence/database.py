@@ -5,12 +5,13 @@ cheapest way (decision 0004): PostgreSQL over asyncpg without threads, SQLite in
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
+
+import orjson
 
 from domain.errors import BudkavleError, StorageFailed
 from persistence.work import Mark, Read, Write
@@ -94,4 +95,4 @@ class Database(Protocol):
 
 def to_json(value: object) -> str:
     """Return a value as stored JSON: compact, and without escapes for non-ASCII characters."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return orjson.dumps(value).decode()

@@ -9,6 +9,7 @@ import time
 from contextvars import Context
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
@@ -63,6 +64,7 @@ def open_pool(
         isolation_level=isolation_level,
         connect_args=arguments,
         json_serializer=to_json,
+        json_deserializer=orjson.loads,
         # Errors are logged, and parameters contain data of callers.
         hide_parameters=True,
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, assert_never
 
 import fasteners
+import orjson
 import sqlalchemy as sa
 
 from domain.errors import StorageFailed
@@ -51,7 +52,11 @@ class SqliteDatabase:
         self.locks = NamedLocks()
         self._path = Path(path)
         url = sa.URL.create("sqlite", database=path)
-        options: dict[str, Any] = {"hide_parameters": True, "json_serializer": to_json}
+        options: dict[str, Any] = {
+            "hide_parameters": True,
+            "json_serializer": to_json,
+            "json_deserializer": orjson.loads,
+        }
         self._inline_engine = sa.create_engine(
             url, poolclass=sa.NullPool, connect_args={"check_same_thread": False}, **options
         )
