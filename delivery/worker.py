@@ -208,7 +208,7 @@ class Worker:
             self._recovered[target] = now
         metrics.count_attempt(answer, outcome, seconds, (now - item.created).total_seconds())
         log.info(
-            "attempt",
+            "delivery_attempted",
             delivery=item.id,
             event_id=item.event_id,
             system=item.receiver.system_id,

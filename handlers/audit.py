@@ -73,7 +73,7 @@ class AuditedOperation:
         except StorageFailed as exc:
             # Send the response nevertheless: the requested work was already done or rejected.
             log.error(  # noqa: TRY400  # A trace adds nothing to the reason.
-                "not audited",
+                "call_not_audited",
                 operation=self._operation,
                 outcome=outcome,
                 request_id=entry.request_id,

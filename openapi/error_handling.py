@@ -66,7 +66,7 @@ async def _response_to(error: Exception, scope: Scope) -> Response:
             cause = getattr(error, "reason", "") or getattr(error.__cause__, "reason", "")
             detail = getattr(error, "explanation", "") or redact_for_log(str(error))
             log.warning(
-                "failed",
+                "request_failed",
                 request_id=scope["budkavle.request_id"],
                 error=type(error).__name__,
                 detail=detail,
@@ -78,6 +78,6 @@ async def _response_to(error: Exception, scope: Scope) -> Response:
     elif isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         response = problem_replies.not_found()
     else:
-        log.error("unexpected", request_id=scope["budkavle.request_id"], exc_info=error)
+        log.error("unexpected_error_raised", request_id=scope["budkavle.request_id"], exc_info=error)
         response = form.unexpected()
     return response

@@ -204,7 +204,7 @@ def test_unexpected_error_is_logged_with_its_traceback_but_without_request_data(
             "detail": "Something went wrong in the service; nothing is known of the cause here, the log has it",
         }
         log = stop(service)
-    (unexpected,) = (entry for entry in log if entry["event"] == "unexpected")
+    (unexpected,) = (entry for entry in log if entry["event"] == "unexpected_error_raised")
     assert (unexpected["level"], unexpected["request_id"]) == ("error", "named-0002")
     assert unexpected["exception"][0]["exc_type"] == "ValueError"
     frames = unexpected["exception"][0]["frames"]
@@ -269,7 +269,7 @@ def test_failure_of_open_e_is_one_warning_without_request_data(sqlite_url: str) 
                 statuses.append(service.client.post("/webmessages", json=case_body(**CONTENTS)).status_code)
             assert statuses == [500, 500, 404]
             log = stop(service)
-    events = ["open_e_call_failed", "failed", "request"] * 2 + ["request"]
+    events = ["open_e_call_failed", "request_failed", "request"] * 2 + ["request"]
     assert [entry["event"] for entry in log] == events
     calls = [entry for entry in log if entry["event"] == "open_e_call_failed"]
     assert [(entry["level"], entry["outcome"], entry["reason"]) for entry in calls] == [
@@ -278,9 +278,12 @@ def test_failure_of_open_e_is_one_warning_without_request_data(sqlite_url: str) 
     ]
     assert [entry["request_id"] for entry in calls] == [entry["request_id"] for entry in log[2:6:3]]
     assert log[1]["reason"] == calls[0]["reason"]
-    assert [entry["error"] for entry in log if entry["event"] == "failed"] == ["OutcomeUnknown", "BackendRefused"]
+    assert [entry["error"] for entry in log if entry["event"] == "request_failed"] == [
+        "OutcomeUnknown",
+        "BackendRefused",
+    ]
     requests = [entry["request_id"] for entry in log if entry["event"] == "request" and entry["status"] >= 500]
-    assert [entry["request_id"] for entry in log if entry["event"] == "failed"] == requests
+    assert [entry["request_id"] for entry in log if entry["event"] == "request_failed"] == requests
     assert all("exception" not in entry for entry in log)
     assert [entry["error"] for entry in log if entry["event"] == "request"] == [
         "OutcomeUnknown",

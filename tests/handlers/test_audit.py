@@ -190,6 +190,6 @@ def test_call_that_the_database_cannot_record_is_answered_and_logged(subscribing
         response = caller.get()
         assert errors(caller.get(unique_id()), 403)
     assert response.json()["abonnementer"] == []
-    logged = [line for line in entries if line["event"] == "not audited"]
+    logged = [line for line in entries if line["event"] == "call_not_audited"]
     assert [(line["log_level"], line["outcome"]) for line in logged] == [("error", "answered"), ("error", "refused")]
     assert logged[0]["request_id"] == response.headers["x-requestId"]
