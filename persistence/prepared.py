@@ -58,7 +58,7 @@ class PreparedStatement:
         with _Cursor(connection) as cursor:
             cursor.execute(compiled.text, compiled.bind(values))
             rows = cursor.fetchall() if cursor.description else ()
-        return [compiled.convert(row) for row in rows]
+        return [compiled.convert(row) for row in rows] if compiled.columns else list(rows)
 
     def iterate(self, connection: sa.Connection, **values: Any) -> Iterator[Row]:
         """Yield the rows. SQLite reads each row when it is requested; PostgreSQL sends all of them at once."""

@@ -288,19 +288,35 @@ async def test_stored_hash_detects_a_rewritten_chain(database: Database, chain: 
     assert await broken(database, chain[3][1]) == BrokenChain("", 0, f"no entry has the hash {chain[3][1]}")
 
 
-@pytest.mark.parametrize("column", ["time", "detail", "number"])
-async def test_unreadable_value_is_detected(migrated_sqlite: bytes, tmp_path: Path, column: str) -> None:
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(column, "'x'") for column in ("time", "detail", "number")]
+    + [(column, f"cast({column} as blob)") for column in ("time", "detail")],
+)
+async def test_unreadable_value_is_detected(migrated_sqlite: bytes, tmp_path: Path, column: str, value: str) -> None:
     """SQLite accepts any value in any column."""
     (tmp_path / "test.db").write_bytes(migrated_sqlite)
     database = open_database(f"sqlite:///{tmp_path}/test.db")
     for _ in range(3):
         await audit.record(database, audit_entry())
-    await execute(database, f"update audit_entries set {column} = 'x' where number = 2")
+    await execute(database, f"update audit_entries set {column} = {value} where number = 2")
     found = await broken(database)
     await database.close()
     assert found is not None
     assert found.chain == CHAIN
     assert found.number == 2
+
+
+@pytest.mark.parametrize("time", ["'2026-03-01 12:00:00.123+00 BC'", "'12026-03-01 12:00:00.123+00'"])
+async def test_time_outside_the_range_is_detected(url: str, time: str) -> None:
+    """PostgreSQL accepts times that Python does not have, and may format them like others."""
+    database = open_database(url)
+    for _ in range(3):
+        await audit.record(database, audit_entry())
+    await execute(database, f"update audit_entries set time = {time} where number = 2")
+    found = await broken(database)
+    await database.close()
+    assert found == BrokenChain(CHAIN, 1, "it cannot be read")
 
 
 async def test_verify_sees_one_state_during_writes(database: Database) -> None:
