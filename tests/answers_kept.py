@@ -105,9 +105,9 @@ class Published:
         headers = {"x-requestId" if is_v1 else "x-request-id": TEXT, "Cache-Control": OPTIONAL_TEXT}
         if allowed:
             headers["Allow"] = TEXT
-            said = {name.strip() for value in answer.values("allow") for name in value.split(",")}
-            if said != allowed:
-                yield f"Allow says {sorted(said)}, the contract {sorted(allowed)}"
+            listed = {name.strip() for value in answer.values("allow") for name in value.split(",")}
+            if listed != allowed:
+                yield f"Allow says {sorted(listed)}, the contract {sorted(allowed)}"
         yield from self._judged_headers(answer, self._specs[0], headers)
         yield from self._judged_body(answer, self._specs[0], self._unknown)
 

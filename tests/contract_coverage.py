@@ -100,19 +100,19 @@ def attack(name: str, target: Path, url: str, headers: tuple[str, ...], folder: 
     ]
     command += [word for header in headers for word in ("-H", header)]
     command += ["--coverage-format=json,html", *formats]
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("BUDKAVLE_", "SCHEMATHESIS_"))}
-    done = subprocess.run(
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("BUDKAVLE_", "SCHEMATHESIS_"))}
+    result = subprocess.run(
         command,
         cwd=ROOT,
-        env={**kept, VARIABLE: str(target)},
+        env={**inherited, VARIABLE: str(target)},
         capture_output=True,
         text=True,
         timeout=SECONDS,
         check=False,
     )
-    (folder / f"{name}.txt").write_text(done.stdout + done.stderr)
-    if "Coverage Errors" in done.stdout or not (folder / f"{name}.json").exists():
-        raise SystemExit(f"no coverage of {name}:\n{done.stdout}{done.stderr}")
+    (folder / f"{name}.txt").write_text(result.stdout + result.stderr)
+    if "Coverage Errors" in result.stdout or not (folder / f"{name}.json").exists():
+        raise SystemExit(f"no coverage of {name}:\n{result.stdout}{result.stderr}")
     report: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
     return report
 

@@ -26,8 +26,8 @@ class HeldReceiver:
     def wait_for_calls(self, count: int) -> None:
         """Return when that number of calls has arrived completely."""
         with self._arrived:
-            came = self._arrived.wait_for(lambda: len(self.bodies) >= count, SECONDS)
-            assert came, f"{len(self.bodies)} of {count} calls came"
+            has_arrived = self._arrived.wait_for(lambda: len(self.bodies) >= count, SECONDS)
+            assert has_arrived, f"{len(self.bodies)} of {count} calls came"
 
     def release_calls(self) -> None:
         """Release all calls, including later ones."""

@@ -19,9 +19,9 @@ SECONDS = 60
 
 def environment(**settings: object) -> dict[str, str]:
     """Return this environment without settings of the service except these, given in lower case."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
-    given = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in settings.items()}
-    return {**kept, "PYTHONUNBUFFERED": "1", **given}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
+    variables = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in settings.items()}
+    return {**inherited, "PYTHONUNBUFFERED": "1", **variables}
 
 
 class Process:
@@ -137,7 +137,7 @@ def python(code: str) -> tuple[str, ...]:
 
 def result_of(*arguments: str, folder: Path | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, and return the result; its output is shown when the test fails."""
-    done = subprocess.run(
+    result = subprocess.run(
         arguments,
         env=environment(**settings),
         cwd=folder,
@@ -147,6 +147,6 @@ def result_of(*arguments: str, folder: Path | None = None, **settings: object) -
         timeout=SECONDS,
         check=False,
     )
-    head = f"--- {' '.join(arguments)}: exit code {done.returncode}"
-    sys.stdout.write(f"{head}\n{done.stdout}--- standard error\n{done.stderr}---\n")
-    return done
+    head = f"--- {' '.join(arguments)}: exit code {result.returncode}"
+    sys.stdout.write(f"{head}\n{result.stdout}--- standard error\n{result.stderr}---\n")
+    return result

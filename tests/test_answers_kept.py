@@ -71,7 +71,7 @@ def test_valid_response_has_no_faults(answer: Answer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "expected"),
     [
         (live(status=418), "the status is none of 200, 400, 500"),
         (live(ID, ("content-type", "text/plain")), "'text/plain' is none of application/json"),
@@ -102,8 +102,8 @@ def test_valid_response_has_no_faults(answer: Answer) -> None:
         (live(ID, PROBLEM, ("allow", "PUT"), status=405, body=b"{}", method="POST"), "Allow says ['PUT']"),
     ],
 )
-def test_faults_of_an_invalid_response_are_reported(answer: Answer, said: str) -> None:
-    assert any(said in fault for fault in answers_kept.service().faults_of(answer))
+def test_faults_of_an_invalid_response_are_reported(answer: Answer, expected: str) -> None:
+    assert any(expected in fault for fault in answers_kept.service().faults_of(answer))
 
 
 @pytest.mark.parametrize("prefix", ["", "/s/job1"])
@@ -195,16 +195,16 @@ def test_of_a_good_answer():
 
 
 def test_wrong_response_fails_only_the_test_that_caused_it(tmp_path: Path) -> None:
-    path, told = tmp_path / "test_content.py", tmp_path / "told.xml"
+    path, report = tmp_path / "test_content.py", tmp_path / "told.xml"
     path.write_text(TESTS)
     options = ("-p", "tests.watching", "-p", "no:cacheprovider", "-c", str(REPOSITORY / "pyproject.toml"))
-    where = (f"--rootdir={tmp_path}", "--junitxml", str(told), str(path))
-    done = result_of(sys.executable, "-m", "pytest", *options, *where, folder=REPOSITORY)
-    assert done.returncode == 1
+    where = (f"--rootdir={tmp_path}", "--junitxml", str(report), str(path))
+    result = result_of(sys.executable, "-m", "pytest", *options, *where, folder=REPOSITORY)
+    assert result.returncode == 1
     # pytest's output depends on its environment.
     failures = {
         case.get("name"): "".join(failure.get("message", "") for failure in case.iter("failure"))
-        for case in ET.parse(told).getroot().iter("testcase")
+        for case in ET.parse(report).getroot().iter("testcase")
     }
     assert {name for name, words in failures.items() if words} == {"test_that_is_content", "test_that_fails_anyway"}
     assert all(TOLD[0] in words for words in failures.values() if words)

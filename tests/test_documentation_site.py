@@ -42,8 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("properdocs", reason="the requirements of `make docs` are not installed")
     folder = tmp_path_factory.mktemp("site")
     command = ("-m", "properdocs", "build", "--quiet", "--config-file", "site/properdocs.yml", "--site-dir")
-    done = result_of(sys.executable, *command, str(folder), folder=REPOSITORY)
-    assert done.returncode == 0
+    result = result_of(sys.executable, *command, str(folder), folder=REPOSITORY)
+    assert result.returncode == 0
     return folder
 
 

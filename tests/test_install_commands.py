@@ -59,7 +59,7 @@ class Environment:
 
     def paste(self, script: str, folder: Path) -> str:
         """Run lines in a shell, and return what they wrote."""
-        done = subprocess.run(
+        result = subprocess.run(
             ["/bin/sh", "-e", "-c", script],
             cwd=folder,
             env=self._settings,
@@ -68,8 +68,8 @@ class Environment:
             timeout=SECONDS,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
 
     def installed(self) -> set[str]:
         """Return which of our distributions are installed."""

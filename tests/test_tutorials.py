@@ -31,9 +31,9 @@ class Shell:
             lines = [line.replace(f"http://127.0.0.1:{port}", address) for line in lines]
         mark = "--- next ---"
         script = "\n".join(line if "=" in line.split()[0] else f"{line}\nprintf '\\n{mark}\\n'" for line in lines)
-        done = subprocess.run(["/bin/sh", "-e", "-c", script], capture_output=True, text=True, timeout=60, check=True)
-        assert done.stderr == ""
-        return [output.strip() for output in done.stdout.split(mark)[:-1]]
+        result = subprocess.run(["/bin/sh", "-e", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+        assert result.stderr == ""
+        return [output.strip() for output in result.stdout.split(mark)[:-1]]
 
 
 @pytest.fixture(scope="module")

@@ -295,8 +295,8 @@ def test_commands_use_the_database_clock(database_url: str) -> None:
     subscribe(database_url)
     publish(database_url)
     arguments = budkavle("deliveries", "replay", "--state", "waiting")
-    done = result_of(*with_clock("+1h", arguments), database_url=database_url)
-    assert (done.returncode, done.stdout) == (0, "1 go again, 0 left as they are\n")
+    result = result_of(*with_clock("+1h", arguments), database_url=database_url)
+    assert (result.returncode, result.stdout) == (0, "1 go again, 0 left as they are\n")
     (waiting,) = queued(database_url)
     assert waiting.due is not None
     assert is_true(waiting.due)

@@ -161,11 +161,11 @@ def test_log_lines_about_unauthenticated_callers_are_bounded(sqlite_url: str) ->
     calls = 600
     targets = ("/webmessages/x", "/v1/abonnement", "/nowhere", "/health/live", "/webmessages")
     with served(sqlite_url, trusted_proxies="127.0.0.1") as service:
-        begun = time.monotonic()
+        start = time.monotonic()
         for number in range(calls):
             headers = {"apikey": WRONG_KEY, "x-forwarded-for": f"198.51.100.{number % 7}"}
             service.client.get(targets[number % len(targets)], headers=headers)
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - start
         for _ in range(50):
             service.client.get("/webmessages/x")
         log = stop(service)

@@ -124,9 +124,9 @@ def test_processes_survive_a_silent_database_and_shut_down_during_silence(
             assert (found.status_code, found.json()["components"]["database"]) == (503, "DOWN")
         assert [waiting.result() for waiting in metrics] == [False, False]
         assert time.monotonic() - began < SECONDS
-        done = listing.result()
-        assert (done.returncode, done.stdout) == (1, "")
-        assert f"Error: PostgreSQL at 127.0.0.1:{of.proxy.port}: no answer in time" in done.stderr
+        result = listing.result()
+        assert (result.returncode, result.stdout) == (1, "")
+        assert f"Error: PostgreSQL at 127.0.0.1:{of.proxy.port}: no answer in time" in result.stderr
         of.proxy.unfreeze()
         publish(of.direct)
         of.receiver.wait_for_calls(1)

@@ -168,9 +168,9 @@ def test_each_command_that_a_page_shows_runs(
 
 def run_block(folder: Path, script: str, **settings: object) -> str:
     """Paste a block into a shell, and return what it printed. It writes no errors."""
-    done = result_of("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=folder, **settings)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
+    result = result_of("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=folder, **settings)
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the command uses openssl, which is missing")

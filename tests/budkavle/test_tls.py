@@ -172,14 +172,14 @@ def test_removed_header_is_logged_without_the_certificate(
         assert client.get("/health/live").status_code == 200
     removed, *requests = stop(service)
     assert [entry["event"] for entry in requests] == ["request", "request"]
-    told = {name: removed[name] for name in ("event", "level", "peer", "request_id")}
-    assert told == {
+    fields = {name: removed[name] for name in ("event", "level", "peer", "request_id")}
+    assert fields == {
         "event": "client_cert_header_removed",
         "level": "warning",
         "peer": "127.0.0.1",
         "request_id": "spoof-1",
     }
-    assert set(removed) - set(told) == {"timestamp"}
+    assert set(removed) - set(fields) == {"timestamp"}
 
 
 def test_invalid_files_stop_the_start_with_one_line(
@@ -195,7 +195,7 @@ def test_invalid_files_stop_the_start_with_one_line(
     only_certificate.write_text(caller.pem)
     both = "BUDKAVLE_TLS_CERT and BUDKAVLE_TLS_KEY"
     unread = "no PEM that can be read, or one with a password"
-    for given, reason in (
+    for settings, reason in (
         ({"tls_cert": good["tls_cert"]}, f"{both} belong together"),
         ({"tls_key": good["tls_key"]}, f"{both} belong together"),
         (
@@ -212,8 +212,8 @@ def test_invalid_files_stop_the_start_with_one_line(
         (good | {"client_ca": str(tmp_path / "none")}, "BUDKAVLE_CLIENT_CA: Path does not point to a file"),
         (good | {"tls_cert": str(tmp_path)}, "BUDKAVLE_TLS_CERT: Path does not point to a file"),
     ):
-        result = invoke(sqlite_url, "serve", "--port", "0", **given)
-        assert (result.exit_code, result.stdout) == (1, ""), given
+        result = invoke(sqlite_url, "serve", "--port", "0", **settings)
+        assert (result.exit_code, result.stdout) == (1, ""), settings
         assert result.stderr == f"Error: unusable settings: {reason}\n"
 
 

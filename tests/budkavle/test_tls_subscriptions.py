@@ -40,9 +40,9 @@ def get(client: httpx.Client, identifier: str = OWN, **headers: str) -> httpx.Re
 
 def calls(invoke: Invoke, database_url: str) -> list[tuple[str, str, str]]:
     """Return chain, caller and outcome of each audited call."""
-    done = invoke(database_url, "audit", "list")
-    assert done.exit_code == 0
-    entries = [json.loads(line) for line in done.stdout.splitlines()]
+    result = invoke(database_url, "audit", "list")
+    assert result.exit_code == 0
+    entries = [json.loads(line) for line in result.stdout.splitlines()]
     return [
         (entry["chain"], entry["caller"], entry["outcome"])
         for entry in entries

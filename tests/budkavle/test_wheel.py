@@ -56,8 +56,8 @@ def mock_wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build(source: Path, folder: Path) -> Path:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
     (built,) = folder.glob("*.whl")
     return built
 
@@ -141,8 +141,8 @@ def link_distribution(name: str, packages: Path) -> None:
 
 def pip(folder: Path, *arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_wheel_contains_contracts_and_migrations_and_no_tests(wheel: Path) -> None:
@@ -176,9 +176,9 @@ def test_wheel_of_the_mock_contains_exactly_its_files(mock_wheel: Path) -> None:
 def test_installed_wheel_runs(programs: Path, tmp_path: Path) -> None:
     code = "; ".join(f"import {name}; print({name}.__file__)" for name in PACKAGES if name != "mock_open_e")
     private = f"import sys, budkavle.program; sys.path.insert(0, str(budkavle.program.PACKAGES)); {code}"
-    done = result_of(str(programs / "python"), "-c", private, folder=tmp_path)
-    assert len(done.stdout.split()) == len(PACKAGES) - 1
-    assert all(path.startswith(str(programs.parent)) for path in done.stdout.split())
+    result = result_of(str(programs / "python"), "-c", private, folder=tmp_path)
+    assert len(result.stdout.split()) == len(PACKAGES) - 1
+    assert all(path.startswith(str(programs.parent)) for path in result.stdout.split())
 
 
 HELP = """
@@ -295,30 +295,30 @@ def test_service_without_the_mock_lists_the_command_and_reports_the_missing_mock
         ("mock-open-e", "--port", "0"),
         ("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"),
     ):
-        done = result_of(program, *arguments, folder=tmp_path)
+        result = result_of(program, *arguments, folder=tmp_path)
         error = "Error: The mock Open-E is a distribution of its own: pip install 'mock-open-e[server]'\n"
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", error)
+        assert (result.returncode, result.stdout, result.stderr) == (1, "", error)
 
 
 def test_mock_without_the_server_reports_what_to_install(small_mock_programs: Path, tmp_path: Path) -> None:
-    done = result_of(str(small_mock_programs / "mock-open-e"), "--port", "0", folder=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(
+    result = result_of(str(small_mock_programs / "mock-open-e"), "--port", "0", folder=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(
         "The server of the mock needs more packages than the mock itself: pip install 'mock-open-e[server]' (click, "
     )
     (tmp_path / "test_server.py").write_text("def test_server_fixture(open_e_server): pass")
-    done = result_of(str(small_mock_programs / "python"), "-m", "pytest", "-q", folder=tmp_path)
-    assert done.returncode == 1
-    assert "pip install 'mock-open-e[server]'" in done.stdout
+    result = result_of(str(small_mock_programs / "python"), "-m", "pytest", "-q", folder=tmp_path)
+    assert result.returncode == 1
+    assert "pip install 'mock-open-e[server]'" in result.stdout
 
 
 def test_mock_reports_other_missing_modules_unchanged(mock_programs: Path, tmp_path: Path) -> None:
     """If a module of the mock itself is missing, the mock is broken, and no package supplies the module."""
     code = "import sys; sys.modules['mock_open_e.server.command'] = None; from mock_open_e.program import main; main()"
-    done = result_of(str(mock_programs / "python"), "-c", code, folder=tmp_path)
-    assert done.returncode == 1
-    assert "ModuleNotFoundError: import of mock_open_e.server.command halted" in done.stderr
-    assert "pip install" not in done.stderr
+    result = result_of(str(mock_programs / "python"), "-c", code, folder=tmp_path)
+    assert result.returncode == 1
+    assert "ModuleNotFoundError: import of mock_open_e.server.command halted" in result.stderr
+    assert "pip install" not in result.stderr
 
 
 def test_mock_looks_for_each_package_of_its_server() -> None:
@@ -360,7 +360,7 @@ def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
         running_mock(MockOpenE()) as open_e,
         running_target(f"sqlite:///{tmp_path / 'test.db'}", open_e, tmp_path) as server,
     ):
-        done = subprocess.run(
+        result = subprocess.run(
             [str(programs / "budkavle"), *server.command(tmp_path, "--suite", "rules", "--seed", "7")[1:]],
             cwd=tmp_path,
             env=environment() | {"PYTEST_ADDOPTS": "--of-the-project", "PYTEST_PLUGINS": "of_the_project"},
@@ -369,8 +369,8 @@ def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
             timeout=280,
             check=False,
         )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "keeps the contract" in done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "keeps the contract" in result.stdout
     assert {path.name for path in set(tmp_path.iterdir()) - set(before)} <= {"report", "client.pem", *SQLITE}
 
 
@@ -435,8 +435,8 @@ def test_mock_works_in_a_project_with_packages_of_the_same_names(mock_programs: 
     # Other plugins in the environment of these tests would import modules that this project does not have.
     plugins = ("-p", "no:anyio", "-p", "no:cacheprovider")
     python = str(mock_programs / "python")
-    done = result_of(python, "-m", "pytest", "-q", "--strict-markers", *plugins, folder=tmp_path)
-    assert "6 passed" in done.stdout
+    result = result_of(python, "-m", "pytest", "-q", "--strict-markers", *plugins, folder=tmp_path)
+    assert "6 passed" in result.stdout
 
 
 TYPED_PROJECT = """
@@ -480,5 +480,5 @@ def test_mypy_sees_the_types_of_the_installed_mock(mock_programs: Path, tmp_path
     python = str(mock_programs / "python")
     assert "3 passed" in result_of(python, "-m", "pytest", "-q", folder=tmp_path).stdout
     options = ("--strict", "--disallow-any-expr", "--python-executable", python)
-    done = result_of(sys.executable, "-m", "mypy", *options, "test_typed.py", folder=tmp_path)
-    assert done.returncode == 0
+    result = result_of(sys.executable, "-m", "mypy", *options, "test_typed.py", folder=tmp_path)
+    assert result.returncode == 0

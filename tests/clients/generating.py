@@ -28,7 +28,7 @@ def run_generator(spec: Path, project: Path) -> str:
     places = {"spec/web-messages.yaml": str(spec), "web-messages-client": str(project)}
     guide = shlex.split(shown("docs/how-to/generate-a-client.md", "openapi-python-client"))
     assert set(places) < set(guide)
-    done = subprocess.run(
+    result = subprocess.run(
         [*(places.get(word, word) for word in guide), "--fail-on-warning"],
         capture_output=True,
         text=True,
@@ -37,9 +37,9 @@ def run_generator(spec: Path, project: Path) -> str:
         # It calls ruff by name to format what it has written.
         env={**os.environ, "PATH": PATH},
     )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    return said
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, output
+    return output
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,10 @@ class Generated:
 def generated(contract: str, folder: Path) -> Generated:
     """Generate the client of a contract in a folder below this one, and add the folder to the import path."""
     project = folder / contract
-    said = run_generator(REPOSITORY / "spec" / f"{contract}.yaml", project)
+    output = run_generator(REPOSITORY / "spec" / f"{contract}.yaml", project)
     sys.path.insert(0, str(project))
     (package,) = project.glob("*_client")
-    return Generated(contract, package, said)
+    return Generated(contract, package, output)
 
 
 def as_text(request: httpx.Request) -> None:

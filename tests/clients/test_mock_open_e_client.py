@@ -198,8 +198,8 @@ def unknown_parameter(call: Any, api: MockApi) -> Any:
 @ANSWERS.of(404, ONE_CASE, PLANT)
 def unknown_case(call: Any, api: MockApi) -> Any:
     response = call(flow_instance_id=7)
-    (told,) = response.parsed.errors
-    assert "case 7" in told
+    (error,) = response.parsed.errors
+    assert "case 7" in error
     return response
 
 

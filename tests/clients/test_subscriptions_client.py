@@ -42,7 +42,7 @@ def api(generate: Callable[[str], Generated], running: RunningService, broken: R
 def whole_set(call: Any, api: SubscriptionsApi) -> Any:
     changed = api.subscription(webhook_url="/other", slut_dato="2999-12-31T23:59:59")
     new = api.subscription(entity_type=OTHER)
-    for body, done in [
+    for body, counts in [
         (api.set_of(api.subscription()), (1, 0, 0, 0)),
         (api.set_of(changed, new), (1, 1, 0, 0)),
         (api.set_of(new), (0, 0, 1, 1)),
@@ -50,7 +50,7 @@ def whole_set(call: Any, api: SubscriptionsApi) -> Any:
         dry, response = call(body=body, dry_run=True), call(body=body)
         assert dry.parsed == response.parsed
         result = response.parsed
-        assert (result.oprettet, result.opdateret, result.slettet, result.uaendret) == done
+        assert (result.oprettet, result.opdateret, result.slettet, result.uaendret) == counts
     return response
 
 

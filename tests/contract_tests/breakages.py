@@ -73,13 +73,13 @@ async def second_case_accepted(request: Request, forward: Forward) -> Answer:
     """Skip a rule that no schema expresses."""
     body = request.json()
     if request.path == MESSAGES and isinstance(body, dict) and isinstance(body.get("externalReferences"), list):
-        kept: list[Any] = []
+        pairs: list[Any] = []
         for reference in body["externalReferences"]:
             is_case = isinstance(reference, dict) and str(reference.get("key")).lower() == "flowinstanceid"
-            if not is_case or not any(str(other.get("key")).lower() == "flowinstanceid" for other in kept):
-                kept.append(reference)
-        if all(isinstance(reference, dict) for reference in kept) and len(kept) < len(body["externalReferences"]):
-            request = request.with_json({**body, "externalReferences": kept})
+            if not is_case or not any(str(other.get("key")).lower() == "flowinstanceid" for other in pairs):
+                pairs.append(reference)
+        if all(isinstance(reference, dict) for reference in pairs) and len(pairs) < len(body["externalReferences"]):
+            request = request.with_json({**body, "externalReferences": pairs})
     return await forward(request)
 
 

@@ -128,8 +128,8 @@ async def link_forgets_its_filter(request: Request, forward: Forward) -> Answer:
 async def null_of_an_event_is_nothing(request: Request, forward: Forward) -> Answer:
     body = request.json()
     if request.path == EVENT and isinstance(body, dict) and isinstance(body.get("body"), dict):
-        kept = {name: value for name, value in body["body"].items() if value is not None}
-        request = request.with_json({**body, "body": kept}) if kept != body["body"] else request
+        without_null = {name: value for name, value in body["body"].items() if value is not None}
+        request = request.with_json({**body, "body": without_null}) if without_null != body["body"] else request
     return await forward(request)
 
 

@@ -31,8 +31,8 @@ def subject_of_another(errors: list[JSONObject], _: Request) -> list[JSONObject]
 
 
 def error(number: int, message: str) -> JSONObject:
-    said = dict.fromkeys(("orgtype", "orgcode", "entitytype", "index", "field"))
-    return {"errors": [{**said, "errorCode": number, "message": message}]}
+    fields = dict.fromkeys(("orgtype", "orgcode", "entitytype", "index", "field"))
+    return {"errors": [{**fields, "errorCode": number, "message": message}]}
 
 
 CONFLICT = error(150104, "Der er allerede oprettet en anden besked med samme beskedId")

@@ -38,9 +38,9 @@ def with_references(change: Callable[[str, str], tuple[str, str]]) -> Breakage:
 
     async def breakage(request: Request, forward: Forward) -> Answer:
         body = request.json()
-        given = body.get("externalReferences") if isinstance(body, dict) else None
-        if request.path == MESSAGES and isinstance(given, list) and given != [changed(item) for item in given]:
-            request = request.with_json({**body, "externalReferences": [changed(item) for item in given]})
+        pairs = body.get("externalReferences") if isinstance(body, dict) else None
+        if request.path == MESSAGES and isinstance(pairs, list) and pairs != [changed(item) for item in pairs]:
+            request = request.with_json({**body, "externalReferences": [changed(item) for item in pairs]})
         return await forward(request)
 
     return breakage
@@ -55,8 +55,8 @@ def problem(answer: Answer, status: int, phrase: str) -> Answer:
 def names_case(request: Request, number: str | None = None) -> bool:
     """Return whether a message names a case, optionally that case."""
     body = request.json() if request.path == MESSAGES else None
-    given = body.get("externalReferences") if isinstance(body, dict) else None
-    named = [item.get("value") for item in given if item.get("key") == CASE] if _is_list_of_objects(given) else []
+    pairs = body.get("externalReferences") if isinstance(body, dict) else None
+    named = [item.get("value") for item in pairs if item.get("key") == CASE] if _is_list_of_objects(pairs) else []
     return bool(named) if number is None else number in named
 
 
@@ -185,8 +185,8 @@ def concurrent_deletions_succeed() -> Breakage:
         answer = await forward(request)
         if not was_there or answer.status != 404:
             return answer
-        kept = [pair for pair in answer.headers if pair[0] == b"x-request-id"]
-        return Answer(204, kept, b"")
+        headers = [pair for pair in answer.headers if pair[0] == b"x-request-id"]
+        return Answer(204, headers, b"")
 
     return breakage
 

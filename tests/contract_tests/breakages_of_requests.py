@@ -67,8 +67,8 @@ async def faults_before_scopes(request: Request, forward: Forward) -> Answer:
 
 async def errors_repeat_request_ids(request: Request, forward: Forward) -> Answer:
     answer = await forward(request)
-    given = request.header("x-request-id")
-    return answer.with_header("x-request-id", given) if given and answer.status >= 400 else answer
+    request_id = request.header("x-request-id")
+    return answer.with_header("x-request-id", request_id) if request_id and answer.status >= 400 else answer
 
 
 async def errors_as_they_are_accepted(request: Request, forward: Forward) -> Answer:

@@ -37,8 +37,8 @@ async def current_of(request: Request, forward: Forward) -> list[JSONObject]:
 
 async def read(request: Request, forward: Forward, path: str) -> JSONObject:
     query = b"systemIdentifier=" + str(request.json().get("systemIdentifier")).encode()
-    asked = replace(request.with_path(path.encode()), method="GET", query=query, body=b"")
-    found: JSONObject = (await forward(asked.without("content-type").without("content-length"))).json()
+    query_request = replace(request.with_path(path.encode()), method="GET", query=query, body=b"")
+    found: JSONObject = (await forward(query_request.without("content-type").without("content-length"))).json()
     return found
 
 
@@ -67,13 +67,13 @@ def integers_of_32_bits(errors: list[JSONObject], _: Request) -> list[JSONObject
 
 def one_unknown_property(errors: list[JSONObject], _: Request) -> list[JSONObject]:
     """Report one unknown property per entry, as a validator that stops at the first."""
-    kept: list[JSONObject] = []
+    remaining: list[JSONObject] = []
     for error in errors:
         is_unknown = error["index"] is not None and error["field"] not in {*KNOWN, None}
-        last = kept[-1] if kept else error
+        last = remaining[-1] if remaining else error
         if not is_unknown or last["index"] != error["index"] or last["field"] in KNOWN or last is error:
-            kept.append(error)
-    return kept
+            remaining.append(error)
+    return remaining
 
 
 def system_before_entries(errors: list[JSONObject], _: Request) -> list[JSONObject]:
@@ -115,36 +115,36 @@ async def messages_are_not_counted(request: Request, forward: Forward) -> Answer
 async def updates_recreated(request: Request, forward: Forward) -> Answer:
     """Delete and insert changed subscriptions, which drops their deliveries."""
     entries = wanted_of(request)
-    foretold = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
-    if entries is None or foretold is None or foretold.status != 200 or not foretold.json()["opdateret"]:
+    preview = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
+    if entries is None or preview is None or preview.status != 200 or not preview.json()["opdateret"]:
         return await forward(request)
     before = {identity(entry): entry for entry in await current_of(request, forward)}
     same = [before[identity(e)] for e in entries if before.get(identity(e), {}).get("webhookUrl") == e["webhookUrl"]]
     await forward(with_entries(request, same))
     await forward(request)
-    return foretold
+    return preview
 
 
 async def all_subscriptions_recreated(request: Request, forward: Forward) -> Answer:
     """Delete the whole set first; only concurrent readers and waiting deliveries reveal it."""
-    foretold = await forward(replace(request, query=b"dryRun=true")) if wanted_of(request) is not None else None
-    if foretold is None or foretold.status != 200:
+    preview = await forward(replace(request, query=b"dryRun=true")) if wanted_of(request) is not None else None
+    if preview is None or preview.status != 200:
         return await forward(request)
     await forward(with_entries(request, []))
     await forward(request)
-    return foretold
+    return preview
 
 
 async def removals_applied_first(request: Request, forward: Forward) -> Answer:
     """Remove subscriptions in a separate transaction, so that concurrent readers see a part of the set."""
     entries = wanted_of(request)
-    foretold = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
-    if entries is None or foretold is None or foretold.status != 200:
+    preview = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
+    if entries is None or preview is None or preview.status != 200:
         return await forward(request)
     wanted = {identity(entry) for entry in entries}
     await forward(with_entries(request, [e for e in await current_of(request, forward) if identity(e) in wanted]))
     await forward(request)
-    return foretold
+    return preview
 
 
 def compared_loosely(name: str, key: Callable[[str], str]) -> Breakage:
@@ -156,12 +156,12 @@ def compared_loosely(name: str, key: Callable[[str], str]) -> Breakage:
             return await forward(request)
         before = {identity(entry): entry[name] for entry in await current_of(request, forward)}
 
-        def kept(entry: JSONObject) -> JSONObject:
+        def keep_stored(entry: JSONObject) -> JSONObject:
             old, new = before.get(identity(entry)), entry.get(name)
             are_same = isinstance(old, str) and isinstance(new, str) and key(old) == key(new)
             return {**entry, name: old} if are_same else entry
 
-        changed = [kept(entry) for entry in entries]
+        changed = [keep_stored(entry) for entry in entries]
         return await forward(request if changed == entries else with_entries(request, changed))
 
     return breakage
@@ -180,9 +180,9 @@ async def media_type_without_parameters(request: Request, forward: Forward) -> A
 
 
 async def first_dry_run_counts(request: Request, forward: Forward) -> Answer:
-    given = request.query.split(b"&")
-    is_twice = request.path == SYNC and len([item for item in given if item.startswith(b"dryRun=")]) == len(given) == 2
-    return await forward(replace(request, query=given[0]) if is_twice else request)
+    items = request.query.split(b"&")
+    is_twice = request.path == SYNC and len([item for item in items if item.startswith(b"dryRun=")]) == len(items) == 2
+    return await forward(replace(request, query=items[0]) if is_twice else request)
 
 
 def unknown_parameters_accepted(path: str) -> Breakage:

@@ -84,11 +84,11 @@ class Server:
 
     def run(self, folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command that may take some minutes."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
         return subprocess.run(
             command,
             cwd=folder,
-            env={**kept, "PATH": PATH, **environment},
+            env={**inherited, "PATH": PATH, **environment},
             capture_output=True,
             text=True,
             timeout=280,

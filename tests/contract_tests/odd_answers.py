@@ -34,14 +34,14 @@ def with_unspecified_headers(seed: int) -> Breakage:
     chance = random.Random(seed)
 
     async def answer(request: Request, forward: Forward) -> Answer:
-        given = await forward(request)
+        response = await forward(request)
         added = chance.choices(UNNAMED, k=chance.randrange(8))
         # A client that received the only page must not be sent to another one.
-        added = [(name, value) for name, value in added if name != "Link" or given.header("link") is None]
+        added = [(name, value) for name, value in added if name != "Link" or response.header("link") is None]
         headers = [(name.encode(), value.strip().encode("latin-1")) for name, value in added]
-        together = [*given.headers, *headers]
+        together = [*response.headers, *headers]
         chance.shuffle(together)
-        return replace(given, headers=together)
+        return replace(response, headers=together)
 
     return answer
 
@@ -51,20 +51,20 @@ def with_violations(seed: int) -> Breakage:
     chance = random.Random(seed)
 
     async def answer(request: Request, forward: Forward) -> Answer:
-        given = await forward(request)
+        response = await forward(request)
         # Requests before all checks must get valid responses, otherwise no check runs.
         is_asked_first = request.path in {"/v1/abonnement", "/v1/beskedtype/tilladte", "/v1/abonnement/sync"}
         if is_asked_first or chance.random() > 0.3:
-            return given
-        return chance.choice(CHANGES)(given, chance)
+            return response
+        return chance.choice(CHANGES)(response, chance)
 
     return answer
 
 
 def _in_json(change: Callable[[Any, random.Random], Any]) -> Callable[[Answer, random.Random], Answer]:
-    def answer(given: Answer, chance: random.Random) -> Answer:
-        value = given.json()
-        return given if value is None else given.with_json(_at_random(value, change, chance))
+    def answer(response: Answer, chance: random.Random) -> Answer:
+        value = response.json()
+        return response if value is None else response.with_json(_at_random(value, change, chance))
 
     return answer
 
@@ -91,12 +91,12 @@ def _other(_value: Any, chance: random.Random) -> Any:
 
 
 def _body(body: bytes) -> Callable[[Answer, random.Random], Answer]:
-    return lambda given, _: given.with_body(body)
+    return lambda response, _: response.with_body(body)
 
 
 def _header(name: str, value: str) -> Callable[[Answer, random.Random], Answer]:
-    return lambda given, _: replace(
-        given, headers=[*given.without(name).headers, (name.encode(), value.encode("latin-1"))]
+    return lambda response, _: replace(
+        response, headers=[*response.without(name).headers, (name.encode(), value.encode("latin-1"))]
     )
 
 

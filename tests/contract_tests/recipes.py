@@ -50,7 +50,7 @@ def run_steps(section: str, folder: Path, **variables: str) -> dict[str, subproc
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = {
+    result = {
         name: subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", lines],
             cwd=folder,
@@ -63,8 +63,8 @@ def run_steps(section: str, folder: Path, **variables: str) -> dict[str, subproc
         )
         for name, lines in steps(section)
     }
-    sys.stdout.write("".join(f"--- {name}\n{step.stdout}{step.stderr}" for name, step in done.items()))
-    return done
+    sys.stdout.write("".join(f"--- {name}\n{step.stdout}{step.stderr}" for name, step in result.items()))
+    return result
 
 
 def assert_reported(folder: Path) -> None:

@@ -42,11 +42,11 @@ class Recorder:
         """Return the result of a shell command; `length` bytes are expected, after a head with `has_head`."""
         self.has_head = has_head
         command, known = ["sh", "-c", line], {"PATH": os.environ["PATH"], **environment}
-        done = self.take(
+        result = self.take(
             length,
             lambda: subprocess.run(command, env=known, capture_output=True, timeout=SECONDS, check=False),
         )
-        assert b"Seen" in done.stdout, (line, done.stdout, done.stderr)
+        assert b"Seen" in result.stdout, (line, result.stdout, result.stderr)
         return self.came
 
     def take(self, length: int, call: Callable[[], Result], answer: bytes = ANSWER) -> Result:

@@ -34,9 +34,9 @@ class Tape:
         ends = dict[tuple[int, bool], bytes]()
         for number, is_sent, piece in self.pieces:
             # An id may be split into two chunks.
-            told = ends.get((number, is_sent), b"") + piece
-            ends[number, is_sent] = told[-35:]
-            for id_ in UUID.findall(told):
+            data = ends.get((number, is_sent), b"") + piece
+            ends[number, is_sent] = data[-35:]
+            for id_ in UUID.findall(data):
                 if is_sent:
                     own.add(id_)
                 elif id_ not in own and id_ not in made:

@@ -25,9 +25,9 @@ def test_server_that_stops_responding_ends_the_check(tmp_path: Path) -> None:
     certificate = tmp_path / "client.pem"
     certificate.write_text(pem(new_certificate().header))
     with odd_server(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", dies=True) as url:
-        ended = Server(url, certificate, "").check(tmp_path, "--spec", "web-messages")
+        result = Server(url, certificate, "").check(tmp_path, "--spec", "web-messages")
 
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "no answer: " in ended.stdout
-    assert "ended before all was checked" in ended.stdout
-    assert "schema of" not in ended.stdout
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "no answer: " in result.stdout
+    assert "ended before all was checked" in result.stdout
+    assert "schema of" not in result.stdout

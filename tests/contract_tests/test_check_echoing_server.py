@@ -93,10 +93,10 @@ def breakage() -> Breakage:
 
 
 def test_output_and_files_contain_no_secret(server: Server, tmp_path: Path) -> None:
-    ended = server.check(tmp_path, "--profile", "full", "--suite", "rules", "--suite", "raw-bytes", "--fail-fast")
-    assert_clean(server, tmp_path, ended.stdout + ended.stderr)
-    ended = server.check(tmp_path, "--suite", "schema", "--fail-fast", "--report", str(tmp_path / "schema"))
-    assert_clean(server, tmp_path, ended.stdout + ended.stderr)
+    result = server.check(tmp_path, "--profile", "full", "--suite", "rules", "--suite", "raw-bytes", "--fail-fast")
+    assert_clean(server, tmp_path, result.stdout + result.stderr)
+    result = server.check(tmp_path, "--suite", "schema", "--fail-fast", "--report", str(tmp_path / "schema"))
+    assert_clean(server, tmp_path, result.stdout + result.stderr)
 
 
 def assert_clean(server: Server, folder: Path, printed: str) -> None:

@@ -35,10 +35,10 @@ def test_server_with_one_response_for_everything_is_reported_once(
     spec: str, text: str, server: Answering, tmp_path: Path
 ) -> None:
     server.answers = dict.fromkeys(("GET", "POST", "DELETE"), (200, text))
-    ended = check(server, tmp_path, "--spec", spec)
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert f"an unknown message must get a 404, but got 200 {text}" in ended.stdout
-    assert "/webmessages/00000000-0000-4000-8000-000000000000" in ended.stdout
+    result = check(server, tmp_path, "--spec", spec)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert f"an unknown message must get a 404, but got 200 {text}" in result.stdout
+    assert "/webmessages/00000000-0000-4000-8000-000000000000" in result.stdout
     assert len(server.came) == 1
 
 
@@ -56,9 +56,9 @@ def test_server_without_subscription_support_is_reported_with_what_it_lacks(
     answers: dict[str, tuple[int, str]], code: int, words: str, server: Answering, tmp_path: Path
 ) -> None:
     server.answers = answers
-    ended = check(server, tmp_path, "--spec", "subscriptions")
-    assert ended.returncode == code, ended.stdout + ended.stderr
-    assert words in ended.stdout + ended.stderr
+    result = check(server, tmp_path, "--spec", "subscriptions")
+    assert result.returncode == code, result.stdout + result.stderr
+    assert words in result.stdout + result.stderr
     # A dry run changes nothing.
     changing = {path for method, path, _ in server.came if method != "GET"}
     assert changing <= {"/v1/abonnement/sync?dryRun=true"}

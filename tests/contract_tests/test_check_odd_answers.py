@@ -34,10 +34,15 @@ def test_headers_that_no_contract_names_are_not_findings(
 
 @pytest.mark.parametrize("breakage", [with_violations(1), with_violations(2)], ids=["seed 1", "seed 2"], indirect=True)
 def test_invalid_responses_are_findings_and_never_errors_of_the_check(server: Server, tmp_path: Path) -> None:
-    ended = server.check(tmp_path, "--suite", "rules")
+    result = server.check(tmp_path, "--suite", "rules")
 
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "BREAKS the contract" in ended.stdout
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "BREAKS the contract" in result.stdout
     report = tmp_path / "report"
-    for text in (ended.stdout, ended.stderr, (report / "summary.txt").read_text(), (report / "rules.xml").read_text()):
+    for text in (
+        result.stdout,
+        result.stderr,
+        (report / "summary.txt").read_text(),
+        (report / "rules.xml").read_text(),
+    ):
         assert OWN_FAULTS.search(text) is None, OWN_FAULTS.search(text)

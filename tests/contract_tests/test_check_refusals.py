@@ -60,8 +60,8 @@ def stored(server: Server) -> dict[str, int]:
 
 def assert_refused(result: Result, words: str) -> None:
     assert result.exit_code == 2, result.output
-    told = result.output.strip().splitlines()
-    assert words in told[-1], result.output
+    lines = result.output.strip().splitlines()
+    assert words in lines[-1], result.output
     assert MESSAGES_KEY not in result.output
 
 
@@ -224,19 +224,19 @@ def test_missing_packages_are_named() -> None:
         "import sys; sys.modules['schemathesis'] = None; from budkavle.commands.cli import main; "
         "main(['contract-check', 'http://127.0.0.1:1'])"
     )
-    done = result_of(sys.executable, "-c", code)
-    assert done.returncode == 2
-    assert done.stderr == "Error: this command needs more packages: pip install 'budkavle[contract]'\n"
+    result = result_of(sys.executable, "-c", code)
+    assert result.returncode == 2
+    assert result.stderr == "Error: this command needs more packages: pip install 'budkavle[contract]'\n"
 
 
 def test_subscriptions_of_an_interrupted_check_are_not_lost(ask: Asked, server: Server) -> None:
     """After kill -9 the system has the check's own subscriptions, and only the file has the previous ones."""
-    kept = ask.folder / "report" / BEFORE
-    kept.parent.mkdir()
-    kept.write_text("{}")
+    backup = ask.folder / "report" / BEFORE
+    backup.parent.mkdir()
+    backup.write_text("{}")
     before = stored(server)
     assert_refused(
         ask(server.url, *KEYS, "--client-cert", str(server.certificate)), "an earlier check did not put back"
     )
-    assert kept.read_text() == "{}"
+    assert backup.read_text() == "{}"
     assert stored(server) == before

@@ -29,9 +29,9 @@ def put_subscription(server: Server, entity_type: int = ALLOWED, end: datetime |
 def assert_untouched(server: Server, folder: Path, words: str) -> None:
     with server.api() as api:
         before, waiting = api.subscriptions(), api.deliveries()
-        ended = server.check(folder, "--spec", "subscriptions")
-        assert ended.returncode == 2, ended.stdout + ended.stderr
-        assert words in ended.stderr
+        result = server.check(folder, "--spec", "subscriptions")
+        assert result.returncode == 2, result.stdout + result.stderr
+        assert words in result.stderr
         assert (api.subscriptions(), api.deliveries()) == (before, waiting)
 
 
@@ -70,5 +70,5 @@ def test_failed_restoration_is_reported_by_the_exit_code_too(
     assert code == 2, printed
     assert "keeps the contract: 1 checks" in printed
     assert f"not cleaned up: system {SYSTEM} did not get its subscriptions back" in printed
-    (kept,) = json.loads((tmp_path / "report" / BEFORE).read_text())["abonnementer"]
-    assert kept["orgCode"] == 101
+    (restorable,) = json.loads((tmp_path / "report" / BEFORE).read_text())["abonnementer"]
+    assert restorable["orgCode"] == 101

@@ -20,9 +20,9 @@ def constants(folder: Path, **more: str) -> int:
     """Return the number of constants that Hypothesis mixes into generated data in such a process."""
     variables = environment() | {"HYPOTHESIS_STORAGE_DIRECTORY": str(folder)} | more
     command = [sys.executable, "-P", "-c", CONSTANTS]
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    result = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    return int(result.stdout)
 
 
 def test_constants_of_our_sources_are_not_mixed_in(tmp_path: Path) -> None:
@@ -44,9 +44,9 @@ def references(folder: Path, server: Answering, seed: int) -> list[str]:
     CheckTarget(server.url, "k", seed=seed).write(file)
     variables = environment() | {VARIABLE: str(file)}
     command = [sys.executable, "-P", "-c", REFERENCES]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
 
 
 def test_references_of_remaining_messages_follow_from_the_seed(tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ def test_recipe_for_our_service_works(tmp_path: Path) -> None:
     """The service has its own TLS, which sends a certificate with each request, even if it should be missing."""
     shown = tmp_path / "summary.md"
 
-    done = run_steps(OWN, tmp_path, GITHUB_STEP_SUMMARY=str(shown))
+    result = run_steps(OWN, tmp_path, GITHUB_STEP_SUMMARY=str(shown))
 
-    assert {name: step.returncode for name, step in done.items()} == {"Check": 0, "Show": 0}
-    assert_clean(done["Check"])
-    assert left_out(done["Check"].stdout) == ONLY_WITHOUT_TLS
+    assert {name: step.returncode for name, step in result.items()} == {"Check": 0, "Show": 0}
+    assert_clean(result["Check"])
+    assert left_out(result["Check"].stdout) == ONLY_WITHOUT_TLS
     assert "keeps the contract" in shown.read_text()
     assert_reported(tmp_path)
 
@@ -38,9 +38,9 @@ def test_two_services_below_a_base_path_that_nginx_adds_to_locations_have_no_fin
     request.param = "sqlite"
     url = new_database(request, tmp_path)
     with behind_nginx(url, open_e_url, tmp_path, services=2, base_path="/api", rewrites_locations=True) as site:
-        ended = site.server.check(tmp_path, *site.options, "--suite", "rules")
+        result = site.server.check(tmp_path, *site.options, "--suite", "rules")
 
-    assert_clean(ended)
+    assert_clean(result)
 
 
 def test_two_services_behind_nginx_have_no_findings(
@@ -58,13 +58,13 @@ def test_schemas_below_a_base_path_that_locations_lack_have_no_findings(
     """nginx responds to TRACE itself."""
     request.param = "sqlite"
     with behind_nginx(new_database(request, tmp_path), open_e_url, tmp_path, base_path="/api") as site:
-        ended = site.server.check(tmp_path, *site.options, "--suite", "schema", "--spec", "web-messages")
+        result = site.server.check(tmp_path, *site.options, "--suite", "schema", "--spec", "web-messages")
 
-    assert_clean(ended)
+    assert_clean(result)
 
 
-def assert_clean(ended: subprocess.CompletedProcess[str]) -> None:
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "keeps the contract" in ended.stdout
-    assert left_out(ended.stdout) <= ONLY_WITHOUT_TLS
-    assert "not cleaned up" not in ended.stdout
+def assert_clean(result: subprocess.CompletedProcess[str]) -> None:
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "keeps the contract" in result.stdout
+    assert left_out(result.stdout) <= ONLY_WITHOUT_TLS
+    assert "not cleaned up" not in result.stdout

@@ -49,15 +49,15 @@ def test_messages_are_deleted_once_and_nothing_else(server: Answering, diary: Pa
 
 def test_undeletable_message_is_reported_and_the_others_are_deleted(server: Answering, diary: Path, kept: Path) -> None:
     server.answers = {"DELETE": (403, ""), "POST": (200, "{}")}
-    (told,) = clean_up(of(server), diary, CURRENT, kept)
-    assert told == f"3 messages could not be deleted, /webmessages/{IDS[0]} among them: 403"
+    (report,) = clean_up(of(server), diary, CURRENT, kept)
+    assert report == f"3 messages could not be deleted, /webmessages/{IDS[0]} among them: 403"
 
 
 def test_subscriptions_that_cannot_be_restored_are_kept_in_a_file(server: Answering, diary: Path, kept: Path) -> None:
     server.answers = {"DELETE": (404, ""), "POST": (400, "no more " * 1000)}
-    (told,) = clean_up(of(server), diary, CURRENT, kept)
-    assert f"system s did not get its subscriptions back: POST /v1/abonnement/sync with {kept} (400 no more" in told
-    assert len(told) < 600
+    (report,) = clean_up(of(server), diary, CURRENT, kept)
+    assert f"system s did not get its subscriptions back: POST /v1/abonnement/sync with {kept} (400 no more" in report
+    assert len(report) < 600
     assert kept.exists()
 
 
@@ -71,8 +71,8 @@ def test_unreachable_server_is_reported_and_called_once_for_each(diary: Path, ke
 def test_invalid_response_does_not_prevent_the_restoration(server: Answering, diary: Path, kept: Path) -> None:
     server.answers = {"DELETE": (204, ""), "POST": (200, "{}")}
     server.silent = "DELETE"
-    (told,) = clean_up(of(server), diary, CURRENT, kept)
-    assert told.startswith("3 messages could not be deleted")
+    (report,) = clean_up(of(server), diary, CURRENT, kept)
+    assert report.startswith("3 messages could not be deleted")
     assert not kept.exists()
 
 

@@ -26,9 +26,9 @@ def of(url: str, **changes: str) -> CheckTarget:
 
 
 def sent(data: bytes) -> SentBytes:
-    kept = SentBytes()
-    kept.add(data)
-    return kept
+    sent_bytes = SentBytes()
+    sent_bytes.add(data)
+    return sent_bytes
 
 
 OF_CURL = {

@@ -80,8 +80,10 @@ def test_shell_variables_are_set_from_the_certificate(check: Check, tmp_path: Pa
     lines = summary.format_variables(known)
     assert lines is not None
     assert header[1:60] not in lines
-    done = subprocess.run(["sh", "-c", lines + 'printf %s "$CLIENT_CERT"'], capture_output=True, text=True, check=True)
-    assert done.stdout == header
+    result = subprocess.run(
+        ["sh", "-c", lines + 'printf %s "$CLIENT_CERT"'], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == header
 
 
 def test_no_shell_variables_are_needed_without_a_header(check: Check) -> None:

@@ -46,8 +46,8 @@ async def texts_of_its_own(request: Request, forward: Forward) -> Answer:
     for violation in value.get("violations", []):
         violation["message"] = violation["message"] if violation["message"] in FIXED_TEXTS else "Nope"
     for error in value.get("errors", []):
-        begun = {1014: "Request validerer ikke, beklager"}.get(error["errorCode"], f"{error['message']}!")
-        free = begun if error["errorCode"] in BEGINNINGS else "Øv"
+        opening = {1014: "Request validerer ikke, beklager"}.get(error["errorCode"], f"{error['message']}!")
+        free = opening if error["errorCode"] in BEGINNINGS else "Øv"
         error["message"] = error["message"] if error["errorCode"] in WHOLE_TEXTS else free
     if not str(value.get("detail")).startswith("WebMessage with id"):
         value.pop("detail", None)
@@ -158,8 +158,8 @@ async def names_of_files_in_the_plain_form(request: Request, forward: Forward) -
         return answer
     name = unquote(disposition.partition("filename*=UTF-8''")[2].partition(";")[0])
     is_plain = re.fullmatch("[A-Za-z0-9. ]+", name) is not None
-    given = f'FileName="{name}"' if is_plain else f"filename*=utf-8'sv'{quote(name, safe='')}"
-    return answer.with_header("content-disposition", f"ATTACHMENT;{given}")
+    file_name = f'FileName="{name}"' if is_plain else f"filename*=utf-8'sv'{quote(name, safe='')}"
+    return answer.with_header("content-disposition", f"ATTACHMENT;{file_name}")
 
 
 def _back(found: re.Match[bytes]) -> bytes:
@@ -192,10 +192,10 @@ def together(*variations: Breakage) -> Breakage:
     """Apply all variations, one in front of the other."""
 
     async def answer(request: Request, forward: Forward) -> Answer:
-        asked = forward
+        with_variation = forward
         for variation in variations:
-            asked = _in_front(variation, asked)
-        return await asked(request)
+            with_variation = _in_front(variation, with_variation)
+        return await with_variation(request)
 
     return answer
 

@@ -71,9 +71,9 @@ async def send_one(to: Receiver | str, **options):
 class Recorder:
     """A receiver that records requests and has one response for all of them."""
 
-    def __init__(self, said: bytes = OK) -> None:
+    def __init__(self, response: bytes = OK) -> None:
         self.requests: list[tuple[str, bytes]] = []
-        self._said = said
+        self._said = response
 
     def __call__(self, connection, _) -> None:
         while True:

@@ -47,16 +47,16 @@ def test_send_keeps_connections(run, peer):
     [(200, None), (202, None), (204, None), (299, None), (302, Reason.HTTP), (404, Reason.HTTP), (500, Reason.HTTP)],
 )
 def test_send_returns_the_status(run, peer, status, reason):
-    said = answer(b"" if status == 204 else b"x", f"{status} Says")
-    answered = run(send_one(at(peer(Recorder(said)))))
+    response_bytes = answer(b"" if status == 204 else b"x", f"{status} Says")
+    answered = run(send_one(at(peer(Recorder(response_bytes)))))
     assert (answered.status, answered.reason, answered.body) == (status, reason, "" if status == 204 else "x")
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 Temporary", "308 Permanent"])
 def test_send_does_not_follow_redirects(run, peer, status):
     target = peer(Recorder())
-    said = answer(b"", status, f"Location: {at(target)}\r\n")
-    assert run(send_one(at(peer(Recorder(said))))).status == int(status[:3])
+    response_bytes = answer(b"", status, f"Location: {at(target)}\r\n")
+    assert run(send_one(at(peer(Recorder(response_bytes))))).status == int(status[:3])
     assert target.connections == 0
 
 
@@ -109,7 +109,7 @@ def test_send_reads_a_response_of_16_kib_and_keeps_the_connection(run, peer):
 
 
 @pytest.mark.parametrize(
-    ("sent", "kept"),
+    ("sent", "stored"),
     [
         (b"r\xc3\xb8d", "rød"),
         (b"a\0b", "a\ufffdb"),
@@ -119,8 +119,8 @@ def test_send_reads_a_response_of_16_kib_and_keeps_the_connection(run, peer):
         (b"a" * 1025, "a" * 1024),
     ],
 )
-def test_send_stores_a_text_that_databases_accept(run, peer, sent, kept):
-    assert run(send_one(at(peer(Recorder(answer(sent)))))).body == kept
+def test_send_stores_a_text_that_databases_accept(run, peer, sent, stored):
+    assert run(send_one(at(peer(Recorder(answer(sent)))))).body == stored
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ def test_send_stores_a_text_that_databases_accept(run, peer, sent, kept):
     ],
 )
 def test_send_returns_retry_after(run, peer, value, seconds):
-    said = answer(b"", "503 Busy", "Retry-After: VALUE\r\n").replace(b"VALUE", value.encode())
-    answered = run(send_one(at(peer(Recorder(said))), now=datetime(2026, 3, 1, 12, tzinfo=UTC)))
+    response_bytes = answer(b"", "503 Busy", "Retry-After: VALUE\r\n").replace(b"VALUE", value.encode())
+    answered = run(send_one(at(peer(Recorder(response_bytes))), now=datetime(2026, 3, 1, 12, tzinfo=UTC)))
     assert (answered.status, answered.retry_after) == (503, seconds)
 
 
@@ -165,11 +165,11 @@ def test_send_makes_concurrent_calls(run, peer):
 
 
 def test_send_can_be_cancelled(run, peer):
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     def serve(connection, _):
         read_request(connection)
-        loop.call_soon_threadsafe(begun.set)
+        loop.call_soon_threadsafe(started.set)
         connection.recv(1)
 
     async def cancel():
@@ -177,7 +177,7 @@ def test_send_can_be_cancelled(run, peer):
         loop = asyncio.get_running_loop()
         calls = ReceiverClient()
         task = asyncio.create_task(calls.send(claimed(receiver(at(peer(serve)))), NOW))
-        await begun.wait()
+        await started.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -188,8 +188,8 @@ def test_send_can_be_cancelled(run, peer):
 
 
 def test_send_ignores_an_interim_response(run, peer):
-    said = b"HTTP/1.1 102 Processing\r\n\r\n" + OK
-    assert run(send_one(at(peer(Recorder(said))))).status == 200
+    response_bytes = b"HTTP/1.1 102 Processing\r\n\r\n" + OK
+    assert run(send_one(at(peer(Recorder(response_bytes))))).status == 200
 
 
 def test_send_forwards_the_request_id_and_the_trace_of_the_publisher(run, peer):

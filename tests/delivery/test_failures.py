@@ -21,12 +21,12 @@ def reset(connection):
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def saying(said: bytes):
+def saying(response_bytes: bytes):
     """Return a receiver that reads the request, sends this and closes the connection."""
 
     def serve(connection, _):
         read_request(connection)
-        connection.sendall(said)
+        connection.sendall(response_bytes)
 
     return serve
 
@@ -102,7 +102,7 @@ def test_lost_connection_fails(run, peer, serve):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response_bytes",
     [
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"\x15\x03\x01\x00\x02\x02\x46" * 10,
@@ -116,8 +116,8 @@ def test_lost_connection_fails(run, peer, serve):
     ],
     ids=["ssh", "tls", "status", "two digits", "zero", "text", "smtp", "endless head", "endless interim responses"],
 )
-def test_response_that_is_not_http_fails(run, peer, said):
-    answered = run(send_one(at(peer(saying(said))), attempt_timeout=5))
+def test_response_that_is_not_http_fails(run, peer, response_bytes):
+    answered = run(send_one(at(peer(saying(response_bytes))), attempt_timeout=5))
     assert (answered.status, answered.reason) == (None, Reason.GARBAGE)
     assert "OpenSSH" not in answered.detail
 
@@ -126,9 +126,9 @@ def test_closed_kept_connection_causes_no_second_post(run, peer):
     requests = []
 
     def serve(connection, _):
-        for said in (OK, b""):
+        for response_bytes in (OK, b""):
             requests.append(read_request(connection))
-            connection.sendall(said)
+            connection.sendall(response_bytes)
 
     server = peer(serve)
     first, second = run(send(*[claimed(at(server))] * 2))
@@ -153,8 +153,8 @@ def test_certificate_of_another_host_fails(run, peer, authority, name):
 
 
 def test_expired_certificate_fails(run, peer, authority):
-    ended = authority.issue("127.0.0.1", begins=TODAY - 2 * DAY, ends=TODAY - DAY)
-    server = peer(over_tls(Recorder(), ended))
+    expired = authority.issue("127.0.0.1", begins=TODAY - 2 * DAY, ends=TODAY - DAY)
+    server = peer(over_tls(Recorder(), expired))
     answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}")))
     assert (answered.reason, answered.detail) == (Reason.TLS, "certificate has expired")
 

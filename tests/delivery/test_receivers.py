@@ -251,14 +251,14 @@ def test_line_raises_until_the_configuration_is_valid(run, secret_file):
     to = receiver("https://receiver.invalid", webhook_secrets=(f"file:{secret_file}",))
 
     async def ask():
-        kept = receivers.SessionPool(receivers.ClientTimeout())
+        pool = receivers.SessionPool(receivers.ClientTimeout())
         with pytest.raises(ReceiverMisconfigured, match="cannot be read: No such file"):
-            kept.get_session(to, NOW)
+            pool.get_session(to, NOW)
         secret_file.write_text("AQID")
-        session = kept.get_session(to, AFTER)
-        assert session is kept.get_session(to, AFTER)
+        session = pool.get_session(to, AFTER)
+        assert session is pool.get_session(to, AFTER)
         assert session.keys == (b"\1\2\3",)
-        await kept.close()
+        await pool.close()
         assert session.http.closed
 
     run(ask())

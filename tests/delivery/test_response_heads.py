@@ -64,14 +64,14 @@ ODD = {
 }
 
 
-def serving(said: bytes, size: int | None = None):
+def serving(response_bytes: bytes, size: int | None = None):
     """Run a receiver that keeps connections open, and sends this in chunks of `size` bytes."""
 
     def serve(connection, _):
         while True:
             read_request(connection)
-            for start in range(0, len(said), size or len(said)):
-                connection.sendall(said[start : start + (size or len(said))])
+            for start in range(0, len(response_bytes), size or len(response_bytes)):
+                connection.sendall(response_bytes[start : start + (size or len(response_bytes))])
 
     return serve
 
@@ -86,7 +86,7 @@ STATUSES = {"200 OK": AttemptOutcome.DONE, "404 Gone": AttemptOutcome.PARK, "503
 @pytest.mark.parametrize("case", ODD)
 def test_send_counts_every_complete_head(run, peer, case):
     """All statuses run concurrently, because a body without a length is read to its end."""
-    fields, body, kept = ODD[case]
+    fields, body, stored_body = ODD[case]
     receivers = [at(peer(serving(response(fields, body, status)))) for status in STATUSES]
 
     async def send_to_all():
@@ -95,16 +95,16 @@ def test_send_counts_every_complete_head(run, peer, case):
     answered = run(send_to_all())
     for answer, (status, outcome) in zip(answered, STATUSES.items(), strict=True):
         assert answer == ReceiverResponse(
-            int(status[:3]), None if outcome is AttemptOutcome.DONE else Reason.HTTP, kept
+            int(status[:3]), None if outcome is AttemptOutcome.DONE else Reason.HTTP, stored_body
         )
         assert decide_outcome(answer) is outcome
 
 
 @pytest.mark.parametrize("case", [case for case in ODD if len(ODD[case][0]) < 1000])
 def test_send_counts_heads_that_arrive_byte_by_byte(run, peer, case):
-    fields, body, kept = ODD[case]
+    fields, body, stored_body = ODD[case]
     answered = run(send_one(at(peer(serving(response(fields, body), 1))), attempt_timeout=30))
-    assert answered == ReceiverResponse(200, None, kept)
+    assert answered == ReceiverResponse(200, None, stored_body)
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
@@ -120,8 +120,8 @@ def test_send_counts_heads_that_arrive_byte_by_byte(run, peer, case):
     ],
 )
 def test_send_reads_no_body_where_http_allows_none(run, peer, status, rest):
-    said = f"HTTP/1.1 {status}\r\n{rest}".encode()
-    answered = run(send(*[claimed(at(peer(serving(said))))] * 3, attempt_timeout=30))
+    response_bytes = f"HTTP/1.1 {status}\r\n{rest}".encode()
+    answered = run(send(*[claimed(at(peer(serving(response_bytes))))] * 3, attempt_timeout=30))
     assert [(each.status, each.body) for each in answered] == [(int(status[:3]), "")] * 3
 
 
@@ -153,8 +153,8 @@ def test_send_keeps_connections_without_a_body(run, peer, rest, connections):
 )
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
 def test_send_parses_unusual_status_lines(run, peer, line, end):
-    said = line.replace(b"\r\n", end) + end + b"Content-Length: 3" + end * 2 + b"tak"
-    assert run(send_one(at(peer(serving(said))), attempt_timeout=30)) == ReceiverResponse(200, None, "tak")
+    response_bytes = line.replace(b"\r\n", end) + end + b"Content-Length: 3" + end * 2 + b"tak"
+    assert run(send_one(at(peer(serving(response_bytes))), attempt_timeout=30)) == ReceiverResponse(200, None, "tak")
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_send_skips_interim_responses(run, peer, interim, size):
 
 
 def test_send_treats_101_as_final(run, peer):
-    said = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81\x00"
-    assert run(send_one(at(peer(serving(said))))).status == 101
+    response_bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81\x00"
+    assert run(send_one(at(peer(serving(response_bytes))))).status == 101
 
 
 @pytest.mark.parametrize(

@@ -46,17 +46,17 @@ async def test_failed_delivery_is_retried_at_the_time_of_the_formula(database: D
         now += wait * SECOND
         assert (row["attempts"], row["due"], row["lease"], row["state"]) == (number, now, None, "waiting")
         assert await work(database, now - timedelta(milliseconds=1)) == 0
-    kept = await rows(database, tables.attempts)
-    assert [(item["number"], item["status"], item["reason"], item["answer"]) for item in kept] == [
+    attempts = await rows(database, tables.attempts)
+    assert [(item["number"], item["status"], item["reason"], item["answer"]) for item in attempts] == [
         (number, 503, "http", "not now") for number in range(1, 5)
     ]
-    assert kept[1]["time"] == NOW + SECOND
+    assert attempts[1]["time"] == NOW + SECOND
     assert len(recorder.requests) == 4
 
 
 async def test_retry_after_of_a_receiver_is_respected(database: Database, peer: StartPeer) -> None:
-    said = answer(b"", "429 Slow down", "Retry-After: 120\r\n")
-    await subscribe(database, at(peer(Recorder(said))))
+    response_bytes = answer(b"", "429 Slow down", "Retry-After: 120\r\n")
+    await subscribe(database, at(peer(Recorder(response_bytes))))
     await publish(database)
     await work(database)
     (row,) = await deliveries(database)

@@ -38,8 +38,8 @@ def test_parked_and_waiting_messages_are_replayed_at_once(caller: Caller) -> Non
     meet(caller, AttemptOutcome.PARK, later())
     publish(caller)
     first, second, waiting = [item["leveringId"] for item in listed(caller)]
-    asked = [waiting, first.upper(), NOBODYS.upper(), second, first, NOBODYS]
-    assert replay(caller, *asked) == {
+    ids = [waiting, first.upper(), NOBODYS.upper(), second, first, NOBODYS]
+    assert replay(caller, *ids) == {
         "genfremsendt": 3,
         "ikkeParkerede": [NOBODYS],
         "ikkeGenfremsendte": [unknown(NOBODYS)],

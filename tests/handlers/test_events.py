@@ -72,7 +72,7 @@ def test_event_is_accepted_and_queued_for_its_subscriptions(subscribing: Running
 
 
 def test_every_property_is_stored_unchanged(subscribing: RunningService) -> None:
-    said = event(
+    body = event(
         eksternIdentifier=unique_id().upper(),
         versionIdentifier="v 1 å😀",
         identifikationstypeId=2147483647,
@@ -80,20 +80,20 @@ def test_every_property_is_stored_unchanged(subscribing: RunningService) -> None
         beskedId=unique_id().upper(),
         body={"z": [1, -0.5, 1e300, 12345678901234567890123, True, None], "a": {"å": "\t\\u0000 \\ %s :x"}, "": {}},
     )
-    response = publish(subscribing, said)
+    response = publish(subscribing, body)
     assert response.status_code == 202
-    assert response.json()["beskedId"] == said["beskedId"].lower()
-    content = json.loads(stored(subscribing, said["beskedId"].lower())["content"])
-    del said["beskedId"]
-    assert content == said | {"eksternIdentifier": said["eksternIdentifier"].lower()}
-    assert [type(item) for item in content["body"]["z"]] == [type(item) for item in said["body"]["z"]]
+    assert response.json()["beskedId"] == body["beskedId"].lower()
+    content = json.loads(stored(subscribing, body["beskedId"].lower())["content"])
+    del body["beskedId"]
+    assert content == body | {"eksternIdentifier": body["eksternIdentifier"].lower()}
+    assert [type(item) for item in content["body"]["z"]] == [type(item) for item in body["body"]["z"]]
 
 
 def test_repeated_event_gets_the_same_response(subscribing: RunningService, org_code: int) -> None:
     id_, pointed_at = unique_id(), unique_id()
-    said = event(orgCode=org_code, beskedId=id_, eksternIdentifier=pointed_at, body={"a": 1, "b": [2]})
-    first = publish(subscribing, said)
-    again = dict(reversed(said.items())) | {
+    body = event(orgCode=org_code, beskedId=id_, eksternIdentifier=pointed_at, body={"a": 1, "b": [2]})
+    first = publish(subscribing, body)
+    again = dict(reversed(body.items())) | {
         "beskedId": id_.upper(),
         "eksternIdentifier": pointed_at.upper(),
         "body": {"b": [2], "a": 1},
@@ -110,14 +110,14 @@ def test_repeated_event_gets_the_same_response(subscribing: RunningService, org_
     ids=str,
 )
 def test_other_event_with_the_same_id_is_a_conflict(subscribing: RunningService, changes: dict[str, Any]) -> None:
-    said = event(beskedId=unique_id(), body={"a": 1})
-    assert publish(subscribing, said).status_code == 202
-    before = stored(subscribing, said["beskedId"])
-    other = {name: value for name, value in (said | changes).items() if value is not ...}
+    body = event(beskedId=unique_id(), body={"a": 1})
+    assert publish(subscribing, body).status_code == 202
+    before = stored(subscribing, body["beskedId"])
+    other = {name: value for name, value in (body | changes).items() if value is not ...}
     (error,) = errors(publish(subscribing, other), 409)
     assert error["errorCode"] == 150104
     assert error["message"] == "Der er allerede oprettet en anden besked med samme beskedId"
-    assert stored(subscribing, said["beskedId"]) == before
+    assert stored(subscribing, body["beskedId"]) == before
 
 
 ONE_FAULT: list[tuple[str, dict[str, Any], list[tuple[str, int]]]] = [

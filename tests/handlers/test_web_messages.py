@@ -22,7 +22,7 @@ def test_create_web_message_returns_201_with_location_and_no_body(shared: Runnin
 
 
 def test_get_web_message_by_id_returns_everything_that_was_sent(shared: RunningService) -> None:
-    begun = datetime.now(UTC) - timedelta(milliseconds=1)
+    start = datetime.now(UTC) - timedelta(milliseconds=1)
     message_id = post(
         shared,
         message="Two lines\r\n& <tags> åäö 😀",
@@ -33,7 +33,7 @@ def test_get_web_message_by_id_returns_everything_that_was_sent(shared: RunningS
     )
     value = get(shared, message_id)
     assert CREATED.fullmatch(value["created"])
-    assert begun <= datetime.fromisoformat(value.pop("created")) <= datetime.now(UTC)
+    assert start <= datetime.fromisoformat(value.pop("created")) <= datetime.now(UTC)
     attachment_id = value["attachments"][0].pop("id")
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", attachment_id)
     assert value == {

@@ -81,7 +81,7 @@ def test_form_accepts_a_json_part_without_a_type(shared: RunningService) -> None
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("file_name", "expected"),
     [
         ('filename="hello.txt"', "hello.txt"),
         ("filename=hello.txt", "hello.txt"),
@@ -93,8 +93,8 @@ def test_form_accepts_a_json_part_without_a_type(shared: RunningService) -> None
         ('filename="a\\"b.txt"', 'a"b.txt'),
     ],
 )
-def test_form_uses_the_file_names_of_the_sender(shared: RunningService, given: str, expected: str) -> None:
-    value = sent(shared, json_part(), file_part(b"x", given))
+def test_form_uses_the_file_names_of_the_sender(shared: RunningService, file_name: str, expected: str) -> None:
+    value = sent(shared, json_part(), file_part(b"x", file_name))
     assert value["attachments"][0]["fileName"] == expected
 
 

@@ -54,11 +54,11 @@ async def claim_due(
     for _ in range(MOST_LOOKS):
         room = Capacity(most, most, frozenset(), frozenset())
         seen = await due_deliveries.look(database, lease.now, room, LookMemory())
-        chosen, taken = [], Counter[str]()
+        chosen, per_system = [], Counter[str]()
         for each in sorted(seen, key=lambda each: (each.due, each.number)):
             limit = most if of is None else of.get(each.target.system_id, 0)
-            if not each.is_behind and taken[each.target.system_id] < limit and len(chosen) < most:
-                taken[each.target.system_id] += 1
+            if not each.is_behind and per_system[each.target.system_id] < limit and len(chosen) < most:
+                per_system[each.target.system_id] += 1
                 chosen.append(each.number)
         behind = [each.number for each in seen if each.is_behind]
         claimed, set_aside = await claims.claim(database, lease, chosen, behind)

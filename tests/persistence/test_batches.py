@@ -42,12 +42,12 @@ async def test_reads_that_wait_together_are_one_batch_on_postgresql(database: Da
 
 
 async def test_batch_that_hangs_does_not_delay_later_items() -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
+    started, stopped = asyncio.Event(), asyncio.Event()
 
     async def run(_work: object, items: list[str]) -> list[str]:
         if "slow" in items:
-            begun.set()
-            await ended.wait()
+            started.set()
+            await stopped.wait()
         return items
 
     def work(_connection: sa.Connection, _items: Sequence[str]) -> None:
@@ -55,10 +55,10 @@ async def test_batch_that_hangs_does_not_delay_later_items() -> None:
 
     batcher = Batcher(run, patience=0.01)
     slow = asyncio.create_task(batcher.add(work, "slow"))
-    await begun.wait()
+    await started.wait()
     assert await batcher.add(work, "quick") == "quick"
     assert not slow.done()
-    ended.set()
+    stopped.set()
     assert await slow == "slow"
 
 

@@ -183,8 +183,8 @@ def test_missing_file_is_reported_in_one_line(invoke: Invoke, tmp_path: Path) ->
 
 
 def test_apply_runs_as_a_program(sqlite_url: str) -> None:
-    done = result_of(*budkavle("apply", "docs/catalogue.example.yaml"), folder=REPOSITORY, database_url=sqlite_url)
-    assert (done.returncode, done.stdout, done.stderr) == (0, FIRST, "")
+    result = result_of(*budkavle("apply", "docs/catalogue.example.yaml"), folder=REPOSITORY, database_url=sqlite_url)
+    assert (result.returncode, result.stdout, result.stderr) == (0, FIRST, "")
 
 
 def test_concurrent_applies_leave_one_of_their_catalogues(database_url: str) -> None:

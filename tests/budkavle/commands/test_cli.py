@@ -303,12 +303,12 @@ def test_commands_report_an_invalid_setting_in_one_line(invoke: Invoke, command:
 
 
 def test_process_and_runner_print_the_same(sqlite_url: str) -> None:
-    done = result_of(*budkavle("api-key", "create", "caller", "--scope", "messages"), database_url=sqlite_url)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", done.stdout)
-    done = result_of(*budkavle("migrate"), database_url="nonsense")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "Error: BUDKAVLE_DATABASE_URL is not a database URL\n"
+    result = result_of(*budkavle("api-key", "create", "caller", "--scope", "messages"), database_url=sqlite_url)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", result.stdout)
+    result = result_of(*budkavle("migrate"), database_url="nonsense")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "Error: BUDKAVLE_DATABASE_URL is not a database URL\n"
 
 
 def test_mock_open_e_requires_a_username_with_a_password(invoke: Invoke) -> None:
@@ -351,21 +351,21 @@ def test_every_command_rejects_an_unknown_variable(
 )
 def test_commands_do_not_import_unused_libraries(module: str, unused: set[str]) -> None:
     """Importing all libraries takes a second."""
-    done = result_of(
+    result = result_of(
         *python(f"import sys, warnings; warnings.simplefilter('ignore'); import {module}; print(*sys.modules)")
     )
-    assert {"click", module} <= set(done.stdout.split())
-    assert not unused & set(done.stdout.split())
+    assert {"click", module} <= set(result.stdout.split())
+    assert not unused & set(result.stdout.split())
 
 
 def test_help_imports_all_commands_without_libraries() -> None:
-    done = result_of(
+    result = result_of(
         *python(
             "import sys; from click.testing import CliRunner; from budkavle.commands.cli import main; "
             "CliRunner().invoke(main, ['--help'], catch_exceptions=False); print(*sys.modules)"
         )
     )
-    modules = set(done.stdout.split())
+    modules = set(result.stdout.split())
     assert set(_MODULES.values()) <= modules
     assert not {"sqlalchemy", "pydantic", "structlog", "requests", "connexion", "starlette", "yaml"} & modules
 

@@ -61,8 +61,8 @@ def test_carry_out_works_in_batches_with_one_audit_entry(
         sizes.append(len(ids))
         return await deliveries.drop(database, ids, moment)
 
-    done, left = with_database(many, lambda database: carry_out(database, action(do), what))
-    assert (done, left, sizes, queued(many)) == (MANY, [], [PAGE, 2], [])
+    result, left = with_database(many, lambda database: carry_out(database, action(do), what))
+    assert (result, left, sizes, queued(many)) == (MANY, [], [PAGE, 2], [])
     assert capsys.readouterr().err.splitlines() == [f"{PAGE} dropped", f"{MANY} dropped"]
     (entry,) = entries(many)
     assert (entry.detail, entry.request_id) == ({"deliveries": MANY}, "request")
@@ -91,6 +91,6 @@ def test_interrupted_command_is_audited_up_to_its_last_batch(many: str, run: Cal
 
 def test_command_without_effect_is_not_audited(database_url: str) -> None:
     subscribe(database_url)
-    done = with_database(database_url, lambda database: carry_out(database, action(deliveries.drop), [SYSTEM_ID]))
-    assert done == (0, [SYSTEM_ID])
+    result = with_database(database_url, lambda database: carry_out(database, action(deliveries.drop), [SYSTEM_ID]))
+    assert result == (0, [SYSTEM_ID])
     assert entries(database_url) == []

@@ -42,9 +42,9 @@ class Demo:
         self.client = httpx.Client(base_url=self.service, headers=headers, trust_env=False)
 
     def paste(self, command: str) -> str:
-        done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
-        assert done.stderr == ""
-        return done.stdout
+        result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+        assert result.stderr == ""
+        return result.stdout
 
     def interrupt(self) -> None:
         """Send SIGINT."""

@@ -117,11 +117,11 @@ def test_find_shares_one_query_between_concurrent_callers(migrated_sqlite: bytes
     async def scenario(database: Database) -> None:
         await api_keys.create(database, stored_key(key, "messages"))
         keys = ApiKeys(database)
-        asked = [asyncio.create_task(keys.find(key.encode())) for _ in range(50)]
+        lookups = [asyncio.create_task(keys.find(key.encode())) for _ in range(50)]
         await asyncio.sleep(0)
         assert len(keys._looking_up) == 1
-        asked[0].cancel()
-        found = await asyncio.gather(*asked, return_exceptions=True)
+        lookups[0].cancel()
+        found = await asyncio.gather(*lookups, return_exceptions=True)
         assert isinstance(found[0], asyncio.CancelledError)
         assert found[1:] == [stored_key(key, "messages")] * 49
         assert not keys._looking_up

@@ -104,8 +104,8 @@ def test_messages_and_files_are_bounded_and_the_oldest_are_removed():
         data = base64.b64encode(f"{number:03}".encode()).decode()
         send(mock, with_file(FILE.replace("aGVq", data)))
     assert [each["messageID"] for each in mock.messages] == [3, 4, 5]
-    kept = [mock.file(each["attachments"][0]["sha256"]) for each in mock.messages]
-    assert kept == [None, None, b"004"]
+    contents = [mock.file(each["attachments"][0]["sha256"]) for each in mock.messages]
+    assert contents == [None, None, b"004"]
     mock = MockOpenE(limits=Limits(text_bytes=1000))
     for letter in "abc":
         send(mock, add_message(message=f"<added>2026-01-01</added><message>{letter * 600}</message>"))
@@ -122,14 +122,14 @@ def test_copy_of_a_removed_message_is_no_duplicate():
 
 
 def test_watchers_are_notified_of_changes_until_they_stop():
-    told = []
+    counts = []
     mock = MockOpenE()
-    stop = mock.watch(lambda: told.append(len(mock.list_calls())))
+    stop = mock.watch(lambda: counts.append(len(mock.list_calls())))
     send(mock, add_message())
     mock.fail("Reset")
     stop()
     send(mock, add_message())
-    assert told == [1, 1]
+    assert counts == [1, 1]
 
 
 def test_reset_restores_the_initial_state():

@@ -42,10 +42,10 @@ def test_ready_file_contains_the_address_while_the_mock_listens(tmp_path: Path) 
 
 
 def test_unwritable_ready_file_stops_the_start(tmp_path: Path) -> None:
-    done = result_of(*budkavle("mock-open-e", "--port", "0", "--ready-file", str(tmp_path / "none" / "mock.url")))
-    assert done.returncode == 1
-    assert "cannot write" in done.stderr
-    assert "Traceback" not in done.stderr
+    result = result_of(*budkavle("mock-open-e", "--port", "0", "--ready-file", str(tmp_path / "none" / "mock.url")))
+    assert result.returncode == 1
+    assert "cannot write" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_stop_responds_to_waiting_callers(tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_examples_of_the_guide_work_as_written(client: Path) -> None:
             block.replace("http://127.0.0.1:8081", url).replace("curl -sS", "curl -sS --fail-with-body").splitlines()
         )
         script = "\n".join(["set -e", first, './my-client "$MOCK/external/api/callback"', *lines])
-        done = result_of("bash", "-c", script, folder=client)
-        assert done.returncode == 0
-        assert done.stdout.count("It has arrived") >= 4
+        result = result_of("bash", "-c", script, folder=client)
+        assert result.returncode == 0
+        assert result.stdout.count("It has arrived") >= 4
         process.send(signal.SIGTERM)
         assert process.wait() == 0
 
@@ -107,9 +107,9 @@ def test_recipes_for_ci_work_as_written(client: Path, place: int) -> None:
         "PATH": f"{client}/bin:{os.environ['PATH']}",
     }
     exports = "\n".join(f"export {name}='{value}'" for name, value in environment.items())
-    done = result_of("bash", "-c", f"{exports}\n{script}", folder=client)
-    assert done.returncode == 0
-    assert '"message":"It has arrived"' in done.stdout
+    result = result_of("bash", "-c", f"{exports}\n{script}", folder=client)
+    assert result.returncode == 0
+    assert '"message":"It has arrived"' in result.stdout
     assert not (client / "mock.url").exists()
 
 

@@ -56,10 +56,10 @@ def test_expect_explains_every_mismatch(url):
     post(url, "Hej", instance="internal", operation="addInternalMessage")
     post(url, "Hej", case=8)
     send(url, "cases/external/7/messages", 201, message="Hej")
-    told = get(url, "expect", 408, case=7, instance="external", text="Hi", timeout=0)
-    assert told["errors"] == ["0 of 1 messages came within 0 seconds"]
-    assert told["messages"] == []
-    assert [other["because"] for other in told["others"]] == [
+    response = get(url, "expect", 408, case=7, instance="external", text="Hi", timeout=0)
+    assert response["errors"] == ["0 of 1 messages came within 0 seconds"]
+    assert response["messages"] == []
+    assert [other["because"] for other in response["others"]] == [
         ["the case is 1068, not 7", "the text does not contain 'Hi'"],
         [
             "the case is 1068, not 7",
@@ -68,7 +68,7 @@ def test_expect_explains_every_mismatch(url):
             "the kind is internal, which must be requested explicitly",
         ],
     ]
-    (refused,) = told["refused"]
+    (refused,) = response["refused"]
     assert (refused["number"], refused["flowInstanceID"]) == (3, 8)
     assert refused["received"].startswith("the case 8")
     assert refused["accepted"].startswith("the number of a known case")
@@ -76,9 +76,9 @@ def test_expect_explains_every_mismatch(url):
 
 def test_expect_returns_matching_messages_on_timeout(url):
     post(url, "one")
-    told = get(url, "expect", 408, count=2, timeout=0)
-    assert told["errors"] == ["1 of 2 messages came within 0 seconds"]
-    assert [found["message"] for found in told["messages"]] == ["one"]
+    response = get(url, "expect", 408, count=2, timeout=0)
+    assert response["errors"] == ["1 of 2 messages came within 0 seconds"]
+    assert [found["message"] for found in response["messages"]] == ["one"]
 
 
 def test_expect_reports_all_its_faults(url):
@@ -87,9 +87,9 @@ def test_expect_reports_all_its_faults(url):
 
 
 def test_fault_is_ordered_for_some_calls_only(url):
-    asked = {"fault": "Http500", "times": None, "every": 2, "operation": "addMessage", "flowInstanceID": 7}
-    assert send(url, "faults", 201, **asked, instance="external") == asked | {"seconds": 1, "instance": "external"}
-    assert get(url, "overview")["faults"] == [asked | {"seconds": 1, "instance": "external"}]
+    fault = {"fault": "Http500", "times": None, "every": 2, "operation": "addMessage", "flowInstanceID": 7}
+    assert send(url, "faults", 201, **fault, instance="external") == fault | {"seconds": 1, "instance": "external"}
+    assert get(url, "overview")["faults"] == [fault | {"seconds": 1, "instance": "external"}]
     assert [post(url, case=case).status_code for case in (1068, 7, 7, 7, 7)] == [200, 200, 500, 200, 500]
     send(url, "faults", 204, "DELETE")
     assert get(url, "overview")["faults"] == []

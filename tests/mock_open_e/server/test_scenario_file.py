@@ -160,11 +160,11 @@ def test_read_scenario_reports_a_missing_file(tmp_path):
 
 def test_command_reports_all_lines_of_an_invalid_scenario(tmp_path):
     path = written(tmp_path, "strict: maybe\nmore: 1")
-    done = result_of(*budkavle("mock-open-e", "--port", "0", "--scenario", str(path)), folder=tmp_path)
-    assert done.returncode == 1
-    assert f"{path}:1: strict must be true or false" in done.stderr
-    assert f"{path}:2: the scenario has no key 'more'" in done.stderr
-    assert "Traceback" not in done.stderr
+    result = result_of(*budkavle("mock-open-e", "--port", "0", "--scenario", str(path)), folder=tmp_path)
+    assert result.returncode == 1
+    assert f"{path}:1: strict must be true or false" in result.stderr
+    assert f"{path}:2: the scenario has no key 'more'" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_command_uses_a_scenario_and_strict_mode(tmp_path):

@@ -150,6 +150,6 @@ def test_multipart_reader_stores_nothing_of_a_preamble() -> None:
     tracemalloc.start()
     for _ in range(100):
         reader.feed(b"\r\n--xyy" * 10_000)
-    kept, _ = tracemalloc.get_traced_memory()
+    memory, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert kept < 200_000
+    assert memory < 200_000

@@ -40,11 +40,11 @@ def received(
     media_type: str = JSON,
     length: int | None = None,
     limit: int = 1000,
-    taken: tuple[str, ...] = (JSON, MULTIPART),
+    media_types: tuple[str, ...] = (JSON, MULTIPART),
 ) -> Body:
     async def run(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> Body:
         with Reservation(BodyBudget(limit, 1)) as reservation:
-            allowance = Allowance(taken, limit)
+            allowance = Allowance(media_types, limit)
             return await receive_body(receive, media_type, media_type + "; boundary=x", length, allowance, reservation)
 
     return anyio.run(run, caller.receive)
@@ -137,10 +137,10 @@ def test_contents_are_freed_without_a_collection_of_cycles(media_type: str, piec
         for piece in pieces:
             reader.feed(piece)
         reader.finish()
-    kept = weakref.ref(reader)
+    reference = weakref.ref(reader)
     gc.disable()
     try:
         del reader
-        assert kept() is None
+        assert reference() is None
     finally:
         gc.enable()

@@ -203,9 +203,9 @@ def test_soap_client_of_node_calls_every_operation(run_mock, tmp_path):
     calls = json.dumps({name: arguments for name, (arguments, _) in CALLS.items()})
     with run_mock(MockOpenE(cases=[1068])) as url:
         command = ["node", "client.mjs", f"{url}/external/api/callback?wsdl", calls]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout)
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert result.returncode == 0, result.stderr
+    answers = json.loads(result.stdout)
     assert answers.pop("deleteInstance").endswith(ANSWERS["deleteInstance"])
     expected = {name: answer for name, answer in ANSWERS.items() if name != "deleteInstance"}
     assert answers == expected

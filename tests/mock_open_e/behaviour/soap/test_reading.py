@@ -150,8 +150,8 @@ def test_mtom_requests_are_accepted_with_their_files():
         body, kind = mtom(file, start=start)
         answer = send(mock, body, kind)
         assert (answer.status, answer.headers["Content-Type"]) == (200, "text/xml; charset=utf-8")
-        kept = mock.list_messages()[-1].files[0].content
-        assert (kept.size, mock.file(kept.sha256)) == (3, b"hej")
+        stored = mock.list_messages()[-1].files[0].content
+        assert (stored.size, mock.file(stored.sha256)) == (3, b"hej")
 
 
 @pytest.mark.parametrize("part", ["", "Content-ID: <other>\r\n\r\nhej", "Content-ID: <file@1>"])
