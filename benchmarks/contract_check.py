@@ -141,15 +141,15 @@ def _check(checked: Checked, profile: str, seed: int, report: Path) -> Run:
     ]
     keys = {"BUDKAVLE_CHECK_API_KEY": checked.service.key, "BUDKAVLE_CHECK_PUBLISH_KEY": checked.publish_key}
     report.mkdir(parents=True, exist_ok=True)
-    begun = time.monotonic()
-    done = subprocess.run(
+    start = time.monotonic()
+    result = subprocess.run(
         command, env={**os.environ, **keys}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    seconds = time.monotonic() - begun
-    (report / "output.txt").write_text(done.stdout + done.stderr)
-    counts = re.search(r"([0-9]+) checks \(", done.stdout)
-    faults = [f"ended with {done.returncode}, see {report.relative_to(ROOT)}/"] if done.returncode else []
-    faults += [line for line in done.stdout.splitlines() if line.startswith(("left out: ", "not cleaned up: "))]
+    seconds = time.monotonic() - start
+    (report / "output.txt").write_text(result.stdout + result.stderr)
+    counts = re.search(r"([0-9]+) checks \(", result.stdout)
+    faults = [f"ended with {result.returncode}, see {report.relative_to(ROOT)}/"] if result.returncode else []
+    faults += [line for line in result.stdout.splitlines() if line.startswith(("left out: ", "not cleaned up: "))]
     faults += asyncio.run(_left(checked.database_url))
     if not faults:
         shutil.rmtree(report)

@@ -114,12 +114,12 @@ def _latencies(url: str, alive: ReceiverProgram) -> list[float]:
 
 async def _publish(database: Database) -> dict[str, float]:
     accepted = {}
-    begun = time.monotonic()
+    start = time.monotonic()
     for place in range(EVENTS):
-        await asyncio.sleep(max(0, begun + place / PER_SECOND - time.monotonic()))
-        published = event(f"{begun}-{place}", 0)
+        await asyncio.sleep(max(0, start + place / PER_SECOND - time.monotonic()))
+        published = event(f"{start}-{place}", 0)
         await outbox.publish(database, Publication(published, "benchmark", "benchmark"))
-        accepted[f"{begun}-{place}"] = time.time()
+        accepted[f"{start}-{place}"] = time.time()
     return accepted
 
 

@@ -110,9 +110,9 @@ def _latencies(url: str, target: ReceiverProgram) -> list[float]:
 
 async def _publish(database: Database, path: str, keys: list[str], per_second: float) -> dict[str, float]:
     accepted = {}
-    begun = time.monotonic()
+    start = time.monotonic()
     for place, key in enumerate(keys):
-        await asyncio.sleep(max(0, begun + place / per_second - time.monotonic()))
+        await asyncio.sleep(max(0, start + place / per_second - time.monotonic()))
         published = replace(event(key, 0), org_code=ORG_CODES[path])
         await outbox.publish(database, Publication(published, "benchmark", "benchmark"))
         accepted[key] = time.time()

@@ -88,9 +88,9 @@ async def _time_all(urls: list[str], services: list[Program]) -> dict[str, tuple
             times: tuple[list[float], list[float]] = ([], [])
             for _ in range(ROUNDS):
                 for operations, found in zip(pair, times, strict=True):
-                    begun = time.perf_counter()
+                    start = time.perf_counter()
                     await operations[name]()
-                    found.append((time.perf_counter() - begun) * 1000)
+                    found.append((time.perf_counter() - start) * 1000)
             figures[name] = (statistics.median(times[0]), statistics.median(times[1]))
     for database in databases:
         await database.close()

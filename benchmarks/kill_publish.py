@@ -96,22 +96,22 @@ def _soak(stage: Stage, database: str, rounds: int, chance: random.Random) -> li
 async def _post_until_killed(
     stage: Stage, service: Program, sent: PublishLog, cases: "itertools.count[int]", seconds: float
 ) -> None:
-    ended = asyncio.Event()
-    clients = [asyncio.create_task(_post(service, sent, cases, ended)) for _ in range(CLIENTS)]
+    stopped = asyncio.Event()
+    clients = [asyncio.create_task(_post(service, sent, cases, stopped)) for _ in range(CLIENTS)]
     await asyncio.sleep(seconds)
     stage.kill(service)
-    ended.set()
+    stopped.set()
     async with asyncio.timeout(CALL_SECONDS):
         await asyncio.gather(*clients)
 
 
-async def _post(service: Program, sent: PublishLog, cases: "itertools.count[int]", ended: asyncio.Event) -> None:
+async def _post(service: Program, sent: PublishLog, cases: "itertools.count[int]", stopped: asyncio.Event) -> None:
     """Post messages, each once, until the connection closes."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     except OSError:
         return
-    while not ended.is_set():
+    while not stopped.is_set():
         case = next(cases)
         body = {
             "partyId": PARTY,

@@ -92,7 +92,7 @@ def _soak(kind: str, url: str, rounds: int, chance: random.Random) -> list[str]:
     # Measure the second sync: it replaces a set, as all killed ones do.
     seconds = [_sync_in_child(url, which, None)[1] for which in (0, 1)][-1]
     state = SyncState(which=1, length=4)
-    kept, made = 0, 0
+    unchanged, changed = 0, 0
     for number in range(1, rounds + 1):
         uvloop.run(_queue(url))
         is_answered, _ = _sync_in_child(url, 1 - state.which, chance.uniform(0, seconds * 1.5))
@@ -100,12 +100,13 @@ def _soak(kind: str, url: str, rounds: int, chance: random.Random) -> list[str]:
         found, faults = uvloop.run(_check(url, state, is_answered=is_answered, is_verifying=is_last))
         if faults:
             return [f"{kind}, kill {number}: {fault}" for fault in faults]
-        made, kept = (made, kept + 1) if found == state else (made + 1, kept)
+        changed, unchanged = (changed, unchanged + 1) if found == state else (changed + 1, unchanged)
         state = found
     print(
-        f"{kind}: a sync takes {seconds:.2f} s; after a kill {kept} times the old set, {made} times the new", flush=True
+        f"{kind}: a sync takes {seconds:.2f} s; after a kill {unchanged} times the old set, {changed} times the new",
+        flush=True,
     )
-    return [] if kept and made else [f"{kind}: the kills met nothing"]
+    return [] if unchanged and changed else [f"{kind}: the kills met nothing"]
 
 
 def _sync_in_child(url: str, which: int, kill_after: float | None) -> tuple[bool, float]:
@@ -124,15 +125,15 @@ def _sync_in_child(url: str, which: int, kill_after: float | None) -> tuple[bool
         process.stdin.flush()
         if process.stdout.readline() != "begins\n":
             raise RuntimeError("the child did not begin")
-        begun = time.perf_counter()
+        start = time.perf_counter()
         if kill_after is None:
             line = process.stdout.readline()
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - start
             process.wait(CHILD_SECONDS)
             return line == "done\n", seconds
         time.sleep(kill_after)
         process.kill()
-        return process.stdout.readline() == "done\n", time.perf_counter() - begun
+        return process.stdout.readline() == "done\n", time.perf_counter() - start
     finally:
         process.kill()
         process.communicate(timeout=CHILD_SECONDS)

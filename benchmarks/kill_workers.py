@@ -59,12 +59,12 @@ def _soak(kind: str, keys: int, each: int, chance: random.Random) -> list[str]:
         dying = receiver(stage, Path(folder) / "dying")
         ports = {path: (dying if path.startswith("/dies") else steady).program.port for path in PATHS}
         run(url, lambda database: prepare(database, ports))
-        begun = time.monotonic()
+        start = time.monotonic()
         publishing = threading.Thread(
             target=lambda: run(url, lambda database: publish(database, map(str, range(keys)), each))
         )
         lives, deaths = _kill_until_done(stage, url, WORKERS[kind], dying, publishing, chance)
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - start
         arrivals = steady.arrivals() + dying.arrivals()
         parked = run(url, _parked)
         arrivals.sort(key=lambda arrival: arrival.time)

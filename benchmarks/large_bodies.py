@@ -117,10 +117,10 @@ def _measure(service: Program, database: str, kind: str, what: str, case: int | 
             answer = client.send()
         peak = resident_mb(service, peak=True)
         time.sleep(SETTLE_SECONDS)
-        kept = resident_mb(service)
+        resident = resident_mb(service)
     place = {"JSON": "POST", "form": "POST", "GET": "", "download": ""}[kind]
     name = f"{place} {kind}{' to a case' if case else ''}".strip()
-    return Step(database, name, kind, answer, peak - idle, kept - idle, seen)
+    return Step(database, name, kind, answer, peak - idle, resident - idle, seen)
 
 
 def _warm_up(service: Program) -> str:

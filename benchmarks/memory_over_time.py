@@ -107,11 +107,11 @@ async def _prepare(database: Database, receiver: str) -> None:
 
 
 async def _load(subjects: list[Subject], seconds: float) -> None:
-    begun = time.monotonic()
+    start = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for subject in subjects:
-            group.create_task(_send(subject, begun + seconds))
-        while (second := time.monotonic() - begun) < seconds:
+            group.create_task(_send(subject, start + seconds))
+        while (second := time.monotonic() - start) < seconds:
             for subject in subjects:
                 subject.sample(second)
             await asyncio.sleep(SAMPLE_SECONDS)
@@ -121,10 +121,10 @@ async def _send(subject: Subject, ends: float) -> None:
     """Send the requests at their times, each in its own task."""
     running: set[asyncio.Task[None]] = set()
     client = _Client(subject)
-    begun = time.monotonic()
+    start = time.monotonic()
     async with aiohttp.ClientSession(subject.service.url, headers={"apikey": subject.keys["messages"]}) as session:
         for number, call in enumerate(client.calls()):
-            due = begun + number / PER_SECOND
+            due = start + number / PER_SECOND
             if due >= ends:
                 break
             await asyncio.sleep(max(0.0, due - time.monotonic()))

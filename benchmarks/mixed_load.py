@@ -122,18 +122,18 @@ class Load:
     ) -> tuple[LoadCall, Mapping[str, str], bytes]:
         """Make and record one call. Return it with the headers and the body of the response."""
         began = time.time()
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            async with self._session.request(method, path, json=body, headers=given) as answer:
-                content, status, got = await answer.read(), answer.status, answer.headers
+            async with self._session.request(method, path, json=body, headers=request_headers) as answer:
+                content, status, response_headers = await answer.read(), answer.status, answer.headers
         except (aiohttp.ClientError, TimeoutError) as exc:
             call = LoadCall(kind, began, time.time(), 0, f"{type(exc).__name__}: {exc}")
             self.calls.append(call)
             return call, {}, b""
         detail = "" if status < 300 else content.decode(errors="replace")[:500]
-        call = LoadCall(kind, began, time.time(), status, detail, got.get("Retry-After"))
+        call = LoadCall(kind, began, time.time(), status, detail, response_headers.get("Retry-After"))
         self.calls.append(call)
-        return call, got, content
+        return call, response_headers, content
 
     async def _repeat(self, kind: str, work: Callable[[], Awaitable[None]]) -> None:
         # Start the callers at different moments.

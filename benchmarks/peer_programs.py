@@ -60,9 +60,9 @@ def install_node_peers() -> None:
     if installed.exists() and installed.read_bytes() == wanted.read_bytes():
         return
     command = ["npm", "ci", "--no-audit", "--no-fund"]
-    done = subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
-    if done.returncode != 0:
-        sys.exit(f"npm ci failed: {done.stderr.strip()[-500:]}")
+    result = subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    if result.returncode != 0:
+        sys.exit(f"npm ci failed: {result.stderr.strip()[-500:]}")
     shutil.copy(wanted, installed)
 
 

@@ -254,11 +254,11 @@ async def _unsettled(database: Database) -> list[UnsettledMessage]:
 
 
 def _violations_of_deliveries(load: Load, arrivals: Sequence[Arrival], occurrences: Sequence[Occurrence]) -> list[str]:
-    done: dict[tuple[str, str], set[int]] = defaultdict(set)
+    received: dict[tuple[str, str], set[int]] = defaultdict(set)
     times: dict[str, list[float]] = defaultdict(list)
     disordered = []
     for arrival in arrivals:
-        before = done[arrival.path, arrival.key]
+        before = received[arrival.path, arrival.key]
         if arrival.sequence and arrival.sequence - 1 not in before:
             disordered.append(f"{arrival.path} {arrival.key} {arrival.sequence}")
         if arrival.status == 200:
@@ -273,10 +273,10 @@ def _violations_of_deliveries(load: Load, arrivals: Sequence[Arrival], occurrenc
             f"{path} {key} {sequence}"
             for key, sequence in load.events
             for path in PATHS
-            if sequence not in done[path, key]
+            if sequence not in received[path, key]
         ],
         "web message accepted, but its event not delivered": [
-            id_ for id_ in load.messages if 0 not in done[MESSAGE_PATH, id_]
+            id_ for id_ in load.messages if 0 not in received[MESSAGE_PATH, id_]
         ],
         "arrived before an earlier event of the key": disordered,
         "arrived twice without a fault in between": unexplained,
@@ -319,9 +319,11 @@ def _of_deliveries(occurrence: Occurrence, path: str, load: Load, arrivals: Sequ
     accepted = {(id_, 0): moment for id_, moment in load.messages.items()} if path == MESSAGE_PATH else load.events
     begin = occurrence.began - AROUND_SECONDS
     affected = [name for name, moment in accepted.items() if begin <= moment <= occurrence.until]
-    came = {name: first.get(name, math.inf) for name in affected}
-    after = [moment for moment in came.values() if moment > occurrence.ended]
-    late = [came[name] for name in affected if came[name] in after and came[name] - accepted[name] > LATE_SECONDS]
+    resumed = {name: first.get(name, math.inf) for name in affected}
+    after = [moment for moment in resumed.values() if moment > occurrence.ended]
+    late = [
+        resumed[name] for name in affected if resumed[name] in after and resumed[name] - accepted[name] > LATE_SECONDS
+    ]
     return max(late, default=min(after, default=math.inf)) - occurrence.ended
 
 
@@ -354,9 +356,9 @@ def _violations_of_audit(load: Load, url: str) -> list[str]:
     ends, broken = run(url, audit.verify)
     if broken is not None:
         return [f"the audit is broken: {broken.reason}"]
-    done = sum(call.is_success for call in load.calls if call.kind == SYNC)
+    successful = sum(call.is_success for call in load.calls if call.kind == SYNC)
     entries = ends[SYSTEMS[0]].length
-    return [f"{done} syncs succeeded, and the audit has {entries} entries"] if entries < done else []
+    return [f"{successful} syncs succeeded, and the audit has {entries} entries"] if entries < successful else []
 
 
 def _print_table(

@@ -49,9 +49,9 @@ def main() -> None:
         sys.exit("usage: python -m benchmarks.run bench | soak")
     programs = BENCHES if sys.argv[1] == "bench" else SOAKS
     print(f"{_machine()}\n", flush=True)
-    begun = time.monotonic()
+    start = time.monotonic()
     failed = [name for name, (arguments, seconds) in programs.items() if not _run(name, arguments, seconds)]
-    print(f"Took {(time.monotonic() - begun) / 60:.1f} minutes.")
+    print(f"Took {(time.monotonic() - start) / 60:.1f} minutes.")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

@@ -89,8 +89,8 @@ class Stage:
 
     def service(self, database_url: str, **settings: object) -> Program:
         """Migrate a database, create an API key and start Budkavle. `settings` are those of `Settings`."""
-        given = {"database_url": database_url, **settings}
-        environment = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in given.items()}
+        variables = {"database_url": database_url, **settings}
+        environment = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in variables.items()}
         if not database_url.startswith("sqlite"):
             run_command(["migrate"], environment)
         key = run_command(["api-key", "create", "benchmark", "--scope", "messages"], environment).strip()
@@ -167,7 +167,7 @@ class Stage:
 
 def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     """Return the output of `budkavle ARGUMENTS`."""
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "budkavle", *arguments],
         env=_environment(environment),
         cwd=tempfile.gettempdir(),
@@ -176,9 +176,9 @@ def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> str
         timeout=START_SECONDS,
         check=False,
     )
-    if done.returncode != 0:
-        raise RuntimeError(f"budkavle {arguments[0]} failed: {done.stderr[-500:]}")
-    return done.stdout
+    if result.returncode != 0:
+        raise RuntimeError(f"budkavle {arguments[0]} failed: {result.stderr[-500:]}")
+    return result.stdout
 
 
 def free_port() -> int:

@@ -128,9 +128,9 @@ def _measure(kind: str, loaded_service: LoadedService, heavy: Heavy, rounds: int
             time.sleep(IDLE_SECONDS)
         idle.append(seen)
         with watching(loaded_service.service.port, targets, PAUSE_SECONDS, loaded_service.service.pid) as seen:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             status = heavy.send()
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - start)
         loaded.append(seen)
     live, get = (statistics.median(seen.worst[name] for seen in loaded) for name in targets)
     work = statistics.median(max(seen.work.values()) for seen in loaded)
@@ -349,11 +349,11 @@ def _exchange(
         # The service may have rejected the request already.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(body)
-        kept, scratch = bytearray(), bytearray(2**20)
+        received, scratch = bytearray(), bytearray(2**20)
         while size := connection.recv_into(scratch):
-            if len(kept) < 2**22:
-                kept += scratch[:size]
-    head, _, rest = bytes(kept).partition(b"\r\n\r\n")
+            if len(received) < 2**22:
+                received += scratch[:size]
+    head, _, rest = bytes(received).partition(b"\r\n\r\n")
     return int(head[9:12]), rest or head
 
 
