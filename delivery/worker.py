@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, assert_never
+from typing import Protocol
 
 import structlog
 
@@ -23,10 +23,12 @@ from domain.deliveries import (
     Attempt,
     AttemptOutcome,
     ClaimedDelivery,
+    DeliveryState,
     ReceiverResponse,
     Target,
     decide_outcome,
     retry_delay,
+    state_after,
 )
 from domain.errors import StorageFailed
 from persistence.database import Database
@@ -187,24 +189,17 @@ class Worker:
         text = answer.body if answer.status is not None else answer.detail[:MAX_STORED_RESPONSE]
         attempt = Attempt(item.attempts + 1, moment, round(seconds * 1000), answer.status, answer.reason, text)
         now = self._now()
-        due: datetime | None = None
-        match outcome:
-            case AttemptOutcome.AGAIN:
-                is_well = False
-                due = now + retry_delay(attempt.number, self._chance(), answer.retry_after)
-            case AttemptOutcome.DONE | AttemptOutcome.PARK:
-                # A target that rejects a delivery responds.
-                is_well = True
-            case _ as unreachable:
-                assert_never(unreachable)
+        # A target that rejects a delivery works: it responds.
+        is_retried = state_after(outcome) is DeliveryState.WAITING
+        due = now + retry_delay(attempt.number, self._chance(), answer.retry_after) if is_retried else None
         del self._under_way[item.number]
         self._finished.append(SettledAttempt(item.number, outcome, attempt, due))
         target = Target(item.receiver.system_id, item.webhook_url)
-        if not is_well and answer.retry_after:
+        if is_retried and answer.retry_after:
             until = now + timedelta(seconds=answer.retry_after)
             self._pauses[target] = max(until, self._pauses.get(target, until))
         is_done = outcome is AttemptOutcome.DONE
-        if self._windows.record_end(item.number, self._clock(), is_well=is_well, is_done=is_done):
+        if self._windows.record_end(item.number, self._clock(), is_well=not is_retried, is_done=is_done):
             self._recovered[target] = now
         metrics.count_attempt(answer, outcome, seconds, (now - item.created).total_seconds())
         log.info(

@@ -212,6 +212,19 @@ def _decide_without_response(reason: Reason | None) -> AttemptOutcome:
             assert_never(unreachable)
 
 
+def state_after(outcome: AttemptOutcome) -> DeliveryState | None:
+    """Return the state of a delivery after an attempt, None if it leaves the queue."""
+    match outcome:
+        case AttemptOutcome.DONE:
+            return None
+        case AttemptOutcome.AGAIN:
+            return DeliveryState.WAITING
+        case AttemptOutcome.PARK:
+            return DeliveryState.PARKED
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
 _COME_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 

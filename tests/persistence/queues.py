@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from domain.deliveries import Attempt, AttemptOutcome, ClaimedDelivery, Reason
+from domain.deliveries import Attempt, AttemptOutcome, ClaimedDelivery, Reason, ReceiverResponse, decide_outcome
 from domain.events import Event
 from persistence import outbox
 from persistence.database import Database
@@ -70,7 +70,8 @@ async def claim_due(
 def settled(
     claimed: ClaimedDelivery, outcome: AttemptOutcome = AttemptOutcome.DONE, due: datetime | None = None
 ) -> SettledAttempt:
-    status = {AttemptOutcome.DONE: 200, AttemptOutcome.AGAIN: 503, AttemptOutcome.PARK: 404}[outcome]
+    answers = (ReceiverResponse(status, Reason.HTTP) for status in (503, 404, *range(200, 600)))
+    status = next(answer.status for answer in answers if decide_outcome(answer) is outcome)
     attempt = Attempt(claimed.attempts + 1, NOW, 20, status, Reason.HTTP, "answer")
     return SettledAttempt(claimed.number, outcome, attempt, due)
 
