@@ -162,8 +162,8 @@ class _DatabaseState(Collector):
         if figures.dead_rows is not None:
             dead_rows.add_metric([], figures.dead_rows)
         for depth in figures.depths:
-            deliveries.add_metric([depth.system_id, "waiting"], depth.waiting)
-            deliveries.add_metric([depth.system_id, "parked"], depth.parked)
+            for state, number in depth.deliveries.items():
+                deliveries.add_metric([depth.system_id, str(state)], number)
             seconds = 0.0 if depth.oldest is None else (self._now - depth.oldest).total_seconds()
             oldest.add_metric([depth.system_id], max(0.0, seconds))
             overdue.add_metric([depth.system_id], depth.overdue)

@@ -8,7 +8,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import RunningService, running_service
-from domain.deliveries import AttemptOutcome
+from domain.deliveries import AttemptOutcome, DeliveryState
 from handlers import metrics
 from handlers.metrics import QueueWatch
 from persistence import web_messages
@@ -65,8 +65,9 @@ def test_get_metrics_reports_the_queue(database_url: str) -> None:
     has_dead_rows = ("budkavle_queue_dead_rows", frozenset[tuple[str, str]]()) in found
     assert has_dead_rows == database_url.startswith("postgresql")
     system, other = SYSTEM_IDS[:2]
-    assert value(found, "budkavle_queue_deliveries", system=system, state="waiting") == 2
-    assert value(found, "budkavle_queue_deliveries", system=system, state="parked") == 1
+    labels = {state: frozenset({("system", system), ("state", str(state))}) for state in DeliveryState}
+    numbers = {state: found["budkavle_queue_deliveries", labels[state]] for state in DeliveryState}
+    assert numbers == dict.fromkeys(DeliveryState, 0) | {DeliveryState.WAITING: 2, DeliveryState.PARKED: 1}
     # They were published long ago, and no worker claims them.
     assert value(found, "budkavle_queue_oldest_waiting_seconds", system=system) > 60
     assert value(found, "budkavle_queue_overdue_deliveries", system=system) == 2
