@@ -1,8 +1,11 @@
 """The command line: `budkavle COMMAND`."""
 
+import contextlib
+import gc
 import importlib
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -49,12 +52,23 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             if not ctx.meta[_ASKS_FOR_HELP]:
-                _check_environment()
+                with _collections_off():
+                    _check_environment()
             return super().invoke(ctx)
         except StorageFailed as exc:
             raise click.ClickException(exc.explanation or f"{exc} {exc.reason}".rstrip()) from exc
         except BudkavleError as exc:
             raise click.ClickException(str(exc)) from exc
+
+
+@contextlib.contextmanager
+def _collections_off() -> Iterator[None]:
+    """Import without garbage collections, which take a tenth of the start: nearly all that is imported stays."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _check_environment() -> None:
@@ -104,8 +118,9 @@ def serve(*, with_worker: bool, processes: int, **given: str | int | None) -> No
 
         # Before anything imports `prometheus_client`.
         group = Processes(processes)
-    settings = command_settings(**given)
-    from budkavle.commands import run
+    with _collections_off():
+        settings = command_settings(**given)
+        from budkavle.commands import run
 
     run.serve(settings, print_line, with_worker=with_worker, group=group)
 
@@ -118,10 +133,12 @@ def worker(concurrency: int | None) -> None:
     Health and metrics are on BUDKAVLE_WORKER_HOST and BUDKAVLE_WORKER_PORT. On PostgreSQL any number may run, on SQLite
     all but one wait.
     """
-    from budkavle.commands import run
-    from openapi.server import serving
+    with _collections_off():
+        settings = command_settings(worker_concurrency=concurrency)
+        from budkavle.commands import run
+        from openapi.server import serving
 
-    serving.run(run.worker(command_settings(worker_concurrency=concurrency), print_line))
+    serving.run(run.worker(settings, print_line))
 
 
 @main.command()
