@@ -29,7 +29,7 @@ from contract_tests.target import VARIABLE
 from mock_open_e import MockOpenE, mock_open_e
 from openapi.observation.logs import set_up_logs
 from persistence.opening import open_database
-from tests.attacked import attacked_target, put_attacked
+from tests.check_target import new_check_target, put_target_rows
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
 
@@ -52,7 +52,7 @@ def running_targets() -> Iterator[tuple[Path, dict[str, tuple[str, tuple[str, ..
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/coverage.db"
         asyncio.run(_migrate(url))
-        put_attacked(url, certificate)
+        put_target_rows(url, certificate)
         external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
         with (
             mock_open_e(url_external=external, url_internal=internal),
@@ -65,7 +65,7 @@ def running_targets() -> Iterator[tuple[Path, dict[str, tuple[str, tuple[str, ..
             running_mock(MockOpenE()) as mock_url,
         ):
             target = Path(folder) / "target.json"
-            attacked_target(service.url, certificate).write(target)
+            new_check_target(service.url, certificate).write(target)
             messages = (f"apikey: {MESSAGES_KEY}",)
             yield (
                 target,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.programs import has_ended, listens
+from tests.programs import forget_ports, register_address
 
 REPOSITORY = Path(__file__).parents[1]
 SECONDS = 60
@@ -30,9 +30,9 @@ class Process:
     def __init__(
         self, arguments: list[str], env: dict[str, str], folder: Path | None = None, fds: tuple[int, ...] = ()
     ) -> None:
-        from tests.watching import watch_clients
+        from tests.response_recording import record_clients
 
-        watch_clients()
+        record_clients()
         self._process = subprocess.Popen(
             arguments,
             env=env,
@@ -59,7 +59,7 @@ class Process:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.out.append(line)
-            listens(line, self)
+            register_address(line, self)
             self._news.put(line)
         self._news.put(None)
 
@@ -103,7 +103,7 @@ class Process:
         if self.is_running:
             self._process.kill()
         self.wait()
-        has_ended(self)
+        forget_ports(self)
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
