@@ -190,8 +190,8 @@ class Settings(BaseSettings):
     )
     link_operations: bool = Field(
         True,
-        description="Whether a request skips the layers between the parts of its operation. `False` is slower, and only"
-        " for finding faults.",
+        description="Whether the layers of an operation call one another directly. `False` is slower, and only for"
+        " finding faults.",
     )
     log_format: Literal["json", "console"] = Field("json", description="`json`, one line per entry, or `console`.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The lowest level to log.")

@@ -168,7 +168,7 @@ def _contents(request: Request) -> list[Content]:
         field = f"attachments[{index}].base64Data"
         if not isinstance(item, dict) or "base64Data" not in item or not request.is_clean(field):
             continue
-        content = request.lifted.get(item["base64Data"])
+        content = request.contents.get(item["base64Data"])
         if content is None and not request.is_form:
             content = read_base64(item["base64Data"])
         if content is None:

@@ -11,7 +11,7 @@ from domain.subscriptions import ErrorCode
 from domain.web_messages import UNSETTLED_STATES
 from handlers.errors.error_lists import missing_credential
 from handlers.refusal_tally import MAX_CALLERS, NOT_CHECKED, max_callers
-from openapi.server.connections import Overdue
+from openapi.server.connections import ExceededLimit
 from openapi.server.protocol import _REJECTIONS
 from tests.processes import REPOSITORY
 
@@ -34,7 +34,7 @@ def codes_of_metric(name: str) -> list[str]:
     ("metric", "codes"),
     [
         ("budkavle_refused_requests_total", RefusalReason),
-        ("budkavle_closed_connections_total", [*Overdue, "limit"]),
+        ("budkavle_closed_connections_total", [*ExceededLimit, "limit"]),
         ("budkavle_malformed_requests_total", _REJECTIONS),
         ("budkavle_delivery_attempts_total", [*AttemptOutcome, "2xx", "5xx"]),
         ("budkavle_messages_in_doubt", UNSETTLED_STATES),

@@ -46,7 +46,7 @@ CALLS: tuple[BudkavleError, ...] = (
 def expected_errors() -> Iterator[tuple[int, int, str]]:
     """Yield status, number and text of every error of the subscriptions."""
     for error in CALLS:
-        response = error_lists.failed(error)
+        response = error_lists.render_error(error)
         (listed,) = json.loads(response.body)["errors"]
         yield response.status_code, listed["errorCode"], listed["message"]
     for code, text in error_list_texts._RULES.items():

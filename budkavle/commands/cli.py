@@ -114,10 +114,10 @@ def serve(*, with_worker: bool, processes: int, **given: str | int | None) -> No
     """
     group = None
     if processes > 1:
-        from openapi.server.processes import Processes
+        from openapi.server.processes import Supervisor
 
         # Before anything imports `prometheus_client`.
-        group = Processes(processes)
+        group = Supervisor(processes)
     with _collections_off():
         settings = command_settings(**given)
         from budkavle.commands import run

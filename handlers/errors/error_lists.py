@@ -65,7 +65,7 @@ class InvalidEntries(Invalid):
         self.whole = whole
 
 
-def failed(error: BudkavleError) -> Response:
+def render_error(error: BudkavleError) -> Response:
     """Return an error as a list of errors."""
     status = problems.status_of(error)
     if isinstance(error, Invalid):
@@ -81,9 +81,9 @@ def failed(error: BudkavleError) -> Response:
     return response
 
 
-def unexpected() -> Response:
+def render_internal_error() -> Response:
     """Return a 500 for an internal error."""
-    return failed(BudkavleError())
+    return render_error(BudkavleError())
 
 
 def _kind_of(error: BudkavleError) -> tuple[ErrorCode, str]:

@@ -72,12 +72,12 @@ def security_map(keys: ApiKeys, services: Services, failures: FailureLimit) -> d
 
             async def verify_certificate(request: ConnexionRequest) -> dict[str, Any]:
                 scope = request.scope
-                with failures.around(scope[PEER]):
+                with failures.limit_failures(scope[PEER]):
                     return await _verify_certificate(services, scope)
 
             async def verify_key(request: ConnexionRequest) -> dict[str, Any]:
                 scope = request.scope
-                with failures.around(scope[PEER]):
+                with failures.limit_failures(scope[PEER]):
                     return await _verify(keys, header, security_scheme["x-scope"], scope["headers"])
 
             return verify_certificate if header == HEADER else verify_key

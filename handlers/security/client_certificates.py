@@ -63,7 +63,7 @@ class ClientCertificateMiddleware:
         scope["headers"] = headers if value is None else [*headers, (HEADER, value)]
 
     def _log_removal(self, scope: Scope) -> None:
-        suppressed = self._lines.ask()
+        suppressed = self._lines.admit_line()
         if suppressed is not None:
             log.warning(
                 "client_cert_header_removed",

@@ -41,7 +41,7 @@ VIOLATIONS = "violations"
 """The key of the request's violations in its log fields, until the line is written."""
 
 _REQUESTS = Counter("budkavle_requests", "Requests by operation and status.", ["operation", "status"])
-_DURATION = Histogram("budkavle_request_duration_seconds", "How long requests took.", ["operation"])
+_DURATION = Histogram("budkavle_request_duration_seconds", "Duration of requests in seconds.", ["operation"])
 _NO_OPERATION = "none"
 """The label of all unknown paths and methods, so that callers cannot create labels."""
 
@@ -95,21 +95,21 @@ class ObservationMiddleware:
             await self._app(scope, receive, observed_send)
         except asyncio.CancelledError:
             if not scope[STATUS]:
-                # The service stops and no longer waits. The server would respond in another form.
+                # The server stops and cancels running requests. Its own response would have another form.
                 form: ErrorForm = scope.get(FORM, self._form_of_v1 if header == _HEADER_OF_V1 else PROBLEMS)
-                await form.unexpected()(scope, receive, observed_send)
-                # The server that cancelled this stops; it would log a traceback per request.
+                await form.render_internal_error()(scope, receive, observed_send)
+                # Do not raise again: the server would log a traceback for each request.
         finally:
             if self._names is not None:
                 self._observe(self._names, scope, time.perf_counter() - begun)
 
     def _observe(self, names: LogNames, scope: Scope, seconds: float) -> None:
-        """Count a request and log it, unless its caller is unauthenticated and caused too many such lines."""
+        """Count a request, and log it unless the limit of lines about unauthenticated callers is reached."""
         status: int = scope[STATUS]
         operation, fields = _operation(scope["extensions"]), scope["budkavle.log"]
         _count(operation, status, seconds)
         is_anonymous = "caller" not in fields and status < HTTPStatus.INTERNAL_SERVER_ERROR
-        suppressed = self._anonymous_lines.ask(scope[PEER]) if is_anonymous else 0
+        suppressed = self._anonymous_lines.admit_line(scope[PEER]) if is_anonymous else 0
         if suppressed is None:
             return
         if suppressed:
@@ -143,7 +143,7 @@ def _is_docs(raw_path: bytes) -> bool:
 def _fields_of_refusal(
     names: LogNames, scope: Scope, raw_path: bytes, violations: Iterable[Violation]
 ) -> dict[str, Any]:
-    """Return what operators need to find the caller of a rejected request and its mistake."""
+    """Return the log fields that identify the caller of a rejected request, and its faulty fields."""
     refusal = {"path": names.path(raw_path), "peer": scope[PEER]}
     return {**refusal, "fields": names.fields(violations)} if violations else refusal
 
@@ -154,7 +154,7 @@ def _operation(extensions: dict[str, Any]) -> str | None:
 
 
 _counters: dict[tuple[str | None, int], tuple[Counter, Histogram]] = {}
-"""Metrics by operation and status: looking them up by labels each time would cost several times as much."""
+"""Metrics by operation and status, because looking them up by labels takes several times as long."""
 
 
 def _count(operation: str | None, status: int, seconds: float) -> None:
@@ -174,7 +174,7 @@ def header_of(raw_path: bytes) -> bytes:
 
 
 def _request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
-    """Return the caller's request id, from the contract's own header or else from that of the other contract."""
+    """Return the caller's request id: from the contract's own header, otherwise from that of the other contracts."""
     for name, value in headers:
         if name == header and _REQUEST_ID.fullmatch(value):
             return value.decode()

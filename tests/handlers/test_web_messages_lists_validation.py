@@ -26,7 +26,7 @@ NO_PLACE = "not a place in a list that this service gave"
         ("limit=abc&after=x", [("after", NO_PLACE), ("limit", "must be an integer")]),
         ("limit=" + "9" * 5000, [("limit", "must be an integer")]),
         ("limit=" + "9" * 3000, [("limit", "must be at most 1000")]),
-        ("limit=1&limit=2", [("limit", "must be given once")]),
+        ("limit=1&limit=2", [("limit", "must be given only once")]),
         ("after=", [("after", NO_PLACE)]),
         ("after=" + "g" * 43, [("after", NO_PLACE)]),
         ("after=" + "A" * 43, [("after", NO_PLACE)]),
@@ -61,7 +61,7 @@ def test_lists_report_faults_of_a_query(
 def test_too_many_query_parameters_are_refused(contract: RunningService) -> None:
     query = "&".join(f"p{number}=1" for number in range(101))
     assert violations(contract.client.get(f"{BY_PARTY}?{query}")) == [
-        ("getWebMessagesByPartyId.query", "more than 100 parameters")
+        ("getWebMessagesByPartyId.query", "must have at most 100 parameters")
     ]
 
 

@@ -136,15 +136,21 @@ FIRST = ("message", "must be the first part, of type application/json")
                 ("message", "must not be blank"),
             ],
         ),
-        ([json_part(), part('form-data; name="other"', b"x")], [("other", "not a part of this form")]),
+        (
+            [json_part(), part('form-data; name="other"', b"x")],
+            [("other", "not a part of this form, which has the parts message and attachments")],
+        ),
         (
             [json_part(), part('form-data; name="Attachments"; filename="a"', b"x")],
-            [("Attachments", "not a part of this form")],
+            [("Attachments", "not a part of this form, which has the parts message and attachments")],
         ),
-        ([json_part(), part("form-data", b"x")], [("body", "not a part of this form")]),
+        (
+            [json_part(), part("form-data", b"x")],
+            [("body", "not a part of this form, which has the parts message and attachments")],
+        ),
         (
             [json_part(), part('attachment; name="attachments"; filename="a"', b"x")],
-            [("body", "not a part of this form")],
+            [("body", "not a part of this form, which has the parts message and attachments")],
         ),
         (
             [json_part(message_body(attachments=[])), file_part()],
@@ -175,7 +181,7 @@ FIRST = ("message", "must be the first part, of type application/json")
                 ("externalReferences", "can not be empty or contain elements with empty keys or values"),
                 ("message", "must not be blank"),
                 ("partyId", "not a valid UUID"),
-                ("y", "not a part of this form"),
+                ("y", "not a part of this form, which has the parts message and attachments"),
             ],
         ),
         ([json_part([])], [("body", "must be an object")]),
@@ -223,15 +229,19 @@ def test_form_reports_an_empty_file_by_its_part(contract: RunningService) -> Non
             b"",
             "must be a multipart form, with a boundary of at most 256 characters",
         ),
-        (HEADERS["content-type"], b"", "must be a whole multipart form; no boundary was found"),
-        (HEADERS["content-type"], b"garbage", "must be a whole multipart form; no boundary was found"),
-        (HEADERS["content-type"], b"\0" * 1000, "must be a whole multipart form; no boundary was found"),
-        (HEADERS["content-type"], json_part(), "must be a whole multipart form; its end is missing"),
-        (HEADERS["content-type"], b"--b0undary\r\nA: " + b"x" * 20_000, "must not have such long headers in its parts"),
+        (HEADERS["content-type"], b"", "must be a complete multipart form; no boundary was found"),
+        (HEADERS["content-type"], b"garbage", "must be a complete multipart form; no boundary was found"),
+        (HEADERS["content-type"], b"\0" * 1000, "must be a complete multipart form; no boundary was found"),
+        (HEADERS["content-type"], json_part(), "must be a complete multipart form; the final boundary is missing"),
+        (
+            HEADERS["content-type"],
+            b"--b0undary\r\nA: " + b"x" * 20_000,
+            "must have at most 16384 bytes of headers in each part",
+        ),
         (
             HEADERS["content-type"],
             b"--b0undary" + b" " * 20_000,
-            "must not have so much white space after a boundary",
+            "must have at most 16384 bytes of white space after a boundary",
         ),
         (
             HEADERS["content-type"],
@@ -241,12 +251,12 @@ def test_form_reports_an_empty_file_by_its_part(contract: RunningService) -> Non
         (
             HEADERS["content-type"],
             b"--b0undary\r\n A: folded\r\n\r\n",
-            "must be a multipart form; a part has a line that is no header",
+            "must be a multipart form; a part has an invalid header line",
         ),
         (
             HEADERS["content-type"],
             part("form-data; name=x", b"") * 101 + b"--b0undary--",
-            "must not have so many parts",
+            "must have at most 100 parts",
         ),
     ],
     ids=[

@@ -137,4 +137,4 @@ def test_reserved_word_in_a_path_is_data_where_data_is_expected(contract: Runnin
 
 def test_404_of_a_path_is_a_problem(contract: RunningService) -> None:
     value = problem(contract.client.get("/nowhere"), 404, "Not Found")
-    assert value["detail"] == "There is nothing at this path"
+    assert value["detail"] == "No operation has this path"

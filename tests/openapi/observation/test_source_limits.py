@@ -29,7 +29,7 @@ class Clock:
 
 
 def fails_with(limit: FailureLimit, peer: str | None) -> type[Exception]:
-    with pytest.raises((KeyNeeded, TooManyFailures)) as raised, limit.around(peer):
+    with pytest.raises((KeyNeeded, TooManyFailures)) as raised, limit.limit_failures(peer):
         raise KeyNeeded(RefusalReason.UNKNOWN_KEY)
     return raised.type
 
@@ -53,7 +53,7 @@ def test_failure_limit_is_per_source_and_second() -> None:
     kinds = [fails_with(limit, "192.0.2.1") for _ in range(5)]
     assert kinds == [KeyNeeded] * 3 + [TooManyFailures] * 2
     assert fails_with(limit, "192.0.2.2") is KeyNeeded
-    with limit.around("192.0.2.1"):
+    with limit.limit_failures("192.0.2.1"):
         pass
     clock.now += 1
     assert fails_with(limit, "192.0.2.1") is KeyNeeded
@@ -62,13 +62,13 @@ def test_failure_limit_is_per_source_and_second() -> None:
 def test_anonymous_lines_are_bounded_and_counted() -> None:
     clock = Clock()
     lines = AnonymousLines(clock)
-    shown = [lines.ask("192.0.2.1") for _ in range(LINES_PER_SOURCE + 5)]
+    shown = [lines.admit_line("192.0.2.1") for _ in range(LINES_PER_SOURCE + 5)]
     assert shown == [0] * LINES_PER_SOURCE + [None] * 5
-    others = [lines.ask(f"198.51.100.{number}") for number in range(100)]
+    others = [lines.admit_line(f"198.51.100.{number}") for number in range(100)]
     assert others[0] == 5
     assert sum(suppressed is not None for suppressed in others) == LINES_PER_SECOND - LINES_PER_SOURCE
     clock.now += 1
-    assert lines.ask("192.0.2.1") == 100 - (LINES_PER_SECOND - LINES_PER_SOURCE)
+    assert lines.admit_line("192.0.2.1") == 100 - (LINES_PER_SECOND - LINES_PER_SOURCE)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from conftest import MESSAGES_KEY, RunningService, running_service
-from openapi.server.protocol import MAX_HEAD_BYTES, HeadHolder
+from openapi.server.protocol import MAX_HEAD_BYTES, HeadBuffer
 from tests.raw_http import RawConnection, request
 
 
@@ -233,7 +233,7 @@ class Sent(asyncio.Transport):
 
 def test_head_and_first_chunk_of_a_body_are_sent_in_one_call() -> None:
     sent = Sent()
-    response = HeadHolder(sent)
+    response = HeadBuffer(sent)
     for data in (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"one", b"two"):
         response.write(data)
     response.close()
@@ -242,7 +242,7 @@ def test_head_and_first_chunk_of_a_body_are_sent_in_one_call() -> None:
 
 def test_head_of_a_truncated_response_is_sent() -> None:
     sent = Sent()
-    response = HeadHolder(sent)
+    response = HeadBuffer(sent)
     response.write(b"HTTP/1.1 200 OK\r\n\r\n")
     response.close()
     assert sent.calls == [b"HTTP/1.1 200 OK\r\n\r\n", b"close"]
