@@ -135,7 +135,7 @@ def python(code: str) -> tuple[str, ...]:
     return (sys.executable, "-c", code)
 
 
-def result_of(*arguments: str, folder: Path | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
+def run_program(*arguments: str, folder: Path | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, and return the result; its output is shown when the test fails."""
     result = subprocess.run(
         arguments,

@@ -19,7 +19,7 @@ from tests.budkavle.test_wheel import (  # The fixtures build the wheels.
     source,  # noqa: F401
     wheel,  # noqa: F401
 )
-from tests.contract_tests.recipes import OWN, pipelines
+from tests.contract_tests.recipes import OWN, parse_pipelines
 from tests.processes import REPOSITORY, environment, running
 from tests.shown_commands import commands_in_text, shown
 
@@ -107,7 +107,7 @@ def test_contract_check_is_installed_as_the_reference_shows(empty: Environment, 
 
 
 def test_pipeline_installs_the_checkout_or_the_wheels(empty: Environment, checkout: Path) -> None:
-    github, _ = pipelines(OWN)
+    github, _ = parse_pipelines(OWN)
     (install,) = [step["run"] for step in github["steps"] if step.get("name") == "Install"]
     empty.paste(install, checkout)
     assert empty.installed() == OURS

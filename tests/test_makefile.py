@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import REPOSITORY, result_of
+from tests.processes import REPOSITORY, run_program
 
 MAKEFILE = REPOSITORY / "Makefile"
 PROGRAMS = ("sh", "sed", "printf")
@@ -155,7 +155,7 @@ def test_docs_fails_on_a_warning(text: str, warning: str, tmp_path: Path) -> Non
     (tmp_path / "docs" / "how-to" / f"{page}.md").write_text(text)
     (arguments,) = re.findall(r"^\t\$\(BIN\)/properdocs (.*)$", MAKEFILE.read_text(), re.MULTILINE)
 
-    result = result_of(sys.executable, "-m", "properdocs", *arguments.split(), folder=tmp_path)
+    result = run_program(sys.executable, "-m", "properdocs", *arguments.split(), folder=tmp_path)
 
     assert result.returncode != 0
     assert warning in result.stdout + result.stderr
@@ -163,6 +163,6 @@ def test_docs_fails_on_a_warning(text: str, warning: str, tmp_path: Path) -> Non
 
 def test_programs_of_the_environment_run_the_checkout(tmp_path: Path) -> None:
     """A copy in site-packages would hide every change of the mock from `make run`."""
-    result = result_of(sys.executable, "-c", "import mock_open_e; print(*mock_open_e.__path__)", folder=tmp_path)
+    result = run_program(sys.executable, "-c", "import mock_open_e; print(*mock_open_e.__path__)", folder=tmp_path)
 
     assert result.stdout == f"{REPOSITORY / 'mock_open_e'}\n", result.stderr

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from budkavle.settings import Settings
 from conftest import running_server
 from tests import response_validation
-from tests.processes import REPOSITORY, python, result_of, running
+from tests.processes import REPOSITORY, python, run_program, running
 from tests.programs import forget_ports, program_at, register_address
 from tests.raw_http import request
 from tests.response_recording import take_faults
@@ -203,7 +203,7 @@ def test_wrong_response_fails_only_the_test_that_caused_it(tmp_path: Path) -> No
     path.write_text(TESTS)
     options = ("-p", "tests.response_recording", "-p", "no:cacheprovider", "-c", str(REPOSITORY / "pyproject.toml"))
     where = (f"--rootdir={tmp_path}", "--junitxml", str(report), str(path))
-    result = result_of(sys.executable, "-m", "pytest", *options, *where, folder=REPOSITORY)
+    result = run_program(sys.executable, "-m", "pytest", *options, *where, folder=REPOSITORY)
     assert result.returncode == 1
     # pytest's output depends on its environment.
     failures = {

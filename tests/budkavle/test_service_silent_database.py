@@ -19,7 +19,7 @@ from tests.budkavle.test_delivering import Working
 from tests.factories import message_body
 from tests.held_receiver import HeldReceiver, held_receiver
 from tests.postgresql import PostgresqlServer
-from tests.processes import Process, budkavle, result_of, running
+from tests.processes import Process, budkavle, run_program, running
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 
 LIMITS = {
@@ -113,7 +113,7 @@ def test_processes_survive_a_silent_database_and_shut_down_during_silence(
         post = threads.submit(of.post)
         ready = [threads.submit(get, each, "/health/ready") for each in of.both]
         metrics = [threads.submit(is_up, each) for each in of.both]
-        listing = threads.submit(result_of, *budkavle("deliveries", "list"), database_url=of.url, **LIMITS)
+        listing = threads.submit(run_program, *budkavle("deliveries", "list"), database_url=of.url, **LIMITS)
         # All of these requests wait now, and the process still responds.
         assert [get(each, "/health/live").json() for each in of.both] == [{"status": "UP"}] * 2
         answer = post.result()

@@ -21,7 +21,7 @@ from tests.catalogues import FINGERPRINT, SYSTEM_ID
 from tests.certificates import Authority
 from tests.pgbouncer import PASSWORD, pgbouncer_before
 from tests.postgresql import PostgresqlServer
-from tests.processes import REPOSITORY, result_of, running
+from tests.processes import REPOSITORY, run_program, running
 from tests.shown_commands import PAGES, PATH, Block, blocks, budkavle_commands, commands_in_text, shown
 
 OPERATOR = "tests/budkavle/test_shown_commands.py"
@@ -179,7 +179,7 @@ def test_each_command_that_a_page_shows_runs(
 
 def run_block(folder: Path, script: str, **settings: object) -> str:
     """Paste a block into a shell, and return what it printed. It writes no errors."""
-    result = result_of("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=folder, **settings)
+    result = run_program("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=folder, **settings)
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout
 

@@ -48,7 +48,7 @@ class Generated:
 
     contract: str
     package: Path
-    said: str
+    output: str
 
     @cached_property
     def spec(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Generated:
         return importlib.import_module(f"{self.package.name}.{name}")
 
     def operations(self) -> dict[str, dict[str, Any]]:
-        """The operations of the contract by their ids."""
+        """Return the operations of the contract by id."""
         return {
             operation["operationId"]: operation
             for methods in self.spec["paths"].values()
@@ -80,7 +80,7 @@ class Generated:
         tag = inflection.underscore(self.operations()[operation_id]["tags"][0])
         return self.module(f"api.{tag}.{inflection.underscore(operation_id)}")
 
-    def answer(self, operation_id: str, status: int) -> dict[str, Any]:
+    def declared_response(self, operation_id: str, status: int) -> dict[str, Any]:
         """Return the declaration of a response in the contract."""
         node: dict[str, Any] = self.operations()[operation_id]["responses"][str(status)]
         if "$ref" in node:

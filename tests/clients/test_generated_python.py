@@ -23,7 +23,7 @@ Generate = Callable[[str], Generated]
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_generator_has_no_warnings_for_a_contract(contract: str, generate: Generate) -> None:
     """The generator warns about unsupported constructs, and then omits them."""
-    output = " ".join(generate(contract).said.split())
+    output = " ".join(generate(contract).output.split())
     assert output.startswith("Generating ")
     assert "arning" not in output
 

@@ -14,11 +14,11 @@ import pytest
 from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database
 from contract_tests.target import read_certificate
 from tests.contract_tests.checking import Server, left_out, running_target
-from tests.contract_tests.recipes import ANOTHERS, assert_reported, run_steps
+from tests.contract_tests.recipes import OTHER_TEAM, assert_reported, run_steps
 from tests.contract_tests.taping import taping
 from tests.databases import with_database
 from tests.persistence.rows import counts
-from tests.processes import result_of
+from tests.processes import run_program
 from tests.shown_commands import shown
 
 BEFORE = [
@@ -79,7 +79,7 @@ def on_sqlite(request: pytest.FixtureRequest, open_e_url: str, tmp_path_factory:
         (work / "ci").mkdir()
         (work / "ci" / "client.pem").write_text(server.certificate.read_text())
         return run_steps(
-            ANOTHERS,
+            OTHER_TEAM,
             work,
             # A name of this machine that the check does not recognise as such.
             TARGET_HOST="127.1",
@@ -135,7 +135,7 @@ def test_recipe_for_another_implementation_works(on_sqlite: WholeCheck) -> None:
 def test_commands_of_a_report_are_pasted_as_the_reference_shows(on_postgresql: WholeCheck, server: Server) -> None:
     script = shown("docs/reference/contract-check.md", "API_KEY=").replace("http://127.0.0.1:8080", server.url)
     script = script.replace("API_KEY=… PUBLISH_KEY=…", f"API_KEY={MESSAGES_KEY} PUBLISH_KEY={PUBLISH_KEY}")
-    result = result_of("/bin/sh", "-e", "-c", f'{script}\necho "$CLIENT_CERT"', folder=on_postgresql.work)
+    result = run_program("/bin/sh", "-e", "-c", f'{script}\necho "$CLIENT_CERT"', folder=on_postgresql.work)
     # Its party is no UUID.
     assert result.stdout.startswith("HTTP/1.1 400 ")
     certificate = read_certificate(on_postgresql.server.certificate, None)

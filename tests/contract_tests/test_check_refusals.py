@@ -19,7 +19,7 @@ from tests.databases import with_database
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
 from tests.persistence.rows import counts
-from tests.processes import result_of
+from tests.processes import run_program
 
 KEYS = ("--api-key", MESSAGES_KEY, "--publish-key", PUBLISH_KEY)
 
@@ -224,7 +224,7 @@ def test_missing_packages_are_named() -> None:
         "import sys; sys.modules['schemathesis'] = None; from budkavle.commands.cli import main; "
         "main(['contract-check', 'http://127.0.0.1:1'])"
     )
-    result = result_of(sys.executable, "-c", code)
+    result = run_program(sys.executable, "-c", code)
     assert result.returncode == 2
     assert result.stderr == "Error: this command needs more packages: pip install 'budkavle[contract]'\n"
 

@@ -17,7 +17,7 @@ import yaml
 
 from budkavle.commands.contract_check import contract_check
 from contract_tests.suites import EXAMPLES, KINDS
-from tests.contract_tests.recipes import GUIDE, OWN, RECIPES, pipelines, run_steps
+from tests.contract_tests.recipes import GUIDE, OWN, RECIPES, parse_pipelines, run_steps
 from tests.processes import REPOSITORY, environment
 
 REFERENCE = (REPOSITORY / "docs" / "reference" / "contract-check.md").read_text()
@@ -92,7 +92,7 @@ def test_pipeline_ends_with_the_error_of_a_mock_that_does_not_start(recipe: str,
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_both_pipelines_run_the_same_commands(recipe: str) -> None:
-    github, gitlab = pipelines(RECIPES[recipe])
+    github, gitlab = parse_pipelines(RECIPES[recipe])
     named = {step.get("name"): step.get("run", "").strip() for step in github["steps"]}
     assert "\n".join(line.strip() for line in gitlab["script"]) == named["Check"]
     assert "\n".join(gitlab.get("before_script", [])) == named.get("Install", "")

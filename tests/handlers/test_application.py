@@ -29,7 +29,7 @@ from openapi.observation.source_limits import FailureLimit
 from openapi.start_limiter import STARTS_PER_ITERATION
 from persistence.opening import open_database
 from tests.factories import NOW
-from tests.handlers.answers import unique_id
+from tests.handlers.messages import new_id
 
 SPEC = Path(__file__).parents[2] / "spec"
 
@@ -44,7 +44,7 @@ def create(spec_dir: Path) -> Any:
         open_e=open_e,
         outcomes=outcomes,
         now=lambda: NOW,
-        new_id=unique_id,
+        new_id=new_id,
         queue_watch=QueueWatch(database),
         refusals=RefusalTally(database, now=lambda: NOW),
     )

@@ -17,7 +17,7 @@ from persistence.opening import open_database
 from persistence.queue import claims
 from tests.databases import with_database
 from tests.factories import NOW, web_message
-from tests.handlers.answers import unique_id, violations
+from tests.handlers.messages import new_id, read_violations
 from tests.held_open_e import closed_port
 from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import claim, lease, publish, settled
@@ -95,7 +95,7 @@ def test_get_metrics_counts_requests_by_operation_and_status(contract: RunningSe
         return value(found, "budkavle_request_duration_seconds_count", operation="get_web_message_by_id")
 
     before = samples(contract.client.get("/metrics"))
-    assert contract.client.get(f"/webmessages/{unique_id()}").status_code == 404
+    assert contract.client.get(f"/webmessages/{new_id()}").status_code == 404
     for _ in range(2):
         assert contract.client.get("/webmessages/x").status_code == 400
     after = samples(contract.client.get("/metrics"))
@@ -119,7 +119,7 @@ def test_values_of_callers_are_no_labels(contract: RunningService) -> None:
 
 
 def test_get_metrics_has_no_parameters(contract: RunningService) -> None:
-    assert violations(contract.client.get("/metrics?name=x")) == [
+    assert read_violations(contract.client.get("/metrics?name=x")) == [
         ("getMetrics.name", "not a parameter of this operation")
     ]
 

@@ -8,8 +8,8 @@ import pytest
 from conftest import RunningService
 from openapi.bodies.json_reader import MAX_CONTAINERS
 from tests.catalogue_rows import put_system, remove_certificate
-from tests.handlers.answers import unique_id
 from tests.handlers.callers import DAY, Caller, Certificate, entry, errors, new_caller, new_certificate
+from tests.handlers.messages import new_id
 from tests.raw_http import RawConnection, request
 
 LIMIT = 16 * 1024 * 1024
@@ -26,7 +26,7 @@ OPERATIONS = [
 def known(caller: Caller, begins: timedelta, ends: timedelta) -> Certificate:
     """Return a certificate of the caller's system that is valid between these times."""
     certificate = new_certificate(begins, ends)
-    put_system(caller.database_url, unique_id(), certificate.fingerprint)
+    put_system(caller.database_url, new_id(), certificate.fingerprint)
     return certificate
 
 
@@ -58,8 +58,8 @@ def test_api_keys_and_certificates_are_not_interchangeable(caller: Caller) -> No
     client = caller.service.client
     assert errors(client.get("/v1/beskedtype/tilladte?orgType=1"), 401)
     headers = caller.headers(apikey="wrong")
-    assert client.get(f"/webmessages/{unique_id()}", headers=headers).status_code == 401
-    assert client.get(f"/webmessages/{unique_id()}").status_code == 404
+    assert client.get(f"/webmessages/{new_id()}", headers=headers).status_code == 401
+    assert client.get(f"/webmessages/{new_id()}").status_code == 404
 
 
 def test_removed_certificate_is_refused_at_once(caller: Caller) -> None:
@@ -74,7 +74,7 @@ def test_foreign_and_unknown_systems_get_the_same_response(subscribing: RunningS
     other.sync(entry())
     broken = [entry(entityType="x")] * 3
     answers = []
-    for system_id in (other.system_id, other.system_id.upper(), unique_id()):
+    for system_id in (other.system_id, other.system_id.upper(), new_id()):
         for response in (
             caller.send(caller.body(*broken, systemIdentifier=system_id, more=1), "?x=1"),
             caller.send({"systemIdentifier": system_id}),
@@ -90,7 +90,7 @@ def test_foreign_and_unknown_systems_get_the_same_response(subscribing: RunningS
 
 
 def test_certificates_and_systems_are_many_to_many(caller: Caller) -> None:
-    second, another = unique_id(), new_certificate()
+    second, another = new_id(), new_certificate()
     put_system(caller.database_url, second, caller.certificate.fingerprint, another.fingerprint)
     assert caller.send(caller.body(entry(), systemIdentifier=second)).status_code == 200
     assert len(Caller(caller.service, another, second).current()) == 1
@@ -112,7 +112,7 @@ def test_body_with_too_many_objects_is_refused(caller: Caller) -> None:
 
 @pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data; boundary=x", "application/xml"])
 def test_other_media_types_are_refused_before_the_body(caller: Caller, content_type: str) -> None:
-    body = json.dumps(caller.body(systemIdentifier=unique_id())).encode()
+    body = json.dumps(caller.body(systemIdentifier=new_id())).encode()
     (error,) = errors(caller.send_bytes(body, content_type=content_type), 415)
     assert error["errorCode"] == 1014
     assert errors(caller.send_bytes(body, content_encoding="gzip"), 415)

@@ -9,7 +9,7 @@ import pytest
 from conftest import MESSAGES_KEY, RunningService, new_database, running_service
 from domain.attachments import MAX_ATTACHMENT_BYTES
 from persistence.waits import Waits
-from tests.handlers.answers import get, post
+from tests.handlers.messages import get_message, post_message
 from tests.raw_http import RawConnection
 
 
@@ -29,7 +29,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def message_id(shared: RunningService, file: dict[str, str]) -> Iterator[str]:
     """Yield the id of a message that is larger than all buffers between this test and the service."""
-    posted = post(shared, attachments=[file] * 3)
+    posted = post_message(shared, attachments=[file] * 3)
     yield posted
     shared.client.delete(f"/webmessages/{posted}")
 
@@ -56,4 +56,4 @@ def test_disconnected_callers_release_their_connections(shared: RunningService, 
             assert connection.read_answer(has_body=False).status == 200
     for _ in range(Waits().pool_size + 5):
         assert shared.client.get("/health/ready").status_code == 200
-    assert len(get(shared, message_id)["attachments"]) == 3
+    assert len(get_message(shared, message_id)["attachments"]) == 3

@@ -8,7 +8,7 @@ import pytest
 from conftest import MESSAGES_KEY, RunningService
 from openapi import routing
 from openapi.routing import canonical_path
-from tests.handlers.answers import problem
+from tests.handlers.messages import read_problem
 from tests.raw_http import RawAnswer, request
 
 ALLOWED = {
@@ -136,5 +136,5 @@ def test_reserved_word_in_a_path_is_data_where_data_is_expected(contract: Runnin
 
 
 def test_404_of_a_path_is_a_problem(contract: RunningService) -> None:
-    value = problem(contract.client.get("/nowhere"), 404, "Not Found")
+    value = read_problem(contract.client.get("/nowhere"), 404, "Not Found")
     assert value["detail"] == "No operation has this path"

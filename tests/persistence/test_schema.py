@@ -23,7 +23,7 @@ from persistence.work import bulk_write, short_read, short_write
 from tests.databases import with_database
 from tests.factories import attachment, web_message
 from tests.persistence.rows import counts, execute
-from tests.processes import budkavle, python, result_of, running
+from tests.processes import budkavle, python, run_program, running
 
 pytestmark = pytest.mark.anyio
 
@@ -196,7 +196,7 @@ print("alembic" in sys.modules)
 
 def test_a_migrated_database_is_used_without_alembic(database_url: str) -> None:
     """Its import takes a tenth of the start of every command."""
-    assert result_of(*python(USE), database_url).stdout == "False\n"
+    assert run_program(*python(USE), database_url).stdout == "False\n"
 
 
 def test_check_version_refuses_a_database_without_tables(empty_url: str) -> None:

@@ -19,7 +19,7 @@ from tests.budkavle.conftest import Invoke
 from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, catalogue, message_type, system
 from tests.databases import with_database
 from tests.factories import NOW
-from tests.processes import REPOSITORY, budkavle, result_of
+from tests.processes import REPOSITORY, budkavle, run_program
 
 EXAMPLE = REPOSITORY / "docs" / "catalogue.example.yaml"
 NOTHING = "systems: []\nmessageTypes: []\nallowedSubscriptions: []\n"
@@ -183,7 +183,7 @@ def test_missing_file_is_reported_in_one_line(invoke: Invoke, tmp_path: Path) ->
 
 
 def test_apply_runs_as_a_program(sqlite_url: str) -> None:
-    result = result_of(*budkavle("apply", "docs/catalogue.example.yaml"), folder=REPOSITORY, database_url=sqlite_url)
+    result = run_program(*budkavle("apply", "docs/catalogue.example.yaml"), folder=REPOSITORY, database_url=sqlite_url)
     assert (result.returncode, result.stdout, result.stderr) == (0, FIRST, "")
 
 

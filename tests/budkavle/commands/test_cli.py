@@ -24,7 +24,7 @@ from tests.budkavle.services import KEY, put_key, served
 from tests.databases import with_database
 from tests.factories import web_message
 from tests.postgresql import PostgresqlServer
-from tests.processes import REPOSITORY, budkavle, python, result_of
+from tests.processes import REPOSITORY, budkavle, python, run_program
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 
@@ -303,10 +303,10 @@ def test_commands_report_an_invalid_setting_in_one_line(invoke: Invoke, command:
 
 
 def test_process_and_runner_print_the_same(sqlite_url: str) -> None:
-    result = result_of(*budkavle("api-key", "create", "caller", "--scope", "messages"), database_url=sqlite_url)
+    result = run_program(*budkavle("api-key", "create", "caller", "--scope", "messages"), database_url=sqlite_url)
     assert (result.returncode, result.stderr) == (0, "")
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", result.stdout)
-    result = result_of(*budkavle("migrate"), database_url="nonsense")
+    result = run_program(*budkavle("migrate"), database_url="nonsense")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "Error: BUDKAVLE_DATABASE_URL is not a database URL\n"
 
@@ -351,7 +351,7 @@ def test_every_command_rejects_an_unknown_variable(
 )
 def test_commands_do_not_import_unused_libraries(module: str, unused: set[str]) -> None:
     """Importing all libraries takes a second."""
-    result = result_of(
+    result = run_program(
         *python(f"import sys, warnings; warnings.simplefilter('ignore'); import {module}; print(*sys.modules)")
     )
     assert {"click", module} <= set(result.stdout.split())
@@ -377,7 +377,7 @@ print(len(collections), gc.isenabled())
 @pytest.mark.parametrize("command", ["serve", "worker"])
 def test_imports_of_servers_run_without_garbage_collections(command: str) -> None:
     """Without this, the start of the service takes a tenth more processor time."""
-    done = result_of(*python(AT_START), command, database_url="mysql://", port=0, worker_port=0)
+    done = run_program(*python(AT_START), command, database_url="mysql://", port=0, worker_port=0)
     message, counted = done.stdout.splitlines()
     assert message == "BUDKAVLE_DATABASE_URL must begin with sqlite:///PATH or postgresql://"
     collections, is_enabled = counted.split()
@@ -386,7 +386,7 @@ def test_imports_of_servers_run_without_garbage_collections(command: str) -> Non
 
 
 def test_help_imports_all_commands_without_libraries() -> None:
-    result = result_of(
+    result = run_program(
         *python(
             "import sys; from click.testing import CliRunner; from budkavle.commands.cli import main; "
             "CliRunner().invoke(main, ['--help'], catch_exceptions=False); print(*sys.modules)"

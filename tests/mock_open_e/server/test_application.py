@@ -14,7 +14,7 @@ import requests
 import yaml
 
 from tests.mock_open_e.posting import post
-from tests.processes import REPOSITORY, budkavle, result_of, running
+from tests.processes import REPOSITORY, budkavle, run_program, running
 
 GUIDE = (REPOSITORY / "docs" / "how-to" / "mock-open-e.md").read_text()
 CONTROL = GUIDE.split("\n## Check what your client did\n")[1].split("\n## ")[0]
@@ -42,7 +42,7 @@ def test_ready_file_contains_the_address_while_the_mock_listens(tmp_path: Path) 
 
 
 def test_unwritable_ready_file_stops_the_start(tmp_path: Path) -> None:
-    result = result_of(*budkavle("mock-open-e", "--port", "0", "--ready-file", str(tmp_path / "none" / "mock.url")))
+    result = run_program(*budkavle("mock-open-e", "--port", "0", "--ready-file", str(tmp_path / "none" / "mock.url")))
     assert result.returncode == 1
     assert "cannot write" in result.stderr
     assert "Traceback" not in result.stderr
@@ -86,7 +86,7 @@ def test_examples_of_the_guide_work_as_written(client: Path) -> None:
             block.replace("http://127.0.0.1:8081", url).replace("curl -sS", "curl -sS --fail-with-body").splitlines()
         )
         script = "\n".join(["set -e", first, './my-client "$MOCK/external/api/callback"', *lines])
-        result = result_of("bash", "-c", script, folder=client)
+        result = run_program("bash", "-c", script, folder=client)
         assert result.returncode == 0
         assert result.stdout.count("It has arrived") >= 4
         process.send(signal.SIGTERM)
@@ -107,7 +107,7 @@ def test_recipes_for_ci_work_as_written(client: Path, place: int) -> None:
         "PATH": f"{client}/bin:{os.environ['PATH']}",
     }
     exports = "\n".join(f"export {name}='{value}'" for name, value in environment.items())
-    result = result_of("bash", "-c", f"{exports}\n{script}", folder=client)
+    result = run_program("bash", "-c", f"{exports}\n{script}", folder=client)
     assert result.returncode == 0
     assert '"message":"It has arrived"' in result.stdout
     assert not (client / "mock.url").exists()

@@ -10,7 +10,7 @@ from mock_open_e import Account, DeclaredCase, MockOpenE, Order, Scenario, Statu
 from mock_open_e.server.scenario_file import read_scenario
 from openapi.yaml_nodes import FileWrong
 from tests.mock_open_e.soap import UTF8, add_message, send
-from tests.processes import REPOSITORY, budkavle, result_of, running
+from tests.processes import REPOSITORY, budkavle, run_program, running
 
 EXAMPLE = REPOSITORY / "docs" / "mock-open-e.example.yaml"
 SENDER = "<principal><userID>joe01doe</userID></principal>"
@@ -160,7 +160,7 @@ def test_read_scenario_reports_a_missing_file(tmp_path):
 
 def test_command_reports_all_lines_of_an_invalid_scenario(tmp_path):
     path = written(tmp_path, "strict: maybe\nmore: 1")
-    result = result_of(*budkavle("mock-open-e", "--port", "0", "--scenario", str(path)), folder=tmp_path)
+    result = run_program(*budkavle("mock-open-e", "--port", "0", "--scenario", str(path)), folder=tmp_path)
     assert result.returncode == 1
     assert f"{path}:1: strict must be true or false" in result.stderr
     assert f"{path}:2: the scenario has no key 'more'" in result.stderr

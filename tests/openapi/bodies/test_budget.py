@@ -17,8 +17,8 @@ from conftest import MESSAGES_KEY, RunningService, running_service
 from domain.errors import Overloaded
 from openapi.bodies.budget import TRIM_BYTES, BodyBudget, Reservation
 from tests.factories import message_body
-from tests.handlers.answers import problem
-from tests.processes import python, result_of
+from tests.handlers.messages import read_problem
+from tests.processes import python, run_program
 from tests.raw_http import RawConnection
 
 Run = Callable[[Any], Any]
@@ -142,7 +142,7 @@ print(before - resident())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory and can return it")
 def test_trim_memory_returns_what_threads_have_freed() -> None:
-    done = result_of(*python(FREE_IN_A_THREAD))
+    done = run_program(*python(FREE_IN_A_THREAD))
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > 30_000_000
 
@@ -194,5 +194,5 @@ def test_large_body_gets_503_after_the_maximum_wait(serve: Callable[[float], Any
             )
         else:
             response = service.client.post("/webmessages", json=large_body())
-        assert problem(response, 503, "Service Unavailable")["detail"] == str(Overloaded())
+        assert read_problem(response, 503, "Service Unavailable")["detail"] == str(Overloaded())
         assert response.headers["Retry-After"] == "5"

@@ -24,7 +24,7 @@ from openapi.bodies.json_reader import (
     decode,
 )
 from tests.factories import message_body
-from tests.handlers.answers import violations
+from tests.handlers.messages import read_violations
 
 NOT_BASE64 = "must be base64, padded and without line breaks"
 NO_LIFTED: Mapping[str, Content] = {}
@@ -261,7 +261,7 @@ def test_placeholders_never_leak(contract: RunningService) -> None:
         ({"attachments": [{"base64Data": value}]}, [("attachments[0].fileName", "must not be blank")]),
     ):
         response = contract.client.post("/webmessages", json=message_body(message=filler) | changes)
-        assert violations(response) == expected
+        assert read_violations(response) == expected
 
 
 def test_large_body_is_stored_like_a_small_one(contract: RunningService) -> None:

@@ -17,8 +17,8 @@ from openapi.observation.source_limits import (
     SourceCounter,
 )
 from tests.catalogue_rows import put_message_types
-from tests.handlers.answers import problem, unique_id
 from tests.handlers.callers import Caller, errors, new_caller
+from tests.handlers.messages import new_id, read_problem
 
 
 class Clock:
@@ -98,13 +98,13 @@ def flood(service: RunningService, method: str, path: str, **headers: str) -> li
 
 def test_failed_authentications_above_the_limit_get_429_and_valid_ones_pass(subscribing: RunningService) -> None:
     headers = {"x-forwarded-for": "198.51.100.1"}
-    path = f"/webmessages/{unique_id()}"
+    path = f"/webmessages/{new_id()}"
     answers = flood(subscribing, "GET", path, **headers)
     good = [subscribing.client.get(path, headers={"apikey": MESSAGES_KEY, **headers}) for _ in range(10)]
     assert {answer.status_code for answer in answers} == {401, 429}
     assert {answer.status_code for answer in good} == {404}
     refused = next(answer for answer in answers if answer.status_code == 429)
-    assert "retry after a second" in problem(refused, 429, "Too Many Requests")["detail"]
+    assert "retry after a second" in read_problem(refused, 429, "Too Many Requests")["detail"]
     assert (refused.headers["retry-after"], "www-authenticate" in refused.headers) == ("1", False)
 
 
@@ -123,7 +123,7 @@ def test_error_lists_have_the_code_of_the_missing_credential(
 
 def test_refused_requests_are_counted_by_reason(subscribing: RunningService) -> None:
     caller: Caller = new_caller(subscribing)
-    client, path = subscribing.client, f"/webmessages/{unique_id()}"
+    client, path = subscribing.client, f"/webmessages/{new_id()}"
 
     def counts() -> dict[str, float]:
         text = client.get("/metrics").text
@@ -137,7 +137,7 @@ def test_refused_requests_are_counted_by_reason(subscribing: RunningService) -> 
         client.get(path, headers={"apikey": "wrong"}).status_code,
         client.get(path, headers=[("apikey", "other")]).status_code,
         client.get(path, headers={"apikey": PUBLISH_KEY}).status_code,
-        caller.get(unique_id()).status_code,
+        caller.get(new_id()).status_code,
         client.get("/v1/abonnement").status_code,
     ]
     assert statuses == [401, 401, 401, 403, 403, 401]

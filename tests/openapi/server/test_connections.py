@@ -23,7 +23,7 @@ from conftest import MESSAGES_KEY, RunningService, running_server, running_servi
 from tests.budkavle.services import served
 from tests.certificates import Authority
 from tests.factories import case_body
-from tests.handlers.answers import post
+from tests.handlers.messages import post_message
 from tests.held_open_e import held_open_e
 from tests.raw_http import RawConnection
 
@@ -182,7 +182,7 @@ def test_running_request_is_never_interrupted(serve: Serve) -> None:
         with ExitStack() as stack:
             for _ in range(40):
                 stack.enter_context(RawConnection(service.port)).send(LIVE[:5])
-            assert post(service)
+            assert post_message(service)
         held.release_calls()
         assert answer.result().status_code == 201
 

@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.processes import SECONDS, Process, budkavle, result_of, running
+from tests.processes import SECONDS, Process, budkavle, run_program, running
 
 COUNT = 3
 LINE = "Budkavle listens on "
@@ -170,7 +170,7 @@ def test_running_request_is_completed(service: tuple[Process, str]) -> None:
 
 def test_processes_that_cannot_start_end_the_program(tmp_path: Path) -> None:
     # PostgreSQL is not there.
-    result = result_of(
+    result = run_program(
         *budkavle("serve", "--port", "0", "--processes", "2"),
         database_url="postgresql://127.0.0.1:1/none",
         database_pool_timeout=0.1,
@@ -183,6 +183,6 @@ def test_processes_that_cannot_start_end_the_program(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", ["0", "-1", "many", "1000", "2.5"])
 def test_number_of_processes_is_checked(count: str) -> None:
-    result = result_of(*budkavle("serve", "--processes", count))
+    result = run_program(*budkavle("serve", "--processes", count))
     assert result.returncode == 2
     assert "is neither `auto` nor a number from 1 to 256" in result.stderr

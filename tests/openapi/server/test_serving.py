@@ -15,7 +15,7 @@ from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, served
 from tests.factories import case_body, message_body
 from tests.held_open_e import HeldOpenE
-from tests.processes import SECONDS, budkavle, python, result_of, running
+from tests.processes import SECONDS, budkavle, python, run_program, running
 from tests.raw_http import RawConnection
 
 
@@ -84,10 +84,10 @@ def test_commands_report_a_port_in_use_in_one_line(sqlite_url: str, invoke: Invo
             assert (result.exit_code, result.stdout) == (1, "")
             assert result.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
         for arguments in (("--mock-port", port, "--receiver-port", "0"), ("--mock-port", "0", "--receiver-port", port)):
-            ended = result_of(*budkavle("dev", "--port", "0", *arguments), database_url=sqlite_url)
+            ended = run_program(*budkavle("dev", "--port", "0", *arguments), database_url=sqlite_url)
             assert (ended.returncode, ended.stdout) == (1, "")
             assert ended.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
-        ended = result_of(*budkavle("worker"), database_url=sqlite_url, worker_port=port)
+        ended = run_program(*budkavle("worker"), database_url=sqlite_url, worker_port=port)
         assert (ended.returncode, ended.stdout) == (1, "")
         assert ended.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
 
@@ -251,7 +251,7 @@ run_loop(run_servers([(server, listen("127.0.0.1", 0))], started))
 
 def test_full_collections_visit_little_and_do_not_interrupt_work() -> None:
     """A collection of all objects blocked all callers for 80 to 200 ms."""
-    result = result_of(*python(AT_START))
+    result = run_program(*python(AT_START))
     assert (result.returncode, result.stderr) == (0, "")
     visited, collections = map(float, result.stdout.split())
     assert visited < 0.1
