@@ -106,4 +106,5 @@ def test_messages_are_immutable() -> None:
 
 
 def test_each_state_is_unsettled_or_readable() -> None:
-    assert sorted([*UNSETTLED_STATES, *READABLE_STATES]) == sorted(MessageState)
+    grouped = sorted([*UNSETTLED_STATES, *READABLE_STATES])
+    assert grouped == sorted(MessageState), "UNSETTLED_STATES and READABLE_STATES in domain/web_messages.py"
