@@ -50,7 +50,7 @@ def create_application(
     """
     specs = {name: read_spec(spec_dir, name) for name in contracts}
     proxies = TrustedProxies(trusted_proxies)
-    _refuse_shared_ids(specs)
+    _check_unique_ids(specs)
     middlewares: list[Any] = [
         partial(
             ObservationMiddleware,
@@ -85,7 +85,7 @@ def create_application(
     return served
 
 
-def _refuse_shared_ids(specs: Mapping[str, Any]) -> None:
+def _check_unique_ids(specs: Mapping[str, Any]) -> None:
     ids = collections.Counter(
         operation["operationId"]
         for spec in specs.values()

@@ -33,7 +33,7 @@ def _never() -> bool:
     return False
 
 
-def _nobody() -> None:
+def _do_nothing() -> None:
     """Do nothing: this process has no worker, and those of other processes poll the queue."""
 
 
@@ -51,7 +51,7 @@ class Services:
     new_id: Callable[[], str]
     queue_watch: QueueWatch
     refusals: RefusalTally
-    wake_worker: Callable[[], None] = _nobody
+    wake_worker: Callable[[], None] = _do_nothing
     is_draining: Callable[[], bool] = _never
 
 

@@ -107,7 +107,10 @@ def test_body_that_is_not_json_is_1014(caller: Caller, text: bytes) -> None:
 
 def test_body_with_too_many_objects_is_refused(caller: Caller) -> None:
     (error,) = errors(caller.send_bytes(b"[" + b"{}," * MAX_CONTAINERS + b"{}]"), 400)
-    assert error["message"] == "Request validerer ikke: body må ikke indeholde så mange værdier"
+    assert error["message"] == (
+        "Request validerer ikke: body må højst indeholde 250000 objekter og lister, og højst 25000 værdier mellem to "
+        "objekters slutning"
+    )
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data; boundary=x", "application/xml"])

@@ -42,4 +42,7 @@ def test_entry_with_many_unknown_properties_has_a_short_report(caller: Caller) -
     assert len(errors(caller.send(caller.body(entry() | many)), 400)) == 10
     many = {f"x{number}": 0 for number in range(1_000_000)}
     (error,) = errors(caller.send(caller.body(entry() | many)), 400)
-    assert error["message"] == "Request validerer ikke: body må ikke indeholde så mange værdier"
+    assert error["message"] == (
+        "Request validerer ikke: body må højst indeholde 250000 objekter og lister, og højst 25000 værdier mellem to "
+        "objekters slutning"
+    )

@@ -135,7 +135,7 @@ def test_read_certificate_accepts_a_certificate_from_its_first_to_its_last_secon
         assert read_certificate(value, moment) == issued.fingerprint
     for moment in (BEGINS - SECOND, ENDS + SECOND, TODAY):
         for form in (value, issued.escaped.encode()):
-            with pytest.raises(Unauthenticated, match="outside its dates"):
+            with pytest.raises(Unauthenticated, match="outside its validity period"):
                 read_certificate(form, moment)
 
 
