@@ -24,7 +24,7 @@ from contract_tests.target import CheckTarget, read_certificate
 from domain.api_keys import ApiKey, hash_key
 from tests.catalogue_rows import put_message_types, put_system
 from tests.contract_tests.breakages import Case
-from tests.contract_tests.broken import Breakage, broken
+from tests.contract_tests.broken_server import Breakage, add_breakage
 from tests.factories import NOW
 from tests.handlers.callers import new_certificate
 from tests.shown_commands import PATH, shown
@@ -116,8 +116,8 @@ def running_target(
     )
     application: Any = create_service(settings, extra_keys=keys)
     file = folder / "client.pem"
-    file.write_text(pem(certificate.header))
-    served = application if breakage is None else broken(application, breakage)
+    file.write_text(encode_pem(certificate.header))
+    served = application if breakage is None else add_breakage(application, breakage)
     # The contract check judges the responses of a broken server, not the plugin of our tests.
     with running_server(settings, served, is_service=breakage is None) as url:
         yield Server(url, file, database_url)
@@ -132,17 +132,17 @@ def assert_no_findings(target: CheckTarget, folder: Path, capsys: pytest.Capture
     printed = capsys.readouterr().out
     assert code == 0, printed
     assert "keeps the contract" in printed
-    assert left_out(printed) <= ONLY_WITHOUT_TLS
+    assert parse_skip_reasons(printed) <= ONLY_WITHOUT_TLS
     assert "not cleaned up" not in printed
 
 
-def left_out(printed: str) -> set[str]:
+def parse_skip_reasons(printed: str) -> set[str]:
     """Return the reasons for skipped checks, from the output of the command."""
     line = next((line for line in printed.splitlines() if line.startswith("left out: ")), "")
     return set(re.findall(r"[0-9]+ checks? \(([^)]*)\)", line))
 
 
-def pem(header: str) -> str:
+def encode_pem(header: str) -> str:
     """Return the certificate of a header as PEM."""
     return f"-----BEGIN CERTIFICATE-----\n{header.strip(':')}\n-----END CERTIFICATE-----\n"
 

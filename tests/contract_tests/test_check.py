@@ -13,9 +13,9 @@ import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database
 from contract_tests.target import read_certificate
-from tests.contract_tests.checking import Server, left_out, running_target
+from tests.contract_tests.checking import Server, parse_skip_reasons, running_target
 from tests.contract_tests.recipes import OTHER_TEAM, assert_reported, run_steps
-from tests.contract_tests.taping import taping
+from tests.contract_tests.recording_proxy import running_proxy
 from tests.databases import with_database
 from tests.persistence.rows import counts
 from tests.processes import run_program
@@ -41,7 +41,7 @@ class WholeCheck:
     work: Path
     """The working directory of the check."""
     requests: list[bytes]
-    """The requests that the server received, as a `Tape` returns them."""
+    """The requests that the server received, as a `RecordingProxy` returns them."""
     before: list[dict[str, Any]]
     """The subscriptions of the system before the check."""
     after: list[dict[str, Any]]
@@ -60,15 +60,15 @@ def whole_check(
     with (
         running_target(new_database(request, folder), open_e_url, folder) as server,
         server.api() as api,
-        taping(server.url) as tape,
+        running_proxy(server.url) as proxy,
     ):
         api.subscribe(*BEFORE)
         before = api.subscriptions()
         work = folder / "work"
         work.mkdir()
-        result = run(replace(server, url=tape.url), work)
+        result = run(replace(server, url=proxy.url), work)
         after = api.subscriptions()
-    return WholeCheck(server, result, work, tape.requests(), before, after, with_database(server.database_url, counts))
+    return WholeCheck(server, result, work, proxy.requests(), before, after, with_database(server.database_url, counts))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_recipe_for_another_implementation_works(on_sqlite: WholeCheck) -> None:
     assert on_sqlite.ended.returncode == 0
     assert "http://127.1:" in on_sqlite.ended.stdout
     assert "keeps the contract" in on_sqlite.ended.stdout
-    assert left_out(on_sqlite.ended.stdout) == set()
+    assert parse_skip_reasons(on_sqlite.ended.stdout) == set()
     assert_reported(on_sqlite.work)
 
 
@@ -152,11 +152,11 @@ def test_same_seed_generates_the_same_requests(on_sqlite: WholeCheck, on_postgre
 
 
 def test_another_seed_generates_other_requests(server: Server, tmp_path: Path, on_sqlite: WholeCheck) -> None:
-    with taping(server.url) as tape:
+    with running_proxy(server.url) as proxy:
         how = ("--spec", "web-messages", "--suite", "rules", "--seed", "8")
-        result = replace(server, url=tape.url).check(tmp_path, *how)
+        result = replace(server, url=proxy.url).check(tmp_path, *how)
     assert result.returncode == 0, result.stdout + result.stderr
-    posted = {request for request in tape.requests() if request.startswith(b"POST /webmessages")}
+    posted = {request for request in proxy.requests() if request.startswith(b"POST /webmessages")}
     known = posted & set(on_sqlite.requests)
     # Some invalid requests contain nothing random.
     assert 0 < len(known) < len(posted) / 2

@@ -6,7 +6,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.contract_tests.checking import Server, pem
+from tests.contract_tests.checking import Server, encode_pem
 from tests.contract_tests.stub_server import StubServer, running_stub
 from tests.handlers.callers import new_certificate
 
@@ -25,7 +25,7 @@ def server() -> Iterator[StubServer]:
 
 def check(server: StubServer, folder: Path, *options: str) -> CompletedProcess[str]:
     certificate = folder / "client.pem"
-    certificate.write_text(pem(new_certificate().header))
+    certificate.write_text(encode_pem(new_certificate().header))
     return Server(server.url, certificate, "").check(folder, *options)
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract_tests.broken import Breakage
+from tests.contract_tests.broken_server import Breakage
 from tests.contract_tests.checking import Server
-from tests.contract_tests.odd_answers import with_unspecified_headers
+from tests.contract_tests.odd_responses import with_unspecified_headers
 from tests.contract_tests.variations import VARIATIONS, together
 
 

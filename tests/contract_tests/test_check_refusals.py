@@ -13,8 +13,8 @@ from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database, running_service
 from contract_tests.check import BEFORE
 from mock_open_e import MockOpenE
 from tests.certificates import Authority
-from tests.contract_tests.checking import Server, pem, running_target
-from tests.contract_tests.recording import ANSWER, recording
+from tests.contract_tests.checking import Server, encode_pem, running_target
+from tests.contract_tests.recording import RESPONSE, running_recorder
 from tests.databases import with_database
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
@@ -132,7 +132,7 @@ def files(server: Server, tmp_path: Path) -> dict[str, str]:
     authority = Authority(tmp_path)
     (tmp_path / "none.pem").write_text("no certificate")
     (tmp_path / "bytes.pem").write_bytes(b"\xff\xfe\0")
-    (tmp_path / "stranger.pem").write_text(pem(new_certificate().header))
+    (tmp_path / "stranger.pem").write_text(encode_pem(new_certificate().header))
     return {
         "server": server.url,
         "client": str(server.certificate),
@@ -186,23 +186,23 @@ def test_missing_options_are_named(options: str, words: str, ask: Asked, files: 
 ANSWERS = {
     "no HTTP": (b"SSH-2.0-OpenSSH_9\r\n", "cannot be reached"),
     "nothing": (b"", "cannot be reached"),
-    "not found": (ANSWER.replace(b"400 Bad Request", b"404 Not Found"), "404 Seen"),
+    "not found": (RESPONSE.replace(b"400 Bad Request", b"404 Not Found"), "404 Seen"),
 }
 
 
-@pytest.mark.parametrize(("answer", "words"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_server_of_another_kind_is_reported(answer: bytes, words: str, ask: Asked, files: dict[str, str]) -> None:
-    with recording() as other:
+@pytest.mark.parametrize(("response", "words"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_server_of_another_kind_is_reported(response: bytes, words: str, ask: Asked, files: dict[str, str]) -> None:
+    with running_recorder() as other:
         other.has_head = True
         options = ("--spec", "subscriptions", "--client-cert", files["client"])
-        assert_refused(other.take(0, lambda: ask(other.url, *options), answer), words)
+        assert_refused(other.take(0, lambda: ask(other.url, *options), response), words)
 
 
 def test_redirect_is_not_followed(ask: Asked, server: Server) -> None:
-    answer = f"HTTP/1.1 302 Found\r\nLocation: {server.url}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    with recording() as other:
+    response = f"HTTP/1.1 302 Found\r\nLocation: {server.url}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with running_recorder() as other:
         other.has_head = True
-        result = other.take(0, lambda: ask(other.url, *KEYS), answer.encode())
+        result = other.take(0, lambda: ask(other.url, *KEYS), response.encode())
     assert_refused(result, f"it redirects to {server.url}/")
 
 

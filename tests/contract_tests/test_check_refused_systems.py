@@ -13,7 +13,7 @@ from contract_tests.check import BEFORE
 from contract_tests.suites import Check
 from persistence.tables import subscriptions
 from tests.catalogue_rows import ALLOWED, ENDED, ORG_TYPE, execute, put_parked_message
-from tests.contract_tests.broken import Answer, Forward, Request
+from tests.contract_tests.broken_server import Forward, Request, ServerResponse
 from tests.contract_tests.checking import SYSTEM, Server
 from tests.databases import with_database
 from tests.factories import NOW
@@ -50,7 +50,7 @@ def test_system_with_irrestorable_subscriptions_is_left_unchanged(
     assert_untouched(server, tmp_path, "could not be given its subscriptions back")
 
 
-async def no_way_back(request: Request, forward: Forward) -> Answer:
+async def no_way_back(request: Request, forward: Forward) -> ServerResponse:
     """Refuse the subscription that the system had, but not a dry run of it."""
     is_back = request.path == SYNC and b'"orgCode": 101,' in request.body and not request.query
     return await forward(request.with_json({}) if is_back else request)

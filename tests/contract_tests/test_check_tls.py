@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import new_database
-from tests.contract_tests.checking import ONLY_WITHOUT_TLS, assert_no_findings, left_out
+from tests.contract_tests.checking import ONLY_WITHOUT_TLS, assert_no_findings, parse_skip_reasons
 from tests.contract_tests.recipes import OWN, assert_reported, run_steps
 from tests.contract_tests.sites import behind_nginx
 
@@ -27,7 +27,7 @@ def test_recipe_for_our_service_works(tmp_path: Path) -> None:
 
     assert {name: step.returncode for name, step in result.items()} == {"Check": 0, "Show": 0}
     assert_clean(result["Check"])
-    assert left_out(result["Check"].stdout) == ONLY_WITHOUT_TLS
+    assert parse_skip_reasons(result["Check"].stdout) == ONLY_WITHOUT_TLS
     assert "keeps the contract" in shown.read_text()
     assert_reported(tmp_path)
 
@@ -66,5 +66,5 @@ def test_schemas_below_a_base_path_that_locations_lack_have_no_findings(
 def assert_clean(result: subprocess.CompletedProcess[str]) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert "keeps the contract" in result.stdout
-    assert left_out(result.stdout) <= ONLY_WITHOUT_TLS
+    assert parse_skip_reasons(result.stdout) <= ONLY_WITHOUT_TLS
     assert "not cleaned up" not in result.stdout

@@ -9,15 +9,15 @@ from contract_tests.curl import format_curl
 from contract_tests.evidence import SentRequest
 from contract_tests.target import Certificate, CheckTarget
 from tests.certificates import Authority
-from tests.contract_tests.recording import Recorder, need, recording
+from tests.contract_tests.recording import Recorder, running_recorder, skip_without
 
 KEYS = {"API_KEY": "a'b$c", "PUBLISH_KEY": 'd"e', "CLIENT_CERT": ":Q2VydA==:"}
 
 
 @pytest.fixture
 def recorder() -> Iterator[Recorder]:
-    need("curl")
-    with recording() as recorder:
+    skip_without("curl")
+    with running_recorder() as recorder:
         yield recorder
 
 
@@ -98,10 +98,10 @@ def test_headers_use_the_variables_of_the_shell(
 
 @pytest.mark.parametrize("by_tls", [False, True])
 def test_certificate_is_sent_by_tls_if_the_check_did(by_tls: bool, tmp_path: Path) -> None:
-    need("curl")
+    skip_without("curl")
     authority = Authority(tmp_path)
     caller = authority.issue()
-    with recording(authority) as recorder:
+    with running_recorder(authority) as recorder:
         target = CheckTarget(recorder.url, certificate=Certificate(str(caller.file), None, "x"), ca=str(authority.file))
         recorder.run(format_curl(SentRequest("GET", "/", {}, None, by_tls), target, tmp_path), 0, has_head=True)
     assert recorder.certificate == (caller.der if by_tls else None)

@@ -90,9 +90,9 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize(("where", "answer", "words"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_check_is_refused(where: str, answer: tuple[int, str], words: str, server: StubServer) -> None:
-    server.responses[where] = answer
+@pytest.mark.parametrize(("where", "response", "words"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_check_is_refused(where: str, response: tuple[int, str], words: str, server: StubServer) -> None:
+    server.responses[where] = response
     with pytest.raises(CannotCheckError) as refused:
         explore(target_of(server), BOTH)
     assert words in str(refused.value)
@@ -108,11 +108,11 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("where", "answer", "words"), BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize(("where", "response", "words"), BROKEN.values(), ids=BROKEN.keys())
 def test_violation_before_a_check_is_reported(
-    where: str, answer: tuple[int, str], words: str, server: StubServer
+    where: str, response: tuple[int, str], words: str, server: StubServer
 ) -> None:
-    server.responses[where] = answer
+    server.responses[where] = response
     with pytest.raises(BrokenContractError, match=re.escape(words)):
         explore(target_of(server), BOTH)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract_tests.broken import Breakage
+from tests.contract_tests.broken_server import Breakage
 from tests.contract_tests.checking import Server, assert_no_findings
-from tests.contract_tests.odd_answers import with_unspecified_headers, with_violations
+from tests.contract_tests.odd_responses import with_unspecified_headers, with_violations
 
 OWN_FAULTS = re.compile(r"fault of (its|their) own|Traceback|INTERNALERROR|ended with [3-9]|CheckFaultError")
 
