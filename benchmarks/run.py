@@ -18,6 +18,7 @@ BENCHES = {
     "start_up": ([], 240),
     "slow_open_e": ([], 120),
     "large_bodies": ([], 240),
+    "memory_after_load": ([], 420),
     "soap_memory": ([], 120),
     "sync": ([], 240),
     "deliveries": ([], 300),

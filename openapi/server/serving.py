@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import uvicorn
 
 from domain.errors import BudkavleError
+from openapi.bodies.budget import trim_memory
 from openapi.server.connections import raise_descriptor_limit
 
 try:
@@ -173,7 +174,8 @@ class FullCollections:
     """Runs the full collections of Python's garbage collector while there is no large work.
 
     Python itself runs them while many objects are created, during a large sync: each visits all objects and blocks all
-    callers for up to 300 ms. Without large work a collection takes a few milliseconds.
+    callers for up to 300 ms. Without large work a collection takes a few milliseconds. Afterwards the memory that
+    threads have freed returns to the operating system; otherwise four syncs of 50,000 entries leave 54 MB.
     """
 
     def __init__(self, is_busy: Callable[[], bool], seconds: float = COLLECTION_SECONDS) -> None:
@@ -192,6 +194,7 @@ class FullCollections:
                 continue
             skipped = 0
             gc.collect()
+            await asyncio.to_thread(trim_memory)
 
     def stop(self) -> None:
         """End `run`."""

@@ -118,8 +118,9 @@ def test_memory_is_released_after_the_last_large_body(run: Run) -> None:
 
 # A thread frees 40 MB below one block that stays, so that the C library cannot shrink the heap of the thread itself.
 FREE_IN_A_THREAD = """
-import os, threading
+import asyncio, os, threading
 from openapi.bodies.budget import trim_memory
+from openapi.server.serving import FullCollections
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -135,14 +136,23 @@ thread = threading.Thread(target=work)
 thread.start()
 thread.join()
 before = resident()
-trim_memory()
+{trim}
 print(before - resident())
+"""
+COLLECT_ONCE = """
+def is_busy():
+    collections.stop()
+    return False
+
+collections = FullCollections(is_busy, seconds=0.01)
+asyncio.run(collections.run())
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory and can return it")
-def test_trim_memory_returns_what_threads_have_freed() -> None:
-    done = run_program(*python(FREE_IN_A_THREAD))
+@pytest.mark.parametrize("trim", ["trim_memory()", COLLECT_ONCE], ids=["trim_memory", "full collection"])
+def test_memory_that_threads_have_freed_is_returned(trim: str) -> None:
+    done = run_program(*python(FREE_IN_A_THREAD.replace("{trim}", trim)))
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > 30_000_000
 
