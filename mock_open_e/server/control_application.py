@@ -31,7 +31,7 @@ CONTRACT = Contract(_FORM, (control,))
 
 
 def create_control_application(spec_dir: Path) -> "ControlApplication":
-    """Return the control API. Each call brings its own world."""
+    """Return the control API. `ControlApplication` passes it the world of each call."""
     middlewares: list[Any] = [
         ObservationMiddleware,
         RoutingMiddleware,
@@ -55,7 +55,7 @@ def create_control_application(spec_dir: Path) -> "ControlApplication":
 
 
 class ControlApplication:
-    """An application that receives the world of each call."""
+    """The control API as an ASGI application, which is called with a world."""
 
     def __init__(self, application: ASGIApp) -> None:
         self._application = application

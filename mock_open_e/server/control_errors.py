@@ -32,7 +32,7 @@ _TEXTS: Texts = {
 
 
 def describe(fault: Fault, _prefix: str = "") -> Violation | None:
-    """Return a fault as a sentence. Unknown fields come first, then those of an order in the contract's order."""
+    """Return a fault as a sentence. Unknown fields are sorted first, then fields of an order as in the contract."""
     name = str(fault.path[-1]) if fault.path else ""
     if fault.keyword == "additionalProperties":
         return Violation(name, f"unknown field {name[:100]!r}", index=0)
