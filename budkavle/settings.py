@@ -199,8 +199,8 @@ class Settings(BaseSettings):
     @field_validator("delivery_lease")
     @classmethod
     def _lease_outlives_attempt(cls, lease: float, info: ValidationInfo) -> float:
-        # Otherwise a second worker would start deliveries that the first one is sending. The other setting may be
-        # invalid.
+        # Otherwise a second worker would start deliveries that the first one is still sending. The other setting is
+        # absent if it is invalid.
         if lease <= info.data.get("delivery_timeout", 0):
             raise PydanticCustomError("lease", "must be more than BUDKAVLE_DELIVERY_TIMEOUT")
         return lease

@@ -60,7 +60,7 @@ def list_api_keys() -> None:
 @api_key.command("revoke")
 @click.argument("name")
 def revoke_api_key(name: str) -> None:
-    """Revoke a key; running services refuse it within a second."""
+    """Revoke a key. Running services reject it within a second."""
     from budkavle.clock import measure_clock
     from persistence import api_keys
 

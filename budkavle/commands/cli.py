@@ -15,7 +15,7 @@ from budkavle.commands.option_types import ProcessCount
 from budkavle.documentation import see
 from domain.errors import BudkavleError, StorageFailed
 
-# Connexion imports a test client of Starlette that we do not use.
+# Connexion imports a test client of Starlette that this program does not use.
 warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
 
 
@@ -52,7 +52,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             if not ctx.meta[_ASKS_FOR_HELP]:
-                with _collections_off():
+                with _disable_collections():
                     _check_environment()
             return super().invoke(ctx)
         except StorageFailed as exc:
@@ -62,8 +62,8 @@ class _Commands(click.Group):
 
 
 @contextlib.contextmanager
-def _collections_off() -> Iterator[None]:
-    """Import without garbage collections, which take a tenth of the start: nearly all that is imported stays."""
+def _disable_collections() -> Iterator[None]:
+    """Import without garbage collections: they take a tenth of the start and free almost nothing."""
     gc.disable()
     try:
         yield
@@ -72,7 +72,7 @@ def _collections_off() -> Iterator[None]:
 
 
 def _check_environment() -> None:
-    """Raise `SettingsUnusable` if an environment variable looks like a setting but is none."""
+    """Raise `SettingsUnusable` for environment variables with the prefix of settings that are no settings."""
     names = [name for name, value in os.environ.items() if value and name.upper().startswith("BUDKAVLE_")]
     if names:
         from budkavle.settings import check_variables
@@ -110,15 +110,15 @@ def main() -> None:
 def serve(*, with_worker: bool, processes: int, **given: str | int | None) -> None:
     """Run the service.
 
-    With several processes, one that ends by itself is started again, and /metrics has the sum of all.
+    With several processes, one that ends by itself is restarted, and /metrics has the sum of all.
     """
     group = None
     if processes > 1:
         from openapi.server.processes import Supervisor
 
-        # Before anything imports `prometheus_client`.
+        # Create the supervisor before any module imports `prometheus_client`.
         group = Supervisor(processes)
-    with _collections_off():
+    with _disable_collections():
         settings = command_settings(**given)
         from budkavle.commands import run
 
@@ -133,7 +133,7 @@ def worker(concurrency: int | None) -> None:
     Health and metrics are on BUDKAVLE_WORKER_HOST and BUDKAVLE_WORKER_PORT. On PostgreSQL any number may run, on SQLite
     all but one wait.
     """
-    with _collections_off():
+    with _disable_collections():
         settings = command_settings(worker_concurrency=concurrency)
         from budkavle.commands import run
         from openapi.server import serving

@@ -1,4 +1,4 @@
-"""`budkavle contract-check`: prove that a server keeps the contract."""
+"""`budkavle contract-check`: check whether a server keeps the contract."""
 
 import importlib.util
 import ipaddress
@@ -25,7 +25,7 @@ SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 
 
 class CannotCheck(click.ClickException):
-    """Reports in one line what is missing, without the usage of the command."""
+    """The check cannot run. Click prints only the message, without the usage of the command."""
 
     exit_code = 2
 
@@ -118,7 +118,7 @@ def contract_check(  # Each argument is an option of the command.
             # Without a password, OpenSSL would prompt for one.
             trust.load_cert_chain(client_cert, client_key, password="")
     except (OSError, ValueError) as exc:
-        raise click.BadParameter(f"has no use as a client's in TLS: {exc}", param_hint="--client-cert") from exc
+        raise click.BadParameter(f"cannot be used as a client certificate: {exc}", param_hint="--client-cert") from exc
     target = CheckTarget(
         url,
         api_key=api_key,
@@ -137,7 +137,7 @@ def contract_check(  # Each argument is an option of the command.
     try:
         code = run_check(check)
     except KeyboardInterrupt:
-        # The interrupt came before anything was created, or during the clean-up.
+        # The interrupt arrived before anything was created, or during the clean-up.
         click.echo("interrupted", err=True)
         code = 128 + signal.SIGINT
     context.exit(code)
@@ -211,7 +211,7 @@ def _checked(base_url: str, allow_host: str | None) -> str:
     if not _is_loopback(host) and host != (allow_host or "").lower():
         raise CannotCheck(
             f"{host} is not this machine. The check posts thousands of requests and replaces subscriptions: "
-            f"if it is a server for tests, say --allow-host {host}"
+            f"if it is a server for tests, add --allow-host {host}"
         )
     return base_url.rstrip("/")
 

@@ -28,7 +28,7 @@ def serve(
 ) -> None:
     """Run the service until a signal, optionally with a worker, and as several processes that share the port."""
     with listen(settings.host, settings.port) as listener:
-        # Unusable files are one error, not one of each process.
+        # Read the TLS files before the fork: unusable files are then one error, not one of each process.
         address = address_of(listener, tls=server_context(settings) is not None)
         started: Callable[[], None] = partial(print_line, f"Budkavle listens on {address}")
         members: tuple[Member, ...] = ()

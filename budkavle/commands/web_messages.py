@@ -20,7 +20,7 @@ GRACE_SECONDS = 60
 
 @click.group(epilog=see("how-to/in-doubt-messages.md"))
 def messages() -> None:
-    """Look after web messages."""
+    """List web messages whose publication is not settled."""
 
 
 @messages.command("list")

@@ -296,7 +296,7 @@ def test_commands_use_the_database_clock(database_url: str) -> None:
     publish(database_url)
     arguments = budkavle("deliveries", "replay", "--state", "waiting")
     result = run_program(*with_clock("+1h", arguments), database_url=database_url)
-    assert (result.returncode, result.stdout) == (0, "1 go again, 0 left as they are\n")
+    assert (result.returncode, result.stdout) == (0, "1 replayed, 0 unchanged\n")
     (waiting,) = queued(database_url)
     assert waiting.due is not None
     assert is_true(waiting.due)

@@ -157,8 +157,11 @@ REFUSED = {
     "bytes in the file": ("{server} --client-cert {bytes}", "--client-cert"),
     "no file": ("{server} --client-cert {missing}", "does not exist"),
     "key without a certificate": ("{server} --client-key {client}", "the key of --client-cert, which is missing"),
-    "certificate without its key": ("https://127.0.0.1:1 --client-cert {client}", "has no use as a client's in TLS"),
-    "key of another": ("https://127.0.0.1:1 --client-cert {client} --client-key {other}", "has no use as a client's"),
+    "certificate without its key": (
+        "https://127.0.0.1:1 --client-cert {client}",
+        "cannot be used as a client",
+    ),
+    "key of another": ("https://127.0.0.1:1 --client-cert {client} --client-key {other}", "cannot be used as a client"),
     "no authority": ("{server} --ca {none}", "contains no certificate in PEM format"),
     "report that is a file": ("{server} --report {client}", "is a file"),
     "a file above the report": (

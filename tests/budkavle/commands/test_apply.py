@@ -141,7 +141,7 @@ def test_apply_names_everything_in_use_unless_it_is_pruned(database_url: str, in
         refused = invoke(database_url, "apply", path, *options)
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert refused.stderr.splitlines() == [
-            "Error: subscriptions need what the catalogue no longer has; nothing was applied (--prune removes them)",
+            "Error: subscriptions need removed entries; nothing was applied (--prune also removes the subscriptions)",
             f"system {SYSTEM_ID}: 2 subscriptions of {SYSTEM_ID}",
             f"system {OTHER_ID}: 1 subscription of {OTHER_ID}",
             f"messageType 202: 2 subscriptions of {SYSTEM_ID}, {OTHER_ID}",

@@ -178,7 +178,7 @@ def test_dev_prints_commands_that_set_and_fetch_subscriptions(tmp_path: Path) ->
 def test_dev_prints_a_command_that_publishes_an_event_with_a_signed_delivery(tmp_path: Path) -> None:
     with demo(tmp_path) as shown:
         *_, publish, waiting = shown.commands
-        assert "Nothing came yet." in httpx.get(shown.receiver, trust_env=False).text
+        assert "No event received yet." in httpx.get(shown.receiver, trust_env=False).text
         answer = shown.paste(publish)
         assert answer.startswith("HTTP/1.1 202 Accepted")
         accepted = json.loads(answer.splitlines()[-1])
