@@ -173,10 +173,10 @@ def _order_faults(mock: Program) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", mock.port, timeout=CALL_SECONDS)
     for name, times, seconds in itertools.islice(itertools.cycle(FAULTS), ORDERS):
         connection.request("POST", "/control/faults", json.dumps({"fault": name, "times": times, "seconds": seconds}))
-        answer = connection.getresponse()
-        if answer.status != 201:
-            raise RuntimeError(f"the mock did not take the order: {answer.read()!r}")
-        answer.read()
+        response = connection.getresponse()
+        if response.status != 201:
+            raise RuntimeError(f"the mock did not take the order: {response.read()!r}")
+        response.read()
     connection.close()
 
 

@@ -247,15 +247,15 @@ def _print(subjects: list[Subject], windows: int) -> list[str]:
     print(f"|---|--:|{'--:|' * windows}--:|---|")
     missed = []
     for subject in subjects:
-        answers = ", ".join(f"{count} {status}" for status, count in sorted(subject.statuses.items()))
-        missed += [f"{subject.kind}: {answers}"] if subject.statuses["5xx"] or subject.statuses["failed"] else []
+        responses = ", ".join(f"{count} {status}" for status, count in sorted(subject.statuses.items()))
+        missed += [f"{subject.kind}: {responses}"] if subject.statuses["5xx"] or subject.statuses["failed"] else []
         for name, memory in subject.memory.items():
             slopes = [
                 _slope(list(zip(subject.seconds, memory, strict=True)), length * place, length * (place + 1))
                 for place in range(windows)
             ]
             cells = [f"{memory[0]:.1f}", *(f"{slope:+.2f}" for slope in slopes), f"{memory[-1]:.1f}"]
-            print(f"| {name}, {subject.kind} | {' | '.join(cells)} | {answers if name == 'service' else ''} |")
+            print(f"| {name}, {subject.kind} | {' | '.join(cells)} | {responses if name == 'service' else ''} |")
             if slopes[-1] > AIM:
                 missed.append(f"{name}, {subject.kind}: {slopes[-1]:.2f} MB/min")
     return missed

@@ -124,8 +124,8 @@ class Load:
         began = time.time()
         request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            async with self._session.request(method, path, json=body, headers=request_headers) as answer:
-                content, status, response_headers = await answer.read(), answer.status, answer.headers
+            async with self._session.request(method, path, json=body, headers=request_headers) as response:
+                content, status, response_headers = await response.read(), response.status, response.headers
         except (aiohttp.ClientError, TimeoutError) as exc:
             call = LoadCall(kind, began, time.time(), 0, f"{type(exc).__name__}: {exc}")
             self.calls.append(call)

@@ -160,9 +160,9 @@ def _sync(service: Program, body: dict[str, Any]) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     headers = {"Client-Cert": CLIENT_CERT, "Content-Type": "application/json"}
     connection.request("POST", "/v1/abonnement/sync", json.dumps(body), headers)
-    answer = connection.getresponse()
-    if answer.status != 200:
-        raise RuntimeError(f"the first sync failed: {answer.read()!r}")
+    response = connection.getresponse()
+    if response.status != 200:
+        raise RuntimeError(f"the first sync failed: {response.read()!r}")
     connection.close()
 
 

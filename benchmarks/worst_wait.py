@@ -214,8 +214,8 @@ def _publish(loaded_service: LoadedService, org_code: int) -> int:
 def _queues(loaded_service: LoadedService) -> Iterator[Heavy]:
     path = f"/v1/abonnement/beskeder?systemIdentifier={LISTED_SYSTEM}"
     yield Heavy("hentBeskeder, 1,000 of 20,000", _get(loaded_service, path))
-    _, answer = _exchange(loaded_service, "GET", path)
-    ids = [delivery["leveringId"] for delivery in json.loads(answer)["beskeder"]]
+    _, response = _exchange(loaded_service, "GET", path)
+    ids = [delivery["leveringId"] for delivery in json.loads(response)["beskeder"]]
     body = json.dumps({"systemIdentifier": LISTED_SYSTEM, "leveringIds": ids}).encode()
     yield Heavy(
         "genfremsend of 1,000",
@@ -316,9 +316,9 @@ def _post(
     data = body if isinstance(body, bytes) else body.encode()
 
     def send() -> int:
-        status, answer = _exchange(loaded_service, "POST", path, data, {"Content-Type": content_type})
+        status, response = _exchange(loaded_service, "POST", path, data, {"Content-Type": content_type})
         if locations is not None:
-            locations.append(answer.partition(b"location: ")[2].partition(b"\r\n")[0].decode())
+            locations.append(response.partition(b"location: ")[2].partition(b"\r\n")[0].decode())
         return status
 
     return send

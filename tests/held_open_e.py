@@ -34,12 +34,12 @@ class HeldOpenE:
 
     def take(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """Return the status and body of the response, once it is released."""
-        answer = self.mock.respond("external", headers, body)
+        response = self.mock.respond("external", headers, body)
         with self._arrived:
             self.calls += 1
             self._arrived.notify_all()
         assert self._may_answer.wait(SECONDS), "nobody let the call go"
-        return answer.status, answer.body
+        return response.status, response.body
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -47,12 +47,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        status, answer = self.open_e.take({name.lower(): value for name, value in self.headers.items()}, body)
+        status, response = self.open_e.take({name.lower(): value for name, value in self.headers.items()}, body)
         self.send_response(status)
         self.send_header("Content-Type", "text/xml; charset=utf-8")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(response)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(response)
 
     def log_message(self, *_args: object) -> None:
         """Log nothing."""

@@ -62,8 +62,8 @@ def test_deliveries_page_lists_each_reason_and_obstacle() -> None:
     "page", ["how-to/deliveries.md", "how-to/receive-webhooks.md", "explanation/delivery-guarantees.md"]
 )
 def test_page_names_each_status_of_a_receiver_that_does_not_park(page: str) -> None:
-    answers = [ReceiverResponse(status, Reason.HTTP) for status in range(400, 500)]
-    expected = {str(each.status) for each in answers if decide_outcome(each) is not AttemptOutcome.PARK}
+    responses = [ReceiverResponse(status, Reason.HTTP) for status in range(400, 500)]
+    expected = {str(each.status) for each in responses if decide_outcome(each) is not AttemptOutcome.PARK}
     missing = expected - set(re.findall(r"\b4\d\d\b", (DOCS / page).read_text()))
     assert not missing, f"say in docs/{page} what happens to a delivery that is answered with {missing}"
 

@@ -91,5 +91,5 @@ def test_first_start_of_an_installation_works_as_written(tmp_path: Path) -> None
     with running("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=tmp_path) as process:
         url = process.wait_for("Budkavle listens on ")
         assert process.out[-2].strip(), "the key is printed before"
-        answer = httpx.get(f"{url}/health/ready", trust_env=False)
-    assert answer.status_code == 200
+        response = httpx.get(f"{url}/health/ready", trust_env=False)
+    assert response.status_code == 200

@@ -21,7 +21,7 @@ from tests.budkavle.services import KEY, Served, put_key, served
 from tests.databases import with_database
 from tests.factories import case_body, message_body
 from tests.held_open_e import held_open_e
-from tests.open_e.peers import NEVER, Peer, answering, read_request
+from tests.open_e.peers import NEVER, Peer, read_request, serve_responses
 from tests.postgresql import PostgresqlServer
 from tests.processes import Process
 
@@ -304,7 +304,7 @@ FAULT = (
 def test_fault_with_a_secret_is_returned_but_not_logged(sqlite_url: str, code: bytes) -> None:
     """Only the text of a fault that rejects a message is returned to the caller, as Open-E published it."""
     put_key(sqlite_url)
-    peer = Peer(answering(FAULT % (code, TEXT.encode(), b"word " * 200), "500 Error"))
+    peer = Peer(serve_responses(FAULT % (code, TEXT.encode(), b"word " * 200), "500 Error"))
     with served(sqlite_url, open_e_external_url=peer.url) as service:
         response = service.client.post("/webmessages", json=case_body(**CONTENTS))
         assert response.status_code == 500

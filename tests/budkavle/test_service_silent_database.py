@@ -116,9 +116,9 @@ def test_processes_survive_a_silent_database_and_shut_down_during_silence(
         listing = threads.submit(run_program, *budkavle("deliveries", "list"), database_url=of.url, **LIMITS)
         # All of these requests wait now, and the process still responds.
         assert [get(each, "/health/live").json() for each in of.both] == [{"status": "UP"}] * 2
-        answer = post.result()
+        response = post.result()
         assert time.monotonic() - began < POST_SECONDS
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert (response.status_code, response.headers["retry-after"]) == (503, "5")
         for waiting in ready:
             found = waiting.result()
             assert (found.status_code, found.json()["components"]["database"]) == (503, "DOWN")

@@ -208,8 +208,8 @@ def test_service_speaks_tls_and_a_system_tries_its_receiver(
         assert url.startswith("https://")
         curl = shown("docs/how-to/receive-webhooks.md", "curl").replace("https://budkavle.example", url)
         curl = curl.replace("curl ", f"curl --cacert {authority.file} ")
-        answer = json.loads(run_block(tmp_path, curl))
-    assert [item.id for item in queued(sqlite_url)] == [answer["leveringId"]]
+        response = json.loads(run_block(tmp_path, curl))
+    assert [item.id for item in queued(sqlite_url)] == [response["leveringId"]]
 
 
 def run_until_ready(folder: Path, script: str) -> None:

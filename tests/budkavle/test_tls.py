@@ -87,10 +87,10 @@ def test_invalid_certificates_end_the_handshake(
     expired = authority.issue(begins=TODAY - 2 * DAY, ends=TODAY - DAY)
     early = authority.issue(begins=TODAY + DAY, ends=TODAY + 2 * DAY)
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-        for shown, answer in ((stranger, b""), (expired, b""), (early, b""), (caller, OK)):
+        for shown, response in ((stranger, b""), (expired, b""), (early, b""), (caller, OK)):
             context = authority.context(shown)
             context.minimum_version = context.maximum_version = version
-            assert answer_to(service.port, context) == answer
+            assert answer_to(service.port, context) == response
     assert [entry["event"] for entry in stop(service)] == ["request"] * 2
 
 
@@ -154,12 +154,12 @@ def test_shutdown_lets_running_requests_complete(
         authority.client(service.url, caller) as client,
         ThreadPoolExecutor(1) as thread,
     ):
-        answer = thread.submit(client.post, "/webmessages", json=case_body(), headers={"apikey": KEY})
+        response = thread.submit(client.post, "/webmessages", json=case_body(), headers={"apikey": KEY})
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
         wait_until_refused(service.port)
         held.release_calls()
-        assert answer.result(SECONDS).status_code == 201
+        assert response.result(SECONDS).status_code == 201
         assert service.process.wait() == 0
 
 

@@ -78,8 +78,8 @@ def test_certificate_gives_access_only_to_its_own_system(
     apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", caller), system(FOREIGN_SYSTEM, "modulus", another))
     with reached(way, sqlite_url, tls, tmp_path) as (service, url):
         with authority.client(url, caller) as client:
-            answer = get(client)
-            assert (answer.status_code, answer.json()) == (200, {"systemIdentifier": OWN, "abonnementer": []})
+            response = get(client)
+            assert (response.status_code, response.json()) == (200, {"systemIdentifier": OWN, "abonnementer": []})
             refused = [get(client, identifier) for identifier in (FOREIGN_SYSTEM, UNKNOWN_SYSTEM)]
             assert [one.status_code for one in refused] == [403, 403]
             assert refused[0].content == refused[1].content
@@ -89,9 +89,9 @@ def test_certificate_gives_access_only_to_its_own_system(
         for shown in (None, unknown):
             for headers in ({}, {"Client-Cert": caller.header}, {"Client-Cert": caller.escaped}):
                 with authority.client(url, shown) as client:
-                    answer = get(client, **headers)
-                    assert answer.status_code == 401
-                    assert [error["errorCode"] for error in answer.json()["errors"]] == [1101]
+                    response = get(client, **headers)
+                    assert response.status_code == 401
+                    assert [error["errorCode"] for error in response.json()["errors"]] == [1101]
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
     own, theirs = f"sha256:{caller.fingerprint}", f"sha256:{unknown.fingerprint}"

@@ -337,8 +337,8 @@ def test_dev_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
         address = process.wait_for("API pages:")
         body = {"message": "Hej", "externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}
         url = address.removesuffix("/docs")
-        answer = httpx.post(f"{url}/webmessages", json=body, headers={"apikey": "demo"}, trust_env=False)
-        assert answer.status_code == 201
+        response = httpx.post(f"{url}/webmessages", json=body, headers={"apikey": "demo"}, trust_env=False)
+        assert response.status_code == 201
         process.send(signal.SIGINT)
         assert process.wait() == 0
 

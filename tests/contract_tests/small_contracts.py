@@ -101,6 +101,6 @@ def by_side(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[s
     """Return the findings of a schema change in a contract of `with_schema`: for requests, and for responses."""
     reported = lines(old, new)
     requests = [line.removeprefix("echo body application/json") for line in reported if line.startswith("echo body")]
-    answers = [line.removeprefix("echo 200 application/json") for line in reported if line.startswith("echo 200")]
-    assert len(requests) + len(answers) == len(reported), reported
-    return requests, answers
+    responses = [line.removeprefix("echo 200 application/json") for line in reported if line.startswith("echo 200")]
+    assert len(requests) + len(responses) == len(reported), reported
+    return requests, responses

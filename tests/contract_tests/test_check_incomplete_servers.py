@@ -43,7 +43,7 @@ def test_server_with_one_response_for_everything_is_reported_once(
 
 
 @pytest.mark.parametrize(
-    ("answers", "code", "words"),
+    ("responses", "code", "words"),
     [
         (SYNC_ALONE, 2, "the server has no GET /v1/abonnement (404"),
         (NO_CATALOGUE, 2, "the server has no GET /v1/beskedtype/tilladte (404"),
@@ -53,9 +53,9 @@ def test_server_with_one_response_for_everything_is_reported_once(
     ids=["sync alone", "no catalogue", "no list", "no types"],
 )
 def test_server_without_subscription_support_is_reported_with_what_it_lacks(
-    answers: dict[str, tuple[int, str]], code: int, words: str, server: StubServer, tmp_path: Path
+    responses: dict[str, tuple[int, str]], code: int, words: str, server: StubServer, tmp_path: Path
 ) -> None:
-    server.responses = answers
+    server.responses = responses
     result = check(server, tmp_path, "--spec", "subscriptions")
     assert result.returncode == code, result.stdout + result.stderr
     assert words in result.stdout + result.stderr

@@ -108,11 +108,11 @@ def test_concurrent_requests_leave_turns_of_the_event_loop_to_others(migrated_sq
         # The first request assembles the application.
         await get_a_message()
         requests = [asyncio.create_task(get_a_message()) for _ in range(5 * STARTS_PER_ITERATION)]
-        answered = [1]
+        counts = [1]
         while not all(request.done() for request in requests):
             await asyncio.sleep(0)
-            answered.append(len(statuses))
-        assert max(after - before for before, after in pairwise(answered)) <= STARTS_PER_ITERATION
+            counts.append(len(statuses))
+        assert max(after - before for before, after in pairwise(counts)) <= STARTS_PER_ITERATION
 
     asyncio.run(scenario())
     assert statuses == [404] * (5 * STARTS_PER_ITERATION + 1)

@@ -36,14 +36,14 @@ def requests(system_id: str) -> list[tuple[str, str, dict[str, Any] | None]]:
 def test_foreign_and_unknown_systems_get_the_same_response(caller: Caller) -> None:
     other = new_caller(caller.service)
     subscribe(other)
-    answers = []
+    responses = []
     for system_id in (other.system_id, other.system_id.upper(), new_id()):
         for method, path, body in requests(system_id):
             response = caller.service.client.request(method, path, json=body, headers=caller.headers())
             (error,) = errors(response, 403)
             assert error["errorCode"] == 1013
-            answers.append(response.content)
-    assert len(set(answers)) == 1
+            responses.append(response.content)
+    assert len(set(responses)) == 1
     assert list_deliveries(other) == []
 
 

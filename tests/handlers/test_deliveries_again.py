@@ -60,9 +60,9 @@ def test_skipped_messages_are_listed_with_the_reason(caller: Caller) -> None:
     lease = Lease("tests", get_due_time(), get_due_time() + LEASE)
     with_database(caller.database_url, lambda database: claim_due(database, lease))
     first, second = [item["leveringId"] for item in list_deliveries(caller)]
-    answer = replay(caller, second, first)
-    assert (answer["genfremsendt"], answer["ikkeParkerede"]) == (0, [second, first])
-    behind, under_way = answer["ikkeGenfremsendte"]
+    response = replay(caller, second, first)
+    assert (response["genfremsendt"], response["ikkeParkerede"]) == (0, [second, first])
+    behind, under_way = response["ikkeGenfremsendte"]
     assert behind == {"leveringId": second, "hindring": "blocked", "optagetTil": None, "blokeretAf": first}
     until = datetime.fromisoformat(under_way.pop("optagetTil"))
     assert abs(until - lease.until) < SECOND

@@ -44,14 +44,14 @@ def test_access_requires_a_known_certificate(caller: Caller, method: str, path: 
         "twice": [own, own],
         "fingerprint": [caller.certificate.fingerprint],
     }
-    answers = set()
+    responses = set()
     for name, headers in refused.items():
         response = caller.service.client.request(method, path, headers=[("client-cert", text) for text in headers])
         (error,) = errors(response, 401)
         assert error["errorCode"] == 1101, name
         assert response.headers["www-authenticate"] == 'ClientCertificate realm="budkavle"'
-        answers.add(response.content)
-    assert len(answers) == 1
+        responses.add(response.content)
+    assert len(responses) == 1
 
 
 def test_api_keys_and_certificates_are_not_interchangeable(caller: Caller) -> None:
@@ -73,7 +73,7 @@ def test_foreign_and_unknown_systems_get_the_same_response(subscribing: RunningS
     caller, other = new_caller(subscribing), new_caller(subscribing)
     other.sync(entry())
     broken = [entry(entityType="x")] * 3
-    answers = []
+    responses = []
     for system_id in (other.system_id, other.system_id.upper(), new_id()):
         for response in (
             caller.send(caller.body(*broken, systemIdentifier=system_id, more=1), "?x=1"),
@@ -84,8 +84,8 @@ def test_foreign_and_unknown_systems_get_the_same_response(subscribing: RunningS
             (error,) = errors(response, 403)
             assert error["errorCode"] == 1013
             volatile = {"date", "x-requestid"}
-            answers.append((response.content, {k: v for k, v in response.headers.items() if k not in volatile}))
-    assert all(answer == answers[0] for answer in answers)
+            responses.append((response.content, {k: v for k, v in response.headers.items() if k not in volatile}))
+    assert all(each == responses[0] for each in responses)
     assert len(other.current()) == 1
 
 
@@ -135,9 +135,9 @@ def test_body_over_the_limit_is_cut_off(caller: Caller) -> None:
         chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
         for _ in range(17):
             connection.send(chunk)
-        answer = connection.read_answer()
-    assert answer.status == 413
-    assert json.loads(answer.body)["errors"][0]["errorCode"] == 1014
+        response = connection.read_response()
+    assert response.status == 413
+    assert json.loads(response.body)["errors"][0]["errorCode"] == 1014
 
 
 def test_unknown_paths_and_methods_are_problems(caller: Caller) -> None:

@@ -9,8 +9,8 @@ from tests.handlers.callers import Caller, entry, errors
 
 def test_all_errors_of_50000_entries_are_reported_while_others_are_served(caller: Caller) -> None:
     body = json.dumps(caller.body(*[{}, 1] * (MAX_SUBSCRIPTIONS // 2), systemIdentifier="x")).encode()
-    answers = []
-    sending = threading.Thread(target=lambda: answers.append(caller.send_bytes(body)))
+    responses = []
+    sending = threading.Thread(target=lambda: responses.append(caller.send_bytes(body)))
     sending.start()
     served = 0
     while sending.is_alive():
@@ -19,7 +19,7 @@ def test_all_errors_of_50000_entries_are_reported_while_others_are_served(caller
     sending.join()
 
     assert served > 3
-    found = errors(answers[0], 400)
+    found = errors(responses[0], 400)
     assert (found[0]["index"], found[0]["field"]) == (None, "systemIdentifier")
     assert len(found) == 1 + (5 + 1) * MAX_SUBSCRIPTIONS // 2
     assert {error["index"] for error in found[1:]} == set(range(MAX_SUBSCRIPTIONS))

@@ -42,18 +42,18 @@ def begin(service: RunningService, path: str) -> RawConnection:
 
 def test_response_is_truncated_when_its_message_is_deleted(shared: RunningService, message_id: str) -> None:
     with begin(shared, f"/webmessages/{message_id}") as connection:
-        answer = connection.read_answer(has_body=False)
-        assert answer.status == 200
+        response = connection.read_response(has_body=False)
+        assert response.status == 200
         assert shared.client.delete(f"/webmessages/{message_id}").status_code == 204
         rest = connection.read_all()
-        assert len(rest) < int(answer.headers["content-length"])
+        assert len(rest) < int(response.headers["content-length"])
     assert shared.client.get(f"/webmessages/{message_id}").status_code == 404
 
 
 def test_disconnected_callers_release_their_connections(shared: RunningService, message_id: str) -> None:
     for _ in range(Waits().pool_size + 5):
         with begin(shared, f"/webmessages/{message_id}") as connection:
-            assert connection.read_answer(has_body=False).status == 200
+            assert connection.read_response(has_body=False).status == 200
     for _ in range(Waits().pool_size + 5):
         assert shared.client.get("/health/ready").status_code == 200
     assert len(get_message(shared, message_id)["attachments"]) == 3

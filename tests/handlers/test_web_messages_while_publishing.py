@@ -51,7 +51,7 @@ def test_message_is_stored_as_sending_before_the_open_e_call(
 ) -> None:
     with service_of(database_url, held) as service:
         party_id = new_id()
-        answer = post_case(callers, service, partyId=party_id)
+        response = post_case(callers, service, partyId=party_id)
         held.wait_for_calls(1)
         (message,) = list_unsettled_messages(service)
         assert (message.state, message.flow_instance_id) == (MessageState.SENDING, 1068)
@@ -60,7 +60,7 @@ def test_message_is_stored_as_sending_before_the_open_e_call(
         assert service.client.get(f"/webmessages/recipients/{party_id}").json() == []
         assert service.client.get("/webmessages/external-references/flowInstanceId/1068").json() == []
         held.release_calls()
-        assert answer.result().headers["location"] == f"/webmessages/{message.id}"
+        assert response.result().headers["location"] == f"/webmessages/{message.id}"
         created = get_message(service, message.id)["created"]
         assert created > message.sent.isoformat(timespec="milliseconds")
         assert list_unsettled_messages(service) == []
@@ -70,7 +70,7 @@ def test_other_callers_are_served_during_an_open_e_call(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
     with service_of(database_url, held) as service:
-        answer = post_case(callers, service)
+        response = post_case(callers, service)
         held.wait_for_calls(1)
         location = service.client.post("/webmessages", json=message_body()).headers["location"]
         assert service.client.get(location).status_code == 200
@@ -78,7 +78,7 @@ def test_other_callers_are_served_during_an_open_e_call(
         assert service.client.get("/health/ready").status_code == 200
         assert_no_transaction_is_open(database_url)
         held.release_calls()
-        assert answer.result().status_code == 201
+        assert response.result().status_code == 201
 
 
 def assert_no_transaction_is_open(database_url: str) -> None:
@@ -108,14 +108,14 @@ def test_message_without_a_thread_in_time_is_refused_and_not_stored(
     sqlite_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
     with service_of(sqlite_url, held, open_e_threads=2, open_e_queue_timeout=0.05) as service:
-        answers = [post_case(callers, service) for _ in range(2)]
+        responses = [post_case(callers, service) for _ in range(2)]
         held.wait_for_calls(2)
         refused = service.client.post("/webmessages", json=case_body())
         detail = read_problem(refused, 500, "Internal Server Error")["detail"]
         assert detail == "Open-E is busy: too many calls to it are waiting"
         assert len(list_unsettled_messages(service)) == 2
         held.release_calls()
-        assert [answer.result().status_code for answer in answers] == [201, 201]
+        assert [response.result().status_code for response in responses] == [201, 201]
         assert list_unsettled_messages(service) == []
         assert held.calls == 2
         assert service.client.post("/webmessages", json=case_body()).status_code == 201
@@ -123,11 +123,11 @@ def test_message_without_a_thread_in_time_is_refused_and_not_stored(
 
 def test_message_waits_for_a_thread(sqlite_url: str, held: HeldOpenE, callers: ThreadPoolExecutor) -> None:
     with service_of(sqlite_url, held, open_e_threads=1) as service:
-        answers = [post_case(callers, service) for _ in range(3)]
+        responses = [post_case(callers, service) for _ in range(3)]
         held.wait_for_calls(1)
         assert len(list_unsettled_messages(service)) == 1
         held.release_calls()
-        assert [answer.result().status_code for answer in answers] == [201, 201, 201]
+        assert [response.result().status_code for response in responses] == [201, 201, 201]
         assert list_unsettled_messages(service) == []
 
 
@@ -243,7 +243,7 @@ def test_message_is_removed_when_the_response_to_storing_it_is_lost(
         assert service.client.post("/webmessages", json=message_body()).status_code == 201
         administrator = runner.run(asyncpg.connect(url))
         runner.run(administrator.execute("begin; lock table web_messages"))
-        answer = post_case(callers, service)
+        response = post_case(callers, service)
         while not runner.run(administrator.fetchval(WAITS_FOR_MESSAGES)):
             pass
         proxy.freeze()
@@ -251,7 +251,7 @@ def test_message_is_removed_when_the_response_to_storing_it_is_lost(
         while runner.run(administrator.fetchval("select count(*) from web_messages")) < 2:
             pass
         proxy.cut()
-        read_problem(answer.result(), 503, "Service Unavailable")
+        read_problem(response.result(), 503, "Service Unavailable")
         wait_for_state(service, None)
         runner.run(administrator.close())
         assert held.calls == 0
@@ -268,14 +268,14 @@ def test_post_returns_201_when_the_database_recovers_in_time(
     database_url: str, held: HeldOpenE, breakage: Breakage
 ) -> None:
     with service_of(database_url, held, record_timeout=60) as service, ThreadPoolExecutor(20) as callers:
-        answers = [post_case(callers, service) for _ in range(20)]
+        futures = [post_case(callers, service) for _ in range(20)]
         held.wait_for_calls(20)
         breakage.begin()
         held.release_calls()
-        done, _ = wait(answers, timeout=0.5)
+        done, _ = wait(futures, timeout=0.5)
         assert not done
         breakage.end()
-        responses = [answer.result() for answer in answers]
+        responses = [future.result() for future in futures]
         assert [response.status_code for response in responses] == [201] * 20
         assert len(held.mock.messages) == 20
         for response in responses:
@@ -287,7 +287,7 @@ def test_published_message_becomes_readable_once_the_database_recovers(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor, breakage: Breakage
 ) -> None:
     with service_of(database_url, held, record_timeout=0.2) as service:
-        answer = post_case(callers, service)
+        response = post_case(callers, service)
         held.wait_for_calls(1)
         (message,) = list_unsettled_messages(service)
         breakage.begin()
@@ -295,7 +295,7 @@ def test_published_message_becomes_readable_once_the_database_recovers(
         for _ in range(2):
             breakage.check(service.client.get(f"/webmessages/{message.id}"))
         held.release_calls()
-        detail = read_problem(answer.result(), 500, "Internal Server Error")["detail"]
+        detail = read_problem(response.result(), 500, "Internal Server Error")["detail"]
         assert f"Open-E has published message '{message.id}'" in detail
         breakage.end()
         wait_for_state(service, None)
@@ -308,12 +308,12 @@ def test_unknown_outcome_is_recorded_once_the_database_recovers(
 ) -> None:
     with service_of(database_url, held, record_timeout=0.2) as service:
         held.mock.fail("Http500")
-        answer = post_case(callers, service)
+        response = post_case(callers, service)
         held.wait_for_calls(1)
         (message,) = list_unsettled_messages(service)
         breakage.begin()
         held.release_calls()
-        detail = read_problem(answer.result(), 500, "Internal Server Error")["detail"]
+        detail = read_problem(response.result(), 500, "Internal Server Error")["detail"]
         match = UNKNOWN.search(detail)
         assert match is not None, detail
         assert match[1] == message.id
@@ -326,11 +326,11 @@ def test_refused_message_is_removed_once_the_database_recovers(
 ) -> None:
     with service_of(database_url, held, record_timeout=0.2) as service:
         held.mock.fail("FlowInstanceNotFound")
-        answer = post_case(callers, service)
+        response = post_case(callers, service)
         held.wait_for_calls(1)
         breakage.begin()
         held.release_calls()
-        detail = read_problem(answer.result(), 404, "Not Found")["detail"]
+        detail = read_problem(response.result(), 404, "Not Found")["detail"]
         assert detail == "The requested flow instance with ID 1068 was not found"
         breakage.end()
         wait_for_state(service, None)
@@ -340,11 +340,11 @@ def test_shutdown_leaves_a_message_as_sending_without_the_database(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor, breakage: Breakage
 ) -> None:
     with service_of(database_url, held, record_timeout=0.2) as service:
-        answer = post_case(callers, service)
+        response = post_case(callers, service)
         held.wait_for_calls(1)
         breakage.begin()
         held.release_calls()
-        assert answer.result().status_code == 500
+        assert response.result().status_code == 500
     breakage.end()
     (message,) = list_unsettled_messages(service)
     assert message.state is MessageState.SENDING

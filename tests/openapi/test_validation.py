@@ -9,7 +9,7 @@ import pytest
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
 from tests.factories import message_body
 from tests.handlers.messages import read_problem, read_violations
-from tests.raw_http import RawAnswer, RawConnection, request
+from tests.raw_http import RawConnection, RawResponse, request
 
 MAX_BODY_BYTES = 150 * 1024 * 1024
 GOOD = json.dumps(message_body()).encode()
@@ -24,7 +24,7 @@ def post(service: RunningService, body: bytes, headers: dict[str, Any], query: s
     return service.client.post(f"/webmessages{query}", content=body, headers=headers)
 
 
-def announce(service: RunningService, length: int, *headers: bytes, key: str = MESSAGES_KEY) -> RawAnswer:
+def announce(service: RunningService, length: int, *headers: bytes, key: str = MESSAGES_KEY) -> RawResponse:
     """Announce a body of this length, and send none of it."""
     lines = [
         b"POST /webmessages?unknown=1 HTTP/1.1",
@@ -54,10 +54,10 @@ def test_scope_is_checked_before_faults(contract: RunningService) -> None:
 
 
 def test_size_is_checked_after_key_and_media_type_and_before_scope(contract: RunningService) -> None:
-    answer = announce(contract, MAX_BODY_BYTES + 1, key=PUBLISH_KEY)
-    assert answer.status == 413
-    assert json.loads(answer.body)["detail"] == TOO_LARGE
-    assert json.loads(answer.body)["status"] == {"statusCode": 413, "reasonPhrase": "Content Too Large"}
+    response = announce(contract, MAX_BODY_BYTES + 1, key=PUBLISH_KEY)
+    assert response.status == 413
+    assert json.loads(response.body)["detail"] == TOO_LARGE
+    assert json.loads(response.body)["status"] == {"statusCode": 413, "reasonPhrase": "Content Too Large"}
     assert announce(contract, MAX_BODY_BYTES + 1, key="wrong").status == 401
     assert announce(contract, MAX_BODY_BYTES + 1, b"Content-Type: text/plain").status == 415
 
@@ -73,9 +73,9 @@ def test_body_over_the_limit_is_cut_off_at_once(contract: RunningService) -> Non
         # The text exceeds the limit, but its end never arrives.
         for _ in range(MAX_BODY_BYTES // size):
             connection.send(chunk)
-        answer = connection.read_answer()
-        assert answer.status == 413
-        assert json.loads(answer.body)["detail"] == TOO_LARGE
+        response = connection.read_response()
+        assert response.status == 413
+        assert json.loads(response.body)["detail"] == TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_every_operation_checks_key_scope_and_faults_in_this_order(
 
 
 def test_request_without_a_key_gets_401(contract: RunningService) -> None:
-    answer = request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert answer.status == 401
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert response.status == 401
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,8 @@ async def claim_due(
 def settled(
     claimed: ClaimedDelivery, outcome: AttemptOutcome = AttemptOutcome.DONE, due: datetime | None = None
 ) -> SettledAttempt:
-    answers = (ReceiverResponse(status, Reason.HTTP) for status in (503, 404, *range(200, 600)))
-    status = next(answer.status for answer in answers if decide_outcome(answer) is outcome)
+    responses = (ReceiverResponse(status, Reason.HTTP) for status in (503, 404, *range(200, 600)))
+    status = next(response.status for response in responses if decide_outcome(response) is outcome)
     attempt = Attempt(claimed.attempts + 1, NOW, 20, status, Reason.HTTP, "answer")
     return SettledAttempt(claimed.number, outcome, attempt, due)
 

@@ -106,9 +106,9 @@ async def test_concurrent_identical_events_are_accepted_once(database: Database)
     await prepare(database)
     await sync(database, [entry()])
     published = publication(event())
-    answers = await asyncio.gather(*(outbox.publish(database, published) for _ in range(15)))
-    assert sorted(answer.is_new for answer in answers) == [False] * 14 + [True]
-    assert {answer.subscriptions for answer in answers} == {1}
+    responses = await asyncio.gather(*(outbox.publish(database, published) for _ in range(15)))
+    assert sorted(response.is_new for response in responses) == [False] * 14 + [True]
+    assert {response.subscriptions for response in responses} == {1}
     found = await counts(database)
     assert (found["events"], found["deliveries"]) == (1, 1)
 

@@ -19,8 +19,8 @@ from tests.budkavle.queues import publish, queued, subscribe
 from tests.catalogues import OTHER_ID, SYSTEM_ID
 from tests.certificates import Authority
 from tests.databases import with_database
-from tests.delivery.receiving import Recorder, at, over_tls
-from tests.delivery.working import working
+from tests.delivery.receiving import Recorder, base_url_of, serve_over_tls
+from tests.delivery.working import running_worker
 from tests.factories import NOW
 from tests.open_e.peers import Peer
 from tests.persistence.queues import claim_due
@@ -92,12 +92,12 @@ def test_show_and_list_report_faults_of_the_configuration(
 ) -> None:
     """Run a real worker with an unset variable, a missing file and an expired certificate."""
     expired = authority.issue("127.0.0.1", begins=now() - timedelta(days=9), ends=now() - timedelta(days=1))
-    receiver = Peer(over_tls(Recorder(), expired))
+    receiver = Peer(serve_over_tls(Recorder(), expired))
     texts = []
     for base, changes in (
         ("http://127.0.0.1:9", {"webhook_secrets": ("env:NOT_SET",)}),
         ("http://127.0.0.1:9", {"webhook_secrets": (f"file:{tmp_path}/absent",)}),
-        (at(receiver, scheme="https"), {"ca": f"file:{authority.file}"}),
+        (base_url_of(receiver, scheme="https"), {"ca": f"file:{authority.file}"}),
     ):
         subscribe(database_url, base, **changes)
         publish(database_url, 2, external_id=str(uuid4()))
@@ -117,7 +117,7 @@ def test_show_and_list_report_faults_of_the_configuration(
 
 
 async def work_now(database: Database) -> None:
-    async with working(database, now=now()) as worker:
+    async with running_worker(database, now=now()) as worker:
         await worker.run_once(now())
         await worker.finish()
 

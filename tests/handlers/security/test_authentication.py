@@ -63,8 +63,8 @@ def test_other_key_is_unknown(contract: RunningService, key: str) -> None:
 
 
 def test_key_that_is_not_text_is_unknown(contract: RunningService) -> None:
-    answer = request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\napikey: \xff\xfe\r\n\r\n")
-    assert answer.status == 401
+    response = request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\napikey: \xff\xfe\r\n\r\n")
+    assert response.status == 401
 
 
 def test_key_is_read_only_from_its_header_in_every_spelling(contract: RunningService) -> None:

@@ -15,12 +15,12 @@ def test_call_is_recorded_without_credentials():
     mock = MockOpenE(username="u", password="hemligt", clock=lambda: NOW)
     secret = "Basic " + base64.b64encode(b"u:hemligt").decode()
     body = with_file(FILE).replace("</addMessage>", "<principal><userID>joe</userID></principal></addMessage>")
-    answer = send(mock, body, authorization=secret, cookie="a=b")
+    response = send(mock, body, authorization=secret, cookie="a=b")
     (call,) = mock.list_calls()
     assert (call.number, call.at, call.instance, call.method) == (1, NOW, "external", "POST")
     assert call.headers == {"content-type": UTF8, "authorization": "***", "cookie": "***"}
     assert (call.body, call.body_size) == (body.encode(), len(body.encode()))
-    assert (call.response, call.response_size) == (answer, len(answer.body))
+    assert (call.response, call.response_size) == (response, len(response.body))
     assert (call.operation, call.case, call.user_id, call.message_id) == ("addMessage", 1068, "joe", 1)
     assert [(file.filename, file.size) for file in call.files] == [("test.pdf", 3)]
     assert mock.file(call.files[0].sha256) == b"hej"

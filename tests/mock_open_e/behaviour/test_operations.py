@@ -29,8 +29,8 @@ ON_A_CASE = [request_element(name) for name in SHAPES if name != "deleteInstance
 
 
 def call(mock, name, content, case=CASE):
-    answer = send(mock, request(f'<{name} xmlns="{NS}">{case}{content}</{name}>'))
-    return answer.status, answer.body.decode()
+    response = send(mock, request(f'<{name} xmlns="{NS}">{case}{content}</{name}>'))
+    return response.status, response.body.decode()
 
 
 def good(element, content=""):
@@ -67,13 +67,13 @@ def test_every_operation_checks_the_case_before_access_to_its_family(name):
     scenario = Scenario(accounts=accounts, families=families, cases=(DeclaredCase(1068, 7),))
     mock = MockOpenE(scenario=scenario)
 
-    def answer(case, authorization="Basic dTpw"):
+    def response(case, authorization="Basic dTpw"):
         body = request(f'<{name} xmlns="{NS}"><flowInstanceID>{case}</flowInstanceID></{name}>')
         return send(mock, body, authorization=authorization).body.decode()
 
-    assert answer(7) == not_found(7)
-    assert answer(1068) == fault("This user does not have access to this flow family", detail="AccessDeniedFault")
-    assert "AccessDeniedFault" not in answer(1068, "Basic b3RoZXI6cA==")
+    assert response(7) == not_found(7)
+    assert response(1068) == fault("This user does not have access to this flow family", detail="AccessDeniedFault")
+    assert "AccessDeniedFault" not in response(1068, "Basic b3RoZXI6cA==")
 
 
 def test_cases_outside_the_allowed_families_are_not_found():

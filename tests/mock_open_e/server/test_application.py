@@ -49,7 +49,7 @@ def test_unwritable_ready_file_stops_the_start(tmp_path: Path) -> None:
 
 
 def test_stop_responds_to_waiting_callers(tmp_path: Path) -> None:
-    answers: list[int] = []
+    responses: list[int] = []
     with running(*budkavle("mock-open-e", "--port", "0")) as process:
         url = process.wait_for("The mock Open-E listens on ")
         host, port = url.removeprefix("http://").split(":")
@@ -58,9 +58,9 @@ def test_stop_responds_to_waiting_callers(tmp_path: Path) -> None:
             # This response follows the request before it, so the other call waits by now.
             assert requests.get(f"{url}/s/a/control/overview", timeout=5).json()["name"] == "a"
             process.send(signal.SIGTERM)
-            answers.append(int(waiting.recv(64).split()[1]))
+            responses.append(int(waiting.recv(64).split()[1]))
         assert process.wait() == 0
-    assert answers == [408]
+    assert responses == [408]
     assert process.err == []
 
 
@@ -116,10 +116,10 @@ def test_recipes_for_ci_work_as_written(client: Path, place: int) -> None:
 def test_many_calls_wait_without_threads(tmp_path: Path) -> None:
     with running(*budkavle("mock-open-e", "--port", "0")) as process:
         url = process.wait_for("The mock Open-E listens on ")
-        answers: list[int] = []
+        responses: list[int] = []
 
         def wait() -> None:
-            answers.append(requests.get(f"{url}/control/expect?timeout=60", timeout=90).status_code)
+            responses.append(requests.get(f"{url}/control/expect?timeout=60", timeout=90).status_code)
 
         threads = [threading.Thread(target=wait) for _ in range(60)]
         for thread in threads:
@@ -127,4 +127,4 @@ def test_many_calls_wait_without_threads(tmp_path: Path) -> None:
         assert post(url).status_code == 200
         for thread in threads:
             thread.join(60)
-        assert answers == [200] * 60
+        assert responses == [200] * 60

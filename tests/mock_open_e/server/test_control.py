@@ -23,15 +23,15 @@ def url() -> Iterator[str]:
 
 
 def get(url, path, status=200, **query):
-    answer = requests.get(f"{url}/control/{path}", params=query, timeout=20)
-    assert answer.status_code == status, answer.text
-    return answer.json()
+    response = requests.get(f"{url}/control/{path}", params=query, timeout=20)
+    assert response.status_code == status, response.text
+    return response.json()
 
 
 def send(url, path, status, method="POST", **body):
-    answer = requests.request(method, f"{url}/control/{path}", json=body or None, timeout=20)
-    assert answer.status_code == status, answer.text
-    return answer.json() if answer.content else None
+    response = requests.request(method, f"{url}/control/{path}", json=body or None, timeout=20)
+    assert response.status_code == status, response.text
+    return response.json() if response.content else None
 
 
 def test_expect_returns_existing_messages(url):
@@ -42,13 +42,13 @@ def test_expect_returns_existing_messages(url):
 
 
 def test_expect_waits_for_messages(url):
-    answers = []
-    waiting = threading.Thread(target=lambda: answers.append(get(url, "expect", case=7, timeout=30)))
+    responses = []
+    waiting = threading.Thread(target=lambda: responses.append(get(url, "expect", case=7, timeout=30)))
     waiting.start()
     post(url, "another")
     post(url, "awaited", case=7)
     waiting.join(20)
-    assert [found["message"] for found in answers[0]["messages"]] == ["awaited"]
+    assert [found["message"] for found in responses[0]["messages"]] == ["awaited"]
 
 
 def test_expect_explains_every_mismatch(url):
@@ -170,10 +170,10 @@ def test_journal_shows_any_charset(url):
 
 def test_file_is_sent_as_a_download(url):
     post(url, files=FILE, case=8)
-    answer = requests.get(f"{url}/control/files/{SHA}", {"name": "å/<b>.html"}, timeout=5)
-    assert (answer.content, answer.headers["Content-Type"]) == (b"hej", "application/octet-stream")
-    assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''%C3%A5%2F%3Cb%3E.html"
-    assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+    response = requests.get(f"{url}/control/files/{SHA}", {"name": "å/<b>.html"}, timeout=5)
+    assert (response.content, response.headers["Content-Type"]) == (b"hej", "application/octet-stream")
+    assert response.headers["Content-Disposition"] == "attachment; filename*=UTF-8''%C3%A5%2F%3Cb%3E.html"
+    assert response.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
     assert get(url, f"files/{'0' * 64}", 404)["errors"]
     assert get(url, "files/x", 400)["errors"]
 
@@ -183,14 +183,14 @@ def test_overview_waits_for_a_change_such_as_reset(url):
     before = get(url, "overview")
     assert (before["messages"], before["calls"], before["refused"]) == (1, 1, 0)
     assert get(url, "overview", since=before["revision"], timeout=0) == before
-    answers = []
+    responses = []
     waiting = threading.Thread(
-        target=lambda: answers.append(get(url, "overview", since=before["revision"], timeout=30))
+        target=lambda: responses.append(get(url, "overview", since=before["revision"], timeout=30))
     )
     waiting.start()
     send(url, "reset", 204)
     waiting.join(20)
-    assert (answers[0]["messages"], answers[0]["calls"]) == (0, 0)
+    assert (responses[0]["messages"], responses[0]["calls"]) == (0, 0)
 
 
 def test_control_accepts_json_of_any_media_type_and_head(url):

@@ -56,16 +56,16 @@ def test_example_behaves_as_its_comments_describe():
     mock = MockOpenE(scenario=read_scenario(EXAMPLE))
     partner, other = "Basic cGFydG5lcjpub3QtYS1zZWNyZXQ=", "Basic b3RoZXItcGFydG5lcjpub3QtYS1zZWNyZXQtZWl0aGVy"
 
-    def answer(case, authorization=partner, instance="external"):
+    def response(case, authorization=partner, instance="external"):
         body = add_message(f"<flowInstanceID>{case}</flowInstanceID>", rest=SENDER)
         return send(mock, body, instance=instance, authorization=authorization)
 
-    assert answer(1068).status == 200
-    assert answer(1068, None).status == 401
-    assert b"AccessDeniedFault" in answer(1068, other).body
-    assert b"with ID 1069 was not found" in answer(1069, instance="internal").body
-    assert b"The requested flow instance was not found" in answer(1070).body
-    assert answer(1069, other).delay == 0.5
+    assert response(1068).status == 200
+    assert response(1068, None).status == 401
+    assert b"AccessDeniedFault" in response(1068, other).body
+    assert b"with ID 1069 was not found" in response(1069, instance="internal").body
+    assert b"The requested flow instance was not found" in response(1070).body
+    assert response(1069, other).delay == 0.5
 
 
 def test_empty_mapping_declares_nothing(tmp_path):

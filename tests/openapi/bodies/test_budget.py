@@ -179,19 +179,19 @@ def announce(service: RunningService, size: int) -> RawConnection:
         % MESSAGES_KEY.encode()
     )
     connection.send(head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % size)
-    assert connection.read_answer(has_body=False).status == 100
+    assert connection.read_response(has_body=False).status == 100
     return connection
 
 
 def test_large_bodies_wait_for_each_other(serve: Callable[[float], Any]) -> None:
     with serve(60) as service, ThreadPoolExecutor(1) as callers:
         with announce(service, LARGEST_BODY):
-            answer = callers.submit(service.client.post, "/webmessages", json=large_body())
-            done, _ = wait([answer], timeout=0.3)
+            response = callers.submit(service.client.post, "/webmessages", json=large_body())
+            done, _ = wait([response], timeout=0.3)
             assert not done
             # Small bodies do not wait.
             assert service.client.post("/webmessages", json=message_body()).status_code == 201
-        assert answer.result().status_code == 201
+        assert response.result().status_code == 201
 
 
 @pytest.mark.parametrize("is_in_chunks", [False, True])

@@ -88,22 +88,22 @@ def flood(service: RunningService, method: str, path: str, **headers: str) -> li
     def send(_number: int) -> httpx.Response:
         return service.client.request(method, path, headers={"apikey": "wrong", **headers})
 
-    answers: list[httpx.Response] = []
+    responses: list[httpx.Response] = []
     with ThreadPoolExecutor(8) as threads:
-        while not any(answer.status_code == 429 for answer in answers):
-            assert len(answers) < 50_000
-            answers += threads.map(send, range(40))
-    return answers
+        while not any(response.status_code == 429 for response in responses):
+            assert len(responses) < 50_000
+            responses += threads.map(send, range(40))
+    return responses
 
 
 def test_failed_authentications_above_the_limit_get_429_and_valid_ones_pass(subscribing: RunningService) -> None:
     headers = {"x-forwarded-for": "198.51.100.1"}
     path = f"/webmessages/{new_id()}"
-    answers = flood(subscribing, "GET", path, **headers)
+    responses = flood(subscribing, "GET", path, **headers)
     good = [subscribing.client.get(path, headers={"apikey": MESSAGES_KEY, **headers}) for _ in range(10)]
-    assert {answer.status_code for answer in answers} == {401, 429}
-    assert {answer.status_code for answer in good} == {404}
-    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert {response.status_code for response in responses} == {401, 429}
+    assert {response.status_code for response in good} == {404}
+    refused = next(response for response in responses if response.status_code == 429)
     assert "retry after a second" in read_problem(refused, 429, "Too Many Requests")["detail"]
     assert (refused.headers["retry-after"], "www-authenticate" in refused.headers) == ("1", False)
 
@@ -115,8 +115,8 @@ def test_failed_authentications_above_the_limit_get_429_and_valid_ones_pass(subs
 def test_error_lists_have_the_code_of_the_missing_credential(
     subscribing: RunningService, method: str, path: str, code: int
 ) -> None:
-    answers = flood(subscribing, method, path, **{"x-forwarded-for": f"198.51.100.{len(path)}"})
-    refused = next(answer for answer in answers if answer.status_code == 429)
+    responses = flood(subscribing, method, path, **{"x-forwarded-for": f"198.51.100.{len(path)}"})
+    refused = next(response for response in responses if response.status_code == 429)
     (error,) = errors(refused, 429)
     assert (error["errorCode"], refused.headers["retry-after"]) == (code, "1")
 

@@ -35,12 +35,12 @@ def test_serve_completes_running_requests_and_refuses_new_ones(
 ) -> None:
     put_key(sqlite_url)
     with served(sqlite_url, open_e_external_url=held.url) as service, ThreadPoolExecutor(1) as caller:
-        answer = caller.submit(service.client.post, "/webmessages", json=case_body())
+        response = caller.submit(service.client.post, "/webmessages", json=case_body())
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
         wait_until_refused(service.port)
         held.release_calls()
-        assert answer.result(SECONDS).status_code == 201
+        assert response.result(SECONDS).status_code == 201
         assert service.process.wait() == 0
         assert [json.loads(line)["status"] for line in service.process.err] == [201]
     listed = invoke(sqlite_url, "messages", "list")
@@ -56,8 +56,8 @@ def test_serve_limits_the_time_of_running_requests_at_shutdown(
         call = caller.submit(service.client.post, "/webmessages", json=case_body())
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
-        answer = call.result(20)
-        assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+        response = call.result(20)
+        assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
         assert service.process.wait(20) == 0
     listed = invoke(sqlite_url, "messages", "list")
     assert [json.loads(line)["state"] for line in listed.stdout.splitlines()] == ["sending"]

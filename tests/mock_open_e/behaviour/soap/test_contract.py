@@ -54,8 +54,8 @@ ANSWERS = {name: answer for name, (_, answer) in CALLS.items()}
 
 
 def get(query, url=URL):
-    answer = MockOpenE().respond("external", {}, method="GET", query=query, url=url)
-    return answer.status, answer.headers.get("Content-Type"), answer.body
+    response = MockOpenE().respond("external", {}, method="GET", query=query, url=url)
+    return response.status, response.headers.get("Content-Type"), response.body
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8081/internal/api/callback", "https://e-arenden.test/api/callback"])
@@ -157,10 +157,10 @@ def call_with_zeep(service, name):
         files = [{**file, "encodedData": base64.b64decode(file["encodedData"])} for file in MESSAGE["attachments"]]
         arguments = {**arguments, "message": {**MESSAGE, "attachments": files}}
     try:
-        answer = without_absent(serialize_object(service[name](flowInstanceID=1068, **arguments), dict))
+        response = without_absent(serialize_object(service[name](flowInstanceID=1068, **arguments), dict))
     except Fault as fault:
         return fault.message
-    return next(iter(answer.values())) if isinstance(answer, dict) and len(answer) == 1 else answer
+    return next(iter(response.values())) if isinstance(response, dict) and len(response) == 1 else response
 
 
 def test_zeep_calls_every_operation_through_the_python_interface():
@@ -190,9 +190,9 @@ def test_server_handles_methods_as_open_e_does(run_mock):
         connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5)
         for method, status in [("HEAD", 404), ("GET", 200), ("PUT", 500)]:
             connection.request(method, "/internal/api/callback", headers={"Content-Length": "0"})
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == status
+            response = connection.getresponse()
+            response.read()
+            assert response.status == status
         connection.close()
 
 
@@ -209,7 +209,7 @@ def test_soap_client_of_node_calls_every_operation(run_mock, tmp_path):
         command = ["node", "client.mjs", f"{url}/external/api/callback?wsdl", calls]
         result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert result.returncode == 0, result.stderr
-    answers = json.loads(result.stdout)
-    assert answers.pop("deleteInstance").endswith(ANSWERS["deleteInstance"])
-    expected = {name: answer for name, answer in ANSWERS.items() if name != "deleteInstance"}
-    assert answers == expected
+    responses = json.loads(result.stdout)
+    assert responses.pop("deleteInstance").endswith(ANSWERS["deleteInstance"])
+    expected = {name: response for name, response in ANSWERS.items() if name != "deleteInstance"}
+    assert responses == expected
