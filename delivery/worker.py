@@ -35,6 +35,7 @@ from persistence.database import Database
 from persistence.queue import claims, due_deliveries, housekeeping, pauses
 from persistence.queue.claims import Lease, SettledAttempt
 from persistence.queue.due_deliveries import DueDelivery, LookMemory
+from persistence.queue.housekeeping import FIRST_EVENT
 
 log = structlog.get_logger("budkavle.deliveries")
 
@@ -43,6 +44,9 @@ POLL_SECONDS = 0.05
 
 HOUSEKEEPING_SECONDS = 30
 PRUNED_AT_ONCE = 1000
+"""Old events that one transaction considers."""
+KEPT_PAGES = 10
+"""Maximum transactions without any event to delete, per run."""
 PULLED_AT_ONCE = 500
 MOST_FAILURES = 10
 """Maximum failures that are counted for back-off."""
@@ -106,6 +110,8 @@ class Worker:
         self._pauses: dict[Target, datetime] = {}
         # Recovered targets, each with the time from which its waiting deliveries are made due.
         self._recovered: dict[Target, datetime] = {}
+        # The last old event that was considered for deletion.
+        self._pruned = FIRST_EVENT
         self._failures = 0
         self._backing_off: Counter[str] = Counter()
         self._woken = asyncio.Event()
@@ -295,6 +301,16 @@ class Worker:
         stored = {item.number for item in settling} - remaining
         self._finished = [item for item in self._finished if item.number not in stored]
 
+    async def _prune_events(self, before: datetime) -> None:
+        """Delete old events. If many are kept for their deliveries, the next call continues after those."""
+        kept_pages = 0
+        while kept_pages < KEPT_PAGES:
+            number, position = await housekeeping.prune_events(self._database, before, self._pruned, PRUNED_AT_ONCE)
+            self._pruned = position or FIRST_EVENT
+            if position is None:
+                return
+            kept_pages += number == 0
+
     async def _run_housekeeping(self) -> None:
         while True:
             now = self._now()
@@ -303,9 +319,7 @@ class Worker:
                 if released:
                     log.warning("stuck_deliveries_released", number=released)
                 await pauses.prune_pauses(self._database, now)
-                before = now - self._limits.event_retention
-                while await housekeeping.prune_events(self._database, before, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
-                    pass
+                await self._prune_events(now - self._limits.event_retention)
             except StorageFailed as exc:
                 log.error("housekeeping_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace adds nothing to the reason.
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

@@ -53,7 +53,10 @@ async def record_all(database: Database, chain: str, entries: list[AuditEntry]) 
 async def list_page(
     database: Database, *, after: int, limit: int, chain: str | None = None, since: datetime | None = None
 ) -> list[tuple[int, ChainedEntry]]:
-    """Return at most `limit` entries after the one with the id `after`, oldest first, each with its id."""
+    """Return at most `limit` entries after the one with the id `after`, oldest first, each with its id.
+
+    The order is that of the numbers of a chain, of times with `since` alone, and otherwise of ids.
+    """
     return await database.read(_list_page, after, limit, chain, since)
 
 
@@ -199,17 +202,19 @@ def _select_page(
 ) -> sa.Select[Any]:
     table = entries_table
     select = table.select().limit(limit)
-    if chain is None:
-        select = select.where(table.c.id > after).order_by(table.c.id)
+    # Each order has an index. By ids, the database would read all chains, and all entries before `since`.
+    if chain is not None:
+        select, column = select.where(table.c.chain == chain), table.c.number
+    elif since is not None:
+        column = table.c.time
     else:
-        # The order of numbers is that of ids, and has an index. By ids, the database would read all chains.
-        select = select.where(table.c.chain == chain).order_by(table.c.number, table.c.id)
-        row = connection.execute(sa.select(table.c.number).where(table.c.id == after)).first()
-        if row is not None:
-            select = select.where(sa.tuple_(table.c.number, table.c.id) > sa.tuple_(row.number, after))
+        return select.where(table.c.id > after).order_by(table.c.id)
+    row = connection.execute(sa.select(column).where(table.c.id == after)).first()
+    if row is not None:
+        select = select.where(sa.tuple_(column, table.c.id) > sa.tuple_(sa.literal(row[0], column.type), after))
     if since is not None:
         select = select.where(table.c.time >= since)
-    return select
+    return select.order_by(column, table.c.id)
 
 
 def _to_row(entry: AuditEntry, detail: str, number: int, hash_: str) -> dict[str, Any]:

@@ -261,6 +261,14 @@ deliveries = sa.Table(
         sqlite_where=sa.text("urgency is not null"),
         postgresql_where=sa.text("urgency is not null"),
     ),
+    sa.Index(
+        "ix_deliveries_blocked",
+        "subscription_id",
+        "key",
+        "number",
+        sqlite_where=sa.text("due is null and state = 'waiting'"),
+        postgresql_where=sa.text("due is null and state = 'waiting'"),
+    ),
     sqlite_autoincrement=True,
     postgresql_with={
         "autovacuum_vacuum_scale_factor": 0.01,
@@ -312,4 +320,5 @@ audit_entries = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
     sa.Index("ix_audit_entries_chain_number", "chain", "number"),
+    sa.Index("ix_audit_entries_time_id", "time", "id"),
 )

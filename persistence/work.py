@@ -115,6 +115,11 @@ def queue_write(function: WorkFunction[P, T]) -> Write[P, T]:
     return Write(function, is_of_queue=True)
 
 
+def large_queue_write(function: WorkFunction[P, T]) -> Write[P, T]:
+    """Declare a write that may read many deliveries."""
+    return Write(function, Cost.LARGE, is_of_queue=True)
+
+
 def bulk_write(function: WorkFunction[P, T]) -> Write[P, T]:
     """Declare a write that changes many rows."""
     return Write(function, Cost.BULK)

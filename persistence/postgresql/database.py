@@ -128,8 +128,12 @@ class _RunModes:
         self.single_aside = single(aside, health)
         self.single_marks = single(marking, marks)
         self.transaction = _RunMode(engine.sync_engine, short)
-        of_queue = SessionSettings(waits, waits.statement_timeout, planner=_QUEUE_PLANNER)
+        of_queue, large_of_queue = (
+            SessionSettings(waits, timeout, planner=_QUEUE_PLANNER)
+            for timeout in (waits.statement_timeout, waits.long_statement_timeout)
+        )
         self.queue_transaction = _RunMode(engine.sync_engine, of_queue)
+        self.large_queue_transaction = _RunMode(engine.sync_engine, large_of_queue)
         self.large = _RunMode(engine.sync_engine, long)
         self.migration = _RunMode(engine.sync_engine, SessionSettings(waits, MIGRATION_SECONDS))
         self.long_write = _RunMode(of_long_work.sync_engine, long)
@@ -174,9 +178,17 @@ class PostgresqlDatabase:
     async def write(self, work: Write[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if work.batch is not None:
             return await self._write_batcher.add(work.batch, *args, **kwargs)  # type: ignore[no-any-return]  # A batch has results of any type.
+        cost = work.find_cost(*args, **kwargs)
         if work.is_of_queue:
-            return await self._run(lambda modes: modes.queue_transaction, False, work.function, *args, **kwargs)
-        match work.find_cost(*args, **kwargs):
+            is_large = cost is Cost.LARGE
+            return await self._run(
+                lambda modes: modes.large_queue_transaction if is_large else modes.queue_transaction,
+                False,
+                work.function,
+                *args,
+                **kwargs,
+            )
+        match cost:
             case Cost.SHORT | Cost.BULK:
                 return await self._run(lambda modes: modes.transaction, False, work.function, *args, **kwargs)
             case Cost.LARGE:

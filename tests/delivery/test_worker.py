@@ -3,9 +3,12 @@
 import json
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
+from delivery.worker import KEPT_PAGES, PRUNED_AT_ONCE
 from domain.deliveries import Reason
 from persistence import read_deliveries as queued
 from persistence import tables
@@ -13,7 +16,7 @@ from persistence.database import Database
 from persistence.deliveries import TrialEvent
 from persistence.work import short_write
 from tests.delivery.receiving import OK, Recorder, base_url_of
-from tests.delivery.working import PERSON, SECOND, StartPeer, deliver_due, read_deliveries, subscribe
+from tests.delivery.working import PERSON, SECOND, StartPeer, deliver_due, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
 from tests.open_e.peers import encode_response, read_request
 from tests.persistence.catalogues import SYSTEM
@@ -147,3 +150,27 @@ async def test_test_message_arrives_only_at_its_subscription(database: Database,
     assert json.loads(body)["body"] == {"testbesked": True}
     assert recorder.headers()["webhook-id"] == trial.delivery_id
     assert other.requests == []
+
+
+async def test_old_events_that_are_kept_do_not_hide_later_ones(database: Database) -> None:
+    """Each run of the housekeeping considers a limited number of them, and the next one continues there."""
+    await subscribe(database, "https://receiver.example")
+    await publish(database, created=NOW - timedelta(days=3))
+
+    @short_write
+    def copy_and_remove(connection: sa.Connection) -> None:
+        row = dict(connection.execute(sa.select(tables.events)).mappings().one())
+        delivery = dict(connection.execute(sa.select(tables.deliveries)).mappings().one())
+        del delivery["number"]
+        kept = [str(UUID(int=place)) for place in range(KEPT_PAGES * PRUNED_AT_ONCE)]
+        connection.execute(tables.events.insert(), [row | {"id": id_} for id_ in kept])
+        connection.execute(tables.deliveries.insert(), [delivery | {"id": id_, "event_id": id_} for id_ in kept])
+        connection.execute(tables.deliveries.delete().where(tables.deliveries.c.event_id == row["id"]))
+
+    await database.write(copy_and_remove)
+    async with running_worker(database) as worker:
+        numbers = []
+        for _ in range(3):
+            await worker._prune_events(NOW - timedelta(days=1))
+            numbers.append((await counts(database))["events"])
+    assert numbers == [10_001, 10_000, 10_000]

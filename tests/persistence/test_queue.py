@@ -1,7 +1,6 @@
 """The queue for workers: order, leases, and results of attempts."""
 
 import asyncio
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -205,13 +204,3 @@ async def test_latest_attempts_are_kept(database: Database) -> None:
     assert [row["number"] for row in attempts] == list(range(4, MAX_ATTEMPTS + 4))
     oldest = attempts[0]
     assert (oldest["status"], oldest["reason"], oldest["answer"], oldest["time"]) == (503, "http", "answer", NOW)
-
-
-async def test_old_events_without_deliveries_are_deleted(database: Database) -> None:
-    await prepared(database)
-    for days in (3, 2, 0):
-        await publish(database, created=NOW - timedelta(days=days))
-    (first, *_) = await claim(database)
-    await claims.settle(database, lease(), [settled(first)])
-    assert await housekeeping.prune_events(database, NOW - timedelta(days=1), 10) == 1
-    assert (await counts(database))["events"] == 2
