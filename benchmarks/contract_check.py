@@ -78,14 +78,16 @@ class Checked:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Contract checks of the healthy service.")
-    parser.add_argument("--quick", type=int, default=10, help="Runs of the quick profile, per database.")
-    parser.add_argument("--full", type=int, default=1, help="Runs of the full profile, per database.")
+    parser.add_argument("--quick", type=int, default=10, help="Runs of the quick profile per database.")
+    parser.add_argument("--full", type=int, default=1, help="Runs of the full profile per database.")
     parser.add_argument("--database", choices=DATABASES, action="append")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="Of the seeds of the runs.")
+    parser.add_argument(
+        "--seed", type=int, default=int(time.time()), help="Seed from which the seeds of the runs are derived."
+    )
     arguments = parser.parse_args()
     rounds = {"quick": arguments.quick, "full": arguments.full}
     print(f"### Contract checks of the healthy service\n\nSeed {arguments.seed}. Seconds:\n")
-    print("| | | runs | clean | checks in each | min | median | max | may take |")
+    print("| | | runs | clean | checks per run | min | median | max | limit |")
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     faults, misses = [], []
     for kind in arguments.database or DATABASES:
@@ -108,7 +110,7 @@ def main() -> None:
             misses += [f"{kind}, {profile}: {worst:.0f} s"] if worst > AIMS[profile] else []
     print(f"\nAims, quick within {AIMS['quick']} s and full within {AIMS['full']} s: ", end="")
     print(f"{'not met: ' + '; '.join(misses) if misses else 'met'}")
-    print(f"\n{'FAILED: ' + '; '.join(faults) if faults else 'All were clean.'}")
+    print(f"\n{'FAILED: ' + '; '.join(faults) if faults else 'All runs were clean.'}")
     sys.exit(1 if faults else 0)
 
 

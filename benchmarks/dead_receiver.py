@@ -43,10 +43,10 @@ AIM = 2.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure a dead receiver next to one that works.")
+    parser = argparse.ArgumentParser(description="Measure a dead receiver next to a healthy one.")
     parser.add_argument("--waiting", type=int, default=50_000)
     arguments = parser.parse_args()
-    print(f"### A dead receiver with {arguments.waiting} messages, next to one that works\n")
+    print(f"### A dead receiver with {arguments.waiting} messages, next to a healthy one\n")
     print("| | | p50, ms | p95, ms | arrived |")
     print("|---|---|--:|--:|--:|")
     for kind in DATABASES:

@@ -44,7 +44,7 @@ AIM_P95_MS = 100
 EVENTS_PER_SECOND = 100
 LATENCY_SECONDS = 20
 WARM_UP = 0.1
-"""Fraction of the first arrivals that is ignored while a worker starts."""
+"""Fraction of the first arrivals that is ignored because a worker starts."""
 
 
 def main() -> None:

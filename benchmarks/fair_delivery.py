@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A path that hangs and a path that works, of one system.")
     parser.add_argument("--waiting", type=int, default=50)
     waiting = parser.parse_args().waiting
-    print(f"### A path that hangs, with {waiting} events, and a path that works, of one system\n")
+    print(f"### A hanging path with {waiting} events, and a healthy path of the same system\n")
     print("| | alone, p50, ms | p95, ms | with the other, p50, ms | p95, ms | p95 with / alone |")
     print("|---|--:|--:|--:|--:|--:|")
     missed = [kind for kind in DATABASES if _measure(kind, waiting) > AIM]

@@ -51,7 +51,7 @@ class Posts:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Posts among idle and half-open connections.")
     parser.add_argument("--connections", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=40, help="How long posts go on, per row.")
+    parser.add_argument("--seconds", type=float, default=40, help="Duration of the posts per row.")
     parser.add_argument("--database", choices=DATABASES, action="append")
     parser.add_argument("--open", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -67,7 +67,7 @@ def main() -> None:
     for database in arguments.database or DATABASES:
         for limit in (DEFAULT_LIMIT, arguments.connections + STEP):
             failed += _measure(database, limit, arguments.connections, arguments.seconds)
-    print(f"\n{f'FAILED: {failed} posts without 201' if failed else 'Every post got 201.'}")
+    print(f"\n{f'FAILED: {failed} posts without 201' if failed else 'Every post returned 201.'}")
     sys.exit(1 if failed else 0)
 
 

@@ -43,7 +43,7 @@ class Step:
         """Return the targets that are missed."""
         found = []
         if self.response.status not in {200, 201}:
-            found.append(f"answer {self.response.status}")
+            found.append(f"status {self.response.status}")
         if self.peak_mb > AIMS_MB[self.kind]:
             found.append(f"{self.peak_mb:.0f} MB instead of {AIMS_MB[self.kind]}")
         if self.seen.slowest > AIM_WAIT_MS:
@@ -60,7 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"### Large bodies\n\n{FILES} files of {FILE_BYTES // 2**20} MiB each.\n")
     print(
-        "| | | answer | s | peak MB above idle | kept MB | worst wait, live ms | small GET ms | machine's own lag ms |"
+        "| | | response | s | peak MB above idle | retained MB | worst live ms | small GET ms | lag of the machine ms |"
     )
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|")
     steps = []
@@ -146,7 +146,7 @@ def _call(service: Program, text: str) -> tuple[bytes, str]:
         response.begin()
         body = response.read()
     if response.status not in {200, 201}:
-        raise RuntimeError(f"the service answered {response.status}: {body[:300]!r}")
+        raise RuntimeError(f"the service responded with {response.status}: {body[:300]!r}")
     return body, response.headers.get("Location", "")
 
 

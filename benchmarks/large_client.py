@@ -113,7 +113,7 @@ def _exchange(port: int, pieces: list[Piece]) -> LargeResponse:
         while b"\r\n\r\n" not in received:
             received += connection.recv(65_536)
         head, _, rest = received.partition(b"\r\n\r\n")
-        length = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])  # type: ignore[index]  # The service tells it.
+        length = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])  # type: ignore[index]  # The service always sends it.
         size, scratch = len(rest), bytearray(2**20)
         while size < length:
             count = connection.recv_into(scratch)

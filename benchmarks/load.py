@@ -56,7 +56,7 @@ class Result:
 
     @property
     def refused(self) -> int:
-        """The number of responses other than 2xx, and of requests without a response."""
+        """Return the number of responses other than 2xx, and of requests without a response."""
         return self.broken + sum(count for status, count in self.statuses.items() if not status.startswith("2"))
 
 

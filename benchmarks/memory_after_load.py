@@ -171,7 +171,7 @@ def _print(subjects: list[Subject]) -> list[str]:
     """Print a row per load and return the aims that are not met."""
     bound = Settings.model_fields["body_bytes"].default / 1e6
     print(f"The bound of bodies is {bound:.0f} MB.\n")
-    print("| | | MB idle | MB peak above idle | aim | MB kept | aim |\n|---|---|--:|--:|--:|--:|--:|")
+    print("| | | MB idle | MB peak above idle | aim | MB retained | aim |\n|---|---|--:|--:|--:|--:|--:|")
     missed = []
     for subject in subjects:
         name = f"{subject.load}, {subject.database}"

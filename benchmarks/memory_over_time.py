@@ -75,7 +75,7 @@ class Subject:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Memory under mixed traffic.")
     parser.add_argument("--minutes", type=float, default=12)
-    parser.add_argument("--windows", type=int, default=4, help="Parts of the time whose growth is printed.")
+    parser.add_argument("--windows", type=int, default=4, help="Number of windows for which the growth is printed.")
     parser.add_argument("--database", choices=DATABASES, action="append")
     arguments = parser.parse_args()
     print(f"### Memory under {PER_SECOND} mixed requests per second\n", flush=True)
@@ -224,7 +224,7 @@ def _event(org_code: int) -> dict[str, Any]:
 
 
 def _subscriptions(number: int) -> dict[str, Any]:
-    """The first half is constant. The paths of the second half change in every fourth sync."""
+    """Return subscriptions; the paths of the second half change in every fourth sync."""
     types = systems.ENTITY_TYPES
     entries = [
         {
@@ -243,7 +243,7 @@ def _print(subjects: list[Subject], windows: int) -> list[str]:
     """Print a row per program and return the missed targets."""
     length = (subjects[0].seconds[-1] + SAMPLE_SECONDS) / windows
     names = [f"{length * place / 60:.1f}-{length * (place + 1) / 60:.1f} min" for place in range(windows)]
-    print(f"| | MB at the start | {' | '.join(f'MB/min, {name}' for name in names)} | MB at the end | answers |")
+    print(f"| | MB at the start | {' | '.join(f'MB/min, {name}' for name in names)} | MB at the end | responses |")
     print(f"|---|--:|{'--:|' * windows}--:|---|")
     missed = []
     for subject in subjects:

@@ -68,12 +68,12 @@ class LoadCall:
 
     @property
     def is_unrecorded(self) -> bool:
-        """Whether Open-E has published the message but the database had not recorded it yet."""
+        """Return whether Open-E has published the message but the database had not recorded it yet."""
         return self.kind == PUBLICATION and self.status in {500, 504} and "Do not send it again" in self.detail
 
     @property
     def is_documented_failure(self) -> bool:
-        """Whether the response says what the caller must do: retry or not."""
+        """Return whether the response states if the caller may retry."""
         return (self.status == 503 and self.retry_after is not None) or self.is_unrecorded
 
 

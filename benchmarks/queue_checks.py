@@ -32,7 +32,7 @@ def find_out_of_order(arrivals: Iterable[Arrival], each: int) -> list[str]:
     for arrival in arrivals:
         queue = (arrival.path, arrival.key)
         if arrival.sequence > reached[queue]:
-            faults.append(f"{queue}: event {arrival.sequence} came while {reached[queue]} was due")
+            faults.append(f"{queue}: event {arrival.sequence} arrived while {reached[queue]} was due")
         if arrival.sequence == reached[queue] and arrival.status in ENDS:
             reached[queue] += 1
     return faults + [

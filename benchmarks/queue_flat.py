@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--rate", type=int, default=500, help="deliveries per second")
     parser.add_argument("--soak", action="store_true", help="10 minutes at 1,000 per second")
-    parser.add_argument("--only", choices=sorted(AIMS), help="run one of both parts")
+    parser.add_argument("--only", choices=sorted(AIMS), help="run only this part")
     parser.add_argument("--publish", metavar="URL", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     seconds, rate = (600, 1000) if arguments.soak else (arguments.seconds, arguments.rate)

@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--database", choices=DATABASES, action="append")
     arguments = parser.parse_args()
     print("### The longest wait of others during one heavy request\n")
-    print("| | | answer | s | processor ms | wait, live ms | get ms | without load ms | the machine's own ms |")
+    print("| | | response | s | processor ms | wait, live ms | get ms | without load ms | lag of the machine, ms |")
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     missed = []
     for kind in arguments.database or DATABASES:

@@ -21,16 +21,18 @@ class HeldOpenE:
         self.mock = MockOpenE()
         self.calls = 0
         self._arrived = threading.Condition()
-        self._may_answer = threading.Event()
+        self._is_released = threading.Event()
 
     def wait_for_calls(self, count: int) -> None:
         """Return when that number of calls has arrived completely."""
         with self._arrived:
-            assert self._arrived.wait_for(lambda: self.calls >= count, SECONDS), f"{self.calls} of {count} calls came"
+            assert self._arrived.wait_for(lambda: self.calls >= count, SECONDS), (
+                f"{self.calls} of {count} calls arrived"
+            )
 
     def release_calls(self) -> None:
         """Release all calls, including later ones."""
-        self._may_answer.set()
+        self._is_released.set()
 
     def take(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """Return the status and body of the response, once it is released."""
@@ -38,7 +40,7 @@ class HeldOpenE:
         with self._arrived:
             self.calls += 1
             self._arrived.notify_all()
-        assert self._may_answer.wait(SECONDS), "nobody let the call go"
+        assert self._is_released.wait(SECONDS), "the test did not release the call"
         return response.status, response.body
 
 

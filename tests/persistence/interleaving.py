@@ -30,7 +30,7 @@ Work = Callable[["SteppedDatabase"], Awaitable[Any]]
 
 
 class SteppedDatabase:
-    """Stands in for a database: runs work on real connections, one step after the other as `go` permits."""
+    """Replaces a database: runs work on real connections, step by step as `go` permits."""
 
     is_inline = False
 
@@ -48,7 +48,7 @@ class SteppedDatabase:
         self._has_changed = False
 
     def restart(self) -> None:
-        """Stops before each step from now on."""
+        """Stop before each step from now on."""
         self._is_free = False
         self._at_gate.clear()
 
@@ -71,7 +71,7 @@ class SteppedDatabase:
         return self._at_gate.is_set()
 
     def go(self) -> None:
-        """Permits one step."""
+        """Permit one step."""
         self._at_gate.clear()
         self._gate.release()
 
@@ -117,7 +117,7 @@ class Interleaving:
                 await database.close()
 
     async def run(self, works: Sequence[Work], choices: Sequence[int]) -> list[int]:
-        """Runs both works once, and returns which one went on at each point where either could have.
+        """Run both works once, and return which one continued at each point where either could have.
 
         `choices` decides the first of these points; the first work goes on at the others.
         """
