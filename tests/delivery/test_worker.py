@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from delivery.worker import KEPT_PAGES, PRUNED_AT_ONCE
 from domain.deliveries import Reason
-from persistence import read_deliveries as queued
+from persistence import deliveries as queued
 from persistence import tables
 from persistence.database import Database
 from persistence.deliveries import TrialEvent

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 from delivery.calls import ReceiverClient
 from delivery.worker import Worker
-from persistence import read_deliveries as queued
+from persistence import deliveries as queued
 from persistence import subscriptions, tables
 from persistence.database import Database
 from persistence.deliveries import TrialEvent

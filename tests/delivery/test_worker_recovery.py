@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from domain.deliveries import Target
-from persistence import read_deliveries as queued
+from persistence import deliveries as queued
 from persistence import tables
 from persistence.database import Database
 from persistence.queue import pauses
