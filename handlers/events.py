@@ -20,7 +20,7 @@ async def opret_besked(request: Request) -> Response:
     if request.is_clean("body") and "body" in body:
         request.violations += _check_body(body["body"])
     if request.violations:
-        if request.is_clean("entityType") and not await outbox.knows_type(
+        if request.is_clean("entityType") and not await outbox.is_known_type(
             services.database, body["entityType"], services.now()
         ):
             request.violations.append(unknown_type())

@@ -18,9 +18,9 @@ _Waiting = tuple[Any, asyncio.Future[Any]]
 class Batcher:
     """Collect items for the same work while the previous batch runs.
 
-    The next batch begins when the previous one has ended and a turn of the event loop has added no further item: no
-    time passes only to fill a batch. It begins at the latest after `patience` seconds: a connection that hangs must not
-    delay the items that arrive later.
+    The next batch begins when the previous one has ended and an iteration of the event loop has added no further item:
+    it never waits only to fill. It begins after at most `patience` seconds, so that a connection that hangs does not
+    delay later items.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Batcher:
         task.add_done_callback(self._tasks.discard)
 
     async def _run_all(self, work: BatchFunction, waiting: deque[_Waiting]) -> None:
-        """Run batches until no item waits, or until a batch exceeds the patience: another task then continues."""
+        """Run batches until no item waits, or until a batch exceeds the patience; then another task continues."""
         is_replaced = False
 
         def replace() -> None:
@@ -100,7 +100,7 @@ class Batcher:
 
 
 async def _wait_while_growing(waiting: deque[_Waiting]) -> None:
-    """Return when a turn of the event loop has added no item, or a batch is full.
+    """Return when an iteration of the event loop has added no item, or a batch is full.
 
     The requests that the loop has already received cost less in this batch than in the next one.
     """

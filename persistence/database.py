@@ -57,7 +57,7 @@ class Database(Protocol):
 
     locks: NamedLocks
     is_inline: bool
-    """Whether short work runs in the event loop, so that finding out the cost of work may be worth a query."""
+    """Whether short work runs in the event loop. Then a query may be worthwhile that determines the cost of work."""
 
     async def read(self, work: Read[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of `work`."""
@@ -68,8 +68,8 @@ class Database(Protocol):
     async def mark(self, work: Mark[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of `work` once its changes are visible to others."""
 
-    def hold_worker_lock(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
-        """Hold the lock for workers where only one may run per database. Call `waits` if another worker holds it."""
+    def hold_worker_lock(self, on_wait: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """Hold the lock for workers where only one may run per database. If another worker has it, call `on_wait`."""
 
     def check_exists(self) -> None:
         """Raise `DatabaseUnusable` if the database does not exist and using it would create it."""

@@ -1,6 +1,6 @@
 """Migrate a database to the tables of this version, and check its version.
 
-Alembic takes a tenth of the start of a program, and only migrations that are missing need it.
+Import Alembic only to run missing migrations: the import takes a tenth of a program's start.
 """
 
 from pathlib import Path

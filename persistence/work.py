@@ -38,7 +38,7 @@ class _Work(Generic[P, T_co]):
     choose_cost: Callable[..., Cost] | None = None
     """Returns the cost for given arguments, if it depends on them."""
     is_of_queue: bool = False
-    """Whether PostgreSQL must use the indexes of the queue in their order, as all marks do (decision 0011)."""
+    """Whether PostgreSQL must scan the indexes of the queue in order, as all marks do (decision 0011)."""
 
     def __call__(self, connection: sa.Connection, *args: P.args, **kwargs: P.kwargs) -> T_co:
         """Run the function within other work."""

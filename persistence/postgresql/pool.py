@@ -26,7 +26,7 @@ def open_pool(
     *,
     isolation_level: str = "READ COMMITTED",
     timeout: float | None = None,
-    patience: float | None = None,
+    retry_seconds: float | None = None,
 ) -> AsyncEngine:
     """Return an engine that checks connections before each use.
 
@@ -39,7 +39,7 @@ def open_pool(
         if connector.server.has_transaction_pooler != is_unnamed:
             # The pooler was detected after this pool was opened.
             raise PoolerFound
-        limits = timeout or waits.connect_timeout, waits.pool_timeout if patience is None else patience
+        limits = timeout or waits.connect_timeout, waits.pool_timeout if retry_seconds is None else retry_seconds
         connection = await connector.connect(session, *limits)
         if connector.server.has_transaction_pooler != is_unnamed:
             # The pooler was detected while this caller waited for the server. This pool would use sessions without our
@@ -128,7 +128,7 @@ class _ConnectionChecker:
         if info["is_idle"]:
             seconds -= time.monotonic() - info["used"]
         if seconds > 0:
-            # In its own context, which the timer keeps.
+            # Use a new context, because the timer keeps it.
             connection.loop.call_later(seconds, self._close_when_idle, connection, info, context=Context())
         else:
             # The pool replaces the connection at its next use.
