@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.file_order", "tests.quick_start"]
 
-# The same wherever this file is imported.
+# Use constants: pytest and tests import this file as different modules.
 MESSAGES_KEY = "messages-key-of-the-tests"
 PUBLISH_KEY = "publish-key-of-the-tests"
 
@@ -59,7 +59,7 @@ async def _migrate(url: str) -> None:
 def postgresql_server() -> Iterator[PostgresqlServer]:
     from tests.postgresql import PostgresqlServer
 
-    # Not below pytest's own folder: when root runs the tests, PostgreSQL runs as another user, who must get there.
+    # Do not use pytest's own folder: if root runs the tests, PostgreSQL runs as another user without access to it.
     with tempfile.TemporaryDirectory(prefix="budkavle-") as folder:
         Path(folder).chmod(0o711)
         server = PostgresqlServer(Path(folder) / "postgresql")
@@ -71,7 +71,7 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A migrated SQLite file, to be copied."""
+    """Return the bytes of a migrated SQLite file."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     asyncio.run(_migrate(f"sqlite:///{path}"))
     return path.read_bytes()
@@ -79,7 +79,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def sqlite_url(migrated_sqlite: bytes, tmp_path: Path) -> str:
-    """A migrated, empty SQLite database."""
+    """Return the URL of a migrated, empty SQLite database."""
     path = tmp_path / "test.db"
     path.write_bytes(migrated_sqlite)
     return f"sqlite:///{path}"
@@ -87,7 +87,7 @@ def sqlite_url(migrated_sqlite: bytes, tmp_path: Path) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A migrated, empty database of each kind."""
+    """Yield the URL of a migrated, empty database of each kind."""
     url = new_database(request, tmp_path)
     yield url
     if request.param == "postgresql":
@@ -101,7 +101,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """A migrated, empty database of each kind, within the event loop of the test."""
+    """Yield a migrated, empty database of each kind, within the event loop of the test."""
     from persistence.opening import open_database
 
     opened = open_database(database_url)
@@ -110,7 +110,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 def new_database(request: pytest.FixtureRequest, folder: Path) -> str:
-    """A migrated, empty database of the kind that the fixture's parameter names."""
+    """Return the URL of a migrated, empty database of the kind in the fixture's parameter."""
     if request.param == "sqlite":
         path = folder / "test.db"
         path.write_bytes(request.getfixturevalue("migrated_sqlite"))
@@ -146,7 +146,7 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
     from tests.budkavle.services import plain_client
     from tests.factories import NOW
 
-    # Tests of refusals are no attack, however fast they are.
+    # Tests of rejections must not reach the limit of failed authentications.
     settings = Settings(**{"failed_authentications": 1_000_000} | overrides)
     keys = (
         ApiKey(hash_key(MESSAGES_KEY.encode()), "tests", ("messages",), NOW),
@@ -196,7 +196,7 @@ def running_server(settings: Settings, application: Any, *, is_service: bool = T
 
 @pytest.fixture
 def open_e() -> Iterator[MockOpenE]:
-    """A mock Open-E for all calls with `requests` in this process."""
+    """Yield a mock Open-E for all calls with `requests` in this process."""
     from mock_open_e import mock_open_e
 
     with mock_open_e() as mock:
@@ -205,7 +205,7 @@ def open_e() -> Iterator[MockOpenE]:
 
 @pytest.fixture
 def held() -> Iterator[HeldOpenE]:
-    """A mock Open-E on a port that delays its responses until they are released."""
+    """Yield a mock Open-E on a port that delays its responses until they are released."""
     from tests.held_open_e import held_open_e
 
     with held_open_e() as open_e:
@@ -214,7 +214,7 @@ def held() -> Iterator[HeldOpenE]:
 
 @pytest.fixture
 def service(database_url: str, open_e: MockOpenE) -> Iterator[RunningService]:
-    """The running service on each kind of database, with a mock Open-E."""
+    """Yield the running service on each kind of database, with a mock Open-E."""
     with running_service(
         database_url=database_url,
         open_e_external_url="http://open-e.test/external/api/callback",

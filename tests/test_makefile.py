@@ -125,7 +125,7 @@ def test_make_reports_what_is_missing(tmp_path: Path) -> None:
     result = make(tmp_path, "run")
 
     assert result.returncode != 0
-    assert "Python 3.11 or later with the modules venv and ensurepip is needed" in result.stderr
+    assert "Python 3.11 or later with the modules venv and ensurepip is required" in result.stderr
     assert "make PYTHON=" in result.stderr
     assert not (tmp_path / ".venv").exists()
 
@@ -137,7 +137,7 @@ def test_make_uses_only_the_named_python(tmp_path: Path) -> None:
     result = make(tmp_path, ".venv/bin/python", "PYTHON=mine")
 
     assert result.returncode != 0
-    assert "None of these is one: mine." in result.stderr
+    assert "None of these is usable: mine." in result.stderr
 
 
 @pytest.mark.parametrize(
