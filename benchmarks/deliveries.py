@@ -40,11 +40,12 @@ from benchmarks.stage import DATABASES, Stage, run_command
 IN_FLIGHT = 100
 PATH = "/ok/20"
 AIM_PER_SECOND = 1500
-AIM_P95_MS = 100
+AIM_P50_MS = 10
+AIM_P95_MS = 30
 EVENTS_PER_SECOND = 100
 LATENCY_SECONDS = 20
 WARM_UP = 0.1
-"""Fraction of the first arrivals that is ignored because a worker starts."""
+"""Fraction of the first arrivals that is ignored while a worker starts."""
 
 
 def main() -> None:
@@ -61,11 +62,12 @@ def main() -> None:
         median, p95, refused = _latency(kind)
         print(f"| {kind} | {rates[kind]:.0f} | {p95:.0f} | {median:.0f} | {refused} |", flush=True)
         misses += [f"{kind}: {rates[kind]:.0f}/s"] if rates[kind] < AIM_PER_SECOND else []
+        misses += [f"{kind}: p50 {median:.0f} ms"] if median > AIM_P50_MS else []
         misses += [f"{kind}: p95 {p95:.0f} ms"] if p95 > AIM_P95_MS else []
     peer = _peer(arguments.events)
     print(f"| procrastinate, PostgreSQL | {peer:.0f} | | | |\n")
     print(", ".join(f"{kind} {rate / peer:.1f} times procrastinate" for kind, rate in rates.items()))
-    aims = f"Aims, {AIM_PER_SECOND}/s and p95 within {AIM_P95_MS} ms: "
+    aims = f"Aims, {AIM_PER_SECOND}/s, p50 within {AIM_P50_MS} ms and p95 within {AIM_P95_MS} ms: "
     print(f"\n{aims}{'not met: ' + '; '.join(misses) if misses else 'met'}")
 
 
@@ -98,35 +100,35 @@ def _latency(kind: str) -> tuple[float, float, int]:
         environment = {"BUDKAVLE_DATABASE_URL": url}
         key = run_command(["api-key", "create", "publisher", "--scope", "publish"], environment).strip()
         worker(stage, url)
-        responses = asyncio.run(_post(f"{service.url}/v1/besked", key))
-        accepted = {key: moment for key, (status, moment) in responses.items() if status == 202}
-        wait_until(lambda: target.count() >= len(accepted), 60, "the arrival of all events")
+        answered = asyncio.run(_post(f"{service.url}/v1/besked", key))
+        taken = {key: moment for key, (status, moment) in answered.items() if status == 202}
+        wait_until(lambda: target.count() >= len(taken), 60, "the arrival of all events")
         arrived = {arrival.key: arrival.time for arrival in target.arrivals()}
-        latencies = [(arrived[key] - moment) * 1000 for key, moment in accepted.items()]
+        latencies = [(arrived[key] - moment) * 1000 for key, moment in taken.items()]
         cuts = statistics.quantiles(latencies, n=20)
-        return statistics.median(latencies), cuts[18], len(responses) - len(accepted)
+        return statistics.median(latencies), cuts[18], len(answered) - len(taken)
 
 
 async def _post(url: str, key: str) -> Mapping[str, tuple[int, float]]:
     """Post the events and return status and response time of each, by key."""
-    responses: dict[str, tuple[int, float]] = {}
+    answered: dict[str, tuple[int, float]] = {}
     headers = {"apikey": key, "Content-Type": "application/json"}
 
     async def post(session: aiohttp.ClientSession, number: int) -> None:
         about = {"identifikationstypeId": 99, "identifikation": str(number), "versionIdentifier": "0"}
         event = {"entityType": ENTITY_TYPE, "orgType": ORG_TYPE, "orgCode": ORG_CODE, "aendringstype": 1, **about}
         async with session.post(url, data=json.dumps(event), headers=headers) as response:
-            responses[str(number)] = (response.status, time.time())
+            answered[str(number)] = (response.status, time.time())
 
     async with aiohttp.ClientSession() as session:
         moments = [number / EVENTS_PER_SECOND for number in range(EVENTS_PER_SECOND * LATENCY_SECONDS)]
-        start = time.monotonic()
+        begun = time.monotonic()
         tasks = []
         for number, (moment, _) in enumerate(pairwise([*moments, 0])):
-            await asyncio.sleep(start + moment - time.monotonic())
+            await asyncio.sleep(begun + moment - time.monotonic())
             tasks.append(asyncio.create_task(post(session, number)))
         await asyncio.gather(*tasks)
-    return responses
+    return answered
 
 
 def _peer(events: int) -> float:

@@ -106,22 +106,22 @@ def _pieces(what: str, case: int | None, key: str) -> list[Piece]:
 
 def _exchange(port: int, pieces: list[Piece]) -> LargeResponse:
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS) as connection:
-        start = time.perf_counter()
+        begun = time.perf_counter()
         for piece in pieces:
             connection.sendall(piece)
         received = b""
         while b"\r\n\r\n" not in received:
             received += connection.recv(65_536)
         head, _, rest = received.partition(b"\r\n\r\n")
-        length = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])  # type: ignore[index]  # The service always sends it.
+        length = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])  # type: ignore[index]  # The service tells it.
         size, scratch = len(rest), bytearray(2**20)
         while size < length:
-            count = connection.recv_into(scratch)
-            if not count:
+            got = connection.recv_into(scratch)
+            if not got:
                 break
-            size += count
+            size += got
         location = re.search(rb"(?i)location: *(\S+)", head)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - begun
     return LargeResponse(int(head[9:12]), size, seconds, location[1].decode() if location else "")
 
 

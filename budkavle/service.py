@@ -48,8 +48,9 @@ def create_service(
 ) -> ASGIApp:
     """Return the service as an ASGI application on a prepared database (`prepare_database`).
 
-    A `worker` in the same process is woken for each accepted event. `drain` reports that the process is about to stop.
-    `body_budget` limits large bodies; by default it follows from the settings.
+    Each accepted event wakes the `worker` in the same process, or without one the workers of other processes. `drain`
+    reports that the process is about to stop. `body_budget` limits large bodies; by default it follows from the
+    settings.
     """
     store = database or open_database(settings.database_url.get_secret_value(), settings.waits())
     accounts = settings.accounts()
@@ -64,6 +65,7 @@ def create_service(
     )
 
     outcomes = PublicationOutcomes(store, now=clock, timeout=settings.record_timeout)
+    wake_worker = store.notify_workers if worker is None else worker.wake
     services = Services(
         database=store,
         open_e=open_e,
@@ -72,9 +74,9 @@ def create_service(
         new_id=new_id,
         queue_watch=QueueWatch(store),
         refusals=RefusalTally(store, now=clock),
+        wake_worker=wake_worker,
+        wake_worker_for_message=partial(wake_worker, is_certain=False),
     )
-    if worker is not None:
-        services = replace(services, wake_worker=worker.wake)
     if drain is not None:
         services = replace(services, is_draining=drain.is_active)
 

@@ -1,7 +1,7 @@
 """The worker: claims due deliveries, calls the receivers and stores the outcomes.
 
 A claim is a lease. If a worker dies, its deliveries become due again when the lease ends, so nothing is lost;
-deliveries that were sent but not yet settled are then sent again (at-least-once). Source: decision 0011.
+deliveries that were sent but not yet settled are then sent again (at-least-once). Source: the design, "Delivery".
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import structlog
 
@@ -23,30 +23,27 @@ from domain.deliveries import (
     Attempt,
     AttemptOutcome,
     ClaimedDelivery,
-    DeliveryState,
     ReceiverResponse,
     Target,
     decide_outcome,
     retry_delay,
-    state_after,
 )
 from domain.errors import StorageFailed
 from persistence.database import Database
 from persistence.queue import claims, due_deliveries, housekeeping, pauses
 from persistence.queue.claims import Lease, SettledAttempt
 from persistence.queue.due_deliveries import DueDelivery, LookMemory
-from persistence.queue.housekeeping import FIRST_EVENT
 
 log = structlog.get_logger("budkavle.deliveries")
 
 POLL_SECONDS = 0.05
 """Seconds between polls of the queue without a wake-up."""
 
+IDLE_POLL_SECONDS = 1.0
+"""Seconds between polls while nothing is due and the database wakes the worker for new deliveries."""
+
 HOUSEKEEPING_SECONDS = 30
 PRUNED_AT_ONCE = 1000
-"""Old events that one transaction considers."""
-KEPT_PAGES = 10
-"""Maximum transactions without any event to delete, per run."""
 PULLED_AT_ONCE = 500
 MOST_FAILURES = 10
 """Maximum failures that are counted for back-off."""
@@ -110,11 +107,11 @@ class Worker:
         self._pauses: dict[Target, datetime] = {}
         # Recovered targets, each with the time from which its waiting deliveries are made due.
         self._recovered: dict[Target, datetime] = {}
-        # The last old event that was considered for deletion.
-        self._pruned = FIRST_EVENT
         self._failures = 0
         self._backing_off: Counter[str] = Counter()
         self._woken = asyncio.Event()
+        self._saw_none_due = False
+        self._is_polling = False
         self._is_stopping = False
 
     async def run_once(self, now: datetime) -> int:
@@ -144,13 +141,12 @@ class Worker:
         """Work until `stop` is called, then finish the running attempts."""
         housekeeping = asyncio.create_task(self._run_housekeeping())
         try:
-            while not self._is_stopping:
-                self._woken.clear()
-                await self._run_turn()
-                # In Python 3.11 `wait_for` loses a cancellation that arrives together with the event.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_SECONDS):
-                        await self._woken.wait()
+            async with self._database.watch_deliveries(self._woken.set) as is_watched:
+                self._is_polling = True
+                while not self._is_stopping:
+                    self._woken.clear()
+                    await self._run_turn()
+                    await self._rest(is_watched)
             while self._under_way or self._finished or self._uncertain:
                 await self._run_turn()
                 if self._under_way or self._finished:
@@ -159,18 +155,49 @@ class Worker:
                         return_when=asyncio.FIRST_COMPLETED,
                     )
         finally:
+            self._is_polling = False
             housekeeping.cancel()
             for task in self._under_way.values():
                 task.cancel()
 
-    def wake(self) -> None:
-        """Poll the queue now."""
-        self._woken.set()
+    def wake(self, *, is_certain: bool = True) -> None:
+        """Poll the queue now. If this worker does not run, wake those of other processes, as `notify_workers` does."""
+        if self._is_polling:
+            self._woken.set()
+        else:
+            self._database.notify_workers(is_certain=is_certain)
 
     def stop(self) -> None:
         """Start no more deliveries."""
         self._is_stopping = True
+        self._is_polling = False
         self._woken.set()
+
+    async def _rest(self, is_watched: Callable[[], bool]) -> None:
+        """Wait for a wake-up or the next poll. While the worker is idle, only ask when the next delivery is due."""
+        seconds = POLL_SECONDS
+        while not await self._is_woken_within(seconds) and self._is_idle() and is_watched():
+            try:
+                due = await due_deliveries.find_next_due(self._database)
+            except StorageFailed:
+                # The next turn reports it.
+                return
+            until_due = IDLE_POLL_SECONDS if due is None else (due - self._now()).total_seconds()
+            if until_due <= 0:
+                return
+            seconds = min(until_due, IDLE_POLL_SECONDS)
+
+    async def _is_woken_within(self, seconds: float) -> bool:
+        # In Python 3.11 `wait_for` loses a cancellation that arrives together with the event.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        return self._woken.is_set()
+
+    def _is_idle(self) -> bool:
+        """Return whether only a wake-up or the time can give the worker something to do."""
+        has_work = self._finished or self._uncertain or self._pauses or self._recovered or self._backing_off
+        return self._saw_none_due and not has_work
 
     async def _run_turn(self) -> None:
         try:
@@ -195,21 +222,28 @@ class Worker:
         text = answer.body if answer.status is not None else answer.detail[:MAX_STORED_RESPONSE]
         attempt = Attempt(item.attempts + 1, moment, round(seconds * 1000), answer.status, answer.reason, text)
         now = self._now()
-        # A target that rejects a delivery works: it responds.
-        is_retried = state_after(outcome) is DeliveryState.WAITING
-        due = now + retry_delay(attempt.number, self._chance(), answer.retry_after) if is_retried else None
+        due: datetime | None = None
+        match outcome:
+            case AttemptOutcome.AGAIN:
+                is_well = False
+                due = now + retry_delay(attempt.number, self._chance(), answer.retry_after)
+            case AttemptOutcome.DONE | AttemptOutcome.PARK:
+                # A target that rejects a delivery responds.
+                is_well = True
+            case _ as unreachable:
+                assert_never(unreachable)
         del self._under_way[item.number]
         self._finished.append(SettledAttempt(item.number, outcome, attempt, due))
         target = Target(item.receiver.system_id, item.webhook_url)
-        if is_retried and answer.retry_after:
+        if not is_well and answer.retry_after:
             until = now + timedelta(seconds=answer.retry_after)
             self._pauses[target] = max(until, self._pauses.get(target, until))
         is_done = outcome is AttemptOutcome.DONE
-        if self._windows.record_end(item.number, self._clock(), is_well=not is_retried, is_done=is_done):
+        if self._windows.record_end(item.number, self._clock(), is_well=is_well, is_done=is_done):
             self._recovered[target] = now
         metrics.count_attempt(answer, outcome, seconds, (now - item.created).total_seconds())
         log.info(
-            "delivery_attempted",
+            "attempt",
             delivery=item.id,
             event_id=item.event_id,
             system=item.receiver.system_id,
@@ -230,6 +264,7 @@ class Worker:
 
     async def _start(self, lease: Lease) -> int:
         self._report_backing_off()
+        self._saw_none_due = False
         if self._uncertain:
             await self._release(lease)
         # Results that cannot be settled must not accumulate without a limit.
@@ -237,7 +272,9 @@ class Worker:
             return 0
         for _ in range(MOST_LOOKS):
             moment = self._clock()
-            seen = await due_deliveries.look(self._database, lease.now, self._windows.get_room(moment), self._memory)
+            room = self._windows.get_room(moment)
+            seen = await due_deliveries.look(self._database, lease.now, room, self._memory)
+            self._saw_none_due = not seen and room.free > 0
             known = self._known_numbers()
             # A delivery whose lease ended while its attempt is still running keeps its slot.
             chosen = [each for each in self._windows.choose(seen, moment) if each.number not in known]
@@ -301,16 +338,6 @@ class Worker:
         stored = {item.number for item in settling} - remaining
         self._finished = [item for item in self._finished if item.number not in stored]
 
-    async def _prune_events(self, before: datetime) -> None:
-        """Delete old events. If many are kept for their deliveries, the next call continues after those."""
-        kept_pages = 0
-        while kept_pages < KEPT_PAGES:
-            number, position = await housekeeping.prune_events(self._database, before, self._pruned, PRUNED_AT_ONCE)
-            self._pruned = position or FIRST_EVENT
-            if position is None:
-                return
-            kept_pages += number == 0
-
     async def _run_housekeeping(self) -> None:
         while True:
             now = self._now()
@@ -319,7 +346,9 @@ class Worker:
                 if released:
                     log.warning("stuck_deliveries_released", number=released)
                 await pauses.prune_pauses(self._database, now)
-                await self._prune_events(now - self._limits.event_retention)
+                before = now - self._limits.event_retention
+                while await housekeeping.prune_events(self._database, before, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
+                    pass
             except StorageFailed as exc:
                 log.error("housekeeping_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace adds nothing to the reason.
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

@@ -1,4 +1,4 @@
-"""The catalogue (systems, message types and permissions, as operators configure them) and its changes."""
+"""The catalogue: the systems, message types and permissions that operators configure, and the changes between two."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -33,15 +33,12 @@ def _never() -> bool:
     return False
 
 
-def _do_nothing() -> None:
-    """Do nothing: this process has no worker, and those of other processes poll the queue."""
-
-
 @dataclass(frozen=True, slots=True)
 class Services:
     """The dependencies of handlers, created by the composition root.
 
-    Call `wake_worker` after an event was accepted: a worker in this process then polls the queue at once.
+    Call `wake_worker` after deliveries were made due, and `wake_worker_for_message` after a web message was stored,
+    which may have raised an event. A worker then polls the queue at once.
     """
 
     database: Database
@@ -51,7 +48,8 @@ class Services:
     new_id: Callable[[], str]
     queue_watch: QueueWatch
     refusals: RefusalTally
-    wake_worker: Callable[[], None] = _do_nothing
+    wake_worker: Callable[[], None]
+    wake_worker_for_message: Callable[[], None]
     is_draining: Callable[[], bool] = _never
 
 

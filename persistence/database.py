@@ -5,13 +5,12 @@ cheapest way (decision 0004): PostgreSQL over asyncpg without threads, SQLite in
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
-
-import orjson
 
 from domain.errors import BudkavleError, StorageFailed
 from persistence.work import Mark, Read, Write
@@ -57,7 +56,7 @@ class Database(Protocol):
 
     locks: NamedLocks
     is_inline: bool
-    """Whether short work runs in the event loop. Then a query may be worthwhile that determines the cost of work."""
+    """Whether short work runs in the event loop, so that finding out the cost of work may be worth a query."""
 
     async def read(self, work: Read[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of `work`."""
@@ -68,8 +67,21 @@ class Database(Protocol):
     async def mark(self, work: Mark[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of `work` once its changes are visible to others."""
 
-    def hold_worker_lock(self, on_wait: Callable[[], None]) -> AbstractAsyncContextManager[None]:
-        """Hold the lock for workers where only one may run per database. If another worker has it, call `on_wait`."""
+    def hold_worker_lock(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """Hold the lock for workers where only one may run per database. Call `waits` if another worker holds it."""
+
+    def notify_workers(self, *, is_certain: bool = True) -> None:
+        """Wake the workers of other processes soon, after a commit that made deliveries due.
+
+        Without `is_certain`, the commit stored a web message, which raises an event only if the operator has mapped
+        web messages to a type. This is best effort: workers also poll.
+        """
+
+    def watch_deliveries(self, wake: Callable[[], None]) -> AbstractAsyncContextManager[Callable[[], bool]]:
+        """Call `wake` soon after another process has made deliveries due.
+
+        Yield a function that returns whether this works now. Even then a commit may be missed.
+        """
 
     def check_exists(self) -> None:
         """Raise `DatabaseUnusable` if the database does not exist and using it would create it."""
@@ -95,4 +107,4 @@ class Database(Protocol):
 
 def to_json(value: object) -> str:
     """Return a value as stored JSON: compact, and without escapes for non-ASCII characters."""
-    return orjson.dumps(value).decode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

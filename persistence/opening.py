@@ -1,4 +1,4 @@
-"""Open the database at a URL."""
+"""Return the database that a URL names."""
 
 import sqlalchemy as sa
 

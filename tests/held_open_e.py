@@ -21,27 +21,25 @@ class HeldOpenE:
         self.mock = MockOpenE()
         self.calls = 0
         self._arrived = threading.Condition()
-        self._is_released = threading.Event()
+        self._may_answer = threading.Event()
 
     def wait_for_calls(self, count: int) -> None:
         """Return when that number of calls has arrived completely."""
         with self._arrived:
-            assert self._arrived.wait_for(lambda: self.calls >= count, SECONDS), (
-                f"{self.calls} of {count} calls arrived"
-            )
+            assert self._arrived.wait_for(lambda: self.calls >= count, SECONDS), f"{self.calls} of {count} calls came"
 
     def release_calls(self) -> None:
         """Release all calls, including later ones."""
-        self._is_released.set()
+        self._may_answer.set()
 
     def take(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """Return the status and body of the response, once it is released."""
-        response = self.mock.respond("external", headers, body)
+        answer = self.mock.respond("external", headers, body)
         with self._arrived:
             self.calls += 1
             self._arrived.notify_all()
-        assert self._is_released.wait(SECONDS), "the test did not release the call"
-        return response.status, response.body
+        assert self._may_answer.wait(SECONDS), "nobody let the call go"
+        return answer.status, answer.body
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -49,12 +47,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        status, response = self.open_e.take({name.lower(): value for name, value in self.headers.items()}, body)
+        status, answer = self.open_e.take({name.lower(): value for name, value in self.headers.items()}, body)
         self.send_response(status)
         self.send_header("Content-Type", "text/xml; charset=utf-8")
-        self.send_header("Content-Length", str(len(response)))
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(response)
+        self.wfile.write(answer)
 
     def log_message(self, *_args: object) -> None:
         """Log nothing."""

@@ -1,4 +1,4 @@
-"""The form of a contract's errors: their texts and responses."""
+"""The form of errors in a contract."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,15 @@ from openapi.errors.faults import DescribeFault, Unreadable
 
 @dataclass(frozen=True, slots=True)
 class ErrorForm:
-    """The texts of faults, and the responses to errors. `render_internal_error` returns the 500."""
+    """The texts of faults, and the responses to errors. `unexpected` responds to internal errors."""
 
     describe: DescribeFault
     unreadable: Callable[[Unreadable], Sequence[Violation]]
-    render_error: Callable[[BudkavleError], Response]
-    render_internal_error: Callable[[], Response]
+    failed: Callable[[BudkavleError], Response]
+    unexpected: Callable[[], Response]
 
 
 PROBLEMS = ErrorForm(
-    problem_texts.violation,
-    problem_texts.unreadable,
-    problem_replies.render_error,
-    problem_replies.render_internal_error,
+    problem_texts.violation, problem_texts.unreadable, problem_replies.failed, problem_replies.unexpected
 )
 """problem+json, in English."""

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Time limits for clients, and the maximum connections of one server."""
+    """Time limits for clients in seconds, and the maximum connections of one server."""
 
     head_seconds: float = 30
-    """Seconds from the first byte of a request to the end of its head."""
+    """From the first byte of a request to the end of its head."""
 
     body_seconds: float = 30
-    """Seconds without receiving a byte of an incomplete body."""
+    """Without receiving a byte of an incomplete body."""
 
     idle_seconds: float = 65
-    """Seconds without a request."""
+    """Without a request."""
 
     reader_seconds: float = 30
-    """Seconds in which the client reads no byte of a response."""
+    """Without the client reading a byte of a response."""
 
     connections: int = 4096

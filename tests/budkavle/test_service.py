@@ -1,6 +1,11 @@
 """The assembled service."""
 
+import asyncio
+from typing import Any
+
 import httpx
+import pytest
+import sqlalchemy as sa
 
 from budkavle.demo.subscriptions import CLIENT_CERT, FINGERPRINT
 from budkavle.ids import new_id
@@ -8,9 +13,13 @@ from budkavle.service import create_service, server_config, spec_dir
 from budkavle.settings import Settings
 from conftest import running_server
 from domain.api_keys import SCOPES, ApiKey, hash_key
+from persistence.database import Database
+from persistence.work import short_write
 from tests.budkavle.queues import queued, subscribe
 from tests.catalogues import SYSTEM_ID
+from tests.databases import with_database
 from tests.factories import NOW, message_body
+from tests.waiting import LIMIT_SECONDS, until
 
 
 def test_spec_dir_contains_the_contracts() -> None:
@@ -32,7 +41,7 @@ class Sleeper:
     def __init__(self) -> None:
         self.woken = 0
 
-    def wake(self) -> None:
+    def wake(self, *, is_certain: bool = True) -> None:
         self.woken += 1
 
 
@@ -61,3 +70,33 @@ def test_create_service_wakes_its_worker_after_new_deliveries(sqlite_url: str) -
         assert post("/webmessages", message_body()) == (201, 4)
         assert client.get("/health/live").status_code == 200
     assert sleeper.woken == 4
+
+
+@pytest.mark.parametrize("path", ["/v1/besked", "/webmessages"])
+def test_create_service_wakes_the_worker_of_another_process(database_url: str, path: str) -> None:
+    subscribe(database_url)
+    bodies: dict[str, Any] = {
+        "/v1/besked": {"orgType": 1, "orgCode": 101, "entityType": 202, "aendringstype": 1},
+        "/webmessages": message_body(),
+    }
+    mapping = sa.text(
+        "insert into web_message_events (number, org_type, org_code, entity_type) values (1, 1, 101, 202)"
+    )
+    settings = Settings(database_url=database_url)
+    application = create_service(settings, extra_keys=(ApiKey(hash_key(b"key"), "tests", SCOPES, NOW),))
+
+    async def watch(database: Database) -> None:
+        woken = asyncio.Event()
+        await database.write(short_write(lambda connection: connection.execute(mapping)))
+        async with asyncio.timeout(LIMIT_SECONDS), database.watch_deliveries(woken.set) as is_watched:
+            await until(is_watched)
+            woken.clear()
+            response = await asyncio.to_thread(client.post, path, json=bodies[path])
+            assert response.is_success
+            await woken.wait()
+
+    with (
+        running_server(settings, application) as url,
+        httpx.Client(base_url=url, headers={"apikey": "key"}, trust_env=False) as client,
+    ):
+        with_database(database_url, watch)

@@ -49,16 +49,16 @@ def test_normalize_references_does_not_change_other_keys(key: str) -> None:
 
 
 def test_normalize_references_removes_duplicates_in_order() -> None:
-    pairs = references(
+    given = references(
         ("b", "1"), ("FLOWINSTANCEID", "1068"), ("a", "1"), ("b", "1"), ("flowInstanceId", "1068"), ("b", "2")
     )
     expected = references(("b", "1"), ("flowInstanceId", "1068"), ("a", "1"), ("b", "2"))
-    assert normalize_references(pairs) == tuple(expected)
+    assert normalize_references(given) == tuple(expected)
 
 
 def test_normalize_references_distinguishes_upper_and_lower_case() -> None:
-    pairs = references(("errand", "a"), ("Errand", "a"), ("errand", "A"))
-    assert normalize_references(pairs) == tuple(pairs)
+    given = references(("errand", "a"), ("Errand", "a"), ("errand", "A"))
+    assert normalize_references(given) == tuple(given)
 
 
 def test_normalize_references_of_none_is_empty() -> None:
@@ -106,5 +106,4 @@ def test_messages_are_immutable() -> None:
 
 
 def test_each_state_is_unsettled_or_readable() -> None:
-    grouped = sorted([*UNSETTLED_STATES, *READABLE_STATES])
-    assert grouped == sorted(MessageState), "UNSETTLED_STATES and READABLE_STATES in domain/web_messages.py"
+    assert sorted([*UNSETTLED_STATES, *READABLE_STATES]) == sorted(MessageState)

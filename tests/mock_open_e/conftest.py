@@ -21,9 +21,9 @@ class WatchedMock(MockOpenE):
     def respond(
         self, instance: Instance, headers: Mapping[str, str], body: bytes | bytearray = b"", **options: Any
     ) -> MockResponse:
-        response = super().respond(instance, headers, body, **options)
+        answer = super().respond(instance, headers, body, **options)
         self.dealt_with.set()
-        return response
+        return answer
 
 
 @pytest.fixture

@@ -1,0 +1,153 @@
+"""A worker without deliveries: it asks little of the database, and starts at once when a delivery becomes due."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from delivery import worker as worker_module
+from delivery.calls import ReceiverClient
+from delivery.worker import Worker
+from persistence.database import Database
+from persistence.opening import open_database
+from tests.delivery.receiving import Recorder, at
+from tests.delivery.working import LIMITS, SECOND, StartPeer, deliveries, subscribe
+from tests.factories import NOW
+from tests.persistence.queues import publish
+from tests.persistence.watch import Statements
+from tests.pgbouncer import pgbouncer_before
+from tests.waiting import LIMIT_SECONDS, until
+
+pytestmark = pytest.mark.anyio
+
+LOOK, QUESTION = "is_listed", "select min("
+"""Parts of the statement that returns due deliveries, and of the one that returns the next due time."""
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    with Statements() as recorded:
+        yield recorded.texts
+
+
+@pytest.fixture
+def never_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let idle workers wait for ever, so that only a wake-up or a due time can start a delivery."""
+    monkeypatch.setattr(worker_module, "IDLE_POLL_SECONDS", 3600.0)
+
+
+@asynccontextmanager
+async def running(database: Database) -> AsyncIterator[Worker]:
+    """Run a worker with the clock of this machine."""
+    calls = ReceiverClient()
+    worker = Worker(database, calls, LIMITS, holder="worker", now=lambda: datetime.now(UTC))
+    work = asyncio.create_task(worker.run_forever())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await work
+        await calls.close()
+
+
+async def deliver_all(database: Database) -> None:
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while await deliveries(database):  # noqa: ASYNC110  # The database has no event.
+            await asyncio.sleep(0.02)
+
+
+async def test_idle_worker_executes_one_statement_per_poll(
+    database: Database, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "IDLE_POLL_SECONDS", 0.2)
+    await subscribe(database, "http://127.0.0.1:9")
+    async with running(database):
+        await until(lambda: sum(QUESTION in text for text in statements) >= 1)
+        statements.clear()
+        await until(lambda: sum(QUESTION in text for text in statements) >= 5)
+        # The listener of PostgreSQL wakes the worker once when it begins.
+        assert sum(LOOK in text for text in statements) <= 2
+
+
+@pytest.mark.usefixtures("never_polls")
+async def test_idle_worker_delivers_what_another_process_announces(
+    database: Database, database_url: str, peer: StartPeer, statements: list[str]
+) -> None:
+    recorder = Recorder()
+    await subscribe(database, at(peer(recorder)))
+    other = open_database(database_url)
+    async with running(database):
+        for _ in range(2):
+            statements.clear()
+            await until(lambda: any(QUESTION in text for text in statements))
+            await publish(other, created=datetime.now(UTC))
+            other.notify_workers()
+            await deliver_all(database)
+    await other.close()
+    assert len(recorder.requests) == 2
+
+
+@pytest.mark.usefixtures("never_polls")
+async def test_idle_worker_delivers_when_the_next_delivery_is_due(
+    database: Database, peer: StartPeer, statements: list[str]
+) -> None:
+    recorder = Recorder()
+    await subscribe(database, at(peer(recorder)))
+    due = datetime.now(UTC) + 2 * SECOND
+    await publish(database, created=due)
+    async with running(database):
+        await until(lambda: any(QUESTION in text for text in statements))
+        assert recorder.requests == []
+        await deliver_all(database)
+    assert datetime.now(UTC) >= due
+    assert len(recorder.requests) == 1
+
+
+async def test_idle_worker_delivers_what_nobody_announces(
+    database: Database, database_url: str, peer: StartPeer, statements: list[str]
+) -> None:
+    recorder = Recorder()
+    await subscribe(database, at(peer(recorder)))
+    other = open_database(database_url)
+    async with running(database):
+        await until(lambda: any(QUESTION in text for text in statements))
+        await publish(other, created=datetime.now(UTC))
+        await deliver_all(database)
+    await other.close()
+    assert len(recorder.requests) == 1
+
+
+@pytest.mark.usefixtures("never_polls")
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+async def test_worker_behind_a_pooler_polls(
+    database_url: str, mode: str, peer: StartPeer, statements: list[str]
+) -> None:
+    recorder = Recorder()
+    with pgbouncer_before(database_url, mode) as bouncer:
+        database = open_database(bouncer.url(pooler=mode, sslmode="disable"))
+        await subscribe(database, at(peer(recorder)))
+        async with running(database):
+            await until(lambda: sum(LOOK in text for text in statements) >= 3)
+            await publish(database, created=datetime.now(UTC))
+            await deliver_all(database)
+        await database.close()
+    assert len(recorder.requests) == 1
+    assert not any(QUESTION in text for text in statements)
+
+
+async def test_worker_that_does_not_run_wakes_others(database: Database, database_url: str) -> None:
+    """With several processes on one SQLite file, the worker of one runs, and any of them accepts events."""
+    other = open_database(database_url)
+    woken = asyncio.Event()
+    async with asyncio.timeout(LIMIT_SECONDS), database.watch_deliveries(woken.set) as is_watched:
+        await until(is_watched)
+        async with running(other) as worker:
+            await until(lambda: worker._is_polling)
+        for wake in (Worker(other, ReceiverClient(), LIMITS, holder="waits", now=lambda: NOW).wake, worker.wake):
+            woken.clear()
+            wake()
+            await woken.wait()
+    await other.close()
