@@ -1,8 +1,8 @@
-# Everything works on a bare machine with Python 3.11 or later: each target makes what it needs.
+# All targets work on a machine with only Python 3.11 or later: each target installs its requirements.
 
-# The Python that .venv is made with, such as PYTHON=/opt/python/bin/python3. By default the first of these that runs,
-# is 3.11 or later, and can make virtual environments; if possible one that was built with profile-guided optimisation,
-# with which the service needs an eighth less processor time. Distributions build theirs so, below /usr.
+# The Python for .venv, such as PYTHON=/opt/python/bin/python3. The default is the first of these that runs, is 3.11 or
+# later, and can create virtual environments. A Python built with profile-guided optimisation is preferred: with it the
+# service needs an eighth less processor time. The Pythons of Linux distributions, below /usr, are built with it.
 PYTHON ?=
 PYTHONS := python3.11 python3.12 python3.13 python3.14 python3 python
 VENV := .venv
@@ -23,7 +23,7 @@ help: ## Print the targets
 run: install ## Run the service, a mock Open-E and a demo
 	@$(BIN)/budkavle dev
 
-# The command is the one that the demo prints.
+# Run the command that the demo prints.
 contract-check: install ## Check the demo of `make run`, which runs in another terminal, against the contracts
 	@PATH="$(CURDIR)/$(BIN):$$PATH"; \
 	command=$$(python -c 'from budkavle.demo import subscriptions, web_messages; print(subscriptions.check_command("$(DEMO)", web_messages.KEY))') && \
@@ -31,8 +31,8 @@ contract-check: install ## Check the demo of `make run`, which runs in another t
 
 install: $(VENV)/.runtime ## Set up .venv from the locked requirements, including those of contract-check
 
-# Tests start hundreds of programs, which would compile all modules anew where the environment forbids to keep bytecode.
-# A process of tests often waits, for programs and for timeouts, so there is one more than there are processors.
+# Tests start hundreds of programs, which would compile all modules again if the environment disabled bytecode files.
+# Test processes often wait for programs and timeouts, so there is one process more than processors.
 test: $(VENV)/.docs ## Run all tests, on SQLite and PostgreSQL
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q --dist loadfile \
 		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4
@@ -54,7 +54,7 @@ released-contracts: ## Store the contracts of a release, to compare later ones w
 commands-page: $(VENV)/.dev ## Write docs/reference/commands.md from the command line
 	$(BIN)/python -m tests.commands_page
 
-# Without --quiet, which hides the warnings that must be errors.
+# Do not add --quiet: it hides the warnings that must be errors.
 docs: $(VENV)/.docs ## Build the documentation as a site into build/site; a dead link is an error
 	$(BIN)/properdocs build --config-file site/properdocs.yml
 
@@ -97,10 +97,10 @@ $(BIN)/python:
 			"another build, such as that of a Linux distribution. Name one with: make PYTHON=/path/to/python3"; \
 		exec "$$python" -m venv $(VENV); \
 	done; done; \
-	echo "Python 3.11 or later with the modules venv and ensurepip is needed (Debian: the package python3-venv)." >&2; \
-	echo "None of these is one: $(or $(PYTHON),$(PYTHONS)). Name one with: make PYTHON=/path/to/python3" >&2; exit 1
+	echo "Python 3.11 or later with the modules venv and ensurepip is required (Debian: the package python3-venv)." >&2; \
+	echo "None of these is usable: $(or $(PYTHON),$(PYTHONS)). Name another one with: make PYTHON=/path/to/python3" >&2; exit 1
 
-# Requirements with hashes, nothing else; then the project itself, as it stands here.
+# Install only requirements with hashes, then the project itself as an editable installation.
 define set_up
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes $(1)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable mock_open_e

@@ -1,4 +1,4 @@
-"""What all tests share: a database of each kind, and the service running on a real socket.
+"""Fixtures for all tests: databases of each kind, and the service on a real socket.
 
 Each fixture imports what it needs: a test of pure functions begins without the service and its libraries.
 """
@@ -23,7 +23,7 @@ from tests.every_test_runs import (
     pytest_sessionfinish,  # noqa: F401
     pytest_xdist_node_collection_finished,  # noqa: F401
 )
-from tests.watching import (
+from tests.response_recording import (
     pytest_runtest_call,  # noqa: F401  # The import registers this hook and the following ones.
     pytest_runtest_setup,  # noqa: F401
     pytest_runtest_teardown,  # noqa: F401
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.file_order", "tests.quick_start"]
 
-# The same wherever this file is imported.
+# Use constants: pytest and tests import this file as different modules.
 MESSAGES_KEY = "messages-key-of-the-tests"
 PUBLISH_KEY = "publish-key-of-the-tests"
 
@@ -59,7 +59,7 @@ async def _migrate(url: str) -> None:
 def postgresql_server() -> Iterator[PostgresqlServer]:
     from tests.postgresql import PostgresqlServer
 
-    # Not below pytest's own folder: when root runs the tests, PostgreSQL runs as another user, who must get there.
+    # Do not use pytest's own folder: if root runs the tests, PostgreSQL runs as another user without access to it.
     with tempfile.TemporaryDirectory(prefix="budkavle-") as folder:
         Path(folder).chmod(0o711)
         server = PostgresqlServer(Path(folder) / "postgresql")
@@ -71,7 +71,7 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A migrated SQLite file, to be copied."""
+    """Return the bytes of a migrated SQLite file."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     asyncio.run(_migrate(f"sqlite:///{path}"))
     return path.read_bytes()
@@ -79,7 +79,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def sqlite_url(migrated_sqlite: bytes, tmp_path: Path) -> str:
-    """A migrated, empty SQLite database."""
+    """Return the URL of a migrated, empty SQLite database."""
     path = tmp_path / "test.db"
     path.write_bytes(migrated_sqlite)
     return f"sqlite:///{path}"
@@ -87,7 +87,7 @@ def sqlite_url(migrated_sqlite: bytes, tmp_path: Path) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A migrated, empty database of each kind."""
+    """Yield the URL of a migrated, empty database of each kind."""
     url = new_database(request, tmp_path)
     yield url
     if request.param == "postgresql":
@@ -101,7 +101,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """A migrated, empty database of each kind, within the event loop of the test."""
+    """Yield a migrated, empty database of each kind, within the event loop of the test."""
     from persistence.opening import open_database
 
     opened = open_database(database_url)
@@ -110,7 +110,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 def new_database(request: pytest.FixtureRequest, folder: Path) -> str:
-    """A migrated, empty database of the kind that the fixture's parameter names."""
+    """Return the URL of a migrated, empty database of the kind in the fixture's parameter."""
     if request.param == "sqlite":
         path = folder / "test.db"
         path.write_bytes(request.getfixturevalue("migrated_sqlite"))
@@ -121,7 +121,7 @@ def new_database(request: pytest.FixtureRequest, folder: Path) -> str:
 
 @dataclass
 class RunningService:
-    """The service on a port. `client` sends the messages key; `settings` are those it runs with."""
+    """The running service. `client` sends the messages key; `settings` are the settings of the service."""
 
     url: str
     client: httpx.Client
@@ -136,9 +136,9 @@ class RunningService:
 
 @contextmanager
 def running_service(**overrides: Any) -> Iterator[RunningService]:
-    """The service in a thread of this process, so that `responses` reaches its Open-E client.
+    """Run the service in a thread of this process, so that `responses` reaches its Open-E client.
 
-    An answer that breaks its contract is sent as it is, and fails the test (`tests/watching.py`).
+    A response that violates its contract is sent unchanged, and fails the test (`tests/response_recording.py`).
     """
     from budkavle.service import create_service
     from budkavle.settings import Settings
@@ -146,7 +146,7 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
     from tests.budkavle.services import plain_client
     from tests.factories import NOW
 
-    # Tests of refusals are no attack, however fast they are.
+    # Tests of rejections must not reach the limit of failed authentications.
     settings = Settings(**{"failed_authentications": 1_000_000} | overrides)
     keys = (
         ApiKey(hash_key(MESSAGES_KEY.encode()), "tests", ("messages",), NOW),
@@ -162,14 +162,14 @@ def running_service(**overrides: Any) -> Iterator[RunningService]:
 
 @contextmanager
 def running_server(settings: Settings, application: Any, *, is_service: bool = True) -> Iterator[str]:
-    """An application in a thread of this process, served as the service is; where it can be called."""
+    """Run an application in a thread of this process with the server of the service, and yield its URL."""
     from budkavle.service import server_config
     from budkavle.tls import server_context
     from openapi.server.serving import QuietServer, address_of, listen, run_loop
-    from tests.watching import Watched
+    from tests.response_recording import RecordingApp
 
     config = server_config(
-        settings, Watched(application, "service") if is_service else application, tls=server_context(settings)
+        settings, RecordingApp(application, "service") if is_service else application, tls=server_context(settings)
     )
     listener = listen("127.0.0.1", 0)
     server = QuietServer(config)
@@ -196,7 +196,7 @@ def running_server(settings: Settings, application: Any, *, is_service: bool = T
 
 @pytest.fixture
 def open_e() -> Iterator[MockOpenE]:
-    """The mock Open-E, for everything in this process that uses `requests`."""
+    """Yield a mock Open-E for all calls with `requests` in this process."""
     from mock_open_e import mock_open_e
 
     with mock_open_e() as mock:
@@ -205,7 +205,7 @@ def open_e() -> Iterator[MockOpenE]:
 
 @pytest.fixture
 def held() -> Iterator[HeldOpenE]:
-    """A mock Open-E on a port that holds its answers."""
+    """Yield a mock Open-E on a port that delays its responses until they are released."""
     from tests.held_open_e import held_open_e
 
     with held_open_e() as open_e:
@@ -214,7 +214,7 @@ def held() -> Iterator[HeldOpenE]:
 
 @pytest.fixture
 def service(database_url: str, open_e: MockOpenE) -> Iterator[RunningService]:
-    """The running service on each database, with the mock Open-E behind it."""
+    """Yield the running service on each kind of database, with a mock Open-E."""
     with running_service(
         database_url=database_url,
         open_e_external_url="http://open-e.test/external/api/callback",
@@ -225,7 +225,7 @@ def service(database_url: str, open_e: MockOpenE) -> Iterator[RunningService]:
 
 @pytest.fixture
 def run() -> Callable[[Any], Any]:
-    """Runs a coroutine."""
+    """Return a function that runs a coroutine."""
     return asyncio.run
 
 

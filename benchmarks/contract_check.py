@@ -78,14 +78,16 @@ class Checked:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Contract checks of the healthy service.")
-    parser.add_argument("--quick", type=int, default=10, help="Runs of the quick profile, per database.")
-    parser.add_argument("--full", type=int, default=1, help="Runs of the full profile, per database.")
+    parser.add_argument("--quick", type=int, default=10, help="Runs of the quick profile per database.")
+    parser.add_argument("--full", type=int, default=1, help="Runs of the full profile per database.")
     parser.add_argument("--database", choices=DATABASES, action="append")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="Of the seeds of the runs.")
+    parser.add_argument(
+        "--seed", type=int, default=int(time.time()), help="Seed from which the seeds of the runs are derived."
+    )
     arguments = parser.parse_args()
     rounds = {"quick": arguments.quick, "full": arguments.full}
     print(f"### Contract checks of the healthy service\n\nSeed {arguments.seed}. Seconds:\n")
-    print("| | | runs | clean | checks in each | min | median | max | may take |")
+    print("| | | runs | clean | checks per run | min | median | max | limit |")
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     faults, misses = [], []
     for kind in arguments.database or DATABASES:
@@ -108,7 +110,7 @@ def main() -> None:
             misses += [f"{kind}, {profile}: {worst:.0f} s"] if worst > AIMS[profile] else []
     print(f"\nAims, quick within {AIMS['quick']} s and full within {AIMS['full']} s: ", end="")
     print(f"{'not met: ' + '; '.join(misses) if misses else 'met'}")
-    print(f"\n{'FAILED: ' + '; '.join(faults) if faults else 'All were clean.'}")
+    print(f"\n{'FAILED: ' + '; '.join(faults) if faults else 'All runs were clean.'}")
     sys.exit(1 if faults else 0)
 
 
@@ -141,15 +143,15 @@ def _check(checked: Checked, profile: str, seed: int, report: Path) -> Run:
     ]
     keys = {"BUDKAVLE_CHECK_API_KEY": checked.service.key, "BUDKAVLE_CHECK_PUBLISH_KEY": checked.publish_key}
     report.mkdir(parents=True, exist_ok=True)
-    begun = time.monotonic()
-    done = subprocess.run(
+    start = time.monotonic()
+    result = subprocess.run(
         command, env={**os.environ, **keys}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    seconds = time.monotonic() - begun
-    (report / "output.txt").write_text(done.stdout + done.stderr)
-    counts = re.search(r"([0-9]+) checks \(", done.stdout)
-    faults = [f"ended with {done.returncode}, see {report.relative_to(ROOT)}/"] if done.returncode else []
-    faults += [line for line in done.stdout.splitlines() if line.startswith(("left out: ", "not cleaned up: "))]
+    seconds = time.monotonic() - start
+    (report / "output.txt").write_text(result.stdout + result.stderr)
+    counts = re.search(r"([0-9]+) checks \(", result.stdout)
+    faults = [f"ended with {result.returncode}, see {report.relative_to(ROOT)}/"] if result.returncode else []
+    faults += [line for line in result.stdout.splitlines() if line.startswith(("left out: ", "not cleaned up: "))]
     faults += asyncio.run(_left(checked.database_url))
     if not faults:
         shutil.rmtree(report)

@@ -43,10 +43,10 @@ AIM = 2.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure a dead receiver next to one that works.")
+    parser = argparse.ArgumentParser(description="Measure a dead receiver next to a healthy one.")
     parser.add_argument("--waiting", type=int, default=50_000)
     arguments = parser.parse_args()
-    print(f"### A dead receiver with {arguments.waiting} messages, next to one that works\n")
+    print(f"### A dead receiver with {arguments.waiting} messages, next to a healthy one\n")
     print("| | | p50, ms | p95, ms | arrived |")
     print("|---|---|--:|--:|--:|")
     for kind in DATABASES:
@@ -114,12 +114,12 @@ def _latencies(url: str, alive: ReceiverProgram) -> list[float]:
 
 async def _publish(database: Database) -> dict[str, float]:
     accepted = {}
-    begun = time.monotonic()
+    start = time.monotonic()
     for place in range(EVENTS):
-        await asyncio.sleep(max(0, begun + place / PER_SECOND - time.monotonic()))
-        published = event(f"{begun}-{place}", 0)
+        await asyncio.sleep(max(0, start + place / PER_SECOND - time.monotonic()))
+        published = event(f"{start}-{place}", 0)
         await outbox.publish(database, Publication(published, "benchmark", "benchmark"))
-        accepted[f"{begun}-{place}"] = time.time()
+        accepted[f"{start}-{place}"] = time.time()
     return accepted
 
 

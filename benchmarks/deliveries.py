@@ -45,7 +45,7 @@ AIM_P95_MS = 30
 EVENTS_PER_SECOND = 100
 LATENCY_SECONDS = 20
 WARM_UP = 0.1
-"""Fraction of the first arrivals that is ignored while a worker starts."""
+"""Fraction of the first arrivals that is ignored because a worker starts."""
 
 
 def main() -> None:
@@ -100,35 +100,35 @@ def _latency(kind: str) -> tuple[float, float, int]:
         environment = {"BUDKAVLE_DATABASE_URL": url}
         key = run_command(["api-key", "create", "publisher", "--scope", "publish"], environment).strip()
         worker(stage, url)
-        answered = asyncio.run(_post(f"{service.url}/v1/besked", key))
-        taken = {key: moment for key, (status, moment) in answered.items() if status == 202}
-        wait_until(lambda: target.count() >= len(taken), 60, "the arrival of all events")
+        responses = asyncio.run(_post(f"{service.url}/v1/besked", key))
+        accepted = {key: moment for key, (status, moment) in responses.items() if status == 202}
+        wait_until(lambda: target.count() >= len(accepted), 60, "the arrival of all events")
         arrived = {arrival.key: arrival.time for arrival in target.arrivals()}
-        latencies = [(arrived[key] - moment) * 1000 for key, moment in taken.items()]
+        latencies = [(arrived[key] - moment) * 1000 for key, moment in accepted.items()]
         cuts = statistics.quantiles(latencies, n=20)
-        return statistics.median(latencies), cuts[18], len(answered) - len(taken)
+        return statistics.median(latencies), cuts[18], len(responses) - len(accepted)
 
 
 async def _post(url: str, key: str) -> Mapping[str, tuple[int, float]]:
     """Post the events and return status and response time of each, by key."""
-    answered: dict[str, tuple[int, float]] = {}
+    responses: dict[str, tuple[int, float]] = {}
     headers = {"apikey": key, "Content-Type": "application/json"}
 
     async def post(session: aiohttp.ClientSession, number: int) -> None:
         about = {"identifikationstypeId": 99, "identifikation": str(number), "versionIdentifier": "0"}
         event = {"entityType": ENTITY_TYPE, "orgType": ORG_TYPE, "orgCode": ORG_CODE, "aendringstype": 1, **about}
         async with session.post(url, data=json.dumps(event), headers=headers) as response:
-            answered[str(number)] = (response.status, time.time())
+            responses[str(number)] = (response.status, time.time())
 
     async with aiohttp.ClientSession() as session:
         moments = [number / EVENTS_PER_SECOND for number in range(EVENTS_PER_SECOND * LATENCY_SECONDS)]
-        begun = time.monotonic()
+        start = time.monotonic()
         tasks = []
         for number, (moment, _) in enumerate(pairwise([*moments, 0])):
-            await asyncio.sleep(begun + moment - time.monotonic())
+            await asyncio.sleep(start + moment - time.monotonic())
             tasks.append(asyncio.create_task(post(session, number)))
         await asyncio.gather(*tasks)
-    return answered
+    return responses
 
 
 def _peer(events: int) -> float:

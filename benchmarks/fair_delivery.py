@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A path that hangs and a path that works, of one system.")
     parser.add_argument("--waiting", type=int, default=50)
     waiting = parser.parse_args().waiting
-    print(f"### A path that hangs, with {waiting} events, and a path that works, of one system\n")
+    print(f"### A hanging path with {waiting} events, and a healthy path of the same system\n")
     print("| | alone, p50, ms | p95, ms | with the other, p50, ms | p95, ms | p95 with / alone |")
     print("|---|--:|--:|--:|--:|--:|")
     missed = [kind for kind in DATABASES if _measure(kind, waiting) > AIM]
@@ -110,9 +110,9 @@ def _latencies(url: str, target: ReceiverProgram) -> list[float]:
 
 async def _publish(database: Database, path: str, keys: list[str], per_second: float) -> dict[str, float]:
     accepted = {}
-    begun = time.monotonic()
+    start = time.monotonic()
     for place, key in enumerate(keys):
-        await asyncio.sleep(max(0, begun + place / per_second - time.monotonic()))
+        await asyncio.sleep(max(0, start + place / per_second - time.monotonic()))
         published = replace(event(key, 0), org_code=ORG_CODES[path])
         await outbox.publish(database, Publication(published, "benchmark", "benchmark"))
         accepted[key] = time.time()

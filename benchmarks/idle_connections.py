@@ -51,7 +51,7 @@ class Posts:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Posts among idle and half-open connections.")
     parser.add_argument("--connections", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=40, help="How long posts go on, per row.")
+    parser.add_argument("--seconds", type=float, default=40, help="Duration of the posts per row.")
     parser.add_argument("--database", choices=DATABASES, action="append")
     parser.add_argument("--open", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -67,7 +67,7 @@ def main() -> None:
     for database in arguments.database or DATABASES:
         for limit in (DEFAULT_LIMIT, arguments.connections + STEP):
             failed += _measure(database, limit, arguments.connections, arguments.seconds)
-    print(f"\n{f'FAILED: {failed} posts without 201' if failed else 'Every post got 201.'}")
+    print(f"\n{f'FAILED: {failed} posts without 201' if failed else 'Every post returned 201.'}")
     sys.exit(1 if failed else 0)
 
 
@@ -99,10 +99,10 @@ def _measure(database: str, limit: int, connections: int, seconds: float) -> int
             assert opener.stdin is not None
             opener.stdin.write(f"{service.key}\n")
             opener.stdin.flush()
-            begun = time.monotonic()
-            while (elapsed := time.monotonic() - begun) < seconds:
+            start = time.monotonic()
+            while (elapsed := time.monotonic() - start) < seconds:
                 _post(service, message, posts)
-                time.sleep(max(0.0, POST_SECONDS - (time.monotonic() - begun - elapsed)))
+                time.sleep(max(0.0, POST_SECONDS - (time.monotonic() - start - elapsed)))
             peak = resident_mb(service, peak=True)
             output, _ = opener.communicate(timeout=60)
         finally:
@@ -120,7 +120,7 @@ def _measure(database: str, limit: int, connections: int, seconds: float) -> int
 def _post(service: Program, message: str, posts: Posts) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=CONNECT_SECONDS)
     headers = {"apikey": service.key, "Content-Type": "application/json"}
-    begun = time.perf_counter()
+    start = time.perf_counter()
     try:
         connection.request("POST", "/webmessages", message, headers)
         status = connection.getresponse().status
@@ -129,7 +129,7 @@ def _post(service: Program, message: str, posts: Posts) -> None:
     finally:
         connection.close()
     posts.statuses[status] += 1
-    posts.times.append((time.perf_counter() - begun) * 1000)
+    posts.times.append((time.perf_counter() - start) * 1000)
 
 
 def _open(port: int, count: int) -> None:

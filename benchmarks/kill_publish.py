@@ -59,9 +59,9 @@ class PublishLog:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Kill -9 while publishing.")
-    parser.add_argument("--rounds", type=int, default=30, help="Kills, per database.")
+    parser.add_argument("--rounds", type=int, default=30, help="Kills per database.")
     parser.add_argument("--database", choices=DATABASES, action="append")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="Of the moments of the kills.")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="Seed of the times of the kills.")
     arguments = parser.parse_args()
     print(
         f"### Kill -9 while publishing\n\n{arguments.rounds} kills per database, seed {arguments.seed}.\n", flush=True
@@ -70,7 +70,7 @@ def main() -> None:
     for database in arguments.database or DATABASES:
         with Stage() as stage:
             faults += _soak(stage, database, arguments.rounds, random.Random(arguments.seed))
-    print(f"\n{'FAILED: ' + '; '.join(faults) if faults else 'Nothing lost, nothing doubled.'}")
+    print(f"\n{'FAILED: ' + '; '.join(faults) if faults else 'No message was lost or published twice.'}")
     sys.exit(1 if faults else 0)
 
 
@@ -96,22 +96,22 @@ def _soak(stage: Stage, database: str, rounds: int, chance: random.Random) -> li
 async def _post_until_killed(
     stage: Stage, service: Program, sent: PublishLog, cases: "itertools.count[int]", seconds: float
 ) -> None:
-    ended = asyncio.Event()
-    clients = [asyncio.create_task(_post(service, sent, cases, ended)) for _ in range(CLIENTS)]
+    stopped = asyncio.Event()
+    clients = [asyncio.create_task(_post(service, sent, cases, stopped)) for _ in range(CLIENTS)]
     await asyncio.sleep(seconds)
     stage.kill(service)
-    ended.set()
+    stopped.set()
     async with asyncio.timeout(CALL_SECONDS):
         await asyncio.gather(*clients)
 
 
-async def _post(service: Program, sent: PublishLog, cases: "itertools.count[int]", ended: asyncio.Event) -> None:
+async def _post(service: Program, sent: PublishLog, cases: "itertools.count[int]", stopped: asyncio.Event) -> None:
     """Post messages, each once, until the connection closes."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     except OSError:
         return
-    while not ended.is_set():
+    while not stopped.is_set():
         case = next(cases)
         body = {
             "partyId": PARTY,
@@ -145,14 +145,14 @@ def _check(service: Program, mock: Program, sent: PublishLog, database: str) -> 
     visible = {message["flowInstanceId"] for message in unsettled}
     states = Counter(message["state"] for message in unsettled)
     print(
-        f"{database}: {len(sent.created)} answers 201, {dict(Counter(sent.refused.values()))} others, "
-        f"{len(sent.silent)} requests without an answer; {in_open_e.total()} messages in Open-E, {readable.total()} "
+        f"{database}: {len(sent.created)} responses with 201, {dict(Counter(sent.refused.values()))} others, "
+        f"{len(sent.silent)} requests without a response; {in_open_e.total()} messages in Open-E, {readable.total()} "
         f"readable, {states['sending']} sending, {states['unknown']} unknown",
         flush=True,
     )
     checks = {
         "201 but not readable": [c for c, path in sent.created.items() if path != f"/webmessages/{by_case.get(c)}"],
-        "201 but not got by id": [c for c, path in sent.created.items() if _status(service, path) != 200],
+        "201 but not returned by id": [c for c, path in sent.created.items() if _status(service, path) != 200],
         "201 but not in Open-E exactly once": [case for case in sent.created if in_open_e[case] != 1],
         "in Open-E more than once": [case for case, count in in_open_e.items() if count > 1],
         "in Open-E, neither readable nor visible": [c for c in in_open_e if c not in readable and c not in visible],
@@ -162,10 +162,10 @@ def _check(service: Program, mock: Program, sent: PublishLog, database: str) -> 
         "refused with 404 but not gone": [
             c for c, status in sent.refused.items() if status == 404 and (c in readable or c in visible or in_open_e[c])
         ],
-        "answered with an unexpected status": [c for c, status in sent.refused.items() if status not in {404, 500}],
+        "unexpected status": [c for c, status in sent.refused.items() if status not in {404, 500}],
     }
     if not sent.created or not sent.silent:
-        checks["the kills met nothing"] = [0]
+        checks["no kill hit a publish"] = [0]
     return [f"{database}: {name}: {len(cases)}, as {cases[:3]}" for name, cases in checks.items() if cases]
 
 
@@ -173,10 +173,10 @@ def _order_faults(mock: Program) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", mock.port, timeout=CALL_SECONDS)
     for name, times, seconds in itertools.islice(itertools.cycle(FAULTS), ORDERS):
         connection.request("POST", "/control/faults", json.dumps({"fault": name, "times": times, "seconds": seconds}))
-        answer = connection.getresponse()
-        if answer.status != 201:
-            raise RuntimeError(f"the mock did not take the order: {answer.read()!r}")
-        answer.read()
+        response = connection.getresponse()
+        if response.status != 201:
+            raise RuntimeError(f"the mock rejected the fault order: {response.read()!r}")
+        response.read()
     connection.close()
 
 

@@ -1,7 +1,7 @@
 """Kill a process with -9 while it syncs 20,000 entries, repeat, and check the stored set each time.
 
 A child process makes one sync of one of two sets, alternately. The sets differ in all entries, so a mixture is
-detectable. The kill comes at a random moment of the usual duration. Undelivered messages are queued.
+detectable. The process is killed at a random moment of the usual duration. Undelivered messages are queued.
 
 Checked after each kill, on each database:
 
@@ -55,10 +55,10 @@ class SyncState:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Kill -9 while syncing.")
-    parser.add_argument("--rounds", type=int, default=100, help="Kills, per database.")
+    parser.add_argument("--rounds", type=int, default=100, help="Kills per database.")
     parser.add_argument("--database", choices=DATABASES, action="append")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="Of the moments of the kills.")
-    parser.add_argument("--child", type=int, help="Syncs this set of the database named on standard input.")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="Seed of the times of the kills.")
+    parser.add_argument("--child", type=int, help="Sync this set of the database named on standard input.")
     arguments = parser.parse_args()
     if arguments.child is not None:
         uvloop.run(_child(sys.stdin.readline().strip(), arguments.child))
@@ -69,7 +69,7 @@ def main() -> None:
     for kind in arguments.database or DATABASES:
         with Stage() as stage:
             faults += _soak(kind, stage.database(kind), arguments.rounds, random.Random(arguments.seed))
-    print(f"\n{'FAILED: ' + '; '.join(faults) if faults else 'The old set or the new one, never a mixture.'}")
+    print(f"\n{'FAILED: ' + '; '.join(faults) if faults else 'Every kill left the old set or the new one.'}")
     sys.exit(1 if faults else 0)
 
 
@@ -92,20 +92,21 @@ def _soak(kind: str, url: str, rounds: int, chance: random.Random) -> list[str]:
     # Measure the second sync: it replaces a set, as all killed ones do.
     seconds = [_sync_in_child(url, which, None)[1] for which in (0, 1)][-1]
     state = SyncState(which=1, length=4)
-    kept, made = 0, 0
+    unchanged, changed = 0, 0
     for number in range(1, rounds + 1):
         uvloop.run(_queue(url))
-        is_answered, _ = _sync_in_child(url, 1 - state.which, chance.uniform(0, seconds * 1.5))
+        is_acknowledged, _ = _sync_in_child(url, 1 - state.which, chance.uniform(0, seconds * 1.5))
         is_last = number == rounds or number % VERIFY_EVERY == 0
-        found, faults = uvloop.run(_check(url, state, is_answered=is_answered, is_verifying=is_last))
+        found, faults = uvloop.run(_check(url, state, is_acknowledged=is_acknowledged, is_verifying=is_last))
         if faults:
             return [f"{kind}, kill {number}: {fault}" for fault in faults]
-        made, kept = (made, kept + 1) if found == state else (made + 1, kept)
+        changed, unchanged = (changed, unchanged + 1) if found == state else (changed + 1, unchanged)
         state = found
     print(
-        f"{kind}: a sync takes {seconds:.2f} s; after a kill {kept} times the old set, {made} times the new", flush=True
+        f"{kind}: a sync takes {seconds:.2f} s; after a kill {unchanged} times the old set, {changed} times the new",
+        flush=True,
     )
-    return [] if kept and made else [f"{kind}: the kills met nothing"]
+    return [] if unchanged and changed else [f"{kind}: no kill hit a sync"]
 
 
 def _sync_in_child(url: str, which: int, kill_after: float | None) -> tuple[bool, float]:
@@ -124,15 +125,15 @@ def _sync_in_child(url: str, which: int, kill_after: float | None) -> tuple[bool
         process.stdin.flush()
         if process.stdout.readline() != "begins\n":
             raise RuntimeError("the child did not begin")
-        begun = time.perf_counter()
+        start = time.perf_counter()
         if kill_after is None:
             line = process.stdout.readline()
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - start
             process.wait(CHILD_SECONDS)
             return line == "done\n", seconds
         time.sleep(kill_after)
         process.kill()
-        return process.stdout.readline() == "done\n", time.perf_counter() - begun
+        return process.stdout.readline() == "done\n", time.perf_counter() - start
     finally:
         process.kill()
         process.communicate(timeout=CHILD_SECONDS)
@@ -165,7 +166,9 @@ async def _queue(url: str) -> None:
     await database.close()
 
 
-async def _check(url: str, before: SyncState, *, is_answered: bool, is_verifying: bool) -> tuple[SyncState, list[str]]:
+async def _check(
+    url: str, before: SyncState, *, is_acknowledged: bool, is_verifying: bool
+) -> tuple[SyncState, list[str]]:
     """Return the current state and the violations found."""
     database = open_database(url)
     # A server may still execute the child's transaction, which holds this lock until it ends.
@@ -182,9 +185,9 @@ async def _check(url: str, before: SyncState, *, is_answered: bool, is_verifying
         return before, faults
     state = SyncState(sets.index(found), length)
     if state not in (before, after):
-        faults.append(f"{before} became {state}: the set is not what the audit tells")
-    if is_answered and state != after:
-        faults.append("what was answered is not there")
+        faults.append(f"{before} became {state}: the set differs from the audit log")
+    if is_acknowledged and state != after:
+        faults.append("the sync was acknowledged, but its set is not stored")
     if state == before and queued != QUEUED:
         faults.append(f"{queued} messages of {QUEUED} are left although nothing changed")
     if is_verifying:

@@ -38,12 +38,14 @@ AT_MOST_SECONDS = 1500
 def main() -> None:
     parser = argparse.ArgumentParser(description="Kill -9 while delivering.")
     parser.add_argument("--events", type=int, default=20_000)
-    parser.add_argument("--keys", type=int, default=400, help="How many persons the events are about.")
+    parser.add_argument("--keys", type=int, default=400, help="Number of persons in the events.")
     parser.add_argument("--database", choices=DATABASES, action="append")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="Of who is killed.")
+    parser.add_argument(
+        "--seed", type=int, default=int(time.time()), help="Seed of the choice of the killed processes."
+    )
     arguments = parser.parse_args()
     print(f"### Kill -9 of workers, {arguments.events} events to {len(PATHS)} systems, seed {arguments.seed}\n")
-    print("| | deliveries | attempts | kills | receiver's deaths | twice | parked | seconds | faults |")
+    print("| | deliveries | attempts | kills | receiver crashes | duplicates | parked | seconds | faults |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     faults = []
     for kind in arguments.database or DATABASES:
@@ -59,12 +61,12 @@ def _soak(kind: str, keys: int, each: int, chance: random.Random) -> list[str]:
         dying = receiver(stage, Path(folder) / "dying")
         ports = {path: (dying if path.startswith("/dies") else steady).program.port for path in PATHS}
         run(url, lambda database: prepare(database, ports))
-        begun = time.monotonic()
+        start = time.monotonic()
         publishing = threading.Thread(
             target=lambda: run(url, lambda database: publish(database, map(str, range(keys)), each))
         )
         lives, deaths = _kill_until_done(stage, url, WORKERS[kind], dying, publishing, chance)
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - start
         arrivals = steady.arrivals() + dying.arrivals()
         parked = run(url, _parked)
         arrivals.sort(key=lambda arrival: arrival.time)

@@ -34,7 +34,7 @@ class Step:
     database: str
     name: str
     kind: str
-    answer: LargeResponse
+    response: LargeResponse
     peak_mb: float
     kept_mb: float
     seen: ProbeResult
@@ -42,8 +42,8 @@ class Step:
     def misses(self) -> list[str]:
         """Return the targets that are missed."""
         found = []
-        if self.answer.status not in {200, 201}:
-            found.append(f"answer {self.answer.status}")
+        if self.response.status not in {200, 201}:
+            found.append(f"status {self.response.status}")
         if self.peak_mb > AIMS_MB[self.kind]:
             found.append(f"{self.peak_mb:.0f} MB instead of {AIMS_MB[self.kind]}")
         if self.seen.slowest > AIM_WAIT_MS:
@@ -60,7 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"### Large bodies\n\n{FILES} files of {FILE_BYTES // 2**20} MiB each.\n")
     print(
-        "| | | answer | s | peak MB above idle | kept MB | worst wait, live ms | small GET ms | machine's own lag ms |"
+        "| | | response | s | peak MB above idle | retained MB | worst live ms | small GET ms | lag of the machine ms |"
     )
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|")
     steps = []
@@ -80,8 +80,8 @@ def _row(step: Step) -> str:
     cells = [
         step.name,
         step.database,
-        str(step.answer.status),
-        f"{step.answer.seconds:.2f}",
+        str(step.response.status),
+        f"{step.response.seconds:.2f}",
         f"{step.peak_mb:.0f}",
         f"{step.kept_mb:.0f}",
         f"{step.seen.worst.get('live', 0):.0f}",
@@ -114,13 +114,13 @@ def _measure(service: Program, database: str, kind: str, what: str, case: int | 
         idle = resident_mb(service)
         forget_peak(service)
         with watching(service.port, targets) as seen:
-            answer = client.send()
+            response = client.send()
         peak = resident_mb(service, peak=True)
         time.sleep(SETTLE_SECONDS)
-        kept = resident_mb(service)
+        resident = resident_mb(service)
     place = {"JSON": "POST", "form": "POST", "GET": "", "download": ""}[kind]
     name = f"{place} {kind}{' to a case' if case else ''}".strip()
-    return Step(database, name, kind, answer, peak - idle, kept - idle, seen)
+    return Step(database, name, kind, response, peak - idle, resident - idle, seen)
 
 
 def _warm_up(service: Program) -> str:
@@ -146,7 +146,7 @@ def _call(service: Program, text: str) -> tuple[bytes, str]:
         response.begin()
         body = response.read()
     if response.status not in {200, 201}:
-        raise RuntimeError(f"the service answered {response.status}: {body[:300]!r}")
+        raise RuntimeError(f"the service responded with {response.status}: {body[:300]!r}")
     return body, response.headers.get("Location", "")
 
 

@@ -106,22 +106,22 @@ def _pieces(what: str, case: int | None, key: str) -> list[Piece]:
 
 def _exchange(port: int, pieces: list[Piece]) -> LargeResponse:
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS) as connection:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         for piece in pieces:
             connection.sendall(piece)
         received = b""
         while b"\r\n\r\n" not in received:
             received += connection.recv(65_536)
         head, _, rest = received.partition(b"\r\n\r\n")
-        length = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])  # type: ignore[index]  # The service tells it.
+        length = int(re.search(rb"(?i)content-length: *(\d+)", head)[1])  # type: ignore[index]  # The service always sends it.
         size, scratch = len(rest), bytearray(2**20)
         while size < length:
-            got = connection.recv_into(scratch)
-            if not got:
+            count = connection.recv_into(scratch)
+            if not count:
                 break
-            size += got
+            size += count
         location = re.search(rb"(?i)location: *(\S+)", head)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - start
     return LargeResponse(int(head[9:12]), size, seconds, location[1].decode() if location else "")
 
 

@@ -56,7 +56,7 @@ class Result:
 
     @property
     def refused(self) -> int:
-        """The number of responses other than 2xx, and of requests without a response."""
+        """Return the number of responses other than 2xx, and of requests without a response."""
         return self.broken + sum(count for status, count in self.statuses.items() if not status.startswith("2"))
 
 
@@ -87,7 +87,7 @@ def create_requests(key: str, case: int | None = None, count: int = 64) -> list[
 
 def run_load(job: Job) -> Result:
     """Run a job in another process and return its result."""
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "benchmarks.load"],
         input=json.dumps(asdict(job)),
         cwd=ROOT,
@@ -96,9 +96,9 @@ def run_load(job: Job) -> Result:
         timeout=job.seconds + job.warm_up + 120,
         check=False,
     )
-    if done.returncode != 0:
-        raise RuntimeError(f"the load generator failed: {done.stderr[-800:]}")
-    return Result(**json.loads(done.stdout))
+    if result.returncode != 0:
+        raise RuntimeError(f"the load generator failed: {result.stderr[-800:]}")
+    return Result(**json.loads(result.stdout))
 
 
 class _Load:

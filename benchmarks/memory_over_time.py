@@ -75,7 +75,7 @@ class Subject:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Memory under mixed traffic.")
     parser.add_argument("--minutes", type=float, default=12)
-    parser.add_argument("--windows", type=int, default=4, help="Parts of the time whose growth is printed.")
+    parser.add_argument("--windows", type=int, default=4, help="Number of windows for which the growth is printed.")
     parser.add_argument("--database", choices=DATABASES, action="append")
     arguments = parser.parse_args()
     print(f"### Memory under {PER_SECOND} mixed requests per second\n", flush=True)
@@ -107,11 +107,11 @@ async def _prepare(database: Database, receiver: str) -> None:
 
 
 async def _load(subjects: list[Subject], seconds: float) -> None:
-    begun = time.monotonic()
+    start = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for subject in subjects:
-            group.create_task(_send(subject, begun + seconds))
-        while (second := time.monotonic() - begun) < seconds:
+            group.create_task(_send(subject, start + seconds))
+        while (second := time.monotonic() - start) < seconds:
             for subject in subjects:
                 subject.sample(second)
             await asyncio.sleep(SAMPLE_SECONDS)
@@ -121,10 +121,10 @@ async def _send(subject: Subject, ends: float) -> None:
     """Send the requests at their times, each in its own task."""
     running: set[asyncio.Task[None]] = set()
     client = _Client(subject)
-    begun = time.monotonic()
+    start = time.monotonic()
     async with aiohttp.ClientSession(subject.service.url, headers={"apikey": subject.keys["messages"]}) as session:
         for number, call in enumerate(client.calls()):
-            due = begun + number / PER_SECOND
+            due = start + number / PER_SECOND
             if due >= ends:
                 break
             await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -224,7 +224,7 @@ def _event(org_code: int) -> dict[str, Any]:
 
 
 def _subscriptions(number: int) -> dict[str, Any]:
-    """The first half is constant. The paths of the second half change in every fourth sync."""
+    """Return subscriptions; the paths of the second half change in every fourth sync."""
     types = systems.ENTITY_TYPES
     entries = [
         {
@@ -243,19 +243,19 @@ def _print(subjects: list[Subject], windows: int) -> list[str]:
     """Print a row per program and return the missed targets."""
     length = (subjects[0].seconds[-1] + SAMPLE_SECONDS) / windows
     names = [f"{length * place / 60:.1f}-{length * (place + 1) / 60:.1f} min" for place in range(windows)]
-    print(f"| | MB at the start | {' | '.join(f'MB/min, {name}' for name in names)} | MB at the end | answers |")
+    print(f"| | MB at the start | {' | '.join(f'MB/min, {name}' for name in names)} | MB at the end | responses |")
     print(f"|---|--:|{'--:|' * windows}--:|---|")
     missed = []
     for subject in subjects:
-        answers = ", ".join(f"{count} {status}" for status, count in sorted(subject.statuses.items()))
-        missed += [f"{subject.kind}: {answers}"] if subject.statuses["5xx"] or subject.statuses["failed"] else []
+        responses = ", ".join(f"{count} {status}" for status, count in sorted(subject.statuses.items()))
+        missed += [f"{subject.kind}: {responses}"] if subject.statuses["5xx"] or subject.statuses["failed"] else []
         for name, memory in subject.memory.items():
             slopes = [
                 _slope(list(zip(subject.seconds, memory, strict=True)), length * place, length * (place + 1))
                 for place in range(windows)
             ]
             cells = [f"{memory[0]:.1f}", *(f"{slope:+.2f}" for slope in slopes), f"{memory[-1]:.1f}"]
-            print(f"| {name}, {subject.kind} | {' | '.join(cells)} | {answers if name == 'service' else ''} |")
+            print(f"| {name}, {subject.kind} | {' | '.join(cells)} | {responses if name == 'service' else ''} |")
             if slopes[-1] > AIM:
                 missed.append(f"{name}, {subject.kind}: {slopes[-1]:.2f} MB/min")
     return missed

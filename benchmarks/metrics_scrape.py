@@ -52,9 +52,9 @@ def _measure(kind: str, number: int) -> None:
             # Warm up the connection and the response code, but not the count.
             client.get(f"{service.url}/health/live")
             for _ in range(SCRAPES):
-                begun = time.perf_counter()
+                start = time.perf_counter()
                 text = client.get(f"{service.url}/metrics").text
-                found.append((time.perf_counter() - begun) * 1000)
+                found.append((time.perf_counter() - start) * 1000)
                 ages += [float(line.split()[1]) for line in text.splitlines() if line.startswith("budkavle_queue_age")]
                 time.sleep(INTERVAL_SECONDS)
         longest = others.end()
@@ -83,9 +83,9 @@ class _Others:
         with httpx.Client(trust_env=False) as client:
             client.get(self._url)
             while not self._is_over.wait(0.002):
-                begun = time.perf_counter()
+                start = time.perf_counter()
                 client.get(self._url)
-                self._longest = max(self._longest, (time.perf_counter() - begun) * 1000)
+                self._longest = max(self._longest, (time.perf_counter() - start) * 1000)
 
 
 async def fill(database: Database, number: int) -> None:

@@ -68,12 +68,12 @@ class LoadCall:
 
     @property
     def is_unrecorded(self) -> bool:
-        """Whether Open-E has published the message but the database had not recorded it yet."""
+        """Return whether Open-E has published the message but the database had not recorded it yet."""
         return self.kind == PUBLICATION and self.status in {500, 504} and "Do not send it again" in self.detail
 
     @property
     def is_documented_failure(self) -> bool:
-        """Whether the response says what the caller must do: retry or not."""
+        """Return whether the response states if the caller may retry."""
         return (self.status == 503 and self.retry_after is not None) or self.is_unrecorded
 
 
@@ -122,18 +122,18 @@ class Load:
     ) -> tuple[LoadCall, Mapping[str, str], bytes]:
         """Make and record one call. Return it with the headers and the body of the response."""
         began = time.time()
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            async with self._session.request(method, path, json=body, headers=given) as answer:
-                content, status, got = await answer.read(), answer.status, answer.headers
+            async with self._session.request(method, path, json=body, headers=request_headers) as response:
+                content, status, response_headers = await response.read(), response.status, response.headers
         except (aiohttp.ClientError, TimeoutError) as exc:
             call = LoadCall(kind, began, time.time(), 0, f"{type(exc).__name__}: {exc}")
             self.calls.append(call)
             return call, {}, b""
         detail = "" if status < 300 else content.decode(errors="replace")[:500]
-        call = LoadCall(kind, began, time.time(), status, detail, got.get("Retry-After"))
+        call = LoadCall(kind, began, time.time(), status, detail, response_headers.get("Retry-After"))
         self.calls.append(call)
-        return call, got, content
+        return call, response_headers, content
 
     async def _repeat(self, kind: str, work: Callable[[], Awaitable[None]]) -> None:
         # Start the callers at different moments.

@@ -60,9 +60,9 @@ def install_node_peers() -> None:
     if installed.exists() and installed.read_bytes() == wanted.read_bytes():
         return
     command = ["npm", "ci", "--no-audit", "--no-fund"]
-    done = subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
-    if done.returncode != 0:
-        sys.exit(f"npm ci failed: {done.stderr.strip()[-500:]}")
+    result = subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    if result.returncode != 0:
+        sys.exit(f"npm ci failed: {result.stderr.strip()[-500:]}")
     shutil.copy(wanted, installed)
 
 
@@ -89,7 +89,7 @@ def check_program(name: str, program: Program, database_url: str) -> None:
     def expect(expected: tuple[int, ...], description: str, response: http.client.HTTPResponse) -> Any:
         content = response.read()
         if response.status not in expected:
-            raise RuntimeError(f"{name} answers {description} with {response.status}: {content.decode()[:200]}")
+            raise RuntimeError(f"{name} responds to {description} with {response.status}: {content.decode()[:200]}")
         return content
 
     def create() -> str:
@@ -117,7 +117,7 @@ def _is_subset(part: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
 
 
 def _check_durability(name: str, database_url: str, create: Callable[[], str]) -> None:
-    """Raise an error unless the log of the database is on disk when a create has been answered."""
+    """Raise an error unless the log of the database is on disk when the response to a create arrives."""
     if database_url.startswith("sqlite"):
         path = Path(database_url.removeprefix("sqlite:///"))
         with sqlite3.connect(path) as database:
@@ -130,7 +130,7 @@ def _check_durability(name: str, database_url: str, create: Callable[[], str]) -
             create()
             counts.append(_unwritten_pages(path.with_name(f"{path.name}-wal")))
         if None in counts:
-            print(f"Not checked, since it needs Linux 6.5: {name} answers when the commit is on disk.\n")
+            print(f"Not checked, since it needs Linux 6.5: {name} responds after the commit is on disk.\n")
         unflushed = sum(bool(count) for count in counts)
     else:
         with psycopg.connect(database_url, autocommit=True) as database:
@@ -140,7 +140,7 @@ def _check_durability(name: str, database_url: str, create: Callable[[], str]) -
                 create()
                 unflushed += database.execute(query).fetchone() == (True,)
     if unflushed > MAX_UNFLUSHED:
-        raise RuntimeError(f"{name} answers before the commit is on disk: {unflushed} of {COMMITS} times")
+        raise RuntimeError(f"{name} responds before the commit is on disk: {unflushed} of {COMMITS} times")
 
 
 def _unwritten_pages(path: Path) -> int | None:

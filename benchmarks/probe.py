@@ -71,18 +71,18 @@ def watching(
         process.wait(10)
 
 
-async def _ask(job: Mapping[str, Any], name: str, seen: ProbeResult, ended: asyncio.Event) -> None:
+async def _ask(job: Mapping[str, Any], name: str, seen: ProbeResult, stopped: asyncio.Event) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", job["port"])
     request = job["targets"][name].encode()
     pid: int | None = job["pid"]
-    while not ended.is_set():
+    while not stopped.is_set():
         used = 0.0 if pid is None else _processor_milliseconds(pid)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length:")[1].split(b"\r")[0])
         await reader.readexactly(length)
-        took = (time.perf_counter() - begun) * 1000
+        took = (time.perf_counter() - start) * 1000
         used = 0.0 if pid is None else _processor_milliseconds(pid) - used
         seen.work[name] = max(seen.work.get(name, 0.0), used)
         seen.counts[name] = seen.counts.get(name, 0) + 1
@@ -102,21 +102,21 @@ def _processor_milliseconds(pid: int) -> float:
     return total / 1e6
 
 
-async def _watch_self(pause: float, seen: ProbeResult, ended: asyncio.Event) -> None:
-    while not ended.is_set():
-        begun = time.perf_counter()
+async def _watch_self(pause: float, seen: ProbeResult, stopped: asyncio.Event) -> None:
+    while not stopped.is_set():
+        start = time.perf_counter()
         await asyncio.sleep(pause)
-        seen.lag = max(seen.lag, (time.perf_counter() - begun - pause) * 1000)
+        seen.lag = max(seen.lag, (time.perf_counter() - start - pause) * 1000)
 
 
 async def _main(job: Mapping[str, Any]) -> ProbeResult:
-    seen, ended = ProbeResult(), asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
+    seen, stopped = ProbeResult(), asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stopped.set)
     print("begun", flush=True)
     async with asyncio.timeout(SECONDS):
         await asyncio.gather(
-            _watch_self(job["pause"], seen, ended),
-            *(_ask(job, name, seen, ended) for name in job["targets"]),
+            _watch_self(job["pause"], seen, stopped),
+            *(_ask(job, name, seen, stopped) for name in job["targets"]),
         )
     return seen
 

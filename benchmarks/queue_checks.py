@@ -32,7 +32,7 @@ def find_out_of_order(arrivals: Iterable[Arrival], each: int) -> list[str]:
     for arrival in arrivals:
         queue = (arrival.path, arrival.key)
         if arrival.sequence > reached[queue]:
-            faults.append(f"{queue}: event {arrival.sequence} came while {reached[queue]} was due")
+            faults.append(f"{queue}: event {arrival.sequence} arrived while {reached[queue]} was due")
         if arrival.sequence == reached[queue] and arrival.status in ENDS:
             reached[queue] += 1
     return faults + [
@@ -79,7 +79,7 @@ def _list_deaths_of_informed_workers(deliveries: AbstractSet[str], lives: Iterab
     for life in lives:
         for line in life.log.read_text(errors="replace").splitlines():
             # The last line of a log may be truncated.
-            if '"attempt"' not in line or not line.endswith("}"):
+            if '"delivery_attempted"' not in line or not line.endswith("}"):
                 continue
             entry = json.loads(line)
             if entry.get("delivery") in deliveries and entry["outcome"] in {"done", "park"}:

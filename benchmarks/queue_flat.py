@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--rate", type=int, default=500, help="deliveries per second")
     parser.add_argument("--soak", action="store_true", help="10 minutes at 1,000 per second")
-    parser.add_argument("--only", choices=sorted(AIMS), help="run one of both parts")
+    parser.add_argument("--only", choices=sorted(AIMS), help="run only this part")
     parser.add_argument("--publish", metavar="URL", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     seconds, rate = (600, 1000) if arguments.soak else (arguments.seconds, arguments.rate)
@@ -111,8 +111,8 @@ def _measure(name: str, seconds: int, rate: int) -> list[Window]:
 
 async def _publish(database: Database, seconds: int, rate: int) -> None:
     """Publish events at a constant rate."""
-    begun, published = time.monotonic(), 0
-    while (elapsed := time.monotonic() - begun) < seconds:
+    start, published = time.monotonic(), 0
+    while (elapsed := time.monotonic() - start) < seconds:
         until = int(elapsed * rate / SYSTEMS)
         if until > published:
             events = [event(str(number % PERSONS), number) for number in range(published, until)]
@@ -143,10 +143,10 @@ async def _work(database: Database, url: str, seconds: int, *, holds: bool) -> l
         return time.monotonic()
 
     async def work_through_windows() -> None:
-        begun = await wait_for_first()
+        start = await wait_for_first()
         for number in range(1, WINDOWS + 1):
             until = number * seconds / WINDOWS
-            milliseconds, settled = await _work_until(database, begun + until, memory)
+            milliseconds, settled = await _work_until(database, start + until, memory)
             dead, index_bytes = await watcher.fetchrow(_STATE)
             windows.append(Window(milliseconds, settled, dead, index_bytes))
             p95 = statistics.quantiles(milliseconds, n=20)[18]
@@ -171,14 +171,14 @@ async def _work_until(database: Database, end: float, memory: LookMemory) -> tup
     while time.monotonic() < end:
         now = datetime.now(UTC)
         lease = Lease("benchmark", now, now + LEASE)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         claimed = await _claim(database, lease, memory)
-        milliseconds.append((time.perf_counter() - begun) * 1000)
+        milliseconds.append((time.perf_counter() - start) * 1000)
         if settling is not None:
             await settling
         settling = asyncio.create_task(claims.settle(database, lease, [_settled(item, now) for item in claimed]))
         number += len(claimed)
-        await asyncio.sleep(max(0, begun + TICK_SECONDS - time.perf_counter()))
+        await asyncio.sleep(max(0, start + TICK_SECONDS - time.perf_counter()))
     if settling is not None:
         await settling
     return milliseconds, number

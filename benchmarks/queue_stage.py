@@ -112,8 +112,8 @@ def event(key: str, sequence: int) -> Event:
 def worker(stage: Stage, database_url: str, **settings: Any) -> Program:
     """Start a worker in its own process. `settings` are those of `Settings`."""
     port = free_port()
-    given = {"database_url": database_url, "worker_port": port, "log_level": "error", **settings}
-    environment = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in given.items()}
+    variables = {"database_url": database_url, "worker_port": port, "log_level": "error", **settings}
+    environment = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in variables.items()}
     return stage.start("worker", port, [sys.executable, "-m", "budkavle", "worker"], environment)
 
 

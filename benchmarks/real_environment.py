@@ -11,7 +11,7 @@ Checked:
   message on a case;
 - every accepted event arrived at every subscription, including events of web messages;
 - no event arrived before an earlier one of its key; an event arrived twice only around a fault;
-- all failed calls got 503 with `Retry-After` or, if Open-E had published the message, the response that says so;
+- all failed calls returned 503 with `Retry-After` or, if Open-E had published the message, the response that says so;
 - all work succeeded again within the limit of the fault, and continued to succeed;
 - nothing is left for an operator to resolve: no delivery, no message in state `sending` or `unknown`;
 - the original processes still run, are ready, logged no traceback, and left no delivery to housekeeping; the audit
@@ -104,9 +104,9 @@ class Occurrence:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Faults of the database under mixed load.")
-    parser.add_argument("--rounds", type=int, default=3, help="Every fault happens once in each.")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="Of the order of the faults.")
-    parser.add_argument("--faults", default=",".join(FAULTS), help="Names, separated by commas.")
+    parser.add_argument("--rounds", type=int, default=3, help="Rounds; each fault happens once in each round.")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="Seed of the order of the faults.")
+    parser.add_argument("--faults", default=",".join(FAULTS), help="Names of faults, separated by commas.")
     parser.add_argument("--pooler", choices=POOLERS, default=SESSION, help="Mode of the PgBouncer.")
     arguments = parser.parse_args()
     names = arguments.faults.split(",")
@@ -123,7 +123,7 @@ def main() -> None:
     order = [name for _ in range(arguments.rounds) for name in chance.sample(names, len(names))]
     with databases(arguments.pooler) as servers, Stage() as stage, TemporaryDirectory(prefix="budkavle-") as folder:
         failures = _campaign(stage, servers, Path(folder), order, chance)
-    print(f"\n{'FAILED:' if failures else 'Nothing was lost, nothing is left, no step by hand.'}")
+    print(f"\n{'FAILED:' if failures else 'Nothing was lost or left behind, and no manual step was necessary.'}")
     print("\n".join(f"- {failure}" for failure in failures))
     sys.exit(1 if failures else 0)
 
@@ -160,9 +160,9 @@ def _sync(service: Program, body: dict[str, Any]) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     headers = {"Client-Cert": CLIENT_CERT, "Content-Type": "application/json"}
     connection.request("POST", "/v1/abonnement/sync", json.dumps(body), headers)
-    answer = connection.getresponse()
-    if answer.status != 200:
-        raise RuntimeError(f"the first sync failed: {answer.read()!r}")
+    response = connection.getresponse()
+    if response.status != 200:
+        raise RuntimeError(f"the first sync failed: {response.read()!r}")
     connection.close()
 
 
@@ -211,7 +211,7 @@ def _wait_for_deliveries(url: str) -> int:
 
 def _violations_of_calls(load: Load) -> list[str]:
     wrong = Counter(
-        f"{call.kind} got {call.status}: {call.detail[:200]}"
+        f"{call.kind} returned {call.status}: {call.detail[:200]}"
         for call in load.calls
         if not call.is_success and not call.is_documented_failure
     )
@@ -234,8 +234,8 @@ def _violations_of_messages(load: Load, mock: Program, url: str) -> list[str]:
     }
     unseen = len(readable) - len(load.messages)
     print(
-        f"\n{len(load.messages)} web messages got 201, {len(settled)} of them to a case. {len(unrecorded)} posts were "
-        f"answered that Open-E has published and the record is late. {unseen} messages are readable without a 201."
+        f"\n{len(load.messages)} web messages returned 201, {len(settled)} of them to a case. {len(unrecorded)} posts "
+        f"failed after Open-E had published, and the record was late. {unseen} messages are readable without a 201."
     )
     return [f"{name}: {len(found)}, as {found[:3]}" for name, found in checks.items() if found]
 
@@ -254,11 +254,11 @@ async def _unsettled(database: Database) -> list[UnsettledMessage]:
 
 
 def _violations_of_deliveries(load: Load, arrivals: Sequence[Arrival], occurrences: Sequence[Occurrence]) -> list[str]:
-    done: dict[tuple[str, str], set[int]] = defaultdict(set)
+    received: dict[tuple[str, str], set[int]] = defaultdict(set)
     times: dict[str, list[float]] = defaultdict(list)
     disordered = []
     for arrival in arrivals:
-        before = done[arrival.path, arrival.key]
+        before = received[arrival.path, arrival.key]
         if arrival.sequence and arrival.sequence - 1 not in before:
             disordered.append(f"{arrival.path} {arrival.key} {arrival.sequence}")
         if arrival.status == 200:
@@ -273,10 +273,10 @@ def _violations_of_deliveries(load: Load, arrivals: Sequence[Arrival], occurrenc
             f"{path} {key} {sequence}"
             for key, sequence in load.events
             for path in PATHS
-            if sequence not in done[path, key]
+            if sequence not in received[path, key]
         ],
         "web message accepted, but its event not delivered": [
-            id_ for id_ in load.messages if 0 not in done[MESSAGE_PATH, id_]
+            id_ for id_ in load.messages if 0 not in received[MESSAGE_PATH, id_]
         ],
         "arrived before an earlier event of the key": disordered,
         "arrived twice without a fault in between": unexplained,
@@ -319,9 +319,11 @@ def _of_deliveries(occurrence: Occurrence, path: str, load: Load, arrivals: Sequ
     accepted = {(id_, 0): moment for id_, moment in load.messages.items()} if path == MESSAGE_PATH else load.events
     begin = occurrence.began - AROUND_SECONDS
     affected = [name for name, moment in accepted.items() if begin <= moment <= occurrence.until]
-    came = {name: first.get(name, math.inf) for name in affected}
-    after = [moment for moment in came.values() if moment > occurrence.ended]
-    late = [came[name] for name in affected if came[name] in after and came[name] - accepted[name] > LATE_SECONDS]
+    resumed = {name: first.get(name, math.inf) for name in affected}
+    after = [moment for moment in resumed.values() if moment > occurrence.ended]
+    late = [
+        resumed[name] for name in affected if resumed[name] in after and resumed[name] - accepted[name] > LATE_SECONDS
+    ]
     return max(late, default=min(after, default=math.inf)) - occurrence.ended
 
 
@@ -342,7 +344,7 @@ def _violations_of_programs(programs: Iterable[Program]) -> list[str]:
             found.append(f"{program.name} with pid {program.pid} ended with {code}")
             continue
         if (ready := _status(program, "/health/ready")) != 200:
-            found.append(f"{program.name} answers {ready} to /health/ready")
+            found.append(f"/health/ready of {program.name} returns {ready}")
         if traces := program.tracebacks():
             found.append(f"{traces} traces in the log of {program.name} {program.port}")
         if times := program.errors.read_text(errors="replace").count(STUCK_RELEASED):
@@ -354,9 +356,9 @@ def _violations_of_audit(load: Load, url: str) -> list[str]:
     ends, broken = run(url, audit.verify)
     if broken is not None:
         return [f"the audit is broken: {broken.reason}"]
-    done = sum(call.is_success for call in load.calls if call.kind == SYNC)
+    successful = sum(call.is_success for call in load.calls if call.kind == SYNC)
     entries = ends[SYSTEMS[0]].length
-    return [f"{done} syncs succeeded, and the audit has {entries} entries"] if entries < done else []
+    return [f"{successful} syncs succeeded, and the audit has {entries} entries"] if entries < successful else []
 
 
 def _print_table(

@@ -66,11 +66,11 @@ class ReceiverProtocol(asyncio.Protocol):
         key = event.get("identifikation") or event["eksternIdentifier"]
         attempt_fields = (path, delivery, key, event.get("versionIdentifier", "0"), status)
         if milliseconds:
-            asyncio.get_running_loop().call_later(milliseconds / 1000, self._answer, attempt_fields)
+            asyncio.get_running_loop().call_later(milliseconds / 1000, self._respond, attempt_fields)
         else:
-            self._answer(attempt_fields)
+            self._respond(attempt_fields)
 
-    def _answer(self, attempt_fields: tuple[str, str, str, str, int]) -> None:
+    def _respond(self, attempt_fields: tuple[str, str, str, str, int]) -> None:
         *fields, status = attempt_fields
         if self._transport.is_closing():
             # The worker has died, so it does not receive the response.

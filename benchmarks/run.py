@@ -18,6 +18,7 @@ BENCHES = {
     "start_up": ([], 240),
     "slow_open_e": ([], 120),
     "large_bodies": ([], 240),
+    "memory_after_load": ([], 420),
     "soap_memory": ([], 120),
     "sync": ([], 240),
     "deliveries": ([], 300),
@@ -50,9 +51,9 @@ def main() -> None:
         sys.exit("usage: python -m benchmarks.run bench | soak")
     programs = BENCHES if sys.argv[1] == "bench" else SOAKS
     print(f"{_machine()}\n", flush=True)
-    begun = time.monotonic()
+    start = time.monotonic()
     failed = [name for name, (arguments, seconds) in programs.items() if not _run(name, arguments, seconds)]
-    print(f"Took {(time.monotonic() - begun) / 60:.1f} minutes.")
+    print(f"Took {(time.monotonic() - start) / 60:.1f} minutes.")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

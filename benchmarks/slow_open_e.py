@@ -33,7 +33,7 @@ def main() -> None:
         f" {ALLOWED:.0f}/s are allowed. Once: {POSTS} posts and no more. Without a pause: {arguments.seconds:g} s.\n"
     )
     print(
-        "| | | posts/s | share of allowed | p99 ms | not 2xx | worst live ms | worst ready ms | machine's own lag ms |"
+        "| | | posts/s | share of allowed | p99 ms | not 2xx | worst live ms | worst ready ms | lag of the machine ms |"
     )
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|")
     misses = []

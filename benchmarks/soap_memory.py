@@ -126,8 +126,8 @@ def main() -> None:
             f"sending {FILES} files of {FILE_SIZE / 2**20:.0f} MiB, {FILES * FILE_SIZE / 1e6:.0f} MB in memory already"
         )
         for name, title in [("ours", "own envelopes"), ("zeep", "zeep")]:
-            done = subprocess.run([*itself, name, url], capture_output=True, text=True, timeout=120, check=False)
-            print(f"{title}: {done.stdout.strip() or 'failed: ' + done.stderr.strip()[-300:]}")
+            result = subprocess.run([*itself, name, url], capture_output=True, text=True, timeout=120, check=False)
+            print(f"{title}: {result.stdout.strip() or 'failed: ' + result.stderr.strip()[-300:]}")
     finally:
         mock.terminate()
         mock.wait(10)

@@ -43,7 +43,7 @@ class Program:
         return self.process.pid
 
     def tracebacks(self) -> int:
-        """The number of log entries with a Python or Node traceback."""
+        """Return the number of log entries with a Python or Node traceback."""
         marks = ("Traceback (most recent call last)", '"exc_type"', "    at ")
         lines = self.errors.read_text(errors="replace").splitlines()
         return sum(
@@ -84,13 +84,13 @@ class Stage:
 
     @property
     def postgresql_pid(self) -> int | None:
-        """The process that starts PostgreSQL's backends, None before the first database."""
+        """Return the id of the PostgreSQL postmaster, None before the first database."""
         return self._postgresql and self._postgresql.get_pid()
 
     def service(self, database_url: str, **settings: object) -> Program:
         """Migrate a database, create an API key and start Budkavle. `settings` are those of `Settings`."""
-        given = {"database_url": database_url, **settings}
-        environment = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in given.items()}
+        variables = {"database_url": database_url, **settings}
+        environment = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in variables.items()}
         if not database_url.startswith("sqlite"):
             run_command(["migrate"], environment)
         key = run_command(["api-key", "create", "benchmark", "--scope", "messages"], environment).strip()
@@ -116,7 +116,7 @@ class Stage:
     ) -> Program:
         """Start a program that listens on the port, and return when it responds to HTTP."""
         program = self.spawn(name, port, command, environment, folder, key)
-        _wait_until_it_answers(program)
+        _wait_until_ready(program)
         return program
 
     def spawn(
@@ -167,7 +167,7 @@ class Stage:
 
 def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     """Return the output of `budkavle ARGUMENTS`."""
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "budkavle", *arguments],
         env=_environment(environment),
         cwd=tempfile.gettempdir(),
@@ -176,9 +176,9 @@ def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> str
         timeout=START_SECONDS,
         check=False,
     )
-    if done.returncode != 0:
-        raise RuntimeError(f"budkavle {arguments[0]} failed: {done.stderr[-500:]}")
-    return done.stdout
+    if result.returncode != 0:
+        raise RuntimeError(f"budkavle {arguments[0]} failed: {result.stderr[-500:]}")
+    return result.stdout
 
 
 def free_port() -> int:
@@ -213,7 +213,7 @@ def _environment(added: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in own_variables} | dict(added)
 
 
-def _wait_until_it_answers(program: Program) -> None:
+def _wait_until_ready(program: Program) -> None:
     ends = time.monotonic() + START_SECONDS
     while time.monotonic() < ends:
         if program.process.poll() is not None:
@@ -228,4 +228,4 @@ def _wait_until_it_answers(program: Program) -> None:
             return
         finally:
             connection.close()
-    raise RuntimeError(f"{program.name} did not answer within {START_SECONDS} s")
+    raise RuntimeError(f"{program.name} did not respond within {START_SECONDS} s")

@@ -46,23 +46,23 @@ def _report(name: str, work: Callable[[], float], rounds: int, aim: float) -> No
 
 
 def _show_help() -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     subprocess.run(
         [BUDKAVLE, "--help"], env=KEEP_BYTECODE, cwd=tempfile.gettempdir(), stdout=subprocess.DEVNULL, check=True
     )
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _serve(stage: Stage, environment: dict[str, str]) -> float:
     """Start the service, wait until it is ready, and stop it. Return the seconds until it was ready."""
     port = free_port()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     service = stage.spawn("budkavle", port, [str(BUDKAVLE), "serve", "--port", str(port)], environment)
     while not _is_ready(port):
-        if service.process.poll() is not None or time.perf_counter() > begun + START_SECONDS:
+        if service.process.poll() is not None or time.perf_counter() > start + START_SECONDS:
             raise RuntimeError(f"the service did not start: {service.errors.read_text(errors='replace')[-800:]}")
         time.sleep(PAUSE_SECONDS)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     stage.stop(service)
     return seconds
 

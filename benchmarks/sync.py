@@ -71,9 +71,9 @@ async def _measure(kind: str, url: str, count: int, rounds: int) -> list[str]:
         times["bare insert"].append(await _bare_insert(url, count))
         for name, call in calls.items():
             counter = _Counter()
-            begun = time.perf_counter()
+            start = time.perf_counter()
             await call()
-            times[name].append(time.perf_counter() - begun)
+            times[name].append(time.perf_counter() - start)
             statements[name] = counter.end()
     await database.close()
     bare = times.pop("bare insert")
@@ -113,10 +113,10 @@ async def _bare_insert(url: str, count: int) -> float:
     connection = await asyncpg.connect(url)
     rows = [(SYSTEM_IDS[1], 7, code, 100, "/webhook", start, end) for code in range(count)]
     marks = ", ".join(f"${number}" for number in range(1, len(COLUMNS) + 1))
-    begun = time.perf_counter()
+    began = time.perf_counter()
     async with connection.transaction():
         await connection.executemany(f"insert into subscriptions ({', '.join(COLUMNS)}) values ({marks})", rows)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - began
     await connection.execute("delete from subscriptions where system_id = $1", SYSTEM_IDS[1])
     await connection.close()
     return seconds
@@ -130,11 +130,11 @@ def _bare_sqlite_insert(path: str, count: int, start: datetime, end: datetime) -
     times = [moment.strftime("%Y-%m-%d %H:%M:%S.000000") for moment in (start, end)]
     rows = [(system_id, 7, code, 100, "/webhook", *times) for code in range(count)]
     marks = ", ".join("?" * len(COLUMNS))
-    begun = time.perf_counter()
+    began = time.perf_counter()
     connection.execute("begin immediate")
     connection.executemany(f"insert into subscriptions ({', '.join(COLUMNS)}) values ({marks})", rows)
     connection.execute("commit")
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - began
     connection.execute("delete from subscriptions where system_id = ?", (system_id,))
     connection.close()
     return seconds

@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--database", choices=DATABASES, action="append")
     arguments = parser.parse_args()
     print("### The longest wait of others during one heavy request\n")
-    print("| | | answer | s | processor ms | wait, live ms | get ms | without load ms | the machine's own ms |")
+    print("| | | response | s | processor ms | wait, live ms | get ms | without load ms | lag of the machine, ms |")
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     missed = []
     for kind in arguments.database or DATABASES:
@@ -128,9 +128,9 @@ def _measure(kind: str, loaded_service: LoadedService, heavy: Heavy, rounds: int
             time.sleep(IDLE_SECONDS)
         idle.append(seen)
         with watching(loaded_service.service.port, targets, PAUSE_SECONDS, loaded_service.service.pid) as seen:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             status = heavy.send()
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - start)
         loaded.append(seen)
     live, get = (statistics.median(seen.worst[name] for seen in loaded) for name in targets)
     work = statistics.median(max(seen.work.values()) for seen in loaded)
@@ -214,8 +214,8 @@ def _publish(loaded_service: LoadedService, org_code: int) -> int:
 def _queues(loaded_service: LoadedService) -> Iterator[Heavy]:
     path = f"/v1/abonnement/beskeder?systemIdentifier={LISTED_SYSTEM}"
     yield Heavy("hentBeskeder, 1,000 of 20,000", _get(loaded_service, path))
-    _, answer = _exchange(loaded_service, "GET", path)
-    ids = [delivery["leveringId"] for delivery in json.loads(answer)["beskeder"]]
+    _, response = _exchange(loaded_service, "GET", path)
+    ids = [delivery["leveringId"] for delivery in json.loads(response)["beskeder"]]
     body = json.dumps({"systemIdentifier": LISTED_SYSTEM, "leveringIds": ids}).encode()
     yield Heavy(
         "genfremsend of 1,000",
@@ -316,9 +316,9 @@ def _post(
     data = body if isinstance(body, bytes) else body.encode()
 
     def send() -> int:
-        status, answer = _exchange(loaded_service, "POST", path, data, {"Content-Type": content_type})
+        status, response = _exchange(loaded_service, "POST", path, data, {"Content-Type": content_type})
         if locations is not None:
-            locations.append(answer.partition(b"location: ")[2].partition(b"\r\n")[0].decode())
+            locations.append(response.partition(b"location: ")[2].partition(b"\r\n")[0].decode())
         return status
 
     return send
@@ -349,11 +349,11 @@ def _exchange(
         # The service may have rejected the request already.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(body)
-        kept, scratch = bytearray(), bytearray(2**20)
+        received, scratch = bytearray(), bytearray(2**20)
         while size := connection.recv_into(scratch):
-            if len(kept) < 2**22:
-                kept += scratch[:size]
-    head, _, rest = bytes(kept).partition(b"\r\n\r\n")
+            if len(received) < 2**22:
+                received += scratch[:size]
+    head, _, rest = bytes(received).partition(b"\r\n\r\n")
     return int(head[9:12]), rest or head
 
 

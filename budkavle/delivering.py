@@ -31,7 +31,7 @@ class Delivering:
         self._database = database
         self._print_line = print_line
         self._shutdown_timeout = settings.shutdown_timeout
-        self._has_turn = self._is_stopping = False
+        self._has_lock = self._is_stopping = False
         self._work: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -41,8 +41,8 @@ class Delivering:
         """
         self._work = asyncio.create_task(self._deliver())
         if self._is_stopping:
-            # The signal came before this coroutine started.
-            self._give_up()
+            # The signal arrived before this coroutine started.
+            self._abandon_work()
         try:
             await asyncio.wait([self._work])
         finally:
@@ -55,25 +55,25 @@ class Delivering:
         """Claim no more deliveries. A second call also abandons running attempts."""
         is_first, self._is_stopping = not self._is_stopping, True
         self.worker.stop()
-        if is_first and self._has_turn:
-            asyncio.get_running_loop().call_later(self._shutdown_timeout, self._give_up)
+        if is_first and self._has_lock:
+            asyncio.get_running_loop().call_later(self._shutdown_timeout, self._abandon_work)
         else:
-            self._give_up()
+            self._abandon_work()
 
-    def _give_up(self) -> None:
+    def _abandon_work(self) -> None:
         if self._work is not None:
             self._work.cancel()
 
     async def _deliver(self) -> None:
         waited = False
 
-        def waits() -> None:
+        def report_wait() -> None:
             nonlocal waited
             waited = True
             self._print_line("The worker waits for another worker on this file")
 
-        async with self._database.hold_worker_lock(waits):
-            self._has_turn = True
+        async with self._database.hold_worker_lock(report_wait):
+            self._has_lock = True
             if waited:
                 self._print_line("The worker takes over")
             await self.worker.run_forever()

@@ -190,8 +190,8 @@ class Settings(BaseSettings):
     )
     link_operations: bool = Field(
         True,
-        description="Whether a request skips the layers between the parts of its operation. `False` is slower, and only"
-        " for finding faults.",
+        description="Whether the layers of an operation call one another directly. `False` is slower, and only for"
+        " finding faults.",
     )
     log_format: Literal["json", "console"] = Field("json", description="`json`, one line per entry, or `console`.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The lowest level to log.")
@@ -199,8 +199,8 @@ class Settings(BaseSettings):
     @field_validator("delivery_lease")
     @classmethod
     def _lease_outlives_attempt(cls, lease: float, info: ValidationInfo) -> float:
-        # Otherwise a second worker would start deliveries that the first one is sending. The other setting may be
-        # invalid.
+        # Otherwise a second worker would start deliveries that the first one is still sending. The other setting is
+        # absent if it is invalid.
         if lease <= info.data.get("delivery_timeout", 0):
             raise PydanticCustomError("lease", "must be more than BUDKAVLE_DELIVERY_TIMEOUT")
         return lease

@@ -42,7 +42,7 @@ class ServerTls:
         except SettingsUnusable as exc:
             if self._reported != files:
                 self._reported = files
-                log.error("tls_reload_failed", reason=str(exc))  # noqa: TRY400  # The reason says it all.
+                log.error("tls_reload_failed", reason=str(exc))  # noqa: TRY400  # The reason suffices.
             return
         self._files, self._reported = files, None
         log.info("tls_reloaded")

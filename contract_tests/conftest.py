@@ -16,7 +16,7 @@ from contract_tests.fixtures import api, needs, own_set, sent  # noqa: F401  # T
 from contract_tests.harm import find_harm
 from contract_tests.target import CheckTarget
 from mock_open_e import MockOpenE, mock_open_e
-from tests.attacked import attacked_target, put_attacked
+from tests.check_target import new_check_target, put_target_rows
 from tests.database_writes import Mark, watching_writes
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
@@ -74,7 +74,7 @@ def attacked(
     url = new_database(request, tmp_path_factory.mktemp("contract"))
     external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
     certificate = new_certificate()
-    put_attacked(url, certificate)
+    put_target_rows(url, certificate)
     with (
         mock_open_e(url_external=external, url_internal=internal, passthrough=OURS) as open_e,
         running_service(
@@ -85,7 +85,7 @@ def attacked(
         ) as running,
         watching_writes(url) as mark,
     ):
-        target = attacked_target(running.url, certificate)
+        target = new_check_target(running.url, certificate)
         fitting.set_target(target)
         behind = Behind(open_e, mark)
         yield target, behind

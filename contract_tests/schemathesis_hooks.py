@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema_rs
 import schemathesis
+from schemathesis.core.jsonschema import patterns
 
 from contract_tests import evidence
 from contract_tests.fitting import REPLAY, SYNC, fit
@@ -26,6 +27,12 @@ if evidence.DIARY in os.environ:
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "contract_tests":
             module.__file__ = None
+
+
+# Schemathesis tries to put the maximum length of a text into its pattern. For that it compiles up to 150 MB, more than
+# a second for each text of a million characters, and then keeps pattern and length apart, as with this limit.
+_SIZE = jsonschema_rs.FancyRegexOptions(size_limit=10_000_000)
+patterns.FANCY_REGEX_OPTIONS = _SIZE  # type: ignore[attr-defined]  # It is imported there.
 
 
 @schemathesis.hook

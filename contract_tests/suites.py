@@ -43,8 +43,8 @@ class Check:
     profile: Profile = "quick"
     kinds: tuple[str, ...] = KINDS
     fail_fast: bool = False
-    only: str | None = None
-    """One check instead of a suite: `FILE::FUNCTION` of rules or raw bytes, a pattern of operationIds of a schema."""
+    only: tuple[str, ...] = ()
+    """Checks instead of a suite: `FILE` or `FILE::FUNCTION` of rules or raw bytes, patterns of operationIds."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,9 @@ def diary_file(work: Path) -> Path:
 # `-P`: never import modules from the working directory.
 def _pytest(check: Check, work: Path, name: str, folder: str) -> Suite:
     junit = check.report / f"{folder.replace('_', '-')}.xml"
-    if check.only is None:
-        files = [str(path) for path in sorted((HERE / folder).glob("test_*.py")) if _spec_of(path) in check.specs]
-    else:
-        files = [str(HERE / folder / check.only)]
+    files = [str(HERE / folder / name) for name in check.only] or [
+        str(path) for path in sorted((HERE / folder).glob("test_*.py")) if _spec_of(path) in check.specs
+    ]
     command = [
         *(sys.executable, "-P", "-m", "pytest", "--noconftest", "-c", str(HERE / "suite.ini")),
         *("--rootdir", str(HERE.parent), "-p", "contract_tests.plugin", "--junitxml", str(junit), "-v"),
@@ -117,7 +116,7 @@ def _schemathesis(check: Check, work: Path, spec: str) -> Suite:
         *("--max-examples", str(EXAMPLES[check.profile]), "--report", "junit,json"),
         *("--report-junit-path", str(junit), "--report-json-path", str(junit.with_suffix(".json"))),
         *(["--max-failures", "1"] if check.fail_fast else []),
-        *([] if check.only is None else ["--include-operation-id-regex", check.only]),
+        *(["--include-operation-id-regex", "|".join(check.only)] if check.only else []),
         *(["--tls-verify", target.ca] if target.ca else []),
     ]
     if target.is_tls and is_of_systems and target.certificate is not None:

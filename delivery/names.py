@@ -53,7 +53,7 @@ class ThreadResolver(AbstractResolver):
         loop = asyncio.get_running_loop()
         found: asyncio.Future[list[Any]] = loop.create_future()
 
-        def tell(infos: list[Any], error: OSError | None) -> None:
+        def finish(infos: list[Any], error: OSError | None) -> None:
             if found.done():
                 return
             if error is None:
@@ -72,7 +72,7 @@ class ThreadResolver(AbstractResolver):
                 error = socket.gaierror(socket.EAI_NONAME, "not a host name")
             # The event loop may have been closed in the meantime.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(tell, infos, error)
+                loop.call_soon_threadsafe(finish, infos, error)
 
         threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
         return [

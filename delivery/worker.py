@@ -1,7 +1,7 @@
 """The worker: claims due deliveries, calls the receivers and stores the outcomes.
 
 A claim is a lease. If a worker dies, its deliveries become due again when the lease ends, so nothing is lost;
-deliveries that were sent but not yet settled are then sent again (at-least-once). Source: the design, "Delivery".
+deliveries that were sent but not yet settled are then sent again (at-least-once). Source: decision 0011.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, assert_never
+from typing import Protocol
 
 import structlog
 
@@ -23,16 +23,19 @@ from domain.deliveries import (
     Attempt,
     AttemptOutcome,
     ClaimedDelivery,
+    DeliveryState,
     ReceiverResponse,
     Target,
     decide_outcome,
     retry_delay,
+    state_after,
 )
 from domain.errors import StorageFailed
 from persistence.database import Database
 from persistence.queue import claims, due_deliveries, housekeeping, pauses
 from persistence.queue.claims import Lease, SettledAttempt
 from persistence.queue.due_deliveries import DueDelivery, LookMemory
+from persistence.queue.housekeeping import FIRST_EVENT
 
 log = structlog.get_logger("budkavle.deliveries")
 
@@ -44,6 +47,9 @@ IDLE_POLL_SECONDS = 1.0
 
 HOUSEKEEPING_SECONDS = 30
 PRUNED_AT_ONCE = 1000
+"""Old events that one transaction considers."""
+KEPT_PAGES = 10
+"""Maximum transactions without any event to delete, per run."""
 PULLED_AT_ONCE = 500
 MOST_FAILURES = 10
 """Maximum failures that are counted for back-off."""
@@ -107,6 +113,8 @@ class Worker:
         self._pauses: dict[Target, datetime] = {}
         # Recovered targets, each with the time from which its waiting deliveries are made due.
         self._recovered: dict[Target, datetime] = {}
+        # The last old event that was considered for deletion.
+        self._pruned = FIRST_EVENT
         self._failures = 0
         self._backing_off: Counter[str] = Counter()
         self._woken = asyncio.Event()
@@ -222,28 +230,21 @@ class Worker:
         text = answer.body if answer.status is not None else answer.detail[:MAX_STORED_RESPONSE]
         attempt = Attempt(item.attempts + 1, moment, round(seconds * 1000), answer.status, answer.reason, text)
         now = self._now()
-        due: datetime | None = None
-        match outcome:
-            case AttemptOutcome.AGAIN:
-                is_well = False
-                due = now + retry_delay(attempt.number, self._chance(), answer.retry_after)
-            case AttemptOutcome.DONE | AttemptOutcome.PARK:
-                # A target that rejects a delivery responds.
-                is_well = True
-            case _ as unreachable:
-                assert_never(unreachable)
+        # A target that rejects a delivery works: it responds.
+        is_retried = state_after(outcome) is DeliveryState.WAITING
+        due = now + retry_delay(attempt.number, self._chance(), answer.retry_after) if is_retried else None
         del self._under_way[item.number]
         self._finished.append(SettledAttempt(item.number, outcome, attempt, due))
         target = Target(item.receiver.system_id, item.webhook_url)
-        if not is_well and answer.retry_after:
+        if is_retried and answer.retry_after:
             until = now + timedelta(seconds=answer.retry_after)
             self._pauses[target] = max(until, self._pauses.get(target, until))
         is_done = outcome is AttemptOutcome.DONE
-        if self._windows.record_end(item.number, self._clock(), is_well=is_well, is_done=is_done):
+        if self._windows.record_end(item.number, self._clock(), is_well=not is_retried, is_done=is_done):
             self._recovered[target] = now
         metrics.count_attempt(answer, outcome, seconds, (now - item.created).total_seconds())
         log.info(
-            "attempt",
+            "delivery_attempted",
             delivery=item.id,
             event_id=item.event_id,
             system=item.receiver.system_id,
@@ -338,6 +339,16 @@ class Worker:
         stored = {item.number for item in settling} - remaining
         self._finished = [item for item in self._finished if item.number not in stored]
 
+    async def _prune_events(self, before: datetime) -> None:
+        """Delete old events. If many are kept for their deliveries, the next call continues after those."""
+        kept_pages = 0
+        while kept_pages < KEPT_PAGES:
+            number, position = await housekeeping.prune_events(self._database, before, self._pruned, PRUNED_AT_ONCE)
+            self._pruned = position or FIRST_EVENT
+            if position is None:
+                return
+            kept_pages += number == 0
+
     async def _run_housekeeping(self) -> None:
         while True:
             now = self._now()
@@ -346,9 +357,7 @@ class Worker:
                 if released:
                     log.warning("stuck_deliveries_released", number=released)
                 await pauses.prune_pauses(self._database, now)
-                before = now - self._limits.event_retention
-                while await housekeeping.prune_events(self._database, before, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
-                    pass
+                await self._prune_events(now - self._limits.event_retention)
             except StorageFailed as exc:
                 log.error("housekeeping_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace adds nothing to the reason.
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

@@ -75,7 +75,7 @@ class Base64Reader:
 
     def _decode(self, text: bytes | bytearray) -> None:
         if self._is_padded:
-            # Padding is only valid at the end, and these characters follow it.
+            # These characters follow padding, which is only valid at the end.
             self._is_faulty = True
             return
         try:

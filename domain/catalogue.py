@@ -1,4 +1,4 @@
-"""The catalogue: the systems, message types and permissions that operators configure, and the changes between two."""
+"""The catalogue (systems, message types and permissions, as operators configure them) and its changes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

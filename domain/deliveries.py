@@ -1,6 +1,6 @@
 """Deliveries: one event on its way to one subscription; the meaning of responses, and the retry schedule.
 
-Source: the design, "Delivery", and STAR's formula for the time between attempts.
+Source: decision 0011, and STAR's formula for the time between attempts.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ LONGEST_WAIT = 10_800
 """Maximum seconds between two attempts."""
 
 JITTER = 0.1
-"""Maximum random change of a wait, as a fraction of it, in both directions."""
+"""Maximum random change of a wait in either direction, as a fraction of the wait."""
 
 MAX_STORED_RESPONSE = 1024
 """Maximum bytes of a response that are stored."""
@@ -37,7 +37,7 @@ class Urgency(IntEnum):
 
 
 class Target(NamedTuple):
-    """The unit that can be slow or unavailable: a system and a path below its base URL."""
+    """The destination whose failures delay its other deliveries: a system and a path below its base URL."""
 
     system_id: str
     webhook_url: str
@@ -52,7 +52,7 @@ class AttemptOutcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """The reason why an attempt failed. `http` is any response without success; its status says more."""
+    """The reason why an attempt failed. `http` is any response other than 2xx."""
 
     HTTP = "http"
     NAME = "name"
@@ -180,14 +180,14 @@ class QueuedDelivery:
 def decide_outcome(answer: ReceiverResponse) -> AttemptOutcome:
     """Return the outcome of an attempt.
 
-    2xx is done. 408, 425, 429, 5xx and a missing response are retried. All other responses park the delivery, and so
-    does an address that must not be called.
+    2xx is success. 408, 425, 429, 5xx and a missing response are retried. All other responses park the delivery, and
+    so does a forbidden address.
     """
     if answer.status is None:
         return _decide_without_response(answer.reason)
     if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
         return AttemptOutcome.DONE
-    if answer.status in _COME_AGAIN or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if answer.status in _RETRIED_STATUSES or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return AttemptOutcome.AGAIN
     return AttemptOutcome.PARK
 
@@ -212,13 +212,26 @@ def _decide_without_response(reason: Reason | None) -> AttemptOutcome:
             assert_never(unreachable)
 
 
-_COME_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+def state_after(outcome: AttemptOutcome) -> DeliveryState | None:
+    """Return the state of a delivery after an attempt, None if it leaves the queue."""
+    match outcome:
+        case AttemptOutcome.DONE:
+            return None
+        case AttemptOutcome.AGAIN:
+            return DeliveryState.WAITING
+        case AttemptOutcome.PARK:
+            return DeliveryState.PARKED
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+_RETRIED_STATUSES = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 def retry_delay(failures: int, chance: float, retry_after: float | None = None) -> timedelta:
     """Return the wait before the next attempt, after this number of consecutive failures (1 is the first).
 
-    `chance` is between 0 and 1 and adds jitter. `retry_after` (seconds) counts if it is longer.
+    `chance` is between 0 and 1 and adds jitter. A longer `retry_after` (seconds) takes precedence.
     """
     seconds = min(float(LONGEST_WAIT), 2.0 ** min(failures, 30) - 1)
     seconds *= 1 + JITTER * (2 * chance - 1)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class BudkavleError(Exception):
-    """Something went wrong."""
+    """The operation failed."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__ or "")
@@ -87,15 +87,15 @@ class TooManyFailures(CallerRefused):
 
 
 class Forbidden(CallerRefused):
-    """The caller may not do this."""
+    """The caller is not authorised for this operation."""
 
 
 class KeyLacksScope(Forbidden):
-    """The key does not open this operation."""
+    """The key is not authorised for this operation."""
 
 
 class NotFound(BudkavleError):
-    """There is no such thing."""
+    """The object does not exist."""
 
 
 class Conflict(BudkavleError):
@@ -103,11 +103,11 @@ class Conflict(BudkavleError):
 
 
 class UnknownType(BudkavleError):
-    """There is no such message type, or it has ended."""
+    """The message type does not exist, or it has ended."""
 
 
 class TooLarge(BudkavleError):
-    """The body is larger than the service takes."""
+    """The body is larger than the service accepts."""
 
     def __init__(self, message: str | None = None, limit: int | None = None) -> None:
         super().__init__(message)
@@ -116,11 +116,11 @@ class TooLarge(BudkavleError):
 
 
 class UnsupportedMediaType(BudkavleError):
-    """The body is of a media type that the operation does not take."""
+    """The body has a media type that the operation does not accept."""
 
 
 class Overloaded(BudkavleError):
-    """The service has as many large requests under way as it may hold; try again later."""
+    """The service is processing too many large requests; retry later."""
 
 
 class BackendFailed(BudkavleError):
@@ -133,15 +133,15 @@ class BackendFailed(BudkavleError):
 
 
 class BackendRefused(BackendFailed):
-    """Another system refused; for certain it has done nothing."""
+    """Another system rejected the call and certainly did nothing."""
 
 
 class BackendUnavailable(BackendFailed):
-    """Another system could not be reached; for certain it has done nothing."""
+    """Another system could not be reached and certainly did nothing."""
 
 
 class OutcomeUnknown(BackendFailed):
-    """Another system may or may not have done what it was asked."""
+    """Another system may or may not have executed the call."""
 
 
 class StorageFailed(BudkavleError):

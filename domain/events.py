@@ -50,7 +50,7 @@ def order_key(event: Event) -> str | None:
     """Return the key of events that a subscriber must receive in order, or None for an event without order.
 
     The key is the person or organisation, otherwise the object that the event refers to. It is hashed, so that the
-    index contains no personal numbers. Source: the design, "Delivery".
+    index contains no personal numbers. Source: docs/explanation/delivery-guarantees.md.
     """
     if event.identification_type is not None and event.identification is not None:
         named = f"id:{event.identification_type}:{event.identification}"

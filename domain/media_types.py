@@ -7,13 +7,13 @@ import puremagic
 
 UNKNOWN = "application/octet-stream"
 
-_SURE = 0.3
-"""Below this confidence puremagic matched two or three bytes, with which text may begin as well."""
+_MIN_CONFIDENCE = 0.3
+"""Below this confidence, puremagic matched only two or three bytes, which a text may contain too."""
 
-_ENOUGH_BYTES = 64 * 1024
+_INSPECTED_BYTES = 64 * 1024
 """Bytes to inspect. Signatures are at the beginning of files."""
 
-_SAYS_TOO_LITTLE = {
+_AMBIGUOUS_TYPES = {
     "",
     UNKNOWN,
     "application/zip",
@@ -58,14 +58,14 @@ def _from_content(data: bytes | bytearray) -> str | None:
     if data.startswith((_ZIP, _OLE)):
         return None
     try:
-        matches = puremagic.magic_string(bytes(data[:_ENOUGH_BYTES]))
+        matches = puremagic.magic_string(bytes(data[:_INSPECTED_BYTES]))
     except (puremagic.PureError, ValueError):
         return None
     best = matches[0] if matches else None
-    if best is None or best.confidence < _SURE:
+    if best is None or best.confidence < _MIN_CONFIDENCE:
         return None
     found: str = best.mime_type
-    if found in _SAYS_TOO_LITTLE or found.startswith(("text/", "message/")) or found.endswith("+xml"):
+    if found in _AMBIGUOUS_TYPES or found.startswith(("text/", "message/")) or found.endswith("+xml"):
         return None
     return found
 

@@ -229,7 +229,7 @@ def _broken_rules(entry: Entry, offer: Offer, today: date, midnight: datetime) -
         if message_type is None or not message_type.is_valid_on(today):
             errors.append(SyncError(ErrorCode.UNKNOWN_TYPE, entry.index, "entityType"))
         # An unknown type cannot have a permission; report only that it is unknown.
-        is_refused = (entry.org_type, entry.entity_type) not in offer.allowed
-        if message_type is not None and entry.org_type is not None and is_refused:
+        is_forbidden = (entry.org_type, entry.entity_type) not in offer.allowed
+        if message_type is not None and entry.org_type is not None and is_forbidden:
             errors.append(SyncError(ErrorCode.TYPE_NOT_ALLOWED, entry.index, "orgType"))
     return errors

@@ -1,4 +1,4 @@
-"""Assembles the contracts into one ASGI application, with the few layers of Connexion that a request needs."""
+"""Assemble the contracts into one ASGI application, with only those layers of Connexion that a request needs."""
 
 import collections
 from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ from openapi.observation.middleware import ObservationMiddleware
 from openapi.observation.peers import TrustedProxies
 from openapi.observation.source_limits import FailureLimit
 from openapi.routing import RoutingMiddleware
-from openapi.turnstile import Turnstile
+from openapi.start_limiter import StartLimiter
 from openapi.validation import ValidationMiddleware
 
 
@@ -44,13 +44,13 @@ def create_application(
 ) -> ASGIApp:
     """Return the service as an ASGI application, optionally with some of its contracts only.
 
-    Forwarding headers are trusted from `trusted_proxies` only. With `is_linked`, a request skips the layers between the
-    parts of its operation. Raises `ValueError` if contracts share an operation id,
-    because they would then share its security.
+    Forwarding headers are trusted from `trusted_proxies` only. With `is_linked`, the layers of an operation call one
+    another directly. Raises `ValueError` if contracts share an operation id, because they would also share its
+    security.
     """
     specs = {name: read_spec(spec_dir, name) for name in contracts}
     proxies = TrustedProxies(trusted_proxies)
-    _refuse_shared_ids(specs)
+    _check_unique_ids(specs)
     middlewares: list[Any] = [
         partial(
             ObservationMiddleware,
@@ -63,7 +63,7 @@ def create_application(
         RoutingMiddleware,
         ErrorMiddleware,
         ContractMiddleware,
-        # A second time: errors within an operation must be responses before they are audited.
+        # This layer is added twice: errors within an operation must become responses before they are audited.
         ErrorMiddleware,
         SecurityMiddleware,
         ValidationMiddleware,
@@ -76,16 +76,16 @@ def create_application(
         lifespan=lifespan,
         security_map=security_map(keys, services, failures),
     )
-    turnstile = Turnstile()
+    start_limiter = StartLimiter()
     for name, spec in specs.items():
         application.add_api(
-            spec, services=services, contract=CONTRACTS[name], turnstile=turnstile, body_budget=body_budget
+            spec, services=services, contract=CONTRACTS[name], start_limiter=start_limiter, body_budget=body_budget
         )
     served: ASGIApp = application
     return served
 
 
-def _refuse_shared_ids(specs: Mapping[str, Any]) -> None:
+def _check_unique_ids(specs: Mapping[str, Any]) -> None:
     ids = collections.Counter(
         operation["operationId"]
         for spec in specs.values()

@@ -18,7 +18,7 @@ from persistence import audit
 log = structlog.get_logger("budkavle.audit")
 
 
-def audited(app: ASGIApp, operation: Mapping[str, Any], services: Services) -> ASGIApp:
+def audit_operation(app: ASGIApp, operation: Mapping[str, Any], services: Services) -> ASGIApp:
     """Return an operation of a contract whose calls are recorded, unless the contract has `x-audited: false`."""
     return AuditedOperation(app, operation["operationId"], services) if operation.get("x-audited", True) else app
 
@@ -52,7 +52,7 @@ class AuditedOperation:
             outcome, detail = "refused", {"status": status, "errors": call.errors}
         is_counted = call.reason is not None or not call.is_authenticated
         if is_counted:
-            # The chain of a system has no entries of callers without access to it, even if they lost it a moment ago.
+            # The chain of a system has no entries of callers without access, even if they have just lost it.
             call.chain = NO_SYSTEM
             detail |= {"reason": call.reason or NOT_CHECKED, "address": scope[PEER]}
         entry = AuditEntry(
@@ -73,7 +73,7 @@ class AuditedOperation:
         except StorageFailed as exc:
             # Send the response nevertheless: the requested work was already done or rejected.
             log.error(  # noqa: TRY400  # A trace adds nothing to the reason.
-                "not audited",
+                "call_not_audited",
                 operation=self._operation,
                 outcome=outcome,
                 request_id=entry.request_id,

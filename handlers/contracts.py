@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from handlers import deliveries, events, operations, subscriptions, web_messages
-from handlers.audit import audited
+from handlers.audit import audit_operation
 from handlers.errors.forms import ERROR_LISTS, PROBLEMS
 from openapi.contracts import Contract
 
 CONTRACTS: Mapping[str, Contract] = {
     "operations": Contract(PROBLEMS, (operations,)),
     "web-messages": Contract(PROBLEMS, (web_messages,)),
-    "subscriptions": Contract(ERROR_LISTS, (subscriptions, events, deliveries), audited),
+    "subscriptions": Contract(ERROR_LISTS, (subscriptions, events, deliveries), audit_operation),
 }
 """The contracts by the names of their files."""

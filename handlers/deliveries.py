@@ -30,18 +30,18 @@ async def hent_beskeder(request: Request) -> Response:
     parameters = request.parameters
     system_id = authorise_system(request, parameters.get(SYSTEM))
     request.raise_violations()
-    assert system_id is not None  # noqa: S101  # A parameter without violations is there.
+    assert system_id is not None  # noqa: S101  # The parameter is required, so it is present without violations.
     status: str | None = parameters.get("status")
     limit: int = parameters.get("limit", MAX_PAGE)
     after = paging.decode_number(parameters["after"]) if "after" in parameters else 0
     state = None if status is None else _STATE[status]
     page = await queued.list_page(request.services.database, system_id, state, after, limit + 1)
 
-    response = await asyncio.to_thread(_page, page[:limit])
+    response = await asyncio.to_thread(_write_page, page[:limit])
     if len(page) > limit:
-        of_status = "" if status is None else f"&status={status}"
-        place = f"limit={limit}&after={paging.encode_number(page[limit - 1].number)}"
-        path = f"/v1/abonnement/beskeder?{SYSTEM}={system_id}{of_status}&{place}"
+        filters = "" if status is None else f"&status={status}"
+        position = f"limit={limit}&after={paging.encode_number(page[limit - 1].number)}"
+        path = f"/v1/abonnement/beskeder?{SYSTEM}={system_id}{filters}&{position}"
         response.headers["Link"] = f'<{path}>; rel="next"'
     return response
 
@@ -54,12 +54,12 @@ async def genfremsend_beskeder(request: Request) -> Response:
     services = request.services
     ids = list(dict.fromkeys(id_.lower() for id_ in body["leveringIds"]))
     now = services.now()
-    sent = await queued.replay(services.database, ids, now, system_id)
+    replayed = await queued.replay(services.database, ids, now, system_id)
     services.wake_worker()
-    left = [id_ for id_ in ids if id_ not in sent]
-    reasons = await queued.list_not_replayed(services.database, left, now, system_id)
-    left_with_reasons = [_write_left(reasons[id_]) for id_ in left]
-    return replies.ok({"genfremsendt": len(sent), "ikkeParkerede": left, "ikkeGenfremsendte": left_with_reasons})
+    others = [id_ for id_ in ids if id_ not in replayed]
+    reasons = await queued.list_not_replayed(services.database, others, now, system_id)
+    not_replayed = [_write_not_replayed(reasons[id_]) for id_ in others]
+    return replies.ok({"genfremsendt": len(replayed), "ikkeParkerede": others, "ikkeGenfremsendte": not_replayed})
 
 
 async def send_testbesked(request: Request) -> Response:
@@ -67,7 +67,7 @@ async def send_testbesked(request: Request) -> Response:
     body = request.body if isinstance(request.body, dict) else {}
     system_id = authorise_system(request, body.get(SYSTEM))
     request.raise_violations()
-    assert system_id is not None  # noqa: S101  # A body without violations names it.
+    assert system_id is not None  # noqa: S101  # The property is required, so it is present without violations.
     services = request.services
     event = Event(
         id=services.new_id(),
@@ -80,22 +80,22 @@ async def send_testbesked(request: Request) -> Response:
         body={"testbesked": True},
     )
     publication = Publication(event, request.call.caller, request.request_id, request.trace_parent)
-    trial = TrialEvent(publication, system_id, services.new_id())
-    await queued.publish_test(services.database, trial)
+    test_event = TrialEvent(publication, system_id, services.new_id())
+    await queued.publish_test(services.database, test_event)
     services.wake_worker()
-    return replies.accepted({"beskedId": event.id, "leveringId": trial.delivery_id})
+    return replies.accepted({"beskedId": event.id, "leveringId": test_event.delivery_id})
 
 
-def _write_left(left: NotReplayed) -> dict[str, Any]:
+def _write_not_replayed(delivery: NotReplayed) -> dict[str, Any]:
     return {
-        "leveringId": left.id,
-        "hindring": left.obstacle,
-        "optagetTil": None if left.until is None else write_time(left.until),
-        "blokeretAf": left.blocked_by,
+        "leveringId": delivery.id,
+        "hindring": delivery.obstacle,
+        "optagetTil": None if delivery.until is None else write_time(delivery.until),
+        "blokeretAf": delivery.blocked_by,
     }
 
 
-def _page(page: list[QueuedDelivery]) -> Response:
+def _write_page(page: list[QueuedDelivery]) -> Response:
     return replies.ok({"beskeder": [_write(item) for item in page]})
 
 

@@ -18,15 +18,15 @@ async def opret_besked(request: Request) -> Response:
     """Accept an event, and return the number of subscriptions that receive it."""
     services, body = request.services, request.body
     if request.is_clean("body") and "body" in body:
-        request.violations += _violations_of(body["body"])
+        request.violations += _check_body(body["body"])
     if request.violations:
-        if request.is_clean("entityType") and not await outbox.knows_type(
+        if request.is_clean("entityType") and not await outbox.is_known_type(
             services.database, body["entityType"], services.now()
         ):
             request.violations.append(unknown_type())
         raise InvalidEntries(request.violations, (), body)
 
-    event = _event(request, body)
+    event = _build_event(request, body)
     request.log["event_id"] = event.id
     try:
         published = await outbox.publish(
@@ -39,7 +39,7 @@ async def opret_besked(request: Request) -> Response:
     return reply({"beskedId": published.event_id, "abonnementer": published.subscriptions})
 
 
-def _violations_of(content: dict[str, Any]) -> list[Violation]:
+def _check_body(content: dict[str, Any]) -> list[Violation]:
     """Return the violations of an event's body that a schema cannot express."""
     violations = []
     if is_too_large(content):
@@ -49,7 +49,7 @@ def _violations_of(content: dict[str, Any]) -> list[Violation]:
     return violations
 
 
-def _event(request: Request, body: dict[str, Any]) -> Event:
+def _build_event(request: Request, body: dict[str, Any]) -> Event:
     external_id = body.get("eksternIdentifier")
     return Event(
         id=body["beskedId"].lower() if "beskedId" in body else request.services.new_id(),

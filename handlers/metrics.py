@@ -22,10 +22,10 @@ from persistence import web_messages
 from persistence.database import Database
 from persistence.queue.depth import Depth, count_dead_rows, list_depths
 
-PATIENCE_SECONDS = 5
+DATABASE_TIMEOUT_SECONDS = 5
 """Timeout of the database in seconds: Prometheus itself waits for 10 seconds."""
 
-QUEUE_PATIENCE_SECONDS = 0.005
+QUEUE_WAIT_SECONDS = 0.005
 """Seconds that a scrape waits for a running count of the queue. Counting a short queue takes less."""
 
 START_DELAY_SECONDS = 0.1
@@ -64,12 +64,12 @@ class QueueWatch:
         self._next = 0.0
         self._delay = 0.0
 
-    async def ask(self, now: datetime) -> QueueFigures | None:
+    async def get_figures(self, now: datetime) -> QueueFigures | None:
         """Return the latest figures, or None before the first count and after a failed one."""
         if self._counting is None and asyncio.get_running_loop().time() >= self._next:
             self._counting = asyncio.create_task(self._count(now))
         if self._counting is not None and not self._delay:
-            await asyncio.wait([self._counting], timeout=QUEUE_PATIENCE_SECONDS)
+            await asyncio.wait([self._counting], timeout=QUEUE_WAIT_SECONDS)
         return self._figures
 
     async def _count(self, now: datetime) -> None:
@@ -84,14 +84,14 @@ class QueueWatch:
         finally:
             seconds = clock() - begun
             self._next = clock() + MIN_IDLE * seconds
-            self._delay = START_DELAY_SECONDS if seconds > QUEUE_PATIENCE_SECONDS else 0.0
+            self._delay = START_DELAY_SECONDS if seconds > QUEUE_WAIT_SECONDS else 0.0
             self._counting = None
 
 
 async def count_in_doubt(database: Database, now: datetime) -> Mapping[MessageState, int] | None:
     """Return the number of messages in doubt by state, or None if the database does not respond."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
             return await web_messages.count_in_doubt(database, now - LEFT_OVER)
     except (StorageFailed, TimeoutError):
         return None
@@ -100,7 +100,7 @@ async def count_in_doubt(database: Database, now: datetime) -> Mapping[MessageSt
 async def collect(database: Database, queue: QueueWatch, now: datetime) -> bytes:
     """Return all samples. Without a response of the database, those of queue and messages are omitted."""
     in_doubt = await count_in_doubt(database, now)
-    figures = None if in_doubt is None else await queue.ask(now)
+    figures = None if in_doubt is None else await queue.get_figures(now)
     state = _DatabaseState(in_doubt, figures, now, asyncio.get_running_loop().time())
     return prometheus_client.generate_latest(state) + prometheus_client.generate_latest(_registry())
 
@@ -162,8 +162,8 @@ class _DatabaseState(Collector):
         if figures.dead_rows is not None:
             dead_rows.add_metric([], figures.dead_rows)
         for depth in figures.depths:
-            deliveries.add_metric([depth.system_id, "waiting"], depth.waiting)
-            deliveries.add_metric([depth.system_id, "parked"], depth.parked)
+            for state, number in depth.deliveries.items():
+                deliveries.add_metric([depth.system_id, str(state)], number)
             seconds = 0.0 if depth.oldest is None else (self._now - depth.oldest).total_seconds()
             oldest.add_metric([depth.system_id], max(0.0, seconds))
             overdue.add_metric([depth.system_id], depth.overdue)

@@ -33,7 +33,7 @@ async def get_health_ready(request: Request) -> Response:
         "openEExternal": health(OepInstance.EXTERNAL),
         "openEInternal": health(OepInstance.INTERNAL),
     }
-    # A process that is about to stop accepts no new callers.
+    # A process that is about to stop is not ready for new callers.
     status = "DOWN" if request.services.is_draining() else database
     reply = replies.ok if status == "UP" else replies.unavailable
     return reply({"status": status, "components": components})

@@ -15,7 +15,7 @@ _UNITS = {_TIME_DIGITS: timedelta(microseconds=1), 11: timedelta(milliseconds=1)
 
 
 def position_of(message: WebMessage) -> Position:
-    """Return the position of a message, in the precision of the database."""
+    """Return the position of a message, with the precision of the database."""
     return Position(message.created or _EPOCH, message.id)
 
 

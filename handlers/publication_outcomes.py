@@ -46,7 +46,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Pending:
-    """An outcome that is not stored yet. `recorded` is the future with the result."""
+    """An outcome that is not stored yet. The future `recorded` returns whether it was stored in time."""
 
     outcome: Outcome
     began: float
@@ -126,7 +126,7 @@ class PublicationOutcomes:
                 await asyncio.sleep(delay)
                 probe = self._delayed.pop(0)
                 if await self._try(probe) is not None:
-                    # Put it behind the others, so that a row that cannot be written does not block them.
+                    # Move it behind the others, so that a row that cannot be written does not block them.
                     self._delayed.append(probe)
                     delay = min(2 * delay, LONGEST_DELAY_SECONDS)
                     continue

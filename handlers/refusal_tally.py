@@ -89,10 +89,10 @@ class RefusalTally:
         Raises `StorageFailed` if the entry cannot be written; the rejection is then counted.
         """
         key = _Key(entry.caller, reason, entry.outcome)
-        if key in self._counts or not self._has_room(key):
-            self._count_of(key).add(entry)
+        if key in self._counts or not self._is_below_limit(key):
+            self._find_count(key).add(entry)
             return
-        count = self._count_of(key)
+        count = self._find_count(key)
         try:
             await audit.record(self._database, entry)
         except BaseException:
@@ -109,7 +109,7 @@ class RefusalTally:
         except BaseException:
             for key, count in counts.items():
                 if count.calls:
-                    self._count_of(key).merge(count)
+                    self._find_count(key).merge(count)
             raise
 
     async def close(self) -> None:
@@ -120,12 +120,12 @@ class RefusalTally:
         if self._counts:
             await self._flush_or_log()
 
-    def _has_room(self, key: _Key) -> bool:
+    def _is_below_limit(self, key: _Key) -> bool:
         number = sum(other.reason == key.reason and other.outcome == key.outcome for other in self._counts)
         return number < max_callers(key.reason)
 
-    def _count_of(self, key: _Key) -> _Count:
-        if key not in self._counts and not self._has_room(key):
+    def _find_count(self, key: _Key) -> _Count:
+        if key not in self._counts and not self._is_below_limit(key):
             key = key._replace(caller=OTHER_CALLERS)
         count = self._counts.setdefault(key, _Count())
         if self._running is None:
@@ -145,7 +145,7 @@ class RefusalTally:
             await self.flush()
         except StorageFailed as exc:
             calls = sum(count.calls for count in self._counts.values())
-            log.error("refusals_not_recorded", calls=calls, reason=exc.reason)  # noqa: TRY400  # The reason says it all.
+            log.error("refusals_not_recorded", calls=calls, reason=exc.reason)  # noqa: TRY400  # The reason suffices.
 
     def _entry(self, key: _Key, count: _Count) -> AuditEntry:
         operations = dict(sorted(count.operations.items()))

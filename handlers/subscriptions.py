@@ -18,7 +18,7 @@ from domain.subscriptions import (
     read_time,
     write_time,
 )
-from handlers.errors.error_list_texts import no_such_time, violation_of_rule
+from handlers.errors.error_list_texts import nonexistent_time, violation_of_rule
 from handlers.errors.error_lists import InvalidEntries
 from handlers.requests import Request
 from handlers.security.authorisation import SYSTEM, authorise_system
@@ -33,11 +33,11 @@ SHORT = 200
 """Maximum entries that are processed in the event loop. More are processed in a thread."""
 
 FIRST_YEAR, LAST_YEAR = 1900, 2999
-"""Years of Copenhagen time: with other years, an offset could lead to a time that cannot be written."""
+"""Accepted years of Copenhagen time. Outside them, an offset could produce a time that has no text form."""
 
 
 async def sync_webhook_abonnementer(request: Request) -> Response:
-    """Replace the set of a system by that of the request, or report all violations."""
+    """Replace the subscriptions of a system by those of the request, or report all violations."""
     body = request.body if isinstance(request.body, dict) else {}
     system_id = await _run_in_thread_if_long(len(request.violations), authorise_system, request, body.get(SYSTEM))
     items = body.get("abonnementer")
@@ -46,7 +46,7 @@ async def sync_webhook_abonnementer(request: Request) -> Response:
 
     result, broken = await _sync(request, system_id, wanted)
     if result is None:
-        raise await _run_in_thread_if_long(len(items), _refusal, request.violations, broken, wanted, items)
+        raise await _run_in_thread_if_long(len(items), _build_error, request.violations, broken, wanted, items)
     request.call.is_recorded = True
     return replies.ok(
         {
@@ -60,10 +60,10 @@ async def sync_webhook_abonnementer(request: Request) -> Response:
 
 
 async def hent_abonnementer(request: Request) -> Response:
-    """Return the current set of a system in the format of the sync."""
+    """Return the current subscriptions of a system in the format of the sync."""
     system_id = authorise_system(request, request.parameters.get(SYSTEM))
     request.raise_violations()
-    assert system_id is not None  # noqa: S101  # A parameter without violations is there.
+    assert system_id is not None  # noqa: S101  # The parameter is required, so it is present without violations.
     current = await stored.list_subscriptions(request.services.database, system_id)
     return replies.ok_json(await _run_in_thread_if_long(len(current), _write_set, system_id, current))
 
@@ -98,14 +98,14 @@ async def _sync(
         return None, refused.errors
 
 
-def _refusal(
+def _build_error(
     violations: Sequence[Violation], broken: Sequence[SyncError], wanted: Sequence[Entry], items: Sequence[Any]
 ) -> InvalidEntries:
     return InvalidEntries([*violations, *(violation_of_rule(error, wanted) for error in broken)], items)
 
 
 async def _run_in_thread_if_long(entries: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return the result of `work`, which runs in a thread for many entries, so that other callers need not wait."""
+    """Return the result of `work`. For many entries it runs in a thread, so that other callers need not wait."""
     if entries <= SHORT:
         return work(*args, **kwargs)
     return await asyncio.to_thread(work, *args, **kwargs)
@@ -145,14 +145,14 @@ def _read_time(text: str | None, name: str, index: int, violations: list[Violati
         return None
     moment = read_time(text)
     if moment is None or not FIRST_YEAR <= moment.astimezone(COPENHAGEN).year <= LAST_YEAR:
-        violations.append(no_such_time(name, index))
+        violations.append(nonexistent_time(name, index))
         return None
     return moment
 
 
 def _write_set(system_id: str, subscriptions: Iterable[Subscription]) -> bytes:
-    """Return the set of a system in the format of a sync request."""
-    # Encode one at a time: the JSON encoder holds the GIL while it runs.
+    """Return the subscriptions of a system in the format of a sync request."""
+    # Encode them one by one, because the JSON encoder holds the GIL while it runs.
     items = b",".join(replies.to_json(_write(subscription)) for subscription in subscriptions)
     return b'{"systemIdentifier":%s,"abonnementer":[%s]}' % (replies.to_json(system_id), items)
 

@@ -31,7 +31,7 @@ from persistence import web_messages as stored
 from persistence.web_messages import Position
 
 PAGE = 200
-"""Messages that are read at once."""
+"""Messages per page."""
 
 TURNS = 4
 """Iterations of the event loop for other tasks between two pages."""
@@ -46,17 +46,17 @@ ReadPage = Callable[[int, Position | None], Awaitable[list[WebMessage]]]
 
 async def create_web_message(request: Request) -> Response:
     """Store a message. If it has a case, publish it first."""
-    references = _references(request)
-    contents = _contents(request)
+    references = _parse_references(request)
+    contents = _read_contents(request)
     if request.is_clean("message") and "message" in request.body:
         request.violations += rules.validate_message(request.body["message"])
     request.violations += rules.validate_references(references)
     request.raise_violations()
 
-    message = _message(request, references, await _attachments(request, contents))
+    message = _build_message(request, references, await _build_attachments(request, contents))
     request.log["message_id"] = message.id
     if message.flow_instance_id is None:
-        await stored.store(request.services.database, _created_now(request, message))
+        await stored.store(request.services.database, _set_created(request, message))
     else:
         await _publish(request, message)
     request.services.wake_worker_for_message()
@@ -71,7 +71,7 @@ async def get_web_message_by_id(request: Request) -> Response:
         return replies.ok_json(await _write(message))
     segments = await _segments_around_contents(message)
     length = sum(map(len, segments)) + sum(_encoded_length(attachment.size) for attachment in message.attachments)
-    return replies.ok_stream(_with_contents(request, message, segments), length)
+    return replies.ok_stream(_insert_contents(request, message, segments), length)
 
 
 async def delete_web_message_by_id(request: Request) -> Response:
@@ -99,7 +99,7 @@ async def get_web_messages_by_party_id(request: Request) -> Response:
     def read(limit: int, after: Position | None) -> Awaitable[list[WebMessage]]:
         return stored.list_by_party(request.services.database, party_id, limit, after)
 
-    return await _list(request, f"/webmessages/recipients/{party_id}", read)
+    return await _respond_with_list(request, f"/webmessages/recipients/{party_id}", read)
 
 
 async def get_web_messages_by_external_reference(request: Request) -> Response:
@@ -111,11 +111,11 @@ async def get_web_messages_by_external_reference(request: Request) -> Response:
         return stored.list_by_reference(request.services.database, reference, limit, after)
 
     path = f"/webmessages/external-references/{quote(reference.key, safe='')}/{quote(reference.value, safe='')}"
-    return await _list(request, path, read)
+    return await _respond_with_list(request, path, read)
 
 
 async def _publish(request: Request, message: WebMessage) -> None:
-    """Publish a message on its case, exactly once, and record the outcome (design, "Publishing on Open-E")."""
+    """Publish a message on its case, exactly once, and record the outcome (decision 0007)."""
     services = request.services
     error: BudkavleError | None = None
     async with services.open_e.slot():
@@ -147,7 +147,7 @@ async def _publish(request: Request, message: WebMessage) -> None:
         )
 
 
-def _references(request: Request) -> list[ExternalReference]:
+def _parse_references(request: Request) -> list[ExternalReference]:
     """Return the references that could be parsed, even if others could not."""
     items = request.body.get("externalReferences") if isinstance(request.body, dict) else None
     return [
@@ -157,7 +157,7 @@ def _references(request: Request) -> list[ExternalReference]:
     ]
 
 
-def _contents(request: Request) -> list[Content]:
+def _read_contents(request: Request) -> list[Content]:
     """Return the contents of the attachments, and add their faults to the violations."""
     items = request.body.get("attachments") if isinstance(request.body, dict) else None
     contents = []
@@ -167,7 +167,7 @@ def _contents(request: Request) -> list[Content]:
         field = f"attachments[{index}].base64Data"
         if not isinstance(item, dict) or "base64Data" not in item or not request.is_clean(field):
             continue
-        content = request.lifted.get(item["base64Data"])
+        content = request.contents.get(item["base64Data"])
         if content is None and not request.is_form:
             content = read_base64(item["base64Data"])
         if content is None:
@@ -179,7 +179,7 @@ def _contents(request: Request) -> list[Content]:
     return contents
 
 
-async def _attachments(request: Request, contents: list[Content]) -> tuple[Attachment, ...]:
+async def _build_attachments(request: Request, contents: list[Content]) -> tuple[Attachment, ...]:
     if not contents:
         return ()
     names = [item["fileName"] for item in request.body["attachments"]]
@@ -200,7 +200,9 @@ async def _attachments(request: Request, contents: list[Content]) -> tuple[Attac
     return await asyncio.to_thread(describe)
 
 
-def _message(request: Request, references: list[ExternalReference], attachments: tuple[Attachment, ...]) -> WebMessage:
+def _build_message(
+    request: Request, references: list[ExternalReference], attachments: tuple[Attachment, ...]
+) -> WebMessage:
     body: dict[str, Any] = request.body
     return WebMessage(
         id=request.services.new_id(),
@@ -213,11 +215,11 @@ def _message(request: Request, references: list[ExternalReference], attachments:
     )
 
 
-def _created_now(request: Request, message: WebMessage) -> WebMessage:
+def _set_created(request: Request, message: WebMessage) -> WebMessage:
     return replace(message, created=request.services.now())
 
 
-async def _list(request: Request, path: str, read: ReadPage) -> Response:
+async def _respond_with_list(request: Request, path: str, read: ReadPage) -> Response:
     limit: int | None = request.parameters.get("limit")
     after = paging.decode(request.parameters["after"]) if "after" in request.parameters else None
     if limit is None:
@@ -235,10 +237,10 @@ async def _read_up_to(limit: int, read: ReadPage, after: Position | None) -> lis
     found: list[WebMessage] = []
     is_last = False
     while not is_last:
-        asked = min(PAGE, limit - len(found))
-        page = await _read_next(read, asked, after)
+        page_size = min(PAGE, limit - len(found))
+        page = await _read_next(read, page_size, after)
         found += page
-        is_last = len(found) == limit or stored.is_last_page(page, asked)
+        is_last = len(found) == limit or stored.is_last_page(page, page_size)
         after = paging.position_of(page[-1]) if page else after
     return found
 
@@ -249,10 +251,10 @@ async def _list_all(read: ReadPage, after: Position | None) -> Response:
         return replies.ok_json(b"[%s]" % await _write_all(first))
 
     async def pages() -> AsyncIterator[bytes]:
-        page, opening = first, b"["
+        page, separator = first, b"["
         while page:
-            yield opening + await _write_all(page)
-            opening = b","
+            yield separator + await _write_all(page)
+            separator = b","
             is_last, last = stored.is_last_page(page, PAGE), paging.position_of(page[-1])
             page = [] if is_last else await _read_next(read, PAGE, last)
         yield b"]"
@@ -261,7 +263,7 @@ async def _list_all(read: ReadPage, after: Position | None) -> Response:
 
 
 async def _read_next(read: ReadPage, limit: int, after: Position | None) -> list[WebMessage]:
-    # On SQLite nothing else here yields to other tasks. A response to another caller takes several iterations.
+    # Yield to other tasks, since nothing else does on SQLite. A response to another caller takes several iterations.
     for _ in range(TURNS):
         await asyncio.sleep(0)
     page = await read(limit, after)
@@ -330,7 +332,7 @@ async def _segments_around_contents(message: WebMessage) -> list[bytes]:
     return [*segments, b'"}]}']
 
 
-async def _with_contents(request: Request, message: WebMessage, segments: list[bytes]) -> AsyncIterator[bytes]:
+async def _insert_contents(request: Request, message: WebMessage, segments: list[bytes]) -> AsyncIterator[bytes]:
     for segment, attachment in zip(segments[:-1], message.attachments, strict=True):
         yield segment
         async for piece in stored.read_attachment(request.services.database, attachment):

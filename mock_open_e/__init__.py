@@ -16,7 +16,7 @@ imitated:
   in StatusNotFoundFault;
 - checks of addEvent, which accepts any date and any message; addMessageAsOwner and addInternalMessage check in the
   order of addMessage;
-- notifications, e-mail, the search index, what a flow hides from owners, cases without owners;
+- notifications, e-mail, the search index, content that a flow hides from owners, cases without owners;
 - accounts that are locked after many wrong passwords, and the redirect to a login form;
 - flow versions in the messageapi, whose number is interpreted as that of a family; the time zone of the server: times
   are shown and compared as they were sent; other APIs (instanceapi, getflows);

@@ -5,7 +5,7 @@ from mock_open_e.behaviour.mock import MockOpenE
 from mock_open_e.behaviour.orders import FAULT_NAMES, INSTANCES, OPERATION_NAMES, STORING, FaultName, Instance, Order
 from mock_open_e.behaviour.scenario import Account, DeclaredCase, Family, Scenario, Status, User
 from mock_open_e.behaviour.state import Case, Event, File, FileJson, Limits, Message, MessageJson
-from mock_open_e.python_door import mock_open_e
+from mock_open_e.python_interface import mock_open_e
 from mock_open_e.server_process import OpenEServer
 
 __all__ = [

@@ -1,8 +1,8 @@
 """The entry point of the command `mock-open-e`.
 
-In a wheel, the packages that the server shares with the service are in a private folder of `mock_open_e`, so that none
-of them meets a package of the same name of another project. Only this function adds that folder to the import path. In
-a checkout the packages are on the path already.
+In a wheel, the packages that the server shares with the service are in a private folder of `mock_open_e`, so that their
+names do not collide with packages of other projects. Only this function adds that folder to the import path. In a
+checkout the packages are already on the path.
 """
 
 import sys
@@ -39,7 +39,7 @@ def main() -> None:
         )
         raise SystemExit(2)
     if PACKAGES.is_dir():
-        # First: the working directory, or another project, may have packages of these names.
+        # Put the folder first: the working directory, or another project, may have packages of these names.
         sys.path.insert(0, str(PACKAGES))
     from mock_open_e.server import command
 

@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.02
 
 
 class ServerFailed(Exception):
-    """The server did not start. The text has what it wrote to standard error."""
+    """The server did not start. The text contains its standard error."""
 
 
 class OpenEServer:

@@ -36,7 +36,7 @@ class OpenECalls:
     ) -> None:
         self._client = client
         self._threads = ThreadPoolExecutor(threads, "open-e")
-        # A few more slots than threads: messages are being stored while the calls of others run.
+        # A slot is also used while its message is stored, so there are more slots than threads.
         self._slots = anyio.Semaphore(threads + threads // 4)
         self._queue_timeout = queue_timeout
         self._health = {instance: "UNKNOWN" if instance in configured else "NOT_CONFIGURED" for instance in OepInstance}

@@ -47,7 +47,7 @@ class OpenEClient:
         have data (otherwise ValueError). A request is never retried.
 
         Raises NotFound if the case does not exist; BackendRefused and BackendUnavailable if the message is certainly
-        not published; OutcomeUnknown if it may be published. Source: the design, "Publishing on Open-E".
+        not published; OutcomeUnknown if it may be published. Source: decision 0007.
         """
         instance = message.oep_instance
         if instance not in self._accounts:
@@ -59,11 +59,11 @@ class OpenEClient:
                 response = self._adapters[instance].send(
                     self._request(instance, envelope, request_id, trace_parent),
                     stream=True,
-                    # The deadline above also covers connecting. A single value is set on the socket fewer times.
+                    # `apply_deadline` also limits connecting. A single timeout sets the socket's timeout fewer times.
                     timeout=self._read_timeout,
                     verify=self._accounts[instance].ca or True,
                 )
-            # requests passes some of urllib3's errors through. Its own errors are OSErrors.
+            # requests does not convert all errors of urllib3. Its own errors are OSErrors.
             except (OSError, HTTPError) as error:
                 raise map_call_error(error, sent=call.sent) from error
             with response:
@@ -90,9 +90,9 @@ class OpenEClient:
 
 
 def _prepare(account: Account) -> requests.PreparedRequest:
-    """Return the part of the request that all calls share. A session would rebuild it for each call, at a high cost.
+    """Return the part of the request that all calls share. A session would rebuild it for each call.
 
-    The adapter sends the request itself, so it follows no redirects, stores no cookies and ignores proxy variables.
+    The adapter sends it directly, so redirects are not followed, and cookies and proxy variables are not used.
     """
     # Encode as UTF-8 here: requests would encode text as Latin-1 and fail on other characters.
     auth = HTTPBasicAuth(account.username.encode(), account.password.encode()) if account.username else None

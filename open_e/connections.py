@@ -1,7 +1,7 @@
 """Connections for `requests` with a deadline for the whole call, which record whether anything was sent.
 
-The timeouts of requests restart with each read, so a peer that sends a byte now and then occupies a thread for ever.
-Its errors do not reveal whether sending had begun, which decides between "certainly not done" and "unknown".
+The timeouts of requests restart with each read, so a peer that sends single bytes could occupy a thread for ever. Its
+errors do not reveal whether sending had begun. This decides between "certainly not done" and "unknown".
 """
 
 import http.client
@@ -56,7 +56,7 @@ def _seconds_until(moment: float) -> float:
     return seconds
 
 
-# requests and urllib3 cannot pass an object of ours from the call down to its connection.
+# A context variable, because requests and urllib3 pass no object of ours to the connection.
 _current_call: ContextVar[CallDeadline] = ContextVar("_current_call")
 
 
@@ -133,7 +133,7 @@ class _WatchedConnection(HTTPConnection):
             try:
                 for option in self.socket_options or ():
                     sock.setsockopt(*option)
-                # An unreachable first address must leave time for the others.
+                # Reserve time for the other addresses in case the first one is unreachable.
                 sock.settimeout(call.connect_seconds_left() / (len(addresses) - place))
                 sock.connect(address)
                 # The TLS handshake shares the same deadline.
@@ -172,7 +172,7 @@ class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
 
 
 def _addresses(host: str, port: int, seconds: float) -> _Addresses:
-    """Return the addresses of a host. The look-up thread may be abandoned, because no resolver has a deadline."""
+    """Return the addresses of a host. On a timeout the look-up thread is abandoned: resolvers have no deadline."""
     host = host.strip("[]")
     with suppress(OSError, UnicodeError):
         # An IP address needs no resolver, and therefore no thread.

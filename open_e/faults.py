@@ -1,6 +1,6 @@
 """Map responses and errors of Open-E to the outcome of the message: published, refused or unknown.
 
-The classes are those of the design, "Publishing on Open-E". A fault does not prove that nothing was stored, because
+The classes are those of decision 0007. A fault does not prove that nothing was stored, because
 Open-E stores the message before it writes history and notifies people. Only two kinds of faults prove it: those that
 addMessage declares, and those raised before the operation runs.
 

@@ -1,4 +1,4 @@
-"""Assemble contracts into one ASGI application, with the few layers of Connexion that a request needs."""
+"""Assemble contracts into one ASGI application, with only those layers of Connexion that a request needs."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -28,7 +28,7 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]
 def assemble(middlewares: list[Any], routes: list[BaseRoute], *, is_linked: bool = True, **options: Any) -> Any:
     """Return Connexion with these layers and our handlers. Contracts are added to it later.
 
-    With `is_linked`, requests for operations skip the layers between the parts of an operation.
+    With `is_linked`, the layers of an operation call one another directly.
     """
     application = _Application(_Handlers(routes), middlewares=middlewares, **options)
     application.is_linked = is_linked
@@ -46,9 +46,9 @@ _YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _PublishedContract(OpenAPISpecification):  # type: ignore[misc]  # Connexion has no types.
-    """A contract that is part of this program. `make check` validates it, so a start need not.
+    """A contract of this program, which is not validated at start, because `make check` validates it.
 
-    Validation would take most of the start-up time of an application, a fifth of a second.
+    Validation would take a fifth of a second, most of the start-up time.
     """
 
     @classmethod
@@ -119,4 +119,4 @@ class _Handlers(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no typ
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
-        await problem_replies.not_found()(scope, receive, send)
+        await problem_replies.render_not_found()(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The differences between contracts: the form of their errors, and wrappers around their operations."""
+"""The configuration of each contract: the form of its errors, its handlers, and a wrapper of its operations."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from openapi.errors.forms import ErrorForm
 FORM = "budkavle.error_form"
 """The key of the error form in an ASGI scope, set once the operation is known."""
 
-Around = Callable[[ASGIApp, Mapping[str, Any], Any], ASGIApp]
+WrapOperation = Callable[[ASGIApp, Mapping[str, Any], Any], ASGIApp]
 """A function that wraps an operation, given the operation, its part of the contract, and the services."""
 
 
@@ -22,13 +22,13 @@ Around = Callable[[ASGIApp, Mapping[str, Any], Any], ASGIApp]
 class Contract:
     """The configuration of one contract.
 
-    `modules` contain a function for each operation: `create_web_message` for `createWebMessage`. `around` is applied to
+    `modules` contain a function for each operation: `create_web_message` for `createWebMessage`. `wrap_operation` wraps
     each operation.
     """
 
     form: ErrorForm
     modules: tuple[ModuleType, ...]
-    around: Around | None = None
+    wrap_operation: WrapOperation | None = None
 
 
 class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
@@ -47,11 +47,11 @@ class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
 
 
 class _Operation:
-    """An operation with the form of its errors, wrapped as its contract asks."""
+    """An operation with the form of its errors, wrapped as its contract requires."""
 
     def __init__(self, contract: Contract, raw: Mapping[str, Any], services: Any, next_app: ASGIApp) -> None:
         self._form = contract.form
-        self._wrap = partial(_around, contract, raw, services)
+        self._wrap = partial(_wrap_operation, contract, raw, services)
         self.next_app = next_app
 
     @property
@@ -68,8 +68,8 @@ class _Operation:
         await self._app(scope, receive, send)
 
 
-def _around(contract: Contract, raw: Mapping[str, Any], services: Any, app: ASGIApp) -> ASGIApp:
-    return app if contract.around is None else contract.around(app, raw, services)
+def _wrap_operation(contract: Contract, raw: Mapping[str, Any], services: Any, app: ASGIApp) -> ASGIApp:
+    return app if contract.wrap_operation is None else contract.wrap_operation(app, raw, services)
 
 
 class ContractMiddleware(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no types.

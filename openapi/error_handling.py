@@ -30,7 +30,7 @@ MANY_ERRORS = 200
 
 
 class ErrorMiddleware:
-    """Responds to errors of the layers below, unless the response has begun."""
+    """Responds to errors of the inner layers, unless the response has begun."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -60,24 +60,26 @@ async def _response_to(error: Exception, scope: Scope) -> Response:
             _REFUSED.labels(reason).inc()
         if CALL in scope:
             scope[CALL].errors, scope[CALL].reason = errors, reason
-        response = form.failed(error) if errors <= MANY_ERRORS else await asyncio.to_thread(form.failed, error)
+        response = (
+            form.render_error(error) if errors <= MANY_ERRORS else await asyncio.to_thread(form.render_error, error)
+        )
         if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             # A handler that adds data to an error keeps the cause as its `__cause__`.
             cause = getattr(error, "reason", "") or getattr(error.__cause__, "reason", "")
             detail = getattr(error, "explanation", "") or redact_for_log(str(error))
             log.warning(
-                "failed",
+                "request_failed",
                 request_id=scope["budkavle.request_id"],
                 error=type(error).__name__,
                 detail=detail,
                 reason=cause,
             )
     elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        # The error comes from a documentation page: errors of contract paths never get here.
-        response = problem_replies.method_not_allowed("GET, HEAD")
+        # Only documentation pages raise this error.
+        response = problem_replies.render_method_not_allowed("GET, HEAD")
     elif isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-        response = problem_replies.not_found()
+        response = problem_replies.render_not_found()
     else:
-        log.error("unexpected", request_id=scope["budkavle.request_id"], exc_info=error)
-        response = form.unexpected()
+        log.error("unexpected_error_raised", request_id=scope["budkavle.request_id"], exc_info=error)
+        response = form.render_internal_error()
     return response

@@ -1,8 +1,8 @@
-"""Connect the parts of each operation directly to one another, so that a request skips the layers between them.
+"""Link the layers of each operation directly, so that a request needs no look-up in each layer.
 
-Connexion gives each layer of an application its own part for each operation, and each layer looks up its part for each
-request. After Connexion has assembled all layers, `link` makes the parts call one another: the same code runs, without
-the look-ups (decision 0001).
+Each layer of a Connexion application has its own object for each operation, and finds it again for each request. After
+Connexion has assembled all layers, `link` makes these objects call one another: the same code runs, without the
+look-ups (decision 0001).
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,37 +17,37 @@ from openapi.routing import RoutingMiddleware
 
 
 def link(layers: Iterable[ASGIApp]) -> None:
-    """Connect the parts of all operations. `layers` are those of the application, the outermost first."""
-    outer, *inner = _from_routing(layers)
+    """Link the layers of all operations. `layers` are those of the application, the outermost first."""
+    outer, *inner = _skip_to_routing(layers)
     for operation in outer.operations:
-        operation.next_app = _linked(inner, operation.operation_id)
+        operation.next_app = _link_operation(inner, operation.operation_id)
 
 
-def _from_routing(layers: Iterable[ASGIApp]) -> Sequence[Any]:
+def _skip_to_routing(layers: Iterable[ASGIApp]) -> Sequence[Any]:
     found = list(layers)
     while not isinstance(found[0], RoutingMiddleware):
         found.pop(0)
     return found
 
 
-def _linked(layers: Sequence[ASGIApp], operation_id: str) -> ASGIApp:
-    """Return the chain of the parts of one operation."""
+def _link_operation(layers: Sequence[ASGIApp], operation_id: str) -> ASGIApp:
+    """Return the first object of one operation, linked to those of all inner layers."""
     *outer, innermost = layers
-    app = _part_of(innermost, operation_id)
+    app = _find_operation(innermost, operation_id)
     for layer in reversed(outer):
         if isinstance(layer, ErrorMiddleware):
             app = ErrorMiddleware(app)
         elif not isinstance(layer, LifespanMiddleware):
-            part = _part_of(layer, operation_id)
-            part.next_app = app
-            app = part
+            operation = _find_operation(layer, operation_id)
+            operation.next_app = app
+            app = operation
     linked: ASGIApp = app
     return linked
 
 
-def _part_of(layer: RoutedMiddleware[Any], operation_id: str) -> Any:
-    """Return the part of a layer for an operation."""
-    [part] = [
+def _find_operation(layer: RoutedMiddleware[Any], operation_id: str) -> Any:
+    """Return the object of a layer for an operation."""
+    [operation] = [
         api.operations[operation_id] for apis in layer.apis.values() for api in apis if operation_id in api.operations
     ]
-    return part
+    return operation

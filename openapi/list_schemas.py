@@ -1,4 +1,4 @@
-"""Validate bodies that consist of one long list, entry by entry, to find all faults of all entries.
+"""Validate a body with one long list entry by entry, and return all faults of all entries.
 
 The validator holds the GIL during a call. With one call per entry, other threads and tasks can run in between. Each
 entry is reduced to the parts that can be invalid, so that no call takes long.
@@ -63,7 +63,7 @@ class ListSchema:
 
 
 def schema_of_body(schema: dict[str, Any], components: dict[str, Any], describe: DescribeFault) -> Schema | ListSchema:
-    """Return the schema of a body, compiled in the suitable way."""
+    """Return the schema of a body, compiled for validation as a whole or by entry."""
     has_long_list = _long_list(_resolved(schema, components), components) is not None
     return ListSchema(schema, components, describe) if has_long_list else Schema(schema, components, describe)
 

@@ -16,7 +16,7 @@ _MAX_DIGITS = 4000
 
 
 class Parameters:
-    """The parameters of one operation, compiled once. `describe` formulates their faults."""
+    """The parameters of one operation, compiled once. `describe` converts their faults to violations."""
 
     def __init__(
         self, operation_id: str, parameters: list[dict[str, Any]], components: dict[str, Any], describe: DescribeFault

@@ -16,7 +16,7 @@ CALL = "budkavle.call"
 
 @dataclass(slots=True)
 class AuditedCall:
-    """Facts about a call for the audit log. Each layer adds what it finds out."""
+    """Facts about a call for the audit log. Each layer adds its own."""
 
     caller: str = ""
     """The fingerprint of the certificate, known or not; empty without a valid certificate."""
@@ -37,9 +37,9 @@ ServicesT = TypeVar("ServicesT")
 class Decoded(Generic[ServicesT]):
     """A request, decoded and validated against its contract.
 
-    `parameters` are those of path and query, `body` is the decoded body; a `base64Data` in it that is a key of `lifted`
-    represents that content. Their faults are in `violations`. A handler adds the violations of domain rules and raises
-    all of them together. `systems` are those that the caller has access to.
+    `parameters` are those of path and query. `body` is the decoded body; a `base64Data` in it that is a key of
+    `contents` represents that content. `violations` has the faults of both. A handler adds the violations of domain
+    rules and raises all of them together. `systems` are those that the caller has access to.
     """
 
     operation_id: str
@@ -48,7 +48,7 @@ class Decoded(Generic[ServicesT]):
     services: ServicesT
     parameters: dict[str, Any] = field(default_factory=dict)
     body: Any = None
-    lifted: dict[str, Content] = field(default_factory=dict)
+    contents: dict[str, Content] = field(default_factory=dict)
     is_form: bool = False
     violations: list[Violation] = field(default_factory=list)
     log: dict[str, Any] = field(default_factory=dict)
@@ -69,6 +69,6 @@ class Decoded(Generic[ServicesT]):
 
 
 SERVICES = "budkavle.services"
-"""The key of the services in an ASGI scope, for contracts whose calls bring their own."""
+"""The key of the services in an ASGI scope, for contracts that select the services by request."""
 
 Handler = Callable[[Decoded[Any]], Awaitable[Response]]

@@ -14,17 +14,17 @@ from connexion.middleware.abstract import ROUTING_CONTEXT, AbstractRoutingAPI, S
 from connexion.spec import Specification
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from openapi.errors.problem_replies import method_not_allowed
+from openapi.errors.problem_replies import render_method_not_allowed
 
 _NO_OPERATION = {"api_base_path": None, "operation_id": None}
-"""Connexion's layers pass a request without an operation on."""
+"""Connexion's layers pass on a request with this context to the documentation pages."""
 
 
 @dataclass(slots=True)
 class RoutedOperation:
-    """An operation of a contract, and what a request for it calls next.
+    """An operation of a contract. `next_app` handles its requests.
 
-    `context` is what Connexion's layers look up in a request.
+    `context` is the routing context that Connexion's layers look up in a request.
     """
 
     operation_id: str
@@ -54,7 +54,7 @@ class _Routes:
         """Add an operation."""
         path = operation.path
         if "{" in path:
-            _, operations = self._templates.setdefault(path, (_pattern_of(path), {}))
+            _, operations = self._templates.setdefault(path, (_compile_template(path), {}))
         else:
             operations = self._literals.setdefault(path, {})
         operations.setdefault(operation.method, operation)
@@ -71,7 +71,7 @@ class _Routes:
         return None
 
 
-def _pattern_of(template: str) -> re.Pattern[str]:
+def _compile_template(template: str) -> re.Pattern[str]:
     """Return the pattern of a path such as `/webmessages/{id}`."""
     parts = re.split(r"\{(\w+)\}", template)
     return re.compile(
@@ -101,7 +101,7 @@ class _Api(AbstractRoutingAPI):  # type: ignore[misc]  # Connexion has no types.
 
 
 class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]  # Connexion has no types.
-    """Attaches the operation to a request, and calls it. Requests without an operation are passed on."""
+    """Stores the operation of a request in its scope, and calls it. Requests without an operation are passed on."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -128,7 +128,7 @@ class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]  # Connexion has 
             return
         operation = match.operations.get(scope["method"])
         if operation is None:
-            await method_not_allowed(", ".join(sorted(match.operations)))(scope, receive, send)
+            await render_method_not_allowed(", ".join(sorted(match.operations)))(scope, receive, send)
             return
         scope["path_params"] = match.path_params
         extensions[ROUTING_CONTEXT] = operation.context

@@ -13,7 +13,7 @@ MAX_TEXT = 16_777_215
 """Characters of the longest text that a contract accepts."""
 
 MAX_FAULTS = 1000
-"""Maximum reported faults: more are of no use, and finding them delays other callers."""
+"""Maximum reported faults: more do not help the caller, and finding them delays other callers."""
 
 
 MANY = 200
@@ -21,7 +21,7 @@ MANY = 200
 
 
 class Schema:
-    """A schema of a contract, compiled once. `describe` formulates its faults."""
+    """A schema of a contract, compiled once. `describe` converts its faults to violations."""
 
     def __init__(self, schema: dict[str, Any], components: dict[str, Any], describe: DescribeFault) -> None:
         self._validator = compiled(schema, components)

@@ -1,7 +1,7 @@
 """Validate a request against its contract and pass it, decoded, to the handler.
 
-Violations of path, query and body are collected next to the decoded values, and the handler adds those of the rules.
-The order is: authentication (earlier), media type and size, authorisation, then everything else.
+Violations of path, query and body are collected; the handler adds those of the domain rules. The order of checks is:
+authentication (in an earlier layer), media type and size, authorisation, then everything else.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from openapi.list_schemas import schema_of_body
 from openapi.observation.middleware import trace_parent_of
 from openapi.parameters import Parameters
 from openapi.requests import CALL, SERVICES, AuditedCall, Decoded
-from openapi.turnstile import Turnstile
+from openapi.start_limiter import StartLimiter
 
 REQUEST = "budkavle.request"
 """The key of the decoded request in an ASGI scope."""
@@ -36,12 +36,12 @@ class _Operation:
         components: dict[str, Any],
         services: Any,
         contract: Contract,
-        turnstile: Turnstile,
+        start_limiter: StartLimiter,
         body_budget: BodyBudget,
     ) -> None:
         self._form = contract.form
         self.next_app = next_app
-        self._turnstile = turnstile
+        self._start_limiter = start_limiter
         self._body_budget = body_budget
         self._services = services
         self._operation_id: str = raw["operationId"]
@@ -66,9 +66,9 @@ class _Operation:
         )
         if caller:
             request.log["caller"] = caller["sub"]
-            await self._turnstile.pass_through()
+            await self._start_limiter.wait_for_start()
         with Reservation(self._body_budget) as reservation:
-            await self._take_body(request, scope, receive, reservation)
+            await self._receive_body(request, scope, receive, reservation)
             if caller.get("lacks"):
                 raise KeyLacksScope(RefusalReason.KEY_LACKS_SCOPE, f"The key lacks the scope {caller['lacks']}")
             request.parameters, faults = self._parameters.read(scope.get("path_params", {}), scope["query_string"])
@@ -76,7 +76,9 @@ class _Operation:
             scope[REQUEST] = request
             await self.next_app(scope, receive, send)
 
-    async def _take_body(self, request: Decoded[Any], scope: Scope, receive: Receive, reservation: Reservation) -> None:
+    async def _receive_body(
+        self, request: Decoded[Any], scope: Scope, receive: Receive, reservation: Reservation
+    ) -> None:
         """Receive the body, and add its faults to the violations of the request."""
         if self._schema is None or self._allowance is None:
             return
@@ -92,7 +94,7 @@ class _Operation:
         except Unreadable as fault:
             request.violations += self._form.unreadable(fault)
             return
-        request.body, request.lifted, request.is_form = body.value, body.lifted, media_type == MULTIPART
+        request.body, request.contents, request.is_form = body.value, body.contents, media_type == MULTIPART
         if body.is_large or self._schema.is_long(body.value):
             faults = await asyncio.to_thread(self._schema.violations, body.value)
         else:
@@ -123,20 +125,20 @@ class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
         *args: Any,
         services: Any,
         contract: Contract,
-        turnstile: Turnstile,
+        start_limiter: StartLimiter,
         body_budget: BodyBudget,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._services = services
         self._contract = contract
-        self._turnstile = turnstile
+        self._start_limiter = start_limiter
         self._body_budget = body_budget
         self.add_paths()
 
     def make_operation(self, operation: Any) -> _Operation:
         components = {"schemas": self.specification.raw["components"].get("schemas", {})}
-        # Use the raw operation: in the other one Connexion has resolved all references.
+        # Use the operation as published: Connexion has resolved all references in its own.
         raw = self.specification.raw["paths"][operation.path][operation.method]
         return _Operation(
             self.next_app,
@@ -145,7 +147,7 @@ class _Api(RoutedAPI):  # type: ignore[misc]  # Connexion has no types.
             components,
             self._services,
             self._contract,
-            self._turnstile,
+            self._start_limiter,
             self._body_budget,
         )
 

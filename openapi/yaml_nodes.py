@@ -1,4 +1,4 @@
-"""Parse a YAML file into values with lines, and collect all faults so that they are reported at once."""
+"""Parse a YAML file into values, and report all faults at once, with their lines."""
 
 import re
 from collections.abc import Collection

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from domain import audit as domain
 from domain.audit import AuditEntry, ChainedEntry
 from persistence.database import Database
+from persistence.prepared import PreparedStatement
 from persistence.tables import audit_entries as entries_table
 from persistence.tables import chains as chains_table
 from persistence.tables import subscriptions, systems
@@ -52,7 +53,10 @@ async def record_all(database: Database, chain: str, entries: list[AuditEntry]) 
 async def list_page(
     database: Database, *, after: int, limit: int, chain: str | None = None, since: datetime | None = None
 ) -> list[tuple[int, ChainedEntry]]:
-    """Return at most `limit` entries after the one with the id `after`, oldest first, each with its id."""
+    """Return at most `limit` entries after the one with the id `after`, oldest first, each with its id.
+
+    The order is that of the numbers of a chain, of times with `since` alone, and otherwise of ids.
+    """
     return await database.read(_list_page, after, limit, chain, since)
 
 
@@ -121,13 +125,27 @@ _LARGE_CHARACTERS = 16_384
 """Verification reads longer details one at a time, because one entry may describe 50,000 changes."""
 _ROWS = 1000
 """Entries that verification reads at once."""
+_utc_time = sa.func.timezone("UTC", entries_table.c.time)
 _HASHED_TIME = {
-    "postgresql": sa.func.to_char(
-        sa.func.timezone("UTC", entries_table.c.time), sa.literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'""")
+    # `to_char` writes years before Christ like those after.
+    "postgresql": sa.case(
+        (
+            _utc_time >= sa.literal_column("timestamp '0001-01-01'"),
+            sa.func.to_char(_utc_time, sa.literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'""")),
+        )
     ),
-    "sqlite": sa.func.replace(sa.type_coerce(entries_table.c.time, sa.Text), " ", "T") + "+00:00",
+    # `replace` would convert a value of another type to text.
+    "sqlite": sa.case(
+        (
+            sa.func.typeof(entries_table.c.time) == sa.literal_column("'text'"),
+            sa.func.replace(sa.type_coerce(entries_table.c.time, sa.Text), " ", "T") + "+00:00",
+        )
+    ),
 }
-"""The time of an entry as the text that is hashed, by dialect: a conversion here would take longer than the hash."""
+"""The time of an entry as the text that is hashed, by dialect: a conversion here would take longer than the hash.
+
+It is null for a time that no entry can have.
+"""
 _HASHED = {
     dialect: sa.select(
         entries_table.c.id,
@@ -146,8 +164,10 @@ _HASHED = {
     .limit(_ROWS)
     for dialect, time in _HASHED_TIME.items()
 }
+_FIRST_HASHED = {dialect: PreparedStatement(select) for dialect, select in _HASHED.items()}
 _HASHED_AFTER = {
-    dialect: select.where(entries_table.c.id > sa.bindparam("after")) for dialect, select in _HASHED.items()
+    dialect: PreparedStatement(select.where(entries_table.c.id > sa.bindparam("after")))
+    for dialect, select in _HASHED.items()
 }
 _DETAIL = sa.select(entries_table.c.detail).where(entries_table.c.id == sa.bindparam("entry_id"))
 _MOVE_HEAD = (
@@ -182,17 +202,19 @@ def _select_page(
 ) -> sa.Select[Any]:
     table = entries_table
     select = table.select().limit(limit)
-    if chain is None:
-        select = select.where(table.c.id > after).order_by(table.c.id)
+    # Each order has an index. By ids, the database would read all chains, and all entries before `since`.
+    if chain is not None:
+        select, column = select.where(table.c.chain == chain), table.c.number
+    elif since is not None:
+        column = table.c.time
     else:
-        # The order of numbers is that of ids, and has an index. By ids, the database would read all chains.
-        select = select.where(table.c.chain == chain).order_by(table.c.number, table.c.id)
-        row = connection.execute(sa.select(table.c.number).where(table.c.id == after)).first()
-        if row is not None:
-            select = select.where(sa.tuple_(table.c.number, table.c.id) > sa.tuple_(row.number, after))
+        return select.where(table.c.id > after).order_by(table.c.id)
+    row = connection.execute(sa.select(column).where(table.c.id == after)).first()
+    if row is not None:
+        select = select.where(sa.tuple_(column, table.c.id) > sa.tuple_(sa.literal(row[0], column.type), after))
     if since is not None:
         select = select.where(table.c.time >= since)
-    return select
+    return select.order_by(column, table.c.id)
 
 
 def _to_row(entry: AuditEntry, detail: str, number: int, hash_: str) -> dict[str, Any]:
@@ -253,9 +275,9 @@ def _read_ends(connection: sa.Connection, kept: str | None) -> tuple[dict[str, C
     ends: dict[str, tuple[str, int]] = {}
     is_found = kept is None
     first, hash_fields = (domain.FIRST_HASH, 0), domain.hash_fields
-    following = _HASHED_AFTER[connection.dialect.name]
+    dialect = connection.dialect.name
     try:
-        rows = connection.execute(_HASHED[connection.dialect.name]).all()
+        rows = _FIRST_HASHED[dialect].execute(connection)
         while rows:
             for entry_id, number, written, chain, kind, time, operation, caller, outcome, request_id, short in rows:
                 previous, length = ends.get(chain, first)
@@ -266,7 +288,7 @@ def _read_ends(connection: sa.Connection, kept: str | None) -> tuple[dict[str, C
                 ends[chain] = hash_, number
                 if hash_ == kept:
                     is_found = True
-            rows = connection.execute(following, {"after": entry_id}).all()
+            rows = _HASHED_AFTER[dialect].execute(connection, after=entry_id)
     except (TypeError, ValueError, AttributeError):
         # SQLite accepts values of any type in any column.
         return None, False
@@ -306,8 +328,9 @@ def _verify_chain(
                     return BrokenChain(name, number, "it was changed or moved"), is_found
                 id_ = row["id"]
                 is_found = is_found or hash_ == kept
-    except (TypeError, ValueError, AttributeError):
-        # SQLite accepts values of any type in any column.
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        # SQLite accepts values of any type in any column, and PostgreSQL times that Python does not have. PostgreSQL
+        # sends 20 entries at once, so the invalid one may follow the one with this number.
         return BrokenChain(name, number + 1, "it cannot be read"), is_found
     return _verify_end(name, ChainHead(hash_, number), head), is_found
 

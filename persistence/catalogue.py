@@ -50,7 +50,7 @@ NO_CALLER = "-"
 
 
 class CatalogueInUse(BudkavleError):
-    """Subscriptions still need what the catalogue no longer has; nothing was changed."""
+    """Subscriptions still need removed parts of the catalogue; nothing was changed."""
 
     def __init__(self, parts: Sequence[PartInUse]) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ def _apply(connection: sa.Connection, call: Apply) -> Applied:
     # Syncs lock this row in shared mode, so no sync sees a partial catalogue or uses a part that is being removed.
     head = audit.lock_chain(connection, CATALOGUE)
     changes = plan_apply(_read(connection), call.wanted)
-    needed = _needed(connection, changes)
+    needed = _count_needed(connection, changes)
     parts = find_parts_in_use(changes, needed)
     if parts and not call.is_pruning:
         raise CatalogueInUse(parts)
@@ -123,7 +123,7 @@ def _apply(connection: sa.Connection, call: Apply) -> Applied:
     return applied
 
 
-def _needed(connection: sa.Connection, changes: Sequence[Change]) -> list[SubscriptionCount]:
+def _count_needed(connection: sa.Connection, changes: Sequence[Change]) -> list[SubscriptionCount]:
     """Return the counts of the subscriptions that these changes would make invalid."""
     removed = {change.item for change in changes if change.after is None}
     if not removed:
@@ -244,20 +244,20 @@ def _write(connection: sa.Connection, wanted: Catalogue, changes: Iterable[Chang
     if deleted[WEB_MESSAGE_EVENT]:
         connection.execute(web_message_events.delete())
     # The event refers to a message type: update it after the new type is inserted and before the old one is deleted.
-    _put(connection, message_types, [_type_row(wanted.message_types[key]) for (key,) in put[MESSAGE_TYPE]])
+    _upsert(connection, message_types, [_type_row(wanted.message_types[key]) for (key,) in put[MESSAGE_TYPE]])
     if wanted.web_message_event is not None and put[WEB_MESSAGE_EVENT]:
-        _put(connection, web_message_events, [{"number": 1, **asdict(wanted.web_message_event)}])
+        _upsert(connection, web_message_events, [{"number": 1, **asdict(wanted.web_message_event)}])
     _delete(connection, allowed_subscriptions, deleted[ALLOWED])
     _delete(connection, message_types, deleted[MESSAGE_TYPE])
     _delete(connection, systems, deleted[SYSTEM])
-    _put(connection, allowed_subscriptions, [Allowed(*key)._asdict() for key in put[ALLOWED]])
+    _upsert(connection, allowed_subscriptions, [Allowed(*key)._asdict() for key in put[ALLOWED]])
     changed = [wanted.systems[key] for (key,) in put[SYSTEM]]
-    _put(connection, systems, [_system_row(system) for system in changed])
+    _upsert(connection, systems, [_system_row(system) for system in changed])
     # Certificates are looked up in each call, so a certificate that is deleted here loses access immediately.
     revoke = certificates.delete().where(certificates.c.system_id == sa.bindparam("key"))
     if changed:
         connection.execute(revoke, [{"key": system.id} for system in changed])
-    _put(
+    _upsert(
         connection,
         certificates,
         [
@@ -268,7 +268,7 @@ def _write(connection: sa.Connection, wanted: Catalogue, changes: Iterable[Chang
     )
 
 
-def _put(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+def _upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
     """Insert rows, or update the existing rows with the same primary keys."""
     insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
     values = {column.name: insert.excluded[column.name] for column in table.c if not column.primary_key}

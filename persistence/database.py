@@ -5,12 +5,13 @@ cheapest way (decision 0004): PostgreSQL over asyncpg without threads, SQLite in
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
+
+import orjson
 
 from domain.errors import BudkavleError, StorageFailed
 from persistence.work import Mark, Read, Write
@@ -56,7 +57,7 @@ class Database(Protocol):
 
     locks: NamedLocks
     is_inline: bool
-    """Whether short work runs in the event loop, so that finding out the cost of work may be worth a query."""
+    """Whether short work runs in the event loop. Then a query may be worthwhile that determines the cost of work."""
 
     async def read(self, work: Read[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of `work`."""
@@ -67,8 +68,8 @@ class Database(Protocol):
     async def mark(self, work: Mark[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of `work` once its changes are visible to others."""
 
-    def hold_worker_lock(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
-        """Hold the lock for workers where only one may run per database. Call `waits` if another worker holds it."""
+    def hold_worker_lock(self, on_wait: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """Hold the lock for workers where only one may run per database. If another worker has it, call `on_wait`."""
 
     def notify_workers(self, *, is_certain: bool = True) -> None:
         """Wake the workers of other processes soon, after a commit that made deliveries due.
@@ -107,4 +108,4 @@ class Database(Protocol):
 
 def to_json(value: object) -> str:
     """Return a value as stored JSON: compact, and without escapes for non-ASCII characters."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return orjson.dumps(value).decode()

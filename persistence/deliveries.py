@@ -23,7 +23,7 @@ from persistence.tables import attempts, deliveries, events, subscriptions
 from persistence.work import Cost, large_read, read_with_cost, short_read, short_write, write_with_cost
 
 FEW = 20
-"""Maximum deliveries that are changed as short work: each takes SQLite about 30 µs, in which it may block callers."""
+"""Maximum deliveries that are changed as short work: each may block callers for about 30 µs on SQLite."""
 
 
 @dataclass(frozen=True, slots=True)

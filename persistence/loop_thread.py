@@ -53,7 +53,7 @@ class LoopThread:
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            # In its own context, which the loop keeps: that of the caller has its request.
+            # Use a new context, because the loop keeps it: that of the caller contains a request.
             self._loop = Context().run(asyncio.new_event_loop)
             # As a daemon, the thread does not prevent the exit of a program that fails to close its database.
             self._thread = threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True)

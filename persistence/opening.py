@@ -1,4 +1,4 @@
-"""Return the database that a URL names."""
+"""Open the database at a URL."""
 
 import sqlalchemy as sa
 

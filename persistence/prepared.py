@@ -7,7 +7,6 @@ the prepared statements of asyncpg, which are unnamed behind a connection pooler
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,22 +55,22 @@ class PreparedStatement:
     def execute(self, connection: sa.Connection, **values: Any) -> list[Row]:
         """Return all rows, with the values of the columns in the order of the statement."""
         compiled = self._compiled(connection.dialect)
-        with _cursor(connection) as cursor:
+        with _Cursor(connection) as cursor:
             cursor.execute(compiled.text, compiled.bind(values))
             rows = cursor.fetchall() if cursor.description else ()
-        return [compiled.convert(row) for row in rows]
+        return [compiled.convert(row) for row in rows] if compiled.columns else list(rows)
 
     def iterate(self, connection: sa.Connection, **values: Any) -> Iterator[Row]:
         """Yield the rows. SQLite reads each row when it is requested; PostgreSQL sends all of them at once."""
         compiled = self._compiled(connection.dialect)
-        with _cursor(connection) as cursor:
+        with _Cursor(connection) as cursor:
             cursor.execute(compiled.text, compiled.bind(values))
             yield from map(compiled.convert, cursor)
 
     def execute_many(self, connection: sa.Connection, rows: Iterable[dict[str, Any]]) -> None:
         """Execute the statement for the values of each row."""
         compiled = self._compiled(connection.dialect)
-        with _cursor(connection) as cursor:
+        with _Cursor(connection) as cursor:
             cursor.executemany(compiled.text, [compiled.bind(row) for row in rows])
 
     def _compiled(self, dialect: sa.Dialect) -> _Compiled:
@@ -81,16 +80,23 @@ class PreparedStatement:
         return compiled
 
 
-@contextmanager
-def _cursor(connection: sa.Connection) -> Iterator[Any]:
-    """Give a cursor of the driver. Errors are handled as those of `Connection.execute`."""
-    cursor = connection.connection.cursor()
-    try:
-        yield cursor
-    except Exception as exc:  # noqa: BLE001  # SQLAlchemy raises it again.
-        # It finds out whether the connection is lost, and calls our pool.
-        connection._handle_dbapi_exception(exc, None, None, cursor, None)  # noqa: SLF001  # There is no public method.
-    cursor.close()
+class _Cursor:
+    """A cursor of the driver, as a context. Errors are handled as those of `Connection.execute`."""
+
+    __slots__ = ("_connection", "_cursor")
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> Any:
+        self._cursor = self._connection.connection.cursor()
+        return self._cursor
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):
+            # SQLAlchemy finds out whether the connection is lost, calls our pool and raises the error again.
+            self._connection._handle_dbapi_exception(error, None, None, self._cursor, None)  # noqa: SLF001  # There is no public method.
+        self._cursor.close()
 
 
 def _compile(statement: Statement, dialect: sa.Dialect) -> _Compiled:

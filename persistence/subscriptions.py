@@ -28,7 +28,7 @@ LARGEST_TYPE = 2**31 - 1
 
 
 class SyncRefused(BudkavleError):
-    """The set breaks rules; nothing was changed."""
+    """The set violates rules; nothing was changed."""
 
     def __init__(self, errors: Sequence[SyncError]) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ async def sync(database: Database, call: SyncCall) -> SyncResult:
     Raises `SyncRefused` with all violations, and `Forbidden` if the caller has no access, or no longer has access, to
     the system. In both cases nothing is changed or audited.
     """
-    # Callers of the same system wait here for each other, without a connection that callers of other systems need.
+    # Callers of the same system wait for this lock without a connection, which callers of other systems may need.
     async with database.locks.hold(call.system_id):
         return await database.write(_sync, call)
 
@@ -86,7 +86,7 @@ async def list_broken_rules(database: Database, wanted: Sequence[Entry], now: da
 
 async def find_systems(database: Database, fingerprint: str) -> frozenset[str]:
     """Return the systems that a certificate has access to; none for an unknown certificate."""
-    return await database.read(_systems_of, fingerprint)
+    return await database.read(_find_systems, fingerprint)
 
 
 async def list_subscriptions(database: Database, system_id: str) -> list[Subscription]:
@@ -106,7 +106,7 @@ def _sync(connection: sa.Connection, call: SyncCall) -> SyncResult:
     # The row of the chain is the lock of the system: a second sync waits here until the first one ends.
     head = audit.lock_chain(connection, call.system_id)
     if connection.execute(_HAS_ACCESS, _caller_parameters(call)).first() is None:
-        # While the call waited, the operator deleted the system or revoked its certificate.
+        # The operator may have deleted the system or revoked its certificate while the call waited.
         raise Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED)
     current = _read_set(connection, call.system_id)
     offer = _read_offer(connection, _types(call.wanted))
@@ -202,7 +202,7 @@ _ALLOWED = (
 
 
 @short_read
-def _systems_of(connection: sa.Connection, fingerprint: str) -> frozenset[str]:
+def _find_systems(connection: sa.Connection, fingerprint: str) -> frozenset[str]:
     return frozenset(connection.execute(_SYSTEMS_OF, {"fingerprint": fingerprint}).scalars())
 
 

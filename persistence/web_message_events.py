@@ -1,4 +1,4 @@
-"""The event that a web message raises when it becomes readable, if the operator has mapped web messages to a type.
+"""The event that is published when a web message becomes readable, if the operator has mapped web messages to a type.
 
 The event is written in the transaction that makes the message readable. On SQLite, the only writer first checks whether
 a mapping exists. On PostgreSQL, the event is part of the one statement that stores the message, which repeats the rules
@@ -23,9 +23,9 @@ CREATED = 1
 """The kind of change of all these events."""
 
 
-def raise_events(connection: sa.Connection, readable: Iterable[tuple[str, datetime | None]]) -> None:
+def publish_events(connection: sa.Connection, readable: Iterable[tuple[str, datetime | None]]) -> None:
     """Publish an event for each readable message, on SQLite. `readable` are ids with the time of readability."""
-    # Use the driver directly: SQLAlchemy would take longer than the database for this usually empty result.
+    # Use the driver directly: for this usually empty result, SQLAlchemy takes longer than the database.
     mapped = connection.connection.cursor()
     mapped.execute("select org_type, org_code, entity_type from web_message_events")
     found = mapped.fetchone()
@@ -48,9 +48,9 @@ def raise_events(connection: sa.Connection, readable: Iterable[tuple[str, dateti
                 outbox.accept(connection, Publication(event, PUBLISHER, NO_REQUEST))
 
 
-def with_events(statement: sa.Insert, written: sa.CTE) -> sa.Insert:
-    """Return a statement for PostgreSQL that also raises the events for the rows (id, `created`) of `written`."""
-    texts = [sa.text(text).columns(sa.column("id")).cte(name) for name, text in _RAISE.items()]
+def add_events(statement: sa.Insert, written: sa.CTE) -> sa.Insert:
+    """Return a statement for PostgreSQL that also publishes an event for each row (id, `created`) of `written`."""
+    texts = [sa.text(text).columns(sa.column("id")).cte(name) for name, text in _PUBLISH.items()]
     return statement.add_cte(written, *texts)
 
 
@@ -60,7 +60,7 @@ _CONTENT = '{"aendringstype"\\:1,"eksternIdentifier"\\:"%s","entityType"\\:%s,"o
 _KEY = "left(encode(sha256(convert_to('object\\:' || written.id, 'UTF8')), 'hex'), 32)"
 """The same hash as `domain.events.order_key`."""
 
-_RAISE = {
+_PUBLISH = {
     "mapped": f"""
         select gen_random_uuid() as id, written.id as message_id, written.created, {_KEY} as key,
             m.entity_type, m.org_type, m.org_code

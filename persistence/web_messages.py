@@ -24,7 +24,7 @@ from persistence.tables import IS_UNSETTLED
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
 from persistence.tables import web_messages as messages_table
-from persistence.web_message_events import raise_events, with_events
+from persistence.web_message_events import add_events, publish_events
 from persistence.work import Cost, batched_read, batched_write, read_with_cost, short_read, short_write, write_with_cost
 
 LARGE_BYTES = 256 * 1024
@@ -86,12 +86,12 @@ async def begin_sending(database: Database, message: WebMessage, sent: datetime)
 
 
 async def mark_published(database: Database, message: WebMessage, open_e_message_id: int, created: datetime) -> None:
-    """Make a message readable that Open-E has published. Idempotent, as are the next two functions."""
+    """Make a message readable that Open-E has published. Idempotent, like the next two functions."""
     await database.write(_mark_published, _PublishedMessage(message, open_e_message_id, created))
 
 
 async def mark_unknown(database: Database, message_id: str) -> None:
-    """Keep a message for operators whose publication may or may not have succeeded."""
+    """Mark a message whose publication may or may not have succeeded, for operators to decide."""
     await database.write(_mark_unknown, message_id)
 
 
@@ -154,7 +154,7 @@ async def list_by_reference(
 
 def is_last_page(page: Sequence[WebMessage], limit: int) -> bool:
     """Return whether a page that was requested with `limit` is the last one."""
-    return len(page) < limit and sum(map(_most_bytes, page)) < PAGE_BYTES
+    return len(page) < limit and sum(map(_max_bytes, page)) < PAGE_BYTES
 
 
 async def delete(database: Database, message_id: str) -> None:
@@ -173,7 +173,7 @@ async def list_unsettled(
     )
     if sent_before is not None:
         select = select.where(table.c.sent < sent_before)
-    found = await database.read(_all, select.order_by(table.c.sent, table.c.id).limit(limit), {})
+    found = await database.read(_fetch_all, select.order_by(table.c.sent, table.c.id).limit(limit), {})
     return [
         UnsettledMessage(
             id=row["id"],
@@ -191,7 +191,7 @@ async def count_in_doubt(database: Database, sent_before: datetime) -> dict[Mess
 
     It reads at most `MAX_COUNTED` rows of the small index of unsettled messages.
     """
-    found = await database.read(_all, _COUNT_IN_DOUBT, {"before": sent_before})
+    found = await database.read(_fetch_all, _COUNT_IN_DOUBT, {"before": sent_before})
     return dict.fromkeys(UNSETTLED_STATES, 0) | {MessageState(row["state"]): row["number"] for row in found}
 
 
@@ -226,7 +226,7 @@ def _with_references_and_event(statement: sa.Insert | sa.Update) -> sa.Insert:
         .select_from(written.join(reference, sa.true()))
         .where(written.c.created.is_not(None)),
     )
-    return with_events(references, written)
+    return add_events(references, written)
 
 
 _INSERT = messages_table.insert().values(
@@ -395,7 +395,7 @@ def _insert_references_and_events(
     ]
     if parameters:
         _INSERT_REFERENCES.execute_many(connection, parameters)
-    raise_events(connection, ((message.id, created) for message, created in readable))
+    publish_events(connection, ((message.id, created) for message, created in readable))
 
 
 def _insert_pieces(connection: sa.Connection, message: WebMessage, attachment: Attachment) -> None:
@@ -432,7 +432,7 @@ def _read_piece(connection: sa.Connection, attachment: Attachment, piece: int) -
 
 
 @short_read
-def _all(connection: sa.Connection, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[sa.RowMapping]:
+def _fetch_all(connection: sa.Connection, statement: sa.Select[Any], parameters: dict[str, Any]) -> list[sa.RowMapping]:
     return list(connection.execute(statement, parameters).mappings())
 
 
@@ -449,13 +449,13 @@ def _list(
     for row in statements[dialect].iterate(connection, **parameters):
         message = _to_message(row)
         page.append(message)
-        size += _most_bytes(message)
+        size += _max_bytes(message)
         if size >= PAGE_BYTES:
             break
     return page
 
 
-def _most_bytes(message: WebMessage) -> int:
+def _max_bytes(message: WebMessage) -> int:
     """Return an upper bound of the bytes of a message's texts in the database."""
     references = sum(len(each.key) + len(each.value) for each in message.external_references)
     return 4 * len(message.message) + 6 * references + 8 * len(message.external_references)

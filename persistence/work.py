@@ -38,7 +38,7 @@ class _Work(Generic[P, T_co]):
     choose_cost: Callable[..., Cost] | None = None
     """Returns the cost for given arguments, if it depends on them."""
     is_of_queue: bool = False
-    """Whether PostgreSQL must use the indexes of the queue in their order, as all marks do (decision 0011)."""
+    """Whether PostgreSQL must scan the indexes of the queue in order, as all marks do (decision 0011)."""
 
     def __call__(self, connection: sa.Connection, *args: P.args, **kwargs: P.kwargs) -> T_co:
         """Run the function within other work."""
@@ -113,6 +113,11 @@ def short_write(function: WorkFunction[P, T]) -> Write[P, T]:
 def queue_write(function: WorkFunction[P, T]) -> Write[P, T]:
     """Declare a short write of deliveries."""
     return Write(function, is_of_queue=True)
+
+
+def large_queue_write(function: WorkFunction[P, T]) -> Write[P, T]:
+    """Declare a write that may read many deliveries."""
+    return Write(function, Cost.LARGE, is_of_queue=True)
 
 
 def bulk_write(function: WorkFunction[P, T]) -> Write[P, T]:

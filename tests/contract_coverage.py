@@ -29,7 +29,7 @@ from contract_tests.target import VARIABLE
 from mock_open_e import MockOpenE, mock_open_e
 from openapi.observation.logs import set_up_logs
 from persistence.opening import open_database
-from tests.attacked import attacked_target, put_attacked
+from tests.check_target import new_check_target, put_target_rows
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
 
@@ -52,7 +52,7 @@ def running_targets() -> Iterator[tuple[Path, dict[str, tuple[str, tuple[str, ..
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/coverage.db"
         asyncio.run(_migrate(url))
-        put_attacked(url, certificate)
+        put_target_rows(url, certificate)
         external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
         with (
             mock_open_e(url_external=external, url_internal=internal),
@@ -65,7 +65,7 @@ def running_targets() -> Iterator[tuple[Path, dict[str, tuple[str, tuple[str, ..
             running_mock(MockOpenE()) as mock_url,
         ):
             target = Path(folder) / "target.json"
-            attacked_target(service.url, certificate).write(target)
+            new_check_target(service.url, certificate).write(target)
             messages = (f"apikey: {MESSAGES_KEY}",)
             yield (
                 target,
@@ -100,19 +100,19 @@ def attack(name: str, target: Path, url: str, headers: tuple[str, ...], folder: 
     ]
     command += [word for header in headers for word in ("-H", header)]
     command += ["--coverage-format=json,html", *formats]
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("BUDKAVLE_", "SCHEMATHESIS_"))}
-    done = subprocess.run(
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("BUDKAVLE_", "SCHEMATHESIS_"))}
+    result = subprocess.run(
         command,
         cwd=ROOT,
-        env={**kept, VARIABLE: str(target)},
+        env={**inherited, VARIABLE: str(target)},
         capture_output=True,
         text=True,
         timeout=SECONDS,
         check=False,
     )
-    (folder / f"{name}.txt").write_text(done.stdout + done.stderr)
-    if "Coverage Errors" in done.stdout or not (folder / f"{name}.json").exists():
-        raise SystemExit(f"no coverage of {name}:\n{done.stdout}{done.stderr}")
+    (folder / f"{name}.txt").write_text(result.stdout + result.stderr)
+    if "Coverage Errors" in result.stdout or not (folder / f"{name}.json").exists():
+        raise SystemExit(f"no coverage of {name}:\n{result.stdout}{result.stderr}")
     report: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
     return report
 

@@ -12,7 +12,7 @@ LONGEST = (
     "tests/contract_tests/test_check.py",
     "tests/contract_tests/test_check_tls.py",
     "contract_tests/test_schemathesis.py",
-    "tests/contract_tests/test_check_odd_answers.py",
+    "tests/contract_tests/test_check_odd_responses.py",
     "tests/contract_tests/test_check_broken_servers.py",
     "tests/contract_tests/test_check_broken_systems.py",
     "tests/budkavle/test_wheel.py",

@@ -21,25 +21,27 @@ class HeldOpenE:
         self.mock = MockOpenE()
         self.calls = 0
         self._arrived = threading.Condition()
-        self._may_answer = threading.Event()
+        self._is_released = threading.Event()
 
     def wait_for_calls(self, count: int) -> None:
         """Return when that number of calls has arrived completely."""
         with self._arrived:
-            assert self._arrived.wait_for(lambda: self.calls >= count, SECONDS), f"{self.calls} of {count} calls came"
+            assert self._arrived.wait_for(lambda: self.calls >= count, SECONDS), (
+                f"{self.calls} of {count} calls arrived"
+            )
 
     def release_calls(self) -> None:
         """Release all calls, including later ones."""
-        self._may_answer.set()
+        self._is_released.set()
 
     def take(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """Return the status and body of the response, once it is released."""
-        answer = self.mock.respond("external", headers, body)
+        response = self.mock.respond("external", headers, body)
         with self._arrived:
             self.calls += 1
             self._arrived.notify_all()
-        assert self._may_answer.wait(SECONDS), "nobody let the call go"
-        return answer.status, answer.body
+        assert self._is_released.wait(SECONDS), "the test did not release the call"
+        return response.status, response.body
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -47,12 +49,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        status, answer = self.open_e.take({name.lower(): value for name, value in self.headers.items()}, body)
+        status, response = self.open_e.take({name.lower(): value for name, value in self.headers.items()}, body)
         self.send_response(status)
         self.send_header("Content-Type", "text/xml; charset=utf-8")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(response)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(response)
 
     def log_message(self, *_args: object) -> None:
         """Log nothing."""

@@ -19,26 +19,26 @@ class HeldReceiver:
         self.status = status
         self.bodies: list[dict[str, Any]] = []
         self._arrived = threading.Condition()
-        self._may_answer = threading.Event()
+        self._is_released = threading.Event()
         if not is_held:
             self.release_calls()
 
     def wait_for_calls(self, count: int) -> None:
         """Return when that number of calls has arrived completely."""
         with self._arrived:
-            came = self._arrived.wait_for(lambda: len(self.bodies) >= count, SECONDS)
-            assert came, f"{len(self.bodies)} of {count} calls came"
+            has_arrived = self._arrived.wait_for(lambda: len(self.bodies) >= count, SECONDS)
+            assert has_arrived, f"{len(self.bodies)} of {count} calls arrived"
 
     def release_calls(self) -> None:
         """Release all calls, including later ones."""
-        self._may_answer.set()
+        self._is_released.set()
 
     def take(self, body: bytes) -> int:
         """Return the status of the response, once it is released."""
         with self._arrived:
             self.bodies.append(json.loads(body))
             self._arrived.notify_all()
-        assert self._may_answer.wait(SECONDS), "nobody let the call go"
+        assert self._is_released.wait(SECONDS), "the test did not release the call"
         return self.status
 
 

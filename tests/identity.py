@@ -19,19 +19,19 @@ from openapi.observation.peers import TrustedProxies
 
 async def _identify(request: Request) -> JSONResponse:
     """Return 200 with the fingerprint, or None without a certificate; 401 with the reason."""
-    given = request.headers.getlist("client-cert")
-    assert len(given) <= 1
+    certificates = request.headers.getlist("client-cert")
+    assert len(certificates) <= 1
     try:
-        known = read_certificate(given[0].encode("latin-1"), datetime.now(UTC)) if given else None
+        known = read_certificate(certificates[0].encode("latin-1"), datetime.now(UTC)) if certificates else None
     except Unauthenticated as exc:
         return JSONResponse({"error": str(exc)}, 401)
     return JSONResponse({"fingerprint": known})
 
 
 @contextmanager
-def identity_service(**given: Any) -> Iterator[str]:
+def identity_service(**variables: Any) -> Iterator[str]:
     """Yield the address of the application."""
-    settings = Settings(**given)
+    settings = Settings(**variables)
     proxies = TrustedProxies(settings.trusted_proxies)
     application = ClientCertificateMiddleware(Starlette(routes=[Route("/", _identify)]), proxies)
     with running_server(settings, application, is_service=False) as url:

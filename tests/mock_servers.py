@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 from mock_open_e import MockOpenE
 from mock_open_e.server.application import server
-from tests.watching import Watched
+from tests.response_recording import RecordingApp
 
 
 @contextmanager
 def running_mock(mock: MockOpenE) -> Iterator[str]:
     """Run the mock's server on a free port in a thread, and yield its address without a trailing slash."""
     uvicorn_server = server(mock, "127.0.0.1", 0, signals=False)
-    uvicorn_server.config.app = Watched(uvicorn_server.config.app, "mock")
+    uvicorn_server.config.app = RecordingApp(uvicorn_server.config.app, "mock")
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=uvicorn_server.run, args=([listener],))
     thread.start()

@@ -34,8 +34,8 @@ def _nginx() -> str:
 
 def _javascript(nginx: str, folder: Path) -> str:
     """Return the configuration that loads nginx's JavaScript module and our script."""
-    done = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=True)
-    path = re.search(r"--modules-path=(\S+)", done.stderr)
+    result = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=True)
+    path = re.search(r"--modules-path=(\S+)", result.stderr)
     module = Path(path[1] if path else "/usr/lib/nginx/modules") / "ngx_http_js_module.so"
     if not module.exists():
         pytest.skip("nginx's JavaScript module is not installed")

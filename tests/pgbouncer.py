@@ -84,7 +84,7 @@ class PgBouncer:
 
 @contextmanager
 def pgbouncer_before(database_url: str, mode: str, **changes: object) -> Iterator[PgBouncer]:
-    """A running PgBouncer in front of the database at a URL; `changes` replace or add settings."""
+    """Run PgBouncer in front of the database at a URL; `changes` replace or add settings."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed")

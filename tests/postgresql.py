@@ -47,7 +47,7 @@ class PostgresqlServer:
 
     @property
     def socket(self) -> str:
-        """The path of its Unix socket."""
+        """Return the path of its Unix socket."""
         folder = parse_qs(urlsplit(self._server.get_uri()).query)["host"][0]
         return f"{folder}/.s.PGSQL.5432"
 

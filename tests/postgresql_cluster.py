@@ -116,7 +116,7 @@ class Cluster:
         user = ACCOUNT if os.geteuid() == 0 else None
         # Output goes to a file: subprocess would wait for a server that keeps a pipe open.
         with tempfile.TemporaryFile("w+") as output:
-            done = subprocess.run(
+            result = subprocess.run(
                 [str(self.programs / program), *arguments],
                 cwd="/",
                 user=user,
@@ -130,7 +130,7 @@ class Cluster:
                 check=False,
             )
             output.seek(0)
-            assert done.returncode == 0, f"{program}: {output.read()}"
+            assert result.returncode == 0, f"{program}: {output.read()}"
 
 
 def debian_programs() -> Path | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.programs import has_ended, listens
+from tests.programs import forget_ports, register_address
 
 REPOSITORY = Path(__file__).parents[1]
 SECONDS = 60
@@ -19,9 +19,9 @@ SECONDS = 60
 
 def environment(**settings: object) -> dict[str, str]:
     """Return this environment without settings of the service except these, given in lower case."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
-    given = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in settings.items()}
-    return {**kept, "PYTHONUNBUFFERED": "1", **given}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("BUDKAVLE_")}
+    variables = {f"BUDKAVLE_{name.upper()}": str(value) for name, value in settings.items()}
+    return {**inherited, "PYTHONUNBUFFERED": "1", **variables}
 
 
 class Process:
@@ -30,9 +30,9 @@ class Process:
     def __init__(
         self, arguments: list[str], env: dict[str, str], folder: Path | None = None, fds: tuple[int, ...] = ()
     ) -> None:
-        from tests.watching import watch_clients
+        from tests.response_recording import record_clients
 
-        watch_clients()
+        record_clients()
         self._process = subprocess.Popen(
             arguments,
             env=env,
@@ -59,7 +59,7 @@ class Process:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.out.append(line)
-            listens(line, self)
+            register_address(line, self)
             self._news.put(line)
         self._news.put(None)
 
@@ -103,7 +103,7 @@ class Process:
         if self.is_running:
             self._process.kill()
         self.wait()
-        has_ended(self)
+        forget_ports(self)
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
@@ -135,9 +135,9 @@ def python(code: str) -> tuple[str, ...]:
     return (sys.executable, "-c", code)
 
 
-def result_of(*arguments: str, folder: Path | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
+def run_program(*arguments: str, folder: Path | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, and return the result; its output is shown when the test fails."""
-    done = subprocess.run(
+    result = subprocess.run(
         arguments,
         env=environment(**settings),
         cwd=folder,
@@ -147,6 +147,6 @@ def result_of(*arguments: str, folder: Path | None = None, **settings: object) -
         timeout=SECONDS,
         check=False,
     )
-    head = f"--- {' '.join(arguments)}: exit code {done.returncode}"
-    sys.stdout.write(f"{head}\n{done.stdout}--- standard error\n{done.stderr}---\n")
-    return done
+    head = f"--- {' '.join(arguments)}: exit code {result.returncode}"
+    sys.stdout.write(f"{head}\n{result.stdout}--- standard error\n{result.stderr}---\n")
+    return result

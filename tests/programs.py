@@ -7,20 +7,22 @@ _programs: dict[int, tuple[object, str]] = {}
 
 _KINDS = {"The worker": "worker", "The mock Open-E": "mock"}
 
-_LISTENS = re.compile(r"(?:(Budkavle|The worker|The mock Open-E) listens on|API pages: ) *https?://[^/ ]*:([0-9]+)")
+_ADDRESS_LINE = re.compile(
+    r"(?:(Budkavle|The worker|The mock Open-E) listens on|API pages: ) *https?://[^/ ]*:([0-9]+)"
+)
 
 
-def listens(line: str, runner: object) -> None:
+def register_address(line: str, process: object) -> None:
     """Parse a line that a program wrote for its address."""
-    if found := _LISTENS.match(line):
-        _programs[int(found[2])] = (runner, _KINDS.get(found[1], "service"))
+    if found := _ADDRESS_LINE.match(line):
+        _programs[int(found[2])] = (process, _KINDS.get(found[1], "service"))
 
 
-def has_ended(runner: object) -> None:
+def forget_ports(process: object) -> None:
     """Forget the ports of a program, because the system reuses them."""
     # Iterate over a copy, because threads that read the output of other programs change it.
-    for port, (owner, _) in list(_programs.items()):
-        if owner is runner:
+    for port, (other_process, _) in list(_programs.items()):
+        if other_process is process:
             del _programs[port]
 
 

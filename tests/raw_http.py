@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 SECONDS = 30
 
 
-class RawAnswer(NamedTuple):
+class RawResponse(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
@@ -40,7 +40,7 @@ class RawConnection:
         """Close this side of the connection for writing; responses can still be read."""
         self._socket.shutdown(socket.SHUT_WR)
 
-    def read_answer(self, *, has_body: bool = True) -> RawAnswer:
+    def read_response(self, *, has_body: bool = True) -> RawResponse:
         """Return the next response, which must have a Content-Length or no body."""
         status_line = self._file.readline().decode()
         headers = {}
@@ -48,7 +48,7 @@ class RawConnection:
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.strip().lower()] = value.strip()
         body = self._file.read(int(headers.get("content-length", "0"))) if has_body else b""
-        return RawAnswer(int(status_line.split()[1]), headers, body)
+        return RawResponse(int(status_line.split()[1]), headers, body)
 
     def read_all(self) -> bytes:
         """Return all bytes until the peer closes the connection."""
@@ -59,8 +59,8 @@ class RawConnection:
         return self._file.read(1) == b""
 
 
-def request(port: int, data: bytes, *, has_body: bool = True) -> RawAnswer:
+def request(port: int, data: bytes, *, has_body: bool = True) -> RawResponse:
     """Send bytes, and return the first response. `has_body` is false if HTTP does not allow a body."""
     with RawConnection(port) as connection:
         connection.send(data)
-        return connection.read_answer(has_body=has_body)
+        return connection.read_response(has_body=has_body)

@@ -27,7 +27,7 @@ class Block:
 
     @property
     def has_commands(self) -> bool:
-        """Whether a reader runs it, by hand or in a pipeline."""
+        """Return whether readers run it, by hand or in a pipeline."""
         is_pipeline = self.language == "yaml" and _PIPELINE.search(self.text) is not None
         return is_pipeline or self.language in {"sh", "bash", "dockerfile"}
 

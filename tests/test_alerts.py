@@ -21,8 +21,10 @@ def rules() -> list[dict[str, Any]]:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian package prometheus)")
 @pytest.mark.parametrize("arguments", [("check", "rules", RULES), ("test", "rules", SCENARIOS)], ids=["check", "test"])
 def test_promtool_accepts_the_rules_and_their_scenarios(arguments: tuple[Any, ...]) -> None:
-    ended = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    result = subprocess.run(
+        ["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_rules_use_only_documented_metrics() -> None:

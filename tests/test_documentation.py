@@ -25,8 +25,8 @@ def anchors(path: Path) -> set[str]:
     found: set[str] = set()
     for heading in re.findall(r"^#+ +(.*)$", prose(path), re.MULTILINE):
         text = _LINK.sub("]", heading).replace("[", "").replace("]", "").lower()
-        kept = (char for char in text if char in " -_" or unicodedata.category(char)[0] in "LN")
-        found.add("".join(kept).replace(" ", "-"))
+        allowed = (char for char in text if char in " -_" or unicodedata.category(char)[0] in "LN")
+        found.add("".join(allowed).replace(" ", "-"))
     return found
 
 

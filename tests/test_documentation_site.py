@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.browser import SECONDS, errors_of, needs_browser, running_browser, wait
-from tests.processes import REPOSITORY, result_of
+from tests.processes import REPOSITORY, run_program
 
 pytestmark = needs_browser
 
@@ -42,8 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("properdocs", reason="the requirements of `make docs` are not installed")
     folder = tmp_path_factory.mktemp("site")
     command = ("-m", "properdocs", "build", "--quiet", "--config-file", "site/properdocs.yml", "--site-dir")
-    done = result_of(sys.executable, *command, str(folder), folder=REPOSITORY)
-    assert done.returncode == 0
+    result = run_program(sys.executable, *command, str(folder), folder=REPOSITORY)
+    assert result.returncode == 0
     return folder
 
 

@@ -46,7 +46,7 @@ CALLS: tuple[BudkavleError, ...] = (
 def expected_errors() -> Iterator[tuple[int, int, str]]:
     """Yield status, number and text of every error of the subscriptions."""
     for error in CALLS:
-        response = error_lists.failed(error)
+        response = error_lists.render_error(error)
         (listed,) = json.loads(response.body)["errors"]
         yield response.status_code, listed["errorCode"], listed["message"]
     for code, text in error_list_texts._RULES.items():
@@ -69,17 +69,19 @@ def statuses_of(contract: str) -> set[str]:
 def test_page_lists_exactly_the_errors_of_the_subscriptions() -> None:
     expected = set(expected_errors())
     for each in expected:
-        assert [row for row in SUBSCRIPTIONS if fits(row, *each)], each
+        assert [row for row in SUBSCRIPTIONS if fits(row, *each)], f"add a row to docs/reference/errors.md: {each}"
     for row in SUBSCRIPTIONS:
-        assert [each for each in expected if fits(row, *each)], row
+        assert [each for each in expected if fits(row, *each)], (
+            f"no error fits this row of docs/reference/errors.md: {row}"
+        )
 
 
 def test_page_shows_each_number_and_status() -> None:
     assert {row[1] for row in SUBSCRIPTIONS} == {str(int(code)) for code in ErrorCode}, (
         "rows of docs/reference/errors.md"
     )
-    assert {row[0] for row in SUBSCRIPTIONS} == statuses_of("subscriptions")
-    assert set(error_lists._KIND) <= {type(error) for error in CALLS}
+    assert {row[0] for row in SUBSCRIPTIONS} == statuses_of("subscriptions"), "statuses in docs/reference/errors.md"
+    assert set(error_lists._KIND) <= {type(error) for error in CALLS}, "add an error of the new kind to CALLS"
 
 
 def test_page_shows_each_status_of_web_messages() -> None:

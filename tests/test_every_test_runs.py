@@ -35,38 +35,38 @@ def run(folder: Path, conftest: str, *options: str) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("options", [ALONE, IN_TWO_WORKERS], ids=["alone", "in two workers"])
 def test_run_succeeds_if_every_test_ran(options: tuple[str, ...], tmp_path: Path) -> None:
-    done = run(tmp_path, "", *options)
+    result = run(tmp_path, "", *options)
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "2 passed" in result.stdout
 
 
 @pytest.mark.parametrize("options", [ALONE, IN_TWO_WORKERS], ids=["alone", "in two workers"])
 def test_run_fails_if_two_tests_have_one_node_id(options: tuple[str, ...], tmp_path: Path) -> None:
-    done = run(tmp_path, SAME_NAME, *options)
+    result = run(tmp_path, SAME_NAME, *options)
 
-    assert done.returncode != 0, done.stdout
-    assert "2 tests have the id test_it.py::test_same" in done.stdout + done.stderr
+    assert result.returncode != 0, result.stdout
+    assert "2 tests have the id test_it.py::test_same" in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("options", [ALONE, IN_TWO_WORKERS], ids=["alone", "in two workers"])
 def test_run_fails_if_a_collected_test_did_not_run(options: tuple[str, ...], tmp_path: Path) -> None:
     dropped = "def pytest_runtest_protocol(item): return True if item.name == 'test_two' else None\n"
 
-    done = run(tmp_path, dropped, *options)
+    result = run(tmp_path, dropped, *options)
 
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
-    assert "1 of 2 collected tests did not run: test_it.py::test_two" in done.stdout
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "1 passed" in result.stdout
+    assert "1 of 2 collected tests did not run: test_it.py::test_two" in result.stdout
 
 
 def test_run_of_selected_tests_succeeds(tmp_path: Path) -> None:
-    done = run(tmp_path, "", "-k", "test_one")
+    result = run(tmp_path, "", "-k", "test_one")
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_collection_without_a_run_succeeds(tmp_path: Path) -> None:
-    done = run(tmp_path, "", "--collect-only")
+    result = run(tmp_path, "", "--collect-only")
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr

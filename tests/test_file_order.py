@@ -26,7 +26,7 @@ def test_slowest_files_begin_first_and_then_those_with_most_tests(tmp_path: Path
     for name, size in SIZES.items():
         (tmp_path / name).write_text("".join(f"def test_{number}(): pass\n" for number in range(size)))
 
-    done = subprocess.run(
+    result = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "xdist"),
             *("--numprocesses", "1", "--dist", "loadfile", str(tmp_path)),
@@ -39,6 +39,6 @@ def test_slowest_files_begin_first_and_then_those_with_most_tests(tmp_path: Path
         check=False,
     )
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    passed = [line.split()[-1].split("::")[0] for line in done.stdout.splitlines() if "PASSED" in line]
+    assert result.returncode == 0, result.stdout + result.stderr
+    passed = [line.split()[-1].split("::")[0] for line in result.stdout.splitlines() if "PASSED" in line]
     assert list(dict.fromkeys(passed)) == ["test_long.py", "test_longer_than_others.py", "test_many.py", "test_few.py"]

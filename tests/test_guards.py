@@ -291,8 +291,8 @@ def committed_files() -> list[Path]:
     if shutil.which("git") is None or not (REPOSITORY / ".git").exists():
         pytest.skip("this is no clone, or git is missing")
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
-    return [REPOSITORY / name for name in done.stdout.decode().split("\0") if name]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)
+    return [REPOSITORY / name for name in result.stdout.decode().split("\0") if name]
 
 
 def test_no_line_contains_a_machine_path_or_a_package_registry() -> None:

@@ -19,7 +19,7 @@ from tests.budkavle.test_wheel import (  # The fixtures build the wheels.
     source,  # noqa: F401
     wheel,  # noqa: F401
 )
-from tests.contract_tests.recipes import OWN, pipelines
+from tests.contract_tests.recipes import OWN, parse_pipelines
 from tests.processes import REPOSITORY, environment, running
 from tests.shown_commands import commands_in_text, shown
 
@@ -59,7 +59,7 @@ class Environment:
 
     def paste(self, script: str, folder: Path) -> str:
         """Run lines in a shell, and return what they wrote."""
-        done = subprocess.run(
+        result = subprocess.run(
             ["/bin/sh", "-e", "-c", script],
             cwd=folder,
             env=self._settings,
@@ -68,8 +68,8 @@ class Environment:
             timeout=SECONDS,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
 
     def installed(self) -> set[str]:
         """Return which of our distributions are installed."""
@@ -103,11 +103,11 @@ def test_contract_check_is_installed_as_the_reference_shows(empty: Environment, 
     install = shown(REFERENCE, "pip install").splitlines()[0]
     out = empty.paste(f"{install}\nbudkavle contract-check --help\n", checkout)
     assert empty.installed() == {"budkavle"}
-    assert "Prove that the server" in out
+    assert "Check whether the server" in out
 
 
 def test_pipeline_installs_the_checkout_or_the_wheels(empty: Environment, checkout: Path) -> None:
-    github, _ = pipelines(OWN)
+    github, _ = parse_pipelines(OWN)
     (install,) = [step["run"] for step in github["steps"] if step.get("name") == "Install"]
     empty.paste(install, checkout)
     assert empty.installed() == OURS

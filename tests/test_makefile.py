@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import REPOSITORY, result_of
+from tests.processes import REPOSITORY, run_program
 
 MAKEFILE = REPOSITORY / "Makefile"
 PROGRAMS = ("sh", "sed", "printf")
@@ -59,14 +59,14 @@ def put_python(
 
 
 def test_make_prints_help_and_starts_nothing(tmp_path: Path) -> None:
-    done = make(tmp_path)
+    result = make(tmp_path)
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     described = re.findall(r"^([a-z-]+):[^#\n]*## (.+)$", MAKEFILE.read_text(), re.MULTILINE)
     phony = re.findall(r"^\.PHONY: (.*)$", MAKEFILE.read_text(), re.MULTILINE)[0].split()
     assert [name for name, _ in described] == phony
     for name, text in described:
-        assert re.search(f"^  {name} +{re.escape(text)}$", done.stdout, re.MULTILINE), done.stdout
+        assert re.search(f"^  {name} +{re.escape(text)}$", result.stdout, re.MULTILINE), result.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["bin"]
 
 
@@ -74,10 +74,10 @@ def test_make_prints_help_and_starts_nothing(tmp_path: Path) -> None:
 def test_make_uses_an_existing_python(name: str, tmp_path: Path) -> None:
     put_python(tmp_path, name, installs_pip=name == "python3")
 
-    done = make(tmp_path, ".venv/bin/python")
+    result = make(tmp_path, ".venv/bin/python")
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"bin/{name}: Python {sys.version.split()[0]}" in done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"bin/{name}: Python {sys.version.split()[0]}" in result.stdout
     assert (tmp_path / ".venv" / "bin" / "python").exists()
     assert (tmp_path / ".venv" / "bin" / "pip").exists() == (name == "python3")
 
@@ -86,21 +86,21 @@ def test_make_prefers_an_optimised_python(tmp_path: Path) -> None:
     put_python(tmp_path, "python3.11", is_optimised=False)
     put_python(tmp_path, "python3.12")
 
-    done = make(tmp_path, ".venv/bin/python")
+    result = make(tmp_path, ".venv/bin/python")
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "bin/python3.12: Python" in done.stdout
-    assert "without optimisations" not in done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "bin/python3.12: Python" in result.stdout
+    assert "without optimisations" not in result.stdout
 
 
 def test_make_says_that_a_python_is_not_optimised(tmp_path: Path) -> None:
     put_python(tmp_path, "python3.11", is_optimised=False)
 
-    done = make(tmp_path, ".venv/bin/python")
+    result = make(tmp_path, ".venv/bin/python")
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "bin/python3.11: Python" in done.stdout
-    assert "This Python was built without optimisations" in done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "bin/python3.11: Python" in result.stdout
+    assert "This Python was built without optimisations" in result.stdout
 
 
 def test_make_skips_unsuitable_pythons(tmp_path: Path) -> None:
@@ -109,10 +109,10 @@ def test_make_skips_unsuitable_pythons(tmp_path: Path) -> None:
     put_python(tmp_path, "python3", version="3, 10")
     put_python(tmp_path, "python")
 
-    done = make(tmp_path, ".venv/bin/python")
+    result = make(tmp_path, ".venv/bin/python")
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "bin/python: " in done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "bin/python: " in result.stdout
 
 
 def test_make_reports_what_is_missing(tmp_path: Path) -> None:
@@ -122,11 +122,11 @@ def test_make_reports_what_is_missing(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "mock_open_e/pyproject.toml", "requirements/contract.txt"):
         (tmp_path / name).touch()
 
-    done = make(tmp_path, "run")
+    result = make(tmp_path, "run")
 
-    assert done.returncode != 0
-    assert "Python 3.11 or later with the modules venv and ensurepip is needed" in done.stderr
-    assert "make PYTHON=" in done.stderr
+    assert result.returncode != 0
+    assert "Python 3.11 or later with the modules venv and ensurepip is required" in result.stderr
+    assert "make PYTHON=" in result.stderr
     assert not (tmp_path / ".venv").exists()
 
 
@@ -134,10 +134,10 @@ def test_make_uses_only_the_named_python(tmp_path: Path) -> None:
     put_python(tmp_path, "python3")
     put_python(tmp_path, "mine", version="3, 10")
 
-    done = make(tmp_path, ".venv/bin/python", "PYTHON=mine")
+    result = make(tmp_path, ".venv/bin/python", "PYTHON=mine")
 
-    assert done.returncode != 0
-    assert "None of these is one: mine." in done.stderr
+    assert result.returncode != 0
+    assert "None of these is usable: mine." in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -155,14 +155,14 @@ def test_docs_fails_on_a_warning(text: str, warning: str, tmp_path: Path) -> Non
     (tmp_path / "docs" / "how-to" / f"{page}.md").write_text(text)
     (arguments,) = re.findall(r"^\t\$\(BIN\)/properdocs (.*)$", MAKEFILE.read_text(), re.MULTILINE)
 
-    done = result_of(sys.executable, "-m", "properdocs", *arguments.split(), folder=tmp_path)
+    result = run_program(sys.executable, "-m", "properdocs", *arguments.split(), folder=tmp_path)
 
-    assert done.returncode != 0
-    assert warning in done.stdout + done.stderr
+    assert result.returncode != 0
+    assert warning in result.stdout + result.stderr
 
 
 def test_programs_of_the_environment_run_the_checkout(tmp_path: Path) -> None:
     """A copy in site-packages would hide every change of the mock from `make run`."""
-    done = result_of(sys.executable, "-c", "import mock_open_e; print(*mock_open_e.__path__)", folder=tmp_path)
+    result = run_program(sys.executable, "-c", "import mock_open_e; print(*mock_open_e.__path__)", folder=tmp_path)
 
-    assert done.stdout == f"{REPOSITORY / 'mock_open_e'}\n", done.stderr
+    assert result.stdout == f"{REPOSITORY / 'mock_open_e'}\n", result.stderr

@@ -22,7 +22,7 @@ def test_spectral_accepts_every_contract() -> None:
         pytest.skip(f"{LINTER} could not be installed")
     specs = [str(path.relative_to(REPOSITORY)) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))]
 
-    done = subprocess.run(
+    result = subprocess.run(
         [npx, "--yes", LINTER, "lint", "--ruleset", ".spectral.yaml", "--fail-severity", "hint", *specs],
         cwd=REPOSITORY,
         capture_output=True,
@@ -31,4 +31,4 @@ def test_spectral_accepts_every_contract() -> None:
         check=False,
     )
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr

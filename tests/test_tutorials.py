@@ -31,9 +31,9 @@ class Shell:
             lines = [line.replace(f"http://127.0.0.1:{port}", address) for line in lines]
         mark = "--- next ---"
         script = "\n".join(line if "=" in line.split()[0] else f"{line}\nprintf '\\n{mark}\\n'" for line in lines)
-        done = subprocess.run(["/bin/sh", "-e", "-c", script], capture_output=True, text=True, timeout=60, check=True)
-        assert done.stderr == ""
-        return [output.strip() for output in done.stdout.split(mark)[:-1]]
+        result = subprocess.run(["/bin/sh", "-e", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+        assert result.stderr == ""
+        return [output.strip() for output in result.stdout.split(mark)[:-1]]
 
 
 @pytest.fixture(scope="module")
@@ -91,5 +91,5 @@ def test_first_start_of_an_installation_works_as_written(tmp_path: Path) -> None
     with running("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=tmp_path) as process:
         url = process.wait_for("Budkavle listens on ")
         assert process.out[-2].strip(), "the key is printed before"
-        answer = httpx.get(f"{url}/health/ready", trust_env=False)
-    assert answer.status_code == 200
+        response = httpx.get(f"{url}/health/ready", trust_env=False)
+    assert response.status_code == 200

@@ -12,7 +12,7 @@ MAX_BYTES = 1024 * 1024
 
 
 class CertificateFileWrong(BudkavleError):
-    """The file does not hold one certificate."""
+    """The file does not contain exactly one certificate."""
 
 
 def read_fingerprint(path: Path) -> str:
@@ -32,7 +32,7 @@ def read_fingerprint(path: Path) -> str:
     except (ValueError, x509.InvalidVersion) as exc:
         raise CertificateFileWrong(f"{path} contains no readable certificate in PEM format") from exc
     if len(certificates) > 1:
-        # Reject a chain: other holders of certificates of its CA must not get access.
+        # Reject a chain: it would give access to all holders of certificates of its CA.
         raise CertificateFileWrong(
             f"{path} holds {len(certificates)} certificates; name a file with the caller's alone"
         )

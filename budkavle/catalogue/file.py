@@ -27,7 +27,7 @@ def read_catalogue(path: Path, check_at: datetime | None = None) -> Catalogue:
     systems = Systems(nodes, path.absolute().parent, check_at)
     catalogue = None if document is None else _read(nodes, document, systems)
     nodes.raise_faults("the catalogue is invalid; nothing was applied")
-    assert catalogue is not None  # noqa: S101  # What is not there is a fault, and was raised.
+    assert catalogue is not None  # noqa: S101  # An absent part is a fault, which was raised above.
     return catalogue
 
 

@@ -22,7 +22,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 class Systems:
-    """Parses systems. Each value is checked separately, so that one fault hides no other."""
+    """Parses systems. It checks each value separately, so that one fault hides no other."""
 
     def __init__(self, nodes: Nodes, folder: Path, check_at: datetime | None = None) -> None:
         """`folder` is that of the catalogue, to which `file:` is relative.
@@ -151,5 +151,5 @@ class Systems:
         return self._absolute(rest)
 
     def _absolute(self, path: str) -> str:
-        # Do not resolve links: they are used to replace files while programs run.
+        # Do not resolve symbolic links: operators use them to replace files while programs run.
         return f"file:{os.path.abspath(self._folder / path)}"  # noqa: PTH100  # Path.resolve would follow links.

@@ -28,7 +28,7 @@ def api_key() -> None:
     help="An operation group that the key gives access to; may be repeated.",
 )
 def create_api_key(name: str, scopes: tuple[str, ...]) -> None:
-    """Create a key and print it, this once."""
+    """Create a key and print it. It cannot be printed again."""
     from budkavle.clock import measure_clock
     from persistence import api_keys
 
@@ -60,7 +60,7 @@ def list_api_keys() -> None:
 @api_key.command("revoke")
 @click.argument("name")
 def revoke_api_key(name: str) -> None:
-    """Revoke a key; running services refuse it within a second."""
+    """Revoke a key. Running services reject it within a second."""
     from budkavle.clock import measure_clock
     from persistence import api_keys
 

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class StillNeeded(BudkavleError):
-    """Subscriptions need what the catalogue no longer has; nothing was applied."""
+    """Subscriptions need entries that the new catalogue removes; nothing was applied."""
 
     def __init__(self, parts: Sequence[PartInUse]) -> None:
         lines = [
             f"{_named(part.item)}: {_count(part.subscriptions, 'subscription')} of {', '.join(part.systems)}"
             for part in parts
         ]
-        advice = "subscriptions need what the catalogue no longer has; nothing was applied (--prune removes them)"
+        advice = "subscriptions need removed entries; nothing was applied (--prune also removes the subscriptions)"
         super().__init__("\n".join([advice, *lines]))
 
 
@@ -43,11 +43,11 @@ class StillNeeded(BudkavleError):
 def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
     """Replace the catalogue by that of FILE, in one transaction, and print the changes.
 
-    FILE is YAML: systems, messageTypes, allowedSubscriptions and webMessageEvent. Parts that are not in FILE are
-    removed, unless subscriptions need them: then nothing changes, and all of these parts are reported.
+    FILE is YAML: systems, messageTypes, allowedSubscriptions and webMessageEvent. Entries that are not in FILE are
+    removed. If subscriptions need some of these, nothing changes, and all of them are reported.
 
-    With --check the database is not used: variables, files, certificates and keys that FILE refers to must be there and
-    valid. Run it where the worker runs, with its environment.
+    --check does not use the database: it reports variables, files, certificates and keys of FILE that are missing or
+    invalid. Run it where the worker runs, with its environment.
     """
     from budkavle.catalogue.file import read_catalogue
     from budkavle.clock import now
@@ -56,7 +56,7 @@ def apply(file: Path, *, dry_run: bool, prune: bool, check: bool) -> None:
         if dry_run or prune:
             raise click.UsageError("--check cannot be combined with --dry-run or --prune")
         read_catalogue(file, now())
-        click.echo("The catalogue is right, and all of its references resolve on this machine.")
+        click.echo("The catalogue is valid, and all of its references resolve on this machine.")
         return
     wanted = read_catalogue(file)
     applied = with_database(

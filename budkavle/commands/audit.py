@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from persistence.database import Database
 
 PAGE = 100
-"""Entries that are read at once. One entry may contain 50,000 changes."""
+"""Entries per page. One entry may contain 50,000 changes."""
 
 
 class _Chain(click.ParamType[str]):
@@ -57,7 +57,7 @@ def audit() -> None:
 @click.option(
     "--system",
     type=_Chain(),
-    help=f"Only of this system; {CATALOGUE!r}: what operators applied; {NO_SYSTEM!r}: calls that name no system.",
+    help=f"Only of this system; {CATALOGUE!r}: changes by operators; {NO_SYSTEM!r}: calls refused or without a system.",
 )
 @click.option("--since", type=Moment(), help="Only from this time on; without an offset, Copenhagen time applies.")
 def list_entries(limit: int | None, system: str | None, since: datetime | None) -> None:
@@ -87,7 +87,7 @@ async def print_entries(
     while limit is None or printed < limit:
         wanted = page if limit is None else min(page, limit - printed)
         entries = await stored.list_page(database, after=after, limit=wanted, chain=chain, since=since)
-        for after, entry in entries:  # noqa: B007  # The last one says where the next page begins.
+        for after, entry in entries:  # noqa: B007  # The next page begins after the last entry.
             print_line(json.dumps(_describe_entry(entry), ensure_ascii=False))
         printed += len(entries)
         if len(entries) < wanted:

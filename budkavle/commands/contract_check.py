@@ -1,4 +1,4 @@
-"""`budkavle contract-check`: prove that a server keeps the contract."""
+"""`budkavle contract-check`: check whether a server keeps the contract."""
 
 import importlib.util
 import ipaddress
@@ -25,7 +25,7 @@ SYSTEM = "550e8400-e29b-41d4-a716-446655440000"
 
 
 class CannotCheck(click.ClickException):
-    """Reports in one line what is missing, without the usage of the command."""
+    """The check cannot run. Click prints only the message, without the usage of the command."""
 
     exit_code = 2
 
@@ -91,11 +91,11 @@ def contract_check(  # Each argument is an option of the command.
     *,
     fail_fast: bool,
 ) -> None:
-    """Prove that the server at BASE_URL keeps the contract.
+    """Check whether the server at BASE_URL keeps the contract.
 
-    It gets some thousand requests, good and bad, and messages are posted and deleted. Use a server for tests, in front
-    of a mock Open-E: requests that are made up may name any case. Ends with 0 if the contract is kept, 1 if it is
-    broken, 2 if it could not be checked, or not be cleaned up after it.
+    The check sends some thousand valid and invalid requests, and posts and deletes messages. Use a test server in front
+    of a mock Open-E, since generated requests may name any case. Exit code: 0 if the server keeps the contract, 1 if it
+    breaks it, 2 if the check could not run to its end or not clean up.
     """
     url = _checked(base_url, allow_host)
     if importlib.util.find_spec("schemathesis") is None or importlib.util.find_spec("pytest") is None:
@@ -118,7 +118,7 @@ def contract_check(  # Each argument is an option of the command.
             # Without a password, OpenSSL would prompt for one.
             trust.load_cert_chain(client_cert, client_key, password="")
     except (OSError, ValueError) as exc:
-        raise click.BadParameter(f"has no use as a client's in TLS: {exc}", param_hint="--client-cert") from exc
+        raise click.BadParameter(f"cannot be used as a client certificate: {exc}", param_hint="--client-cert") from exc
     target = CheckTarget(
         url,
         api_key=api_key,
@@ -137,7 +137,7 @@ def contract_check(  # Each argument is an option of the command.
     try:
         code = run_check(check)
     except KeyboardInterrupt:
-        # The interrupt came before anything was created, or during the clean-up.
+        # The interrupt arrived before anything was created, or during the clean-up.
         click.echo("interrupted", err=True)
         code = 128 + signal.SIGINT
     context.exit(code)
@@ -156,15 +156,15 @@ def run_check(check: "Check") -> int:
     # All output, and all files written after a suite, pass through this.
     redactor = Redactor(check.target)
 
-    def say(text: str) -> None:
+    def print_text(text: str) -> None:
         _clear()
         click.echo(redactor.text(text), nl=False)
 
-    def tell(suite: str, done: int, total: int | None, last: str) -> None:
+    def print_progress(suite: str, done: int, total: int | None, last: str) -> None:
         _print_progress(suite, done, total, redactor.text(last))
 
     try:
-        verdict = checking.run(check, tell, lambda result: say(summary.format_result(result) + "\n"))
+        verdict = checking.run(check, print_progress, lambda result: print_text(summary.format_result(result) + "\n"))
         text = summary.format_screen(verdict, check)
         written = {
             summary.REPORT_FILE: summary.format_report(verdict, check),
@@ -183,7 +183,7 @@ def run_check(check: "Check") -> int:
         if check.report.is_dir():
             # The file with the original subscriptions must stay unchanged.
             redactor.folder(check.report, checking.BEFORE)
-    say("\n" + text)
+    print_text("\n" + text)
     if verdict.is_interrupted:
         return 128 + signal.SIGINT
     if verdict.failures:
@@ -211,7 +211,7 @@ def _checked(base_url: str, allow_host: str | None) -> str:
     if not _is_loopback(host) and host != (allow_host or "").lower():
         raise CannotCheck(
             f"{host} is not this machine. The check posts thousands of requests and replaces subscriptions: "
-            f"if it is a server for tests, say --allow-host {host}"
+            f"if it is a server for tests, add --allow-host {host}"
         )
     return base_url.rstrip("/")
 

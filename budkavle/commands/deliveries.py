@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 import click
 
 from budkavle.commands.console import print_line, with_database, write_moment
-from budkavle.commands.deliveries_selection import Action, Selection, carry_out, select
+from budkavle.commands.deliveries_selection import Action, Selection, run_action, select
 from budkavle.commands.option_types import Id, Moment
 from budkavle.documentation import see
 from domain.deliveries import DeliveryState, Obstacle, Reason
@@ -16,7 +16,7 @@ from domain.deliveries import DeliveryState, Obstacle, Reason
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from budkavle.commands.deliveries_selection import Do
+    from budkavle.commands.deliveries_selection import ChangeDeliveries
     from domain.deliveries import Attempt, NotReplayed, QueuedDelivery
     from persistence.database import Database
 
@@ -79,14 +79,14 @@ def replay(
 ) -> None:
     """Send deliveries again at once: these IDS, or all parked ones that match, or --all.
 
-    With --state waiting, those go that wait for their next attempt. None waits until a receiver that failed is tried
-    again.
+    --state waiting selects deliveries that wait for their next attempt. The back-off of a receiver that failed does not
+    delay a replay.
     """
     from persistence import deliveries as stored
 
     selection = _selection(system, state or str(DeliveryState.PARKED), since, reason)
     _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
-    _carry_out("replay", "go again", stored.replay, ids, selection)
+    _change("replay", "replayed", stored.replay, ids, selection)
 
 
 @deliveries.command("drop")
@@ -107,13 +107,13 @@ def drop(
     is_all: bool,
     yes: bool,
 ) -> None:
-    """Drop deliveries for good: these IDS, or all that match, or --all. Running attempts may still arrive."""
+    """Permanently drop deliveries: these IDS, or all that match, or --all. Running attempts may still arrive."""
     from persistence import deliveries as stored
 
     _check_what(ids, is_all=is_all, is_narrowed=any((system, state, since, reason)))
     if not ids and not yes:
         raise click.UsageError("this permanently drops all matching deliveries: confirm it with --yes")
-    _carry_out("drop", "dropped", stored.drop, ids, _selection(system, state, since, reason))
+    _change("drop", "dropped", stored.drop, ids, _selection(system, state, since, reason))
 
 
 async def print_list(database: Database, selection: Selection, limit: int) -> None:
@@ -147,37 +147,37 @@ def _check_what(ids: tuple[str, ...], *, is_all: bool, is_narrowed: bool) -> Non
         raise click.UsageError("give delivery ids, a filter, or --all")
 
 
-def _carry_out(name: str, done_to: str, do: Do, ids: tuple[str, ...], selection: Selection) -> None:
+def _change(name: str, participle: str, change: ChangeDeliveries, ids: tuple[str, ...], selection: Selection) -> None:
     from budkavle.clock import measure_clock
     from budkavle.ids import new_id
     from persistence import deliveries as stored
 
     async def work(database: Database) -> tuple[int, list[str], dict[str, NotReplayed]]:
         clock = await measure_clock(database)
-        action = Action(name, done_to, clock.now, new_id(), do)
-        done, left = await carry_out(database, action, list(dict.fromkeys(ids)) or selection)
-        return done, left, await stored.list_not_replayed(database, left, clock.now()) if ids else {}
+        action = Action(name, participle, clock.now, new_id(), change)
+        changed, unchanged = await run_action(database, action, list(dict.fromkeys(ids)) or selection)
+        return changed, unchanged, await stored.list_not_replayed(database, unchanged, clock.now()) if ids else {}
 
-    done, left, reasons = with_database(work)
-    print_line(f"{done} {done_to}, {len(left)} left as they are")
-    if ids and left:
-        lines = [f"{id_}: {_explain(reasons[id_])}" for id_ in left]
-        click.echo("\n".join(["Left as they are:", *lines]), err=True)
+    changed, unchanged, reasons = with_database(work)
+    print_line(f"{changed} {participle}, {len(unchanged)} unchanged")
+    if ids and unchanged:
+        lines = [f"{id_}: {_explain(reasons[id_])}" for id_ in unchanged]
+        click.echo("\n".join(["Unchanged:", *lines]), err=True)
         raise click.exceptions.Exit(1)
 
 
-def _explain(left: NotReplayed) -> str:
-    match left.obstacle:
+def _explain(unchanged: NotReplayed) -> str:
+    match unchanged.obstacle:
         case Obstacle.UNKNOWN:
             return "not found; it may have arrived"
         case Obstacle.UNDER_WAY:
-            until = "" if left.until is None else f" until {write_moment(left.until)} at the latest"
-            return f"a worker has it{until}"
+            until = "" if unchanged.until is None else f" until {write_moment(unchanged.until)} at the latest"
+            return f"claimed by a worker{until}"
         case Obstacle.BLOCKED:
-            return f"blocked by {left.blocked_by}, an earlier delivery of the same key"
+            return f"blocked by {unchanged.blocked_by}, an earlier delivery of the same key"
         case Obstacle.LOCKED:
-            return "another transaction is changing it; try again"
-    assert_never(left.obstacle)
+            return "locked by another transaction; retry"
+    assert_never(unchanged.obstacle)
 
 
 def _describe_delivery(item: QueuedDelivery) -> dict[str, Any]:

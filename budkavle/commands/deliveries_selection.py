@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from domain.deliveries import DeliveryState, QueuedDelivery, Reason
     from persistence.database import Database
 
-    Do = Callable[[Database, list[str], datetime], Awaitable[set[str]]]
+    ChangeDeliveries = Callable[[Database, list[str], datetime], Awaitable[set[str]]]
     """A function that changes deliveries with these ids, and returns the ids of those that were changed."""
 
 PAGE = 500
-"""Deliveries that are read and changed at once, few enough not to delay workers."""
+"""Deliveries that are read and changed together: few enough not to delay workers."""
 
 PROGRESS_SECONDS = 10
 """Seconds between progress lines outside a terminal."""
@@ -39,23 +39,23 @@ class Selection:
     since: datetime | None = None
     reason: Reason | None = None
 
-    def takes(self, item: QueuedDelivery) -> bool:
+    def matches(self, item: QueuedDelivery) -> bool:
         """Return whether a delivery matches those properties that the query does not filter."""
         return (self.since is None or item.created >= self.since) and self.reason in {None, item.reason}
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """An operation on deliveries: its name, the word for changed deliveries, and the function that changes them.
+    """An operation on deliveries: its name, the participle for changed deliveries, and the function that changes them.
 
     `request_id` identifies this run in the audit log.
     """
 
     name: str
-    done: str
+    participle: str
     now: Callable[[], datetime]
     request_id: str
-    do: Do
+    change: ChangeDeliveries
 
 
 async def select(database: Database, selection: Selection) -> AsyncIterator[list[QueuedDelivery]]:
@@ -67,28 +67,29 @@ async def select(database: Database, selection: Selection) -> AsyncIterator[list
         page = await stored.list_page(database, selection.system_id, selection.state, after, PAGE)
         is_last = len(page) < PAGE
         after = page[-1].number if page else after
-        yield [item for item in page if selection.takes(item)]
+        yield [item for item in page if selection.matches(item)]
 
 
-async def carry_out(database: Database, action: Action, what: Selection | Sequence[str]) -> tuple[int, list[str]]:
-    """Run the operation on the named or selected deliveries. Return the number changed, and the ids of the others.
+async def run_action(database: Database, action: Action, chosen: Selection | Sequence[str]) -> tuple[int, list[str]]:
+    """Run the operation on deliveries, chosen by properties or ids. Return the number changed, and the other ids.
 
-    The audit log of each system records it, even if it was interrupted.
+    The audit log of each system records the operation, even if it was interrupted.
     """
     progress, done, left = _Progress(action), Counter[str](), list[str]()
-    pages = select(database, what) if isinstance(what, Selection) else _named(database, what, left)
+    pages = select(database, chosen) if isinstance(chosen, Selection) else _read_by_ids(database, chosen, left)
     try:
         async for page in pages:
-            changed = await action.do(database, [item.id for item in page], action.now()) if page else set()
+            changed = await action.change(database, [item.id for item in page], action.now()) if page else set()
             done.update(item.system_id for item in page if item.id in changed)
             left += [item.id for item in page if item.id not in changed]
-            progress.tell(done.total())
+            progress.report(done.total())
     finally:
         await _record(database, action, done)
     return done.total(), left
 
 
-async def _named(database: Database, ids: Sequence[str], left: list[str]) -> AsyncIterator[list[QueuedDelivery]]:
+async def _read_by_ids(database: Database, ids: Sequence[str], left: list[str]) -> AsyncIterator[list[QueuedDelivery]]:
+    """Yield the deliveries with these ids in pages, and add unknown ids to `left`."""
     from persistence import deliveries as stored
 
     for place in range(0, len(ids), PAGE):
@@ -110,7 +111,7 @@ async def _record(database: Database, action: Action, done: Counter[str]) -> Non
             kind="call",
             time=action.now(),
             operation=f"deliveries {action.name}",
-            # Any person with access to this database may run commands.
+            # Commands do not authenticate: any person with access to this database may run them.
             caller="-",
             outcome="changed",
             request_id=action.request_id,
@@ -127,7 +128,7 @@ class _Progress:
         self._is_watched = sys.stderr.isatty()
         self._next = time.monotonic() + PROGRESS_SECONDS
 
-    def tell(self, number: int) -> None:
+    def report(self, number: int) -> None:
         if self._is_watched or time.monotonic() >= self._next:
             self._next = time.monotonic() + PROGRESS_SECONDS
-            click.echo(f"{number} {self._action.done}", err=True)
+            click.echo(f"{number} {self._action.participle}", err=True)

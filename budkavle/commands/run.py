@@ -15,7 +15,7 @@ from budkavle.service import body_budget_of, create_service, server_config
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls, server_context
 from openapi.server import serving
-from openapi.server.processes import Member, Processes
+from openapi.server.processes import Member, Supervisor
 from openapi.server.serving import Drain, QuietServer, Work, address_of, listen, run_servers
 from persistence.database import Database
 from persistence.opening import open_database
@@ -24,11 +24,11 @@ PrintLine = Callable[[str], None]
 
 
 def serve(
-    settings: Settings, print_line: PrintLine, *, with_worker: bool = False, group: Processes | None = None
+    settings: Settings, print_line: PrintLine, *, with_worker: bool = False, group: Supervisor | None = None
 ) -> None:
     """Run the service until a signal, optionally with a worker, and as several processes that share the port."""
     with listen(settings.host, settings.port) as listener:
-        # Unusable files are one error, not one of each process.
+        # Read the TLS files before the fork: unusable files are then one error, not one of each process.
         address = address_of(listener, tls=server_context(settings) is not None)
         started: Callable[[], None] = partial(print_line, f"Budkavle listens on {address}")
         members: tuple[Member, ...] = ()

@@ -20,7 +20,7 @@ GRACE_SECONDS = 60
 
 @click.group(epilog=see("how-to/in-doubt-messages.md"))
 def messages() -> None:
-    """Look after web messages."""
+    """List web messages whose publication is not settled."""
 
 
 @messages.command("list")
@@ -35,8 +35,8 @@ def messages() -> None:
 def list_messages(states: tuple[str, ...], limit: int) -> None:
     """List messages whose publication is not settled, the oldest first, one line of JSON each.
 
-    `leftOver` says that a message in the state `sending` was left over from a crash: no call takes that long. Whether
-    Open-E has it can be looked up on its case.
+    `leftOver`: a message in the state `sending` was left over from a crash, since no call takes that long. Check on its
+    case whether Open-E has it.
     """
     settings = command_settings()
     for line in with_database(lambda database: list_unsettled(database, settings, states, limit), settings):

@@ -106,7 +106,7 @@ def _page(received: deque[_Received]) -> str:
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">'
         f"<title>Receiver</title><style>{_STYLE}</style></head>"
-        f"<body><h1>Receiver: {len(received)} events</h1>{shown or '<p>Nothing came yet.</p>'}</body></html>"
+        f"<body><h1>Receiver: {len(received)} events</h1>{shown or '<p>No event received yet.</p>'}</body></html>"
     )
 
 

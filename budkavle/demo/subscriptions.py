@@ -44,7 +44,7 @@ _EVENT = {
     "orgCode": 101,
     "aendringstype": 1,
     "identifikationstypeId": 1,
-    # Not a real number: there is no month 99.
+    # No real personal number: there is no month 99.
     "identifikation": "9999999999",
     "body": {"hello": "world"},
 }
@@ -90,16 +90,16 @@ def subscription_commands(service: str, api_key: str) -> str:
     sync = f"curl -sS -i -X POST {service}/v1/abonnement/sync {header} -H 'Content-Type: application/json' -d '{body}'"
     event = json.dumps(_EVENT)
     publish = f"curl -sS -i -X POST {service}/v1/besked {key} -H 'Content-Type: application/json' -d '{event}'"
-    return f"""Set all webhook subscriptions of a system, whose certificate a proxy would send along like this:
+    return f"""Set all webhook subscriptions of a system. The header has its certificate, as a proxy would send it:
 {sync}
 
 Fetch them:
 curl -sS '{service}/v1/abonnement?systemIdentifier={SYSTEM_ID}' {header}
 
-Publish an event, which goes to the first of them at once:
+Publish an event, which is delivered to the first subscription at once:
 {publish}
 
-See what waits for the system, if its receiver does not take it:
+List the undelivered events of the system, for example because its receiver does not respond:
 curl -sS '{service}/v1/abonnement/beskeder?systemIdentifier={SYSTEM_ID}' {header}
 """
 

@@ -13,7 +13,7 @@ from persistence import web_messages as stored
 from persistence.database import Database
 
 KEY = "demo"
-"""The key of `budkavle dev`, which listens on loopback only. It is in no database, so other processes reject it."""
+"""The key of `budkavle dev`, which listens on loopback only. No database has it, so other processes reject it."""
 
 _CREATED = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
 _FILE = b"Hello\n"
@@ -62,7 +62,7 @@ Fetch the messages of that case:
 curl -sS {service}/webmessages/external-references/flowInstanceId/1068 -H 'apikey: {KEY}'
 
 {subscription_commands(service, KEY)}
-Prove that it keeps the contract (half a minute):
+Check that it keeps the contract (half a minute):
 {check_command(service, KEY)}
 
 API pages:          {service}/docs

@@ -8,6 +8,8 @@ from contract_tests.rules.answers import expect
 
 JSONObject = dict[str, Any]
 NO_OBJECT = "00000000-0000-0000-0000-000000000000"
+STATUSES = ("venter", "parkeret")
+"""The published statuses of deliveries."""
 
 
 def new_event_id(api: Api) -> str:

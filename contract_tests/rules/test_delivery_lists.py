@@ -14,7 +14,7 @@ from contract_tests.api import LIST, Api
 from contract_tests.links import next_page
 from contract_tests.reading import time_differs
 from contract_tests.rules.answers import describe_response, expect_errors
-from contract_tests.rules.events import deliveries_to, publish
+from contract_tests.rules.events import STATUSES, deliveries_to, publish
 from contract_tests.rules.subscription_sets import NOT_VALID, entries
 
 pytestmark = pytest.mark.needs("publish_key", "certificate", "system", "allowed")
@@ -48,7 +48,7 @@ def test_list_of_deliveries_has_no_content(own_set: Api) -> None:
             assert NAMES <= set(item) <= NAMES | OPTIONAL, item
             found = (item["beskedId"], item["webhookUrl"], item["orgCode"])
             assert found == (published, "/a/webhook", entry["orgCode"]), item
-            assert item["status"] in {"venter", "parkeret"}, item
+            assert item["status"] in STATUSES, item
             assert item["status"] == "venter" or item["naesteForsoeg"] is None, item
             created = datetime.fromisoformat(item["oprettet"])
             assert created.utcoffset() == created.astimezone(COPENHAGEN).utcoffset(), (
@@ -88,7 +88,7 @@ def test_pages_contain_the_whole_list(limit: int, own_set: Api) -> None:
     assert order == sorted(order), f"expected the oldest first, but got {found}"
 
 
-@pytest.mark.parametrize("status", ["venter", "parkeret"])
+@pytest.mark.parametrize("status", STATUSES)
 def test_status_filters_the_list(status: str, own_set: Api) -> None:
     entry = own_set.entry()
     own_set.subscribe(entry)

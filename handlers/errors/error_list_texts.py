@@ -1,9 +1,10 @@
-"""The Danish texts of error lists with their numbers."""
+"""The Danish texts and the numbers of errors in error lists."""
 
 from collections.abc import Callable, Sequence
 
 from domain.errors import Violation
 from domain.subscriptions import Entry, ErrorCode, SyncError
+from openapi.bodies.json_reader import MAX_CONTAINERS, MAX_DEPTH, MAX_RUN
 from openapi.errors.faults import Fault, Reason, Unreadable
 
 NOT_VALID = "Request validerer ikke"
@@ -80,11 +81,14 @@ _BY_KEYWORD: dict[str, str | Callable[[Fault], str]] = {
 _UNREADABLE: dict[Reason, str] = {
     "json": "body skal være JSON",
     "utf-8": "body skal være JSON i UTF-8",
-    "surrogate": "body må ikke indeholde et halvt surrogatpar",
-    "depth": "body må ikke være så dybt indlejret",
-    "number": "body må ikke indeholde så store tal",
+    "surrogate": "body må ikke indeholde et uparret surrogat",
+    "depth": f"body må højst være indlejret i {MAX_DEPTH} niveauer",
+    "number": "body må ikke indeholde tal uden for området for 64-bit flydende tal eller heltal med over 4300 cifre",
     "twice": "body må ikke angive en egenskab to gange",
-    "values": "body må ikke indeholde så mange værdier",
+    "values": (
+        f"body må højst indeholde {MAX_CONTAINERS} objekter og lister, og højst {MAX_RUN} værdier mellem to objekters "
+        "slutning"
+    ),
     "incomplete": "body er ikke komplet; forbindelsen blev afbrudt",
     "form": "body skal være JSON",
 }
@@ -130,7 +134,7 @@ def unreadable(fault: Unreadable) -> Sequence[Violation]:
     return [not_valid(f"{_UNREADABLE[fault.reason]}{place}")]
 
 
-def no_such_time(name: str, index: int) -> Violation:
+def nonexistent_time(name: str, index: int) -> Violation:
     """Return the violation for a well-formed date or time that does not exist in Copenhagen."""
     return not_valid(f"{name} findes ikke som dato og klokkeslæt i årene 1900 til 2999 i dansk tid", name, index)
 

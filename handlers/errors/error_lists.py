@@ -50,13 +50,13 @@ _CERTIFICATE_CHALLENGE = 'ClientCertificate realm="budkavle"'
 _SUBJECT = ("orgType", "orgCode", "entityType")
 
 MAX_SUBJECT = 2**63
-"""Callers parse 64-bit integers; larger ones are returned as null."""
+"""Larger integers are returned as null, because callers parse 64-bit integers."""
 
 
 class InvalidEntries(Invalid):
     """The request breaks the contract or its rules.
 
-    `entries` are those that the indexes of violations refer to. Violations without an index concern the `whole`.
+    The indexes of violations refer to `entries`. Violations without an index concern `whole`, the object of the body.
     """
 
     def __init__(self, violations: Iterable[Violation], entries: Sequence[Any], whole: Any = None) -> None:
@@ -65,15 +65,15 @@ class InvalidEntries(Invalid):
         self.whole = whole
 
 
-def failed(error: BudkavleError) -> Response:
-    """Return an error as a list of errors."""
+def render_error(error: BudkavleError) -> Response:
+    """Return the response to an error, as a list of errors."""
     status = problems.status_of(error)
     if isinstance(error, Invalid):
         invalid = error if isinstance(error, InvalidEntries) else InvalidEntries(error.violations, ())
-        # Encode one at a time: the JSON encoder holds the GIL while it runs.
-        items = [replies.to_json(_of_violation(violation, invalid)) for violation in invalid.violations]
+        # Encode them one by one, because the JSON encoder holds the GIL while it runs.
+        items = [replies.to_json(_encode_violation(violation, invalid)) for violation in invalid.violations]
         return Response(b'{"errors":[%s]}' % b",".join(items), status, media_type=replies.JSON)
-    body, headers = replies.to_json({"errors": [_of_call(*_kind_of(error))]}), problems.headers_of(status)
+    body, headers = replies.to_json({"errors": [_encode_call_error(*_find_kind(error))]}), problems.headers_of(status)
     response = Response(body, status, headers, media_type=replies.JSON)
     if isinstance(error, errors.Unauthenticated):
         is_of_key = isinstance(error, errors.KeyNeeded)
@@ -81,12 +81,12 @@ def failed(error: BudkavleError) -> Response:
     return response
 
 
-def unexpected() -> Response:
+def render_internal_error() -> Response:
     """Return a 500 for an internal error."""
-    return failed(BudkavleError())
+    return render_error(BudkavleError())
 
 
-def _kind_of(error: BudkavleError) -> tuple[ErrorCode, str]:
+def _find_kind(error: BudkavleError) -> tuple[ErrorCode, str]:
     if isinstance(error, errors.TooLarge):
         return ErrorCode.NOT_VALID, f"{NOT_VALID}: body må højst fylde {error.limit} bytes"
     if isinstance(error, errors.TooManyFailures):
@@ -116,7 +116,7 @@ def missing_credential(reason: RefusalReason) -> ErrorCode:
             assert_never(unreachable)
 
 
-def _of_violation(violation: Violation, invalid: InvalidEntries) -> dict[str, Any]:
+def _encode_violation(violation: Violation, invalid: InvalidEntries) -> dict[str, Any]:
     # An index outside the entries is a position in another list.
     index = violation.index
     entry = invalid.entries[index] if index is not None and index < len(invalid.entries) else invalid.whole
@@ -137,7 +137,7 @@ def _is_integer(value: object) -> bool:
     return type(value) is int and -MAX_SUBJECT <= value < MAX_SUBJECT
 
 
-def _of_call(code: ErrorCode, message: str) -> dict[str, Any]:
+def _encode_call_error(code: ErrorCode, message: str) -> dict[str, Any]:
     return {
         "orgtype": None,
         "orgcode": None,

@@ -10,6 +10,6 @@ PROBLEMS = replace(forms.PROBLEMS, describe=problem_texts.violation)
 """problem+json in English, with the texts that were published for web messages."""
 
 ERROR_LISTS = ErrorForm(
-    error_list_texts.violation, error_list_texts.unreadable, error_lists.failed, error_lists.unexpected
+    error_list_texts.violation, error_list_texts.unreadable, error_lists.render_error, error_lists.render_internal_error
 )
 """The lists of numbered errors in Danish that the owner of the subscriptions published."""

@@ -19,19 +19,19 @@ def violation(fault: Fault, prefix: str = "") -> Violation | None:
     return found
 
 
-def _of_reference(fault: Fault) -> str:
+def _describe_reference(fault: Fault) -> str:
     return _REFERENCES if is_blank(fault.value) else "must not contain U+0000"
 
 
-def _size_of_reference(fault: Fault) -> str:
+def _describe_reference_size(fault: Fault) -> str:
     return _REFERENCES if is_blank(fault.value) else size(3, 128)
 
 
-def _type_of_references(fault: Fault) -> str:
+def _describe_references_type(fault: Fault) -> str:
     return _REFERENCES if fault.value is None else type_text(fault)
 
 
-def _of_case(fault: Fault) -> str | None:
+def _describe_case(fault: Fault) -> str | None:
     value = fault.value.get("value") if isinstance(fault.value, dict) else None
     if not isinstance(value, str) or is_blank(value):
         # The fault of the value itself is reported already.
@@ -48,19 +48,19 @@ _TEXTS: Texts = {
     ("message", "pattern"): xml_text,
     ("message", "maxLength"): "must be at most 16777215 bytes of UTF-8",
     ("externalReferences", "required"): _REFERENCES,
-    ("externalReferences", "type"): _type_of_references,
+    ("externalReferences", "type"): _describe_references_type,
     ("externalReferences", "minItems"): _REFERENCES,
     ("externalReferences", "maxItems"): size(1, 1000),
-    ("externalReferences[]", "type"): _type_of_references,
-    ("externalReferences[]", "anyOf"): _of_case,
+    ("externalReferences[]", "type"): _describe_references_type,
+    ("externalReferences[]", "anyOf"): _describe_case,
     ("externalReferences[].key", "required"): _REFERENCES,
-    ("externalReferences[].key", "type"): _type_of_references,
-    ("externalReferences[].key", "pattern"): _of_reference,
-    ("externalReferences[].key", "minLength"): _size_of_reference,
+    ("externalReferences[].key", "type"): _describe_references_type,
+    ("externalReferences[].key", "pattern"): _describe_reference,
+    ("externalReferences[].key", "minLength"): _describe_reference_size,
     ("externalReferences[].key", "maxLength"): size(3, 128),
     ("externalReferences[].value", "required"): _REFERENCES,
-    ("externalReferences[].value", "type"): _type_of_references,
-    ("externalReferences[].value", "pattern"): _of_reference,
+    ("externalReferences[].value", "type"): _describe_references_type,
+    ("externalReferences[].value", "pattern"): _describe_reference,
     ("externalReferences[].value", "minLength"): _REFERENCES,
     ("externalReferences[].value", "maxLength"): size(1, 128),
     ("sender.userId", "pattern"): xml_text,
@@ -81,4 +81,4 @@ _TEXTS: Texts = {
     ("value", "maxLength"): size(3, 128),
     ("after", "pattern"): "not a place in a list that this service gave",
 }
-"""Published texts of the service that this one replaces, and others where the general text would not help."""
+"""Texts that the replaced service published, and others that are more precise than the general texts."""

@@ -72,12 +72,12 @@ def security_map(keys: ApiKeys, services: Services, failures: FailureLimit) -> d
 
             async def verify_certificate(request: ConnexionRequest) -> dict[str, Any]:
                 scope = request.scope
-                with failures.around(scope[PEER]):
+                with failures.limit_failures(scope[PEER]):
                     return await _verify_certificate(services, scope)
 
             async def verify_key(request: ConnexionRequest) -> dict[str, Any]:
                 scope = request.scope
-                with failures.around(scope[PEER]):
+                with failures.limit_failures(scope[PEER]):
                     return await _verify(keys, header, security_scheme["x-scope"], scope["headers"])
 
             return verify_certificate if header == HEADER else verify_key
@@ -89,21 +89,21 @@ async def _verify_certificate(services: Services, scope: Scope) -> dict[str, Any
     # The header is trustworthy here: `ClientCertificateMiddleware` has replaced it.
     given = [value for name, value in scope["headers"] if name == HEADER]
     if len(given) != 1:
-        raise Unauthenticated(RefusalReason.NO_CERTIFICATE, "A client certificate is needed")
+        raise Unauthenticated(RefusalReason.NO_CERTIFICATE, "A client certificate is required")
     fingerprint = read_certificate(given[0], services.now())
     caller = f"sha256:{fingerprint}"
     if CALL in scope:
         scope[CALL].caller = caller
     systems = await find_systems(services.database, fingerprint)
     if not systems:
-        raise Unauthenticated(RefusalReason.UNKNOWN_CERTIFICATE, "The client certificate is not known")
+        raise Unauthenticated(RefusalReason.UNKNOWN_CERTIFICATE, "The client certificate is not registered")
     if CALL in scope:
         scope[CALL].is_authenticated = True
     return {"sub": caller, "systems": systems}
 
 
 async def _verify(keys: ApiKeys, header: bytes, scope: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-    # Two different keys may come from two parties, one of which is not the caller.
+    # Reject two different keys: one of them may belong to another party than the caller.
     given = {value for name, value in headers if name == header}
     needed = f"A valid key in the header {header.decode()} is needed"
     if len(given) != 1:

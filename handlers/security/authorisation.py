@@ -17,6 +17,6 @@ def authorise_system(request: Request, given: Any) -> str | None:
         return None
     system_id: str = given.lower()
     if system_id not in request.systems:
-        raise Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED, "The certificate does not open this system")
+        raise Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED, "The certificate is not authorised for this system")
     request.call.chain = system_id
     return system_id

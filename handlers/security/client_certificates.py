@@ -1,4 +1,4 @@
-"""Authentication by client certificate: the header `Client-Cert` (RFC 9440), made trustworthy and parsed."""
+"""Authentication by client certificate: validate the source of the header `Client-Cert` (RFC 9440), and parse it."""
 
 import binascii
 import hashlib
@@ -28,11 +28,10 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]+)-----END CE
 
 
 class ClientCertificateMiddleware:
-    """Leaves at most one `Client-Cert` header in a request: the certificate that identifies the caller.
+    """Reduces a request to at most one `Client-Cert` header: the certificate of the caller.
 
     A listed proxy forwards certificates of its callers: its header is kept, and the certificate of its own connection
-    is ignored. The headers of all other callers are removed and replaced by the certificate of their connection, if
-    they have one.
+    is ignored. For all other callers, the header is removed or replaced by the certificate of their connection.
     """
 
     def __init__(self, app: ASGIApp, proxies: TrustedProxies) -> None:
@@ -42,10 +41,10 @@ class ClientCertificateMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            self._settle(scope)
+            self._replace_header(scope)
         await self._app(scope, receive, send)
 
-    def _settle(self, scope: Scope) -> None:
+    def _replace_header(self, scope: Scope) -> None:
         given = [value for name, value in scope["headers"] if name == HEADER]
         own: bytes | None = scope.get("extensions", {}).get("tls", {}).get("client_certificate")
         if not given and own is None:
@@ -63,7 +62,7 @@ class ClientCertificateMiddleware:
         scope["headers"] = headers if value is None else [*headers, (HEADER, value)]
 
     def _log_removal(self, scope: Scope) -> None:
-        suppressed = self._lines.ask()
+        suppressed = self._lines.admit_line()
         if suppressed is not None:
             log.warning(
                 "client_cert_header_removed",
@@ -82,7 +81,9 @@ def read_certificate(value: bytes, now: datetime) -> str:
     """
     certificate = _parse(value)
     if not certificate.begins <= now <= certificate.ends:
-        raise Unauthenticated(RefusalReason.CERTIFICATE_OUTSIDE_DATES, "The client certificate is outside its dates")
+        raise Unauthenticated(
+            RefusalReason.CERTIFICATE_OUTSIDE_DATES, "The client certificate is outside its validity period"
+        )
     return certificate.fingerprint
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from email.message import Message as Headers
 from typing import NamedTuple
 
-from mock_open_e.behaviour import refusals, spoiling
+from mock_open_e.behaviour import fault_effects, refusals
 from mock_open_e.behaviour.journal import Findings, MockResponse, Refusal, SentFile
 from mock_open_e.behaviour.operations import check
 from mock_open_e.behaviour.orders import Orders
@@ -19,26 +19,26 @@ from mock_open_e.behaviour.soap.reading import Operation, child, int_of, read_re
 from mock_open_e.behaviour.soap.writing import content_type, write_fault, write_reply
 from mock_open_e.behaviour.soap_fault import SoapFault
 from mock_open_e.behaviour.state import Files
-from mock_open_e.behaviour.strict import find_ignored, refuse_strictly, unknown_senders
+from mock_open_e.behaviour.strict import find_ignored, find_unknown_sender, reject_in_strict_mode
 
 
-class Sent(NamedTuple):
+class ParsedRequest(NamedTuple):
     """A parsed request: its operation, and the charset of its Content-Type."""
 
     operation: Operation
     charset: str | None
     notes: tuple[str, ...]
 
-    def kept_in(self, files: Files) -> "Sent":
+    def move_files(self, files: Files) -> "ParsedRequest":
         """Return the same request with the bytes of its files moved to `files`."""
         contents = {
-            element: None if content is None else files.keep(content)
+            element: None if content is None else files.store(content)
             for element, content in self.operation.contents.items()
         }
         return self._replace(operation=self.operation._replace(contents=contents))
 
 
-def refused_caller(accounts: tuple[Account, ...], authorization: str | None) -> tuple[str | None, MockResponse | None]:
+def authenticate(accounts: tuple[Account, ...], authorization: str | None) -> tuple[str | None, MockResponse | None]:
     """Return the authenticated account (None if no accounts exist), and a 401 response if authentication failed."""
     if not accounts:
         return None, None
@@ -52,12 +52,12 @@ def refused_caller(accounts: tuple[Account, ...], authorization: str | None) -> 
     for account in accounts:
         if hmac.compare_digest(given, f"{account.username}:{account.password}".encode()):
             return account.username, None
-    return None, spoiling.unauthorized("Bad credentials" if authorization else "Unauthorized")
+    return None, fault_effects.unauthorized("Bad credentials" if authorization else "Unauthorized")
 
 
 def receive(
     headers: Mapping[str, str], body: bytes | bytearray, findings: Findings, keep_bytes: int
-) -> Sent | MockResponse:
+) -> ParsedRequest | MockResponse:
     """Parse a body. Return the request, or the response to an invalid one. Takes no lock, since parsing takes time."""
     kind = Headers()
     kind["content-type"] = headers.get("content-type", "text/xml")
@@ -81,38 +81,38 @@ def receive(
         return _refused(fault, charset, findings)
     findings.operation = operation.local_name.removesuffix("Request")
     findings.case = int_of(child(operation.element, "flowInstanceID"))
-    findings.files = sent_files(operation)
-    return Sent(operation, charset, find_ignored(operation, charset))
+    findings.files = list_files(operation)
+    return ParsedRequest(operation, charset, find_ignored(operation, charset))
 
 
-def carry_out(sent: Sent, request: Request, orders: Orders) -> MockResponse:
+def execute(sent: ParsedRequest, request: Request, orders: Orders) -> MockResponse:
     """Execute a request and return the response. The caller holds the lock."""
     findings = request.findings
     try:
-        findings.notes = (*sent.notes, *unknown_senders(request))
+        findings.notes = (*sent.notes, *find_unknown_sender(request))
         if request.scenario.strict:
-            refuse_strictly(findings.notes)
+            reject_in_strict_mode(findings.notes)
         name, change = check(request)
-        order = orders.take(request.state.instance, name, findings.case)
+        order = orders.find_due(request.state.instance, name, findings.case)
         findings.fault = order.fault if order else None
-        spoilt = spoiling.before_the_work(order, findings.case)
-        if spoilt is not None:
-            findings.refusal = spoiling.explain_order(spoilt.status)
-            return spoilt
+        fault_response = fault_effects.respond_before_work(order, findings.case)
+        if fault_response is not None:
+            findings.refusal = fault_effects.explain_order(fault_response.status)
+            return fault_response
         reply = change()
     except SoapFault as fault:
         return _refused(fault, sent.charset, findings)
     findings.message_id = reply.number
     body = write_reply(f"{name}Response", reply.content, sent.charset)
-    return spoiling.after_the_work(order, MockResponse(200, {"Content-Type": content_type(sent.charset)}, body))
+    return fault_effects.apply_after_work(order, MockResponse(200, {"Content-Type": content_type(sent.charset)}, body))
 
 
 def _refused(fault: SoapFault, charset: str | None, findings: Findings) -> MockResponse:
-    findings.refusal = spoiling.explain_order(500) if findings.fault else fault.refusal
+    findings.refusal = fault_effects.explain_order(500) if findings.fault else fault.refusal
     return MockResponse(500, {"Content-Type": content_type(charset)}, write_fault(fault, charset))
 
 
-def sent_files(operation: Operation) -> tuple[SentFile, ...]:
+def list_files(operation: Operation) -> tuple[SentFile, ...]:
     """Return the files of a request, even if the request is then rejected."""
     files = []
     for attachment in operation.element.iterfind(f".//{{{CALLBACK_NAMESPACE}}}attachments"):

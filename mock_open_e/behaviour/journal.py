@@ -6,7 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from mock_open_e.behaviour.kept import Newest
+from mock_open_e.behaviour.newest import Newest
 from mock_open_e.behaviour.orders import FaultName, Instance
 from mock_open_e.behaviour.state import Limits
 
@@ -54,7 +54,7 @@ class Entry:
     `headers` have lower-case names and no credentials. `body` and the response body are truncated at the journal's
     limit; the sizes are those before truncation. `operation` and `case` are None if the call contains none that can be
     parsed. `fault` is the ordered fault that the call received. `refusal` is None for accepted calls. `notes` describe
-    in plain words what Open-E silently ignores and strict mode would reject.
+    the parts that Open-E silently ignores and strict mode would reject.
     """
 
     number: int
@@ -126,7 +126,7 @@ class Journal:
             method=call.method,
             url=call.url,
             query=call.query,
-            headers=_without_secrets(call.headers),
+            headers=_redact_headers(call.headers),
             body=bytes(call.body[:longest]),
             body_size=len(call.body),
             response=replace(response, body=response.body[:longest]),
@@ -141,7 +141,7 @@ class Journal:
         self._entries.clear()
 
 
-def _without_secrets(headers: Mapping[str, str]) -> Mapping[str, str]:
+def _redact_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Return the headers with credentials replaced by asterisks."""
     return MappingProxyType({name: "***" if name in _SECRET_HEADERS else value for name, value in headers.items()})
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
-from mock_open_e.behaviour import spoiling
+from mock_open_e.behaviour import fault_effects
 from mock_open_e.behaviour.journal import Findings, MockResponse, ReceivedCall, Refusal
 from mock_open_e.behaviour.orders import READING, Orders
 from mock_open_e.behaviour.scenario import User
@@ -30,7 +30,7 @@ _PATHS = "getmessages/family/N, getmessages/flowinstance/N, getmessages/N, getme
 _BYTES_PER_KB = 1024
 
 
-class _Wanted(NamedTuple):
+class _Period(NamedTuple):
     """Minutes as `yyyy-MM-dd HH:mm`, which sort as text; empty means unlimited."""
 
     since: str
@@ -41,16 +41,16 @@ def respond(call: ReceivedCall, findings: Findings, state: State, files: Files, 
     """Return the response to a call of the messageapi. The caller holds the lock."""
     findings.operation = READING
     successful = _successful_response(call, findings, state, files)
-    order = orders.take(call.instance, READING, findings.case) if findings.refusal is None else None
+    order = orders.find_due(call.instance, READING, findings.case) if findings.refusal is None else None
     findings.fault = order.fault if order else None
     try:
-        spoilt = spoiling.before_the_work(order, findings.case)
+        fault_response = fault_effects.respond_before_work(order, findings.case)
     except SoapFault as fault:
-        spoilt = MockResponse(500, {"Content-Type": "text/xml; charset=utf-8"}, write_fault(fault, None))
-    if spoilt is not None:
-        findings.refusal = spoiling.explain_order(spoilt.status)
-        return spoilt
-    return spoiling.after_the_work(order, successful)
+        fault_response = MockResponse(500, {"Content-Type": "text/xml; charset=utf-8"}, write_fault(fault, None))
+    if fault_response is not None:
+        findings.refusal = fault_effects.explain_order(fault_response.status)
+        return fault_response
+    return fault_effects.apply_after_work(order, successful)
 
 
 def _successful_response(call: ReceivedCall, findings: Findings, state: State, files: Files) -> MockResponse:
@@ -71,19 +71,19 @@ def _successful_response(call: ReceivedCall, findings: Findings, state: State, f
         messages = (each for each in messages if _family(state, each) == key)
     dates = _dates(call.query, findings)
     if dates is None:
-        return spoiling.html_page(400, "Bad Request")
+        return fault_effects.html_page(400, "Bad Request")
     return _list([each for each in messages if _is_within(each, dates)])
 
 
 def _family(state: State, message: Message) -> int | None:
-    case = state.case(message.case)
+    case = state.find_case(message.case)
     return None if case is None else case.family
 
 
-def _dates(query: str, findings: Findings) -> _Wanted | None:
+def _dates(query: str, findings: Findings) -> _Period | None:
     """Return the requested period, or None if a date is invalid. Names have any case; empty values are unlimited."""
     given = {name.lower(): value for name, value in parse_qsl(query, keep_blank_values=True)}
-    dates = _Wanted(given.get("fromdate", ""), given.get("todate", ""))
+    dates = _Period(given.get("fromdate", ""), given.get("todate", ""))
     for value in filter(None, dates):
         try:
             is_minute = f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M}" == value
@@ -95,7 +95,7 @@ def _dates(query: str, findings: Findings) -> _Wanted | None:
     return dates
 
 
-def _is_within(message: Message, wanted: _Wanted) -> bool:
+def _is_within(message: Message, wanted: _Period) -> bool:
     minute = _minute(message.added)
     return (not wanted.since or wanted.since <= minute) and (not wanted.until or minute <= wanted.until)
 
@@ -107,7 +107,7 @@ def _minute(added: str) -> str:
 
 def _missing(findings: Findings, received: str, accepted: str) -> MockResponse:
     findings.refusal = Refusal(received, accepted)
-    return spoiling.html_page(404, "Not Found")
+    return fault_effects.html_page(404, "Not Found")
 
 
 def _attachment(number: int, findings: Findings, state: State, files: Files) -> MockResponse:

@@ -75,7 +75,7 @@ def _add(request: Request, kind: Kind) -> Change:
         stored = request.state.add(
             Message(
                 instance=request.state.instance,
-                message_id=request.state.number(numbers),
+                message_id=request.state.next_number(numbers),
                 case=case.number,
                 kind=kind,
                 text=text,
@@ -84,7 +84,7 @@ def _add(request: Request, kind: Kind) -> Change:
                 user_id=user_id,
                 poster=poster,
                 files=tuple(
-                    File(request.state.number("attachment"), name, size, content, request.now)
+                    File(request.state.next_number("attachment"), name, size, content, request.now)
                     for name, size, content in files
                 ),
                 read_receipt=read_receipt,

@@ -57,9 +57,9 @@ class MockOpenE:
         self._clock = clock
         self._lock = threading.Lock()
         self._watchers: list[Callable[[], None]] = []
-        self._begin()
+        self._initialise()
 
-    def _begin(self) -> None:
+    def _initialise(self) -> None:
         sequence = count()
         self._states = {name: State(name, self._scenario, self._limits, sequence) for name in INSTANCES}
         self._orders = Orders(self._scenario.faults)
@@ -88,19 +88,21 @@ class MockOpenE:
     ) -> list[Message]:
         """Return the stored messages of all kinds, oldest first, optionally of one instance, case or kind."""
         with self._lock:
-            found = [message for each in self._of(instance) for message in each.messages]
-        fitting = [each for each in found if case in {None, each.case} and kind in {None, each.kind}]
-        return sorted(fitting, key=lambda message: message.sequence)
+            found = [message for each in self._list_states(instance) for message in each.messages]
+        matching = [each for each in found if case in {None, each.case} and kind in {None, each.kind}]
+        return sorted(matching, key=lambda message: message.sequence)
 
     def list_events(self, *, instance: Instance | None = None, case: int | None = None) -> list[Event]:
         """Return the history of cases, oldest first within each instance."""
         with self._lock:
-            return [event for each in self._of(instance) for event in each.events if case in {None, event.case}]
+            return [
+                event for each in self._list_states(instance) for event in each.events if case in {None, event.case}
+            ]
 
     def list_cases(self, *, instance: Instance | None = None) -> list[Case]:
         """Return the declared cases and those with data, by instance and number."""
         with self._lock:
-            return [case for each in self._of(instance) for case in each.cases()]
+            return [case for each in self._list_states(instance) for case in each.list_cases()]
 
     def list_calls(self) -> list[Entry]:
         """Return the journal: the newest calls, oldest first."""
@@ -189,7 +191,7 @@ class MockOpenE:
     def reset(self) -> None:
         """Restore the initial state of the scenario: cases, numbers and faults, without messages, calls and files."""
         with self._lock:
-            self._begin()
+            self._initialise()
         self._notify_watchers()
 
     def watch(self, callback: Callable[[], None]) -> Callable[[], None]:
@@ -209,7 +211,7 @@ class MockOpenE:
         for callback_ in watchers:
             callback_()
 
-    def _of(self, instance: Instance | None) -> list[State]:
+    def _list_states(self, instance: Instance | None) -> list[State]:
         return [state for name, state in self._states.items() if instance in {None, name}]
 
     def respond(
@@ -244,7 +246,7 @@ class MockOpenE:
         self, call: ReceivedCall, respond: Callable[[ReceivedCall, Findings, str | None], MockResponse]
     ) -> MockResponse:
         findings = Findings()
-        account, response = callback.refused_caller(self._scenario.accounts, call.headers.get("authorization"))
+        account, response = callback.authenticate(self._scenario.accounts, call.headers.get("authorization"))
         if response is not None:
             findings.refusal = Refusal(
                 "missing or invalid credentials", "HTTP Basic with the credentials of a declared account"
@@ -259,15 +261,15 @@ class MockOpenE:
     def _callback(self, call: ReceivedCall, findings: Findings, account: str | None) -> MockResponse:
         if call.method not in {"POST", "PUT"}:
             return contract.respond(call, findings)
-        sent = callback.receive(call.headers, call.body, findings, self._limits.file_bytes)
-        if isinstance(sent, MockResponse):
-            return sent
+        parsed = callback.receive(call.headers, call.body, findings, self._limits.file_bytes)
+        if isinstance(parsed, MockResponse):
+            return parsed
         with self._lock:
-            sent = sent.kept_in(self._files)
+            parsed = parsed.move_files(self._files)
             request = Request(
-                sent.operation, account, self._states[call.instance], self._scenario, findings, self._clock()
+                parsed.operation, account, self._states[call.instance], self._scenario, findings, self._clock()
             )
-            return callback.carry_out(sent, request, self._orders)
+            return callback.execute(parsed, request, self._orders)
 
     def _messageapi(self, call: ReceivedCall, findings: Findings, account: str | None) -> MockResponse:
         del account

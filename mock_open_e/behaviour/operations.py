@@ -27,7 +27,7 @@ def set_status(request: Request) -> Change:
     def change() -> Reply:
         if case.status == status:
             return Reply("<eventID>0</eventID>", 0)
-        request.state.put(replace(case, status=status))
+        request.state.store_case(replace(case, status=status))
         return _event(request, case, "", str(status), user_id)
 
     return change
@@ -40,7 +40,7 @@ def _status(request: Request, case: Case) -> int | str:
     alias = text_of(child(request.element, "statusAlias"))
     wanted = alias if number is None else number
     if family.statuses is None:
-        # The vendor's own stand-in for the platform rejects this alias too.
+        # The vendor's own mock of the platform rejects this alias too.
         is_known = number > 0 if number is not None else bool(alias) and alias != "NotFound"
         if wanted is not None and is_known:
             return wanted
@@ -66,7 +66,7 @@ def _event(request: Request, case: Case, date: str, text: str, user_id: str | No
 
 
 def confirm_delivery(request: Request) -> Change:
-    """Record that the case arrived in another system, with its number there. Idempotent."""
+    """Record that the case arrived in another system, and its number in that system. Idempotent."""
     case = find_case(request, externally=False)
     delivered = (text_of(child(request.element, "delivered")) or "").strip(" \t\r\n") in {"true", "1"}
     external = child(request.element, "externalID")
@@ -78,7 +78,7 @@ def confirm_delivery(request: Request) -> Change:
             external_id = (text_of(child(external, "ID")) or "", text_of(child(external, "System")) or "")
         confirmed = replace(case, delivered=delivered, external_id=external_id)
         if confirmed != case:
-            request.state.put(confirmed)
+            request.state.store_case(confirmed)
             _event(request, case, "", log_message, None)
         return Reply()
 
@@ -104,7 +104,7 @@ def set_attribute(request: Request) -> Change:
         attributes = {key: kept for key, kept in case.attributes.items() if key != f"callback.{name}"}
         if value:
             attributes[f"callback.{name}"] = value
-        request.state.put(replace(case, attributes=MappingProxyType(attributes)))
+        request.state.store_case(replace(case, attributes=MappingProxyType(attributes)))
         return Reply()
 
     return change
@@ -145,7 +145,7 @@ def set_managers(request: Request) -> Change:
     def change() -> Reply:
         number = 0
         if (managers, groups) != (case.managers, case.manager_groups):
-            request.state.put(replace(case, managers=managers, manager_groups=groups))
+            request.state.store_case(replace(case, managers=managers, manager_groups=groups))
             text = ", ".join((*managers, *groups))
             number = request.state.add_event(case.number, "setManagers", request.now.isoformat(), text, None).event_id
         return Reply(f"<setManagersReturn>{number}</setManagersReturn>", number)

@@ -1,4 +1,4 @@
-"""Check the options that Python tests pass to a mock, so that errors are reported where they are made."""
+"""Check the options that Python tests pass to a mock, so that an error is raised where the option is given."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any

@@ -8,7 +8,7 @@ from mock_open_e.behaviour.operation_table import SHAPES
 
 Instance = Literal["external", "internal"]
 INSTANCES: tuple[Instance, ...] = get_args(Instance)
-"""The Open-E of citizens and that of the staff."""
+"""The Open-E of the citizens and that of the staff."""
 
 FaultName = Literal[
     "FlowInstanceNotFound",
@@ -87,7 +87,7 @@ class Order:
         if self.instance is not None and self.instance not in INSTANCES:
             yield f"instance must be one of {', '.join(INSTANCES)}, or None for both, not {self.instance!r}"
 
-    def fits(self, instance: Instance, operation: str, case: int | None) -> bool:
+    def applies_to(self, instance: Instance, operation: str, case: int | None) -> bool:
         """Return whether the order applies to a call."""
         return (
             self.instance in {None, instance}
@@ -99,7 +99,7 @@ class Order:
 @dataclass(slots=True)
 class _Pending:
     order: Order
-    fitted: int = 0
+    matched: int = 0
     failed: int = 0
 
 
@@ -124,13 +124,13 @@ class Orders:
             for each in self._pending
         ]
 
-    def take(self, instance: Instance, operation: str, case: int | None) -> Order | None:
-        """Return the order for a call: the first one that applies and is due. Later orders do not count the call."""
+    def find_due(self, instance: Instance, operation: str, case: int | None) -> Order | None:
+        """Return the first order that applies to a call and is due, or None. Later orders do not count the call."""
         for each in self._pending:
-            if not each.order.fits(instance, operation, case):
+            if not each.order.applies_to(instance, operation, case):
                 continue
-            each.fitted += 1
-            if each.fitted % each.order.every:
+            each.matched += 1
+            if each.matched % each.order.every:
                 continue
             each.failed += 1
             if each.failed == each.order.times:

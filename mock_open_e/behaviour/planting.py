@@ -12,7 +12,7 @@ from mock_open_e.behaviour.state import Content, File, Files, Kind, Message, Sta
 def plant(
     state: State,
     scenario: Scenario,
-    kept: Files,
+    stored_files: Files,
     now: datetime,
     case: int,
     text: str,
@@ -21,17 +21,19 @@ def plant(
     added: str | None,
     kind: Kind,
 ) -> Message:
-    """Store a message and return it. Raises LookupError for an unknown case, ValueError for an invalid `added`."""
-    if state.case(case) is None:
+    """Store a message and return it. Raises LookupError for an unknown case and ValueError for an invalid `added`."""
+    if state.find_case(case) is None:
         raise LookupError(f"the {state.instance} instance has no case {case}")
     added = now.isoformat(timespec="milliseconds") if added is None else added
     if not is_date_time(added):
         raise ValueError(f"added must be an xs:dateTime, not {added!r}")
-    contents = [(name, kept.keep(Content(len(data), hashlib.sha256(data).hexdigest(), data))) for name, data in files]
+    contents = [
+        (name, stored_files.store(Content(len(data), hashlib.sha256(data).hexdigest(), data))) for name, data in files
+    ]
     return state.add(
         Message(
             instance=state.instance,
-            message_id=state.number("internal" if kind == "internal" else "message"),
+            message_id=state.next_number("internal" if kind == "internal" else "message"),
             case=case,
             kind=kind,
             text=text,
@@ -40,7 +42,7 @@ def plant(
             user_id=user_id,
             poster=None if user_id is None else scenario.user(user_id),
             files=tuple(
-                File(state.number("attachment"), name, content.size, content, now) for name, content in contents
+                File(state.next_number("attachment"), name, content.size, content, now) for name, content in contents
             ),
             origin="planted",
         )

@@ -1,6 +1,6 @@
 """The faults of Open-E's callback, each with Open-E's text and, for the journal, a plain explanation.
 
-Texts that are marked as inferred do not come from the platform's code.
+Texts that are marked as inferred are not from the platform's code.
 """
 
 from mock_open_e.behaviour.soap_fault import SoapFault

@@ -54,9 +54,9 @@ def find_case(request: Request, *, prefix: bool = True, externally: bool = True)
         raise refusals.external_id_only(prefix=prefix)
     number = int_of(element)
     request.findings.case = number
-    case = request.state.case(number)
+    case = request.state.find_case(number)
     if case is None:
-        raise refusals.not_found(number, _why_unreadable(element) if number is None else "")
+        raise refusals.not_found(number, _explain_case_number(element) if number is None else "")
     allowed = request.scenario.allowed_families
     if allowed is not None and case.family not in allowed:
         raise refusals.not_in_allowed_families(case.number)
@@ -66,7 +66,7 @@ def find_case(request: Request, *, prefix: bool = True, externally: bool = True)
     return case
 
 
-def _why_unreadable(element: Element | None) -> str:
+def _explain_case_number(element: Element | None) -> str:
     if element is None:
         return "no flowInstanceID in the callback's namespace"
     return f"flowInstanceID {refusals.quote(text_of(element))}, which is not a number"

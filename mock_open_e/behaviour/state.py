@@ -11,7 +11,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypedDict
 
-from mock_open_e.behaviour.kept import Newest
+from mock_open_e.behaviour.newest import Newest
 from mock_open_e.behaviour.orders import Instance
 from mock_open_e.behaviour.scenario import Scenario, User
 
@@ -19,7 +19,7 @@ Kind = Literal["manager", "owner", "internal"]
 """The author and the audience of a message: staff to citizen, citizen to staff, or staff internally."""
 
 FIRST_NUMBERS: Mapping[Instance, int] = {"external": 1, "internal": 1_000_001}
-"""The first number of each instance. They are far apart, so that confusing the instances is noticed."""
+"""The first number of each instance. They are far apart, so that tests detect a confusion of the instances."""
 
 
 _FILE_WEIGHT = 200
@@ -151,29 +151,29 @@ class Files:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._stored: OrderedDict[str, bytes] = OrderedDict()
         self._size = 0
 
-    def keep(self, content: Content) -> Content:
+    def store(self, content: Content) -> Content:
         """Store the bytes, and return the content without them."""
         if content.data is not None and content.size <= self._limit:
-            if content.sha256 in self._kept:
-                self._kept.move_to_end(content.sha256)
+            if content.sha256 in self._stored:
+                self._stored.move_to_end(content.sha256)
             else:
-                self._kept[content.sha256] = content.data
+                self._stored[content.sha256] = content.data
                 self._size += content.size
             while self._size > self._limit:
-                _, data = self._kept.popitem(last=False)
+                _, data = self._stored.popitem(last=False)
                 self._size -= len(data)
         return content._replace(data=None)
 
     def get(self, sha256: str) -> bytes | None:
         """Return the bytes, or None if they are no longer stored."""
-        return self._kept.get(sha256)
+        return self._stored.get(sha256)
 
     def clear(self) -> None:
         """Remove all files."""
-        self._kept.clear()
+        self._stored.clear()
         self._size = 0
 
 
@@ -194,42 +194,42 @@ class State:
             if case.instance in {None, instance}
         }
 
-    def number(self, kind: Literal["message", "internal", "event", "attachment"]) -> int:
+    def next_number(self, kind: Literal["message", "internal", "event", "attachment"]) -> int:
         """Return the next number of a kind, like a database sequence."""
         number = self._next[kind]
         self._next[kind] += 1
         return number
 
-    def case(self, number: int | None) -> Case | None:
+    def find_case(self, number: int | None) -> Case | None:
         """Return the case with that number, or None. If no cases are declared, create positive ones on first use."""
         if number is None or number < 1:
             return None
         return self._cases.get(number) or (Case(self.instance, number) if self._creates_cases else None)
 
-    def cases(self) -> list[Case]:
+    def list_cases(self) -> list[Case]:
         """Return the declared cases and those with data, by number."""
         return [self._cases[number] for number in sorted(self._cases)]
 
-    def put(self, case: Case) -> None:
+    def store_case(self, case: Case) -> None:
         """Store a case."""
         self._cases[case.number] = case
 
     def add(self, message: Message) -> Message:
         """Store a message, and record of which other message it is a duplicate."""
-        key = _likeness(message)
+        key = _duplicate_key(message)
         first = self._firsts.setdefault(key, message.message_id)
         duplicate_of = None if first == message.message_id else first
         message = replace(message, duplicate_of=duplicate_of, sequence=next(self._sequence))
-        self.put(self._cases.get(message.case) or Case(self.instance, message.case))
-        for gone in self.messages.add(message):
-            # Duplicates are recognised while the first message is stored.
-            if self._firsts.get(_likeness(gone)) == gone.message_id:
-                del self._firsts[_likeness(gone)]
+        self.store_case(self._cases.get(message.case) or Case(self.instance, message.case))
+        for removed in self.messages.add(message):
+            # Duplicates are recognised only as long as the first message is stored.
+            if self._firsts.get(_duplicate_key(removed)) == removed.message_id:
+                del self._firsts[_duplicate_key(removed)]
         return message
 
     def add_event(self, case: int, kind: str, date: str, text: str, user_id: str | None) -> Event:
         """Add an entry to the history of a case."""
-        event = Event(self.instance, self.number("event"), case, kind, date, text, user_id)
+        event = Event(self.instance, self.next_number("event"), case, kind, date, text, user_id)
         self.events.add(event)
         return event
 
@@ -249,7 +249,7 @@ def _event_weight(event: Event) -> int:
     return len(event.text) + len(event.date) + len(event.user_id or "")
 
 
-def _likeness(message: Message) -> bytes:
+def _duplicate_key(message: Message) -> bytes:
     """Return a short key that is equal for duplicate messages."""
     files = [(file.filename, file.size, file.content.sha256) for file in message.files]
     parts = (message.case, message.kind, message.text, message.user_id, files)

@@ -1,4 +1,4 @@
-"""Find what Open-E silently ignores in a request: strict mode rejects it, otherwise the journal notes it."""
+"""Find the parts of a request that Open-E silently ignores. Strict mode rejects them; other modes note them."""
 
 import re
 import threading
@@ -15,7 +15,7 @@ from mock_open_e.behaviour.soap.reading import Operation, child, text_of
 from mock_open_e.behaviour.soap.schema import strict_schema
 from mock_open_e.behaviour.soap_fault import SoapFault
 
-_MOST = 20
+_MAX_SENTENCES = 20
 """Maximum number of sentences about one request."""
 
 _HIGH = "".join(bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xC0))
@@ -34,17 +34,17 @@ _schemas = threading.local()
 
 
 def find_ignored(operation: Operation, charset: str | None) -> tuple[str, ...]:
-    """Return a sentence for each part of a request that Open-E silently misinterprets; at most 20."""
+    """Return a sentence for each part of a request that Open-E silently ignores or misinterprets; at most 20."""
     found: list[str] = []
-    for sentence in _each(operation, charset):
+    for sentence in _find_sentences(operation, charset):
         if sentence not in found:
             found.append(sentence)
-        if len(found) == _MOST:
+        if len(found) == _MAX_SENTENCES:
             break
     return tuple(found)
 
 
-def _each(operation: Operation, charset: str | None) -> Iterator[str]:
+def _find_sentences(operation: Operation, charset: str | None) -> Iterator[str]:
     element = operation.element
     if operation.name != f"{{{CALLBACK_NAMESPACE}}}{operation.local_name}":
         return
@@ -105,15 +105,15 @@ def _files(operation: Operation) -> Iterator[str]:
             yield f"The file {name} has {content.size} bytes, but its declared size is {quote(declared)}."
 
 
-def unknown_senders(request: Request) -> tuple[str, ...]:
-    """Return sentences about an invalid sender of a request."""
+def find_unknown_sender(request: Request) -> tuple[str, ...]:
+    """Return a sentence about an unknown sender of a request, if it has one."""
     user_id = text_of(child(child(request.element, "principal"), "userID"))
     if request.scenario.users is None or user_id is None or request.scenario.user(user_id) is not None:
         return ()
     return (f"principal/userID {quote(user_id)} is not a known user, so the message has no named sender.",)
 
 
-def refuse_strictly(faults: tuple[str, ...]) -> None:
+def reject_in_strict_mode(faults: tuple[str, ...]) -> None:
     """Raise SoapFault if there is anything to reject."""
     if faults:
         raise SoapFault(

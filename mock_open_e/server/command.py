@@ -10,7 +10,7 @@ import click
 from domain.errors import BudkavleError
 from mock_open_e.server.specs import docs_dir
 
-# Connexion imports a test client of Starlette that we do not use.
+# Connexion imports a test client of Starlette that this program does not use.
 warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
 
 

@@ -41,28 +41,28 @@ async def expect_messages(request: ControlRequest) -> Response:
     world, wanted = request.services, request.parameters
     count, seconds = wanted.get("count", 1), wanted.get("timeout", DEFAULT_TIMEOUT)
 
-    def enough() -> list[Message] | None:
-        fitting = [message for message in _sent(world) if not shapes.mismatches(message, wanted)]
-        return fitting if len(fitting) >= count else None
+    def find_matching() -> list[Message] | None:
+        matching = [message for message in _list_received(world) if not shapes.mismatches(message, wanted)]
+        return matching if len(matching) >= count else None
 
-    found = await world.until(enough, seconds)
+    found = await world.wait_for(find_matching, seconds)
     if found is not None:
         return replies.ok({"messages": [message.as_dict() for message in found]})
-    sent = _sent(world)
-    fitting = [message for message in sent if not shapes.mismatches(message, wanted)]
-    others = [(message, why) for message in sent if (why := shapes.mismatches(message, wanted))]
+    received = _list_received(world)
+    matching = [message for message in received if not shapes.mismatches(message, wanted)]
+    others = [(message, why) for message in received if (why := shapes.mismatches(message, wanted))]
     refused = [entry for entry in world.mock.list_calls() if entry.refusal]
     return replies.timed_out(
         {
-            "errors": [f"{len(fitting)} of {count} messages came within {seconds} seconds"],
-            "messages": [message.as_dict() for message in fitting],
+            "errors": [f"{len(matching)} of {count} messages came within {seconds} seconds"],
+            "messages": [message.as_dict() for message in matching],
             "others": [{"message": message.as_dict(), "because": why} for message, why in others[-SHOWN:]],
             "refused": [shapes.refused(entry) for entry in refused[-SHOWN:]],
         }
     )
 
 
-def _sent(world: World) -> list[Message]:
+def _list_received(world: World) -> list[Message]:
     return [message for message in world.mock.list_messages() if message.origin != "planted"]
 
 
@@ -103,7 +103,7 @@ async def get_case(request: ControlRequest) -> Response:
     """Return one case with its messages and its history."""
     request.raise_violations()
     mock = request.services.mock
-    instance, number = _case_of(request)
+    instance, number = _read_case_parameters(request)
     found = next((case for case in mock.list_cases(instance=instance) if case.number == number), None)
     if found is None:
         raise NotFound(f"the case {number} of the {instance} instance is not declared and has no data")
@@ -119,9 +119,9 @@ async def get_case(request: ControlRequest) -> Response:
 
 async def plant_message(request: ControlRequest) -> Response:
     """Add a message to the case as if the citizen had written it."""
-    files = _files_of(request)
+    files = _decode_files(request)
     request.raise_violations()
-    instance, number = _case_of(request)
+    instance, number = _read_case_parameters(request)
     body, mock = request.body, request.services.mock
     try:
         message = mock.plant(
@@ -140,7 +140,7 @@ async def plant_message(request: ControlRequest) -> Response:
     return replies.created_json(shapes.message(message, mock))
 
 
-def _files_of(request: ControlRequest) -> list[tuple[str, bytes]]:
+def _decode_files(request: ControlRequest) -> list[tuple[str, bytes]]:
     """Return the decoded files of a body. Add invalid base64 to the violations of the request."""
     files: list[tuple[str, bytes]] = []
     if not request.is_clean("attachments"):
@@ -154,7 +154,7 @@ def _files_of(request: ControlRequest) -> list[tuple[str, bytes]]:
     return files
 
 
-def _case_of(request: ControlRequest) -> tuple[Instance, int]:
+def _read_case_parameters(request: ControlRequest) -> tuple[Instance, int]:
     return request.parameters["instance"], request.parameters["flowInstanceID"]
 
 
@@ -212,7 +212,7 @@ async def get_overview(request: ControlRequest) -> Response:
     world, since = request.services, request.parameters.get("since")
     if since is not None:
         seconds = request.parameters.get("timeout", DEFAULT_TIMEOUT)
-        await world.until(lambda: world.revision if world.revision != since else None, seconds)
+        await world.wait_for(lambda: world.revision if world.revision != since else None, seconds)
     return replies.ok(shapes.overview(world))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mock_open_e.server import control
-from mock_open_e.server.control_errors import describe, failed, unexpected, unreadable
+from mock_open_e.server.control_errors import describe, render_error, render_internal_error, unreadable
 from mock_open_e.server.worlds import World
 from openapi.application import assemble, read_spec
 from openapi.bodies.budget import BodyBudget
@@ -16,7 +16,7 @@ from openapi.errors.forms import ErrorForm
 from openapi.observation.middleware import ObservationMiddleware
 from openapi.requests import SERVICES
 from openapi.routing import RoutingMiddleware
-from openapi.turnstile import Turnstile
+from openapi.start_limiter import StartLimiter
 from openapi.validation import ValidationMiddleware
 
 NAME = "mock-open-e"
@@ -25,13 +25,13 @@ NAME = "mock-open-e"
 _BODY_BYTES = 256 * 1024 * 1024
 _BODY_SECONDS = 10.0
 
-_FORM = ErrorForm(describe, unreadable, failed, unexpected)
+_FORM = ErrorForm(describe, unreadable, render_error, render_internal_error)
 
 CONTRACT = Contract(_FORM, (control,))
 
 
 def create_control_application(spec_dir: Path) -> "ControlApplication":
-    """Return the control API. Each call brings its own world."""
+    """Return the control API. `ControlApplication` passes it the world of each call."""
     middlewares: list[Any] = [
         ObservationMiddleware,
         RoutingMiddleware,
@@ -48,14 +48,14 @@ def create_control_application(spec_dir: Path) -> "ControlApplication":
         spec,
         services=None,
         contract=CONTRACT,
-        turnstile=Turnstile(),
+        start_limiter=StartLimiter(),
         body_budget=BodyBudget(_BODY_BYTES, _BODY_SECONDS),
     )
     return ControlApplication(application)
 
 
 class ControlApplication:
-    """An application that receives the world of each call."""
+    """The control API as an ASGI application, which is called with a world."""
 
     def __init__(self, application: ASGIApp) -> None:
         self._application = application

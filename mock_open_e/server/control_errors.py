@@ -32,7 +32,7 @@ _TEXTS: Texts = {
 
 
 def describe(fault: Fault, _prefix: str = "") -> Violation | None:
-    """Return a fault as a sentence. Unknown fields come first, then those of an order in the contract's order."""
+    """Return a fault as a sentence. Unknown fields are sorted first, then fields of an order as in the contract."""
     name = str(fault.path[-1]) if fault.path else ""
     if fault.keyword == "additionalProperties":
         return Violation(name, f"unknown field {name[:100]!r}", index=0)
@@ -55,7 +55,7 @@ def unreadable(fault: Unreadable) -> Sequence[Violation]:
     return [Violation("body", f"the body {violation.message}") for violation in fault.violations]
 
 
-def failed(error: BudkavleError) -> Response:
+def render_error(error: BudkavleError) -> Response:
     """Return the response for an error, as sentences."""
     if isinstance(error, Invalid):
         return _reply(problems.status_of(error), list(dict.fromkeys(each.message for each in error.violations)))
@@ -64,7 +64,7 @@ def failed(error: BudkavleError) -> Response:
     return _reply(problems.status_of(error), [str(error)])
 
 
-def unexpected() -> Response:
+def render_internal_error() -> Response:
     """Return a 500 for an internal error."""
     return _reply(HTTPStatus.INTERNAL_SERVER_ERROR, ["something went wrong in the mock; its log has it"])
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 _FOLDER = Path(__file__).parent / "inbox"
 
 _HEADERS = {
-    # The page shows text from callers. Only these files may run or style anything, so that text cannot.
+    # The page shows text of callers, so only these files may contain scripts and styles.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
         "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"

@@ -50,7 +50,7 @@ class _SoapEndpoint:
         self._instance = instance
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await _body(receive, LARGEST_BODY)
+        body = await _read_body(receive, LARGEST_BODY)
         if body is None:
             await Response(status_code=413, headers={"Connection": "close"})(scope, receive, send)
             return
@@ -78,20 +78,20 @@ class _SoapEndpoint:
             await _wait(response.delay, receive)
         if response.trickle:
             length = {"Content-Length": str(len(response.body)), **response.headers}
-            slow = StreamingResponse(_trickling(response), response.status, length)
+            slow = StreamingResponse(_trickle(response), response.status, length)
             await slow(scope, receive, send)
             return
         await Response(response.body, response.status, response.headers)(scope, receive, send)
 
 
-async def _trickling(response: MockResponse) -> AsyncIterator[bytes]:
+async def _trickle(response: MockResponse) -> AsyncIterator[bytes]:
     """Yield the body byte by byte, over the configured number of seconds."""
     for byte in response.body:
         await asyncio.sleep(response.trickle / len(response.body))
         yield bytes([byte])
 
 
-async def _body(receive: Receive, limit: int) -> bytearray | None:
+async def _read_body(receive: Receive, limit: int) -> bytearray | None:
     """Return the whole body, or None once it exceeds the limit or the caller has disconnected."""
     body = bytearray()
     more = True
@@ -107,14 +107,14 @@ async def _body(receive: Receive, limit: int) -> bytearray | None:
 
 
 async def _wait(seconds: float, receive: Receive) -> None:
-    """Wait for this time, at most until the caller disconnects or the server stops."""
-    # A stopping server cancels running calls. The response is then sent at once instead of logging a traceback.
+    """Wait for this time, or until the caller disconnects or the server stops."""
+    # A stopping server cancels running calls. Suppress this error, so that the response is sent and no trace is logged.
     with contextlib.suppress(TimeoutError, asyncio.CancelledError):
         async with asyncio.timeout(seconds):
-            await _disconnected(receive)
+            await _wait_for_disconnect(receive)
 
 
-async def _disconnected(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -129,7 +129,7 @@ async def _end_connection(scope: Scope, receive: Receive, *, reset: bool) -> Non
         transport.abort()
     else:
         transport.close()
-    await _disconnected(receive)
+    await _wait_for_disconnect(receive)
 
 
 class MockProtocol(HttpToolsProtocol):

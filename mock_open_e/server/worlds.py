@@ -1,4 +1,4 @@
-"""Named mocks, each an isolated world: those below `/s/NAME/` of the server, and the one at its root."""
+"""Isolated mocks, called worlds: the named ones below `/s/NAME/` of the server, and the one at its root."""
 
 import asyncio
 import threading
@@ -51,9 +51,9 @@ class World:
         """The number of running calls."""
         self._lock = threading.Lock()
         self._waiting: set[_Waiting] = set()
-        self._stop = mock.watch(self._changed)
+        self._stop = mock.watch(self._notify_change)
 
-    async def until(self, find: Callable[[], T | None], seconds: float) -> T | None:
+    async def wait_for(self, find: Callable[[], T | None], seconds: float) -> T | None:
         """Return the first result of `find` that is not None, evaluated after each change; None after the timeout."""
         waiting = _Waiting(asyncio.get_running_loop())
         with self._lock:
@@ -73,12 +73,12 @@ class World:
                 self._waiting.discard(waiting)
 
     def close(self) -> None:
-        """End all waiting calls, now and in the future."""
+        """End all waiting calls, including those that begin to wait later."""
         self.is_closing = True
         self._stop()
-        self._changed()
+        self._notify_change()
 
-    def _changed(self) -> None:
+    def _notify_change(self) -> None:
         with self._lock:
             self.revision += 1
             all_waiting = tuple(self._waiting)
@@ -102,7 +102,7 @@ class Worlds:
             world = World(name, MockOpenE(scenario=self.root.mock.scenario, limits=NAMED_LIMITS))
             world.is_closing = self._is_closing
             self._named[name] = world
-            self._make_room()
+            self._remove_idle_world()
         self._named.move_to_end(name)
         return world
 
@@ -117,7 +117,7 @@ class Worlds:
             if not world.is_closing:
                 world.close()
 
-    def _make_room(self) -> None:
+    def _remove_idle_world(self) -> None:
         # The last one is the requested world.
         for name in list(self._named)[:-1]:
             if len(self._named) <= self._limit:

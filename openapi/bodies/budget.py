@@ -18,25 +18,25 @@ STEP_BYTES = 8 * 1024 * 1024
 """Bytes that a body of unknown length reserves at a time."""
 
 TRIM_BYTES = 8 * 1024 * 1024
-"""Bodies of this size or more return memory to the operating system when the last large body is gone."""
+"""If the reserved bytes reached this size, memory is returned to the operating system after the last large body."""
 
 
 class BodyBudget:
-    """Reserves bytes in order of arrival. A body that waits for too long is rejected."""
+    """Reserves bytes in order of arrival, and rejects a body that waits for too long."""
 
-    def __init__(self, total_bytes: int, wait_seconds: float, give_back: Callable[[], None] | None = None) -> None:
+    def __init__(self, total_bytes: int, wait_seconds: float, trim: Callable[[], None] | None = None) -> None:
         self._total = self._free = total_bytes
         self._wait_seconds = wait_seconds
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._give_back = give_back or trim_memory
-        self._most = 0
+        self._trim = trim or trim_memory
+        self._peak = 0
 
     @property
     def reserved(self) -> int:
         """The bytes of bodies that are being processed."""
         return self._total - self._free
 
-    async def take(self, size: int) -> None:
+    async def reserve(self, size: int) -> None:
         """Reserve bytes. Raises `Overloaded` if they do not become free in time, or exceed the total."""
         if not self._waiting and size <= self._free:
             self._grant(size)
@@ -49,7 +49,7 @@ class BodyBudget:
                 await granted
         except BaseException as exc:
             if granted.done() and not granted.cancelled():
-                self.give(size)
+                self.release(size)
             else:
                 self._waiting.remove(entry)
                 self._grant_next()
@@ -57,17 +57,17 @@ class BodyBudget:
                 raise Overloaded from exc
             raise
 
-    def give(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """Release reserved bytes."""
         self._free += size
         self._grant_next()
-        if self._free == self._total and self._most >= TRIM_BYTES:
-            self._most = 0
-            asyncio.get_running_loop().run_in_executor(None, self._give_back)
+        if self._free == self._total and self._peak >= TRIM_BYTES:
+            self._peak = 0
+            asyncio.get_running_loop().run_in_executor(None, self._trim)
 
     def _grant(self, size: int) -> None:
         self._free -= size
-        self._most = max(self._most, self.reserved)
+        self._peak = max(self._peak, self.reserved)
 
     def _grant_next(self) -> None:
         while self._waiting and self._waiting[0][0] <= self._free:
@@ -90,16 +90,16 @@ class Reservation:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         if self._size:
-            self._budget.give(self._size)
+            self._budget.release(self._size)
 
     async def cover(self, size: int) -> None:
         """Increase the reservation to at least this size. Raises `Overloaded`."""
         if size > self._size:
-            await self._budget.take(size - self._size)
+            await self._budget.reserve(size - self._size)
             self._size = size
 
 
 def trim_memory() -> None:
-    """Return free memory to the operating system if the C library can: glibc keeps that of threads."""
+    """Return free memory to the operating system if the C library can: glibc keeps memory that threads freed."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

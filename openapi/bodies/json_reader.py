@@ -1,14 +1,15 @@
 """Decode untrusted JSON: small bodies at once, large ones with their base64 extracted.
 
-A parser holds the GIL while it runs, which is half a second for 140 MB. Therefore the values of `base64Data` in large
-bodies are extracted and decoded piece by piece while they are received, and long texts at the end. The remaining JSON
-is small.
+A parser holds the GIL while it runs: half a second for 140 MB. Therefore the values of `base64Data` in large bodies
+are extracted and decoded piece by piece while they are received, and long texts are decoded at the end. The remaining
+JSON is small.
 """
 
 import codecs
 import json
 import re
 import secrets
+import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -18,9 +19,9 @@ from openapi.errors.faults import Reason, Unreadable
 
 MAX_DEPTH = 64
 MAX_VALUES = 200_000
-"""Maximum strings, commas and brackets. A message has some dozens; each costs some microseconds."""
+"""Maximum strings, commas and opening brackets. A message has some dozens; each costs some microseconds."""
 MAX_CONTAINERS = 250_000
-"""Maximum brackets and braces in a body without files: more than the largest set of subscriptions has."""
+"""Maximum opening brackets in a body without files: more than the largest set of subscriptions has."""
 MAX_RUN = 25_000
 """Maximum values between the ends of two objects, in a body without files.
 
@@ -33,8 +34,8 @@ MAX_REST_BYTES = 16 * 1024 * 1024
 MAX_SKELETON_BYTES = 64 * 1024 * 1024
 """Maximum bytes of a body besides base64: the longest text that Open-E accepts, with non-ASCII characters escaped."""
 
-_LIFTED_PROPERTY = b'"base64Data"'
-_IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_EXTRACTED_PROPERTY = b'"base64Data"'
+_STRING_CONTENT = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _PIECE = 128 * 1024
@@ -43,10 +44,12 @@ _ESCAPES = re.compile(
     r"(?:[^\\]|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}|\\u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]|\\u[0-9a-fA-F]{4}))*+",
     re.DOTALL,
 )
-"""Characters and complete escapes. A trailing half of a surrogate pair is incomplete."""
+"""Characters and complete escapes. A high surrogate at the end is incomplete."""
 _LONGEST_ESCAPE = 12
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-_NO_MARKS = bytes(set(range(256)) - set(b'",:[{}]'))
+_SURROGATE_FAULT = "must not contain an unpaired surrogate"
+_DEPTH_FAULT = f"must be nested at most {MAX_DEPTH} levels deep"
+_NOT_STRUCTURAL = bytes(set(range(256)) - set(b'",:[{}]'))
 _MAX_BETWEEN = 64
 """Maximum white space around the colon of an extracted property. With more, the property is parsed with the rest."""
 
@@ -63,33 +66,35 @@ def decode(text: bytes | bytearray) -> Any:
         decoded = text.decode("utf-8-sig")
         if decoded.startswith("\ufeff"):
             refuse("must be JSON: it begins with more than one byte order mark", "json")
-        value = json.loads(decoded, parse_constant=_refuse_constant, object_pairs_hook=_object, parse_float=_float)
+        value = json.loads(
+            decoded, parse_constant=_refuse_constant, object_pairs_hook=_build_object, parse_float=_parse_float
+        )
         if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
             _check_depth(value)
-        if _may_hold_surrogates(text):
+        if _may_contain_surrogates(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError:
         refuse("must be JSON in UTF-8", "utf-8")
     except UnicodeEncodeError:
-        refuse("must not contain half of a surrogate pair", "surrogate")
+        refuse(_SURROGATE_FAULT, "surrogate")
     except RecursionError:
-        refuse("must not be nested so deeply", "depth")
+        refuse(_DEPTH_FAULT, "depth")
     except json.JSONDecodeError as exc:
         raise Unreadable(f"must be JSON: {exc}", "json", (exc.lineno, exc.colno)) from exc
     except ValueError:
-        # The only other error is a number with more digits than Python converts.
-        refuse("must not hold a number so long", "number")
+        # The only other error is an integer with more digits than Python converts.
+        refuse(f"must not contain an integer of more than {sys.get_int_max_str_digits()} digits", "number")
     return value
 
 
 class JsonReader:
-    """Parses a large JSON text while it is received. Each base64Data becomes a token, whose content is in `lifted`.
+    """Parses a large JSON text while it is received. Each base64Data becomes a token, whose content is in `contents`.
 
     Without files, base64Data is an ordinary text.
     """
 
     def __init__(self, *, has_files: bool = True) -> None:
-        self.lifted: dict[str, Content] = {}
+        self.contents: dict[str, Content] = {}
         self._has_files = has_files
         self._long_texts: list[tuple[int, int]] = []
         self._long_bytes = 0
@@ -120,7 +125,7 @@ class JsonReader:
                 f"{LONG_TEXT_BYTES} bytes"
             )
         if self._values > MAX_VALUES:
-            refuse("must not hold so many values", "values")
+            refuse(f"must contain at most {MAX_VALUES} strings, commas and opening brackets", "values")
 
     def finish(self) -> Any:
         """Return the value. Raises `Invalid`."""
@@ -131,7 +136,7 @@ class JsonReader:
             texts[token] = _decode_long_text(self._skeleton, start, end)
             self._skeleton[start:end] = token.encode()
         value = decode(self._skeleton)
-        return _with_texts(value, texts) if texts else value
+        return _insert_texts(value, texts) if texts else value
 
     def _read_outside(self, chunk: bytes, position: int) -> int:
         end = chunk.find(b'"', position)
@@ -153,9 +158,9 @@ class JsonReader:
         return end + 1
 
     def _read_string(self, chunk: bytes, position: int) -> int:
-        match = _IN_STRING.match(chunk, position)
+        match = _STRING_CONTENT.match(chunk, position)
         end = match.end() if match else position
-        self._take(chunk[position:end])
+        self._add_to_string(chunk[position:end])
         if end == len(chunk):
             return end
         if chunk[end : end + 1] != b'"':
@@ -165,13 +170,13 @@ class JsonReader:
         self._end_string()
         return end + 1
 
-    def _take(self, inner: bytes) -> None:
+    def _add_to_string(self, inner: bytes) -> None:
         if self._base64 is not None:
             self._base64.feed(inner)
             return
         self._skeleton += inner
-        if len(self._string) <= len(_LIFTED_PROPERTY):
-            self._string += inner[: len(_LIFTED_PROPERTY)]
+        if len(self._string) <= len(_EXTRACTED_PROPERTY):
+            self._string += inner[: len(_EXTRACTED_PROPERTY)]
 
     def _end_string(self) -> None:
         self._in_string = False
@@ -180,8 +185,8 @@ class JsonReader:
             if self._base64.is_empty:
                 self._skeleton += b'""'
             else:
-                token = f"{self._token}-{len(self.lifted)}"
-                self.lifted[token] = self._base64.finish()
+                token = f"{self._token}-{len(self.contents)}"
+                self.contents[token] = self._base64.finish()
                 self._skeleton += b'"%s"' % token.encode()
             self._base64 = None
             return
@@ -189,19 +194,20 @@ class JsonReader:
             self._long_texts.append((self._text_start, len(self._skeleton)))
             self._long_bytes += len(self._skeleton) - self._text_start
         self._skeleton += b'"'
-        self._after_property = self._has_files and self._string + b'"' == _LIFTED_PROPERTY
+        self._after_property = self._has_files and self._string + b'"' == _EXTRACTED_PROPERTY
         self._between = bytearray()
 
 
 class PlainJsonReader:
     """Receives a large JSON text without files, and parses it as a whole at the end.
 
-    It limits the objects and lists, because two bytes of text take some hundred bytes of memory, and the values that a
-    parser reads without interruption: it calls us at the end of each object, where other tasks run.
+    It limits the objects and lists, because two bytes of text take some hundred bytes of memory. It also limits the
+    values between the ends of two objects: the parser calls our code only at the end of each object, and other tasks
+    run then.
     """
 
     def __init__(self) -> None:
-        self.lifted: dict[str, Content] = {}
+        self.contents: dict[str, Content] = {}
         self._text = bytearray()
         self._counted = 0
         self._containers = 0
@@ -213,8 +219,8 @@ class PlainJsonReader:
         self._text += piece
         self._containers += piece.count(b"[") + piece.count(b"{")
         if self._containers > MAX_CONTAINERS:
-            refuse("must not hold so many values", "values")
-        # Count up to the end of an object, which is outside strings, so that few pieces end within one.
+            refuse(f"must contain at most {MAX_CONTAINERS} opening brackets", "values")
+        # Count up to the end of an object, so that few pieces end within a string.
         end = self._text.rfind(b"}", self._counted) + 1 or len(self._text)
         self._count(self._counted, end)
         self._counted = end
@@ -231,11 +237,11 @@ class PlainJsonReader:
     def _count_piece(self, piece: bytes) -> None:
         """Count the values of each run. `_carry` is the beginning of a string that continues in the next piece."""
         self._carry = b""
-        # Without escapes, only the quotes and the text between them are needed.
-        marks = piece if b"\\" in piece else piece.translate(None, _NO_MARKS)
-        outside = marks.replace(b'""', b"") if marks is not piece else marks
+        # A piece without escapes can be reduced to its structural characters, in which most strings are empty.
+        structure = piece if b"\\" in piece else piece.translate(None, _NOT_STRUCTURAL)
+        outside = structure.replace(b'""', b"") if structure is not piece else structure
         if b'"' in outside:
-            outside = _STRING.sub(b"", marks)
+            outside = _STRING.sub(b"", structure)
             start = outside.find(b'"')
             if start >= 0:
                 ending = len(outside) - len(outside.rstrip(b"\\"))
@@ -244,7 +250,7 @@ class PlainJsonReader:
         for part in outside.split(b"}"):
             self._run += part.count(b",") + part.count(b"[") + part.count(b"{")
             if self._run > MAX_RUN:
-                refuse("must not hold so many values", "values")
+                refuse(f"must contain at most {MAX_RUN} values between the ends of two objects", "values")
             last, self._run = self._run, 0
         # The last run continues.
         self._run = last
@@ -293,7 +299,7 @@ def _decode_long_text(raw: bytearray, start: int, end: int) -> str:
     try:
         for place in range(start, end, _PIECE):
             text = held + decoder.decode(bytes(raw[place : min(place + _PIECE, end)]), place + _PIECE >= end)
-            whole = len(text) if place + _PIECE >= end else _end_of_escapes(text)
+            whole = len(text) if place + _PIECE >= end else _find_split(text)
             held = text[whole:]
             piece = json.loads(f'"{text[:whole]}"')
             if "\\ud" in text or "\\uD" in text:
@@ -302,14 +308,17 @@ def _decode_long_text(raw: bytearray, start: int, end: int) -> str:
     except UnicodeDecodeError:
         refuse("must be JSON in UTF-8", "utf-8")
     except UnicodeEncodeError:
-        refuse("must not contain half of a surrogate pair", "surrogate")
+        refuse(_SURROGATE_FAULT, "surrogate")
     except ValueError as exc:
-        message = f"must be JSON: a text of more than {LONG_TEXT_BYTES} bytes holds what no text may hold as it is"
+        message = (
+            f"must be JSON: a text of more than {LONG_TEXT_BYTES} bytes contains an invalid escape or an unescaped "
+            "control character"
+        )
         raise Unreadable(message, "json") from exc
     return "".join(pieces)
 
 
-def _end_of_escapes(text: str) -> int:
+def _find_split(text: str) -> int:
     """Return a position at which a text can be split without splitting an escape or a surrogate pair."""
     start = text.find("\\", max(0, len(text) - _LONGEST_ESCAPE))
     if start < 0:
@@ -322,18 +331,18 @@ def _end_of_escapes(text: str) -> int:
     return end if len(text) - end <= _LONGEST_ESCAPE else len(text)
 
 
-def _with_texts(value: Any, texts: Mapping[str, str]) -> Any:
+def _insert_texts(value: Any, texts: Mapping[str, str]) -> Any:
     """Return a value with each token replaced by its text."""
     if isinstance(value, str):
         return texts.get(value, value)
     if isinstance(value, list):
-        return [_with_texts(inner, texts) for inner in value]
+        return [_insert_texts(inner, texts) for inner in value]
     if isinstance(value, dict):
-        return {texts.get(name, name): _with_texts(inner, texts) for name, inner in value.items()}
+        return {texts.get(name, name): _insert_texts(inner, texts) for name, inner in value.items()}
     return value
 
 
-def _may_hold_surrogates(text: bytes | bytearray) -> bool:
+def _may_contain_surrogates(text: bytes | bytearray) -> bool:
     # Search in pieces: a search among many escapes takes as long as parsing them.
     places = range(0, len(text), _PIECE)
     return any(_SURROGATE.search(text, place, place + _PIECE + _LONGEST_ESCAPE) for place in places)
@@ -344,21 +353,21 @@ def refuse(message: str, reason: Reason) -> NoReturn:
     raise Unreadable(message, reason)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        refuse("must not name a property twice", "twice")
+        refuse("must not contain a property twice in one object", "twice")
     return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    refuse(f"must be JSON: {name} is not", "json")
+    refuse(f"must be JSON, which does not allow {name}", "json")
 
 
-def _float(text: str) -> float:
+def _parse_float(text: str) -> float:
     number = float(text)
     if number in {float("inf"), float("-inf")}:
-        refuse("must not hold a number beyond all measure", "number")
+        refuse("must not contain a number outside the 64-bit float range", "number")
     return number
 
 
@@ -369,4 +378,4 @@ def _check_depth(value: Any) -> None:
         if not containers:
             return
         level = [inner for outer in containers for inner in (outer.values() if isinstance(outer, dict) else outer)]
-    refuse("must not be nested so deeply", "depth")
+    refuse(_DEPTH_FAULT, "depth")

@@ -1,4 +1,4 @@
-"""Decode multipart/form-data: the part `message`, then files, each decoded while it is received."""
+"""Decode multipart/form-data while it is received: the part `message`, then files."""
 
 import re
 from collections.abc import Callable
@@ -22,6 +22,7 @@ FILE_PART = "attachments"
 _PLAIN_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary"})
 """Content transfer encodings that leave the bytes unchanged (RFC 2045, section 6)."""
 _ENCODED = "must be sent unencoded: its Content-Transfer-Encoding may be 7bit, 8bit or binary"
+_UNKNOWN_PART = f"not a part of this form, which has the parts {JSON_PART} and {FILE_PART}"
 
 
 class MultipartReader:
@@ -32,7 +33,7 @@ class MultipartReader:
         boundary = options.get(b"boundary", b"")
         if not boundary:
             refuse("must be a multipart form, with its boundary in the Content-Type", "form")
-        self.lifted: dict[str, Content] = {}
+        self.contents: dict[str, Content] = {}
         self.violations: list[Violation] = []
         self.is_files_only = False
         """Whether the value contains only the files, because the JSON part could not be parsed."""
@@ -52,8 +53,8 @@ class MultipartReader:
     def finish(self) -> Any:
         """Return the equivalent of a JSON body. Faults of the form itself are in `violations`."""
         if not self._splitter.is_ended:
-            fault = "its end is missing" if self._parts else "no boundary was found"
-            refuse(f"must be a whole multipart form; {fault}", "form")
+            fault = "the final boundary is missing" if self._parts else "no boundary was found"
+            refuse(f"must be a complete multipart form; {fault}", "form")
         message = self._message()
         if message is None:
             self.is_files_only = True
@@ -84,7 +85,7 @@ class MultipartReader:
         """Begin a part with these headers."""
         self._parts += 1
         if self._parts > MAX_PARTS:
-            refuse("must not have so many parts", "form")
+            refuse(f"must have at most {MAX_PARTS} parts", "form")
         disposition, options = parse_options_header(headers.get(b"content-disposition"))
         name = _text(options.get(b"name", b"")) if disposition == b"form-data" else None
         is_encoded = headers.get(b"content-transfer-encoding", b"binary").lower() not in _PLAIN_ENCODINGS
@@ -96,8 +97,8 @@ class MultipartReader:
             self._part = self._begin_file(_file_name(headers[b"content-disposition"], options))
         else:
             self._part = None
-            place = "must be the first part, and only once" if name == JSON_PART else "not a part of this form"
-            self._fault(name or "body", place)
+            is_misplaced = name == JSON_PART
+            self._fault(name or "body", "must be the first part, and only once" if is_misplaced else _UNKNOWN_PART)
 
     def _begin_json(self, headers: dict[bytes, bytes], *, is_encoded: bool) -> bytearray:
         media_type, _ = parse_options_header(headers.get(b"content-type", b"application/json"))
@@ -128,7 +129,7 @@ class MultipartReader:
     def end_part(self) -> None:
         """End the part."""
         if isinstance(self._part, ContentReader):
-            self.lifted[self._files[-1]["base64Data"]] = self._part.finish()
+            self.contents[self._files[-1]["base64Data"]] = self._part.finish()
         self._part = None
 
     def _fault(self, field: str, message: str) -> None:
@@ -151,8 +152,8 @@ class _PartSplitter:
     It skips the preamble and the epilogue, accepts white space after a boundary, and unfolds header lines. A line that
     begins with the boundary but continues differently is content.
 
-    It refers neither to the reader nor to its own methods: in a reference cycle, the contents of the reader would stay
-    in memory until cycles are collected.
+    It stores references neither to the reader nor to its own methods: in a reference cycle, the files of the reader
+    would stay in memory until the next garbage collection.
     """
 
     def __init__(self, boundary: bytes) -> None:
@@ -176,8 +177,8 @@ class _PartSplitter:
         if end < 0:
             # The rest may be the beginning of a boundary.
             start = self._buffer.rfind(b"\r", max(0, len(self._buffer) - len(self._delimiter) + 1))
-            is_open = start >= 0 and self._delimiter.startswith(self._buffer[start:])
-            self._pass_on(start if is_open else len(self._buffer), reader)
+            may_continue = start >= 0 and self._delimiter.startswith(self._buffer[start:])
+            self._pass_on(start if may_continue else len(self._buffer), reader)
             return False
         self._pass_on(end, reader)
         self._step = _PartSplitter._read_delimiter
@@ -197,7 +198,7 @@ class _PartSplitter:
         line_end = _LINE_END.match(self._buffer, after)
         if line_end is None and _OPEN_LINE_END.fullmatch(self._buffer, after):
             if len(self._buffer) > MAX_HEADER_BYTES:
-                refuse("must not have so much white space after a boundary", "form")
+                refuse(f"must have at most {MAX_HEADER_BYTES} bytes of white space after a boundary", "form")
             return False
         if line_end is None:
             self._pass_on(after, reader)
@@ -217,7 +218,7 @@ class _PartSplitter:
             last_line_end = self._buffer.find(b"\r\n\r\n")
             end = len(self._buffer) if last_line_end < 0 else last_line_end + 2
             if end > MAX_HEADER_BYTES:
-                refuse("must not have such long headers in its parts", "form")
+                refuse(f"must have at most {MAX_HEADER_BYTES} bytes of headers in each part", "form")
             if last_line_end < 0:
                 return False
         headers = _headers(bytes(self._buffer[:end]))
@@ -247,7 +248,7 @@ def _headers(block: bytes) -> dict[bytes, bytes]:
     for line in _FOLD.sub(b" ", block).split(b"\r\n")[:-1]:
         header = _HEADER.fullmatch(line)
         if header is None:
-            refuse("must be a multipart form; a part has a line that is no header", "form")
+            refuse("must be a multipart form; a part has an invalid header line", "form")
         name = header[1].lower()
         if name in headers:
             refuse("must be a multipart form; a part has two headers of the same name", "form")

@@ -15,7 +15,7 @@ JSON = "application/json"
 MULTIPART = "multipart/form-data"
 
 SMALL_BYTES = 256 * 1024
-"""Up to this size a body is decoded in the event loop, which takes about as long as a switch to a thread."""
+"""Maximum bytes that are decoded in the event loop: decoding them takes about as long as a switch to a thread."""
 
 BATCH_BYTES = 1024 * 1024
 
@@ -23,7 +23,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class _Reader(Protocol):
-    lifted: dict[str, Content]
+    contents: dict[str, Content]
 
     def feed(self, piece: bytes | bytearray) -> None: ...
 
@@ -32,10 +32,10 @@ class _Reader(Protocol):
 
 @dataclass(slots=True)
 class Body:
-    """A decoded body. A `base64Data` value that is a key of `lifted` represents that content."""
+    """A decoded body. A `base64Data` value that is a key of `contents` represents that content."""
 
     value: Any
-    lifted: dict[str, Content] = field(default_factory=dict)
+    contents: dict[str, Content] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
     is_large: bool = False
     is_files_only: bool = False
@@ -44,13 +44,14 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """The accepted media types and bytes of an operation, and whether the body may have files (base64 in JSON)."""
+    """The accepted media types and the maximum bytes of the body of an operation."""
 
     media_types: tuple[str, ...]
     max_bytes: int
 
     @property
     def has_files(self) -> bool:
+        """Whether the body may have files (base64 in JSON)."""
         return MULTIPART in self.media_types
 
 
@@ -65,8 +66,8 @@ async def receive_body(
     """Return the body of a request.
 
     `length` is the Content-Length, None if absent. Raises `TooLarge` as soon as more bytes are announced or received
-    than are allowed, `Overloaded` if the service already holds too many, `Unreadable` for a body that does not conform
-    to its media type or is incomplete.
+    than are allowed, `Overloaded` if large bodies already use all reserved memory, `Unreadable` for a body that does
+    not conform to its media type or is incomplete.
     """
     limit = allowance.max_bytes
     if length is not None and length > limit:
@@ -81,7 +82,7 @@ async def receive_body(
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            refuse("must be complete; the connection ended before it was", "incomplete")
+            refuse("must be complete; the connection was closed before", "incomplete")
         piece = message.get("body", b"")
         total += len(piece)
         if total > limit:
@@ -107,7 +108,7 @@ async def _finish(reader: _Reader | None, rest: bytearray, total: int) -> Body:
     def finish() -> Body:
         last.feed(rest)
         value = last.finish()
-        body = Body(value, last.lifted, is_large=total > SMALL_BYTES)
+        body = Body(value, last.contents, is_large=total > SMALL_BYTES)
         if isinstance(last, MultipartReader):
             body.violations, body.is_files_only = last.violations, last.is_files_only
         return body

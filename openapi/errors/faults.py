@@ -7,12 +7,12 @@ from typing import Any, Literal
 from domain.errors import Invalid, Violation
 
 Reason = Literal["json", "utf-8", "surrogate", "depth", "number", "twice", "values", "incomplete", "form"]
-"""The reason why a body cannot be parsed."""
+"""The reason why a body cannot be parsed, from which each contract derives its text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: its path, the keyword of the schema, the rule of the keyword, and the value.
+    """One violation of a schema: the path and value, the keyword of the schema, and the rule of the keyword.
 
     Parameters have keywords of their own: `utf-8`, `nul`, `twice`, `unknown` and `many`.
     """
@@ -24,7 +24,7 @@ class Fault:
 
 
 DescribeFault = Callable[[Fault, str], Violation | None]
-"""A function that formulates a fault for a contract, or returns None if it is reported already.
+"""A function that converts a fault to a violation with the contract's text, or returns None if it is reported already.
 
 The text argument is a prefix of the field.
 """

@@ -1,4 +1,4 @@
-"""The form of errors in a contract."""
+"""The form of a contract's errors: their texts and responses."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,18 @@ from openapi.errors.faults import DescribeFault, Unreadable
 
 @dataclass(frozen=True, slots=True)
 class ErrorForm:
-    """The texts of faults, and the responses to errors. `unexpected` responds to internal errors."""
+    """The texts of faults, and the responses to errors. `render_internal_error` returns the 500."""
 
     describe: DescribeFault
     unreadable: Callable[[Unreadable], Sequence[Violation]]
-    failed: Callable[[BudkavleError], Response]
-    unexpected: Callable[[], Response]
+    render_error: Callable[[BudkavleError], Response]
+    render_internal_error: Callable[[], Response]
 
 
 PROBLEMS = ErrorForm(
-    problem_texts.violation, problem_texts.unreadable, problem_replies.failed, problem_replies.unexpected
+    problem_texts.violation,
+    problem_texts.unreadable,
+    problem_replies.render_error,
+    problem_replies.render_internal_error,
 )
 """problem+json, in English."""

@@ -11,8 +11,8 @@ KEY_CHALLENGE = 'ApiKey realm="budkavle", header="apikey"'
 """The challenge for callers without a valid key."""
 
 
-def failed(error: BudkavleError) -> Response:
-    """Return an error as a problem."""
+def render_error(error: BudkavleError) -> Response:
+    """Return the response to an error, as a problem."""
     status = problems.status_of(error)
     headers = {"Content-Type": problems.MEDIA_TYPE} | problems.headers_of(status)
     response = Response(problems.problem_of(error), status, headers=headers)
@@ -21,19 +21,19 @@ def failed(error: BudkavleError) -> Response:
     return response
 
 
-def not_found() -> Response:
+def render_not_found() -> Response:
     """Return a 404 for a path that no contract has."""
-    return _problem(HTTPStatus.NOT_FOUND, "There is nothing at this path")
+    return _problem(HTTPStatus.NOT_FOUND, "No operation has this path")
 
 
-def method_not_allowed(allowed: str) -> Response:
+def render_method_not_allowed(allowed: str) -> Response:
     """Return a 405 for a method that the contract does not have at this path."""
-    response = _problem(HTTPStatus.METHOD_NOT_ALLOWED, f"This path takes {allowed}")
+    response = _problem(HTTPStatus.METHOD_NOT_ALLOWED, f"This path accepts only {allowed}")
     response.headers["Allow"] = allowed
     return response
 
 
-def unexpected() -> Response:
+def render_internal_error() -> Response:
     """Return a 500 for an internal error."""
     return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, problems.UNEXPECTED)
 

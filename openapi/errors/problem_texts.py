@@ -25,7 +25,7 @@ def violation(fault: Fault, prefix: str = "", texts: Texts = _NONE) -> Violation
     """Return a fault as a violation, None if it is reported already. `prefix` is put before the field."""
     field = _field(fault.path)
     general = _INDEX.sub("[]", field)
-    text = texts.get((general, fault.keyword), _BY_KEYWORD.get(fault.keyword, "does not fit the contract"))
+    text = texts.get((general, fault.keyword), _BY_KEYWORD.get(fault.keyword, "does not conform to the contract"))
     message = text if isinstance(text, str) else text(fault)
     if message is None:
         return None
@@ -98,10 +98,10 @@ _BY_KEYWORD: dict[str, Text] = {
     "maxItems": _limit("size must be at most"),
     "minimum": _limit("must be at least"),
     "maximum": _limit("must be at most"),
-    "pattern": "does not have the form that the contract asks for",
+    "pattern": "does not match the pattern in the contract",
     "utf-8": "must be UTF-8",
     "nul": "must not contain U+0000",
-    "twice": "must be given once",
+    "twice": "must be given only once",
     "unknown": "not a parameter of this operation",
-    "many": lambda fault: f"more than {fault.rule['limit']} parameters",
+    "many": lambda fault: f"must have at most {fault.rule['limit']} parameters",
 }

@@ -1,8 +1,8 @@
 """Assign an id to each request, count it and log one line about it: ids, status, duration, never content."""
 
 import asyncio
+import random
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -41,7 +41,7 @@ VIOLATIONS = "violations"
 """The key of the request's violations in its log fields, until the line is written."""
 
 _REQUESTS = Counter("budkavle_requests", "Requests by operation and status.", ["operation", "status"])
-_DURATION = Histogram("budkavle_request_duration_seconds", "How long requests took.", ["operation"])
+_DURATION = Histogram("budkavle_request_duration_seconds", "Duration of requests in seconds.", ["operation"])
 _NO_OPERATION = "none"
 """The label of all unknown paths and methods, so that callers cannot create labels."""
 
@@ -67,6 +67,8 @@ class ObservationMiddleware:
         self._names = names
         self._proxies = proxies or TrustedProxies()
         self._anonymous_lines = AnonymousLines()
+        # Bound once: binding for each line takes as long as writing it.
+        self._log = log.bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -93,21 +95,21 @@ class ObservationMiddleware:
             await self._app(scope, receive, observed_send)
         except asyncio.CancelledError:
             if not scope[STATUS]:
-                # The service stops and no longer waits. The server would respond in another form.
+                # The server stops and cancels running requests. Its own response would have another form.
                 form: ErrorForm = scope.get(FORM, self._form_of_v1 if header == _HEADER_OF_V1 else PROBLEMS)
-                await form.unexpected()(scope, receive, observed_send)
-                # The server that cancelled this stops; it would log a traceback per request.
+                await form.render_internal_error()(scope, receive, observed_send)
+                # Do not raise again: the server would log a traceback for each request.
         finally:
             if self._names is not None:
                 self._observe(self._names, scope, time.perf_counter() - begun)
 
     def _observe(self, names: LogNames, scope: Scope, seconds: float) -> None:
-        """Count a request and log it, unless its caller is unauthenticated and caused too many such lines."""
+        """Count a request, and log it unless the limit of lines about unauthenticated callers is reached."""
         status: int = scope[STATUS]
         operation, fields = _operation(scope["extensions"]), scope["budkavle.log"]
         _count(operation, status, seconds)
         is_anonymous = "caller" not in fields and status < HTTPStatus.INTERNAL_SERVER_ERROR
-        suppressed = self._anonymous_lines.ask(scope[PEER]) if is_anonymous else 0
+        suppressed = self._anonymous_lines.admit_line(scope[PEER]) if is_anonymous else 0
         if suppressed is None:
             return
         if suppressed:
@@ -115,7 +117,7 @@ class ObservationMiddleware:
         if status >= HTTPStatus.BAD_REQUEST:
             raw_path = scope.get("raw_path") or scope["path"].encode()
             fields |= _fields_of_refusal(names, scope, raw_path, fields.pop(VIOLATIONS, ()))
-        log.info(
+        self._log.info(
             "request",
             operation=operation,
             method=scope["method"][:16],
@@ -141,7 +143,7 @@ def _is_docs(raw_path: bytes) -> bool:
 def _fields_of_refusal(
     names: LogNames, scope: Scope, raw_path: bytes, violations: Iterable[Violation]
 ) -> dict[str, Any]:
-    """Return what operators need to find the caller of a rejected request and its mistake."""
+    """Return the log fields that identify the caller of a rejected request, and its faulty fields."""
     refusal = {"path": names.path(raw_path), "peer": scope[PEER]}
     return {**refusal, "fields": names.fields(violations)} if violations else refusal
 
@@ -152,7 +154,7 @@ def _operation(extensions: dict[str, Any]) -> str | None:
 
 
 _counters: dict[tuple[str | None, int], tuple[Counter, Histogram]] = {}
-"""Metrics by operation and status: looking them up by labels each time would cost several times as much."""
+"""Metrics by operation and status, because looking them up by labels takes several times as long."""
 
 
 def _count(operation: str | None, status: int, seconds: float) -> None:
@@ -172,7 +174,7 @@ def header_of(raw_path: bytes) -> bytes:
 
 
 def _request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
-    """Return the caller's request id, from the contract's own header or else from that of the other contract."""
+    """Return the caller's request id: from the contract's own header, otherwise from that of the other contracts."""
     for name, value in headers:
         if name == header and _REQUEST_ID.fullmatch(value):
             return value.decode()
@@ -180,7 +182,8 @@ def _request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
     for name, value in headers:
         if name == other and _REQUEST_ID.fullmatch(value):
             return value.decode()
-    return secrets.token_hex(16)
+    # An id is no secret, and reading random bytes of the operating system takes longer than all else here.
+    return f"{random.getrandbits(128):032x}"
 
 
 def trace_parent_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

@@ -25,7 +25,7 @@ class LineLimit:
         self._left = 0
         self._suppressed = 0
 
-    def ask(self) -> int | None:
+    def admit_line(self) -> int | None:
         """Return the number of lines suppressed since the last one, or None to suppress this one too."""
         now = self._clock()
         if now >= self._ends:
@@ -61,17 +61,17 @@ class SourceCounter:
 
 
 class FailureLimit:
-    """Responds to failed authentications with 429 if one source causes too many; others are not affected."""
+    """Rejects failed authentications of one source above a limit with 429. Other sources are not affected."""
 
     def __init__(self, failures_per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._failures_per_second = failures_per_second
         self._counter = SourceCounter(clock)
 
     @contextmanager
-    def around(self, peer: str | None) -> Iterator[None]:
+    def limit_failures(self, peer: str | None) -> Iterator[None]:
         """Raise `TooManyFailures` instead of `Unauthenticated` above the limit.
 
-        Credentials are checked first, so a caller with valid ones is not slowed down by others at its address.
+        A caller with valid credentials is not limited, even if other callers at its address are.
         """
         try:
             yield
@@ -89,12 +89,12 @@ class AnonymousLines:
         self._lines = LineLimit(LINES_PER_SECOND, clock)
         self._suppressed = 0
 
-    def ask(self, peer: str | None) -> int | None:
+    def admit_line(self, peer: str | None) -> int | None:
         """Return the number of lines suppressed since the last one, or None to suppress this one too."""
         if self._counter.add(peer) > LINES_PER_SOURCE:
             self._suppressed += 1
             return None
-        suppressed = self._lines.ask()
+        suppressed = self._lines.admit_line()
         if suppressed is None:
             return None
         suppressed, self._suppressed = suppressed + self._suppressed, 0

@@ -1,7 +1,7 @@
 """The connections of one server: their number, and how long each may wait for its client.
 
-A sweep checks all connections once per second, so that connections need no timers. A connection that waits for the
-service and not for its client has no limit here: its request is queued or runs, or its body is not being read.
+A sweep checks all connections once per second, so that connections need no timers. A connection whose request waits
+for the service has no limit here: it is queued or runs, or the service does not read its body yet.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ WATCH_SECONDS = 30.0
 log = structlog.get_logger("budkavle.connections")
 
 
-class Overdue(StrEnum):
-    """The reason for closing a connection: its client exceeded a time limit."""
+class ExceededLimit(StrEnum):
+    """The time limit that a client exceeded, so that its connection is closed."""
 
     HEAD = "head"
     BODY = "body"
@@ -48,7 +48,7 @@ _LIMIT = "limit"
 
 _CLOSED = Counter("budkavle_closed_connections", "Connections that a limit ended, by reason.", ["reason"])
 _OPEN = Gauge("budkavle_open_connections", "Connections that are open.", multiprocess_mode="livesum")
-for _reason in (*Overdue, _LIMIT):
+for _reason in (*ExceededLimit, _LIMIT):
     # Create all series at start, so that rates include the first event.
     _CLOSED.labels(str(_reason))
 
@@ -56,14 +56,14 @@ for _reason in (*Overdue, _LIMIT):
 class Connection(Protocol):
     """The interface of a connection for the sweep."""
 
-    def overdue(self, now: float, limits: ConnectionLimits) -> Overdue | None:
+    def find_exceeded_limit(self, now: float, limits: ConnectionLimits) -> ExceededLimit | None:
         """Return the limit that the client has exceeded, or None."""
 
-    def end(self, reason: Overdue) -> None:
+    def end(self, reason: ExceededLimit) -> None:
         """Close the connection, with a response that gives the reason if one is due."""
 
     def close(self) -> None:
-        """Close a connection without a running request. Its client has a moment to read the rest of a response."""
+        """Close a connection without a running request. Its client may read the rest of a response for a moment."""
 
 
 class Connections:
@@ -71,7 +71,7 @@ class Connections:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
-        self._most = min(limits.connections, max(LEAST_CONNECTIONS, _descriptors() - RESERVED_DESCRIPTORS))
+        self._max_open = min(limits.connections, max(LEAST_CONNECTIONS, _descriptors() - RESERVED_DESCRIPTORS))
         self._sweep_seconds = min(
             SWEEP_SECONDS,
             *(
@@ -79,7 +79,7 @@ class Connections:
                 for each in (limits.head_seconds, limits.body_seconds, limits.idle_seconds, limits.reader_seconds)
             ),
         )
-        self._short = replace(
+        self._shortened = replace(
             limits,
             head_seconds=min(limits.head_seconds, STOP_SECONDS),
             body_seconds=min(limits.body_seconds, STOP_SECONDS),
@@ -105,7 +105,7 @@ class Connections:
         """Add a connection. Above the limit, close the one that has waited longest for its client."""
         self._open.add(connection)
         self._waiting[connection] = None
-        if len(self._open) > self._most:
+        if len(self._open) > self._max_open:
             self._evict(next(iter(self._waiting)))
         _OPEN.inc()
 
@@ -115,19 +115,19 @@ class Connections:
         self._open.discard(connection)
         self._waiting.pop(connection, None)
 
-    def began_request(self, connection: Connection) -> None:
+    def record_request_start(self, connection: Connection) -> None:
         """Record that a complete request arrived: the connection now waits for the service."""
         self._waiting.pop(connection, None)
 
-    def ended_request(self, connection: Connection) -> None:
-        """Record that no request runs: the connection now waits for its client."""
+    def record_request_end(self, connection: Connection) -> None:
+        """Record that the request has ended: the connection now waits for its client."""
         if connection in self._open:
             self._waiting.pop(connection, None)
             self._waiting[connection] = None
 
-    def hurry(self) -> None:
+    def shorten_limits(self) -> None:
         """Shorten the time limits, because the server stops."""
-        self.limits = self._short
+        self.limits = self._shortened
 
     def _evict(self, connection: Connection) -> None:
         self._open.discard(connection)
@@ -139,12 +139,12 @@ class Connections:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         for connection in tuple(self._open):
-            reason = connection.overdue(now, self.limits)
+            reason = connection.find_exceeded_limit(now, self.limits)
             if reason is not None:
                 _CLOSED.labels(str(reason)).inc()
                 connection.end(reason)
         if self._closed and now >= self._next_line:
-            log.warning("connection_limit_reached", limit=self._most, closed=self._closed)
+            log.warning("connection_limit_reached", limit=self._max_open, closed=self._closed)
             self._closed, self._next_line = 0, now + LOG_SECONDS
         if now >= self._next_descriptor_line and not _has_descriptor():
             # In this state the event loop closes accepted connections without reporting it.

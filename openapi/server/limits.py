@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Time limits for clients in seconds, and the maximum connections of one server."""
+    """Time limits for clients, and the maximum connections of one server."""
 
     head_seconds: float = 30
-    """From the first byte of a request to the end of its head."""
+    """Seconds from the first byte of a request to the end of its head."""
 
     body_seconds: float = 30
-    """Without receiving a byte of an incomplete body."""
+    """Seconds without receiving a byte of an incomplete body."""
 
     idle_seconds: float = 65
-    """Without a request."""
+    """Seconds without a request."""
 
     reader_seconds: float = 30
-    """Without the client reading a byte of a response."""
+    """Seconds in which the client reads no byte of a response."""
 
     connections: int = 4096

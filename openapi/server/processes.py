@@ -1,7 +1,7 @@
 """Run a program as several processes that share a listening socket.
 
-The first process only supervises: it forwards signals, starts a process again that ended by itself, and ends with the
-others. If it is killed, the others notice and stop.
+The first process only supervises: it forwards signals, restarts a process that ended by itself, and ends when all
+others have ended. If it is killed, the others detect it and stop.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from dataclasses import dataclass
 import structlog
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""With this variable `prometheus_client` keeps its values in files, and any process can return the sum of all."""
+"""The folder in which `prometheus_client` stores its values, so that any process can return the sum of all."""
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 RESTART_SECONDS = (0.1, 10.0)
-"""The first and the longest pause before a process that ended early is started again. The pause doubles."""
+"""The first and the longest pause before a process that ended early is restarted. The pause doubles."""
 
 EARLY_SECONDS = 10.0
-"""A process that lived longer is started again after the first pause."""
+"""A process that ran longer is restarted after the first pause."""
 
 log = structlog.get_logger("budkavle.processes")
 
@@ -37,35 +37,35 @@ class _Child:
     number: int
     started: float
     lifeline: int
-    """The writing end of a pipe, which the process sees closed if the supervisor ends."""
+    """The writing end of a pipe. It is closed when the supervisor ends, which the process detects."""
 
 
-class Processes:
+class Supervisor:
     """The supervisor of `count` processes."""
 
     def __init__(self, count: int) -> None:
         """Prepare shared metrics, which only works before `prometheus_client` is imported."""
         self._is_stopping = False
-        # Until the fork, signals are only noted: the default ones would end the process without its exit handlers, and
-        # an exception could be raised where Python ignores it. There is nothing to reload yet.
+        # Until the fork, signals are only recorded: the default handlers would end the process without its exit
+        # handlers, and Python might ignore an exception. There is nothing to reload yet.
         for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, self._note_stop)
+            signal.signal(each, self._record_stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         folder = os.environ[METRICS_VARIABLE] = tempfile.mkdtemp(prefix="budkavle-metrics-")
         atexit.register(_remove, folder, os.getpid())
         self.count = count
         self._number = 0
-        """The number of this process, which one that replaces another takes over. The supervisor has 0."""
-        _use_files_of(lambda: self._number)
+        """The number of this process; 0 for the supervisor. A process that replaces another has the same number."""
+        _name_metric_files(lambda: self._number)
         self._stopping: Callable[[], None] = lambda: None
         self._children: dict[int, _Child] = {}
         self._pause = RESTART_SECONDS[0]
 
     def fork(self, started: Callable[[], None], stopping: Callable[[], None]) -> "Member":
-        """Return in each of the processes. The supervisor never returns: it exits with their first error.
+        """Fork the processes and return in each. The supervisor never returns: it exits with their first error.
 
-        Call before the program has threads or an event loop. `started` is called once all of them have started, and
-        `stopping` when a signal ends them: the supervisor must not keep their socket open then.
+        Call before the program has threads or an event loop. `started` is called once all processes have started.
+        `stopping` is called when a signal ends them: the supervisor must close their socket then.
         """
         self._stopping = stopping
         for each in FORWARDED:
@@ -78,7 +78,7 @@ class Processes:
             if member is not None:
                 return member
             ready.append(has_started)
-        # Read all of them: each has a descriptor to close.
+        # Read all of them, because reading also closes the descriptor.
         if False not in [self._is_ready(descriptor) for descriptor in ready]:
             started()
         else:
@@ -91,7 +91,7 @@ class Processes:
         Raises `OSError` if the system has no process or descriptor left.
         """
         pipes: list[int] = []
-        # Otherwise a signal between the fork and the next lines would reach the handler of the supervisor.
+        # Block signals: one between the fork and the next lines would run the handler of the supervisor.
         signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
         try:
             pipes += os.pipe()
@@ -109,7 +109,7 @@ class Processes:
                 os.close(child.lifeline)
             os.close(keep)
             os.close(has_started)
-            # A signal of the terminal reaches the supervisor alone, which forwards it.
+            # The terminal then sends its signals only to the supervisor, which forwards them.
             os.setpgid(0, 0)
             for each in FORWARDED:
                 signal.signal(each, signal.SIG_DFL)
@@ -122,7 +122,7 @@ class Processes:
         self._children[pid] = _Child(number, time.monotonic(), keep)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         if self._is_stopping:
-            # The signal came before this process was one of those that receive it.
+            # The signal arrived before this process was among those to which it is forwarded.
             os.kill(pid, signal.SIGTERM)
         return None, has_started
 
@@ -132,51 +132,51 @@ class Processes:
             return has_started.read(1) != b""
 
     def _supervise(self) -> "Member":
-        """Return in a process that replaces another one."""
+        """Restart processes that end, until all have stopped. Returns only in a process that replaces another one."""
         code = 0
         while self._children:
             pid, status = os.wait()
             child = self._children.pop(pid, None)
             if child is None:
-                # As the first process of a container it inherits those that lost their parents.
+                # The first process of a container also inherits foreign processes whose parents have ended.
                 continue
             os.close(child.lifeline)
             ended = os.waitstatus_to_exitcode(status)
-            _forget_metrics(child.number)
+            _remove_gauges(child.number)
             if not self._is_stopping:
                 log.error("process_ended", pid=pid, code=ended)
-                self._rest(time.monotonic() - child.started)
+                self._pause_before_restart(time.monotonic() - child.started)
             if self._is_stopping:
-                # A process that has not started yet ends by the signal itself.
+                # A process that has not started yet is killed by the signal.
                 code = code or (0 if -ended in FORWARDED else abs(ended))
                 continue
-            member = self._start_again(child.number)
+            member = self._restart(child.number)
             if member is not None:
                 return member
         sys.exit(code)
 
-    def _start_again(self, number: int) -> "Member | None":
+    def _restart(self, number: int) -> "Member | None":
         """Return the member in a process that replaces another one, and None in the supervisor."""
         while not self._is_stopping:
             try:
                 member, has_started = self._start(number)
             except OSError as exc:
                 log.warning("process_not_started", reason=exc.strerror)
-                self._rest(0)
+                self._pause_before_restart(0)
                 continue
             if member is None:
                 os.close(has_started)
             return member
         return None
 
-    def _rest(self, lived: float) -> None:
+    def _pause_before_restart(self, ran_seconds: float) -> None:
         first, longest = RESTART_SECONDS
-        self._pause = first if lived > EARLY_SECONDS else min(2 * self._pause, longest)
+        self._pause = first if ran_seconds > EARLY_SECONDS else min(2 * self._pause, longest)
         ends = time.monotonic() + self._pause
         while not self._is_stopping and (left := ends - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
 
-    def _note_stop(self, _number: int, _frame: object) -> None:
+    def _record_stop(self, _number: int, _frame: object) -> None:
         self._is_stopping = True
 
     def _forward(self, number: int, _frame: object) -> None:
@@ -198,7 +198,7 @@ class Processes:
 
 
 class Member:
-    """One of the processes, and its work next to the servers: it stops when the supervisor has ended."""
+    """One of the processes. It runs next to the servers, and stops the process if the supervisor has ended."""
 
     def __init__(self, lifeline: int, report: int) -> None:
         self._lifeline = lifeline
@@ -215,7 +215,7 @@ class Member:
     async def run(self) -> None:
         """Watch the supervisor until `stop`."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._lifeline, self._end)
+        loop.add_reader(self._lifeline, self._stop_orphan)
         await self._stopped.wait()
         loop.remove_reader(self._lifeline)
 
@@ -223,28 +223,28 @@ class Member:
         """End `run`."""
         self._stopped.set()
 
-    def _end(self) -> None:
+    def _stop_orphan(self) -> None:
         asyncio.get_running_loop().remove_reader(self._lifeline)
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _remove(folder: str, owner: int) -> None:
-    """Remove the folder in its owner, or in a process that survived it: forked processes inherit this exit handler."""
+    """Remove the folder if this process is its owner, or outlived it. Forked processes inherit this exit handler."""
     if os.getpid() == owner or os.getppid() != owner:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _use_files_of(number: Callable[[], int]) -> None:
+def _name_metric_files(number: Callable[[], int]) -> None:
     """Name the files of metrics by the number of a process.
 
-    By default they have the id of the process, so that each process that is started again would add files for ever.
+    By default they are named by process id, so each restart would add files.
     """
     from prometheus_client import values
 
     values.ValueClass = values.MultiProcessValue(number)  # type: ignore[no-untyped-call]  # It takes such a function.
 
 
-def _forget_metrics(number: int) -> None:
+def _remove_gauges(number: int) -> None:
     """Remove the gauges of a process that ended."""
     from prometheus_client import multiprocess
 

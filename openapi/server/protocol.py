@@ -16,14 +16,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from openapi.errors import problems
 from openapi.observation.source_limits import LineLimit
-from openapi.server.connections import Connections, Overdue
+from openapi.server.connections import Connections, ExceededLimit
 from openapi.server.limits import ConnectionLimits
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Maximum bytes of request line and headers, of trailers, and of data that httptools holds back without a limit."""
+"""Maximum bytes of request line and headers, of trailers, and of data that httptools buffers without a limit."""
 
 LINGER_SECONDS = 2.0
-"""Seconds that a closing connection is still read after a rejection, or waits for its client to read the rest."""
+"""Seconds for which a closing connection is still read after a rejection, or its client may read the rest."""
 
 LINES_PER_SECOND = 10
 """Maximum log lines per second about malformed requests: callers can send thousands per second."""
@@ -33,8 +33,8 @@ log = structlog.get_logger("budkavle.protocol")
 _MALFORMED = Counter("budkavle_malformed_requests", "Requests that are not acceptable HTTP/1.1, by reason.", ["reason"])
 
 
-class HeadHolder:
-    """The transport of one response: it sends the head together with the first piece of the body.
+class HeadBuffer:
+    """The transport of one response, which sends the head together with the first piece of the body.
 
     uvicorn writes them one after the other, which would be two system calls and two packets.
     """
@@ -47,7 +47,7 @@ class HeadHolder:
         self._has_begun = False
 
     def write(self, data: bytes) -> None:
-        """Send `data`, or keep it if it is the head."""
+        """Send `data`, or store it if it is the head."""
         if self._head:
             self._transport.writelines([self._head, data])
             self._head = b""
@@ -58,7 +58,7 @@ class HeadHolder:
             self._head = data
 
     def close(self) -> None:
-        """Send the head if it was kept, and close the connection."""
+        """Send the head if it is stored, and close the connection."""
         if self._head:
             self._transport.write(self._head)
         self._transport.close()
@@ -72,7 +72,7 @@ _CONTINUE = b"HTTP/1.1 100 "
 
 
 class UpgradeIgnoringProtocol(HttpToolsProtocol):
-    """Ignores offers of another protocol, which Java's client makes with every request.
+    """Ignores offers of another protocol. Java's client sends one with every request.
 
     Only HTTP/1.1 is supported, and a server may ignore an offer (RFC 9110, section 7.8). httptools would interpret the
     body as the other protocol, so it parses the head again without the offer.
@@ -123,17 +123,18 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
 
     _is_begun = False
     _in_head = True
-    _is_refused = False
-    _has_last_answer_due = False
+    _is_rejected = False
+    _has_last_response_due = False
     """Whether a complete request was running before the one that was rejected."""
-    _is_silent = True
+    _is_unparsed = True
+    """Whether the parser has called no method for the latest bytes."""
     _head_bytes = 0
     _trailer_bytes = 0
-    _silent_bytes = 0
+    _unparsed_bytes = 0
     _rejection: str | None = None
     _client_certificate: bytes | None = None
     _since = 0.0
-    """The time at which the client's turn began or the client last acted in it, by the loop's clock."""
+    """The time by the loop's clock since which the service waits for the client."""
     _unsent = 0
     _unsent_since = 0.0
 
@@ -156,43 +157,43 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         self._connections.discard(self)
         super().connection_lost(exc)
 
-    def overdue(self, now: float, limits: ConnectionLimits) -> Overdue | None:
+    def find_exceeded_limit(self, now: float, limits: ConnectionLimits) -> ExceededLimit | None:
         """Return the limit that the client has exceeded, or None."""
         unsent = self.transport.get_write_buffer_size()
         if unsent:
             if unsent != self._unsent:
                 self._unsent, self._unsent_since = unsent, now
-            return Overdue.READER if now - self._unsent_since > limits.reader_seconds else None
+            return ExceededLimit.READER if now - self._unsent_since > limits.reader_seconds else None
         self._unsent = 0
-        if self._is_refused or self.transport.is_closing() or self._is_running():
+        if self._is_rejected or self.transport.is_closing() or self._is_running():
             return None
         if self.flow.read_paused:
             # The client may have sent data that the service does not read.
             self._since = now
         waited = now - self._since
         if not self._is_begun:
-            return Overdue.IDLE if waited > limits.idle_seconds else None
+            return ExceededLimit.IDLE if waited > limits.idle_seconds else None
         if self._in_head:
-            return Overdue.HEAD if waited > limits.head_seconds else None
-        return Overdue.BODY if waited > limits.body_seconds else None
+            return ExceededLimit.HEAD if waited > limits.head_seconds else None
+        return ExceededLimit.BODY if waited > limits.body_seconds else None
 
-    def end(self, reason: Overdue) -> None:
+    def end(self, reason: ExceededLimit) -> None:
         """Close the connection, with a response that gives the reason if one is due."""
         match reason:
-            case Overdue.READER:
+            case ExceededLimit.READER:
                 self.transport.abort()
-            case Overdue.IDLE:
+            case ExceededLimit.IDLE:
                 self.transport.close()
-            case Overdue.HEAD | Overdue.BODY:
+            case ExceededLimit.HEAD | ExceededLimit.BODY:
                 if self.cycle is not None and self.cycle.response_started and not self._in_head:
                     self.transport.close()
                 else:
-                    self._refuse(f"slow_{reason}")
+                    self._reject_request(f"slow_{reason}")
             case _ as unreachable:
                 assert_never(unreachable)
 
     def close(self) -> None:
-        """Close a connection without a running request. Its client has a moment to read the rest of a response."""
+        """Close a connection without a running request. Its client may read the rest of a response for a moment."""
         has_unsent = self.transport.get_write_buffer_size() > 0
         self.transport.close()
         if has_unsent:
@@ -201,7 +202,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
 
     def shutdown(self) -> None:
         """Begin to close the connection: respond to complete requests, and reduce the time limits for the rest."""
-        self._connections.hurry()
+        self._connections.shorten_limits()
         super().shutdown()
 
     def _is_running(self) -> bool:
@@ -209,32 +210,32 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         return self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
 
     def data_received(self, data: bytes) -> None:
-        if self._is_refused or self.transport.is_closing():
+        if self._is_rejected or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
-        self._is_silent = True
+        self._is_unparsed = True
         if not self._in_head:
             self._since = self.loop.time()
         try:
             self._feed(data)
         except httptools.HttpParserError:
-            self._refuse(self._rejection or "not_http")
+            self._reject_request(self._rejection or "not_http")
             return
-        self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
-        if self._silent_bytes > MAX_HEAD_BYTES:
-            self._refuse("head_too_long")
+        self._unparsed_bytes = self._unparsed_bytes + len(data) if self._is_unparsed else 0
+        if self._unparsed_bytes > MAX_HEAD_BYTES:
+            self._reject_request("head_too_long")
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn declares that it returns nothing.
         """Respond to complete requests after a client shuts down its sending side (RFC 9112, section 9.6)."""
         is_refused_body = not self._in_head and self.cycle is not None and self.cycle.response_complete
-        if self._is_begun and not self._is_refused and not is_refused_body:
-            # It is correct for a client to stop sending a rejected body.
-            self._refuse("cut_off")
+        if self._is_begun and not self._is_rejected and not is_refused_body:
+            # A client that stops sending a rejected body is not counted as malformed.
+            self._reject_request("cut_off")
         if self.scheme == "https":
             # TLS closes both directions at once.
             return None
-        if self._is_refused:
-            return self._has_last_answer_due
+        if self._is_rejected:
+            return self._has_last_response_due
         if not self._is_running():
             return None
         last = self.pipeline[0][0] if self.pipeline else self.cycle
@@ -251,87 +252,86 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
     def on_url(self, url: bytes) -> None:
         self._head_bytes += len(url)
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._reject("target_too_long")
+            self._stop_parsing("target_too_long")
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._is_silent = False
+        self._is_unparsed = False
         if self._in_head:
             self._head_bytes += len(name) + len(value)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._reject("head_too_long")
+                self._stop_parsing("head_too_long")
             super().on_header(name, value.rstrip(b" \t"))
             return
         # Trailers are ignored, and must not be added to the headers of a running request.
         self._trailer_bytes += len(name) + len(value)
         if self._trailer_bytes > MAX_HEAD_BYTES:
-            self._reject("head_too_long")
+            self._stop_parsing("head_too_long")
 
     def on_headers_complete(self) -> None:
-        self._is_silent = False
+        self._is_unparsed = False
         self._check_head()
         if not (self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"):
             self._in_head = False
         super().on_headers_complete()
         if self._offer is None and self.scope["method"] != "HEAD":
-            self.cycle.transport = HeadHolder(self.transport)  # type: ignore[assignment]  # It has what a cycle calls.
+            self.cycle.transport = HeadBuffer(self.transport)  # type: ignore[assignment]  # It has what a cycle calls.
 
     def on_body(self, body: bytes) -> None:
-        self._is_silent = False
+        self._is_unparsed = False
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._offer is None:
-            self._is_begun, self._in_head, self._is_silent = False, True, False
+            self._is_begun, self._in_head, self._is_unparsed = False, True, False
         super().on_message_complete()
         if self._is_running():
-            self._connections.began_request(self)
+            self._connections.record_request_start(self)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._has_last_answer_due and not self.transport.is_closing():
-            self._has_last_answer_due = False
+        if self._has_last_response_due and not self.transport.is_closing():
+            self._has_last_response_due = False
             self._close_after_reading()
         self._since = self.loop.time()
         if not self._is_running():
-            self._connections.ended_request(self)
+            self._connections.record_request_end(self)
 
     def _check_head(self) -> None:
-        """Reject what proxies and servers may parse differently (RFC 9112, sections 2.3, 3.2, 6.1)."""
+        """Reject heads that proxies and servers may parse differently (RFC 9112, sections 2.3, 3.2, 6.1)."""
         version = self.parser.get_http_version()
         if not version.startswith("1."):
-            self._reject("version")
+            self._stop_parsing("version")
         hosts, coding = 0, b""
         for name, value in self.headers:
             if name == b"host":
                 hosts += 1
                 if _HOST.fullmatch(value) is None:
-                    self._reject("host")
+                    self._stop_parsing("host")
             elif name == b"transfer-encoding":
                 coding += value.lower()
         if hosts != 1 and (hosts or version != "1.0"):
-            self._reject("host")
+            self._stop_parsing("host")
         if coding:
             if coding != b"chunked":
-                self._reject("transfer_coding")
+                self._stop_parsing("transfer_coding")
             if version == "1.0":
-                self._reject("not_http")
+                self._stop_parsing("not_http")
 
-    def _reject(self, reason: str) -> None:
-        """Stop parsing this connection."""
+    def _stop_parsing(self, reason: str) -> None:
+        """Stop parsing this connection by an exception from a callback of the parser."""
         self._rejection = reason
         raise ValueError(reason)
 
-    def _refuse(self, reason: str) -> None:
-        """Close the connection, with a response that gives the reason if it is this request's turn."""
-        self._is_refused = True
+    def _reject_request(self, reason: str) -> None:
+        """Close the connection, with a response that gives the reason unless an earlier response is due."""
+        self._is_rejected = True
         _MALFORMED.labels(reason).inc()
         status, detail = _REJECTIONS[reason]
-        _log_refusal(reason, status, self.client)
+        _log_rejection(reason, status, self.client)
         if self.pipeline or self._is_running():
-            # The running request was complete: its response is sent and is the last one. It is not that of `cycle` if
-            # others are queued.
-            self._has_last_answer_due = True
+            # The running request is complete, so its response is still sent, as the last one.
+            self._has_last_response_due = True
             self.cycle.keep_alive = False
             self.pipeline.clear()
             return
@@ -341,7 +341,7 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         if self.cycle is not None and not self.cycle.response_complete:
-            # The rest of its body will not arrive.
+            # Report to the application that the rest of the body will not arrive.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(head.encode() + body)
@@ -384,8 +384,8 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.vV]+\])(?::[
 _lines = LineLimit(LINES_PER_SECOND)
 
 
-def _log_refusal(reason: str, status: HTTPStatus, client: tuple[str, int] | None) -> None:
-    suppressed = _lines.ask()
+def _log_rejection(reason: str, status: HTTPStatus, client: tuple[str, int] | None) -> None:
+    suppressed = _lines.admit_line()
     if suppressed is not None:
         log.warning(
             "malformed_request_rejected",

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import uvicorn
 
 from domain.errors import BudkavleError
+from openapi.bodies.budget import trim_memory
 from openapi.server.connections import raise_descriptor_limit
 
 try:
@@ -63,14 +64,13 @@ class Work(Protocol):
         """Work until it is stopped."""
 
     def stop(self) -> None:
-        """Finish what is running and begin nothing new. A second call abandons even that."""
+        """Finish the running work and begin none. A second call abandons the running work too."""
 
 
 class Drain:
     """The time between the stop signal and closing the listening socket, in which readiness is `DOWN`.
 
-    A load balancer needs this time to notice: a socket that closes at once rejects the requests that are still sent to
-    it.
+    A load balancer needs this time to detect the stop. If the socket closed at once, requests would be rejected.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -94,7 +94,7 @@ async def run_servers(
     reload: Callable[[], None] | None = None,
     is_busy: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Run servers and works until SIGINT or SIGTERM, then drain, finish running requests and stop.
+    """Run servers and background work until SIGINT or SIGTERM, then drain, finish running requests and stop.
 
     A second signal skips the drain. SIGHUP calls `reload`. While `is_busy` returns true, a full garbage collection
     would block all callers for long.
@@ -146,24 +146,22 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
 
 
 SWITCH_SECONDS = 0.001
-"""Seconds that a computing thread may hold the GIL while the event loop waits for it.
+"""Seconds for which a thread may hold the GIL while the event loop waits for it.
 
-A response waits several times: with Python's default of 5 ms, others waited up to 50 ms for a small message during a
-large sync.
+A response needs the GIL several times: with Python's default of 5 ms, a small message took up to 50 ms during a large
+sync.
 """
 
 COLLECTION_SECONDS = 30.0
-"""Seconds between full collections. A collection that waits for large bodies runs after ten times as long anyway."""
+"""Seconds between full garbage collections. Large bodies postpone a collection, but at most ten times."""
 
 _NEVER = 1_000_000
 
 
 def _settle_memory() -> None:
-    """Exclude all objects created so far from garbage collection.
+    """Exclude all objects created so far from garbage collection, and leave full collections to `FullCollections`.
 
-    They are permanent, and each full collection would visit them.
-
-    A full collection blocked all callers for 100 to 250 ms. From now on only `FullCollections` runs them.
+    These objects are permanent. With them, a full collection blocked all callers for 100 to 250 ms.
     """
     gc.collect()
     gc.freeze()
@@ -175,8 +173,9 @@ def _settle_memory() -> None:
 class FullCollections:
     """Runs the full collections of Python's garbage collector while there is no large work.
 
-    Python itself runs them while many objects are created, in the middle of a large sync: each visits all objects and
-    blocks all callers for up to 300 ms. Without large work a collection takes a few milliseconds.
+    Python itself runs them while many objects are created, during a large sync: each visits all objects and blocks all
+    callers for up to 300 ms. Without large work a collection takes a few milliseconds. Afterwards the memory that
+    threads have freed returns to the operating system; otherwise four syncs of 50,000 entries leave 54 MB.
     """
 
     def __init__(self, is_busy: Callable[[], bool], seconds: float = COLLECTION_SECONDS) -> None:
@@ -185,7 +184,7 @@ class FullCollections:
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
-        """Run collections until stopped."""
+        """Run collections until `stop`."""
         skipped = 0
         while not self._stopped.is_set():
             with contextlib.suppress(TimeoutError):
@@ -195,9 +194,10 @@ class FullCollections:
                 continue
             skipped = 0
             gc.collect()
+            await asyncio.to_thread(trim_memory)
 
     def stop(self) -> None:
-        """Stop."""
+        """End `run`."""
         self._stopped.set()
 
 
@@ -205,12 +205,12 @@ _MOST_SKIPPED = 10
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine as the whole of this process."""
+    """Run a coroutine, and then end this process."""
     raise_descriptor_limit()
     run_loop(main)
     if any(thread is not threading.current_thread() and not thread.daemon for thread in threading.enumerate()):
-        # A call to Open-E outlived the shutdown timeout. Its message is recorded as being sent; Python would wait for
-        # the thread.
+        # A call to Open-E exceeded the shutdown timeout, and Python would wait for its thread. Its message stays in
+        # the state `sending`.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
@@ -219,7 +219,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 class _Loop(_BaseLoop):
     """An event loop with TLS timeouts, for which uvicorn has no setting."""
 
-    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.AbstractServer:  # type: ignore[override]  # All arguments go on as they come.
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.AbstractServer:  # type: ignore[override]  # All arguments are passed on.
         if kwargs.get("ssl") is not None:
             kwargs |= {"ssl_handshake_timeout": TLS_HANDSHAKE_SECONDS, "ssl_shutdown_timeout": TLS_END_SECONDS}
         return await super().create_server(*args, **kwargs)

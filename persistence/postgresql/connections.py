@@ -185,12 +185,12 @@ class SessionSettings:
 
 
 class Connector:
-    """Connects to the servers of a URL and remembers when they were unavailable."""
+    """Connects to the servers of a URL and records when they were unavailable."""
 
     def __init__(self, server: Server, waits: Waits) -> None:
         self.server = server
         self.waits = waits
-        self._away_since: float | None = None
+        self._unavailable_since: float | None = None
         self._was_connected = False
         self._suspect_since = float("-inf")
         self._replaced_before = float("-inf")
@@ -221,35 +221,35 @@ class Connector:
         self._replaced_before = now
         return True
 
-    async def connect(self, session: SessionSettings, limit: float, patience: float) -> PostgresqlConnection:
+    async def connect(self, session: SessionSettings, limit: float, retry_seconds: float) -> PostgresqlConnection:
         """Connect to the first suitable host.
 
-        Retries cover a restart of the server: they end once the server has been unavailable for `patience` seconds.
-        After that time each call makes a single attempt. `limit` is the timeout of one attempt at one host.
+        Retries cover a restart of the server: they end once the server has been unavailable for `retry_seconds`. After
+        that time each call makes a single attempt. `limit` is the timeout of one attempt at one host.
         """
         started = time.monotonic()
         pause, longest = RETRY_SECONDS
         while True:
             try:
-                # In its own context: the connection's callbacks keep theirs, which would be the request with its body.
+                # Use a new context, because the connection's callbacks keep it: the caller's contains a request.
                 connection = await asyncio.create_task(self._try_all(session, limit), context=Context())
             except DRIVER_ERRORS as exc:
                 now = time.monotonic()
                 self._log_failure(exc)
-                if not _may_pass(exc):
+                if not _is_temporary(exc):
                     raise
-                if self._away_since is None:
-                    self._away_since = now
-                if now + pause > min(started, self._away_since) + patience:
+                if self._unavailable_since is None:
+                    self._unavailable_since = now
+                if now + pause > min(started, self._unavailable_since) + retry_seconds:
                     raise
                 # Randomise the pause, so that callers do not retry at the same moment.
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # A pause is no secret.
                 pause = min(2 * pause, longest)
             else:
-                if self._away_since is not None:
-                    seconds = round(time.monotonic() - self._away_since, 3)
+                if self._unavailable_since is not None:
+                    seconds = round(time.monotonic() - self._unavailable_since, 3)
                     log.warning("database_connection_restored", server=str(self.server), seconds=seconds)
-                self._away_since = None
+                self._unavailable_since = None
                 self._was_connected = True
                 with self._lock:
                     self._connections.add(connection)
@@ -289,10 +289,10 @@ class Connector:
             try:
                 return await self._try_one(address, attributes, session, limit)
             except DRIVER_ERRORS as exc:
-                if len(tries) > 1 and not _may_pass(exc) and not isinstance(exc, OSError):
+                if len(tries) > 1 and not _is_temporary(exc) and not isinstance(exc, OSError):
                     # As in libpq, a host that rejects the role or the database ends the search.
                     raise
-                # An error reported by a server is more useful than an unreachable host.
+                # Prefer an error that a server reported over that of an unreachable host.
                 if failure is None or find_sqlstate(exc) is not None:
                     failure = exc
         if failure is None:
@@ -340,7 +340,7 @@ class Connector:
         return connection
 
     def _log_failure(self, exc: BaseException) -> None:
-        # The command that is starting reports its first connection error itself.
+        # A command that is starting reports its first connection error itself, so do not log it.
         if self._was_connected:
             self._log_error("database_connection_failed", exc)
 
@@ -364,7 +364,7 @@ async def _begin_session(connection: PostgresqlConnection, settings: str, *, is_
         raise PoolerFound
 
 
-def _may_pass(exc: BaseException) -> bool:
+def _is_temporary(exc: BaseException) -> bool:
     """Return whether a connection failure may be temporary, such as that of a restarting server."""
     if find_sqlstate(exc) in STARTING:
         return True

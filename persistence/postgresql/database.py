@@ -78,14 +78,14 @@ class _Progress:
     """The progress of an attempt, from which the caller decides whether a retry is safe."""
 
     is_connected: bool = False
-    may_count: bool = False
+    may_have_effect: bool = False
     """Whether the work may have had an effect if the connection is lost now."""
     statements: int = 0
     """The number of statements that were committed by themselves."""
 
     def begin(self) -> None:
         """Reset for another attempt."""
-        self.is_connected = self.may_count = False
+        self.is_connected = self.may_have_effect = False
         self.statements = 0
 
 
@@ -99,7 +99,7 @@ class _RunMode:
 
 
 class _RunModes:
-    """All engines of a database with their connection pools, configured for what the connector knows of the servers."""
+    """All engines of a database with their connection pools, configured for the servers that the connector found."""
 
     def __init__(self, connector: Connector) -> None:
         waits = connector.waits
@@ -111,12 +111,12 @@ class _RunModes:
         # A crash may undo marks because they expire anyway, so their commits need not wait for the disk.
         marks = SessionSettings(waits, waits.statement_timeout, is_durable=False, planner=_QUEUE_PLANNER)
         engine = open_pool(connector, short, waits.pool_size)
-        # Health checks must be fast, so their one connection does not wait for a server that restarts.
-        aside = open_pool(connector, health, 1, timeout=waits.health_timeout, patience=0)
-        marking = open_pool(connector, marks, MARKS_POOL_SIZE)
-        of_long_work = open_pool(connector, long, waits.long_pool_size)
-        self.engines = [engine, aside, marking]
-        self.long_engines = [of_long_work]
+        # Health checks must be fast, so their reserved connection does not wait for a server that restarts.
+        reserved_pool = open_pool(connector, health, 1, timeout=waits.health_timeout, retry_seconds=0)
+        marks_pool = open_pool(connector, marks, MARKS_POOL_SIZE)
+        long_pool = open_pool(connector, long, waits.long_pool_size)
+        self.engines = [engine, reserved_pool, marks_pool]
+        self.long_engines = [long_pool]
 
         def single(engine: AsyncEngine, limits: SessionSettings) -> _RunMode:
             if connector.server.has_transaction_pooler:
@@ -127,16 +127,20 @@ class _RunModes:
             return _RunMode(autocommit, limits, is_autocommit=True)
 
         self.single = single(engine, short)
-        self.single_aside = single(aside, health)
-        self.single_marks = single(marking, marks)
+        self.single_reserved = single(reserved_pool, health)
+        self.single_marks = single(marks_pool, marks)
         self.transaction = _RunMode(engine.sync_engine, short)
-        of_queue = SessionSettings(waits, waits.statement_timeout, planner=_QUEUE_PLANNER)
-        self.queue_transaction = _RunMode(engine.sync_engine, of_queue)
+        queue_limits, large_queue_limits = (
+            SessionSettings(waits, timeout, planner=_QUEUE_PLANNER)
+            for timeout in (waits.statement_timeout, waits.long_statement_timeout)
+        )
+        self.queue_transaction = _RunMode(engine.sync_engine, queue_limits)
+        self.large_queue_transaction = _RunMode(engine.sync_engine, large_queue_limits)
         self.large = _RunMode(engine.sync_engine, long)
         self.migration = _RunMode(engine.sync_engine, SessionSettings(waits, MIGRATION_SECONDS))
-        self.long_write = _RunMode(of_long_work.sync_engine, long)
-        of_one_state = of_long_work.sync_engine.execution_options(isolation_level="REPEATABLE READ")
-        self.long_read = _RunMode(of_one_state, long)
+        self.long_write = _RunMode(long_pool.sync_engine, long)
+        snapshot_engine = long_pool.sync_engine.execution_options(isolation_level="REPEATABLE READ")
+        self.long_read = _RunMode(snapshot_engine, long)
         sa.event.listen(self.single_marks.engine, "after_cursor_execute", _count_statement)
 
 
@@ -153,7 +157,7 @@ class PostgresqlDatabase:
         self._former_modes: list[_RunModes] = []
         self._modes_lock = threading.Lock()
         self._thread = LoopThread("postgresql-long")
-        # The items of a batch are written with one statement, and so are they read.
+        # Both batchers execute one statement for all items of a batch.
         self._write_batcher = Batcher(self._write_statement, patience=BATCH_SECONDS)
         self._read_batcher = Batcher(self._read_statement, patience=BATCH_SECONDS)
         self._notifier = Notifier(lambda: self.mark(notify), lambda: self.read(web_messages_raise_events))
@@ -177,9 +181,17 @@ class PostgresqlDatabase:
     async def write(self, work: Write[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if work.batch is not None:
             return await self._write_batcher.add(work.batch, *args, **kwargs)  # type: ignore[no-any-return]  # A batch has results of any type.
+        cost = work.find_cost(*args, **kwargs)
         if work.is_of_queue:
-            return await self._run(lambda modes: modes.queue_transaction, False, work.function, *args, **kwargs)
-        match work.find_cost(*args, **kwargs):
+            is_large = cost is Cost.LARGE
+            return await self._run(
+                lambda modes: modes.large_queue_transaction if is_large else modes.queue_transaction,
+                False,
+                work.function,
+                *args,
+                **kwargs,
+            )
+        match cost:
             case Cost.SHORT | Cost.BULK:
                 return await self._run(lambda modes: modes.transaction, False, work.function, *args, **kwargs)
             case Cost.LARGE:
@@ -194,7 +206,7 @@ class PostgresqlDatabase:
     async def mark(self, work: Mark[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._run(lambda modes: modes.single_marks, False, work.function, *args, **kwargs)
 
-    def hold_worker_lock(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:  # noqa: ARG002  # Any number may work at once.
+    def hold_worker_lock(self, on_wait: Callable[[], None]) -> AbstractAsyncContextManager[None]:  # noqa: ARG002  # Any number may work at once.
         return nullcontext()
 
     def notify_workers(self, *, is_certain: bool = True) -> None:
@@ -222,24 +234,26 @@ class PostgresqlDatabase:
         await self.read(schema.check)
 
     async def check_health(self) -> None:
-        if await self._read_aside(_is_read_only):
+        if await self._read_reserved(_is_read_only):
             # After a failover, a new connection may reach the new primary.
             self._connector.replace_connections()
             explanation = f"PostgreSQL at {self._connector.server}: the server is read-only"
             raise StorageFailed(f"read-only {READ_ONLY}", explanation)
 
     async def read_clock(self) -> datetime:
-        return await self._read_aside(_read_clock)
+        return await self._read_reserved(_read_clock)
 
     async def close(self) -> None:
         await self._notifier.close()
         opened = [*self._former_modes, self._modes]
-        await self._end(*(engine for modes in opened for engine in modes.engines))
-        await self._thread.end(lambda: self._end(*(engine for modes in opened for engine in modes.long_engines)))
+        await self._close_engines(*(engine for modes in opened for engine in modes.engines))
+        await self._thread.end(
+            lambda: self._close_engines(*(engine for modes in opened for engine in modes.long_engines))
+        )
 
-    async def _read_aside(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Read without waiting for a pooled connection, for queries about the database itself."""
-        return await self._run(lambda modes: modes.single_aside, True, work, *args, **kwargs)
+    async def _read_reserved(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Read on a reserved connection, for queries about the database itself, which must not wait for the pools."""
+        return await self._run(lambda modes: modes.single_reserved, True, work, *args, **kwargs)
 
     async def _read_statement(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._run(lambda modes: modes.single, True, work, *args, **kwargs)
@@ -258,25 +272,25 @@ class PostgresqlDatabase:
     ) -> T:
         """Run work. Retry it if it failed and certainly had no effect."""
 
-        def attempt(way: _RunMode, progress: _Progress) -> T:
+        def attempt(mode: _RunMode, progress: _Progress) -> T:
             # Connect, work and release in a single switch to SQLAlchemy's greenlet instead of three.
-            with _connect(way.engine) as connection:
+            with _connect(mode.engine) as connection:
                 progress.is_connected = True
-                connection.connection.driver_connection.set_limits(way.limits)  # type: ignore[union-attr]  # The driver's connection is ours.
-                if way.is_autocommit:
-                    progress.may_count = not is_read
+                connection.connection.driver_connection.set_limits(mode.limits)  # type: ignore[union-attr]  # The driver's connection is ours.
+                if mode.is_autocommit:
+                    progress.may_have_effect = not is_read
                     return work(connection.execution_options(progress=progress), *args, **kwargs)
                 with connection.begin():
                     result = work(connection, *args, **kwargs)
-                    progress.may_count = not is_read
+                    progress.may_have_effect = not is_read
                 return result
 
         progress = _Progress()
-        with postgresql_errors(self._connector.server, lambda: progress.may_count):
+        with postgresql_errors(self._connector.server, lambda: progress.may_have_effect):
             while True:
                 modes = self._modes
                 try:
-                    return await _repeat(partial(greenlet_spawn, attempt, choose(modes)), progress)
+                    return await _retry(partial(greenlet_spawn, attempt, choose(modes)), progress)
                 except PoolerFound:
                     self._replace_modes(modes)
 
@@ -289,17 +303,17 @@ class PostgresqlDatabase:
                 self._former_modes.append(found)
                 self._modes = _RunModes(self._connector)
 
-    async def _end(self, *engines: AsyncEngine) -> None:
+    async def _close_engines(self, *engines: AsyncEngine) -> None:
         await self._connector.close_all()
         for engine in engines:
-            # The pool contains only closed connections now.
+            # `close_all` has closed all connections of the pool.
             await engine.dispose()
 
 
-async def _repeat(attempt: Callable[[_Progress], Awaitable[T]], progress: _Progress) -> T:
+async def _retry(attempt: Callable[[_Progress], Awaitable[T]], progress: _Progress) -> T:
     """Return the result of an attempt. Retry while it fails without effect, up to `MAX_ATTEMPTS` attempts.
 
-    `progress` describes the last attempt.
+    `progress` is updated by each attempt.
     """
     for number in range(1, MAX_ATTEMPTS):
         progress.begin()
@@ -309,7 +323,7 @@ async def _repeat(attempt: Callable[[_Progress], Awaitable[T]], progress: _Progr
             if not _had_no_effect(exc, progress):
                 raise
             if find_sqlstate(exc) in _CONFLICTS:
-                # Random pauses, so that the transactions in conflict do not meet again.
+                # Pause for a random time, so that the same transactions do not conflict again.
                 await asyncio.sleep(CONFLICT_SECONDS * 2**number * random.uniform(0.5, 1))  # noqa: S311  # A pause is no secret.
     progress.begin()
     return await attempt(progress)
@@ -328,7 +342,7 @@ def _had_no_effect(exc: BaseException, progress: _Progress) -> bool:
     ):
         # The server rejected the statement. Only single statements before it had an effect.
         return progress.statements == 0 and (code != READ_ONLY or _is_lost(exc))
-    return _is_lost(exc) and not progress.may_count
+    return _is_lost(exc) and not progress.may_have_effect
 
 
 def _is_lost(exc: BaseException) -> bool:

@@ -138,11 +138,11 @@ def describe_kind(exc: BaseException) -> str:
 
 
 @contextmanager
-def postgresql_errors(server: Server, may_count: Callable[[], bool]) -> Iterator[None]:
+def postgresql_errors(server: Server, may_have_effect: Callable[[], bool]) -> Iterator[None]:
     """Raise `StorageFailed` for all database errors except violated constraints.
 
-    The error is `StorageUncertain` if the connection was lost while `may_count` is true: the server may have executed
-    the work.
+    The error is `StorageUncertain` if the connection was lost while `may_have_effect` is true: the server may have
+    executed the work.
     """
     try:
         yield
@@ -152,7 +152,7 @@ def postgresql_errors(server: Server, may_count: Callable[[], bool]) -> Iterator
     except (sa.exc.DBAPIError, sa.exc.TimeoutError, *DRIVER_ERRORS) as exc:
         is_rejected = (find_sqlstate(exc) or "")[:2] in REJECTED
         is_lost = isinstance(exc, TimeoutError) or getattr(exc, "connection_invalidated", False)
-        kind = StorageRejected if is_rejected else StorageUncertain if is_lost and may_count() else StorageFailed
+        kind = StorageRejected if is_rejected else StorageUncertain if is_lost and may_have_effect() else StorageFailed
         raise kind(describe_kind(exc), explain(exc, server)) from exc
 
 

@@ -50,7 +50,7 @@ class Listener:
         """Listen until the connection ends. Raises errors of the driver."""
         waits = self._connector.waits
         session = SessionSettings(waits, waits.health_timeout)
-        connection = await self._connector.connect(session, waits.connect_timeout, patience=0)
+        connection = await self._connector.connect(session, waits.connect_timeout, retry_seconds=0)
         made = time.monotonic()
         ended = asyncio.Event()
         try:

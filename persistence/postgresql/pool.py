@@ -9,6 +9,7 @@ import time
 from contextvars import Context
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
@@ -25,7 +26,7 @@ def open_pool(
     *,
     isolation_level: str = "READ COMMITTED",
     timeout: float | None = None,
-    patience: float | None = None,
+    retry_seconds: float | None = None,
 ) -> AsyncEngine:
     """Return an engine that checks connections before each use.
 
@@ -38,7 +39,7 @@ def open_pool(
         if connector.server.has_transaction_pooler != is_unnamed:
             # The pooler was detected after this pool was opened.
             raise PoolerFound
-        limits = timeout or waits.connect_timeout, waits.pool_timeout if patience is None else patience
+        limits = timeout or waits.connect_timeout, waits.pool_timeout if retry_seconds is None else retry_seconds
         connection = await connector.connect(session, *limits)
         if connector.server.has_transaction_pooler != is_unnamed:
             # The pooler was detected while this caller waited for the server. This pool would use sessions without our
@@ -63,6 +64,7 @@ def open_pool(
         isolation_level=isolation_level,
         connect_args=arguments,
         json_serializer=to_json,
+        json_deserializer=orjson.loads,
         # Errors are logged, and parameters contain data of callers.
         hide_parameters=True,
     )
@@ -126,7 +128,7 @@ class _ConnectionChecker:
         if info["is_idle"]:
             seconds -= time.monotonic() - info["used"]
         if seconds > 0:
-            # In its own context, which the timer keeps.
+            # Use a new context, because the timer keeps it.
             connection.loop.call_later(seconds, self._close_when_idle, connection, info, context=Context())
         else:
             # The pool replaces the connection at its next use.

@@ -3,12 +3,20 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, assert_never
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from domain.deliveries import MAX_ATTEMPTS, Attempt, AttemptOutcome, ClaimedDelivery, DeliveryState, Receiver
+from domain.deliveries import (
+    MAX_ATTEMPTS,
+    Attempt,
+    AttemptOutcome,
+    ClaimedDelivery,
+    DeliveryState,
+    Receiver,
+    state_after,
+)
 from persistence.database import Database, to_json
 from persistence.queue.sql import FRAGMENTS, IS_AHEAD, for_each_dialect, format_moment, statement
 from persistence.tables import attempts, deliveries, events, message_types, subscriptions, systems
@@ -286,8 +294,8 @@ def _lease_parameters(lease: Lease, numbers: Iterable[int]) -> dict[str, Any]:
 @queue_write
 def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAttempt]) -> set[int]:
     dialect = connection.dialect.name
-    done = [item.number for item in settled if _state_after(item.outcome) is None]
-    failed = [item for item in settled if _state_after(item.outcome) is not None]
+    done = [item.number for item in settled if state_after(item.outcome) is None]
+    failed = [item for item in settled if state_after(item.outcome) is not None]
     written: list[Any] = []
     if done:
         parameters = {"numbers": to_json(done), "holder": lease.holder}
@@ -307,7 +315,7 @@ def _settle(connection: sa.Connection, lease: Lease, settled: Sequence[SettledAt
 
 
 def let_next_go(connection: sa.Connection, removed: Iterable[Any], now: datetime) -> None:
-    """Make the next delivery due of each key whose deliveries were removed: rows with `subscription_id` and `key`.
+    """Make due the next delivery of each key in `removed`: rows with `subscription_id` and `key` (together, a lane).
 
     Each transaction that removes deliveries from keys calls this last. As a separate statement it sees deliveries that
     others set aside before these rows were locked. The transaction must hold locks on the subscriptions. Without them,
@@ -320,25 +328,12 @@ def let_next_go(connection: sa.Connection, removed: Iterable[Any], now: datetime
         connection.execute(_LET_NEXT_GO[connection.dialect.name], parameters)
 
 
-def _state_after(outcome: AttemptOutcome) -> DeliveryState | None:
-    """Return the state of a delivery after an attempt, None if it leaves the queue."""
-    match outcome:
-        case AttemptOutcome.DONE:
-            return None
-        case AttemptOutcome.AGAIN:
-            return DeliveryState.WAITING
-        case AttemptOutcome.PARK:
-            return DeliveryState.PARKED
-        case _ as unreachable:
-            assert_never(unreachable)
-
-
 def _failure_row(item: SettledAttempt) -> dict[str, Any]:
-    state = _state_after(item.outcome)
+    state = state_after(item.outcome)
     return {
         "number": item.number,
         "state": state,
-        "due": None if state is DeliveryState.PARKED or item.due is None else format_moment(item.due),
+        "due": None if state is not DeliveryState.WAITING or item.due is None else format_moment(item.due),
         "attempts": item.attempt.number,
     }
 

@@ -1,10 +1,12 @@
 """The length of the queue per system, and the dead rows of its table, for monitoring."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from domain.deliveries import DeliveryState
 from persistence.database import Database
 from persistence.tables import deliveries, systems
 from persistence.work import long_read, short_read
@@ -17,13 +19,13 @@ GRACE = timedelta(minutes=1)
 class Depth:
     """The queue of one system.
 
-    `oldest` is when the oldest waiting delivery was accepted. `overdue` counts deliveries whose next attempt should
-    have started more than a minute ago, including those of dead workers that no other worker has claimed.
+    `deliveries` has the number in each state. `oldest` is when the oldest waiting delivery was accepted. `overdue`
+    counts deliveries whose next attempt should have started more than a minute ago, including those of dead workers
+    that no other worker has claimed.
     """
 
     system_id: str
-    waiting: int
-    parked: int
+    deliveries: Mapping[DeliveryState, int]
     oldest: datetime | None
     overdue: int
 
@@ -42,13 +44,11 @@ async def count_dead_rows(database: Database) -> int | None:
 
 
 _DEAD_ROWS = sa.text("select n_dead_tup from pg_stat_user_tables where relid = cast('deliveries' as regclass)")
-_IS_WAITING = deliveries.c.state == "waiting"
 _COUNTED = (
     sa.select(
         deliveries.c.system_id,
-        sa.func.count().filter(_IS_WAITING).label("waiting"),
-        sa.func.count().filter(deliveries.c.state == "parked").label("parked"),
-        sa.func.min(deliveries.c.created).filter(_IS_WAITING).label("oldest"),
+        *(sa.func.count().filter(deliveries.c.state == str(state)).label(str(state)) for state in DeliveryState),
+        sa.func.min(deliveries.c.created).filter(deliveries.c.state == str(DeliveryState.WAITING)).label("oldest"),
         sa.func.count().filter(deliveries.c.due < sa.bindparam("late")).label("overdue"),
     )
     .group_by(deliveries.c.system_id)
@@ -57,8 +57,7 @@ _COUNTED = (
 _DEPTHS = (
     sa.select(
         systems.c.id,
-        sa.func.coalesce(_COUNTED.c.waiting, 0).label("waiting"),
-        sa.func.coalesce(_COUNTED.c.parked, 0).label("parked"),
+        *(sa.func.coalesce(_COUNTED.c[str(state)], 0).label(str(state)) for state in DeliveryState),
         _COUNTED.c.oldest,
         sa.func.coalesce(_COUNTED.c.overdue, 0).label("overdue"),
     )
@@ -70,8 +69,8 @@ _DEPTHS = (
 @long_read
 def _list_depths(connection: sa.Connection, now: datetime) -> list[Depth]:
     return [
-        Depth(row.id, row.waiting, row.parked, row.oldest, row.overdue)
-        for row in connection.execute(_DEPTHS, {"late": now - GRACE})
+        Depth(row["id"], {state: row[str(state)] for state in DeliveryState}, row["oldest"], row["overdue"])
+        for row in connection.execute(_DEPTHS, {"late": now - GRACE}).mappings()
     ]
 
 

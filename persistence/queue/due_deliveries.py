@@ -19,7 +19,7 @@ BEYOND = 10
 """Deliveries that a look returns in addition to the free slots, because some may not be allowed to start yet."""
 
 BEYOND_SET_ASIDE = 100
-"""The same number after a look that returned deliveries behind others, because there may be many more of them."""
+"""The same number after a look that returned blocked deliveries, because there may be many more of them."""
 
 FEW = 10
 """Minimum deliveries that a look returns per system, and per subscription of a system with a long queue."""
@@ -51,7 +51,7 @@ class Capacity:
 
 
 class DueDelivery(NamedTuple):
-    """A due delivery. `is_behind`: an earlier one of its key must go first. `is_paused`: its target is paused."""
+    """A due delivery. `is_behind`: an earlier one of its key blocks it. `is_paused`: its target is paused."""
 
     number: int
     target: Target
@@ -66,11 +66,11 @@ class DueDelivery(NamedTuple):
 class LookMemory:
     """State that one look passes to the next.
 
-    `systems` is the number of systems with due deliveries. `crowded` are the systems with more of them than the look
-    returned. `subscriptions` is the largest number of subscriptions with due deliveries in one of these systems, 0 if
-    unknown. `first_system` is where the next look continues, None if this one has seen all systems; `remaining` are the
-    crowded systems that the next looks must see. `since` is a lower bound of the due times, which a look without a
-    bound has confirmed at `confirmed`.
+    `systems` is the number of systems with due deliveries. `saw_behind`: the look returned blocked deliveries.
+    `crowded` are the systems with more due deliveries than the look returned. `subscriptions` is the largest number of
+    subscriptions with due deliveries in one of these systems, 0 if unknown. The next look continues with
+    `first_system`, None if this one has seen all systems; `remaining` are the crowded systems that the next looks must
+    see. `since` is a lower bound of the due times, which a look without a bound has confirmed at `confirmed`.
     """
 
     systems: int = 1
@@ -252,7 +252,7 @@ def _look(connection: sa.Connection, now: datetime, room: Capacity, memory: Look
             rows += _look_at_subscriptions(connection, moment, looked, room.full_targets, memory)
         memory.saw_behind = any(row.is_behind for row in rows)
         if is_complete and not memory.is_partial and not room.full_systems and not room.full_targets:
-            # Nothing else can be due, so later looks need not pass by the remains of older deliveries.
+            # Nothing else can be due, so later looks need not scan the dead index entries of older deliveries.
             memory.since = min([now, *(row.due for row in rows)]) - NEVER_BEFORE
     return list({row.number: _to_due_delivery(row) for row in rows}.values())
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, assert_never
 
 import fasteners
+import orjson
 import sqlalchemy as sa
 
 from domain.errors import StorageFailed
@@ -53,7 +54,11 @@ class SqliteDatabase:
         self.locks = NamedLocks()
         self._path = Path(path)
         url = sa.URL.create("sqlite", database=path)
-        options: dict[str, Any] = {"hide_parameters": True, "json_serializer": to_json}
+        options: dict[str, Any] = {
+            "hide_parameters": True,
+            "json_serializer": to_json,
+            "json_deserializer": orjson.loads,
+        }
         self._inline_engine = sa.create_engine(
             url, poolclass=sa.NullPool, connect_args={"check_same_thread": False}, **options
         )
@@ -86,8 +91,7 @@ class SqliteDatabase:
         self._notifier = Notifier(self._send_wake, lambda: self.read(web_messages_raise_events))
         # True while writes fail for a reason that affects all writes.
         self._cannot_write = False
-        # Own threads instead of anyio's: a thread of anyio's pool keeps its last work, with all its data, until the
-        # next.
+        # Do not use anyio's threads: they keep their last work, with all its data, until the next work.
         self._reader_threads = ThreadPoolExecutor(READER_THREADS, "sqlite-reader")
         self._writer_thread = ThreadPoolExecutor(1, "sqlite-writer")
 
@@ -118,9 +122,9 @@ class SqliteDatabase:
         # Waiting writes share one commit, so marks would save nothing.
         return await self._write_inline(work.function, *args, **kwargs)
 
-    def hold_worker_lock(self, waits: Callable[[], None]) -> AbstractAsyncContextManager[None]:
-        # Two workers would only compete for the one lock of the file.
-        return hold_file_lock(f"{self._path}.worker.lock", waits)
+    def hold_worker_lock(self, on_wait: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        # Permit one worker, because several would only compete for the write lock of the file.
+        return hold_file_lock(f"{self._path}.worker.lock", on_wait)
 
     def notify_workers(self, *, is_certain: bool = True) -> None:
         self._notifier.notify(is_certain=is_certain)
@@ -165,7 +169,7 @@ class SqliteDatabase:
         self._file.check()
         await self.read(_ping)
         if self._cannot_write:
-            # Without requests no other write would show that the disk has space again.
+            # Without requests, no other write would detect that the disk has space again.
             await self.write(_probe)
 
     async def read_clock(self) -> None:
@@ -224,7 +228,7 @@ class SqliteDatabase:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(lambda connection: work(connection, *args, **kwargs), future))
         if self._flushing is None:
-            # In a context of its own, since it runs as long as there are writes: it must not keep the first request.
+            # Use a new context, because the task runs as long as there are writes: the caller's contains a request.
             self._flushing = asyncio.create_task(self._flush(), context=Context())
         with storage_errors():
             return await future
@@ -235,7 +239,7 @@ class SqliteDatabase:
             while self._waiting:
                 # Acquire the lock for each batch, so that large writes run between small ones.
                 async with self._write_lock:
-                    await self._do_batch()
+                    await self._write_batch()
                 if self._advancing is None and self._file.is_advance_due():
                     self._advancing = asyncio.create_task(self._advance())
                 # Yield to other tasks, which may add writes to the next batch.
@@ -256,24 +260,24 @@ class SqliteDatabase:
         finally:
             self._advancing = None
 
-    async def _do_batch(self) -> None:
+    async def _write_batch(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
         try:
             self._file.check()
             if self._writer is None:
                 self._writer = self._connect()
             outcomes = _transact(self._writer, _run_batch, batch)
-        except Exception as exc:  # noqa: BLE001  # Of whatever kind: it is for who waits.
+        except Exception as exc:  # noqa: BLE001  # Any error is the outcome of the callers.
             # BEGIN IMMEDIATE is the only statement here that can meet a lock, so nothing has been written yet.
-            outcomes = await self._do_in_thread(batch) if _is_busy(exc) else [exc] * len(batch)
-        self._cannot_write = any(map(_is_lasting, outcomes))
+            outcomes = await self._write_batch_in_thread(batch) if _is_busy(exc) else [exc] * len(batch)
+        self._cannot_write = any(map(_is_permanent, outcomes))
         for waiting, outcome in zip(batch, outcomes, strict=True):
             waiting.settle(outcome)
 
-    async def _do_in_thread(self, batch: list["_Waiting"]) -> list[Any]:
+    async def _write_batch_in_thread(self, batch: list["_Waiting"]) -> list[Any]:
         try:
             return await self._write_in_thread(_run_batch, batch)
-        except Exception as exc:  # noqa: BLE001  # It is for who waits, as above.
+        except Exception as exc:  # noqa: BLE001  # Any error is the outcome of the callers.
             return [exc] * len(batch)
 
     async def _write_in_thread(self, work: WorkFunction[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -287,7 +291,7 @@ class SqliteDatabase:
             try:
                 result = await asyncio.shield(future)
             except sa.exc.OperationalError as exc:
-                self._cannot_write = _is_lasting(exc)
+                self._cannot_write = _is_permanent(exc)
                 raise
             except asyncio.CancelledError:
                 # A cancelled caller does not stop the thread, so keep the lock until the thread is done.
@@ -363,7 +367,7 @@ def _run_batch(connection: sa.Connection, batch: list[_Waiting]) -> list[Any]:
         driver.execute("SAVEPOINT work")
         try:
             outcomes.append(waiting.work(connection))
-        except Exception as exc:  # noqa: BLE001  # Of whatever kind: it is for who waits, not for the others.
+        except Exception as exc:  # noqa: BLE001  # Any error is the outcome of this caller alone.
             driver.execute("ROLLBACK TO work")
             outcomes.append(exc)
         driver.execute("RELEASE work")
@@ -388,7 +392,7 @@ def _set_up_thread(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _set_up(connection: sqlite3.Connection, busy_seconds: int) -> None:
-    # Begin transactions explicitly: the driver begins them late and may then fail to get the lock.
+    # Begin transactions explicitly: the driver begins them late and may then fail to acquire the lock.
     connection.isolation_level = None
     # Until WAL is enabled, readers and writers block each other.
     connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
@@ -422,13 +426,13 @@ def _probe(connection: sa.Connection) -> None:
     connection.exec_driver_sql("update alembic_version set version_num = version_num")
 
 
-def _is_lasting(outcome: object) -> bool:
+def _is_permanent(outcome: object) -> bool:
     """Return whether a write failed for a reason that affects all writes, such as a full disk or an unusable file."""
     name = getattr(getattr(outcome, "orig", None), "sqlite_errorname", "")
-    return isinstance(name, str) and name.startswith(_LASTING)
+    return isinstance(name, str) and name.startswith(_PERMANENT)
 
 
-_LASTING = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN")
+_PERMANENT = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN")
 
 
 def _is_busy(exc: Exception) -> bool:

@@ -43,7 +43,7 @@ class SqliteFile:
         self._is_overwritten = False
 
     def open(self) -> None:
-        """Remember the identity of the file that was opened first."""
+        """Record the identity of the file that was opened first."""
         if self._identity is None:
             self._identity = _read_identity(self._path)
 
@@ -77,7 +77,7 @@ class SqliteFile:
     def advance(self, connection: sa.Connection) -> None:
         """Begin a new generation, on a connection that can wait for locks. Raises as `check`, and errors of SQLite."""
         self._advanced = self._clock()
-        # A new generation would hide that the file was overwritten a moment ago.
+        # Check first, because a new generation would hide that the file was overwritten.
         self._looked = float("-inf")
         self.check()
         with connection.begin():

@@ -21,8 +21,8 @@ def create_private(path: Path) -> None:
 
 
 @asynccontextmanager
-async def hold_file_lock(path: str, waits: Callable[[], None]) -> AsyncIterator[None]:
-    """Acquire the lock, waiting for other processes if necessary; in that case call `waits` once.
+async def hold_file_lock(path: str, on_wait: Callable[[], None]) -> AsyncIterator[None]:
+    """Acquire the lock, waiting for other processes if necessary; in that case call `on_wait` once.
 
     Raises `StorageFailed` if the file cannot be created.
     """
@@ -31,7 +31,7 @@ async def hold_file_lock(path: str, waits: Callable[[], None]) -> AsyncIterator[
         with storage_errors():
             create_private(Path(path))
             if not lock.acquire(blocking=False):
-                waits()
+                on_wait()
                 while not lock.acquire(blocking=False):  # noqa: ASYNC110  # There is no event for the end of a process.
                     await asyncio.sleep(LOOK_SECONDS)
         yield

@@ -26,7 +26,7 @@ from tests.databases import with_database
 from tests.factories import message_body
 from tests.held_receiver import held_receiver
 from tests.postgresql import PostgresqlServer
-from tests.processes import budkavle, result_of, running
+from tests.processes import budkavle, run_program, running
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 
 HOUR = timedelta(hours=1)
@@ -295,8 +295,8 @@ def test_commands_use_the_database_clock(database_url: str) -> None:
     subscribe(database_url)
     publish(database_url)
     arguments = budkavle("deliveries", "replay", "--state", "waiting")
-    done = result_of(*with_clock("+1h", arguments), database_url=database_url)
-    assert (done.returncode, done.stdout) == (0, "1 go again, 0 left as they are\n")
+    result = run_program(*with_clock("+1h", arguments), database_url=database_url)
+    assert (result.returncode, result.stdout) == (0, "1 replayed, 0 unchanged\n")
     (waiting,) = queued(database_url)
     assert waiting.due is not None
     assert is_true(waiting.due)

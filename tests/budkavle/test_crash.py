@@ -27,13 +27,13 @@ def post_until_killed(
 ) -> None:
     """Post a message, and kill the service within `hold`, after Open-E received the call."""
     with ThreadPoolExecutor(1) as caller:
-        answer = caller.submit(service.client.post, "/webmessages", json=body)
+        response = caller.submit(service.client.post, "/webmessages", json=body)
         held.wait_for_calls(1)
         with hold:
             service.process.send(signal.SIGKILL)
             assert service.process.wait() == -signal.SIGKILL
         with pytest.raises(httpx.TransportError):
-            answer.result(SECONDS)
+            response.result(SECONDS)
 
 
 def assert_only_operators_see_it(database_url: str, held: HeldOpenE, invoke: Invoke) -> None:

@@ -16,7 +16,7 @@ from tests.budkavle.queues import publish, queued, subscribe
 from tests.catalogues import SYSTEM_ID
 from tests.held_receiver import held_receiver
 from tests.openapi.server.test_serving import wait_until_refused
-from tests.processes import REPOSITORY, Process, budkavle, result_of, running
+from tests.processes import REPOSITORY, Process, budkavle, run_program, running
 
 WAITS = "The worker waits for another worker on this file"
 
@@ -190,8 +190,8 @@ def test_worker_parks_refused_deliveries_and_counts_them(sqlite_url: str) -> Non
 
 
 def test_worker_rejects_a_lease_shorter_than_an_attempt(sqlite_url: str) -> None:
-    done = result_of(*budkavle("worker"), database_url=sqlite_url, delivery_timeout=20, delivery_lease=20)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
+    result = run_program(*budkavle("worker"), database_url=sqlite_url, delivery_timeout=20, delivery_lease=20)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
         "Error: unusable settings: BUDKAVLE_DELIVERY_LEASE: must be more than BUDKAVLE_DELIVERY_TIMEOUT\n"
     )

@@ -21,7 +21,7 @@ from tests.budkavle.services import KEY, Served, put_key, served
 from tests.databases import with_database
 from tests.factories import case_body, message_body
 from tests.held_open_e import held_open_e
-from tests.open_e.peers import NEVER, Peer, answering, read_request
+from tests.open_e.peers import NEVER, Peer, read_request, serve_responses
 from tests.postgresql import PostgresqlServer
 from tests.processes import Process
 
@@ -161,11 +161,11 @@ def test_log_lines_about_unauthenticated_callers_are_bounded(sqlite_url: str) ->
     calls = 600
     targets = ("/webmessages/x", "/v1/abonnement", "/nowhere", "/health/live", "/webmessages")
     with served(sqlite_url, trusted_proxies="127.0.0.1") as service:
-        begun = time.monotonic()
+        start = time.monotonic()
         for number in range(calls):
             headers = {"apikey": WRONG_KEY, "x-forwarded-for": f"198.51.100.{number % 7}"}
             service.client.get(targets[number % len(targets)], headers=headers)
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - start
         for _ in range(50):
             service.client.get("/webmessages/x")
         log = stop(service)
@@ -204,7 +204,7 @@ def test_unexpected_error_is_logged_with_its_traceback_but_without_request_data(
             "detail": "Something went wrong in the service; nothing is known of the cause here, the log has it",
         }
         log = stop(service)
-    (unexpected,) = (entry for entry in log if entry["event"] == "unexpected")
+    (unexpected,) = (entry for entry in log if entry["event"] == "unexpected_error_raised")
     assert (unexpected["level"], unexpected["request_id"]) == ("error", "named-0002")
     assert unexpected["exception"][0]["exc_type"] == "ValueError"
     frames = unexpected["exception"][0]["frames"]
@@ -269,7 +269,7 @@ def test_failure_of_open_e_is_one_warning_without_request_data(sqlite_url: str) 
                 statuses.append(service.client.post("/webmessages", json=case_body(**CONTENTS)).status_code)
             assert statuses == [500, 500, 404]
             log = stop(service)
-    events = ["open_e_call_failed", "failed", "request"] * 2 + ["request"]
+    events = ["open_e_call_failed", "request_failed", "request"] * 2 + ["request"]
     assert [entry["event"] for entry in log] == events
     calls = [entry for entry in log if entry["event"] == "open_e_call_failed"]
     assert [(entry["level"], entry["outcome"], entry["reason"]) for entry in calls] == [
@@ -278,9 +278,12 @@ def test_failure_of_open_e_is_one_warning_without_request_data(sqlite_url: str) 
     ]
     assert [entry["request_id"] for entry in calls] == [entry["request_id"] for entry in log[2:6:3]]
     assert log[1]["reason"] == calls[0]["reason"]
-    assert [entry["error"] for entry in log if entry["event"] == "failed"] == ["OutcomeUnknown", "BackendRefused"]
+    assert [entry["error"] for entry in log if entry["event"] == "request_failed"] == [
+        "OutcomeUnknown",
+        "BackendRefused",
+    ]
     requests = [entry["request_id"] for entry in log if entry["event"] == "request" and entry["status"] >= 500]
-    assert [entry["request_id"] for entry in log if entry["event"] == "failed"] == requests
+    assert [entry["request_id"] for entry in log if entry["event"] == "request_failed"] == requests
     assert all("exception" not in entry for entry in log)
     assert [entry["error"] for entry in log if entry["event"] == "request"] == [
         "OutcomeUnknown",
@@ -301,7 +304,7 @@ FAULT = (
 def test_fault_with_a_secret_is_returned_but_not_logged(sqlite_url: str, code: bytes) -> None:
     """Only the text of a fault that rejects a message is returned to the caller, as Open-E published it."""
     put_key(sqlite_url)
-    peer = Peer(answering(FAULT % (code, TEXT.encode(), b"word " * 200), "500 Error"))
+    peer = Peer(serve_responses(FAULT % (code, TEXT.encode(), b"word " * 200), "500 Error"))
     with served(sqlite_url, open_e_external_url=peer.url) as service:
         response = service.client.post("/webmessages", json=case_body(**CONTENTS))
         assert response.status_code == 500

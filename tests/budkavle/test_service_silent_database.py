@@ -19,7 +19,7 @@ from tests.budkavle.test_delivering import Working
 from tests.factories import message_body
 from tests.held_receiver import HeldReceiver, held_receiver
 from tests.postgresql import PostgresqlServer
-from tests.processes import Process, budkavle, result_of, running
+from tests.processes import Process, budkavle, run_program, running
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 
 LIMITS = {
@@ -113,20 +113,20 @@ def test_processes_survive_a_silent_database_and_shut_down_during_silence(
         post = threads.submit(of.post)
         ready = [threads.submit(get, each, "/health/ready") for each in of.both]
         metrics = [threads.submit(is_up, each) for each in of.both]
-        listing = threads.submit(result_of, *budkavle("deliveries", "list"), database_url=of.url, **LIMITS)
+        listing = threads.submit(run_program, *budkavle("deliveries", "list"), database_url=of.url, **LIMITS)
         # All of these requests wait now, and the process still responds.
         assert [get(each, "/health/live").json() for each in of.both] == [{"status": "UP"}] * 2
-        answer = post.result()
+        response = post.result()
         assert time.monotonic() - began < POST_SECONDS
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert (response.status_code, response.headers["retry-after"]) == (503, "5")
         for waiting in ready:
             found = waiting.result()
             assert (found.status_code, found.json()["components"]["database"]) == (503, "DOWN")
         assert [waiting.result() for waiting in metrics] == [False, False]
         assert time.monotonic() - began < SECONDS
-        done = listing.result()
-        assert (done.returncode, done.stdout) == (1, "")
-        assert f"Error: PostgreSQL at 127.0.0.1:{of.proxy.port}: no answer in time" in done.stderr
+        result = listing.result()
+        assert (result.returncode, result.stdout) == (1, "")
+        assert f"Error: PostgreSQL at 127.0.0.1:{of.proxy.port}: no answer in time" in result.stderr
         of.proxy.unfreeze()
         publish(of.direct)
         of.receiver.wait_for_calls(1)

@@ -35,9 +35,9 @@ def behind_proxy() -> Iterator[str]:
 
 
 def known(client: httpx.Client, *headers: str) -> str | None:
-    answer = client.get("/", headers=[("Client-Cert", header) for header in headers])
-    assert answer.status_code == 200
-    fingerprint: str | None = answer.json()["fingerprint"]
+    response = client.get("/", headers=[("Client-Cert", header) for header in headers])
+    assert response.status_code == 200
+    fingerprint: str | None = response.json()["fingerprint"]
     return fingerprint
 
 
@@ -93,8 +93,8 @@ def test_requests_of_one_connection_have_one_caller(over_tls: str, authority: Au
         authority.context(caller).wrap_socket(raw, server_hostname="localhost") as connection,
     ):
         connection.sendall(ASK * 3 + ASK.replace(b"Host", b"Client-Cert: :AAAA:\r\nConnection: close\r\nHost"))
-        answers = connection.makefile("rb").read()
-    assert answers.count(caller.fingerprint.encode()) == 4
+        responses = connection.makefile("rb").read()
+    assert responses.count(caller.fingerprint.encode()) == 4
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -137,8 +137,8 @@ def test_listed_proxy_forwards_the_certificate_of_the_caller(
             ("(null)",),
             (caller.header[:-9],),
         ):
-            answer = client.get("/", headers=[("Client-Cert", header) for header in headers])
-            assert answer.status_code == 401, headers
+            response = client.get("/", headers=[("Client-Cert", header) for header in headers])
+            assert response.status_code == 401, headers
 
 
 def test_certificate_of_a_proxy_is_not_that_of_its_callers(

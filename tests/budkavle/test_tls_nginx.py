@@ -76,7 +76,7 @@ def test_service_behind_nginx_accepts_large_messages(
         authority.client(url, caller) as client,
     ):
         body = message_body(message="x" * 5_000_000)
-        answer = client.post("/webmessages", json=body, headers={"apikey": KEY})
-        assert answer.status_code == 201
-        stored = client.get(answer.headers["location"], headers={"apikey": KEY})
+        response = client.post("/webmessages", json=body, headers={"apikey": KEY})
+        assert response.status_code == 201
+        stored = client.get(response.headers["location"], headers={"apikey": KEY})
         assert httpx.Response.json(stored)["message"] == body["message"]

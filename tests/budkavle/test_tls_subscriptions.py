@@ -16,8 +16,8 @@ from tests.certificates import DAY, TODAY, Authority, Issued
 from tests.nginx import nginx_before
 
 OWN = "550e8400-e29b-41d4-a716-446655440000"
-ANOTHERS = "650e8400-e29b-41d4-a716-446655440000"
-NOBODYS = "750e8400-e29b-41d4-a716-446655440000"
+FOREIGN_SYSTEM = "650e8400-e29b-41d4-a716-446655440000"
+UNKNOWN_SYSTEM = "750e8400-e29b-41d4-a716-446655440000"
 
 
 def system(identifier: str, name: str, *certificates: Issued) -> str:
@@ -40,9 +40,9 @@ def get(client: httpx.Client, identifier: str = OWN, **headers: str) -> httpx.Re
 
 def calls(invoke: Invoke, database_url: str) -> list[tuple[str, str, str]]:
     """Return chain, caller and outcome of each audited call."""
-    done = invoke(database_url, "audit", "list")
-    assert done.exit_code == 0
-    entries = [json.loads(line) for line in done.stdout.splitlines()]
+    result = invoke(database_url, "audit", "list")
+    assert result.exit_code == 0
+    entries = [json.loads(line) for line in result.stdout.splitlines()]
     return [
         (entry["chain"], entry["caller"], entry["outcome"])
         for entry in entries
@@ -75,23 +75,23 @@ def test_certificate_gives_access_only_to_its_own_system(
     tmp_path: Path,
 ) -> None:
     another, unknown = authority.issue(), authority.issue()
-    apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", caller), system(ANOTHERS, "modulus", another))
+    apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", caller), system(FOREIGN_SYSTEM, "modulus", another))
     with reached(way, sqlite_url, tls, tmp_path) as (service, url):
         with authority.client(url, caller) as client:
-            answer = get(client)
-            assert (answer.status_code, answer.json()) == (200, {"systemIdentifier": OWN, "abonnementer": []})
-            refused = [get(client, identifier) for identifier in (ANOTHERS, NOBODYS)]
+            response = get(client)
+            assert (response.status_code, response.json()) == (200, {"systemIdentifier": OWN, "abonnementer": []})
+            refused = [get(client, identifier) for identifier in (FOREIGN_SYSTEM, UNKNOWN_SYSTEM)]
             assert [one.status_code for one in refused] == [403, 403]
             assert refused[0].content == refused[1].content
             # A caller with a forged header is still authenticated by its connection.
             assert get(client, **{"Client-Cert": another.header}).status_code == 200
-            assert get(client, ANOTHERS, **{"Client-Cert": another.header}).status_code == 403
+            assert get(client, FOREIGN_SYSTEM, **{"Client-Cert": another.header}).status_code == 403
         for shown in (None, unknown):
             for headers in ({}, {"Client-Cert": caller.header}, {"Client-Cert": caller.escaped}):
                 with authority.client(url, shown) as client:
-                    answer = get(client, **headers)
-                    assert answer.status_code == 401
-                    assert [error["errorCode"] for error in answer.json()["errors"]] == [1101]
+                    response = get(client, **headers)
+                    assert response.status_code == 401
+                    assert [error["errorCode"] for error in response.json()["errors"]] == [1101]
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
     own, theirs = f"sha256:{caller.fingerprint}", f"sha256:{unknown.fingerprint}"

@@ -22,7 +22,7 @@ from mock_open_e import MockOpenE
 from mock_open_e.program import SERVER_MODULES
 from tests.contract_tests.checking import running_target
 from tests.mock_servers import running_mock
-from tests.processes import REPOSITORY, SECONDS, environment, result_of, running
+from tests.processes import REPOSITORY, SECONDS, environment, run_program, running
 from tests.test_documentation import broken_links
 from tests.test_guards import PACKAGES
 
@@ -56,8 +56,8 @@ def mock_wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build(source: Path, folder: Path) -> Path:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
     (built,) = folder.glob("*.whl")
     return built
 
@@ -66,7 +66,7 @@ def test_editable_installation_copies_no_module(source: Path, tmp_path: Path) ->
     """A copy in site-packages would shadow the module of the checkout."""
     for project in (source, source / "mock_open_e"):
         code = f"from hatchling.build import build_editable; print(build_editable({str(tmp_path)!r}))"
-        name = result_of(sys.executable, "-c", code, folder=project).stdout.strip()
+        name = run_program(sys.executable, "-c", code, folder=project).stdout.strip()
         names = zipfile.ZipFile(tmp_path / name).namelist()
         assert [name for name in names if name.endswith(".py") and "/_packages/" not in name] == []
 
@@ -141,8 +141,8 @@ def link_distribution(name: str, packages: Path) -> None:
 
 def pip(folder: Path, *arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_wheel_contains_contracts_and_migrations_and_no_tests(wheel: Path) -> None:
@@ -176,9 +176,9 @@ def test_wheel_of_the_mock_contains_exactly_its_files(mock_wheel: Path) -> None:
 def test_installed_wheel_runs(programs: Path, tmp_path: Path) -> None:
     code = "; ".join(f"import {name}; print({name}.__file__)" for name in PACKAGES if name != "mock_open_e")
     private = f"import sys, budkavle.program; sys.path.insert(0, str(budkavle.program.PACKAGES)); {code}"
-    done = result_of(str(programs / "python"), "-c", private, folder=tmp_path)
-    assert len(done.stdout.split()) == len(PACKAGES) - 1
-    assert all(path.startswith(str(programs.parent)) for path in done.stdout.split())
+    result = run_program(str(programs / "python"), "-c", private, folder=tmp_path)
+    assert len(result.stdout.split()) == len(PACKAGES) - 1
+    assert all(path.startswith(str(programs.parent)) for path in result.stdout.split())
 
 
 HELP = """
@@ -200,7 +200,7 @@ show(main, "budkavle")
 
 
 def test_each_file_that_help_names_is_installed(programs: Path, tmp_path: Path) -> None:
-    shown = result_of(str(programs / "python"), "-c", HELP, folder=tmp_path).stdout
+    shown = run_program(str(programs / "python"), "-c", HELP, folder=tmp_path).stdout
     named = [Path(word) for word in shown.split() if "/" in word and Path(word).suffix]
     assert {path.name for path in named} >= {"settings.md", "catalogue.example.yaml", "mock-open-e.example.yaml"}
     assert [path for path in named if not (path.is_file() and path.is_relative_to(programs.parent))] == []
@@ -216,7 +216,7 @@ def test_links_between_installed_pages_are_valid(programs: Path, package: str) -
 
 def test_importing_the_package_does_not_change_the_import_path(programs: Path, tmp_path: Path) -> None:
     code = "import sys; before = list(sys.path); import budkavle.program; print(sys.path == before)"
-    assert result_of(str(programs / "python"), "-c", code, folder=tmp_path).stdout.split() == ["True"]
+    assert run_program(str(programs / "python"), "-c", code, folder=tmp_path).stdout.split() == ["True"]
 
 
 NAMES = ("domain", "handlers", "openapi", "persistence", "open_e", "delivery", "contract_tests")
@@ -255,11 +255,11 @@ def test_wheels_work_next_to_a_project_with_packages_of_the_same_names(
         (python, "-m", "budkavle", "contract-check", "--help"),
         (str(programs / "mock-open-e"), "--help"),
     ):
-        assert result_of(*command, folder=work).returncode == 0
+        assert run_program(*command, folder=work).returncode == 0
     theirs = {name: (packages / name / "__init__.py").read_text() for name in NAMES}
     assert set(theirs.values()) == {"raise SystemExit('of another project')"}
     pip(folder, "uninstall", "--yes", "other")
-    assert result_of(str(programs / "budkavle"), "migrate", folder=work).returncode == 0
+    assert run_program(str(programs / "budkavle"), "migrate", folder=work).returncode == 0
 
 
 def test_serve_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
@@ -287,38 +287,38 @@ def test_service_without_the_mock_lists_the_command_and_reports_the_missing_mock
     service_programs: Path, tmp_path: Path
 ) -> None:
     python, program = str(service_programs / "python"), str(service_programs / "budkavle")
-    assert "No module named 'mock_open_e'" in result_of(python, "-c", "import mock_open_e", folder=tmp_path).stderr
-    shown = result_of(program, "--help", folder=tmp_path)
+    assert "No module named 'mock_open_e'" in run_program(python, "-c", "import mock_open_e", folder=tmp_path).stderr
+    shown = run_program(program, "--help", folder=tmp_path)
     assert shown.returncode == 0
     assert {"dev", "migrate", "mock-open-e", "serve"} <= set(shown.stdout.split())
     for arguments in (
         ("mock-open-e", "--port", "0"),
         ("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"),
     ):
-        done = result_of(program, *arguments, folder=tmp_path)
+        result = run_program(program, *arguments, folder=tmp_path)
         error = "Error: The mock Open-E is a distribution of its own: pip install 'mock-open-e[server]'\n"
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", error)
+        assert (result.returncode, result.stdout, result.stderr) == (1, "", error)
 
 
 def test_mock_without_the_server_reports_what_to_install(small_mock_programs: Path, tmp_path: Path) -> None:
-    done = result_of(str(small_mock_programs / "mock-open-e"), "--port", "0", folder=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(
+    result = run_program(str(small_mock_programs / "mock-open-e"), "--port", "0", folder=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(
         "The server of the mock needs more packages than the mock itself: pip install 'mock-open-e[server]' (click, "
     )
     (tmp_path / "test_server.py").write_text("def test_server_fixture(open_e_server): pass")
-    done = result_of(str(small_mock_programs / "python"), "-m", "pytest", "-q", folder=tmp_path)
-    assert done.returncode == 1
-    assert "pip install 'mock-open-e[server]'" in done.stdout
+    result = run_program(str(small_mock_programs / "python"), "-m", "pytest", "-q", folder=tmp_path)
+    assert result.returncode == 1
+    assert "pip install 'mock-open-e[server]'" in result.stdout
 
 
 def test_mock_reports_other_missing_modules_unchanged(mock_programs: Path, tmp_path: Path) -> None:
     """If a module of the mock itself is missing, the mock is broken, and no package supplies the module."""
     code = "import sys; sys.modules['mock_open_e.server.command'] = None; from mock_open_e.program import main; main()"
-    done = result_of(str(mock_programs / "python"), "-c", code, folder=tmp_path)
-    assert done.returncode == 1
-    assert "ModuleNotFoundError: import of mock_open_e.server.command halted" in done.stderr
-    assert "pip install" not in done.stderr
+    result = run_program(str(mock_programs / "python"), "-c", code, folder=tmp_path)
+    assert result.returncode == 1
+    assert "ModuleNotFoundError: import of mock_open_e.server.command halted" in result.stderr
+    assert "pip install" not in result.stderr
 
 
 def test_mock_looks_for_each_package_of_its_server() -> None:
@@ -337,8 +337,8 @@ def test_dev_works_from_another_folder(programs: Path, tmp_path: Path) -> None:
         address = process.wait_for("API pages:")
         body = {"message": "Hej", "externalReferences": [{"key": "flowInstanceId", "value": "1068"}]}
         url = address.removesuffix("/docs")
-        answer = httpx.post(f"{url}/webmessages", json=body, headers={"apikey": "demo"}, trust_env=False)
-        assert answer.status_code == 201
+        response = httpx.post(f"{url}/webmessages", json=body, headers={"apikey": "demo"}, trust_env=False)
+        assert response.status_code == 201
         process.send(signal.SIGINT)
         assert process.wait() == 0
 
@@ -360,11 +360,8 @@ def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
         running_mock(MockOpenE()) as open_e,
         running_target(f"sqlite:///{tmp_path / 'test.db'}", open_e, tmp_path) as server,
     ):
-        done = subprocess.run(
-            [
-                str(programs / "budkavle"),
-                *server.command(tmp_path, "--spec", "web-messages", "--suite", "rules", "--seed", "7")[1:],
-            ],
+        result = subprocess.run(
+            [str(programs / "budkavle"), *server.command(tmp_path, "--suite", "rules", "--seed", "7")[1:]],
             cwd=tmp_path,
             env=environment() | {"PYTEST_ADDOPTS": "--of-the-project", "PYTEST_PLUGINS": "of_the_project"},
             capture_output=True,
@@ -372,8 +369,8 @@ def test_contract_check_works_from_a_folder_with_packages_of_the_same_names(
             timeout=280,
             check=False,
         )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "keeps the contract" in done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "keeps the contract" in result.stdout
     assert {path.name for path in set(tmp_path.iterdir()) - set(before)} <= {"report", "client.pem", *SQLITE}
 
 
@@ -438,8 +435,8 @@ def test_mock_works_in_a_project_with_packages_of_the_same_names(mock_programs: 
     # Other plugins in the environment of these tests would import modules that this project does not have.
     plugins = ("-p", "no:anyio", "-p", "no:cacheprovider")
     python = str(mock_programs / "python")
-    done = result_of(python, "-m", "pytest", "-q", "--strict-markers", *plugins, folder=tmp_path)
-    assert "6 passed" in done.stdout
+    result = run_program(python, "-m", "pytest", "-q", "--strict-markers", *plugins, folder=tmp_path)
+    assert "6 passed" in result.stdout
 
 
 TYPED_PROJECT = """
@@ -481,7 +478,7 @@ def test_mypy_sees_the_types_of_the_installed_mock(mock_programs: Path, tmp_path
     """In strict mode an unused `type: ignore` is an error; no expression of the project may have the type Any."""
     (tmp_path / "test_typed.py").write_text(TYPED_PROJECT)
     python = str(mock_programs / "python")
-    assert "3 passed" in result_of(python, "-m", "pytest", "-q", folder=tmp_path).stdout
+    assert "3 passed" in run_program(python, "-m", "pytest", "-q", folder=tmp_path).stdout
     options = ("--strict", "--disallow-any-expr", "--python-executable", python)
-    done = result_of(sys.executable, "-m", "mypy", *options, "test_typed.py", folder=tmp_path)
-    assert done.returncode == 0
+    result = run_program(sys.executable, "-m", "mypy", *options, "test_typed.py", folder=tmp_path)
+    assert result.returncode == 0

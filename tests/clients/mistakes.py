@@ -26,13 +26,13 @@ FaultOrderFault.SLOWER  # type: ignore[attr-defined]  # noqa: B018  # No such na
 
 event = Event(entity_type=1, org_type=1, org_code=1, aendringstype=EventAendringstype.VALUE_2, besked_id=uuid4())
 with AuthenticatedClient(base_url=URL, token="", prefix="", auth_header_name="apikey") as client:
-    answer = opret_besked.sync(client=client, body=event)
-    if isinstance(answer, AcceptedEvent):
-        answer.errors  # type: ignore[attr-defined]  # noqa: B018  # An accepted event has no errors.
-    elif isinstance(answer, ErrorList):
-        answer.errors[0].error_code.value + 1
+    response = opret_besked.sync(client=client, body=event)
+    if isinstance(response, AcceptedEvent):
+        response.errors  # type: ignore[attr-defined]  # noqa: B018  # An accepted event has no errors.
+    elif isinstance(response, ErrorList):
+        response.errors[0].error_code.value + 1
     # The status was not checked.
-    answer.besked_id  # type: ignore[union-attr]  # noqa: B018  # It may be a list of errors, or nothing.
+    response.besked_id  # type: ignore[union-attr]  # noqa: B018  # It may be a list of errors, or nothing.
     opret_besked.sync(client=client, body=reference)  # type: ignore[arg-type]  # The body of another operation.
 
 ready = get_health_ready.sync(client=Client(base_url=URL))

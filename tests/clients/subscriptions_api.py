@@ -74,8 +74,8 @@ class SubscriptionsApi:
         return self.models.Event(**{**IDENTITY, "aendringstype": self.models.EventAendringstype.VALUE_2, **changes})
 
     def sync(self, *subscriptions: Any) -> None:
-        done = self.generated.operation(SYNC).sync(client=self.system(), body=self.set_of(*subscriptions))
-        assert isinstance(done, self.models.SyncResult)
+        result = self.generated.operation(SYNC).sync(client=self.system(), body=self.set_of(*subscriptions))
+        assert isinstance(result, self.models.SyncResult)
 
     def park(self, org_code: int) -> UUID:
         """Store a parked delivery and return its id."""

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 from conftest import MESSAGES_KEY
 from tests.catalogue_rows import NOT_ALLOWED, ORG_TYPE, OTHER
-from tests.clients.answering import Answers
 from tests.clients.generating import as_text
+from tests.clients.response_cases import ResponseCases
 from tests.clients.subscriptions_api import (
     ALLOWED_TYPES,
     CURRENT,
@@ -21,7 +21,7 @@ from tests.clients.subscriptions_api import (
 )
 from tests.handlers.callers import new_certificate
 
-ERRORS = Answers()
+ERROR_CASES = ResponseCases()
 
 
 def codes(response: Any) -> list[tuple[int | None, str | None, int]]:
@@ -29,7 +29,7 @@ def codes(response: Any) -> list[tuple[int | None, str | None, int]]:
     return [(error.index, error.field, error.error_code.value) for error in response.parsed.errors]
 
 
-@ERRORS.of(409, PUBLISH)
+@ERROR_CASES.register(409, PUBLISH)
 def another_event(call: Any, api: SubscriptionsApi) -> Any:
     besked_id = uuid4()
     call(body=api.event(besked_id=besked_id))
@@ -38,7 +38,7 @@ def another_event(call: Any, api: SubscriptionsApi) -> Any:
     return response
 
 
-@ERRORS.of(400, SYNC)
+@ERROR_CASES.register(400, SYNC)
 def errors_of_entries(call: Any, api: SubscriptionsApi) -> Any:
     response = call(
         body=api.set_of(
@@ -58,42 +58,42 @@ def errors_of_entries(call: Any, api: SubscriptionsApi) -> Any:
     return response
 
 
-@ERRORS.of(400, PUBLISH)
-def half_an_identification(call: Any, api: SubscriptionsApi) -> Any:
+@ERROR_CASES.register(400, PUBLISH)
+def incomplete_identification(call: Any, api: SubscriptionsApi) -> Any:
     response = call(body=api.event(identifikation="12345678"))
     assert {error.error_code.value for error in response.parsed.errors} == {1014}
     return response
 
 
-@ERRORS.of(400, CURRENT, WAITING)
+@ERROR_CASES.register(400, CURRENT, WAITING)
 def no_system(call: Any, api: SubscriptionsApi) -> Any:
     response = call(system_identifier="no-system")
     assert codes(response) == [(None, "systemIdentifier", 1014)]
     return response
 
 
-@ERRORS.of(400, ALLOWED_TYPES)
+@ERROR_CASES.register(400, ALLOWED_TYPES)
 def no_org_type(call: Any, api: SubscriptionsApi) -> Any:
     response = call(org_type=-1)
     assert codes(response) == [(None, "orgType", 1014)]
     return response
 
 
-@ERRORS.of(400, REPLAY)
+@ERROR_CASES.register(400, REPLAY)
 def nothing_to_replay(call: Any, api: SubscriptionsApi) -> Any:
     response = call(body=api.models.Replay(api.system_id, []))
     assert codes(response) == [(None, "leveringIds", 1014)]
     return response
 
 
-@ERRORS.of(400, TEST)
+@ERROR_CASES.register(400, TEST)
 def message_of_no_type(call: Any, api: SubscriptionsApi) -> Any:
     response = call(body=api.models.TestMessage(api.system_id, **IDENTITY | {"entity_type": -1}))
     assert codes(response) == [(None, "entityType", 1014)]
     return response
 
 
-@ERRORS.of(401, *OF_A_SYSTEM, ALLOWED_TYPES)
+@ERROR_CASES.register(401, *OF_A_SYSTEM, ALLOWED_TYPES)
 def unknown_certificate(call: Any, api: SubscriptionsApi) -> Any:
     stranger = api.generated.caller(api.running.url, new_certificate().header, "Client-Cert")
     response = call(client=stranger)
@@ -101,21 +101,21 @@ def unknown_certificate(call: Any, api: SubscriptionsApi) -> Any:
     return response
 
 
-@ERRORS.of(401, PUBLISH)
+@ERROR_CASES.register(401, PUBLISH)
 def unknown_key(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.publisher("nobody-knows-it"))
     assert codes(response) == [(None, None, 1012)]
     return response
 
 
-@ERRORS.of(403, PUBLISH)
+@ERROR_CASES.register(403, PUBLISH)
 def key_of_another_scope(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.publisher(MESSAGES_KEY))
     assert codes(response) == [(None, None, 1013)]
     return response
 
 
-@ERRORS.of(403, *OF_A_SYSTEM)
+@ERROR_CASES.register(403, *OF_A_SYSTEM)
 def system_of_another(call: Any, api: SubscriptionsApi) -> Any:
     another = SubscriptionsApi(api.generated, api.running, api.broken)
     assert another.system_id != api.system_id
@@ -124,56 +124,56 @@ def system_of_another(call: Any, api: SubscriptionsApi) -> Any:
     return response
 
 
-@ERRORS.of(404, TEST)
+@ERROR_CASES.register(404, TEST)
 def no_subscription(call: Any, api: SubscriptionsApi) -> Any:
     response = call()
     assert codes(response) == [(None, None, 150105)]
     return response
 
 
-@ERRORS.of(413, SYNC)
+@ERROR_CASES.register(413, SYNC)
 def too_many_bytes(call: Any, api: SubscriptionsApi) -> Any:
     response = call(body=api.set_of(api.subscription(webhook_url="/" + "a" * 16777216)))
     assert codes(response) == [(None, None, 1014)]
     return response
 
 
-@ERRORS.of(413, PUBLISH)
-def too_large_an_event(call: Any, api: SubscriptionsApi) -> Any:
+@ERROR_CASES.register(413, PUBLISH)
+def too_large_event(call: Any, api: SubscriptionsApi) -> Any:
     return call(body=api.event(version_identifier="a" * 262144))
 
 
-@ERRORS.of(413, REPLAY)
+@ERROR_CASES.register(413, REPLAY)
 def too_many_ids(call: Any, api: SubscriptionsApi) -> Any:
     return call(body=api.models.Replay(api.system_id, [uuid4() for _ in range(4000)]))
 
 
-@ERRORS.of(413, TEST)
-def too_large_a_test_message(call: Any, api: SubscriptionsApi) -> Any:
+@ERROR_CASES.register(413, TEST)
+def too_large_test_message(call: Any, api: SubscriptionsApi) -> Any:
     return call(body=api.models.TestMessage("a" * 65536, **IDENTITY))
 
 
-@ERRORS.of(415, SYNC, REPLAY, TEST)
-def text_of_a_system(call: Any, api: SubscriptionsApi) -> Any:
+@ERROR_CASES.register(415, SYNC, REPLAY, TEST)
+def text_body_of_a_system(call: Any, api: SubscriptionsApi) -> Any:
     return call(client=api.system(change=as_text))
 
 
-@ERRORS.of(415, PUBLISH)
-def text_of_a_publisher(call: Any, api: SubscriptionsApi) -> Any:
+@ERROR_CASES.register(415, PUBLISH)
+def text_body_of_a_publisher(call: Any, api: SubscriptionsApi) -> Any:
     return call(client=api.publisher(change=as_text))
 
 
-ERRORS.not_caused(500, (*OF_A_SYSTEM, ALLOWED_TYPES, PUBLISH), because="a fault of the service itself")
+ERROR_CASES.exclude(500, (*OF_A_SYSTEM, ALLOWED_TYPES, PUBLISH), because="a fault of the service itself")
 
 
-@ERRORS.of(503, *OF_A_SYSTEM, ALLOWED_TYPES)
+@ERROR_CASES.register(503, *OF_A_SYSTEM, ALLOWED_TYPES)
 def no_database(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.system(api.broken.url))
     assert codes(response) == [(None, None, 1011)]
     return response
 
 
-@ERRORS.of(503, PUBLISH)
+@ERROR_CASES.register(503, PUBLISH)
 def no_database_for_a_publisher(call: Any, api: SubscriptionsApi) -> Any:
     response = call(client=api.publisher(url=api.broken.url))
     assert codes(response) == [(None, None, 1011)]

@@ -23,9 +23,9 @@ Generate = Callable[[str], Generated]
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_generator_has_no_warnings_for_a_contract(contract: str, generate: Generate) -> None:
     """The generator warns about unsupported constructs, and then omits them."""
-    said = " ".join(generate(contract).said.split())
-    assert said.startswith("Generating ")
-    assert "arning" not in said
+    output = " ".join(generate(contract).output.split())
+    assert output.startswith("Generating ")
+    assert "arning" not in output
 
 
 def test_generator_warns_of_an_omitted_response(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_types_are_strict_and_detect_mistakes(generate: Generate, tmp_path: Path
     """If mypy does not detect a mistake, its `type: ignore` is unused, which is an error."""
     packages = [generate(contract).package for contract in CONTRACTS]
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(tmp_path / "mypy")]
-    done = subprocess.run(
+    result = subprocess.run(
         [*command, *map(str, packages), str(MISTAKES)],
         cwd=tmp_path,
         capture_output=True,
@@ -70,7 +70,7 @@ def test_types_are_strict_and_detect_mistakes(generate: Generate, tmp_path: Path
         check=False,
         env={**os.environ, "MYPYPATH": os.pathsep.join(str(package.parent) for package in packages)},
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def generated_name(name: str) -> str:

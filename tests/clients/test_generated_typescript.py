@@ -84,16 +84,16 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert (npx, yes, generator) == ("npx", "--yes", "openapi-typescript@7")
         places = {"spec/web-messages.yaml": str(spec), "web-messages.ts": f"generated/{spec.stem}.ts"}
         assert set(places) < set(words)
-        done = run(folder, "node", GENERATOR, *(places.get(word, word) for word in words))
-        assert done.returncode == 0, done.stdout + done.stderr
+        result = run(folder, "node", GENERATOR, *(places.get(word, word) for word in words))
+        assert result.returncode == 0, result.stdout + result.stderr
     return folder
 
 
 @pytest.fixture(scope="module")
 def compiled(program: Path) -> Path:
     """Return the compiled program. It calls every operation, and the compiler detected every mistake."""
-    done = run(program, "node", COMPILER)
-    assert done.returncode == 0, done.stdout
+    result = run(program, "node", COMPILER)
+    assert result.returncode == 0, result.stdout
     return program / "built" / "src" / "main.js"
 
 
@@ -105,9 +105,9 @@ def test_types_detect_mistakes(program: Path, compiled: Path) -> None:
     mistakes, calls = folder / "src" / "mistakes.ts", folder / "src" / "operations.ts"
     mistakes.write_text(mistakes.read_text().replace("aendringstype: 4", "aendringstype: 3"))
     calls.write_text(calls.read_text().replace("async getMetrics()", "async getMetric()"))
-    done = run(folder, "node", COMPILER)
-    assert done.returncode != 0
-    errors = [line for line in done.stdout.splitlines() if line.startswith("src")]
+    result = run(folder, "node", COMPILER)
+    assert result.returncode != 0
+    errors = [line for line in result.stdout.splitlines() if line.startswith("src")]
     assert [line.partition("(")[0] for line in errors] == ["src/mistakes.ts", "src/operations.ts"]
     assert "Unused '@ts-expect-error'" in errors[0]
     assert "getMetric" in errors[1]
@@ -132,7 +132,7 @@ def given(running: RunningService) -> Iterator[str]:
 
 
 def test_program_calls_every_operation(compiled: Path, given: str) -> None:
-    done = run(compiled.parent, "node", str(compiled), given)
-    assert done.returncode == 0, done.stderr
-    outcomes = {name: tuple(outcome.values()) for name, outcome in json.loads(done.stdout).items()}
+    result = run(compiled.parent, "node", str(compiled), given)
+    assert result.returncode == 0, result.stderr
+    outcomes = {name: tuple(outcome.values()) for name, outcome in json.loads(result.stdout).items()}
     assert outcomes == OUTCOMES

@@ -7,7 +7,6 @@ from uuid import uuid4
 import pytest
 
 from mock_open_e import MockOpenE
-from tests.clients.answering import Answer, Answers
 from tests.clients.conftest import CASE
 from tests.clients.generating import Generated
 from tests.clients.mock_open_e_api import (
@@ -30,13 +29,14 @@ from tests.clients.mock_open_e_api import (
     SHA256,
     MockApi,
 )
+from tests.clients.response_cases import ResponseCase, ResponseCases
 from tests.mock_open_e.posting import post
 from tests.mock_servers import running_mock
 
 WITH_FILE = "<attachments><encodedData>SGVsbG8K</encodedData><filename>a.txt</filename><size>6</size></attachments>"
 
-ANSWERS = Answers()
-ANSWERS.not_caused(500, ALL, because="a fault of the mock itself, which keeps all in memory")
+RESPONSE_CASES = ResponseCases()
+RESPONSE_CASES.exclude(500, ALL, because="a fault of the mock itself, which keeps all in memory")
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,8 @@ def api(generate: Callable[[str], Generated], mock_url: str) -> MockApi:
     return MockApi(generate("mock-open-e"), f"{mock_url}/s/{uuid4()}")
 
 
-@ANSWERS.of(200, MESSAGES)
-def what_was_sent(call: Any, api: MockApi) -> Any:
+@RESPONSE_CASES.register(200, MESSAGES)
+def received_messages(call: Any, api: MockApi) -> Any:
     post(api.address, files=WITH_FILE)
     response = call()
     (message,) = response.parsed
@@ -60,23 +60,23 @@ def what_was_sent(call: Any, api: MockApi) -> Any:
     return response
 
 
-@ANSWERS.of(204, CLEAR)
-def forgotten(call: Any, api: MockApi) -> Any:
+@RESPONSE_CASES.register(204, CLEAR)
+def cleared_messages(call: Any, api: MockApi) -> Any:
     post(api.address)
     response = call()
     assert api.get(MESSAGES) == []
     return response
 
 
-@ANSWERS.of(200, EXPECT)
-def awaited(call: Any, api: MockApi) -> Any:
+@RESPONSE_CASES.register(200, EXPECT)
+def expected_message(call: Any, api: MockApi) -> Any:
     post(api.address, "This is it")
     response = call(case=CASE, text="is it", instance=api.models.ExpectMessagesInstance.EXTERNAL)
     assert [message.message for message in response.parsed.messages] == ["This is it"]
     return response
 
 
-@ANSWERS.of(408, EXPECT)
+@RESPONSE_CASES.register(408, EXPECT)
 def wait_timed_out(call: Any, api: MockApi) -> Any:
     post(api.address)
     post(api.address, case=7)
@@ -87,7 +87,7 @@ def wait_timed_out(call: Any, api: MockApi) -> Any:
     return response
 
 
-@ANSWERS.of(201, ORDER)
+@RESPONSE_CASES.register(201, ORDER)
 def fault(call: Any, api: MockApi) -> Any:
     models = api.models
     order = models.FaultOrder(
@@ -100,15 +100,15 @@ def fault(call: Any, api: MockApi) -> Any:
     return response
 
 
-@ANSWERS.of(204, CLEAR_FAULTS)
-def no_fault(call: Any, api: MockApi) -> Any:
+@RESPONSE_CASES.register(204, CLEAR_FAULTS)
+def cleared_faults(call: Any, api: MockApi) -> Any:
     api.get(ORDER, body=api.models.FaultOrder(api.models.FaultOrderFault.HTTP500))
     response = call()
     assert post(api.address).status_code == 200
     return response
 
 
-@ANSWERS.of(200, CASES)
+@RESPONSE_CASES.register(200, CASES)
 def cases(call: Any, api: MockApi) -> Any:
     response = call(instance=api.models.ListCasesInstance.INTERNAL)
     assert [(case.instance.value, case.flow_instance_id, case.status) for case in response.parsed] == [
@@ -117,7 +117,7 @@ def cases(call: Any, api: MockApi) -> Any:
     return response
 
 
-@ANSWERS.of(200, ONE_CASE)
+@RESPONSE_CASES.register(200, ONE_CASE)
 def case(call: Any, api: MockApi) -> Any:
     post(api.address, "From staff")
     response = call()
@@ -127,8 +127,8 @@ def case(call: Any, api: MockApi) -> Any:
     return response
 
 
-@ANSWERS.of(201, PLANT)
-def planted(call: Any, api: MockApi) -> Any:
+@RESPONSE_CASES.register(201, PLANT)
+def planted_message(call: Any, api: MockApi) -> Any:
     file = api.models.PlantedMessageAttachmentsItem(filename="a.txt", base_64_data="SGVsbG8K")
     response = call(body=api.models.PlantedMessage("From a citizen", attachments=[file]))
     assert (response.parsed.kind, response.parsed.origin) == (api.models.CaseMessageKind.OWNER, "planted")
@@ -136,7 +136,7 @@ def planted(call: Any, api: MockApi) -> Any:
     return response
 
 
-@ANSWERS.of(200, CALLS)
+@RESPONSE_CASES.register(200, CALLS)
 def calls(call: Any, api: MockApi) -> Any:
     post(api.address)
     post(api.address, case=7)
@@ -147,15 +147,15 @@ def calls(call: Any, api: MockApi) -> Any:
     return response
 
 
-@ANSWERS.of(204, CLEAR_CALLS)
-def no_calls(call: Any, api: MockApi) -> Any:
+@RESPONSE_CASES.register(204, CLEAR_CALLS)
+def cleared_calls(call: Any, api: MockApi) -> Any:
     post(api.address)
     response = call()
     assert api.get(CALLS) == []
     return response
 
 
-@ANSWERS.of(200, ONE_CALL)
+@RESPONSE_CASES.register(200, ONE_CALL)
 def whole_call(call: Any, api: MockApi) -> Any:
     post(api.address, "Hej")
     response = call()
@@ -164,15 +164,15 @@ def whole_call(call: Any, api: MockApi) -> Any:
     return response
 
 
-@ANSWERS.of(200, FILE)
-def kept_file(call: Any, api: MockApi) -> Any:
+@RESPONSE_CASES.register(200, FILE)
+def stored_file(call: Any, api: MockApi) -> Any:
     post(api.address, files=WITH_FILE)
     response = call(name="hello.txt")
     assert response.parsed.payload.read() == DATA
     return response
 
 
-@ANSWERS.of(200, OVERVIEW)
+@RESPONSE_CASES.register(200, OVERVIEW)
 def overview(call: Any, api: MockApi) -> Any:
     post(api.address)
     response = call(since=0)
@@ -180,52 +180,52 @@ def overview(call: Any, api: MockApi) -> Any:
     return response
 
 
-@ANSWERS.of(204, RESET)
-def anew(call: Any, api: MockApi) -> Any:
+@RESPONSE_CASES.register(204, RESET)
+def reset_mock(call: Any, api: MockApi) -> Any:
     post(api.address)
     response = call()
     assert (api.get(OVERVIEW).messages, api.get(CALLS)) == (0, [])
     return response
 
 
-@ANSWERS.of(400, *ALL)
+@RESPONSE_CASES.register(400, *ALL)
 def unknown_parameter(call: Any, api: MockApi) -> Any:
     response = call(client=api.client(params={"colour": "red"}))
     assert "unknown parameter 'colour'" in response.parsed.errors
     return response
 
 
-@ANSWERS.of(404, ONE_CASE, PLANT)
+@RESPONSE_CASES.register(404, ONE_CASE, PLANT)
 def unknown_case(call: Any, api: MockApi) -> Any:
     response = call(flow_instance_id=7)
-    (told,) = response.parsed.errors
-    assert "case 7" in told
+    (error,) = response.parsed.errors
+    assert "case 7" in error
     return response
 
 
-@ANSWERS.of(404, ONE_CALL, FILE)
-def nothing_was_sent(call: Any, api: MockApi) -> Any:
+@RESPONSE_CASES.register(404, ONE_CALL, FILE)
+def unknown_call_or_file(call: Any, api: MockApi) -> Any:
     return call()
 
 
-@ANSWERS.of(413, ORDER)
-def too_large_an_order(call: Any, api: MockApi) -> Any:
+@RESPONSE_CASES.register(413, ORDER)
+def too_large_fault_order(call: Any, api: MockApi) -> Any:
     return call(body=api.models.FaultOrder(api.models.FaultOrderFault.HTTP500, seconds="1" * 65536))
 
 
-@ANSWERS.of(413, PLANT)
-def too_large_a_message(call: Any, api: MockApi) -> Any:
+@RESPONSE_CASES.register(413, PLANT)
+def too_large_message(call: Any, api: MockApi) -> Any:
     return call(body=api.models.PlantedMessage("a" * 33554432))
 
 
-@pytest.mark.parametrize("answer", ANSWERS.met, ids=str)
-def test_each_response_is_parsed_to_its_type(answer: Answer, api: MockApi) -> None:
-    answer.meet(api)
+@pytest.mark.parametrize("case", RESPONSE_CASES.cases, ids=str)
+def test_each_response_is_parsed_to_its_type(case: ResponseCase, api: MockApi) -> None:
+    case.check(api)
 
 
 def test_every_response_has_a_case(generate: Callable[[str], Generated]) -> None:
-    ANSWERS.assert_complete(generate("mock-open-e"))
+    RESPONSE_CASES.assert_complete(generate("mock-open-e"))
 
 
 def test_responses_that_no_caller_can_cause_are_parsed(api: MockApi) -> None:
-    ANSWERS.assert_examples_are_parsed(api)
+    RESPONSE_CASES.assert_examples_are_parsed(api)

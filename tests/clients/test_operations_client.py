@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from conftest import RunningService
-from tests.clients.answering import Answer, Answers
 from tests.clients.generating import Generated
+from tests.clients.response_cases import ResponseCase, ResponseCases
 
 LIVE, READY, METRICS = ALL = "getHealthLive", "getHealthReady", "getMetrics"
 
-ANSWERS = Answers()
-ANSWERS.not_caused(500, ALL, because="a fault of the service itself: without its database it answers all three")
+RESPONSE_CASES = ResponseCases()
+RESPONSE_CASES.exclude(500, ALL, because="a fault of the service itself: without its database it answers all three")
 
 
 @dataclass
@@ -31,14 +31,14 @@ def api(generate: Callable[[str], Generated], running: RunningService, broken: R
     return OperationsApi(generate("operations"), running, broken)
 
 
-@ANSWERS.of(200, LIVE)
-def lives(call: Any, api: OperationsApi) -> Any:
+@RESPONSE_CASES.register(200, LIVE)
+def live(call: Any, api: OperationsApi) -> Any:
     response = call()
     assert response.parsed.status is api.generated.models.HealthStatus.UP
     return response
 
 
-@ANSWERS.of(200, READY)
+@RESPONSE_CASES.register(200, READY)
 def ready(call: Any, api: OperationsApi) -> Any:
     response = call()
     models, components = api.generated.models, response.parsed.components
@@ -48,7 +48,7 @@ def ready(call: Any, api: OperationsApi) -> Any:
     return response
 
 
-@ANSWERS.of(503, READY)
+@RESPONSE_CASES.register(503, READY)
 def no_database(call: Any, api: OperationsApi) -> Any:
     response = call(client=api.generated.caller(api.broken.url))
     models = api.generated.models
@@ -57,28 +57,28 @@ def no_database(call: Any, api: OperationsApi) -> Any:
     return response
 
 
-@ANSWERS.of(200, METRICS)
+@RESPONSE_CASES.register(200, METRICS)
 def samples(call: Any, api: OperationsApi) -> Any:
     response = call()
     assert "\nbudkavle_database_up 1.0\n" in response.parsed
     return response
 
 
-@ANSWERS.of(400, *ALL)
+@RESPONSE_CASES.register(400, *ALL)
 def unknown_parameter(call: Any, api: OperationsApi) -> Any:
     response = call(client=api.generated.caller(api.running.url, params={"verbose": "1"}))
     assert [violation.message for violation in response.parsed.violations] == ["not a parameter of this operation"]
     return response
 
 
-@pytest.mark.parametrize("answer", ANSWERS.met, ids=str)
-def test_each_response_is_parsed_to_its_type(answer: Answer, api: OperationsApi) -> None:
-    answer.meet(api)
+@pytest.mark.parametrize("case", RESPONSE_CASES.cases, ids=str)
+def test_each_response_is_parsed_to_its_type(case: ResponseCase, api: OperationsApi) -> None:
+    case.check(api)
 
 
 def test_every_response_has_a_case(generate: Callable[[str], Generated]) -> None:
-    ANSWERS.assert_complete(generate("operations"))
+    RESPONSE_CASES.assert_complete(generate("operations"))
 
 
 def test_responses_that_no_caller_can_cause_are_parsed(api: OperationsApi) -> None:
-    ANSWERS.assert_examples_are_parsed(api)
+    RESPONSE_CASES.assert_examples_are_parsed(api)

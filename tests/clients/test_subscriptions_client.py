@@ -9,8 +9,8 @@ import pytest
 
 from conftest import RunningService
 from tests.catalogue_rows import ALLOWED, ORG_TYPE, OTHER
-from tests.clients.answering import Answer, Answers
 from tests.clients.generating import Generated, next_page
+from tests.clients.response_cases import ResponseCase, ResponseCases
 from tests.clients.subscriptions_api import (
     ALLOWED_TYPES,
     CURRENT,
@@ -23,10 +23,10 @@ from tests.clients.subscriptions_api import (
     WAITING,
     SubscriptionsApi,
 )
-from tests.clients.subscriptions_errors import ERRORS
+from tests.clients.subscriptions_errors import ERROR_CASES
 
-ANSWERS = Answers(uncaused=dict(ERRORS.uncaused), met=[*ERRORS.met])
-ANSWERS.not_caused(
+RESPONSE_CASES = ResponseCases(uncaused=dict(ERROR_CASES.uncaused), cases=[*ERROR_CASES.cases])
+RESPONSE_CASES.exclude(
     429,
     [*OF_A_SYSTEM, ALLOWED_TYPES, PUBLISH],
     because="it needs many failures in a second: openapi/observation/test_source_limits.py",
@@ -38,11 +38,11 @@ def api(generate: Callable[[str], Generated], running: RunningService, broken: R
     return SubscriptionsApi(generate("subscriptions"), running, broken)
 
 
-@ANSWERS.of(200, SYNC)
-def whole_set(call: Any, api: SubscriptionsApi) -> Any:
+@RESPONSE_CASES.register(200, SYNC)
+def synced_set(call: Any, api: SubscriptionsApi) -> Any:
     changed = api.subscription(webhook_url="/other", slut_dato="2999-12-31T23:59:59")
     new = api.subscription(entity_type=OTHER)
-    for body, done in [
+    for body, counts in [
         (api.set_of(api.subscription()), (1, 0, 0, 0)),
         (api.set_of(changed, new), (1, 1, 0, 0)),
         (api.set_of(new), (0, 0, 1, 1)),
@@ -50,12 +50,12 @@ def whole_set(call: Any, api: SubscriptionsApi) -> Any:
         dry, response = call(body=body, dry_run=True), call(body=body)
         assert dry.parsed == response.parsed
         result = response.parsed
-        assert (result.oprettet, result.opdateret, result.slettet, result.uaendret) == done
+        assert (result.oprettet, result.opdateret, result.slettet, result.uaendret) == counts
     return response
 
 
-@ANSWERS.of(200, CURRENT)
-def what_was_set(call: Any, api: SubscriptionsApi) -> Any:
+@RESPONSE_CASES.register(200, CURRENT)
+def current_set(call: Any, api: SubscriptionsApi) -> Any:
     api.sync(api.subscription(), api.subscription(org_code=-1, slut_dato="2999-12-31T23:59:59"))
     response = call(x_request_id="named-by-the-client")
     assert response.headers["x-requestId"] == "named-by-the-client"
@@ -70,7 +70,7 @@ def what_was_set(call: Any, api: SubscriptionsApi) -> Any:
     return response
 
 
-@ANSWERS.of(200, ALLOWED_TYPES)
+@RESPONSE_CASES.register(200, ALLOWED_TYPES)
 def allowed_types(call: Any, api: SubscriptionsApi) -> Any:
     response = call()
     assert ALLOWED in [found.entity_type for found in response.parsed.beskedtyper]
@@ -78,7 +78,7 @@ def allowed_types(call: Any, api: SubscriptionsApi) -> Any:
     return response
 
 
-@ANSWERS.of(202, PUBLISH)
+@RESPONSE_CASES.register(202, PUBLISH)
 def event(call: Any, api: SubscriptionsApi) -> Any:
     api.sync(api.subscription(org_code=7))
     body = api.models.EventBody.from_dict({"navn": "Team Nord"})
@@ -90,8 +90,8 @@ def event(call: Any, api: SubscriptionsApi) -> Any:
     return response
 
 
-@ANSWERS.of(200, PUBLISH)
-def event_again(call: Any, api: SubscriptionsApi) -> Any:
+@RESPONSE_CASES.register(200, PUBLISH)
+def repeated_event(call: Any, api: SubscriptionsApi) -> Any:
     sent = api.event(besked_id=uuid4())
     first, again = call(body=sent), call(body=sent)
     assert (first.status_code, first.parsed) == (202, again.parsed)
@@ -99,7 +99,7 @@ def event_again(call: Any, api: SubscriptionsApi) -> Any:
     return again
 
 
-@ANSWERS.of(200, WAITING)
+@RESPONSE_CASES.register(200, WAITING)
 def pages(call: Any, api: SubscriptionsApi) -> Any:
     parked = [api.park(org_code) for org_code in (1, 2, 3)]
     api.sync(*(api.subscription(org_code=org_code) for org_code in (1, 2, 3, 4)))
@@ -116,8 +116,8 @@ def pages(call: Any, api: SubscriptionsApi) -> Any:
     return last
 
 
-@ANSWERS.of(200, REPLAY)
-def parked_and_not(call: Any, api: SubscriptionsApi) -> Any:
+@RESPONSE_CASES.register(200, REPLAY)
+def parked_and_unknown_deliveries(call: Any, api: SubscriptionsApi) -> Any:
     parked, unknown = api.park(1), uuid4()
     response = call(body=api.models.Replay(api.system_id, [parked, unknown]))
     assert (response.parsed.genfremsendt, response.parsed.ikke_parkerede) == (1, [unknown])
@@ -125,22 +125,22 @@ def parked_and_not(call: Any, api: SubscriptionsApi) -> Any:
     return response
 
 
-@ANSWERS.of(202, TEST)
-def message_to_one(call: Any, api: SubscriptionsApi) -> Any:
+@RESPONSE_CASES.register(202, TEST)
+def message_to_one_subscription(call: Any, api: SubscriptionsApi) -> Any:
     api.sync(api.subscription())
     response = call()
     assert [delivery.levering_id for delivery in api.waiting()] == [response.parsed.levering_id]
     return response
 
 
-@pytest.mark.parametrize("answer", ANSWERS.met, ids=str)
-def test_each_response_is_parsed_to_its_type(answer: Answer, api: SubscriptionsApi) -> None:
-    answer.meet(api)
+@pytest.mark.parametrize("case", RESPONSE_CASES.cases, ids=str)
+def test_each_response_is_parsed_to_its_type(case: ResponseCase, api: SubscriptionsApi) -> None:
+    case.check(api)
 
 
 def test_every_response_has_a_case(generate: Callable[[str], Generated]) -> None:
-    ANSWERS.assert_complete(generate("subscriptions"))
+    RESPONSE_CASES.assert_complete(generate("subscriptions"))
 
 
 def test_responses_that_no_caller_can_cause_are_parsed(api: SubscriptionsApi) -> None:
-    ANSWERS.assert_examples_are_parsed(api)
+    RESPONSE_CASES.assert_examples_are_parsed(api)

@@ -11,9 +11,9 @@ import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, RunningService
 from mock_open_e import MockOpenE
-from tests.clients.answering import Answer, Answers
 from tests.clients.conftest import CASE
 from tests.clients.generating import Generated, as_text, next_page
+from tests.clients.response_cases import ResponseCase, ResponseCases
 from tests.clients.web_messages_api import (
     ALL,
     BY_ID,
@@ -31,10 +31,10 @@ from tests.shown_commands import blocks
 TOO_MUCH = 157286400
 FILES = {"hello.txt": b"Hello\n", "å.bin": bytes(range(256)) * 100}
 
-ANSWERS = Answers()
-ANSWERS.not_caused(500, sorted(set(ALL) - {CREATE}), because="a fault of the service itself")
-ANSWERS.not_caused(404, LISTS, because="where nothing is found the answer is an empty list")
-ANSWERS.not_caused(
+RESPONSE_CASES = ResponseCases()
+RESPONSE_CASES.exclude(500, sorted(set(ALL) - {CREATE}), because="a fault of the service itself")
+RESPONSE_CASES.exclude(404, LISTS, because="where nothing is found the answer is an empty list")
+RESPONSE_CASES.exclude(
     429, ALL, because="it needs many failures in a second: tests/openapi/observation/test_source_limits.py"
 )
 
@@ -46,7 +46,7 @@ def api(
     return WebMessagesApi(generate("web-messages"), running, broken, open_e_of_clients)
 
 
-@ANSWERS.of(201, CREATE)
+@RESPONSE_CASES.register(201, CREATE)
 def json_to_a_case(call: Any, api: WebMessagesApi) -> Any:
     api.open_e.reset()
     models, party_id = api.models, uuid4()
@@ -69,7 +69,7 @@ def json_to_a_case(call: Any, api: WebMessagesApi) -> Any:
     return response
 
 
-@ANSWERS.of(201, CREATE)
+@RESPONSE_CASES.register(201, CREATE)
 def form_with_files(call: Any, api: WebMessagesApi) -> Any:
     files = [api.generated.types.File(BytesIO(data), name) for name, data in FILES.items()]
     part = api.models.CreateWebMessagePart.from_dict(api.message().to_dict())
@@ -84,7 +84,7 @@ def form_with_files(call: Any, api: WebMessagesApi) -> Any:
     return response
 
 
-@ANSWERS.of(400, CREATE)
+@RESPONSE_CASES.register(400, CREATE)
 def faults_of_a_body(call: Any, api: WebMessagesApi) -> Any:
     response = call(body=api.message("no case", message="", party_id="no party"))
     assert response.parsed.title == "Constraint Violation"
@@ -95,14 +95,14 @@ def faults_of_a_body(call: Any, api: WebMessagesApi) -> Any:
     return response
 
 
-@ANSWERS.of(400, BY_ID, DELETE, FILE)
+@RESPONSE_CASES.register(400, BY_ID, DELETE, FILE)
 def no_id(call: Any, api: WebMessagesApi) -> Any:
     response = call(id="no-id")
     assert [(violation.field.rpartition(".")[2]) for violation in response.parsed.violations] == ["id"]
     return response
 
 
-@ANSWERS.of(400, *LISTS)
+@RESPONSE_CASES.register(400, *LISTS)
 def no_limit(call: Any, api: WebMessagesApi) -> Any:
     response = call(limit=0, after="nowhere")
     fields = [violation.field.rpartition(".")[2] for violation in response.parsed.violations]
@@ -110,35 +110,35 @@ def no_limit(call: Any, api: WebMessagesApi) -> Any:
     return response
 
 
-@ANSWERS.of(401, *ALL)
+@RESPONSE_CASES.register(401, *ALL)
 def unknown_key(call: Any, api: WebMessagesApi) -> Any:
     response = call(client=api.client("nobody-knows-it"))
     assert response.parsed.status.reason_phrase == "Unauthorized"
     return response
 
 
-@ANSWERS.of(403, *ALL)
+@RESPONSE_CASES.register(403, *ALL)
 def key_of_another_scope(call: Any, api: WebMessagesApi) -> Any:
     response = call(client=api.client(PUBLISH_KEY))
     assert response.parsed.detail == "The key lacks the scope messages"
     return response
 
 
-@ANSWERS.of(404, CREATE)
+@RESPONSE_CASES.register(404, CREATE)
 def unknown_case(call: Any, api: WebMessagesApi) -> Any:
     response = call(body=api.message(7))
     assert response.parsed.detail == "The requested flow instance with ID 7 was not found"
     return response
 
 
-@ANSWERS.of(404, BY_ID, DELETE, FILE)
+@RESPONSE_CASES.register(404, BY_ID, DELETE, FILE)
 def unknown_id(call: Any, api: WebMessagesApi) -> Any:
     response = call()
     assert response.parsed.status.status_code == 404
     return response
 
 
-@ANSWERS.of(413, CREATE)
+@RESPONSE_CASES.register(413, CREATE)
 def too_large(call: Any, api: WebMessagesApi) -> Any:
     part = api.models.CreateWebMessagePart.from_dict(api.message().to_dict())
     file = api.generated.types.File(BytesIO(bytes(TOO_MUCH)), "zeros.bin")
@@ -147,12 +147,12 @@ def too_large(call: Any, api: WebMessagesApi) -> Any:
     return response
 
 
-@ANSWERS.of(415, CREATE)
-def text(call: Any, api: WebMessagesApi) -> Any:
+@RESPONSE_CASES.register(415, CREATE)
+def text_body(call: Any, api: WebMessagesApi) -> Any:
     return call(client=api.client(change=as_text))
 
 
-@ANSWERS.of(500, CREATE)
+@RESPONSE_CASES.register(500, CREATE)
 def open_e_fails(call: Any, api: WebMessagesApi) -> Any:
     api.open_e.fail("AcceptedAnswerLost")
     response = call(body=api.message(CASE))
@@ -160,7 +160,7 @@ def open_e_fails(call: Any, api: WebMessagesApi) -> Any:
     return response
 
 
-@ANSWERS.of(503, *ALL)
+@RESPONSE_CASES.register(503, *ALL)
 def no_database(call: Any, api: WebMessagesApi) -> Any:
     response = call(client=api.generated.caller(api.broken.url, MESSAGES_KEY))
     assert response.parsed.title == "Service Unavailable"
@@ -168,7 +168,7 @@ def no_database(call: Any, api: WebMessagesApi) -> Any:
     return response
 
 
-@ANSWERS.of(200, BY_ID)
+@RESPONSE_CASES.register(200, BY_ID)
 def message(call: Any, api: WebMessagesApi) -> Any:
     message_id = api.post(message="Grüße å")
     response = call(id=message_id)
@@ -177,7 +177,7 @@ def message(call: Any, api: WebMessagesApi) -> Any:
     return response
 
 
-@ANSWERS.of(204, DELETE)
+@RESPONSE_CASES.register(204, DELETE)
 def deleted(call: Any, api: WebMessagesApi) -> Any:
     message_id = api.post()
     response = call(id=message_id)
@@ -185,7 +185,7 @@ def deleted(call: Any, api: WebMessagesApi) -> Any:
     return response
 
 
-@ANSWERS.of(200, FILE)
+@RESPONSE_CASES.register(200, FILE)
 def file(call: Any, api: WebMessagesApi) -> Any:
     file = api.models.AttachmentRequest(file_name="hello.txt", base_64_data="SGVsbG8K")
     message_id = api.post(attachments=[file])
@@ -195,7 +195,7 @@ def file(call: Any, api: WebMessagesApi) -> Any:
     return response
 
 
-@ANSWERS.of(200, BY_PARTY)
+@RESPONSE_CASES.register(200, BY_PARTY)
 def pages_of_a_party(call: Any, api: WebMessagesApi) -> Any:
     party_id = uuid4()
     posted = [api.post(party_id=party_id) for _ in range(3)]
@@ -206,7 +206,7 @@ def pages_of_a_party(call: Any, api: WebMessagesApi) -> Any:
     return last
 
 
-@ANSWERS.of(200, BY_REFERENCE)
+@RESPONSE_CASES.register(200, BY_REFERENCE)
 def pages_of_a_reference(call: Any, api: WebMessagesApi) -> Any:
     # The client must percent-encode a slash and a percent sign in a path.
     value = f"{uuid4()}/50 %"
@@ -217,17 +217,17 @@ def pages_of_a_reference(call: Any, api: WebMessagesApi) -> Any:
     return call(key="errand/number", value=value, after=next_page(first))
 
 
-@pytest.mark.parametrize("answer", ANSWERS.met, ids=str)
-def test_each_response_is_parsed_to_its_type(answer: Answer, api: WebMessagesApi) -> None:
-    answer.meet(api)
+@pytest.mark.parametrize("case", RESPONSE_CASES.cases, ids=str)
+def test_each_response_is_parsed_to_its_type(case: ResponseCase, api: WebMessagesApi) -> None:
+    case.check(api)
 
 
 def test_every_response_has_a_case(generate: Callable[[str], Generated]) -> None:
-    ANSWERS.assert_complete(generate("web-messages"))
+    RESPONSE_CASES.assert_complete(generate("web-messages"))
 
 
 def test_responses_that_no_caller_can_cause_are_parsed(api: WebMessagesApi) -> None:
-    ANSWERS.assert_examples_are_parsed(api)
+    RESPONSE_CASES.assert_examples_are_parsed(api)
 
 
 def test_async_client_works(api: WebMessagesApi, run: Callable[[Any], Any]) -> None:

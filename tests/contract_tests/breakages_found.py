@@ -9,7 +9,7 @@ from unicodedata import normalize
 from urllib.parse import parse_qs
 
 from tests.contract_tests.breakages import EVENT, MESSAGES, SYNC, Case
-from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 
 UTF_16_LIMITS = {"key": 128, "value": 128, "userId": 255, "fileName": 255}
 
@@ -24,7 +24,7 @@ def with_texts(change: Callable[[str, str], str]) -> Breakage:
             return [changed(inner, name) for inner in value]
         return change(name, value) if isinstance(value, str) else value
 
-    async def breakage(request: Request, forward: Forward) -> Answer:
+    async def breakage(request: Request, forward: Forward) -> ServerResponse:
         body = request.json()
         is_changed = request.path == MESSAGES and changed(body) != body
         return await forward(request.with_json(changed(body)) if is_changed else request)
@@ -42,14 +42,14 @@ def composed_name(name: str, text: str) -> str:
     return normalize("NFC", text) if name == "fileName" else text
 
 
-async def instance_by_its_place(request: Request, forward: Forward) -> Answer:
+async def instance_by_index(request: Request, forward: Forward) -> ServerResponse:
     body = request.json()
     if request.path == MESSAGES and isinstance(body, dict) and str(body.get("oepInstance")) in {"0", "1"}:
         request = request.with_json({**body, "oepInstance": ["internal", "external"][int(body["oepInstance"])]})
     return await forward(request)
 
 
-async def one_for_a_list(request: Request, forward: Forward) -> Answer:
+async def one_instead_of_a_list(request: Request, forward: Forward) -> ServerResponse:
     body = request.json()
     given = body.get("externalReferences") if isinstance(body, dict) else None
     if request.path == MESSAGES and isinstance(given, dict) and given:
@@ -57,57 +57,57 @@ async def one_for_a_list(request: Request, forward: Forward) -> Answer:
     return await forward(request)
 
 
-async def plus_is_a_blank(request: Request, forward: Forward) -> Answer:
+async def plus_decoded_as_blank(request: Request, forward: Forward) -> ServerResponse:
     return await forward(request.with_path(request.raw_path.replace(b"+", b"%20")))
 
 
-async def key_in_the_query(request: Request, forward: Forward) -> Answer:
+async def key_in_the_query(request: Request, forward: Forward) -> ServerResponse:
     key = parse_qs(request.query.decode("latin-1")).get("apikey")
     if key and request.header("apikey") is None:
         request = replace(request.with_header("apikey", key[0]), query=b"")
     return await forward(request)
 
 
-async def gzip_unasked(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    if len(answer.body) < 1000:
-        return answer
-    return answer.with_body(gzip.compress(answer.body)).with_header("content-encoding", "gzip")
+async def gzip_without_accept_encoding(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    if len(response.body) < 1000:
+        return response
+    return response.with_body(gzip.compress(response.body)).with_header("content-encoding", "gzip")
 
 
-async def reason_of_its_own(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    value = answer.json()
-    if answer.status < 400 or "status" not in (value or {}):
-        return answer
-    return answer.with_json({**value, "status": {**value["status"], "reasonPhrase": "Error"}})
+async def other_reason_phrase(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    value = response.json()
+    if response.status < 400 or "status" not in (value or {}):
+        return response
+    return response.with_json({**value, "status": {**value["status"], "reasonPhrase": "Error"}})
 
 
-async def attachments_in_upper_case(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    value = answer.json()
+async def attachments_in_upper_case(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    value = response.json()
     if not isinstance(value, dict) or "attachments" not in value:
-        return answer
+        return response
     changed = [{**file, "id": file["id"].upper()} for file in value["attachments"]]
-    return answer.with_json({**value, "attachments": changed})
+    return response.with_json({**value, "attachments": changed})
 
 
-async def last_parameter_counts(request: Request, forward: Forward) -> Answer:
+async def last_repeated_parameter_used(request: Request, forward: Forward) -> ServerResponse:
     given = {item.partition(b"=")[0]: item for item in request.query.split(b"&")}
     return await forward(replace(request, query=b"&".join(given.values())))
 
 
-async def any_certificate(request: Request, forward: Forward) -> Answer:
+async def any_certificate(request: Request, forward: Forward) -> ServerResponse:
     """Accept any certificate, and identify the caller only if it is known."""
-    answer = await forward(request)
+    response = await forward(request)
     is_one = request.method == "GET" and request.path == "/v1/abonnement" and request.header("client-cert")
-    if answer.status != 401 or not is_one:
-        return answer
+    if response.status != 401 or not is_one:
+        return response
     value = {"systemIdentifier": parse_qs(request.query.decode())["systemIdentifier"][0], "abonnementer": []}
-    return replace(answer.without("www-authenticate").with_json(value), status=200)
+    return replace(response.without("www-authenticate").with_json(value), status=200)
 
 
-async def largest_number_refused(request: Request, forward: Forward) -> Answer:
+async def largest_number_refused(request: Request, forward: Forward) -> ServerResponse:
     body = request.json()
     if request.path == SYNC and isinstance(body, dict) and isinstance(body.get("abonnementer"), list):
         is_largest = [isinstance(entry, dict) and entry.get("orgType") == 2**31 - 1 for entry in body["abonnementer"]]
@@ -119,29 +119,29 @@ async def largest_number_refused(request: Request, forward: Forward) -> Answer:
     return await forward(request)
 
 
-async def link_forgets_its_filter(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    link = answer.header("link")
-    return answer if link is None else answer.with_header("link", re.sub("status=[a-z]+&?", "", link))
+async def next_page_without_filter(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    link = response.header("link")
+    return response if link is None else response.with_header("link", re.sub("status=[a-z]+&?", "", link))
 
 
-async def null_of_an_event_is_nothing(request: Request, forward: Forward) -> Answer:
+async def null_of_an_event_dropped(request: Request, forward: Forward) -> ServerResponse:
     body = request.json()
     if request.path == EVENT and isinstance(body, dict) and isinstance(body.get("body"), dict):
-        kept = {name: value for name, value in body["body"].items() if value is not None}
-        request = request.with_json({**body, "body": kept}) if kept != body["body"] else request
+        without_null = {name: value for name, value in body["body"].items() if value is not None}
+        request = request.with_json({**body, "body": without_null}) if without_null != body["body"] else request
     return await forward(request)
 
 
-async def no_subscriptions_can_be_read(request: Request, forward: Forward) -> Answer:
+async def no_subscriptions_can_be_read(request: Request, forward: Forward) -> ServerResponse:
     """Return an unusable response before all checks."""
-    answer = await forward(request)
-    return replace(answer, status=500) if request.path == "/v1/abonnement" else answer
+    response = await forward(request)
+    return replace(response, status=500) if request.path == "/v1/abonnement" else response
 
 
-async def set_that_is_no_json(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    return answer.with_body(b"<html>") if request.path == "/v1/abonnement" else answer
+async def set_that_is_not_json(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    return response.with_body(b"<html>") if request.path == "/v1/abonnement" else response
 
 
 FOUND = {
@@ -157,20 +157,20 @@ FOUND = {
         "test_web_message_round_trip.py::test_text_is_returned_unchanged",
         "expected the file name",
     ),
-    "an instance by its place": Case(
-        instance_by_its_place,
+    "an instance by its index": Case(
+        instance_by_index,
         "web-messages",
         "test_web_message_faults.py::test_instance_must_be_a_name",
         "instance",
     ),
-    "one reference for a list": Case(
-        one_for_a_list,
+    "one reference instead of a list": Case(
+        one_instead_of_a_list,
         "web-messages",
         "test_web_message_faults.py::test_invalid_message_field_is_reported",
         "one reference for a list",
     ),
-    "a plus is a blank": Case(
-        plus_is_a_blank,
+    "a plus is decoded as a blank": Case(
+        plus_decoded_as_blank,
         "web-messages",
         "test_web_message_lists.py::test_characters_that_need_no_encoding_are_literal",
         "need no encoding are literal",
@@ -181,14 +181,14 @@ FOUND = {
         "test_web_message_access.py::test_only_the_exact_key_in_its_header_gives_access",
         "only the exact key in its header",
     ),
-    "gzip unasked": Case(
-        gzip_unasked,
+    "gzip without Accept-Encoding": Case(
+        gzip_without_accept_encoding,
         "web-messages",
         "test_web_message_access.py::test_response_is_not_compressed_unless_accepted",
         "accepts only identity",
     ),
-    "a reason of its own": Case(
-        reason_of_its_own,
+    "another reason phrase": Case(
+        other_reason_phrase,
         "web-messages",
         "test_web_message_access.py::test_access_requires_a_known_key",
         "reasonPhrase must be",
@@ -199,8 +199,8 @@ FOUND = {
         "test_web_message_attachments.py::test_attachment_is_found_by_ids_in_any_case",
         "returned in lower case",
     ),
-    "the last parameter counts": Case(
-        last_parameter_counts,
+    "the last of repeated parameters is used": Case(
+        last_repeated_parameter_used,
         "web-messages",
         "test_web_message_addresses.py::test_limit_outside_1_to_1000_is_refused",
         "limit outside 1 to 1000",
@@ -217,18 +217,18 @@ FOUND = {
         "test_subscription_faults.py::test_numbers_at_the_limits_pass_the_schema",
         "orgType 2147483647 must be valid",
     ),
-    "the next page forgets its filter": Case(
-        link_forgets_its_filter,
+    "the next page omits the filter": Case(
+        next_page_without_filter,
         "subscriptions",
         "test_delivery_lists.py::test_status_filters_the_list",
         "the Link must keep",
     ),
-    "null is nothing in an event": Case(
-        null_of_an_event_is_nothing,
+    "null properties of an event are dropped": Case(
+        null_of_an_event_dropped,
         "subscriptions",
         "test_event_publishing.py::test_another_event_with_the_same_id_is_a_conflict",
         "is a conflict",
     ),
     "500 before all checks": Case(no_subscriptions_can_be_read, "subscriptions", None, "cannot be read: 500"),
-    "no JSON before all checks": Case(set_that_is_no_json, "subscriptions", None, "not JSON in UTF-8"),
+    "no JSON before all checks": Case(set_that_is_not_json, "subscriptions", None, "not JSON in UTF-8"),
 }

@@ -9,56 +9,56 @@ from zoneinfo import ZoneInfo
 from tests.contract_tests.breakages import Case
 from tests.contract_tests.breakages_of_events import error
 from tests.contract_tests.breakages_of_systems import LIST, REPLAY, TEST, JSONObject, current_of, identity
-from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 
 MISSING = error(150105, "Systemet har intet abonnement med den angivne orgType, orgCode og entityType")
 
 
-async def pages_by_number(request: Request, forward: Forward) -> Answer:
+async def pages_by_number(request: Request, forward: Forward) -> ServerResponse:
     """Use the number of preceding items as the cursor."""
     query = {name: values[0] for name, values in parse_qs(request.query.decode("latin-1")).items()}
     limit, after = query.get("limit", "1000"), query.get("after", "0" * 16)
     whole = f"systemIdentifier={query.get('systemIdentifier')}"
     if request.path != LIST or set(query) - {"systemIdentifier", "limit", "after"} or not limit.isdecimal():
         return await forward(request)
-    answer = await forward(request)
-    if answer.status != 200:
-        return answer
+    response = await forward(request)
+    if response.status != 200:
+        return response
     items = (await forward(replace(request, query=whole.encode()))).json()["beskeder"]
     begin = int(after, 16)
     end = begin + int(limit)
     link = f'<{LIST}?{whole}&limit={limit}&after={end:016x}>; rel="next"'
-    page = answer.with_json({"beskeder": items[begin:end]}).without("link")
+    page = response.with_json({"beskeder": items[begin:end]}).without("link")
     return page.with_header("link", link) if end < len(items) else page
 
 
-async def reason_is_missing(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    if request.path != REPLAY or answer.status != 200:
-        return answer
-    value = answer.json()
-    return answer.with_json(value | {"ikkeGenfremsendte": value["ikkeGenfremsendte"][1:]})
+async def reason_is_missing(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    if request.path != REPLAY or response.status != 200:
+        return response
+    value = response.json()
+    return response.with_json(value | {"ikkeGenfremsendte": value["ikkeGenfremsendte"][1:]})
 
 
-async def no_test_after_the_end(request: Request, forward: Forward) -> Answer:
+async def no_test_after_the_end(request: Request, forward: Forward) -> ServerResponse:
     body = request.json()
     if request.path != TEST or not isinstance(body, dict):
         return await forward(request)
     ends = {identity(entry): entry["slutDato"] for entry in await current_of(request, forward)}
     end = ends.get(identity(body))
-    answer = await forward(request)
+    response = await forward(request)
     has_ended = end is not None and datetime.fromisoformat(end) < datetime.now(UTC)
-    return replace(answer.with_json(MISSING), status=404) if has_ended and answer.status == 202 else answer
+    return replace(response.with_json(MISSING), status=404) if has_ended and response.status == 202 else response
 
 
 def with_items(change: Callable[[JSONObject], JSONObject]) -> Breakage:
     """Change each item of the list of deliveries."""
 
-    async def breakage(request: Request, forward: Forward) -> Answer:
-        answer = await forward(request)
-        if request.path != LIST or answer.status != 200:
-            return answer
-        return answer.with_json({"beskeder": [change(item) for item in answer.json()["beskeder"]]})
+    async def breakage(request: Request, forward: Forward) -> ServerResponse:
+        response = await forward(request)
+        if request.path != LIST or response.status != 200:
+            return response
+        return response.with_json({"beskeder": [change(item) for item in response.json()["beskeder"]]})
 
     return breakage
 
@@ -67,15 +67,15 @@ def reason_before_the_first_attempt(item: JSONObject) -> JSONObject:
     return {**item, "aarsag": item["aarsag"] or "connect"}
 
 
-def hour_of_utc(item: JSONObject) -> JSONObject:
+def times_in_utc(item: JSONObject) -> JSONObject:
     """Return the digits of UTC with the offset of Copenhagen."""
     moment = datetime.fromisoformat(item["oprettet"]).astimezone(UTC)
     return {**item, "oprettet": moment.replace(tzinfo=ZoneInfo("Europe/Copenhagen")).isoformat()}
 
 
-async def request_id_of_a_conflict_lost(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    return answer.without("x-requestid") if answer.status == 409 else answer
+async def request_id_of_a_conflict_lost(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    return response.without("x-requestid") if response.status == 409 else response
 
 
 OF_DELIVERIES = {
@@ -97,7 +97,7 @@ OF_DELIVERIES = {
         "test_delivery_replays.py::test_unknown_ids_are_reported_once_in_request_order",
         "each id that was not replayed must have a reason",
     ),
-    "no test message after the end": Case(
+    "no test message after the end date": Case(
         no_test_after_the_end,
         "subscriptions",
         "test_delivery_replays.py::test_test_message_is_delivered_to_a_subscription_that_has_ended",
@@ -109,8 +109,8 @@ OF_DELIVERIES = {
         "test_delivery_lists.py::test_list_of_deliveries_has_no_content",
         "a message without attempts must have no response",
     ),
-    "the hour of UTC": Case(
-        with_items(hour_of_utc),
+    "times in UTC": Case(
+        with_items(times_in_utc),
         "subscriptions",
         "test_delivery_lists.py::test_list_of_deliveries_has_no_content",
         "oprettet must be close to the Date",

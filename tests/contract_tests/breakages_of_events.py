@@ -15,7 +15,7 @@ from tests.contract_tests.breakages_of_systems import (
     wanted_of,
     with_errors,
 )
-from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 
 
 def event_of(request: Request) -> JSONObject | None:
@@ -31,8 +31,8 @@ def subject_of_another(errors: list[JSONObject], _: Request) -> list[JSONObject]
 
 
 def error(number: int, message: str) -> JSONObject:
-    said = dict.fromkeys(("orgtype", "orgcode", "entitytype", "index", "field"))
-    return {"errors": [{**said, "errorCode": number, "message": message}]}
+    fields = dict.fromkeys(("orgtype", "orgcode", "entitytype", "index", "field"))
+    return {"errors": [{**fields, "errorCode": number, "message": message}]}
 
 
 CONFLICT = error(150104, "Der er allerede oprettet en anden besked med samme beskedId")
@@ -41,17 +41,17 @@ CONFLICT = error(150104, "Der er allerede oprettet en anden besked med samme bes
 def compared_by(key: Callable[[JSONObject], Any]) -> Breakage:
     """Compare two events with the same id only by this part."""
 
-    async def breakage(request: Request, forward: Forward) -> Answer:
+    async def breakage(request: Request, forward: Forward) -> ServerResponse:
         event = event_of(request)
         if event is None or "beskedId" not in event:
             return await forward(request)
         known = kept.get(str(event["beskedId"]).lower())
         if known is not None and key(known) == key(event):
             return await forward(request.with_json(known))
-        answer = await forward(request)
-        if answer.status == 202:
+        response = await forward(request)
+        if response.status == 202:
             kept[str(event["beskedId"]).lower()] = event
-        return answer
+        return response
 
     kept: dict[str, JSONObject] = {}
     return breakage
@@ -84,26 +84,26 @@ class Sets:
     request: Request | None = None
     entries: list[JSONObject] = field(default_factory=list)
 
-    async def forward(self, request: Request, forward: Forward) -> Answer:
+    async def forward(self, request: Request, forward: Forward) -> ServerResponse:
         """Forward a request, and record its set if it was stored."""
-        answer = await forward(request)
+        response = await forward(request)
         entries = wanted_of(request)
-        if entries is not None and answer.status == 200:
+        if entries is not None and response.status == 200:
             self.request, self.entries = request, entries
-        return answer
+        return response
 
 
 def matching_by(*names: str) -> Breakage:
     """Match events and subscriptions only by these properties."""
 
-    async def breakage(request: Request, forward: Forward) -> Answer:
-        answer = await sets.forward(request, forward)
+    async def breakage(request: Request, forward: Forward) -> ServerResponse:
+        response = await sets.forward(request, forward)
         event = event_of(request)
-        if event is None or answer.status != 202:
-            return answer
+        if event is None or response.status != 202:
+            return response
         more = [e for e in sets.entries if identity(e) != identity(event) and all(e[n] == event[n] for n in names)]
-        value = answer.json()
-        return answer.with_json({**value, "abonnementer": value["abonnementer"] + len(more)})
+        value = response.json()
+        return response.with_json({**value, "abonnementer": value["abonnementer"] + len(more)})
 
     sets = Sets()
     return breakage
@@ -112,17 +112,17 @@ def matching_by(*names: str) -> Breakage:
 def delivered_regardless_of_dates() -> Breakage:
     """Queue a delivery for subscriptions that are not counted."""
 
-    async def breakage(request: Request, forward: Forward) -> Answer:
-        answer = await sets.forward(request, forward)
+    async def breakage(request: Request, forward: Forward) -> ServerResponse:
+        response = await sets.forward(request, forward)
         event = event_of(request)
-        if event is None or answer.status != 202 or answer.json()["abonnementer"] or sets.request is None:
-            return answer
+        if event is None or response.status != 202 or response.json()["abonnementer"] or sets.request is None:
+            return response
         system = {"systemIdentifier": sets.request.json()["systemIdentifier"]}
         for entry in sets.entries:
             if identity(entry) == identity(event):
                 body = system | {name: entry[name] for name in IDENTITY}
                 await forward(sets.request.with_path(TEST.encode()).with_json(body))
-        return answer
+        return response
 
     sets = Sets()
     return breakage
@@ -131,7 +131,7 @@ def delivered_regardless_of_dates() -> Breakage:
 def concurrent_inserts_fail() -> Breakage:
     """Look up first and insert later, so that a concurrent request violates a key."""
 
-    async def breakage(request: Request, forward: Forward) -> Answer:
+    async def breakage(request: Request, forward: Forward) -> ServerResponse:
         event = event_of(request)
         id_ = None if event is None else event.get("beskedId")
         if id_ is None or id_ in known:
@@ -142,36 +142,38 @@ def concurrent_inserts_fail() -> Breakage:
             replace(request.with_path(b"/v1/beskedtype/tilladte"), method="GET", query=b"orgType=1", body=b"")
         )
         await asyncio.to_thread(str)
-        answer = await forward(request)
+        response = await forward(request)
         known.add(id_)
-        return answer if number == 1 else replace(answer.with_json(error(1011, "Intern fejl i servicen")), status=500)
+        return (
+            response if number == 1 else replace(response.with_json(error(1011, "Intern fejl i servicen")), status=500)
+        )
 
     under_way: dict[str, int] = {}
     known: set[str] = set()
     return breakage
 
 
-def refused_ids_are_used() -> Breakage:
-    async def breakage(request: Request, forward: Forward) -> Answer:
+def refused_ids_stored() -> Breakage:
+    async def breakage(request: Request, forward: Forward) -> ServerResponse:
         event = event_of(request)
-        answer = await forward(request)
+        response = await forward(request)
         id_ = None if event is None else event.get("beskedId")
-        if isinstance(id_, str) and answer.status == 400:
+        if isinstance(id_, str) and response.status == 400:
             used.add(id_)
-        return replace(answer.with_json(CONFLICT), status=409) if answer.status == 202 and id_ in used else answer
+        return replace(response.with_json(CONFLICT), status=409) if response.status == 202 and id_ in used else response
 
     used: set[str] = set()
     return breakage
 
 
 OF_EVENTS = {
-    "errors of an event without its subject": Case(
+    "errors of an event without its integers": Case(
         with_errors(EVENT, subject_of_another),
         "subscriptions",
         "test_event_faults.py::test_errors_contain_the_integers_of_the_event",
         "must have orgtype, orgcode and entitytype",
     ),
-    "events are compared in any case": Case(
+    "events are compared without case": Case(
         compared_by(in_lower_case),
         "subscriptions",
         "test_event_publishing.py::test_another_event_with_the_same_id_is_a_conflict",
@@ -213,20 +215,20 @@ OF_EVENTS = {
         "test_event_matching.py::test_event_of_another_type_is_not_delivered",
         "event of another type is not delivered",
     ),
-    "events are sent whatever the dates": Case(
+    "events are sent regardless of the dates": Case(
         delivered_regardless_of_dates(),
         "subscriptions",
         "test_event_matching.py::test_subscriptions_that_are_valid_now_are_counted",
         "expected deliveries to",
     ),
-    "the same event at once is a failure": Case(
+    "concurrent equal events fail": Case(
         concurrent_inserts_fail(),
         "subscriptions",
         "test_event_publishing.py::test_concurrent_identical_events_are_accepted_once",
         "identical events are accepted once",
     ),
-    "ids of refused events are used": Case(
-        refused_ids_are_used(),
+    "ids of refused events are stored": Case(
+        refused_ids_stored(),
         "subscriptions",
         "test_event_faults.py::test_id_of_a_refused_event_can_be_used",
         "id of a refused event can be used",

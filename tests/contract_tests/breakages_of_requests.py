@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from tests.contract_tests.breakages import MESSAGES, Case
 from tests.contract_tests.breakages_of_messages import PARTY, problem
-from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 
 
-async def replacement_character_refused(request: Request, forward: Forward) -> Answer:
+async def replacement_character_refused(request: Request, forward: Forward) -> ServerResponse:
     """Treat U+FFFD as a sign of invalid UTF-8."""
     body = request.json()
     if request.path == MESSAGES and isinstance(body, dict) and "\ufffd" in str(body.get("message")):
@@ -17,27 +17,27 @@ async def replacement_character_refused(request: Request, forward: Forward) -> A
     return await forward(request)
 
 
-async def form_feed_accepted(request: Request, forward: Forward) -> Answer:
+async def form_feed_accepted(request: Request, forward: Forward) -> ServerResponse:
     body = request.body.replace(b"\\f", b" ").replace(b"\\u000c", b" ")
     return await forward(request if body == request.body else request.with_json(json.loads(body)))
 
 
-async def uuids_of_rfc_9562(request: Request, forward: Forward) -> Answer:
+async def uuids_of_rfc_9562(request: Request, forward: Forward) -> ServerResponse:
     party = request.path.removeprefix(PARTY)
     is_other = len(party) == 36 and re.match("[0-9a-f-]{14}[1-8]", party) is None
     return await forward(request.with_path(f"{PARTY}x".encode()) if is_other else request)
 
 
-async def suffix_is_cut(request: Request, forward: Forward) -> Answer:
+async def suffix_removed(request: Request, forward: Forward) -> ServerResponse:
     return await forward(request.with_path(request.raw_path.removesuffix(b".json")))
 
 
-async def unknown_parameters_ignored(request: Request, forward: Forward) -> Answer:
+async def unknown_parameters_ignored(request: Request, forward: Forward) -> ServerResponse:
     is_ignored = request.method == "DELETE" or "/attachments/" in request.path
     return await forward(replace(request, query=b"") if is_ignored else request)
 
 
-async def message_before_the_attachment_id(request: Request, forward: Forward) -> Answer:
+async def message_before_the_attachment_id(request: Request, forward: Forward) -> ServerResponse:
     """Look up the message before the attachment id is validated."""
     message, _, attachment = request.raw_path.partition(b"/attachments/")
     is_read = request.method == "GET" and bool(attachment)
@@ -46,38 +46,38 @@ async def message_before_the_attachment_id(request: Request, forward: Forward) -
     return await forward(request)
 
 
-async def fifty_faults_at_most(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    value = answer.json()
-    if answer.status != 400 or len(value.get("violations", [])) <= 50:
-        return answer
-    return answer.with_json({**value, "violations": value["violations"][:50]})
+async def fifty_faults_at_most(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    value = response.json()
+    if response.status != 400 or len(value.get("violations", [])) <= 50:
+        return response
+    return response.with_json({**value, "violations": value["violations"][:50]})
 
 
-async def unreadable_body_hides_the_query(request: Request, forward: Forward) -> Answer:
+async def unreadable_body_hides_the_query(request: Request, forward: Forward) -> ServerResponse:
     is_unreadable = request.path == MESSAGES and request.json() is None
     return await forward(replace(request, query=b"") if is_unreadable else request)
 
 
-async def faults_before_scopes(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    is_faulty = request.path == MESSAGES and answer.status == 403 and request.json() == {}
-    return problem(answer, 400, "Bad Request") if is_faulty else answer
+async def faults_before_scopes(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    is_faulty = request.path == MESSAGES and response.status == 403 and request.json() == {}
+    return problem(response, 400, "Bad Request") if is_faulty else response
 
 
-async def errors_repeat_request_ids(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    given = request.header("x-request-id")
-    return answer.with_header("x-request-id", given) if given and answer.status >= 400 else answer
+async def errors_repeat_request_ids(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    request_id = request.header("x-request-id")
+    return response.with_header("x-request-id", request_id) if request_id and response.status >= 400 else response
 
 
-async def errors_as_they_are_accepted(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    is_json = request.header("accept") == "application/json" and answer.status >= 400
-    return answer.with_header("content-type", "application/json") if is_json else answer
+async def errors_with_accepted_type(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    is_json = request.header("accept") == "application/json" and response.status >= 400
+    return response.with_header("content-type", "application/json") if is_json else response
 
 
-async def json_of_forms_in_latin_1(request: Request, forward: Forward) -> Answer:
+async def json_of_forms_in_latin_1(request: Request, forward: Forward) -> ServerResponse:
     head, blank, rest = request.body.partition(b"\r\n\r\n")
     body, end, files = rest.partition(b"\r\n--")
     if not head.startswith(b"--") or body.isascii():
@@ -88,15 +88,15 @@ async def json_of_forms_in_latin_1(request: Request, forward: Forward) -> Answer
 
 def downloads_cached() -> Breakage:
     """Cache downloads for ever."""
-    downloads: dict[str, Answer] = {}
+    downloads: dict[str, ServerResponse] = {}
 
-    async def breakage(request: Request, forward: Forward) -> Answer:
-        answer = await forward(request)
+    async def breakage(request: Request, forward: Forward) -> ServerResponse:
+        response = await forward(request)
         if "/attachments/" not in request.path:
-            return answer
-        if answer.status == 200:
-            downloads[request.path] = answer
-        return downloads.get(request.path, answer) if answer.status == 404 else answer
+            return response
+        if response.status == 200:
+            downloads[request.path] = response
+        return downloads.get(request.path, response) if response.status == 404 else response
 
     return breakage
 
@@ -108,7 +108,7 @@ OF_REQUESTS = {
         "test_web_message_form.py::test_json_of_a_form_is_decoded_as_utf_8",
         "json of a form is decoded as utf 8",
     ),
-    "files are remembered": Case(
+    "files are cached": Case(
         downloads_cached(),
         "web-messages",
         "test_web_message_deletion.py::test_deleted_message_is_not_returned",
@@ -120,7 +120,7 @@ OF_REQUESTS = {
         "test_web_message_round_trip.py::test_text_is_returned_unchanged",
         "text is returned unchanged",
     ),
-    "a form feed is taken": Case(
+    "a form feed is accepted": Case(
         form_feed_accepted,
         "web-messages",
         "test_web_message_faults.py::test_invalid_message_field_is_reported",
@@ -132,8 +132,8 @@ OF_REQUESTS = {
         "test_web_message_addresses.py::test_uuid_may_be_of_any_version_and_variant",
         "any version and variant",
     ),
-    "a suffix is cut": Case(
-        suffix_is_cut,
+    "a suffix is removed": Case(
+        suffix_removed,
         "web-messages",
         "test_web_message_addresses.py::test_id_that_is_not_a_uuid_is_refused",
         ".json",
@@ -156,7 +156,7 @@ OF_REQUESTS = {
         "test_web_message_many_faults.py::test_hundreds_of_faults_are_all_reported",
         "all 300 violations",
     ),
-    "no JSON hides the query": Case(
+    "invalid JSON hides faults of the query": Case(
         unreadable_body_hides_the_query,
         "web-messages",
         "test_web_message_many_faults.py::test_faults_of_the_query_and_of_the_body_are_reported_together",
@@ -174,8 +174,8 @@ OF_REQUESTS = {
         "test_web_message_access.py::test_invalid_request_id_is_replaced_and_not_refused",
         "expected a new x-request-id",
     ),
-    "errors as they are accepted": Case(
-        errors_as_they_are_accepted,
+    "errors have the accepted media type": Case(
+        errors_with_accepted_type,
         "web-messages",
         "test_web_message_access.py::test_error_is_a_problem_for_any_accept_header",
         "for any accept header",

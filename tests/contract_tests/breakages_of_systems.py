@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.contract_tests.breakages import SYNC, Case
-from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 
 JSONObject = dict[str, Any]
 
@@ -37,19 +37,19 @@ async def current_of(request: Request, forward: Forward) -> list[JSONObject]:
 
 async def read(request: Request, forward: Forward, path: str) -> JSONObject:
     query = b"systemIdentifier=" + str(request.json().get("systemIdentifier")).encode()
-    asked = replace(request.with_path(path.encode()), method="GET", query=query, body=b"")
-    found: JSONObject = (await forward(asked.without("content-type").without("content-length"))).json()
+    query_request = replace(request.with_path(path.encode()), method="GET", query=query, body=b"")
+    found: JSONObject = (await forward(query_request.without("content-type").without("content-length"))).json()
     return found
 
 
 def with_errors(path: str, change: Callable[[list[JSONObject], Request], list[JSONObject]]) -> Breakage:
     """Change the errors of an invalid request."""
 
-    async def breakage(request: Request, forward: Forward) -> Answer:
-        answer = await forward(request)
-        if request.path != path or answer.status != 400:
-            return answer
-        return answer.with_json({"errors": change(answer.json()["errors"], request)})
+    async def breakage(request: Request, forward: Forward) -> ServerResponse:
+        response = await forward(request)
+        if request.path != path or response.status != 400:
+            return response
+        return response.with_json({"errors": change(response.json()["errors"], request)})
 
     return breakage
 
@@ -67,21 +67,21 @@ def integers_of_32_bits(errors: list[JSONObject], _: Request) -> list[JSONObject
 
 def one_unknown_property(errors: list[JSONObject], _: Request) -> list[JSONObject]:
     """Report one unknown property per entry, as a validator that stops at the first."""
-    kept: list[JSONObject] = []
+    remaining: list[JSONObject] = []
     for error in errors:
         is_unknown = error["index"] is not None and error["field"] not in {*KNOWN, None}
-        last = kept[-1] if kept else error
+        last = remaining[-1] if remaining else error
         if not is_unknown or last["index"] != error["index"] or last["field"] in KNOWN or last is error:
-            kept.append(error)
-    return kept
+            remaining.append(error)
+    return remaining
 
 
-def system_before_entries(errors: list[JSONObject], _: Request) -> list[JSONObject]:
+def system_checked_before_entries(errors: list[JSONObject], _: Request) -> list[JSONObject]:
     is_of_system = any(error["field"] == "systemIdentifier" for error in errors)
     return [error for error in errors if error["index"] is None] if is_of_system else errors
 
 
-def twice_whatever_the_org_type(errors: list[JSONObject], request: Request) -> list[JSONObject]:
+def identity_without_org_type(errors: list[JSONObject], request: Request) -> list[JSONObject]:
     entries, seen = wanted_of(request) or [], set()
     for index, entry in enumerate(entries):
         key = str([entry.get("orgCode"), entry.get("entityType")])
@@ -94,99 +94,99 @@ def twice_whatever_the_org_type(errors: list[JSONObject], request: Request) -> l
     return sorted(errors, key=lambda e: (-1 if e["index"] is None else e["index"], e["field"] or "", e["errorCode"]))
 
 
-async def dry_run_drops_messages(request: Request, forward: Forward) -> Answer:
+async def dry_run_drops_messages(request: Request, forward: Forward) -> ServerResponse:
     """Apply the sync in a dry run, and then restore the old set."""
     if request.path != SYNC or request.query != b"dryRun=true":
         return await forward(request)
-    answer = await forward(request)
-    if answer.status == 200:
+    response = await forward(request)
+    if response.status == 200:
         before = await current_of(request, forward)
         await forward(replace(request, query=b""))
         await forward(with_entries(replace(request, query=b""), before))
-    return answer
+    return response
 
 
-async def messages_are_not_counted(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    is_done = request.path == SYNC and answer.status == 200 and b"true" not in request.query
-    return answer.with_json({**answer.json(), "slettedeBeskeder": 0}) if is_done else answer
+async def messages_are_not_counted(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    is_done = request.path == SYNC and response.status == 200 and b"true" not in request.query
+    return response.with_json({**response.json(), "slettedeBeskeder": 0}) if is_done else response
 
 
-async def updates_recreated(request: Request, forward: Forward) -> Answer:
+async def updates_recreated(request: Request, forward: Forward) -> ServerResponse:
     """Delete and insert changed subscriptions, which drops their deliveries."""
     entries = wanted_of(request)
-    foretold = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
-    if entries is None or foretold is None or foretold.status != 200 or not foretold.json()["opdateret"]:
+    preview = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
+    if entries is None or preview is None or preview.status != 200 or not preview.json()["opdateret"]:
         return await forward(request)
     before = {identity(entry): entry for entry in await current_of(request, forward)}
     same = [before[identity(e)] for e in entries if before.get(identity(e), {}).get("webhookUrl") == e["webhookUrl"]]
     await forward(with_entries(request, same))
     await forward(request)
-    return foretold
+    return preview
 
 
-async def all_subscriptions_recreated(request: Request, forward: Forward) -> Answer:
+async def all_subscriptions_recreated(request: Request, forward: Forward) -> ServerResponse:
     """Delete the whole set first; only concurrent readers and waiting deliveries reveal it."""
-    foretold = await forward(replace(request, query=b"dryRun=true")) if wanted_of(request) is not None else None
-    if foretold is None or foretold.status != 200:
+    preview = await forward(replace(request, query=b"dryRun=true")) if wanted_of(request) is not None else None
+    if preview is None or preview.status != 200:
         return await forward(request)
     await forward(with_entries(request, []))
     await forward(request)
-    return foretold
+    return preview
 
 
-async def removals_applied_first(request: Request, forward: Forward) -> Answer:
+async def removals_applied_first(request: Request, forward: Forward) -> ServerResponse:
     """Remove subscriptions in a separate transaction, so that concurrent readers see a part of the set."""
     entries = wanted_of(request)
-    foretold = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
-    if entries is None or foretold is None or foretold.status != 200:
+    preview = await forward(replace(request, query=b"dryRun=true")) if entries is not None else None
+    if entries is None or preview is None or preview.status != 200:
         return await forward(request)
     wanted = {identity(entry) for entry in entries}
     await forward(with_entries(request, [e for e in await current_of(request, forward) if identity(e) in wanted]))
     await forward(request)
-    return foretold
+    return preview
 
 
 def compared_loosely(name: str, key: Callable[[str], str]) -> Breakage:
     """Keep the stored text if it compares equal to the new one."""
 
-    async def breakage(request: Request, forward: Forward) -> Answer:
+    async def breakage(request: Request, forward: Forward) -> ServerResponse:
         entries = wanted_of(request)
         if not entries:
             return await forward(request)
         before = {identity(entry): entry[name] for entry in await current_of(request, forward)}
 
-        def kept(entry: JSONObject) -> JSONObject:
+        def keep_stored(entry: JSONObject) -> JSONObject:
             old, new = before.get(identity(entry)), entry.get(name)
             are_same = isinstance(old, str) and isinstance(new, str) and key(old) == key(new)
             return {**entry, name: old} if are_same else entry
 
-        changed = [kept(entry) for entry in entries]
+        changed = [keep_stored(entry) for entry in entries]
         return await forward(request if changed == entries else with_entries(request, changed))
 
     return breakage
 
 
-async def ended_types_accept_subscriptions(request: Request, forward: Forward) -> Answer:
+async def ended_types_accept_subscriptions(request: Request, forward: Forward) -> ServerResponse:
     entries = wanted_of(request)
     if entries is None or not any(entry.get("entityType") == 204 for entry in entries):
         return await forward(request)
     return await forward(with_entries(request, [{**e, "entityType": 202} for e in entries]))
 
 
-async def media_type_without_parameters(request: Request, forward: Forward) -> Answer:
+async def media_type_without_parameters(request: Request, forward: Forward) -> ServerResponse:
     is_other = request.path == SYNC and ";" in (request.header("content-type") or "")
     return await forward(request.with_header("content-type", "text/plain") if is_other else request)
 
 
-async def first_dry_run_counts(request: Request, forward: Forward) -> Answer:
-    given = request.query.split(b"&")
-    is_twice = request.path == SYNC and len([item for item in given if item.startswith(b"dryRun=")]) == len(given) == 2
-    return await forward(replace(request, query=given[0]) if is_twice else request)
+async def first_repeated_dry_run_used(request: Request, forward: Forward) -> ServerResponse:
+    items = request.query.split(b"&")
+    is_twice = request.path == SYNC and len([item for item in items if item.startswith(b"dryRun=")]) == len(items) == 2
+    return await forward(replace(request, query=items[0]) if is_twice else request)
 
 
 def unknown_parameters_accepted(path: str) -> Breakage:
-    async def breakage(request: Request, forward: Forward) -> Answer:
+    async def breakage(request: Request, forward: Forward) -> ServerResponse:
         return await forward(replace(request, query=b"") if request.path == path else request)
 
     return breakage
@@ -205,20 +205,20 @@ OF_SYSTEMS = {
         "test_subscription_faults.py::test_error_contains_only_64_bit_integers",
         "expected 2147483648",
     ),
-    "one unknown property is told": Case(
+    "only one unknown property is reported": Case(
         with_errors(SYNC, one_unknown_property),
         "subscriptions",
         "test_subscription_faults.py::test_ten_unknown_properties_of_an_entry_are_reported",
         "ten unknown properties of an entry are reported",
     ),
-    "the system is asked before entries": Case(
-        with_errors(SYNC, system_before_entries),
+    "the system is checked before the entries": Case(
+        with_errors(SYNC, system_checked_before_entries),
         "subscriptions",
         "test_subscription_faults.py::test_errors_of_entries_are_reported_for_any_system",
         "errors of entries are reported for any system",
     ),
     "an identity without orgType": Case(
-        with_errors(SYNC, twice_whatever_the_org_type),
+        with_errors(SYNC, identity_without_org_type),
         "subscriptions",
         "test_subscription_all_or_nothing.py::test_each_part_of_the_identity_distinguishes_entries",
         "each part of the identity distinguishes entries",
@@ -235,37 +235,37 @@ OF_SYSTEMS = {
         "test_delivery_survival.py::test_removed_deliveries_are_counted",
         "must be the number of messages",
     ),
-    "updates are made anew": Case(
+    "updated subscriptions are recreated": Case(
         updates_recreated,
         "subscriptions",
         "test_delivery_survival.py::test_sync_keeps_deliveries_of_updated_subscriptions",
         "must keep the messages of the subscription",
     ),
-    "everything is made anew": Case(
+    "all subscriptions are recreated": Case(
         all_subscriptions_recreated,
         "subscriptions",
         "test_delivery_survival.py::test_sync_keeps_deliveries_of_unchanged_subscriptions",
         "must keep the messages of unchanged subscriptions",
     ),
-    "what goes goes first": Case(
+    "removals are applied first": Case(
         removals_applied_first,
         "subscriptions",
         "test_subscription_together.py::test_concurrent_read_returns_the_old_or_the_new_set",
         "a reader got an incomplete set",
     ),
-    "paths in any case are the same": Case(
+    "paths are compared without case": Case(
         compared_loosely("webhookUrl", str.lower),
         "subscriptions",
         "test_subscription_sync.py::test_same_identity_is_updated_in_place",
         "expected one update",
     ),
-    "fractions are cut off": Case(
+    "fractions are truncated": Case(
         compared_loosely("startDato", lambda text: text[:19]),
         "subscriptions",
         "test_subscription_sync.py::test_same_identity_is_updated_in_place",
         "expected one update",
     ),
-    "ended types take subscriptions": Case(
+    "ended types accept subscriptions": Case(
         ended_types_accept_subscriptions,
         "subscriptions",
         "test_subscription_types.py::test_ended_type_allows_no_new_subscription",
@@ -277,19 +277,19 @@ OF_SYSTEMS = {
         "test_subscription_access.py::test_json_is_accepted_with_any_spelling_of_its_media_type",
         "any spelling of its media type",
     ),
-    "the first dryRun counts": Case(
-        first_dry_run_counts,
+    "the first of repeated dryRun is used": Case(
+        first_repeated_dry_run_used,
         "subscriptions",
         "test_subscription_all_or_nothing.py::test_sync_with_an_unknown_property_or_parameter_changes_nothing",
         "expected 400, but was 200",
     ),
-    "unknown parameters of replays are taken": Case(
+    "unknown parameters of replays are accepted": Case(
         unknown_parameters_accepted(REPLAY),
         "subscriptions",
         "test_delivery_replays.py::test_unknown_parameter_is_refused",
         "unknown parameter is refused",
     ),
-    "unknown parameters of test messages are taken": Case(
+    "unknown parameters of test messages are accepted": Case(
         unknown_parameters_accepted(TEST),
         "subscriptions",
         "test_delivery_replays.py::test_unknown_parameter_is_refused",

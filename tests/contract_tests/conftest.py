@@ -8,7 +8,7 @@ import pytest
 from conftest import new_database
 from mock_open_e import MockOpenE
 from tests.contract_tests.breakages import Case
-from tests.contract_tests.broken import Breakage
+from tests.contract_tests.broken_server import Breakage
 from tests.contract_tests.checking import Server, running_target
 from tests.mock_servers import running_mock
 

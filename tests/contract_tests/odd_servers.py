@@ -13,7 +13,7 @@ def odd_server(*pieces: bytes, is_endless: bool = False, dies: bool = False) -> 
     A server that dies sends them once, and then closes every connection.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        ended = threading.Event()
+        stopped = threading.Event()
 
         def serve() -> None:
             try:
@@ -31,7 +31,7 @@ def odd_server(*pieces: bytes, is_endless: bool = False, dies: bool = False) -> 
                 connection.recv(65_536)
                 for piece in pieces:
                     connection.sendall(piece)
-                while is_endless and not ended.is_set():
+                while is_endless and not stopped.is_set():
                     connection.sendall(pieces[-1])
                 pieces = () if dies else pieces
             except OSError:
@@ -40,6 +40,6 @@ def odd_server(*pieces: bytes, is_endless: bool = False, dies: bool = False) -> 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        ended.set()
+        stopped.set()
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(30)

@@ -19,25 +19,25 @@ import yaml
 from tests.processes import REPOSITORY, environment
 
 GUIDE = (REPOSITORY / "docs" / "how-to" / "contract-check.md").read_text()
-OWN, ANOTHERS = (section for section in GUIDE.split("\n## ") if section.startswith("Recipe: "))
-RECIPES = {"own": OWN, "another's": ANOTHERS}
+OWN, OTHER_TEAM = (section for section in GUIDE.split("\n## ") if section.startswith("Recipe: "))
+RECIPES = {"own": OWN, "another's": OTHER_TEAM}
 JUNIT = ["rules.xml", "schema-subscriptions.xml", "schema-web-messages.xml"]
 
 
-def files_of(section: str) -> dict[str, str]:
+def parse_files(section: str) -> dict[str, str]:
     """Return the files that a recipe adds to the repository, by path."""
     return dict(re.findall(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
 
 
-def pipelines(section: str) -> tuple[dict[Any, Any], dict[str, Any]]:
+def parse_pipelines(section: str) -> tuple[dict[Any, Any], dict[str, Any]]:
     """Return GitHub's and GitLab's pipelines, parsed as they parse them."""
     first, second = re.findall(r"^```yaml\n# \.git(?:hub|lab)\S+\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     return yaml.safe_load(first)["jobs"]["contract-check"], yaml.safe_load(second)["contract-check"]
 
 
-def steps(section: str) -> Iterator[tuple[str, str]]:
+def parse_steps(section: str) -> Iterator[tuple[str, str]]:
     """Yield name and lines of each step that is executed here."""
-    github, _ = pipelines(section)
+    github, _ = parse_pipelines(section)
     for step in github["steps"]:
         assert ("run" in step) != ("uses" in step)
         if "run" in step and step["name"] != "Install":
@@ -46,11 +46,11 @@ def steps(section: str) -> Iterator[tuple[str, str]]:
 
 def run_steps(section: str, folder: Path, **variables: str) -> dict[str, subprocess.CompletedProcess[str]]:
     """Return the result of each step, run in a folder with only the files of the page."""
-    for name, text in files_of(section).items():
+    for name, text in parse_files(section).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = {
+    result = {
         name: subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", lines],
             cwd=folder,
@@ -61,10 +61,10 @@ def run_steps(section: str, folder: Path, **variables: str) -> dict[str, subproc
             timeout=280,
             check=False,
         )
-        for name, lines in steps(section)
+        for name, lines in parse_steps(section)
     }
-    sys.stdout.write("".join(f"--- {name}\n{step.stdout}{step.stderr}" for name, step in done.items()))
-    return done
+    sys.stdout.write("".join(f"--- {name}\n{step.stdout}{step.stderr}" for name, step in result.items()))
+    return result
 
 
 def assert_reported(folder: Path) -> None:

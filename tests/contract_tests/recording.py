@@ -16,7 +16,7 @@ from tests.certificates import Authority
 
 SECONDS = 30
 Result = TypeVar("Result")
-ANSWER = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\nConnection: close\r\n\r\nSeen"
+RESPONSE = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\nConnection: close\r\n\r\nSeen"
 
 
 class Recorder:
@@ -30,8 +30,8 @@ class Recorder:
         self.port = self._listener.getsockname()[1]
         self.length = 0
         self.has_head = False
-        self._answer = ANSWER
-        self.came = b""
+        self._response = RESPONSE
+        self.received = b""
         self.certificate: bytes | None = None
 
     @property
@@ -42,16 +42,16 @@ class Recorder:
         """Return the result of a shell command; `length` bytes are expected, after a head with `has_head`."""
         self.has_head = has_head
         command, known = ["sh", "-c", line], {"PATH": os.environ["PATH"], **environment}
-        done = self.take(
+        result = self.take(
             length,
             lambda: subprocess.run(command, env=known, capture_output=True, timeout=SECONDS, check=False),
         )
-        assert b"Seen" in done.stdout, (line, done.stdout, done.stderr)
-        return self.came
+        assert b"Seen" in result.stdout, (line, result.stdout, result.stderr)
+        return self.received
 
-    def take(self, length: int, call: Callable[[], Result], answer: bytes = ANSWER) -> Result:
+    def take(self, length: int, call: Callable[[], Result], response: bytes = RESPONSE) -> Result:
         """Return the result of a call that sends this number of bytes and gets a response."""
-        self.length, self._answer = length, answer
+        self.length, self._response = length, response
         self._thread.start()
         try:
             return call()
@@ -68,16 +68,16 @@ class Recorder:
             if isinstance(stream, ssl.SSLSocket):
                 self.certificate = stream.getpeercert(binary_form=True)
             while not self._is_whole() and (piece := stream.recv(65536)):
-                self.came += piece
-            stream.sendall(self._answer)
+                self.received += piece
+            stream.sendall(self._response)
             # Bytes beyond the expected ones.
             stream.settimeout(0.1)
             with suppress(TimeoutError):
-                self.came += stream.recv(65536)
+                self.received += stream.recv(65536)
 
     def _is_whole(self) -> bool:
-        _, blank, body = self.came.partition(b"\r\n\r\n")
-        return (bool(blank) and len(body) >= self.length) if self.has_head else len(self.came) >= self.length
+        _, blank, body = self.received.partition(b"\r\n\r\n")
+        return (bool(blank) and len(body) >= self.length) if self.has_head else len(self.received) >= self.length
 
     def _secured(self, connection: socket.socket) -> socket.socket:
         if self._authority is None:
@@ -89,7 +89,7 @@ class Recorder:
 
 
 @contextmanager
-def recording(authority: Authority | None = None) -> Iterator[Recorder]:
+def running_recorder(authority: Authority | None = None) -> Iterator[Recorder]:
     """Run a recorder on a port, with TLS if a CA is given."""
     recorder = Recorder(authority)
     try:
@@ -98,7 +98,7 @@ def recording(authority: Authority | None = None) -> Iterator[Recorder]:
         recorder.close()
 
 
-def need(*programs: str) -> None:
+def skip_without(*programs: str) -> None:
     """Skip a test if these programs are not installed."""
     for program in programs:
         if shutil.which(program) is None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY
+from contract_tests.target import CheckTarget, read_certificate
 from domain.api_keys import ApiKey, hash_key
 from persistence import api_keys
 from tests.budkavle.services import served
@@ -20,10 +21,20 @@ from tests.nginx import nginx_before
 
 @dataclass(frozen=True)
 class Site:
-    """A server, and the options with which the check accesses it."""
+    """A server, and the files with which the check accesses it."""
 
     server: Server
-    options: tuple[str, ...]
+    ca: Path
+    client_key: Path
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return ("--ca", str(self.ca), "--client-key", str(self.client_key))
+
+    def target(self) -> CheckTarget:
+        """Return the target that the command would check with these options."""
+        certificate = read_certificate(self.server.certificate, self.client_key)
+        return replace(self.server.target(), certificate=certificate, ca=str(self.ca))
 
 
 @contextmanager
@@ -31,7 +42,7 @@ def behind_nginx(
     database_url: str, open_e_url: str, folder: Path, *, services: int = 1, **nginx: Any
 ) -> Iterator[Site]:
     """Run the requested number of services behind nginx, which terminates TLS and forwards certificates."""
-    tls, options = _certificates(database_url, folder)
+    tls, client_key = _certificates(database_url, folder)
     with ExitStack() as stack:
         first, *more = (
             stack.enter_context(
@@ -41,15 +52,15 @@ def behind_nginx(
         )
         (folder / "nginx").mkdir()
         url = stack.enter_context(nginx_before(first, tls, folder / "nginx", *more, **nginx))
-        yield Site(Server(url, folder / "caller.pem", database_url), options)
+        yield Site(Server(url, folder / "caller.pem", database_url), tls["client_ca"], client_key)
 
 
 def _open_e(url: str) -> dict[str, str]:
     return {f"open_e_{instance}_url": f"{url}/{instance}/api/callback" for instance in ("external", "internal")}
 
 
-def _certificates(database_url: str, folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """Return the certificates of the service and of the check, after storing keys and a system in the database."""
+def _certificates(database_url: str, folder: Path) -> tuple[dict[str, Path], Path]:
+    """Return the certificates of the service and the key of the check. Store keys and a system in the database."""
     authority = Authority(folder)
     service, caller = authority.issue("127.0.0.1", "localhost"), authority.issue()
     # Certificate and key are in separate files, as CAs issue them.
@@ -63,4 +74,4 @@ def _certificates(database_url: str, folder: Path) -> tuple[dict[str, Path], tup
         stored = ApiKey(hash_key(secret.encode()), name, (scope,), NOW)
         with_database(database_url, lambda database, stored=stored: api_keys.create(database, stored))
     tls = {"tls_cert": service.file, "tls_key": service.file, "client_ca": authority.file}
-    return tls, ("--ca", str(authority.file), "--client-key", str(folder / "caller.key"))
+    return tls, folder / "caller.key"

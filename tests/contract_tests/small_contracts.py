@@ -99,8 +99,8 @@ def with_schema(schema: dict[str, Any], schemas: dict[str, Any] | None = None) -
 
 def by_side(old: dict[str, Any], new: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Return the findings of a schema change in a contract of `with_schema`: for requests, and for responses."""
-    told = lines(old, new)
-    requests = [line.removeprefix("echo body application/json") for line in told if line.startswith("echo body")]
-    answers = [line.removeprefix("echo 200 application/json") for line in told if line.startswith("echo 200")]
-    assert len(requests) + len(answers) == len(told), told
-    return requests, answers
+    reported = lines(old, new)
+    requests = [line.removeprefix("echo body application/json") for line in reported if line.startswith("echo body")]
+    responses = [line.removeprefix("echo 200 application/json") for line in reported if line.startswith("echo 200")]
+    assert len(requests) + len(responses) == len(reported), reported
+    return requests, responses

@@ -13,12 +13,12 @@ import pytest
 
 from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database
 from contract_tests.target import read_certificate
-from tests.contract_tests.checking import Server, left_out, running_target
-from tests.contract_tests.recipes import ANOTHERS, assert_reported, run_steps
-from tests.contract_tests.taping import taping
+from tests.contract_tests.checking import Server, parse_skip_reasons, running_target
+from tests.contract_tests.recipes import OTHER_TEAM, assert_reported, run_steps
+from tests.contract_tests.recording_proxy import running_proxy
 from tests.databases import with_database
 from tests.persistence.rows import counts
-from tests.processes import result_of
+from tests.processes import run_program
 from tests.shown_commands import shown
 
 BEFORE = [
@@ -41,7 +41,7 @@ class WholeCheck:
     work: Path
     """The working directory of the check."""
     requests: list[bytes]
-    """The requests that the server received, as a `Tape` returns them."""
+    """The requests that the server received, as a `RecordingProxy` returns them."""
     before: list[dict[str, Any]]
     """The subscriptions of the system before the check."""
     after: list[dict[str, Any]]
@@ -60,15 +60,15 @@ def whole_check(
     with (
         running_target(new_database(request, folder), open_e_url, folder) as server,
         server.api() as api,
-        taping(server.url) as tape,
+        running_proxy(server.url) as proxy,
     ):
         api.subscribe(*BEFORE)
         before = api.subscriptions()
         work = folder / "work"
         work.mkdir()
-        ended = run(replace(server, url=tape.url), work)
+        result = run(replace(server, url=proxy.url), work)
         after = api.subscriptions()
-    return WholeCheck(server, ended, work, tape.requests(), before, after, with_database(server.database_url, counts))
+    return WholeCheck(server, result, work, proxy.requests(), before, after, with_database(server.database_url, counts))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def on_sqlite(request: pytest.FixtureRequest, open_e_url: str, tmp_path_factory:
         (work / "ci").mkdir()
         (work / "ci" / "client.pem").write_text(server.certificate.read_text())
         return run_steps(
-            ANOTHERS,
+            OTHER_TEAM,
             work,
             # A name of this machine that the check does not recognise as such.
             TARGET_HOST="127.1",
@@ -105,22 +105,22 @@ def on_postgresql(
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_intact_service_has_no_findings_and_is_left_unchanged(kind: str, request: pytest.FixtureRequest) -> None:
     check: WholeCheck = request.getfixturevalue(f"on_{kind}")
-    ended = check.ended
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    result = check.ended
+    assert result.returncode == 0, result.stdout + result.stderr
     assert check.after == check.before
     assert not {"web_messages", "deliveries"} & set(check.rows)
     assert check.rows["subscriptions"] == len(BEFORE)
-    assert_one_screen(ended.stdout)
+    assert_one_screen(result.stdout)
     # A pipe gets no progress output.
-    assert ended.stderr == ""
-    assert "keeps the contract" in ended.stdout
+    assert result.stderr == ""
+    assert "keeps the contract" in result.stdout
     assert {path.stem for path in check.report.glob("*.xml")} == KIND_OF_FILES
     for path in check.report.glob("*.xml"):
         cases = list(ET.parse(path).getroot().iter("testcase"))
         assert cases
         assert not any(case.find("failure") is not None or case.find("error") is not None for case in cases)
     assert "keeps the contract" in (check.report / "summary.txt").read_text()
-    assert_no_secret(check.server, check.report, ended)
+    assert_no_secret(check.server, check.report, result)
     assert {path.name for path in check.work.iterdir()} <= {"ci", "contract-report"}
 
 
@@ -128,18 +128,18 @@ def test_recipe_for_another_implementation_works(on_sqlite: WholeCheck) -> None:
     assert on_sqlite.ended.returncode == 0
     assert "http://127.1:" in on_sqlite.ended.stdout
     assert "keeps the contract" in on_sqlite.ended.stdout
-    assert left_out(on_sqlite.ended.stdout) == set()
+    assert parse_skip_reasons(on_sqlite.ended.stdout) == set()
     assert_reported(on_sqlite.work)
 
 
 def test_commands_of_a_report_are_pasted_as_the_reference_shows(on_postgresql: WholeCheck, server: Server) -> None:
     script = shown("docs/reference/contract-check.md", "API_KEY=").replace("http://127.0.0.1:8080", server.url)
     script = script.replace("API_KEY=… PUBLISH_KEY=…", f"API_KEY={MESSAGES_KEY} PUBLISH_KEY={PUBLISH_KEY}")
-    done = result_of("/bin/sh", "-e", "-c", f'{script}\necho "$CLIENT_CERT"', folder=on_postgresql.work)
+    result = run_program("/bin/sh", "-e", "-c", f'{script}\necho "$CLIENT_CERT"', folder=on_postgresql.work)
     # Its party is no UUID.
-    assert done.stdout.startswith("HTTP/1.1 400 ")
+    assert result.stdout.startswith("HTTP/1.1 400 ")
     certificate = read_certificate(on_postgresql.server.certificate, None)
-    assert done.stdout.endswith(f"{certificate.header}\n")
+    assert result.stdout.endswith(f"{certificate.header}\n")
 
 
 def test_same_seed_generates_the_same_requests(on_sqlite: WholeCheck, on_postgresql: WholeCheck) -> None:
@@ -152,11 +152,11 @@ def test_same_seed_generates_the_same_requests(on_sqlite: WholeCheck, on_postgre
 
 
 def test_another_seed_generates_other_requests(server: Server, tmp_path: Path, on_sqlite: WholeCheck) -> None:
-    with taping(server.url) as tape:
+    with running_proxy(server.url) as proxy:
         how = ("--spec", "web-messages", "--suite", "rules", "--seed", "8")
-        ended = replace(server, url=tape.url).check(tmp_path, *how)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    posted = {request for request in tape.requests() if request.startswith(b"POST /webmessages")}
+        result = replace(server, url=proxy.url).check(tmp_path, *how)
+    assert result.returncode == 0, result.stdout + result.stderr
+    posted = {request for request in proxy.requests() if request.startswith(b"POST /webmessages")}
     known = posted & set(on_sqlite.requests)
     # Some invalid requests contain nothing random.
     assert 0 < len(known) < len(posted) / 2
@@ -178,11 +178,11 @@ def assert_one_screen(text: str) -> None:
     assert all(len(line) <= 240 for line in lines)
 
 
-def assert_no_secret(server: Server, report: Path, ended: CompletedProcess[str]) -> None:
+def assert_no_secret(server: Server, report: Path, result: CompletedProcess[str]) -> None:
     """Assert that no file and no output contains a key or the content of the certificate."""
     certificate = read_certificate(server.certificate, None).header.strip(":")
-    said = {"the screen": (ended.stdout + ended.stderr).encode()}
-    said |= {str(path): path.read_bytes() for path in report.rglob("*") if path.is_file()}
-    for name, data in said.items():
+    outputs = {"the screen": (result.stdout + result.stderr).encode()}
+    outputs |= {str(path): path.read_bytes() for path in report.rglob("*") if path.is_file()}
+    for name, data in outputs.items():
         for secret in (MESSAGES_KEY, PUBLISH_KEY, certificate, certificate[:40]):
             assert secret.encode() not in data, name

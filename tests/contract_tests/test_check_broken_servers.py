@@ -6,7 +6,7 @@ import pytest
 
 from tests.contract_tests.breakages import BREAKAGES, Case
 from tests.contract_tests.breakages_found import FOUND
-from tests.contract_tests.checking import Server, assert_caught, pem
+from tests.contract_tests.checking import Server, assert_caught, encode_pem
 from tests.contract_tests.odd_servers import odd_server
 from tests.handlers.callers import new_certificate
 
@@ -23,11 +23,11 @@ def test_broken_server_is_detected(
 def test_server_that_stops_responding_ends_the_check(tmp_path: Path) -> None:
     """The check reports a failure after the first checks without a response, and stops."""
     certificate = tmp_path / "client.pem"
-    certificate.write_text(pem(new_certificate().header))
+    certificate.write_text(encode_pem(new_certificate().header))
     with odd_server(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", dies=True) as url:
-        ended = Server(url, certificate, "").check(tmp_path, "--spec", "web-messages")
+        result = Server(url, certificate, "").check(tmp_path, "--spec", "web-messages")
 
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "no answer: " in ended.stdout
-    assert "ended before all was checked" in ended.stdout
-    assert "schema of" not in ended.stdout
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "no answer: " in result.stdout
+    assert "ended before all was checked" in result.stdout
+    assert "schema of" not in result.stdout

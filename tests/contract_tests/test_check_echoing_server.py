@@ -12,7 +12,7 @@ import pytest
 from conftest import MESSAGES_KEY, PUBLISH_KEY
 from contract_tests.redacting import Redactor
 from contract_tests.target import Certificate, CheckTarget, read_certificate
-from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 from tests.contract_tests.checking import Server
 
 KEY = "k3y/Of+the<tests>&\"0123456789'=x"
@@ -73,18 +73,18 @@ def test_text_without_secrets_is_unchanged() -> None:
     assert redactor.text(text) == text
 
 
-async def echoing(request: Request, forward: Forward) -> Answer:
+async def echoing(request: Request, forward: Forward) -> ServerResponse:
     """Repeat the credentials in a header and in every problem, with a wrong status."""
-    answer = await forward(request)
+    response = await forward(request)
     secrets = [value for name in ("apikey", "client-cert") if (value := request.header(name))]
     if not secrets or request.path.startswith(("/v1/abonnement/sync", "/v1/beskedtype")):
-        return answer
+        return response
     echo = " ".join(way(secret) for secret in secrets for way in WAYS.values())
-    answer = answer.with_header("x-echo", " ".join(quote(secret, safe="") for secret in secrets))
-    value = answer.json()
-    if answer.status >= 400 and isinstance(value, dict) and request.query == b"":
-        return answer.with_json({**value, "detail": echo, "title": secrets[0], "x": [secrets[0]]})
-    return answer
+    response = response.with_header("x-echo", " ".join(quote(secret, safe="") for secret in secrets))
+    value = response.json()
+    if response.status >= 400 and isinstance(value, dict) and request.query == b"":
+        return response.with_json({**value, "detail": echo, "title": secrets[0], "x": [secrets[0]]})
+    return response
 
 
 @pytest.fixture
@@ -93,10 +93,10 @@ def breakage() -> Breakage:
 
 
 def test_output_and_files_contain_no_secret(server: Server, tmp_path: Path) -> None:
-    ended = server.check(tmp_path, "--profile", "full", "--suite", "rules", "--suite", "raw-bytes", "--fail-fast")
-    assert_clean(server, tmp_path, ended.stdout + ended.stderr)
-    ended = server.check(tmp_path, "--suite", "schema", "--fail-fast", "--report", str(tmp_path / "schema"))
-    assert_clean(server, tmp_path, ended.stdout + ended.stderr)
+    result = server.check(tmp_path, "--profile", "full", "--suite", "rules", "--suite", "raw-bytes", "--fail-fast")
+    assert_clean(server, tmp_path, result.stdout + result.stderr)
+    result = server.check(tmp_path, "--suite", "schema", "--fail-fast", "--report", str(tmp_path / "schema"))
+    assert_clean(server, tmp_path, result.stdout + result.stderr)
 
 
 def assert_clean(server: Server, folder: Path, printed: str) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract_tests.broken import Breakage
+from tests.contract_tests.broken_server import Breakage
 from tests.contract_tests.checking import Server
-from tests.contract_tests.odd_answers import with_unspecified_headers
+from tests.contract_tests.odd_responses import with_unspecified_headers
 from tests.contract_tests.variations import VARIATIONS, together
 
 
@@ -18,7 +18,7 @@ def breakage() -> Breakage:
 
 @pytest.mark.parametrize("spec", ["web-messages", "subscriptions"])
 def test_server_that_conforms_in_other_ways_has_no_findings(spec: str, server: Server, tmp_path: Path) -> None:
-    ended = server.check(tmp_path, "--spec", spec, "--suite", "rules")
+    result = server.check(tmp_path, "--spec", spec, "--suite", "rules")
 
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "keeps the contract" in ended.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "keeps the contract" in result.stdout

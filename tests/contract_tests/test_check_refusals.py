@@ -13,13 +13,13 @@ from conftest import MESSAGES_KEY, PUBLISH_KEY, new_database, running_service
 from contract_tests.check import BEFORE
 from mock_open_e import MockOpenE
 from tests.certificates import Authority
-from tests.contract_tests.checking import Server, pem, running_target
-from tests.contract_tests.recording import ANSWER, recording
+from tests.contract_tests.checking import Server, encode_pem, running_target
+from tests.contract_tests.recording import RESPONSE, running_recorder
 from tests.databases import with_database
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
 from tests.persistence.rows import counts
-from tests.processes import result_of
+from tests.processes import run_program
 
 KEYS = ("--api-key", MESSAGES_KEY, "--publish-key", PUBLISH_KEY)
 
@@ -60,8 +60,8 @@ def stored(server: Server) -> dict[str, int]:
 
 def assert_refused(result: Result, words: str) -> None:
     assert result.exit_code == 2, result.output
-    told = result.output.strip().splitlines()
-    assert words in told[-1], result.output
+    lines = result.output.strip().splitlines()
+    assert words in lines[-1], result.output
     assert MESSAGES_KEY not in result.output
 
 
@@ -132,7 +132,7 @@ def files(server: Server, tmp_path: Path) -> dict[str, str]:
     authority = Authority(tmp_path)
     (tmp_path / "none.pem").write_text("no certificate")
     (tmp_path / "bytes.pem").write_bytes(b"\xff\xfe\0")
-    (tmp_path / "stranger.pem").write_text(pem(new_certificate().header))
+    (tmp_path / "stranger.pem").write_text(encode_pem(new_certificate().header))
     return {
         "server": server.url,
         "client": str(server.certificate),
@@ -157,8 +157,11 @@ REFUSED = {
     "bytes in the file": ("{server} --client-cert {bytes}", "--client-cert"),
     "no file": ("{server} --client-cert {missing}", "does not exist"),
     "key without a certificate": ("{server} --client-key {client}", "the key of --client-cert, which is missing"),
-    "certificate without its key": ("https://127.0.0.1:1 --client-cert {client}", "has no use as a client's in TLS"),
-    "key of another": ("https://127.0.0.1:1 --client-cert {client} --client-key {other}", "has no use as a client's"),
+    "certificate without its key": (
+        "https://127.0.0.1:1 --client-cert {client}",
+        "cannot be used as a client",
+    ),
+    "key of another": ("https://127.0.0.1:1 --client-cert {client} --client-key {other}", "cannot be used as a client"),
     "no authority": ("{server} --ca {none}", "contains no certificate in PEM format"),
     "report that is a file": ("{server} --report {client}", "is a file"),
     "a file above the report": (
@@ -186,23 +189,23 @@ def test_missing_options_are_named(options: str, words: str, ask: Asked, files: 
 ANSWERS = {
     "no HTTP": (b"SSH-2.0-OpenSSH_9\r\n", "cannot be reached"),
     "nothing": (b"", "cannot be reached"),
-    "not found": (ANSWER.replace(b"400 Bad Request", b"404 Not Found"), "404 Seen"),
+    "not found": (RESPONSE.replace(b"400 Bad Request", b"404 Not Found"), "404 Seen"),
 }
 
 
-@pytest.mark.parametrize(("answer", "words"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_server_of_another_kind_is_reported(answer: bytes, words: str, ask: Asked, files: dict[str, str]) -> None:
-    with recording() as other:
+@pytest.mark.parametrize(("response", "words"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_server_of_another_kind_is_reported(response: bytes, words: str, ask: Asked, files: dict[str, str]) -> None:
+    with running_recorder() as other:
         other.has_head = True
         options = ("--spec", "subscriptions", "--client-cert", files["client"])
-        assert_refused(other.take(0, lambda: ask(other.url, *options), answer), words)
+        assert_refused(other.take(0, lambda: ask(other.url, *options), response), words)
 
 
 def test_redirect_is_not_followed(ask: Asked, server: Server) -> None:
-    answer = f"HTTP/1.1 302 Found\r\nLocation: {server.url}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    with recording() as other:
+    response = f"HTTP/1.1 302 Found\r\nLocation: {server.url}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with running_recorder() as other:
         other.has_head = True
-        result = other.take(0, lambda: ask(other.url, *KEYS), answer.encode())
+        result = other.take(0, lambda: ask(other.url, *KEYS), response.encode())
     assert_refused(result, f"it redirects to {server.url}/")
 
 
@@ -224,19 +227,19 @@ def test_missing_packages_are_named() -> None:
         "import sys; sys.modules['schemathesis'] = None; from budkavle.commands.cli import main; "
         "main(['contract-check', 'http://127.0.0.1:1'])"
     )
-    done = result_of(sys.executable, "-c", code)
-    assert done.returncode == 2
-    assert done.stderr == "Error: this command needs more packages: pip install 'budkavle[contract]'\n"
+    result = run_program(sys.executable, "-c", code)
+    assert result.returncode == 2
+    assert result.stderr == "Error: this command needs more packages: pip install 'budkavle[contract]'\n"
 
 
 def test_subscriptions_of_an_interrupted_check_are_not_lost(ask: Asked, server: Server) -> None:
     """After kill -9 the system has the check's own subscriptions, and only the file has the previous ones."""
-    kept = ask.folder / "report" / BEFORE
-    kept.parent.mkdir()
-    kept.write_text("{}")
+    backup = ask.folder / "report" / BEFORE
+    backup.parent.mkdir()
+    backup.write_text("{}")
     before = stored(server)
     assert_refused(
         ask(server.url, *KEYS, "--client-cert", str(server.certificate)), "an earlier check did not put back"
     )
-    assert kept.read_text() == "{}"
+    assert backup.read_text() == "{}"
     assert stored(server) == before

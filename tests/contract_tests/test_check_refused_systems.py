@@ -13,7 +13,7 @@ from contract_tests.check import BEFORE
 from contract_tests.suites import Check
 from persistence.tables import subscriptions
 from tests.catalogue_rows import ALLOWED, ENDED, ORG_TYPE, execute, put_parked_message
-from tests.contract_tests.broken import Answer, Forward, Request
+from tests.contract_tests.broken_server import Forward, Request, ServerResponse
 from tests.contract_tests.checking import SYSTEM, Server
 from tests.databases import with_database
 from tests.factories import NOW
@@ -29,9 +29,9 @@ def put_subscription(server: Server, entity_type: int = ALLOWED, end: datetime |
 def assert_untouched(server: Server, folder: Path, words: str) -> None:
     with server.api() as api:
         before, waiting = api.subscriptions(), api.deliveries()
-        ended = server.check(folder, "--spec", "subscriptions")
-        assert ended.returncode == 2, ended.stdout + ended.stderr
-        assert words in ended.stderr
+        result = server.check(folder, "--spec", "subscriptions")
+        assert result.returncode == 2, result.stdout + result.stderr
+        assert words in result.stderr
         assert (api.subscriptions(), api.deliveries()) == (before, waiting)
 
 
@@ -50,7 +50,7 @@ def test_system_with_irrestorable_subscriptions_is_left_unchanged(
     assert_untouched(server, tmp_path, "could not be given its subscriptions back")
 
 
-async def no_way_back(request: Request, forward: Forward) -> Answer:
+async def no_way_back(request: Request, forward: Forward) -> ServerResponse:
     """Refuse the subscription that the system had, but not a dry run of it."""
     is_back = request.path == SYNC and b'"orgCode": 101,' in request.body and not request.query
     return await forward(request.with_json({}) if is_back else request)
@@ -64,11 +64,11 @@ def test_failed_restoration_is_reported_by_the_exit_code_too(
     # The restoration is the same after one check as after all of them.
     only = "test_subscription_types.py::test_allowed_types_can_be_subscribed_to"
     code = run_check(
-        Check(server.target(), spec_dir(), tmp_path / "report", ("subscriptions",), kinds=("rules",), only=only)
+        Check(server.target(), spec_dir(), tmp_path / "report", ("subscriptions",), kinds=("rules",), only=(only,))
     )
     printed = capsys.readouterr().out
     assert code == 2, printed
     assert "keeps the contract: 1 checks" in printed
     assert f"not cleaned up: system {SYSTEM} did not get its subscriptions back" in printed
-    (kept,) = json.loads((tmp_path / "report" / BEFORE).read_text())["abonnementer"]
-    assert kept["orgCode"] == 101
+    (restorable,) = json.loads((tmp_path / "report" / BEFORE).read_text())["abonnementer"]
+    assert restorable["orgCode"] == 101

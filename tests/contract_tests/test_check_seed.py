@@ -6,7 +6,7 @@ from pathlib import Path
 
 from contract_tests.evidence import DIARY
 from contract_tests.target import VARIABLE, CheckTarget
-from tests.contract_tests.answering import Answering, answering
+from tests.contract_tests.stub_server import StubServer, running_stub
 from tests.processes import environment
 
 CONSTANTS = """
@@ -20,9 +20,9 @@ def constants(folder: Path, **more: str) -> int:
     """Return the number of constants that Hypothesis mixes into generated data in such a process."""
     variables = environment() | {"HYPOTHESIS_STORAGE_DIRECTORY": str(folder)} | more
     command = [sys.executable, "-P", "-c", CONSTANTS]
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    result = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    return int(result.stdout)
 
 
 def test_constants_of_our_sources_are_not_mixed_in(tmp_path: Path) -> None:
@@ -38,24 +38,24 @@ print(*(accepted_reference()["value"] for _ in range(2)))
 """
 
 
-def references(folder: Path, server: Answering, seed: int) -> list[str]:
+def references(folder: Path, server: StubServer, seed: int) -> list[str]:
     """Return the references under which a suite of raw bytes stores messages."""
     file = folder / "target.json"
     CheckTarget(server.url, "k", seed=seed).write(file)
     variables = environment() | {VARIABLE: str(file)}
     command = [sys.executable, "-P", "-c", REFERENCES]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
 
 
 def test_references_of_remaining_messages_follow_from_the_seed(tmp_path: Path) -> None:
-    with answering() as server:
-        server.answers = {"GET": (200, "[]")}
+    with running_stub() as server:
+        server.responses = {"GET": (200, "[]")}
         first, second = references(tmp_path, server, 1)
         assert first != second
         assert references(tmp_path, server, 1) == [first, second]
         assert not {first, second} & set(references(tmp_path, server, 2))
         # References that an earlier check left are not used again.
-        server.answers[f"GET /webmessages/external-references/accepted/{first}"] = (200, "[{}]")
+        server.responses[f"GET /webmessages/external-references/accepted/{first}"] = (200, "[{}]")
         assert references(tmp_path, server, 1)[0] == second

@@ -36,10 +36,10 @@ def replace(file: Path, old: str, new: str) -> None:
 
 def test_contracts_are_compatible_with_published_and_released_ones() -> None:
     command = [sys.executable, "-m", "contract_tests.compatibility"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert done.stdout.startswith("Contracts: all that was published or released is kept")
-    assert done.stdout.count("\n") == 1
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+    assert result.stdout.startswith("Contracts: all that was published or released is kept")
+    assert result.stdout.count("\n") == 1
 
 
 def test_break_is_reported_for_each_older_contract(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,8 +62,8 @@ def test_break_of_only_the_last_release_is_listed_in_the_changelog(
 ) -> None:
     replace(repository / "spec" / "operations.yaml", "operationId: getMetrics", "operationId: readMetrics")
     assert main([str(repository)]) == 1
-    told = capsys.readouterr().out.splitlines()
-    (line,) = [line.strip() for line in told if line.startswith("  ")]
+    output = capsys.readouterr().out.splitlines()
+    (line,) = [line.strip() for line in output if line.startswith("  ")]
     table = f"""### Breaking: `spec/operations.yaml`
 
 | what | why | differences |

@@ -100,6 +100,6 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str | None, str | None]
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_keyword_changes_are_compared_by_direction(name: str) -> None:
-    old, new, requests, answers = CHANGES[name]
-    expected = tuple([] if text is None else [f": {text}"] for text in (requests, answers))
+    old, new, requests, responses = CHANGES[name]
+    expected = tuple([] if text is None else [f": {text}"] for text in (requests, responses))
     assert by_side(with_schema(old), with_schema(new)) == expected

@@ -74,8 +74,8 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str], list[str]]] 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_parts_of_schemas_are_compared_by_direction(name: str) -> None:
-    old, new, requests, answers = CHANGES[name]
-    assert by_side(with_schema(old), with_schema(new)) == (requests, answers)
+    old, new, requests, responses = CHANGES[name]
+    assert by_side(with_schema(old), with_schema(new)) == (requests, responses)
 
 
 def test_shared_schema_is_reported_once_per_direction_by_its_name() -> None:
@@ -87,8 +87,8 @@ def test_shared_schema_is_reported_once_per_direction_by_its_name() -> None:
 
 def test_renamed_schema_is_reported_and_its_content_is_compared() -> None:
     schemas = {"Part": things({"a": TEXT}), "Piece": things({})}
-    requests, answers = by_side(with_schema(reference("Part"), schemas), with_schema(reference("Piece"), schemas))
-    assert requests == answers == [": was named Part, is named Piece", ".a: no longer there"]
+    requests, responses = by_side(with_schema(reference("Part"), schemas), with_schema(reference("Piece"), schemas))
+    assert requests == responses == [": was named Part, is named Piece", ".a: no longer there"]
 
 
 def test_removed_schema_name_is_reported_and_a_new_one_is_compatible() -> None:

@@ -9,15 +9,15 @@ from contract_tests.curl import format_curl
 from contract_tests.evidence import SentRequest
 from contract_tests.target import Certificate, CheckTarget
 from tests.certificates import Authority
-from tests.contract_tests.recording import Recorder, need, recording
+from tests.contract_tests.recording import Recorder, running_recorder, skip_without
 
 KEYS = {"API_KEY": "a'b$c", "PUBLISH_KEY": 'd"e', "CLIENT_CERT": ":Q2VydA==:"}
 
 
 @pytest.fixture
 def recorder() -> Iterator[Recorder]:
-    need("curl")
-    with recording() as recorder:
+    skip_without("curl")
+    with running_recorder() as recorder:
         yield recorder
 
 
@@ -25,9 +25,9 @@ def of(url: str) -> CheckTarget:
     return CheckTarget(url, KEYS["API_KEY"], KEYS["PUBLISH_KEY"], Certificate("", None, KEYS["CLIENT_CERT"]))
 
 
-def head_and_body(came: bytes) -> tuple[str, dict[str, str], bytes]:
+def head_and_body(request: bytes) -> tuple[str, dict[str, str], bytes]:
     """Return the request line, headers by lower-case name, and the body."""
-    head, _, body = came.partition(b"\r\n\r\n")
+    head, _, body = request.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.split(":", 1) for line in lines)
     return first, {name.lower(): value.strip() for name, value in pairs}, body
@@ -52,8 +52,8 @@ BODIES = {
 def test_body_is_sent_unchanged(content_type: str | None, body: bytes, recorder: Recorder, tmp_path: Path) -> None:
     headers = {"apikey": KEYS["API_KEY"], **({"Content-Type": content_type} if content_type else {})}
     line = format_curl(SentRequest("POST", "/webmessages", headers, body), of(recorder.url), tmp_path)
-    first, seen, came = head_and_body(recorder.run(line, len(body), has_head=True, **KEYS))
-    assert (first, came) == ("POST /webmessages HTTP/1.1", body)
+    first, seen, request = head_and_body(recorder.run(line, len(body), has_head=True, **KEYS))
+    assert (first, request) == ("POST /webmessages HTTP/1.1", body)
     assert (seen["apikey"], seen.get("content-type")) == (KEYS["API_KEY"], content_type)
     assert KEYS["API_KEY"] not in line
 
@@ -98,10 +98,10 @@ def test_headers_use_the_variables_of_the_shell(
 
 @pytest.mark.parametrize("by_tls", [False, True])
 def test_certificate_is_sent_by_tls_if_the_check_did(by_tls: bool, tmp_path: Path) -> None:
-    need("curl")
+    skip_without("curl")
     authority = Authority(tmp_path)
     caller = authority.issue()
-    with recording(authority) as recorder:
+    with running_recorder(authority) as recorder:
         target = CheckTarget(recorder.url, certificate=Certificate(str(caller.file), None, "x"), ca=str(authority.file))
         recorder.run(format_curl(SentRequest("GET", "/", {}, None, by_tls), target, tmp_path), 0, has_head=True)
     assert recorder.certificate == (caller.der if by_tls else None)

@@ -9,14 +9,14 @@ from contract_tests import attacks, curl_bytes
 from contract_tests.evidence import KEPT_BYTES, SentBytes
 from contract_tests.target import API_KEY, CERTIFICATE, CUT_API_KEY, SWAPPED_API_KEY, Certificate, CheckTarget
 from tests.certificates import Authority
-from tests.contract_tests.recording import Recorder, need, recording
+from tests.contract_tests.recording import Recorder, running_recorder, skip_without
 
 KEYS = {"API_KEY": r"a&b|c\d$e'f", "PUBLISH_KEY": "publish key", "CLIENT_CERT": ":Q2VydA+/==:"}
 
 
 @pytest.fixture
 def recorder() -> Iterator[Recorder]:
-    with recording() as recorder:
+    with running_recorder() as recorder:
         yield recorder
 
 
@@ -26,9 +26,9 @@ def of(url: str, **changes: str) -> CheckTarget:
 
 
 def sent(data: bytes) -> SentBytes:
-    kept = SentBytes()
-    kept.add(data)
-    return kept
+    sent_bytes = SentBytes()
+    sent_bytes.add(data)
+    return sent_bytes
 
 
 OF_CURL = {
@@ -74,7 +74,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("data", OF_CURL.values(), ids=OF_CURL.keys())
 def test_request_becomes_a_curl_command(data: bytes, recorder: Recorder, tmp_path: Path) -> None:
-    need("curl")
+    skip_without("curl")
     target = of(recorder.url)
     line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
     assert line.startswith("curl ")
@@ -84,7 +84,7 @@ def test_request_becomes_a_curl_command(data: bytes, recorder: Recorder, tmp_pat
 
 @pytest.mark.parametrize("data", OTHERS.values(), ids=OTHERS.keys())
 def test_other_bytes_are_sent_from_a_file(data: bytes, recorder: Recorder, tmp_path: Path) -> None:
-    need("bash", "timeout")
+    skip_without("bash", "timeout")
     target = of(recorder.url)
     line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
     assert not line.startswith("curl ")
@@ -96,23 +96,23 @@ def test_other_bytes_are_sent_from_a_file(data: bytes, recorder: Recorder, tmp_p
 @pytest.mark.parametrize("data", [attacks.sync(b"{}"), attacks.sync(b"{}") * 2], ids=["curl", "openssl"])
 @pytest.mark.parametrize("holds_key", [False, True])
 def test_certificate_is_sent_by_tls(data: bytes, holds_key: bool, tmp_path: Path) -> None:
-    need("curl", "openssl", "timeout")
+    skip_without("curl", "openssl", "timeout")
     authority = Authority(tmp_path)
     caller = authority.issue()
     key = None if holds_key else str(caller.file)
-    with recording(authority) as recorder:
+    with running_recorder(authority) as recorder:
         target = CheckTarget(recorder.url, certificate=Certificate(str(caller.file), key, "x"), ca=str(authority.file))
         line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
         assert recorder.run(line, len(target.fill(data))) == target.fill(data)
     assert recorder.certificate == caller.der
-    assert b"Client-Cert" not in recorder.came
+    assert b"Client-Cert" not in recorder.received
 
 
 def test_call_without_a_certificate_sends_none(tmp_path: Path) -> None:
-    need("curl")
+    skip_without("curl")
     authority = Authority(tmp_path)
     certificate = Certificate(str(authority.issue().file), None, "x")
-    with recording(authority) as recorder:
+    with running_recorder(authority) as recorder:
         target = CheckTarget(recorder.url, certificate=certificate, ca=str(authority.file))
         data = attacks.sync(b"{}", ":AAAA:")
         line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
@@ -122,7 +122,7 @@ def test_call_without_a_certificate_sends_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("base_path", ["/api", "/api/v2"])
 def test_base_path_precedes_each_path(base_path: str, recorder: Recorder, tmp_path: Path) -> None:
-    need("curl", "bash", "timeout")
+    skip_without("curl", "bash", "timeout")
     target = of(f"{recorder.url}{base_path}")
     data = attacks.request(target="/webmessages/[x]")
     line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)

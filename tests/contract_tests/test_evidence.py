@@ -38,7 +38,7 @@ def test_nothing_is_recorded_without_a_diary(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_interrupted_suite_records_the_response_first(tmp_path: Path) -> None:
     diary = tmp_path / "diary"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", SUITE],
         env=environment() | {evidence.DIARY: str(diary)},
         capture_output=True,
@@ -46,7 +46,7 @@ def test_interrupted_suite_records_the_response_first(tmp_path: Path) -> None:
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "still waiting\n")
+    assert (result.returncode, result.stdout) == (128 + signal.SIGTERM, "still waiting\n")
     assert diary.read_text() == "made /webmessages/1\n"
 
 

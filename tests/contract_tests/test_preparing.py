@@ -10,7 +10,7 @@ import pytest
 
 from contract_tests.preparing import BrokenContractError, CannotCheckError, explore, set_up
 from contract_tests.target import Certificate, CheckTarget, SubscriptionIdentity
-from tests.contract_tests.answering import Answering, answering
+from tests.contract_tests.stub_server import StubServer, running_stub
 
 CURRENT: dict[str, Any] = {"orgType": 4, "orgCode": 66_600, "entityType": 9, "webhookUrl": "/a"}
 GOOD: dict[str, tuple[int, Any]] = {
@@ -34,39 +34,39 @@ BOTH = ("web-messages", "subscriptions")
 
 
 @pytest.fixture
-def server() -> Iterator[Answering]:
-    with answering() as server:
-        server.answers = {key: (status, json.dumps(value)) for key, (status, value) in GOOD.items()}
+def server() -> Iterator[StubServer]:
+    with running_stub() as server:
+        server.responses = {key: (status, json.dumps(value)) for key, (status, value) in GOOD.items()}
         yield server
 
 
-def of(server: Answering) -> CheckTarget:
+def target_of(server: StubServer) -> CheckTarget:
     return CheckTarget(server.url, "k", "k", Certificate("", None, ":Q2VydA==:"), system="s")
 
 
-def test_target_is_examined_without_changes(server: Answering) -> None:
-    target, current = explore(of(server), BOTH)
+def test_target_is_examined_without_changes(server: StubServer) -> None:
+    target, current = explore(target_of(server), BOTH)
     assert current == [CURRENT]
     # The org code of the system's own subscriptions is kept; types that can no longer be subscribed to are not used.
     assert (target.queued, target.attacked) == (SubscriptionIdentity(4, 66_601, 9), SubscriptionIdentity(4, 66_602, 9))
     assert target.publish_key == "k"
     assert target.attacked_system == target.queued_system == "s"
-    changing = [(path, body) for method, path, body in server.came if method != "GET"]
+    changing = [(path, body) for method, path, body in server.requests if method != "GET"]
     dry_run = "/v1/abonnement/sync?dryRun=true"
     assert [path for path, _ in changing] == [dry_run, "/v1/besked"]
     assert json.loads(changing[0][1])["abonnementer"] == [CURRENT], "where dry runs are none nothing is lost"
 
 
-def test_only_requested_facts_are_examined(server: Answering) -> None:
-    target, current = explore(replace(of(server), certificate=None), ["web-messages"])
+def test_only_requested_facts_are_examined(server: StubServer) -> None:
+    target, current = explore(replace(target_of(server), certificate=None), ["web-messages"])
     assert (target.system, current) == (None, [])
-    assert [path.partition("?")[0].rpartition("/")[0] for _, path, _ in server.came] == ["/webmessages"]
+    assert [path.partition("?")[0].rpartition("/")[0] for _, path, _ in server.requests] == ["/webmessages"]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_key_without_access_to_events_skips_them(status: int, server: Answering) -> None:
-    server.answers["POST /v1/besked"] = (status, "{}")
-    assert explore(of(server), BOTH)[0].publish_key is None
+def test_key_without_access_to_events_skips_them(status: int, server: StubServer) -> None:
+    server.responses["POST /v1/besked"] = (status, "{}")
+    assert explore(target_of(server), BOTH)[0].publish_key is None
 
 
 def current(**changes: Any) -> str:
@@ -90,11 +90,11 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize(("where", "answer", "words"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_check_is_refused(where: str, answer: tuple[int, str], words: str, server: Answering) -> None:
-    server.answers[where] = answer
+@pytest.mark.parametrize(("where", "response", "words"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_check_is_refused(where: str, response: tuple[int, str], words: str, server: StubServer) -> None:
+    server.responses[where] = response
     with pytest.raises(CannotCheckError) as refused:
-        explore(of(server), BOTH)
+        explore(target_of(server), BOTH)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -108,13 +108,13 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("where", "answer", "words"), BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize(("where", "response", "words"), BROKEN.values(), ids=BROKEN.keys())
 def test_violation_before_a_check_is_reported(
-    where: str, answer: tuple[int, str], words: str, server: Answering
+    where: str, response: tuple[int, str], words: str, server: StubServer
 ) -> None:
-    server.answers[where] = answer
+    server.responses[where] = response
     with pytest.raises(BrokenContractError, match=re.escape(words)):
-        explore(of(server), BOTH)
+        explore(target_of(server), BOTH)
 
 
 def test_missing_options_are_reported() -> None:
@@ -125,17 +125,17 @@ def test_missing_options_are_reported() -> None:
         explore(target, ["subscriptions"])
 
 
-def test_set_up_removes_waiting_deliveries_of_remaining_subscriptions(server: Answering) -> None:
+def test_set_up_removes_waiting_deliveries_of_remaining_subscriptions(server: StubServer) -> None:
     """A sync keeps the queue of remaining subscriptions, so the set is emptied first."""
-    set_up(of(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3)))
-    sets = [json.loads(body)["abonnementer"] for _, _, body in server.came]
+    set_up(target_of(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3)))
+    sets = [json.loads(body)["abonnementer"] for _, _, body in server.requests]
     assert [[entry["orgCode"] for entry in entries] for entries in sets] == [[], [2, 3]]
 
 
-def test_failed_set_up_is_reported(server: Answering) -> None:
-    target = of(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3))
+def test_failed_set_up_is_reported(server: StubServer) -> None:
+    target = target_of(server).with_one_system("s", SubscriptionIdentity(1, 2, 3), SubscriptionIdentity(1, 3, 3))
     set_up(target)
-    server.answers["POST /v1/abonnement/sync"] = (500, "down")
+    server.responses["POST /v1/abonnement/sync"] = (500, "down")
     with pytest.raises(BrokenContractError, match="system s cannot be given subscriptions: 500 down"):
         set_up(target)
     with pytest.raises(BrokenContractError, match="a sync got no answer"):

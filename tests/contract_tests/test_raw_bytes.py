@@ -67,7 +67,7 @@ def behind_nginx(request: pytest.FixtureRequest, migrated_sqlite: bytes, tmp_pat
 def test_gateway_may_use_its_own_texts(behind_nginx: CheckTarget, tmp_path: Path) -> None:
     target = tmp_path / "target.json"
     behind_nginx.write(target)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "BUDKAVLE_"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "BUDKAVLE_"))}
     command = [sys.executable, "-m", "pytest", "--noconftest", "-c", SUITE.parent / "suite.ini"]
     options = [
         "--rootdir",
@@ -81,11 +81,11 @@ def test_gateway_may_use_its_own_texts(behind_nginx: CheckTarget, tmp_path: Path
         EXTENT,
         "--durations=12",
     ]
-    done = subprocess.run(
+    result = subprocess.run(
         [*command, *options, SUITE],
         cwd=REPOSITORY,
         env={
-            **kept,
+            **inherited,
             VARIABLE: str(target),
             evidence.FOLDER: str(tmp_path),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -95,6 +95,6 @@ def test_gateway_may_use_its_own_texts(behind_nginx: CheckTarget, tmp_path: Path
         timeout=280,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
-    assert " skipped" not in done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert " passed" in result.stdout
+    assert " skipped" not in result.stdout

@@ -5,13 +5,13 @@ import pytest
 from contract_tests.attacks import assert_in_order, assert_refused
 from contract_tests.raw_http import CLOSED, RawResponse
 from contract_tests.target import CheckTarget
-from tests.contract_tests.recording import recording
+from tests.contract_tests.recording import running_recorder
 
 
-def answer_to(answer: bytes, *, own_words: bool = False) -> RawResponse:
-    with recording() as recorder:
+def answer_to(response: bytes, *, own_words: bool = False) -> RawResponse:
+    with running_recorder() as recorder:
         target = CheckTarget(recorder.url, own_words=own_words)
-        found = recorder.take(1, lambda: target.send(b"x"), answer=answer)
+        found = recorder.take(1, lambda: target.send(b"x"), response=response)
     assert isinstance(found, RawResponse)
     return found
 
@@ -22,15 +22,15 @@ def test_response_is_read_with_every_framing() -> None:
         b"Transfer-Encoding: Chunked\r\n\r\n2\r\nHe\r\n3\r\nllo\r\n0\r\n\r\n",
         b"\r\nHello",
     ):
-        answer = answer_to(b"HTTP/1.1 400 No\r\nX: a\r\nx: b\r\n" + framed)
-        assert (answer.status, answer.headers["x"], answer.body) == (400, "a, b", b"Hello")
+        response = answer_to(b"HTTP/1.1 400 No\r\nX: a\r\nx: b\r\n" + framed)
+        assert (response.status, response.headers["x"], response.body) == (400, "a, b", b"Hello")
 
 
-@pytest.mark.parametrize("answer", [b"\x15\x03\x01\x00\x02\x02\x0a", b"\0\0\x06\x04\0\0\0\0\0", b"<html>"])
-def test_data_that_is_not_http_is_no_response(answer: bytes) -> None:
-    assert answer_to(answer) is CLOSED
+@pytest.mark.parametrize("response", [b"\x15\x03\x01\x00\x02\x02\x0a", b"\0\0\x06\x04\0\0\0\0\0", b"<html>"])
+def test_data_that_is_not_http_is_no_response(response: bytes) -> None:
+    assert answer_to(response) is CLOSED
     with pytest.raises(AssertionError):
-        answer_to(answer, own_words=True)
+        answer_to(response, own_words=True)
 
 
 @pytest.mark.parametrize("status", [400, 404, 499, 501, 505])

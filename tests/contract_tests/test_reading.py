@@ -42,7 +42,7 @@ def test_read_whole_refuses_a_slow_body(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n[]\r\n",
         HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n[]",
@@ -50,14 +50,16 @@ def test_read_whole_refuses_a_slow_body(monkeypatch: pytest.MonkeyPatch) -> None
     ],
     ids=["chunks", "gzip", "length"],
 )
-def test_learn_reports_an_unreadable_response_as_a_violation(answer: bytes) -> None:
-    with odd_server(answer) as url, pytest.raises(BrokenContractError, match="cannot be read"):
+def test_learn_reports_an_unreadable_response_as_a_violation(response: bytes) -> None:
+    with odd_server(response) as url, pytest.raises(BrokenContractError, match="cannot be read"):
         explore(CheckTarget(url, api_key="key"), ["web-messages"])
 
 
-@pytest.mark.parametrize("answer", [b"", b"220 mail.test ESMTP\r\n", bytes(range(256))], ids=["none", "mail", "bytes"])
-def test_learn_reports_a_server_without_http_as_unreachable(answer: bytes) -> None:
-    with odd_server(answer) as url, pytest.raises(CannotCheckError, match="cannot be reached"):
+@pytest.mark.parametrize(
+    "response", [b"", b"220 mail.test ESMTP\r\n", bytes(range(256))], ids=["none", "mail", "bytes"]
+)
+def test_learn_reports_a_server_without_http_as_unreachable(response: bytes) -> None:
+    with odd_server(response) as url, pytest.raises(CannotCheckError, match="cannot be reached"):
         explore(CheckTarget(url, api_key="key"), ["web-messages"])
 
 

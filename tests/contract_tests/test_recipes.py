@@ -17,7 +17,7 @@ import yaml
 
 from budkavle.commands.contract_check import contract_check
 from contract_tests.suites import EXAMPLES, KINDS
-from tests.contract_tests.recipes import GUIDE, OWN, RECIPES, pipelines, run_steps
+from tests.contract_tests.recipes import GUIDE, OWN, RECIPES, parse_pipelines, run_steps
 from tests.processes import REPOSITORY, environment
 
 REFERENCE = (REPOSITORY / "docs" / "reference" / "contract-check.md").read_text()
@@ -26,18 +26,18 @@ MOCK_GUIDE = (REPOSITORY / "docs" / "how-to" / "mock-open-e.md").read_text()
 
 def test_recipe_fails_when_our_service_does_not_start(tmp_path: Path) -> None:
     # Invalid settings that `serve` rejects, and that the preceding commands do not read.
-    done = run_steps(OWN, tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"), BUDKAVLE_PORT="no port")
+    result = run_steps(OWN, tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"), BUDKAVLE_PORT="no port")
 
-    assert done["Check"].returncode != 0
+    assert result["Check"].returncode != 0
     assert not (tmp_path / "contract-report").exists()
 
 
 def test_recipe_fails_with_the_error_of_a_mock_that_does_not_start(tmp_path: Path) -> None:
     with taken_port() as port:
-        done = run_steps(OWN.replace("--port 0 --ready", f"--port {port} --ready"), tmp_path, GITHUB_STEP_SUMMARY="x")
+        result = run_steps(OWN.replace("--port 0 --ready", f"--port {port} --ready"), tmp_path, GITHUB_STEP_SUMMARY="x")
 
-    assert done["Check"].returncode != 0
-    assert f"cannot listen on 127.0.0.1 port {port}: " in done["Check"].stderr
+    assert result["Check"].returncode != 0
+    assert f"cannot listen on 127.0.0.1 port {port}: " in result["Check"].stderr
     assert not (tmp_path / "contract-report").exists()
 
 
@@ -74,25 +74,25 @@ def run_lines(lines: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_recipe_starts_the_mock(recipe: str, tmp_path: Path) -> None:
     lines = recipes_of_the_mock()[recipe] + '\ncurl -sS "$(cat mock.url)/control/overview"\nkill $!\nwait\n'
 
-    done = run_lines(lines, tmp_path)
+    result = run_lines(lines, tmp_path)
 
-    assert done.returncode == 0, done.stderr
-    assert "The mock Open-E listens on" in done.stdout
+    assert result.returncode == 0, result.stderr
+    assert "The mock Open-E listens on" in result.stdout
 
 
 @pytest.mark.parametrize("recipe", ["GitHub", "GitLab"])
 def test_pipeline_ends_with_the_error_of_a_mock_that_does_not_start(recipe: str, tmp_path: Path) -> None:
     with taken_port() as port:
-        done = run_lines(recipes_of_the_mock()[recipe].replace("--port 0", f"--port {port}"), tmp_path)
+        result = run_lines(recipes_of_the_mock()[recipe].replace("--port 0", f"--port {port}"), tmp_path)
 
-    assert done.returncode != 0
-    assert f"cannot listen on 127.0.0.1 port {port}: " in done.stderr
+    assert result.returncode != 0
+    assert f"cannot listen on 127.0.0.1 port {port}: " in result.stderr
     assert not (tmp_path / "env").exists()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_both_pipelines_run_the_same_commands(recipe: str) -> None:
-    github, gitlab = pipelines(RECIPES[recipe])
+    github, gitlab = parse_pipelines(RECIPES[recipe])
     named = {step.get("name"): step.get("run", "").strip() for step in github["steps"]}
     assert "\n".join(line.strip() for line in gitlab["script"]) == named["Check"]
     assert "\n".join(gitlab.get("before_script", [])) == named.get("Install", "")

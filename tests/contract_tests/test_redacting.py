@@ -29,9 +29,9 @@ def files_of(suite: Suite, text: str) -> list[Path]:
 def test_key_is_redacted_in_every_notation(key: str, tmp_path: Path) -> None:
     suite = Suite("rules", (), {}, tmp_path / "rules.xml", tmp_path / "rules.log")
     target = CheckTarget("http://127.0.0.1", key, "publish-" + key, Certificate("", None, CERTIFICATE))
-    said = [key, f"publish-{key}", key[:-1], key.swapcase(), CERTIFICATE, CERTIFICATE.strip(":")]
+    secrets = [key, f"publish-{key}", key[:-1], key.swapcase(), CERTIFICATE, CERTIFICATE.strip(":")]
     ways = [str, escape, lambda word: escape(word, {'"': "&quot;"}), lambda word: json.dumps(word)[1:-1], repr]
-    files = files_of(suite, "\n".join(f"apikey: {way(word)};" for word in said for way in ways))
+    files = files_of(suite, "\n".join(f"apikey: {way(word)};" for word in secrets for way in ways))
 
     redact(suite, target)
 

@@ -9,8 +9,8 @@ from contract_tests import summary
 from contract_tests.suites import Check
 from contract_tests.target import CheckTarget, read_certificate
 from contract_tests.verdict import Failure, SuiteResult, Verdict
-from tests.contract_tests.checking import pem
-from tests.contract_tests.recording import need
+from tests.contract_tests.checking import encode_pem
+from tests.contract_tests.recording import skip_without
 from tests.handlers.callers import new_certificate
 
 SCREEN, WIDTH = 70, 700
@@ -70,18 +70,20 @@ def test_interrupted_run_is_reported_first(check: Check) -> None:
 
 
 def test_shell_variables_are_set_from_the_certificate(check: Check, tmp_path: Path) -> None:
-    need("openssl")
+    skip_without("openssl")
     header = new_certificate().header
     file = tmp_path / "it's a client.pem"
-    file.write_text(pem(header))
+    file.write_text(encode_pem(header))
     known = Check(
         CheckTarget("http://127.0.0.1", certificate=read_certificate(file, None)), check.spec_folder, check.report
     )
     lines = summary.format_variables(known)
     assert lines is not None
     assert header[1:60] not in lines
-    done = subprocess.run(["sh", "-c", lines + 'printf %s "$CLIENT_CERT"'], capture_output=True, text=True, check=True)
-    assert done.stdout == header
+    result = subprocess.run(
+        ["sh", "-c", lines + 'printf %s "$CLIENT_CERT"'], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == header
 
 
 def test_no_shell_variables_are_needed_without_a_header(check: Check) -> None:

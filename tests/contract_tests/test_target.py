@@ -23,7 +23,7 @@ from contract_tests.target import (
     read_certificate,
 )
 from tests.certificates import Authority
-from tests.contract_tests.recording import recording
+from tests.contract_tests.recording import running_recorder
 
 WHOLE = CheckTarget(
     "https://service.test:8443/api",
@@ -101,10 +101,10 @@ def test_caller_sends_a_certificate_if_the_bytes_require_it(tmp_path: Path) -> N
     known = read_certificate(caller.file, None)
     assert known.header == caller.header
     for data, shown in ((attacks.sync(b"{}"), caller.der), (attacks.sync(b"{}", ":AAAA:"), None)):
-        with recording(authority) as recorder:
+        with running_recorder(authority) as recorder:
             target = CheckTarget(recorder.url, certificate=known, ca=str(authority.file))
-            answer = recorder.take(len(target.fill(data)), lambda target=target, data=data: target.send(data))
-        assert (answer.status, recorder.certificate) == (400, shown)
+            response = recorder.take(len(target.fill(data)), lambda target=target, data=data: target.send(data))
+        assert (response.status, recorder.certificate) == (400, shown)
 
 
 def test_file_without_a_certificate_is_reported(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_closed_connection_is_accepted_only_from_a_gateway() -> None:
                 return connection.read_response()
 
         assert send(CheckTarget(url)) is None
-    with recording() as recorder:
-        assert recorder.take(1, lambda: CheckTarget(recorder.url).send(b"x"), answer=b"") is CLOSED
-    with recording() as recorder, pytest.raises(AssertionError, match="without an answer"):
-        recorder.take(1, lambda: CheckTarget(recorder.url, own_words=True).send(b"x"), answer=b"")
+    with running_recorder() as recorder:
+        assert recorder.take(1, lambda: CheckTarget(recorder.url).send(b"x"), response=b"") is CLOSED
+    with running_recorder() as recorder, pytest.raises(AssertionError, match="without an answer"):
+        recorder.take(1, lambda: CheckTarget(recorder.url, own_words=True).send(b"x"), response=b"")

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 from urllib.parse import quote, unquote
 
-from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 
 MESSAGES, SYNC = "/webmessages", "/v1/abonnement/sync"
 FIXED_TEXTS = {
@@ -26,106 +26,106 @@ _turns = count()
 BACK = {new: old for old, new in CURSOR.items()}
 
 
-async def json_in_another_form(request: Request, forward: Forward) -> Answer:
+async def json_in_another_form(request: Request, forward: Forward) -> ServerResponse:
     """Use another order of names, white space and escapes, and another notation of the media type."""
-    answer = await forward(request)
-    media_type = answer.header("content-type") or ""
-    value = answer.json()
+    response = await forward(request)
+    media_type = response.header("content-type") or ""
+    value = response.json()
     if "json" not in media_type or value is None:
-        return answer
+        return response
     text = "\r\n " + json.dumps(_reversed(value), indent="\t ") + "\n"
-    return answer.with_body(text.encode()).with_header("content-type", f'{media_type.title()} ;charset="UTF-8"')
+    return response.with_body(text.encode()).with_header("content-type", f'{media_type.title()} ;charset="UTF-8"')
 
 
-async def texts_of_its_own(request: Request, forward: Forward) -> Answer:
+async def texts_of_its_own(request: Request, forward: Forward) -> ServerResponse:
     """Use other texts wherever the contract specifies none, and no text where none is required."""
-    answer = await forward(request)
-    value = answer.json()
-    if answer.status < 400 or not isinstance(value, dict):
-        return answer
+    response = await forward(request)
+    value = response.json()
+    if response.status < 400 or not isinstance(value, dict):
+        return response
     for violation in value.get("violations", []):
         violation["message"] = violation["message"] if violation["message"] in FIXED_TEXTS else "Nope"
     for error in value.get("errors", []):
-        begun = {1014: "Request validerer ikke, beklager"}.get(error["errorCode"], f"{error['message']}!")
-        free = begun if error["errorCode"] in BEGINNINGS else "Øv"
+        opening = {1014: "Request validerer ikke, beklager"}.get(error["errorCode"], f"{error['message']}!")
+        free = opening if error["errorCode"] in BEGINNINGS else "Øv"
         error["message"] = error["message"] if error["errorCode"] in WHOLE_TEXTS else free
     if not str(value.get("detail")).startswith("WebMessage with id"):
         value.pop("detail", None)
-    return answer.with_json(value)
+    return response.with_json(value)
 
 
-async def links_of_its_own(request: Request, forward: Forward) -> Answer:
+async def links_of_its_own(request: Request, forward: Forward) -> ServerResponse:
     """Use absolute URLs, other links next to them, parameters in another order, and other cursors."""
     if request.path.startswith(MESSAGES):
         request = replace(
             request, query=re.sub(rb"(?<=after=)[0-9a-f]{46}$|(?<=after=)[0-9a-f]{46}(?=&)", _back, request.query)
         )
-    answer = await forward(request)
-    link = answer.header("link")
+    response = await forward(request)
+    link = response.header("link")
     if link is None:
-        return answer
+        return response
     path, _, query = link.split(">")[0][1:].partition("?")
     if request.path.startswith(MESSAGES):
         query = re.sub("(?<=after=)[0-9a-f]+", lambda found: found[0].translate(CURSOR), query)
     turned = "&".join(reversed(query.split("&")))
     path = re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), path)
     url = f"http://{request.header('host')}{path}?{turned}"
-    return answer.with_header(
+    return response.with_header(
         "link", f'<{url}&x=1>; rel=first; title="a, <b>; rel=next", <{url}>; title=b; REL="up Next"'
     )
 
 
-async def headers_of_its_own(request: Request, forward: Forward) -> Answer:
+async def headers_of_its_own(request: Request, forward: Forward) -> ServerResponse:
     """Add harmless headers, rename expected ones, omit the length, and close the connection after refusals."""
-    answer = await forward(request)
-    headers = [(name.title(), value) for name, value in answer.headers]
+    response = await forward(request)
+    headers = [(name.title(), value) for name, value in response.headers]
     for name, value in (("Server", "other/1.0"), ("Cache-Control", "no-store"), ("ETag", 'W/"1"'), ("Vary", "Origin")):
         headers.append((name.encode(), value.encode()))
-    answer = replace(answer, headers=headers)
-    if answer.header("www-authenticate"):
-        answer = answer.with_header("www-authenticate", 'Key in="apikey"')
-    return answer.with_header("connection", "close") if answer.status >= 400 else answer
+    response = replace(response, headers=headers)
+    if response.header("www-authenticate"):
+        response = response.with_header("www-authenticate", 'Key in="apikey"')
+    return response.with_header("connection", "close") if response.status >= 400 else response
 
 
-async def compressed_where_it_may_be(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    if answer.status != 200 or "gzip" not in (request.header("accept-encoding") or "") or not answer.body:
-        return answer
-    return answer.with_body(gzip.compress(answer.body)).with_header("content-encoding", "gzip")
+async def compressed_where_it_may_be(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    if response.status != 200 or "gzip" not in (request.header("accept-encoding") or "") or not response.body:
+        return response
+    return response.with_body(gzip.compress(response.body)).with_header("content-encoding", "gzip")
 
 
-async def times_of_another_offset(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    if b'"created"' not in answer.body:
-        return answer
-    value = answer.json()
+async def times_of_another_offset(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    if b'"created"' not in response.body:
+        return response
+    value = response.json()
     for message in value if isinstance(value, list) else [value]:
         moment = datetime.fromisoformat(message["created"]).astimezone(timezone(timedelta(hours=5, minutes=30)))
         message["created"] = moment.isoformat(timespec="milliseconds")
-    return answer.with_json(value)
+    return response.with_json(value)
 
 
-async def set_in_another_order(request: Request, forward: Forward) -> Answer:
-    answer = await forward(request)
-    value = answer.json()
-    if request.path != "/v1/abonnement" or answer.status != 200:
-        return answer
+async def set_in_another_order(request: Request, forward: Forward) -> ServerResponse:
+    response = await forward(request)
+    value = response.json()
+    if request.path != "/v1/abonnement" or response.status != 200:
+        return response
     entries = value["abonnementer"]
     at = next(_turns) % (len(entries) or 1)
-    return answer.with_json({**value, "abonnementer": entries[at:] + entries[:at]})
+    return response.with_json({**value, "abonnementer": entries[at:] + entries[:at]})
 
 
-async def methods_of_its_own(request: Request, forward: Forward) -> Answer:
+async def methods_of_its_own(request: Request, forward: Forward) -> ServerResponse:
     """Respond to HEAD wherever GET is supported, and list it in Allow."""
-    answer = await forward(replace(request, method="GET") if request.method == "HEAD" else request)
-    allowed = answer.header("allow")
+    response = await forward(replace(request, method="GET") if request.method == "HEAD" else request)
+    allowed = response.header("allow")
     if allowed is not None:
         more = [allowed, *(["HEAD"] if "GET" in allowed else []), "OPTIONS"]
-        answer = answer.with_header("allow", " ,".join(more))
-    return replace(answer, body=b"") if request.method == "HEAD" else answer
+        response = response.with_header("allow", " ,".join(more))
+    return replace(response, body=b"") if request.method == "HEAD" else response
 
 
-async def numbers_as_javascript_reads_them(request: Request, forward: Forward) -> Answer:
+async def numbers_as_javascript_reads_them(request: Request, forward: Forward) -> ServerResponse:
     """Accept 1.0 as 1."""
     value = request.json()
     if request.path != SYNC or not isinstance(value, dict) or not isinstance(value.get("abonnementer"), list):
@@ -138,7 +138,7 @@ async def numbers_as_javascript_reads_them(request: Request, forward: Forward) -
     return await forward(request.with_json(value) if changed else request)
 
 
-async def forms_in_any_order(request: Request, forward: Forward) -> Answer:
+async def forms_in_any_order(request: Request, forward: Forward) -> ServerResponse:
     """Accept the message as the last part of a form."""
     first, *others = request.body.split(b"--XX\r\n")
     if first or not others or not others[-1].endswith(b"--XX--\r\n"):
@@ -150,16 +150,16 @@ async def forms_in_any_order(request: Request, forward: Forward) -> Answer:
     return await forward(replace(request, body=body, headers=[*headers, (b"content-length", str(len(body)).encode())]))
 
 
-async def names_of_files_in_the_plain_form(request: Request, forward: Forward) -> Answer:
+async def names_of_files_in_the_plain_form(request: Request, forward: Forward) -> ServerResponse:
     """Use the plain notation of file names where it is sufficient."""
-    answer = await forward(request)
-    disposition = answer.header("content-disposition")
+    response = await forward(request)
+    disposition = response.header("content-disposition")
     if disposition is None:
-        return answer
+        return response
     name = unquote(disposition.partition("filename*=UTF-8''")[2].partition(";")[0])
     is_plain = re.fullmatch("[A-Za-z0-9. ]+", name) is not None
-    given = f'FileName="{name}"' if is_plain else f"filename*=utf-8'sv'{quote(name, safe='')}"
-    return answer.with_header("content-disposition", f"ATTACHMENT;{given}")
+    file_name = f'FileName="{name}"' if is_plain else f"filename*=utf-8'sv'{quote(name, safe='')}"
+    return response.with_header("content-disposition", f"ATTACHMENT;{file_name}")
 
 
 def _back(found: re.Match[bytes]) -> bytes:
@@ -191,17 +191,17 @@ VARIATIONS: tuple[Breakage, ...] = (
 def together(*variations: Breakage) -> Breakage:
     """Apply all variations, one in front of the other."""
 
-    async def answer(request: Request, forward: Forward) -> Answer:
-        asked = forward
+    async def response(request: Request, forward: Forward) -> ServerResponse:
+        with_variation = forward
         for variation in variations:
-            asked = _in_front(variation, asked)
-        return await asked(request)
+            with_variation = _in_front(variation, with_variation)
+        return await with_variation(request)
 
-    return answer
+    return response
 
 
 def _in_front(variation: Breakage, forward: Forward) -> Forward:
-    async def answer(request: Request) -> Answer:
+    async def response(request: Request) -> ServerResponse:
         return await variation(request, forward)
 
-    return answer
+    return response

@@ -11,13 +11,13 @@ from delivery.calls import ReceiverClient
 from domain.deliveries import ClaimedDelivery, Receiver
 from domain.events import Event, write_content
 from tests.certificates import Authority, Issued
-from tests.open_e.peers import Peer, answer, read_request
+from tests.open_e.peers import Peer, encode_response, read_request
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
-OK = answer(b"tak")
+OK = encode_response(b"tak")
 
 
-def at(peer: Peer, host: str = "127.0.0.1", scheme: str = "http") -> str:
+def base_url_of(peer: Peer, host: str = "127.0.0.1", scheme: str = "http") -> str:
     """Return the base URL of a peer."""
     return f"{scheme}://{host}:{urlsplit(peer.url).port}/star"
 
@@ -38,7 +38,7 @@ def event(**changes) -> Event:
     return Event(**(values | changes))
 
 
-def claimed(to: Receiver | str, the_event: Event | None = None, **changes) -> ClaimedDelivery:
+def claimed_delivery(to: Receiver | str, the_event: Event | None = None, **changes) -> ClaimedDelivery:
     the_event = the_event or event()
     values = {
         "number": 1,
@@ -64,16 +64,16 @@ async def send(*deliveries: ClaimedDelivery, now: datetime = NOW, **options):
 
 
 async def send_one(to: Receiver | str, **options):
-    [answered] = await send(claimed(to), **options)
-    return answered
+    [response] = await send(claimed_delivery(to), **options)
+    return response
 
 
 class Recorder:
     """A receiver that records requests and has one response for all of them."""
 
-    def __init__(self, said: bytes = OK) -> None:
+    def __init__(self, response: bytes = OK) -> None:
         self.requests: list[tuple[str, bytes]] = []
-        self._said = said
+        self._said = response
 
     def __call__(self, connection, _) -> None:
         while True:
@@ -107,7 +107,7 @@ def family_of(address: str) -> int:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def over_tls(serve, certificate: Issued, clients: Authority | None = None, version: ssl.TLSVersion | None = None):
+def serve_over_tls(serve, certificate: Issued, clients: Authority | None = None, version: ssl.TLSVersion | None = None):
     """Run the receiver with TLS; with `clients` it requires a certificate of that CA."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.file)
@@ -117,7 +117,7 @@ def over_tls(serve, certificate: Issued, clients: Authority | None = None, versi
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(clients.file)
 
-    def secured(connection, number):
+    def serve_encrypted(connection, number):
         with context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as encrypted:
             try:
                 encrypted.do_handshake()
@@ -129,4 +129,4 @@ def over_tls(serve, certificate: Issued, clients: Authority | None = None, versi
                 return
             serve(encrypted, number)
 
-    return secured
+    return serve_encrypted

@@ -10,14 +10,14 @@ import pytest
 
 from delivery.calls import ReceiverClient
 from domain.deliveries import Reason, ReceiverResponse
-from tests.delivery.receiving import NOW, OK, Recorder, at, claimed, event, receiver, send, send_one
-from tests.open_e.peers import answer, read_request
+from tests.delivery.receiving import NOW, OK, Recorder, base_url_of, claimed_delivery, event, receiver, send, send_one
+from tests.open_e.peers import encode_response, read_request
 
 
 def test_send_posts_the_payload(run, peer):
     recorder = Recorder()
-    [answered] = run(send(claimed(at(peer(recorder)), webhook_url="/kontakt/%7Ea%2Fb/")))
-    assert answered == ReceiverResponse(200, None, "tak")
+    [response] = run(send(claimed_delivery(base_url_of(peer(recorder)), webhook_url="/kontakt/%7Ea%2Fb/")))
+    assert response == ReceiverResponse(200, None, "tak")
     [(head, body)] = recorder.requests
     assert head.startswith("POST /star/kontakt/%7Ea%2Fb/ HTTP/1.1\r\n")
     assert json.loads(body)["beskedId"] == event().id
@@ -38,7 +38,7 @@ def test_send_posts_the_payload(run, peer):
 
 def test_send_keeps_connections(run, peer):
     server = peer(Recorder())
-    assert [each.status for each in run(send(*[claimed(at(server))] * 3))] == [200] * 3
+    assert [each.status for each in run(send(*[claimed_delivery(base_url_of(server))] * 3))] == [200] * 3
     assert server.connections == 1
 
 
@@ -47,40 +47,40 @@ def test_send_keeps_connections(run, peer):
     [(200, None), (202, None), (204, None), (299, None), (302, Reason.HTTP), (404, Reason.HTTP), (500, Reason.HTTP)],
 )
 def test_send_returns_the_status(run, peer, status, reason):
-    said = answer(b"" if status == 204 else b"x", f"{status} Says")
-    answered = run(send_one(at(peer(Recorder(said)))))
-    assert (answered.status, answered.reason, answered.body) == (status, reason, "" if status == 204 else "x")
+    response_bytes = encode_response(b"" if status == 204 else b"x", f"{status} Says")
+    response = run(send_one(base_url_of(peer(Recorder(response_bytes)))))
+    assert (response.status, response.reason, response.body) == (status, reason, "" if status == 204 else "x")
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 Temporary", "308 Permanent"])
 def test_send_does_not_follow_redirects(run, peer, status):
     target = peer(Recorder())
-    said = answer(b"", status, f"Location: {at(target)}\r\n")
-    assert run(send_one(at(peer(Recorder(said))))).status == int(status[:3])
+    response_bytes = encode_response(b"", status, f"Location: {base_url_of(target)}\r\n")
+    assert run(send_one(base_url_of(peer(Recorder(response_bytes))))).status == int(status[:3])
     assert target.connections == 0
 
 
 def test_send_keeps_no_cookies(run, peer):
-    recorder = Recorder(answer(b"", headers="Set-Cookie: a=b; Path=/\r\n"))
-    run(send(*[claimed(at(peer(recorder)))] * 2))
+    recorder = Recorder(encode_response(b"", headers="Set-Cookie: a=b; Path=/\r\n"))
+    run(send(*[claimed_delivery(base_url_of(peer(recorder)))] * 2))
     assert len(recorder.requests) == 2
     assert "cookie" not in recorder.headers()
 
 
 def test_send_uses_no_proxy_of_the_environment(run, peer, monkeypatch):
     proxy, server = peer(Recorder()), peer(Recorder())
-    monkeypatch.setenv("http_proxy", at(proxy))
+    monkeypatch.setenv("http_proxy", base_url_of(proxy))
     monkeypatch.delenv("no_proxy", raising=False)
-    assert run(send_one(at(server))).status == 200
+    assert run(send_one(base_url_of(server))).status == 200
     assert (proxy.connections, server.connections) == (0, 1)
 
 
 def test_send_does_not_decompress(run, peer):
     packed = gzip.compress(b"0" * 10_000_000)
-    recorder = Recorder(answer(packed, headers="Content-Encoding: gzip\r\n"))
-    answered = run(send_one(at(peer(recorder))))
-    assert answered.status == 200
-    assert "000" not in answered.body
+    recorder = Recorder(encode_response(packed, headers="Content-Encoding: gzip\r\n"))
+    response = run(send_one(base_url_of(peer(recorder))))
+    assert response.status == 200
+    assert "000" not in response.body
     assert recorder.headers()["accept-encoding"] == "identity"
 
 
@@ -90,26 +90,26 @@ def test_send_reads_at_most_16_kib(run, peer, size):
 
     def serve(connection, _):
         read_request(connection)
-        whole = answer(b"a" * size)
+        whole = encode_response(b"a" * size)
         connection.sendall(whole[: len(whole) - size + 16 * 1024])
         # The rest of the body is never sent, so waiting for it would take until the deadline.
         closed.put(connection.recv(1))
 
     server = peer(serve)
-    first, second = run(send(*[claimed(at(server))] * 2))
+    first, second = run(send(*[claimed_delivery(base_url_of(server))] * 2))
     assert first == second == ReceiverResponse(200, None, "a" * 1024)
     assert server.connections == 2
     assert [closed.get(timeout=10) for _ in range(2)] == [b"", b""]
 
 
 def test_send_reads_a_response_of_16_kib_and_keeps_the_connection(run, peer):
-    server = peer(Recorder(answer(b"a" * 16 * 1024)))
-    assert [each.status for each in run(send(*[claimed(at(server))] * 2))] == [200, 200]
+    server = peer(Recorder(encode_response(b"a" * 16 * 1024)))
+    assert [each.status for each in run(send(*[claimed_delivery(base_url_of(server))] * 2))] == [200, 200]
     assert server.connections == 1
 
 
 @pytest.mark.parametrize(
-    ("sent", "kept"),
+    ("sent", "stored"),
     [
         (b"r\xc3\xb8d", "rød"),
         (b"a\0b", "a\ufffdb"),
@@ -119,8 +119,8 @@ def test_send_reads_a_response_of_16_kib_and_keeps_the_connection(run, peer):
         (b"a" * 1025, "a" * 1024),
     ],
 )
-def test_send_stores_a_text_that_databases_accept(run, peer, sent, kept):
-    assert run(send_one(at(peer(Recorder(answer(sent)))))).body == kept
+def test_send_stores_a_text_that_databases_accept(run, peer, sent, stored):
+    assert run(send_one(base_url_of(peer(Recorder(encode_response(sent)))))).body == stored
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_send_stores_a_text_that_databases_accept(run, peer, sent, kept):
     ],
 )
 def test_send_returns_retry_after(run, peer, value, seconds):
-    said = answer(b"", "503 Busy", "Retry-After: VALUE\r\n").replace(b"VALUE", value.encode())
-    answered = run(send_one(at(peer(Recorder(said))), now=datetime(2026, 3, 1, 12, tzinfo=UTC)))
-    assert (answered.status, answered.retry_after) == (503, seconds)
+    response_bytes = encode_response(b"", "503 Busy", "Retry-After: VALUE\r\n").replace(b"VALUE", value.encode())
+    response = run(send_one(base_url_of(peer(Recorder(response_bytes))), now=datetime(2026, 3, 1, 12, tzinfo=UTC)))
+    assert (response.status, response.retry_after) == (503, seconds)
 
 
 def test_send_makes_concurrent_calls(run, peer):
@@ -157,7 +157,7 @@ def test_send_makes_concurrent_calls(run, peer):
     async def many():
         calls = ReceiverClient()
         try:
-            return await asyncio.gather(*(calls.send(claimed(at(server)), NOW) for _ in range(50)))
+            return await asyncio.gather(*(calls.send(claimed_delivery(base_url_of(server)), NOW) for _ in range(50)))
         finally:
             await calls.close()
 
@@ -165,19 +165,19 @@ def test_send_makes_concurrent_calls(run, peer):
 
 
 def test_send_can_be_cancelled(run, peer):
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     def serve(connection, _):
         read_request(connection)
-        loop.call_soon_threadsafe(begun.set)
+        loop.call_soon_threadsafe(started.set)
         connection.recv(1)
 
     async def cancel():
         nonlocal loop
         loop = asyncio.get_running_loop()
         calls = ReceiverClient()
-        task = asyncio.create_task(calls.send(claimed(receiver(at(peer(serve)))), NOW))
-        await begun.wait()
+        task = asyncio.create_task(calls.send(claimed_delivery(receiver(base_url_of(peer(serve)))), NOW))
+        await started.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -188,12 +188,18 @@ def test_send_can_be_cancelled(run, peer):
 
 
 def test_send_ignores_an_interim_response(run, peer):
-    said = b"HTTP/1.1 102 Processing\r\n\r\n" + OK
-    assert run(send_one(at(peer(Recorder(said))))).status == 200
+    response_bytes = b"HTTP/1.1 102 Processing\r\n\r\n" + OK
+    assert run(send_one(base_url_of(peer(Recorder(response_bytes))))).status == 200
 
 
 def test_send_forwards_the_request_id_and_the_trace_of_the_publisher(run, peer):
     recorder = Recorder()
-    run(send(claimed(at(peer(recorder)), request_id="named-1", trace_parent=f"00-{'a' * 32}-{'b' * 16}-01")))
+    run(
+        send(
+            claimed_delivery(
+                base_url_of(peer(recorder)), request_id="named-1", trace_parent=f"00-{'a' * 32}-{'b' * 16}-01"
+            )
+        )
+    )
     headers = recorder.headers()
     assert (headers["x-request-id"], headers["traceparent"]) == ("named-1", f"00-{'a' * 32}-{'b' * 16}-01")

@@ -11,8 +11,17 @@ from delivery.failures import map_error
 from delivery.response_heads import MAX_HEAD
 from domain.deliveries import Reason, ReceiverResponse
 from tests.certificates import DAY, TODAY
-from tests.delivery.receiving import OK, Recorder, at, claimed, over_tls, receiver, send, send_one
-from tests.open_e.peers import answer, drip, read_request
+from tests.delivery.receiving import (
+    OK,
+    Recorder,
+    base_url_of,
+    claimed_delivery,
+    receiver,
+    send,
+    send_one,
+    serve_over_tls,
+)
+from tests.open_e.peers import encode_response, read_request, send_slowly
 
 QUICK = {"connect_timeout": 0.3, "attempt_timeout": 0.3}
 
@@ -21,12 +30,12 @@ def reset(connection):
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def saying(said: bytes):
+def serve_bytes(response_bytes: bytes):
     """Return a receiver that reads the request, sends this and closes the connection."""
 
     def serve(connection, _):
         read_request(connection)
-        connection.sendall(said)
+        connection.sendall(response_bytes)
 
     return serve
 
@@ -37,8 +46,8 @@ def unused_port() -> int:
 
 
 def test_unknown_name_fails(run):
-    answered = run(send_one("http://receiver.invalid/star"))
-    assert (answered.status, answered.reason) == (None, Reason.NAME)
+    response = run(send_one("http://receiver.invalid/star"))
+    assert (response.status, response.reason) == (None, Reason.NAME)
 
 
 @pytest.mark.parametrize("name", ["a" * 64, "xn--0", "a..b"])
@@ -47,9 +56,9 @@ def test_invalid_name_fails(run, name):
 
 
 def test_refused_connection_fails(run):
-    answered = run(send_one(f"http://127.0.0.1:{unused_port()}/star"))
-    assert answered == ReceiverResponse(None, Reason.CONNECT, detail=answered.detail)
-    assert answered.detail
+    response = run(send_one(f"http://127.0.0.1:{unused_port()}/star"))
+    assert response == ReceiverResponse(None, Reason.CONNECT, detail=response.detail)
+    assert response.detail
 
 
 def test_connection_timeout_fails(run):
@@ -59,29 +68,29 @@ def test_connection_timeout_fails(run):
         socket.create_connection(listener.getsockname()),
     ):
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        answered = run(send_one(url, connect_timeout=0.3))
-    assert (answered.reason, answered.detail) == (Reason.TIMEOUT, "while connecting")
+        response = run(send_one(url, connect_timeout=0.3))
+    assert (response.reason, response.detail) == (Reason.TIMEOUT, "while connecting")
 
 
 def test_handshake_timeout_fails(run, peer):
     server = peer(lambda connection, _: connection.recv(65536) and connection.recv(1))
-    answered = run(send_one(at(server, scheme="https"), connect_timeout=0.3))
-    assert (answered.reason, answered.detail) == (Reason.TIMEOUT, "while connecting")
+    response = run(send_one(base_url_of(server, scheme="https"), connect_timeout=0.3))
+    assert (response.reason, response.detail) == (Reason.TIMEOUT, "while connecting")
 
 
 @pytest.mark.parametrize(
     "serve",
     [
         lambda connection, _: read_request(connection) and connection.recv(1),
-        lambda connection, _: drip(connection, OK),
-        lambda connection, _: read_request(connection) and drip(connection, answer(b"a" * 1000)),
+        lambda connection, _: send_slowly(connection, OK),
+        lambda connection, _: read_request(connection) and send_slowly(connection, encode_response(b"a" * 1000)),
         lambda connection, _: read_request(connection) and (connection.sendall(OK[:-1]), connection.recv(1)),
     ],
     ids=["silence", "a slow head", "a slow body", "the last byte is missing"],
 )
 def test_response_timeout_fails(run, peer, serve):
-    answered = run(send_one(at(peer(serve)), **QUICK))
-    assert (answered.status, answered.reason) == (None, Reason.TIMEOUT)
+    response = run(send_one(base_url_of(peer(serve)), **QUICK))
+    assert (response.status, response.reason) == (None, Reason.TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -89,20 +98,20 @@ def test_response_timeout_fails(run, peer, serve):
     [
         lambda connection, _: reset(connection),
         lambda connection, _: read_request(connection) and reset(connection),
-        saying(b""),
-        saying(b"HTTP/1.1 200 OK\r\nContent-Le"),
-        saying(OK[:-1]),
-        saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"),
+        serve_bytes(b""),
+        serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Le"),
+        serve_bytes(OK[:-1]),
+        serve_bytes(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"),
     ],
     ids=["reset at once", "reset later", "closed", "closed in the head", "closed in the body", "closed in a chunk"],
 )
 def test_lost_connection_fails(run, peer, serve):
-    answered = run(send_one(at(peer(serve)), attempt_timeout=5))
-    assert (answered.status, answered.reason) == (None, Reason.LOST)
+    response = run(send_one(base_url_of(peer(serve)), attempt_timeout=5))
+    assert (response.status, response.reason) == (None, Reason.LOST)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response_bytes",
     [
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"\x15\x03\x01\x00\x02\x02\x46" * 10,
@@ -116,66 +125,66 @@ def test_lost_connection_fails(run, peer, serve):
     ],
     ids=["ssh", "tls", "status", "two digits", "zero", "text", "smtp", "endless head", "endless interim responses"],
 )
-def test_response_that_is_not_http_fails(run, peer, said):
-    answered = run(send_one(at(peer(saying(said))), attempt_timeout=5))
-    assert (answered.status, answered.reason) == (None, Reason.GARBAGE)
-    assert "OpenSSH" not in answered.detail
+def test_response_that_is_not_http_fails(run, peer, response_bytes):
+    response = run(send_one(base_url_of(peer(serve_bytes(response_bytes))), attempt_timeout=5))
+    assert (response.status, response.reason) == (None, Reason.GARBAGE)
+    assert "OpenSSH" not in response.detail
 
 
 def test_closed_kept_connection_causes_no_second_post(run, peer):
     requests = []
 
     def serve(connection, _):
-        for said in (OK, b""):
+        for response_bytes in (OK, b""):
             requests.append(read_request(connection))
-            connection.sendall(said)
+            connection.sendall(response_bytes)
 
     server = peer(serve)
-    first, second = run(send(*[claimed(at(server))] * 2))
+    first, second = run(send(*[claimed_delivery(base_url_of(server))] * 2))
     assert (first.status, second.reason) == (200, Reason.LOST)
     assert (len(requests), server.connections) == (2, 1)
 
 
 def test_certificate_of_an_unknown_ca_fails(run, peer, authority):
     recorder = Recorder()
-    server = peer(over_tls(recorder, authority.issue("127.0.0.1")))
-    answered = run(send_one(at(server, scheme="https")))
-    assert (answered.status, answered.reason) == (None, Reason.TLS)
-    assert "certificate" in answered.detail
+    server = peer(serve_over_tls(recorder, authority.issue("127.0.0.1")))
+    response = run(send_one(base_url_of(server, scheme="https")))
+    assert (response.status, response.reason) == (None, Reason.TLS)
+    assert "certificate" in response.detail
     assert recorder.requests == []
 
 
 @pytest.mark.parametrize("name", ["127.0.0.2", "elsewhere.example"])
 def test_certificate_of_another_host_fails(run, peer, authority, name):
-    server = peer(over_tls(Recorder(), authority.issue(name)))
-    answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}")))
-    assert (answered.status, answered.reason) == (None, Reason.TLS)
+    server = peer(serve_over_tls(Recorder(), authority.issue(name)))
+    response = run(send_one(receiver(base_url_of(server, scheme="https"), ca=f"file:{authority.file}")))
+    assert (response.status, response.reason) == (None, Reason.TLS)
 
 
 def test_expired_certificate_fails(run, peer, authority):
-    ended = authority.issue("127.0.0.1", begins=TODAY - 2 * DAY, ends=TODAY - DAY)
-    server = peer(over_tls(Recorder(), ended))
-    answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}")))
-    assert (answered.reason, answered.detail) == (Reason.TLS, "certificate has expired")
+    expired = authority.issue("127.0.0.1", begins=TODAY - 2 * DAY, ends=TODAY - DAY)
+    server = peer(serve_over_tls(Recorder(), expired))
+    response = run(send_one(receiver(base_url_of(server, scheme="https"), ca=f"file:{authority.file}")))
+    assert (response.reason, response.detail) == (Reason.TLS, "certificate has expired")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_receiver_that_requires_a_client_certificate_fails(run, peer, authority, version):
     recorder = Recorder()
-    server = peer(over_tls(recorder, authority.issue("127.0.0.1"), clients=authority, version=version))
-    answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}")))
-    assert (answered.status, answered.reason) == (None, Reason.TLS)
+    server = peer(serve_over_tls(recorder, authority.issue("127.0.0.1"), clients=authority, version=version))
+    response = run(send_one(receiver(base_url_of(server, scheme="https"), ca=f"file:{authority.file}")))
+    assert (response.status, response.reason) == (None, Reason.TLS)
     assert recorder.requests == []
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_receiver_that_rejects_our_certificate_fails(run, peer, authority, other_authority, version):
     recorder = Recorder()
-    server = peer(over_tls(recorder, authority.issue("127.0.0.1"), clients=authority, version=version))
+    server = peer(serve_over_tls(recorder, authority.issue("127.0.0.1"), clients=authority, version=version))
     shown = f"file:{other_authority.issue().file}"
-    to = receiver(at(server, scheme="https"), ca=f"file:{authority.file}", certificate=shown, key=shown)
-    answered = run(send_one(to))
-    assert (answered.status, answered.reason) == (None, Reason.TLS)
+    to = receiver(base_url_of(server, scheme="https"), ca=f"file:{authority.file}", certificate=shown, key=shown)
+    response = run(send_one(to))
+    assert (response.status, response.reason) == (None, Reason.TLS)
     assert recorder.requests == []
 
 
@@ -185,14 +194,14 @@ def test_receiver_that_rejects_our_certificate_fails(run, peer, authority, other
     ids=["ends the handshake", "speaks no TLS"],
 )
 def test_receiver_without_tls_fails(run, peer, serve):
-    answered = run(send_one(at(peer(serve), scheme="https")))
-    assert (answered.status, answered.reason) == (None, Reason.TLS)
+    response = run(send_one(base_url_of(peer(serve), scheme="https")))
+    assert (response.status, response.reason) == (None, Reason.TLS)
 
 
 @pytest.mark.parametrize("url", ["http://127.1/star", "http://2130706433/star", "ftp://a/star"])
 def test_address_that_cannot_be_called_fails(run, url):
-    answered = run(send_one(url))
-    assert (answered.status, answered.reason) == (None, Reason.ADDRESS)
+    response = run(send_one(url))
+    assert (response.status, response.reason) == (None, Reason.ADDRESS)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Metrics of the worker."""
 
 from domain.deliveries import AttemptOutcome, Reason, ReceiverResponse, decide_outcome
-from tests.processes import python, result_of
+from tests.processes import python, run_program
 
 STATUSES = (200, 302, 404, 429, 503)
 PRINT = """
@@ -19,6 +19,6 @@ def test_attempts_have_all_series_from_the_start() -> None:
     responses = {f"{status // 100}xx {status}": ReceiverResponse(status, Reason.HTTP) for status in STATUSES}
     responses |= {str(reason): ReceiverResponse(None, reason) for reason in reasons}
     expected = {f"{decide_outcome(response)} {name.split()[0]}" for name, response in responses.items()}
-    found = set(result_of(*python(PRINT)).stdout.splitlines())
+    found = set(run_program(*python(PRINT)).stdout.splitlines())
     assert expected <= found
     assert {series.split()[0] for series in found} == set(AttemptOutcome)

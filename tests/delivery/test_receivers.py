@@ -19,7 +19,17 @@ from delivery.calls import ReceiverClient
 from delivery.references import ReceiverMisconfigured
 from delivery.signing import signature_headers
 from domain.deliveries import Reason
-from tests.delivery.receiving import NOW, OK, Recorder, at, claimed, over_tls, receiver, send, send_one
+from tests.delivery.receiving import (
+    NOW,
+    OK,
+    Recorder,
+    base_url_of,
+    claimed_delivery,
+    receiver,
+    send,
+    send_one,
+    serve_over_tls,
+)
 from tests.open_e.peers import read_request
 
 SOON, LATER, AFTER = (NOW + timedelta(seconds=seconds) for seconds in (59, 60, 65))
@@ -37,32 +47,32 @@ def shown_to(serve):
 
 
 def test_receiver_with_its_own_ca_is_called(run, peer, authority):
-    server = peer(over_tls(Recorder(), authority.issue("127.0.0.1")))
-    assert run(send_one(receiver(at(server, scheme="https"), ca=f"file:{authority.file}"))).status == 200
+    server = peer(serve_over_tls(Recorder(), authority.issue("127.0.0.1")))
+    assert run(send_one(receiver(base_url_of(server, scheme="https"), ca=f"file:{authority.file}"))).status == 200
 
 
 def test_own_ca_replaces_those_of_the_machine(run, peer, authority, other_authority):
-    server = peer(over_tls(Recorder(), authority.issue("127.0.0.1")))
-    answered = run(send_one(receiver(at(server, scheme="https"), ca=f"file:{other_authority.file}")))
-    assert answered.reason is Reason.TLS
+    server = peer(serve_over_tls(Recorder(), authority.issue("127.0.0.1")))
+    response = run(send_one(receiver(base_url_of(server, scheme="https"), ca=f"file:{other_authority.file}")))
+    assert response.reason is Reason.TLS
 
 
 def test_ca_of_the_machine_is_trusted(run, peer, authority, monkeypatch):
     # The system's own CA file, by default of OpenSSL.
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     receivers._public.cache_clear()
-    server = peer(over_tls(Recorder(), authority.issue("localhost")))
-    answered = run(send_one(at(server, "localhost", "https")))
+    server = peer(serve_over_tls(Recorder(), authority.issue("localhost")))
+    response = run(send_one(base_url_of(server, "localhost", "https")))
     receivers._public.cache_clear()
-    assert answered.status == 200
+    assert response.status == 200
 
 
 def test_receiver_that_requires_a_certificate_gets_ours(run, peer, authority, other_authority):
     serve, certificates = shown_to(Recorder())
-    server = peer(over_tls(serve, authority.issue("127.0.0.1"), clients=other_authority))
+    server = peer(serve_over_tls(serve, authority.issue("127.0.0.1"), clients=other_authority))
     ours = other_authority.issue()
     shown = f"file:{ours.file}"
-    url, ca = at(server, scheme="https"), f"file:{authority.file}"
+    url, ca = base_url_of(server, scheme="https"), f"file:{authority.file}"
     assert run(send_one(receiver(url, ca=ca, certificate=shown, key=shown))).status == 200
     assert certificates == [ours.der]
 
@@ -108,11 +118,11 @@ def wrong_setups(authority, other_authority, tmp_path):
 def test_invalid_configuration_ends_the_attempt_and_is_logged(run, wrong_setups, name):
     changes, reference = wrong_setups[name]
     with structlog.testing.capture_logs() as entries:
-        answered = run(send_one(receiver("https://receiver.invalid", **changes)))
-    assert (answered.status, answered.reason) == (None, Reason.SETUP)
-    assert reference in answered.detail
+        response = run(send_one(receiver("https://receiver.invalid", **changes)))
+    assert (response.status, response.reason) == (None, Reason.SETUP)
+    assert reference in response.detail
     [entry] = entries
-    assert (entry["log_level"], entry["system"], entry["reason"]) == ("error", "system-1", answered.detail)
+    assert (entry["log_level"], entry["system"], entry["reason"]) == ("error", "system-1", response.detail)
     assert "æøå" not in str(entries)
 
 
@@ -127,7 +137,7 @@ def signatures(recorder):
 def test_replaced_secret_is_used_within_a_minute(run, peer, secret_file):
     recorder = Recorder()
     server = peer(recorder)
-    to = claimed(receiver(at(server), webhook_secrets=(f"file:{secret_file}",)))
+    to = claimed_delivery(receiver(base_url_of(server), webhook_secrets=(f"file:{secret_file}",)))
 
     async def replace():
         calls = ReceiverClient()
@@ -150,54 +160,54 @@ def test_replaced_secret_is_used_within_a_minute(run, peer, secret_file):
 
 
 def test_missing_secret_fails_and_a_restored_one_is_used_after_5_seconds(run, peer, secret_file):
-    to = claimed(receiver(at(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",)))
+    to = claimed_delivery(receiver(base_url_of(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",)))
 
     async def vanish():
         calls = ReceiverClient()
         secret_file.write_text("whsec_AQID")
-        answers = [await calls.send(to, NOW)]
+        responses = [await calls.send(to, NOW)]
         secret_file.unlink()
-        answers += await at_times(calls, (SOON, to), (LATER, to))
+        responses += await at_times(calls, (SOON, to), (LATER, to))
         secret_file.write_text("whsec_AQID")
-        answers += await at_times(calls, (AFTER - timedelta(milliseconds=1), to), (AFTER, to))
+        responses += await at_times(calls, (AFTER - timedelta(milliseconds=1), to), (AFTER, to))
         await calls.close()
-        return [each.status or each.reason for each in answers]
+        return [each.status or each.reason for each in responses]
 
     assert run(vanish()) == [200, 200, Reason.SETUP, Reason.SETUP, 200]
 
 
 def test_clock_that_is_set_back_does_not_extend_the_cache(run, peer, secret_file):
-    to = claimed(receiver(at(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",)))
+    to = claimed_delivery(receiver(base_url_of(peer(Recorder())), webhook_secrets=(f"file:{secret_file}",)))
 
     async def set_back():
         calls = ReceiverClient()
         secret_file.write_text("whsec_AQID")
         await calls.send(to, NOW)
         secret_file.unlink()
-        [answered] = await at_times(calls, (NOW - timedelta(hours=1), to))
+        [response] = await at_times(calls, (NOW - timedelta(hours=1), to))
         await calls.close()
-        return answered.reason
+        return response.reason
 
     assert run(set_back()) is Reason.SETUP
 
 
 def test_replaced_certificate_is_used_within_a_minute(run, peer, authority, tmp_path):
     serve, certificates = shown_to(Recorder())
-    server = peer(over_tls(serve, authority.issue("127.0.0.1"), clients=authority))
+    server = peer(serve_over_tls(serve, authority.issue("127.0.0.1"), clients=authority))
     old, new = authority.issue(), authority.issue()
     file = tmp_path / "client.pem"
     shown = f"file:{file}"
     ca = f"file:{authority.file}"
-    to = claimed(receiver(at(server, scheme="https"), ca=ca, certificate=shown, key=shown))
+    to = claimed_delivery(receiver(base_url_of(server, scheme="https"), ca=ca, certificate=shown, key=shown))
 
     async def replace():
         calls = ReceiverClient()
         shutil.copy(old.file, file)
         await calls.send(to, NOW)
         shutil.copy(new.file, file)
-        answers = await at_times(calls, (SOON, to), (LATER, to), (LATER, to))
+        responses = await at_times(calls, (SOON, to), (LATER, to), (LATER, to))
         await calls.close()
-        return [each.status for each in answers]
+        return [each.status for each in responses]
 
     assert run(replace()) == [200, 200, 200]
     assert certificates == [old.der, new.der]
@@ -213,10 +223,10 @@ def test_replaced_ca_does_not_interrupt_running_calls(run, peer, authority, tmp_
             assert go_on.wait(10)
         connection.sendall(OK)
 
-    server = peer(over_tls(serve, authority.issue("127.0.0.1")))
+    server = peer(serve_over_tls(serve, authority.issue("127.0.0.1")))
     file = tmp_path / "ca.pem"
     shutil.copy(authority.file, file)
-    to = claimed(receiver(at(server, scheme="https"), ca=f"file:{file}"))
+    to = claimed_delivery(receiver(base_url_of(server, scheme="https"), ca=f"file:{file}"))
 
     async def replace():
         calls = ReceiverClient()
@@ -226,9 +236,9 @@ def test_replaced_ca_does_not_interrupt_running_calls(run, peer, authority, tmp_
         file.write_text(authority.file.read_text() + "\n")
         second = await calls.send(to, LATER)
         go_on.set()
-        answers = [(await first).status, second.status]
+        responses = [(await first).status, second.status]
         await calls.close()
-        return answers
+        return responses
 
     assert run(replace()) == [200, 200]
     assert server.connections == 2
@@ -237,7 +247,7 @@ def test_replaced_ca_does_not_interrupt_running_calls(run, peer, authority, tmp_
 def test_connections_are_bounded_and_the_least_recently_used_is_closed(run, peer, monkeypatch):
     monkeypatch.setattr(receivers, "MAX_SESSIONS", 2)
     server = peer(Recorder())
-    one, two, three = (claimed(receiver(at(server), system_id=name)) for name in ("1", "2", "3"))
+    one, two, three = (claimed_delivery(receiver(base_url_of(server), system_id=name)) for name in ("1", "2", "3"))
 
     # One connection is reused before three run at the same time, so two must be opened.
     run(send(one, two, one, three, one, three))
@@ -251,14 +261,14 @@ def test_line_raises_until_the_configuration_is_valid(run, secret_file):
     to = receiver("https://receiver.invalid", webhook_secrets=(f"file:{secret_file}",))
 
     async def ask():
-        kept = receivers.SessionPool(receivers.ClientTimeout())
+        pool = receivers.SessionPool(receivers.ClientTimeout())
         with pytest.raises(ReceiverMisconfigured, match="cannot be read: No such file"):
-            kept.get_session(to, NOW)
+            pool.get_session(to, NOW)
         secret_file.write_text("AQID")
-        session = kept.get_session(to, AFTER)
-        assert session is kept.get_session(to, AFTER)
+        session = pool.get_session(to, AFTER)
+        assert session is pool.get_session(to, AFTER)
         assert session.keys == (b"\1\2\3",)
-        await kept.close()
+        await pool.close()
         assert session.http.closed
 
     run(ask())

@@ -7,7 +7,7 @@ import pytest
 
 from delivery.response_heads import MAX_HEAD, MAX_KEPT, MAX_LINE, HeadMalformed, HeadReader
 from domain.deliveries import AttemptOutcome, Reason, ReceiverResponse, decide_outcome
-from tests.delivery.receiving import OK, at, claimed, send, send_one
+from tests.delivery.receiving import OK, base_url_of, claimed_delivery, send, send_one
 from tests.open_e.peers import read_request
 
 CHUNKED = "Transfer-Encoding: chunked\r\n"
@@ -64,19 +64,19 @@ ODD = {
 }
 
 
-def serving(said: bytes, size: int | None = None):
+def serve_bytes(response_bytes: bytes, size: int | None = None):
     """Run a receiver that keeps connections open, and sends this in chunks of `size` bytes."""
 
     def serve(connection, _):
         while True:
             read_request(connection)
-            for start in range(0, len(said), size or len(said)):
-                connection.sendall(said[start : start + (size or len(said))])
+            for start in range(0, len(response_bytes), size or len(response_bytes)):
+                connection.sendall(response_bytes[start : start + (size or len(response_bytes))])
 
     return serve
 
 
-def response(fields: str, body: str, status: str = "200 OK") -> bytes:
+def encode_raw_response(fields: str, body: str, status: str = "200 OK") -> bytes:
     return f"HTTP/1.1 {status}\r\n{fields}\r\n{body}".encode("latin-1")
 
 
@@ -86,25 +86,25 @@ STATUSES = {"200 OK": AttemptOutcome.DONE, "404 Gone": AttemptOutcome.PARK, "503
 @pytest.mark.parametrize("case", ODD)
 def test_send_counts_every_complete_head(run, peer, case):
     """All statuses run concurrently, because a body without a length is read to its end."""
-    fields, body, kept = ODD[case]
-    receivers = [at(peer(serving(response(fields, body, status)))) for status in STATUSES]
+    fields, body, stored_body = ODD[case]
+    receivers = [base_url_of(peer(serve_bytes(encode_raw_response(fields, body, status)))) for status in STATUSES]
 
     async def send_to_all():
         return await asyncio.gather(*(send_one(receiver, attempt_timeout=30) for receiver in receivers))
 
-    answered = run(send_to_all())
-    for answer, (status, outcome) in zip(answered, STATUSES.items(), strict=True):
-        assert answer == ReceiverResponse(
-            int(status[:3]), None if outcome is AttemptOutcome.DONE else Reason.HTTP, kept
+    responses = run(send_to_all())
+    for response, (status, outcome) in zip(responses, STATUSES.items(), strict=True):
+        assert response == ReceiverResponse(
+            int(status[:3]), None if outcome is AttemptOutcome.DONE else Reason.HTTP, stored_body
         )
-        assert decide_outcome(answer) is outcome
+        assert decide_outcome(response) is outcome
 
 
 @pytest.mark.parametrize("case", [case for case in ODD if len(ODD[case][0]) < 1000])
 def test_send_counts_heads_that_arrive_byte_by_byte(run, peer, case):
-    fields, body, kept = ODD[case]
-    answered = run(send_one(at(peer(serving(response(fields, body), 1))), attempt_timeout=30))
-    assert answered == ReceiverResponse(200, None, kept)
+    fields, body, stored_body = ODD[case]
+    response = run(send_one(base_url_of(peer(serve_bytes(encode_raw_response(fields, body), 1))), attempt_timeout=30))
+    assert response == ReceiverResponse(200, None, stored_body)
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
@@ -120,9 +120,9 @@ def test_send_counts_heads_that_arrive_byte_by_byte(run, peer, case):
     ],
 )
 def test_send_reads_no_body_where_http_allows_none(run, peer, status, rest):
-    said = f"HTTP/1.1 {status}\r\n{rest}".encode()
-    answered = run(send(*[claimed(at(peer(serving(said))))] * 3, attempt_timeout=30))
-    assert [(each.status, each.body) for each in answered] == [(int(status[:3]), "")] * 3
+    response_bytes = f"HTTP/1.1 {status}\r\n{rest}".encode()
+    response = run(send(*[claimed_delivery(base_url_of(peer(serve_bytes(response_bytes))))] * 3, attempt_timeout=30))
+    assert [(each.status, each.body) for each in response] == [(int(status[:3]), "")] * 3
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,10 @@ def test_send_reads_no_body_where_http_allows_none(run, peer, status, rest):
     [(b"\r\n", 1), (b"Content-Length: 0\r\n\r\n", 1), (b"Transfer-Encoding: chunked\r\n\r\n", 3), (b"\r\ntak", 3)],
 )
 def test_send_keeps_connections_without_a_body(run, peer, rest, connections):
-    server = peer(serving(b"HTTP/1.1 204 No Content\r\n" + rest))
-    assert [each.status for each in run(send(*[claimed(at(server))] * 3, attempt_timeout=30))] == [204] * 3
+    server = peer(serve_bytes(b"HTTP/1.1 204 No Content\r\n" + rest))
+    assert [each.status for each in run(send(*[claimed_delivery(base_url_of(server))] * 3, attempt_timeout=30))] == [
+        204
+    ] * 3
     assert server.connections == connections
 
 
@@ -153,8 +155,10 @@ def test_send_keeps_connections_without_a_body(run, peer, rest, connections):
 )
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
 def test_send_parses_unusual_status_lines(run, peer, line, end):
-    said = line.replace(b"\r\n", end) + end + b"Content-Length: 3" + end * 2 + b"tak"
-    assert run(send_one(at(peer(serving(said))), attempt_timeout=30)) == ReceiverResponse(200, None, "tak")
+    response_bytes = line.replace(b"\r\n", end) + end + b"Content-Length: 3" + end * 2 + b"tak"
+    assert run(send_one(base_url_of(peer(serve_bytes(response_bytes))), attempt_timeout=30)) == ReceiverResponse(
+        200, None, "tak"
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,14 +174,17 @@ def test_send_parses_unusual_status_lines(run, peer, line, end):
 )
 @pytest.mark.parametrize("size", [None, 1])
 def test_send_skips_interim_responses(run, peer, interim, size):
-    server = peer(serving(interim + OK, size))
-    assert run(send(*[claimed(at(server))] * 2, attempt_timeout=30)) == [ReceiverResponse(200, None, "tak")] * 2
+    server = peer(serve_bytes(interim + OK, size))
+    assert (
+        run(send(*[claimed_delivery(base_url_of(server))] * 2, attempt_timeout=30))
+        == [ReceiverResponse(200, None, "tak")] * 2
+    )
     assert server.connections == 1
 
 
 def test_send_treats_101_as_final(run, peer):
-    said = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81\x00"
-    assert run(send_one(at(peer(serving(said))))).status == 101
+    response_bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81\x00"
+    assert run(send_one(base_url_of(peer(serve_bytes(response_bytes))))).status == 101
 
 
 @pytest.mark.parametrize(
@@ -193,9 +200,9 @@ def test_send_treats_101_as_final(run, peer):
     ],
 )
 def test_send_keeps_connections_with_unambiguous_framing(run, peer, fields, body, connections):
-    server = peer(serving(response(fields, body)))
-    answered = run(send(*[claimed(at(server))] * 3, attempt_timeout=30))
-    assert [each.status for each in answered] == [200] * 3
+    server = peer(serve_bytes(encode_raw_response(fields, body)))
+    responses = run(send(*[claimed_delivery(base_url_of(server))] * 3, attempt_timeout=30))
+    assert [each.status for each in responses] == [200] * 3
     assert server.connections == connections
 
 
@@ -207,10 +214,10 @@ def test_send_keeps_connections_with_unambiguous_framing(run, peer, fields, body
 def test_send_does_not_count_a_truncated_body(run, peer, fields, status):
     def serve(connection, _):
         read_request(connection)
-        connection.sendall(response(f"X: {'a' * 9000}\r\n{fields}", "5\r\nab", status))
+        connection.sendall(encode_raw_response(f"X: {'a' * 9000}\r\n{fields}", "5\r\nab", status))
 
-    answered = run(send_one(at(peer(serve)), attempt_timeout=30))
-    assert (answered.status, answered.reason) == (None, Reason.LOST)
+    response = run(send_one(base_url_of(peer(serve)), attempt_timeout=30))
+    assert (response.status, response.reason) == (None, Reason.LOST)
 
 
 def test_send_counts_a_status_before_the_end_of_an_unframed_body(run, peer):
@@ -221,17 +228,17 @@ def test_send_counts_a_status_before_the_end_of_an_unframed_body(run, peer):
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\ntak")
         closed.put(connection.recv(1))
 
-    assert run(send_one(at(peer(serve)), attempt_timeout=30)) == ReceiverResponse(200, None, "tak")
+    assert run(send_one(base_url_of(peer(serve)), attempt_timeout=30)) == ReceiverResponse(200, None, "tak")
     assert closed.get(timeout=10) == b""
 
 
 def test_send_reads_retry_after_next_to_unusual_fields(run, peer):
     fields = f"X: {'a' * 9000}\r\nRetry-After:\r\n 120\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
-    answered = run(send_one(at(peer(serving(response(fields, "", "503 Busy"))))))
-    assert answered == ReceiverResponse(503, Reason.HTTP, retry_after=120)
+    response = run(send_one(base_url_of(peer(serve_bytes(encode_raw_response(fields, "", "503 Busy"))))))
+    assert response == ReceiverResponse(503, Reason.HTTP, retry_after=120)
 
 
-def feed(data: bytes, size: int):
+def parse_head(data: bytes, size: int):
     reader = HeadReader()
     for start in range(0, len(data), size):
         if (head := reader.feed(data[start : start + size])) is not None:
@@ -241,11 +248,11 @@ def feed(data: bytes, size: int):
 
 @pytest.mark.parametrize("case", ODD)
 def test_head_reader_is_independent_of_chunks(case):
-    data = b"HTTP/1.1 103 Early\r\nA: b\r\n\r\n" + response(*ODD[case][:2])
-    expected = feed(data, len(data))
+    data = b"HTTP/1.1 103 Early\r\nA: b\r\n\r\n" + encode_raw_response(*ODD[case][:2])
+    expected = parse_head(data, len(data))
     assert expected is not None
     sizes = [1, 2, 3, 5, 7, 64, 4096] if len(data) < 2000 else [977, 8191, 65536]
-    assert {feed(data, size) for size in sizes} == {expected}
+    assert {parse_head(data, size) for size in sizes} == {expected}
 
 
 def test_head_reader_stores_little():

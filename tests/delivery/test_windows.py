@@ -75,13 +75,13 @@ def test_failing_target_gets_one_call_and_backs_off() -> None:
         (chosen,) = start(windows, rows(A, 50), now)
         now += 15
         end(windows, [chosen], now, is_well=False)
-        begun = now
+        began = now
         while not windows.choose(rows(A, 50), now):
             now += 0.5
-        pauses.append(now - begun)
+        pauses.append(now - began)
     assert pauses == [1, 3, 7, 15, 31, *[LONGEST_BACK_OFF] * 4]
-    assert windows.count_backing_off(begun) == {A.system_id: 1}
-    assert A in windows.get_room(begun).full_targets
+    assert windows.count_backing_off(began) == {A.system_id: 1}
+    assert A in windows.get_room(began).full_targets
 
 
 def test_concurrent_failures_count_as_one() -> None:

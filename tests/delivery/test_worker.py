@@ -3,19 +3,22 @@
 import json
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
+from delivery.worker import KEPT_PAGES, PRUNED_AT_ONCE
 from domain.deliveries import Reason
 from persistence import deliveries as queued
 from persistence import tables
 from persistence.database import Database
 from persistence.deliveries import TrialEvent
 from persistence.work import short_write
-from tests.delivery.receiving import OK, Recorder, at
-from tests.delivery.working import PERSON, SECOND, StartPeer, deliveries, subscribe, work
+from tests.delivery.receiving import OK, Recorder, base_url_of
+from tests.delivery.working import PERSON, SECOND, StartPeer, deliver_due, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
-from tests.open_e.peers import answer, read_request
+from tests.open_e.peers import encode_response, read_request
 from tests.persistence.catalogues import SYSTEM
 from tests.persistence.queues import event, publication, publish, rows
 from tests.persistence.rows import counts
@@ -25,64 +28,64 @@ pytestmark = pytest.mark.anyio
 
 async def test_delivered_event_is_removed_from_the_queue(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
-    await subscribe(database, at(peer(recorder)))
+    await subscribe(database, base_url_of(peer(recorder)))
     for _ in range(3):
         await publish(database)
-    ids = {row["id"] for row in await deliveries(database)}
-    assert await work(database) == 3
+    ids = {row["id"] for row in await read_deliveries(database)}
+    assert await deliver_due(database) == 3
     assert len(recorder.requests) == 3
     assert {recorder.headers(index)["webhook-id"] for index in range(3)} == ids
     assert (await counts(database)).get("deliveries", 0) == 0
 
 
 async def test_failed_delivery_is_retried_at_the_time_of_the_formula(database: Database, peer: StartPeer) -> None:
-    recorder = Recorder(answer(b"not now", "503 Busy"))
-    await subscribe(database, at(peer(recorder)))
+    recorder = Recorder(encode_response(b"not now", "503 Busy"))
+    await subscribe(database, base_url_of(peer(recorder)))
     await publish(database)
     now = NOW
     for number, wait in enumerate((1, 3, 7, 15), 1):
-        assert await work(database, now) == 1
-        (row,) = await deliveries(database)
+        assert await deliver_due(database, now) == 1
+        (row,) = await read_deliveries(database)
         now += wait * SECOND
         assert (row["attempts"], row["due"], row["lease"], row["state"]) == (number, now, None, "waiting")
-        assert await work(database, now - timedelta(milliseconds=1)) == 0
-    kept = await rows(database, tables.attempts)
-    assert [(item["number"], item["status"], item["reason"], item["answer"]) for item in kept] == [
+        assert await deliver_due(database, now - timedelta(milliseconds=1)) == 0
+    attempts = await rows(database, tables.attempts)
+    assert [(item["number"], item["status"], item["reason"], item["answer"]) for item in attempts] == [
         (number, 503, "http", "not now") for number in range(1, 5)
     ]
-    assert kept[1]["time"] == NOW + SECOND
+    assert attempts[1]["time"] == NOW + SECOND
     assert len(recorder.requests) == 4
 
 
 async def test_retry_after_of_a_receiver_is_respected(database: Database, peer: StartPeer) -> None:
-    said = answer(b"", "429 Slow down", "Retry-After: 120\r\n")
-    await subscribe(database, at(peer(Recorder(said))))
+    response_bytes = encode_response(b"", "429 Slow down", "Retry-After: 120\r\n")
+    await subscribe(database, base_url_of(peer(Recorder(response_bytes))))
     await publish(database)
-    await work(database)
-    (row,) = await deliveries(database)
+    await deliver_due(database)
+    (row,) = await read_deliveries(database)
     assert row["due"] == NOW + 120 * SECOND
 
 
 async def test_refused_delivery_is_parked_and_the_next_of_its_key_is_sent(database: Database, peer: StartPeer) -> None:
-    recorder = Recorder(answer(b"unknown", "404 Not Found"))
-    await subscribe(database, at(peer(recorder)))
+    recorder = Recorder(encode_response(b"unknown", "404 Not Found"))
+    await subscribe(database, base_url_of(peer(recorder)))
     await publish(database, **PERSON)
     await publish(database, **PERSON)
-    assert await work(database) == 2
-    parked = await deliveries(database)
+    assert await deliver_due(database) == 2
+    parked = await read_deliveries(database)
     assert [(row["state"], row["due"]) for row in parked] == [("parked", None)] * 2
-    assert await work(database, NOW + timedelta(days=1)) == 0
+    assert await deliver_due(database, NOW + timedelta(days=1)) == 0
 
 
 async def test_delivery_to_a_refused_address_is_parked(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
-    await subscribe(database, at(peer(recorder)))
+    await subscribe(database, base_url_of(peer(recorder)))
     await database.write(
         short_write(lambda c: c.execute(tables.systems.update().values(allow_private_addresses=False)))
     )
     await publish(database)
-    assert await work(database) == 1
-    (row,) = await deliveries(database)
+    assert await deliver_due(database) == 1
+    (row,) = await read_deliveries(database)
     (attempt,) = await rows(database, tables.attempts)
     assert (row["state"], attempt["reason"], attempt["status"]) == ("parked", Reason.ADDRESS, None)
     assert recorder.requests == []
@@ -91,10 +94,10 @@ async def test_delivery_to_a_refused_address_is_parked(database: Database, peer:
 async def test_unreachable_receiver_is_retried(database: Database, peer: StartPeer) -> None:
     server = peer(Recorder())
     server.close()
-    await subscribe(database, at(server))
+    await subscribe(database, base_url_of(server))
     await publish(database)
-    await work(database)
-    (row,) = await deliveries(database)
+    await deliver_due(database)
+    (row,) = await read_deliveries(database)
     (attempt,) = await rows(database, tables.attempts)
     assert (row["state"], row["due"], attempt["reason"]) == ("waiting", NOW + SECOND, Reason.CONNECT)
 
@@ -108,13 +111,13 @@ async def test_events_of_one_key_arrive_in_order_despite_failures(database: Data
             version = body.decode().partition('"versionIdentifier":"')[2].partition('"')[0]
             seen.append(version)
             # Every second attempt is accepted.
-            connection.sendall(OK if seen.count(version) == 2 else answer(b"", "500 Oh"))
+            connection.sendall(OK if seen.count(version) == 2 else encode_response(b"", "500 Oh"))
 
-    await subscribe(database, at(peer(serve)))
+    await subscribe(database, base_url_of(peer(serve)))
     for number in range(4):
         await publish(database, version=str(number), **PERSON)
     for place in range(10):
-        await work(database, NOW + 2 * place * SECOND)
+        await deliver_due(database, NOW + 2 * place * SECOND)
     assert seen == ["0", "0", "1", "1", "2", "2", "3", "3"]
 
 
@@ -125,25 +128,49 @@ async def test_replayed_delivery_keeps_its_id(database: Database, peer: StartPee
         while True:
             head, _ = read_request(connection)
             seen.append(head.lower().partition("webhook-id: ")[2].partition("\r\n")[0])
-            connection.sendall(answer(b"", "404 Not Found") if len(seen) == 1 else OK)
+            connection.sendall(encode_response(b"", "404 Not Found") if len(seen) == 1 else OK)
 
-    await subscribe(database, at(peer(serve)))
+    await subscribe(database, base_url_of(peer(serve)))
     await publish(database)
-    (waiting,) = await deliveries(database)
-    assert await work(database) == 1
+    (waiting,) = await read_deliveries(database)
+    assert await deliver_due(database) == 1
     assert await queued.replay(database, [waiting["id"]], NOW) == {waiting["id"]}
-    assert await work(database) == 1
+    assert await deliver_due(database) == 1
     assert seen == [waiting["id"]] * 2
-    assert await deliveries(database) == []
+    assert await read_deliveries(database) == []
 
 
 async def test_test_message_arrives_only_at_its_subscription(database: Database, peer: StartPeer) -> None:
     recorder, other = Recorder(), Recorder()
-    await subscribe(database, at(peer(recorder)), at(peer(other)))
+    await subscribe(database, base_url_of(peer(recorder)), base_url_of(peer(other)))
     trial = TrialEvent(publication(event(body={"testbesked": True})), SYSTEM, "7d6a9c1e-0000-4000-8000-000000000002")
     await queued.publish_test(database, trial)
-    assert await work(database) == 1
+    assert await deliver_due(database) == 1
     ((_, body),) = recorder.requests
     assert json.loads(body)["body"] == {"testbesked": True}
     assert recorder.headers()["webhook-id"] == trial.delivery_id
     assert other.requests == []
+
+
+async def test_old_events_that_are_kept_do_not_hide_later_ones(database: Database) -> None:
+    """Each run of the housekeeping considers a limited number of them, and the next one continues there."""
+    await subscribe(database, "https://receiver.example")
+    await publish(database, created=NOW - timedelta(days=3))
+
+    @short_write
+    def copy_and_remove(connection: sa.Connection) -> None:
+        row = dict(connection.execute(sa.select(tables.events)).mappings().one())
+        delivery = dict(connection.execute(sa.select(tables.deliveries)).mappings().one())
+        del delivery["number"]
+        kept = [str(UUID(int=place)) for place in range(KEPT_PAGES * PRUNED_AT_ONCE)]
+        connection.execute(tables.events.insert(), [row | {"id": id_} for id_ in kept])
+        connection.execute(tables.deliveries.insert(), [delivery | {"id": id_, "event_id": id_} for id_ in kept])
+        connection.execute(tables.deliveries.delete().where(tables.deliveries.c.event_id == row["id"]))
+
+    await database.write(copy_and_remove)
+    async with running_worker(database) as worker:
+        numbers = []
+        for _ in range(3):
+            await worker._prune_events(NOW - timedelta(days=1))
+            numbers.append((await counts(database))["events"])
+    assert numbers == [10_001, 10_000, 10_000]

@@ -10,10 +10,10 @@ import pytest
 from domain.errors import StorageFailed
 from persistence.database import Database
 from persistence.opening import open_database
-from tests.delivery.receiving import Recorder, at
-from tests.delivery.working import PERSON, SECOND, StartPeer, deliveries, subscribe, working
+from tests.delivery.receiving import Recorder, base_url_of
+from tests.delivery.working import PERSON, SECOND, StartPeer, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
-from tests.open_e.peers import answer
+from tests.open_e.peers import encode_response
 from tests.persistence.queues import publish
 from tests.persistence.rows import counts
 from tests.postgresql import PostgresqlServer
@@ -85,10 +85,10 @@ class Silent:
 async def test_worker_that_is_cancelled_ends_when_its_turn_fails_at_that_moment(
     database: Database, peer: StartPeer
 ) -> None:
-    await subscribe(database, at(peer(Recorder())))
+    await subscribe(database, base_url_of(peer(Recorder())))
     await publish(database)
     silent: Any = Silent(database)
-    async with working(silent) as worker:
+    async with running_worker(silent) as worker:
         assert await worker.run_once(NOW) == 1
         await asyncio.wait(worker._under_way.values())
         silent.begin()
@@ -109,10 +109,10 @@ async def test_worker_that_is_cancelled_ends_when_its_turn_fails_at_that_moment(
 
 async def deliver_all(database: Any, limit: float = LIMIT_SECONDS) -> None:
     """Run a worker with a stopped clock, so that no lease ends, until no delivery waits."""
-    async with working(database) as worker:
+    async with running_worker(database) as worker:
         running = asyncio.create_task(worker.run_forever())
         async with asyncio.timeout(limit):
-            while await deliveries(database):  # noqa: ASYNC110  # The database has no event.
+            while await read_deliveries(database):  # noqa: ASYNC110  # The database has no event.
                 await asyncio.sleep(0.02)
             worker.stop()
             await running
@@ -124,7 +124,7 @@ async def test_worker_delivers_everything_when_database_responses_are_lost(
     database: Database, peer: StartPeer, kind: str, *, takes_effect: bool
 ) -> None:
     recorder = Recorder()
-    await subscribe(database, at(peer(recorder)))
+    await subscribe(database, base_url_of(peer(recorder)))
     for _ in range(3):
         await publish(database, **PERSON)
     losing = Losing(database, kind, 3, takes_effect=takes_effect)
@@ -136,9 +136,9 @@ async def test_worker_delivers_everything_when_database_responses_are_lost(
 async def test_worker_settles_a_failed_attempt_once_when_the_database_response_is_lost(
     database: Database, peer: StartPeer
 ) -> None:
-    await subscribe(database, at(peer(Recorder(answer(b"", "503 Busy")))))
+    await subscribe(database, base_url_of(peer(Recorder(encode_response(b"", "503 Busy")))))
     await publish(database)
-    async with working(Losing(database, "write", 1, takes_effect=True)) as worker:
+    async with running_worker(Losing(database, "write", 1, takes_effect=True)) as worker:
         assert await worker.run_once(NOW) == 1
         with pytest.raises(StorageFailed):
             await worker.finish()
@@ -146,22 +146,22 @@ async def test_worker_settles_a_failed_attempt_once_when_the_database_response_i
         later = NOW + 2 * SECOND
         await worker.run_once(later)
         await worker.finish()
-    (row,) = await deliveries(database)
+    (row,) = await read_deliveries(database)
     assert row["attempts"] in {1, 2}
     assert (await counts(database))["attempts"] == row["attempts"]
 
 
 async def test_stopping_worker_releases_its_claims(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
-    await subscribe(database, at(peer(recorder)))
+    await subscribe(database, base_url_of(peer(recorder)))
     await publish(database)
-    async with working(Losing(database, "mark", 1, takes_effect=True)) as worker:
+    async with running_worker(Losing(database, "mark", 1, takes_effect=True)) as worker:
         with pytest.raises(StorageFailed):
             await worker.run_once(NOW)
         worker.stop()
         async with asyncio.timeout(LIMIT_SECONDS):
             await worker.run_forever()
-    (row,) = await deliveries(database)
+    (row,) = await read_deliveries(database)
     assert (row["lease"], row["due"]) == (None, NOW)
     assert recorder.requests == []
 
@@ -208,8 +208,8 @@ async def test_worker_delivers_everything_on_a_disturbed_postgresql_before_a_lea
     recorder = Recorder()
     database = open_database(url)
     try:
-        await subscribe(database, at(peer(recorder)))
-        async with working(database) as worker:
+        await subscribe(database, base_url_of(peer(recorder)))
+        async with running_worker(database) as worker:
             # The clock of the worker is stopped, so no lease ends.
             running = asyncio.create_task(worker.run_forever())
             async with asyncio.timeout(LIMIT_SECONDS):

@@ -15,10 +15,10 @@ from persistence.database import Database
 from persistence.deliveries import TrialEvent
 from persistence.subscriptions import SyncCall
 from persistence.work import large_write
-from tests.delivery.receiving import OK, Recorder, at
-from tests.delivery.working import LIMITS, SECOND, StartPeer, deliveries, subscribe, work, working
+from tests.delivery.receiving import OK, Recorder, base_url_of
+from tests.delivery.working import LIMITS, SECOND, StartPeer, deliver_due, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
-from tests.open_e.peers import answer, read_request
+from tests.open_e.peers import encode_response, read_request
 from tests.persistence.catalogues import CALLER, SYSTEM, entry, sync
 from tests.persistence.queues import event, publication, publish
 from tests.persistence.rows import counts
@@ -28,14 +28,14 @@ pytestmark = pytest.mark.anyio
 
 async def test_deliveries_of_a_dead_worker_are_claimed_when_the_lease_ends(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
-    await subscribe(database, at(peer(recorder)))
+    await subscribe(database, base_url_of(peer(recorder)))
     await publish(database)
-    async with working(database, "dead") as dead:
+    async with running_worker(database, "dead") as dead:
         # The worker is killed before the call is sent.
         assert await dead.run_once(NOW) == 1
         dead._under_way.popitem()[1].cancel()
-    assert await work(database, NOW + LIMITS.lease - SECOND) == 0
-    assert await work(database, NOW + LIMITS.lease) == 1
+    assert await deliver_due(database, NOW + LIMITS.lease - SECOND) == 0
+    assert await deliver_due(database, NOW + LIMITS.lease) == 1
     assert len(recorder.requests) == 1
 
 
@@ -63,15 +63,15 @@ class Held:
 
 async def test_sync_that_removes_a_subscription_drops_its_deliveries(database: Database, peer: StartPeer) -> None:
     held = Held()
-    await subscribe(database, at(peer(held)))
+    await subscribe(database, base_url_of(peer(held)))
     await publish(database)
-    first = (await deliveries(database))[0]
+    first = (await read_deliveries(database))[0]
     copies = [
         {**first, "number": first["number"] + place, "id": f"{place:08x}-0000-4000-8000-000000000000"}
         for place in range(1, 10_000)
     ]
     await database.write(large_write(lambda c: c.execute(tables.deliveries.insert(), copies)))
-    async with working(database) as worker:
+    async with running_worker(database) as worker:
         running = asyncio.create_task(worker.run_forever())
         # The limit of concurrent calls of an unknown receiver.
         await held.until(10)
@@ -88,10 +88,10 @@ async def test_sync_that_removes_a_subscription_drops_its_deliveries(database: D
 async def test_unresponsive_receiver_delays_no_others(database: Database, peer: StartPeer) -> None:
     held, alive = Held(), Held()
     alive.go.set()
-    await subscribe(database, at(peer(held)), at(peer(alive)))
+    await subscribe(database, base_url_of(peer(held)), base_url_of(peer(alive)))
     for _ in range(30):
         await publish(database)
-    async with working(database) as worker:
+    async with running_worker(database) as worker:
         running = asyncio.create_task(worker.run_forever())
         await alive.until(30)
         assert held.number <= 10
@@ -102,10 +102,10 @@ async def test_unresponsive_receiver_delays_no_others(database: Database, peer: 
 
 async def test_stop_completes_running_deliveries_and_leaves_the_others(database: Database, peer: StartPeer) -> None:
     held = Held()
-    await subscribe(database, at(peer(held)))
+    await subscribe(database, base_url_of(peer(held)))
     for _ in range(12):
         await publish(database)
-    async with working(database) as worker:
+    async with running_worker(database) as worker:
         running = asyncio.create_task(worker.run_forever())
         await held.until(10)
         worker.stop()
@@ -113,14 +113,14 @@ async def test_stop_completes_running_deliveries_and_leaves_the_others(database:
         async with asyncio.timeout(60):
             await running
     assert held.number == 10
-    assert len([row for row in await deliveries(database) if row["lease"] is None]) == 2
+    assert len([row for row in await read_deliveries(database) if row["lease"] is None]) == 2
 
 
 async def test_failing_receiver_gets_fewer_calls_at_once(database: Database, peer: StartPeer) -> None:
-    await subscribe(database, at(peer(Recorder(answer(b"", "500 Oh")))))
+    await subscribe(database, base_url_of(peer(Recorder(encode_response(b"", "500 Oh")))))
     for _ in range(30):
         await publish(database)
-    async with working(database) as worker:
+    async with running_worker(database) as worker:
         started = []
         for _ in range(3):
             started.append(await worker.run_once(NOW))
@@ -150,11 +150,11 @@ class HeldPath(Held):
 
 async def test_unresponsive_path_delays_no_other_path_of_its_system(database: Database, peer: StartPeer) -> None:
     held = HeldPath()
-    await subscribe(database, at(peer(held)))
+    await subscribe(database, base_url_of(peer(held)))
     await sync(database, [entry(0, webhook_url="/dead"), entry(1, org_code=102, webhook_url="/ok")])
     for _ in range(200):
         await publish(database)
-    async with working(database, connect_timeout=100, attempt_timeout=200) as worker:
+    async with running_worker(database, connect_timeout=100, attempt_timeout=200) as worker:
         running = asyncio.create_task(worker.run_forever())
         # No call of the dead path ends while this runs.
         await held.until(10)
@@ -173,8 +173,8 @@ async def test_unresponsive_path_delays_no_other_path_of_its_system(database: Da
 
 
 async def test_targets_that_back_off_are_counted(database: Database, peer: StartPeer) -> None:
-    recorder = Recorder(answer(b"", "500 Oh"))
-    await subscribe(database, at(peer(recorder)))
+    recorder = Recorder(encode_response(b"", "500 Oh"))
+    await subscribe(database, base_url_of(peer(recorder)))
     for _ in range(3):
         await publish(database)
     clock = [0.0]

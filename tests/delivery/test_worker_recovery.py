@@ -13,10 +13,10 @@ from persistence import tables
 from persistence.database import Database
 from persistence.queue import pauses
 from persistence.work import short_write
-from tests.delivery.receiving import OK, Recorder, at
-from tests.delivery.working import PERSON, SECOND, StartPeer, deliveries, subscribe, work, working
+from tests.delivery.receiving import OK, Recorder, base_url_of
+from tests.delivery.working import PERSON, SECOND, StartPeer, deliver_due, read_deliveries, running_worker, subscribe
 from tests.factories import NOW
-from tests.open_e.peers import answer, read_request
+from tests.open_e.peers import encode_response, read_request
 from tests.persistence.catalogues import SYSTEM, entry, sync
 from tests.persistence.queues import publish, rows
 
@@ -28,8 +28,8 @@ HOUR = timedelta(hours=1)
 class Paths:
     """A receiver with a separate response for each path; `seen` counts the calls."""
 
-    def __init__(self, **answers: bytes) -> None:
-        self.answers = {f"/star/{name}": response for name, response in answers.items()}
+    def __init__(self, **responses: bytes) -> None:
+        self.answers = {f"/star/{name}": response for name, response in responses.items()}
         self.seen: Counter[str] = Counter()
 
     def __call__(self, connection: Any, _: int) -> None:
@@ -51,36 +51,36 @@ async def test_success_pulls_waiting_deliveries_of_its_target_forward_over_time(
     database: Database, peer: StartPeer
 ) -> None:
     receiver = Paths(up=OK, other=OK)
-    await subscribe(database, at(peer(receiver)))
+    await subscribe(database, base_url_of(peer(receiver)))
     await sync(database, [entry(0, webhook_url="/up"), entry(1, org_code=102, webhook_url="/other")])
     for _ in range(5):
         await publish(database)
     await publish(database, org_code=102)
     await make_wait(database)
     await publish(database)
-    assert await work(database) >= 1
-    dues = sorted(row["due"] for row in await deliveries(database))
+    assert await deliver_due(database) >= 1
+    dues = sorted(row["due"] for row in await read_deliveries(database))
     # Deliveries of the other path still wait.
     assert dues[-1] == NOW + 3 * HOUR
     pulled = dues[:-1]
     assert all(NOW < due <= NOW + SECOND for due in pulled)
     assert len(set(pulled)) == len(pulled)
-    assert await work(database, NOW + SECOND) == len(pulled)
+    assert await deliver_due(database, NOW + SECOND) == len(pulled)
     assert receiver.seen == {"/star/up": 6}
 
 
 async def test_success_does_not_change_the_order_of_a_key(database: Database, peer: StartPeer) -> None:
     recorder = Recorder()
-    await subscribe(database, at(peer(recorder)))
+    await subscribe(database, base_url_of(peer(recorder)))
     for number in range(3):
         await publish(database, version=str(number), **PERSON)
     await make_wait(database)
     await publish(database, version="3", **PERSON)
     # The last one is due after the others.
-    assert await work(database) == 0
+    assert await deliver_due(database) == 0
     await publish(database, version="other")
-    await work(database)
-    await work(database, NOW + SECOND)
+    await deliver_due(database)
+    await deliver_due(database, NOW + SECOND)
     versions = [json.loads(body)["versionIdentifier"] for _, body in recorder.requests]
     assert versions == ["other", "0", "1", "2", "3"]
 
@@ -95,10 +95,10 @@ async def test_delivery_that_fails_alone_is_not_pulled_forward_by_each_success(
             _, body = read_request(connection)
             is_bad = b'"versionIdentifier":"bad"' in body
             seen.append("bad" if is_bad else "good")
-            connection.sendall(answer(b"", "500 Oh") if is_bad else OK)
+            connection.sendall(encode_response(b"", "500 Oh") if is_bad else OK)
 
-    await subscribe(database, at(peer(serve)))
-    async with working(database) as worker:
+    await subscribe(database, base_url_of(peer(serve)))
+    async with running_worker(database) as worker:
         await publish(database)
         await worker.run_once(NOW)
         await worker.finish()
@@ -107,7 +107,7 @@ async def test_delivery_that_fails_alone_is_not_pulled_forward_by_each_success(
             await worker.run_once(NOW)
             await worker.finish()
             await publish(database)
-        (bad, *_) = await deliveries(database)
+        (bad, *_) = await read_deliveries(database)
     assert seen.count("bad") == 1
     assert bad["due"] == NOW + SECOND
 
@@ -115,26 +115,26 @@ async def test_delivery_that_fails_alone_is_not_pulled_forward_by_each_success(
 async def test_retry_after_applies_to_the_target_in_every_worker_until_it_is_overridden(
     database: Database, peer: StartPeer
 ) -> None:
-    busy = answer(b"", "503 Busy", "Retry-After: 600\r\n")
+    busy = encode_response(b"", "503 Busy", "Retry-After: 600\r\n")
     receiver = Paths(busy=busy, other=OK)
-    await subscribe(database, at(peer(receiver)))
+    await subscribe(database, base_url_of(peer(receiver)))
     await sync(database, [entry(0, webhook_url="/busy"), entry(1, org_code=102, webhook_url="/other")])
     await publish(database)
-    assert await work(database) == 1
+    assert await deliver_due(database) == 1
     await publish(database)
     await publish(database, org_code=102)
     # Each call creates a worker without knowledge of the previous one.
-    assert await work(database, NOW + 500 * SECOND) == 1
+    assert await deliver_due(database, NOW + 500 * SECOND) == 1
     assert receiver.seen == {"/star/busy": 1, "/star/other": 1}
     receiver.answers["/star/busy"] = OK
-    (_, waiting) = await deliveries(database)
+    (_, waiting) = await read_deliveries(database)
     assert await queued.replay(database, [waiting["id"]], NOW + 500 * SECOND) == {waiting["id"]}
-    assert await work(database, NOW + 500 * SECOND) == 1
+    assert await deliver_due(database, NOW + 500 * SECOND) == 1
     # That success pulls the first one forward, but not before the end of the pause.
-    (first,) = await deliveries(database)
+    (first,) = await read_deliveries(database)
     assert first["due"] == NOW + 600 * SECOND
-    assert await work(database, NOW + 599 * SECOND) == 0
-    assert await work(database, NOW + 600 * SECOND) == 1
+    assert await deliver_due(database, NOW + 599 * SECOND) == 0
+    assert await deliver_due(database, NOW + 600 * SECOND) == 1
     await pauses.prune_pauses(database, NOW + 601 * SECOND)
     assert await rows(database, tables.target_pauses) == []
 
@@ -142,7 +142,7 @@ async def test_retry_after_applies_to_the_target_in_every_worker_until_it_is_ove
 async def test_longest_pause_of_a_target_applies_and_pauses_of_unknown_systems_are_dropped(
     database: Database, peer: StartPeer
 ) -> None:
-    await subscribe(database, at(peer(Recorder())))
+    await subscribe(database, base_url_of(peer(Recorder())))
     target, gone = Target(SYSTEM, "/a"), Target("0b1f4c1e-5798-41e9-ae24-57fa13b361e1", "/a")
     await pauses.pause(database, {target: NOW + 2 * SECOND, gone: NOW + SECOND})
     await pauses.pause(database, {target: NOW + SECOND})
@@ -151,7 +151,7 @@ async def test_longest_pause_of_a_target_applies_and_pauses_of_unknown_systems_a
 
 
 async def test_many_deliveries_are_pulled_forward_in_batches(database: Database, peer: StartPeer) -> None:
-    await subscribe(database, at(peer(Recorder())))
+    await subscribe(database, base_url_of(peer(Recorder())))
     for _ in range(25):
         await publish(database)
     await make_wait(database)
@@ -162,5 +162,5 @@ async def test_many_deliveries_are_pulled_forward_in_batches(database: Database,
         if number < 10:
             break
     assert found == [10, 10, 5]
-    dues = [row["due"] for row in await deliveries(database)]
+    dues = [row["due"] for row in await read_deliveries(database)]
     assert dues == [NOW + place * pauses.PULLED_EVERY for place in range(25)]

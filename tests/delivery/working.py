@@ -39,7 +39,7 @@ async def subscribe(database: Database, *bases: str) -> None:
 
 
 @asynccontextmanager
-async def working(
+async def running_worker(
     database: Database, holder: str = "worker", now: datetime = NOW, limits: Limits = LIMITS, **options: Any
 ) -> AsyncIterator[Worker]:
     calls = ReceiverClient(**options)
@@ -50,9 +50,9 @@ async def working(
         await calls.close()
 
 
-async def work(database: Database, now: datetime = NOW) -> int:
+async def deliver_due(database: Database, now: datetime = NOW) -> int:
     """Deliver everything that is due at that time, and return the number of attempts."""
-    async with working(database, now=now) as worker:
+    async with running_worker(database, now=now) as worker:
         attempts = 0
         while started := await worker.run_once(now):
             attempts += started
@@ -60,5 +60,5 @@ async def work(database: Database, now: datetime = NOW) -> int:
         return attempts
 
 
-async def deliveries(database: Database) -> list[Any]:
+async def read_deliveries(database: Database) -> list[Any]:
     return await rows(database, tables.deliveries)

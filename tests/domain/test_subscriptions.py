@@ -263,8 +263,8 @@ def subscriptions_of(entries: list[Entry]) -> dict[Identity, Subscription]:
 
 
 def after(current: dict[Identity, Subscription], plan: SyncPlan) -> dict[Identity, Subscription]:
-    kept = {identity: item for identity, item in current.items() if item not in plan.deleted}
-    return kept | by_identity(*plan.created, *(new for _, new in plan.updated))
+    remaining = {identity: item for identity, item in current.items() if item not in plan.deleted}
+    return remaining | by_identity(*plan.created, *(new for _, new in plan.updated))
 
 
 @given(ENTRIES, ENTRIES, st.sampled_from([CATALOGUE, EMPTY]), st.integers(0, 1000))

@@ -49,16 +49,16 @@ def test_normalize_references_does_not_change_other_keys(key: str) -> None:
 
 
 def test_normalize_references_removes_duplicates_in_order() -> None:
-    given = references(
+    pairs = references(
         ("b", "1"), ("FLOWINSTANCEID", "1068"), ("a", "1"), ("b", "1"), ("flowInstanceId", "1068"), ("b", "2")
     )
     expected = references(("b", "1"), ("flowInstanceId", "1068"), ("a", "1"), ("b", "2"))
-    assert normalize_references(given) == tuple(expected)
+    assert normalize_references(pairs) == tuple(expected)
 
 
 def test_normalize_references_distinguishes_upper_and_lower_case() -> None:
-    given = references(("errand", "a"), ("Errand", "a"), ("errand", "A"))
-    assert normalize_references(given) == tuple(given)
+    pairs = references(("errand", "a"), ("Errand", "a"), ("errand", "A"))
+    assert normalize_references(pairs) == tuple(pairs)
 
 
 def test_normalize_references_of_none_is_empty() -> None:
@@ -106,4 +106,5 @@ def test_messages_are_immutable() -> None:
 
 
 def test_each_state_is_unsettled_or_readable() -> None:
-    assert sorted([*UNSETTLED_STATES, *READABLE_STATES]) == sorted(MessageState)
+    grouped = sorted([*UNSETTLED_STATES, *READABLE_STATES])
+    assert grouped == sorted(MessageState), "UNSETTLED_STATES and READABLE_STATES in domain/web_messages.py"

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from conftest import RunningService
 from tests.catalogue_rows import ALLOWED, ORG_TYPE, put_system
-from tests.handlers.answers import unique_id
+from tests.handlers.messages import new_id
 
 DAY = timedelta(days=1)
 FIELDS = {"orgtype", "orgcode", "entitytype", "errorCode", "message", "index", "field"}
@@ -87,7 +87,7 @@ class Caller:
 
 def new_caller(service: RunningService) -> Caller:
     """Return a caller with a new certificate and a new system."""
-    caller = Caller(service, new_certificate(), unique_id())
+    caller = Caller(service, new_certificate(), new_id())
     put_system(caller.database_url, caller.system_id, caller.certificate.fingerprint)
     return caller
 

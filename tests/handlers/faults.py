@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.handlers.answers import unique_id
+from tests.handlers.messages import new_id
 
 REFERENCES = "can not be empty or contain elements with empty keys or values"
 NUMERIC = "element with key 'flowInstanceId' must have value of numeric type"
@@ -187,5 +187,5 @@ FAULTS: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
         }.items()
     ),
     ("unknown-property", {"partyID": "x"}, [("partyID", "not a property of this object")]),
-    ("read-only-property", {"id": unique_id()}, [("id", "not a property of this object")]),
+    ("read-only-property", {"id": new_id()}, [("id", "not a property of this object")]),
 ]

@@ -26,10 +26,10 @@ from open_e.client import OpenEClient
 from openapi.application import read_spec
 from openapi.bodies.budget import BodyBudget
 from openapi.observation.source_limits import FailureLimit
-from openapi.turnstile import PER_TURN
+from openapi.start_limiter import STARTS_PER_ITERATION
 from persistence.opening import open_database
 from tests.factories import NOW
-from tests.handlers.answers import unique_id
+from tests.handlers.messages import new_id
 
 SPEC = Path(__file__).parents[2] / "spec"
 
@@ -44,7 +44,7 @@ def create(spec_dir: Path) -> Any:
         open_e=open_e,
         outcomes=outcomes,
         now=lambda: NOW,
-        new_id=unique_id,
+        new_id=new_id,
         queue_watch=QueueWatch(database),
         refusals=RefusalTally(database, now=lambda: NOW),
         wake_worker=lambda: None,
@@ -109,12 +109,12 @@ def test_concurrent_requests_leave_turns_of_the_event_loop_to_others(migrated_sq
     async def scenario() -> None:
         # The first request assembles the application.
         await get_a_message()
-        requests = [asyncio.create_task(get_a_message()) for _ in range(5 * PER_TURN)]
-        answered = [1]
+        requests = [asyncio.create_task(get_a_message()) for _ in range(5 * STARTS_PER_ITERATION)]
+        counts = [1]
         while not all(request.done() for request in requests):
             await asyncio.sleep(0)
-            answered.append(len(statuses))
-        assert max(after - before for before, after in pairwise(answered)) <= PER_TURN
+            counts.append(len(statuses))
+        assert max(after - before for before, after in pairwise(counts)) <= STARTS_PER_ITERATION
 
     asyncio.run(scenario())
-    assert statuses == [404] * (5 * PER_TURN + 1)
+    assert statuses == [404] * (5 * STARTS_PER_ITERATION + 1)

@@ -11,8 +11,8 @@ from domain.audit import AuditEntry
 from persistence import audit
 from tests.catalogue_rows import UNKNOWN, audit_of, execute, put_message_types
 from tests.databases import with_database
-from tests.handlers.answers import unique_id
 from tests.handlers.callers import DAY, Caller, entry, errors, new_caller, new_certificate
+from tests.handlers.messages import new_id
 from tests.raw_http import RawConnection
 
 SYNC = "syncWebhookAbonnementer"
@@ -55,7 +55,7 @@ def test_refused_calls_are_recorded_with_their_status_and_number_of_errors(calle
     broken = [entry(entityType=UNKNOWN, webhookUrl="x")] * 3
     calls = {
         400: (caller.send(caller.body(*broken)), caller.system_id, 8),
-        403: (caller.send(caller.body(systemIdentifier=unique_id())), "-", 1),
+        403: (caller.send(caller.body(systemIdentifier=new_id())), "-", 1),
         413: (caller.send_bytes(b" " * (16 * 1024 * 1024 + 1)), "-", 1),
         415: (caller.send_bytes(b"{}", content_type="text/plain"), "-", 1),
     }
@@ -103,7 +103,7 @@ def test_further_refusals_are_counted_in_one_entry_each(database_url: str) -> No
             response = service.client.request(method, path, headers=headers)
             assert response.status_code == 401
         for _ in range(5):
-            assert caller.get(unique_id()).status_code == 403
+            assert caller.get(new_id()).status_code == 403
         assert len(refusals(database_url)) == 1 + 9 + 1
     entries = refusals(database_url)
     counted = {entry.caller: entry for entry in entries if entry.kind == "refusals"}
@@ -131,7 +131,7 @@ def refusals(url: str) -> list[AuditEntry]:
 
 
 def test_disconnected_caller_is_recorded(caller: Caller) -> None:
-    request_id = unique_id()
+    request_id = new_id()
     head = (
         f"POST /v1/abonnement/sync HTTP/1.1\r\nHost: x\r\nx-requestId: {request_id}\r\n"
         f"Client-Cert: {caller.certificate.header}\r\nContent-Length: 1000\r\n\r\n"
@@ -188,8 +188,8 @@ def test_call_that_the_database_cannot_record_is_answered_and_logged(subscribing
     execute(caller.database_url, sa.text("alter table chains rename to away"))
     with structlog.testing.capture_logs() as entries:
         response = caller.get()
-        assert errors(caller.get(unique_id()), 403)
+        assert errors(caller.get(new_id()), 403)
     assert response.json()["abonnementer"] == []
-    logged = [line for line in entries if line["event"] == "not audited"]
+    logged = [line for line in entries if line["event"] == "call_not_audited"]
     assert [(line["log_level"], line["outcome"]) for line in logged] == [("error", "answered"), ("error", "refused")]
     assert logged[0]["request_id"] == response.headers["x-requestId"]

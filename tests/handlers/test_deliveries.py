@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from contract_tests.rules.events import STATUSES
 from domain.deliveries import Attempt, AttemptOutcome, DeliveryState, Reason
 from handlers.deliveries import STATUS
 from persistence import deliveries, tables
@@ -13,9 +14,19 @@ from persistence.queue import claims
 from persistence.queue.claims import Lease, SettledAttempt
 from tests.catalogue_rows import ALLOWED, execute
 from tests.databases import with_database
-from tests.handlers.answers import unique_id
 from tests.handlers.callers import Caller, errors, places
-from tests.handlers.waiting import LIST, SECOND, get, later, listed, meet, org_code_of, publish, subscribe
+from tests.handlers.messages import new_id
+from tests.handlers.waiting_deliveries import (
+    LIST,
+    SECOND,
+    find_org_code,
+    get,
+    get_due_time,
+    list_deliveries,
+    publish,
+    settle_claimable,
+    subscribe,
+)
 from tests.persistence.queues import LEASE, claim_due, rows
 from tests.test_guards import SPECS
 
@@ -31,7 +42,7 @@ def test_list_of_deliveries_has_no_content(caller: Caller) -> None:
         "leveringId": item["leveringId"],
         "beskedId": event_id,
         "orgType": 1,
-        "orgCode": org_code_of(caller),
+        "orgCode": find_org_code(caller),
         "entityType": ALLOWED,
         "webhookUrl": "/webhook",
         "status": "venter",
@@ -49,61 +60,61 @@ def test_list_of_deliveries_has_no_content(caller: Caller) -> None:
 
 def test_list_contains_the_last_attempt(caller: Caller) -> None:
     subscribe(caller)
-    keyed = {"eksternIdentifier": unique_id()}
+    keyed = {"eksternIdentifier": new_id()}
     publish(caller, **keyed)
     publish(caller, **keyed)
-    now = later()
-    meet(caller, AttemptOutcome.AGAIN, now)
-    first, behind = listed(caller)
+    now = get_due_time()
+    settle_claimable(caller, AttemptOutcome.AGAIN, now)
+    first, behind = list_deliveries(caller)
     assert (first["status"], first["forsoeg"], first["aarsag"], first["httpStatus"]) == ("venter", 1, "http", 503)
     assert datetime.fromisoformat(first["naesteForsoeg"]) == now + SECOND
     assert (behind["forsoeg"], behind["naesteForsoeg"], behind["aarsag"]) == (0, None, None)
     assert (first["blokeretAf"], behind["blokeretAf"]) == (None, first["leveringId"])
-    meet(caller, AttemptOutcome.PARK, now + SECOND)
-    first, behind = listed(caller)
+    settle_claimable(caller, AttemptOutcome.PARK, now + SECOND)
+    first, behind = list_deliveries(caller)
     assert (first["status"], first["naesteForsoeg"], first["httpStatus"]) == ("parkeret", None, 404)
     assert behind["naesteForsoeg"] is not None
     assert (first["blokeretAf"], behind["blokeretAf"], first["aarsagTekst"]) == (None, None, None)
-    assert listed(caller, "&status=parkeret") == [first]
-    assert listed(caller, "&status=venter") == [behind]
+    assert list_deliveries(caller, "&status=parkeret") == [first]
+    assert list_deliveries(caller, "&status=venter") == [behind]
 
 
 def test_hent_beskeder_returns_the_cause_of_a_failure_without_an_answer(caller: Caller) -> None:
     subscribe(caller)
     publish(caller)
-    lease = Lease("tests", later(), later() + LEASE)
+    lease = Lease("tests", get_due_time(), get_due_time() + LEASE)
 
     async def fail(database: Database) -> None:
         for item in await claim_due(database, lease):
-            attempt = Attempt(1, later(), 0, None, Reason.SETUP, "env:NOT_SET is not set")
+            attempt = Attempt(1, get_due_time(), 0, None, Reason.SETUP, "env:NOT_SET is not set")
             await claims.settle(
-                database, lease, [SettledAttempt(item.number, AttemptOutcome.AGAIN, attempt, later() + SECOND)]
+                database, lease, [SettledAttempt(item.number, AttemptOutcome.AGAIN, attempt, get_due_time() + SECOND)]
             )
 
     with_database(caller.database_url, fail)
-    (item,) = listed(caller)
+    (item,) = list_deliveries(caller)
     assert (item["aarsag"], item["aarsagTekst"], item["httpStatus"]) == ("setup", "env:NOT_SET is not set", None)
 
 
 def test_claimed_delivery_has_no_next_attempt(caller: Caller) -> None:
     subscribe(caller)
     publish(caller)
-    lease = Lease("tests", later(), later() + LEASE)
+    lease = Lease("tests", get_due_time(), get_due_time() + LEASE)
     with_database(caller.database_url, lambda database: claim_due(database, lease))
-    (item,) = listed(caller)
+    (item,) = list_deliveries(caller)
     assert (item["status"], item["naesteForsoeg"]) == ("venter", None)
 
 
 def test_pages_are_continuous_when_messages_are_removed(caller: Caller) -> None:
     subscribe(caller)
     published = [publish(caller) for _ in range(5)]
-    meet(caller, AttemptOutcome.PARK, later())
+    settle_claimable(caller, AttemptOutcome.PARK, get_due_time())
     response = get(caller, "&limit=2&status=parkeret")
     seen = response.json()["beskeder"]
     link = response.headers["link"]
     assert link.endswith('>; rel="next"')
     gone = [item["leveringId"] for item in seen]
-    with_database(caller.database_url, lambda database: deliveries.drop(database, gone, later()))
+    with_database(caller.database_url, lambda database: deliveries.drop(database, gone, get_due_time()))
     while True:
         path = link[1 : link.index(">")]
         assert path.startswith(f"{LIST}?systemIdentifier={caller.system_id}&status=parkeret&limit=2&after=")
@@ -122,7 +133,7 @@ def test_default_page_has_1000_messages(caller: Caller) -> None:
 
     async def double(database: Database) -> list[dict[str, Any]]:
         (row,) = [row for row in await rows(database, tables.deliveries) if row["event_id"] == event_id]
-        return [{**row, "id": unique_id(), "number": None, "state": "parked", "due": None} for _ in range(1000)]
+        return [{**row, "id": new_id(), "number": None, "state": "parked", "due": None} for _ in range(1000)]
 
     more = with_database(caller.database_url, double)
     for row in more:
@@ -153,7 +164,7 @@ def test_all_faults_of_the_query_are_reported_together(caller: Caller) -> None:
     fields = ["after", "limit", "status", "systemIdentifier", "x"]
     assert places(response) == [(None, field, 1014) for field in fields]
     texts = {error["field"]: error["message"] for error in errors(response, 400)}
-    assert texts["status"] == "Request validerer ikke: status skal være en af venter, parkeret"
+    assert texts["status"] == "Request validerer ikke: status skal være en af " + ", ".join(STATUS.values())
     assert texts["after"] == "Request validerer ikke: after skal være taget fra headeren Link i et svar"
 
 
@@ -163,5 +174,8 @@ def test_contract_lists_every_reason() -> None:
 
 
 def test_each_state_has_a_status_of_the_contract() -> None:
-    assert set(STATUS) == set(DeliveryState)
-    assert SPECS["subscriptions"]["components"]["schemas"]["Status"]["enum"] == list(STATUS.values())
+    assert set(STATUS) == set(DeliveryState), "STATUS in handlers/deliveries.py"
+    statuses = list(STATUS.values())
+    documented = SPECS["subscriptions"]["components"]["schemas"]["Status"]["enum"]
+    assert documented == statuses, "enum of Status in spec/subscriptions.yaml"
+    assert list(STATUSES) == statuses, "STATUSES in contract_tests/rules/events.py"

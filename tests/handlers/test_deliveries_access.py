@@ -4,16 +4,16 @@ import json
 from typing import Any
 
 from tests.catalogue_rows import audit_of
-from tests.handlers.answers import unique_id
 from tests.handlers.callers import Caller, errors, new_caller, places
-from tests.handlers.waiting import (
+from tests.handlers.messages import new_id
+from tests.handlers.waiting_deliveries import (
     LIST,
-    NOBODYS,
     REPLAY,
     TEST,
-    a_test,
+    UNKNOWN_DELIVERY,
     get,
-    listed,
+    list_deliveries,
+    new_test_message,
     post,
     subscribe,
 )
@@ -26,7 +26,7 @@ def requests(system_id: str) -> list[tuple[str, str, dict[str, Any] | None]]:
     return [
         ("GET", f"{LIST}?systemIdentifier={system_id}&limit=0", None),
         ("GET", f"{LIST}?systemIdentifier={system_id}", None),
-        ("POST", REPLAY, named | {"leveringIds": [NOBODYS]}),
+        ("POST", REPLAY, named | {"leveringIds": [UNKNOWN_DELIVERY]}),
         ("POST", REPLAY, named),
         ("POST", TEST, named | {"orgType": 1, "orgCode": 101, "entityType": 202}),
         ("POST", TEST, named),
@@ -36,15 +36,15 @@ def requests(system_id: str) -> list[tuple[str, str, dict[str, Any] | None]]:
 def test_foreign_and_unknown_systems_get_the_same_response(caller: Caller) -> None:
     other = new_caller(caller.service)
     subscribe(other)
-    answers = []
-    for system_id in (other.system_id, other.system_id.upper(), unique_id()):
+    responses = []
+    for system_id in (other.system_id, other.system_id.upper(), new_id()):
         for method, path, body in requests(system_id):
             response = caller.service.client.request(method, path, json=body, headers=caller.headers())
             (error,) = errors(response, 403)
             assert error["errorCode"] == 1013
-            answers.append(response.content)
-    assert len(set(answers)) == 1
-    assert listed(other) == []
+            responses.append(response.content)
+    assert len(set(responses)) == 1
+    assert list_deliveries(other) == []
 
 
 def test_checks_run_in_order(caller: Caller) -> None:
@@ -55,7 +55,7 @@ def test_checks_run_in_order(caller: Caller) -> None:
         assert errors(response, 401)[0]["errorCode"] == 1101
         assert response.headers["www-authenticate"] == 'ClientCertificate realm="budkavle"'
     for path in (REPLAY, TEST):
-        body = json.dumps({"systemIdentifier": unique_id()}).encode()
+        body = json.dumps({"systemIdentifier": new_id()}).encode()
         response = send("POST", path, content=body, headers=caller.headers(content_type="text/plain"))
         assert errors(response, 415)[0]["errorCode"] == 1014
         limit: int = SPECS["subscriptions"]["paths"][path]["post"]["requestBody"]["x-max-bytes"]
@@ -69,16 +69,16 @@ def test_each_call_is_audited(caller: Caller) -> None:
     calls = {
         "hentBeskeder": lambda id_: get(caller, x_requestId=id_),
         "genfremsendBeskeder": lambda id_: post(
-            caller, REPLAY, {"systemIdentifier": caller.system_id, "leveringIds": [NOBODYS]}, x_requestId=id_
+            caller, REPLAY, {"systemIdentifier": caller.system_id, "leveringIds": [UNKNOWN_DELIVERY]}, x_requestId=id_
         ),
-        "sendTestbesked": lambda id_: post(caller, TEST, a_test(caller), x_requestId=id_),
+        "sendTestbesked": lambda id_: post(caller, TEST, new_test_message(caller), x_requestId=id_),
     }
     for operation, call in calls.items():
-        request_id = f"audited-{unique_id()}"
+        request_id = f"audited-{new_id()}"
         assert call(request_id).status_code in {200, 202}
         (recorded,) = audit_of(caller.database_url, request_id)
         assert (recorded.operation, recorded.chain, recorded.outcome) == (operation, caller.system_id, "answered")
-    request_id = f"audited-{unique_id()}"
-    assert post(caller, TEST, a_test(caller, orgCode=7), x_requestId=request_id).status_code == 404
+    request_id = f"audited-{new_id()}"
+    assert post(caller, TEST, new_test_message(caller, orgCode=7), x_requestId=request_id).status_code == 404
     (recorded,) = audit_of(caller.database_url, request_id)
     assert (recorded.outcome, recorded.detail) == ("refused", {"status": 404, "errors": 1})

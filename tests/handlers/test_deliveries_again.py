@@ -11,21 +11,21 @@ from persistence import tables
 from persistence.queue.claims import Lease
 from tests.catalogue_rows import ALLOWED
 from tests.databases import with_database
-from tests.handlers.answers import unique_id
 from tests.handlers.callers import Caller, entry, errors, new_caller, places
-from tests.handlers.waiting import (
-    NOBODYS,
+from tests.handlers.messages import new_id
+from tests.handlers.waiting_deliveries import (
     REPLAY,
     SECOND,
     TEST,
-    a_test,
-    later,
-    listed,
-    meet,
-    org_code_of,
+    UNKNOWN_DELIVERY,
+    find_org_code,
+    get_due_time,
+    list_deliveries,
+    new_test_message,
     post,
     publish,
     replay,
+    settle_claimable,
     subscribe,
 )
 from tests.persistence.queues import LEASE, claim_due, rows
@@ -35,21 +35,21 @@ def test_parked_and_waiting_messages_are_replayed_at_once(caller: Caller) -> Non
     subscribe(caller)
     publish(caller)
     publish(caller)
-    meet(caller, AttemptOutcome.PARK, later())
+    settle_claimable(caller, AttemptOutcome.PARK, get_due_time())
     publish(caller)
-    first, second, waiting = [item["leveringId"] for item in listed(caller)]
-    asked = [waiting, first.upper(), NOBODYS.upper(), second, first, NOBODYS]
-    assert replay(caller, *asked) == {
+    first, second, waiting = [item["leveringId"] for item in list_deliveries(caller)]
+    ids = [waiting, first.upper(), UNKNOWN_DELIVERY.upper(), second, first, UNKNOWN_DELIVERY]
+    assert replay(caller, *ids) == {
         "genfremsendt": 3,
-        "ikkeParkerede": [NOBODYS],
-        "ikkeGenfremsendte": [unknown(NOBODYS)],
+        "ikkeParkerede": [UNKNOWN_DELIVERY],
+        "ikkeGenfremsendte": [unknown(UNKNOWN_DELIVERY)],
     }
-    assert [(item["status"], item["forsoeg"]) for item in listed(caller)] == [
+    assert [(item["status"], item["forsoeg"]) for item in list_deliveries(caller)] == [
         ("venter", 1),
         ("venter", 1),
         ("venter", 0),
     ]
-    assert {item["naesteForsoeg"] is not None for item in listed(caller)} == {True}
+    assert {item["naesteForsoeg"] is not None for item in list_deliveries(caller)} == {True}
 
 
 def test_skipped_messages_are_listed_with_the_reason(caller: Caller) -> None:
@@ -57,12 +57,12 @@ def test_skipped_messages_are_listed_with_the_reason(caller: Caller) -> None:
     person = {"identifikationstypeId": 99, "identifikation": "someone"}
     publish(caller, **person)
     publish(caller, **person)
-    lease = Lease("tests", later(), later() + LEASE)
+    lease = Lease("tests", get_due_time(), get_due_time() + LEASE)
     with_database(caller.database_url, lambda database: claim_due(database, lease))
-    first, second = [item["leveringId"] for item in listed(caller)]
-    answer = replay(caller, second, first)
-    assert (answer["genfremsendt"], answer["ikkeParkerede"]) == (0, [second, first])
-    behind, under_way = answer["ikkeGenfremsendte"]
+    first, second = [item["leveringId"] for item in list_deliveries(caller)]
+    response = replay(caller, second, first)
+    assert (response["genfremsendt"], response["ikkeParkerede"]) == (0, [second, first])
+    behind, under_way = response["ikkeGenfremsendte"]
     assert behind == {"leveringId": second, "hindring": "blocked", "optagetTil": None, "blokeretAf": first}
     until = datetime.fromisoformat(under_way.pop("optagetTil"))
     assert abs(until - lease.until) < SECOND
@@ -82,10 +82,10 @@ def test_messages_of_another_system_are_unknown(caller: Caller) -> None:
     other = new_caller(caller.service)
     subscribe(other)
     publish(other)
-    meet(other, AttemptOutcome.PARK, later())
-    (item,) = listed(other)
+    settle_claimable(other, AttemptOutcome.PARK, get_due_time())
+    (item,) = list_deliveries(other)
     assert replay(caller, item["leveringId"]) == nothing(item["leveringId"])
-    assert listed(other) == [item]
+    assert list_deliveries(other) == [item]
 
 
 IDS = "leveringIds"
@@ -94,9 +94,9 @@ IDS = "leveringIds"
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        *(({IDS: value}, [(None, IDS, 1014)]) for value in (None, [], {}, "x", [NOBODYS] * 1001)),
-        ({IDS: [NOBODYS, "x", None, {"orgType": 1}]}, [(index, IDS, 1014) for index in (1, 2, 3)]),
-        ({IDS: [NOBODYS], "x": 1}, [(None, "x", 1014)]),
+        *(({IDS: value}, [(None, IDS, 1014)]) for value in (None, [], {}, "x", [UNKNOWN_DELIVERY] * 1001)),
+        ({IDS: [UNKNOWN_DELIVERY, "x", None, {"orgType": 1}]}, [(index, IDS, 1014) for index in (1, 2, 3)]),
+        ({IDS: [UNKNOWN_DELIVERY], "x": 1}, [(None, "x", 1014)]),
         ({IDS: ["x"], "systemIdentifier": "x"}, [(None, "systemIdentifier", 1014), (0, IDS, 1014)]),
     ],
     ids=lambda value: str(value)[:40],
@@ -110,20 +110,20 @@ def test_faults_of_a_replay_are_reported(
 
 
 def test_thousand_ids_are_accepted(caller: Caller) -> None:
-    ids = [unique_id() for _ in range(1000)]
+    ids = [new_id() for _ in range(1000)]
     assert replay(caller, *ids) == nothing(*ids)
 
 
 def test_test_message_is_sent_to_one_subscription_only(caller: Caller) -> None:
     other = new_caller(caller.service)
     for each in (caller, other):
-        each.sync(entry(orgCode=org_code_of(caller), startDato="2900-01-01T00:00:00"), entry(orgCode=1))
-    response = post(caller, TEST, a_test(caller), x_requestId="test-1")
+        each.sync(entry(orgCode=find_org_code(caller), startDato="2900-01-01T00:00:00"), entry(orgCode=1))
+    response = post(caller, TEST, new_test_message(caller), x_requestId="test-1")
     assert response.status_code == 202
-    (item,) = listed(caller)
+    (item,) = list_deliveries(caller)
     assert response.json() == {"beskedId": item["beskedId"], "leveringId": item["leveringId"]}
-    assert (item["orgCode"], item["status"]) == (org_code_of(caller), "venter")
-    assert listed(other) == []
+    assert (item["orgCode"], item["status"]) == (find_org_code(caller), "venter")
+    assert list_deliveries(other) == []
     found = with_database(caller.database_url, lambda database: rows(database, tables.events))
     (row,) = [row for row in found if row["id"] == item["beskedId"]]
     assert (row["publisher"], row["request_id"]) == (f"sha256:{caller.certificate.fingerprint}", "test-1")
@@ -132,7 +132,7 @@ def test_test_message_is_sent_to_one_subscription_only(caller: Caller) -> None:
         "body": {"testbesked": True},
         "eksternIdentifier": "00000000-0000-0000-0000-000000000000",
         "entityType": ALLOWED,
-        "orgCode": org_code_of(caller),
+        "orgCode": find_org_code(caller),
         "orgType": 1,
     }
 
@@ -140,10 +140,10 @@ def test_test_message_is_sent_to_one_subscription_only(caller: Caller) -> None:
 @pytest.mark.parametrize("changes", [{"orgCode": 5}, {"orgType": 2}, {"entityType": 203}])
 def test_test_message_to_no_subscription_is_not_found(caller: Caller, changes: dict[str, int]) -> None:
     subscribe(caller)
-    (error,) = errors(post(caller, TEST, a_test(caller, **changes)), 404)
+    (error,) = errors(post(caller, TEST, new_test_message(caller, **changes)), 404)
     assert error["errorCode"] == 150105
     assert error["message"] == "Systemet har intet abonnement med den angivne orgType, orgCode og entityType"
-    assert listed(caller) == []
+    assert list_deliveries(caller) == []
 
 
 def test_faults_of_a_test_message_are_reported_together(caller: Caller) -> None:

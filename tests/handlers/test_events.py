@@ -15,8 +15,8 @@ from persistence.database import Database
 from persistence.queue.claims import Lease
 from tests.catalogue_rows import ALLOWED, ENDED, UNKNOWN, audit_of
 from tests.databases import with_database
-from tests.handlers.answers import NOBODY, unique_id
 from tests.handlers.callers import Caller, entry, errors, new_caller, places
+from tests.handlers.messages import UNKNOWN_ID, new_id
 from tests.persistence.queues import claim_due, rows
 
 NO_KEY = 'ApiKey realm="budkavle", header="apikey"'
@@ -54,7 +54,7 @@ def stored(service: RunningService, event_id: str) -> dict[str, Any]:
 @pytest.fixture
 def org_code(subscribing: RunningService) -> int:
     """Return an orgCode that only two systems subscribe to."""
-    code = int(unique_id()[:6], 16)
+    code = int(new_id()[:6], 16)
     for _ in range(2):
         new_caller(subscribing).sync(entry(orgCode=code), entry())
     return code
@@ -72,28 +72,28 @@ def test_event_is_accepted_and_queued_for_its_subscriptions(subscribing: Running
 
 
 def test_every_property_is_stored_unchanged(subscribing: RunningService) -> None:
-    said = event(
-        eksternIdentifier=unique_id().upper(),
+    body = event(
+        eksternIdentifier=new_id().upper(),
         versionIdentifier="v 1 å😀",
         identifikationstypeId=2147483647,
         identifikation=" 'x' ",
-        beskedId=unique_id().upper(),
+        beskedId=new_id().upper(),
         body={"z": [1, -0.5, 1e300, 12345678901234567890123, True, None], "a": {"å": "\t\\u0000 \\ %s :x"}, "": {}},
     )
-    response = publish(subscribing, said)
+    response = publish(subscribing, body)
     assert response.status_code == 202
-    assert response.json()["beskedId"] == said["beskedId"].lower()
-    content = json.loads(stored(subscribing, said["beskedId"].lower())["content"])
-    del said["beskedId"]
-    assert content == said | {"eksternIdentifier": said["eksternIdentifier"].lower()}
-    assert [type(item) for item in content["body"]["z"]] == [type(item) for item in said["body"]["z"]]
+    assert response.json()["beskedId"] == body["beskedId"].lower()
+    content = json.loads(stored(subscribing, body["beskedId"].lower())["content"])
+    del body["beskedId"]
+    assert content == body | {"eksternIdentifier": body["eksternIdentifier"].lower()}
+    assert [type(item) for item in content["body"]["z"]] == [type(item) for item in body["body"]["z"]]
 
 
 def test_repeated_event_gets_the_same_response(subscribing: RunningService, org_code: int) -> None:
-    id_, pointed_at = unique_id(), unique_id()
-    said = event(orgCode=org_code, beskedId=id_, eksternIdentifier=pointed_at, body={"a": 1, "b": [2]})
-    first = publish(subscribing, said)
-    again = dict(reversed(said.items())) | {
+    id_, pointed_at = new_id(), new_id()
+    body = event(orgCode=org_code, beskedId=id_, eksternIdentifier=pointed_at, body={"a": 1, "b": [2]})
+    first = publish(subscribing, body)
+    again = dict(reversed(body.items())) | {
         "beskedId": id_.upper(),
         "eksternIdentifier": pointed_at.upper(),
         "body": {"b": [2], "a": 1},
@@ -110,14 +110,14 @@ def test_repeated_event_gets_the_same_response(subscribing: RunningService, org_
     ids=str,
 )
 def test_other_event_with_the_same_id_is_a_conflict(subscribing: RunningService, changes: dict[str, Any]) -> None:
-    said = event(beskedId=unique_id(), body={"a": 1})
-    assert publish(subscribing, said).status_code == 202
-    before = stored(subscribing, said["beskedId"])
-    other = {name: value for name, value in (said | changes).items() if value is not ...}
+    body = event(beskedId=new_id(), body={"a": 1})
+    assert publish(subscribing, body).status_code == 202
+    before = stored(subscribing, body["beskedId"])
+    other = {name: value for name, value in (body | changes).items() if value is not ...}
     (error,) = errors(publish(subscribing, other), 409)
     assert error["errorCode"] == 150104
     assert error["message"] == "Der er allerede oprettet en anden besked med samme beskedId"
-    assert stored(subscribing, said["beskedId"]) == before
+    assert stored(subscribing, body["beskedId"]) == before
 
 
 ONE_FAULT: list[tuple[str, dict[str, Any], list[tuple[str, int]]]] = [
@@ -132,7 +132,7 @@ ONE_FAULT: list[tuple[str, dict[str, Any], list[tuple[str, int]]]] = [
     *(
         (f"{name}-{value}"[:40], {name: value}, [(name, 1014)])
         for name in ("eksternIdentifier", "beskedId")
-        for value in (None, 1, "", "x", "0" * 32, f"{{{NOBODY}}}", f"{NOBODY}\n", f"{NOBODY[:-1]}\uff11")
+        for value in (None, 1, "", "x", "0" * 32, f"{{{UNKNOWN_ID}}}", f"{UNKNOWN_ID}\n", f"{UNKNOWN_ID[:-1]}\uff11")
     ),
     *(
         (f"version-{str(value)[:9]!r}", {"versionIdentifier": value}, [("versionIdentifier", 1014)])
@@ -268,7 +268,7 @@ def test_authentication_precedes_validation(subscribing: RunningService) -> None
 
 
 def test_key_gives_no_access_to_operations_with_certificates(subscribing: RunningService) -> None:
-    caller = Caller(subscribing, new_caller(subscribing).certificate, unique_id())
+    caller = Caller(subscribing, new_caller(subscribing).certificate, new_id())
     headers = {"apikey": PUBLISH_KEY}
     response = subscribing.client.get("/v1/abonnement/beskeder", headers=headers)
     assert errors(response, 401)[0]["errorCode"] == 1101
@@ -279,7 +279,7 @@ def test_publishing_is_not_audited(subscribing: RunningService) -> None:
     """An event stores its publisher and request itself."""
     url = subscribing.settings.database_url.get_secret_value()
     for key, body in ((PUBLISH_KEY, event()), (PUBLISH_KEY, {}), (MESSAGES_KEY, event()), (None, event())):
-        request_id = f"events-{unique_id()}"
+        request_id = f"events-{new_id()}"
         assert publish(subscribing, body, key, **{"x-requestId": request_id}).headers["x-requestId"] == request_id
         assert audit_of(url, request_id) == []
 

@@ -8,7 +8,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import RunningService, running_service
-from domain.deliveries import AttemptOutcome
+from domain.deliveries import AttemptOutcome, DeliveryState
 from handlers import metrics
 from handlers.metrics import QueueWatch
 from persistence import web_messages
@@ -17,7 +17,7 @@ from persistence.opening import open_database
 from persistence.queue import claims
 from tests.databases import with_database
 from tests.factories import NOW, web_message
-from tests.handlers.answers import unique_id, violations
+from tests.handlers.messages import new_id, read_violations
 from tests.held_open_e import closed_port
 from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import claim, lease, publish, settled
@@ -65,8 +65,9 @@ def test_get_metrics_reports_the_queue(database_url: str) -> None:
     has_dead_rows = ("budkavle_queue_dead_rows", frozenset[tuple[str, str]]()) in found
     assert has_dead_rows == database_url.startswith("postgresql")
     system, other = SYSTEM_IDS[:2]
-    assert value(found, "budkavle_queue_deliveries", system=system, state="waiting") == 2
-    assert value(found, "budkavle_queue_deliveries", system=system, state="parked") == 1
+    labels = {state: frozenset({("system", system), ("state", str(state))}) for state in DeliveryState}
+    numbers = {state: found["budkavle_queue_deliveries", labels[state]] for state in DeliveryState}
+    assert numbers == dict.fromkeys(DeliveryState, 0) | {DeliveryState.WAITING: 2, DeliveryState.PARKED: 1}
     # They were published long ago, and no worker claims them.
     assert value(found, "budkavle_queue_oldest_waiting_seconds", system=system) > 60
     assert value(found, "budkavle_queue_overdue_deliveries", system=system) == 2
@@ -94,7 +95,7 @@ def test_get_metrics_counts_requests_by_operation_and_status(contract: RunningSe
         return value(found, "budkavle_request_duration_seconds_count", operation="get_web_message_by_id")
 
     before = samples(contract.client.get("/metrics"))
-    assert contract.client.get(f"/webmessages/{unique_id()}").status_code == 404
+    assert contract.client.get(f"/webmessages/{new_id()}").status_code == 404
     for _ in range(2):
         assert contract.client.get("/webmessages/x").status_code == 400
     after = samples(contract.client.get("/metrics"))
@@ -118,7 +119,7 @@ def test_values_of_callers_are_no_labels(contract: RunningService) -> None:
 
 
 def test_get_metrics_has_no_parameters(contract: RunningService) -> None:
-    assert violations(contract.client.get("/metrics?name=x")) == [
+    assert read_violations(contract.client.get("/metrics?name=x")) == [
         ("getMetrics.name", "not a parameter of this operation")
     ]
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import RunningService, running_service
 from mock_open_e import FaultName, MockOpenE
 from tests.factories import case_body, message_body
-from tests.handlers.answers import problem, unique_id, violations
 from tests.handlers.conftest import OPEN_E_URLS
+from tests.handlers.messages import new_id, read_problem, read_violations
 from tests.held_open_e import closed_port
 from tests.postgresql import PostgresqlServer
 
@@ -23,7 +23,7 @@ def test_get_health_live_is_up(contract: RunningService) -> None:
 def test_health_has_no_parameters(contract: RunningService, path: str) -> None:
     operation = "getHealthLive" if path.endswith("live") else "getHealthReady"
     expected = [(f"{operation}.verbose", "not a parameter of this operation")]
-    assert violations(contract.client.get(f"{path}?verbose=true")) == expected
+    assert read_violations(contract.client.get(f"{path}?verbose=true")) == expected
 
 
 def test_get_health_ready_is_up_with_a_database(database_url: str) -> None:
@@ -74,7 +74,7 @@ def test_get_health_ready_is_a_503_and_live_is_200_when_postgresql_is_unreachabl
         components = {"database": "DOWN", "openEExternal": "NOT_CONFIGURED", "openEInternal": "NOT_CONFIGURED"}
         assert response.json() == {"status": "DOWN", "components": components}
         assert service.client.get("/health/live").status_code == 200
-        value = problem(service.client.post("/webmessages", json=message_body()), 503, "Service Unavailable")
+        value = read_problem(service.client.post("/webmessages", json=message_body()), 503, "Service Unavailable")
         assert value["detail"].startswith("The database does not answer")
 
 
@@ -95,7 +95,7 @@ def test_get_health_ready_recovers_with_postgresql(
         assert [service.client.get("/health/ready").status_code for _ in range(3)] == [503, 503, 503]
         postgresql_server.execute(f"alter database {name} with allow_connections true")
         assert service.client.get("/health/ready").status_code == 200
-        assert service.client.get(f"/webmessages/{unique_id()}").status_code == 404
+        assert service.client.get(f"/webmessages/{new_id()}").status_code == 404
 
 
 def test_get_health_ready_is_a_503_when_the_sqlite_file_cannot_be_opened(tmp_path: Path) -> None:

@@ -30,14 +30,14 @@ def test_sync_accepts_the_response_of_get(caller: Caller) -> None:
         entry(orgCode=0, startDato="2024-10-27T02:30:00", slutDato="2100-07-01T03:00:00"),
         entry(orgCode=99999999, startDato="1900-01-01T00:00:00", slutDato="2999-12-31T23:59:59.999999"),
     )
-    answer = caller.get()
-    assert answer.json()["systemIdentifier"] == caller.system_id
-    assert [(item["startDato"], item["slutDato"]) for item in answer.json()["abonnementer"]] == [
+    response = caller.get()
+    assert response.json()["systemIdentifier"] == caller.system_id
+    assert [(item["startDato"], item["slutDato"]) for item in response.json()["abonnementer"]] == [
         ("2024-10-27T02:30:00+02:00", "2100-07-01T03:00:00+02:00"),
         ("2024-07-01T14:00:00.123456+02:00", None),
         ("1900-01-01T00:00:00+01:00", "2999-12-31T23:59:59.999999+01:00"),
     ]
-    again = caller.send(answer.json())
+    again = caller.send(response.json())
     assert again.json() == {"oprettet": 0, "opdateret": 0, "slettet": 0, "uaendret": 3, "slettedeBeskeder": 0}
 
 

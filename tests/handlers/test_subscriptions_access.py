@@ -8,8 +8,8 @@ import pytest
 from conftest import RunningService
 from openapi.bodies.json_reader import MAX_CONTAINERS
 from tests.catalogue_rows import put_system, remove_certificate
-from tests.handlers.answers import unique_id
 from tests.handlers.callers import DAY, Caller, Certificate, entry, errors, new_caller, new_certificate
+from tests.handlers.messages import new_id
 from tests.raw_http import RawConnection, request
 
 LIMIT = 16 * 1024 * 1024
@@ -26,7 +26,7 @@ OPERATIONS = [
 def known(caller: Caller, begins: timedelta, ends: timedelta) -> Certificate:
     """Return a certificate of the caller's system that is valid between these times."""
     certificate = new_certificate(begins, ends)
-    put_system(caller.database_url, unique_id(), certificate.fingerprint)
+    put_system(caller.database_url, new_id(), certificate.fingerprint)
     return certificate
 
 
@@ -44,22 +44,22 @@ def test_access_requires_a_known_certificate(caller: Caller, method: str, path: 
         "twice": [own, own],
         "fingerprint": [caller.certificate.fingerprint],
     }
-    answers = set()
+    responses = set()
     for name, headers in refused.items():
         response = caller.service.client.request(method, path, headers=[("client-cert", text) for text in headers])
         (error,) = errors(response, 401)
         assert error["errorCode"] == 1101, name
         assert response.headers["www-authenticate"] == 'ClientCertificate realm="budkavle"'
-        answers.add(response.content)
-    assert len(answers) == 1
+        responses.add(response.content)
+    assert len(responses) == 1
 
 
 def test_api_keys_and_certificates_are_not_interchangeable(caller: Caller) -> None:
     client = caller.service.client
     assert errors(client.get("/v1/beskedtype/tilladte?orgType=1"), 401)
     headers = caller.headers(apikey="wrong")
-    assert client.get(f"/webmessages/{unique_id()}", headers=headers).status_code == 401
-    assert client.get(f"/webmessages/{unique_id()}").status_code == 404
+    assert client.get(f"/webmessages/{new_id()}", headers=headers).status_code == 401
+    assert client.get(f"/webmessages/{new_id()}").status_code == 404
 
 
 def test_removed_certificate_is_refused_at_once(caller: Caller) -> None:
@@ -73,8 +73,8 @@ def test_foreign_and_unknown_systems_get_the_same_response(subscribing: RunningS
     caller, other = new_caller(subscribing), new_caller(subscribing)
     other.sync(entry())
     broken = [entry(entityType="x")] * 3
-    answers = []
-    for system_id in (other.system_id, other.system_id.upper(), unique_id()):
+    responses = []
+    for system_id in (other.system_id, other.system_id.upper(), new_id()):
         for response in (
             caller.send(caller.body(*broken, systemIdentifier=system_id, more=1), "?x=1"),
             caller.send({"systemIdentifier": system_id}),
@@ -84,13 +84,13 @@ def test_foreign_and_unknown_systems_get_the_same_response(subscribing: RunningS
             (error,) = errors(response, 403)
             assert error["errorCode"] == 1013
             volatile = {"date", "x-requestid"}
-            answers.append((response.content, {k: v for k, v in response.headers.items() if k not in volatile}))
-    assert all(answer == answers[0] for answer in answers)
+            responses.append((response.content, {k: v for k, v in response.headers.items() if k not in volatile}))
+    assert all(each == responses[0] for each in responses)
     assert len(other.current()) == 1
 
 
 def test_certificates_and_systems_are_many_to_many(caller: Caller) -> None:
-    second, another = unique_id(), new_certificate()
+    second, another = new_id(), new_certificate()
     put_system(caller.database_url, second, caller.certificate.fingerprint, another.fingerprint)
     assert caller.send(caller.body(entry(), systemIdentifier=second)).status_code == 200
     assert len(Caller(caller.service, another, second).current()) == 1
@@ -107,12 +107,15 @@ def test_body_that_is_not_json_is_1014(caller: Caller, text: bytes) -> None:
 
 def test_body_with_too_many_objects_is_refused(caller: Caller) -> None:
     (error,) = errors(caller.send_bytes(b"[" + b"{}," * MAX_CONTAINERS + b"{}]"), 400)
-    assert error["message"] == "Request validerer ikke: body må ikke indeholde så mange værdier"
+    assert error["message"] == (
+        "Request validerer ikke: body må højst indeholde 250000 objekter og lister, og højst 25000 værdier mellem to "
+        "objekters slutning"
+    )
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data; boundary=x", "application/xml"])
 def test_other_media_types_are_refused_before_the_body(caller: Caller, content_type: str) -> None:
-    body = json.dumps(caller.body(systemIdentifier=unique_id())).encode()
+    body = json.dumps(caller.body(systemIdentifier=new_id())).encode()
     (error,) = errors(caller.send_bytes(body, content_type=content_type), 415)
     assert error["errorCode"] == 1014
     assert errors(caller.send_bytes(body, content_encoding="gzip"), 415)
@@ -132,9 +135,9 @@ def test_body_over_the_limit_is_cut_off(caller: Caller) -> None:
         chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
         for _ in range(17):
             connection.send(chunk)
-        answer = connection.read_answer()
-    assert answer.status == 413
-    assert json.loads(answer.body)["errors"][0]["errorCode"] == 1014
+        response = connection.read_response()
+    assert response.status == 413
+    assert json.loads(response.body)["errors"][0]["errorCode"] == 1014
 
 
 def test_unknown_paths_and_methods_are_problems(caller: Caller) -> None:

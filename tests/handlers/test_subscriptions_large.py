@@ -9,8 +9,8 @@ from tests.handlers.callers import Caller, entry, errors
 
 def test_all_errors_of_50000_entries_are_reported_while_others_are_served(caller: Caller) -> None:
     body = json.dumps(caller.body(*[{}, 1] * (MAX_SUBSCRIPTIONS // 2), systemIdentifier="x")).encode()
-    answers = []
-    sending = threading.Thread(target=lambda: answers.append(caller.send_bytes(body)))
+    responses = []
+    sending = threading.Thread(target=lambda: responses.append(caller.send_bytes(body)))
     sending.start()
     served = 0
     while sending.is_alive():
@@ -19,7 +19,7 @@ def test_all_errors_of_50000_entries_are_reported_while_others_are_served(caller
     sending.join()
 
     assert served > 3
-    found = errors(answers[0], 400)
+    found = errors(responses[0], 400)
     assert (found[0]["index"], found[0]["field"]) == (None, "systemIdentifier")
     assert len(found) == 1 + (5 + 1) * MAX_SUBSCRIPTIONS // 2
     assert {error["index"] for error in found[1:]} == set(range(MAX_SUBSCRIPTIONS))
@@ -42,4 +42,7 @@ def test_entry_with_many_unknown_properties_has_a_short_report(caller: Caller) -
     assert len(errors(caller.send(caller.body(entry() | many)), 400)) == 10
     many = {f"x{number}": 0 for number in range(1_000_000)}
     (error,) = errors(caller.send(caller.body(entry() | many)), 400)
-    assert error["message"] == "Request validerer ikke: body må ikke indeholde så mange værdier"
+    assert error["message"] == (
+        "Request validerer ikke: body må højst indeholde 250000 objekter og lister, og højst 25000 værdier mellem to "
+        "objekters slutning"
+    )

@@ -9,7 +9,7 @@ import pytest
 from conftest import RunningService
 from mock_open_e import MockOpenE
 from tests.factories import PARTY_ID, case_body, message_body
-from tests.handlers.answers import get, post, problem, unique_id
+from tests.handlers.messages import get_message, new_id, post_message, read_problem
 
 CREATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 
@@ -22,8 +22,8 @@ def test_create_web_message_returns_201_with_location_and_no_body(shared: Runnin
 
 
 def test_get_web_message_by_id_returns_everything_that_was_sent(shared: RunningService) -> None:
-    begun = datetime.now(UTC) - timedelta(milliseconds=1)
-    message_id = post(
+    start = datetime.now(UTC) - timedelta(milliseconds=1)
+    message_id = post_message(
         shared,
         message="Two lines\r\n& <tags> åäö 😀",
         externalReferences=[{"key": "second", "value": "2"}, {"key": "first", "value": "1/ä"}],
@@ -31,9 +31,9 @@ def test_get_web_message_by_id_returns_everything_that_was_sent(shared: RunningS
         oepInstance="internal",
         attachments=[{"fileName": "hello.txt", "base64Data": "SGVsbG8K"}],
     )
-    value = get(shared, message_id)
+    value = get_message(shared, message_id)
     assert CREATED.fullmatch(value["created"])
-    assert begun <= datetime.fromisoformat(value.pop("created")) <= datetime.now(UTC)
+    assert start <= datetime.fromisoformat(value.pop("created")) <= datetime.now(UTC)
     attachment_id = value["attachments"][0].pop("id")
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", attachment_id)
     assert value == {
@@ -56,7 +56,7 @@ def test_get_web_message_by_id_returns_everything_that_was_sent(shared: RunningS
 
 
 def test_get_web_message_by_id_omits_absent_fields(shared: RunningService) -> None:
-    value = get(shared, post(shared, partyId=None))
+    value = get_message(shared, post_message(shared, partyId=None))
     assert set(value) == {"id", "message", "externalReferences", "oepInstance", "created"}
     assert value["oepInstance"] == "external"
 
@@ -79,8 +79,8 @@ def test_create_web_message_treats_null_and_empty_as_absent(shared: RunningServi
 
 
 def test_create_web_message_returns_uuids_in_lower_case_and_finds_them_in_upper_case(shared: RunningService) -> None:
-    party_id = unique_id()
-    message_id = post(shared, partyId=party_id.upper(), attachments=[{"fileName": "a", "base64Data": "YQ=="}])
+    party_id = new_id()
+    message_id = post_message(shared, partyId=party_id.upper(), attachments=[{"fileName": "a", "base64Data": "YQ=="}])
     value = shared.client.get(f"/webmessages/{message_id.upper()}").json()
     assert (value["id"], value["partyId"]) == (message_id, party_id)
     listed = shared.client.get(f"/webmessages/recipients/{party_id.upper()}").json()
@@ -98,7 +98,7 @@ def test_create_web_message_normalises_the_case_and_removes_duplicates(shared: R
         {"key": "Errand", "value": "1"},
         {"key": "errand", "value": "1"},
     ]
-    value = get(shared, post(shared, externalReferences=references))
+    value = get_message(shared, post_message(shared, externalReferences=references))
     assert value["externalReferences"] == [
         {"key": "flowInstanceId", "value": "1068"},
         {"key": "errand", "value": "1"},
@@ -148,19 +148,19 @@ def test_create_web_message_publishes_on_the_requested_instance(
 
 def test_create_web_message_without_a_case_makes_no_call(shared: RunningService, shared_open_e: MockOpenE) -> None:
     shared_open_e.clear()
-    post(shared)
+    post_message(shared)
     assert shared_open_e.messages == []
 
 
 def test_delete_web_message_by_id_removes_the_message_from_all_reads(shared: RunningService) -> None:
-    party_id, value = unique_id(), unique_id()
-    message_id = post(
+    party_id, value = new_id(), new_id()
+    message_id = post_message(
         shared,
         partyId=party_id,
         externalReferences=[{"key": "errand", "value": value}],
         attachments=[{"fileName": "a", "base64Data": "YQ=="}],
     )
-    attachment_id = get(shared, message_id)["attachments"][0]["id"]
+    attachment_id = get_message(shared, message_id)["attachments"][0]["id"]
     response = shared.client.delete(f"/webmessages/{message_id}")
     assert (response.status_code, response.content) == (204, b"")
     assert shared.client.get(f"/webmessages/{message_id}").status_code == 404
@@ -179,34 +179,34 @@ def test_delete_web_message_by_id_does_not_call_open_e(shared: RunningService, s
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_unknown_message_is_a_404_with_its_id(shared: RunningService, method: str) -> None:
-    message_id = unique_id()
-    value = problem(shared.client.request(method, f"/webmessages/{message_id.upper()}"), 404, "Not Found")
+    message_id = new_id()
+    value = read_problem(shared.client.request(method, f"/webmessages/{message_id.upper()}"), 404, "Not Found")
     assert value["detail"] == f"WebMessage with id '{message_id}' not found"
     assert value["status"] == {"statusCode": 404, "reasonPhrase": "Not Found"}
 
 
 def test_get_web_message_attachment_of_another_message_is_a_404(shared: RunningService) -> None:
-    first = get(shared, post(shared, attachments=[{"fileName": "a", "base64Data": "YQ=="}]))
-    second = get(shared, post(shared, attachments=[{"fileName": "b", "base64Data": "Yg=="}]))
+    first = get_message(shared, post_message(shared, attachments=[{"fileName": "a", "base64Data": "YQ=="}]))
+    second = get_message(shared, post_message(shared, attachments=[{"fileName": "b", "base64Data": "Yg=="}]))
     attachment_id = second["attachments"][0]["id"]
-    value = problem(shared.client.get(f"/webmessages/{first['id']}/attachments/{attachment_id}"), 404, "Not Found")
+    value = read_problem(shared.client.get(f"/webmessages/{first['id']}/attachments/{attachment_id}"), 404, "Not Found")
     assert value["detail"] == f"Attachment with id '{attachment_id}' not found in WebMessage with id '{first['id']}'"
 
 
 def test_get_web_message_attachment_of_an_unknown_message_is_a_404(shared: RunningService) -> None:
-    message_id = unique_id()
-    value = problem(shared.client.get(f"/webmessages/{message_id}/attachments/{unique_id()}"), 404, "Not Found")
+    message_id = new_id()
+    value = read_problem(shared.client.get(f"/webmessages/{message_id}/attachments/{new_id()}"), 404, "Not Found")
     assert value["detail"] == f"WebMessage with id '{message_id}' not found"
 
 
 def test_create_web_message_accepts_maximum_lengths(shared: RunningService) -> None:
-    message_id = post(
+    message_id = post_message(
         shared,
         externalReferences=[{"key": "k" * 128, "value": "ä" * 128}, {"key": "abc", "value": "1"}],
         sender={"userId": "ö" * 255},
         attachments=[{"fileName": "å" * 255, "base64Data": "YQ=="}] * 10,
     )
-    value = get(shared, message_id)
+    value = get_message(shared, message_id)
     assert value["externalReferences"][0] == {"key": "k" * 128, "value": "ä" * 128}
     assert value["sender"] == {"userId": "ö" * 255}
     assert [attachment["fileName"] for attachment in value["attachments"]] == ["å" * 255] * 10

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import RunningService
 from persistence.web_messages import PIECE_BYTES
-from tests.handlers.answers import get, post, violations
+from tests.handlers.messages import get_message, post_message, read_violations
 
 
 def file(data: bytes, name: str = "a.bin") -> dict[str, str]:
@@ -25,7 +25,9 @@ def test_get_web_message_by_id_streams_base64_with_the_correct_length(
     shared: RunningService, sizes: tuple[int, ...]
 ) -> None:
     contents = [os.urandom(size) for size in sizes]
-    message_id = post(shared, attachments=[file(content, f'å"{index}\\') for index, content in enumerate(contents)])
+    message_id = post_message(
+        shared, attachments=[file(content, f'å"{index}\\') for index, content in enumerate(contents)]
+    )
     response = shared.client.get(f"/webmessages/{message_id}")
     assert int(response.headers["content-length"]) == len(response.content)
     assert response.headers["content-type"] == "application/json"
@@ -43,7 +45,7 @@ def test_get_web_message_by_id_streams_base64_with_the_correct_length(
     ["hello.txt", "räksmörgås 😀.txt", "a\"b;c=d,e%20f'.txt", "line\r\nSet-Cookie: a=b", "../../etc/passwd", "*"],
 )
 def test_get_web_message_attachment_is_a_download_with_its_file_name(shared: RunningService, name: str) -> None:
-    message = get(shared, post(shared, attachments=[file(b"Hello\n", name)]))
+    message = get_message(shared, post_message(shared, attachments=[file(b"Hello\n", name)]))
     attachment = message["attachments"][0]
     response = shared.client.get(f"/webmessages/{message['id']}/attachments/{attachment['id']}")
     assert (response.status_code, response.content) == (200, b"Hello\n")
@@ -61,7 +63,9 @@ def test_get_web_message_attachment_is_a_download_with_its_file_name(shared: Run
 
 def test_get_web_message_attachment_returns_large_files_completely(shared: RunningService) -> None:
     content = os.urandom(1_000_000)
-    message = get(shared, post(shared, attachments=[file(content, "a.pdf"), file(b"%PDF-1.7\n", "b.txt")]))
+    message = get_message(
+        shared, post_message(shared, attachments=[file(content, "a.pdf"), file(b"%PDF-1.7\n", "b.txt")])
+    )
     first, second = message["attachments"]
     response = shared.client.get(f"/webmessages/{message['id']}/attachments/{first['id']}")
     assert hashlib.sha256(response.content).hexdigest() == first["sha256"]
@@ -82,7 +86,7 @@ def test_get_web_message_attachment_returns_large_files_completely(shared: Runni
 def test_create_web_message_detects_the_media_type(
     shared: RunningService, content: bytes, name: str, expected: str
 ) -> None:
-    message = get(shared, post(shared, attachments=[file(content, name)]))
+    message = get_message(shared, post_message(shared, attachments=[file(content, name)]))
     assert message["attachments"][0]["mimeType"] == expected
 
 
@@ -115,11 +119,11 @@ def test_create_web_message_detects_the_media_type(
 def test_reads_by_id_report_faults_of_a_path(
     contract: RunningService, path: str, expected: list[tuple[str, str]]
 ) -> None:
-    assert violations(contract.client.get(f"/webmessages/{path}")) == expected
+    assert read_violations(contract.client.get(f"/webmessages/{path}")) == expected
 
 
 def test_delete_web_message_by_id_reports_faults_of_a_path(contract: RunningService) -> None:
-    assert violations(contract.client.delete("/webmessages/x?force=true")) == [
+    assert read_violations(contract.client.delete("/webmessages/x?force=true")) == [
         ("deleteWebMessageById.force", "not a parameter of this operation"),
         ("deleteWebMessageById.id", "not a valid UUID"),
     ]

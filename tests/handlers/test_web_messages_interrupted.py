@@ -9,7 +9,7 @@ import pytest
 from conftest import MESSAGES_KEY, RunningService, new_database, running_service
 from domain.attachments import MAX_ATTACHMENT_BYTES
 from persistence.waits import Waits
-from tests.handlers.answers import get, post
+from tests.handlers.messages import get_message, post_message
 from tests.raw_http import RawConnection
 
 
@@ -29,7 +29,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def message_id(shared: RunningService, file: dict[str, str]) -> Iterator[str]:
     """Yield the id of a message that is larger than all buffers between this test and the service."""
-    posted = post(shared, attachments=[file] * 3)
+    posted = post_message(shared, attachments=[file] * 3)
     yield posted
     shared.client.delete(f"/webmessages/{posted}")
 
@@ -42,18 +42,18 @@ def begin(service: RunningService, path: str) -> RawConnection:
 
 def test_response_is_truncated_when_its_message_is_deleted(shared: RunningService, message_id: str) -> None:
     with begin(shared, f"/webmessages/{message_id}") as connection:
-        answer = connection.read_answer(has_body=False)
-        assert answer.status == 200
+        response = connection.read_response(has_body=False)
+        assert response.status == 200
         assert shared.client.delete(f"/webmessages/{message_id}").status_code == 204
         rest = connection.read_all()
-        assert len(rest) < int(answer.headers["content-length"])
+        assert len(rest) < int(response.headers["content-length"])
     assert shared.client.get(f"/webmessages/{message_id}").status_code == 404
 
 
 def test_disconnected_callers_release_their_connections(shared: RunningService, message_id: str) -> None:
     for _ in range(Waits().pool_size + 5):
         with begin(shared, f"/webmessages/{message_id}") as connection:
-            assert connection.read_answer(has_body=False).status == 200
+            assert connection.read_response(has_body=False).status == 200
     for _ in range(Waits().pool_size + 5):
         assert shared.client.get("/health/ready").status_code == 200
-    assert len(get(shared, message_id)["attachments"]) == 3
+    assert len(get_message(shared, message_id)["attachments"]) == 3

@@ -19,7 +19,7 @@ from persistence import web_messages as stored
 from persistence.opening import open_database
 from persistence.web_messages import Position
 from tests.factories import NOW, web_message
-from tests.handlers.answers import NOBODY, get, post, unique_id
+from tests.handlers.messages import UNKNOWN_ID, get_message, new_id, post_message
 
 
 def put(service: RunningService, party_id: str, count: int, value: str = "1", created: Any = NOW) -> list[str]:
@@ -57,7 +57,7 @@ def by_reference(party_id: str) -> str:
     return f"/webmessages/external-references/errand/{party_id}"
 
 
-@pytest.mark.parametrize("path", [by_party(NOBODY), "/webmessages/external-references/errand/nothing-here"])
+@pytest.mark.parametrize("path", [by_party(UNKNOWN_ID), "/webmessages/external-references/errand/nothing-here"])
 def test_empty_list_is_returned_without_messages(shared: RunningService, path: str) -> None:
     response = shared.client.get(path)
     assert (response.status_code, response.json()) == (200, [])
@@ -65,17 +65,17 @@ def test_empty_list_is_returned_without_messages(shared: RunningService, path: s
 
 
 def test_list_contains_attachments_without_content(shared: RunningService) -> None:
-    party_id = unique_id()
-    message_id = post(shared, partyId=party_id, attachments=[{"fileName": "a.txt", "base64Data": "YQ=="}])
-    whole = get(shared, message_id)
+    party_id = new_id()
+    message_id = post_message(shared, partyId=party_id, attachments=[{"fileName": "a.txt", "base64Data": "YQ=="}])
+    whole = get_message(shared, message_id)
     assert whole["attachments"][0].pop("base64Data") == "YQ=="
     assert set(whole["attachments"][0]) == {"id", "fileName", "mimeType", "size", "sha256"}
     assert shared.client.get(by_party(party_id)).json() == [whole]
 
 
 def test_list_begins_with_the_oldest(shared: RunningService) -> None:
-    party_id = unique_id()
-    ids = [post(shared, partyId=party_id) for _ in range(3)]
+    party_id = new_id()
+    ids = [post_message(shared, partyId=party_id) for _ in range(3)]
     older = put(shared, party_id, 1, created=NOW - timedelta(milliseconds=1))
     oldest = put(shared, party_id, 1, created=NOW - timedelta(days=1))
     values = shared.client.get(by_party(party_id)).json()
@@ -88,15 +88,15 @@ def test_list_begins_with_the_oldest(shared: RunningService) -> None:
 
 
 def test_list_contains_only_messages_of_the_party(shared: RunningService) -> None:
-    party_id = unique_id()
+    party_id = new_id()
     ids = put(shared, party_id, 2)
-    put(shared, unique_id(), 1)
+    put(shared, new_id(), 1)
     assert ids_of(shared.client.get(by_party(party_id))) == ids
 
 
 def test_list_by_reference_compares_key_and_value_exactly(shared: RunningService) -> None:
-    value = unique_id()
-    ids = put(shared, unique_id(), 1, value=value)
+    value = new_id()
+    ids = put(shared, new_id(), 1, value=value)
     assert ids_of(shared.client.get(f"/webmessages/external-references/errand/{value}")) == ids
     for key, other in (("Errand", value), ("errand", value.upper()), ("errand ", value), ("errand", value[:-1])):
         path = f"/webmessages/external-references/{quote(key)}/{quote(other)}"
@@ -104,13 +104,13 @@ def test_list_by_reference_compares_key_and_value_exactly(shared: RunningService
 
 
 def test_list_by_reference_contains_each_message_once(shared: RunningService) -> None:
-    value = unique_id()
+    value = new_id()
     references = [
         {"key": "errand", "value": value},
         {"key": "errand", "value": "other"},
         {"key": "other", "value": value},
     ]
-    message_id = post(shared, externalReferences=references)
+    message_id = post_message(shared, externalReferences=references)
     assert ids_of(shared.client.get(f"/webmessages/external-references/errand/{value}")) == [message_id]
 
 
@@ -119,7 +119,7 @@ def test_list_by_reference_contains_each_message_once(shared: RunningService) ->
     [("a/b", "c/d?e=f#g"), ("100%", "%2F"), ("åäö", "😀😀😀"), (" x ", "a+b c"), ("...", "..."), ("k;v,=", "&'\"<>\\")],
 )
 def test_list_by_reference_finds_every_stored_character(shared: RunningService, key: str, value: str) -> None:
-    message_id = post(shared, externalReferences=[{"key": key, "value": value}])
+    message_id = post_message(shared, externalReferences=[{"key": key, "value": value}])
     path = f"/webmessages/external-references/{quote(key, safe='')}/{quote(value, safe='')}"
     assert message_id in ids_of(shared.client.get(path))
     response = shared.client.get(f"{path}?limit=1")
@@ -127,8 +127,8 @@ def test_list_by_reference_finds_every_stored_character(shared: RunningService, 
 
 
 def test_slash_in_a_reference_is_kept_while_paging(shared: RunningService) -> None:
-    value = f"a/b ä {unique_id()}"
-    ids = put(shared, unique_id(), 3, value=value)
+    value = f"a/b ä {new_id()}"
+    ids = put(shared, new_id(), 3, value=value)
     response = shared.client.get(f"/webmessages/external-references/errand/{quote(value, safe='')}?limit=2")
     assert ids_of(response) == ids[:2]
     assert ids_of(shared.client.get(next_page(response))) == ids[2:]
@@ -136,7 +136,7 @@ def test_slash_in_a_reference_is_kept_while_paging(shared: RunningService) -> No
 
 @pytest.mark.parametrize("path", [by_party, by_reference], ids=["party", "reference"])
 def test_pages_are_continuous_with_equal_times(shared: RunningService, path: Callable[[str], str]) -> None:
-    party_id = unique_id()
+    party_id = new_id()
     ids = put(shared, party_id, 5, value=party_id)
     first = shared.client.get(f"{path(party_id)}?limit=2")
     assert ids_of(first) == ids[:2]
@@ -150,7 +150,7 @@ def test_pages_are_continuous_with_equal_times(shared: RunningService, path: Cal
 
 @pytest.mark.parametrize(("limit", "count"), [(3, 3), (4, 3), (1000, 3)])
 def test_last_page_has_no_link(shared: RunningService, limit: int, count: int) -> None:
-    party_id = unique_id()
+    party_id = new_id()
     put(shared, party_id, count)
     response = shared.client.get(f"{by_party(party_id)}?limit={limit}")
     assert len(response.json()) == count
@@ -159,7 +159,7 @@ def test_last_page_has_no_link(shared: RunningService, limit: int, count: int) -
 
 @pytest.mark.parametrize("path", [by_party, by_reference], ids=["party", "reference"])
 def test_cursor_remains_valid_when_its_message_is_deleted(shared: RunningService, path: Callable[[str], str]) -> None:
-    party_id = unique_id()
+    party_id = new_id()
     ids = put(shared, party_id, 4, value=party_id)
     first = shared.client.get(f"{path(party_id)}?limit=2")
     for message_id in (ids[0], ids[1], ids[2]):
@@ -168,7 +168,7 @@ def test_cursor_remains_valid_when_its_message_is_deleted(shared: RunningService
 
 
 def test_after_without_a_limit_returns_all_remaining_messages(shared: RunningService) -> None:
-    party_id = unique_id()
+    party_id = new_id()
     ids = put(shared, party_id, 4)
     after = next_page(shared.client.get(f"{by_party(party_id)}?limit=1")).rpartition("&")[2]
     response = shared.client.get(f"{by_party(party_id)}?{after}")
@@ -177,14 +177,14 @@ def test_after_without_a_limit_returns_all_remaining_messages(shared: RunningSer
 
 
 def test_link_has_the_party_in_lower_case(shared: RunningService) -> None:
-    party_id = unique_id()
+    party_id = new_id()
     put(shared, party_id, 2)
     response = shared.client.get(f"{by_party(party_id.upper())}?limit=1")
     assert next_page(response).startswith(f"{by_party(party_id)}?")
 
 
 def test_lists_without_a_limit_return_more_than_one_page_of_500(shared: RunningService) -> None:
-    party_id = unique_id()
+    party_id = new_id()
     ids = put(shared, party_id, 501, value=party_id)
     for path in (by_party(party_id), by_reference(party_id)):
         response = shared.client.get(path)
@@ -196,7 +196,7 @@ def test_lists_without_a_limit_return_more_than_one_page_of_500(shared: RunningS
 
 @pytest.mark.parametrize("after", ["0" * 43, "f" * 43])
 def test_every_text_in_the_form_of_a_cursor_is_valid(shared: RunningService, after: str) -> None:
-    party_id = unique_id()
+    party_id = new_id()
     ids = put(shared, party_id, 1)
     assert ids_of(shared.client.get(f"{by_party(party_id)}?after={after}")) == (ids if after[0] == "0" else [])
 
@@ -205,7 +205,7 @@ def test_every_text_in_the_form_of_a_cursor_is_valid(shared: RunningService, aft
 def test_pages_of_times_finer_than_a_millisecond_contain_each_message_once(
     shared: RunningService, path_of: Callable[[str], str]
 ) -> None:
-    party_id = unique_id()
+    party_id = new_id()
     ids = []
     for microseconds in (123, 124, 124, 999):
         ids += put(shared, party_id, 2, party_id, NOW + timedelta(microseconds=microseconds))
@@ -220,7 +220,7 @@ def test_pages_of_times_finer_than_a_millisecond_contain_each_message_once(
 
 
 def test_list_without_limit_of_one_millisecond_ends(shared: RunningService) -> None:
-    party_id = unique_id()
+    party_id = new_id()
     ids = put(shared, party_id, PAGE, party_id, NOW + timedelta(microseconds=1))
     ids += put(shared, party_id, PAGE + 1, party_id, NOW + timedelta(microseconds=2))
     assert ids_of(shared.client.get(by_party(party_id))) == ids
@@ -270,14 +270,14 @@ def test_long_list_yields_to_other_callers_after_each_page(run: Callable[[Any], 
 
 
 def test_lists_of_long_texts_are_complete(shared: RunningService) -> None:
-    party_id = unique_id()
+    party_id = new_id()
     texts = ["x", "æ" * (LONG_TEXT + 7), 'a "quoted" text\n' * LONG_TEXT, "€" * LONG_TEXT, "y"]
     for text in texts:
-        post(shared, partyId=party_id, message=text)
+        post_message(shared, partyId=party_id, message=text)
     listed = [shared.client.get(f"{by_party(party_id)}{query}").json() for query in ("", "?limit=10")]
     assert [[message["message"] for message in messages] for messages in listed] == [texts, texts]
     first = shared.client.get(f"{by_party(party_id)}?limit=4")
     assert [message["message"] for message in first.json()] == texts[:4]
     assert ids_of(shared.client.get(next_page(first))) == [listed[0][4]["id"]]
     for message in listed[0]:
-        assert get(shared, message["id"]) == message
+        assert get_message(shared, message["id"]) == message

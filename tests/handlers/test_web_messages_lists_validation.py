@@ -5,9 +5,9 @@ from urllib.parse import quote
 import pytest
 
 from conftest import RunningService
-from tests.handlers.answers import unique_id, violations
+from tests.handlers.messages import new_id, read_violations
 
-BY_PARTY = f"/webmessages/recipients/{unique_id()}"
+BY_PARTY = f"/webmessages/recipients/{new_id()}"
 BY_REFERENCE = "/webmessages/external-references/errand/xyz"
 NO_PLACE = "not a place in a list that this service gave"
 
@@ -26,7 +26,7 @@ NO_PLACE = "not a place in a list that this service gave"
         ("limit=abc&after=x", [("after", NO_PLACE), ("limit", "must be an integer")]),
         ("limit=" + "9" * 5000, [("limit", "must be an integer")]),
         ("limit=" + "9" * 3000, [("limit", "must be at most 1000")]),
-        ("limit=1&limit=2", [("limit", "must be given once")]),
+        ("limit=1&limit=2", [("limit", "must be given only once")]),
         ("after=", [("after", NO_PLACE)]),
         ("after=" + "g" * 43, [("after", NO_PLACE)]),
         ("after=" + "A" * 43, [("after", NO_PLACE)]),
@@ -54,14 +54,14 @@ NO_PLACE = "not a place in a list that this service gave"
 def test_lists_report_faults_of_a_query(
     contract: RunningService, path: str, operation: str, query: str, expected: list[tuple[str, str]]
 ) -> None:
-    found = violations(contract.client.get(f"{path}?{query}"))
+    found = read_violations(contract.client.get(f"{path}?{query}"))
     assert found == [(f"{operation}.{name}", message) for name, message in expected]
 
 
 def test_too_many_query_parameters_are_refused(contract: RunningService) -> None:
     query = "&".join(f"p{number}=1" for number in range(101))
-    assert violations(contract.client.get(f"{BY_PARTY}?{query}")) == [
-        ("getWebMessagesByPartyId.query", "more than 100 parameters")
+    assert read_violations(contract.client.get(f"{BY_PARTY}?{query}")) == [
+        ("getWebMessagesByPartyId.query", "must have at most 100 parameters")
     ]
 
 
@@ -101,7 +101,7 @@ def test_too_many_query_parameters_are_refused(contract: RunningService) -> None
     ],
 )
 def test_lists_report_faults_of_a_path(contract: RunningService, path: str, expected: list[tuple[str, str]]) -> None:
-    assert violations(contract.client.get(f"/webmessages/{path}")) == expected
+    assert read_violations(contract.client.get(f"/webmessages/{path}")) == expected
 
 
 @pytest.mark.parametrize("characters", ["ä" * 128, "😀" * 128, "😀" * 3])

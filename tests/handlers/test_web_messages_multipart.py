@@ -13,7 +13,7 @@ from conftest import RunningService
 from domain.attachments import MAX_ATTACHMENT_BYTES
 from mock_open_e import MockOpenE
 from tests.factories import case_body, message_body
-from tests.handlers.answers import get, violations
+from tests.handlers.messages import get_message, read_violations
 
 BOUNDARY = "b0undary"
 HEADERS = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -40,7 +40,7 @@ def post_form(service: RunningService, *parts: bytes, end: bytes = f"--{BOUNDARY
 def sent(service: RunningService, *parts: bytes) -> dict[str, Any]:
     response = post_form(service, *parts)
     assert response.status_code == 201, response.text
-    return get(service, response.headers["location"].removeprefix("/webmessages/"))
+    return get_message(service, response.headers["location"].removeprefix("/webmessages/"))
 
 
 def test_form_stores_the_same_as_json(shared: RunningService) -> None:
@@ -81,7 +81,7 @@ def test_form_accepts_a_json_part_without_a_type(shared: RunningService) -> None
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("file_name", "expected"),
     [
         ('filename="hello.txt"', "hello.txt"),
         ("filename=hello.txt", "hello.txt"),
@@ -93,8 +93,8 @@ def test_form_accepts_a_json_part_without_a_type(shared: RunningService) -> None
         ('filename="a\\"b.txt"', 'a"b.txt'),
     ],
 )
-def test_form_uses_the_file_names_of_the_sender(shared: RunningService, given: str, expected: str) -> None:
-    value = sent(shared, json_part(), file_part(b"x", given))
+def test_form_uses_the_file_names_of_the_sender(shared: RunningService, file_name: str, expected: str) -> None:
+    value = sent(shared, json_part(), file_part(b"x", file_name))
     assert value["attachments"][0]["fileName"] == expected
 
 
@@ -108,7 +108,7 @@ def test_form_accepts_files_of_at_most_10_mib(contract: RunningService) -> None:
     value = sent(contract, json_part(), file_part(bytes(MAX_ATTACHMENT_BYTES)))
     assert value["attachments"][0]["size"] == MAX_ATTACHMENT_BYTES
     response = post_form(contract, json_part(), file_part(b"x"), file_part(bytes(MAX_ATTACHMENT_BYTES + 1)))
-    ((field, message),) = violations(response)
+    ((field, message),) = read_violations(response)
     assert field.startswith("attachments[1]")
     assert message == f"must be at most {MAX_ATTACHMENT_BYTES} bytes"
 
@@ -116,7 +116,7 @@ def test_form_accepts_files_of_at_most_10_mib(contract: RunningService) -> None:
 def test_form_accepts_at_most_ten_files(contract: RunningService) -> None:
     assert len(sent(contract, json_part(), *[file_part()] * 10)["attachments"]) == 10
     response = post_form(contract, json_part(), *[file_part()] * 11)
-    assert violations(response) == [("attachments", "size must be between 0 and 10")]
+    assert read_violations(response) == [("attachments", "size must be between 0 and 10")]
 
 
 FIRST = ("message", "must be the first part, of type application/json")
@@ -136,15 +136,21 @@ FIRST = ("message", "must be the first part, of type application/json")
                 ("message", "must not be blank"),
             ],
         ),
-        ([json_part(), part('form-data; name="other"', b"x")], [("other", "not a part of this form")]),
+        (
+            [json_part(), part('form-data; name="other"', b"x")],
+            [("other", "not a part of this form, which has the parts message and attachments")],
+        ),
         (
             [json_part(), part('form-data; name="Attachments"; filename="a"', b"x")],
-            [("Attachments", "not a part of this form")],
+            [("Attachments", "not a part of this form, which has the parts message and attachments")],
         ),
-        ([json_part(), part("form-data", b"x")], [("body", "not a part of this form")]),
+        (
+            [json_part(), part("form-data", b"x")],
+            [("body", "not a part of this form, which has the parts message and attachments")],
+        ),
         (
             [json_part(), part('attachment; name="attachments"; filename="a"', b"x")],
-            [("body", "not a part of this form")],
+            [("body", "not a part of this form, which has the parts message and attachments")],
         ),
         (
             [json_part(message_body(attachments=[])), file_part()],
@@ -175,7 +181,7 @@ FIRST = ("message", "must be the first part, of type application/json")
                 ("externalReferences", "can not be empty or contain elements with empty keys or values"),
                 ("message", "must not be blank"),
                 ("partyId", "not a valid UUID"),
-                ("y", "not a part of this form"),
+                ("y", "not a part of this form, which has the parts message and attachments"),
             ],
         ),
         ([json_part([])], [("body", "must be an object")]),
@@ -205,12 +211,12 @@ FIRST = ("message", "must be the first part, of type application/json")
     ],
 )
 def test_form_reports_faults(contract: RunningService, parts: list[bytes], expected: list[tuple[str, str]]) -> None:
-    assert violations(post_form(contract, *parts)) == expected
+    assert read_violations(post_form(contract, *parts)) == expected
 
 
 def test_form_reports_an_empty_file_by_its_part(contract: RunningService) -> None:
     response = post_form(contract, json_part(), file_part(b"x"), file_part(b""))
-    assert violations(response) == [("attachments[1]", "must not be empty")]
+    assert read_violations(response) == [("attachments[1]", "must not be empty")]
 
 
 @pytest.mark.parametrize(
@@ -223,15 +229,19 @@ def test_form_reports_an_empty_file_by_its_part(contract: RunningService) -> Non
             b"",
             "must be a multipart form, with a boundary of at most 256 characters",
         ),
-        (HEADERS["content-type"], b"", "must be a whole multipart form; no boundary was found"),
-        (HEADERS["content-type"], b"garbage", "must be a whole multipart form; no boundary was found"),
-        (HEADERS["content-type"], b"\0" * 1000, "must be a whole multipart form; no boundary was found"),
-        (HEADERS["content-type"], json_part(), "must be a whole multipart form; its end is missing"),
-        (HEADERS["content-type"], b"--b0undary\r\nA: " + b"x" * 20_000, "must not have such long headers in its parts"),
+        (HEADERS["content-type"], b"", "must be a complete multipart form; no boundary was found"),
+        (HEADERS["content-type"], b"garbage", "must be a complete multipart form; no boundary was found"),
+        (HEADERS["content-type"], b"\0" * 1000, "must be a complete multipart form; no boundary was found"),
+        (HEADERS["content-type"], json_part(), "must be a complete multipart form; the final boundary is missing"),
+        (
+            HEADERS["content-type"],
+            b"--b0undary\r\nA: " + b"x" * 20_000,
+            "must have at most 16384 bytes of headers in each part",
+        ),
         (
             HEADERS["content-type"],
             b"--b0undary" + b" " * 20_000,
-            "must not have so much white space after a boundary",
+            "must have at most 16384 bytes of white space after a boundary",
         ),
         (
             HEADERS["content-type"],
@@ -241,12 +251,12 @@ def test_form_reports_an_empty_file_by_its_part(contract: RunningService) -> Non
         (
             HEADERS["content-type"],
             b"--b0undary\r\n A: folded\r\n\r\n",
-            "must be a multipart form; a part has a line that is no header",
+            "must be a multipart form; a part has an invalid header line",
         ),
         (
             HEADERS["content-type"],
             part("form-data; name=x", b"") * 101 + b"--b0undary--",
-            "must not have so many parts",
+            "must have at most 100 parts",
         ),
     ],
     ids=[
@@ -268,7 +278,7 @@ def test_body_that_is_not_a_form_is_refused(
     contract: RunningService, content_type: str, body: bytes, message: str
 ) -> None:
     response = contract.client.post("/webmessages", content=body, headers={"content-type": content_type})
-    assert violations(response) == [("body", message)]
+    assert read_violations(response) == [("body", message)]
 
 
 FILE_ENCODED = ("attachments[0]", "must be sent unencoded: its Content-Transfer-Encoding may be 7bit, 8bit or binary")
@@ -280,11 +290,11 @@ FILE_ENCODED = ("attachments[0]", "must be sent unencoded: its Content-Transfer-
 def test_form_refuses_parts_with_a_transfer_encoding(contract: RunningService, encoding: str) -> None:
     header = f"content-transfer-encoding: {encoding}"
     response = post_form(contract, json_part(), file_part(b"SGVsbG8K", 'filename="a"', header))
-    assert violations(response) == [FILE_ENCODED]
+    assert read_violations(response) == [FILE_ENCODED]
     # The JSON is not parsed as it arrives, and all other faults are reported with it.
     encoded = part('form-data; name="message"', base64.b64encode(b"{}"), header)
     response = post_form(contract, encoded, file_part(b"SGVsbG8K", 'filename=""', header), file_part())
-    assert violations(response) == [
+    assert read_violations(response) == [
         FILE_ENCODED,
         ("attachments[0].fileName", "must not be blank"),
         ("message", FILE_ENCODED[1]),

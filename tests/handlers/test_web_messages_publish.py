@@ -9,8 +9,8 @@ from conftest import RunningService, running_service
 from domain.web_messages import MessageState, OepInstance
 from mock_open_e import FaultName, MockOpenE, mock_open_e
 from tests.factories import case_body, message_body
-from tests.handlers.answers import get, problem, unique_id, unsettled
 from tests.handlers.conftest import OPEN_E_URLS
+from tests.handlers.messages import get_message, list_unsettled_messages, new_id, read_problem
 
 
 @pytest.fixture(autouse=True)
@@ -34,14 +34,14 @@ def assert_callers_see_nothing(service: RunningService, party_id: str) -> None:
 def test_create_web_message_stores_messages_that_open_e_accepted(
     shared: RunningService, shared_open_e: MockOpenE
 ) -> None:
-    before = unsettled(shared)
-    party_id = unique_id()
+    before = list_unsettled_messages(shared)
+    party_id = new_id()
     response = post_case(shared, party_id)
     assert response.status_code == 201
-    message = get(shared, response.headers["location"].removeprefix("/webmessages/"))
+    message = get_message(shared, response.headers["location"].removeprefix("/webmessages/"))
     assert message["attachments"][0]["base64Data"] == "YQ=="
     assert len(shared_open_e.messages) == 1
-    assert unsettled(shared) == before
+    assert list_unsettled_messages(shared) == before
 
 
 REFUSALS: list[tuple[FaultName, int, str, str]] = [
@@ -54,10 +54,10 @@ REFUSALS: list[tuple[FaultName, int, str, str]] = [
 def test_create_web_message_does_not_store_messages_that_open_e_refused(
     shared: RunningService, shared_open_e: MockOpenE, fault: FaultName, status: int, title: str, detail: str
 ) -> None:
-    before, party_id = unsettled(shared), unique_id()
+    before, party_id = list_unsettled_messages(shared), new_id()
     shared_open_e.fail(fault)
-    assert problem(post_case(shared, party_id), status, title)["detail"] == detail
-    assert unsettled(shared) == before
+    assert read_problem(post_case(shared, party_id), status, title)["detail"] == detail
+    assert list_unsettled_messages(shared) == before
     assert_callers_see_nothing(shared, party_id)
     assert shared_open_e.messages == []
 
@@ -76,10 +76,10 @@ UNKNOWNS: list[tuple[FaultName, bool, str]] = [
 def test_create_web_message_keeps_messages_in_doubt_for_operators(
     shared: RunningService, shared_open_e: MockOpenE, fault: FaultName, is_stored: bool, reason: str
 ) -> None:
-    before, party_id = {message.id for message in unsettled(shared)}, unique_id()
+    before, party_id = {message.id for message in list_unsettled_messages(shared)}, new_id()
     shared_open_e.fail(fault, seconds=3600)
-    detail = problem(post_case(shared, party_id), 500, "Internal Server Error")["detail"]
-    (message,) = [message for message in unsettled(shared) if message.id not in before]
+    detail = read_problem(post_case(shared, party_id), 500, "Internal Server Error")["detail"]
+    (message,) = [message for message in list_unsettled_messages(shared) if message.id not in before]
     assert detail == f"{reason}. Whether message '{message.id}' was published is unknown"
     assert (message.state, message.oep_instance, message.flow_instance_id) == (
         MessageState.UNKNOWN,
@@ -89,31 +89,31 @@ def test_create_web_message_keeps_messages_in_doubt_for_operators(
     assert len(shared_open_e.messages) == is_stored
     assert_callers_see_nothing(shared, party_id)
     for method in ("GET", "DELETE"):
-        not_there = problem(shared.client.request(method, f"/webmessages/{message.id}"), 404, "Not Found")
+        not_there = read_problem(shared.client.request(method, f"/webmessages/{message.id}"), 404, "Not Found")
         assert not_there["detail"] == f"WebMessage with id '{message.id}' not found"
-    assert message in unsettled(shared)
+    assert message in list_unsettled_messages(shared)
 
 
 def test_create_web_message_calls_open_e_once(shared: RunningService, shared_open_e: MockOpenE) -> None:
     shared_open_e.fail("Http500")
-    assert post_case(shared, unique_id()).status_code == 500
+    assert post_case(shared, new_id()).status_code == 500
     assert shared_open_e.messages == []
-    assert post_case(shared, unique_id()).status_code == 201
+    assert post_case(shared, new_id()).status_code == 201
 
 
 def test_create_web_message_waits_for_a_slow_open_e_until_the_timeout(
     shared: RunningService, shared_open_e: MockOpenE
 ) -> None:
     shared_open_e.fail("Slow", seconds=0)
-    assert post_case(shared, unique_id()).status_code == 201
+    assert post_case(shared, new_id()).status_code == 201
 
 
 def test_create_web_message_returns_404_for_an_unknown_case(database_url: str) -> None:
     with mock_open_e(cases={1068}), running_service(database_url=database_url, **OPEN_E_URLS) as service:
-        assert post_case(service, unique_id(), 1068).status_code == 201
-        detail = problem(post_case(service, unique_id(), 1069), 404, "Not Found")["detail"]
+        assert post_case(service, new_id(), 1068).status_code == 201
+        detail = read_problem(post_case(service, new_id(), 1069), 404, "Not Found")["detail"]
         assert detail == "The requested flow instance with ID 1069 was not found"
-        assert unsettled(service) == []
+        assert list_unsettled_messages(service) == []
 
 
 def test_create_web_message_reports_a_refused_account_without_naming_it(database_url: str) -> None:
@@ -126,16 +126,16 @@ def test_create_web_message_reports_a_refused_account_without_naming_it(database
             open_e_external_password="wrong-secret",
         ) as service,
     ):
-        response = post_case(service, unique_id())
-        assert problem(response, 500, "Internal Server Error")["detail"] == "Open-E answered 401"
-        assert unsettled(service) == []
+        response = post_case(service, new_id())
+        assert read_problem(response, 500, "Internal Server Error")["detail"] == "Open-E answered 401"
+        assert list_unsettled_messages(service) == []
 
 
 def test_create_web_message_stores_nothing_for_an_unconfigured_instance(database_url: str) -> None:
     with running_service(database_url=database_url) as service:
         for instance in ("external", "internal"):
             response = service.client.post("/webmessages", json=case_body(oepInstance=instance))
-            detail = problem(response, 500, "Internal Server Error")["detail"]
+            detail = read_problem(response, 500, "Internal Server Error")["detail"]
             assert detail == f"The {instance} Open-E is not configured"
-        assert unsettled(service) == []
+        assert list_unsettled_messages(service) == []
         assert service.client.post("/webmessages", json=message_body()).status_code == 201

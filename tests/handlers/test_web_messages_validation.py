@@ -12,15 +12,15 @@ from domain.web_messages import MAX_MESSAGE_BYTES
 from mock_open_e import MockOpenE
 from openapi.schemas import MAX_FAULTS
 from tests.factories import case_body, message_body
-from tests.handlers.answers import unique_id, violations
 from tests.handlers.faults import FAULTS, FILE, NOT_BASE64, NUMERIC, REFERENCES, case
+from tests.handlers.messages import new_id, read_violations
 
 
 @pytest.mark.parametrize(("changes", "expected"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
 def test_create_web_message_reports_faults(
     contract: RunningService, changes: dict[str, Any], expected: list[tuple[str, str]]
 ) -> None:
-    assert violations(contract.client.post("/webmessages", json=message_body() | changes)) == expected
+    assert read_violations(contract.client.post("/webmessages", json=message_body() | changes)) == expected
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_create_web_message_reports_missing_fields(
     contract: RunningService, body: Any, expected: list[tuple[str, str]]
 ) -> None:
     response = contract.client.post("/webmessages", content=json.dumps(body))
-    assert violations(response) == expected
+    assert read_violations(response) == expected
 
 
 def test_create_web_message_reports_an_invalid_party_together_with_three_other_faults(contract: RunningService) -> None:
@@ -52,7 +52,7 @@ def test_create_web_message_reports_an_invalid_party_together_with_three_other_f
         externalReferences=[{"key": "flowInstanceId", "value": "abc"}],
         attachments=[FILE | {"fileName": "n" * 256}],
     )
-    assert violations(contract.client.post("/webmessages", json=body)) == [
+    assert read_violations(contract.client.post("/webmessages", json=body)) == [
         ("attachments[0].fileName", "size must be between 1 and 255"),
         ("externalReferences", NUMERIC),
         ("message", "must not be blank"),
@@ -69,7 +69,7 @@ def test_create_web_message_reports_faults_of_contract_and_rules_together(contra
         unknown=1,
     )
     response = contract.client.post("/webmessages?limit=1&x=2", json=body)
-    assert violations(response) == [
+    assert read_violations(response) == [
         ("attachments[1].base64Data", NOT_BASE64),
         ("attachments[2].base64Data", NOT_BASE64),
         ("createWebMessage.limit", "not a parameter of this operation"),
@@ -83,7 +83,7 @@ def test_create_web_message_reports_faults_of_contract_and_rules_together(contra
 
 def test_create_web_message_reports_invalid_data_together_with_an_invalid_name(contract: RunningService) -> None:
     attachments = [{"fileName": " ", "base64Data": "YQ"}, {"fileName": "a", "base64Data": "YQ"}]
-    assert violations(contract.client.post("/webmessages", json=message_body(attachments=attachments))) == [
+    assert read_violations(contract.client.post("/webmessages", json=message_body(attachments=attachments))) == [
         ("attachments[0].base64Data", NOT_BASE64),
         ("attachments[0].fileName", "must not be blank"),
         ("attachments[1].base64Data", NOT_BASE64),
@@ -96,7 +96,7 @@ def test_create_web_message_reports_two_cases_together_with_another_fault(contra
         {"key": "flowInstanceId", "value": "2"},
         {"key": "ab", "value": "1"},
     ]
-    assert violations(contract.client.post("/webmessages", json=message_body(externalReferences=references))) == [
+    assert read_violations(contract.client.post("/webmessages", json=message_body(externalReferences=references))) == [
         ("externalReferences", "must not name more than one 'flowInstanceId'"),
         ("externalReferences[2].key", "size must be between 3 and 128"),
     ]
@@ -114,18 +114,18 @@ def test_create_web_message_accepts_every_xml_character(contract: RunningService
 
 
 def test_create_web_message_limits_the_text_to_what_open_e_can_store(contract: RunningService) -> None:
-    party_id = unique_id()
+    party_id = new_id()
     longest = "ä" * (MAX_MESSAGE_BYTES // 2) + "a"
     response = contract.client.post("/webmessages", json=message_body(partyId=party_id, message=longest))
     assert response.status_code == 201, response.text
     assert contract.client.get(response.headers["location"]).json()["message"] == longest
     response = contract.client.post("/webmessages", json=message_body(partyId=party_id, message=longest + "a"))
-    assert violations(response) == [("message", f"must be at most {MAX_MESSAGE_BYTES} bytes of UTF-8")]
+    assert read_violations(response) == [("message", f"must be at most {MAX_MESSAGE_BYTES} bytes of UTF-8")]
 
 
 def test_create_web_message_refuses_a_text_with_more_characters_than_allowed_bytes(contract: RunningService) -> None:
     response = contract.client.post("/webmessages", json=message_body(message="a" * (MAX_MESSAGE_BYTES + 1)))
-    assert violations(response) == [("message", f"must be at most {MAX_MESSAGE_BYTES} bytes of UTF-8")]
+    assert read_violations(response) == [("message", f"must be at most {MAX_MESSAGE_BYTES} bytes of UTF-8")]
 
 
 def test_create_web_message_accepts_files_of_at_most_10_mib(contract: RunningService) -> None:
@@ -134,7 +134,7 @@ def test_create_web_message_accepts_files_of_at_most_10_mib(contract: RunningSer
         {"fileName": "too large", "base64Data": base64.b64encode(bytes(MAX_ATTACHMENT_BYTES + 1)).decode()},
     ]
     response = contract.client.post("/webmessages", json=message_body(attachments=files))
-    assert violations(response) == [("attachments[1].base64Data", f"must be at most {MAX_ATTACHMENT_BYTES} bytes")]
+    assert read_violations(response) == [("attachments[1].base64Data", f"must be at most {MAX_ATTACHMENT_BYTES} bytes")]
     response = contract.client.post("/webmessages", json=message_body(attachments=files[:1]))
     assert response.status_code == 201
 
@@ -143,7 +143,7 @@ def test_create_web_message_neither_stores_nor_publishes_a_refused_message(
     contract: RunningService, shared_open_e: MockOpenE
 ) -> None:
     shared_open_e.clear()
-    party_id = unique_id()
+    party_id = new_id()
     for changes in ({"sender": {"userId": ""}}, {"attachments": [FILE | {"base64Data": "YQ"}]}, {"unknown": 1}):
         assert contract.client.post("/webmessages", json=case_body(partyId=party_id) | changes).status_code == 400
     assert contract.client.get(f"/webmessages/recipients/{party_id}").json() == []
@@ -166,11 +166,11 @@ def test_body_with_many_faults_does_not_block_others(contract: RunningService, n
     """Callers do not need all of these faults by name, and other callers wait while they are collected."""
     body = json.dumps({"message": "x", name: [item] * (256 * 1024 // (len(json.dumps(item)) + 2) - 10)}).encode()
     response = contract.client.post("/webmessages", content=body, headers={"content-type": "application/json"})
-    assert len(violations(response)) <= MAX_FAULTS + 2
+    assert len(read_violations(response)) <= MAX_FAULTS + 2
     assert len(response.content) < len(body)
 
 
 def test_object_with_many_unknown_properties_does_not_block_others(contract: RunningService) -> None:
     response = contract.client.post("/webmessages", json={f"x{number}": 1 for number in range(20_000)})
-    assert len(violations(response)) <= MAX_FAULTS + 2
+    assert len(read_violations(response)) <= MAX_FAULTS + 2
     assert len(response.content) < len(response.request.content)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from conftest import MESSAGES_KEY, RunningService, running_service
 from domain.web_messages import MessageState
 from tests.factories import case_body, message_body
-from tests.handlers.answers import get, problem, unique_id, unsettled
+from tests.handlers.messages import get_message, list_unsettled_messages, new_id, read_problem
 from tests.held_open_e import HeldOpenE, closed_port
 from tests.persistence.postgresql.test_database_waits import WAITS_FOR_MESSAGES, through
 from tests.postgresql import PostgresqlServer
@@ -50,27 +50,27 @@ def test_message_is_stored_as_sending_before_the_open_e_call(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
     with service_of(database_url, held) as service:
-        party_id = unique_id()
-        answer = post_case(callers, service, partyId=party_id)
+        party_id = new_id()
+        response = post_case(callers, service, partyId=party_id)
         held.wait_for_calls(1)
-        (message,) = unsettled(service)
+        (message,) = list_unsettled_messages(service)
         assert (message.state, message.flow_instance_id) == (MessageState.SENDING, 1068)
         assert service.client.get(f"/webmessages/{message.id}").status_code == 404
         assert service.client.delete(f"/webmessages/{message.id}").status_code == 404
         assert service.client.get(f"/webmessages/recipients/{party_id}").json() == []
         assert service.client.get("/webmessages/external-references/flowInstanceId/1068").json() == []
         held.release_calls()
-        assert answer.result().headers["location"] == f"/webmessages/{message.id}"
-        created = get(service, message.id)["created"]
+        assert response.result().headers["location"] == f"/webmessages/{message.id}"
+        created = get_message(service, message.id)["created"]
         assert created > message.sent.isoformat(timespec="milliseconds")
-        assert unsettled(service) == []
+        assert list_unsettled_messages(service) == []
 
 
 def test_other_callers_are_served_during_an_open_e_call(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
     with service_of(database_url, held) as service:
-        answer = post_case(callers, service)
+        response = post_case(callers, service)
         held.wait_for_calls(1)
         location = service.client.post("/webmessages", json=message_body()).headers["location"]
         assert service.client.get(location).status_code == 200
@@ -78,7 +78,7 @@ def test_other_callers_are_served_during_an_open_e_call(
         assert service.client.get("/health/ready").status_code == 200
         assert_no_transaction_is_open(database_url)
         held.release_calls()
-        assert answer.result().status_code == 201
+        assert response.result().status_code == 201
 
 
 def assert_no_transaction_is_open(database_url: str) -> None:
@@ -108,34 +108,34 @@ def test_message_without_a_thread_in_time_is_refused_and_not_stored(
     sqlite_url: str, held: HeldOpenE, callers: ThreadPoolExecutor
 ) -> None:
     with service_of(sqlite_url, held, open_e_threads=2, open_e_queue_timeout=0.05) as service:
-        answers = [post_case(callers, service) for _ in range(2)]
+        responses = [post_case(callers, service) for _ in range(2)]
         held.wait_for_calls(2)
         refused = service.client.post("/webmessages", json=case_body())
-        detail = problem(refused, 500, "Internal Server Error")["detail"]
+        detail = read_problem(refused, 500, "Internal Server Error")["detail"]
         assert detail == "Open-E is busy: too many calls to it are waiting"
-        assert len(unsettled(service)) == 2
+        assert len(list_unsettled_messages(service)) == 2
         held.release_calls()
-        assert [answer.result().status_code for answer in answers] == [201, 201]
-        assert unsettled(service) == []
+        assert [response.result().status_code for response in responses] == [201, 201]
+        assert list_unsettled_messages(service) == []
         assert held.calls == 2
         assert service.client.post("/webmessages", json=case_body()).status_code == 201
 
 
 def test_message_waits_for_a_thread(sqlite_url: str, held: HeldOpenE, callers: ThreadPoolExecutor) -> None:
     with service_of(sqlite_url, held, open_e_threads=1) as service:
-        answers = [post_case(callers, service) for _ in range(3)]
+        responses = [post_case(callers, service) for _ in range(3)]
         held.wait_for_calls(1)
-        assert len(unsettled(service)) == 1
+        assert len(list_unsettled_messages(service)) == 1
         held.release_calls()
-        assert [answer.result().status_code for answer in answers] == [201, 201, 201]
-        assert unsettled(service) == []
+        assert [response.result().status_code for response in responses] == [201, 201, 201]
+        assert list_unsettled_messages(service) == []
 
 
 def test_open_e_timeout_leaves_the_outcome_unknown(database_url: str, held: HeldOpenE) -> None:
     with service_of(database_url, held, open_e_read_timeout=0.2) as service:
         response = service.client.post("/webmessages", json=case_body())
-        detail = problem(response, 500, "Internal Server Error")["detail"]
-        (message,) = unsettled(service)
+        detail = read_problem(response, 500, "Internal Server Error")["detail"]
+        (message,) = list_unsettled_messages(service)
         assert detail == f"Open-E did not answer in time. Whether message '{message.id}' was published is unknown"
         assert message.state is MessageState.UNKNOWN
         assert len(held.mock.messages) == 1
@@ -149,16 +149,16 @@ def test_unreachable_open_e_leaves_nothing(database_url: str) -> None:
         ) as service,
     ):
         response = service.client.post("/webmessages", json=case_body())
-        detail = problem(response, 500, "Internal Server Error")["detail"]
+        detail = read_problem(response, 500, "Internal Server Error")["detail"]
         assert detail == "Open-E could not be reached: it accepts no connections"
-        assert unsettled(service) == []
+        assert list_unsettled_messages(service) == []
         assert service.client.get("/webmessages/external-references/flowInstanceId/1068").json() == []
         assert service.client.get("/health/ready").json()["components"]["openEExternal"] == "DOWN"
 
 
 def test_disconnected_caller_changes_nothing(database_url: str, held: HeldOpenE) -> None:
     with service_of(database_url, held) as service:
-        party_id = unique_id()
+        party_id = new_id()
         body = json.dumps(case_body(partyId=party_id)).encode()
         with RawConnection(service.port) as connection:
             connection.send(
@@ -167,10 +167,10 @@ def test_disconnected_caller_changes_nothing(database_url: str, held: HeldOpenE)
             )
             held.wait_for_calls(1)
         held.release_calls()
-        while unsettled(service):
+        while list_unsettled_messages(service):
             pass
         (message,) = service.client.get(f"/webmessages/recipients/{party_id}").json()
-        assert get(service, message["id"])["message"] == "This is a message"
+        assert get_message(service, message["id"])["message"] == "This is a message"
 
 
 class Breakage:
@@ -199,10 +199,10 @@ class Breakage:
         """Assert the response to a call during this failure."""
         if self._url.drivername == "sqlite":
             # A missing table is not restored while a caller waits.
-            value = problem(response, 500, "Internal Server Error")
+            value = read_problem(response, 500, "Internal Server Error")
             assert value["detail"] == "The database rejected a statement."
             return
-        value = problem(response, 503, "Service Unavailable")
+        value = read_problem(response, 503, "Service Unavailable")
         assert value["detail"] == "The database does not answer."
         assert response.headers["Retry-After"] == "5"
 
@@ -226,7 +226,7 @@ def test_unavailable_database_prevents_the_open_e_call(database_url: str, held: 
         assert held.calls == 1
         breakage.end()
         assert service.client.post("/webmessages", json=case_body()).status_code == 201
-        assert unsettled(service) == []
+        assert list_unsettled_messages(service) == []
 
 
 def test_message_is_removed_when_the_response_to_storing_it_is_lost(
@@ -243,7 +243,7 @@ def test_message_is_removed_when_the_response_to_storing_it_is_lost(
         assert service.client.post("/webmessages", json=message_body()).status_code == 201
         administrator = runner.run(asyncpg.connect(url))
         runner.run(administrator.execute("begin; lock table web_messages"))
-        answer = post_case(callers, service)
+        response = post_case(callers, service)
         while not runner.run(administrator.fetchval(WAITS_FOR_MESSAGES)):
             pass
         proxy.freeze()
@@ -251,7 +251,7 @@ def test_message_is_removed_when_the_response_to_storing_it_is_lost(
         while runner.run(administrator.fetchval("select count(*) from web_messages")) < 2:
             pass
         proxy.cut()
-        problem(answer.result(), 503, "Service Unavailable")
+        read_problem(response.result(), 503, "Service Unavailable")
         wait_for_state(service, None)
         runner.run(administrator.close())
         assert held.calls == 0
@@ -260,7 +260,7 @@ def test_message_is_removed_when_the_response_to_storing_it_is_lost(
 
 def wait_for_state(service: RunningService, state: MessageState | None) -> None:
     """Return when the only unsettled message has this state, or when none is left."""
-    while [message.state for message in unsettled(service)] != ([] if state is None else [state]):
+    while [message.state for message in list_unsettled_messages(service)] != ([] if state is None else [state]):
         pass
 
 
@@ -268,38 +268,38 @@ def test_post_returns_201_when_the_database_recovers_in_time(
     database_url: str, held: HeldOpenE, breakage: Breakage
 ) -> None:
     with service_of(database_url, held, record_timeout=60) as service, ThreadPoolExecutor(20) as callers:
-        answers = [post_case(callers, service) for _ in range(20)]
+        futures = [post_case(callers, service) for _ in range(20)]
         held.wait_for_calls(20)
         breakage.begin()
         held.release_calls()
-        done, _ = wait(answers, timeout=0.5)
+        done, _ = wait(futures, timeout=0.5)
         assert not done
         breakage.end()
-        responses = [answer.result() for answer in answers]
+        responses = [future.result() for future in futures]
         assert [response.status_code for response in responses] == [201] * 20
         assert len(held.mock.messages) == 20
         for response in responses:
             assert service.client.get(response.headers["location"]).status_code == 200
-        assert unsettled(service) == []
+        assert list_unsettled_messages(service) == []
 
 
 def test_published_message_becomes_readable_once_the_database_recovers(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor, breakage: Breakage
 ) -> None:
     with service_of(database_url, held, record_timeout=0.2) as service:
-        answer = post_case(callers, service)
+        response = post_case(callers, service)
         held.wait_for_calls(1)
-        (message,) = unsettled(service)
+        (message,) = list_unsettled_messages(service)
         breakage.begin()
         # Twice, so that a pool drops its dead connection and opens a new one.
         for _ in range(2):
             breakage.check(service.client.get(f"/webmessages/{message.id}"))
         held.release_calls()
-        detail = problem(answer.result(), 500, "Internal Server Error")["detail"]
+        detail = read_problem(response.result(), 500, "Internal Server Error")["detail"]
         assert f"Open-E has published message '{message.id}'" in detail
         breakage.end()
         wait_for_state(service, None)
-        assert get(service, message.id)["message"] == "This is a message"
+        assert get_message(service, message.id)["message"] == "This is a message"
         assert len(held.mock.messages) == 1
 
 
@@ -308,12 +308,12 @@ def test_unknown_outcome_is_recorded_once_the_database_recovers(
 ) -> None:
     with service_of(database_url, held, record_timeout=0.2) as service:
         held.mock.fail("Http500")
-        answer = post_case(callers, service)
+        response = post_case(callers, service)
         held.wait_for_calls(1)
-        (message,) = unsettled(service)
+        (message,) = list_unsettled_messages(service)
         breakage.begin()
         held.release_calls()
-        detail = problem(answer.result(), 500, "Internal Server Error")["detail"]
+        detail = read_problem(response.result(), 500, "Internal Server Error")["detail"]
         match = UNKNOWN.search(detail)
         assert match is not None, detail
         assert match[1] == message.id
@@ -326,11 +326,11 @@ def test_refused_message_is_removed_once_the_database_recovers(
 ) -> None:
     with service_of(database_url, held, record_timeout=0.2) as service:
         held.mock.fail("FlowInstanceNotFound")
-        answer = post_case(callers, service)
+        response = post_case(callers, service)
         held.wait_for_calls(1)
         breakage.begin()
         held.release_calls()
-        detail = problem(answer.result(), 404, "Not Found")["detail"]
+        detail = read_problem(response.result(), 404, "Not Found")["detail"]
         assert detail == "The requested flow instance with ID 1068 was not found"
         breakage.end()
         wait_for_state(service, None)
@@ -340,11 +340,11 @@ def test_shutdown_leaves_a_message_as_sending_without_the_database(
     database_url: str, held: HeldOpenE, callers: ThreadPoolExecutor, breakage: Breakage
 ) -> None:
     with service_of(database_url, held, record_timeout=0.2) as service:
-        answer = post_case(callers, service)
+        response = post_case(callers, service)
         held.wait_for_calls(1)
         breakage.begin()
         held.release_calls()
-        assert answer.result().status_code == 500
+        assert response.result().status_code == 500
     breakage.end()
-    (message,) = unsettled(service)
+    (message,) = list_unsettled_messages(service)
     assert message.state is MessageState.SENDING

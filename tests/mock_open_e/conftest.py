@@ -21,9 +21,9 @@ class WatchedMock(MockOpenE):
     def respond(
         self, instance: Instance, headers: Mapping[str, str], body: bytes | bytearray = b"", **options: Any
     ) -> MockResponse:
-        answer = super().respond(instance, headers, body, **options)
+        response = super().respond(instance, headers, body, **options)
         self.dealt_with.set()
-        return answer
+        return response
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ def test_plugin_imports_the_mock_only_when_it_is_used():
         "import mock_open_e.pytest_plugin, sys; "
         "print({'lxml', 'responses', 'requests', 'mock_open_e.behaviour'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "set()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_invalid_marker_is_an_error_with_the_accepted_options(marker, words, tmp
         f"@pytest.mark.open_e_mock({marker})\n"
         "def test_it(open_e_mock): pass\n"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         cwd=tmp_path,
         capture_output=True,
@@ -59,6 +59,6 @@ def test_invalid_marker_is_an_error_with_the_accepted_options(marker, words, tmp
         timeout=240,
         check=False,
     )
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "1 error" in done.stdout
-    assert words in done.stdout
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "1 error" in result.stdout
+    assert words in result.stdout

@@ -71,7 +71,7 @@ def web_message(case=1068, data=None, instance=OepInstance.EXTERNAL):
     return WebMessage("id", "Hej", references, oep_instance=instance, attachments=files, sender_user_id="joe01doe")
 
 
-def add(url, message=None, connect_timeout=0.3, read_timeout=0.3, **account):
+def send_message(url, message=None, connect_timeout=0.3, read_timeout=0.3, **account):
     client = OpenEClient(
         {OepInstance.EXTERNAL: Account(url, **account)},
         connect_timeout=connect_timeout,
@@ -88,40 +88,40 @@ def read_request(connection):
     """Read one request to its end, and return head and body."""
     received = b""
     while b"\r\n\r\n" not in received:
-        received += connection.recv(65536) or client_gone()
+        received += connection.recv(65536) or raise_client_gone()
     head, _, body = received.partition(b"\r\n\r\n")
     length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
     while len(body) < length:
-        body += connection.recv(65536) or client_gone()
+        body += connection.recv(65536) or raise_client_gone()
     return head.decode(), body
 
 
-def client_gone():
+def raise_client_gone():
     raise ConnectionError("the client has gone")
 
 
-def answer(body=PUBLISHED, status="200 OK", headers=""):
+def encode_response(body=PUBLISHED, status="200 OK", headers=""):
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
 
 
-def answering(*arguments, **options):
+def serve_responses(*arguments, **options):
     def serve(connection, _):
         while True:
             read_request(connection)
-            connection.sendall(answer(*arguments, **options))
+            connection.sendall(encode_response(*arguments, **options))
 
     return serve
 
 
-def drip(connection, data):
+def send_slowly(connection, data):
     for byte in data:
         connection.sendall(bytes([byte]))
         NEVER.wait(0.05)
 
 
-def within(seconds, error, *arguments, **options):
+def catch_error_within(seconds, error, *arguments, **options):
     started = time.monotonic()
     with pytest.raises(error) as caught:
-        add(*arguments, **options)
+        send_message(*arguments, **options)
     assert time.monotonic() - started < seconds
     return str(caught.value)

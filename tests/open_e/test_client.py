@@ -11,7 +11,16 @@ from domain.web_messages import OepInstance
 from mock_open_e import FAULT_NAMES, mock_open_e
 from open_e.accounts import Account
 from open_e.client import OpenEClient
-from tests.open_e.peers import ADDED, PUBLISHED, add, answer, answering, read_request, web_message, within
+from tests.open_e.peers import (
+    ADDED,
+    PUBLISHED,
+    catch_error_within,
+    encode_response,
+    read_request,
+    send_message,
+    serve_responses,
+    web_message,
+)
 
 
 def test_add_message_sends_the_headers_and_the_exact_length(peer):
@@ -19,9 +28,9 @@ def test_add_message_sends_the_headers_and_the_exact_length(peer):
 
     def serve(connection, _):
         heads.append(read_request(connection)[0].lower())
-        connection.sendall(answer())
+        connection.sendall(encode_response())
 
-    assert add(peer(serve).url, username="oep.user", password="hemligt å") == 151
+    assert send_message(peer(serve).url, username="oep.user", password="hemligt å") == 151
     lines = heads[0].split("\r\n")
     assert lines[0] == "post /api/callback http/1.1"
     assert "content-type: text/xml; charset=utf-8" in lines
@@ -34,7 +43,7 @@ def test_add_message_sends_the_headers_and_the_exact_length(peer):
 
 
 def test_add_message_works_from_many_threads(peer):
-    one = peer(answering())
+    one = peer(serve_responses())
     client = OpenEClient({OepInstance.EXTERNAL: Account(one.url)}, connect_timeout=5, read_timeout=5, threads=8)
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(lambda _: client.add_message(web_message(), added=ADDED, request_id="r"), range(40)))
@@ -44,14 +53,14 @@ def test_add_message_works_from_many_threads(peer):
 
 
 def test_add_message_does_not_follow_a_redirect(peer):
-    one = peer(answering(b"x" * 5_000_000, "302 Found", "Location: /login?redirect=\r\n"))
-    assert "302" in within(2, BackendRefused, one.url)
+    one = peer(serve_responses(b"x" * 5_000_000, "302 Found", "Location: /login?redirect=\r\n"))
+    assert "302" in catch_error_within(2, BackendRefused, one.url)
     assert one.connections == 1
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "404 Not Found", "415 Unsupported"])
 def test_add_message_is_refused_by_a_4xx(peer, status):
-    assert status[:3] in within(2, BackendRefused, peer(answering(b"no", status)).url)
+    assert status[:3] in catch_error_within(2, BackendRefused, peer(serve_responses(b"no", status)).url)
 
 
 def test_add_message_is_refused_when_the_body_of_a_4xx_never_arrives(peer):
@@ -60,27 +69,29 @@ def test_add_message_is_refused_when_the_body_of_a_4xx_never_arrives(peer):
         connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\nUn")
         connection.recv(1)
 
-    within(2, BackendRefused, peer(serve).url)
+    catch_error_within(2, BackendRefused, peer(serve).url)
 
 
 def test_add_message_is_refused_by_an_early_401_that_leaves_the_body_unread(peer):
     def serve(connection, _):
         connection.recv(1000)
-        connection.sendall(answer(b"no", "401 Unauthorized", "Connection: close\r\n"))
+        connection.sendall(encode_response(b"no", "401 Unauthorized", "Connection: close\r\n"))
 
-    within(5, BackendRefused, peer(serve).url, web_message(data=bytes(20_000_000)), connect_timeout=2, read_timeout=2)
+    catch_error_within(
+        5, BackendRefused, peer(serve).url, web_message(data=bytes(20_000_000)), connect_timeout=2, read_timeout=2
+    )
 
 
 @pytest.mark.parametrize(
     "served",
     [
-        answer(b"oops", "500 Internal Server Error"),
-        answer(b"oops", "503 Service Unavailable"),
-        answer(b"This is not XML"),
-        answer(b""),
-        answer(PUBLISHED[:-1]),
-        answer(PUBLISHED)[:-1],
-        answer(PUBLISHED, "500 Internal Server Error"),
+        encode_response(b"oops", "500 Internal Server Error"),
+        encode_response(b"oops", "503 Service Unavailable"),
+        encode_response(b"This is not XML"),
+        encode_response(b""),
+        encode_response(PUBLISHED[:-1]),
+        encode_response(PUBLISHED)[:-1],
+        encode_response(PUBLISHED, "500 Internal Server Error"),
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n<S:E\r\nzz\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 1000 + b"\r\n",
         b"\x00\x01\x02\x03\r\n\r\n",
@@ -92,12 +103,12 @@ def test_add_message_is_unknown_after_an_ambiguous_response(peer, served):
         read_request(connection)
         connection.sendall(served)
 
-    within(2, OutcomeUnknown, peer(serve).url)
+    catch_error_within(2, OutcomeUnknown, peer(serve).url)
 
 
 def test_add_message_decompresses_a_response(peer):
-    one = peer(answering(gzip.compress(PUBLISHED), headers="Content-Encoding: gzip\r\n"))
-    assert add(one.url) == 151
+    one = peer(serve_responses(gzip.compress(PUBLISHED), headers="Content-Encoding: gzip\r\n"))
+    assert send_message(one.url) == 151
 
 
 def test_add_message_does_not_decompress_a_bomb(peer):
@@ -105,8 +116,8 @@ def test_add_message_does_not_decompress_a_bomb(peer):
     with gzip.GzipFile(fileobj=bomb, mode="wb") as packed:
         for _ in range(200):
             packed.write(bytes(1_000_000))
-    one = peer(answering(bomb.getvalue(), headers="Content-Encoding: gzip\r\n"))
-    within(2, OutcomeUnknown, one.url, read_timeout=2)
+    one = peer(serve_responses(bomb.getvalue(), headers="Content-Encoding: gzip\r\n"))
+    catch_error_within(2, OutcomeUnknown, one.url, read_timeout=2)
 
 
 def test_add_message_does_not_read_a_huge_response(peer):
@@ -116,7 +127,7 @@ def test_add_message_does_not_read_a_huge_response(peer):
         while True:
             connection.sendall(b" " * 1_000_000)
 
-    within(5, OutcomeUnknown, peer(serve).url, read_timeout=5)
+    catch_error_within(5, OutcomeUnknown, peer(serve).url, read_timeout=5)
 
 
 def test_add_message_is_refused_without_an_address():
@@ -127,7 +138,7 @@ def test_add_message_is_refused_without_an_address():
 
 def test_add_message_requires_a_case():
     with pytest.raises(ValueError, match="case"):
-        add("http://open-e.test/", web_message(case=None))
+        send_message("http://open-e.test/", web_message(case=None))
 
 
 def test_account_repr_hides_its_password():
@@ -147,15 +158,15 @@ def test_add_message_under_responses_has_the_same_outcomes(fault):
         # Bytes that keep arriving are no failure where nothing waits for them.
         failure = nullcontext() if fault == "SlowBytes" else pytest.raises(outcomes.get(fault, OutcomeUnknown))
         with failure:
-            add(url, username="u", password="p")
-        assert add(url, username="u", password="p") == len(open_e.messages)
+            send_message(url, username="u", password="p")
+        assert send_message(url, username="u", password="p") == len(open_e.messages)
         with pytest.raises(BackendRefused, match="401"):
-            add(url, username="u", password="wrong")
+            send_message(url, username="u", password="wrong")
 
 
 def test_add_message_is_unknown_at_an_address_that_responses_does_not_know():
     with responses.RequestsMock(), pytest.raises(OutcomeUnknown):
-        add("http://other.test/")
+        send_message("http://other.test/")
 
 
 def test_add_message_forwards_the_trace(peer):
@@ -164,7 +175,7 @@ def test_add_message_forwards_the_trace(peer):
     def serve(connection, _):
         for _ in range(2):
             heads.append(read_request(connection)[0].lower().split("\r\n"))
-            connection.sendall(answer())
+            connection.sendall(encode_response())
 
     client = OpenEClient({OepInstance.EXTERNAL: Account(peer(serve).url)}, connect_timeout=5, read_timeout=5, threads=2)
     trace = f"00-{'a' * 32}-{'b' * 16}-01"

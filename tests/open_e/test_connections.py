@@ -12,7 +12,16 @@ from domain.web_messages import OepInstance
 from open_e.accounts import Account
 from open_e.client import OpenEClient
 from open_e.connections import MAX_INTERIM_RESPONSES
-from tests.open_e.peers import ADDED, NEVER, add, answer, drip, read_request, web_message, within
+from tests.open_e.peers import (
+    ADDED,
+    NEVER,
+    catch_error_within,
+    encode_response,
+    read_request,
+    send_message,
+    send_slowly,
+    web_message,
+)
 
 
 def test_add_message_keeps_a_connection_and_no_cookie(peer):
@@ -21,7 +30,7 @@ def test_add_message_keeps_a_connection_and_no_cookie(peer):
     def serve(connection, _):
         while True:
             heads.append(read_request(connection)[0].lower())
-            connection.sendall(answer(headers="Set-Cookie: a=b; Path=/\r\n"))
+            connection.sendall(encode_response(headers="Set-Cookie: a=b; Path=/\r\n"))
 
     one = peer(serve)
     client = OpenEClient({OepInstance.EXTERNAL: Account(one.url)}, connect_timeout=1, read_timeout=1, threads=2)
@@ -37,7 +46,7 @@ def test_add_message_opens_a_new_connection_when_the_kept_one_was_closed(peer):
 
     def serve(connection, _):
         read_request(connection)
-        connection.sendall(answer())
+        connection.sendall(encode_response())
         # Without "Connection: close" the client notices the end only at the socket.
         connection.shutdown(socket.SHUT_RDWR)
         closed.set()
@@ -67,7 +76,7 @@ def test_add_message_skips_interim_responses(peer, interim):
     def serve(connection, _):
         while True:
             read_request(connection)
-            connection.sendall(interim + answer())
+            connection.sendall(interim + encode_response())
 
     one = peer(serve)
     client = OpenEClient({OepInstance.EXTERNAL: Account(one.url)}, connect_timeout=10, read_timeout=10, threads=2)
@@ -84,16 +93,16 @@ def test_add_message_is_unknown_without_a_final_response(peer, status):
         connection.sendall(b"HTTP/1.1 %d X\r\n\r\n" % status)
 
     with pytest.raises(OutcomeUnknown):
-        add(peer(serve).url, connect_timeout=10, read_timeout=10)
+        send_message(peer(serve).url, connect_timeout=10, read_timeout=10)
 
 
 def test_add_message_ends_endless_interim_responses(peer):
     def serve(connection, _):
         read_request(connection)
-        connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n" * (MAX_INTERIM_RESPONSES + 1) + answer())
+        connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n" * (MAX_INTERIM_RESPONSES + 1) + encode_response())
 
     with pytest.raises(OutcomeUnknown):
-        add(peer(serve).url, connect_timeout=10, read_timeout=10)
+        send_message(peer(serve).url, connect_timeout=10, read_timeout=10)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -109,11 +118,11 @@ def test_add_message_resolves_a_host_with_a_final_dot(peer, tmp_path, scheme):
         if scheme == "https":
             connection = context.wrap_socket(connection, server_side=True)
         heads.append(read_request(connection)[0].lower())
-        connection.sendall(answer())
+        connection.sendall(encode_response())
         connection.close()
 
     url = peer(serve).url.replace("http://127.0.0.1", f"{scheme}://localhost.")
-    assert add(url, connect_timeout=10, read_timeout=10, ca=str(tmp_path / "ca.pem")) == 151
+    assert send_message(url, connect_timeout=10, read_timeout=10, ca=str(tmp_path / "ca.pem")) == 151
     assert "\r\nhost: localhost:" in heads[0]
     assert names == (["localhost"] if scheme == "https" else [])
 
@@ -121,19 +130,19 @@ def test_add_message_resolves_a_host_with_a_final_dot(peer, tmp_path, scheme):
 def test_add_message_is_unknown_when_the_status_line_is_slow(peer):
     def serve(connection, _):
         read_request(connection)
-        drip(connection, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000)
+        send_slowly(connection, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000)
 
-    assert "in time" in within(2, OutcomeUnknown, peer(serve).url)
+    assert "in time" in catch_error_within(2, OutcomeUnknown, peer(serve).url)
 
 
 def test_add_message_is_unknown_when_the_body_is_slow(peer):
     def serve(connection, _):
         read_request(connection)
-        head, blank, body = answer().partition(b"\r\n\r\n")
+        head, blank, body = encode_response().partition(b"\r\n\r\n")
         connection.sendall(head + blank)
-        drip(connection, body)
+        send_slowly(connection, body)
 
-    within(2, OutcomeUnknown, peer(serve).url)
+    catch_error_within(2, OutcomeUnknown, peer(serve).url)
 
 
 def test_add_message_is_unknown_after_the_read_timeout(peer):
@@ -141,7 +150,7 @@ def test_add_message_is_unknown_after_the_read_timeout(peer):
         read_request(connection)
         connection.recv(1)
 
-    assert "in time" in within(2, OutcomeUnknown, peer(serve).url, connect_timeout=20, read_timeout=0.2)
+    assert "in time" in catch_error_within(2, OutcomeUnknown, peer(serve).url, connect_timeout=20, read_timeout=0.2)
 
 
 def test_add_message_is_unknown_when_the_body_is_never_read(peer):
@@ -150,23 +159,23 @@ def test_add_message_is_unknown_when_the_body_is_never_read(peer):
         NEVER.wait(1)
 
     message = web_message(data=bytes(20_000_000))
-    assert "in time" in within(2, OutcomeUnknown, peer(serve).url, message)
+    assert "in time" in catch_error_within(2, OutcomeUnknown, peer(serve).url, message)
 
 
 def test_add_message_is_unavailable_when_the_connection_is_refused():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        words = within(2, BackendUnavailable, f"http://127.0.0.1:{unused.getsockname()[1]}/")
+        words = catch_error_within(2, BackendUnavailable, f"http://127.0.0.1:{unused.getsockname()[1]}/")
     assert "accepts no connections" in words
 
 
 def test_add_message_is_unavailable_when_the_name_is_unknown():
-    assert "name" in within(20, BackendUnavailable, "http://no-such-host.invalid/", connect_timeout=10)
+    assert "name" in catch_error_within(20, BackendUnavailable, "http://no-such-host.invalid/", connect_timeout=10)
 
 
 @pytest.mark.parametrize("url", ["open-e", "ftp://open-e.test/", "http://", "http://a..b/", f"http://{'a' * 70}.test/"])
 def test_add_message_is_unavailable_when_the_address_cannot_be_used(url):
-    within(5, BackendUnavailable, url)
+    catch_error_within(5, BackendUnavailable, url)
 
 
 def test_add_message_is_unavailable_when_the_peer_does_not_trust_or_speak_tls(peer):
@@ -177,21 +186,21 @@ def test_add_message_is_unavailable_when_the_peer_does_not_trust_or_speak_tls(pe
         with context.wrap_socket(connection, server_side=True) as secured:
             secured.recv(1)
 
-    words = within(2, BackendUnavailable, peer(serve).url.replace("http:", "https:"), connect_timeout=2)
+    words = catch_error_within(2, BackendUnavailable, peer(serve).url.replace("http:", "https:"), connect_timeout=2)
     assert "TLS handshake failed" in words
 
     def reset(connection, _):
         connection.recv(1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    within(2, BackendUnavailable, peer(reset).url.replace("http:", "https:"))
+    catch_error_within(2, BackendUnavailable, peer(reset).url.replace("http:", "https:"))
 
 
 def test_add_message_is_unavailable_when_the_handshake_hangs(peer):
-    url = peer(lambda connection, _: drip(connection, bytes(1000))).url
-    within(2, BackendUnavailable, url.replace("http:", "https:"))
+    url = peer(lambda connection, _: send_slowly(connection, bytes(1000))).url
+    catch_error_within(2, BackendUnavailable, url.replace("http:", "https:"))
     silent = peer(lambda _connection, _: NEVER.wait(1)).url
-    assert "in time" in within(2, BackendUnavailable, silent.replace("http:", "https:"))
+    assert "in time" in catch_error_within(2, BackendUnavailable, silent.replace("http:", "https:"))
 
 
 def test_add_message_over_tls_keeps_the_deadline(peer, tmp_path):
@@ -203,9 +212,9 @@ def test_add_message_over_tls_keeps_the_deadline(peer, tmp_path):
     def serve(connection, _):
         with context.wrap_socket(connection, server_side=True) as secured:
             read_request(secured)
-            secured.sendall(answer())
+            secured.sendall(encode_response())
             read_request(secured)
-            drip(secured, answer())
+            send_slowly(secured, encode_response())
 
     one = peer(serve)
     account = Account(one.url.replace("http:", "https:"), ca=str(tmp_path / "ca.pem"))
@@ -225,9 +234,9 @@ def test_add_message_is_unknown_when_the_connection_is_reset_after_sending(peer)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     one = peer(serve)
-    assert "lost" in within(2, OutcomeUnknown, one.url)
+    assert "lost" in catch_error_within(2, OutcomeUnknown, one.url)
     assert one.connections == 1
 
 
 def test_add_message_is_unknown_when_the_connection_is_closed_without_a_response(peer):
-    within(2, OutcomeUnknown, peer(lambda connection, _: read_request(connection)).url)
+    catch_error_within(2, OutcomeUnknown, peer(lambda connection, _: read_request(connection)).url)

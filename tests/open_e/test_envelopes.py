@@ -89,25 +89,25 @@ def test_add_message_envelope_writes_utc_with_offset():
     assert b">2026-01-01T00:00:00.000+00:00<" in b"".join(envelope(added=datetime(2026, 1, 1, tzinfo=UTC)))
 
 
-def test_read_answer_returns_the_message_id():
+def test_parse_response_returns_the_message_id():
     body = answered(f'<addMessageResponse xmlns="{NS}"><messageID> 151 </messageID></addMessageResponse>')
     assert parse_response(body) == 151
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "99999999999", "2147483648", "1" * 5000, "\uff11\uff15"])
-def test_read_answer_rejects_a_message_id_that_is_not_an_int(text):
+def test_parse_response_rejects_a_message_id_that_is_not_an_int(text):
     body = answered(f'<addMessageResponse xmlns="{NS}"><messageID>{text}</messageID></addMessageResponse>')
     assert parse_response(body) is None
 
 
-def test_read_answer_returns_a_declared_fault():
+def test_parse_response_returns_a_declared_fault():
     detail = f'<detail><FlowInstanceNotFoundFault xmlns="{NS}"/></detail>'
     assert parse_response(fault(text="Not &lt;found&gt;", detail=detail)) == SoapFault(
         "Server", "Not <found>", ("FlowInstanceNotFoundFault",)
     )
 
 
-def test_read_answer_returns_a_fault_without_detail():
+def test_parse_response_returns_a_fault_without_detail():
     assert parse_response(fault("S:Client")) == SoapFault("Client", "It went wrong")
 
 
@@ -131,5 +131,5 @@ def test_read_answer_returns_a_fault_without_detail():
         b"<a>" * 100_000,
     ],
 )
-def test_read_answer_rejects_other_responses(body):
+def test_parse_response_rejects_other_responses(body):
     assert parse_response(body) is None

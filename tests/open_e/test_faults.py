@@ -21,7 +21,7 @@ def test_message_id_raises_not_found_for_any_status(status):
 
 
 @pytest.mark.parametrize(
-    ("status", "answer", "words"),
+    ("status", "response", "words"),
     [
         (200, DENIED, "No access"),
         (500, DENIED, "No access"),
@@ -35,13 +35,13 @@ def test_message_id_raises_not_found_for_any_status(status):
         (415, SoapFault("Server", "odd"), "415"),
     ],
 )
-def test_message_id_raises_backend_refused(status, answer, words):
+def test_message_id_raises_backend_refused(status, response, words):
     with pytest.raises(BackendRefused, match=words):
-        get_message_id(status, answer)
+        get_message_id(status, response)
 
 
 @pytest.mark.parametrize(
-    ("status", "answer"),
+    ("status", "response"),
     [
         (500, SoapFault("Server", "secret text")),
         (500, SoapFault("Server", "secret text", ("SomethingElse",))),
@@ -54,9 +54,9 @@ def test_message_id_raises_backend_refused(status, answer, words):
         (103, None),
     ],
 )
-def test_message_id_raises_outcome_unknown_without_quoting(status, answer):
+def test_message_id_raises_outcome_unknown_without_quoting(status, response):
     with pytest.raises(OutcomeUnknown) as caught:
-        get_message_id(status, answer)
+        get_message_id(status, response)
     assert "secret" not in str(caught.value)
 
 

@@ -31,7 +31,7 @@ QUERIES = ("", "?limit=0", "?limit=1&limit=2", "?unknown=1", "?%ff=%ff")
 
 
 def paths() -> Iterator[str]:
-    """Every path of the contracts with each value of its last parameter, and paths of none."""
+    """Return every path of the contracts with each value of its last parameter, and paths of no operation."""
     for name in CONTRACTS:
         for template in yaml.safe_load((SPEC / f"{name}.yaml").read_text())["paths"]:
             names = re.findall(r"\{(\w+)\}", template)
@@ -87,7 +87,7 @@ def both(
 
 
 def facts(response: httpx.Response) -> tuple[int, list[tuple[str, str]], str]:
-    """Status, headers and body without what differs from one response to the next."""
+    """Return status, headers and body without values that differ between responses."""
     headers = [(name, value) for name, value in response.headers.multi_items() if name not in {"date", "location"}]
     return (
         response.status_code,

@@ -66,7 +66,7 @@ def test_parameters_are_converted_to_their_type(query: bytes, expected: dict[str
         (b"number=" + b"9" * 100_000, "must be an integer"),
         (b"number=1%00", "must not contain U+0000"),
         (b"number=%ff", "must be UTF-8"),
-        (b"number=1&number=1", "must be given once"),
+        (b"number=1&number=1", "must be given only once"),
     ],
 )
 def test_parameters_report_invalid_integers(query: bytes, message: str) -> None:

@@ -33,8 +33,8 @@ def faults(schema: dict[str, Any], value: Any, prefix: str = "") -> list[tuple[s
         ({"type": "integer", "minimum": 1}, 0, "must be at least 1"),
         ({"type": "integer", "maximum": 1}, 2, "must be at most 1"),
         ({"type": "integer", "maximum": 1}, 10**4000, "must be at most 1"),
-        ({"type": "string", "pattern": "^a$"}, "a\n", "does not have the form that the contract asks for"),
-        ({"not": {"type": "string"}}, "a", "does not fit the contract"),
+        ({"type": "string", "pattern": "^a$"}, "a\n", "does not match the pattern in the contract"),
+        ({"not": {"type": "string"}}, "a", "does not conform to the contract"),
     ],
 )
 def test_schema_reports_faults(schema: dict[str, Any], value: Any, message: str) -> None:

@@ -30,7 +30,7 @@ Work = Callable[["SteppedDatabase"], Awaitable[Any]]
 
 
 class SteppedDatabase:
-    """Stands in for a database: runs work on real connections, one step after the other as `go` permits."""
+    """Replaces a database: runs work on real connections, step by step as `go` permits."""
 
     is_inline = False
 
@@ -48,7 +48,7 @@ class SteppedDatabase:
         self._has_changed = False
 
     def restart(self) -> None:
-        """Stops before each step from now on."""
+        """Stop before each step from now on."""
         self._is_free = False
         self._at_gate.clear()
 
@@ -71,7 +71,7 @@ class SteppedDatabase:
         return self._at_gate.is_set()
 
     def go(self) -> None:
-        """Permits one step."""
+        """Permit one step."""
         self._at_gate.clear()
         self._gate.release()
 
@@ -117,14 +117,14 @@ class Interleaving:
                 await database.close()
 
     async def run(self, works: Sequence[Work], choices: Sequence[int]) -> list[int]:
-        """Runs both works once, and returns which one went on at each point where either could have.
+        """Run both works once, and return which one continued at each point where either could have.
 
         `choices` decides the first of these points; the first work goes on at the others.
         """
         for database in self._both:
             database.restart()
         tasks = [asyncio.ensure_future(work(database)) for work, database in zip(works, self._both, strict=True)]
-        taken: list[int] = []
+        path: list[int] = []
         async with asyncio.timeout(DEADLINE_SECONDS):
             while True:
                 able = [place for place in (0, 1) if await self._is_able(place, tasks[place])]
@@ -136,12 +136,12 @@ class Interleaving:
                     continue
                 place = able[0]
                 if len(able) > 1:
-                    place = choices[len(taken)] if len(taken) < len(choices) else 0
-                    taken.append(place)
+                    place = choices[len(path)] if len(path) < len(choices) else 0
+                    path.append(place)
                 self._both[place].go()
         for task in tasks:
             task.result()
-        return taken
+        return path
 
     async def _is_able(self, place: int, task: asyncio.Future[Any]) -> bool:
         """Wait until a work has stopped; return whether it can go on."""
@@ -161,7 +161,7 @@ async def run_all(run: Callable[[Sequence[int]], Awaitable[list[int]]]) -> int:
     number = 0
     while waiting:
         choices = waiting.pop()
-        taken = await run(choices)
+        path = await run(choices)
         number += 1
-        waiting += [[*taken[:place], 1] for place in range(len(choices), len(taken))]
+        waiting += [[*path[:place], 1] for place in range(len(choices), len(path))]
     return number

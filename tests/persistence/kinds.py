@@ -7,7 +7,14 @@ from persistence import work
 from persistence.database import Database
 
 READS = (work.short_read, work.large_read, work.long_read, work.queue_read)
-WRITES = (work.short_write, work.bulk_write, work.large_write, work.long_write, work.queue_write)
+WRITES = (
+    work.short_write,
+    work.bulk_write,
+    work.large_write,
+    work.long_write,
+    work.queue_write,
+    work.large_queue_write,
+)
 
 
 async def run_as(declare: Callable[..., Any], database: Database, function: Callable[..., Any], *args: Any) -> Any:

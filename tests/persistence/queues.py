@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from domain.deliveries import Attempt, AttemptOutcome, ClaimedDelivery, Reason
+from domain.deliveries import Attempt, AttemptOutcome, ClaimedDelivery, Reason, ReceiverResponse, decide_outcome
 from domain.events import Event
 from persistence import outbox
 from persistence.database import Database
@@ -54,11 +54,11 @@ async def claim_due(
     for _ in range(MOST_LOOKS):
         room = Capacity(most, most, frozenset(), frozenset())
         seen = await due_deliveries.look(database, lease.now, room, LookMemory())
-        chosen, taken = [], Counter[str]()
+        chosen, per_system = [], Counter[str]()
         for each in sorted(seen, key=lambda each: (each.due, each.number)):
             limit = most if of is None else of.get(each.target.system_id, 0)
-            if not each.is_behind and taken[each.target.system_id] < limit and len(chosen) < most:
-                taken[each.target.system_id] += 1
+            if not each.is_behind and per_system[each.target.system_id] < limit and len(chosen) < most:
+                per_system[each.target.system_id] += 1
                 chosen.append(each.number)
         behind = [each.number for each in seen if each.is_behind]
         claimed, set_aside = await claims.claim(database, lease, chosen, behind)
@@ -70,7 +70,8 @@ async def claim_due(
 def settled(
     claimed: ClaimedDelivery, outcome: AttemptOutcome = AttemptOutcome.DONE, due: datetime | None = None
 ) -> SettledAttempt:
-    status = {AttemptOutcome.DONE: 200, AttemptOutcome.AGAIN: 503, AttemptOutcome.PARK: 404}[outcome]
+    responses = (ReceiverResponse(status, Reason.HTTP) for status in (503, 404, *range(200, 600)))
+    status = next(response.status for response in responses if decide_outcome(response) is outcome)
     attempt = Attempt(claimed.attempts + 1, NOW, 20, status, Reason.HTTP, "answer")
     return SettledAttempt(claimed.number, outcome, attempt, due)
 

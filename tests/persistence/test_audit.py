@@ -100,30 +100,47 @@ async def test_list_page_is_filtered_oldest_first(database: Database) -> None:
     assert await ids(chain="nobody") == []
 
 
-async def test_list_page_of_a_chain_reads_only_that_chain(database: Database) -> None:
-    """Also a long log of other chains must not make it slow."""
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [((CHAIN, None), "ix_audit_entries_chain_number"), ((None, NOW), "ix_audit_entries_time_id")],
+    ids=["chain", "since"],
+)
+async def test_list_page_reads_only_what_is_listed(database: Database, filters: tuple[Any, Any], index: str) -> None:
+    """Neither a long log of other chains nor older entries make it slow."""
+    older = audit_entry(chain=NO_SYSTEM, time=NOW - timedelta(days=1))
     for _ in range(3):
-        await audit.record_all(database, NO_SYSTEM, [audit_entry(chain=NO_SYSTEM)] * 2000)
+        await audit.record_all(database, NO_SYSTEM, [older] * 2000)
         await audit.record_all(database, CHAIN, [audit_entry()] * 200)
     [*_, (middle, _)] = await audit.list_page(database, after=0, limit=300, chain=CHAIN)
-    for plan in await database.read(short_read(_explain_pages), [0, middle]):
-        assert "ix_audit_entries_chain_number" in plan
-        # Neither database reads and sorts all entries of the chain.
+    for plan in await database.read(short_read(_explain_pages), [0, middle], *filters):
+        assert index in plan
+        # Neither database reads and sorts all entries of the chain, or since the time.
         assert "TEMP B-TREE" not in plan
         assert "Sort" not in plan.replace("Incremental Sort", "").replace("Sort Key", "")
 
 
-def _explain_pages(connection: sa.Connection, after: list[int]) -> list[str]:
-    """Return the plans of the pages of a chain after these ids."""
+def _explain_pages(connection: sa.Connection, after: list[int], chain: str | None, since: Any) -> list[str]:
+    """Return the plans of the pages after these ids."""
     word = "explain query plan" if connection.dialect.name == "sqlite" else "explain"
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("analyze audit_entries")
     plans = []
     for id_ in after:
-        select = audit._select_page(connection, id_, 1, CHAIN, None)
+        select = audit._select_page(connection, id_, 1, chain, since)
         text = select.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
         plans.append("\n".join(str(row) for row in connection.exec_driver_sql(f"{word} {text}")))
     return plans
+
+
+async def test_list_page_since_a_time_is_ordered_by_time(database: Database) -> None:
+    """Processes may append in another order than that of their times."""
+    for minutes in (5, 1, 4, 1, 3, 2):
+        await audit.record(database, audit_entry(time=NOW + timedelta(minutes=minutes)))
+    found, after = [], 0
+    while page := await audit.list_page(database, after=after, limit=2, since=NOW + timedelta(minutes=1)):
+        found += [(item.entry.time - NOW) // timedelta(minutes=1) for _, item in page]
+        after = page[-1][0]
+    assert found == [1, 1, 2, 3, 4, 5]
 
 
 async def test_list_page_includes_entries_with_one_number(database: Database, chain: Sequence[tuple[int, str]]) -> None:
@@ -288,19 +305,35 @@ async def test_stored_hash_detects_a_rewritten_chain(database: Database, chain: 
     assert await broken(database, chain[3][1]) == BrokenChain("", 0, f"no entry has the hash {chain[3][1]}")
 
 
-@pytest.mark.parametrize("column", ["time", "detail", "number"])
-async def test_unreadable_value_is_detected(migrated_sqlite: bytes, tmp_path: Path, column: str) -> None:
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(column, "'x'") for column in ("time", "detail", "number")]
+    + [(column, f"cast({column} as blob)") for column in ("time", "detail")],
+)
+async def test_unreadable_value_is_detected(migrated_sqlite: bytes, tmp_path: Path, column: str, value: str) -> None:
     """SQLite accepts any value in any column."""
     (tmp_path / "test.db").write_bytes(migrated_sqlite)
     database = open_database(f"sqlite:///{tmp_path}/test.db")
     for _ in range(3):
         await audit.record(database, audit_entry())
-    await execute(database, f"update audit_entries set {column} = 'x' where number = 2")
+    await execute(database, f"update audit_entries set {column} = {value} where number = 2")
     found = await broken(database)
     await database.close()
     assert found is not None
     assert found.chain == CHAIN
     assert found.number == 2
+
+
+@pytest.mark.parametrize("time", ["'2026-03-01 12:00:00.123+00 BC'", "'12026-03-01 12:00:00.123+00'"])
+async def test_time_outside_the_range_is_detected(url: str, time: str) -> None:
+    """PostgreSQL accepts times that Python does not have, and may format them like others."""
+    database = open_database(url)
+    for _ in range(3):
+        await audit.record(database, audit_entry())
+    await execute(database, f"update audit_entries set time = {time} where number = 2")
+    found = await broken(database)
+    await database.close()
+    assert found == BrokenChain(CHAIN, 1, "it cannot be read")
 
 
 async def test_verify_sees_one_state_during_writes(database: Database) -> None:

@@ -12,16 +12,16 @@ from persistence.batches import MAX_BATCH, Batcher
 from persistence.database import Database
 from persistence.work import batched_read
 from tests.factories import web_message
-from tests.handlers.answers import unique_id
+from tests.handlers.messages import new_id
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_batched_reads_get_their_own_results(database: Database) -> None:
-    messages = [web_message(id=unique_id(), message=f"message {number}") for number in range(2 * MAX_BATCH)]
+    messages = [web_message(id=new_id(), message=f"message {number}") for number in range(2 * MAX_BATCH)]
     for message in messages:
         await stored.store(database, message)
-    ids = [*(message.id for message in messages), unique_id(), messages[0].id]
+    ids = [*(message.id for message in messages), new_id(), messages[0].id]
     found = await asyncio.gather(*(stored.get(database, id_) for id_ in ids), return_exceptions=True)
     assert found[: len(messages)] == messages
     assert isinstance(found[-2], NotFound)
@@ -41,13 +41,35 @@ async def test_reads_that_wait_together_are_one_batch_on_postgresql(database: Da
     assert batches == ([1] * (MAX_BATCH + 2) if database.is_inline else [MAX_BATCH, 2])
 
 
+async def test_items_of_successive_turns_of_the_event_loop_are_one_batch() -> None:
+    batches: list[list[int]] = []
+
+    async def run(_work: object, items: list[int]) -> list[int]:
+        batches.append(items)
+        return items
+
+    def work(_connection: sa.Connection, _items: Sequence[int]) -> None:
+        """Serve as a key."""
+
+    batcher = Batcher(run)
+
+    async def add_after(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await batcher.add(work, turns)
+
+    # Nothing arrives in turns 3 and 4, so the first batch does not wait for item 5.
+    await asyncio.gather(*map(add_after, (0, 1, 2, 5)))
+    assert batches == [[0, 1, 2], [5]]
+
+
 async def test_batch_that_hangs_does_not_delay_later_items() -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
+    started, stopped = asyncio.Event(), asyncio.Event()
 
     async def run(_work: object, items: list[str]) -> list[str]:
         if "slow" in items:
-            begun.set()
-            await ended.wait()
+            started.set()
+            await stopped.wait()
         return items
 
     def work(_connection: sa.Connection, _items: Sequence[str]) -> None:
@@ -55,10 +77,10 @@ async def test_batch_that_hangs_does_not_delay_later_items() -> None:
 
     batcher = Batcher(run, patience=0.01)
     slow = asyncio.create_task(batcher.add(work, "slow"))
-    await begun.wait()
+    await started.wait()
     assert await batcher.add(work, "quick") == "quick"
     assert not slow.done()
-    ended.set()
+    stopped.set()
     assert await slow == "slow"
 
 

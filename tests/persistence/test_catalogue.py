@@ -147,7 +147,7 @@ async def test_apply_is_audited_with_before_and_after(database: Database) -> Non
     assert (call.operation, call.caller, call.outcome, call.request_id) == ("apply", "-", "changed", "request")
     assert call.time == NOW
     assert call.detail["changed"] == 1
-    told: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "name": "Fasit",
         "baseUrl": "https://fasit.example/star",
         "certificates": [f"sha256:{FINGERPRINT}"],
@@ -157,7 +157,7 @@ async def test_apply_is_audited_with_before_and_after(database: Database) -> Non
         "ca": None,
     }
     assert change.detail == {
-        "changes": [{"section": "system", "key": [SYSTEM_ID], "before": told, "after": told | {"name": "Other"}}]
+        "changes": [{"section": "system", "key": [SYSTEM_ID], "before": entry, "after": entry | {"name": "Other"}}]
     }
 
 
@@ -216,9 +216,14 @@ async def test_prune_removes_only_dependent_objects(database: Database) -> None:
     assert len(await subscriptions.list_subscriptions(database, OTHER_ID)) == 1
     assert (await entries(database))[-2].entry.detail["prunedSubscriptions"] == 1
     assert (await entries(database))[-2].entry.detail["droppedMessages"] == 3
-    (told,) = [item.entry for item in (await entries(database, SYSTEM_ID))[before:]]
-    assert (told.kind, told.operation, told.outcome, told.request_id) == ("change", "apply", "changed", "request")
-    assert told.detail == {
+    (entry,) = [item.entry for item in (await entries(database, SYSTEM_ID))[before:]]
+    assert (entry.kind, entry.operation, entry.outcome, entry.request_id) == (
+        "change",
+        "apply",
+        "changed",
+        "request",
+    )
+    assert entry.detail == {
         "deleted": [[1, 101, 202, "/webhook", "2026-01-01T01:00:00+01:00", None]],
         "droppedMessages": 3,
     }
@@ -245,14 +250,19 @@ async def test_removed_certificate_gives_no_access(database: Database) -> None:
 async def test_concurrent_applies_are_serialised(database: Database) -> None:
     names = [f"System {number}" for number in range(8)]
     results = await asyncio.gather(*(apply(database, catalogue(system(name=name))) for name in names))
-    told = [item.entry for item in await entries(database) if item.entry.kind == "change"]
-    assert len(told) == len(results) == 8
+    changes = [item.entry for item in await entries(database) if item.entry.kind == "change"]
+    assert len(changes) == len(results) == 8
     # Each began where the previous one had ended.
     states = [
-        change["after"]["name"] for entry in told for change in entry.detail["changes"] if change["key"] == [SYSTEM_ID]
+        change["after"]["name"]
+        for entry in changes
+        for change in entry.detail["changes"]
+        if change["key"] == [SYSTEM_ID]
     ]
-    begun = [change["before"] for entry in told for change in entry.detail["changes"] if change["key"] == [SYSTEM_ID]]
-    assert [None if item is None else item["name"] for item in begun] == [None, *states[:-1]]
+    previous = [
+        change["before"] for entry in changes for change in entry.detail["changes"] if change["key"] == [SYSTEM_ID]
+    ]
+    assert [None if item is None else item["name"] for item in previous] == [None, *states[:-1]]
     assert (await stored.read(database)).systems[SYSTEM_ID].name == states[-1]
 
 

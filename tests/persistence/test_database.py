@@ -102,10 +102,10 @@ async def test_many_concurrent_reads_and_writes_all_end(database: Database) -> N
 
 
 async def test_failed_write_does_not_affect_concurrent_ones(database: Database) -> None:
-    taken = attachment()
-    await stored.store(database, web_message(attachments=(taken,)))
+    existing = attachment()
+    await stored.store(database, web_message(attachments=(existing,)))
     good = [web_message(attachments=(attachment(),)) for _ in range(30)]
-    bad = [web_message(attachments=(attachment(), taken)) for _ in range(5)]
+    bad = [web_message(attachments=(attachment(), existing)) for _ in range(5)]
     messages = [message for index, message in enumerate(good) for message in (message, *bad[index : index + 1])]
     outcomes = await asyncio.gather(*(stored.store(database, message) for message in messages), return_exceptions=True)
     refused = [message for message, outcome in zip(messages, outcomes, strict=True) if outcome is not None]
@@ -121,13 +121,13 @@ async def test_failed_write_does_not_affect_concurrent_ones(database: Database) 
 
 
 async def test_failed_small_write_does_not_affect_its_batch(database: Database) -> None:
-    taken = web_message()
-    await stored.store(database, taken)
+    existing = web_message()
+    await stored.store(database, existing)
     good = [web_message() for _ in range(30)]
-    messages = [message for index, message in enumerate(good) for message in (message, *[taken][index % 10 :])]
+    messages = [message for index, message in enumerate(good) for message in (message, *[existing][index % 10 :])]
     outcomes = await asyncio.gather(*(stored.store(database, message) for message in messages), return_exceptions=True)
     refused = [message for message, outcome in zip(messages, outcomes, strict=True) if outcome is not None]
-    assert refused == [taken] * 3
+    assert refused == [existing] * 3
     assert all(isinstance(outcome, sa.exc.IntegrityError) for outcome in outcomes if outcome is not None)
     assert await counts(database) == {
         "web_messages": 31,

@@ -220,8 +220,8 @@ async def test_drop_removes_the_attempts(subscribed: Database) -> None:
 
 
 def a_trial(**changes: Any) -> TrialEvent:
-    said = event(external_id=NO_OBJECT, body={"testbesked": True}, **changes)
-    return TrialEvent(publication(said), SYSTEM, str(uuid4()))
+    trial = event(external_id=NO_OBJECT, body={"testbesked": True}, **changes)
+    return TrialEvent(publication(trial), SYSTEM, str(uuid4()))
 
 
 async def test_publish_test_queues_one_delivery_for_any_dates(subscribed: Database) -> None:

@@ -36,10 +36,10 @@ async def test_run_returns_or_raises_the_result_of_another_thread() -> None:
 
 async def test_cancelled_caller_continues_after_its_work() -> None:
     thread = LoopThread("test")
-    begun, steps = threading.Event(), []
+    started, steps = threading.Event(), []
 
     async def work() -> None:
-        begun.set()
+        started.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -47,7 +47,7 @@ async def test_cancelled_caller_continues_after_its_work() -> None:
             steps.append("ended")
 
     task = asyncio.create_task(thread.run(work))
-    await asyncio.to_thread(begun.wait, 30)
+    await asyncio.to_thread(started.wait, 30)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -66,11 +66,11 @@ async def test_publish_of_an_event_without_subscribers_is_accepted(database: Dat
 async def test_publish_of_a_repeated_event_returns_the_same_and_writes_nothing(database: Database) -> None:
     await prepare(database)
     await sync(database, [entry()])
-    said = event(body={"b": 1, "a": [1, 2]})
-    first = await outbox.publish(database, publication(said))
+    published = event(body={"b": 1, "a": [1, 2]})
+    first = await outbox.publish(database, publication(published))
     await sync(database, [entry()], SYSTEM_IDS[1])
     before = await counts(database)
-    again = replace(said, created=NOW + timedelta(days=1), body={"a": [1, 2], "b": 1})
+    again = replace(published, created=NOW + timedelta(days=1), body={"a": [1, 2], "b": 1})
     assert await outbox.publish(database, publication(again)) == replace(first, is_new=False)
     assert await counts(database) == before
 
@@ -81,11 +81,11 @@ async def test_publish_of_another_event_with_the_same_id_is_a_conflict(
 ) -> None:
     await prepare(database)
     await sync(database, [entry()])
-    said = event()
-    await outbox.publish(database, publication(said))
+    published = event()
+    await outbox.publish(database, publication(published))
     before = await counts(database)
     with pytest.raises(Conflict):
-        await outbox.publish(database, publication(replace(said, **changes)))
+        await outbox.publish(database, publication(replace(published, **changes)))
     assert await counts(database) == before
 
 
@@ -105,10 +105,10 @@ async def test_publish_refuses_an_unknown_or_ended_type(database: Database) -> N
 async def test_concurrent_identical_events_are_accepted_once(database: Database) -> None:
     await prepare(database)
     await sync(database, [entry()])
-    said = publication(event())
-    answers = await asyncio.gather(*(outbox.publish(database, said) for _ in range(15)))
-    assert sorted(answer.is_new for answer in answers) == [False] * 14 + [True]
-    assert {answer.subscriptions for answer in answers} == {1}
+    published = publication(event())
+    responses = await asyncio.gather(*(outbox.publish(database, published) for _ in range(15)))
+    assert sorted(response.is_new for response in responses) == [False] * 14 + [True]
+    assert {response.subscriptions for response in responses} == {1}
     found = await counts(database)
     assert (found["events"], found["deliveries"]) == (1, 1)
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.deliveries import AttemptOutcome
+from domain.deliveries import AttemptOutcome, DeliveryState
 from persistence.database import Database
 from persistence.queue import claims
 from persistence.queue.depth import Depth, count_dead_rows, list_depths
@@ -18,6 +18,7 @@ from tests.persistence.rows import execute
 pytestmark = pytest.mark.anyio
 
 FIRST, SECOND_SYSTEM = SYSTEM_IDS[:2]
+WAITING, PARKED = DeliveryState.WAITING, DeliveryState.PARKED
 MINUTE = timedelta(minutes=1)
 
 
@@ -31,9 +32,11 @@ async def test_list_depths_returns_each_system(database: Database) -> None:
     await claims.settle(database, lease(), [settled(of_first, AttemptOutcome.PARK)])
     found = {depth.system_id: depth for depth in await list_depths(database, NOW + MINUTE)}
     assert list(found) == SYSTEM_IDS
-    assert found[FIRST] == Depth(FIRST, 1, 1, NOW + MINUTE, 0)
-    assert found[SECOND_SYSTEM] == Depth(SECOND_SYSTEM, 2, 0, NOW, 0)
-    assert found[SYSTEM_IDS[2]] == Depth(SYSTEM_IDS[2], 0, 0, None, 0)
+    none = dict.fromkeys(DeliveryState, 0)
+    one_each, two_wait = none | {WAITING: 1, PARKED: 1}, none | {WAITING: 2}
+    assert found[FIRST] == Depth(FIRST, one_each, NOW + MINUTE, 0)
+    assert found[SECOND_SYSTEM] == Depth(SECOND_SYSTEM, two_wait, NOW, 0)
+    assert found[SYSTEM_IDS[2]] == Depth(SYSTEM_IDS[2], none, None, 0)
 
 
 async def test_list_depths_counts_deliveries_overdue_by_more_than_a_minute(database: Database) -> None:

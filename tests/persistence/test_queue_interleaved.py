@@ -161,8 +161,8 @@ async def _fill(connection: asyncpg.Connection, lane: Sequence[str]) -> None:
     for place, state in enumerate(lane, 1):
         due = {DUE: NOW, LEASED: NOW + LEASE, ASIDE: None, PARKED: None}[state]
         holder = "holder" if state is LEASED else None
-        said = "parked" if state is PARKED else "waiting"
-        rows.append((place, _id(place), event, subscription, SYSTEM, "key", said, NOW, due, holder, 0))
+        state_name = "parked" if state is PARKED else "waiting"
+        rows.append((place, _id(place), event, subscription, SYSTEM, "key", state_name, NOW, due, holder, 0))
     await connection.executemany(
         """insert into deliveries
         (number, id, event_id, subscription_id, system_id, key, state, created, due, lease, attempts)
@@ -184,11 +184,11 @@ async def test_no_order_of_statements_leaves_a_key_without_a_due_delivery(
 
     async def run(choices: Sequence[int]) -> list[int]:
         await _fill(connection, LANES[lane])
-        taken = await interleaving.run(works, choices)
+        path = await interleaving.run(works, choices)
         left = await _left(connection)
         waiting = [row for row in left if row["state"] == "waiting"]
-        assert not waiting or waiting[0]["due"] is not None, (taken, left)
-        return taken
+        assert not waiting or waiting[0]["due"] is not None, (path, left)
+        return path
 
     async with asyncio.timeout(600):
         # Each work has at least two steps.

@@ -262,10 +262,10 @@ async def test_delete_accepts_published_messages(database: Database) -> None:
 
 
 async def test_store_that_fails_midway_leaves_nothing(database: Database) -> None:
-    taken = attachment()
-    await stored.store(database, web_message(attachments=(taken,)))
+    stored_attachment = attachment()
+    await stored.store(database, web_message(attachments=(stored_attachment,)))
     before = await counts(database)
-    for files in ((attachment(), taken), (attachment(b"x" * LARGE_BYTES), taken)):
+    for files in ((attachment(), stored_attachment), (attachment(b"x" * LARGE_BYTES), stored_attachment)):
         with pytest.raises(sa.exc.IntegrityError):
             await stored.store(database, web_message(attachments=files))
         assert await counts(database) == before
@@ -273,11 +273,11 @@ async def test_store_that_fails_midway_leaves_nothing(database: Database) -> Non
 
 
 async def test_begin_sending_that_fails_midway_leaves_nothing(database: Database) -> None:
-    taken = attachment()
-    await stored.begin_sending(database, case_message(attachments=(taken,)), NOW)
+    stored_attachment = attachment()
+    await stored.begin_sending(database, case_message(attachments=(stored_attachment,)), NOW)
     before = await counts(database)
     with pytest.raises(sa.exc.IntegrityError):
-        await stored.begin_sending(database, case_message(attachments=(attachment(), taken)), NOW)
+        await stored.begin_sending(database, case_message(attachments=(attachment(), stored_attachment)), NOW)
     assert await counts(database) == before
 
 

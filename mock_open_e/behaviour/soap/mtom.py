@@ -5,7 +5,7 @@ from email.message import Message as Headers
 from email.parser import BytesHeaderParser
 from typing import NamedTuple
 
-_MOST_PARTS = 1000
+_MAX_PARTS = 1000
 
 
 class Parts(NamedTuple):
@@ -28,7 +28,7 @@ def split(kind: Headers, body: bytes | bytearray) -> Parts | None:
     delimiter = re.escape(b"--" + boundary.encode("latin-1", "replace"))
     edges = re.finditer(rb"(?:\A|\r?\n)" + delimiter + rb"(?P<end>--)?[ \t]*(?:\r?\n|\Z)", bytes(body))
     begin: int | None = None
-    for _, edge in zip(range(_MOST_PARTS), edges, strict=False):
+    for _, edge in zip(range(_MAX_PARTS), edges, strict=False):
         if begin is not None:
             head, data = _part(bytes(body[begin : edge.start()]))
             is_xml = head.get_content_type() in {"application/xop+xml", "text/xml"}

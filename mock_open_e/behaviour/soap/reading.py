@@ -1,6 +1,6 @@
 """Parse requests as JAX-WS RI 2.3 with JAXB does, with limits on their cost.
 
-The texts of XML parsing errors are ours, because they differ between parsers there too.
+The texts of XML parsing errors are ours, because they also differ between the parsers of Java.
 """
 
 import binascii
@@ -26,10 +26,10 @@ _MUST_UNDERSTAND = f"{{{SOAP_NAMESPACE}}}mustUnderstand"
 _NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 _ENCODED_DATA = f"{{{CALLBACK_NAMESPACE}}}encodedData"
 _INCLUDE = "{http://www.w3.org/2004/08/xop/include}Include"
-_BYTES_PER_BITE = 65_536
+_BYTES_PER_CHUNK = 65_536
 
-_MOST_ELEMENTS = 200_000
-_DEEPEST = 500
+_MAX_ELEMENTS = 200_000
+_MAX_DEPTH = 500
 _LONGEST_REASON = 300
 
 _BEFORE_THE_ROOT = re.compile(rb"[\s\x00]+|<\?.*?\?>|<!--.*?-->", re.DOTALL)
@@ -70,8 +70,8 @@ class _Reader:
         self._elements = 0
         self._depth = 0
 
-    def take(self, parser: "etree.XMLPullParser") -> None:
-        """Process the elements that were parsed since the last call."""
+    def process_elements(self, parser: "etree.XMLPullParser") -> None:
+        """Process the elements that were parsed since the previous call."""
         for event, element in parser.read_events():
             if not isinstance(element, Element):
                 continue
@@ -79,8 +79,8 @@ class _Reader:
                 self.in_body = self.in_body or element.tag == _BODY
                 self._elements += 1
                 self._depth += 1
-                if self._elements > _MOST_ELEMENTS or self._depth > _DEEPEST:
-                    raise _broken(f"more than {_MOST_ELEMENTS} elements, or more than {_DEEPEST} nested elements")
+                if self._elements > _MAX_ELEMENTS or self._depth > _MAX_DEPTH:
+                    raise _broken(f"more than {_MAX_ELEMENTS} elements, or more than {_MAX_DEPTH} nested elements")
                 continue
             self._depth -= 1
             if element.tag == _ENCODED_DATA:
@@ -92,7 +92,7 @@ class _Reader:
         if include is not None:
             data = self._parts.get(unquote((include.get("href") or "").removeprefix("cid:")))
         else:
-            data = _from_base64(text_of(element) or "")
+            data = _decode_base64(text_of(element) or "")
         if data is None:
             return None
         is_kept = len(data) <= self._keep_bytes
@@ -136,16 +136,16 @@ def read_request(
     )
     reader = _Reader(parts or {}, keep_bytes)
     try:
-        for start in range(0, len(body), _BYTES_PER_BITE):
-            parser.feed(bytes(body[start : start + _BYTES_PER_BITE]))
-            reader.take(parser)
+        for start in range(0, len(body), _BYTES_PER_CHUNK):
+            parser.feed(bytes(body[start : start + _BYTES_PER_CHUNK]))
+            reader.process_elements(parser)
         root = parser.close()
-        reader.take(parser)
+        reader.process_elements(parser)
     except etree.XMLSyntaxError as error:
-        reader.take(parser)
+        reader.process_elements(parser)
         reason = " ".join((error.msg or "").split())[:_LONGEST_REASON]
         raise (_broken(reason) if reader.in_body else _not_an_envelope(reason)) from error
-    return Operation(_first_in_body(root), reader.contents)
+    return Operation(_find_operation(root), reader.contents)
 
 
 def _encoding_of(body: bytes | bytearray) -> str:
@@ -167,14 +167,14 @@ def _has_document_type(body: bytes | bytearray) -> bool:
     return body[position : position + 2] == b"<!"
 
 
-def _from_base64(text: str) -> bytes | None:
+def _decode_base64(text: str) -> bytes | None:
     try:
         return binascii.a2b_base64(text.encode("ascii").translate(None, b" \t\r\n"), strict_mode=True)
     except ValueError:
         return None
 
 
-def _first_in_body(root: Element) -> Element:
+def _find_operation(root: Element) -> Element:
     if root.tag != _ENVELOPE:
         if etree.QName(root).localname != "Envelope":
             raise _not_an_envelope(f"unexpected root element {etree.QName(root).localname}")

@@ -34,7 +34,7 @@ def write_reply(element: str, content: str, charset: str | None) -> bytes:
 
 
 def write_fault(fault: SoapFault, charset: str | None) -> bytes:
-    """Return a fault with the unused namespace of Open-E's own faults. An undeclared fault has no detail."""
+    """Return a fault, with the unused namespace that Open-E's faults have. An undeclared fault has no detail."""
     detail = f'<detail><{fault.detail} xmlns="{CALLBACK_NAMESPACE}"/></detail>' if fault.detail else ""
     return _enveloped(
         '<S:Fault xmlns:ns4="http://www.w3.org/2003/05/soap-envelope">'

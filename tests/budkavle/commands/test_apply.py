@@ -19,7 +19,7 @@ from tests.budkavle.conftest import Invoke
 from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID, catalogue, message_type, system
 from tests.databases import with_database
 from tests.factories import NOW
-from tests.processes import REPOSITORY, budkavle, result_of
+from tests.processes import REPOSITORY, budkavle, run_program
 
 EXAMPLE = REPOSITORY / "docs" / "catalogue.example.yaml"
 NOTHING = "systems: []\nmessageTypes: []\nallowedSubscriptions: []\n"
@@ -141,7 +141,7 @@ def test_apply_names_everything_in_use_unless_it_is_pruned(database_url: str, in
         refused = invoke(database_url, "apply", path, *options)
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert refused.stderr.splitlines() == [
-            "Error: subscriptions need what the catalogue no longer has; nothing was applied (--prune removes them)",
+            "Error: subscriptions need removed entries; nothing was applied (--prune also removes the subscriptions)",
             f"system {SYSTEM_ID}: 2 subscriptions of {SYSTEM_ID}",
             f"system {OTHER_ID}: 1 subscription of {OTHER_ID}",
             f"messageType 202: 2 subscriptions of {SYSTEM_ID}, {OTHER_ID}",
@@ -183,8 +183,8 @@ def test_missing_file_is_reported_in_one_line(invoke: Invoke, tmp_path: Path) ->
 
 
 def test_apply_runs_as_a_program(sqlite_url: str) -> None:
-    done = result_of(*budkavle("apply", "docs/catalogue.example.yaml"), folder=REPOSITORY, database_url=sqlite_url)
-    assert (done.returncode, done.stdout, done.stderr) == (0, FIRST, "")
+    result = run_program(*budkavle("apply", "docs/catalogue.example.yaml"), folder=REPOSITORY, database_url=sqlite_url)
+    assert (result.returncode, result.stdout, result.stderr) == (0, FIRST, "")
 
 
 def test_concurrent_applies_leave_one_of_their_catalogues(database_url: str) -> None:

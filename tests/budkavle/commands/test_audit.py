@@ -140,7 +140,7 @@ def test_audit_verify_accepts_stored_heads(audited: str, invoke: Invoke) -> None
 
 
 def test_audit_verify_detects_a_rewritten_chain_by_a_stored_head(audited: str, invoke: Invoke) -> None:
-    kept = json.loads(invoke(audited, "audit", "list", "--system", OTHER_ID).stdout)["hash"]
+    head = json.loads(invoke(audited, "audit", "list", "--system", OTHER_ID).stdout)["hash"]
 
     async def rewrite(database: Database) -> None:
         await execute(database, f"delete from audit_entries where chain = '{OTHER_ID}'")
@@ -150,7 +150,7 @@ def test_audit_verify_detects_a_rewritten_chain_by_a_stored_head(audited: str, i
 
     with_database(audited, rewrite)
     assert invoke(audited, "audit", "verify").exit_code == 0
-    assert invoke(audited, "audit", "verify", "--head", kept).exit_code == 1
+    assert invoke(audited, "audit", "verify", "--head", head).exit_code == 1
 
 
 @pytest.mark.parametrize(

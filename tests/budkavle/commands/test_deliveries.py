@@ -19,8 +19,8 @@ from tests.budkavle.queues import publish, queued, subscribe
 from tests.catalogues import OTHER_ID, SYSTEM_ID
 from tests.certificates import Authority
 from tests.databases import with_database
-from tests.delivery.receiving import Recorder, at, over_tls
-from tests.delivery.working import working
+from tests.delivery.receiving import Recorder, base_url_of, serve_over_tls
+from tests.delivery.working import running_worker
 from tests.factories import NOW
 from tests.open_e.peers import Peer
 from tests.persistence.queues import claim_due
@@ -92,12 +92,12 @@ def test_show_and_list_report_faults_of_the_configuration(
 ) -> None:
     """Run a real worker with an unset variable, a missing file and an expired certificate."""
     expired = authority.issue("127.0.0.1", begins=now() - timedelta(days=9), ends=now() - timedelta(days=1))
-    receiver = Peer(over_tls(Recorder(), expired))
+    receiver = Peer(serve_over_tls(Recorder(), expired))
     texts = []
     for base, changes in (
         ("http://127.0.0.1:9", {"webhook_secrets": ("env:NOT_SET",)}),
         ("http://127.0.0.1:9", {"webhook_secrets": (f"file:{tmp_path}/absent",)}),
-        (at(receiver, scheme="https"), {"ca": f"file:{authority.file}"}),
+        (base_url_of(receiver, scheme="https"), {"ca": f"file:{authority.file}"}),
     ):
         subscribe(database_url, base, **changes)
         publish(database_url, 2, external_id=str(uuid4()))
@@ -117,7 +117,7 @@ def test_show_and_list_report_faults_of_the_configuration(
 
 
 async def work_now(database: Database) -> None:
-    async with working(database, now=now()) as worker:
+    async with running_worker(database, now=now()) as worker:
         await worker.run_once(now())
         await worker.finish()
 
@@ -203,7 +203,7 @@ def test_replay_sends_parked_deliveries_and_is_audited_per_system(
 ) -> None:
     result = invoke(filled, "deliveries", "replay", *arguments)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == f"{len(systems)} go again, 0 left as they are\n"
+    assert result.stdout == f"{len(systems)} replayed, 0 unchanged\n"
     still = {system_id for system_id, state in states(filled) if state is DeliveryState.PARKED}
     assert still == {SYSTEM_ID, OTHER_ID} - set(systems)
     assert audited(filled, invoke) == [(system_id, "deliveries replay", 1) for system_id in sorted(systems)]
@@ -213,18 +213,18 @@ def test_replay_names_skipped_deliveries(filled: str, invoke: Invoke) -> None:
     ids = {line["attempts"]: line["id"] for line in listed(filled, invoke, "--system", SYSTEM_ID)}
     claim_all(filled, SYSTEM_ID)
     result = invoke(filled, "deliveries", "replay", ids[1], OTHER_ID, ids[1], ids[0])
-    assert (result.exit_code, result.stdout) == (1, "1 go again, 2 left as they are\n")
+    assert (result.exit_code, result.stdout) == (1, "1 replayed, 2 unchanged\n")
     first, *lines = result.stderr.splitlines()
-    assert first == "Left as they are:"
+    assert first == "Unchanged:"
     missing, held = sorted(lines, key=lambda line: "worker" in line)
     assert missing == f"{OTHER_ID}: not found; it may have arrived"
-    assert held.startswith(f"{ids[0]}: a worker has it until 20")
+    assert held.startswith(f"{ids[0]}: claimed by a worker until 20")
     assert held.endswith(" at the latest")
     assert audited(filled, invoke) == [(SYSTEM_ID, "deliveries replay", 1)]
 
 
 def test_replay_sends_waiting_deliveries(filled: str, invoke: Invoke) -> None:
-    assert invoke(filled, "deliveries", "replay", "--state", "waiting").stdout == "2 go again, 0 left as they are\n"
+    assert invoke(filled, "deliveries", "replay", "--state", "waiting").stdout == "2 replayed, 0 unchanged\n"
     assert {line["state"] for line in listed(filled, invoke)} == {"parked", "waiting"}
 
 
@@ -244,7 +244,7 @@ def test_drop_removes_matching_deliveries_after_confirmation(
     assert (refused.exit_code, len(queued(filled))) == (2, 4)
     assert "--yes" in refused.stderr
     result = invoke(filled, "deliveries", "drop", *arguments, "--yes")
-    assert (result.exit_code, result.output) == (0, f"{4 - left} dropped, 0 left as they are\n")
+    assert (result.exit_code, result.output) == (0, f"{4 - left} dropped, 0 unchanged\n")
     assert len(queued(filled)) == left
     entries = audited(filled, invoke)
     assert sum(number for _, _, number in entries) == 4 - left
@@ -254,7 +254,7 @@ def test_drop_removes_matching_deliveries_after_confirmation(
 def test_drop_accepts_ids_without_confirmation(filled: str, invoke: Invoke) -> None:
     first, *_ = queued(filled)
     result = invoke(filled, "deliveries", "drop", first.id)
-    assert (result.exit_code, result.output) == (0, "1 dropped, 0 left as they are\n")
+    assert (result.exit_code, result.output) == (0, "1 dropped, 0 unchanged\n")
     assert audited(filled, invoke) == [(first.system_id, "deliveries drop", 1)]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from budkavle.commands import deliveries_selection
-from budkavle.commands.deliveries_selection import PAGE, Action, Selection, carry_out, select
+from budkavle.commands.deliveries_selection import PAGE, Action, Selection, run_action, select
 from domain.audit import AuditEntry
 from domain.deliveries import DeliveryState
 from persistence import audit, deliveries
@@ -50,7 +50,7 @@ def test_select_reads_all_pages(many: str) -> None:
 
 
 @pytest.mark.parametrize("by_id", [False, True], ids=["selection", "ids"])
-def test_carry_out_works_in_batches_with_one_audit_entry(
+def test_run_action_works_in_batches_with_one_audit_entry(
     many: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], by_id: bool
 ) -> None:
     monkeypatch.setattr(deliveries_selection, "PROGRESS_SECONDS", 0)
@@ -61,15 +61,15 @@ def test_carry_out_works_in_batches_with_one_audit_entry(
         sizes.append(len(ids))
         return await deliveries.drop(database, ids, moment)
 
-    done, left = with_database(many, lambda database: carry_out(database, action(do), what))
-    assert (done, left, sizes, queued(many)) == (MANY, [], [PAGE, 2], [])
+    result, left = with_database(many, lambda database: run_action(database, action(do), what))
+    assert (result, left, sizes, queued(many)) == (MANY, [], [PAGE, 2], [])
     assert capsys.readouterr().err.splitlines() == [f"{PAGE} dropped", f"{MANY} dropped"]
     (entry,) = entries(many)
     assert (entry.detail, entry.request_id) == ({"deliveries": MANY}, "request")
 
 
-def test_carry_out_does_not_report_temporary_results(many: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with_database(many, lambda database: carry_out(database, action(deliveries.drop), Selection()))
+def test_run_action_does_not_report_temporary_results(many: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with_database(many, lambda database: run_action(database, action(deliveries.drop), Selection()))
     assert capsys.readouterr().err == ""
 
 
@@ -83,7 +83,7 @@ def test_interrupted_command_is_audited_up_to_its_last_batch(many: str, run: Cal
         return await deliveries.drop(database, ids, moment)
 
     with pytest.raises(BrokenOff):
-        with_database(many, lambda database: carry_out(database, action(do), Selection()))
+        with_database(many, lambda database: run_action(database, action(do), Selection()))
     assert len(queued(many)) == 2
     (entry,) = entries(many)
     assert entry.detail == {"deliveries": PAGE}
@@ -91,6 +91,6 @@ def test_interrupted_command_is_audited_up_to_its_last_batch(many: str, run: Cal
 
 def test_command_without_effect_is_not_audited(database_url: str) -> None:
     subscribe(database_url)
-    done = with_database(database_url, lambda database: carry_out(database, action(deliveries.drop), [SYSTEM_ID]))
-    assert done == (0, [SYSTEM_ID])
+    result = with_database(database_url, lambda database: run_action(database, action(deliveries.drop), [SYSTEM_ID]))
+    assert result == (0, [SYSTEM_ID])
     assert entries(database_url) == []

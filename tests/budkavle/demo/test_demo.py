@@ -42,9 +42,9 @@ class Demo:
         self.client = httpx.Client(base_url=self.service, headers=headers, trust_env=False)
 
     def paste(self, command: str) -> str:
-        done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
-        assert done.stderr == ""
-        return done.stdout
+        result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+        assert result.stderr == ""
+        return result.stdout
 
     def interrupt(self) -> None:
         """Send SIGINT."""
@@ -124,9 +124,9 @@ def test_dev_prints_working_commands_and_a_second_start_finds_the_old_data(tmp_p
         post, fetch, *_ = first.commands
         assert all("apikey: demo" in shlex.split(command) for command in (post, fetch))
         assert first.process.out[0].startswith("Post a message to case 1068")
-        answer = first.paste(post)
-        assert answer.startswith("HTTP/1.1 201 Created")
-        match = re.search(r"^location: /webmessages/(\S+)", answer, re.MULTILINE | re.IGNORECASE)
+        response = first.paste(post)
+        assert response.startswith("HTTP/1.1 201 Created")
+        match = re.search(r"^location: /webmessages/(\S+)", response, re.MULTILINE | re.IGNORECASE)
         assert match is not None
         listed = json.loads(first.paste(fetch))
         assert match[1] in {message["id"] for message in listed}
@@ -164,9 +164,9 @@ def test_dev_prints_commands_that_set_and_fetch_subscriptions(tmp_path: Path) ->
         # Restore the initial state: one subscription, for the examples.
         (one,) = json.loads(first.paste(fetch))["abonnementer"]
         assert (one["orgType"], one["orgCode"], one["entityType"]) == (1, 101, 202)
-        answer = first.paste(sync)
-        assert answer.startswith("HTTP/1.1 200 OK")
-        counts = json.loads(answer.split("\r\n\r\n")[-1].splitlines()[-1])
+        response = first.paste(sync)
+        assert response.startswith("HTTP/1.1 200 OK")
+        counts = json.loads(response.split("\r\n\r\n")[-1].splitlines()[-1])
         assert counts == {"oprettet": 1, "opdateret": 0, "slettet": 0, "uaendret": 1, "slettedeBeskeder": 0}
         assert len(json.loads(first.paste(fetch))["abonnementer"]) == 2
         first.interrupt()
@@ -178,10 +178,10 @@ def test_dev_prints_commands_that_set_and_fetch_subscriptions(tmp_path: Path) ->
 def test_dev_prints_a_command_that_publishes_an_event_with_a_signed_delivery(tmp_path: Path) -> None:
     with demo(tmp_path) as shown:
         *_, publish, waiting = shown.commands
-        assert "Nothing came yet." in httpx.get(shown.receiver, trust_env=False).text
-        answer = shown.paste(publish)
-        assert answer.startswith("HTTP/1.1 202 Accepted")
-        accepted = json.loads(answer.splitlines()[-1])
+        assert "No event received yet." in httpx.get(shown.receiver, trust_env=False).text
+        response = shown.paste(publish)
+        assert response.startswith("HTTP/1.1 202 Accepted")
+        accepted = json.loads(response.splitlines()[-1])
         assert accepted["abonnementer"] == 1
         while accepted["beskedId"] not in (page := httpx.get(shown.receiver, trust_env=False).text):
             pass

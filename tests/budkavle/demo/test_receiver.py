@@ -62,7 +62,7 @@ def with_receiver(run: Callable, work: Callable) -> None:
 
 def test_page_shows_received_events_newest_first_as_text(run: Callable) -> None:
     async def work(client: httpx.AsyncClient) -> None:
-        assert "Nothing came yet." in (await client.get("/")).text
+        assert "No event received yet." in (await client.get("/")).text
         assert (await client.post("/webhook", content=BODY, headers=signed())).status_code == 204
         await client.post("/<i>", content=b"<script>", headers={"webhook-id": "<u>"})
         response = await client.get("/")

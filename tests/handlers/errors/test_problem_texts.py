@@ -25,7 +25,7 @@ def create_request(value: Any) -> list[tuple[str, str]]:
 def test_each_pattern_has_a_text(path: list[str | int]) -> None:
     """The general text does not help a caller."""
     found = problem_texts.violation(Fault(path, "pattern", value="x"))
-    assert found is None or "form that the contract asks for" not in found.message, (
+    assert found is None or "match the pattern in the contract" not in found.message, (
         f"add the texts of {path} to handlers/errors/problem_texts.py: _TEXTS"
     )
 

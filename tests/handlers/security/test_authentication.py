@@ -14,7 +14,7 @@ from persistence.database import Database
 from persistence.waits import Waits
 from tests.databases import with_database
 from tests.factories import NOW
-from tests.handlers.answers import problem, unique_id
+from tests.handlers.messages import new_id, read_problem
 from tests.raw_http import request
 
 
@@ -30,19 +30,19 @@ def url_of(shared: RunningService) -> str:
 def test_stored_key_has_the_access_of_its_scope(shared: RunningService, url_of: str) -> None:
     keys = {scopes: new_key() for scopes in (("messages",), ("publish",), ("messages", "publish"))}
     for scopes, key in keys.items():
-        stored = stored_key(key, *scopes, name=unique_id())
+        stored = stored_key(key, *scopes, name=new_id())
         with_database(url_of, lambda database, stored=stored: api_keys.create(database, stored))
-    path = f"/webmessages/{unique_id()}"
+    path = f"/webmessages/{new_id()}"
     statuses = {scopes: shared.client.get(path, headers={"apikey": key}).status_code for scopes, key in keys.items()}
     assert statuses == {("messages",): 404, ("publish",): 403, ("messages", "publish"): 404}
 
 
 def test_revoked_key_is_unknown(shared: RunningService, url_of: str) -> None:
-    key, name = new_key(), unique_id()
+    key, name = new_key(), new_id()
     with_database(url_of, lambda database: api_keys.create(database, stored_key(key, "messages", name=name)))
     with_database(url_of, lambda database: api_keys.revoke(database, name, NOW))
-    response = shared.client.get(f"/webmessages/{unique_id()}", headers={"apikey": key})
-    assert problem(response, 401, "Unauthorized")["detail"] == "A valid key in the header apikey is needed"
+    response = shared.client.get(f"/webmessages/{new_id()}", headers={"apikey": key})
+    assert read_problem(response, 401, "Unauthorized")["detail"] == "A valid key in the header apikey is needed"
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_revoked_key_is_unknown(shared: RunningService, url_of: str) -> None:
     ],
 )
 def test_other_key_is_unknown(contract: RunningService, key: str) -> None:
-    response = contract.client.get(f"/webmessages/{unique_id()}", headers={"apikey": key})
-    assert problem(response, 401, "Unauthorized")
+    response = contract.client.get(f"/webmessages/{new_id()}", headers={"apikey": key})
+    assert read_problem(response, 401, "Unauthorized")
     assert 'header="apikey"' in response.headers["www-authenticate"]
 
 
 def test_key_that_is_not_text_is_unknown(contract: RunningService) -> None:
-    answer = request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\napikey: \xff\xfe\r\n\r\n")
-    assert answer.status == 401
+    response = request(contract.port, b"GET /webmessages/x HTTP/1.1\r\nHost: x\r\napikey: \xff\xfe\r\n\r\n")
+    assert response.status == 401
 
 
 def test_key_is_read_only_from_its_header_in_every_spelling(contract: RunningService) -> None:
@@ -117,11 +117,11 @@ def test_find_shares_one_query_between_concurrent_callers(migrated_sqlite: bytes
     async def scenario(database: Database) -> None:
         await api_keys.create(database, stored_key(key, "messages"))
         keys = ApiKeys(database)
-        asked = [asyncio.create_task(keys.find(key.encode())) for _ in range(50)]
+        lookups = [asyncio.create_task(keys.find(key.encode())) for _ in range(50)]
         await asyncio.sleep(0)
         assert len(keys._looking_up) == 1
-        asked[0].cancel()
-        found = await asyncio.gather(*asked, return_exceptions=True)
+        lookups[0].cancel()
+        found = await asyncio.gather(*lookups, return_exceptions=True)
         assert isinstance(found[0], asyncio.CancelledError)
         assert found[1:] == [stored_key(key, "messages")] * 49
         assert not keys._looking_up

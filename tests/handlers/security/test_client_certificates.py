@@ -113,7 +113,7 @@ def test_other_scopes_are_passed_through() -> None:
 def test_line_limit_allows_a_number_of_lines_per_second_and_counts_the_others() -> None:
     moments = iter([5.0, 5.1, 5.2, 5.9, 6.0, 6.1, 6.2, 8.0])
     limit = LineLimit(2, lambda: next(moments))
-    assert [limit.ask() for _ in range(8)] == [0, 0, None, None, 2, 0, None, 1]
+    assert [limit.admit_line() for _ in range(8)] == [0, 0, None, None, 2, 0, None, 1]
 
 
 def test_read_certificate_returns_the_fingerprint_for_every_proxy(issued: Issued) -> None:
@@ -135,7 +135,7 @@ def test_read_certificate_accepts_a_certificate_from_its_first_to_its_last_secon
         assert read_certificate(value, moment) == issued.fingerprint
     for moment in (BEGINS - SECOND, ENDS + SECOND, TODAY):
         for form in (value, issued.escaped.encode()):
-            with pytest.raises(Unauthenticated, match="outside its dates"):
+            with pytest.raises(Unauthenticated, match="outside its validity period"):
                 read_certificate(form, moment)
 
 

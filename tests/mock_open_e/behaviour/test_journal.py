@@ -15,12 +15,12 @@ def test_call_is_recorded_without_credentials():
     mock = MockOpenE(username="u", password="hemligt", clock=lambda: NOW)
     secret = "Basic " + base64.b64encode(b"u:hemligt").decode()
     body = with_file(FILE).replace("</addMessage>", "<principal><userID>joe</userID></principal></addMessage>")
-    answer = send(mock, body, authorization=secret, cookie="a=b")
+    response = send(mock, body, authorization=secret, cookie="a=b")
     (call,) = mock.list_calls()
     assert (call.number, call.at, call.instance, call.method) == (1, NOW, "external", "POST")
     assert call.headers == {"content-type": UTF8, "authorization": "***", "cookie": "***"}
     assert (call.body, call.body_size) == (body.encode(), len(body.encode()))
-    assert (call.response, call.response_size) == (answer, len(answer.body))
+    assert (call.response, call.response_size) == (response, len(response.body))
     assert (call.operation, call.case, call.user_id, call.message_id) == ("addMessage", 1068, "joe", 1)
     assert [(file.filename, file.size) for file in call.files] == [("test.pdf", 3)]
     assert mock.file(call.files[0].sha256) == b"hej"
@@ -104,8 +104,8 @@ def test_messages_and_files_are_bounded_and_the_oldest_are_removed():
         data = base64.b64encode(f"{number:03}".encode()).decode()
         send(mock, with_file(FILE.replace("aGVq", data)))
     assert [each["messageID"] for each in mock.messages] == [3, 4, 5]
-    kept = [mock.file(each["attachments"][0]["sha256"]) for each in mock.messages]
-    assert kept == [None, None, b"004"]
+    contents = [mock.file(each["attachments"][0]["sha256"]) for each in mock.messages]
+    assert contents == [None, None, b"004"]
     mock = MockOpenE(limits=Limits(text_bytes=1000))
     for letter in "abc":
         send(mock, add_message(message=f"<added>2026-01-01</added><message>{letter * 600}</message>"))
@@ -122,14 +122,14 @@ def test_copy_of_a_removed_message_is_no_duplicate():
 
 
 def test_watchers_are_notified_of_changes_until_they_stop():
-    told = []
+    counts = []
     mock = MockOpenE()
-    stop = mock.watch(lambda: told.append(len(mock.list_calls())))
+    stop = mock.watch(lambda: counts.append(len(mock.list_calls())))
     send(mock, add_message())
     mock.fail("Reset")
     stop()
     send(mock, add_message())
-    assert told == [1, 1]
+    assert counts == [1, 1]
 
 
 def test_reset_restores_the_initial_state():

@@ -25,8 +25,8 @@ def mock():
 
 
 def read(mock, path, query="", instance="external", **headers):
-    answer = mock.read_back(instance, headers, path, query=query)
-    return answer.status, answer.headers["Content-Type"], answer.body.decode("latin-1")
+    response = mock.read_back(instance, headers, path, query=query)
+    return response.status, response.headers["Content-Type"], response.body.decode("latin-1")
 
 
 def numbers(mock, path, query=""):
@@ -143,8 +143,8 @@ def test_mock_open_e_serves_the_messageapi_next_to_the_callback(url):
     with mock_open_e() as open_e:
         instance = "external" if "external" in url else "internal"
         message = open_e.plant(1068, "Hej", instance=instance, files=[("a.bin", bytes(range(256)))])
-        answer = requests.get(f"{url}/messageapi/getmessages/flowinstance/1068?fromDate=", timeout=5)
-        assert f"<messageID>{message.message_id}<" in answer.text
+        response = requests.get(f"{url}/messageapi/getmessages/flowinstance/1068?fromDate=", timeout=5)
+        assert f"<messageID>{message.message_id}<" in response.text
         number = message.files[0].attachment_id
         assert requests.get(f"{url}/messageapi/getattachment/{number}", timeout=5).content == bytes(range(256))
 
@@ -154,6 +154,6 @@ def test_server_serves_the_messageapi_next_to_the_callback(run_mock):
     mock.plant(1068, "Hej", files=[("a.txt", b"abc")])
     with run_mock(mock) as url:
         for base in (f"{url}/external/api", f"{url}/api"):
-            answer = requests.get(f"{base}/messageapi/getmessages/flowinstance/1068", timeout=5)
-            assert "<messageID>1<" in answer.text
+            response = requests.get(f"{base}/messageapi/getmessages/flowinstance/1068", timeout=5)
+            assert "<messageID>1<" in response.text
             assert requests.get(f"{base}/messageapi/getattachment/1", timeout=5).content == b"abc"

@@ -78,8 +78,8 @@ from tests.mock_open_e.soap import FILE, GOOD, NS, SOAP, XSI, add_message, fault
 )
 def test_invalid_message_gets_the_fault_of_open_e_byte_for_byte(body, expected):
     mock = MockOpenE(cases={1068})
-    answer = send(mock, body)
-    assert (answer.status, answer.body.decode()) == (500, expected)
+    response = send(mock, body)
+    assert (response.status, response.body.decode()) == (500, expected)
     assert mock.messages == []
 
 
@@ -164,9 +164,9 @@ RECORDED_ANSWER = (
 @pytest.mark.parametrize("body", [RECORDED, OLDER], ids=["of 2026", "of 2024"])
 def test_recorded_envelopes_get_the_recorded_response_byte_for_byte(body):
     mock = MockOpenE(strict=True)
-    answer = send(mock, body, accept="text/xml; charset=UTF-8")
-    assert (answer.status, answer.body.decode()) == (200, RECORDED_ANSWER)
-    assert answer.headers == {"Content-Type": "text/xml; charset=utf-8"}
+    response = send(mock, body, accept="text/xml; charset=UTF-8")
+    assert (response.status, response.body.decode()) == (200, RECORDED_ANSWER)
+    assert response.headers == {"Content-Type": "text/xml; charset=utf-8"}
     assert mock.messages[0]["message"] == "Hej <b> åäö\r\nrad 2"
     assert mock.messages[0]["userID"] == "joe01doe"
 
@@ -177,8 +177,8 @@ OPERATIONS = {"addMessage": "manager", "addMessageAsOwner": "owner", "addInterna
 @pytest.mark.parametrize(("operation", "kind"), OPERATIONS.items())
 def test_each_kind_of_message_is_stored_with_its_own_numbers(operation, kind):
     mock = MockOpenE()
-    answers = [send(mock, add_message().replace("addMessage", operation)).body.decode() for _ in range(2)]
-    assert [f'<{operation}Response xmlns="{NS}"><messageID>{n}<' in answers[n - 1] for n in (1, 2)] == [True, True]
+    responses = [send(mock, add_message().replace("addMessage", operation)).body.decode() for _ in range(2)]
+    assert [f'<{operation}Response xmlns="{NS}"><messageID>{n}<' in responses[n - 1] for n in (1, 2)] == [True, True]
     assert [(each.kind, each.origin, each.message_id) for each in mock.list_messages()] == [
         (kind, operation, 1),
         (kind, operation, 2),
@@ -272,5 +272,5 @@ def test_only_the_first_of_two_operations_is_executed():
 @pytest.mark.parametrize("action", [None, '""', "anything"])
 def test_any_soap_action_and_any_accept_header_are_accepted(action):
     headers = {"soapaction": action, "accept": "application/json", "accept-charset": "utf-16"}
-    answer = send(MockOpenE(), add_message(), **headers)
-    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/xml; charset=utf-8")
+    response = send(MockOpenE(), add_message(), **headers)
+    assert (response.status, response.headers["Content-Type"]) == (200, "text/xml; charset=utf-8")

@@ -13,8 +13,8 @@ from tests.processes import REPOSITORY
 
 @pytest.mark.parametrize("kind", ["application/soap+xml", "application/xml", "application/json", "nonsense"])
 def test_other_content_types_get_415(kind):
-    answer = send(MockOpenE(), add_message(), kind)
-    assert (answer.status, answer.body) == (415, b"")
+    response = send(MockOpenE(), add_message(), kind)
+    assert (response.status, response.body) == (415, b"")
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ def test_other_content_types_get_415(kind):
     ],
 )
 def test_missing_credentials_get_401(authorization, text):
-    answer = send(MockOpenE(username="user", password="å:b"), add_message(), authorization=authorization)
-    assert (answer.status, answer.body) == (401, text)
-    assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
+    response = send(MockOpenE(username="user", password="å:b"), add_message(), authorization=authorization)
+    assert (response.status, response.body) == (401, text)
+    assert response.headers["WWW-Authenticate"].startswith("Basic realm=")
 
 
 def test_valid_credentials_are_accepted():
@@ -69,10 +69,10 @@ def test_fail_applies_only_to_valid_messages_in_order():
     mock.fail("Http500")
     for body in [add_message("<flowInstanceID>1</flowInstanceID>"), add_message(message="")]:
         assert send(mock, body).status == 500
-    answers = [send(mock, add_message()).body for _ in range(4)]
-    assert [b"AccessDeniedFault" in body for body in answers] == [True, True, False, False]
-    assert answers[2].startswith(b"<html>")
-    assert b"<messageID>1<" in answers[3]
+    responses = [send(mock, add_message()).body for _ in range(4)]
+    assert [b"AccessDeniedFault" in body for body in responses] == [True, True, False, False]
+    assert responses[2].startswith(b"<html>")
+    assert b"<messageID>1<" in responses[3]
 
 
 @pytest.mark.parametrize(("fault", "times", "seconds"), [("Nonsense", 1, 1), ("Slow", 0, 1), ("Slow", 1, -1)])
@@ -109,10 +109,10 @@ def test_mock_open_e_fails_as_ordered(fault):
             with pytest.raises(requests.ReadTimeout):
                 post()
         else:
-            answer = post()
-            assert answer.status_code == (200 if stored else statuses.get(fault, 500))
-            assert (f"{fault}Fault" in answer.text) == (fault in {"FlowInstanceNotFound", "AccessDenied"})
-            assert ("<S:Fault" in answer.text) == (fault in soap_faults)
+            response = post()
+            assert response.status_code == (200 if stored else statuses.get(fault, 500))
+            assert (f"{fault}Fault" in response.text) == (fault in {"FlowInstanceNotFound", "AccessDenied"})
+            assert ("<S:Fault" in response.text) == (fault in soap_faults)
         assert len(open_e.messages) == stored
         assert post().status_code == 200
         assert len(open_e.messages) == stored + 1

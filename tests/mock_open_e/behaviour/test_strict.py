@@ -79,9 +79,9 @@ def test_ignored_input_is_noted_and_rejected_in_strict_mode_with_the_reason(name
     (call,) = lenient.list_calls()
     assert call.refusal is None
     assert any(reason in note for note in call.notes)
-    answer = send(strict, body)
-    assert answer.status == 500
-    text = answer.body.decode().replace("&lt;", "<")
+    response = send(strict, body)
+    assert response.status == 500
+    text = response.body.decode().replace("&lt;", "<")
     assert "<faultcode>S:Client</faultcode><faultstring>Rejected in strict mode: " in text
     assert reason in text
     assert strict.messages == []
@@ -94,8 +94,8 @@ def test_wrongly_declared_charset_is_mojibake_and_rejected_in_strict_mode(charse
     body = add_message(message=f"{DATE}<message>Räksmörgås på ÅÄÖ</message>", rest=SENDER)
     assert send(lenient, body, f"text/xml; charset={charset}").status == 200
     assert lenient.messages[0]["message"].startswith("RÃ¤ksmÃ¶rgÃ¥s")
-    answer = send(strict, body, f"text/xml; charset={charset}")
-    assert f"the bytes are UTF-8, but they were sent as {charset}".encode() in answer.body
+    response = send(strict, body, f"text/xml; charset={charset}")
+    assert f"the bytes are UTF-8, but they were sent as {charset}".encode() in response.body
     assert send(strict, body.encode("latin-1"), f"text/xml; charset={charset}").status == 200
 
 
@@ -119,9 +119,9 @@ def test_strict_mode_accepts_every_published_edition_of_a_message(message):
 def test_strict_mode_reports_a_bounded_number_of_reasons():
     _, strict = mocks()
     many = "".join(f'<a{number} xmlns=""/>' for number in range(1000))
-    answer = send(strict, add_message(rest=many))
-    assert answer.body.count(b"has no namespace") == 20
-    assert len(answer.body) < 5000
+    response = send(strict, add_message(rest=many))
+    assert response.body.count(b"has no namespace") == 20
+    assert len(response.body) < 5000
 
 
 def test_strict_mode_does_not_change_open_es_own_faults():

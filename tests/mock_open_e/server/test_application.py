@@ -14,7 +14,7 @@ import requests
 import yaml
 
 from tests.mock_open_e.posting import post
-from tests.processes import REPOSITORY, budkavle, result_of, running
+from tests.processes import REPOSITORY, budkavle, run_program, running
 
 GUIDE = (REPOSITORY / "docs" / "how-to" / "mock-open-e.md").read_text()
 CONTROL = GUIDE.split("\n## Check what your client did\n")[1].split("\n## ")[0]
@@ -42,14 +42,14 @@ def test_ready_file_contains_the_address_while_the_mock_listens(tmp_path: Path) 
 
 
 def test_unwritable_ready_file_stops_the_start(tmp_path: Path) -> None:
-    done = result_of(*budkavle("mock-open-e", "--port", "0", "--ready-file", str(tmp_path / "none" / "mock.url")))
-    assert done.returncode == 1
-    assert "cannot write" in done.stderr
-    assert "Traceback" not in done.stderr
+    result = run_program(*budkavle("mock-open-e", "--port", "0", "--ready-file", str(tmp_path / "none" / "mock.url")))
+    assert result.returncode == 1
+    assert "cannot write" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_stop_responds_to_waiting_callers(tmp_path: Path) -> None:
-    answers: list[int] = []
+    responses: list[int] = []
     with running(*budkavle("mock-open-e", "--port", "0")) as process:
         url = process.wait_for("The mock Open-E listens on ")
         host, port = url.removeprefix("http://").split(":")
@@ -58,9 +58,9 @@ def test_stop_responds_to_waiting_callers(tmp_path: Path) -> None:
             # This response follows the request before it, so the other call waits by now.
             assert requests.get(f"{url}/s/a/control/overview", timeout=5).json()["name"] == "a"
             process.send(signal.SIGTERM)
-            answers.append(int(waiting.recv(64).split()[1]))
+            responses.append(int(waiting.recv(64).split()[1]))
         assert process.wait() == 0
-    assert answers == [408]
+    assert responses == [408]
     assert process.err == []
 
 
@@ -86,9 +86,9 @@ def test_examples_of_the_guide_work_as_written(client: Path) -> None:
             block.replace("http://127.0.0.1:8081", url).replace("curl -sS", "curl -sS --fail-with-body").splitlines()
         )
         script = "\n".join(["set -e", first, './my-client "$MOCK/external/api/callback"', *lines])
-        done = result_of("bash", "-c", script, folder=client)
-        assert done.returncode == 0
-        assert done.stdout.count("It has arrived") >= 4
+        result = run_program("bash", "-c", script, folder=client)
+        assert result.returncode == 0
+        assert result.stdout.count("It has arrived") >= 4
         process.send(signal.SIGTERM)
         assert process.wait() == 0
 
@@ -107,19 +107,19 @@ def test_recipes_for_ci_work_as_written(client: Path, place: int) -> None:
         "PATH": f"{client}/bin:{os.environ['PATH']}",
     }
     exports = "\n".join(f"export {name}='{value}'" for name, value in environment.items())
-    done = result_of("bash", "-c", f"{exports}\n{script}", folder=client)
-    assert done.returncode == 0
-    assert '"message":"It has arrived"' in done.stdout
+    result = run_program("bash", "-c", f"{exports}\n{script}", folder=client)
+    assert result.returncode == 0
+    assert '"message":"It has arrived"' in result.stdout
     assert not (client / "mock.url").exists()
 
 
 def test_many_calls_wait_without_threads(tmp_path: Path) -> None:
     with running(*budkavle("mock-open-e", "--port", "0")) as process:
         url = process.wait_for("The mock Open-E listens on ")
-        answers: list[int] = []
+        responses: list[int] = []
 
         def wait() -> None:
-            answers.append(requests.get(f"{url}/control/expect?timeout=60", timeout=90).status_code)
+            responses.append(requests.get(f"{url}/control/expect?timeout=60", timeout=90).status_code)
 
         threads = [threading.Thread(target=wait) for _ in range(60)]
         for thread in threads:
@@ -127,4 +127,4 @@ def test_many_calls_wait_without_threads(tmp_path: Path) -> None:
         assert post(url).status_code == 200
         for thread in threads:
             thread.join(60)
-        assert answers == [200] * 60
+        assert responses == [200] * 60

@@ -23,15 +23,15 @@ def url() -> Iterator[str]:
 
 
 def get(url, path, status=200, **query):
-    answer = requests.get(f"{url}/control/{path}", params=query, timeout=20)
-    assert answer.status_code == status, answer.text
-    return answer.json()
+    response = requests.get(f"{url}/control/{path}", params=query, timeout=20)
+    assert response.status_code == status, response.text
+    return response.json()
 
 
 def send(url, path, status, method="POST", **body):
-    answer = requests.request(method, f"{url}/control/{path}", json=body or None, timeout=20)
-    assert answer.status_code == status, answer.text
-    return answer.json() if answer.content else None
+    response = requests.request(method, f"{url}/control/{path}", json=body or None, timeout=20)
+    assert response.status_code == status, response.text
+    return response.json() if response.content else None
 
 
 def test_expect_returns_existing_messages(url):
@@ -42,13 +42,13 @@ def test_expect_returns_existing_messages(url):
 
 
 def test_expect_waits_for_messages(url):
-    answers = []
-    waiting = threading.Thread(target=lambda: answers.append(get(url, "expect", case=7, timeout=30)))
+    responses = []
+    waiting = threading.Thread(target=lambda: responses.append(get(url, "expect", case=7, timeout=30)))
     waiting.start()
     post(url, "another")
     post(url, "awaited", case=7)
     waiting.join(20)
-    assert [found["message"] for found in answers[0]["messages"]] == ["awaited"]
+    assert [found["message"] for found in responses[0]["messages"]] == ["awaited"]
 
 
 def test_expect_explains_every_mismatch(url):
@@ -56,10 +56,10 @@ def test_expect_explains_every_mismatch(url):
     post(url, "Hej", instance="internal", operation="addInternalMessage")
     post(url, "Hej", case=8)
     send(url, "cases/external/7/messages", 201, message="Hej")
-    told = get(url, "expect", 408, case=7, instance="external", text="Hi", timeout=0)
-    assert told["errors"] == ["0 of 1 messages came within 0 seconds"]
-    assert told["messages"] == []
-    assert [other["because"] for other in told["others"]] == [
+    response = get(url, "expect", 408, case=7, instance="external", text="Hi", timeout=0)
+    assert response["errors"] == ["0 of 1 messages came within 0 seconds"]
+    assert response["messages"] == []
+    assert [other["because"] for other in response["others"]] == [
         ["the case is 1068, not 7", "the text does not contain 'Hi'"],
         [
             "the case is 1068, not 7",
@@ -68,7 +68,7 @@ def test_expect_explains_every_mismatch(url):
             "the kind is internal, which must be requested explicitly",
         ],
     ]
-    (refused,) = told["refused"]
+    (refused,) = response["refused"]
     assert (refused["number"], refused["flowInstanceID"]) == (3, 8)
     assert refused["received"].startswith("the case 8")
     assert refused["accepted"].startswith("the number of a known case")
@@ -76,9 +76,9 @@ def test_expect_explains_every_mismatch(url):
 
 def test_expect_returns_matching_messages_on_timeout(url):
     post(url, "one")
-    told = get(url, "expect", 408, count=2, timeout=0)
-    assert told["errors"] == ["1 of 2 messages came within 0 seconds"]
-    assert [found["message"] for found in told["messages"]] == ["one"]
+    response = get(url, "expect", 408, count=2, timeout=0)
+    assert response["errors"] == ["1 of 2 messages came within 0 seconds"]
+    assert [found["message"] for found in response["messages"]] == ["one"]
 
 
 def test_expect_reports_all_its_faults(url):
@@ -87,9 +87,9 @@ def test_expect_reports_all_its_faults(url):
 
 
 def test_fault_is_ordered_for_some_calls_only(url):
-    asked = {"fault": "Http500", "times": None, "every": 2, "operation": "addMessage", "flowInstanceID": 7}
-    assert send(url, "faults", 201, **asked, instance="external") == asked | {"seconds": 1, "instance": "external"}
-    assert get(url, "overview")["faults"] == [asked | {"seconds": 1, "instance": "external"}]
+    fault = {"fault": "Http500", "times": None, "every": 2, "operation": "addMessage", "flowInstanceID": 7}
+    assert send(url, "faults", 201, **fault, instance="external") == fault | {"seconds": 1, "instance": "external"}
+    assert get(url, "overview")["faults"] == [fault | {"seconds": 1, "instance": "external"}]
     assert [post(url, case=case).status_code for case in (1068, 7, 7, 7, 7)] == [200, 200, 500, 200, 500]
     send(url, "faults", 204, "DELETE")
     assert get(url, "overview")["faults"] == []
@@ -170,10 +170,10 @@ def test_journal_shows_any_charset(url):
 
 def test_file_is_sent_as_a_download(url):
     post(url, files=FILE, case=8)
-    answer = requests.get(f"{url}/control/files/{SHA}", {"name": "å/<b>.html"}, timeout=5)
-    assert (answer.content, answer.headers["Content-Type"]) == (b"hej", "application/octet-stream")
-    assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''%C3%A5%2F%3Cb%3E.html"
-    assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+    response = requests.get(f"{url}/control/files/{SHA}", {"name": "å/<b>.html"}, timeout=5)
+    assert (response.content, response.headers["Content-Type"]) == (b"hej", "application/octet-stream")
+    assert response.headers["Content-Disposition"] == "attachment; filename*=UTF-8''%C3%A5%2F%3Cb%3E.html"
+    assert response.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
     assert get(url, f"files/{'0' * 64}", 404)["errors"]
     assert get(url, "files/x", 400)["errors"]
 
@@ -183,14 +183,14 @@ def test_overview_waits_for_a_change_such_as_reset(url):
     before = get(url, "overview")
     assert (before["messages"], before["calls"], before["refused"]) == (1, 1, 0)
     assert get(url, "overview", since=before["revision"], timeout=0) == before
-    answers = []
+    responses = []
     waiting = threading.Thread(
-        target=lambda: answers.append(get(url, "overview", since=before["revision"], timeout=30))
+        target=lambda: responses.append(get(url, "overview", since=before["revision"], timeout=30))
     )
     waiting.start()
     send(url, "reset", 204)
     waiting.join(20)
-    assert (answers[0]["messages"], answers[0]["calls"]) == (0, 0)
+    assert (responses[0]["messages"], responses[0]["calls"]) == (0, 0)
 
 
 def test_control_accepts_json_of_any_media_type_and_head(url):

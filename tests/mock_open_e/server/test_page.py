@@ -11,13 +11,13 @@ FILES = ("/", "/inbox.css", "/inbox.js", "/text.js")
 @pytest.mark.parametrize("world", ["", "/s/job1"])
 @pytest.mark.parametrize("path", FILES)
 def test_page_is_sent_with_a_policy_that_allows_only_its_own_files(idle_mock_url, world, path):
-    answer = requests.get(f"{idle_mock_url}{world}{path}", timeout=5)
-    assert answer.status_code == 200
-    policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
+    response = requests.get(f"{idle_mock_url}{world}{path}", timeout=5)
+    assert response.status_code == 200
+    policy = dict(part.strip().split(" ", 1) for part in response.headers["Content-Security-Policy"].split(";"))
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
-    assert "unsafe" not in answer.headers["Content-Security-Policy"]
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "unsafe" not in response.headers["Content-Security-Policy"]
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_page_needs_no_external_resources_and_inserts_no_html():
@@ -28,11 +28,11 @@ def test_page_needs_no_external_resources_and_inserts_no_html():
 
 
 def test_page_of_a_name_without_a_slash_is_found(idle_mock_url):
-    answer = requests.get(f"{idle_mock_url}/s/job1", timeout=5)
-    assert (answer.status_code, answer.url) == (200, f"{idle_mock_url}/s/job1/")
+    response = requests.get(f"{idle_mock_url}/s/job1", timeout=5)
+    assert (response.status_code, response.url) == (200, f"{idle_mock_url}/s/job1/")
 
 
 def test_page_refuses_other_methods(idle_mock_url):
-    answer = requests.post(f"{idle_mock_url}/inbox.js", timeout=5)
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    response = requests.post(f"{idle_mock_url}/inbox.js", timeout=5)
+    assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
     assert requests.head(f"{idle_mock_url}/s/job1/", timeout=5).status_code == 200

@@ -60,12 +60,12 @@ def test_page_shows_a_case_as_the_citizen_sees_it_and_executes_nothing(page, moc
     assert errors_of(page) == []
 
     href = page.execute_script("return document.querySelector('article ul a').href")
-    answer = requests.get(href, timeout=5)
-    assert answer.content == b"<script>"
-    assert answer.headers["Content-Disposition"].startswith("attachment; ")
-    assert answer.headers["Content-Type"] == "application/octet-stream"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["Content-Security-Policy"].startswith("sandbox")
+    response = requests.get(href, timeout=5)
+    assert response.content == b"<script>"
+    assert response.headers["Content-Disposition"].startswith("attachment; ")
+    assert response.headers["Content-Type"] == "application/octet-stream"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Content-Security-Policy"].startswith("sandbox")
 
 
 def test_page_does_not_execute_an_inserted_script(page, mock_url):

@@ -10,7 +10,7 @@ from mock_open_e import Account, DeclaredCase, MockOpenE, Order, Scenario, Statu
 from mock_open_e.server.scenario_file import read_scenario
 from openapi.yaml_nodes import FileWrong
 from tests.mock_open_e.soap import UTF8, add_message, send
-from tests.processes import REPOSITORY, budkavle, result_of, running
+from tests.processes import REPOSITORY, budkavle, run_program, running
 
 EXAMPLE = REPOSITORY / "docs" / "mock-open-e.example.yaml"
 SENDER = "<principal><userID>joe01doe</userID></principal>"
@@ -56,16 +56,16 @@ def test_example_behaves_as_its_comments_describe():
     mock = MockOpenE(scenario=read_scenario(EXAMPLE))
     partner, other = "Basic cGFydG5lcjpub3QtYS1zZWNyZXQ=", "Basic b3RoZXItcGFydG5lcjpub3QtYS1zZWNyZXQtZWl0aGVy"
 
-    def answer(case, authorization=partner, instance="external"):
+    def response(case, authorization=partner, instance="external"):
         body = add_message(f"<flowInstanceID>{case}</flowInstanceID>", rest=SENDER)
         return send(mock, body, instance=instance, authorization=authorization)
 
-    assert answer(1068).status == 200
-    assert answer(1068, None).status == 401
-    assert b"AccessDeniedFault" in answer(1068, other).body
-    assert b"with ID 1069 was not found" in answer(1069, instance="internal").body
-    assert b"The requested flow instance was not found" in answer(1070).body
-    assert answer(1069, other).delay == 0.5
+    assert response(1068).status == 200
+    assert response(1068, None).status == 401
+    assert b"AccessDeniedFault" in response(1068, other).body
+    assert b"with ID 1069 was not found" in response(1069, instance="internal").body
+    assert b"The requested flow instance was not found" in response(1070).body
+    assert response(1069, other).delay == 0.5
 
 
 def test_empty_mapping_declares_nothing(tmp_path):
@@ -160,11 +160,11 @@ def test_read_scenario_reports_a_missing_file(tmp_path):
 
 def test_command_reports_all_lines_of_an_invalid_scenario(tmp_path):
     path = written(tmp_path, "strict: maybe\nmore: 1")
-    done = result_of(*budkavle("mock-open-e", "--port", "0", "--scenario", str(path)), folder=tmp_path)
-    assert done.returncode == 1
-    assert f"{path}:1: strict must be true or false" in done.stderr
-    assert f"{path}:2: the scenario has no key 'more'" in done.stderr
-    assert "Traceback" not in done.stderr
+    result = run_program(*budkavle("mock-open-e", "--port", "0", "--scenario", str(path)), folder=tmp_path)
+    assert result.returncode == 1
+    assert f"{path}:1: strict must be true or false" in result.stderr
+    assert f"{path}:2: the scenario has no key 'more'" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_command_uses_a_scenario_and_strict_mode(tmp_path):

@@ -38,9 +38,9 @@ def add(mock_url):
 
 
 def order(url, **body):
-    answer = requests.post(f"{url}/control/faults", json=body, timeout=5)
-    assert answer.status_code == 201
-    return answer.json()
+    response = requests.post(f"{url}/control/faults", json=body, timeout=5)
+    assert response.status_code == 201
+    return response.json()
 
 
 def messages(url):
@@ -182,8 +182,8 @@ def send_for_ever(connection):
     ],
 )
 def test_control_refuses_an_invalid_order_with_every_reason(idle_mock_url, body, faults):
-    answer = requests.post(f"{idle_mock_url}/control/faults", body, timeout=5)
-    assert (answer.status_code, answer.json()) == (400, {"errors": faults})
+    response = requests.post(f"{idle_mock_url}/control/faults", body, timeout=5)
+    assert (response.status_code, response.json()) == (400, {"errors": faults})
 
 
 def test_control_accepts_an_order_with_defaults_and_removes_it(mock_url, add):
@@ -215,15 +215,15 @@ def test_control_deletes_messages(mock_url, add):
     ],
 )
 def test_server_refuses_other_paths_and_methods(idle_mock_url, method, path, status, allow):
-    answer = requests.request(method, idle_mock_url + path, timeout=5, allow_redirects=False)
-    assert answer.status_code == status
-    assert allow is None or set(answer.headers["Allow"].split(", ")) == allow
+    response = requests.request(method, idle_mock_url + path, timeout=5, allow_redirects=False)
+    assert response.status_code == status
+    assert allow is None or set(response.headers["Allow"].split(", ")) == allow
 
 
 def test_credentials_protect_soap_only(run_mock):
     with run_mock(MockOpenE(username="u", password="p")) as url:
-        answer = requests.post(f"{url}/internal/api/callback", b"", timeout=5)
-        assert (answer.status_code, answer.text) == (401, "Unauthorized")
+        response = requests.post(f"{url}/internal/api/callback", b"", timeout=5)
+        assert (response.status_code, response.text) == (401, "Unauthorized")
         assert requests.get(url, timeout=5).status_code == 200
         assert messages(url) == []
 
@@ -255,7 +255,7 @@ def test_server_stops_without_errors_during_a_slow_response(mock, run_mock, capl
 def test_server_accepts_bodies_of_clients_that_offer_http_2(mock_url, path):
     """Java's HttpClient and `curl --http2` do this."""
     body = b'{"fault": "Http500"}' if path == "control/faults" else add_message().encode()
-    answer = requests.post(
+    response = requests.post(
         f"{mock_url}/{path}",
         data=body,
         headers={
@@ -266,4 +266,4 @@ def test_server_accepts_bodies_of_clients_that_offer_http_2(mock_url, path):
         },
         timeout=5,
     )
-    assert answer.status_code == (201 if path == "control/faults" else 200), answer.text
+    assert response.status_code == (201 if path == "control/faults" else 200), response.text

@@ -58,7 +58,7 @@ def test_until_notices_changes_from_other_threads():
     async def wait():
         world = Worlds(MockOpenE()).root
         before = world.revision
-        waiting = asyncio.create_task(world.until(lambda: world.revision if world.revision != before else None, 30))
+        waiting = asyncio.create_task(world.wait_for(lambda: world.revision if world.revision != before else None, 30))
         await asyncio.sleep(0)
         threading.Thread(target=world.mock.clear).start()
         return await waiting
@@ -69,11 +69,11 @@ def test_until_notices_changes_from_other_threads():
 def test_until_ends_at_the_timeout_and_when_the_server_stops():
     async def wait():
         worlds = Worlds(MockOpenE())
-        assert await worlds.root.until(lambda: None, 0) is None
-        waiting = asyncio.create_task(worlds.get("job1").until(lambda: None, 30))
+        assert await worlds.root.wait_for(lambda: None, 0) is None
+        waiting = asyncio.create_task(worlds.get("job1").wait_for(lambda: None, 30))
         await asyncio.sleep(0)
         worlds.close()
         assert await waiting is None
-        assert await worlds.get("job2").until(lambda: None, 30) is None
+        assert await worlds.get("job2").wait_for(lambda: None, 30) is None
 
     asyncio.run(wait())

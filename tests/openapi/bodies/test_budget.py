@@ -17,8 +17,8 @@ from conftest import MESSAGES_KEY, RunningService, running_service
 from domain.errors import Overloaded
 from openapi.bodies.budget import TRIM_BYTES, BodyBudget, Reservation
 from tests.factories import message_body
-from tests.handlers.answers import problem
-from tests.processes import python, result_of
+from tests.handlers.messages import read_problem
+from tests.processes import python, run_program
 from tests.raw_http import RawConnection
 
 Run = Callable[[Any], Any]
@@ -118,8 +118,9 @@ def test_memory_is_released_after_the_last_large_body(run: Run) -> None:
 
 # A thread frees 40 MB below one block that stays, so that the C library cannot shrink the heap of the thread itself.
 FREE_IN_A_THREAD = """
-import os, threading
+import asyncio, os, threading
 from openapi.bodies.budget import trim_memory
+from openapi.server.serving import FullCollections
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -135,14 +136,23 @@ thread = threading.Thread(target=work)
 thread.start()
 thread.join()
 before = resident()
-trim_memory()
+{trim}
 print(before - resident())
+"""
+COLLECT_ONCE = """
+def is_busy():
+    collections.stop()
+    return False
+
+collections = FullCollections(is_busy, seconds=0.01)
+asyncio.run(collections.run())
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory and can return it")
-def test_trim_memory_returns_what_threads_have_freed() -> None:
-    done = result_of(*python(FREE_IN_A_THREAD))
+@pytest.mark.parametrize("trim", ["trim_memory()", COLLECT_ONCE], ids=["trim_memory", "full collection"])
+def test_memory_that_threads_have_freed_is_returned(trim: str) -> None:
+    done = run_program(*python(FREE_IN_A_THREAD.replace("{trim}", trim)))
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > 30_000_000
 
@@ -169,19 +179,19 @@ def announce(service: RunningService, size: int) -> RawConnection:
         % MESSAGES_KEY.encode()
     )
     connection.send(head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % size)
-    assert connection.read_answer(has_body=False).status == 100
+    assert connection.read_response(has_body=False).status == 100
     return connection
 
 
 def test_large_bodies_wait_for_each_other(serve: Callable[[float], Any]) -> None:
     with serve(60) as service, ThreadPoolExecutor(1) as callers:
         with announce(service, LARGEST_BODY):
-            answer = callers.submit(service.client.post, "/webmessages", json=large_body())
-            done, _ = wait([answer], timeout=0.3)
+            response = callers.submit(service.client.post, "/webmessages", json=large_body())
+            done, _ = wait([response], timeout=0.3)
             assert not done
             # Small bodies do not wait.
             assert service.client.post("/webmessages", json=message_body()).status_code == 201
-        assert answer.result().status_code == 201
+        assert response.result().status_code == 201
 
 
 @pytest.mark.parametrize("is_in_chunks", [False, True])
@@ -194,5 +204,5 @@ def test_large_body_gets_503_after_the_maximum_wait(serve: Callable[[float], Any
             )
         else:
             response = service.client.post("/webmessages", json=large_body())
-        assert problem(response, 503, "Service Unavailable")["detail"] == str(Overloaded())
+        assert read_problem(response, 503, "Service Unavailable")["detail"] == str(Overloaded())
         assert response.headers["Retry-After"] == "5"

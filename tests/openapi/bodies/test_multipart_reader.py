@@ -34,7 +34,7 @@ def read(pieces: list[bytes]) -> tuple[dict[str, object], list[tuple[str, bytes,
     value = reader.finish()
     assert reader.violations == []
     files = value.pop("attachments")
-    contents = [reader.lifted[file["base64Data"]] for file in files]
+    contents = [reader.contents[file["base64Data"]] for file in files]
     return value, [
         (file["fileName"], content.data, content.sha256) for file, content in zip(files, contents, strict=True)
     ]
@@ -79,7 +79,7 @@ def test_multipart_reader_stores_nothing_of_an_eleventh_file() -> None:
     reader.feed(form({f"{number}": os.urandom(10) for number in range(12)}))
     value = reader.finish()
     assert len(value["attachments"]) == 12
-    assert len(reader.lifted) == 10
+    assert len(reader.contents) == 10
 
 
 MESSAGE = b'Content-Disposition: form-data; name="message"\r\n\r\n{"message":"a"}\r\n'
@@ -139,7 +139,7 @@ def test_multipart_reader_refuses_a_truncated_form(end: int) -> None:
     with pytest.raises(Invalid) as caught:
         reader.finish()
     assert [fault.message for fault in caught.value.violations] == [
-        "must be a whole multipart form; its end is missing"
+        "must be a complete multipart form; the final boundary is missing"
     ]
 
 
@@ -150,6 +150,6 @@ def test_multipart_reader_stores_nothing_of_a_preamble() -> None:
     tracemalloc.start()
     for _ in range(100):
         reader.feed(b"\r\n--xyy" * 10_000)
-    kept, _ = tracemalloc.get_traced_memory()
+    memory, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert kept < 200_000
+    assert memory < 200_000

@@ -40,11 +40,11 @@ def received(
     media_type: str = JSON,
     length: int | None = None,
     limit: int = 1000,
-    taken: tuple[str, ...] = (JSON, MULTIPART),
+    media_types: tuple[str, ...] = (JSON, MULTIPART),
 ) -> Body:
     async def run(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> Body:
         with Reservation(BodyBudget(limit, 1)) as reservation:
-            allowance = Allowance(taken, limit)
+            allowance = Allowance(media_types, limit)
             return await receive_body(receive, media_type, media_type + "; boundary=x", length, allowance, reservation)
 
     return anyio.run(run, caller.receive)
@@ -84,7 +84,7 @@ def test_receive_body_reports_a_disconnected_caller(media_type: str) -> None:
     with pytest.raises(Invalid) as caught:
         received(Caller(b"[1", goes_away=True), media_type)
     (violation,) = caught.value.violations
-    assert violation == Violation("body", "must be complete; the connection ended before it was")
+    assert violation == Violation("body", "must be complete; the connection was closed before")
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_receive_body_handles_bodies_around_its_thresholds(size: int) -> None:
         caller = Caller(*(text[start : start + piece] for start in range(0, size, piece)))
         body = received(caller, limit=size)
         assert len(body.value["text"]) == size - len(empty)
-        lifted = body.lifted.get(body.value["base64Data"])
-        assert body.value["base64Data"] == "YQ==" or (lifted is not None and lifted.data == b"a")
+        contents = body.contents.get(body.value["base64Data"])
+        assert body.value["base64Data"] == "YQ==" or (contents is not None and contents.data == b"a")
 
 
 def test_receive_body_refuses_a_large_body_that_is_not_json_while_it_is_sent() -> None:
@@ -113,7 +113,7 @@ def test_receive_body_extracts_the_content_of_large_bodies() -> None:
     data = bytes(range(256)) * 10_000
     text = json.dumps({"base64Data": base64.b64encode(data).decode()}).encode()
     body = received(Caller(*(text[start : start + 65536] for start in range(0, len(text), 65536))), limit=len(text))
-    assert body.lifted[body.value["base64Data"]].data == data
+    assert body.contents[body.value["base64Data"]].data == data
 
 
 FORM = b'--x\r\nContent-Disposition: form-data; name="message"\r\n\r\n{}\r\n--x\r\n' + (
@@ -137,10 +137,10 @@ def test_contents_are_freed_without_a_collection_of_cycles(media_type: str, piec
         for piece in pieces:
             reader.feed(piece)
         reader.finish()
-    kept = weakref.ref(reader)
+    reference = weakref.ref(reader)
     gc.disable()
     try:
         del reader
-        assert kept() is None
+        assert reference() is None
     finally:
         gc.enable()

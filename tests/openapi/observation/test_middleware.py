@@ -8,7 +8,7 @@ from conftest import MESSAGES_KEY, RunningService
 from mock_open_e import MockOpenE
 from openapi.observation.middleware import trace_parent_of
 from tests.factories import message_body
-from tests.handlers.answers import NOBODY
+from tests.handlers.messages import UNKNOWN_ID
 from tests.raw_http import request
 
 NEW = re.compile(r"[0-9a-f]{32}")
@@ -42,8 +42,8 @@ def test_request_without_an_id_gets_a_new_one(contract: RunningService) -> None:
     [
         ("/health/live", "GET"),
         ("/health/live?x=1", "GET"),
-        (f"/webmessages/{NOBODY}", "GET"),
-        (f"/webmessages/{NOBODY}", "DELETE"),
+        (f"/webmessages/{UNKNOWN_ID}", "GET"),
+        (f"/webmessages/{UNKNOWN_ID}", "DELETE"),
         ("/webmessages/x", "GET"),
         ("/webmessages", "PUT"),
         ("/nowhere", "GET"),
@@ -72,7 +72,7 @@ def test_failure_of_open_e_has_the_request_id(contract: RunningService, shared_o
 @pytest.mark.parametrize("request_id", GOOD)
 def test_request_id_is_accepted_under_the_name_of_the_other_contract(contract: RunningService, request_id: str) -> None:
     client = contract.client
-    response = client.get(f"/webmessages/{NOBODY}", headers={"x-requestId": request_id})
+    response = client.get(f"/webmessages/{UNKNOWN_ID}", headers={"x-requestId": request_id})
     assert response.headers.get_list("x-request-id") == [request_id]
     response = client.get("/v1/abonnement", headers={"X-Request-Id": request_id})
     assert response.headers.get_list("x-requestid") == [request_id]
@@ -94,9 +94,9 @@ def test_request_id_of_the_contracts_own_name_wins(contract: RunningService) -> 
         ("GET", "/health/live", 200),
         ("GET", "/health/ready", 200),
         ("GET", "/metrics", 200),
-        ("GET", f"/webmessages/recipients/{NOBODY}", 200),
-        ("GET", f"/webmessages/{NOBODY}", 404),
-        ("DELETE", f"/webmessages/{NOBODY}", 404),
+        ("GET", f"/webmessages/recipients/{UNKNOWN_ID}", 200),
+        ("GET", f"/webmessages/{UNKNOWN_ID}", 404),
+        ("DELETE", f"/webmessages/{UNKNOWN_ID}", 404),
         ("GET", "/webmessages/x", 400),
         ("PUT", "/webmessages", 405),
         ("GET", "/v1/abonnement", 401),

@@ -17,8 +17,8 @@ from openapi.observation.source_limits import (
     SourceCounter,
 )
 from tests.catalogue_rows import put_message_types
-from tests.handlers.answers import problem, unique_id
 from tests.handlers.callers import Caller, errors, new_caller
+from tests.handlers.messages import new_id, read_problem
 
 
 class Clock:
@@ -29,7 +29,7 @@ class Clock:
 
 
 def fails_with(limit: FailureLimit, peer: str | None) -> type[Exception]:
-    with pytest.raises((KeyNeeded, TooManyFailures)) as raised, limit.around(peer):
+    with pytest.raises((KeyNeeded, TooManyFailures)) as raised, limit.limit_failures(peer):
         raise KeyNeeded(RefusalReason.UNKNOWN_KEY)
     return raised.type
 
@@ -53,7 +53,7 @@ def test_failure_limit_is_per_source_and_second() -> None:
     kinds = [fails_with(limit, "192.0.2.1") for _ in range(5)]
     assert kinds == [KeyNeeded] * 3 + [TooManyFailures] * 2
     assert fails_with(limit, "192.0.2.2") is KeyNeeded
-    with limit.around("192.0.2.1"):
+    with limit.limit_failures("192.0.2.1"):
         pass
     clock.now += 1
     assert fails_with(limit, "192.0.2.1") is KeyNeeded
@@ -62,13 +62,13 @@ def test_failure_limit_is_per_source_and_second() -> None:
 def test_anonymous_lines_are_bounded_and_counted() -> None:
     clock = Clock()
     lines = AnonymousLines(clock)
-    shown = [lines.ask("192.0.2.1") for _ in range(LINES_PER_SOURCE + 5)]
+    shown = [lines.admit_line("192.0.2.1") for _ in range(LINES_PER_SOURCE + 5)]
     assert shown == [0] * LINES_PER_SOURCE + [None] * 5
-    others = [lines.ask(f"198.51.100.{number}") for number in range(100)]
+    others = [lines.admit_line(f"198.51.100.{number}") for number in range(100)]
     assert others[0] == 5
     assert sum(suppressed is not None for suppressed in others) == LINES_PER_SECOND - LINES_PER_SOURCE
     clock.now += 1
-    assert lines.ask("192.0.2.1") == 100 - (LINES_PER_SECOND - LINES_PER_SOURCE)
+    assert lines.admit_line("192.0.2.1") == 100 - (LINES_PER_SECOND - LINES_PER_SOURCE)
 
 
 @pytest.fixture(scope="module")
@@ -88,23 +88,23 @@ def flood(service: RunningService, method: str, path: str, **headers: str) -> li
     def send(_number: int) -> httpx.Response:
         return service.client.request(method, path, headers={"apikey": "wrong", **headers})
 
-    answers: list[httpx.Response] = []
+    responses: list[httpx.Response] = []
     with ThreadPoolExecutor(8) as threads:
-        while not any(answer.status_code == 429 for answer in answers):
-            assert len(answers) < 50_000
-            answers += threads.map(send, range(40))
-    return answers
+        while not any(response.status_code == 429 for response in responses):
+            assert len(responses) < 50_000
+            responses += threads.map(send, range(40))
+    return responses
 
 
 def test_failed_authentications_above_the_limit_get_429_and_valid_ones_pass(subscribing: RunningService) -> None:
     headers = {"x-forwarded-for": "198.51.100.1"}
-    path = f"/webmessages/{unique_id()}"
-    answers = flood(subscribing, "GET", path, **headers)
+    path = f"/webmessages/{new_id()}"
+    responses = flood(subscribing, "GET", path, **headers)
     good = [subscribing.client.get(path, headers={"apikey": MESSAGES_KEY, **headers}) for _ in range(10)]
-    assert {answer.status_code for answer in answers} == {401, 429}
-    assert {answer.status_code for answer in good} == {404}
-    refused = next(answer for answer in answers if answer.status_code == 429)
-    assert "retry after a second" in problem(refused, 429, "Too Many Requests")["detail"]
+    assert {response.status_code for response in responses} == {401, 429}
+    assert {response.status_code for response in good} == {404}
+    refused = next(response for response in responses if response.status_code == 429)
+    assert "retry after a second" in read_problem(refused, 429, "Too Many Requests")["detail"]
     assert (refused.headers["retry-after"], "www-authenticate" in refused.headers) == ("1", False)
 
 
@@ -115,15 +115,15 @@ def test_failed_authentications_above_the_limit_get_429_and_valid_ones_pass(subs
 def test_error_lists_have_the_code_of_the_missing_credential(
     subscribing: RunningService, method: str, path: str, code: int
 ) -> None:
-    answers = flood(subscribing, method, path, **{"x-forwarded-for": f"198.51.100.{len(path)}"})
-    refused = next(answer for answer in answers if answer.status_code == 429)
+    responses = flood(subscribing, method, path, **{"x-forwarded-for": f"198.51.100.{len(path)}"})
+    refused = next(response for response in responses if response.status_code == 429)
     (error,) = errors(refused, 429)
     assert (error["errorCode"], refused.headers["retry-after"]) == (code, "1")
 
 
 def test_refused_requests_are_counted_by_reason(subscribing: RunningService) -> None:
     caller: Caller = new_caller(subscribing)
-    client, path = subscribing.client, f"/webmessages/{unique_id()}"
+    client, path = subscribing.client, f"/webmessages/{new_id()}"
 
     def counts() -> dict[str, float]:
         text = client.get("/metrics").text
@@ -137,7 +137,7 @@ def test_refused_requests_are_counted_by_reason(subscribing: RunningService) -> 
         client.get(path, headers={"apikey": "wrong"}).status_code,
         client.get(path, headers=[("apikey", "other")]).status_code,
         client.get(path, headers={"apikey": PUBLISH_KEY}).status_code,
-        caller.get(unique_id()).status_code,
+        caller.get(new_id()).status_code,
         client.get("/v1/abonnement").status_code,
     ]
     assert statuses == [401, 401, 401, 403, 403, 401]

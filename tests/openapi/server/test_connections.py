@@ -23,7 +23,7 @@ from conftest import MESSAGES_KEY, RunningService, running_server, running_servi
 from tests.budkavle.services import served
 from tests.certificates import Authority
 from tests.factories import case_body
-from tests.handlers.answers import post
+from tests.handlers.messages import post_message
 from tests.held_open_e import held_open_e
 from tests.raw_http import RawConnection
 
@@ -76,8 +76,8 @@ def test_unfinished_head_gets_408(serve: Serve, start: bytes) -> None:
     before = closed(service, "head")
     with RawConnection(service.port) as connection:
         connection.send(start)
-        answer = connection.read_answer()
-        assert (answer.status, answer.headers["content-type"]) == (408, "application/problem+json")
+        response = connection.read_response()
+        assert (response.status, response.headers["content-type"]) == (408, "application/problem+json")
         assert connection.is_ended()
     assert closed(service, "head") == before + 1
 
@@ -86,15 +86,15 @@ def test_slow_head_gets_408(serve: Serve) -> None:
     service = serve(head_timeout=SHORT)
     with RawConnection(service.port) as connection:
         assert not send_slowly(connection, b"GET /" + b"x" * 1000)
-        assert connection.read_answer().status == 408
+        assert connection.read_response().status == 408
 
 
 def test_second_head_of_a_connection_is_limited_too(serve: Serve) -> None:
     service = serve(head_timeout=SHORT)
     with RawConnection(service.port) as connection:
         connection.send(LIVE + LIVE[:10])
-        assert connection.read_answer().status == 200
-        assert connection.read_answer().status == 408
+        assert connection.read_response().status == 200
+        assert connection.read_response().status == 408
         assert connection.is_ended()
 
 
@@ -104,8 +104,8 @@ def test_unfinished_body_gets_408(serve: Serve, received: bytes) -> None:
     before = closed(service, "body")
     with RawConnection(service.port) as connection:
         connection.send(HEAD + received)
-        answer = connection.read_answer()
-        assert (answer.status, answer.headers["content-type"]) == (408, "application/problem+json")
+        response = connection.read_response()
+        assert (response.status, response.headers["content-type"]) == (408, "application/problem+json")
         assert connection.is_ended()
     assert closed(service, "body") == before + 1
     assert service.client.get("/webmessages/external-references/slow/body").json() == []
@@ -115,7 +115,7 @@ def test_unfinished_chunked_body_gets_408(serve: Serve) -> None:
     service = serve(body_timeout=SHORT)
     with RawConnection(service.port) as connection:
         connection.send(re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", HEAD) + b"1\r\n{\r\n")
-        assert connection.read_answer().status == 408
+        assert connection.read_response().status == 408
 
 
 def test_body_with_steady_progress_is_accepted(serve: Serve) -> None:
@@ -124,14 +124,14 @@ def test_body_with_steady_progress_is_accepted(serve: Serve) -> None:
         connection.send(HEAD + BODY[:-20])
         assert send_slowly(connection, BODY[-20:-1])
         connection.send(BODY[-1:])
-        assert connection.read_answer().status == 201
+        assert connection.read_response().status == 201
 
 
 def test_body_that_continues_after_its_response_is_limited_too(serve: Serve) -> None:
     service = serve(body_timeout=SHORT)
     with RawConnection(service.port) as connection:
         connection.send(HEAD.replace(MESSAGES_KEY.encode(), b"wrong") + BODY[:5])
-        assert connection.read_answer().status == 401
+        assert connection.read_response().status == 401
         assert connection.is_ended()
 
 
@@ -142,7 +142,7 @@ def test_idle_connection_is_closed_silently(serve: Serve, first: bytes) -> None:
     with RawConnection(service.port) as connection:
         connection.send(first)
         if first == LIVE:
-            assert connection.read_answer().status == 200
+            assert connection.read_response().status == 200
         assert connection.is_ended()
     assert closed(service, "idle") > before
 
@@ -174,7 +174,7 @@ def test_running_request_is_never_interrupted(serve: Serve) -> None:
             max_connections=16,
             **dict.fromkeys(("head_timeout", "body_timeout", "idle_timeout", "reader_timeout"), SHORT),
         )
-        answer = callers.submit(service.client.post, "/webmessages", json=case_body())
+        response = callers.submit(service.client.post, "/webmessages", json=case_body())
         held.wait_for_calls(1)
         for _ in range(3):
             with RawConnection(service.port) as witness:
@@ -182,9 +182,9 @@ def test_running_request_is_never_interrupted(serve: Serve) -> None:
         with ExitStack() as stack:
             for _ in range(40):
                 stack.enter_context(RawConnection(service.port)).send(LIVE[:5])
-            assert post(service)
+            assert post_message(service)
         held.release_calls()
-        assert answer.result().status_code == 201
+        assert response.result().status_code == 201
 
 
 def test_longest_idle_connection_is_closed_for_a_new_one(serve: Serve) -> None:
@@ -199,11 +199,11 @@ def test_longest_idle_connection_is_closed_for_a_new_one(serve: Serve) -> None:
             opened.append(connection)
         with RawConnection(service.port) as connection:
             connection.send(LIVE)
-            assert connection.read_answer().status == 200
+            assert connection.read_response().status == 200
         assert opened[0].is_ended()
         # The last connection can still complete its request.
         opened[-1].send(BODY[5:])
-        assert opened[-1].read_answer().status == 201
+        assert opened[-1].read_response().status == 201
     assert closed(service, "limit") >= before + 40
 
 
@@ -214,16 +214,16 @@ def test_connection_that_made_a_request_is_closed_after_one_that_made_none(serve
         with RawConnection(service.port) as after_all:
             # Connections are accepted in order, so all are accepted now.
             after_all.send(LIVE)
-            assert after_all.read_answer().status == 200
+            assert after_all.read_response().status == 200
         for connection in old[:2]:
             connection.send(LIVE)
-            assert connection.read_answer().status == 200
+            assert connection.read_response().status == 200
         others = [stack.enter_context(RawConnection(service.port)) for _ in range(13)]
         others[-1].send(LIVE)
-        assert others[-1].read_answer().status == 200
+        assert others[-1].read_response().status == 200
         assert old[2].is_ended()
         old[0].send(LIVE)
-        assert old[0].read_answer().status == 200
+        assert old[0].read_response().status == 200
 
 
 def test_connections_are_limited_over_tls_and_close_without_a_trace(serve: Serve) -> None:

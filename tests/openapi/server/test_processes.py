@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.processes import SECONDS, Process, budkavle, result_of, running
+from tests.processes import SECONDS, Process, budkavle, run_program, running
 
 COUNT = 3
 LINE = "Budkavle listens on "
@@ -170,19 +170,19 @@ def test_running_request_is_completed(service: tuple[Process, str]) -> None:
 
 def test_processes_that_cannot_start_end_the_program(tmp_path: Path) -> None:
     # PostgreSQL is not there.
-    done = result_of(
+    result = run_program(
         *budkavle("serve", "--port", "0", "--processes", "2"),
         database_url="postgresql://127.0.0.1:1/none",
         database_pool_timeout=0.1,
         folder=tmp_path,
     )
-    assert done.returncode == 1
-    assert LINE not in done.stdout
-    assert "Traceback" not in done.stderr
+    assert result.returncode == 1
+    assert LINE not in result.stdout
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "many", "1000", "2.5"])
 def test_number_of_processes_is_checked(count: str) -> None:
-    done = result_of(*budkavle("serve", "--processes", count))
-    assert done.returncode == 2
-    assert "is neither `auto` nor a number from 1 to 256" in done.stderr
+    result = run_program(*budkavle("serve", "--processes", count))
+    assert result.returncode == 2
+    assert "is neither `auto` nor a number from 1 to 256" in result.stderr

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from conftest import MESSAGES_KEY, RunningService, running_service
-from openapi.server.protocol import MAX_HEAD_BYTES, HeadHolder
+from openapi.server.protocol import MAX_HEAD_BYTES, HeadBuffer
 from tests.raw_http import RawConnection, request
 
 
@@ -24,10 +24,10 @@ def service(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes) ->
 def test_data_that_is_not_http_gets_400_and_closes_the_connection(service: RunningService, data: bytes) -> None:
     with RawConnection(service.port) as connection:
         connection.send(data)
-        answer = connection.read_answer()
-        assert answer.status == 400
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert json.loads(answer.body)["status"]["statusCode"] == 400
+        response = connection.read_response()
+        assert response.status == 400
+        assert response.headers["content-type"] == "application/problem+json"
+        assert json.loads(response.body)["status"]["statusCode"] == 400
         assert connection.is_ended()
 
 
@@ -44,8 +44,8 @@ def test_endless_head_gets_431_and_closes_the_connection(service: RunningService
                 connection.send(b"X-%d: %s\r\n" % (number, b"x" * 1000))
         except ConnectionError:
             return
-        answer = connection.read_answer()
-        assert answer.status == 431
+        response = connection.read_response()
+        assert response.status == 431
 
 
 def test_endless_header_gets_431_and_closes_the_connection(service: RunningService) -> None:
@@ -54,7 +54,7 @@ def test_endless_header_gets_431_and_closes_the_connection(service: RunningServi
         # What arrives together with the beginning is not counted.
         for _ in range(6 * MAX_HEAD_BYTES // 1000):
             connection.send(b"x" * 1000)
-        assert connection.read_answer().status == 431
+        assert connection.read_response().status == 431
         assert connection.is_ended()
 
 
@@ -63,7 +63,7 @@ def test_second_request_of_a_connection_has_its_own_limit(service: RunningServic
         for _ in range(4):
             filler = b"x" * (MAX_HEAD_BYTES - 1000)
             connection.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Filler: %s\r\n\r\n" % filler)
-            assert connection.read_answer().status == 200
+            assert connection.read_response().status == 200
 
 
 def test_body_does_not_count_as_head(service: RunningService) -> None:
@@ -75,17 +75,17 @@ def test_body_does_not_count_as_head(service: RunningService) -> None:
 def test_pipelined_requests_are_answered_in_order(service: RunningService) -> None:
     with RawConnection(service.port) as connection:
         connection.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert connection.read_answer().status == 200
-        assert connection.read_answer().status == 404
+        assert connection.read_response().status == 200
+        assert connection.read_response().status == 404
 
 
 def ask(service: RunningService, data: bytes, status: int) -> None:
     """Send bytes that get one problem as the response, after which the connection is closed."""
     with RawConnection(service.port) as connection:
         connection.send(data)
-        answer = connection.read_answer()
-        assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json")
-        assert json.loads(answer.body)["status"]["statusCode"] == status
+        response = connection.read_response()
+        assert (response.status, response.headers["content-type"]) == (status, "application/problem+json")
+        assert json.loads(response.body)["status"]["statusCode"] == status
         assert connection.is_ended()
 
 
@@ -143,7 +143,7 @@ def test_client_that_half_closes_gets_its_responses(service: RunningService) -> 
     with RawConnection(service.port) as connection:
         connection.send(posting() + b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" + posting())
         connection.end_sending()
-        assert [connection.read_answer().status for _ in range(3)] == [201, 404, 201]
+        assert [connection.read_response().status for _ in range(3)] == [201, 404, 201]
         assert connection.is_ended()
     found = service.client.get("/webmessages/external-references/half/closed").json()
     assert len(found) == 2
@@ -165,14 +165,14 @@ def test_client_that_half_closes_after_a_bad_request_gets_the_previous_response(
     with RawConnection(service.port) as connection:
         connection.send(posting() + rest)
         connection.end_sending()
-        assert connection.read_answer().status == 201
+        assert connection.read_response().status == 201
         assert connection.is_ended()
 
 
 def test_response_before_a_bad_request_is_the_last_one(service: RunningService) -> None:
     with RawConnection(service.port) as connection:
         connection.send(posting() + BAD_REQUESTS["malformed behind one that waits"])
-        assert connection.read_answer().status == 201
+        assert connection.read_response().status == 201
         assert connection.is_ended()
 
 
@@ -181,7 +181,7 @@ def test_truncated_request_is_rejected(service: RunningService, cut: int) -> Non
     with RawConnection(service.port) as connection:
         connection.send(posting("cut")[:cut])
         connection.end_sending()
-        assert connection.read_answer().status == 400
+        assert connection.read_response().status == 400
         assert connection.is_ended()
 
 
@@ -190,7 +190,7 @@ def test_client_that_stops_a_refused_body_is_not_malformed(service: RunningServi
     head = f"POST /webmessages HTTP/1.1\r\nHost: x\r\nContent-Length: {10**9}\r\napikey: {MESSAGES_KEY}\r\n"
     with RawConnection(service.port) as connection:
         connection.send(head.encode() + b"Content-Type: application/json\r\n\r\n{")
-        assert connection.read_answer().status == 413
+        assert connection.read_response().status == 413
         connection.end_sending()
         assert connection.is_ended()
     assert malformed(service, "cut_off") == before
@@ -233,7 +233,7 @@ class Sent(asyncio.Transport):
 
 def test_head_and_first_chunk_of_a_body_are_sent_in_one_call() -> None:
     sent = Sent()
-    response = HeadHolder(sent)
+    response = HeadBuffer(sent)
     for data in (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"one", b"two"):
         response.write(data)
     response.close()
@@ -242,12 +242,12 @@ def test_head_and_first_chunk_of_a_body_are_sent_in_one_call() -> None:
 
 def test_head_of_a_truncated_response_is_sent() -> None:
     sent = Sent()
-    response = HeadHolder(sent)
+    response = HeadBuffer(sent)
     response.write(b"HTTP/1.1 200 OK\r\n\r\n")
     response.close()
     assert sent.calls == [b"HTTP/1.1 200 OK\r\n\r\n", b"close"]
 
 
 def test_head_of_a_response_to_head_is_sent(service: RunningService) -> None:
-    answer = request(service.port, b"HEAD /docs HTTP/1.1\r\nHost: x\r\n\r\n", has_body=False)
-    assert (answer.status, answer.body) == (200, b"")
+    response = request(service.port, b"HEAD /docs HTTP/1.1\r\nHost: x\r\n\r\n", has_body=False)
+    assert (response.status, response.body) == (200, b"")

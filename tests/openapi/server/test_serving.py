@@ -15,7 +15,7 @@ from tests.budkavle.conftest import Invoke
 from tests.budkavle.services import KEY, put_key, served
 from tests.factories import case_body, message_body
 from tests.held_open_e import HeldOpenE
-from tests.processes import SECONDS, budkavle, python, result_of, running
+from tests.processes import SECONDS, budkavle, python, run_program, running
 from tests.raw_http import RawConnection
 
 
@@ -35,12 +35,12 @@ def test_serve_completes_running_requests_and_refuses_new_ones(
 ) -> None:
     put_key(sqlite_url)
     with served(sqlite_url, open_e_external_url=held.url) as service, ThreadPoolExecutor(1) as caller:
-        answer = caller.submit(service.client.post, "/webmessages", json=case_body())
+        response = caller.submit(service.client.post, "/webmessages", json=case_body())
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
         wait_until_refused(service.port)
         held.release_calls()
-        assert answer.result(SECONDS).status_code == 201
+        assert response.result(SECONDS).status_code == 201
         assert service.process.wait() == 0
         assert [json.loads(line)["status"] for line in service.process.err] == [201]
     listed = invoke(sqlite_url, "messages", "list")
@@ -56,8 +56,8 @@ def test_serve_limits_the_time_of_running_requests_at_shutdown(
         call = caller.submit(service.client.post, "/webmessages", json=case_body())
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
-        answer = call.result(20)
-        assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+        response = call.result(20)
+        assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
         assert service.process.wait(20) == 0
     listed = invoke(sqlite_url, "messages", "list")
     assert [json.loads(line)["state"] for line in listed.stdout.splitlines()] == ["sending"]
@@ -73,8 +73,8 @@ def test_serve_ends_at_once_without_running_requests(sqlite_url: str) -> None:
 
 
 def test_commands_report_a_port_in_use_in_one_line(sqlite_url: str, invoke: Invoke) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
         for command in (
             ("serve", "--port", port),
             ("mock-open-e", "--port", port),
@@ -84,12 +84,12 @@ def test_commands_report_a_port_in_use_in_one_line(sqlite_url: str, invoke: Invo
             assert (result.exit_code, result.stdout) == (1, "")
             assert result.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
         for arguments in (("--mock-port", port, "--receiver-port", "0"), ("--mock-port", "0", "--receiver-port", port)):
-            done = result_of(*budkavle("dev", "--port", "0", *arguments), database_url=sqlite_url)
-            assert (done.returncode, done.stdout) == (1, "")
-            assert done.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
-        done = result_of(*budkavle("worker"), database_url=sqlite_url, worker_port=port)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+            ended = run_program(*budkavle("dev", "--port", "0", *arguments), database_url=sqlite_url)
+            assert (ended.returncode, ended.stdout) == (1, "")
+            assert ended.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+        ended = run_program(*budkavle("worker"), database_url=sqlite_url, worker_port=port)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
 
 
 def test_mock_open_e_listens_until_a_signal() -> None:
@@ -205,18 +205,18 @@ def test_sighup_does_not_end_a_process(sqlite_url: str) -> None:
 
 @pytest.mark.anyio
 async def test_full_collections_wait_for_large_work_up_to_a_limit() -> None:
-    asked: list[bool] = []
+    reads: list[bool] = []
     collected: list[int] = []
 
     def is_busy() -> bool:
-        asked.append(len(asked) < 3)
-        if len(asked) == 20:
+        reads.append(len(reads) < 3)
+        if len(reads) == 20:
             collections.stop()
-        return asked[-1] or len(asked) > 5
+        return reads[-1] or len(reads) > 5
 
     def note(phase: str, information: dict[str, int]) -> None:
         if phase == "start" and information["generation"] == 2:
-            collected.append(len(asked))
+            collected.append(len(reads))
 
     collections = FullCollections(is_busy, seconds=0.001)
     gc.callbacks.append(note)
@@ -251,8 +251,8 @@ run_loop(run_servers([(server, listen("127.0.0.1", 0))], started))
 
 def test_full_collections_visit_little_and_do_not_interrupt_work() -> None:
     """A collection of all objects blocked all callers for 80 to 200 ms."""
-    done = result_of(*python(AT_START))
-    assert (done.returncode, done.stderr) == (0, "")
-    visited, collections = map(float, done.stdout.split())
+    result = run_program(*python(AT_START))
+    assert (result.returncode, result.stderr) == (0, "")
+    visited, collections = map(float, result.stdout.split())
     assert visited < 0.1
     assert collections == 0

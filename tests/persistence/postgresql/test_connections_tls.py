@@ -95,8 +95,8 @@ async def test_password_is_read_from_the_url_and_from_a_file(
     file = tmp_path / "pgpass"
     file.write_text(f"localhost:{cluster.port}:*:by_password:{PASSWORD}\n")
     file.chmod(0o600)
-    given = url(cluster, authority)
-    for case in (given.replace("@", f":{PASSWORD}@"), f"{given}&passfile={file}"):
+    valid_url = url(cluster, authority)
+    for case in (valid_url.replace("@", f":{PASSWORD}@"), f"{valid_url}&passfile={file}"):
         assert await role_over_tls(open_database(case, SOON)) == ("by_password", True)
 
 
@@ -108,14 +108,14 @@ async def test_client_certificate_is_sent(cluster: Cluster, authority: Authority
 
 
 async def test_faults_of_tls_and_password_are_explained(cluster: Cluster, authority: Authority, tmp_path: Path) -> None:
-    given = url(cluster, authority).replace("@", f":{PASSWORD}@")
+    valid_url = url(cluster, authority).replace("@", f":{PASSWORD}@")
     stranger = Authority(tmp_path, "stranger").file
     cases = {
-        given.replace(PASSWORD, "wrong"): "the server rejects the password of role by_password",
-        given.replace("verify-full", "disable"): "the server does not admit role by_password",
-        given.replace(str(authority.file), str(stranger)): "its certificate is not accepted",
-        given.replace("localhost", "127.0.0.1"): "its certificate is not accepted",
-        given.replace(f"sslrootcert={authority.file}&", ""): "add sslrootcert to BUDKAVLE_DATABASE_URL",
+        valid_url.replace(PASSWORD, "wrong"): "the server rejects the password of role by_password",
+        valid_url.replace("verify-full", "disable"): "the server does not admit role by_password",
+        valid_url.replace(str(authority.file), str(stranger)): "its certificate is not accepted",
+        valid_url.replace("localhost", "127.0.0.1"): "its certificate is not accepted",
+        valid_url.replace(f"sslrootcert={authority.file}&", ""): "add sslrootcert to BUDKAVLE_DATABASE_URL",
     }
     for case, explanation in cases.items():
         database = open_database(case, SOON)

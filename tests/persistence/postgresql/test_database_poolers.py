@@ -286,7 +286,7 @@ def _say_right(connection: sa.Connection) -> str:
 
 async def test_wrong_mode_is_reported_and_returns_no_wrong_results(url: str) -> None:
     with pgbouncer_before(url, "transaction", **ROTATING) as bouncer:
-        answers = set()
+        responses = set()
         async with opened(bouncer.url(pooler="session")) as database:
             # While there is only one session, all statements succeed.
             await database.read(short_read(_settings))
@@ -297,8 +297,8 @@ async def test_wrong_mode_is_reported_and_returns_no_wrong_results(url: str) -> 
                     await client.execute(f"prepare __asyncpg_stmt_{number:x}__ as select 'wrong'")
             for _ in range(4 * SERVERS):
                 with suppress(StorageFailed):
-                    answers.add(await database.read(short_read(_say_right)))
-        assert answers <= {"right"}
+                    responses.add(await database.read(short_read(_say_right)))
+        assert responses <= {"right"}
         async with opened(bouncer.url(pooler="session")) as database:
             with pytest.raises(StorageFailed) as caught:
                 await call_all(database)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from persistence.postgresql.database import PostgresqlDatabase
 from persistence.queue import claims, due_deliveries
-from persistence.work import mark, queue_write
+from persistence.work import large_queue_write, large_write, mark, queue_write
 
 pytestmark = pytest.mark.anyio
 
@@ -61,3 +61,17 @@ async def test_plan_for_an_empty_queue_reads_only_what_it_looks_up(postgresql: P
         assert node["Node Type"] in {"Index Scan", "Index Only Scan"}, node
         if node["Index Name"] != "ix_deliveries_urgent":
             assert node["Index Cond"].lstrip("(").startswith(LOOKED_UP), node
+
+
+def _read_settings(connection: sa.Connection) -> tuple[str, str]:
+    limits = sa.text("select current_setting('statement_timeout'), current_setting('enable_hashjoin')")
+    timeout, hash_join = connection.execute(limits).one()
+    return timeout, hash_join
+
+
+async def test_large_work_of_the_queue_has_its_settings_and_the_limits_of_long_work(
+    postgresql: PostgresqlDatabase,
+) -> None:
+    assert await postgresql.write(queue_write(_read_settings)) == ("15s", "off")
+    assert await postgresql.write(large_queue_write(_read_settings)) == ("2min", "off")
+    assert await postgresql.write(large_write(_read_settings)) == ("2min", "on")

@@ -216,8 +216,8 @@ async def test_others_run_between_the_batches_of_waiting_writes(database: Databa
         connection.exec_driver_sql("select 1")
 
     writes = [asyncio.create_task(database.write(insert)) for _ in range(4 * sqlite.BATCH)]
-    done = [0]
+    counts = [0]
     while not all(write.done() for write in writes):
         await asyncio.sleep(0)
-        done.append(sum(write.done() for write in writes))
-    assert max(after - before for before, after in pairwise(done)) <= sqlite.BATCH
+        counts.append(sum(write.done() for write in writes))
+    assert max(after - before for before, after in pairwise(counts)) <= sqlite.BATCH

@@ -29,17 +29,17 @@ def held(path: Path) -> Iterator[Process]:
 
 
 async def test_hold_file_lock_waits_for_another_process_and_logs_it_once(tmp_path: Path) -> None:
-    path, said = tmp_path / "lock", []
+    path, events = tmp_path / "lock", []
     with held(path) as process:
 
         def waits() -> None:
-            said.append("waits")
+            events.append("waits")
             process.write_line("end")
 
         async with hold_file_lock(str(path), waits):
             with running(*python(HOLD), str(path)) as other:
                 other.wait_for("held")
-    assert said == ["waits"]
+    assert events == ["waits"]
     with held(path):
         pass
 

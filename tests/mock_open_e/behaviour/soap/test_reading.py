@@ -73,18 +73,18 @@ def test_hostile_input_is_a_fault_with_bounded_memory(name, kind):
     body = body if isinstance(body, bytes) else body.encode()
     mock = MockOpenE(strict=True)
     rise = Rise()
-    answer = send(mock, body, kind)
-    assert answer.status in {415, 500}
-    assert b"root:" not in answer.body
-    assert len(answer.body) < 10_000
+    response = send(mock, body, kind)
+    assert response.status in {415, 500}
+    assert b"root:" not in response.body
+    assert len(response.body) < 10_000
     assert rise.bytes < LARGEST_RISE
     assert mock.list_messages() == []
 
 
 @pytest.mark.parametrize("extra", ["<a>" * 600 + "</a>" * 600, "<a/>" * 200_000])
 def test_depth_and_number_of_elements_are_bounded(extra):
-    answer = send(MockOpenE(), add_message(rest=extra))
-    assert b"XML reader error: more than 200000 elements, or more than 500 nested elements" in answer.body
+    response = send(MockOpenE(), add_message(rest=extra))
+    assert b"XML reader error: more than 200000 elements, or more than 500 nested elements" in response.body
     assert send(MockOpenE(), add_message(rest="<a>" * 400 + "</a>" * 400)).status == 200
 
 
@@ -113,9 +113,9 @@ def test_ten_large_files_use_a_bounded_amount_of_memory():
 
 @pytest.mark.parametrize("charset", ["utf-7", "idna", "unicode_escape", "zlib", "hex", "a\r\nb: c", "x" * 200, "ÿ"])
 def test_charsets_that_xml_does_not_support_are_refused(charset):
-    answer = send(MockOpenE(), add_message(), f"text/xml; charset={charset}")
-    assert answer.status in {415, 500}
-    assert answer.headers.get("Content-Type", "text/xml; charset=utf-8") == "text/xml; charset=utf-8"
+    response = send(MockOpenE(), add_message(), f"text/xml; charset={charset}")
+    assert response.status in {415, 500}
+    assert response.headers.get("Content-Type", "text/xml; charset=utf-8") == "text/xml; charset=utf-8"
 
 
 @pytest.mark.parametrize("charset", ["utf-16", "utf-16-le", "utf-32", "windows-1252", "us-ascii", "ISO-8859-15"])
@@ -123,16 +123,16 @@ def test_other_charsets_are_decoded_and_used_in_the_response(charset):
     mock = MockOpenE()
     text = "Hej" if charset == "us-ascii" else "Hej åäö"
     body = add_message(message=f"<added>2026-01-01</added><message>{text}</message>").encode(charset)
-    answer = send(mock, body, f"text/xml; charset={charset}")
-    assert (answer.status, answer.headers["Content-Type"]) == (200, f"text/xml ;charset={charset}")
+    response = send(mock, body, f"text/xml; charset={charset}")
+    assert (response.status, response.headers["Content-Type"]) == (200, f"text/xml ;charset={charset}")
     assert mock.messages[0]["message"] == text
 
 
 def test_compressed_body_is_a_fault():
     body = gzip.compress(add_message().encode())
-    answer = send(MockOpenE(), body, **{"content-encoding": "gzip"})
-    assert answer.status == 500
-    assert b"Couldn't create SOAP message" in answer.body
+    response = send(MockOpenE(), body, **{"content-encoding": "gzip"})
+    assert response.status == 500
+    assert b"Couldn't create SOAP message" in response.body
 
 
 def mtom(part, *, start=""):
@@ -148,24 +148,24 @@ def test_mtom_requests_are_accepted_with_their_files():
     file = "Content-Type: application/octet-stream\r\nContent-ID: <file@1>\r\n\r\nhej"
     for start in ["", '; start="<root>"']:
         body, kind = mtom(file, start=start)
-        answer = send(mock, body, kind)
-        assert (answer.status, answer.headers["Content-Type"]) == (200, "text/xml; charset=utf-8")
-        kept = mock.list_messages()[-1].files[0].content
-        assert (kept.size, mock.file(kept.sha256)) == (3, b"hej")
+        response = send(mock, body, kind)
+        assert (response.status, response.headers["Content-Type"]) == (200, "text/xml; charset=utf-8")
+        stored = mock.list_messages()[-1].files[0].content
+        assert (stored.size, mock.file(stored.sha256)) == (3, b"hej")
 
 
 @pytest.mark.parametrize("part", ["", "Content-ID: <other>\r\n\r\nhej", "Content-ID: <file@1>"])
 def test_mtom_requests_without_the_file_lack_its_data(part):
     body, kind = mtom(part)
-    answer = send(MockOpenE(), body, kind)
+    response = send(MockOpenE(), body, kind)
     # A part without a head is an empty file; any other part is not the one that the envelope references.
-    assert (b"Encoded data field cannot be null" in answer.body) == ("file@1" not in part)
+    assert (b"Encoded data field cannot be null" in response.body) == ("file@1" not in part)
 
 
 def test_invalid_lengths_of_base64_are_no_data():
     for data in ["aGVqa", "aGVqaA=", "====", "aGVq" * 10 + "a"]:
-        answer = send(MockOpenE(), with_file(FILE.replace("aGVq", data)))
-        assert b"Encoded data field cannot be null" in answer.body
+        response = send(MockOpenE(), with_file(FILE.replace("aGVq", data)))
+        assert b"Encoded data field cannot be null" in response.body
 
 
 def test_misplaced_envelope_is_no_request():

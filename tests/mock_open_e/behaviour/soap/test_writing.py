@@ -8,10 +8,10 @@ from tests.mock_open_e.soap import FILE, NS, SOAP, add_message, send, with_file
 
 def test_response_to_a_valid_message_is_the_message_id_byte_for_byte():
     mock = MockOpenE()
-    answer = send(mock, with_file(FILE))
-    assert answer.status == 200
-    assert answer.headers == {"Content-Type": "text/xml; charset=utf-8"}
-    assert answer.body.decode() == (
+    response = send(mock, with_file(FILE))
+    assert response.status == 200
+    assert response.headers == {"Content-Type": "text/xml; charset=utf-8"}
+    assert response.body.decode() == (
         "<?xml version='1.0' encoding='UTF-8'?>"
         f'<S:Envelope xmlns:S="{SOAP}"><S:Body><addMessageResponse xmlns="{NS}"><messageID>1</messageID>'
         "</addMessageResponse></S:Body></S:Envelope>"
@@ -50,10 +50,10 @@ def test_response_to_a_valid_message_is_the_message_id_byte_for_byte():
     ],
 )
 def test_response_to_malformed_xml_is_a_fault_without_detail(body, code, text):
-    answer = send(MockOpenE(), body)
-    assert answer.status == 500
-    assert f"<faultcode>S:{code}</faultcode><faultstring>{text}".encode() in answer.body
-    assert b"<detail>" not in answer.body
+    response = send(MockOpenE(), body)
+    assert response.status == 500
+    assert f"<faultcode>S:{code}</faultcode><faultstring>{text}".encode() in response.body
+    assert b"<detail>" not in response.body
 
 
 def test_entities_are_not_expanded():
@@ -64,13 +64,13 @@ def test_entities_are_not_expanded():
 
 def test_charset_of_http_takes_precedence_and_is_used_in_the_response():
     mock = MockOpenE(cases={1068})
-    answer = send(mock, add_message(), "text/xml; charset=ISO-8859-1")
+    response = send(mock, add_message(), "text/xml; charset=ISO-8859-1")
     assert mock.messages[0]["message"].startswith("Hej <b> Ã¥Ã¤Ã¶")
-    assert answer.headers["Content-Type"] == "text/xml ;charset=ISO-8859-1"
-    assert answer.body.startswith(b"<?xml version='1.0' encoding='ISO-8859-1'?><S:Envelope ")
+    assert response.headers["Content-Type"] == "text/xml ;charset=ISO-8859-1"
+    assert response.body.startswith(b"<?xml version='1.0' encoding='ISO-8859-1'?><S:Envelope ")
     declared = "<?xml version='1.0' encoding='ISO-8859-1'?>" + add_message()
-    answer = send(mock, declared.encode("latin-1"), "text/xml")
+    response = send(mock, declared.encode("latin-1"), "text/xml")
     assert mock.messages[1]["message"].startswith("Hej <b> åäö")
-    assert answer.headers["Content-Type"] == "text/xml; charset=utf-8"
+    assert response.headers["Content-Type"] == "text/xml; charset=utf-8"
     assert send(mock, add_message(), None).status == 200
     assert b"S:Client" in send(mock, add_message(), "text/xml; charset=no-such").body

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class Answering(ThreadingHTTPServer):
-    """A server. `answers` maps a method, or a method and the beginning of a path, to a status and a text."""
+class StubServer(ThreadingHTTPServer):
+    """A server. `responses` maps a method, or a method and the beginning of a path, to a status and a text."""
 
     # A caller with an open connection must not keep this server running.
     daemon_threads = True
@@ -15,10 +15,10 @@ class Answering(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: dict[str, tuple[int, str]] = {}
+        self.responses: dict[str, tuple[int, str]] = {}
         self.silent = ""
         """The method whose requests get no response: the connection is closed."""
-        self.came: list[tuple[str, str, bytes]] = []
+        self.requests: list[tuple[str, str, bytes]] = []
 
     @property
     def url(self) -> str:
@@ -26,16 +26,16 @@ class Answering(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Answering
+    server: StubServer
 
-    def _answer(self) -> None:
+    def _respond(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.came.append((self.command, self.path, body))
+        self.server.requests.append((self.command, self.path, body))
         if self.command == self.server.silent:
             self.close_connection = True
             return
-        keys = [key for key in self.server.answers if f"{self.command} {self.path}".startswith(key)]
-        status, text = self.server.answers[max(keys, key=len)]
+        keys = [key for key in self.server.responses if f"{self.command} {self.path}".startswith(key)]
+        status, text = self.server.responses[max(keys, key=len)]
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -44,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
     def __getattr__(self, name: str) -> Callable[[], None]:
         """Return the handler: the base class looks up a method with the name of the request's method."""
         if name.startswith("do_"):
-            return self._answer
+            return self._respond
         raise AttributeError(name)
 
     def log_message(self, *_: object) -> None:
@@ -52,8 +52,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def answering() -> Iterator[Answering]:
-    with Answering() as server:
+def running_stub() -> Iterator[StubServer]:
+    with StubServer() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -1,4 +1,4 @@
-"""Parse responses of the service."""
+"""Post and read web messages, and parse responses of the service."""
 
 import asyncio
 import uuid
@@ -14,15 +14,15 @@ from tests.factories import message_body
 
 PROBLEM = "application/problem+json"
 
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 """An id that no object has."""
 
 
-def unique_id() -> str:
+def new_id() -> str:
     return str(uuid.uuid4())
 
 
-def problem(response: httpx.Response, status: int, title: str) -> dict[str, Any]:
+def read_problem(response: httpx.Response, status: int, title: str) -> dict[str, Any]:
     """Return the problem in a response, after asserting its status and title."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == PROBLEM
@@ -32,23 +32,23 @@ def problem(response: httpx.Response, status: int, title: str) -> dict[str, Any]
     return value
 
 
-def violations(response: httpx.Response) -> list[tuple[str, str]]:
+def read_violations(response: httpx.Response) -> list[tuple[str, str]]:
     """Return the fields and messages of a validation error."""
-    value = problem(response, 400, "Constraint Violation")
+    value = read_problem(response, 400, "Constraint Violation")
     assert value["status"]["reasonPhrase"] == "Bad Request"
     found = [(violation["field"], violation["message"]) for violation in value["violations"]]
     assert found == sorted(found)
     return found
 
 
-def post(service: RunningService, **changes: Any) -> str:
+def post_message(service: RunningService, **changes: Any) -> str:
     """Post a message, which must be accepted, and return its id."""
     response = service.client.post("/webmessages", json=message_body(**changes))
     assert response.status_code == 201, response.text
     return response.headers["location"].removeprefix("/webmessages/")
 
 
-def get(service: RunningService, message_id: str) -> dict[str, Any]:
+def get_message(service: RunningService, message_id: str) -> dict[str, Any]:
     """Return a message, which must exist."""
     response = service.client.get(f"/webmessages/{message_id}")
     assert response.status_code == 200, response.text
@@ -56,7 +56,7 @@ def get(service: RunningService, message_id: str) -> dict[str, Any]:
     return value
 
 
-def unsettled(service: RunningService) -> list[UnsettledMessage]:
+def list_unsettled_messages(service: RunningService) -> list[UnsettledMessage]:
     """Return the messages that only operators see."""
 
     async def listed() -> list[UnsettledMessage]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tests.contract_tests.broken import Answer, Breakage, Forward, Request
+from tests.contract_tests.broken_server import Breakage, Forward, Request, ServerResponse
 
 UNNAMED = (
     *(("Date", value) for value in ("Thu, 01 Jan 1970 00:00:00 GMT", "yesterday", "", "0", "2026-01-01T00:00:00Z")),
@@ -33,40 +33,40 @@ def with_unspecified_headers(seed: int) -> Breakage:
     """Add headers that the contracts do not name, some of them several times."""
     chance = random.Random(seed)
 
-    async def answer(request: Request, forward: Forward) -> Answer:
-        given = await forward(request)
+    async def respond(request: Request, forward: Forward) -> ServerResponse:
+        response = await forward(request)
         added = chance.choices(UNNAMED, k=chance.randrange(8))
         # A client that received the only page must not be sent to another one.
-        added = [(name, value) for name, value in added if name != "Link" or given.header("link") is None]
+        added = [(name, value) for name, value in added if name != "Link" or response.header("link") is None]
         headers = [(name.encode(), value.strip().encode("latin-1")) for name, value in added]
-        together = [*given.headers, *headers]
-        chance.shuffle(together)
-        return replace(given, headers=together)
+        all_headers = [*response.headers, *headers]
+        chance.shuffle(all_headers)
+        return replace(response, headers=all_headers)
 
-    return answer
+    return respond
 
 
 def with_violations(seed: int) -> Breakage:
-    """Change the status, a header or the body of some answers so that they break the contract."""
+    """Change the status, a header or the body of some responses so that they violate the contract."""
     chance = random.Random(seed)
 
-    async def answer(request: Request, forward: Forward) -> Answer:
-        given = await forward(request)
+    async def respond(request: Request, forward: Forward) -> ServerResponse:
+        response = await forward(request)
         # Requests before all checks must get valid responses, otherwise no check runs.
-        is_asked_first = request.path in {"/v1/abonnement", "/v1/beskedtype/tilladte", "/v1/abonnement/sync"}
-        if is_asked_first or chance.random() > 0.3:
-            return given
-        return chance.choice(CHANGES)(given, chance)
+        is_preparation = request.path in {"/v1/abonnement", "/v1/beskedtype/tilladte", "/v1/abonnement/sync"}
+        if is_preparation or chance.random() > 0.3:
+            return response
+        return chance.choice(CHANGES)(response, chance)
 
-    return answer
+    return respond
 
 
-def _in_json(change: Callable[[Any, random.Random], Any]) -> Callable[[Answer, random.Random], Answer]:
-    def answer(given: Answer, chance: random.Random) -> Answer:
-        value = given.json()
-        return given if value is None else given.with_json(_at_random(value, change, chance))
+def _in_json(change: Callable[[Any, random.Random], Any]) -> Callable[[ServerResponse, random.Random], ServerResponse]:
+    def change_response(response: ServerResponse, chance: random.Random) -> ServerResponse:
+        value = response.json()
+        return response if value is None else response.with_json(_at_random(value, change, chance))
 
-    return answer
+    return change_response
 
 
 def _at_random(value: Any, change: Callable[[Any, random.Random], Any], chance: random.Random) -> Any:
@@ -90,17 +90,17 @@ def _other(_value: Any, chance: random.Random) -> Any:
     return chance.choice(OTHERS)
 
 
-def _body(body: bytes) -> Callable[[Answer, random.Random], Answer]:
-    return lambda given, _: given.with_body(body)
+def _body(body: bytes) -> Callable[[ServerResponse, random.Random], ServerResponse]:
+    return lambda response, _: response.with_body(body)
 
 
-def _header(name: str, value: str) -> Callable[[Answer, random.Random], Answer]:
-    return lambda given, _: replace(
-        given, headers=[*given.without(name).headers, (name.encode(), value.encode("latin-1"))]
+def _header(name: str, value: str) -> Callable[[ServerResponse, random.Random], ServerResponse]:
+    return lambda response, _: replace(
+        response, headers=[*response.without(name).headers, (name.encode(), value.encode("latin-1"))]
     )
 
 
-CHANGES: tuple[Callable[[Answer, random.Random], Answer], ...] = (
+CHANGES: tuple[Callable[[ServerResponse, random.Random], ServerResponse], ...] = (
     *(_in_json(_other),) * 8,
     *(_body(body) for body in (b"", b"{", b"\xff\xfe{}", b"[" * 100_000, b"1" * 5000, b'"\\ud800"', b"null", b"\0")),
     _body(json.dumps({"errors": [{"message": None}], "violations": [None], "status": 1}).encode()),

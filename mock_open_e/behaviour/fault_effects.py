@@ -21,7 +21,7 @@ def explain_order(status: int) -> Refusal:
     )
 
 
-def before_the_work(order: Order | None, case: int | None) -> MockResponse | None:
+def respond_before_work(order: Order | None, case: int | None) -> MockResponse | None:
     """Return the response for a fault that stores nothing; None for one that occurs after the work, or for no fault.
 
     Raises SoapFault for faults that are SOAP faults.
@@ -71,10 +71,10 @@ _OTHER: Mapping[FaultName, MockResponse] = {
     "Http500": MockResponse(500, {"Content-Type": HTML}, b"<html>Internal error</html>"),
     "Reset": MockResponse(0, {}, b"", ending="reset"),
 }
-"""Faults that store nothing and are no SOAP faults with HTTP 500."""
+"""Responses of the faults that store nothing, except SOAP faults with HTTP 500."""
 
 
-def after_the_work(order: Order | None, response: MockResponse) -> MockResponse:
+def apply_after_work(order: Order | None, response: MockResponse) -> MockResponse:
     """Return the response after an ordered fault is applied to it."""
     if order is None:
         return response

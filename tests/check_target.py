@@ -22,7 +22,7 @@ ALLOWED = tuple(
 )
 
 
-def put_attacked(database_url: str, certificate: callers.Certificate) -> None:
+def put_target_rows(database_url: str, certificate: callers.Certificate) -> None:
     """Store the rows that the target declares."""
     put_message_types(database_url, *ALLOWED)
     for system_id in (SYSTEM, ATTACKED_SYSTEM, QUEUED_SYSTEM):
@@ -31,7 +31,7 @@ def put_attacked(database_url: str, certificate: callers.Certificate) -> None:
     put_parked_message(database_url, QUEUED_SYSTEM, tuple(ATTACKED.json().values()), ATTACKED_DELIVERY)
 
 
-def attacked_target(url: str, certificate: callers.Certificate) -> CheckTarget:
+def new_check_target(url: str, certificate: callers.Certificate) -> CheckTarget:
     """Return the target for the service at that address."""
     return CheckTarget(
         url,

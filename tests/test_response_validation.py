@@ -12,12 +12,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from budkavle.settings import Settings
 from conftest import running_server
-from tests import answers_kept
-from tests.answers_kept import Answer
-from tests.processes import REPOSITORY, python, result_of, running
-from tests.programs import has_ended, listens, program_at
+from tests import response_validation
+from tests.processes import REPOSITORY, python, run_program, running
+from tests.programs import forget_ports, program_at, register_address
 from tests.raw_http import request
-from tests.watching import take_faults
+from tests.response_recording import take_faults
+from tests.response_validation import RecordedResponse
 
 ID = ("x-request-id", "a-1")
 V1_ID = ("x-requestid", "a-1")
@@ -41,85 +41,89 @@ DELIVERY: dict[str, Any] = {
 CREATED = ("location", "/webmessages/7d1a8f10-5798-41e9-ae24-57fa13b361e1")
 
 
-def deliveries(**changes: Any) -> Answer:
+def deliveries(**changes: Any) -> RecordedResponse:
     body = json.dumps({"beskeder": [DELIVERY | changes]}).encode()
-    return Answer("GET", "/v1/abonnement/beskeder?limit=1", 200, [V1_ID, JSON], body)
+    return RecordedResponse("GET", "/v1/abonnement/beskeder?limit=1", 200, [V1_ID, JSON], body)
 
 
-def live(*headers: tuple[str, str], status: int = 200, body: bytes | None = LIVE, method: str = "GET") -> Answer:
-    return Answer(method, "/health/live", status, headers or [ID, JSON], body)
+def live(
+    *headers: tuple[str, str], status: int = 200, body: bytes | None = LIVE, method: str = "GET"
+) -> RecordedResponse:
+    return RecordedResponse(method, "/health/live", status, headers or [ID, JSON], body)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         live(),
         live(body=None),
         deliveries(),
         deliveries(naesteForsoeg="2026-03-01T13:00:00+01:00", aarsag="http", httpStatus=503),
-        Answer("POST", "/webmessages", 201, [ID, CREATED], b""),
-        Answer("DELETE", f"{CREATED[1]}", 204, [ID], b""),
+        RecordedResponse("POST", "/webmessages", 201, [ID, CREATED], b""),
+        RecordedResponse("DELETE", f"{CREATED[1]}", 204, [ID], b""),
         live(ID, PROBLEM, ("allow", "GET"), status=405, body=b"{}", method="POST"),
-        Answer("GET", "/nowhere", 404, [ID, PROBLEM], b"{}"),
-        Answer("OPTIONS", "*", 404, [ID, PROBLEM], b"{}"),
-        Answer("GET", "/v1/nowhere", 404, [V1_ID, PROBLEM], b"{}"),
-        Answer("GET", "/docs/anything", 200, [], b""),
+        RecordedResponse("GET", "/nowhere", 404, [ID, PROBLEM], b"{}"),
+        RecordedResponse("OPTIONS", "*", 404, [ID, PROBLEM], b"{}"),
+        RecordedResponse("GET", "/v1/nowhere", 404, [V1_ID, PROBLEM], b"{}"),
+        RecordedResponse("GET", "/docs/anything", 200, [], b""),
     ],
 )
-def test_valid_response_has_no_faults(answer: Answer) -> None:
-    assert answers_kept.service().faults_of(answer) == []
+def test_valid_response_has_no_faults(response: RecordedResponse) -> None:
+    assert response_validation.service().find_faults(response) == []
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("response", "expected"),
     [
         (live(status=418), "the status is none of 200, 400, 500"),
         (live(ID, ("content-type", "text/plain")), "'text/plain' is none of application/json"),
-        (live(ID), "the content type is [], and must be one"),
+        (live(ID), "the content types are [], but exactly one is required"),
         (live(JSON), "the header x-request-id is missing"),
-        (live(ID, ID, JSON), "the header x-request-id comes 2 times"),
+        (live(ID, ID, JSON), "the header x-request-id occurs 2 times"),
         (live(("x-request-id", "a b"), JSON), "the header x-request-id is 'a b'"),
         (live(ID, JSON, ("x-secret", "1")), "the header x-secret is not documented"),
-        (live(body=b'{"status":"UP"'), "the body is no application/json"),
-        (live(body=b'{"status":NaN}'), "NaN is no JSON"),
-        (live(body=b'{"status":"\xff"}'), "the body is no application/json"),
+        (live(body=b'{"status":"UP"'), "the body is not application/json"),
+        (live(body=b'{"status":NaN}'), "NaN is not JSON"),
+        (live(body=b'{"status":"\xff"}'), "the body is not application/json"),
         (live(body=b'{"status":"DOWN"}'), "the body: status"),
-        (live(body=b'{"status":"UP","more":1}'), "the body: all of it"),
-        (live(body=b""), "the body is no application/json"),
+        (live(body=b'{"status":"UP","more":1}'), "the body: the whole value"),
+        (live(body=b""), "the body is not application/json"),
         (deliveries(oprettet="2026-03-01"), "beskeder/0/oprettet"),
         (deliveries(leveringId="1"), "beskeder/0/leveringId"),
         (deliveries(orgType=2**31), "beskeder/0/orgType"),
         (deliveries(webhookUrl="//"), "beskeder/0/webhookUrl"),
         (deliveries(forsoeg=None), "beskeder/0/forsoeg"),
-        (Answer("POST", "/webmessages", 201, [ID], b""), "the header location is missing"),
-        (Answer("POST", "/webmessages", 201, [ID, CREATED], b"{}"), "and must be none"),
-        (Answer("DELETE", CREATED[1], 204, [ID], b"x"), "and must be none"),
-        (Answer("DELETE", CREATED[1], 204, [ID, JSON], b""), "and must be none"),
-        (Answer("GET", "/nowhere", 200, [ID, JSON], b"{}"), "the status is not 404"),
-        (Answer("GET", "/nowhere", 404, [ID, ("content-type", "text/html")], b"-"), "'text/html' is none of"),
+        (RecordedResponse("POST", "/webmessages", 201, [ID], b""), "the header location is missing"),
+        (RecordedResponse("POST", "/webmessages", 201, [ID, CREATED], b"{}"), "but none is allowed"),
+        (RecordedResponse("DELETE", CREATED[1], 204, [ID], b"x"), "but none is allowed"),
+        (RecordedResponse("DELETE", CREATED[1], 204, [ID, JSON], b""), "but none is allowed"),
+        (RecordedResponse("GET", "/nowhere", 200, [ID, JSON], b"{}"), "the status is not 404"),
+        (RecordedResponse("GET", "/nowhere", 404, [ID, ("content-type", "text/html")], b"-"), "'text/html' is none of"),
         (live(method="POST"), "the status is not 405"),
         (live(ID, PROBLEM, status=405, body=b"{}", method="POST"), "the header allow is missing"),
-        (live(ID, PROBLEM, ("allow", "PUT"), status=405, body=b"{}", method="POST"), "Allow says ['PUT']"),
+        (live(ID, PROBLEM, ("allow", "PUT"), status=405, body=b"{}", method="POST"), "Allow lists ['PUT']"),
     ],
 )
-def test_faults_of_an_invalid_response_are_reported(answer: Answer, said: str) -> None:
-    assert any(said in fault for fault in answers_kept.service().faults_of(answer))
+def test_faults_of_an_invalid_response_are_reported(response: RecordedResponse, expected: str) -> None:
+    assert any(expected in fault for fault in response_validation.service().find_faults(response))
 
 
 @pytest.mark.parametrize("prefix", ["", "/s/job1"])
 def test_faults_of_a_response_of_the_mock_are_reported_in_each_world(prefix: str) -> None:
     path = f"{prefix}/control/messages"
     for method in ("GET", "HEAD"):
-        assert answers_kept.mock().faults_of(Answer(method, path, 200, [ID, JSON], b"[]")) == []
-    assert answers_kept.mock().faults_of(Answer("GET", path, 200, [ID, JSON], b"[1]")) != []
-    assert answers_kept.mock().faults_of(Answer("HEAD", path, 200, [JSON], b"")) != []
-    assert answers_kept.mock().faults_of(Answer("GET", f"{prefix}/api/callback", 418, [], b"-")) == []
+        assert response_validation.mock().find_faults(RecordedResponse(method, path, 200, [ID, JSON], b"[]")) == []
+    assert response_validation.mock().find_faults(RecordedResponse("GET", path, 200, [ID, JSON], b"[1]")) != []
+    assert response_validation.mock().find_faults(RecordedResponse("HEAD", path, 200, [JSON], b"")) != []
+    assert (
+        response_validation.mock().find_faults(RecordedResponse("GET", f"{prefix}/api/callback", 418, [], b"-")) == []
+    )
 
 
 def wrong(status: int, *, ends: bool = True) -> ASGIApp:
     """Return an application that sends this in two chunks, or breaks off."""
 
-    async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
+    async def response(scope: Scope, _receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         headers = [(b"content-type", b"application/json"), (b"x-request-id", b"a-1"), (b"content-length", b"15")]
@@ -128,28 +132,28 @@ def wrong(status: int, *, ends: bool = True) -> ASGIApp:
         if ends:
             await send({"type": "http.response.body", "body": LIVE[5:]})
 
-    return answer
+    return response
 
 
 SETTINGS = Settings()
-TOLD = ["GET /health/live -> 418: the status is none of 200, 400, 500"]
+FAULTS = ["GET /health/live -> 418: the status is none of 200, 400, 500"]
 
 
-def test_watched_records_all_responses_without_changing_them() -> None:
+def test_recording_app_records_all_responses_without_changing_them() -> None:
     with running_server(SETTINGS, wrong(418)) as url, httpx.Client(base_url=url, trust_env=False) as client:
-        answer = client.get("/health/live")
-        assert (answer.status_code, answer.content) == (418, LIVE)
-        assert take_faults() == TOLD
+        response = client.get("/health/live")
+        assert (response.status_code, response.content) == (418, LIVE)
+        assert take_faults() == FAULTS
         raw = request(httpx.URL(url).port or 0, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (raw.status, raw.body) == (418, LIVE)
-        assert take_faults() == TOLD
+        assert take_faults() == FAULTS
         assert take_faults() == []
 
 
-def test_watched_records_the_head_of_a_truncated_response() -> None:
+def test_recording_app_records_the_head_of_a_truncated_response() -> None:
     with running_server(SETTINGS, wrong(418, ends=False)) as url, pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{url}/health/live", trust_env=False)
-    assert take_faults() == TOLD
+    assert take_faults() == FAULTS
 
 
 PROGRAM = """
@@ -170,53 +174,56 @@ def test_clients_record_the_responses_of_a_program() -> None:
     with running(*python(PROGRAM)) as process:
         url = process.wait_for("Budkavle listens on ")
         assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 418
-        assert take_faults() == TOLD
+        assert take_faults() == FAULTS
 
 
 TESTS = """
 import httpx
-from tests.test_answers_kept import SETTINGS, running_server, wrong
+from tests.test_response_validation import SETTINGS, running_server, wrong
 
-def test_of_nothing():
+def test_without_requests():
     pass
 
-def test_that_is_content():
+def test_without_assertion():
     with running_server(SETTINGS, wrong(418)) as url:
         assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 418
 
-def test_that_fails_anyway():
+def test_with_failing_assertion():
     with running_server(SETTINGS, wrong(418)) as url:
         assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 200
 
-def test_of_a_good_answer():
+def test_of_a_valid_response():
     with running_server(SETTINGS, wrong(200)) as url:
         assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 200
 """
 
 
 def test_wrong_response_fails_only_the_test_that_caused_it(tmp_path: Path) -> None:
-    path, told = tmp_path / "test_content.py", tmp_path / "told.xml"
+    path, report = tmp_path / "test_sample.py", tmp_path / "report.xml"
     path.write_text(TESTS)
-    options = ("-p", "tests.watching", "-p", "no:cacheprovider", "-c", str(REPOSITORY / "pyproject.toml"))
-    where = (f"--rootdir={tmp_path}", "--junitxml", str(told), str(path))
-    done = result_of(sys.executable, "-m", "pytest", *options, *where, folder=REPOSITORY)
-    assert done.returncode == 1
+    options = ("-p", "tests.response_recording", "-p", "no:cacheprovider", "-c", str(REPOSITORY / "pyproject.toml"))
+    where = (f"--rootdir={tmp_path}", "--junitxml", str(report), str(path))
+    result = run_program(sys.executable, "-m", "pytest", *options, *where, folder=REPOSITORY)
+    assert result.returncode == 1
     # pytest's output depends on its environment.
     failures = {
         case.get("name"): "".join(failure.get("message", "") for failure in case.iter("failure"))
-        for case in ET.parse(told).getroot().iter("testcase")
+        for case in ET.parse(report).getroot().iter("testcase")
     }
-    assert {name for name, words in failures.items() if words} == {"test_that_is_content", "test_that_fails_anyway"}
-    assert all(TOLD[0] in words for words in failures.values() if words)
+    assert {name for name, words in failures.items() if words} == {
+        "test_without_assertion",
+        "test_with_failing_assertion",
+    }
+    assert all(FAULTS[0] in words for words in failures.values() if words)
     assert len(failures) == 4
 
 
-def test_ports_of_an_ended_program_are_forgotten() -> None:
+def test_forget_ports_removes_an_ended_program() -> None:
     """The system soon gives a port to another server, whose responses are not subject to our contracts."""
     former, present = object(), object()
-    listens("Budkavle listens on http://127.0.0.1:1\n", former)
-    listens("The worker listens on http://127.0.0.1:1\n", present)
-    has_ended(former)
+    register_address("Budkavle listens on http://127.0.0.1:1\n", former)
+    register_address("The worker listens on http://127.0.0.1:1\n", present)
+    forget_ports(former)
     assert program_at(1) == "worker"
-    has_ended(present)
+    forget_ports(present)
     assert program_at(1) is None

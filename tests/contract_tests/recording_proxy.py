@@ -12,7 +12,7 @@ from uuid import NAMESPACE_OID, uuid5
 UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-class Tape:
+class RecordingProxy:
     """The recorded traffic in chunks: connection number, direction and bytes."""
 
     def __init__(self, url: str) -> None:
@@ -34,9 +34,9 @@ class Tape:
         ends = dict[tuple[int, bool], bytes]()
         for number, is_sent, piece in self.pieces:
             # An id may be split into two chunks.
-            told = ends.get((number, is_sent), b"") + piece
-            ends[number, is_sent] = told[-35:]
-            for id_ in UUID.findall(told):
+            data = ends.get((number, is_sent), b"") + piece
+            ends[number, is_sent] = data[-35:]
+            for id_ in UUID.findall(data):
                 if is_sent:
                     own.add(id_)
                 elif id_ not in own and id_ not in made:
@@ -64,7 +64,7 @@ class Tape:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._hand_on, args=(number, connection), daemon=True)
+            thread = threading.Thread(target=self._forward, args=(number, connection), daemon=True)
             thread.start()
             self._threads.append(thread)
             number += 1
@@ -74,7 +74,7 @@ class Tape:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def _hand_on(self, number: int, caller: socket.socket) -> None:
+    def _forward(self, number: int, caller: socket.socket) -> None:
         with caller, socket.create_connection(self._server) as server:
             for side in (caller, server):
                 # Send each chunk immediately.
@@ -100,12 +100,12 @@ class Tape:
 
 
 @contextmanager
-def taping(url: str) -> Iterator[Tape]:
-    tape = Tape(url)
-    thread = threading.Thread(target=tape.serve, daemon=True)
+def running_proxy(url: str) -> Iterator[RecordingProxy]:
+    proxy = RecordingProxy(url)
+    thread = threading.Thread(target=proxy.serve, daemon=True)
     thread.start()
     try:
-        yield tape
+        yield proxy
     finally:
-        tape.close()
+        proxy.close()
         thread.join()

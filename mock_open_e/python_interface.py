@@ -37,7 +37,7 @@ def mock_open_e(
     The messageapi is next to each callback: the same address with `messageapi/…` as its last segment. Options given in
     addition to a `scenario` take precedence.
 
-    Calls of other addresses fail, except those that begin with one of `passthrough`, which use the network. Nothing
+    Calls of other addresses fail, except those that begin with one of `passthrough`, which use the network. No call
     waits: `Slow` raises requests.ReadTimeout if the caller's read timeout is shorter than its seconds, and responds at
     once otherwise. `SlowBytes` responds at once, because bytes that keep arriving trigger no timeout of requests.
     `Reset` and `AcceptedAnswerLost` raise requests.ConnectionError.
@@ -67,7 +67,7 @@ def mock_open_e(
 
 
 class _Callback:
-    """One instance at its address."""
+    """The callback and the messageapi of one instance, at its addresses."""
 
     def __init__(self, mock: MockOpenE, instance: Instance, url: str) -> None:
         self._mock = mock

@@ -17,28 +17,28 @@ from tests.persistence.queues import LEASE, claim_due, settled
 
 LIST, REPLAY, TEST = "/v1/abonnement/beskeder", "/v1/abonnement/beskeder/genfremsend", "/v1/abonnement/testbesked"
 SECOND = timedelta(seconds=1)
-NOBODYS = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
+UNKNOWN_DELIVERY = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
 """An id that no delivery has."""
 
 
-def org_code_of(caller: Caller) -> int:
+def find_org_code(caller: Caller) -> int:
     return int(caller.system_id[:6], 16)
 
 
 def subscribe(caller: Caller) -> None:
-    caller.sync(entry(orgCode=org_code_of(caller)))
+    caller.sync(entry(orgCode=find_org_code(caller)))
 
 
 def publish(caller: Caller, **changes: Any) -> str:
     """Publish an event to the caller's subscription and return its id."""
-    body = {"entityType": ALLOWED, "orgType": 1, "orgCode": org_code_of(caller), "aendringstype": 1} | changes
+    body = {"entityType": ALLOWED, "orgType": 1, "orgCode": find_org_code(caller), "aendringstype": 1} | changes
     response = caller.service.client.post("/v1/besked", json=body, headers={"apikey": PUBLISH_KEY})
     assert response.json()["abonnementer"] == 1
     id_: str = response.json()["beskedId"]
     return id_
 
 
-def meet(caller: Caller, outcome: AttemptOutcome, now: datetime) -> None:
+def settle_claimable(caller: Caller, outcome: AttemptOutcome, now: datetime) -> None:
     """Settle all claimable deliveries of all systems with that result."""
 
     async def work(database: Database) -> None:
@@ -50,7 +50,7 @@ def meet(caller: Caller, outcome: AttemptOutcome, now: datetime) -> None:
     with_database(caller.database_url, work)
 
 
-def later() -> datetime:
+def get_due_time() -> datetime:
     """Return a time at which everything that was published is due."""
     return datetime.now(UTC) + SECOND
 
@@ -60,7 +60,7 @@ def get(caller: Caller, query: str = "", **headers: str) -> httpx.Response:
     return caller.service.client.get(path, headers=caller.headers(**headers))
 
 
-def listed(caller: Caller, query: str = "") -> list[dict[str, Any]]:
+def list_deliveries(caller: Caller, query: str = "") -> list[dict[str, Any]]:
     response = get(caller, query)
     assert response.status_code == 200, response.text
     found: list[dict[str, Any]] = response.json()["beskeder"]
@@ -78,6 +78,6 @@ def replay(caller: Caller, *ids: str) -> dict[str, Any]:
     return value
 
 
-def a_test(caller: Caller, **changes: Any) -> dict[str, Any]:
-    identity = {"orgType": 1, "orgCode": org_code_of(caller), "entityType": ALLOWED}
+def new_test_message(caller: Caller, **changes: Any) -> dict[str, Any]:
+    identity = {"orgType": 1, "orgCode": find_org_code(caller), "entityType": ALLOWED}
     return {"systemIdentifier": caller.system_id} | identity | changes

@@ -37,15 +37,15 @@ class Request:
 
     def json(self) -> Any:
         """Return the parsed body, None if it is not JSON."""
-        return _json(self.body)
+        return _parse_json(self.body)
 
     def with_json(self, value: Any) -> "Request":
         body = json.dumps(value).encode()
-        return replace(self, body=body, headers=_with_length(self.headers, body))
+        return replace(self, body=body, headers=_set_length(self.headers, body))
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServerResponse:
     """The response of the service."""
 
     status: int
@@ -53,30 +53,30 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        return _json(self.body)
+        return _parse_json(self.body)
 
     def header(self, name: str) -> str | None:
         return next((value.decode() for key, value in self.headers if key.decode().lower() == name), None)
 
-    def without(self, name: str) -> "Answer":
+    def without(self, name: str) -> "ServerResponse":
         return replace(self, headers=[pair for pair in self.headers if pair[0].decode().lower() != name])
 
-    def with_header(self, name: str, value: str) -> "Answer":
+    def with_header(self, name: str, value: str) -> "ServerResponse":
         return replace(self.without(name), headers=[*self.without(name).headers, (name.encode(), value.encode())])
 
-    def with_body(self, body: bytes) -> "Answer":
-        return replace(self, body=body, headers=_with_length(self.headers, body))
+    def with_body(self, body: bytes) -> "ServerResponse":
+        return replace(self, body=body, headers=_set_length(self.headers, body))
 
-    def with_json(self, value: Any) -> "Answer":
+    def with_json(self, value: Any) -> "ServerResponse":
         return self.with_body(json.dumps(value).encode())
 
 
-Forward = Callable[[Request], Awaitable[Answer]]
-Breakage = Callable[[Request, Forward], Awaitable[Answer]]
+Forward = Callable[[Request], Awaitable[ServerResponse]]
+Breakage = Callable[[Request, Forward], Awaitable[ServerResponse]]
 """A function that responds to a request instead of the service, to which it may forward any number of requests."""
 
 
-def broken(application: Any, breakage: Breakage) -> Any:
+def add_breakage(application: Any, breakage: Breakage) -> Any:
     """Return the application with the breakage in front of it."""
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
@@ -84,21 +84,21 @@ def broken(application: Any, breakage: Breakage) -> Any:
             await application(scope, receive, send)
             return
 
-        async def forward(request: Request) -> Answer:
-            return await _ask(application, scope, request)
+        async def forward(request: Request) -> ServerResponse:
+            return await _call(application, scope, request)
 
-        body = await _body(receive)
+        body = await _read_body(receive)
         request = Request(
             scope["method"], scope["path"], scope["raw_path"], scope["query_string"], list(scope["headers"]), body
         )
-        answer = await breakage(request, forward)
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        response = await breakage(request, forward)
+        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+        await send({"type": "http.response.body", "body": response.body})
 
     return serve
 
 
-async def _body(receive: Any) -> bytes:
+async def _read_body(receive: Any) -> bytes:
     body = b""
     while True:
         message = await receive()
@@ -107,7 +107,7 @@ async def _body(receive: Any) -> bytes:
             return body
 
 
-async def _ask(application: Any, scope: Any, request: Request) -> Answer:
+async def _call(application: Any, scope: Any, request: Request) -> ServerResponse:
     pieces = [{"type": "http.request", "body": request.body, "more_body": False}]
     status, headers, body = 0, [], b""
 
@@ -132,22 +132,22 @@ async def _ask(application: Any, scope: Any, request: Request) -> Answer:
         "headers": request.headers,
     }
     await application({**scope, **changed}, receive, send)
-    return Answer(status, headers, body)
+    return ServerResponse(status, headers, body)
 
 
-def _with_length(headers: Headers, body: bytes) -> Headers:
+def _set_length(headers: Headers, body: bytes) -> Headers:
     rest = [pair for pair in headers if pair[0].lower() not in {b"content-length", b"transfer-encoding"}]
     return [*rest, (b"content-length", str(len(body)).encode())]
 
 
-def _json(body: bytes) -> Any:
+def _parse_json(body: bytes) -> Any:
     try:
-        return json.loads(body, object_pairs_hook=_with_each_name_once)
+        return json.loads(body, object_pairs_hook=_reject_repeated_names)
     except (ValueError, RecursionError):
         return None
 
 
-def _with_each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the values by name, or None if a name is repeated, because the request could not be rebuilt."""
     value = dict(pairs)
     if len(value) < len(pairs):

@@ -24,8 +24,8 @@ Case = Callable[[Callable[..., Any], Any], Any]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One documented response, and the case that causes it."""
+class ResponseCase:
+    """A documented response, and the function that causes it."""
 
     operation_id: str
     status: int
@@ -34,41 +34,41 @@ class Answer:
     def __str__(self) -> str:
         return f"{self.operation_id}-{self.status}-{self.case.__name__}"
 
-    def meet(self, api: Any) -> None:
+    def check(self, api: Any) -> None:
         """Call the operation, and assert the status and, for an error, the type that the contract declares."""
         call = partial(api.generated.operation(self.operation_id).sync_detailed, **api.arguments(self.operation_id))
         _check(api.generated, self.operation_id, self.status, self.case(call, api))
 
 
 @dataclass
-class Answers:
-    """The responses of a contract; `uncaused` maps those that no caller can cause to reasons."""
+class ResponseCases:
+    """The cases of a contract; `uncaused` maps responses that no caller can cause to reasons."""
 
     uncaused: dict[tuple[str, int], str] = field(default_factory=dict)
-    met: list[Answer] = field(default_factory=list)
+    cases: list[ResponseCase] = field(default_factory=list)
 
-    def of(self, status: int, *operation_ids: str) -> Callable[[Case], Case]:
+    def register(self, status: int, *operation_ids: str) -> Callable[[Case], Case]:
         """Register the decorated function as the case for this status of each of these operations."""
 
-        def keep(case: Case) -> Case:
-            self.met.extend(Answer(operation_id, status, case) for operation_id in operation_ids)
+        def add(case: Case) -> Case:
+            self.cases.extend(ResponseCase(operation_id, status, case) for operation_id in operation_ids)
             return case
 
-        return keep
+        return add
 
-    def not_caused(self, status: int, operation_ids: Iterable[str], *, because: str) -> None:
+    def exclude(self, status: int, operation_ids: Iterable[str], *, because: str) -> None:
         self.uncaused.update({(operation_id, status): because for operation_id in operation_ids})
 
     def assert_complete(self, generated: Generated) -> None:
         """Assert that each documented response of each operation has a case or a reason."""
-        met = {(answer.operation_id, answer.status) for answer in self.met}
-        assert met.isdisjoint(self.uncaused)
-        assert met | set(self.uncaused) == set(_documented(generated))
+        cases = {(case.operation_id, case.status) for case in self.cases}
+        assert cases.isdisjoint(self.uncaused)
+        assert cases | set(self.uncaused) == set(_documented(generated))
 
     def assert_examples_are_parsed(self, api: Any) -> None:
         """Assert that the client parses the examples of the responses that no caller can cause."""
         for operation_id, status in self.uncaused:
-            content = api.generated.answer(operation_id, status)["content"].values()
+            content = api.generated.declared_response(operation_id, status)["content"].values()
             example = next(iter(content)).get("example", {"title": "Not Found"})
             transport = httpx.MockTransport(
                 lambda _, status=status, example=example: httpx.Response(status, json=example)
@@ -90,7 +90,7 @@ def _documented(generated: Generated) -> Iterator[tuple[str, int]]:
 
 def _check(generated: Generated, operation_id: str, status: int, response: Any, *, of_the_service: bool = True) -> None:
     assert response.status_code == status, response.content[:1000]
-    documented = generated.answer(operation_id, status)
+    documented = generated.declared_response(operation_id, status)
     if of_the_service:
         required = [
             name for name, header in documented["headers"].items() if header.get("required") or "$ref" in header

@@ -69,7 +69,7 @@ def test_remaining_count_of_an_order_is_returned():
     assert [each.times for each in mock.list_faults()] == [2]
 
 
-def answer(name, seconds=2.0):
+def request_with_fault(name, seconds=2.0):
     mock = MockOpenE()
     mock.fail(name, seconds=seconds)
     return mock, send(mock, add_message())
@@ -77,19 +77,19 @@ def answer(name, seconds=2.0):
 
 @pytest.mark.parametrize("name", FAULT_NAMES)
 def test_fault_stores_the_message_or_not(name):
-    mock, _ = answer(name)
+    mock, _ = request_with_fault(name)
     assert len(mock.messages) == (name in STORING)
 
 
 def test_truncated_xml_cannot_be_parsed():
-    _, cut = answer("TruncatedXml")
+    _, cut = request_with_fault("TruncatedXml")
     assert (cut.status, cut.headers) == (200, {"Content-Type": "text/xml; charset=utf-8"})
     with pytest.raises(etree.XMLSyntaxError):
         etree.fromstring(cut.body)
 
 
 def test_wrong_charset_is_not_the_declared_utf_8():
-    _, wrong = answer("WrongCharset")
+    _, wrong = request_with_fault("WrongCharset")
     assert (wrong.status, wrong.headers) == (200, {"Content-Type": "text/xml; charset=utf-8"})
     with pytest.raises(UnicodeDecodeError):
         wrong.body.decode()
@@ -98,20 +98,20 @@ def test_wrong_charset_is_not_the_declared_utf_8():
 
 
 def test_slow_bytes_are_the_normal_response_sent_slowly():
-    _, slow = answer("SlowBytes")
+    _, slow = request_with_fault("SlowBytes")
     assert (slow.status, slow.trickle, slow.delay) == (200, 2.0, 0.0)
     assert slow.body == send(MockOpenE(), add_message()).body
 
 
 def test_fault_with_http_200_has_the_text_of_the_recorded_stubs():
-    _, stub = answer("Http200Fault")
+    _, stub = request_with_fault("Http200Fault")
     expected = fault("The requested flow instance was not found", detail="FlowInstanceNotFoundFault")
     assert (stub.status, stub.body.decode()) == (200, expected)
 
 
 @pytest.mark.parametrize(("name", "status"), [("Http401", 401), ("Http403", 403), ("Http404", 404)])
 def test_pages_of_http_are_not_soap(name, status):
-    _, page = answer(name)
+    _, page = request_with_fault(name)
     assert page.status == status
     assert b"Envelope" not in page.body
     assert ("WWW-Authenticate" in page.headers) == (status == 401)
@@ -119,5 +119,5 @@ def test_pages_of_http_are_not_soap(name, status):
 
 
 def test_database_too_long_is_a_fault_without_detail():
-    _, long = answer("DatabaseTooLong")
+    _, long = request_with_fault("DatabaseTooLong")
     assert long.body.decode() == fault("java.sql.SQLException: Data too long for column 'message' at row 1")
