@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,13 @@ def assemble(middlewares: list[Any], routes: list[BaseRoute], *, is_linked: bool
 
 
 def read_spec(spec_dir: Path, name: str) -> dict[str, Any]:
-    """Return a contract by the name of its file."""
-    spec: dict[str, Any] = yaml.load((spec_dir / f"{name}.yaml").read_bytes(), Loader=_YamlLoader)  # noqa: S506  # Either loader is a safe one.
+    """Return a contract by the name of its file, not to be changed: a process parses it once."""
+    return _parse_spec((spec_dir / f"{name}.yaml").read_bytes())
+
+
+@lru_cache(maxsize=8)
+def _parse_spec(text: bytes) -> dict[str, Any]:
+    spec: dict[str, Any] = yaml.load(text, Loader=_YamlLoader)  # noqa: S506  # Either loader is a safe one.
     return spec
 
 

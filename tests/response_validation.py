@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import jsonschema_rs
-import yaml
 
+from openapi.application import read_spec
 from tests.processes import REPOSITORY
 
 HTTP_HEADERS = frozenset({"content-type", "content-length", "transfer-encoding", "date", "connection"})
@@ -53,7 +53,7 @@ class PublishedContracts:
     """
 
     def __init__(self, *names: str, problem: dict[str, Any], is_mock: bool = False) -> None:
-        self._specs = [yaml.safe_load((REPOSITORY / "spec" / f"{name}.yaml").read_text()) for name in names]
+        self._specs = [read_spec(REPOSITORY / "spec", name) for name in names]
         self._is_mock = is_mock
         self._unknown = {"application/problem+json": {"schema": problem}}
         # Keep each validator together with its schema, so that the schema's address in memory is not reused.

@@ -11,17 +11,17 @@ from typing import Any
 
 import inflection
 import pytest
-import yaml
 from openapi_schema_validator import OAS30Validator, oas30_format_checker
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 
 import handlers.contracts
 from mock_open_e.server import control_application
+from openapi.application import read_spec
 from tests.processes import REPOSITORY
 
 SPECS: dict[str, dict[str, Any]] = {
-    path.stem: yaml.safe_load(path.read_text()) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))
+    path.stem: read_spec(path.parent, path.stem) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))
 }
 PACKAGES = ("budkavle", "handlers", "openapi", "domain", "persistence", "open_e", "delivery", "mock_open_e")
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
@@ -323,7 +323,7 @@ def test_decisions_are_numbered_without_gaps() -> None:
 
 
 def test_form_accepts_the_properties_of_the_json_body() -> None:
-    schemas = yaml.safe_load((REPOSITORY / "spec" / "web-messages.yaml").read_text())["components"]["schemas"]
+    schemas = read_spec(REPOSITORY / "spec", "web-messages")["components"]["schemas"]
     properties = dict(schemas["CreateWebMessageRequest"]["properties"])
     # A form has the files in parts of their own.
     del properties["attachments"]

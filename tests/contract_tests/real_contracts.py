@@ -3,17 +3,16 @@
 import json
 from typing import Any
 
-import yaml
-
 from contract_tests.compatibility import differences
 from contract_tests.compatibility.guard import BASELINES
+from openapi.application import read_spec
 from tests.contract_tests.small_contracts import changed
 from tests.processes import REPOSITORY
 
 
 def contract(folder: str, name: str) -> dict[str, Any]:
     """Return a contract without YAML aliases, so that a change affects only one place."""
-    loaded: dict[str, Any] = json.loads(json.dumps(yaml.safe_load((REPOSITORY / folder / f"{name}.yaml").read_text())))
+    loaded: dict[str, Any] = json.loads(json.dumps(read_spec(REPOSITORY / folder, name)))
     return loaded
 
 

@@ -1,6 +1,7 @@
 """The assembled application."""
 
 import asyncio
+import copy
 import shutil
 from collections.abc import MutableMapping
 from itertools import pairwise
@@ -16,6 +17,7 @@ from budkavle.service import create_service
 from budkavle.settings import Settings
 from domain.api_keys import ApiKey, hash_key
 from handlers.application import create_application
+from handlers.contracts import CONTRACTS
 from handlers.metrics import QueueWatch
 from handlers.publication_outcomes import PublicationOutcomes
 from handlers.refusal_tally import RefusalTally
@@ -69,9 +71,18 @@ def test_create_application_accepts_the_published_contracts() -> None:
     assert callable(create(SPEC))
 
 
+def test_services_of_a_process_share_contracts_that_they_leave_unchanged() -> None:
+    """Parsing a contract takes longer than all else that a service needs."""
+    before = {name: copy.deepcopy(read_spec(SPEC, name)) for name in CONTRACTS}
+    create(SPEC)
+    for name in CONTRACTS:
+        assert read_spec(SPEC, name) is read_spec(SPEC, name)
+        assert read_spec(SPEC, name) == before[name]
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in SPEC.glob("*.yaml")))
 def test_connexion_accepts_the_contracts(name: str) -> None:
-    spec = read_spec(SPEC, name)
+    spec = copy.deepcopy(read_spec(SPEC, name))
     Specification.load(spec)
     spec["info"].pop("title")
     with pytest.raises(InvalidSpecification):

@@ -13,17 +13,17 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from budkavle.demo.subscriptions import CLIENT_CERT
 from handlers.contracts import CONTRACTS
+from openapi.application import read_spec
 from tests.processes import REPOSITORY, Process, budkavle, running
 
 pytestmark = pytest.mark.skipif(
     shutil.which("curl") is None, reason="the demo prints commands for curl, which is missing"
 )
 
-SPECS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))}
+SPECS = {path.stem: read_spec(path.parent, path.stem) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))}
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[info +\] (request|attempt)")
 
 
