@@ -65,11 +65,11 @@ class Api:
         """Send a request and return the response. `body` is JSON or bytes; `caller` defaults to that of the path."""
         prepared = requests.Request(method, self.target.url + path, params=_query(query)).prepare()
         url = prepared.url or ""
-        who = _caller_of(path) if caller is None else caller
+        identity = _caller_of(path) if caller is None else caller
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         typed = {} if data is None or content_type is None else {"Content-Type": content_type}
-        sent = {**typed, **self._identity(who), **(headers or {})}
-        by_tls = self.target.is_tls and who == "system"
+        sent = {**typed, **self._identity(identity), **(headers or {})}
+        by_tls = self.target.is_tls and identity == "system"
         evidence.record_request(evidence.SentRequest(method, url.removeprefix(self.target.url), sent, data, by_tls))
         response = self._session.request(
             method,
@@ -109,18 +109,18 @@ class Api:
         found: dict[str, Any] = response.json()
         return found
 
-    def messages_about(self, key: str, value: str) -> list[dict[str, Any]]:
+    def read_messages(self, key: str, value: str) -> list[dict[str, Any]]:
         """Return the messages with a reference, which must fit on one page."""
         response = self.list_messages(key, value)
         assert response.status_code == 200, response.text
         found: list[dict[str, Any]] = response.json()
         return found
 
-    def pages(self, path: str, **options: Any) -> Iterator[requests.Response]:
+    def read_pages(self, path: str, **options: Any) -> Iterator[requests.Response]:
         """Yield the pages of a list by following the `Link` headers."""
         seen: set[str] = set()
         while path := self.target.below(path):
-            assert path not in seen, f"the pages go round: {path} is linked to a second time"
+            assert path not in seen, f"the pages form a loop: {path} is linked a second time"
             assert len(seen) < MAX_PAGES, f"the list has more than {MAX_PAGES} pages"
             seen.add(path)
             response = self.call("GET", path, **options)
@@ -151,7 +151,7 @@ class Api:
         """Return the waiting and parked deliveries of the system, from all pages."""
         query = {"systemIdentifier": system or self.target.system, **query}
         found: list[dict[str, Any]] = []
-        for response in self.pages(f"{LIST}?{urlencode(query)}"):
+        for response in self.read_pages(f"{LIST}?{urlencode(query)}"):
             found += response.json()["beskeder"]
         return found
 
@@ -172,25 +172,25 @@ class Api:
         """Return a reference that no other message of this run has."""
         return {"key": key, "value": self.uuid()}
 
-    def unused(self) -> str:
+    def unused_uuid(self) -> str:
         """Return a UUID that no stored message has as its party or in its reference.
 
         A killed run may have left messages with the values that the same seed generates again.
         """
         for _ in range(MAX_LEFT):
-            made_up = self.uuid()
-            found = self.call("GET", f"/webmessages/recipients/{made_up}", query={"limit": 1})
+            candidate = self.uuid()
+            found = self.call("GET", f"/webmessages/recipients/{candidate}", query={"limit": 1})
             assert found.status_code == 200, (
                 f"a list must return 200, but the response is {found.status_code}: {found.text[:500]}"
             )
             assert isinstance(found.json(), list), f"messages must be a list, but were {found.text[:500]}"
-            if found.json() == self.messages_about("contract-check", made_up) == []:
-                return made_up
+            if found.json() == self.read_messages("contract-check", candidate) == []:
+                return candidate
         raise AssertionError(f"all {MAX_LEFT} generated parties have messages")
 
     def unused_reference(self) -> dict[str, str]:
         """Return a reference that no message has."""
-        return {"key": "contract-check", "value": self.unused()}
+        return {"key": "contract-check", "value": self.unused_uuid()}
 
     def message(self, **changes: Any) -> dict[str, Any]:
         """Return a valid message with changes. The value `...` removes a property."""

@@ -147,7 +147,7 @@ def assert_refused(answer: RawResponse | None, *, may_be_mended: bool = False) -
 
 def assert_problem(answer: RawResponse, status: int, title: str | None = None) -> None:
     """Assert that the response is a problem of the published form that contains the request id."""
-    if not answer.in_own_words:
+    if not answer.is_direct:
         assert_refused(answer)
         return
     _assert_shape(answer, status, title or REASONS[status])
@@ -156,7 +156,7 @@ def assert_problem(answer: RawResponse, status: int, title: str | None = None) -
 
 def assert_not_allowed(answer: RawResponse, *allowed: str) -> None:
     """Assert that the response rejects the method of the path and lists the allowed ones."""
-    if not answer.in_own_words:
+    if not answer.is_direct:
         assert_refused(answer)
         return
     assert (answer.status, answer.headers["allow"]) == (405, ", ".join(sorted(allowed)))
@@ -165,7 +165,7 @@ def assert_not_allowed(answer: RawResponse, *allowed: str) -> None:
 
 def assert_violations(answer: RawResponse, *fields: str) -> None:
     """Assert that the response is a 400 with violations of exactly these fields."""
-    if not answer.in_own_words:
+    if not answer.is_direct:
         assert_refused(answer)
         return
     assert_problem(answer, 400, "Constraint Violation")
@@ -177,7 +177,7 @@ def assert_violations(answer: RawResponse, *fields: str) -> None:
 
 def assert_error_list(answer: RawResponse, status: int, *places: tuple[int | None, str | None, int]) -> None:
     """Assert that the response is an error list of the published form. Places are (index, field, error code)."""
-    if not answer.in_own_words:
+    if not answer.is_direct:
         assert_refused(answer)
         return
     assert answer.status == status, answer.body
@@ -191,7 +191,7 @@ def assert_error_list(answer: RawResponse, status: int, *places: tuple[int | Non
 
 def assert_no_http(answer: RawResponse, status: int = 400, *, may_be_mended: bool = False) -> None:
     """Assert that the HTTP parser rejected the request, without a request id, and closes the connection."""
-    if not answer.in_own_words:
+    if not answer.is_direct:
         assert_refused(answer, may_be_mended=may_be_mended)
         return
     _assert_shape(answer, status, REASONS[status])
@@ -201,14 +201,14 @@ def assert_no_http(answer: RawResponse, status: int = 400, *, may_be_mended: boo
 def assert_silent(answer: RawResponse, *secrets: str) -> None:
     """Assert that the response is an error without any of the secrets. A gateway's own text is not checked."""
     assert_refused(answer)
-    assert not answer.in_own_words or not any(secret in str(answer) for secret in secrets)
+    assert not answer.is_direct or not any(secret in str(answer) for secret in secrets)
 
 
 def assert_in_order(answers: Sequence[RawResponse | None], *statuses: int) -> None:
     """Assert the statuses of the responses on one connection. A gateway may close it after any but the first."""
     first = answers[0]
     assert first is not None
-    if first.in_own_words:
+    if first.is_direct:
         assert [answer and answer.status for answer in answers] == list(statuses)
         return
     for answer, status in zip([answer for answer in answers if answer], statuses, strict=False):

@@ -14,7 +14,7 @@ from typing import Any
 from contract_tests import cleaning, evidence, preparing, redacting, reproducing
 from contract_tests.api import SYNC
 from contract_tests.preparing import BrokenContractError, CannotCheckError
-from contract_tests.suites import Check, Suite, diary_file, suites, target_file
+from contract_tests.suites import Check, Suite, run_record_file, suites, target_file
 from contract_tests.target import CheckTarget
 from contract_tests.verdict import Failure, SuiteResult, Verdict, read_result
 
@@ -54,7 +54,7 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
         target.write(target_file(work))
         try:
             for suite in suites(check, work):
-                result = _run_prepared(check, suite, diary_file(work), progress)
+                result = _run_prepared(check, suite, run_record_file(work), progress)
                 _add_result(verdict, result, on_result)
                 if result.is_unanswered or (check.fail_fast and (result.failures or result.error)):
                     break
@@ -62,7 +62,7 @@ def run(check: Check, progress: Progress, on_result: Callable[[SuiteResult], Non
             verdict.is_interrupted = True
         finally:
             progress("cleaning up", 0, None, "")
-            verdict.left = cleaning.clean_up(target, diary_file(work), current, backup)
+            verdict.left = cleaning.clean_up(target, run_record_file(work), current, backup)
     return verdict
 
 
@@ -76,7 +76,7 @@ def _make_report(folder: Path) -> None:
 def _save_subscriptions(file: Path, target: CheckTarget, current: list[dict[str, Any]]) -> None:
     """Write the request body that restores the subscriptions to a file that survives this process."""
     if file.exists():
-        # In that case the system has the subscriptions of the earlier check.
+        # An existing file means that the system still has the subscriptions of an earlier check.
         raise CannotCheckError(
             f"{file} holds subscriptions that an earlier check did not put back: POST it to {SYNC}, and delete it"
         )
@@ -84,7 +84,7 @@ def _save_subscriptions(file: Path, target: CheckTarget, current: list[dict[str,
         file.write_text(json.dumps({"systemIdentifier": target.system, "abonnementer": current}), encoding="utf-8")
 
 
-def _run_prepared(check: Check, suite: Suite, diary: Path, progress: Progress) -> SuiteResult:
+def _run_prepared(check: Check, suite: Suite, run_record: Path, progress: Progress) -> SuiteResult:
     try:
         # Give each suite the same initial state, regardless of the one before.
         with evidence.recording() as sent:
@@ -93,7 +93,7 @@ def _run_prepared(check: Check, suite: Suite, diary: Path, progress: Progress) -
         return replace(_preparation_failure(check, exc, sent), is_unanswered=True)
     except CannotCheckError as exc:
         return SuiteResult(suite.name, error=str(exc))
-    return _run_suite(suite, check.target, diary, progress, LONGEST_SECONDS[check.profile])
+    return _run_suite(suite, check.target, run_record, progress, LONGEST_SECONDS[check.profile])
 
 
 def _explore(check: Check) -> tuple[CheckTarget, list[dict[str, Any]]]:
@@ -126,10 +126,10 @@ def _preparation_failure(check: Check, exc: BrokenContractError, sent: Sequence[
     return SuiteResult("preparing", checks=1, failures=(failure,))
 
 
-def _run_suite(suite: Suite, target: CheckTarget, diary: Path, progress: Progress, longest: float) -> SuiteResult:
+def _run_suite(suite: Suite, target: CheckTarget, run_record: Path, progress: Progress, longest: float) -> SuiteResult:
     for old in (suite.junit, suite.junit.with_suffix(".json")):
         old.unlink(missing_ok=True)
-    begin = diary.stat().st_size if diary.exists() else 0
+    begin = run_record.stat().st_size if run_record.exists() else 0
     started = time.monotonic()
     with (
         suite.log.open("wb") as log,
@@ -150,7 +150,7 @@ def _run_suite(suite: Suite, target: CheckTarget, diary: Path, progress: Progres
                     code = process.wait(POLL_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
-                    progress(suite.name, *_read_progress(diary, begin))
+                    progress(suite.name, *_read_progress(run_record, begin))
                 if time.monotonic() - started > longest:
                     process.kill()
                     code = None
@@ -175,11 +175,11 @@ def _terminate(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
-def _read_progress(diary: Path, begin: int) -> tuple[int, int | None, str]:
-    """Return the number of finished checks, their total and the name of the last one, from the suite's diary."""
-    if not diary.exists():
+def _read_progress(run_record: Path, begin: int) -> tuple[int, int | None, str]:
+    """Return the number of finished checks, their total and the name of the last one, from the suite's run record."""
+    if not run_record.exists():
         return 0, None, ""
-    with diary.open(encoding="utf-8", errors="replace") as file:
+    with run_record.open(encoding="utf-8", errors="replace") as file:
         file.seek(begin)
         lines = file.read().splitlines()
     done = [line.removeprefix("did ") for line in lines if line.startswith("did ")]

@@ -19,18 +19,18 @@ _LONGEST = 200
 """Maximum characters of a response in a report."""
 
 
-def clean_up(target: CheckTarget, diary: Path, current: list[dict[str, Any]], backup: Path) -> list[str]:
+def clean_up(target: CheckTarget, run_record: Path, current: list[dict[str, Any]], backup: Path) -> list[str]:
     """Clean up and return one line per failure. If restoring fails, keep the file `kept` with the request body."""
     api = Api(target, random.Random(target.seed))  # These values are not secret.
     try:
-        remaining = _delete_messages(api, diary)
+        remaining = _delete_messages(api, run_record)
         return remaining if target.system is None else remaining + _restore(api, current, backup)
     finally:
         api.close()
 
 
-def _delete_messages(api: Api, diary: Path) -> list[str]:
-    lines = diary.read_text(encoding="utf-8").splitlines() if diary.exists() else []
+def _delete_messages(api: Api, run_record: Path) -> list[str]:
+    lines = run_record.read_text(encoding="utf-8").splitlines() if run_record.exists() else []
     made = dict.fromkeys(line.removeprefix("made ") for line in lines if line.startswith("made "))
     paths = [api.target.below(path).removeprefix(api.target.url) for path in made]
     # Other locations that a server returns are not ours to delete.

@@ -11,10 +11,10 @@ import pytest
 import structlog
 
 from conftest import new_database, running_service
-from contract_tests import attacks, fitting
+from contract_tests import adapting, attacks
 from contract_tests.fixtures import api, needs, own_set, sent  # noqa: F401  # The checks use these fixtures of the suites.
-from contract_tests.harm import find_harm
 from contract_tests.target import CheckTarget
+from contract_tests.unwanted_data import find_unwanted_data
 from mock_open_e import MockOpenE, mock_open_e
 from tests.check_target import new_check_target, put_target_rows
 from tests.database_writes import Mark, watching_writes
@@ -41,15 +41,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @dataclass
-class Behind:
-    """The parts behind the target, and the unwanted effects found there."""
+class Backend:
+    """The mock and the database behind the target, and the unwanted data found there."""
 
     open_e: MockOpenE
     mark: Mark
-    harm: list[object] = field(default_factory=list)
-    looked_at: object = None
+    unwanted: list[object] = field(default_factory=list)
+    checked_mark: object = None
 
-    def look_for_harm(self, target: CheckTarget) -> list[object]:
+    def find_new_unwanted_data(self, target: CheckTarget) -> list[object]:
         """Return messages that were stored or sent although they must be rejected, without those found before.
 
         The service is only queried after a write, because most attacks write nothing. Writes during the queries are
@@ -57,19 +57,19 @@ class Behind:
         """
         case = attacks.REFUSED_CASE["value"]
         found: list[object] = [message for message in self.open_e.messages if str(message["flowInstanceID"]) == case]
-        if self.mark() != self.looked_at:
-            found += find_harm(target)
+        if self.mark() != self.checked_mark:
+            found += find_unwanted_data(target)
             # The queries themselves write audit entries.
-            self.looked_at = self.mark()
-        new = [item for item in found if item not in self.harm]
-        self.harm.extend(new)
+            self.checked_mark = self.mark()
+        new = [item for item in found if item not in self.unwanted]
+        self.unwanted.extend(new)
         return new
 
 
 @pytest.fixture(scope="package", params=["sqlite", "postgresql"])
 def attacked(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[CheckTarget, Behind]]:
+) -> Iterator[tuple[CheckTarget, Backend]]:
     """Yield one service with its own database for all attacks. It must survive them all."""
     url = new_database(request, tmp_path_factory.mktemp("contract"))
     external, internal = (f"http://open-e.test/{instance}/api/callback" for instance in ("external", "internal"))
@@ -86,15 +86,15 @@ def attacked(
         watching_writes(url) as mark,
     ):
         target = new_check_target(running.url, certificate)
-        fitting.set_target(target)
-        behind = Behind(open_e, mark)
-        yield target, behind
-        behind.looked_at = None
-        assert behind.look_for_harm(target) == []
+        adapting.set_target(target)
+        backend = Backend(open_e, mark)
+        yield target, backend
+        backend.checked_mark = None
+        assert backend.find_new_unwanted_data(target) == []
 
 
 @pytest.fixture(scope="package")
-def target(attacked: tuple[CheckTarget, Behind]) -> CheckTarget:
+def target(attacked: tuple[CheckTarget, Backend]) -> CheckTarget:
     """Return the service as the target of the suites."""
     return attacked[0]
 
@@ -108,16 +108,16 @@ def mock_url() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _target_stays_unharmed(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def _assert_no_unwanted_data(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Assert after each attack that the service responds, logged no error and stored nothing that it rejected."""
     if "target" not in request.fixturenames:
         yield
         return
-    target, behind = request.getfixturevalue("attacked")
+    target, backend = request.getfixturevalue("attacked")
     with structlog.testing.capture_logs() as entries:
         yield
-    harm = behind.look_for_harm(target)
+    unwanted = backend.find_new_unwanted_data(target)
     assert target.send(attacks.request(target="/health/live", key=None)).status == 200
     assert [entry for entry in entries if entry["log_level"] == "error"] == []
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
-    assert harm == []
+    assert unwanted == []

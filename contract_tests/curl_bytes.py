@@ -46,7 +46,7 @@ def format_raw(sent: SentBytes, target: CheckTarget, name: str, folder: Path) ->
     data = bytes(sent.data)
     if not data:
         return f"# {name} sent nothing on one connection"
-    return _curl(data, target, folder) or _as_they_are(data, target, folder)
+    return _curl(data, target, folder) or _send_file(data, target, folder)
 
 
 def _curl(data: bytes, target: CheckTarget, folder: Path) -> str | None:
@@ -65,7 +65,7 @@ def _curl(data: bytes, target: CheckTarget, folder: Path) -> str | None:
     words = ["curl -sS -i --path-as-is -X", method, *tls_options(target, with_certificate=is_of_tls)]
     for header in headers:
         if not (is_of_tls and header == f"Client-Cert: {CERTIFICATE}"):
-            words += ["-H", _word(header)]
+            words += ["-H", _quote_word(header)]
     # Remove the headers that curl adds by itself.
     words += [f"-H {name}:" for name in ("User-Agent", "Accept") if name.lower() not in names]
     if body:
@@ -79,7 +79,7 @@ def _url(path: str, target: CheckTarget) -> str:
     if path.startswith(BASE_PATH) and _PLAIN_TARGET.fullmatch(below):
         return quote_url(target.url + below)
     known = path.replace(BASE_PATH, target.base_path).replace(HOST, urlsplit(target.url).netloc)
-    return f"--request-target {_word(known)} {quote_url(target.url)}"
+    return f"--request-target {_quote_word(known)} {quote_url(target.url)}"
 
 
 def _body(body: bytes, folder: Path) -> str:
@@ -89,12 +89,12 @@ def _body(body: bytes, folder: Path) -> str:
     return shlex.quote(f"@{save_body(body, folder)}")
 
 
-def _word(text: str) -> str:
+def _quote_word(text: str) -> str:
     """Return a text as a shell word with variables in place of the placeholders."""
-    return "".join(_pieces(text)) or "''"
+    return "".join(_quote_pieces(text)) or "''"
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _quote_pieces(text: str) -> Iterator[str]:
     place = 0
     for found in _SECRET.finditer(text):
         if found.start() > place:
@@ -105,7 +105,7 @@ def _pieces(text: str) -> Iterator[str]:
         yield shlex.quote(text[place:])
 
 
-def _as_they_are(data: bytes, target: CheckTarget, folder: Path) -> str:
+def _send_file(data: bytes, target: CheckTarget, folder: Path) -> str:
     """Return a command that sends the bytes of a file. curl's telnet stops at the end of input and doubles 0xFF."""
     with_certificate = f"Client-Cert: {CERTIFICATE}\r\n".encode() in data
     if target.is_tls:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-DIARY = "BUDKAVLE_CONTRACT_DIARY"
-"""The environment variable with the path of the diary: one line per check and per created resource."""
+RUN_RECORD = "BUDKAVLE_CONTRACT_RUN_RECORD"
+"""The environment variable with the path of the run record: one line per check and per created resource."""
 
 FOLDER = "BUDKAVLE_CONTRACT_REPORT"
 """The environment variable with the folder for files that shell commands refer to."""
@@ -71,14 +71,14 @@ def record_request(call: SentRequest) -> None:
 def record_response(status: int, location: str | None) -> None:
     """Record the resource that a response reports as created, so that it can be deleted."""
     if status == 201 and location is not None:
-        write_diary("made", location)
+        append_to_run_record("made", location)
     if _is_ending:
         os._exit(128 + signal.SIGTERM)
 
 
 def end_after_next_response() -> None:
     """Let SIGTERM end the process after the next response, so that no created resource remains unrecorded."""
-    if DIARY in os.environ:
+    if RUN_RECORD in os.environ:
         signal.signal(signal.SIGTERM, _end)
 
 
@@ -87,9 +87,9 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     _is_ending = True
 
 
-def write_diary(kind: str, text: str) -> None:
-    """Append a line to the diary, if there is one."""
-    path = os.environ.get(DIARY)
+def append_to_run_record(kind: str, text: str) -> None:
+    """Append a line to the run record, if there is one."""
+    path = os.environ.get(RUN_RECORD)
     if path is not None:
-        with Path(path).open("a", encoding="utf-8") as diary:
-            diary.write(f"{kind} {text}\n")
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(f"{kind} {text}\n")

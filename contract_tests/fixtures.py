@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from contract_tests import evidence
+from contract_tests.adapting import permanent_entry
 from contract_tests.api import Api
-from contract_tests.fitting import permanent_entry
 from contract_tests.target import CheckTarget
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import requests
 
-pytest.register_assert_rewrite("contract_tests.attacks", "contract_tests.harm", "contract_tests.api")
+pytest.register_assert_rewrite("contract_tests.attacks", "contract_tests.unwanted_data", "contract_tests.api")
 
 from contract_tests import evidence, reproducing  # noqa: E402  # Their assertions are rewritten only from here on.
 from contract_tests.fixtures import *  # noqa: E402, F403  # The checks use the fixtures of the suites.
-from contract_tests.harm import find_harm  # noqa: E402
 from contract_tests.reading import MALFORMED  # noqa: E402
 from contract_tests.target import CheckTarget  # noqa: E402
+from contract_tests.unwanted_data import find_unwanted_data  # noqa: E402
 
 _found: list[Any] = []
 evidence.end_after_next_response()
@@ -27,7 +27,7 @@ _UNANSWERED = 3
 """Consecutive checks without a response after which the suite ends, because each further one would time out."""
 
 
-class NoAnswerError(AssertionError):
+class NoResponseError(AssertionError):
     """The server did not answer."""
 
 
@@ -47,52 +47,52 @@ def target() -> CheckTarget:
 
 
 @pytest.fixture(autouse=True)
-def _target_stays_unharmed(request: pytest.FixtureRequest, sent: list[object]) -> Iterator[None]:
+def _assert_no_unwanted_data(request: pytest.FixtureRequest, sent: list[object]) -> Iterator[None]:
     """Assert after each raw attack that nothing was stored that must have been rejected."""
     yield
     if "raw_bytes" not in request.path.parts:
         return
     before = list(sent)
-    harm = [item for item in find_harm(request.getfixturevalue("target")) if item not in _found]
-    # Drop the requests of the search itself from the record of the check.
+    unwanted = [item for item in find_unwanted_data(request.getfixturevalue("target")) if item not in _found]
+    # Remove the requests of the search itself from the record of the check.
     sent[:] = before
-    _found.extend(harm)
-    assert harm == [], "data was stored that must have been rejected"
+    _found.extend(unwanted)
+    assert unwanted == [], "data was stored that must have been rejected"
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    evidence.write_diary("total", str(len(session.items)))
+    evidence.append_to_run_record("total", str(len(session.items)))
 
 
 def pytest_runtest_logfinish(nodeid: str) -> None:
-    evidence.write_diary("did", nodeid.rsplit("::", 1)[-1])
+    evidence.append_to_run_record("did", nodeid.rsplit("::", 1)[-1])
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None, object, object]:
     """Apply the timeout and error texts to fixtures, which also call the target."""
-    with _explaining_errors():
+    with _explain_errors():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
     """Apply the timeout, and explain errors that are caused by a response in an invalid form."""
-    with _explaining_errors():
+    with _explain_errors():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown() -> Generator[None, object, object]:
     """Apply the timeout and error texts to the search after an attack, which also parses responses."""
-    with _explaining_errors():
+    with _explain_errors():
         return (yield)
 
 
 @contextmanager
-def _explaining_errors() -> Iterator[None]:
+def _explain_errors() -> Iterator[None]:
     def end(*_: object) -> None:
-        raise NoAnswerError(f"the check had no end after {_SECONDS} seconds")
+        raise NoResponseError(f"the check had no end after {_SECONDS} seconds")
 
     before = signal.signal(signal.SIGALRM, end)
     signal.alarm(_SECONDS)
@@ -101,7 +101,7 @@ def _explaining_errors() -> Iterator[None]:
     except requests.JSONDecodeError as exc:
         raise AssertionError(f"the response is not JSON in UTF-8: {exc}: {exc.doc[:200]!r}") from exc
     except (requests.RequestException, OSError, EOFError) as exc:
-        raise NoAnswerError(f"no answer: {exc}") from exc
+        raise NoResponseError(f"no answer: {exc}") from exc
     except MALFORMED as exc:
         raise AssertionError(f"a response does not have the form of the contract: {type(exc).__name__}: {exc}") from exc
     except AssertionError:
@@ -119,7 +119,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add commands that reproduce a failure to its report. Stop the suite when the target no longer responds."""
     report = yield
-    if call.excinfo is not None and isinstance(call.excinfo.value, NoAnswerError):
+    if call.excinfo is not None and isinstance(call.excinfo.value, NoResponseError):
         _unanswered.append(item.name)
         if len(_unanswered) >= _UNANSWERED:
             item.session.shouldstop = f"{_UNANSWERED} checks in a row got no answer"

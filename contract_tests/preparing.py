@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import requests
 
+from contract_tests.adapting import permanent_entry
 from contract_tests.api import Api
-from contract_tests.fitting import permanent_entry
 from contract_tests.reading import MALFORMED
 from contract_tests.target import CheckTarget, SubscriptionIdentity
 
@@ -29,7 +29,7 @@ UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
 
 class CannotCheckError(Exception):
-    """The target cannot be checked as it was asked for; the text says what to do."""
+    """The target cannot be checked with these options. The text describes the remedy."""
 
 
 class BrokenContractError(Exception):
@@ -106,11 +106,11 @@ def _explore_subscriptions(api: Api) -> tuple[CheckTarget, list[dict[str, Any]]]
             f"the certificate may not touch system {target.system} (--system names another): {_describe(response)}"
         )
     current: list[dict[str, Any]] = _read_list(response, "abonnementer")
-    _refuse_to_lose_messages(api, query)
+    _check_no_messages_wait(api, query)
     allowed = _list_allowed_pairs(api, {*ORG_TYPES, *(entry["orgType"] for entry in current)})
     if not allowed:
         raise CannotCheckError("no orgType from 0 to 99 may subscribe to anything: allow one on the target")
-    _refuse_to_lose_subscriptions(api, current, allowed)
+    _check_set_can_be_restored(api, current, allowed)
     used_codes = {entry["orgCode"] for entry in current}
     free = iter(code for code in QUEUED_ORG_CODES if code not in used_codes)
     queued, attacked = (SubscriptionIdentity(allowed[0][0], next(free), allowed[0][1]) for _ in range(2))
@@ -118,7 +118,7 @@ def _explore_subscriptions(api: Api) -> tuple[CheckTarget, list[dict[str, Any]]]
     return known.with_one_system(target.system or "", queued, attacked), current
 
 
-def _refuse_to_lose_messages(api: Api, query: dict[str, Any]) -> None:
+def _check_no_messages_wait(api: Api, query: dict[str, Any]) -> None:
     response = api.call("GET", "/v1/abonnement/beskeder", query={**query, "limit": 1})
     if response.status_code == requests.codes.ok and response.json().get("beskeder"):
         raise CannotCheckError(
@@ -127,9 +127,7 @@ def _refuse_to_lose_messages(api: Api, query: dict[str, Any]) -> None:
         )
 
 
-def _refuse_to_lose_subscriptions(
-    api: Api, current: list[dict[str, Any]], allowed: Collection[tuple[int, int]]
-) -> None:
+def _check_set_can_be_restored(api: Api, current: list[dict[str, Any]], allowed: Collection[tuple[int, int]]) -> None:
     """Raise CannotCheckError if the current set could not be restored: a subscription has ended or is forbidden.
 
     The set is sent unchanged, so the dry run changes nothing even on a server that ignores `dryRun`.

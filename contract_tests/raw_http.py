@@ -21,8 +21,8 @@ class RawResponse:
     status: int
     headers: dict[str, str]
     body: bytes
-    in_own_words: bool = True
-    """Whether errors must have the contract's form, because there is no gateway in between."""
+    is_direct: bool = True
+    """Whether no gateway is in between, so that errors must have the contract's form."""
 
     @property
     def media_type(self) -> str:
@@ -32,7 +32,7 @@ class RawResponse:
         return json.loads(self.body)
 
 
-CLOSED = RawResponse(0, {}, b"", in_own_words=False)
+CLOSED = RawResponse(0, {}, b"", is_direct=False)
 """The result if the connection was closed instead of a response."""
 
 
@@ -46,7 +46,7 @@ class RawConnection:
         fill: Callable[[bytes], bytes] = bytes,
         tls: ssl.SSLContext | None = None,
         *,
-        in_own_words: bool = True,
+        is_direct: bool = True,
     ) -> None:
         plain = socket.create_connection((host, port), timeout=TIMEOUT_SECONDS)
         # Send each piece at once.
@@ -54,7 +54,7 @@ class RawConnection:
         self._socket = plain if tls is None else tls.wrap_socket(plain, server_hostname=host)
         self._reader = self._socket.makefile("rb")
         self._fill = fill
-        self._in_own_words = in_own_words
+        self._is_direct = is_direct
         self._sent = evidence.record_connection()
         self._left = MAX_BYTES
 
@@ -90,16 +90,16 @@ class RawConnection:
         except (ConnectionError, ssl.SSLError):
             status_line = b""
         if not status_line.startswith(b"HTTP/1."):
-            assert not status_line or not self._in_own_words, status_line[:100]
+            assert not status_line or not self._is_direct, status_line[:100]
             return None
         status = int(status_line.split(b" ", 2)[1])
         try:
             answer = self._read_rest(status, to_head=to_head)
         except (ConnectionError, ssl.SSLError):
             # A gateway may close the connection while it sends a response, because it has not read the whole request.
-            if self._in_own_words:
+            if self._is_direct:
                 raise
-            answer = RawResponse(status, {}, b"", self._in_own_words)
+            answer = RawResponse(status, {}, b"", self._is_direct)
         evidence.record_response(status, answer.headers.get("location"))
         return answer
 
@@ -110,7 +110,7 @@ class RawConnection:
             key = name.decode("ascii").lower()
             text = value.strip().decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        return RawResponse(status, headers, b"" if to_head else self._body(status, headers), self._in_own_words)
+        return RawResponse(status, headers, b"" if to_head else self._body(status, headers), self._is_direct)
 
     def _body(self, status: int, headers: dict[str, str]) -> bytes:
         if status < 200 or status in {204, 304}:

@@ -10,7 +10,7 @@ import schemathesis
 from schemathesis.core.jsonschema import patterns
 
 from contract_tests import evidence
-from contract_tests.fitting import REPLAY, SYNC, fit
+from contract_tests.adapting import REPLAY, SYNC, adapt_call
 from contract_tests.target import CheckTarget
 
 FORM = "multipart/form-data"
@@ -21,7 +21,7 @@ _LONGEST_WAIT = 300
 _OF_THE_CONNECTION = {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 
 evidence.end_after_next_response()
-if evidence.DIARY in os.environ:
+if evidence.RUN_RECORD in os.environ:
     # Hypothesis uses constants of modules that it considers part of the project, which ours are unless installed. The
     # test cases would change with our sources and differ in a wheel.
     for name, module in list(sys.modules.items()):
@@ -44,10 +44,10 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
     raw_schema["components"]["schemas"].get("WebhookPath", {}).pop("maxLength", None)
     target = CheckTarget.from_environment()
     if target is not None and target.is_tls:
-        _leave_certificates_out(raw_schema)
+        _remove_certificates(raw_schema)
 
 
-def _leave_certificates_out(schema: dict[str, Any]) -> None:
+def _remove_certificates(schema: dict[str, Any]) -> None:
     """Remove certificates from the security of all operations.
 
     Over TLS each request presents a certificate. The rules test requests without one.
@@ -66,9 +66,9 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
         # Framing is tested by the suite of raw bytes.
         del case.headers[name]
     if case.operation.path.startswith("/control/"):
-        _fit_control(case)
+        _adapt_control(case)
     if case.operation.path.startswith("/v1/"):
-        fit(case.operation.path, case.query or {}, case.body)
+        adapt_call(case.operation.path, case.query or {}, case.body)
     if case.media_type == FORM and isinstance(case.body, dict) and "message" in case.body:
         # Reorder in place: a new body would be validated again, and its files do not conform to a text schema.
         for name in [name for name in case.body if name != "message"]:
@@ -80,10 +80,10 @@ def after_call(context: Any, case: Any, response: Any) -> None:
     """Record the call and the resource that it created."""
     location = response.headers.get("location", [None])[0]
     evidence.record_response(response.status_code, location)
-    evidence.write_diary("did", case.operation.label)
+    evidence.append_to_run_record("did", case.operation.label)
 
 
-def _fit_control(case: Any) -> None:
+def _adapt_control(case: Any) -> None:
     """Set timeouts to zero and use existing dates. Invalid values stay invalid."""
     query = case.query or {}
     waits = case.operation.path in {"/control/expect", "/control/overview"}
@@ -108,33 +108,33 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
     if failure.code != ACCEPTED_BAD_DATA:
         return True
     if case.operation.path in _LINKED:
-        return not _is_good_of_link(case)
-    return not (case.media_type == FORM and _is_good_form(case))
+        return not _is_valid_for_link(case)
+    return not (case.media_type == FORM and _is_valid_form(case))
 
 
 _LINKED = {SYNC: ("SyncRequest", {"dryRun"}), REPLAY: ("Replay", set[str]())}
 """Operations whose bodies links replace: their schemas, and the parameters of their queries."""
 
 
-def _is_good_of_link(case: Any) -> bool:
+def _is_valid_for_link(case: Any) -> bool:
     schema, names = _LINKED[case.operation.path]
     is_good_query = all(
         name in names and str(value).lower() in {"true", "false"} for name, value in (case.query or {}).items()
     )
-    return is_good_query and _fits(case, schema, case.body)
+    return is_good_query and _conforms(case, schema, case.body)
 
 
-def _fits(case: Any, schema: str, value: Any) -> bool:
+def _conforms(case: Any, schema: str, value: Any) -> bool:
     components = case.operation.schema.raw_schema["components"]
     words = _without_nullable({"$ref": f"#/components/schemas/{schema}", "components": components})
     return bool(jsonschema_rs.Draft4Validator(words).is_valid(value))
 
 
-def _is_good_form(case: Any) -> bool:
+def _is_valid_form(case: Any) -> bool:
     files = case.body.get("attachments", [])
     if set(case.body) - {"message", "attachments"} or not isinstance(files, list) or len(files) > MAX_FILES:
         return False
-    is_message = _fits(case, "CreateWebMessagePart", case.body.get("message"))
+    is_message = _conforms(case, "CreateWebMessagePart", case.body.get("message"))
     # A file is a str with its bytes in `data`.
     return is_message and all(isinstance(file, str) and getattr(file, "data", file) for file in files)
 

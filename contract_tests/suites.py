@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from contract_tests.evidence import DIARY, FOLDER
+from contract_tests.evidence import FOLDER, RUN_RECORD
 from contract_tests.target import VARIABLE, CheckTarget
 
 Profile = Literal["quick", "full"]
@@ -72,8 +72,8 @@ def target_file(work: Path) -> Path:
     return work / "target.json"
 
 
-def diary_file(work: Path) -> Path:
-    return work / "diary"
+def run_record_file(work: Path) -> Path:
+    return work / "run_record"
 
 
 # `-P`: never import modules from the working directory.
@@ -135,7 +135,7 @@ def _environment(check: Check, work: Path) -> dict[str, str]:
     }
     return inherited | {
         VARIABLE: str(target_file(work)),
-        DIARY: str(diary_file(work)),
+        RUN_RECORD: str(run_record_file(work)),
         FOLDER: str(check.report),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         # In a wheel, only the command itself has this package on its import path.

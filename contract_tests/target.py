@@ -78,8 +78,8 @@ class CheckTarget:
     """The pairs of orgType and entityType that may be subscribed to."""
     case: int | None = None
     """A case in Open-E that messages may be published on."""
-    own_words: bool = False
-    """Whether errors of raw requests must have the contract's form. Gateways in front have their own."""
+    is_direct: bool = False
+    """Whether no gateway is in front of the service, so that errors of raw requests must have the contract's form."""
     seed: int = 0
 
     @classmethod
@@ -111,7 +111,7 @@ class CheckTarget:
 
     @property
     def other_key(self) -> str | None:
-        """The key that opens events and no messages, or None if one key opens both."""
+        """Return the key with access to events only, or None if one key has access to both."""
         return None if self.publish_key == self.api_key else self.publish_key
 
     @property
@@ -161,7 +161,7 @@ class CheckTarget:
     def connect(self, *, with_certificate: bool = True) -> RawConnection:
         """Return a connection that replaces the placeholders in what is sent."""
         context = self.tls(with_certificate=with_certificate) if self.is_tls else None
-        return RawConnection(self.host, self.port, self.fill, context, in_own_words=self.own_words)
+        return RawConnection(self.host, self.port, self.fill, context, is_direct=self.is_direct)
 
     def send(self, *pieces: bytes, is_unfinished: bool = False) -> RawResponse:
         """Send one raw request and return the response, or `CLOSED` if a gateway may close the connection instead.
@@ -171,10 +171,10 @@ class CheckTarget:
         """
         with self.connect(with_certificate=any(CERTIFICATE.encode() in piece for piece in pieces)) as connection:
             connection.send(*pieces)
-            if is_unfinished and not self.own_words:
+            if is_unfinished and not self.is_direct:
                 connection.end_sending()
             answer = connection.read_response()
-        if answer is None and not self.own_words:
+        if answer is None and not self.is_direct:
             return CLOSED
         assert answer is not None, "the connection was closed without an answer"
         return answer

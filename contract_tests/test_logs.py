@@ -38,7 +38,7 @@ class Process:
     key: str
 
     def attack(self, data: bytes, *, waits: bool = True) -> None:
-        target = CheckTarget(f"http://127.0.0.1:{self.port}", api_key=self.key, own_words=True)
+        target = CheckTarget(f"http://127.0.0.1:{self.port}", api_key=self.key, is_direct=True)
         with target.connect() as connection:
             connection.send(data)
             if waits:

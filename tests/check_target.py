@@ -47,5 +47,5 @@ def new_check_target(url: str, certificate: callers.Certificate) -> CheckTarget:
         attacked_delivery=ATTACKED_DELIVERY,
         allowed=ALLOWED,
         case=1068,
-        own_words=True,
+        is_direct=True,
     )

@@ -130,8 +130,8 @@ def contract_check(  # Each argument is an option of the command.
         seed=seed,
     )
     specs = SPECS if spec == "all" else (spec,)
-    how_much: Literal["quick", "full"] = "full" if profile == "full" else "quick"
-    check = Check(target, spec_dir(), report, specs, how_much, suites or KINDS, fail_fast=fail_fast)
+    chosen_profile: Literal["quick", "full"] = "full" if profile == "full" else "quick"
+    check = Check(target, spec_dir(), report, specs, chosen_profile, suites or KINDS, fail_fast=fail_fast)
     # Clean up on SIGTERM as well.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -25,7 +25,7 @@ class Baseline:
 
 BASELINES = (
     Baseline(
-        words="what its owner published",
+        words="the contract that its owner published",
         folder="docs/contracts/published",
         page="docs/decisions/0002-differences-from-the-published-contracts.md",
     ),

@@ -48,7 +48,7 @@ def _differences(row: str) -> list[str]:
         raise BadList(f"a row says what, why and which differences: {row}")
     differences = [part.strip() for part in cells[2].split("<br>")] if cells[2] else []
     if not all(_CODE.fullmatch(part) for part in differences):
-        raise BadList(f"differences stand in code, with <br> between them: {row}")
+        raise BadList(f"differences must be in code, separated by <br>: {row}")
     return [part.strip("`") for part in differences]
 
 

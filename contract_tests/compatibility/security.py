@@ -35,8 +35,8 @@ class Security:
         before, now = _list_ways(self._old, old), _list_ways(self._new, new)
         if before == now:
             return
-        shuts_out = any(not any(way <= old_way for way in now) for old_way in before)
-        words = "demands more" if shuts_out else "demands less, look"
+        locks_out = any(not any(way <= old_way for way in now) for old_way in before)
+        words = "demands more" if locks_out else "demands less, look"
         yield Difference(address, f"security {words}: was {_describe_ways(before)}, is {_describe_ways(now)}")
 
 

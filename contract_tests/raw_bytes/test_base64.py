@@ -15,8 +15,8 @@ from contract_tests.attacks import (
     post,
     text,
 )
-from contract_tests.harm import list_messages
 from contract_tests.target import CheckTarget
+from contract_tests.unwanted_data import list_messages
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -141,7 +141,7 @@ def test_content_that_is_not_json_is_refused(is_large: bool, raw: bytes, target:
     """For a large body, the error need not distinguish invalid JSON from invalid base64."""
     body, _ = body_with(raw)
     answer = target.send(post(body if is_large else body[len(LARGE) :]))
-    is_of_content = is_large and answer.in_own_words and answer.json()["violations"][0]["field"] == FIELD
+    is_of_content = is_large and answer.is_direct and answer.json()["violations"][0]["field"] == FIELD
     assert_violations(answer, FIELD if is_of_content else "body")
 
 
@@ -199,4 +199,4 @@ def test_body_of_many_strings_does_not_block_the_processor(raw: bytes, target: C
     answer = target.send(post(body))
     assert_violations(answer, "body")
     # The body is rejected because of their number, before they are parsed one by one.
-    assert not answer.in_own_words or "must contain at most 200000 strings" in answer.body.decode()
+    assert not answer.is_direct or "must contain at most 200000 strings" in answer.body.decode()

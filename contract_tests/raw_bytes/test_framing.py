@@ -16,9 +16,9 @@ from contract_tests.attacks import (
     request,
     text,
 )
-from contract_tests.harm import list_messages
 from contract_tests.raw_http import RawResponse
 from contract_tests.target import CheckTarget
+from contract_tests.unwanted_data import list_messages
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -44,14 +44,14 @@ def assert_end(target: CheckTarget, data: bytes) -> None:
     """Assert that these bytes are no request: they get one response, and the connection is closed."""
     with target.connect() as connection:
         connection.send(data)
-        if not target.own_words:
+        if not target.is_direct:
             # A gateway may have read the announced body's beginning and wait for the rest.
             connection.end_sending()
         answer = connection.read_response()
         assert_refused(answer)
         if answer is not None:
             assert_no_http(answer)
-        assert not target.own_words or (answer is not None and connection.read_response() is None)
+        assert not target.is_direct or (answer is not None and connection.read_response() is None)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -149,7 +149,7 @@ def test_length_that_is_too_short_cuts_the_body(target: CheckTarget) -> None:
     body = text()
     answer = target.send(post(body, headers=[f"Content-Length: {len(body) - 5}"]))
     assert_refused(answer)
-    assert not answer.in_own_words or answer.status == 400
+    assert not answer.is_direct or answer.status == 400
 
 
 @pytest.mark.parametrize("headers", [["Content-Length: 10000"], [CHUNKED]])
@@ -160,7 +160,7 @@ def test_body_that_ends_too_early_is_not_accepted(headers: list[str], content_ty
         connection.end_sending()
         answer = connection.read_response()
     assert_refused(answer)
-    assert answer is None or not target.own_words or answer.status == 400
+    assert answer is None or not target.is_direct or answer.status == 400
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
@@ -192,7 +192,7 @@ def test_requests_after_connection_close_are_not_accepted(target: CheckTarget) -
     answer, nothing = answers_to(target, request(headers=["Connection: close"]) + post(text()), 2)
     assert answer is not None
     # Some parsers read ahead before the first response and reject everything.
-    assert answer.status == 200 or (answer.status == 400 and not target.own_words)
+    assert answer.status == 200 or (answer.status == 400 and not target.is_direct)
     assert nothing is None
 
 
@@ -207,7 +207,7 @@ def test_accepted_message_gets_201_before_invalid_bytes(rest: bytes, target: Che
     body, reference = accepted()
     answer = target.send(post(body) + rest)
     found = len(list_messages(target, **reference))
-    assert (answer.status, found) == (201, 1) or (not target.own_words and answer.status == 400 and found <= 1)
+    assert (answer.status, found) == (201, 1) or (not target.is_direct and answer.status == 400 and found <= 1)
 
 
 def test_expect_header_is_answered_with_100_continue(target: CheckTarget) -> None:
@@ -225,7 +225,7 @@ def test_caller_without_a_key_gets_no_100_continue(target: CheckTarget) -> None:
     with target.connect() as connection:
         connection.send(data)
         answer = connection.read_response()
-        if answer is not None and answer.status == 100 and not answer.in_own_words:
+        if answer is not None and answer.status == 100 and not answer.is_direct:
             # A gateway that buffers whole bodies asks for them before it contacts the service.
             connection.send(b" " * 1000)
             answer = connection.read_response()

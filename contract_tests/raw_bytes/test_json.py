@@ -16,8 +16,8 @@ from contract_tests.attacks import (
     post_in_chunks,
     text,
 )
-from contract_tests.harm import list_messages
 from contract_tests.target import CheckTarget
+from contract_tests.unwanted_data import list_messages
 
 pytestmark = pytest.mark.needs("api_key")
 

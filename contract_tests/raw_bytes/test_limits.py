@@ -55,7 +55,7 @@ def test_body_with_an_excessive_length_gets_no_100_continue(target: CheckTarget)
     with target.connect() as connection:
         connection.send(post(b"", headers=headers))
         answer = connection.read_response()
-        if answer is not None and answer.status == 100 and not answer.in_own_words:
+        if answer is not None and answer.status == 100 and not answer.is_direct:
             # A gateway with a higher limit than ours asks for the body before the service can respond.
             connection.end_sending()
             answer = connection.read_response()

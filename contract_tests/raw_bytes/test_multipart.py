@@ -19,10 +19,10 @@ from contract_tests.attacks import (
     post,
     text,
 )
-from contract_tests.harm import list_messages
 from contract_tests.raw_bytes.tables import cases
 from contract_tests.raw_http import CLOSED
 from contract_tests.target import CheckTarget
+from contract_tests.unwanted_data import list_messages
 
 pytestmark = pytest.mark.needs("api_key")
 
@@ -70,7 +70,7 @@ NO_FORM: dict[str, tuple[bytes, str]] = {
 
 LONG_HEADERS = {name for name in NO_FORM if name.startswith(("part header of", "part header name of", "20,000 part"))}
 LONG_HEADERS.add("boundary of 1,000 characters")
-"""How long they may be the contract does not say."""
+"""The contract does not limit their length."""
 
 
 @pytest.mark.parametrize(("body", "content_type"), cases(NO_FORM, own=LONG_HEADERS))

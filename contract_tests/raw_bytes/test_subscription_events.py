@@ -56,8 +56,8 @@ def send(
     is_unfinished: bool = False,
 ) -> RawResponse:
     """Return the response to a request of an authorised caller."""
-    who = f"apikey: {PUBLISH_KEY}" if path == EVENT else f"Client-Cert: {CERTIFICATE}"
-    sent = request("POST", path, body=body, content_type=content_type, headers=[who, *headers], key=None)
+    credentials = f"apikey: {PUBLISH_KEY}" if path == EVENT else f"Client-Cert: {CERTIFICATE}"
+    sent = request("POST", path, body=body, content_type=content_type, headers=[credentials, *headers], key=None)
     return target.send(sent, is_unfinished=is_unfinished)
 
 
@@ -178,13 +178,13 @@ def test_contradicting_frames_end_the_connection(path: str, headers: tuple[str, 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("framing", ["Content-Length: 10000", CHUNKED])
 def test_body_that_ends_too_early_is_not_accepted(path: str, framing: str, target: CheckTarget) -> None:
-    who = [f"apikey: {PUBLISH_KEY}", f"Client-Cert: {CERTIFICATE}", framing]
+    caller = [f"apikey: {PUBLISH_KEY}", f"Client-Cert: {CERTIFICATE}", framing]
     with target.connect() as connection:
-        connection.send(request("POST", path, body=good(target, path), content_type=JSON, headers=who, key=None))
+        connection.send(request("POST", path, body=good(target, path), content_type=JSON, headers=caller, key=None))
         connection.end_sending()
         answer = connection.read_response()
     assert_refused(answer)
-    assert answer is None or not target.own_words or answer.status == 400
+    assert answer is None or not target.is_direct or answer.status == 400
 
 
 @EVENT_NEEDS
@@ -195,7 +195,7 @@ def test_event_without_a_key_is_refused_before_its_body(key: str | bytes | None,
         sent = request("POST", EVENT, body=body, content_type="text/plain", headers=headers, key=key)
         answer = target.send(sent)
         assert_error_list(answer, 401, (None, None, 1012))
-        assert not answer.in_own_words or answer.headers["www-authenticate"].startswith("ApiKey ")
+        assert not answer.is_direct or answer.headers["www-authenticate"].startswith("ApiKey ")
 
 
 @EVENT_NEEDS
@@ -226,8 +226,8 @@ def test_call_without_a_certificate_is_refused_before_its_body(
 
 @pytest.mark.parametrize("path", PATHS)
 def test_unknown_query_parameter_is_refused(path: str, target: CheckTarget) -> None:
-    who = [f"apikey: {PUBLISH_KEY}", f"Client-Cert: {CERTIFICATE}"]
-    sent = request("POST", f"{path}?verbose=%ff", body=good(target, path), content_type=JSON, headers=who, key=None)
+    caller = [f"apikey: {PUBLISH_KEY}", f"Client-Cert: {CERTIFICATE}"]
+    sent = request("POST", f"{path}?verbose=%ff", body=good(target, path), content_type=JSON, headers=caller, key=None)
     assert_error_list(target.send(sent), 400, (None, "verbose", 1014))
 
 
@@ -273,10 +273,10 @@ def test_method_outside_the_contract_is_refused(path: str, allowed: str, method:
     answer = target.send(request(method, path, key=None))
     if method == allowed:
         assert_refused(answer)
-        assert not answer.in_own_words or answer.status == 401
+        assert not answer.is_direct or answer.status == 401
         return
     assert_not_allowed(answer, allowed)
-    assert not answer.in_own_words or answer.headers["x-requestid"]
+    assert not answer.is_direct or answer.headers["x-requestid"]
 
 
 @pytest.mark.parametrize("path", PATHS)

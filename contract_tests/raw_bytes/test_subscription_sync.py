@@ -135,7 +135,7 @@ def test_sync_that_ends_too_early_is_not_accepted(headers: list[str], good: byte
         connection.end_sending()
         answer = connection.read_response()
     assert_refused(answer)
-    assert answer is None or not target.own_words or answer.status == 400
+    assert answer is None or not target.is_direct or answer.status == 400
 
 
 @pytest.mark.parametrize("certificate", [None, "", ":", "::", ":AAAA:", "x", ":" + "A" * 50_000 + ":", ":é:"])
@@ -145,7 +145,7 @@ def test_sync_without_a_certificate_is_refused_before_its_body(
     for body in (good, b"{"):
         answer = target.send(sync(body, certificate, "text/plain"))
         assert_error_list(answer, 401, (None, None, 1101))
-        assert not answer.in_own_words or "www-authenticate" in answer.headers
+        assert not answer.is_direct or "www-authenticate" in answer.headers
 
 
 def test_error_responses_do_not_contain_the_request(good: bytes, target: CheckTarget) -> None:

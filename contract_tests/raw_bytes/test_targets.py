@@ -155,7 +155,7 @@ def test_every_invalid_id_of_a_path_is_reported(target: CheckTarget) -> None:
 def test_id_is_accepted_in_any_case(target: CheckTarget) -> None:
     answer = target.send(request(target=f"/webmessages/{ID.upper()}"))
     assert_problem(answer, 404)
-    assert not answer.in_own_words or ID in answer.json()["detail"]
+    assert not answer.is_direct or ID in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_list_of_deliveries_has_no_content(own_set: Api) -> None:
     secret = f"secret-{own_set.uuid()}"
     secret_fields = {"identifikationstypeId": 2, "identifikation": secret, "versionIdentifier": secret}
     published = publish(own_set, entry, body={"text": secret}, **secret_fields)["beskedId"]
-    for page in own_set.pages(f"{LIST}?systemIdentifier={own_set.target.system}"):
+    for page in own_set.read_pages(f"{LIST}?systemIdentifier={own_set.target.system}"):
         assert secret not in page.text, describe_response(page)
         for item in page.json()["beskeder"]:
             assert NAMES <= set(item) <= NAMES | OPTIONAL, item
@@ -77,7 +77,7 @@ def test_pages_contain_the_whole_list(limit: int, own_set: Api) -> None:
     own_set.subscribe(entry)
     published = [publish(own_set, entry)["beskedId"] for _ in range(5)]
     before = own_set.deliveries()
-    pages = list(own_set.pages(f"{LIST}?systemIdentifier={own_set.target.system}&limit={limit}"))
+    pages = list(own_set.read_pages(f"{LIST}?systemIdentifier={own_set.target.system}&limit={limit}"))
     after = ids(own_set.deliveries())
     found = [item for page in pages for item in page.json()["beskeder"]]
     assert all(len(page.json()["beskeder"]) <= limit for page in pages), f"a page has more than {limit} messages"
@@ -96,7 +96,7 @@ def test_status_filters_the_list(status: str, own_set: Api) -> None:
         publish(own_set, entry)
     before = own_set.deliveries()
     query = f"systemIdentifier={own_set.target.system}&status={status}&limit=2"
-    for page in own_set.pages(f"{LIST}?{query}"):
+    for page in own_set.read_pages(f"{LIST}?{query}"):
         kept = set(query.split("&")) - set((next_page(page) or query).partition("?")[2].split("&"))
         assert next_page(page) is None or not kept, f"the Link must keep {kept}, but was {page.headers['Link']}"
     found = own_set.deliveries(status=status, limit=2)
@@ -124,11 +124,11 @@ def test_removing_a_subscription_removes_its_deliveries(own_set: Api) -> None:
         publish(own_set, dropped)
         publish(own_set, kept)
     kept_before, most = deliveries_to(own_set, kept), len(deliveries_to(own_set, dropped))
-    foretold = own_set.subscribe(kept, query={"dryRun": True})["slettedeBeskeder"]
+    predicted = own_set.subscribe(kept, query={"dryRun": True})["slettedeBeskeder"]
     left = deliveries_to(own_set, dropped)
     least, parked = len(left), [item for item in left if item["status"] == "parkeret"]
-    assert least <= foretold <= most, (
-        f"expected slettedeBeskeder between {least} and {most}, but the dry run returned {foretold}"
+    assert least <= predicted <= most, (
+        f"expected slettedeBeskeder between {least} and {most}, but the dry run returned {predicted}"
     )
     done = own_set.subscribe(kept)["slettedeBeskeder"]
     assert len(parked) <= done <= least, f"expected slettedeBeskeder to count {left}, but the sync returned {done}"

@@ -13,7 +13,7 @@ from contract_tests.rules.subscription_sets import IDENTITY, MISSING, NOT_VALID,
 pytestmark = pytest.mark.needs("certificate", "system", "allowed")
 
 IDS = "leveringIds"
-NOBODYS = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
+UNKNOWN_ID = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
 
 
 def replay(api: Api, *ids: str) -> dict[str, Any]:
@@ -52,10 +52,10 @@ def test_each_id_is_replayed_or_reported(own_set: Api) -> None:
     for _ in range(3):
         publish(own_set, entry)
     ids = [item["leveringId"] for item in own_set.deliveries()]
-    nobodys = own_set.uuid()
-    answer = replay(own_set, nobodys, *ids, *ids)
+    unknown = own_set.uuid()
+    answer = replay(own_set, unknown, *ids, *ids)
     named = answer["ikkeParkerede"]
-    assert named[0] == nobodys, answer
+    assert named[0] == unknown, answer
     assert answer["genfremsendt"] + len(named) == 1 + len(ids), f"each of {ids} must be reported once, but got {answer}"
     assert named[1:] == [id_ for id_ in ids if id_ in named], (
         f"ids must be reported in the order of the request, but got {answer}"
@@ -77,8 +77,8 @@ def test_delivery_of_a_removed_subscription_cannot_be_replayed(own_set: Api) -> 
     ("changes", "places"),
     [
         *(({IDS: value}, [(None, IDS, NOT_VALID)]) for value in (None, [], {}, "x")),
-        ({IDS: [NOBODYS, "x", None, 1]}, [(index, IDS, NOT_VALID) for index in (1, 2, 3)]),
-        ({IDS: [NOBODYS], "x": 1}, [(None, "x", NOT_VALID)]),
+        ({IDS: [UNKNOWN_ID, "x", None, 1]}, [(index, IDS, NOT_VALID) for index in (1, 2, 3)]),
+        ({IDS: [UNKNOWN_ID], "x": 1}, [(None, "x", NOT_VALID)]),
         ({IDS: ["x"], "systemIdentifier": "x"}, [(None, "systemIdentifier", NOT_VALID), (0, IDS, NOT_VALID)]),
     ],
     ids=lambda value: str(value)[:40],
@@ -90,7 +90,7 @@ def test_all_faults_of_a_replay_are_reported(
 
 
 def test_test_message_is_delivered_to_its_subscription_only(own_set: Api) -> None:
-    """Whatever its dates."""
+    """The test message is delivered regardless of the dates of the subscription."""
     entry, other = own_set.entry(startDato="2900-01-01T00:00:00"), own_set.entry()
     own_set.subscribe(entry, other)
     response = expect(own_set.call("POST", TEST, body=a_test(own_set, entry)), 202)
@@ -111,7 +111,7 @@ def test_test_message_is_delivered_to_a_subscription_that_has_ended(own_set: Api
 
 @pytest.mark.parametrize("path", [REPLAY, TEST])
 def test_unknown_parameter_is_refused(path: str, api: Api) -> None:
-    bodies: dict[str, dict[str, Any]] = {REPLAY: {IDS: [NOBODYS]}, TEST: dict.fromkeys(IDENTITY, 0)}
+    bodies: dict[str, dict[str, Any]] = {REPLAY: {IDS: [UNKNOWN_ID]}, TEST: dict.fromkeys(IDENTITY, 0)}
     body = {"systemIdentifier": api.target.system} | bodies[path]
     expect_errors(api.call("POST", f"{path}?x=1", body=body), 400, (None, "x", NOT_VALID))
 

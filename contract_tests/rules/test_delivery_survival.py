@@ -129,7 +129,7 @@ def test_cursor_remains_valid_when_deliveries_are_removed(limit: int, own_set: A
     own_set.subscribe(kept)
     rest: list[str] = []
     if following := next_page(page):
-        rest = [item["leveringId"] for found in own_set.pages(following) for item in found.json()["beskeder"]]
+        rest = [item["leveringId"] for found in own_set.read_pages(following) for item in found.json()["beskeder"]]
     after = [item["leveringId"] for item in own_set.deliveries()]
     assert not set(first) & set(rest), f"a message is on two pages: {first}, then {rest}"
     missing = [item for item in before if item["leveringId"] in after and item["leveringId"] not in first + rest]

@@ -12,7 +12,7 @@ from contract_tests.rules.subscription_sets import NOT_VALID, UNKNOWN, unknown_t
 
 pytestmark = pytest.mark.needs("publish_key", "allowed")
 
-NOBODY = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
+UNKNOWN_ID = "0b1f4c1e-5798-41e9-ae24-57fa13b361e1"
 
 ONE_FAULT: list[tuple[dict[str, Any], str]] = [
     *(
@@ -25,7 +25,7 @@ ONE_FAULT: list[tuple[dict[str, Any], str]] = [
     *(
         ({name: value}, name)
         for name in ("eksternIdentifier", "beskedId")
-        for value in (None, 1, "", "x", "0" * 32, f"{{{NOBODY}}}", f"{NOBODY}\n", f"{NOBODY[:-1]}\uff11")
+        for value in (None, 1, "", "x", "0" * 32, f"{{{UNKNOWN_ID}}}", f"{UNKNOWN_ID}\n", f"{UNKNOWN_ID[:-1]}\uff11")
     ),
     *(({"versionIdentifier": value}, "versionIdentifier") for value in (None, 1, "", "x" * 256, "a\0", [])),
     ({"identifikation": "x"}, "identifikationstypeId"),

@@ -116,8 +116,8 @@ BODY = {"a": 1, "text": "x", "list": [1, 2], "large": 12345678901234567890}
 def test_another_event_with_the_same_id_is_a_conflict(changes: Event, own_set: Api) -> None:
     """The conflicting event has no effect: the first one remains stored."""
     entry = own_set.entry()
-    said = {"versionIdentifier": "7b", "identifikationstypeId": 2, "identifikation": "x", "body": BODY}
-    event = own_set.event(entry, beskedId=new_event_id(own_set), eksternIdentifier=own_set.uuid(), **said)
+    unchanged = {"versionIdentifier": "7b", "identifikationstypeId": 2, "identifikation": "x", "body": BODY}
+    event = own_set.event(entry, beskedId=new_event_id(own_set), eksternIdentifier=own_set.uuid(), **unchanged)
     first = expect(own_set.publish(event), 202)
     own_set.subscribe(entry, own_set.entry(orgCode=102))
     other = {name: value for name, value in (event | changes).items() if value is not ...}

@@ -143,13 +143,13 @@ def test_error_contains_the_integers_of_its_entry(own_set: Api) -> None:
 
 def test_error_contains_only_64_bit_integers(own_set: Api) -> None:
     """This includes integers that are invalid for the entry, because they identify it."""
-    told_as_they_are = (2**31, -(2**31) - 1, 2**63 - 1, -(2**63))
-    not_told = (2**63, -(2**63) - 1, 10**30, True, "1", 1.5, [1])
-    request = [own_set.entry(**{name: value}) for value in (*told_as_they_are, *not_told) for name in NUMBERS]
+    returned = (2**31, -(2**31) - 1, 2**63 - 1, -(2**63))
+    returned_as_null = (2**63, -(2**63) - 1, 10**30, True, "1", 1.5, [1])
+    request = [own_set.entry(**{name: value}) for value in (*returned, *returned_as_null) for name in NUMBERS]
     for error in expect_error_list(own_set.sync(request), 400):
         given = request[error["index"]][error["field"]]
         found = error[error["field"].lower()]
-        wanted = given if given in told_as_they_are else None
+        wanted = given if given in returned else None
         assert found == wanted, f"expected {wanted} for {given!r}, but got {error}"
 
 

@@ -107,10 +107,10 @@ def test_dry_run_returns_the_counts_and_changes_nothing(own_set: Api) -> None:
     own_set.subscribe(one, two)
     before = own_set.subscriptions()
     wanted = [one | {"webhookUrl": "/other"}, three]
-    foretold = own_set.subscribe(*wanted, query={"dryRun": True})
+    predicted = own_set.subscribe(*wanted, query={"dryRun": True})
     assert own_set.subscriptions() == before, "a dry run must not change the set"
     done = own_set.subscribe(*wanted, query={"dryRun": False})
-    assert done == foretold == counts(oprettet=1, opdateret=1, slettet=1)
+    assert done == predicted == counts(oprettet=1, opdateret=1, slettet=1)
     assert webhooks(own_set.subscriptions()) == webhooks(wanted)
 
 

@@ -69,7 +69,7 @@ def test_key_is_checked_before_the_body(body: bytes, content_type: str, api: Api
 def test_unauthenticated_message_is_not_stored(api: Api) -> None:
     about = api.reference()
     expect_problem(api.post_message(api.message(externalReferences=[about]), caller="nobody"), 401)
-    assert api.messages_about(**about) == []
+    assert api.read_messages(**about) == []
 
 
 def test_existing_message_is_neither_returned_nor_deleted_without_a_key(api: Api) -> None:
@@ -86,7 +86,7 @@ def test_key_of_another_scope_gives_no_access(api: Api) -> None:
     for method, path in READS:
         expect_problem(api.call(method, path, caller="publisher"), 403)
     expect_problem(api.post_message(api.message(externalReferences=[about]), caller="publisher"), 403)
-    assert api.messages_about(**about) == []
+    assert api.read_messages(**about) == []
     expect_problem(api.post_message({}, caller="publisher"), 403)
     expect_problem(api.post_message(b"x", content_type="text/plain", caller="publisher"), 415)
 
@@ -117,7 +117,7 @@ def test_other_media_type_is_refused(content_type: str, api: Api) -> None:
     about = api.reference()
     body = json.dumps(api.message(externalReferences=[about])).encode()
     expect_problem(api.post_message(body, content_type=content_type), 415)
-    assert api.messages_about(**about) == []
+    assert api.read_messages(**about) == []
 
 
 def test_media_type_is_accepted_in_any_case_and_with_parameters(api: Api) -> None:

@@ -78,7 +78,7 @@ def test_attachment_ids_are_unique(api: Api) -> None:
 
 
 def test_lists_contain_attachments_without_content(api: Api) -> None:
-    party = api.unused()
+    party = api.unused_uuid()
     about = reference("contract-check", party)
     whole = attach(api, file(), file(b"x", "b.txt"), partyId=party, externalReferences=[about])
     for item in whole["attachments"]:
@@ -199,7 +199,7 @@ def test_largest_message_is_accepted(api: Api) -> None:
     about = api.unused_reference()
     sent = [file(content, f"{number}.bin") for number in range(10)]
     api.create_message(api.message(message="x" * 16_777_215, externalReferences=[about], attachments=sent))
-    (message,) = api.messages_about(**about)
+    (message,) = api.read_messages(**about)
     described = [(item["fileName"], item["size"], item["sha256"]) for item in message["attachments"]]
     digest = hashlib.sha256(content).hexdigest()
     assert described == [(f"{number}.bin", len(content), digest) for number in range(10)]
@@ -213,7 +213,7 @@ def test_file_of_more_than_10_mib_is_refused(api: Api) -> None:
     files = [file(), file(bytes(10 * 1024 * 1024 + 1))]
     response = api.post_message(api.message(externalReferences=[about], attachments=files))
     expect_violations(response, ("attachments[1].base64Data", None))
-    assert api.messages_about(**about) == []
+    assert api.read_messages(**about) == []
 
 
 @pytest.mark.full

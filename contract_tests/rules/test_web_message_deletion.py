@@ -16,7 +16,7 @@ def expect_no_such_message(api: Api, method: str, id_: str) -> None:
 
 
 def test_deleted_message_is_not_returned(api: Api) -> None:
-    party = api.unused()
+    party = api.unused_uuid()
     about = {"key": "contract-check", "value": party}
     id_ = api.create_message(api.message(partyId=party, externalReferences=[about], attachments=[file()]))
     attachment = f"/webmessages/{id_}/attachments/{api.read_message(id_)['attachments'][0]['id']}"
@@ -41,9 +41,11 @@ def test_second_deletion_is_not_found(api: Api) -> None:
 
 def test_deletion_keeps_other_messages(api: Api) -> None:
     about = api.reference()
-    kept, gone = (api.create_message(api.message(externalReferences=[about], attachments=[file()])) for _ in range(2))
+    kept, dropped = (
+        api.create_message(api.message(externalReferences=[about], attachments=[file()])) for _ in range(2)
+    )
     before = api.read_message(kept)
-    expect(api.call("DELETE", f"/webmessages/{gone}"), 204)
+    expect(api.call("DELETE", f"/webmessages/{dropped}"), 204)
     assert api.read_message(kept) == before
 
 

@@ -134,7 +134,7 @@ def test_invalid_message_field_is_reported(changes: Changes, field: str, text: s
         changes = {**changes, ABOUT: [about if item is ... else item for item in given]}
     message = api.message(**{ABOUT: [about], **changes})
     expect_violations(api.post_message(message), (field, text))
-    assert api.messages_about(**about) == [], "a rejected message must not be stored"
+    assert api.read_messages(**about) == [], "a rejected message must not be stored"
 
 
 @pytest.mark.parametrize("value", [0, 1, True, ["internal"]], ids=str)
@@ -149,4 +149,4 @@ def test_message_without_faults_is_accepted(api: Api) -> None:
     about = api.unused_reference()
     references = [about, reference("abc", "x")]
     api.create_message(api.message(partyId=PARTY, externalReferences=references, **attached()))
-    assert len(api.messages_about(**about)) == 1
+    assert len(api.read_messages(**about)) == 1

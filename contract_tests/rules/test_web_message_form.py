@@ -86,7 +86,7 @@ def test_form_accepts_at_most_ten_files(api: Api) -> None:
     about = api.unused_reference()
     head = message_part(api, externalReferences=[about])
     expect_violations(post_form(api, head, *[file_part()] * 11), ("attachments", None))
-    assert api.messages_about(**about) == []
+    assert api.read_messages(**about) == []
     expect(post_form(api, head, *[file_part()] * 10), 201)
 
 
@@ -97,10 +97,10 @@ def test_form_without_a_message_is_refused(api: Api) -> None:
         response = expect(post_form(api, *parts), 400)
         fields = {item["field"] for item in response.json().get("violations", [])}
         assert not parts or "message" in fields, f"expected a violation of message, but got {fields}"
-    assert api.messages_about(**about) == [], "a rejected form must not be stored"
+    assert api.read_messages(**about) == [], "a rejected form must not be stored"
     # A server may also wait for the message part, in which case it stores the file.
     response = expect(post_form(api, file_part(), head), 201, 400)
-    found = [len(message["attachments"]) for message in api.messages_about(**about)]
+    found = [len(message["attachments"]) for message in api.read_messages(**about)]
     assert found == ([1] if response.status_code == 201 else []), (
         f"the status is {response.status_code}, but the stored files are {found}"
     )
@@ -113,7 +113,7 @@ def test_form_with_other_parts_is_refused(api: Api) -> None:
         other = part(f'form-data; name="{name}"; filename="a.txt"', b"x", "text/plain")
         expect_violations(post_form(api, head, file_part(), other), (name, None))
     expect_violations(post_form(api, head, head), ("message", None))
-    assert api.messages_about(**about) == [], "a rejected form must not be stored"
+    assert api.read_messages(**about) == [], "a rejected form must not be stored"
 
 
 def test_form_with_attachments_in_its_json_is_refused(api: Api) -> None:
@@ -121,7 +121,7 @@ def test_form_with_attachments_in_its_json_is_refused(api: Api) -> None:
     for files in ([file()], []):
         head = message_part(api, externalReferences=[about], attachments=files)
         expect_violations(post_form(api, head, file_part()), ("attachments", None))
-    assert api.messages_about(**about) == [], "a rejected form must not be stored"
+    assert api.read_messages(**about) == [], "a rejected form must not be stored"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_form_accepts_ten_files_of_at_most_10_mib(api: Api) -> None:
     about = api.unused_reference()
     head = message_part(api, externalReferences=[about])
     expect(post_form(api, head, *[file_part(content)] * 10), 201)
-    (message,) = api.messages_about(**about)
+    (message,) = api.read_messages(**about)
     assert [item["size"] for item in message["attachments"]] == [len(content)] * 10
     response = expect(post_form(api, message_part(api), file_part(content + b"x")), 400)
     fields = [item["field"] for item in response.json()["violations"]]

@@ -140,4 +140,4 @@ def test_body_that_parsers_read_differently_is_refused(api: Api) -> None:
     good = json.dumps(api.message(externalReferences=[about]))
     for body in (good.replace("{", '{"message": "Another", ', 1), good.replace('"A contract', '"\\ud800 A contract')):
         assert expect_problem(api.post_message(body.encode()), 400)["violations"], "a 400 must have violations"
-    assert api.messages_about(**about) == [], "a rejected message must not be stored"
+    assert api.read_messages(**about) == [], "a rejected message must not be stored"

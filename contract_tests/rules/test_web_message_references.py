@@ -41,11 +41,11 @@ def test_reference_may_contain_any_character_but_nul(api: Api) -> None:
 
 
 def test_key_of_a_message_may_have_many_values(api: Api) -> None:
-    party = api.unused()
+    party = api.unused_uuid()
     about = [reference("errand", f"{number} {party}") for number in range(50)]
     id_ = api.create_message(api.message(partyId=party, externalReferences=about))
     for item in (about[0], about[49]):
-        assert list_ids(api.messages_about(**item)) == [id_]
+        assert list_ids(api.read_messages(**item)) == [id_]
 
 
 @pytest.mark.needs("case")
@@ -60,7 +60,7 @@ def test_message_on_a_case_is_published_and_readable(api: Api) -> None:
     response = expect(api.post_message(sent), 201)
     found = api.read_message(created_id(response))
     assert strip_generated(found) == sent | {"oepInstance": "external"}
-    assert list_ids(api.messages_about(**about)) == [found["id"]]
+    assert list_ids(api.read_messages(**about)) == [found["id"]]
     listed = expect(api.call("GET", f"/webmessages/recipients/{about['value']}"), 200)
     assert list_ids(listed.json()) == [found["id"]], (
         f"expected the message in the list of its party; {describe_response(listed)}"
@@ -76,7 +76,7 @@ def test_message_on_a_case_can_be_deleted(api: Api) -> None:
     id_ = api.create_message(api.message(externalReferences=[about, reference(CASE, str(api.target.case))]))
     expect(api.call("DELETE", f"/webmessages/{id_}"), 204)
     expect_problem(api.get_message(id_), 404)
-    assert api.messages_about(**about) == [], "a deleted message must be in no list"
+    assert api.read_messages(**about) == [], "a deleted message must be in no list"
 
 
 @pytest.mark.needs("case")
@@ -88,7 +88,7 @@ def test_message_that_open_e_rejects_is_not_stored(api: Api) -> None:
     wanted = [created_id(response)] if response.status_code == 201 else []
     if not wanted:
         expect_problem(response, response.status_code)
-    found = list_ids(api.messages_about(**about))
+    found = list_ids(api.read_messages(**about))
     assert found == wanted, (
         f"only a created message may be readable, but {describe_response(response)}, and found {found}"
     )
@@ -112,8 +112,8 @@ def test_message_is_found_by_its_case(api: Api) -> None:
     if len(case) < 3:
         pytest.skip("needs --case with three or more digits, the minimum of look-ups")
     id_ = api.create_message(api.message(externalReferences=[reference("FLOWINSTANCEID", case)]))
-    assert id_ in list_ids(api.messages_about(CASE, case))
-    assert id_ not in list_ids(api.messages_about("FLOWINSTANCEID", case))
+    assert id_ in list_ids(api.read_messages(CASE, case))
+    assert id_ not in list_ids(api.read_messages("FLOWINSTANCEID", case))
 
 
 @pytest.mark.needs("case")
@@ -121,7 +121,7 @@ def test_refused_message_on_a_case_is_not_stored(api: Api) -> None:
     about = api.reference()
     references = [about, reference(CASE, str(api.target.case))]
     expect_violations(api.post_message(api.message(message=" ", externalReferences=references)), ("message", None))
-    assert api.messages_about(**about) == []
+    assert api.read_messages(**about) == []
 
 
 def test_message_accepts_at_most_1000_references(api: Api) -> None:

@@ -80,7 +80,7 @@ def test_json_may_be_written_with_escapes_or_without(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "changes",
     [
         {},
         {"partyId": None, "sender": None, "oepInstance": None, "attachments": None},
@@ -89,9 +89,9 @@ def test_json_may_be_written_with_escapes_or_without(api: Api) -> None:
     ],
     ids=["left out", "null", "empty", "null within"],
 )
-def test_absent_properties_are_omitted_and_not_null(said: dict[str, Any], api: Api) -> None:
+def test_absent_properties_are_omitted_and_not_null(changes: dict[str, Any], api: Api) -> None:
     """An empty sender and an empty list of attachments count as absent."""
-    found = api.read_message(api.create_message(api.message(**said)))
+    found = api.read_message(api.create_message(api.message(**changes)))
     assert set(found) == ABSENT, f"expected the properties {sorted(ABSENT)}, but got {found}"
 
 
@@ -131,7 +131,7 @@ def test_reading_changes_nothing(api: Api) -> None:
 
 
 def test_uuids_are_accepted_in_any_case_and_returned_in_lower_case(api: Api) -> None:
-    party = api.unused()
+    party = api.unused_uuid()
     id_ = api.create_message(api.message(partyId=party.upper()))
     found = api.read_message(id_.upper())
     assert (found["id"], found["partyId"]) == (id_, party), f"expected lower case, but got {found}"
@@ -144,4 +144,4 @@ def test_repeated_message_is_stored_twice(api: Api) -> None:
     first, second = api.create_message(sent), api.create_message(sent)
     assert first != second
     about = sent["externalReferences"][0]
-    assert {message["id"] for message in api.messages_about(**about)} == {first, second}
+    assert {message["id"] for message in api.read_messages(**about)} == {first, second}

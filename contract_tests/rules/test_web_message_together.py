@@ -19,7 +19,7 @@ MANY = 110
 
 def test_concurrent_messages_are_stored_separately(api: Api) -> None:
     """A server that keeps request data in a shared object would mix up these requests."""
-    party = api.unused()
+    party = api.unused_uuid()
     sent = [
         api.message(
             message=f"Message {number}",
@@ -52,7 +52,7 @@ def test_concurrent_deletions_delete_once(api: Api) -> None:
 
 def test_list_of_more_than_100_messages_is_complete(api: Api) -> None:
     """Nothing is missing or duplicated, even with equal milliseconds of creation, and no page is too short."""
-    named = api.unused()
+    named = api.unused_uuid()
     about = reference("contract-check", named)
     sent = [api.message(message=str(number), partyId=named, externalReferences=[about]) for number in range(MANY)]
     with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -67,7 +67,7 @@ def test_list_of_more_than_100_messages_is_complete(api: Api) -> None:
         in_order = [(message["created"], message["id"]) for message in response.json()]
         assert in_order == sorted(in_order), f"expected the order of created and id, but got {in_order}"
         for limit, sizes in ((1000, [MANY]), (MANY - 1, [MANY - 1, 1])):
-            pages = list(api.pages(f"{path}?limit={limit}"))
+            pages = list(api.read_pages(f"{path}?limit={limit}"))
             found = [list_ids(page.json()) for page in pages]
             assert [len(page) for page in found] == sizes, (
                 f"pages with limit {limit} must have {sizes} messages, but have {[len(page) for page in found]}"
@@ -76,7 +76,7 @@ def test_list_of_more_than_100_messages_is_complete(api: Api) -> None:
                 f"pages with limit {limit} must contain the same list as a response without a limit"
             )
         first = expect(api.call("GET", f"{path}?limit=7"), 200)
-        pages = [first, *api.pages(next_page(first) or "")]
+        pages = [first, *api.read_pages(next_page(first) or "")]
         assert [id_ for page in pages for id_ in list_ids(page.json())] == ids, (
             "pages with limit 7 must contain the same list as a response without a limit"
         )

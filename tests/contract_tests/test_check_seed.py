@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contract_tests.evidence import DIARY
+from contract_tests.evidence import RUN_RECORD
 from contract_tests.target import VARIABLE, CheckTarget
 from tests.contract_tests.stub_server import StubServer, running_stub
 from tests.processes import environment
@@ -27,7 +27,7 @@ def constants(folder: Path, **more: str) -> int:
 
 def test_constants_of_our_sources_are_not_mixed_in(tmp_path: Path) -> None:
     """They would change with each edit, and do not exist when the contract check is installed."""
-    assert constants(tmp_path, **{DIARY: str(tmp_path / "diary")}) == 0
+    assert constants(tmp_path, **{RUN_RECORD: str(tmp_path / "run_record")}) == 0
     # They are mixed in elsewhere; otherwise this test would prove nothing.
     assert constants(tmp_path) > 0
 

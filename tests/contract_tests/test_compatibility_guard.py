@@ -127,7 +127,7 @@ def test_guard_without_older_contracts_fails(repository: Path, name: str, capsys
 def test_unreadable_list_is_reported(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     replace(repository / PUBLISHED.page, "`syncWebhookAbonnementer 200: has content now`", "content")
     assert main([str(repository)]) == 2
-    assert "differences stand in code" in capsys.readouterr().err
+    assert "differences must be in code" in capsys.readouterr().err
 
 
 def test_unchanged_copies_pass(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:

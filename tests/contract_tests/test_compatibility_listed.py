@@ -47,8 +47,8 @@ def test_differences_are_parsed_under_the_heading_of_their_contract() -> None:
     [
         ("| one | `a: b` |", "a row says what, why and which differences"),
         ("| one |  | `a: b` |", "a row says what, why and which differences"),
-        ("| one | reason | a: b |", "differences stand in code"),
-        ("| one | reason | `a: b`, `c: d` |", "differences stand in code"),
+        ("| one | reason | a: b |", "differences must be in code"),
+        ("| one | reason | `a: b`, `c: d` |", "differences must be in code"),
     ],
 )
 def test_unreadable_row_is_refused(row: str, words: str) -> None:

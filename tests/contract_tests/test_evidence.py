@@ -23,31 +23,31 @@ print("went on", flush=True)
 
 
 def test_only_created_objects_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    diary = tmp_path / "diary"
-    monkeypatch.setenv(evidence.DIARY, str(diary))
+    run_record = tmp_path / "run_record"
+    monkeypatch.setenv(evidence.RUN_RECORD, str(run_record))
     evidence.record_response(201, "/webmessages/1")
     evidence.record_response(201, None)
     evidence.record_response(200, "/webmessages/2")
-    assert diary.read_text() == "made /webmessages/1\n"
+    assert run_record.read_text() == "made /webmessages/1\n"
 
 
 def test_nothing_is_recorded_without_a_diary(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(evidence.DIARY, raising=False)
+    monkeypatch.delenv(evidence.RUN_RECORD, raising=False)
     evidence.record_response(201, "/webmessages/1")
 
 
 def test_interrupted_suite_records_the_response_first(tmp_path: Path) -> None:
-    diary = tmp_path / "diary"
+    run_record = tmp_path / "run_record"
     result = subprocess.run(
         [sys.executable, "-c", SUITE],
-        env=environment() | {evidence.DIARY: str(diary)},
+        env=environment() | {evidence.RUN_RECORD: str(run_record)},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert (result.returncode, result.stdout) == (128 + signal.SIGTERM, "still waiting\n")
-    assert diary.read_text() == "made /webmessages/1\n"
+    assert run_record.read_text() == "made /webmessages/1\n"
 
 
 def test_calls_of_one_check_are_stored_until_the_next() -> None:

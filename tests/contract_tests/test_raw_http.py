@@ -8,9 +8,9 @@ from contract_tests.target import CheckTarget
 from tests.contract_tests.recording import running_recorder
 
 
-def answer_to(response: bytes, *, own_words: bool = False) -> RawResponse:
+def answer_to(response: bytes, *, is_direct: bool = False) -> RawResponse:
     with running_recorder() as recorder:
-        target = CheckTarget(recorder.url, own_words=own_words)
+        target = CheckTarget(recorder.url, is_direct=is_direct)
         found = recorder.take(1, lambda: target.send(b"x"), response=response)
     assert isinstance(found, RawResponse)
     return found
@@ -30,7 +30,7 @@ def test_response_is_read_with_every_framing() -> None:
 def test_data_that_is_not_http_is_no_response(response: bytes) -> None:
     assert answer_to(response) is CLOSED
     with pytest.raises(AssertionError):
-        answer_to(response, own_words=True)
+        answer_to(response, is_direct=True)
 
 
 @pytest.mark.parametrize("status", [400, 404, 499, 501, 505])
@@ -51,7 +51,7 @@ def test_request_that_a_gateway_may_repair_may_be_accepted() -> None:
 
 
 def test_gateway_may_close_a_connection_after_the_first_response() -> None:
-    theirs = [RawResponse(status, {}, b"", in_own_words=False) for status in (201, 422)]
+    theirs = [RawResponse(status, {}, b"", is_direct=False) for status in (201, 422)]
     assert_in_order([*theirs, None], 201, 400, 200)
     for wrong in ([None, *theirs], [theirs[1], theirs[0], None]):
         with pytest.raises(AssertionError):

@@ -127,4 +127,4 @@ def test_closed_connection_is_accepted_only_from_a_gateway() -> None:
     with running_recorder() as recorder:
         assert recorder.take(1, lambda: CheckTarget(recorder.url).send(b"x"), response=b"") is CLOSED
     with running_recorder() as recorder, pytest.raises(AssertionError, match="without an answer"):
-        recorder.take(1, lambda: CheckTarget(recorder.url, own_words=True).send(b"x"), response=b"")
+        recorder.take(1, lambda: CheckTarget(recorder.url, is_direct=True).send(b"x"), response=b"")

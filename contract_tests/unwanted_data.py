@@ -55,8 +55,8 @@ def find_queued_messages(target: CheckTarget) -> list[JSONObject]:
     return found
 
 
-def find_harm(target: CheckTarget) -> list[JSONObject]:
-    """Return everything that must have been rejected, as far as the target is known."""
+def find_unwanted_data(target: CheckTarget) -> list[JSONObject]:
+    """Return all stored data that must have been rejected, as far as the target is known."""
     found = [] if target.api_key is None else find_stored_messages(target)
     if target.attacked_system is not None:
         found += find_stored_subscriptions(target)

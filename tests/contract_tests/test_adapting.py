@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS30Validator
 
-from contract_tests import fitting
-from contract_tests.fitting import EVENT, SYNC, fit
+from contract_tests import adapting
+from contract_tests.adapting import EVENT, SYNC, adapt_call
 from contract_tests.target import CheckTarget, SubscriptionIdentity
 from tests.test_guards import validator
 
@@ -30,16 +30,16 @@ GOOD: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _target() -> Iterator[None]:
-    before = fitting._target
+    before = adapting._target
     target = CheckTarget("http://127.0.0.1", allowed=((1, 202), (2, 203))).with_one_system(SYSTEM, QUEUED, ATTACKED)
-    fitting.set_target(target)
+    adapting.set_target(target)
     yield
-    fitting.set_target(before)
+    adapting.set_target(before)
 
 
 def fitted(path: str, body: Any) -> Any:
     body = copy.deepcopy(body)
-    fit(path, {}, body)
+    adapt_call(path, {}, body)
     return body
 
 
@@ -49,7 +49,7 @@ def test_valid_set_is_adapted_to_allowed_subscriptions() -> None:
     first, *stay = body["abonnementer"]
     assert (first["orgType"], first["entityType"]) in {(1, 202), (2, 203)}
     assert first["startDato"] == "2023-01-01T00:00:00"
-    assert stay == [fitting.permanent_entry(QUEUED), fitting.permanent_entry(ATTACKED)]
+    assert stay == [adapting.permanent_entry(QUEUED), adapting.permanent_entry(ATTACKED)]
 
 
 def test_event_gets_an_id_of_its_content_and_a_known_type() -> None:

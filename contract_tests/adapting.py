@@ -39,47 +39,47 @@ def set_target(target: CheckTarget) -> None:
     _target = target
 
 
-def fit(path: str, query: JSONObject, body: Any) -> None:
+def adapt_call(path: str, query: JSONObject, body: Any) -> None:
     """Adapt the values of a call of the subscriptions contract in place."""
     system = _target.queued_system if path in QUEUE_PATHS else _target.system
-    _fit_system(query, system)
+    _adapt_system(query, system)
     if isinstance(body, dict):
-        _fit_system(body, system)
-        _FIT_BODY.get(path, _leave)(body)
+        _adapt_system(body, system)
+        _ADAPT_BODY.get(path, _keep_unchanged)(body)
 
 
-def _leave(_: JSONObject) -> None:
+def _keep_unchanged(_: JSONObject) -> None:
     pass
 
 
-def _fit_system(values: JSONObject, system: str | None) -> None:
+def _adapt_system(values: JSONObject, system: str | None) -> None:
     value = values.get("systemIdentifier")
     if isinstance(value, str) and _UUID.fullmatch(value) and system is not None:
         values["systemIdentifier"] = system
 
 
-def _fit_sync(body: JSONObject) -> None:
+def _adapt_sync(body: JSONObject) -> None:
     """Use allowed pairs and valid future dates, remove duplicate identities, and add the permanent subscriptions."""
     entries = body.get("abonnementer")
     if not isinstance(entries, list) or len(entries) > _MAX_ENTRIES:
         return
     seen: set[str] = set()
-    fitted = []
+    adapted = []
     for entry in entries:
         if isinstance(entry, dict):
-            _fit_pair(entry)
-            _fit_dates(entry)
+            _adapt_pair(entry)
+            _adapt_dates(entry)
             values = [entry.get(name) for name in _IDENTITY]
             if repr(values) in seen and all(type(value) is int for value in values):
                 continue
             seen.add(repr(values))
-        fitted.append(entry)
+        adapted.append(entry)
     if _target.system == _target.queued_system:
         permanent = [identity for identity in (_target.queued, _target.attacked) if identity is not None]
-        fitted += [
+        adapted += [
             permanent_entry(identity) for identity in permanent if repr(list(identity.json().values())) not in seen
         ]
-    entries[:] = fitted
+    entries[:] = adapted
 
 
 def permanent_entry(identity: SubscriptionIdentity) -> JSONObject:
@@ -87,7 +87,7 @@ def permanent_entry(identity: SubscriptionIdentity) -> JSONObject:
     return {**identity.json(), "webhookUrl": "/webhook", "startDato": "2023-01-01T00:00:00"}
 
 
-def _fit_pair(entry: JSONObject) -> None:
+def _adapt_pair(entry: JSONObject) -> None:
     """Replace a pair that is not allowed with an allowed one."""
     org_type, entity_type = entry.get("orgType"), entry.get("entityType")
     if not _is_of_32_bits(org_type) or not _is_of_32_bits(entity_type) or not _target.allowed:
@@ -97,19 +97,19 @@ def _fit_pair(entry: JSONObject) -> None:
         entry["orgType"], entry["entityType"] = pair
 
 
-def _fit_dates(entry: JSONObject) -> None:
+def _adapt_dates(entry: JSONObject) -> None:
     for name, good in (("startDato", "2023-01-01T00:00:00"), ("slutDato", "2999-06-30T23:59:59")):
         text = entry.get(name)
         if not isinstance(text, str) or not _TIME.fullmatch(text):
             continue
-        moment = _moment(text)
+        moment = _parse_moment(text)
         is_known = moment is not None and moment.astimezone(_COPENHAGEN).year in _YEARS
         is_in_order = moment is not None and (moment < datetime.now(UTC)) == (name == "startDato")
         if not is_known or not is_in_order:
             entry[name] = good
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_moment(text: str) -> datetime | None:
     """Return the moment, with local times in Copenhagen; None for a date or local time that does not exist."""
     try:
         read = datetime.fromisoformat(text)
@@ -120,31 +120,31 @@ def _moment(text: str) -> datetime | None:
     return moment if back.replace(tzinfo=None) == moment.replace(tzinfo=None) else None
 
 
-def _fit_event(event: JSONObject) -> None:
+def _adapt_event(event: JSONObject) -> None:
     """Use an existing type, an id derived from the content (so that it may be repeated), and no U+0000 in the body."""
     known = sorted({entity_type for _, entity_type in _target.allowed})
     entity_type = event.get("entityType")
     if known and _is_of_32_bits(entity_type) and entity_type not in known:
         event["entityType"] = known[entity_type % len(known)]
     if isinstance(event.get("body"), dict):
-        event["body"] = _without_nul(event["body"])
+        event["body"] = _remove_nul(event["body"])
     id_ = event.get("beskedId")
     if isinstance(id_, str) and _UUID.fullmatch(id_):
         rest = {name: value for name, value in event.items() if name != "beskedId"}
         event["beskedId"] = str(uuid5(NAMESPACE_OID, repr(sorted(rest.items(), key=repr))))
 
 
-def _without_nul(value: Any) -> Any:
+def _remove_nul(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\0", "")
     if isinstance(value, list):
-        return [_without_nul(item) for item in value]
+        return [_remove_nul(item) for item in value]
     if isinstance(value, dict):
-        return {_without_nul(name): _without_nul(item) for name, item in value.items()}
+        return {_remove_nul(name): _remove_nul(item) for name, item in value.items()}
     return value
 
 
-def _fit_replay(replay: JSONObject) -> None:
+def _adapt_replay(replay: JSONObject) -> None:
     """Replay the delivery that is, or was, parked."""
     ids = replay.get("leveringIds")
     first = ids[0] if isinstance(ids, list) and ids else None
@@ -152,7 +152,7 @@ def _fit_replay(replay: JSONObject) -> None:
         ids[0] = _target.queued_delivery
 
 
-def _fit_test(test: JSONObject) -> None:
+def _adapt_test_message(test: JSONObject) -> None:
     """Test the subscription that exists."""
     org_type, org_code, entity_type = (test.get(name) for name in _IDENTITY)
     is_org_code = type(org_code) is int and -1 < org_code <= _MAX_ORG_CODE
@@ -164,9 +164,9 @@ def _is_of_32_bits(value: Any) -> TypeGuard[int]:
     return type(value) is int and 0 <= value <= _MAX_INT
 
 
-_FIT_BODY: dict[str, Callable[[JSONObject], None]] = {
-    SYNC: _fit_sync,
-    EVENT: _fit_event,
-    REPLAY: _fit_replay,
-    TEST: _fit_test,
+_ADAPT_BODY: dict[str, Callable[[JSONObject], None]] = {
+    SYNC: _adapt_sync,
+    EVENT: _adapt_event,
+    REPLAY: _adapt_replay,
+    TEST: _adapt_test_message,
 }
