@@ -92,7 +92,7 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
     if missing:
         names = [f"BUDKAVLE_{name.upper()}" for name in given if given[name] or name in missing]
         raise SettingsUnusable(f"unusable settings: {_last_and(names)} belong together")
-    # Use Python's defaults for servers, whatever the system's configuration says about old versions.
+    # Use Python's defaults for servers, even if the system's configuration permits older versions.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

@@ -86,7 +86,7 @@ def _save_subscriptions(file: Path, target: CheckTarget, current: list[dict[str,
 
 def _run_prepared(check: Check, suite: Suite, run_record: Path, progress: Progress) -> SuiteResult:
     try:
-        # Give each suite the same initial state, regardless of the one before.
+        # Restore the same initial state before each suite.
         with evidence.recording() as sent:
             preparing.set_up(check.target)
     except BrokenContractError as exc:
@@ -103,7 +103,7 @@ def _explore(check: Check) -> tuple[CheckTarget, list[dict[str, Any]]]:
     def learn() -> None:
         try:
             found.set_result(preparing.explore(check.target, check.specs))
-        except Exception as exc:  # noqa: BLE001  # Whatever it is, it is raised where it is waited for.
+        except Exception as exc:  # noqa: BLE001  # The waiting thread raises it again.
             found.set_exception(exc)
 
     threading.Thread(target=learn, daemon=True).start()

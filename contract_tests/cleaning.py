@@ -20,7 +20,7 @@ _LONGEST = 200
 
 
 def clean_up(target: CheckTarget, run_record: Path, current: list[dict[str, Any]], backup: Path) -> list[str]:
-    """Clean up and return one line per failure. If restoring fails, keep the file `kept` with the request body."""
+    """Clean up and return one line per failure. If restoring fails, keep the file `backup` with the request body."""
     api = Api(target, random.Random(target.seed))  # These values are not secret.
     try:
         remaining = _delete_messages(api, run_record)

@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item
         for item in items
         if item.get_closest_marker("one_database") is None
-        or getattr(item, "callspec").params.get("attacked") != "postgresql"  # noqa: B009  # pytest says nothing of it.
+        or getattr(item, "callspec").params.get("attacked") != "postgresql"  # noqa: B009  # pytest declares no such attribute.
     ]
 
 

@@ -15,7 +15,7 @@ FOLDER = "BUDKAVLE_CONTRACT_REPORT"
 """The environment variable with the folder for files that shell commands refer to."""
 
 KEPT_BYTES = 1024 * 1024
-"""Maximum bytes kept per connection. The report of a failure after more bytes says so."""
+"""Maximum bytes stored per connection. The report of a failure names an excess."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Fixtures of all suites, independent of who configured the target."""
+"""Fixtures of all suites, for any configuration of the target."""
 
 import random
 from collections.abc import Iterator

@@ -32,7 +32,7 @@ class NoResponseError(AssertionError):
 
 
 class CheckFaultError(Exception):
-    """The check itself failed; it says nothing about the server."""
+    """The check itself failed, so its result is unknown."""
 
 
 _unanswered: list[str] = []

@@ -1,4 +1,4 @@
-"""Prepare a target for the checks: find out what is permitted, and set up the subscriptions that the checks need."""
+"""Prepare a target for the checks: determine the permissions, and set up the subscriptions that the checks need."""
 
 import random
 from collections.abc import Collection, Iterable
@@ -87,7 +87,7 @@ def _check_message_access(api: Api) -> None:
     if response.is_redirect:
         raise CannotCheckError(f"{api.target.url} is elsewhere: it redirects to {response.headers['Location'][:300]}")
     if response.ok:
-        # Otherwise every check would fail without a clear reason: the URL is a web page, or answers everything alike.
+        # Otherwise every check would fail without a clear reason, for example because the URL is that of a web page.
         raise BrokenContractError(f"an unknown message must get a 404, but got {_describe(response)}")
 
 

@@ -37,7 +37,7 @@ CLOSED = RawResponse(0, {}, b"", is_direct=False)
 
 
 class RawConnection:
-    """A connection to the service. `fill` replaces the placeholders in what is sent."""
+    """A connection to the service. `fill` replaces the placeholders in sent bytes."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class RawConnection:
     def read_response(self, *, to_head: bool = False) -> RawResponse | None:
         """Return the next response, or None if the server closes the connection without one.
 
-        Data other than HTTP/1 (a TLS alert, an HTTP/2 frame) is no response and gives None.
+        Data other than HTTP/1 (a TLS alert, an HTTP/2 frame) is no response; the result is None.
         """
         try:
             status_line = self._line()

@@ -11,7 +11,7 @@ from contract_tests.target import CheckTarget
 TITLE = "Reproduce with"
 
 _MOST = 12
-"""Maximum number of requests in a report. The report says how many were omitted."""
+"""Maximum number of requests in a report, which also has the number of omitted ones."""
 
 
 def format_commands(sent: Sequence[Sent], target: CheckTarget, name: str, folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The target of a check: its address, the credentials of the callers, and what they may do."""
+"""The target of a check: its address, the credentials of the callers, and their permissions."""
 
 import base64
 import json
@@ -159,7 +159,7 @@ class CheckTarget:
         return data
 
     def connect(self, *, with_certificate: bool = True) -> RawConnection:
-        """Return a connection that replaces the placeholders in what is sent."""
+        """Return a connection that replaces the placeholders in sent bytes."""
         context = self.tls(with_certificate=with_certificate) if self.is_tls else None
         return RawConnection(self.host, self.port, self.fill, context, is_direct=self.is_direct)
 

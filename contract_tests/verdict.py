@@ -41,7 +41,7 @@ class SuiteResult:
 
 @dataclass
 class Verdict:
-    """The results of all suites, and what could not be cleaned up."""
+    """The results of all suites, and the leftovers of the clean-up."""
 
     results: list[SuiteResult] = field(default_factory=list)
     left: list[str] = field(default_factory=list)

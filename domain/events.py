@@ -62,7 +62,7 @@ def order_key(event: Event) -> str | None:
 
 
 def write_content(event: Event) -> str:
-    """Return an event without id and time, with the contract's names. Equal events give equal text."""
+    """Return an event without id and time, with the contract's names. Equal events have equal texts."""
     content = {
         "entityType": event.entity_type,
         "orgType": event.org_type,

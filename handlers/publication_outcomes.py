@@ -165,7 +165,7 @@ class PublicationOutcomes:
         message = outcome.message
         match outcome.state:
             case MessageState.PUBLISHED:
-                assert outcome.open_e_message_id is not None  # noqa: S101  # What is published has Open-E's id.
+                assert outcome.open_e_message_id is not None  # noqa: S101  # A published outcome has Open-E's id.
                 # Use the time of this attempt: readers may have read past an earlier one.
                 await stored.mark_published(self._database, message, outcome.open_e_message_id, self._now())
             case MessageState.UNKNOWN:

@@ -39,7 +39,7 @@ def get_message_id(status: int, answer: SoapResponse) -> int:
     """
     if isinstance(answer, SoapFault):
         _raise_if_refused(answer)
-    if 300 <= status < 500:  # noqa: PLR2004 (the two classes of HTTP answers that are refusals)
+    if 300 <= status < 500:  # noqa: PLR2004 (the two classes of HTTP responses that are errors)
         raise BackendRefused(f"Open-E answered {status}")
     if isinstance(answer, SoapFault):
         raise OutcomeUnknown(

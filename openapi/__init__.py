@@ -1,4 +1,4 @@
 """The layer between Connexion and the handlers: routing, validation of requests, responses, documentation pages.
 
-It knows contracts, but no noun of the service.
+It depends on contracts, but on no noun of the service.
 """

@@ -111,7 +111,7 @@ async def _wait_while_growing(waiting: deque[_Waiting]) -> None:
 
 
 def _settle(batch: list[_Waiting], outcomes: Sequence[Any] | Exception) -> None:
-    """Give each caller its result, or all of them the error."""
+    """Set the result of each caller, or the error for all of them."""
     for number, (_, future) in enumerate(batch):
         if future.done():
             continue

@@ -24,7 +24,7 @@ PART = 500
 """Rows that are fetched or encoded as JSON together."""
 
 LARGEST_TYPE = 2**31 - 1
-"""The largest entityType that the column can hold. No catalogue has larger ones."""
+"""The largest entityType that the column can store. No catalogue has larger ones."""
 
 
 class SyncRefused(BudkavleError):

@@ -176,7 +176,7 @@ def run_check(check: "Check") -> int:
     except CannotCheckError as exc:
         raise CannotCheck(redactor.text(str(exc))) from None
     except Exception as exc:  # noqa: BLE001  # The outermost place: nothing may print what it has not cleaned.
-        # A traceback could contain a secret, and an error of the check says nothing about the server.
+        # Print no traceback, which could contain a secret.
         text = f"the check failed by a fault of its own, {type(exc).__name__}: {exc} ({_place_of(exc)})"
         raise CannotCheck(redactor.text(text)) from None
     finally:

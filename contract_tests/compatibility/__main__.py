@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def report(verdict: ContractVerdict) -> list[str]:
-    """Return lines that list the problems of a contract and what to do about them."""
+    """Return lines that list the problems of a contract and their remedies."""
     baseline = verdict.baseline
     lines = [f"spec/{verdict.contract}.yaml, compared with {baseline.words} ({baseline.folder}):"]
     if verdict.unlisted:

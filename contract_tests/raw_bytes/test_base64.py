@@ -194,7 +194,7 @@ def test_body_that_ends_in_base64_is_refused(rest: bytes, target: CheckTarget) -
     "raw", [b'""', b'"base64Data":""', b'"base64Data":"QQ=="', b'"a",'], ids=lambda raw: raw.decode()
 )
 def test_body_of_many_strings_does_not_block_the_processor(raw: bytes, target: CheckTarget) -> None:
-    """No message has a million strings. Each takes microseconds to check, and a body has room for fifty million."""
+    """No message has a million strings. Checking one takes microseconds, and a body may contain fifty million."""
     body = b'{"attachments": [' + raw * (8 * 1024 * 1024 // len(raw))
     answer = target.send(post(body))
     assert_violations(answer, "body")

@@ -226,7 +226,7 @@ def test_caller_without_a_key_gets_no_100_continue(target: CheckTarget) -> None:
         connection.send(data)
         answer = connection.read_response()
         if answer is not None and answer.status == 100 and not answer.is_direct:
-            # A gateway that buffers whole bodies asks for them before it contacts the service.
+            # A gateway that buffers whole bodies sends 100 Continue before it contacts the service.
             connection.send(b" " * 1000)
             answer = connection.read_response()
     assert_refused(answer)

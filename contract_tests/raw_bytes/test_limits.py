@@ -1,4 +1,4 @@
-"""Bodies beyond the limits, generated while they are sent: the service stops reading, whatever length they announce."""
+"""Bodies over the limits, generated while they are sent: the service stops reading, with any announced length."""
 
 import base64
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def test_body_with_an_excessive_length_gets_no_100_continue(target: CheckTarget)
         connection.send(post(b"", headers=headers))
         answer = connection.read_response()
         if answer is not None and answer.status == 100 and not answer.is_direct:
-            # A gateway with a higher limit than ours asks for the body before the service can respond.
+            # A gateway with a higher limit than ours sends 100 Continue before the service can respond.
             connection.end_sending()
             answer = connection.read_response()
     assert_refused(answer)

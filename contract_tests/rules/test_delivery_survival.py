@@ -1,4 +1,4 @@
-"""Deliveries of a subscription are kept until they are delivered or the subscription is removed, whatever a sync does.
+"""A sync keeps the deliveries of each subscription until they are delivered or the subscription is removed.
 
 A worker may deliver at any moment, but not by coincidence in every round exactly those that the sync concerns.
 """

@@ -58,7 +58,7 @@ def authenticate(accounts: tuple[Account, ...], authorization: str | None) -> tu
 def receive(
     headers: Mapping[str, str], body: bytes | bytearray, findings: Findings, keep_bytes: int
 ) -> ParsedRequest | MockResponse:
-    """Parse a body. Return the request, or the response to an invalid one. Takes no lock, since parsing takes time."""
+    """Parse a body. Return the request, or the response to an invalid one. Call without the lock: parsing is slow."""
     kind = Headers()
     kind["content-type"] = headers.get("content-type", "text/xml")
     parts = mtom.split(kind, body)

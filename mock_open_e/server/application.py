@@ -75,7 +75,7 @@ class MockApplication:
                 ]
             await send(message)
 
-        # Handle HEAD as GET; uvicorn knows the original method and sends no body.
+        # Handle HEAD as GET: uvicorn has stored the original method and sends no body.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         await self._control({**scope, "method": method}, receive, send_allowing_head, world)
 

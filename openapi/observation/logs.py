@@ -71,7 +71,7 @@ def _first_line(text: str) -> str:
 
 
 def _shorten_errors(_logger: object, _name: str, entry: "EventDict") -> "EventDict":
-    """Keep the first line of error messages: databases add whole rows in the following lines."""
+    """Reduce error messages to their first line, because databases add whole rows in the following lines."""
     for error in entry.get("exception") or ():
         error["exc_value"] = _first_line(error["exc_value"])
     return entry

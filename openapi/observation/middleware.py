@@ -182,7 +182,7 @@ def _request_id(headers: list[tuple[bytes, bytes]], header: bytes) -> str:
     for name, value in headers:
         if name == other and _REQUEST_ID.fullmatch(value):
             return value.decode()
-    # An id is no secret, and reading random bytes of the operating system takes longer than all else here.
+    # An id is no secret, and random bytes of the operating system would take most of the time here.
     return f"{random.getrandbits(128):032x}"
 
 

@@ -17,7 +17,7 @@ class WakePipe:
         self._path = self._database.with_name(f".{self._database.name}.wake")
 
     def send(self) -> None:
-        """Wake the worker. Do nothing if there is none, or if it has not read what was sent before."""
+        """Wake the worker. Do nothing if there is none, or if it has not read the previous signal."""
         with contextlib.suppress(OSError):
             descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
             try:
