@@ -50,7 +50,6 @@ LONGEST = (
     "tests/budkavle/test_service_poolers.py",
     "tests/budkavle/test_clock.py",
     "tests/budkavle/test_tls_reload.py",
-    "tests/contract_tests/test_compatibility_guard.py",
     "tests/test_tutorials.py",
 )
 """Files that take more than about ten seconds although they have few tests, the longest first."""

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SPECS = {path.stem: read_spec(path.parent, path.stem) for path in sorted((REPOSITORY / "spec").glob("*.yaml"))}
-LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[info +\] (request|attempt)")
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+Z \[info +\] (request|delivery_attempted) ")
 
 
 class Demo:
