@@ -72,7 +72,7 @@ def put_system(url: str, system_id: str, *fingerprints: str) -> None:
     async def put(database: Database) -> None:
         await _execute(database, system, *(_certificate(fingerprint, system_id) for fingerprint in fingerprints))
         # Write the audit entry that `budkavle apply` would write: a system without one makes the audit invalid.
-        await audit.record(database, _applied())
+        await audit.record(database, _apply_entry())
 
     with_database(url, put)
 
@@ -108,13 +108,13 @@ def remove_certificate(url: str, fingerprint: str) -> None:
     execute(url, tables.certificates.delete().where(tables.certificates.c.fingerprint == fingerprint))
 
 
-def audit_of(url: str, request_id: str) -> list[Any]:
+def read_audit(url: str, request_id: str) -> list[Any]:
     """Return the audit entries of one request, oldest first."""
     pages = with_database(url, lambda database: audit.list_page(database, after=0, limit=100_000))
     return [item.entry for _, item in pages if item.entry.request_id == request_id]
 
 
-def _applied() -> AuditEntry:
+def _apply_entry() -> AuditEntry:
     return AuditEntry(
         chain=CATALOGUE,
         kind="call",

@@ -32,7 +32,7 @@ class Block:
         return is_pipeline or self.language in {"sh", "bash", "dockerfile"}
 
 
-def prose(path: Path) -> str:
+def read_prose(path: Path) -> str:
     """Return the text of a page without its code blocks."""
     return FENCE.sub("", path.read_text())
 
@@ -43,14 +43,14 @@ def blocks(path: Path) -> list[Block]:
     return [Block(page, match[2], match[3]) for match in FENCE.finditer(path.read_text())]
 
 
-def shown(page: str, beginning: str) -> str:
+def read_block(page: str, beginning: str) -> str:
     """Return the text of the only block with commands of a page that begins so."""
     found = [block.text for block in blocks(REPOSITORY / page) if block.has_commands]
     (text,) = [text for text in found if text.startswith(beginning)]
     return text
 
 
-def shown_in(page: str, language: str) -> str:
+def read_block_in(page: str, language: str) -> str:
     """Return the text of the only block of a page in a language."""
     (text,) = [block.text for block in blocks(REPOSITORY / page) if block.language == language]
     return text
@@ -58,12 +58,12 @@ def shown_in(page: str, language: str) -> str:
 
 def commands_in_text(path: Path) -> list[str]:
     """Return the command lines with arguments that a page names outside of its blocks."""
-    return _INLINE.findall(prose(path))
+    return _INLINE.findall(read_prose(path))
 
 
 def budkavle_commands(path: Path) -> set[str]:
     """Return the command lines of `budkavle` that a page shows, in blocks and in the text, without comments."""
     text = "\n".join(block.text for block in blocks(path)).replace("\\\n", " ")
     lines = re.findall(r"^ *(?:- )?budkavle ([a-z-].*)$", text, re.MULTILINE)
-    lines += re.findall(r"`budkavle ([^`]+)`", prose(path))
+    lines += re.findall(r"`budkavle ([^`]+)`", read_prose(path))
     return {re.split(r"\s+#|\s+&|\s+>|\s+\||;", line)[0].strip() for line in lines} - {"COMMAND"}

@@ -14,7 +14,7 @@ from budkavle.commands.cli import main
 from tests.commands_page import PAGE as COMMANDS_PAGE
 from tests.commands_page import render
 from tests.processes import REPOSITORY
-from tests.shown_commands import PAGES, budkavle_commands, prose
+from tests.shown_commands import PAGES, budkavle_commands, read_prose
 
 MAX_README_LINES = 120
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -23,7 +23,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 def anchors(path: Path) -> set[str]:
     """Return the anchors of a page, as GitHub derives them from its headings."""
     found: set[str] = set()
-    for heading in re.findall(r"^#+ +(.*)$", prose(path), re.MULTILINE):
+    for heading in re.findall(r"^#+ +(.*)$", read_prose(path), re.MULTILINE):
         text = _LINK.sub("]", heading).replace("[", "").replace("]", "").lower()
         allowed = (char for char in text if char in " -_" or unicodedata.category(char)[0] in "LN")
         found.add("".join(allowed).replace(" ", "-"))
@@ -33,7 +33,7 @@ def anchors(path: Path) -> set[str]:
 def broken_links(page: Path) -> list[str]:
     """Return the relative links of a page to a missing file or heading."""
     broken = []
-    for target in _LINK.findall(prose(page)):
+    for target in _LINK.findall(read_prose(page)):
         if re.match(r"[a-z]+:", target):
             continue
         name, _, anchor = target.partition("#")
@@ -59,7 +59,7 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
 
 def linked_pages(page: Path) -> set[Path]:
     """Return the pages that a page links."""
-    names = (target.partition("#")[0] for target in _LINK.findall(prose(page)))
+    names = (target.partition("#")[0] for target in _LINK.findall(read_prose(page)))
     return {(page.parent / name).resolve() for name in names if name} & set(PAGES)
 
 
@@ -144,7 +144,7 @@ def dialect_words(text: str) -> list[str]:
     ids=lambda page: str(page.relative_to(REPOSITORY)),
 )
 def test_pages_use_the_standard_words_of_the_field(page: Path) -> None:
-    assert dialect_words(prose(page)) == []
+    assert dialect_words(read_prose(page)) == []
 
 
 def descriptions(node: Any) -> Iterator[str]:

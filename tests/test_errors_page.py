@@ -54,7 +54,7 @@ def expected_errors() -> Iterator[tuple[int, int, str]]:
     yield 400, ErrorCode.NOT_VALID, error_list_texts.not_valid("mangler").message
 
 
-def fits(row: list[str], status: int, code: int, text: str) -> bool:
+def matches(row: list[str], status: int, code: int, text: str) -> bool:
     pattern = ".*".join(map(re.escape, row[2].split("…")))
     return row[:2] == [str(status), str(code)] and re.fullmatch(pattern, text) is not None
 
@@ -69,9 +69,9 @@ def statuses_of(contract: str) -> set[str]:
 def test_page_lists_exactly_the_errors_of_the_subscriptions() -> None:
     expected = set(expected_errors())
     for each in expected:
-        assert [row for row in SUBSCRIPTIONS if fits(row, *each)], f"add a row to docs/reference/errors.md: {each}"
+        assert [row for row in SUBSCRIPTIONS if matches(row, *each)], f"add a row to docs/reference/errors.md: {each}"
     for row in SUBSCRIPTIONS:
-        assert [each for each in expected if fits(row, *each)], (
+        assert [each for each in expected if matches(row, *each)], (
             f"no error fits this row of docs/reference/errors.md: {row}"
         )
 

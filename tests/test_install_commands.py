@@ -21,7 +21,7 @@ from tests.budkavle.test_wheel import (  # The fixtures build the wheels.
 )
 from tests.contract_tests.recipes import OWN, parse_pipelines
 from tests.processes import REPOSITORY, environment, running
-from tests.shown_commands import commands_in_text, shown
+from tests.shown_commands import commands_in_text, read_block
 
 SECONDS = 120
 REFERENCE = "docs/reference/contract-check.md"
@@ -83,14 +83,14 @@ def empty(tmp_path: Path) -> Environment:
 
 
 def test_service_is_installed_as_the_guide_shows(empty: Environment, checkout: Path) -> None:
-    out = empty.paste(shown("docs/how-to/deploy.md", "pip install") + "budkavle --version\n", checkout)
+    out = empty.paste(read_block("docs/how-to/deploy.md", "pip install") + "budkavle --version\n", checkout)
     assert "Collecting" not in out
     assert empty.installed() == {"budkavle"}
     assert out.splitlines()[-1] == f"budkavle, version {metadata.version('budkavle')}"
 
 
 def test_mock_is_installed_and_started_as_the_guide_shows(empty: Environment, checkout: Path) -> None:
-    *install, start = shown("docs/how-to/mock-open-e.md", "pip install").splitlines()
+    *install, start = read_block("docs/how-to/mock-open-e.md", "pip install").splitlines()
     empty.paste("\n".join(install), checkout)
     assert empty.installed() == {"mock-open-e"}
     assert start == "mock-open-e --port 8081"
@@ -100,7 +100,7 @@ def test_mock_is_installed_and_started_as_the_guide_shows(empty: Environment, ch
 
 
 def test_contract_check_is_installed_as_the_reference_shows(empty: Environment, checkout: Path) -> None:
-    install = shown(REFERENCE, "pip install").splitlines()[0]
+    install = read_block(REFERENCE, "pip install").splitlines()[0]
     out = empty.paste(f"{install}\nbudkavle contract-check --help\n", checkout)
     assert empty.installed() == {"budkavle"}
     assert "Check whether the server" in out

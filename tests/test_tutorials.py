@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.processes import REPOSITORY, budkavle, running
-from tests.shown_commands import PATH, blocks, shown
+from tests.shown_commands import PATH, blocks, read_block
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the commands use curl, which is missing")
 
@@ -85,7 +85,7 @@ def test_first_subscription_works_as_written(shell: Shell) -> None:
 
 
 def test_first_start_of_an_installation_works_as_written(tmp_path: Path) -> None:
-    script = shown("docs/how-to/deploy.md", "export").replace("/var/lib/budkavle/", f"{tmp_path}/")
+    script = read_block("docs/how-to/deploy.md", "export").replace("/var/lib/budkavle/", f"{tmp_path}/")
     script = script.replace("budkavle serve", "exec budkavle serve --port 0")
     shutil.copy(REPOSITORY / "docs" / "catalogue.example.yaml", tmp_path / "catalogue.yaml")
     with running("/bin/sh", "-e", "-c", f"export PATH='{PATH}'\n{script}", folder=tmp_path) as process:

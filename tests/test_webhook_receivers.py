@@ -41,7 +41,7 @@ def post(url: str, headers: dict[str, str], body: bytes = BODY) -> int:
     return httpx.post(f"{url}/star/webhook", headers=headers, content=body, trust_env=False, timeout=30).status_code
 
 
-def stored(folder: Path) -> dict[str, bytes]:
+def read_inbox(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "inbox").iterdir()}
 
 
@@ -50,7 +50,7 @@ def test_receiver_stores_a_delivery_once_for_either_signature(receiver: str, tmp
     assert post(receiver, signature_headers(ID, now, BODY, [KEY])) == 204
     # The second attempt, while the secret is being changed.
     assert post(receiver, signature_headers(ID, now + timedelta(seconds=1), BODY, [OTHER_KEY, KEY])) == 204
-    assert stored(tmp_path) == {f"{ID}.json": BODY}
+    assert read_inbox(tmp_path) == {f"{ID}.json": BODY}
 
 
 def test_receiver_rejects_unauthentic_deliveries(receiver: str, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_receiver_rejects_unauthentic_deliveries(receiver: str, tmp_path: Path) 
     }
     assert {name: post(receiver, headers) for name, headers in rejected.items()} == dict.fromkeys(rejected, 401)
     assert post(receiver, good, BODY + b" ") == 401
-    assert stored(tmp_path) == {}
+    assert read_inbox(tmp_path) == {}
 
 
 def test_receiver_limits_the_body(receiver: str, tmp_path: Path) -> None:
@@ -79,4 +79,4 @@ def test_receiver_limits_the_body(receiver: str, tmp_path: Path) -> None:
     assert post(receiver, signature_headers(ID, now, largest, [KEY]), largest) == 204
     larger = largest + b" "
     assert post(receiver, signature_headers(ID, now, larger, [KEY]), larger) == 413
-    assert stored(tmp_path) == {f"{ID}.json": largest}
+    assert read_inbox(tmp_path) == {f"{ID}.json": largest}

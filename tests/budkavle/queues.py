@@ -49,7 +49,7 @@ def publish(url: str, count: int = 1, created: datetime | None = None, **changes
     return ids
 
 
-def queued(url: str) -> list[QueuedDelivery]:
+def list_queue(url: str) -> list[QueuedDelivery]:
     """Return the queued deliveries, oldest first."""
     found: list[QueuedDelivery] = with_database(
         url, lambda database: deliveries.list_page(database, None, None, 0, 10_000)

@@ -23,7 +23,7 @@ def put_key(url: str, name: str = "tests", key: str = KEY) -> None:
 
 
 @dataclass
-class Served:
+class RunningProgram:
     process: Process
     url: str
     client: httpx.Client
@@ -40,9 +40,9 @@ def plain_client(url: str, key: str) -> httpx.Client:
 
 
 @contextmanager
-def served(database_url: str, **settings: object) -> Iterator[Served]:
+def running_program(database_url: str, **settings: object) -> Iterator[RunningProgram]:
     """Yield the service on a free port; `client` sends the key of `put_key`."""
     with running(*budkavle("serve", "--port", "0"), database_url=database_url, **settings) as process:
         url = process.wait_for("Budkavle listens on ")
         with plain_client(url, KEY) as client:
-            yield Served(process, url, client)
+            yield RunningProgram(process, url, client)

@@ -19,9 +19,9 @@ from persistence import web_messages
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.waits import Waits
-from tests.budkavle.queues import publish, queued, subscribe
+from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.budkavle.services import KEY, put_key
-from tests.budkavle.test_delivering import Working
+from tests.budkavle.test_delivering import RunningWorker
 from tests.databases import with_database
 from tests.factories import message_body
 from tests.held_receiver import held_receiver
@@ -55,7 +55,7 @@ class Machine:
         return read_machine_clock() + self.difference
 
 
-def difference_shown() -> float:
+def read_difference() -> float:
     return REGISTRY.get_sample_value("budkavle_clock_difference_seconds") or 0.0
 
 
@@ -98,7 +98,7 @@ async def test_now_uses_the_database_clock_if_the_machine_differs(database: Data
             moment = clock.now()
             assert moment.microsecond % 1000 == 0
             assert abs(moment - read_machine_clock()) < abs(difference) / 2
-    assert difference_shown() == pytest.approx(difference.total_seconds(), abs=1)
+    assert read_difference() == pytest.approx(difference.total_seconds(), abs=1)
     # One measurement, at the start.
     ((event, level, seconds),) = [(line["event"], line["log_level"], line["seconds"]) for line in lines]
     assert (event, level) == ("clock_difference_found", "warning")
@@ -115,7 +115,7 @@ async def test_now_uses_the_machine_clock_if_it_differs_little(database: Databas
         earliest = read_machine_clock() + difference
         assert clock.now() >= earliest - timedelta(milliseconds=1)
     assert lines == []
-    assert difference_shown() == pytest.approx(0.4, abs=0.5)
+    assert read_difference() == pytest.approx(0.4, abs=0.5)
 
 
 @pytest.mark.anyio
@@ -127,7 +127,7 @@ async def test_now_is_correct_when_the_machine_clock_is_set_between_measurements
         await clock.measure()
         machine.difference = -HOUR
         assert is_true(clock.now())
-        assert difference_shown() == pytest.approx(-3600, abs=1)
+        assert read_difference() == pytest.approx(-3600, abs=1)
         # The correction remains until a measurement finds almost no difference.
         machine.difference = timedelta(seconds=0.8)
         await clock.measure()
@@ -139,7 +139,7 @@ async def test_now_is_correct_when_the_machine_clock_is_set_between_measurements
         ("clock_difference_found", "warning"),
         ("clock_difference_ended", "info"),
     ]
-    assert difference_shown() == pytest.approx(0, abs=0.5)
+    assert read_difference() == pytest.approx(0, abs=0.5)
 
 
 @pytest.mark.anyio
@@ -176,7 +176,7 @@ async def test_measure_adds_half_of_the_round_trip(database: Database) -> None:
     readings = iter([0.0])
     clock = DatabaseClock(database, monotonic=lambda: next(readings, 0.98))
     await clock.measure()
-    assert difference_shown() == pytest.approx(-0.49, abs=0.24)
+    assert read_difference() == pytest.approx(-0.49, abs=0.24)
 
 
 @pytest.mark.anyio
@@ -215,7 +215,7 @@ async def test_run_measures_regularly_and_stops_at_once_with_a_silent_database(
     for difference in (HOUR, -HOUR):
         machine.difference = difference
         async with asyncio.timeout(60):
-            while abs(difference_shown() - difference.total_seconds()) > 1:  # noqa: ASYNC110  # Another task sets it.
+            while abs(read_difference() - difference.total_seconds()) > 1:  # noqa: ASYNC110  # Another task sets it.
                 await asyncio.sleep(0.01)
     proxy.freeze(is_deaf=True)
     # The next measurement has begun.
@@ -234,7 +234,7 @@ async def test_stop_before_run_ends_run(behind: Database) -> None:
         await clock.run()
 
 
-def with_clock(difference: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
+def set_clock(difference: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
     """Return a command for a machine with a wrong clock. The program `faketime` would not forward signals."""
     return ("env", f"LD_PRELOAD={LIBRARY}", f"FAKETIME={difference}", "DONT_FAKE_MONOTONIC=1", *arguments)
 
@@ -249,15 +249,15 @@ def assert_found(lines: list[str], seconds: int) -> None:
 @needs_faketime
 @on_postgresql
 def test_worker_ahead_of_the_database_uses_the_database_clock(database_url: str) -> None:
-    arguments = with_clock("+1h", budkavle("worker"))
+    arguments = set_clock("+1h", budkavle("worker"))
     with (
         held_receiver(503, is_held=False) as receiver,
         running(*arguments, database_url=database_url, worker_port=0) as process,
     ):
-        worker = Working(process, process.wait_for("The worker listens on "))
+        worker = RunningWorker(process, process.wait_for("The worker listens on "))
         subscribe(database_url, receiver.url)
         publish(database_url)
-        while not (waiting := queued(database_url)[0]).attempts:
+        while not (waiting := list_queue(database_url)[0]).attempts:
             pass
         assert waiting.due is not None
         assert is_true(waiting.due)
@@ -270,7 +270,7 @@ def test_worker_ahead_of_the_database_uses_the_database_clock(database_url: str)
 @on_postgresql
 def test_service_behind_the_database_uses_its_clock_and_delivers_at_once(database_url: str) -> None:
     put_key(database_url)
-    arguments = with_clock("-1h", budkavle("serve", "--port", "0", "--with-worker"))
+    arguments = set_clock("-1h", budkavle("serve", "--port", "0", "--with-worker"))
     with (
         held_receiver(is_held=False) as receiver,
         running(*arguments, database_url=database_url) as process,
@@ -295,8 +295,8 @@ def test_commands_use_the_database_clock(database_url: str) -> None:
     subscribe(database_url)
     publish(database_url)
     arguments = budkavle("deliveries", "replay", "--state", "waiting")
-    result = run_program(*with_clock("+1h", arguments), database_url=database_url)
+    result = run_program(*set_clock("+1h", arguments), database_url=database_url)
     assert (result.returncode, result.stdout) == (0, "1 replayed, 0 unchanged\n")
-    (waiting,) = queued(database_url)
+    (waiting,) = list_queue(database_url)
     assert waiting.due is not None
     assert is_true(waiting.due)

@@ -16,14 +16,14 @@ import pytest
 import sqlalchemy as sa
 
 from tests.budkavle.conftest import Invoke
-from tests.budkavle.services import Served, put_key, served
+from tests.budkavle.services import RunningProgram, put_key, running_program
 from tests.factories import PARTY_ID, case_body, message_body
 from tests.held_open_e import HeldOpenE
 from tests.processes import SECONDS
 
 
 def post_until_killed(
-    service: Served, body: dict[str, Any], hold: "contextlib.AbstractContextManager[None]", held: HeldOpenE
+    service: RunningProgram, body: dict[str, Any], hold: "contextlib.AbstractContextManager[None]", held: HeldOpenE
 ) -> None:
     """Post a message, and kill the service within `hold`, after Open-E received the call."""
     with ThreadPoolExecutor(1) as caller:
@@ -38,7 +38,7 @@ def post_until_killed(
 
 def assert_only_operators_see_it(database_url: str, held: HeldOpenE, invoke: Invoke) -> None:
     """Assert that after a restart only operators see the message."""
-    with served(database_url, open_e_external_url=held.url) as service:
+    with running_program(database_url, open_e_external_url=held.url) as service:
         assert service.client.get(f"/webmessages/recipients/{PARTY_ID}").json() == []
         assert service.client.get("/webmessages/external-references/flowInstanceId/1068").json() == []
         listed = invoke(database_url, "messages", "list", "--state", "sending")
@@ -63,14 +63,14 @@ def test_service_killed_during_an_open_e_call_leaves_the_message_to_operators(
     database_url: str, held: HeldOpenE, invoke: Invoke
 ) -> None:
     put_key(database_url)
-    with served(database_url, open_e_external_url=held.url) as service:
+    with running_program(database_url, open_e_external_url=held.url) as service:
         body = case_body(attachments=[{"fileName": "a.txt", "base64Data": "YQ=="}])
         post_until_killed(service, body, contextlib.nullcontext(), held)
     assert_only_operators_see_it(database_url, held, invoke)
 
 
 @contextlib.contextmanager
-def locked(database_url: str, held: HeldOpenE) -> Iterator[None]:
+def block_storing(database_url: str, held: HeldOpenE) -> Iterator[None]:
     """Block the service from storing the outcome, and let Open-E respond."""
     url = sa.make_url(database_url)
     if url.drivername == "sqlite":
@@ -108,8 +108,8 @@ def test_service_killed_after_the_open_e_response_leaves_the_message_to_operator
     database_url: str, held: HeldOpenE, invoke: Invoke
 ) -> None:
     put_key(database_url)
-    with served(database_url, open_e_external_url=held.url) as service:
-        post_until_killed(service, case_body(), locked(database_url, held), held)
+    with running_program(database_url, open_e_external_url=held.url) as service:
+        post_until_killed(service, case_body(), block_storing(database_url, held), held)
     assert_only_operators_see_it(database_url, held, invoke)
 
 
@@ -118,7 +118,7 @@ def test_acknowledged_messages_survive_a_kill_during_many_posts(database_url: st
     many = threading.Semaphore(0)
     locations: list[str] = []
 
-    def post(service: Served) -> None:
+    def post(service: RunningProgram) -> None:
         with contextlib.suppress(httpx.TransportError):
             while True:
                 response = service.client.post("/webmessages", json=message_body())
@@ -127,7 +127,7 @@ def test_acknowledged_messages_survive_a_kill_during_many_posts(database_url: st
                 many.release()
 
     large = [{"fileName": "a.bin", "base64Data": "QUJD" * 100_000}]
-    with served(database_url) as service, ThreadPoolExecutor(8) as callers:
+    with running_program(database_url) as service, ThreadPoolExecutor(8) as callers:
         with_file = service.client.post("/webmessages", json=message_body(attachments=large)).headers["location"]
         posts = [callers.submit(post, service) for _ in range(8)]
         for _ in range(100):
@@ -136,7 +136,7 @@ def test_acknowledged_messages_survive_a_kill_during_many_posts(database_url: st
         assert service.process.wait() == -signal.SIGKILL
         for each in posts:
             each.result(SECONDS)
-    with served(database_url) as service:
+    with running_program(database_url) as service:
         stored = {message["id"] for message in service.client.get(f"/webmessages/recipients/{PARTY_ID}").json()}
         assert {location.removeprefix("/webmessages/") for location in locations} <= stored
         (file,) = service.client.get(with_file).json()["attachments"]

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from domain.deliveries import DeliveryState
-from tests.budkavle.queues import publish, queued, subscribe
+from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.catalogues import SYSTEM_ID
 from tests.held_receiver import held_receiver
 from tests.openapi.server.test_serving import wait_until_refused
@@ -22,7 +22,7 @@ WAITS = "The worker waits for another worker on this file"
 
 
 @dataclass
-class Working:
+class RunningWorker:
     process: Process
     url: str
 
@@ -45,15 +45,15 @@ class Working:
 
 
 @contextmanager
-def working(database_url: str, *arguments: str, **settings: Any) -> Iterator[Working]:
+def running_worker(database_url: str, *arguments: str, **settings: Any) -> Iterator[RunningWorker]:
     """Run a worker on a free port."""
     settings = {"database_url": database_url, "worker_port": 0, **settings}
     with running(*budkavle("worker", *arguments), **settings) as process:
-        yield Working(process, process.wait_for("The worker listens on "))
+        yield RunningWorker(process, process.wait_for("The worker listens on "))
 
 
 def test_worker_delivers_and_serves_only_health_and_metrics(database_url: str) -> None:
-    with held_receiver(is_held=False) as receiver, working(database_url) as worker:
+    with held_receiver(is_held=False) as receiver, running_worker(database_url) as worker:
         subscribe(database_url, receiver.url)
         ids = publish(database_url, 3)
         worker.wait_for_sample("budkavle_delivery_attempts_total", 3, outcome="done", answer="2xx")
@@ -66,14 +66,14 @@ def test_worker_delivers_and_serves_only_health_and_metrics(database_url: str) -
         assert worker.get("/webmessages/x").status_code == 404
         assert worker.get("/v1/beskedtype/tilladte").status_code == 404
         worker.end()
-    assert queued(database_url) == []
+    assert list_queue(database_url) == []
 
 
 def test_reference_lists_exactly_the_existing_metrics(sqlite_url: str) -> None:
     reference = (REPOSITORY / "docs" / "reference" / "metrics.md").read_text()
     documented = set(re.findall(r"^\| `(budkavle_\w+)` \| ([\w, ]*)\|", reference, re.MULTILINE))
     subscribe(sqlite_url)
-    with working(sqlite_url) as worker:
+    with running_worker(sqlite_url) as worker:
         # The labels of each operation exist from its first request on.
         worker.wait_for_sample("budkavle_queue_deliveries", 0, state="waiting", system=SYSTEM_ID)
         while "budkavle_queue_age_seconds" not in (text := worker.get("/metrics").text):
@@ -93,7 +93,7 @@ def test_reference_lists_exactly_the_existing_metrics(sqlite_url: str) -> None:
 
 
 def test_stopping_worker_settles_running_deliveries_and_leaves_the_others(database_url: str) -> None:
-    with held_receiver() as receiver, working(database_url, "--concurrency", "1") as worker:
+    with held_receiver() as receiver, running_worker(database_url, "--concurrency", "1") as worker:
         subscribe(database_url, receiver.url)
         publish(database_url, 3)
         receiver.wait_for_calls(1)
@@ -102,14 +102,14 @@ def test_stopping_worker_settles_running_deliveries_and_leaves_the_others(databa
         receiver.release_calls()
         assert worker.process.wait() == 0
         assert len(receiver.bodies) == 1
-    left = queued(database_url)
+    left = list_queue(database_url)
     assert [(item.state, item.attempts, item.is_held) for item in left] == [(DeliveryState.WAITING, 0, False)] * 2
 
 
 @pytest.mark.parametrize(("signals", "timeout"), [(2, 3600), (1, 1)], ids=["second-signal", "timeout"])
 def test_stopping_worker_gives_up_slow_deliveries(sqlite_url: str, signals: int, timeout: int) -> None:
     settings = {"shutdown_timeout": timeout, "delivery_timeout": 600, "delivery_lease": 700}
-    with held_receiver() as receiver, working(sqlite_url, **settings) as worker:
+    with held_receiver() as receiver, running_worker(sqlite_url, **settings) as worker:
         subscribe(sqlite_url, receiver.url)
         publish(sqlite_url)
         receiver.wait_for_calls(1)
@@ -119,16 +119,16 @@ def test_stopping_worker_gives_up_slow_deliveries(sqlite_url: str, signals: int,
             worker.process.send(signal.SIGTERM)
         assert worker.process.wait(20) == 0
     # The worker recovers without a restart.
-    assert [(item.state, item.is_held) for item in queued(sqlite_url)] == [(DeliveryState.WAITING, True)]
+    assert [(item.state, item.is_held) for item in list_queue(sqlite_url)] == [(DeliveryState.WAITING, True)]
 
 
 def test_second_worker_on_a_sqlite_file_takes_over_from_a_killed_one(sqlite_url: str) -> None:
     settings = {"delivery_timeout": 1, "delivery_lease": 2}
-    with held_receiver() as receiver, working(sqlite_url, **settings) as first:
+    with held_receiver() as receiver, running_worker(sqlite_url, **settings) as first:
         subscribe(sqlite_url, receiver.url)
         (event_id,) = publish(sqlite_url)
         receiver.wait_for_calls(1)
-        with working(sqlite_url) as second, working(sqlite_url) as third:
+        with running_worker(sqlite_url) as second, running_worker(sqlite_url) as third:
             for waiting in (second, third):
                 waiting.process.wait_for(WAITS)
                 # Health can be requested meanwhile.
@@ -142,15 +142,15 @@ def test_second_worker_on_a_sqlite_file_takes_over_from_a_killed_one(sqlite_url:
             second.wait_for_sample("budkavle_delivery_attempts_total", 1, outcome="done", answer="2xx")
             second.end()
             assert second.process.out.count(f"{WAITS}\n") == 1
-    assert queued(sqlite_url) == []
+    assert list_queue(sqlite_url) == []
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_workers_on_postgresql_do_not_wait_for_each_other(database_url: str) -> None:
     with (
         held_receiver() as receiver,
-        working(database_url, "--concurrency", "1") as first,
-        working(database_url, "--concurrency", "1") as second,
+        running_worker(database_url, "--concurrency", "1") as first,
+        running_worker(database_url, "--concurrency", "1") as second,
     ):
         subscribe(database_url, receiver.url)
         publish(database_url, 2)
@@ -160,7 +160,7 @@ def test_workers_on_postgresql_do_not_wait_for_each_other(database_url: str) -> 
         receiver.release_calls()
         first.end()
         second.end()
-    assert queued(database_url) == []
+    assert list_queue(database_url) == []
 
 
 def test_serve_delivers_only_with_a_worker(sqlite_url: str) -> None:
@@ -170,22 +170,22 @@ def test_serve_delivers_only_with_a_worker(sqlite_url: str) -> None:
         subscribe(sqlite_url, receiver.url)
         publish(sqlite_url)
         receiver.wait_for_calls(1)
-        with working(sqlite_url) as second:
+        with running_worker(sqlite_url) as second:
             second.process.wait_for(WAITS)
             process.send(signal.SIGTERM)
             assert process.wait() == 0
             second.process.wait_for("The worker takes over")
             second.end()
-    assert queued(sqlite_url) == []
+    assert list_queue(sqlite_url) == []
 
 
 def test_worker_parks_refused_deliveries_and_counts_them(sqlite_url: str) -> None:
-    with held_receiver(404, is_held=False) as receiver, working(sqlite_url) as worker:
+    with held_receiver(404, is_held=False) as receiver, running_worker(sqlite_url) as worker:
         subscribe(sqlite_url, receiver.url)
         publish(sqlite_url)
         worker.wait_for_sample("budkavle_delivery_attempts_total", 1, outcome="park", answer="4xx")
         worker.end()
-    (parked,) = queued(sqlite_url)
+    (parked,) = list_queue(sqlite_url)
     assert (parked.state, parked.status) == (DeliveryState.PARKED, 404)
 
 

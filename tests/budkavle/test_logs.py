@@ -17,7 +17,7 @@ from openapi.observation.logs import set_up_logs
 from openapi.observation.source_limits import LINES_PER_SECOND
 from persistence.database import Database
 from persistence.work import short_write
-from tests.budkavle.services import KEY, Served, put_key, served
+from tests.budkavle.services import KEY, RunningProgram, put_key, running_program
 from tests.databases import with_database
 from tests.factories import case_body, message_body
 from tests.held_open_e import held_open_e
@@ -50,7 +50,7 @@ CONTENTS = {
 REFERENCES = [{"key": "hemlig-nyckel", "value": VALUE}]
 
 
-def entries(process: Process) -> list[dict[str, Any]]:
+def parse_entries(process: Process) -> list[dict[str, Any]]:
     """Return the log entries of a service that has ended. Each line must be an object without secrets."""
     text = "".join(process.err)
     for secret in SECRETS:
@@ -58,13 +58,13 @@ def entries(process: Process) -> list[dict[str, Any]]:
     return [json.loads(line) for line in process.err]
 
 
-def stop(service: Served) -> list[dict[str, Any]]:
+def stop(service: RunningProgram) -> list[dict[str, Any]]:
     service.process.send(signal.SIGTERM)
     assert service.process.wait() == 0
-    return entries(service.process)
+    return parse_entries(service.process)
 
 
-def requests_of(log: list[dict[str, Any]]) -> list[tuple[str | None, int]]:
+def find_requests(log: list[dict[str, Any]]) -> list[tuple[str | None, int]]:
     found = []
     for entry in log:
         if entry["event"] == "request":
@@ -86,7 +86,7 @@ def test_each_request_is_logged_in_one_line_with_ids_only(sqlite_url: str) -> No
             "open_e_external_username": "me",
             "open_e_external_password": "open-e-word",
         }
-        with served(sqlite_url, **settings) as service:
+        with running_program(sqlite_url, **settings) as service:
             call = service.client
             named = {"x-request-id": "named-0001"}
             stored = call.post(
@@ -106,7 +106,7 @@ def test_each_request_is_logged_in_one_line_with_ids_only(sqlite_url: str) -> No
             log = stop(service)
     create = "createwebmessage"
     # A caller may receive a streamed response before its line is logged.
-    assert sorted(requests_of(log), key=str) == sorted(
+    assert sorted(find_requests(log), key=str) == sorted(
         [
             (create, 201),
             (create, 201),
@@ -142,7 +142,7 @@ def test_each_request_is_logged_in_one_line_with_ids_only(sqlite_url: str) -> No
 
 def test_failed_authentication_is_logged_with_reason_and_forwarded_address(sqlite_url: str) -> None:
     put_key(sqlite_url)
-    with served(sqlite_url, trusted_proxies="127.0.0.1") as service:
+    with running_program(sqlite_url, trusted_proxies="127.0.0.1") as service:
         get = service.client.get
         forwarded = {"x-forwarded-for": "203.0.113.9, 198.51.100.77"}
         get("/v1/abonnement", headers=forwarded)
@@ -160,7 +160,7 @@ def test_log_lines_about_unauthenticated_callers_are_bounded(sqlite_url: str) ->
     put_key(sqlite_url)
     calls = 600
     targets = ("/webmessages/x", "/v1/abonnement", "/nowhere", "/health/live", "/webmessages")
-    with served(sqlite_url, trusted_proxies="127.0.0.1") as service:
+    with running_program(sqlite_url, trusted_proxies="127.0.0.1") as service:
         start = time.monotonic()
         for number in range(calls):
             headers = {"apikey": WRONG_KEY, "x-forwarded-for": f"198.51.100.{number % 7}"}
@@ -192,7 +192,7 @@ def break_rows(database_url: str) -> None:
 
 def test_unexpected_error_is_logged_with_its_traceback_but_without_request_data(sqlite_url: str) -> None:
     put_key(sqlite_url)
-    with served(sqlite_url) as service:
+    with running_program(sqlite_url) as service:
         body = message_body(externalReferences=REFERENCES, **CONTENTS)
         location = service.client.post("/webmessages", json=body).headers["location"]
         break_rows(sqlite_url)
@@ -210,7 +210,7 @@ def test_unexpected_error_is_logged_with_its_traceback_but_without_request_data(
     frames = unexpected["exception"][0]["frames"]
     assert any(frame["filename"].endswith("web_messages.py") for frame in frames)
     assert all("locals" not in frame for frame in frames)
-    assert requests_of(log) == [("createwebmessage", 201), ("getwebmessagebyid", 500)]
+    assert find_requests(log) == [("createwebmessage", 201), ("getwebmessagebyid", 500)]
 
 
 @short_write
@@ -227,13 +227,13 @@ def test_database_error_is_logged_without_the_row(postgresql_server: PostgresqlS
         await database.write(refuse_all)
 
     with_database(database_url, work)
-    with served(database_url) as service:
+    with running_program(database_url) as service:
         body = message_body(externalReferences=REFERENCES, **CONTENTS)
         response = service.client.post("/webmessages", json=body)
         assert response.status_code == 500
         assert TEXT not in response.text
         log = stop(service)
-    assert requests_of(log) == [("createwebmessage", 500)]
+    assert find_requests(log) == [("createwebmessage", 500)]
     assert any("never" in json.dumps(entry) for entry in log)
 
 
@@ -245,7 +245,7 @@ def test_console_format_logs_no_row_either(postgresql_server: PostgresqlServer) 
         await database.write(refuse_all)
 
     with_database(url, work)
-    with served(url, log_format="console") as service:
+    with running_program(url, log_format="console") as service:
         body = message_body(externalReferences=REFERENCES, **CONTENTS)
         assert service.client.post("/webmessages", json=body).status_code == 500
         service.process.send(signal.SIGTERM)
@@ -262,7 +262,7 @@ def test_failure_of_open_e_is_one_warning_without_request_data(sqlite_url: str) 
     put_key(sqlite_url)
     with held_open_e() as held:
         held.release_calls()
-        with served(sqlite_url, open_e_external_url=held.url) as service:
+        with running_program(sqlite_url, open_e_external_url=held.url) as service:
             statuses = []
             for fault in ("NoDetail", "AccessDenied", "FlowInstanceNotFound"):
                 held.mock.fail(fault)
@@ -305,7 +305,7 @@ def test_fault_with_a_secret_is_returned_but_not_logged(sqlite_url: str, code: b
     """Only the text of a fault that rejects a message is returned to the caller, as Open-E published it."""
     put_key(sqlite_url)
     peer = Peer(serve_responses(FAULT % (code, TEXT.encode(), b"word " * 200), "500 Error"))
-    with served(sqlite_url, open_e_external_url=peer.url) as service:
+    with running_program(sqlite_url, open_e_external_url=peer.url) as service:
         response = service.client.post("/webmessages", json=case_body(**CONTENTS))
         assert response.status_code == 500
         assert ("password=hunter2" in response.json()["detail"]) is (code == b"Client")
@@ -336,7 +336,7 @@ def test_open_e_call_without_a_response_is_logged_with_its_cause(
     peer = Peer(serve or (lambda *_: None))
     if serve is None:
         peer.close()
-    with served(sqlite_url, open_e_external_url=peer.url, open_e_read_timeout=0.3) as service:
+    with running_program(sqlite_url, open_e_external_url=peer.url, open_e_read_timeout=0.3) as service:
         assert service.client.post("/webmessages", json=case_body(**CONTENTS)).status_code == 500
         log = stop(service)
     peer.close()
@@ -347,7 +347,7 @@ def test_open_e_call_without_a_response_is_logged_with_its_cause(
 
 def test_missing_table_is_logged_without_request_data(sqlite_url: str) -> None:
     put_key(sqlite_url)
-    with served(sqlite_url) as service:
+    with running_program(sqlite_url) as service:
 
         async def work(database: Database) -> None:
             await database.write(
@@ -358,11 +358,11 @@ def test_missing_table_is_logged_without_request_data(sqlite_url: str) -> None:
         body = message_body(externalReferences=REFERENCES, **CONTENTS)
         assert service.client.post("/webmessages", json=body).status_code == 500
         log = stop(service)
-    assert requests_of(log) == [("createwebmessage", 500)]
+    assert find_requests(log) == [("createwebmessage", 500)]
 
 
 def test_log_level_filters_lower_levels(tmp_path: Path) -> None:
-    with served(f"sqlite:///{tmp_path}/test.db", log_level="warning") as service:
+    with running_program(f"sqlite:///{tmp_path}/test.db", log_level="warning") as service:
         assert service.client.get("/health/live").status_code == 200
         assert stop(service) == []
 
@@ -371,6 +371,6 @@ def test_new_log_configuration_applies_to_existing_loggers() -> None:
     log = structlog.get_logger()
     for _ in range(2):
         set_up_logs("json", "error")
-        with structlog.testing.capture_logs() as entries:
+        with structlog.testing.capture_logs() as parse_entries:
             log.error("Heard")
-        assert entries == [{"event": "Heard", "log_level": "error"}]
+        assert parse_entries == [{"event": "Heard", "log_level": "error"}]

@@ -15,7 +15,7 @@ from conftest import running_server
 from domain.api_keys import SCOPES, ApiKey, hash_key
 from persistence.database import Database
 from persistence.work import short_write
-from tests.budkavle.queues import queued, subscribe
+from tests.budkavle.queues import list_queue, subscribe
 from tests.catalogues import SYSTEM_ID
 from tests.databases import with_database
 from tests.factories import NOW, message_body
@@ -65,7 +65,7 @@ def test_create_service_wakes_its_worker_after_new_deliveries(sqlite_url: str) -
         assert post("/v1/besked", {**subscription, "aendringstype": 1}) == (202, 1)
         test = {"systemIdentifier": SYSTEM_ID, **subscription}
         assert post("/v1/abonnement/testbesked", test) == (202, 2)
-        replay = {"systemIdentifier": SYSTEM_ID, "leveringIds": [queued(sqlite_url)[0].id]}
+        replay = {"systemIdentifier": SYSTEM_ID, "leveringIds": [list_queue(sqlite_url)[0].id]}
         assert post("/v1/abonnement/beskeder/genfremsend", replay) == (200, 3)
         assert post("/webmessages", message_body()) == (201, 4)
         assert client.get("/health/live").status_code == 200

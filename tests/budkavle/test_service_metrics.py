@@ -3,7 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from open_e.metrics import OUTCOMES
-from tests.budkavle.services import put_key, served
+from tests.budkavle.services import put_key, running_program
 from tests.factories import case_body
 from tests.held_open_e import held_open_e
 
@@ -12,7 +12,7 @@ def test_get_metrics_counts_calls_to_open_e_by_outcome(sqlite_url: str) -> None:
     put_key(sqlite_url)
     with held_open_e() as held:
         held.release_calls()
-        with served(sqlite_url, open_e_external_url=held.url) as service:
+        with running_program(sqlite_url, open_e_external_url=held.url) as service:
             for fault in (None, "NoDetail", "AccessDenied", "FlowInstanceNotFound"):
                 if fault is not None:
                     held.mock.fail(fault)

@@ -35,7 +35,7 @@ ENTRY = {
 }
 
 
-def catalogue_for(receiver: HeldReceiver) -> str:
+def render_catalogue(receiver: HeldReceiver) -> str:
     return f"""systems:
   - systemIdentifier: {SYSTEM_ID}
     name: Fasit
@@ -163,7 +163,7 @@ def test_service_works_behind_a_pooler(
             return result.stdout
 
         command("migrate")
-        command("apply", str(write(tmp_path, catalogue_for(receiver))))
+        command("apply", str(write(tmp_path, render_catalogue(receiver))))
         key = command("api-key", "create", "caller", "--scope", "messages", "--scope", "publish").strip()
         arguments = budkavle("serve", "--port", "0", "--with-worker")
         with running(*arguments, database_url=url, trusted_proxies="127.0.0.1") as process:

@@ -12,8 +12,8 @@ import pytest
 
 from domain.attachments import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS
 from domain.subscriptions import MAX_SUBSCRIPTIONS
-from tests.budkavle.services import KEY, put_key, served
-from tests.catalogue_rows import ALLOWED, ORG_TYPE, audit_of, put_message_types, put_system
+from tests.budkavle.services import KEY, put_key, running_program
+from tests.catalogue_rows import ALLOWED, ORG_TYPE, put_message_types, put_system, read_audit
 from tests.certificates import Authority, Issued
 from tests.factories import message_body
 from tests.haproxy import haproxy_before
@@ -58,7 +58,7 @@ def behind(
     put_message_types(database_url)
     put_system(database_url, SYSTEM, large_caller.fingerprint)
     with (
-        served(database_url, trusted_proxies="127.0.0.1") as service,
+        running_program(database_url, trusted_proxies="127.0.0.1") as service,
         PROXIES[request.param](service.url, tls, folder) as proxy,
         authority.client(proxy) as client,
     ):
@@ -137,12 +137,12 @@ def test_forged_headers_are_removed(behind: Behind, authority: Authority, large_
     ]
     response = behind.client.get(path, headers=forged)
     assert response.status_code == 401
-    (refused,) = audit_of(behind.database_url, response.headers["x-requestid"])
+    (refused,) = read_audit(behind.database_url, response.headers["x-requestid"])
     assert (refused.caller, refused.detail["reason"]) == ("ip:127.0.0.1", "no_certificate")
     with authority.client(str(behind.client.base_url), authority.issue()) as stranger:
         response = stranger.get(path, headers=forged)
     assert response.status_code == 401
-    (refused,) = audit_of(behind.database_url, response.headers["x-requestid"])
+    (refused,) = read_audit(behind.database_url, response.headers["x-requestid"])
     assert (refused.detail["reason"], refused.detail["address"]) == ("unknown_certificate", "127.0.0.1")
     with authority.client(str(behind.client.base_url), large_caller) as client:
         assert client.get(path, headers=forged).status_code == 200

@@ -13,7 +13,7 @@ from tests.haproxy import running_haproxy
 from tests.nginx import block
 from tests.postgresql import PostgresqlServer
 from tests.processes import budkavle, running
-from tests.shown_commands import shown_in
+from tests.shown_commands import read_block_in
 
 PAGE = "docs/explanation/scaling.md"
 SERVE = budkavle("serve", "--port", "0", "--processes", "2")
@@ -39,7 +39,7 @@ def test_machine_can_stop_while_messages_are_posted(
             "10.0.0.1:8080": urlsplit(one.wait_for(LINE)).netloc,
             "10.0.0.2:8080": urlsplit(two.wait_for(LINE)).netloc,
         }
-        configuration = defaults + shown_in(PAGE, "haproxy")
+        configuration = defaults + read_block_in(PAGE, "haproxy")
         with (
             running_haproxy(configuration, machines | checks, tls, tmp_path) as proxy,
             authority.client(proxy) as client,

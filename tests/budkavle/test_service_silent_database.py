@@ -15,7 +15,7 @@ import pytest
 
 from tests.budkavle.queues import publish, subscribe
 from tests.budkavle.services import KEY, put_key
-from tests.budkavle.test_delivering import Working
+from tests.budkavle.test_delivering import RunningWorker
 from tests.factories import message_body
 from tests.held_receiver import HeldReceiver, held_receiver
 from tests.postgresql import PostgresqlServer
@@ -43,8 +43,8 @@ class Running:
     proxy: TcpProxy
     url: str
     direct: str
-    service: Working
-    worker: Working
+    service: RunningWorker
+    worker: RunningWorker
     receiver: HeldReceiver
 
     def post(self) -> httpx.Response:
@@ -52,7 +52,7 @@ class Running:
         return httpx.post(address, json=message_body(), headers=headers, timeout=60, trust_env=False)
 
     @property
-    def both(self) -> tuple[Working, Working]:
+    def both(self) -> tuple[RunningWorker, RunningWorker]:
         return self.service, self.worker
 
 
@@ -66,7 +66,7 @@ def database_urls(postgresql_server: PostgresqlServer) -> Iterator[tuple[TcpProx
 
 
 @contextmanager
-def both_running(proxy: TcpProxy, url: str, direct: str) -> Iterator[Running]:
+def running_programs(proxy: TcpProxy, url: str, direct: str) -> Iterator[Running]:
     put_key(direct)
     settings = {"database_url": url, "worker_port": 0, **LIMITS}
     with (
@@ -76,36 +76,38 @@ def both_running(proxy: TcpProxy, url: str, direct: str) -> Iterator[Running]:
     ):
         subscribe(direct, receiver.url)
         addresses = service.wait_for("Budkavle listens on "), worker.wait_for("The worker listens on ")
-        yield Running(proxy, url, direct, Working(service, addresses[0]), Working(worker, addresses[1]), receiver)
+        yield Running(
+            proxy, url, direct, RunningWorker(service, addresses[0]), RunningWorker(worker, addresses[1]), receiver
+        )
 
 
-def get(process: Working, path: str) -> httpx.Response:
+def get(process: RunningWorker, path: str) -> httpx.Response:
     return httpx.get(f"{process.url}{path}", timeout=60, trust_env=False)
 
 
-def is_ready(process: Working) -> bool:
+def is_ready(process: RunningWorker) -> bool:
     return get(process, "/health/ready").status_code == 200
 
 
-def is_up(process: Working) -> bool:
+def is_up(process: RunningWorker) -> bool:
     """Return whether the metrics report that the database responds."""
     (value,) = re.findall(r"^budkavle_database_up (\S+)$", get(process, "/metrics").text, re.MULTILINE)
     return bool(float(value))
 
 
-def logged(process: Process) -> list[dict[str, Any]]:
+def parse_log(process: Process) -> list[dict[str, Any]]:
     return [json.loads(line) for line in process.err if line.startswith("{")]
 
 
-def causes(process: Process) -> set[str]:
+def find_causes(process: Process) -> set[str]:
     """Return the log events that report a silent server."""
-    return {each["event"] for each in logged(process) if "no answer in time" in (each.get("detail") or "")}
+    return {each["event"] for each in parse_log(process) if "no answer in time" in (each.get("detail") or "")}
 
 
 def test_processes_survive_a_silent_database_and_shut_down_during_silence(
     database_urls: tuple[TcpProxy, str, str],
 ) -> None:
-    with both_running(*database_urls) as of, ThreadPoolExecutor(10) as threads:
+    with running_programs(*database_urls) as of, ThreadPoolExecutor(10) as threads:
         assert of.post().status_code == 201
         assert [is_ready(each) for each in of.both] == [True, True]
         of.proxy.freeze(is_deaf=True)
@@ -134,7 +136,7 @@ def test_processes_survive_a_silent_database_and_shut_down_during_silence(
             pass
         assert [is_up(each) for each in of.both] == [True, True]
         for each in of.both:
-            assert causes(each.process) >= {"database_check_failed", "database_connection_lost"}
+            assert find_causes(each.process) >= {"database_check_failed", "database_connection_lost"}
         # Both shut down while they wait for the database: one with a running request, one with a result to store.
         of.proxy.freeze(is_deaf=True)
         post = threads.submit(of.post)
@@ -146,5 +148,5 @@ def test_processes_survive_a_silent_database_and_shut_down_during_silence(
         assert time.monotonic() - began < SECONDS
         # Their own shutdown is not a failure of the database.
         for each in of.both:
-            assert [entry for entry in logged(each.process) if entry.get("reason") == "CancelledError"] == []
+            assert [entry for entry in parse_log(each.process) if entry.get("reason") == "CancelledError"] == []
             assert "Traceback" not in "".join(each.process.err)

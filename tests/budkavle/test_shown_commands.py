@@ -13,16 +13,16 @@ import pytest
 
 from delivery.signing import read_secret
 from domain.deliveries import AttemptOutcome, Reason
-from tests.budkavle.commands.test_cli import unsettled
+from tests.budkavle.commands.test_cli import store_unsettled_messages
 from tests.budkavle.commands.test_deliveries import settle
 from tests.budkavle.conftest import Invoke
-from tests.budkavle.queues import publish, queued, subscribe
+from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.catalogues import FINGERPRINT, SYSTEM_ID
 from tests.certificates import Authority
 from tests.pgbouncer import PASSWORD, pgbouncer_before
 from tests.postgresql import PostgresqlServer
 from tests.processes import REPOSITORY, run_program, running
-from tests.shown_commands import PAGES, PATH, Block, blocks, budkavle_commands, commands_in_text, shown
+from tests.shown_commands import PAGES, PATH, Block, blocks, budkavle_commands, commands_in_text, read_block
 
 OPERATOR = "tests/budkavle/test_shown_commands.py"
 INSTALL = "tests/test_install_commands.py"
@@ -141,7 +141,7 @@ def installation(sqlite_url: str, tmp_path: Path) -> Path:
     subscribe(sqlite_url, "http://127.0.0.1:9")
     publish(sqlite_url, 2)
     settle(sqlite_url, (SYSTEM_ID, AttemptOutcome.PARK, Reason.HTTP))
-    unsettled(sqlite_url)
+    store_unsettled_messages(sqlite_url)
     (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
     (tmp_path / "secret").write_text(SECRET)
     return tmp_path
@@ -156,7 +156,7 @@ def test_each_command_that_a_page_shows_runs(
     content = database.read_bytes()
     head = invoke(sqlite_url, "audit", "verify").stdout.split()[0]
     values = {
-        "ID": queued(sqlite_url)[0].id,
+        "ID": list_queue(sqlite_url)[0].id,
         "FILE": "catalogue.yaml",
         "ci/catalogue.yaml": "catalogue.yaml",
         "HASH": head,
@@ -186,7 +186,7 @@ def run_block(folder: Path, script: str, **settings: object) -> str:
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the command uses openssl, which is missing")
 def test_webhook_secret_is_one(tmp_path: Path) -> None:
-    secret = run_block(tmp_path, shown("docs/how-to/catalogue.md", "echo")).strip()
+    secret = run_block(tmp_path, read_block("docs/how-to/catalogue.md", "echo")).strip()
     assert len(read_secret(secret)) == 32
 
 
@@ -201,15 +201,17 @@ def test_service_speaks_tls_and_a_system_tries_its_receiver(
         shutil.copy(file, tmp_path / f"{name}.key")
     shutil.copy(authority.file, tmp_path / "clients-ca.pem")
     subscribe(sqlite_url, certificates=frozenset({system.fingerprint}))
-    serve = shown("docs/how-to/proxies.md", "budkavle serve").replace("budkavle serve", "exec budkavle serve --port 0")
+    serve = read_block("docs/how-to/proxies.md", "budkavle serve").replace(
+        "budkavle serve", "exec budkavle serve --port 0"
+    )
     script = f"export PATH='{PATH}'\n{serve}"
     with running("/bin/sh", "-e", "-c", script, folder=tmp_path, database_url=sqlite_url) as process:
         url = process.wait_for("Budkavle listens on ")
         assert url.startswith("https://")
-        curl = shown("docs/how-to/receive-webhooks.md", "curl").replace("https://budkavle.example", url)
+        curl = read_block("docs/how-to/receive-webhooks.md", "curl").replace("https://budkavle.example", url)
         curl = curl.replace("curl ", f"curl --cacert {authority.file} ")
         response = json.loads(run_block(tmp_path, curl))
-    assert [item.id for item in queued(sqlite_url)] == [response["leveringId"]]
+    assert [item.id for item in list_queue(sqlite_url)] == [response["leveringId"]]
 
 
 def run_until_ready(folder: Path, script: str) -> None:
@@ -221,7 +223,7 @@ def run_until_ready(folder: Path, script: str) -> None:
 
 
 def test_service_starts_a_process_per_core(tmp_path: Path) -> None:
-    run_until_ready(tmp_path, shown("docs/how-to/deploy.md", "budkavle serve"))
+    run_until_ready(tmp_path, read_block("docs/how-to/deploy.md", "budkavle serve"))
 
 
 def test_postgresql_is_created_migrated_and_served(postgresql_server: PostgresqlServer, tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ def test_postgresql_is_created_migrated_and_served(postgresql_server: Postgresql
         for statement in sql.split(";\n")[:2]:
             postgresql_server.execute(statement.strip())
         (folder,) = parse_qs(urlsplit(postgresql_server.url("budkavle")).query)["host"]
-        script = shown("docs/how-to/postgresql.md", "export")
+        script = read_block("docs/how-to/postgresql.md", "export")
         place = "db.example.org/budkavle?sslmode=verify-full&sslrootcert=/etc/budkavle/ca.pem"
         assert place in script
         run_until_ready(tmp_path, script.replace(place, f"/budkavle?host={folder}"))

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from budkavle.settings import Settings
 from budkavle.tls import server_context
 from tests.budkavle.conftest import Invoke
-from tests.budkavle.services import KEY, Served, put_key, served
+from tests.budkavle.services import KEY, RunningProgram, put_key, running_program
 from tests.certificates import DAY, TODAY, Authority, Issued
 from tests.factories import case_body, message_body
 from tests.held_open_e import HeldOpenE
@@ -29,13 +29,13 @@ OK = b"HTTP/1.1 200 OK"
 
 
 @pytest.fixture
-def service(sqlite_url: str, tls: dict[str, Path]) -> Iterator[Served]:
+def service(sqlite_url: str, tls: dict[str, Path]) -> Iterator[RunningProgram]:
     put_key(sqlite_url)
-    with served(sqlite_url, **tls) as service:
+    with running_program(sqlite_url, **tls) as service:
         yield service
 
 
-def stop(service: Served) -> list[dict[str, object]]:
+def stop(service: RunningProgram) -> list[dict[str, object]]:
     """Shut down, and return the log entries."""
     service.process.send(signal.SIGTERM)
     assert service.process.wait() == 0
@@ -47,7 +47,7 @@ def connect(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None =
     return context.wrap_socket(connection, server_hostname="localhost", session=session)
 
 
-def answer_to(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> bytes:
+def read_response_start(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> bytes:
     """Return the beginning of a response, empty if the handshake fails; with TLS 1.3 a client notices that late."""
     try:
         with connect(port, context, session) as connection:
@@ -57,7 +57,7 @@ def answer_to(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None
         return b""
 
 
-def test_client_certificates_are_optional(service: Served, authority: Authority, caller: Issued) -> None:
+def test_client_certificates_are_optional(service: RunningProgram, authority: Authority, caller: Issued) -> None:
     assert service.url == f"https://127.0.0.1:{service.port}"
     for shown in (None, caller):
         with authority.client(service.url, shown) as client:
@@ -77,11 +77,11 @@ def test_serve_accepts_the_files_as_options(
         with authority.client(url) as client:
             assert client.get("/health/live").status_code == 200
         stranger = Authority(tmp_path, "stranger").issue()
-        assert answer_to(int(url.rpartition(":")[2]), authority.context(stranger)) == b""
+        assert read_response_start(int(url.rpartition(":")[2]), authority.context(stranger)) == b""
 
 
 def test_invalid_certificates_end_the_handshake(
-    service: Served, authority: Authority, caller: Issued, tmp_path: Path
+    service: RunningProgram, authority: Authority, caller: Issued, tmp_path: Path
 ) -> None:
     stranger = Authority(tmp_path, "stranger").issue()
     expired = authority.issue(begins=TODAY - 2 * DAY, ends=TODAY - DAY)
@@ -90,17 +90,19 @@ def test_invalid_certificates_end_the_handshake(
         for shown, response in ((stranger, b""), (expired, b""), (early, b""), (caller, OK)):
             context = authority.context(shown)
             context.minimum_version = context.maximum_version = version
-            assert answer_to(service.port, context) == response
+            assert read_response_start(service.port, context) == response
     assert [entry["event"] for entry in stop(service)] == ["request"] * 2
 
 
-def test_tls_versions_before_1_2_are_refused(service: Served, authority: Authority, tls: dict[str, Path]) -> None:
+def test_tls_versions_before_1_2_are_refused(
+    service: RunningProgram, authority: Authority, tls: dict[str, Path]
+) -> None:
     old = authority.context()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
     old.set_ciphers("ALL:@SECLEVEL=0")
-    assert answer_to(service.port, old) == b""
+    assert read_response_start(service.port, old) == b""
     context = server_context(Settings(**tls))
     assert context is not None
     assert (context.minimum_version, context.verify_mode) == (ssl.TLSVersion.TLSv1_2, ssl.CERT_OPTIONAL)
@@ -113,7 +115,9 @@ def test_client_ca_is_optional(tls: dict[str, Path]) -> None:
     assert server_context(Settings()) is None
 
 
-def test_data_that_is_not_tls_closes_the_connection_without_a_log_line(service: Served, authority: Authority) -> None:
+def test_data_that_is_not_tls_closes_the_connection_without_a_log_line(
+    service: RunningProgram, authority: Authority
+) -> None:
     for data in (LIVE, b"\x16\x03\x01\x00\x05garbage", b"\0" * 3000, b"\x16", b""):
         with socket.create_connection(("127.0.0.1", service.port), SECONDS) as connection:
             connection.sendall(data)
@@ -124,7 +128,9 @@ def test_data_that_is_not_tls_closes_the_connection_without_a_log_line(service: 
     assert [entry["event"] for entry in stop(service)] == ["request"]
 
 
-def test_unfinished_handshakes_delay_neither_others_nor_a_shutdown(service: Served, authority: Authority) -> None:
+def test_unfinished_handshakes_delay_neither_others_nor_a_shutdown(
+    service: RunningProgram, authority: Authority
+) -> None:
     waiting = [socket.create_connection(("127.0.0.1", service.port), SECONDS) for _ in range(20)]
     try:
         waiting[0].sendall(b"\x16\x03\x01")
@@ -136,7 +142,7 @@ def test_unfinished_handshakes_delay_neither_others_nor_a_shutdown(service: Serv
             connection.close()
 
 
-def test_shutdown_closes_connections_of_silent_callers(service: Served, authority: Authority) -> None:
+def test_shutdown_closes_connections_of_silent_callers(service: RunningProgram, authority: Authority) -> None:
     """These clients do not respond to the TLS close alert either."""
     with connect(service.port, authority.context()) as connection:
         connection.sendall(LIVE)
@@ -150,7 +156,7 @@ def test_shutdown_lets_running_requests_complete(
 ) -> None:
     put_key(sqlite_url)
     with (
-        served(sqlite_url, open_e_external_url=held.url, **tls) as service,
+        running_program(sqlite_url, open_e_external_url=held.url, **tls) as service,
         authority.client(service.url, caller) as client,
         ThreadPoolExecutor(1) as thread,
     ):
@@ -164,7 +170,7 @@ def test_shutdown_lets_running_requests_complete(
 
 
 def test_removed_header_is_logged_without_the_certificate(
-    service: Served, authority: Authority, caller: Issued
+    service: RunningProgram, authority: Authority, caller: Issued
 ) -> None:
     with authority.client(service.url, caller) as client:
         headers = [("Client-Cert", caller.header), ("client-cert", caller.escaped), ("x-request-id", "spoof-1")]

@@ -34,7 +34,7 @@ def behind_proxy() -> Iterator[str]:
         yield url
 
 
-def known(client: httpx.Client, *headers: str) -> str | None:
+def identify(client: httpx.Client, *headers: str) -> str | None:
     response = client.get("/", headers=[("Client-Cert", header) for header in headers])
     assert response.status_code == 200
     fingerprint: str | None = response.json()["fingerprint"]
@@ -51,20 +51,20 @@ def test_caller_is_authenticated_by_the_certificate_of_its_connection(
         authority.client(over_tls) as third,
     ):
         for _ in range(3):
-            assert known(first) == caller.fingerprint
-            assert known(second) == another.fingerprint
-            assert known(third) is None
+            assert identify(first) == caller.fingerprint
+            assert identify(second) == another.fingerprint
+            assert identify(third) is None
 
 
 def test_forged_header_is_ignored(over_tls: str, plain: str, authority: Authority, caller: Issued) -> None:
     victim = authority.issue()
     for headers in ((victim.header,), (victim.escaped,), (victim.header, victim.header), ("",)):
         with authority.client(over_tls, caller) as client:
-            assert known(client, *headers) == caller.fingerprint
+            assert identify(client, *headers) == caller.fingerprint
         with authority.client(over_tls) as client:
-            assert known(client, *headers) is None
+            assert identify(client, *headers) is None
         with httpx.Client(base_url=plain, trust_env=False) as client:
-            assert known(client, *headers) is None
+            assert identify(client, *headers) is None
 
 
 def test_other_spellings_of_the_header_are_ignored(
@@ -123,9 +123,9 @@ def test_listed_proxy_forwards_the_certificate_of_the_caller(
     expired = authority.issue(begins=TODAY - 2 * DAY, ends=TODAY - DAY)
     early = authority.issue(begins=TODAY + DAY, ends=TODAY + 2 * DAY)
     with httpx.Client(base_url=behind_proxy, trust_env=False) as client:
-        assert known(client) is None
+        assert identify(client) is None
         for value in (caller.header, caller.escaped, caller.pem.strip().replace("\n", " ")):
-            assert known(client, value) == caller.fingerprint
+            assert identify(client, value) == caller.fingerprint
         for headers in (
             (expired.header,),
             (early.escaped,),
@@ -146,5 +146,5 @@ def test_certificate_of_a_proxy_is_not_that_of_its_callers(
 ) -> None:
     proxy = authority.issue()
     with identity_service(trusted_proxies="127.0.0.0/8", **tls) as url, authority.client(url, proxy) as client:
-        assert known(client, caller.header) == caller.fingerprint
-        assert known(client) is None
+        assert identify(client, caller.header) == caller.fingerprint
+        assert identify(client) is None

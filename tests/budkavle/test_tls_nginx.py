@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.budkavle.services import KEY, put_key, served
+from tests.budkavle.services import KEY, put_key, running_program
 from tests.certificates import DAY, TODAY, Authority, Issued
 from tests.factories import message_body
 from tests.identity import identity_service
@@ -71,7 +71,7 @@ def test_service_behind_nginx_accepts_large_messages(
 ) -> None:
     put_key(sqlite_url)
     with (
-        served(sqlite_url, trusted_proxies="127.0.0.1") as service,
+        running_program(sqlite_url, trusted_proxies="127.0.0.1") as service,
         nginx_before(service.url, tls, tmp_path) as url,
         authority.client(url, caller) as client,
     ):

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from budkavle.settings import Settings
 from budkavle.tls import ServerTls
-from tests.budkavle.services import Served, served
-from tests.budkavle.test_tls import OK, answer_to, connect
+from tests.budkavle.services import RunningProgram, running_program
+from tests.budkavle.test_tls import OK, connect, read_response_start
 from tests.certificates import Authority
 
 
@@ -38,7 +38,7 @@ def replace_file(path: Path, content: bytes) -> None:
     other.replace(path)
 
 
-def reload(service: Served, event: str) -> dict[str, Any]:
+def reload(service: RunningProgram, event: str) -> dict[str, Any]:
     """Send SIGHUP, and return the log line about it."""
     known = len(service.process.err)
     service.process.send(signal.SIGHUP)
@@ -50,7 +50,7 @@ def reload(service: Served, event: str) -> dict[str, Any]:
 
 
 def test_sighup_loads_a_renewed_certificate(sqlite_url: str, tls: dict[str, Path], authority: Authority) -> None:
-    with served(sqlite_url, **tls) as service:
+    with running_program(sqlite_url, **tls) as service:
         before = certificate(service.port, authority)
         replace_file(tls["tls_cert"], authority.issue("localhost", "127.0.0.1").file.read_bytes())
         reload(service, "tls_reloaded")
@@ -59,7 +59,7 @@ def test_sighup_loads_a_renewed_certificate(sqlite_url: str, tls: dict[str, Path
         context = authority.context()
         context.check_hostname = False
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-        assert answer_to(service.port, context) == OK
+        assert read_response_start(service.port, context) == OK
 
 
 def test_sighup_loads_another_client_ca(
@@ -69,13 +69,13 @@ def test_sighup_loads_another_client_ca(
     ours, theirs = authority.issue(), other.issue()
     ca = tmp_path / "clients.pem"
     ca.write_bytes(authority.file.read_bytes())
-    with served(sqlite_url, **tls | {"client_ca": ca}) as service:
-        assert answer_to(service.port, authority.context(ours)) == OK
-        assert answer_to(service.port, authority.context(theirs)) == b""
+    with running_program(sqlite_url, **tls | {"client_ca": ca}) as service:
+        assert read_response_start(service.port, authority.context(ours)) == OK
+        assert read_response_start(service.port, authority.context(theirs)) == b""
         replace_file(ca, other.file.read_bytes())
         reload(service, "tls_reloaded")
-        assert answer_to(service.port, authority.context(ours)) == b""
-        assert answer_to(service.port, authority.context(theirs)) == OK
+        assert read_response_start(service.port, authority.context(ours)) == b""
+        assert read_response_start(service.port, authority.context(theirs)) == OK
 
 
 def test_session_of_a_removed_ca_is_not_resumed(
@@ -83,21 +83,21 @@ def test_session_of_a_removed_ca_is_not_resumed(
 ) -> None:
     ca = tmp_path / "clients.pem"
     ca.write_bytes(authority.file.read_bytes())
-    with served(sqlite_url, **tls | {"client_ca": ca}) as service:
+    with running_program(sqlite_url, **tls | {"client_ca": ca}) as service:
         context = authority.context(authority.issue())
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         with connect(service.port, context) as connection:
             session = connection.session
         replace_file(ca, Authority(tmp_path, "other").file.read_bytes())
         reload(service, "tls_reloaded")
-        assert answer_to(service.port, context, session) == b""
+        assert read_response_start(service.port, context, session) == b""
 
 
 @pytest.mark.parametrize("broken", [b"", b"no PEM"])
 def test_unusable_files_are_reported_and_the_previous_ones_stay_in_use(
     sqlite_url: str, tls: dict[str, Path], authority: Authority, broken: bytes
 ) -> None:
-    with served(sqlite_url, **tls) as service:
+    with running_program(sqlite_url, **tls) as service:
         before = certificate(service.port, authority)
         replace_file(tls["tls_cert"], broken)
         entry = reload(service, "tls_reload_failed")

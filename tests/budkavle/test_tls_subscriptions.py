@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.budkavle.conftest import Invoke
-from tests.budkavle.services import Served, served
+from tests.budkavle.services import RunningProgram, running_program
 from tests.certificates import DAY, TODAY, Authority, Issued
 from tests.nginx import nginx_before
 
@@ -38,7 +38,7 @@ def get(client: httpx.Client, identifier: str = OWN, **headers: str) -> httpx.Re
     return client.get("/v1/abonnement", params={"systemIdentifier": identifier}, headers=headers)
 
 
-def calls(invoke: Invoke, database_url: str) -> list[tuple[str, str, str]]:
+def list_calls(invoke: Invoke, database_url: str) -> list[tuple[str, str, str]]:
     """Return chain, caller and outcome of each audited call."""
     result = invoke(database_url, "audit", "list")
     assert result.exit_code == 0
@@ -51,14 +51,16 @@ def calls(invoke: Invoke, database_url: str) -> list[tuple[str, str, str]]:
 
 
 @contextmanager
-def reached(way: str, database_url: str, tls: dict[str, Path], folder: Path) -> Iterator[tuple[Served, str]]:
+def running_behind(
+    way: str, database_url: str, tls: dict[str, Path], folder: Path
+) -> Iterator[tuple[RunningProgram, str]]:
     """Yield the running service, and the address for its callers."""
     if way == "own TLS":
-        with served(database_url, **tls) as service:
+        with running_program(database_url, **tls) as service:
             yield service, service.url
     else:
         with (
-            served(database_url, trusted_proxies="127.0.0.1") as service,
+            running_program(database_url, trusted_proxies="127.0.0.1") as service,
             nginx_before(service.url, tls, folder, javascript=way == "RFC 9440") as url,
         ):
             yield service, url
@@ -76,7 +78,7 @@ def test_certificate_gives_access_only_to_its_own_system(
 ) -> None:
     another, unknown = authority.issue(), authority.issue()
     apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", caller), system(FOREIGN_SYSTEM, "modulus", another))
-    with reached(way, sqlite_url, tls, tmp_path) as (service, url):
+    with running_behind(way, sqlite_url, tls, tmp_path) as (service, url):
         with authority.client(url, caller) as client:
             response = get(client)
             assert (response.status_code, response.json()) == (200, {"systemIdentifier": OWN, "abonnementer": []})
@@ -95,7 +97,7 @@ def test_certificate_gives_access_only_to_its_own_system(
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
     own, theirs = f"sha256:{caller.fingerprint}", f"sha256:{unknown.fingerprint}"
-    listed = calls(invoke, sqlite_url)
+    listed = list_calls(invoke, sqlite_url)
     assert [entry[1:] for entry in listed] == [
         (own, "answered"),
         (own, "refused"),
@@ -121,7 +123,7 @@ def test_revoked_certificate_is_refused_from_the_next_call_on(
     tmp_path: Path,
 ) -> None:
     apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", caller))
-    with reached(way, sqlite_url, tls, tmp_path) as (_, url), authority.client(url, caller) as client:
+    with running_behind(way, sqlite_url, tls, tmp_path) as (_, url), authority.client(url, caller) as client:
         assert get(client).status_code == 200
         apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", authority.issue()))
         assert get(client).status_code == 401
@@ -133,18 +135,18 @@ def test_certificate_outside_its_dates_is_refused_in_every_form(
     expired = authority.issue(begins=TODAY - 2 * DAY, ends=TODAY - DAY)
     early = authority.issue(begins=TODAY + DAY, ends=TODAY + 2 * DAY)
     apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", expired, early))
-    with served(sqlite_url, trusted_proxies="127.0.0.1") as service:
+    with running_program(sqlite_url, trusted_proxies="127.0.0.1") as service:
         for value in (expired.header, early.header, expired.escaped):
             assert get(service.client, **{"Client-Cert": value}).status_code == 401
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
     # The first refusal, and the count of the two others.
-    assert [entry[2] for entry in calls(invoke, sqlite_url)] == ["refused"] * 2
-    with served(sqlite_url, **tls) as service:
+    assert [entry[2] for entry in list_calls(invoke, sqlite_url)] == ["refused"] * 2
+    with running_program(sqlite_url, **tls) as service:
         for shown in (expired, early):
             with authority.client(service.url, shown) as client, pytest.raises(httpx.TransportError):
                 get(client)
-    assert len(calls(invoke, sqlite_url)) == 2
+    assert len(list_calls(invoke, sqlite_url)) == 2
 
 
 def test_certificate_of_another_ca_fails_in_the_handshake(
@@ -153,7 +155,7 @@ def test_certificate_of_another_ca_fails_in_the_handshake(
     """This includes a certificate that is in the catalogue."""
     stranger = Authority(tmp_path, "stranger").issue()
     apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", stranger))
-    with served(sqlite_url, **tls) as service:
+    with running_program(sqlite_url, **tls) as service:
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             context = authority.context(stranger)
             context.minimum_version = context.maximum_version = version
@@ -165,7 +167,7 @@ def test_certificate_of_another_ca_fails_in_the_handshake(
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
         assert service.process.err == []
-    assert calls(invoke, sqlite_url) == []
+    assert list_calls(invoke, sqlite_url) == []
 
 
 def test_header_is_accepted_only_from_listed_proxies(
@@ -173,7 +175,7 @@ def test_header_is_accepted_only_from_listed_proxies(
 ) -> None:
     apply(invoke, sqlite_url, tmp_path, system(OWN, "fasit", caller))
     for proxies, status in (("", 401), ("192.0.2.0/24,::1", 401), ("127.0.0.1", 200), ("::ffff:127.0.0.0/104", 200)):
-        with served(sqlite_url, trusted_proxies=proxies) as service:
+        with running_program(sqlite_url, trusted_proxies=proxies) as service:
             for value in (caller.header, caller.escaped):
                 assert get(service.client, **{"Client-Cert": value}).status_code == status
             with httpx.Client(base_url=service.url, trust_env=False) as client:

@@ -17,7 +17,7 @@ import inflection
 import yaml
 
 from tests.processes import REPOSITORY
-from tests.shown_commands import PATH, shown
+from tests.shown_commands import PATH, read_block
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 SECONDS = 120
@@ -26,7 +26,7 @@ SECONDS = 120
 def run_generator(spec: Path, project: Path) -> str:
     """Create a project from a contract, as the guide says, and return the generator's output. Warnings are errors."""
     places = {"spec/web-messages.yaml": str(spec), "web-messages-client": str(project)}
-    guide = shlex.split(shown("docs/how-to/generate-a-client.md", "openapi-python-client"))
+    guide = shlex.split(read_block("docs/how-to/generate-a-client.md", "openapi-python-client"))
     assert set(places) < set(guide)
     result = subprocess.run(
         [*(places.get(word, word) for word in guide), "--fail-on-warning"],

@@ -18,7 +18,7 @@ from tests.clients.conftest import CASE
 from tests.handlers.callers import new_certificate
 from tests.mock_servers import running_mock
 from tests.processes import REPOSITORY
-from tests.shown_commands import shown
+from tests.shown_commands import read_block
 
 SPECS = sorted((REPOSITORY / "spec").glob("*.yaml"))
 PROGRAM = REPOSITORY / "tests" / "clients" / "node"
@@ -80,7 +80,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("npm could not install the compiler: there is no registry to be reached")
     for spec in SPECS:
         # The guide lets npx install the generator; here it is installed with the compiler.
-        npx, yes, generator, *words = shlex.split(shown("docs/how-to/generate-a-client.md", "npx"))
+        npx, yes, generator, *words = shlex.split(read_block("docs/how-to/generate-a-client.md", "npx"))
         assert (npx, yes, generator) == ("npx", "--yes", "openapi-typescript@7")
         places = {"spec/web-messages.yaml": str(spec), "web-messages.ts": f"generated/{spec.stem}.ts"}
         assert set(places) < set(words)

@@ -27,7 +27,7 @@ from tests.contract_tests.breakages import Case
 from tests.contract_tests.broken_server import Breakage, add_breakage
 from tests.factories import NOW
 from tests.handlers.callers import new_certificate
-from tests.shown_commands import PATH, shown
+from tests.shown_commands import PATH, read_block
 
 BUDKAVLE = Path(sys.executable).with_name("budkavle")
 ONLY_WITHOUT_TLS = {"needs a proxy: an invalid certificate fails in the TLS handshake"}
@@ -74,7 +74,7 @@ class Server:
 
     def check_as_shown(self, folder: Path) -> subprocess.CompletedProcess[str]:
         """Run the command that the reference shows and return its result; the report is in `contract-report`."""
-        _, line = shown("docs/reference/contract-check.md", "pip install").splitlines()
+        _, line = read_block("docs/reference/contract-check.md", "pip install").splitlines()
         places = {"http://127.0.0.1:8080": self.url, "client.pem": str(self.certificate)}
         keys = {"--api-key KEY": f"--api-key {MESSAGES_KEY}", "--publish-key KEY": f"--publish-key {PUBLISH_KEY}"}
         for written, here in (places | keys).items():

@@ -10,7 +10,7 @@ from conftest import MESSAGES_KEY, PUBLISH_KEY
 from contract_tests.target import CheckTarget, read_certificate
 from domain.api_keys import ApiKey, hash_key
 from persistence import api_keys
-from tests.budkavle.services import served
+from tests.budkavle.services import running_program
 from tests.catalogue_rows import put_message_types, put_system
 from tests.certificates import Authority
 from tests.contract_tests.checking import SYSTEM, Server
@@ -46,7 +46,7 @@ def behind_nginx(
     with ExitStack() as stack:
         first, *more = (
             stack.enter_context(
-                served(database_url, trusted_proxies="127.0.0.1", log_level="error", **_open_e(open_e_url))
+                running_program(database_url, trusted_proxies="127.0.0.1", log_level="error", **_open_e(open_e_url))
             ).url
             for _ in range(services)
         )

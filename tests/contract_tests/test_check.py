@@ -19,7 +19,7 @@ from tests.contract_tests.recording_proxy import running_proxy
 from tests.databases import with_database
 from tests.persistence.rows import counts
 from tests.processes import run_program
-from tests.shown_commands import shown
+from tests.shown_commands import read_block
 
 BEFORE = [
     {"orgType": 1, "orgCode": code, "entityType": 202, "webhookUrl": "/before", "startDato": "2024-03-01T00:00:00"}
@@ -133,7 +133,7 @@ def test_recipe_for_another_implementation_works(on_sqlite: WholeCheck) -> None:
 
 
 def test_commands_of_a_report_are_pasted_as_the_reference_shows(on_postgresql: WholeCheck, server: Server) -> None:
-    script = shown("docs/reference/contract-check.md", "API_KEY=").replace("http://127.0.0.1:8080", server.url)
+    script = read_block("docs/reference/contract-check.md", "API_KEY=").replace("http://127.0.0.1:8080", server.url)
     script = script.replace("API_KEY=… PUBLISH_KEY=…", f"API_KEY={MESSAGES_KEY} PUBLISH_KEY={PUBLISH_KEY}")
     result = run_program("/bin/sh", "-e", "-c", f'{script}\necho "$CLIENT_CERT"', folder=on_postgresql.work)
     # Its party is no UUID.
@@ -146,7 +146,7 @@ def test_same_seed_generates_the_same_requests(on_sqlite: WholeCheck, on_postgre
     """Two servers with different databases get the same requests."""
     first, second = Counter(on_sqlite.requests), Counter(on_postgresql.requests)
     assert list((first - second).items())[:3] == list((second - first).items())[:3] == []
-    in_order = [of_messages_in_order(check.requests) for check in (on_sqlite, on_postgresql)]
+    in_order = [select_sequential_requests(check.requests) for check in (on_sqlite, on_postgresql)]
     assert len(in_order[0]) > 1000
     assert in_order[0] == in_order[1]
 
@@ -162,7 +162,7 @@ def test_another_seed_generates_other_requests(server: Server, tmp_path: Path, o
     assert 0 < len(known) < len(posted) / 2
 
 
-def of_messages_in_order(requests: list[bytes]) -> list[bytes]:
+def select_sequential_requests(requests: list[bytes]) -> list[bytes]:
     """Return the requests without the last rules, which send concurrent requests, and without the cleanup."""
     of_messages = [request for request in requests if b" /webmessages" in request[:30]]
     # The first of them to arrive may be any of the messages that this rule creates.

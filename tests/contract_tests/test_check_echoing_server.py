@@ -73,7 +73,7 @@ def test_text_without_secrets_is_unchanged() -> None:
     assert redactor.text(text) == text
 
 
-async def echoing(request: Request, forward: Forward) -> ServerResponse:
+async def echo_credentials(request: Request, forward: Forward) -> ServerResponse:
     """Repeat the credentials in a header and in every problem, with a wrong status."""
     response = await forward(request)
     secrets = [value for name in ("apikey", "client-cert") if (value := request.header(name))]
@@ -89,7 +89,7 @@ async def echoing(request: Request, forward: Forward) -> ServerResponse:
 
 @pytest.fixture
 def breakage() -> Breakage:
-    return echoing
+    return echo_credentials
 
 
 def test_output_and_files_contain_no_secret(server: Server, tmp_path: Path) -> None:

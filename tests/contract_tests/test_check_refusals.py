@@ -52,7 +52,7 @@ def ask(tmp_path: Path) -> Asked:
     return Asked(tmp_path)
 
 
-def stored(server: Server) -> dict[str, int]:
+def count_stored_rows(server: Server) -> dict[str, int]:
     """Return the number of stored rows, without the audit of refused callers."""
     found = with_database(server.database_url, counts)
     return {name: number for name, number in found.items() if name not in {"audit_entries", "chains"}}
@@ -176,13 +176,13 @@ REFUSED = {
 
 @pytest.mark.parametrize(("options", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_missing_options_are_named(options: str, words: str, ask: Asked, files: dict[str, str], server: Server) -> None:
-    before = stored(server)
+    before = count_stored_rows(server)
     values = {**files, "host": server.url.removeprefix("http://")}
     arguments = [part.format(**values).replace("KEY", MESSAGES_KEY) for part in options.split()]
 
     assert_refused(ask(*arguments), words)
 
-    assert stored(server) == before
+    assert count_stored_rows(server) == before
     assert not (ask.folder / "report").exists()
 
 
@@ -237,9 +237,9 @@ def test_subscriptions_of_an_interrupted_check_are_not_lost(ask: Asked, server: 
     backup = ask.folder / "report" / BEFORE
     backup.parent.mkdir()
     backup.write_text("{}")
-    before = stored(server)
+    before = count_stored_rows(server)
     assert_refused(
         ask(server.url, *KEYS, "--client-cert", str(server.certificate)), "an earlier check did not put back"
     )
     assert backup.read_text() == "{}"
-    assert stored(server) == before
+    assert count_stored_rows(server) == before

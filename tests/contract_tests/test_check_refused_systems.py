@@ -50,13 +50,13 @@ def test_system_with_irrestorable_subscriptions_is_left_unchanged(
     assert_untouched(server, tmp_path, "could not be given its subscriptions back")
 
 
-async def no_way_back(request: Request, forward: Forward) -> ServerResponse:
+async def refuse_restoration(request: Request, forward: Forward) -> ServerResponse:
     """Refuse the subscription that the system had, but not a dry run of it."""
     is_back = request.path == SYNC and b'"orgCode": 101,' in request.body and not request.query
     return await forward(request.with_json({}) if is_back else request)
 
 
-@pytest.mark.parametrize("breakage", [no_way_back])
+@pytest.mark.parametrize("breakage", [refuse_restoration])
 def test_failed_restoration_is_reported_by_the_exit_code_too(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ def recorder() -> Iterator[Recorder]:
         yield recorder
 
 
-def of(url: str) -> CheckTarget:
+def target_of(url: str) -> CheckTarget:
     return CheckTarget(url, KEYS["API_KEY"], KEYS["PUBLISH_KEY"], Certificate("", None, KEYS["CLIENT_CERT"]))
 
 
@@ -51,7 +51,7 @@ BODIES = {
 @pytest.mark.parametrize("content_type", ["application/json", None])
 def test_body_is_sent_unchanged(content_type: str | None, body: bytes, recorder: Recorder, tmp_path: Path) -> None:
     headers = {"apikey": KEYS["API_KEY"], **({"Content-Type": content_type} if content_type else {})}
-    line = format_curl(SentRequest("POST", "/webmessages", headers, body), of(recorder.url), tmp_path)
+    line = format_curl(SentRequest("POST", "/webmessages", headers, body), target_of(recorder.url), tmp_path)
     first, seen, request = head_and_body(recorder.run(line, len(body), has_head=True, **KEYS))
     assert (first, request) == ("POST /webmessages HTTP/1.1", body)
     assert (seen["apikey"], seen.get("content-type")) == (KEYS["API_KEY"], content_type)
@@ -69,7 +69,7 @@ def test_body_is_sent_unchanged(content_type: str | None, body: bytes, recorder:
     ],
 )
 def test_command_has_the_method_and_the_path(method: str, path: str, recorder: Recorder, tmp_path: Path) -> None:
-    line = format_curl(SentRequest(method, path, {}), of(recorder.url), tmp_path)
+    line = format_curl(SentRequest(method, path, {}), target_of(recorder.url), tmp_path)
     first, seen, _ = head_and_body(recorder.run(line, 0, has_head=True))
     assert first == f"{method} {path} HTTP/1.1"
     assert "content-type" not in seen
@@ -89,7 +89,7 @@ def test_command_has_the_method_and_the_path(method: str, path: str, recorder: R
 def test_headers_use_the_variables_of_the_shell(
     name: str, value: str, word: str, recorder: Recorder, tmp_path: Path
 ) -> None:
-    line = format_curl(SentRequest("GET", "/", {name: value}), of(recorder.url), tmp_path)
+    line = format_curl(SentRequest("GET", "/", {name: value}), target_of(recorder.url), tmp_path)
     assert word in line
     assert not any(key in line for key in KEYS.values())
     _, seen, _ = head_and_body(recorder.run(line, 0, has_head=True, **KEYS))
@@ -109,7 +109,7 @@ def test_certificate_is_sent_by_tls_if_the_check_did(by_tls: bool, tmp_path: Pat
 
 def test_large_bodies_are_saved_once(tmp_path: Path) -> None:
     lines = {
-        format_curl(SentRequest("POST", "/", {}, body), of("http://x.test"), tmp_path)
+        format_curl(SentRequest("POST", "/", {}, body), target_of("http://x.test"), tmp_path)
         for body in (b"x" * 5000, b"x" * 5000)
     }
     (file,) = (tmp_path / "sent").iterdir()

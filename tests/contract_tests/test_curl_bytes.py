@@ -20,12 +20,12 @@ def recorder() -> Iterator[Recorder]:
         yield recorder
 
 
-def of(url: str, **changes: str) -> CheckTarget:
+def target_of(url: str, **changes: str) -> CheckTarget:
     certificate = Certificate("", None, KEYS["CLIENT_CERT"])
     return CheckTarget(url, KEYS["API_KEY"], KEYS["PUBLISH_KEY"], certificate, **changes)
 
 
-def sent(data: bytes) -> SentBytes:
+def record_bytes(data: bytes) -> SentBytes:
     sent_bytes = SentBytes()
     sent_bytes.add(data)
     return sent_bytes
@@ -75,8 +75,8 @@ OTHERS = {
 @pytest.mark.parametrize("data", OF_CURL.values(), ids=OF_CURL.keys())
 def test_request_becomes_a_curl_command(data: bytes, recorder: Recorder, tmp_path: Path) -> None:
     skip_without("curl")
-    target = of(recorder.url)
-    line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
+    target = target_of(recorder.url)
+    line = curl_bytes.format_raw(record_bytes(data), target, "test_it", tmp_path)
     assert line.startswith("curl ")
     assert recorder.run(line, len(target.fill(data)), **KEYS) == target.fill(data)
     assert not any(key in line for key in KEYS.values())
@@ -85,8 +85,8 @@ def test_request_becomes_a_curl_command(data: bytes, recorder: Recorder, tmp_pat
 @pytest.mark.parametrize("data", OTHERS.values(), ids=OTHERS.keys())
 def test_other_bytes_are_sent_from_a_file(data: bytes, recorder: Recorder, tmp_path: Path) -> None:
     skip_without("bash", "timeout")
-    target = of(recorder.url)
-    line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
+    target = target_of(recorder.url)
+    line = curl_bytes.format_raw(record_bytes(data), target, "test_it", tmp_path)
     assert not line.startswith("curl ")
     assert recorder.run(line, len(target.fill(data)), **KEYS) == target.fill(data)
     (file,) = (tmp_path / "sent").iterdir()
@@ -102,7 +102,7 @@ def test_certificate_is_sent_by_tls(data: bytes, holds_key: bool, tmp_path: Path
     key = None if holds_key else str(caller.file)
     with running_recorder(authority) as recorder:
         target = CheckTarget(recorder.url, certificate=Certificate(str(caller.file), key, "x"), ca=str(authority.file))
-        line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
+        line = curl_bytes.format_raw(record_bytes(data), target, "test_it", tmp_path)
         assert recorder.run(line, len(target.fill(data))) == target.fill(data)
     assert recorder.certificate == caller.der
     assert b"Client-Cert" not in recorder.received
@@ -115,7 +115,7 @@ def test_call_without_a_certificate_sends_none(tmp_path: Path) -> None:
     with running_recorder(authority) as recorder:
         target = CheckTarget(recorder.url, certificate=certificate, ca=str(authority.file))
         data = attacks.sync(b"{}", ":AAAA:")
-        line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
+        line = curl_bytes.format_raw(record_bytes(data), target, "test_it", tmp_path)
         assert recorder.run(line, len(target.fill(data))) == target.fill(data)
     assert recorder.certificate is None
 
@@ -123,15 +123,17 @@ def test_call_without_a_certificate_sends_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("base_path", ["/api", "/api/v2"])
 def test_base_path_precedes_each_path(base_path: str, recorder: Recorder, tmp_path: Path) -> None:
     skip_without("curl", "bash", "timeout")
-    target = of(f"{recorder.url}{base_path}")
+    target = target_of(f"{recorder.url}{base_path}")
     data = attacks.request(target="/webmessages/[x]")
-    line = curl_bytes.format_raw(sent(data), target, "test_it", tmp_path)
+    line = curl_bytes.format_raw(record_bytes(data), target, "test_it", tmp_path)
     assert recorder.run(line, len(target.fill(data)), **KEYS).startswith(f"GET {base_path}/webmessages/[x] ".encode())
 
 
 def test_data_beyond_the_limit_are_named_by_file(tmp_path: Path) -> None:
-    line = curl_bytes.format_raw(sent(b"x" * (KEPT_BYTES + 1)), of("http://127.0.0.1"), "test_it[large]", tmp_path)
+    line = curl_bytes.format_raw(
+        record_bytes(b"x" * (KEPT_BYTES + 1)), target_of("http://127.0.0.1"), "test_it[large]", tmp_path
+    )
     assert line == "# test_it[large] sent 1048577 bytes on one connection, more than are kept: run it again"
-    assert curl_bytes.format_raw(sent(b""), of("http://127.0.0.1"), "test_it", tmp_path).startswith(
+    assert curl_bytes.format_raw(record_bytes(b""), target_of("http://127.0.0.1"), "test_it", tmp_path).startswith(
         "# test_it sent nothing"
     )

@@ -8,7 +8,7 @@ from contract_tests.target import CheckTarget
 from tests.contract_tests.recording import running_recorder
 
 
-def answer_to(response: bytes, *, is_direct: bool = False) -> RawResponse:
+def receive(response: bytes, *, is_direct: bool = False) -> RawResponse:
     with running_recorder() as recorder:
         target = CheckTarget(recorder.url, is_direct=is_direct)
         found = recorder.take(1, lambda: target.send(b"x"), response=response)
@@ -22,15 +22,15 @@ def test_response_is_read_with_every_framing() -> None:
         b"Transfer-Encoding: Chunked\r\n\r\n2\r\nHe\r\n3\r\nllo\r\n0\r\n\r\n",
         b"\r\nHello",
     ):
-        response = answer_to(b"HTTP/1.1 400 No\r\nX: a\r\nx: b\r\n" + framed)
+        response = receive(b"HTTP/1.1 400 No\r\nX: a\r\nx: b\r\n" + framed)
         assert (response.status, response.headers["x"], response.body) == (400, "a, b", b"Hello")
 
 
 @pytest.mark.parametrize("response", [b"\x15\x03\x01\x00\x02\x02\x0a", b"\0\0\x06\x04\0\0\0\0\0", b"<html>"])
 def test_data_that_is_not_http_is_no_response(response: bytes) -> None:
-    assert answer_to(response) is CLOSED
+    assert receive(response) is CLOSED
     with pytest.raises(AssertionError):
-        answer_to(response, is_direct=True)
+        receive(response, is_direct=True)
 
 
 @pytest.mark.parametrize("status", [400, 404, 499, 501, 505])

@@ -35,7 +35,7 @@ from tests.open_e.peers import read_request
 SOON, LATER, AFTER = (NOW + timedelta(seconds=seconds) for seconds in (59, 60, 65))
 
 
-def shown_to(serve):
+def record_certificates(serve):
     """Run a receiver that records the client certificates."""
     certificates = []
 
@@ -68,7 +68,7 @@ def test_ca_of_the_machine_is_trusted(run, peer, authority, monkeypatch):
 
 
 def test_receiver_that_requires_a_certificate_gets_ours(run, peer, authority, other_authority):
-    serve, certificates = shown_to(Recorder())
+    serve, certificates = record_certificates(Recorder())
     server = peer(serve_over_tls(serve, authority.issue("127.0.0.1"), clients=other_authority))
     ours = other_authority.issue()
     shown = f"file:{ours.file}"
@@ -126,11 +126,11 @@ def test_invalid_configuration_ends_the_attempt_and_is_logged(run, wrong_setups,
     assert "æøå" not in str(entries)
 
 
-async def at_times(calls, *times_and_claims):
+async def send_at_times(calls, *times_and_claims):
     return [await calls.send(each, time) for time, each in times_and_claims]
 
 
-def signatures(recorder):
+def read_signatures(recorder):
     return [recorder.headers(index).get("webhook-signature") for index in range(len(recorder.requests))]
 
 
@@ -144,13 +144,13 @@ def test_replaced_secret_is_used_within_a_minute(run, peer, secret_file):
         secret_file.write_text("whsec_AQID")
         await calls.send(to, NOW)
         secret_file.write_text("whsec_AQIDBA==")
-        await at_times(calls, (SOON, to), (LATER, to))
+        await send_at_times(calls, (SOON, to), (LATER, to))
         await calls.close()
 
     run(replace())
     timestamps = [recorder.headers(index)["webhook-timestamp"] for index in range(3)]
     assert timestamps == [str(int(time.timestamp())) for time in (NOW, SOON, LATER)]
-    first, second, third = signatures(recorder)
+    first, second, third = read_signatures(recorder)
     assert len({first, second, third}) == 3
     body = recorder.requests[0][1]
     for time, key, signature in ((NOW, b"\1\2\3", first), (SOON, b"\1\2\3", second), (LATER, b"\1\2\3\4", third)):
@@ -167,9 +167,9 @@ def test_missing_secret_fails_and_a_restored_one_is_used_after_5_seconds(run, pe
         secret_file.write_text("whsec_AQID")
         responses = [await calls.send(to, NOW)]
         secret_file.unlink()
-        responses += await at_times(calls, (SOON, to), (LATER, to))
+        responses += await send_at_times(calls, (SOON, to), (LATER, to))
         secret_file.write_text("whsec_AQID")
-        responses += await at_times(calls, (AFTER - timedelta(milliseconds=1), to), (AFTER, to))
+        responses += await send_at_times(calls, (AFTER - timedelta(milliseconds=1), to), (AFTER, to))
         await calls.close()
         return [each.status or each.reason for each in responses]
 
@@ -184,7 +184,7 @@ def test_clock_that_is_set_back_does_not_extend_the_cache(run, peer, secret_file
         secret_file.write_text("whsec_AQID")
         await calls.send(to, NOW)
         secret_file.unlink()
-        [response] = await at_times(calls, (NOW - timedelta(hours=1), to))
+        [response] = await send_at_times(calls, (NOW - timedelta(hours=1), to))
         await calls.close()
         return response.reason
 
@@ -192,7 +192,7 @@ def test_clock_that_is_set_back_does_not_extend_the_cache(run, peer, secret_file
 
 
 def test_replaced_certificate_is_used_within_a_minute(run, peer, authority, tmp_path):
-    serve, certificates = shown_to(Recorder())
+    serve, certificates = record_certificates(Recorder())
     server = peer(serve_over_tls(serve, authority.issue("127.0.0.1"), clients=authority))
     old, new = authority.issue(), authority.issue()
     file = tmp_path / "client.pem"
@@ -205,7 +205,7 @@ def test_replaced_certificate_is_used_within_a_minute(run, peer, authority, tmp_
         shutil.copy(old.file, file)
         await calls.send(to, NOW)
         shutil.copy(new.file, file)
-        responses = await at_times(calls, (SOON, to), (LATER, to), (LATER, to))
+        responses = await send_at_times(calls, (SOON, to), (LATER, to), (LATER, to))
         await calls.close()
         return [each.status for each in responses]
 

@@ -71,7 +71,7 @@ def test_read_secret_rejects_other_values_without_repeating_them(text):
     assert caught.value.__cause__ is None
 
 
-def verified(recorder, secret, index=-1):
+def verify_signature(recorder, secret, index=-1):
     return Webhook(secret).verify(recorder.requests[index][1], recorder.headers(index))
 
 
@@ -87,11 +87,13 @@ def test_rotated_secrets_are_both_verified_until_the_old_one_is_removed(run, pee
     )
     # The package of the standard rejects times that differ by more than five minutes.
     assert len(run(send(before, during, after, now=datetime.now(UTC)))) == 3
-    assert verified(recorder, OLD, 0)["body"] == {"tekst": "Rødgrød"}
-    assert verified(recorder, OLD, 1) == verified(recorder, NEW, 1) == verified(recorder, NEW, 2)
+    assert verify_signature(recorder, OLD, 0)["body"] == {"tekst": "Rødgrød"}
+    assert (
+        verify_signature(recorder, OLD, 1) == verify_signature(recorder, NEW, 1) == verify_signature(recorder, NEW, 2)
+    )
     for secret, index in ((NEW, 0), (OLD, 2), (OTHER, 1)):
         with pytest.raises(WebhookVerificationError):
-            verified(recorder, secret, index)
+            verify_signature(recorder, secret, index)
 
 
 def test_attempts_of_a_delivery_share_its_id_and_have_their_own_times(run, peer):

@@ -62,7 +62,7 @@ def publish_sick(simulation: Simulation, target: Target, subscription: int, wait
         simulation.publish(target, subscription, f"later-{number}", 1 + number)
 
 
-def alone(system: int) -> Simulation:
+def simulate_one_system(system: int) -> Simulation:
     simulation = Simulation({healthy(system): answers})
     publish_healthy(simulation, [system])
     simulation.run(SECONDS)
@@ -73,7 +73,7 @@ def p95(values: list[float]) -> float:
     return values[int(len(values) * 0.95)]
 
 
-def among_sick() -> Simulation:
+def simulate_mixed_paths() -> Simulation:
     """Return systems with one healthy path and several failing ones each."""
     receivers: dict[Target, Receiver] = {healthy(system): answers for system in range(SYSTEMS)}
     for system in range(SYSTEMS):
@@ -89,12 +89,12 @@ def among_sick() -> Simulation:
 
 @pytest.fixture(scope="module")
 def simulated() -> Simulation:
-    return among_sick()
+    return simulate_mixed_paths()
 
 
 def test_healthy_targets_are_as_fast_as_alone(simulated: Simulation) -> None:
     for system in range(SYSTEMS):
-        expected = alone(system).latencies(healthy(system))
+        expected = simulate_one_system(system).latencies(healthy(system))
         found = simulated.latencies(healthy(system))
         assert len(found) == len(expected)
         assert p95(found) <= 1.5 * p95(expected)
@@ -140,7 +140,9 @@ def test_hanging_paths_of_a_system_leave_slots_for_healthy_ones() -> None:
             simulation.publish(sick(0, "hangs", place), 1000 + place, str(number), 5)
     simulation.run(SECONDS)
     for system in range(2):
-        assert p95(simulation.latencies(healthy(system))) <= 1.5 * p95(alone(system).latencies(healthy(system)))
+        assert p95(simulation.latencies(healthy(system))) <= 1.5 * p95(
+            simulate_one_system(system).latencies(healthy(system))
+        )
         assert simulation.waiting(healthy(system)) == 0
 
 

@@ -12,11 +12,11 @@ from delivery.calls import ReceiverClient
 from delivery.worker import Worker
 from persistence.database import Database
 from persistence.opening import open_database
-from tests.delivery.receiving import Recorder, at
-from tests.delivery.working import LIMITS, SECOND, StartPeer, deliveries, subscribe
+from tests.delivery.receiving import Recorder, base_url_of
+from tests.delivery.working import LIMITS, SECOND, StartPeer, read_deliveries, subscribe
 from tests.factories import NOW
 from tests.persistence.queues import publish
-from tests.persistence.watch import Statements
+from tests.persistence.row_counts import Statements
 from tests.pgbouncer import pgbouncer_before
 from tests.waiting import LIMIT_SECONDS, until
 
@@ -54,7 +54,7 @@ async def running(database: Database) -> AsyncIterator[Worker]:
 
 async def deliver_all(database: Database) -> None:
     async with asyncio.timeout(LIMIT_SECONDS):
-        while await deliveries(database):  # noqa: ASYNC110  # The database has no event.
+        while await read_deliveries(database):  # noqa: ASYNC110  # The database has no event.
             await asyncio.sleep(0.02)
 
 
@@ -76,7 +76,7 @@ async def test_idle_worker_delivers_what_another_process_announces(
     database: Database, database_url: str, peer: StartPeer, statements: list[str]
 ) -> None:
     recorder = Recorder()
-    await subscribe(database, at(peer(recorder)))
+    await subscribe(database, base_url_of(peer(recorder)))
     other = open_database(database_url)
     async with running(database):
         for _ in range(2):
@@ -94,7 +94,7 @@ async def test_idle_worker_delivers_when_the_next_delivery_is_due(
     database: Database, peer: StartPeer, statements: list[str]
 ) -> None:
     recorder = Recorder()
-    await subscribe(database, at(peer(recorder)))
+    await subscribe(database, base_url_of(peer(recorder)))
     due = datetime.now(UTC) + 2 * SECOND
     await publish(database, created=due)
     async with running(database):
@@ -109,7 +109,7 @@ async def test_idle_worker_delivers_what_nobody_announces(
     database: Database, database_url: str, peer: StartPeer, statements: list[str]
 ) -> None:
     recorder = Recorder()
-    await subscribe(database, at(peer(recorder)))
+    await subscribe(database, base_url_of(peer(recorder)))
     other = open_database(database_url)
     async with running(database):
         await until(lambda: any(QUESTION in text for text in statements))
@@ -128,7 +128,7 @@ async def test_worker_behind_a_pooler_polls(
     recorder = Recorder()
     with pgbouncer_before(database_url, mode) as bouncer:
         database = open_database(bouncer.url(pooler=mode, sslmode="disable"))
-        await subscribe(database, at(peer(recorder)))
+        await subscribe(database, base_url_of(peer(recorder)))
         async with running(database):
             await until(lambda: sum(LOOK in text for text in statements) >= 3)
             await publish(database, created=datetime.now(UTC))

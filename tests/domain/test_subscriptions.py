@@ -53,7 +53,7 @@ def by_identity(*subscriptions: Subscription) -> dict[Identity, Subscription]:
     return {subscription.identity: subscription for subscription in subscriptions}
 
 
-def codes(plan: SyncPlan) -> list[tuple[int | None, str | None, int]]:
+def error_places(plan: SyncPlan) -> list[tuple[int | None, str | None, int]]:
     return [(error.index, error.field, error.code) for error in plan.errors]
 
 
@@ -186,13 +186,15 @@ def test_changed_path_or_time_is_an_update(change: dict[str, Any]) -> None:
     ],
 )
 def test_each_rule_applies_to_a_new_entry(change: dict[str, Any], expected: list[Any]) -> None:
-    assert codes(plan_sync({}, [entry(**change)], CATALOGUE, NOW)) == expected
+    assert error_places(plan_sync({}, [entry(**change)], CATALOGUE, NOW)) == expected
 
 
 def test_date_of_150000_is_that_of_copenhagen() -> None:
     end = datetime(2026, 3, 1, 12, tzinfo=UTC)
     assert not plan_sync({}, [entry(end=end)], CATALOGUE, NOW).errors
-    assert codes(plan_sync({}, [entry(end=end)], CATALOGUE, NOW + timedelta(minutes=1))) == [(0, "slutDato", 150000)]
+    assert error_places(plan_sync({}, [entry(end=end)], CATALOGUE, NOW + timedelta(minutes=1))) == [
+        (0, "slutDato", 150000)
+    ]
 
 
 def test_unchanged_entry_stays_valid_whatever_time_and_catalogue_do() -> None:
@@ -202,19 +204,19 @@ def test_unchanged_entry_stays_valid_whatever_time_and_catalogue_do() -> None:
 
 def test_changed_entry_is_checked_by_every_rule() -> None:
     plan = plan_sync(by_identity(subscription()), [entry(webhook_url="/b")], EMPTY, END + timedelta(days=2))
-    assert codes(plan) == [(0, "entityType", 150002), (0, "slutDato", 150000)]
+    assert error_places(plan) == [(0, "entityType", 150002), (0, "slutDato", 150000)]
 
 
 def test_entry_that_violates_its_contract_is_never_unchanged() -> None:
     plan = plan_sync(by_identity(subscription()), [entry(is_clean=False)], EMPTY, NOW)
-    assert codes(plan) == [(0, "entityType", 150002)]
+    assert error_places(plan) == [(0, "entityType", 150002)]
 
 
 def test_duplicate_identity_is_reported_on_each_entry_after_the_first() -> None:
     wanted = [entry(0), entry(1, webhook_url="/b"), entry(2, org_code=5), entry(3)]
     expected = [(1, "entityType", 150103), (3, "entityType", 150103)]
-    assert codes(plan_sync({}, wanted, CATALOGUE, NOW)) == expected
-    assert codes(plan_sync(by_identity(subscription()), wanted, CATALOGUE, NOW)) == expected
+    assert error_places(plan_sync({}, wanted, CATALOGUE, NOW)) == expected
+    assert error_places(plan_sync(by_identity(subscription()), wanted, CATALOGUE, NOW)) == expected
 
 
 def test_all_errors_are_reported_together_by_index_field_and_code() -> None:
@@ -226,7 +228,7 @@ def test_all_errors_are_reported_together_by_index_field_and_code() -> None:
     ]
     plan = plan_sync({}, wanted, CATALOGUE, NOW)
     of_both = [("orgType", 150101), ("slutDato", 1003), ("slutDato", 150000)]
-    assert codes(plan) == [
+    assert error_places(plan) == [
         *[(1, *error) for error in of_both],
         (2, "entityType", 150002),
         (3, "entityType", 150103),
@@ -262,7 +264,7 @@ def subscriptions_of(entries: list[Entry]) -> dict[Identity, Subscription]:
     return found
 
 
-def after(current: dict[Identity, Subscription], plan: SyncPlan) -> dict[Identity, Subscription]:
+def apply_plan(current: dict[Identity, Subscription], plan: SyncPlan) -> dict[Identity, Subscription]:
     remaining = {identity: item for identity, item in current.items() if item not in plan.deleted}
     return remaining | by_identity(*plan.created, *(new for _, new in plan.updated))
 
@@ -276,7 +278,7 @@ def test_applied_plan_produces_the_wanted_set_and_a_second_plan_is_empty(
     if plan.errors:
         assert not plan.is_change
         return
-    made = after(current, plan)
+    made = apply_plan(current, plan)
     assert made == subscriptions_of(wanted)
     assert plan_sync(made, wanted, later, NOW + timedelta(days=days)) == SyncPlan(unchanged=len(wanted))
 

@@ -9,7 +9,7 @@ import structlog
 from conftest import RunningService, running_service
 from domain.audit import AuditEntry
 from persistence import audit
-from tests.catalogue_rows import UNKNOWN, audit_of, execute, put_message_types
+from tests.catalogue_rows import UNKNOWN, execute, put_message_types, read_audit
 from tests.databases import with_database
 from tests.handlers.callers import DAY, Caller, entry, errors, new_caller, new_certificate
 from tests.handlers.messages import new_id
@@ -18,15 +18,15 @@ from tests.raw_http import RawConnection
 SYNC = "syncWebhookAbonnementer"
 
 
-def summaries_of(caller: Caller, request_id: str) -> list[tuple[str, str, str, str, str, dict[str, Any]]]:
+def summarize_entries(caller: Caller, request_id: str) -> list[tuple[str, str, str, str, str, dict[str, Any]]]:
     """Return chain, kind, operation, caller, outcome and detail of each entry of a request."""
     return [
         (found.chain, found.kind, found.operation, found.caller, found.outcome, found.detail)
-        for found in audit_of(caller.database_url, request_id)
+        for found in read_audit(caller.database_url, request_id)
     ]
 
 
-def known_as(caller: Caller) -> str:
+def name_in_audit(caller: Caller) -> str:
     return f"sha256:{caller.certificate.fingerprint}"
 
 
@@ -34,20 +34,20 @@ def test_sync_is_recorded_once(caller: Caller) -> None:
     outcomes = []
     for query in ("?dryRun=true", "", ""):
         response = caller.send(caller.body(entry()), query)
-        outcomes.append([row[4] for row in summaries_of(caller, response.headers["x-requestId"])])
+        outcomes.append([row[4] for row in summarize_entries(caller, response.headers["x-requestId"])])
     assert outcomes == [["dry run"], ["changed", "changed"], ["unchanged"]]
 
 
 def test_look_ups_are_recorded(caller: Caller) -> None:
     current = caller.get(**{"x-requestId": "look-up-1"})
     allowed = caller.service.client.get("/v1/beskedtype/tilladte?orgType=1", headers=caller.headers())
-    assert summaries_of(caller, "look-up-1")[-1] == (
-        *(caller.system_id, "call", "hentAbonnementer", known_as(caller), "answered"),
+    assert summarize_entries(caller, "look-up-1")[-1] == (
+        *(caller.system_id, "call", "hentAbonnementer", name_in_audit(caller), "answered"),
         {},
     )
     assert current.status_code == 200
-    assert summaries_of(caller, allowed.headers["x-requestId"]) == [
-        ("-", "call", "hentTilladteBeskedtyper", known_as(caller), "answered", {})
+    assert summarize_entries(caller, allowed.headers["x-requestId"]) == [
+        ("-", "call", "hentTilladteBeskedtyper", name_in_audit(caller), "answered", {})
     ]
 
 
@@ -62,14 +62,14 @@ def test_refused_calls_are_recorded_with_their_status_and_number_of_errors(calle
     for status, (response, chain, count) in calls.items():
         assert response.status_code == status
         why = {"reason": "system_not_authorised", "address": "127.0.0.1"} if status == 403 else {}
-        assert summaries_of(caller, response.headers["x-requestId"]) == [
-            (chain, "call", SYNC, known_as(caller), "refused", {"status": status, "errors": count} | why)
+        assert summarize_entries(caller, response.headers["x-requestId"]) == [
+            (chain, "call", SYNC, name_in_audit(caller), "refused", {"status": status, "errors": count} | why)
         ]
 
 
 def test_body_without_a_system_is_recorded_without_one(caller: Caller) -> None:
     for response in (caller.send_bytes(b"{"), caller.send({"abonnementer": []}), caller.send([])):
-        ((chain, *_, outcome, detail),) = summaries_of(caller, response.headers["x-requestId"])
+        ((chain, *_, outcome, detail),) = summarize_entries(caller, response.headers["x-requestId"])
         assert (chain, outcome, detail) == ("-", "refused", {"status": 400, "errors": 1})
 
 
@@ -85,7 +85,7 @@ def test_first_refusal_of_a_caller_is_recorded_at_once(subscribing_alone: Runnin
         ({"x-forwarded-for": "2001:db8::7"}, "ip:2001:db8::/64", "no_certificate"),
     ):
         response = client.post("/v1/abonnement/sync", headers=headers)
-        (found,) = audit_of(url, response.headers["x-requestId"])
+        (found,) = read_audit(url, response.headers["x-requestId"])
         assert (found.chain, found.kind, found.operation, found.outcome) == ("-", "call", SYNC, "refused")
         assert (found.caller, found.detail["status"], found.detail["reason"]) == (caller, 401, reason)
         assert found.detail["address"] == headers.get("x-forwarded-for", "127.0.0.1")
@@ -111,9 +111,9 @@ def test_further_refusals_are_counted_in_one_entry_each(database_url: str) -> No
     assert {name: entry.detail["count"] for name, entry in counted.items()} == {
         "ip:127.0.0.1": 59,
         "*": 51,
-        known_as(caller): 4,
+        name_in_audit(caller): 4,
     }
-    own = counted[known_as(caller)]
+    own = counted[name_in_audit(caller)]
     assert (own.chain, own.operation, own.outcome) == ("-", "hentAbonnementer", "refused")
     assert own.detail["reason"] == "system_not_authorised"
     flood = counted["ip:127.0.0.1"]
@@ -140,15 +140,15 @@ def test_disconnected_caller_is_recorded(caller: Caller) -> None:
         connection.send(head.encode() + b'{"systemIdentifier"')
     rows: list[Any] = []
     while not rows:
-        rows = summaries_of(caller, request_id)
-    assert rows == [("-", "call", SYNC, known_as(caller), "refused", {"status": 400, "errors": 1})]
+        rows = summarize_entries(caller, request_id)
+    assert rows == [("-", "call", SYNC, name_in_audit(caller), "refused", {"status": 400, "errors": 1})]
 
 
 def test_calls_of_no_operation_are_not_recorded(caller: Caller) -> None:
     client = caller.service.client
     for response in (client.put("/v1/abonnement"), client.get("/v1/x"), client.get("/health/live")):
         name = response.headers.get("x-requestId") or response.headers["x-request-id"]
-        assert summaries_of(caller, name) == []
+        assert summarize_entries(caller, name) == []
 
 
 def test_chains_of_these_calls_are_intact(caller: Caller) -> None:
@@ -168,8 +168,8 @@ def test_failed_call_is_recorded_and_answered_without_its_cause(subscribing_alon
     ):
         (error,) = errors(response, 500)
         assert (error["errorCode"], error["message"]) == (1011, "Intern fejl i servicen; intet er ændret")
-        assert summaries_of(caller, response.headers["x-requestId"]) == [
-            (caller.system_id, "call", operation, known_as(caller), "failed", {"status": 500})
+        assert summarize_entries(caller, response.headers["x-requestId"]) == [
+            (caller.system_id, "call", operation, name_in_audit(caller), "failed", {"status": 500})
         ]
 
 
@@ -178,9 +178,9 @@ def test_calls_that_fail_before_authentication_are_counted_too(subscribing_alone
     execute(caller.database_url, sa.text("alter table certificates rename to away"))
     first, *others = [caller.get() for _ in range(3)]
     assert first.status_code >= 500
-    ((chain, *_, outcome, detail),) = summaries_of(caller, first.headers["x-requestId"])
+    ((chain, *_, outcome, detail),) = summarize_entries(caller, first.headers["x-requestId"])
     assert (chain, outcome, detail["reason"]) == ("-", "failed", "not_checked")
-    assert [summaries_of(caller, response.headers["x-requestId"]) for response in others] == [[], []]
+    assert [summarize_entries(caller, response.headers["x-requestId"]) for response in others] == [[], []]
 
 
 def test_call_that_the_database_cannot_record_is_answered_and_logged(subscribing_alone: RunningService) -> None:

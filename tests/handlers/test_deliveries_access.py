@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.catalogue_rows import audit_of
+from tests.catalogue_rows import read_audit
 from tests.handlers.callers import Caller, errors, new_caller, places
 from tests.handlers.messages import new_id
 from tests.handlers.waiting_deliveries import (
@@ -76,9 +76,9 @@ def test_each_call_is_audited(caller: Caller) -> None:
     for operation, call in calls.items():
         request_id = f"audited-{new_id()}"
         assert call(request_id).status_code in {200, 202}
-        (recorded,) = audit_of(caller.database_url, request_id)
+        (recorded,) = read_audit(caller.database_url, request_id)
         assert (recorded.operation, recorded.chain, recorded.outcome) == (operation, caller.system_id, "answered")
     request_id = f"audited-{new_id()}"
     assert post(caller, TEST, new_test_message(caller, orgCode=7), x_requestId=request_id).status_code == 404
-    (recorded,) = audit_of(caller.database_url, request_id)
+    (recorded,) = read_audit(caller.database_url, request_id)
     assert (recorded.outcome, recorded.detail) == ("refused", {"status": 404, "errors": 1})

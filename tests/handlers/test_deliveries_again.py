@@ -42,7 +42,7 @@ def test_parked_and_waiting_messages_are_replayed_at_once(caller: Caller) -> Non
     assert replay(caller, *ids) == {
         "genfremsendt": 3,
         "ikkeParkerede": [UNKNOWN_DELIVERY],
-        "ikkeGenfremsendte": [unknown(UNKNOWN_DELIVERY)],
+        "ikkeGenfremsendte": [unknown_delivery(UNKNOWN_DELIVERY)],
     }
     assert [(item["status"], item["forsoeg"]) for item in list_deliveries(caller)] == [
         ("venter", 1),
@@ -69,13 +69,13 @@ def test_skipped_messages_are_listed_with_the_reason(caller: Caller) -> None:
     assert under_way == {"leveringId": first, "hindring": "underWay", "blokeretAf": None}
 
 
-def unknown(id_: str) -> dict[str, Any]:
+def unknown_delivery(id_: str) -> dict[str, Any]:
     return {"leveringId": id_, "hindring": "unknown", "optagetTil": None, "blokeretAf": None}
 
 
-def nothing(*ids: str) -> dict[str, Any]:
+def empty_result(*ids: str) -> dict[str, Any]:
     """Return the response for ids that the system does not have."""
-    return {"genfremsendt": 0, "ikkeParkerede": [*ids], "ikkeGenfremsendte": [unknown(id_) for id_ in ids]}
+    return {"genfremsendt": 0, "ikkeParkerede": [*ids], "ikkeGenfremsendte": [unknown_delivery(id_) for id_ in ids]}
 
 
 def test_messages_of_another_system_are_unknown(caller: Caller) -> None:
@@ -84,7 +84,7 @@ def test_messages_of_another_system_are_unknown(caller: Caller) -> None:
     publish(other)
     settle_claimable(other, AttemptOutcome.PARK, get_due_time())
     (item,) = list_deliveries(other)
-    assert replay(caller, item["leveringId"]) == nothing(item["leveringId"])
+    assert replay(caller, item["leveringId"]) == empty_result(item["leveringId"])
     assert list_deliveries(other) == [item]
 
 
@@ -111,7 +111,7 @@ def test_faults_of_a_replay_are_reported(
 
 def test_thousand_ids_are_accepted(caller: Caller) -> None:
     ids = [new_id() for _ in range(1000)]
-    assert replay(caller, *ids) == nothing(*ids)
+    assert replay(caller, *ids) == empty_result(*ids)
 
 
 def test_test_message_is_sent_to_one_subscription_only(caller: Caller) -> None:

@@ -13,7 +13,7 @@ from domain.events import MAX_BODY_BYTES
 from persistence import tables
 from persistence.database import Database
 from persistence.queue.claims import Lease
-from tests.catalogue_rows import ALLOWED, ENDED, UNKNOWN, audit_of
+from tests.catalogue_rows import ALLOWED, ENDED, UNKNOWN, read_audit
 from tests.databases import with_database
 from tests.handlers.callers import Caller, entry, errors, new_caller, places
 from tests.handlers.messages import UNKNOWN_ID, new_id
@@ -40,7 +40,7 @@ def publish(service: RunningService, body: Any, key: str | None = PUBLISH_KEY, *
     return service.client.send(request)
 
 
-def stored(service: RunningService, event_id: str) -> dict[str, Any]:
+def read_event(service: RunningService, event_id: str) -> dict[str, Any]:
     """Return the stored event."""
 
     async def read(database: Database) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_event_is_accepted_and_queued_for_its_subscriptions(subscribing: Running
     assert response.headers["x-requestId"] == "named-1"
     value = response.json()
     assert value == {"beskedId": value["beskedId"], "abonnementer": 2}
-    row = stored(subscribing, value["beskedId"])
+    row = read_event(subscribing, value["beskedId"])
     assert (row["publisher"], row["request_id"], row["subscriptions"]) == ("publisher", "named-1", 2)
 
 
@@ -83,7 +83,7 @@ def test_every_property_is_stored_unchanged(subscribing: RunningService) -> None
     response = publish(subscribing, body)
     assert response.status_code == 202
     assert response.json()["beskedId"] == body["beskedId"].lower()
-    content = json.loads(stored(subscribing, body["beskedId"].lower())["content"])
+    content = json.loads(read_event(subscribing, body["beskedId"].lower())["content"])
     del body["beskedId"]
     assert content == body | {"eksternIdentifier": body["eksternIdentifier"].lower()}
     assert [type(item) for item in content["body"]["z"]] == [type(item) for item in body["body"]["z"]]
@@ -112,12 +112,12 @@ def test_repeated_event_gets_the_same_response(subscribing: RunningService, org_
 def test_other_event_with_the_same_id_is_a_conflict(subscribing: RunningService, changes: dict[str, Any]) -> None:
     body = event(beskedId=new_id(), body={"a": 1})
     assert publish(subscribing, body).status_code == 202
-    before = stored(subscribing, body["beskedId"])
+    before = read_event(subscribing, body["beskedId"])
     other = {name: value for name, value in (body | changes).items() if value is not ...}
     (error,) = errors(publish(subscribing, other), 409)
     assert error["errorCode"] == 150104
     assert error["message"] == "Der er allerede oprettet en anden besked med samme beskedId"
-    assert stored(subscribing, body["beskedId"]) == before
+    assert read_event(subscribing, body["beskedId"]) == before
 
 
 ONE_FAULT: list[tuple[str, dict[str, Any], list[tuple[str, int]]]] = [
@@ -281,14 +281,14 @@ def test_publishing_is_not_audited(subscribing: RunningService) -> None:
     for key, body in ((PUBLISH_KEY, event()), (PUBLISH_KEY, {}), (MESSAGES_KEY, event()), (None, event())):
         request_id = f"events-{new_id()}"
         assert publish(subscribing, body, key, **{"x-requestId": request_id}).headers["x-requestId"] == request_id
-        assert audit_of(url, request_id) == []
+        assert read_audit(url, request_id) == []
 
 
 def test_event_keeps_the_request_id_and_the_trace_for_its_receivers(subscribing: RunningService, org_code: int) -> None:
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
     headers = {"x-requestId": "named-7", "traceparent": trace}
     published = publish(subscribing, event(orgCode=org_code), **headers).json()["beskedId"]
-    assert (stored(subscribing, published)["request_id"], stored(subscribing, published)["trace_parent"]) == (
+    assert (read_event(subscribing, published)["request_id"], read_event(subscribing, published)["trace_parent"]) == (
         "named-7",
         trace,
     )

@@ -40,7 +40,7 @@ def value(found: Samples, name: str, **labels: str) -> float:
     return found.get((name, frozenset(labels.items())), 0.0)
 
 
-def with_queue(service: RunningService) -> Samples:
+def scrape_with_queue(service: RunningService) -> Samples:
     """Return the samples of the first scrape with figures of the queue, which are counted in the background."""
     while True:
         found = samples(service.client.get("/metrics"))
@@ -59,7 +59,7 @@ def test_get_metrics_reports_the_queue(database_url: str) -> None:
 
     with_database(database_url, put)
     with running_service(database_url=database_url) as service:
-        found = with_queue(service)
+        found = scrape_with_queue(service)
     assert value(found, "budkavle_database_up") == 1
     assert 0 <= value(found, "budkavle_queue_age_seconds") < 60
     has_dead_rows = ("budkavle_queue_dead_rows", frozenset[tuple[str, str]]()) in found

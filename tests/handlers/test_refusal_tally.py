@@ -31,7 +31,7 @@ def new_tally(database: Database, interval: float = 3600) -> RefusalTally:
     return RefusalTally(database, now=lambda: NOW + 60 * SECOND, interval=interval)
 
 
-async def written(database: Database) -> list[AuditEntry]:
+async def read_entries(database: Database) -> list[AuditEntry]:
     return [item.entry for _, item in await audit.list_page(database, after=0, limit=10_000)]
 
 
@@ -46,9 +46,9 @@ async def test_record_writes_the_first_refusal_and_counts_the_others(database: D
     for seconds in range(4):
         await tally.record(refusal(seconds=seconds), NO_CERTIFICATE)
     await tally.record(refusal(seconds=9), RefusalReason.UNKNOWN_CERTIFICATE)
-    assert await written(database) == [refusal(), refusal(seconds=9)]
+    assert await read_entries(database) == [refusal(), refusal(seconds=9)]
     await tally.flush()
-    *_, count = await written(database)
+    *_, count = await read_entries(database)
     assert (count.kind, count.caller, count.operation, count.time) == (
         *("refusals", "ip:192.0.2.1", "hentBeskeder"),
         NOW + 60 * SECOND,
@@ -61,7 +61,7 @@ async def test_record_writes_the_first_refusal_and_counts_the_others(database: D
         "operations": {"hentBeskeder": 3},
     }
     await tally.close()
-    assert len(await written(database)) == 3
+    assert len(await read_entries(database)) == 3
 
 
 async def test_record_writes_a_first_refusal_again_in_the_next_interval(database: Database) -> None:
@@ -69,7 +69,7 @@ async def test_record_writes_a_first_refusal_again_in_the_next_interval(database
     for _ in range(2):
         await tally.record(refusal(), NO_CERTIFICATE)
         await tally.flush()
-    assert await written(database) == [refusal(), refusal()]
+    assert await read_entries(database) == [refusal(), refusal()]
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ async def test_record_bounds_the_entries_for_any_variation(
     for _ in range(2):
         for number in range(3 * limit):
             await tally.record(refusal(f"ip:{number}", operation=f"operation{number % 2}"), reason)
-    assert len(await written(database)) == limit
+    assert len(await read_entries(database)) == limit
     await tally.close()
-    entries = await written(database)
+    entries = await read_entries(database)
     assert len(entries) == 2 * limit + 1
     assert sum(entry.detail.get("count", 1) for entry in entries) == 6 * limit
     (others,) = (entry for entry in entries if entry.caller == "*")
@@ -96,13 +96,13 @@ async def test_concurrent_refusals_have_one_entry(database: Database) -> None:
     tally = new_tally(database)
     await asyncio.gather(*(tally.record(refusal(), NO_CERTIFICATE) for _ in range(50)))
     await tally.close()
-    first, count = await written(database)
+    first, count = await read_entries(database)
     assert (first, count.detail["count"]) == (refusal(), 49)
 
 
 async def test_counts_are_written_at_the_end_of_an_interval(database: Database) -> None:
     tally = new_tally(database, interval=0.05)
-    while len(await written(database)) < 2:
+    while len(await read_entries(database)) < 2:
         await tally.record(refusal(), NO_CERTIFICATE)
     await tally.close()
 
@@ -118,7 +118,7 @@ async def test_counts_are_kept_while_the_database_fails(database: Database) -> N
             await tally.flush()
     await rename(database, "away", "chains")
     await tally.close()
-    (entry,) = await written(database)
+    (entry,) = await read_entries(database)
     assert (entry.detail["count"], entry.detail["first"]) == (3, NOW.isoformat())
 
 
@@ -132,7 +132,7 @@ async def test_counts_of_many_callers_stay_bounded_while_the_database_fails(data
             await tally.flush()
     await rename(database, "away", "chains")
     await tally.close()
-    entries = await written(database)
+    entries = await read_entries(database)
     assert len(entries) <= MAX_CALLERS + 1
     assert sum(entry.detail["count"] for entry in entries) == 10 * MAX_CALLERS
 
@@ -152,4 +152,4 @@ async def test_flush_without_counts_writes_nothing(database: Database) -> None:
     await tally.record(replace(refusal(), outcome="failed"), NO_CERTIFICATE)
     await tally.close()
     await tally.close()
-    assert len(await written(database)) == 1
+    assert len(await read_entries(database)) == 1

@@ -23,7 +23,7 @@ OPERATIONS = [
 ]
 
 
-def known(caller: Caller, begins: timedelta, ends: timedelta) -> Certificate:
+def add_certificate(caller: Caller, begins: timedelta, ends: timedelta) -> Certificate:
     """Return a certificate of the caller's system that is valid between these times."""
     certificate = new_certificate(begins, ends)
     put_system(caller.database_url, new_id(), certificate.fingerprint)
@@ -35,8 +35,8 @@ def test_access_requires_a_known_certificate(caller: Caller, method: str, path: 
     own = caller.certificate.header
     refused = {
         "unknown": [new_certificate().header],
-        "ended": [known(caller, -2 * DAY, -DAY).header],
-        "not yet": [known(caller, DAY, 2 * DAY).header],
+        "ended": [add_certificate(caller, -2 * DAY, -DAY).header],
+        "not yet": [add_certificate(caller, DAY, 2 * DAY).header],
         "none": [],
         "empty": [""],
         "no base64": [":!:"],

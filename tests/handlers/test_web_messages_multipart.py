@@ -37,7 +37,7 @@ def post_form(service: RunningService, *parts: bytes, end: bytes = f"--{BOUNDARY
     return service.client.post("/webmessages", content=b"".join(parts) + end, headers=HEADERS)
 
 
-def sent(service: RunningService, *parts: bytes) -> dict[str, Any]:
+def send_form(service: RunningService, *parts: bytes) -> dict[str, Any]:
     response = post_form(service, *parts)
     assert response.status_code == 201, response.text
     return get_message(service, response.headers["location"].removeprefix("/webmessages/"))
@@ -66,18 +66,18 @@ def test_form_stores_the_same_as_json(shared: RunningService) -> None:
 
 def test_form_is_published(shared: RunningService, shared_open_e: MockOpenE) -> None:
     shared_open_e.clear()
-    sent(shared, json_part(case_body()), file_part())
+    send_form(shared, json_part(case_body()), file_part())
     (message,) = shared_open_e.messages
     digest = hashlib.sha256(b"Hello\n").hexdigest()
     assert message["attachments"] == [{"filename": "hello.txt", "size": 6, "sha256": digest}]
 
 
 def test_form_without_files_has_no_attachments(shared: RunningService) -> None:
-    assert "attachments" not in sent(shared, json_part())
+    assert "attachments" not in send_form(shared, json_part())
 
 
 def test_form_accepts_a_json_part_without_a_type(shared: RunningService) -> None:
-    sent(shared, part('form-data; name="message"', json.dumps(message_body()).encode()))
+    send_form(shared, part('form-data; name="message"', json.dumps(message_body()).encode()))
 
 
 @pytest.mark.parametrize(
@@ -94,18 +94,18 @@ def test_form_accepts_a_json_part_without_a_type(shared: RunningService) -> None
     ],
 )
 def test_form_uses_the_file_names_of_the_sender(shared: RunningService, file_name: str, expected: str) -> None:
-    value = sent(shared, json_part(), file_part(b"x", file_name))
+    value = send_form(shared, json_part(), file_part(b"x", file_name))
     assert value["attachments"][0]["fileName"] == expected
 
 
 def test_form_accepts_content_that_resembles_its_boundary(shared: RunningService) -> None:
     content = f"\r\n--{BOUNDARY[:-1]}\r\n--\r\n--{BOUNDARY}".encode()[:-1] + b"\r\n"
-    value = sent(shared, json_part(), file_part(content))
+    value = send_form(shared, json_part(), file_part(content))
     assert base64.b64decode(value["attachments"][0]["base64Data"]) == content
 
 
 def test_form_accepts_files_of_at_most_10_mib(contract: RunningService) -> None:
-    value = sent(contract, json_part(), file_part(bytes(MAX_ATTACHMENT_BYTES)))
+    value = send_form(contract, json_part(), file_part(bytes(MAX_ATTACHMENT_BYTES)))
     assert value["attachments"][0]["size"] == MAX_ATTACHMENT_BYTES
     response = post_form(contract, json_part(), file_part(b"x"), file_part(bytes(MAX_ATTACHMENT_BYTES + 1)))
     ((field, message),) = read_violations(response)
@@ -114,7 +114,7 @@ def test_form_accepts_files_of_at_most_10_mib(contract: RunningService) -> None:
 
 
 def test_form_accepts_at_most_ten_files(contract: RunningService) -> None:
-    assert len(sent(contract, json_part(), *[file_part()] * 10)["attachments"]) == 10
+    assert len(send_form(contract, json_part(), *[file_part()] * 10)["attachments"]) == 10
     response = post_form(contract, json_part(), *[file_part()] * 11)
     assert read_violations(response) == [("attachments", "size must be between 0 and 10")]
 
@@ -305,12 +305,12 @@ def test_form_refuses_parts_with_a_transfer_encoding(contract: RunningService, e
 def test_form_accepts_parts_with_an_identity_transfer_encoding(shared: RunningService, encoding: str) -> None:
     header = f"Content-Transfer-Encoding: {encoding}"
     message = part('form-data; name="message"', json.dumps(message_body()).encode(), header)
-    value = sent(shared, message, file_part(b"SGVsbG8K", 'filename="a"', header))
+    value = send_form(shared, message, file_part(b"SGVsbG8K", 'filename="a"', header))
     assert base64.b64decode(value["attachments"][0]["base64Data"]) == b"SGVsbG8K"
 
 
 def test_form_accepts_a_json_part_with_a_byte_order_mark(shared: RunningService) -> None:
-    sent(shared, part('form-data; name="message"', b"\xef\xbb\xbf" + json.dumps(message_body()).encode()))
+    send_form(shared, part('form-data; name="message"', b"\xef\xbb\xbf" + json.dumps(message_body()).encode()))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from domain.web_messages import MessageState
 from tests.factories import case_body, message_body
 from tests.handlers.messages import get_message, list_unsettled_messages, new_id, read_problem
 from tests.held_open_e import HeldOpenE, closed_port
-from tests.persistence.postgresql.test_database_waits import WAITS_FOR_MESSAGES, through
+from tests.persistence.postgresql.test_database_waits import WAITS_FOR_MESSAGES, proxied_url
 from tests.postgresql import PostgresqlServer
 from tests.raw_http import RawConnection
 from tests.tcp_proxy import tcp_proxy
@@ -236,7 +236,7 @@ def test_message_is_removed_when_the_response_to_storing_it_is_lost(
     url = postgresql_server.new_migrated()
     with (
         tcp_proxy(postgresql_server.socket) as proxy,
-        service_of(through(proxy, url), held) as service,
+        service_of(proxied_url(proxy, url), held) as service,
         asyncio.Runner() as runner,
     ):
         # The connection prepares the statement, which would also wait for the lock.

@@ -14,7 +14,7 @@ def envelope(text="Hej", files=(), user_id=None, added=ADDED):
     return AddMessageEnvelope(flow_instance_id=356434, text=text, added=added, files=files, user_id=user_id)
 
 
-def answered(body):
+def wrap_response(body):
     return (
         "<?xml version='1.0' encoding='UTF-8'?>"
         f'<S:Envelope xmlns:S="http://schemas.xmlsoap.org/soap/envelope/"><S:Body>{body}</S:Body></S:Envelope>'
@@ -22,7 +22,7 @@ def answered(body):
 
 
 def fault(code="S:Server", text="It went wrong", detail=""):
-    return answered(
+    return wrap_response(
         '<S:Fault xmlns:ns4="http://www.w3.org/2003/05/soap-envelope">'
         f"<faultcode>{code}</faultcode><faultstring>{text}</faultstring>{detail}</S:Fault>"
     )
@@ -90,13 +90,13 @@ def test_add_message_envelope_writes_utc_with_offset():
 
 
 def test_parse_response_returns_the_message_id():
-    body = answered(f'<addMessageResponse xmlns="{NS}"><messageID> 151 </messageID></addMessageResponse>')
+    body = wrap_response(f'<addMessageResponse xmlns="{NS}"><messageID> 151 </messageID></addMessageResponse>')
     assert parse_response(body) == 151
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "99999999999", "2147483648", "1" * 5000, "\uff11\uff15"])
 def test_parse_response_rejects_a_message_id_that_is_not_an_int(text):
-    body = answered(f'<addMessageResponse xmlns="{NS}"><messageID>{text}</messageID></addMessageResponse>')
+    body = wrap_response(f'<addMessageResponse xmlns="{NS}"><messageID>{text}</messageID></addMessageResponse>')
     assert parse_response(body) is None
 
 
@@ -117,15 +117,15 @@ def test_parse_response_returns_a_fault_without_detail():
         b"",
         b"This is not XML",
         b"<html><body>Login</body></html>",
-        answered(""),
-        answered("<other/>"),
-        answered(f'<addMessageResponse xmlns="{NS}"/>'),
-        answered("<addMessageResponse><messageID>1</messageID></addMessageResponse>"),
-        answered("")[:-5],
+        wrap_response(""),
+        wrap_response("<other/>"),
+        wrap_response(f'<addMessageResponse xmlns="{NS}"/>'),
+        wrap_response("<addMessageResponse><messageID>1</messageID></addMessageResponse>"),
+        wrap_response("")[:-5],
         b'<!DOCTYPE x [<!ENTITY a "1">]>'
-        + answered(f'<addMessageResponse xmlns="{NS}"><messageID>&a;</messageID></addMessageResponse>')[38:],
+        + wrap_response(f'<addMessageResponse xmlns="{NS}"><messageID>&a;</messageID></addMessageResponse>')[38:],
         b"<!DOCTYPE x [<!-- -->]>"
-        + answered(f'<addMessageResponse xmlns="{NS}"><messageID>1</messageID></addMessageResponse>')[38:],
+        + wrap_response(f'<addMessageResponse xmlns="{NS}"><messageID>1</messageID></addMessageResponse>')[38:],
         b"<?xml version='1.0' encoding='no-such-thing'?><a/>",
         b"\x00\x01\x02",
         b"<a>" * 100_000,

@@ -30,11 +30,11 @@ COMPONENTS = {
 }
 
 
-def say(fault: Fault, _prefix: str) -> Violation:
+def describe_fault(fault: Fault, _prefix: str) -> Violation:
     return Violation("/".join(map(str, fault.path)), fault.keyword)
 
 
-SCHEMA = schema_of_body({"$ref": "#/components/schemas/Body"}, COMPONENTS, say)
+SCHEMA = schema_of_body({"$ref": "#/components/schemas/Body"}, COMPONENTS, describe_fault)
 
 
 def faults(value: Any) -> list[tuple[str, str]]:
@@ -43,7 +43,7 @@ def faults(value: Any) -> list[tuple[str, str]]:
 
 def test_schema_of_body_is_checked_by_entry_only_for_long_lists() -> None:
     assert isinstance(SCHEMA, ListSchema)
-    assert isinstance(schema_of_body({"$ref": "#/components/schemas/Entry"}, COMPONENTS, say), Schema)
+    assert isinstance(schema_of_body({"$ref": "#/components/schemas/Entry"}, COMPONENTS, describe_fault), Schema)
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], True])

@@ -23,7 +23,7 @@ ALLOWED = {
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
 
 
-def raw(service: RunningService, target: str, method: str = "GET") -> RawResponse:
+def send_raw(service: RunningService, target: str, method: str = "GET") -> RawResponse:
     head = f"{method} {target} HTTP/1.1\r\nHost: x\r\napikey: {MESSAGES_KEY}\r\n\r\n"
     return request(service.port, head.encode("latin-1"), has_body=method != "HEAD")
 
@@ -61,7 +61,7 @@ def test_canonical_path_has_one_spelling(raw_path: bytes, expected: str) -> None
     [(path, method) for path, allowed in ALLOWED.items() for method in METHODS if method not in allowed.split(", ")],
 )
 def test_other_methods_get_405_with_the_allowed_ones(contract: RunningService, path: str, method: str) -> None:
-    response = raw(contract, path, method)
+    response = send_raw(contract, path, method)
     assert response.status == 405
     assert response.headers["allow"] == ALLOWED[path]
     assert response.headers["content-type"] == "application/problem+json"
@@ -98,7 +98,7 @@ def test_other_methods_get_405_with_the_allowed_ones(contract: RunningService, p
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_unknown_paths_get_404(contract: RunningService, path: str, method: str) -> None:
-    response = raw(contract, path, method)
+    response = send_raw(contract, path, method)
     assert response.status == 404
     assert response.headers["content-type"] == "application/problem+json"
     assert json.loads(response.body)["title"] == "Not Found"
@@ -107,7 +107,7 @@ def test_unknown_paths_get_404(contract: RunningService, path: str, method: str)
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/web-messages/openapi.json", "/docs/static/swagger-ui.css"])
 def test_documentation_pages_allow_only_get(contract: RunningService, path: str) -> None:
-    response = raw(contract, path, "POST")
+    response = send_raw(contract, path, "POST")
     assert response.status == 405
     assert response.headers["content-type"] == "application/problem+json"
     assert "GET" in response.headers["allow"]
@@ -115,24 +115,24 @@ def test_documentation_pages_allow_only_get(contract: RunningService, path: str)
 
 @pytest.mark.parametrize("path", ["nothing.js", "../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "", "%00"])
 def test_unknown_documentation_files_get_404(contract: RunningService, path: str) -> None:
-    response = raw(contract, f"/docs/static/{path}")
+    response = send_raw(contract, f"/docs/static/{path}")
     assert response.status == 404
     assert response.headers["content-type"] == "application/problem+json"
 
 
 def test_percent_encoded_path_is_equivalent(contract: RunningService) -> None:
-    response = raw(contract, "/%77ebmessages/recipients/81471222%2D5798-11e9-ae24-57fa13b361e1")
+    response = send_raw(contract, "/%77ebmessages/recipients/81471222%2D5798-11e9-ae24-57fa13b361e1")
     assert (response.status, response.body) == (200, b"[]")
 
 
 def test_absolute_target_is_accepted(contract: RunningService) -> None:
-    assert raw(contract, "http://x/health/live").status == 200
+    assert send_raw(contract, "http://x/health/live").status == 200
 
 
 def test_reserved_word_in_a_path_is_data_where_data_is_expected(contract: RunningService) -> None:
-    response = raw(contract, "/webmessages/external-references/attachments/recipients")
+    response = send_raw(contract, "/webmessages/external-references/attachments/recipients")
     assert (response.status, response.body) == (200, b"[]")
-    assert raw(contract, "/webmessages/recipients").status == 400
+    assert send_raw(contract, "/webmessages/recipients").status == 400
 
 
 def test_404_of_a_path_is_a_problem(contract: RunningService) -> None:

@@ -24,7 +24,9 @@ def post(service: RunningService, body: bytes, headers: dict[str, Any], query: s
     return service.client.post(f"/webmessages{query}", content=body, headers=headers)
 
 
-def announce(service: RunningService, length: int, *headers: bytes, key: str = MESSAGES_KEY) -> RawResponse:
+def post_announced_length(
+    service: RunningService, length: int, *headers: bytes, key: str = MESSAGES_KEY
+) -> RawResponse:
     """Announce a body of this length, and send none of it."""
     lines = [
         b"POST /webmessages?unknown=1 HTTP/1.1",
@@ -54,12 +56,12 @@ def test_scope_is_checked_before_faults(contract: RunningService) -> None:
 
 
 def test_size_is_checked_after_key_and_media_type_and_before_scope(contract: RunningService) -> None:
-    response = announce(contract, MAX_BODY_BYTES + 1, key=PUBLISH_KEY)
+    response = post_announced_length(contract, MAX_BODY_BYTES + 1, key=PUBLISH_KEY)
     assert response.status == 413
     assert json.loads(response.body)["detail"] == TOO_LARGE
     assert json.loads(response.body)["status"] == {"statusCode": 413, "reasonPhrase": "Content Too Large"}
-    assert announce(contract, MAX_BODY_BYTES + 1, key="wrong").status == 401
-    assert announce(contract, MAX_BODY_BYTES + 1, b"Content-Type: text/plain").status == 415
+    assert post_announced_length(contract, MAX_BODY_BYTES + 1, key="wrong").status == 401
+    assert post_announced_length(contract, MAX_BODY_BYTES + 1, b"Content-Type: text/plain").status == 415
 
 
 def test_body_over_the_limit_is_cut_off_at_once(contract: RunningService) -> None:

@@ -53,11 +53,11 @@ async def chain(database: Database) -> Sequence[tuple[int, str]]:
         await audit.record(database, audit_entry(request_id=f"r-{number}"))
         await audit.record(database, audit_entry(chain=NO_SYSTEM))
     page = await audit.list_page(database, after=0, limit=100, chain=CHAIN)
-    assert await broken(database) is None
+    assert await find_break(database) is None
     return [(id_, item.hash) for id_, item in page]
 
 
-async def broken(database: Database, kept: str | None = None) -> BrokenChain | None:
+async def find_break(database: Database, kept: str | None = None) -> BrokenChain | None:
     return (await audit.verify(database, kept))[1]
 
 
@@ -174,13 +174,13 @@ async def test_verify_reads_valid_chains_once(database: Database) -> None:
     assert await database.read(long_read(audit._read_ends), heads[NO_SYSTEM].hash) == (heads, True)
     assert await database.read(long_read(audit._read_ends), "f" * 64) == (heads, False)
     await execute(database, f"update audit_entries set outcome = 'x' where chain = '{NO_SYSTEM}' and number = 1150")
-    assert await broken(database) == BrokenChain(NO_SYSTEM, 1150, "it was changed or moved")
+    assert await find_break(database) == BrokenChain(NO_SYSTEM, 1150, "it was changed or moved")
 
 
 async def test_entry_of_the_lowest_id_is_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     lowest = f"{-(2**63)}, chain, 0, kind, time, operation, caller, outcome, request_id, detail, hash"
     await execute(database, f"insert into audit_entries select {lowest} from audit_entries where id = {chain[0][0]}")
-    assert await broken(database) == BrokenChain(CHAIN, 0, "it was added")
+    assert await find_break(database) == BrokenChain(CHAIN, 0, "it was added")
 
 
 async def test_verify_of_an_empty_audit_succeeds(database: Database) -> None:
@@ -206,13 +206,13 @@ async def test_changed_entry_is_detected(
     database: Database, chain: Sequence[tuple[int, str]], column: str, value: str
 ) -> None:
     await execute(database, f"update audit_entries set {column} = {value} where id = {chain[1][0]}")
-    assert await broken(database) == BrokenChain(CHAIN, 2, "it was changed or moved")
+    assert await find_break(database) == BrokenChain(CHAIN, 2, "it was changed or moved")
 
 
 @pytest.mark.parametrize("number", [1, 2, 4])
 async def test_removed_entry_is_detected(database: Database, chain: Sequence[tuple[int, str]], number: int) -> None:
     await execute(database, f"delete from audit_entries where id = {chain[number - 1][0]}")
-    assert await broken(database) == BrokenChain(CHAIN, number, "it is missing")
+    assert await find_break(database) == BrokenChain(CHAIN, number, "it is missing")
 
 
 async def test_removed_entry_is_detected_when_later_ones_are_renumbered(
@@ -220,19 +220,19 @@ async def test_removed_entry_is_detected_when_later_ones_are_renumbered(
 ) -> None:
     await execute(database, f"delete from audit_entries where id = {chain[1][0]}")
     await execute(database, f"update audit_entries set number = number - 1 where chain = '{CHAIN}' and number > 2")
-    assert await broken(database) == BrokenChain(CHAIN, 2, "it was changed or moved")
+    assert await find_break(database) == BrokenChain(CHAIN, 2, "it was changed or moved")
 
 
 async def test_reordered_entries_are_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     swap = "update audit_entries set number = 5 - number where number in (2, 3) and chain = 'a'"
     await execute(database, swap)
-    assert await broken(database) == BrokenChain(CHAIN, 2, "it was changed or moved")
+    assert await find_break(database) == BrokenChain(CHAIN, 2, "it was changed or moved")
 
 
 async def test_entries_with_reordered_ids_are_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     """`list` sorts by id, which no hash covers."""
     await execute(database, f"update audit_entries set id = 1000 where id = {chain[1][0]}")
-    assert await broken(database) == BrokenChain(CHAIN, 3, "it was changed or moved")
+    assert await find_break(database) == BrokenChain(CHAIN, 3, "it was changed or moved")
 
 
 @pytest.mark.parametrize(
@@ -252,17 +252,17 @@ async def test_added_entry_is_detected(
         connection.execute(audit_entries.insert(), row)
 
     await database.write(short_write(insert))
-    assert await broken(database) == BrokenChain(CHAIN, *expected)
+    assert await find_break(database) == BrokenChain(CHAIN, *expected)
 
 
 async def test_entry_moved_to_another_chain_is_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     await execute(database, f"update audit_entries set chain = 'b' where id = {chain[3][0]}")
-    assert await broken(database) == BrokenChain(CHAIN, 4, "it is missing")
+    assert await find_break(database) == BrokenChain(CHAIN, 4, "it is missing")
 
 
 async def test_chain_without_its_head_is_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     await execute(database, "delete from chains where name = 'a'")
-    assert await broken(database) == BrokenChain(CHAIN, 4, "its chain is not known")
+    assert await find_break(database) == BrokenChain(CHAIN, 4, "its chain is not known")
 
 
 @pytest.mark.parametrize("head", [FIRST_HASH, "f" * 64])
@@ -270,39 +270,39 @@ async def test_chain_with_only_its_head_is_detected(
     database: Database, chain: Sequence[tuple[int, str]], head: str
 ) -> None:
     await execute(database, "delete from audit_entries where chain = 'a'")
-    assert await broken(database) == BrokenChain(CHAIN, 1, "it is missing")
+    assert await find_break(database) == BrokenChain(CHAIN, 1, "it is missing")
     await execute(database, f"update chains set length = 0, head = '{head}' where name = 'a'")
-    assert await broken(database) == BrokenChain(CHAIN, 1, "it is missing")
+    assert await find_break(database) == BrokenChain(CHAIN, 1, "it is missing")
 
 
 async def test_wrong_head_is_detected(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     await execute(database, f"update chains set head = '{FIRST_HASH}' where name = 'a'")
-    assert await broken(database) == BrokenChain(CHAIN, 4, "its hash differs from the stored end of the chain")
+    assert await find_break(database) == BrokenChain(CHAIN, 4, "its hash differs from the stored end of the chain")
 
 
 async def test_missing_required_chain_is_detected(database: Database) -> None:
     await prepare(database)
     await sync(database, entries(1))
-    assert await broken(database) is None
+    assert await find_break(database) is None
     for name in (CATALOGUE, SYSTEM):
         await execute(database, f"delete from audit_entries where chain = '{name}'")
         await execute(database, f"delete from chains where name = '{name}'")
-    assert await broken(database) == BrokenChain(SYSTEM, 1, "it is missing")
+    assert await find_break(database) == BrokenChain(SYSTEM, 1, "it is missing")
     await execute(database, "delete from subscriptions")
-    assert await broken(database) == BrokenChain(CATALOGUE, 1, "it is missing")
+    assert await find_break(database) == BrokenChain(CATALOGUE, 1, "it is missing")
 
 
 async def test_stored_hash_detects_a_rewritten_chain(database: Database, chain: Sequence[tuple[int, str]]) -> None:
     for _, hash_ in chain:
-        assert await broken(database, hash_) is None
-    assert await broken(database, "f" * 64) == BrokenChain("", 0, f"no entry has the hash {'f' * 64}")
+        assert await find_break(database, hash_) is None
+    assert await find_break(database, "f" * 64) == BrokenChain("", 0, f"no entry has the hash {'f' * 64}")
     await execute(database, "delete from audit_entries where chain = 'a'")
     await execute(database, "delete from chains where name = 'a'")
     for number in range(1, 4):
         await audit.record(database, audit_entry(request_id=f"r-{number}"))
-    assert await broken(database) is None
-    assert await broken(database, chain[2][1]) is None
-    assert await broken(database, chain[3][1]) == BrokenChain("", 0, f"no entry has the hash {chain[3][1]}")
+    assert await find_break(database) is None
+    assert await find_break(database, chain[2][1]) is None
+    assert await find_break(database, chain[3][1]) == BrokenChain("", 0, f"no entry has the hash {chain[3][1]}")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ async def test_unreadable_value_is_detected(migrated_sqlite: bytes, tmp_path: Pa
     for _ in range(3):
         await audit.record(database, audit_entry())
     await execute(database, f"update audit_entries set {column} = {value} where number = 2")
-    found = await broken(database)
+    found = await find_break(database)
     await database.close()
     assert found is not None
     assert found.chain == CHAIN
@@ -331,7 +331,7 @@ async def test_time_outside_the_range_is_detected(url: str, time: str) -> None:
     for _ in range(3):
         await audit.record(database, audit_entry())
     await execute(database, f"update audit_entries set time = {time} where number = 2")
-    found = await broken(database)
+    found = await find_break(database)
     await database.close()
     assert found == BrokenChain(CHAIN, 1, "it cannot be read")
 
@@ -341,7 +341,7 @@ async def test_verify_sees_one_state_during_writes(database: Database) -> None:
         await audit.record(database, audit_entry())
     task = asyncio.create_task(_record_often(database))
     for _ in range(10):
-        assert await broken(database) is None
+        assert await find_break(database) is None
     assert await task == 100
     heads, found = await audit.verify(database)
     assert found is None

@@ -40,18 +40,18 @@ async def settle_all(database: Database, outcome: AttemptOutcome, **options: Any
     await claims.settle(database, lease(), [settled(item, outcome, due) for item in claimed])
 
 
-async def listed(database: Database, **changes: Any) -> list[QueuedDelivery]:
+async def list_deliveries(database: Database, **changes: Any) -> list[QueuedDelivery]:
     values = {"system_id": None, "state": None, "after": 0, "limit": 1000} | changes
     return await deliveries.list_page(database, **values)
 
 
 async def ids(database: Database, system_id: str | None = None) -> list[str]:
-    return [item.id for item in await listed(database, system_id=system_id)]
+    return [item.id for item in await list_deliveries(database, system_id=system_id)]
 
 
 async def test_list_page_returns_each_delivery_with_its_state(subscribed: Database) -> None:
     first, second = [await publish(subscribed, **KEYED) for _ in range(2)]
-    fresh = await listed(subscribed, system_id=SYSTEM)
+    fresh = await list_deliveries(subscribed, system_id=SYSTEM)
     (item, behind) = fresh
     assert (item.event_id, behind.event_id) == (first.event_id, second.event_id)
     assert item == QueuedDelivery(
@@ -74,10 +74,10 @@ async def test_list_page_returns_each_delivery_with_its_state(subscribed: Databa
     assert len(item.id) == 36
 
     claimed = await claim(subscribed)
-    item, behind = await listed(subscribed, system_id=SYSTEM)
+    item, behind = await list_deliveries(subscribed, system_id=SYSTEM)
     assert (item.is_held, item.due, behind.is_held, behind.due) == (True, lease().until, False, None)
     await claims.settle(subscribed, lease(), [settled(each, AttemptOutcome.AGAIN, NOW + SECOND) for each in claimed])
-    item, behind = await listed(subscribed, system_id=SYSTEM)
+    item, behind = await list_deliveries(subscribed, system_id=SYSTEM)
     assert (item.is_held, item.due, item.attempts, item.reason, item.status) == (
         False,
         NOW + SECOND,
@@ -98,7 +98,7 @@ async def test_list_page_returns_failures_and_obstacles(subscribed: Database) ->
             subscribed, lease(), [SettledAttempt(item.number, AttemptOutcome.AGAIN, attempt, NOW + SECOND)]
         )
     for system_id in SYSTEM_IDS[:2]:
-        first, second, third, other = await listed(subscribed, system_id=system_id)
+        first, second, third, other = await list_deliveries(subscribed, system_id=system_id)
         assert (first.detail, first.blocked_by) == ("env:NOT_SET is not set", None)
         assert [(item.detail, item.blocked_by) for item in (second, third)] == [(None, first.id)] * 2
         assert (other.detail, other.blocked_by) == ("env:NOT_SET is not set", None)
@@ -108,30 +108,30 @@ async def test_list_page_returns_failures_and_obstacles(subscribed: Database) ->
 async def test_list_page_continues_after_a_removed_delivery(subscribed: Database) -> None:
     for _ in range(5):
         await publish(subscribed)
-    everything = await listed(subscribed)
+    everything = await list_deliveries(subscribed)
     assert len(everything) == 10
     assert [item.number for item in everything] == sorted(item.number for item in everything)
-    seen = await listed(subscribed, limit=3)
+    seen = await list_deliveries(subscribed, limit=3)
     assert await deliveries.drop(subscribed, [item.id for item in seen], NOW) == {item.id for item in seen}
-    seen += await listed(subscribed, after=seen[-1].number, limit=100)
+    seen += await list_deliveries(subscribed, after=seen[-1].number, limit=100)
     assert seen == everything
-    assert [item.system_id for item in await listed(subscribed, system_id=SYSTEM, limit=2)] == [SYSTEM] * 2
+    assert [item.system_id for item in await list_deliveries(subscribed, system_id=SYSTEM, limit=2)] == [SYSTEM] * 2
 
 
 async def test_list_page_filters_by_state(subscribed: Database) -> None:
     await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.PARK)
     await publish(subscribed)
-    assert [item.attempts for item in await listed(subscribed, state=DeliveryState.PARKED)] == [1, 1]
-    assert [item.attempts for item in await listed(subscribed, state=DeliveryState.WAITING)] == [0, 0]
-    assert {item.due for item in await listed(subscribed, state=DeliveryState.PARKED)} == {None}
+    assert [item.attempts for item in await list_deliveries(subscribed, state=DeliveryState.PARKED)] == [1, 1]
+    assert [item.attempts for item in await list_deliveries(subscribed, state=DeliveryState.WAITING)] == [0, 0]
+    assert {item.due for item in await list_deliveries(subscribed, state=DeliveryState.PARKED)} == {None}
 
 
 async def test_get_returns_a_delivery_with_its_attempts(subscribed: Database) -> None:
     await publish(subscribed)
     await settle_all(subscribed, AttemptOutcome.AGAIN)
     await settle_all(subscribed, AttemptOutcome.PARK, now=NOW + SECOND)
-    one = (await listed(subscribed))[0]
+    one = (await list_deliveries(subscribed))[0]
     assert await deliveries.get(subscribed, one.id) == one
     assert (one.attempts, one.status) == (2, 404)
     assert await deliveries.list_attempts(subscribed, one.number) == [
@@ -154,12 +154,12 @@ async def test_replay_sends_parked_and_waiting_deliveries_and_explains_skipped_o
     await publish(subscribed, **KEYED)
     held = {item.id for item in await claim(subscribed, now=later)}
     assert len(held) == 2
-    found = {item.id: item for item in await listed(subscribed)}
+    found = {item.id: item for item in await list_deliveries(subscribed)}
     unknown = str(uuid4())
     sent = await deliveries.replay(subscribed, [*found, unknown], later)
     left = await deliveries.list_not_replayed(subscribed, found.keys() - sent | {unknown}, later)
     assert len(sent) == 4
-    after = {item.id: item for item in await listed(subscribed)}
+    after = {item.id: item for item in await list_deliveries(subscribed)}
     assert {(after[id_].state, after[id_].due) for id_ in sent} == {(DeliveryState.WAITING, later)}
     assert left[unknown] == NotReplayed(unknown, Obstacle.UNKNOWN)
     assert {id_: left[id_] for id_ in held} == {
@@ -186,7 +186,7 @@ async def test_replay_of_a_system_does_not_change_others(subscribed: Database) -
     await settle_all(subscribed, AttemptOutcome.PARK)
     own = set(await ids(subscribed, SYSTEM))
     assert await deliveries.replay(subscribed, await ids(subscribed), NOW, SYSTEM) == own
-    assert {item.system_id for item in await listed(subscribed, state=DeliveryState.PARKED)} == {SYSTEM_IDS[1]}
+    assert {item.system_id for item in await list_deliveries(subscribed, state=DeliveryState.PARKED)} == {SYSTEM_IDS[1]}
 
 
 async def test_replay_keeps_the_order(subscribed: Database) -> None:
@@ -205,9 +205,9 @@ async def test_drop_removes_and_unblocks_the_next(subscribed: Database) -> None:
         await publish(subscribed, **KEYED)
     await claim(subscribed)
     first, second, third = await ids(subscribed, SYSTEM)
-    assert {item.due for item in await listed(subscribed, system_id=SYSTEM)} == {lease().until, None}
+    assert {item.due for item in await list_deliveries(subscribed, system_id=SYSTEM)} == {lease().until, None}
     assert await deliveries.drop(subscribed, [first, second, str(uuid4())], NOW + SECOND) == {first, second}
-    (left,) = await listed(subscribed, system_id=SYSTEM)
+    (left,) = await list_deliveries(subscribed, system_id=SYSTEM)
     assert (left.id, left.due) == (third, NOW + SECOND)
 
 
@@ -219,16 +219,16 @@ async def test_drop_removes_the_attempts(subscribed: Database) -> None:
     assert not {"deliveries", "attempts"} & set(await counts(subscribed))
 
 
-def a_trial(**changes: Any) -> TrialEvent:
+def new_trial(**changes: Any) -> TrialEvent:
     trial = event(external_id=NO_OBJECT, body={"testbesked": True}, **changes)
     return TrialEvent(publication(trial), SYSTEM, str(uuid4()))
 
 
 async def test_publish_test_queues_one_delivery_for_any_dates(subscribed: Database) -> None:
     await sync(subscribed, [entry(start=NOW + timedelta(days=1), end=None)])
-    trial = a_trial()
+    trial = new_trial()
     await deliveries.publish_test(subscribed, trial)
-    (item,) = await listed(subscribed)
+    (item,) = await list_deliveries(subscribed)
     assert (item.id, item.system_id, item.due, item.state) == (trial.delivery_id, SYSTEM, NOW, DeliveryState.WAITING)
     (row,) = await rows(subscribed, tables.events)
     assert row["content"] == write_content(trial.publication.event)
@@ -243,5 +243,5 @@ async def test_publish_test_queues_one_delivery_for_any_dates(subscribed: Databa
 async def test_publish_test_requires_that_subscription(subscribed: Database, changes: dict[str, Any]) -> None:
     before = await counts(subscribed)
     with pytest.raises(NotFound):
-        await deliveries.publish_test(subscribed, a_trial(**changes))
+        await deliveries.publish_test(subscribed, new_trial(**changes))
     assert await counts(subscribed) == before

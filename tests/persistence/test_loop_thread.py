@@ -10,7 +10,7 @@ from persistence.loop_thread import LoopThread
 pytestmark = pytest.mark.anyio
 
 
-async def nothing() -> None:
+async def do_nothing() -> None:
     pass
 
 
@@ -26,12 +26,12 @@ async def test_run_returns_or_raises_the_result_of_another_thread() -> None:
     assert await asyncio.gather(*(thread.run(name) for _ in range(20))) == ["test"] * 20
     with pytest.raises(LookupError, match="of the work"):
         await thread.run(fail)
-    await thread.end(nothing)
+    await thread.end(do_nothing)
     assert "test" not in {found.name for found in threading.enumerate()}
     # The thread can be used again.
     assert await thread.run(name) == "test"
-    await thread.end(nothing)
-    await thread.end(nothing)
+    await thread.end(do_nothing)
+    await thread.end(do_nothing)
 
 
 async def test_cancelled_caller_continues_after_its_work() -> None:
@@ -58,7 +58,7 @@ async def test_cancelled_caller_continues_after_its_work() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await thread.end(nothing)
+    await thread.end(do_nothing)
 
 
 async def test_computation_in_the_thread_does_not_block_the_caller() -> None:
@@ -74,4 +74,4 @@ async def test_computation_in_the_thread_does_not_block_the_caller() -> None:
     assert not task.done()
     is_free.set()
     assert await task
-    await thread.end(nothing)
+    await thread.end(do_nothing)

@@ -44,7 +44,7 @@ def table_names(connection: sa.Connection) -> set[str]:
     return set(sa.inspect(connection).get_table_names())
 
 
-def readable(index: Any) -> dict[str, Any]:
+def render_index(index: Any) -> dict[str, Any]:
     """Return an index with the conditions of its dialects as text, so that it can be compared."""
     return {**index, "dialect_options": {name: str(value) for name, value in index.get("dialect_options", {}).items()}}
 
@@ -68,7 +68,7 @@ def description(connection: sa.Connection) -> dict[str, Any]:
             "primary key": [inspector.get_pk_constraint(name)],
             "foreign keys": inspector.get_foreign_keys(name),
             "checks": sorted(inspector.get_check_constraints(name), key=str),
-            "indexes": sorted(map(readable, inspector.get_indexes(name)), key=str),
+            "indexes": sorted(map(render_index, inspector.get_indexes(name)), key=str),
             "unique": sorted(inspector.get_unique_constraints(name), key=str),
             "storage": storage_parameters(connection, name),
         }
@@ -76,7 +76,7 @@ def description(connection: sa.Connection) -> dict[str, Any]:
     }
 
 
-def lines(described: dict[str, Any]) -> set[str]:
+def describe_lines(described: dict[str, Any]) -> set[str]:
     """Return a line for each part of a description. The order of columns has no meaning."""
     return {
         f"{table} {kind}: {part}"
@@ -100,7 +100,7 @@ def test_migrations_create_the_same_as_the_tables_including_names(empty_url: str
         return
 
     async def describe(database: Database) -> set[str]:
-        return lines(await database.read(short_read(description)))
+        return describe_lines(await database.read(short_read(description)))
 
     async def create(database: Database) -> set[str]:
         await database.write(short_write(metadata.create_all))

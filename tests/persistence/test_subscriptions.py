@@ -29,8 +29,8 @@ from tests.persistence.catalogues import (
     set_of,
     sync,
 )
+from tests.persistence.row_counts import Statements, count_written_rows, take_row_counts
 from tests.persistence.rows import counts, execute
-from tests.persistence.watch import Statements, watch, written
 
 pytestmark = pytest.mark.anyio
 
@@ -78,7 +78,7 @@ async def test_sync_does_not_change_other_systems(database: Database) -> None:
 
 async def test_refused_sync_changes_nothing_and_reports_every_error(database: Database) -> None:
     await sync(database, entries(2))
-    await watch(database)
+    await count_written_rows(database)
     wanted = [entry(0, org_code=9), entry(1, org_type=2, entity_type=999), entry(2, org_type=2), entry(3, org_code=9)]
     with pytest.raises(SyncRefused) as caught:
         await sync(database, wanted)
@@ -90,7 +90,7 @@ async def test_refused_sync_changes_nothing_and_reports_every_error(database: Da
     with pytest.raises(SyncRefused) as caught:
         await sync(database, entries(1), is_refused_anyway=True)
     assert caught.value.errors == ()
-    assert await written(database) == {}
+    assert await take_row_counts(database) == {}
     assert await subscriptions.list_subscriptions(database, SYSTEM) == set_of(entries(2))
 
 
@@ -117,21 +117,21 @@ async def test_repeated_sync_writes_only_its_audit_entry(database: Database, day
     """Also if the catalogue has lost everything that was subscribed to."""
     await sync(database, entries(50))
     await queue(database, SYSTEM, 1)
-    await watch(database)
+    await count_written_rows(database)
     if days:
         await execute(database, "delete from message_types")
-        await written(database)
+        await take_row_counts(database)
         assert await sync(database, entries(50), now=END + timedelta(days=days)) == SyncResult(0, 0, 0, 50, 0)
     else:
         assert await sync(database, entries(50)) == SyncResult(0, 0, 0, 50, 0)
-    assert await written(database) == {"audit_entries insert": 1, "chains update": 1}
+    assert await take_row_counts(database) == {"audit_entries insert": 1, "chains update": 1}
 
 
 async def test_sync_writes_only_the_rows_that_differ(database: Database) -> None:
     await sync(database, entries(50))
-    await watch(database)
+    await count_written_rows(database)
     await sync(database, [*entries(48), entry(48, org_code=48, webhook_url="/b"), entry(49, org_code=60)])
-    assert await written(database) == {
+    assert await take_row_counts(database) == {
         "subscriptions insert": 1,
         "subscriptions update": 1,
         "subscriptions delete": 1,
@@ -143,10 +143,10 @@ async def test_sync_writes_only_the_rows_that_differ(database: Database) -> None
 async def test_dry_run_returns_the_same_and_changes_nothing(database: Database) -> None:
     await sync(database, entries(3))
     await queue(database, SYSTEM, 2)
-    await watch(database)
+    await count_written_rows(database)
     wanted = [entry(0, org_code=0), entry(1, org_code=1, webhook_url="/b"), entry(2, org_code=7)]
     would = await sync(database, wanted, is_dry_run=True)
-    assert await written(database) == {"audit_entries insert": 1, "chains update": 1}
+    assert await take_row_counts(database) == {"audit_entries insert": 1, "chains update": 1}
     assert await subscriptions.list_subscriptions(database, SYSTEM) == set_of(entries(3))
     with pytest.raises(SyncRefused):
         await sync(database, [entry(org_type=2)], is_dry_run=True)
@@ -217,12 +217,12 @@ async def test_audit_contains_the_call_and_its_changes(database: Database) -> No
 async def test_caller_that_lost_access_while_waiting_is_refused(database: Database) -> None:
     await sync(database, entries(1))
     await execute(database, "delete from certificates")
-    await watch(database)
+    await count_written_rows(database)
     with pytest.raises(Forbidden):
         await sync(database, [])
     with pytest.raises(Forbidden):
         await sync(database, [], "00000000-0000-0000-0000-000000000000")
-    assert await written(database) == {}
+    assert await take_row_counts(database) == {}
 
 
 async def test_systems_of_a_certificate_are_returned(database: Database) -> None:

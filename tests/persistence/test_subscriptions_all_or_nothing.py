@@ -158,7 +158,7 @@ def failing(at: int) -> Iterator[list[str]]:
         sa.event.remove(sa.Engine, "commit", before_commit)
 
 
-async def state_of(database: Database) -> dict[str, Any]:
+async def read_state(database: Database) -> dict[str, Any]:
     return {
         "sets": await sets_of(database, SYSTEM_IDS[:2]),
         "ids": await rows_of(database),
@@ -175,7 +175,7 @@ async def test_failure_before_any_statement_keeps_the_old_set(database_url: str)
     await sync(database, entries(4))
     await sync(database, entries(2), SYSTEM_IDS[1])
     await queue(database, SYSTEM, 2)
-    before = await state_of(database)
+    before = await read_state(database)
     assert before["chains"][1] is None
     # A sync that creates, updates and deletes.
     wanted = [entry(0, org_code=0), entry(1, org_code=1, webhook_url="/b"), entry(2, org_code=9)]
@@ -187,7 +187,7 @@ async def test_failure_before_any_statement_keeps_the_old_set(database_url: str)
             break
         except Fault:
             faults += 1
-        assert await state_of(database) == before
+        assert await read_state(database) == before
     assert faults == len(reached)
     assert reached[-1] == "commit"
     assert faults >= 12

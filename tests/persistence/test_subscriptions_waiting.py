@@ -31,16 +31,16 @@ async def database(url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def waiting(connection: asyncpg.Connection) -> int:
+async def count_waiting(connection: asyncpg.Connection) -> int:
     """Return the number of connections that wait for a lock."""
     return await connection.fetchval(
         "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     )
 
 
-async def until_waiting(connection: asyncpg.Connection, count: int) -> None:
+async def wait_until_waiting(connection: asyncpg.Connection, count: int) -> None:
     async with asyncio.timeout(60):
-        while await waiting(connection) != count:
+        while await count_waiting(connection) != count:
             pass
 
 
@@ -49,7 +49,7 @@ async def hold(connection: asyncpg.Connection, chain: str) -> None:
     await connection.fetch("select 1 from chains where name = $1 for update", chain)
 
 
-def refused() -> AuditEntry:
+def refused_entry() -> AuditEntry:
     return AuditEntry(SYSTEM, "call", NOW, "syncWebhookAbonnementer", CALLER, "refused", "r-1", {"status": 400})
 
 
@@ -59,14 +59,14 @@ async def test_callers_of_a_locked_system_delay_no_others(
     watcher = await asyncpg.connect(url)
     await hold(other, SYSTEM)
     held = [asyncio.create_task(sync(database, entries(n))) for n in range(MANY)]
-    held += [asyncio.create_task(audit.record(database, refused())) for _ in range(MANY)]
-    await until_waiting(watcher, 1)
+    held += [asyncio.create_task(audit.record(database, refused_entry())) for _ in range(MANY)]
+    await wait_until_waiting(watcher, 1)
     async with asyncio.timeout(60):
         # Other callers of the system wait only for their turn.
         await asyncio.gather(*(sync(database, entries(3), system_id) for system_id in SYSTEM_IDS[1:]))
         await subscriptions.list_subscriptions(database, SYSTEM)
         await stored.store(database, web_message())
-    assert await waiting(watcher) == 1
+    assert await count_waiting(watcher) == 1
     assert not any(task.done() for task in held)
     await other.execute("commit")
     async with asyncio.timeout(60):
@@ -84,13 +84,13 @@ async def test_changing_catalogue_and_sync_wait_for_each_other(
     await hold(other, CATALOGUE)
     await other.execute("delete from message_types")
     task = asyncio.create_task(sync(database, entries(3)))
-    await until_waiting(watcher, 1)
+    await wait_until_waiting(watcher, 1)
     await other.execute("commit")
     with pytest.raises(subscriptions.SyncRefused):
         await task
     await hold(other, SYSTEM)
     task = asyncio.create_task(sync(database, entries(1)))
-    await until_waiting(watcher, 1)
+    await wait_until_waiting(watcher, 1)
     # The sync has read the catalogue by now.
     with pytest.raises(asyncpg.LockNotAvailableError):
         await watcher.fetch("select 1 from chains where name = 'catalogue' for update nowait")
@@ -104,13 +104,13 @@ async def test_cancelled_caller_leaves_no_lock(database: Database, other: asyncp
     watcher = await asyncpg.connect(url)
     await hold(other, SYSTEM)
     first, second = (asyncio.create_task(sync(database, entries(n))) for n in (2, 3))
-    await until_waiting(watcher, 1)
+    await wait_until_waiting(watcher, 1)
     for task in (second, first):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
     # It left no statement that would be executed later.
-    assert await waiting(watcher) == 0
+    assert await count_waiting(watcher) == 0
     await other.execute("commit")
     async with asyncio.timeout(60):
         assert (await sync(database, entries(4))).created == 3

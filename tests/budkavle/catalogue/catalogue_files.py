@@ -25,7 +25,7 @@ def write(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-def faults(folder: Path, text: str | bytes) -> list[str]:
+def find_faults(folder: Path, text: str | bytes) -> list[str]:
     """Return the faults of a file as `LINE: TEXT`."""
     path = write(folder, text)
     with pytest.raises(FileWrong) as caught:

@@ -11,7 +11,7 @@ from domain.catalogue import Allowed, Catalogue, ClientCertificate, System, WebM
 from domain.errors import BudkavleError
 from domain.subscriptions import MessageType
 from openapi.yaml_nodes import MAX_BYTES
-from tests.budkavle.catalogue.catalogue_files import REST, SYSTEM, faults, write
+from tests.budkavle.catalogue.catalogue_files import REST, SYSTEM, find_faults, write
 from tests.catalogues import EMPTY, FINGERPRINT, OTHER_ID, SYSTEM_ID
 from tests.processes import REPOSITORY
 
@@ -132,7 +132,7 @@ webMessageEvent: {{orgType: "7", orgCode: 100000000, entityType: 3}}
         "27: orgCode must be an integer from -1 to 99999999",
         "27: orgType must be an integer from 0 to 2147483647",
     ]
-    found = faults(tmp_path, text)
+    found = find_faults(tmp_path, text)
     assert [int(fault.split(":")[0]) for fault in found] == sorted(int(fault.split(":")[0]) for fault in found)
     assert sorted(found) == sorted(expected)
     assert "hunter2" not in "".join(found)
@@ -140,13 +140,13 @@ webMessageEvent: {{orgType: "7", orgCode: 100000000, entityType: 3}}
 
 def test_every_section_is_required(tmp_path: Path) -> None:
     """A truncated file must not remove the missing sections from the catalogue."""
-    assert faults(tmp_path, "systems: []\n") == [
+    assert find_faults(tmp_path, "systems: []\n") == [
         "1: the catalogue lacks allowedSubscriptions",
         "1: the catalogue lacks messageTypes",
     ]
-    assert faults(tmp_path, "systems:\n" + REST) == ["1: systems must be a list"]
+    assert find_faults(tmp_path, "systems:\n" + REST) == ["1: systems must be a list"]
     for nothing in ("", "\n# nothing\n", "---\n"):
-        assert len(faults(tmp_path, nothing)) == 1
+        assert len(find_faults(tmp_path, nothing)) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_every_section_is_required(tmp_path: Path) -> None:
 )
 def test_numbers_must_be_decimal(tmp_path: Path, value: str) -> None:
     types = f"messageTypes: [{{entityType: {value}, name: x}}]\n"
-    assert faults(tmp_path, f"systems: []\n{types}allowedSubscriptions: []") == [
+    assert find_faults(tmp_path, f"systems: []\n{types}allowedSubscriptions: []") == [
         "2: entityType must be an integer from 0 to 2147483647"
     ]
 
@@ -173,20 +173,20 @@ webMessageEvent: {{orgType: 0, orgCode: {code}, entityType: 2147483647}}
     "value", ["5", "on", "2024-10-01", "1.5", "null", "~", "", "{}", "[x]", "!x y", '"a\\nb"', "' '"]
 )
 def test_names_are_text(tmp_path: Path, value: str) -> None:
-    (fault,) = faults(tmp_path, SYSTEM.replace("name: Fasit", f"name: {value}") + REST)
+    (fault,) = find_faults(tmp_path, SYSTEM.replace("name: Fasit", f"name: {value}") + REST)
     assert fault.startswith("3: name must")
 
 
 @pytest.mark.parametrize("value", ["yes", "True", "'true'", "1", "{}"])
 def test_flags_are_true_or_false(tmp_path: Path, value: str) -> None:
-    (fault,) = faults(tmp_path, f"{SYSTEM}    allowPrivateAddresses: {value}\n{REST}")
+    (fault,) = find_faults(tmp_path, f"{SYSTEM}    allowPrivateAddresses: {value}\n{REST}")
     assert fault == "6: allowPrivateAddresses must be true or false"
 
 
 @pytest.mark.parametrize("value", ["2024-1-1", "2024-10-01T00:00:00", "20241001", "1899-12-31", "3000-01-01", "{}"])
 def test_days_are_dates(tmp_path: Path, value: str) -> None:
     types = f"messageTypes:\n- entityType: 1\n  name: x\n  startDato: {value}\n"
-    (fault,) = faults(tmp_path, f"systems: []\n{types}allowedSubscriptions: []")
+    (fault,) = find_faults(tmp_path, f"systems: []\n{types}allowedSubscriptions: []")
     assert fault == "5: startDato must be a date such as 2024-10-01"
 
 
@@ -208,26 +208,26 @@ def test_days_are_dates(tmp_path: Path, value: str) -> None:
     ids=["open", "twice", "tab", "two-documents", "not-utf-8", "control", "list", "text", "deep", "deep-keys", "tag"],
 )
 def test_invalid_catalogue_files_are_reported_with_their_line(tmp_path: Path, text: str | bytes, fault: str) -> None:
-    (found,) = faults(tmp_path, text)
+    (found,) = find_faults(tmp_path, text)
     assert found.startswith(fault)
 
 
 def test_aliases_are_not_followed(tmp_path: Path) -> None:
     """Nine nested levels would expand to a billion elements; a list that contains itself would never end."""
     levels = "".join(f"  - &l{level} [{', '.join([f'*l{level - 1}'] * 9)}]\n" for level in range(1, 10))
-    bomb = faults(tmp_path, f"systems:\n  - &l0 x\n{levels}{REST}")
+    bomb = find_faults(tmp_path, f"systems:\n  - &l0 x\n{levels}{REST}")
     assert len(bomb) == 10
     assert all("a system must be a mapping" in fault for fault in bomb)
-    (found,) = faults(tmp_path, f"systems: &all [*all]\n{REST}")
+    (found,) = find_faults(tmp_path, f"systems: &all [*all]\n{REST}")
     assert found.startswith("1: a system must be a mapping with")
     assert found.endswith("; YAML aliases are not supported, so repeat the value")
-    assert faults(tmp_path, SYSTEM.replace("name: Fasit", "name: *name") + REST) == [
+    assert find_faults(tmp_path, SYSTEM.replace("name: Fasit", "name: *name") + REST) == [
         "3: name must be text; YAML aliases are not supported, so repeat the value"
     ]
 
 
 def test_merge_keys_are_unknown_keys(tmp_path: Path) -> None:
-    (found,) = faults(tmp_path, SYSTEM + "    <<: {name: x}\n" + REST)
+    (found,) = find_faults(tmp_path, SYSTEM + "    <<: {name: x}\n" + REST)
     assert found.startswith("6: a system has no key '<<'")
 
 

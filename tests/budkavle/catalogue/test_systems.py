@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from budkavle.catalogue.file import read_catalogue
-from tests.budkavle.catalogue.catalogue_files import REST, SYSTEM, faults, write
+from tests.budkavle.catalogue.catalogue_files import REST, SYSTEM, find_faults, write
 from tests.catalogues import FINGERPRINT, SYSTEM_ID
 
 
@@ -48,7 +48,7 @@ def test_certificate_files_must_contain_exactly_one_certificate(tmp_path: Path) 
         (pem + certificate(), "holds 2 certificates"),
         (b"#" * (1024 * 1024 + 1), "is larger than"),
     ):
-        (found,) = faults(tmp_path, with_certificate(tmp_path, data))
+        (found,) = find_faults(tmp_path, with_certificate(tmp_path, data))
         assert found.startswith(f"5: {tmp_path}/caller.pem {reason}")
-    (found,) = faults(tmp_path, with_certificate(tmp_path, b"", "file:none.pem"))
+    (found,) = find_faults(tmp_path, with_certificate(tmp_path, b"", "file:none.pem"))
     assert found == f"5: {tmp_path}/none.pem cannot be read: No such file or directory"

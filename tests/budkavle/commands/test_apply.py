@@ -25,13 +25,13 @@ EXAMPLE = REPOSITORY / "docs" / "catalogue.example.yaml"
 NOTHING = "systems: []\nmessageTypes: []\nallowedSubscriptions: []\n"
 
 
-def file_of(folder: Path, text: str) -> str:
+def write_catalogue(folder: Path, text: str) -> str:
     path = folder / "catalogue.yaml"
     path.write_text(text)
     return str(path)
 
 
-def outcomes(database_url: str) -> list[tuple[str, str]]:
+def read_outcomes(database_url: str) -> list[tuple[str, str]]:
     """Return kind and outcome of each entry of the catalogue's audit chain, which must be intact."""
 
     async def read(database: Database) -> list[tuple[str, str]]:
@@ -84,12 +84,12 @@ def test_second_apply_changes_nothing(database_url: str, invoke: Invoke, tmp_pat
     assert (first.exit_code, first.stdout, first.stderr) == (0, FIRST, "")
     second = invoke(database_url, "apply", str(EXAMPLE))
     assert (second.exit_code, second.stdout, second.stderr) == (0, "nothing to change\n", "")
-    gone = invoke(database_url, "apply", file_of(tmp_path, NOTHING))
+    gone = invoke(database_url, "apply", write_catalogue(tmp_path, NOTHING))
     assert gone.stdout == FIRST.replace("+ ", "- ").replace(
         "7 added, 0 changed, 0 removed", "0 added, 0 changed, 7 removed"
     )
     calls = [("call", outcome) for outcome in ("dry run", "changed", "unchanged", "changed")]
-    assert outcomes(database_url) == [*calls[:2], ("change", "changed"), *calls[2:], ("change", "changed")]
+    assert read_outcomes(database_url) == [*calls[:2], ("change", "changed"), *calls[2:], ("change", "changed")]
 
 
 def test_diff_shows_the_changes_within_a_part() -> None:
@@ -136,7 +136,7 @@ def test_apply_names_everything_in_use_unless_it_is_pruned(database_url: str, in
     with_database(database_url, lambda database: stored.apply(database, Apply(whole, NOW, "put")))
     put_subscriptions(database_url, SYSTEM_ID, (1, 202), (2, 203), fingerprint=FINGERPRINT)
     put_subscriptions(database_url, OTHER_ID, (1, 202), fingerprint=FINGERPRINT)
-    path = file_of(tmp_path, NOTHING)
+    path = write_catalogue(tmp_path, NOTHING)
     for options in ((), ("--dry-run",)):
         refused = invoke(database_url, "apply", path, *options)
         assert (refused.exit_code, refused.stdout) == (1, "")
@@ -150,7 +150,7 @@ def test_apply_names_everything_in_use_unless_it_is_pruned(database_url: str, in
             f"allowedSubscription orgType 2, entityType 203: 1 subscription of {SYSTEM_ID}",
         ]
         assert with_database(database_url, stored.read) == whole
-    assert outcomes(database_url)[-2:] == [("call", "refused")] * 2
+    assert read_outcomes(database_url)[-2:] == [("call", "refused")] * 2
     dry = invoke(database_url, "apply", path, "--prune", "--dry-run")
     assert with_database(database_url, stored.read) == whole
     pruned = invoke(database_url, "apply", path, "--prune")
@@ -165,7 +165,7 @@ def test_invalid_file_is_not_applied(
 ) -> None:
     text = EXAMPLE.read_text().replace("entityType: 100008}", "entityType: 1}").replace(":8080", ":wrong")
     wrong = [number for number, line in enumerate(text.splitlines(), 1) if ":wrong" in line or "entityType: 1}" in line]
-    path = file_of(tmp_path, text)
+    path = write_catalogue(tmp_path, text)
     result = invoke(database_url, "apply", path, *options)
     assert (result.exit_code, result.stdout) == (1, "")
     first, *faults = result.stderr.splitlines()
@@ -173,7 +173,7 @@ def test_invalid_file_is_not_applied(
     assert len(faults) == len(wrong) == 2
     assert all(fault.startswith(f"{path}:{number}: ") for fault, number in zip(faults, wrong, strict=True))
     assert with_database(database_url, stored.read) == EMPTY
-    assert outcomes(database_url) == []
+    assert read_outcomes(database_url) == []
 
 
 def test_missing_file_is_reported_in_one_line(invoke: Invoke, tmp_path: Path) -> None:
@@ -203,4 +203,4 @@ def test_concurrent_applies_leave_one_of_their_catalogues(database_url: str) -> 
 
     applied, _ = asyncio.run(work())
     assert sorted(len(each.changes) for each in applied) == [1, 1, 1, 5]
-    assert len(outcomes(database_url)) == 8
+    assert len(read_outcomes(database_url)) == 8

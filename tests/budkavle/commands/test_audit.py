@@ -40,7 +40,7 @@ def audited(database_url: str) -> str:
     return database_url
 
 
-def numbers(output: str) -> list[int]:
+def find_numbers(output: str) -> list[int]:
     """Return the numbers of the printed entries, out of the five."""
     return [int(json.loads(line)["requestId"].removeprefix("request-")) for line in output.splitlines()]
 
@@ -48,7 +48,7 @@ def numbers(output: str) -> list[int]:
 def test_audit_list_prints_one_line_per_entry_oldest_first(audited: str, invoke: Invoke) -> None:
     result = invoke(audited, "audit", "list")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert numbers(result.stdout) == [0, 1, 2, 3, 4]
+    assert find_numbers(result.stdout) == [0, 1, 2, 3, 4]
     last = json.loads(result.stdout.splitlines()[-1])
     assert len(last.pop("hash")) == 64
     assert last == {
@@ -88,7 +88,7 @@ def test_audit_list_can_be_filtered(
 ) -> None:
     result = invoke(audited, "audit", "list", *arguments)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert numbers(result.stdout) == printed
+    assert find_numbers(result.stdout) == printed
 
 
 @pytest.mark.parametrize("limit", [None, 1, 2, 3, 4, 5, 6])
@@ -97,7 +97,7 @@ def test_audit_list_reads_page_by_page(
     audited: str, capsys: pytest.CaptureFixture[str], limit: int | None, page: int
 ) -> None:
     with_database(audited, lambda database: print_entries(database, limit, None, None, page))
-    assert numbers(capsys.readouterr().out) == list(range(min(limit or 5, 5)))
+    assert find_numbers(capsys.readouterr().out) == list(range(min(limit or 5, 5)))
 
 
 @pytest.mark.parametrize(

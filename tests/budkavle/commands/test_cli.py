@@ -20,7 +20,7 @@ from persistence import api_keys
 from persistence import web_messages as stored
 from persistence.database import Database
 from tests.budkavle.conftest import Invoke
-from tests.budkavle.services import KEY, put_key, served
+from tests.budkavle.services import KEY, put_key, running_program
 from tests.databases import with_database
 from tests.factories import web_message
 from tests.postgresql import PostgresqlServer
@@ -89,7 +89,7 @@ def test_api_key_revoke_refuses_an_unknown_name(database_url: str, invoke: Invok
 
 
 def test_keys_created_and_revoked_elsewhere_take_effect_in_a_running_service(database_url: str, invoke: Invoke) -> None:
-    with served(database_url) as service:
+    with running_program(database_url) as service:
         created = invoke(database_url, "api-key", "create", "caller", "--scope", "messages")
         headers = {"apikey": created.stdout.strip()}
         path = "/webmessages/81471222-5798-11e9-ae24-57fa13b361e1"
@@ -100,7 +100,7 @@ def test_keys_created_and_revoked_elsewhere_take_effect_in_a_running_service(dat
             pass
 
 
-def unsettled(database_url: str) -> list[str]:
+def store_unsettled_messages(database_url: str) -> list[str]:
     """Store unsettled messages, oldest first: abandoned, just not abandoned, new, unknown. Return their ids."""
     longest = timedelta(seconds=5 + 30 + 60)
     ages = [longest + timedelta(seconds=1), longest - timedelta(seconds=30), timedelta(seconds=1), timedelta(0)]
@@ -124,7 +124,7 @@ def unsettled(database_url: str) -> list[str]:
 
 
 def test_messages_list_shows_unsettled_messages(database_url: str, invoke: Invoke) -> None:
-    ids = unsettled(database_url)
+    ids = store_unsettled_messages(database_url)
     result = invoke(database_url, "messages", "list")
     assert (result.exit_code, result.stderr) == (0, "")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
@@ -139,7 +139,7 @@ def test_messages_list_shows_unsettled_messages(database_url: str, invoke: Invok
 
 
 def test_messages_list_uses_the_configured_timeouts(database_url: str, invoke: Invoke) -> None:
-    unsettled(database_url)
+    store_unsettled_messages(database_url)
     result = invoke(database_url, "messages", "list", open_e_connect_timeout="1", open_e_read_timeout="1")
     assert [json.loads(line)["leftOver"] for line in result.stdout.splitlines()] == [True, True, False, False]
 
@@ -157,7 +157,7 @@ def test_messages_list_uses_the_configured_timeouts(database_url: str, invoke: I
 def test_messages_list_can_be_filtered(
     database_url: str, invoke: Invoke, arguments: tuple[str, ...], shown: list[int]
 ) -> None:
-    ids = unsettled(database_url)
+    ids = store_unsettled_messages(database_url)
     result = invoke(database_url, "messages", "list", *arguments)
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [ids[index] for index in shown]
 

@@ -15,7 +15,7 @@ from persistence.database import Database
 from persistence.queue import claims
 from persistence.queue.claims import Lease, SettledAttempt
 from tests.budkavle.conftest import Invoke
-from tests.budkavle.queues import publish, queued, subscribe
+from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.catalogues import OTHER_ID, SYSTEM_ID
 from tests.certificates import Authority
 from tests.databases import with_database
@@ -67,13 +67,13 @@ def filled(database_url: str) -> str:
     return database_url
 
 
-def listed(url: str, invoke: Invoke, *arguments: str) -> list[dict[str, Any]]:
+def list_deliveries(url: str, invoke: Invoke, *arguments: str) -> list[dict[str, Any]]:
     result = invoke(url, "deliveries", "list", *arguments)
     assert (result.exit_code, result.stderr) == (0, "")
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def audited(url: str, invoke: Invoke) -> list[tuple[str, str, int]]:
+def read_audit(url: str, invoke: Invoke) -> list[tuple[str, str, int]]:
     """Return chain, operation and deliveries of each audit entry of a command. The chain must be intact."""
     assert invoke(url, "audit", "verify").exit_code == 0
     lines = map(json.loads, invoke(url, "audit", "list").stdout.splitlines())
@@ -83,8 +83,8 @@ def audited(url: str, invoke: Invoke) -> list[tuple[str, str, int]]:
     return [(line["chain"], line["operation"], line["detail"]["deliveries"]) for line in entries]
 
 
-def states(url: str) -> list[tuple[str, DeliveryState]]:
-    return [(item.system_id, item.state) for item in queued(url)]
+def read_states(url: str) -> list[tuple[str, DeliveryState]]:
+    return [(item.system_id, item.state) for item in list_queue(url)]
 
 
 def test_show_and_list_report_faults_of_the_configuration(
@@ -102,7 +102,7 @@ def test_show_and_list_report_faults_of_the_configuration(
         subscribe(database_url, base, **changes)
         publish(database_url, 2, external_id=str(uuid4()))
         with_database(database_url, work_now)
-        first, behind = listed(database_url, invoke)[-2:]
+        first, behind = list_deliveries(database_url, invoke)[-2:]
         assert (first["attempts"], behind["attempts"], behind["blockedBy"]) == (1, 0, first["id"])
         assert not {"detail", "reason"} & behind.keys()
         shown = invoke(database_url, "deliveries", "show", first["id"]).stdout.splitlines()
@@ -123,8 +123,8 @@ async def work_now(database: Database) -> None:
 
 
 def test_list_prints_undelivered_deliveries_oldest_first_without_content(filled: str, invoke: Invoke) -> None:
-    lines = listed(filled, invoke)
-    rows = queued(filled)
+    lines = list_deliveries(filled, invoke)
+    rows = list_queue(filled)
     assert [line["id"] for line in lines] == [row.id for row in rows]
     parked = next(line for line in lines if line["system"] == SYSTEM_ID and line["state"] == "parked")
     row = next(row for row in rows if row.id == parked["id"])
@@ -162,17 +162,17 @@ def test_list_prints_undelivered_deliveries_oldest_first_without_content(filled:
 def test_list_can_be_filtered(
     filled: str, invoke: Invoke, arguments: tuple[str, ...], expected: list[tuple[str, int]]
 ) -> None:
-    lines = listed(filled, invoke, *arguments)
+    lines = list_deliveries(filled, invoke, *arguments)
     found = [(line["system"], datetime.fromisoformat(line["created"]).second) for line in lines]
     assert sorted(found) == sorted(expected)
 
 
 def test_list_respects_its_limit(filled: str, invoke: Invoke) -> None:
-    assert [len(listed(filled, invoke, "--limit", str(limit))) for limit in (1, 3, 4, 5)] == [1, 3, 4, 4]
+    assert [len(list_deliveries(filled, invoke, "--limit", str(limit))) for limit in (1, 3, 4, 5)] == [1, 3, 4, 4]
 
 
 def test_show_prints_a_delivery_and_its_attempts(filled: str, invoke: Invoke) -> None:
-    (item,) = listed(filled, invoke, "--reason", "http")
+    (item,) = list_deliveries(filled, invoke, "--reason", "http")
     result = invoke(filled, "deliveries", "show", item["id"].upper())
     assert (result.exit_code, result.stderr) == (0, "")
     first, attempt = map(json.loads, result.stdout.splitlines())
@@ -204,13 +204,13 @@ def test_replay_sends_parked_deliveries_and_is_audited_per_system(
     result = invoke(filled, "deliveries", "replay", *arguments)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == f"{len(systems)} replayed, 0 unchanged\n"
-    still = {system_id for system_id, state in states(filled) if state is DeliveryState.PARKED}
+    still = {system_id for system_id, state in read_states(filled) if state is DeliveryState.PARKED}
     assert still == {SYSTEM_ID, OTHER_ID} - set(systems)
-    assert audited(filled, invoke) == [(system_id, "deliveries replay", 1) for system_id in sorted(systems)]
+    assert read_audit(filled, invoke) == [(system_id, "deliveries replay", 1) for system_id in sorted(systems)]
 
 
 def test_replay_names_skipped_deliveries(filled: str, invoke: Invoke) -> None:
-    ids = {line["attempts"]: line["id"] for line in listed(filled, invoke, "--system", SYSTEM_ID)}
+    ids = {line["attempts"]: line["id"] for line in list_deliveries(filled, invoke, "--system", SYSTEM_ID)}
     claim_all(filled, SYSTEM_ID)
     result = invoke(filled, "deliveries", "replay", ids[1], OTHER_ID, ids[1], ids[0])
     assert (result.exit_code, result.stdout) == (1, "1 replayed, 2 unchanged\n")
@@ -220,12 +220,12 @@ def test_replay_names_skipped_deliveries(filled: str, invoke: Invoke) -> None:
     assert missing == f"{OTHER_ID}: not found; it may have arrived"
     assert held.startswith(f"{ids[0]}: claimed by a worker until 20")
     assert held.endswith(" at the latest")
-    assert audited(filled, invoke) == [(SYSTEM_ID, "deliveries replay", 1)]
+    assert read_audit(filled, invoke) == [(SYSTEM_ID, "deliveries replay", 1)]
 
 
 def test_replay_sends_waiting_deliveries(filled: str, invoke: Invoke) -> None:
     assert invoke(filled, "deliveries", "replay", "--state", "waiting").stdout == "2 replayed, 0 unchanged\n"
-    assert {line["state"] for line in listed(filled, invoke)} == {"parked", "waiting"}
+    assert {line["state"] for line in list_deliveries(filled, invoke)} == {"parked", "waiting"}
 
 
 @pytest.mark.parametrize(
@@ -241,21 +241,21 @@ def test_drop_removes_matching_deliveries_after_confirmation(
     filled: str, invoke: Invoke, arguments: tuple[str, ...], left: int
 ) -> None:
     refused = invoke(filled, "deliveries", "drop", *arguments)
-    assert (refused.exit_code, len(queued(filled))) == (2, 4)
+    assert (refused.exit_code, len(list_queue(filled))) == (2, 4)
     assert "--yes" in refused.stderr
     result = invoke(filled, "deliveries", "drop", *arguments, "--yes")
     assert (result.exit_code, result.output) == (0, f"{4 - left} dropped, 0 unchanged\n")
-    assert len(queued(filled)) == left
-    entries = audited(filled, invoke)
+    assert len(list_queue(filled)) == left
+    entries = read_audit(filled, invoke)
     assert sum(number for _, _, number in entries) == 4 - left
     assert {operation for _, operation, _ in entries} == {"deliveries drop"}
 
 
 def test_drop_accepts_ids_without_confirmation(filled: str, invoke: Invoke) -> None:
-    first, *_ = queued(filled)
+    first, *_ = list_queue(filled)
     result = invoke(filled, "deliveries", "drop", first.id)
     assert (result.exit_code, result.output) == (0, "1 dropped, 0 unchanged\n")
-    assert audited(filled, invoke) == [(first.system_id, "deliveries drop", 1)]
+    assert read_audit(filled, invoke) == [(first.system_id, "deliveries drop", 1)]
 
 
 @pytest.mark.parametrize("command", ["replay", "drop"])
@@ -264,7 +264,7 @@ def test_drop_accepts_ids_without_confirmation(filled: str, invoke: Invoke) -> N
     [(), (SYSTEM_ID, "--all"), (SYSTEM_ID, "--system", OTHER_ID), ("--all", "--reason", "http"), ("x",)],
 )
 def test_commands_require_a_selection(filled: str, invoke: Invoke, command: str, arguments: tuple[str, ...]) -> None:
-    before = states(filled)
+    before = read_states(filled)
     result = invoke(filled, "deliveries", command, *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert states(filled) == before
+    assert read_states(filled) == before

@@ -11,7 +11,7 @@ from domain.audit import AuditEntry
 from domain.deliveries import DeliveryState
 from persistence import audit, deliveries
 from persistence.database import Database
-from tests.budkavle.queues import publish, queued, subscribe
+from tests.budkavle.queues import list_queue, publish, subscribe
 from tests.catalogues import SYSTEM_ID
 from tests.databases import with_database
 from tests.factories import NOW
@@ -27,11 +27,11 @@ def many(database_url: str) -> str:
     return database_url
 
 
-def action(do: Any) -> Action:
+def new_action(do: Any) -> Action:
     return Action("drop", "dropped", lambda: NOW, "request", do)
 
 
-def entries(url: str) -> list[AuditEntry]:
+def read_audit_entries(url: str) -> list[AuditEntry]:
     async def read(database: Database) -> list[AuditEntry]:
         page = await audit.list_page(database, after=0, limit=100, chain=SYSTEM_ID)
         return [chained.entry for _, chained in page if chained.entry.operation == "deliveries drop"]
@@ -46,7 +46,7 @@ def test_select_reads_all_pages(many: str) -> None:
 
     pages = with_database(many, read)
     assert [len(page) for page in pages] == [PAGE, 2]
-    assert [id_ for page in pages for id_ in page] == [item.id for item in queued(many)]
+    assert [id_ for page in pages for id_ in page] == [item.id for item in list_queue(many)]
 
 
 @pytest.mark.parametrize("by_id", [False, True], ids=["selection", "ids"])
@@ -54,22 +54,22 @@ def test_run_action_works_in_batches_with_one_audit_entry(
     many: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], by_id: bool
 ) -> None:
     monkeypatch.setattr(deliveries_selection, "PROGRESS_SECONDS", 0)
-    what = [item.id for item in queued(many)] if by_id else Selection()
+    what = [item.id for item in list_queue(many)] if by_id else Selection()
     sizes: list[int] = []
 
     async def do(database: Database, ids: list[str], moment: Any) -> set[str]:
         sizes.append(len(ids))
         return await deliveries.drop(database, ids, moment)
 
-    result, left = with_database(many, lambda database: run_action(database, action(do), what))
-    assert (result, left, sizes, queued(many)) == (MANY, [], [PAGE, 2], [])
+    result, left = with_database(many, lambda database: run_action(database, new_action(do), what))
+    assert (result, left, sizes, list_queue(many)) == (MANY, [], [PAGE, 2], [])
     assert capsys.readouterr().err.splitlines() == [f"{PAGE} dropped", f"{MANY} dropped"]
-    (entry,) = entries(many)
+    (entry,) = read_audit_entries(many)
     assert (entry.detail, entry.request_id) == ({"deliveries": MANY}, "request")
 
 
 def test_run_action_does_not_report_temporary_results(many: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with_database(many, lambda database: run_action(database, action(deliveries.drop), Selection()))
+    with_database(many, lambda database: run_action(database, new_action(deliveries.drop), Selection()))
     assert capsys.readouterr().err == ""
 
 
@@ -83,14 +83,16 @@ def test_interrupted_command_is_audited_up_to_its_last_batch(many: str, run: Cal
         return await deliveries.drop(database, ids, moment)
 
     with pytest.raises(BrokenOff):
-        with_database(many, lambda database: run_action(database, action(do), Selection()))
-    assert len(queued(many)) == 2
-    (entry,) = entries(many)
+        with_database(many, lambda database: run_action(database, new_action(do), Selection()))
+    assert len(list_queue(many)) == 2
+    (entry,) = read_audit_entries(many)
     assert entry.detail == {"deliveries": PAGE}
 
 
 def test_command_without_effect_is_not_audited(database_url: str) -> None:
     subscribe(database_url)
-    result = with_database(database_url, lambda database: run_action(database, action(deliveries.drop), [SYSTEM_ID]))
+    result = with_database(
+        database_url, lambda database: run_action(database, new_action(deliveries.drop), [SYSTEM_ID])
+    )
     assert result == (0, [SYSTEM_ID])
-    assert entries(database_url) == []
+    assert read_audit_entries(database_url) == []

@@ -65,14 +65,14 @@ def demo(folder: Path, **settings: object) -> Iterator[Demo]:
             yield shown
 
 
-def operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+def list_operations() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
     for name, spec in SPECS.items():
         for path, methods in spec["paths"].items():
             for method, operation in methods.items():
                 yield name, path, method, operation
 
 
-def value_of(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+def resolve_reference(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     """Return a part of a contract with its reference resolved."""
     while "$ref" in node:
         _, _, kind, name = node["$ref"].split("/")
@@ -80,10 +80,12 @@ def value_of(spec: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
-def requests_of(spec: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def list_example_requests(
+    spec: dict[str, Any], path: str, method: str, operation: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Yield the requests that the examples of an operation describe."""
     url, query = path, {}
-    for parameter in (value_of(spec, node) for node in operation.get("parameters", [])):
+    for parameter in (resolve_reference(spec, node) for node in operation.get("parameters", [])):
         assert "example" in parameter, f"{operation['operationId']}: {parameter['name']} has no example"
         if parameter["in"] == "path":
             url = url.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
@@ -109,11 +111,11 @@ def requests_of(spec: dict[str, Any], path: str, method: str, operation: dict[st
 
 
 def assert_examples_work(shown: Demo, methods: set[str]) -> None:
-    for name, path, method, operation in operations():
+    for name, path, method, operation in list_operations():
         if name not in CONTRACTS:
             # Another program serves the contract of the mock.
             continue
-        for request in requests_of(SPECS[name], path, method, operation) if method in methods else ():
+        for request in list_example_requests(SPECS[name], path, method, operation) if method in methods else ():
             response = shown.client.request(**request)
             success = [status for status in operation["responses"] if status.startswith("2")]
             assert str(response.status_code) in success, f"{operation['operationId']}: {response.text}"

@@ -17,14 +17,14 @@ BODY = b'{"a": "<b>"}'
 OTHER_SECRET = "whsec_" + base64.b64encode(b"another").decode()
 
 
-def signed(body: bytes = BODY, secret: str = SECRET, age: int = 0) -> dict[str, str]:
+def sign_headers(body: bytes = BODY, secret: str = SECRET, age: int = 0) -> dict[str, str]:
     time = NOW - timedelta(seconds=age)
     signature = Webhook(secret).sign("msg_1", time, body.decode())
     return {"webhook-id": "msg_1", "webhook-timestamp": str(int(time.timestamp())), "webhook-signature": signature}
 
 
 def test_verify_accepts_signatures_of_the_worker_and_of_the_standard_library() -> None:
-    assert verify(SECRET, signed(), BODY, NOW)
+    assert verify(SECRET, sign_headers(), BODY, NOW)
     keys = [read_secret(OTHER_SECRET), read_secret(SECRET)]
     assert verify(SECRET, signature_headers("msg_1", NOW, BODY, keys), BODY, NOW)
 
@@ -33,25 +33,25 @@ def test_verify_accepts_signatures_of_the_worker_and_of_the_standard_library() -
     "headers",
     [
         {},
-        signed(secret=OTHER_SECRET),
-        signed(body=b"{}"),
-        signed(age=301),
-        signed(age=-301),
-        signed() | {"webhook-id": "msg_2"},
-        signed() | {"webhook-timestamp": str(int(NOW.timestamp()) + 1)},
-        signed() | {"webhook-timestamp": "²"},
-        signed() | {"webhook-timestamp": "9" * 5000},
-        signed() | {"webhook-signature": ""},
-        signed() | {"webhook-signature": "v1,"},
-        signed() | {"webhook-signature": "v1,ø v1 v1,%%%"},
-        signed() | {"webhook-signature": signed()["webhook-signature"].replace("v1,", "v2,")},
+        sign_headers(secret=OTHER_SECRET),
+        sign_headers(body=b"{}"),
+        sign_headers(age=301),
+        sign_headers(age=-301),
+        sign_headers() | {"webhook-id": "msg_2"},
+        sign_headers() | {"webhook-timestamp": str(int(NOW.timestamp()) + 1)},
+        sign_headers() | {"webhook-timestamp": "²"},
+        sign_headers() | {"webhook-timestamp": "9" * 5000},
+        sign_headers() | {"webhook-signature": ""},
+        sign_headers() | {"webhook-signature": "v1,"},
+        sign_headers() | {"webhook-signature": "v1,ø v1 v1,%%%"},
+        sign_headers() | {"webhook-signature": sign_headers()["webhook-signature"].replace("v1,", "v2,")},
     ],
 )
 def test_verify_rejects_everything_else(headers: dict[str, str]) -> None:
     assert not verify(SECRET, headers, BODY, NOW)
 
 
-def with_receiver(run: Callable, work: Callable) -> None:
+def run_with_receiver(run: Callable, work: Callable) -> None:
     async def talk() -> None:
         transport = httpx.ASGITransport(create_receiver(lambda: NOW))
         async with httpx.AsyncClient(transport=transport, base_url="http://receiver.test") as client:
@@ -63,7 +63,7 @@ def with_receiver(run: Callable, work: Callable) -> None:
 def test_page_shows_received_events_newest_first_as_text(run: Callable) -> None:
     async def work(client: httpx.AsyncClient) -> None:
         assert "No event received yet." in (await client.get("/")).text
-        assert (await client.post("/webhook", content=BODY, headers=signed())).status_code == 204
+        assert (await client.post("/webhook", content=BODY, headers=sign_headers())).status_code == 204
         await client.post("/<i>", content=b"<script>", headers={"webhook-id": "<u>"})
         response = await client.get("/")
         assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -75,7 +75,7 @@ def test_page_shows_received_events_newest_first_as_text(run: Callable) -> None:
         for tag in ("<b>", "<i>", "<u>", "<script"):
             assert tag not in page
 
-    with_receiver(run, work)
+    run_with_receiver(run, work)
 
 
 def test_receiver_bounds_its_list_and_its_bodies(run: Callable) -> None:
@@ -88,7 +88,7 @@ def test_receiver_bounds_its_list_and_its_bodies(run: Callable) -> None:
         assert "/100.:" in page
         assert "/0.:" not in page
 
-    with_receiver(run, work)
+    run_with_receiver(run, work)
 
 
 def test_secret_is_accepted_by_libraries() -> None:

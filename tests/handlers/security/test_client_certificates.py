@@ -35,7 +35,7 @@ def issued(authority: Authority) -> Issued:
     return authority.issue(begins=BEGINS, ends=ENDS)
 
 
-def settled(
+def resolve_headers(
     *values: str | bytes,
     client: tuple[str, int] | None = ("192.0.2.7", 1234),
     shown: bytes | None = None,
@@ -66,36 +66,36 @@ def settled(
     ["192.0.2.7", "10.255.0.1", "2001:db8::1", "::ffff:192.0.2.7", "::ffff:10.1.2.3", "fe80::1%eth0"],
 )
 def test_header_of_a_listed_proxy_is_kept(address: str) -> None:
-    assert settled(":AAAA:", client=(address, 1)) == [(b"client-cert", b":AAAA:")]
+    assert resolve_headers(":AAAA:", client=(address, 1)) == [(b"client-cert", b":AAAA:")]
 
 
 @pytest.mark.parametrize("address", ["192.0.2.8", "11.0.0.1", "2001:db9::1", "::ffff:192.0.2.8", "127.0.0.1", "::1"])
 def test_header_of_other_peers_is_removed(address: str) -> None:
-    assert settled(":AAAA:", client=(address, 1)) == []
-    assert settled(":AAAA:", ":AAAA:", client=(address, 1)) == []
+    assert resolve_headers(":AAAA:", client=(address, 1)) == []
+    assert resolve_headers(":AAAA:", ":AAAA:", client=(address, 1)) == []
 
 
 def test_no_peer_is_a_proxy_by_default() -> None:
-    assert settled(":AAAA:", proxies=()) == []
-    assert settled(":AAAA:", client=None) == []
+    assert resolve_headers(":AAAA:", proxies=()) == []
+    assert resolve_headers(":AAAA:", client=None) == []
 
 
 def test_certificate_of_a_connection_replaces_a_header(issued: Issued) -> None:
     expected = [(b"client-cert", issued.header.encode())]
     outside = ("198.51.100.1", 1)
-    assert settled(shown=issued.der, client=outside) == expected
-    assert settled(":AAAA:", ":BBBB:", shown=issued.der, client=outside) == expected
-    assert settled(shown=issued.der, client=None) == expected
+    assert resolve_headers(shown=issued.der, client=outside) == expected
+    assert resolve_headers(":AAAA:", ":BBBB:", shown=issued.der, client=outside) == expected
+    assert resolve_headers(shown=issued.der, client=None) == expected
 
 
 def test_certificate_of_a_proxy_is_not_that_of_its_callers(issued: Issued) -> None:
-    assert settled(shown=issued.der) == []
-    assert settled(":AAAA:", shown=issued.der) == [(b"client-cert", b":AAAA:")]
+    assert resolve_headers(shown=issued.der) == []
+    assert resolve_headers(":AAAA:", shown=issued.der) == [(b"client-cert", b":AAAA:")]
 
 
 def test_several_headers_of_a_proxy_are_no_certificate(issued: Issued) -> None:
     for value in (issued.header, issued.escaped):
-        ((_, joined),) = settled(value, value)
+        ((_, joined),) = resolve_headers(value, value)
         with pytest.raises(Unauthenticated):
             read_certificate(joined, WITHIN)
 
@@ -139,7 +139,7 @@ def test_read_certificate_accepts_a_certificate_from_its_first_to_its_last_secon
                 read_certificate(form, moment)
 
 
-def broken(issued: Issued) -> Iterator[bytes]:
+def broken_headers(issued: Issued) -> Iterator[bytes]:
     text = base64.b64encode(issued.der)
     yield from (b"", b":", b"::", b": :", b":AAAA:", b":=:", b"text", b"(null)", b"-", b"\xff\xfe", b"%", b"%00")
     yield from (text, b":" + text, text + b":", b": " + text + b":", b":" + text + b": ", b"::" + text + b"::")
@@ -155,7 +155,7 @@ def broken(issued: Issued) -> Iterator[bytes]:
 
 
 def test_read_certificate_refuses_everything_except_one_certificate(issued: Issued) -> None:
-    for value in broken(issued):
+    for value in broken_headers(issued):
         with pytest.raises(Unauthenticated, match="cannot be read"):
             read_certificate(value, WITHIN)
 

@@ -13,7 +13,7 @@ STATUS = request(
 CASE_7 = add_message("<flowInstanceID>7</flowInstanceID>")
 
 
-def hits(mock, *calls):
+def find_failed_calls(mock, *calls):
     """Return which of the calls fail."""
     found = []
     for number, (body, instance) in enumerate(calls):
@@ -43,7 +43,7 @@ CALLS = [(add_message(), "external"), (STATUS, "external"), (CASE_7, "external")
 def test_order_applies_to_matching_calls(order, expected):
     mock = MockOpenE()
     mock.fail("Http500", **order)
-    assert hits(mock, *CALLS) == expected
+    assert find_failed_calls(mock, *CALLS) == expected
     assert MockOpenE(scenario=Scenario(faults=(Order("Http500", **order),))).list_faults()[0].fault == "Http500"
 
 

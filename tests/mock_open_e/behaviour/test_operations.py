@@ -33,7 +33,7 @@ def call(mock, name, content, case=CASE):
     return response.status, response.body.decode()
 
 
-def good(element, content=""):
+def success(element, content=""):
     text = f'<{element} xmlns="{NS}">{content}</{element}>' if content else f'<{element} xmlns="{NS}"/>'
     envelope = f'<S:Envelope xmlns:S="{SOAP}"><S:Body>{text}</S:Body></S:Envelope>'
     return 200, f"<?xml version='1.0' encoding='UTF-8'?>{envelope}"
@@ -94,11 +94,11 @@ def test_delete_instance_is_always_refused(mock):
 
 
 def test_set_status_returns_the_event_or_0_for_the_current_status(mock):
-    assert call(mock, "setStatus", "<statusID>10</statusID>") == good("setStatusResponse", "<eventID>0</eventID>")
-    assert call(mock, "setStatus", "<statusAlias>DONE</statusAlias>") == good(
+    assert call(mock, "setStatus", "<statusID>10</statusID>") == success("setStatusResponse", "<eventID>0</eventID>")
+    assert call(mock, "setStatus", "<statusAlias>DONE</statusAlias>") == success(
         "setStatusResponse", "<eventID>1</eventID>"
     )
-    assert call(mock, "setStatus", "<statusID>20</statusID>") == good("setStatusResponse", "<eventID>0</eventID>")
+    assert call(mock, "setStatus", "<statusID>20</statusID>") == success("setStatusResponse", "<eventID>0</eventID>")
     assert [(case.number, case.status) for case in mock.list_cases(instance="external")] == [(1068, 20), (1069, 0)]
     (event,) = mock.list_events(case=1068)
     assert (event.kind, event.text) == ("setStatus", "20")
@@ -127,14 +127,14 @@ def test_set_status_accepts_any_status_if_none_are_declared(mock):
 
 def test_add_event_adds_to_the_history(mock):
     principal = "<principal><userID>joe01doe</userID></principal>"
-    assert call(mock, "addEvent", DATE + principal) == good("addEventResponse", "<eventID>1</eventID>")
+    assert call(mock, "addEvent", DATE + principal) == success("addEventResponse", "<eventID>1</eventID>")
     (event,) = mock.list_events()
     assert (event.date, event.text, event.user_id) == ("2026-02-19T07:57:06", "Hej", "joe01doe")
 
 
 def test_confirm_delivery_stores_the_external_id_and_is_idempotent(mock):
     for _ in range(2):
-        assert call(mock, "confirmDelivery", f"{EXTERNAL_ID}<delivered>true</delivered>") == good(
+        assert call(mock, "confirmDelivery", f"{EXTERNAL_ID}<delivered>true</delivered>") == success(
             "confirmDeliveryResponse"
         )
     case = mock.list_cases(instance="external")[0]
@@ -151,7 +151,7 @@ def test_set_attribute_prefixes_the_name_and_removes_with_an_empty_value(mock):
     def attributes():
         return dict(mock.list_cases(instance="external")[0].attributes)
 
-    assert call(mock, "setAttribute", "<name>a</name><value>b</value>") == good("setAttributeResponse")
+    assert call(mock, "setAttribute", "<name>a</name><value>b</value>") == success("setAttributeResponse")
     assert attributes() == {"callback.a": "b"}
     assert call(mock, "setAttribute", f'<name>a</name><value xmlns:i="{XSI}" i:nil="true"/>')[0] == 200
     assert attributes() == {}
@@ -172,14 +172,14 @@ def test_set_attribute_refuses_too_long_values(mock, content, column):
 
 def test_managers_are_set_and_returned(mock):
     joe = "<managers><name>Joe Doe</name><userID>joe01doe</userID></managers>"
-    assert call(mock, "getManagersRequest", "") == good("getManagersResponse", joe)
+    assert call(mock, "getManagersRequest", "") == success("getManagersResponse", joe)
     same = "<managers><userID>joe01doe</userID></managers>"
     groups = "<managerGroups><name>Handläggare</name></managerGroups>"
-    assert call(mock, "setManagers", same) == good("setManagersResponse", "<setManagersReturn>0</setManagersReturn>")
-    assert call(mock, "setManagers", same + groups) == good(
+    assert call(mock, "setManagers", same) == success("setManagersResponse", "<setManagersReturn>0</setManagersReturn>")
+    assert call(mock, "setManagers", same + groups) == success(
         "setManagersResponse", "<setManagersReturn>1</setManagersReturn>"
     )
-    assert call(mock, "getManagersRequest", "") == good("getManagersResponse", joe + groups)
+    assert call(mock, "getManagersRequest", "") == success("getManagersResponse", joe + groups)
 
 
 @pytest.mark.parametrize(

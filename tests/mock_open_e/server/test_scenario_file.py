@@ -16,7 +16,7 @@ EXAMPLE = REPOSITORY / "docs" / "mock-open-e.example.yaml"
 SENDER = "<principal><userID>joe01doe</userID></principal>"
 
 
-def written(folder, text):
+def write_scenario(folder, text):
     path = folder / "scenario.yaml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
@@ -24,7 +24,7 @@ def written(folder, text):
 
 def faults(folder, text):
     with pytest.raises(FileWrong) as caught:
-        read_scenario(written(folder, text))
+        read_scenario(write_scenario(folder, text))
     first, *lines = str(caught.value).splitlines()
     assert first == "the scenario is invalid; the mock did not start"
     return [line.removeprefix(f"{folder}/scenario.yaml:") for line in lines]
@@ -69,8 +69,8 @@ def test_example_behaves_as_its_comments_describe():
 
 
 def test_empty_mapping_declares_nothing(tmp_path):
-    assert read_scenario(written(tmp_path, "{}")) == Scenario()
-    assert read_scenario(written(tmp_path, "cases: []\nusers: []\nstrict: true")) == Scenario(
+    assert read_scenario(write_scenario(tmp_path, "{}")) == Scenario()
+    assert read_scenario(write_scenario(tmp_path, "cases: []\nusers: []\nstrict: true")) == Scenario(
         cases=(), users=(), strict=True
     )
 
@@ -159,7 +159,7 @@ def test_read_scenario_reports_a_missing_file(tmp_path):
 
 
 def test_command_reports_all_lines_of_an_invalid_scenario(tmp_path):
-    path = written(tmp_path, "strict: maybe\nmore: 1")
+    path = write_scenario(tmp_path, "strict: maybe\nmore: 1")
     result = run_program(*budkavle("mock-open-e", "--port", "0", "--scenario", str(path)), folder=tmp_path)
     assert result.returncode == 1
     assert f"{path}:1: strict must be true or false" in result.stderr
@@ -168,7 +168,7 @@ def test_command_reports_all_lines_of_an_invalid_scenario(tmp_path):
 
 
 def test_command_uses_a_scenario_and_strict_mode(tmp_path):
-    path = written(tmp_path, "cases: [{number: 1068}]")
+    path = write_scenario(tmp_path, "cases: [{number: 1068}]")
     with running(*budkavle("mock-open-e", "--port", "0", "--scenario", str(path), "--strict")) as process:
         url = process.wait_for("The mock Open-E listens on ")
 

@@ -171,7 +171,7 @@ def large_body() -> dict[str, Any]:
     return message_body(attachments=[{"fileName": "a.bin", "base64Data": data}])
 
 
-def announce(service: RunningService, size: int) -> RawConnection:
+def begin_post(service: RunningService, size: int) -> RawConnection:
     """Begin a post of that number of bytes, and send no body."""
     connection = RawConnection(service.port)
     head = (
@@ -185,7 +185,7 @@ def announce(service: RunningService, size: int) -> RawConnection:
 
 def test_large_bodies_wait_for_each_other(serve: Callable[[float], Any]) -> None:
     with serve(60) as service, ThreadPoolExecutor(1) as callers:
-        with announce(service, LARGEST_BODY):
+        with begin_post(service, LARGEST_BODY):
             response = callers.submit(service.client.post, "/webmessages", json=large_body())
             done, _ = wait([response], timeout=0.3)
             assert not done
@@ -196,7 +196,7 @@ def test_large_bodies_wait_for_each_other(serve: Callable[[float], Any]) -> None
 
 @pytest.mark.parametrize("is_in_chunks", [False, True])
 def test_large_body_gets_503_after_the_maximum_wait(serve: Callable[[float], Any], *, is_in_chunks: bool) -> None:
-    with serve(0.2) as service, announce(service, LARGEST_BODY):
+    with serve(0.2) as service, begin_post(service, LARGEST_BODY):
         if is_in_chunks:
             content = iter([b'{"message": "', *[b"x" * 2**16] * 20, b'"}'])
             response = service.client.post(

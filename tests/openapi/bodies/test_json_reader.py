@@ -37,21 +37,21 @@ def read(pieces: Iterable[bytes]) -> tuple[Any, dict[str, Content]]:
     return reader.finish(), reader.contents
 
 
-def meaning(value: Any, contents: Mapping[str, Content] = NO_LIFTED) -> Any:
+def resolve_contents(value: Any, contents: Mapping[str, Content] = NO_LIFTED) -> Any:
     """Return a decoded value with every text of a base64Data replaced by its content or fault."""
     if isinstance(value, dict):
         return {
-            name: outcome(contents.get(inner) or read_base64(inner))
+            name: content_or_fault(contents.get(inner) or read_base64(inner))
             if name == "base64Data" and isinstance(inner, str) and inner
-            else meaning(inner, contents)
+            else resolve_contents(inner, contents)
             for name, inner in value.items()
         }
     if isinstance(value, list):
-        return [meaning(inner, contents) for inner in value]
+        return [resolve_contents(inner, contents) for inner in value]
     return value
 
 
-def outcome(content: Content) -> tuple[bytes, str | None]:
+def content_or_fault(content: Content) -> tuple[bytes, str | None]:
     return (b"", content.fault) if content.fault else (content.data, None)
 
 
@@ -81,18 +81,18 @@ TEXT = json.dumps(
 
 
 def test_json_reader_is_independent_of_the_chunk_size() -> None:
-    expected = meaning(decode(TEXT))
+    expected = resolve_contents(decode(TEXT))
     for size in range(1, len(TEXT) + 1):
         value, contents = read(split(TEXT, size))
-        assert meaning(value, contents) == expected, size
+        assert resolve_contents(value, contents) == expected, size
         assert len(contents) == 3
 
 
 def test_json_reader_is_independent_of_the_split() -> None:
-    expected = meaning(decode(TEXT))
+    expected = resolve_contents(decode(TEXT))
     for place in range(len(TEXT) + 1):
         value, contents = read([TEXT[:place], TEXT[place:]])
-        assert meaning(value, contents) == expected, place
+        assert resolve_contents(value, contents) == expected, place
 
 
 NAMES = st.sampled_from(["base64Data", "base64data", 'base64Data"', "base64Data\\", "fileName", "", "ä😀"])
@@ -132,20 +132,20 @@ def test_json_reader_agrees_with_decode_on_random_chunks(text: bytes, data: st.D
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     value, contents = read(pieces)
-    assert meaning(value, contents) == meaning(decode(text))
+    assert resolve_contents(value, contents) == resolve_contents(decode(text))
 
 
 @settings(max_examples=150, deadline=None)
 @given(text=st.one_of(texts().map(lambda text: text[:-1]), st.binary(max_size=60)), size=st.integers(1, 9))
 def test_json_reader_refuses_what_decode_refuses(text: bytes, size: int) -> None:
     try:
-        expected = meaning(decode(text))
+        expected = resolve_contents(decode(text))
     except Invalid:
         with pytest.raises(Invalid):
             read(split(text, size))
     else:
         value, contents = read(split(text, size))
-        assert meaning(value, contents) == expected
+        assert resolve_contents(value, contents) == expected
 
 
 @pytest.mark.parametrize("inner", [b'null,"fileName":"a"', b'["a"]', b'"YQ=="', b'{"fileName":"a"}'])
@@ -155,7 +155,7 @@ def test_json_reader_reads_any_white_space_around_a_colon(inner: bytes, blanks: 
     text = b'{"base64Data"%s:%s%s}' % (b" " * blanks, b" " * blanks, inner)
     for size in (7, len(text)):
         value, contents = read(split(text, size))
-        assert meaning(value, contents) == meaning(decode(text))
+        assert resolve_contents(value, contents) == resolve_contents(decode(text))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_json_reader_decodes_escapes_in_base64(escaped: bytes) -> None:
     for place in range(len(text)):
         value, contents = read([text[:place], text[place:]])
         content = contents[value["base64Data"]]
-        assert outcome(content) == (b"Hello\n", None)
+        assert content_or_fault(content) == (b"Hello\n", None)
         assert content.sha256 == hashlib.sha256(b"Hello\n").hexdigest()
 
 
@@ -178,13 +178,13 @@ def test_json_reader_refuses_escapes_that_are_not_base64(wrong: bytes) -> None:
     text = b'{"base64Data":"%s"}' % wrong
     for place in range(len(text)):
         value, contents = read([text[:place], text[place:]])
-        assert outcome(contents[value["base64Data"]]) == (b"", NOT_BASE64)
+        assert content_or_fault(contents[value["base64Data"]]) == (b"", NOT_BASE64)
 
 
 @pytest.mark.parametrize("escape", [rb"\x", rb"\u12", rb"\uzzzz"])
 def test_json_reader_refuses_invalid_escapes(escape: bytes) -> None:
     value, contents = read([b'{"base64Data":"%s"}' % escape])
-    assert outcome(contents[value["base64Data"]]) == (b"", NOT_BASE64)
+    assert content_or_fault(contents[value["base64Data"]]) == (b"", NOT_BASE64)
 
 
 @pytest.mark.parametrize("name", [rb"base64D\u0061ta", rb"\u0062ase64Data"])

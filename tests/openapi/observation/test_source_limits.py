@@ -28,7 +28,7 @@ class Clock:
         return self.now
 
 
-def fails_with(limit: FailureLimit, peer: str | None) -> type[Exception]:
+def catch_failure(limit: FailureLimit, peer: str | None) -> type[Exception]:
     with pytest.raises((KeyNeeded, TooManyFailures)) as raised, limit.limit_failures(peer):
         raise KeyNeeded(RefusalReason.UNKNOWN_KEY)
     return raised.type
@@ -50,13 +50,13 @@ def test_source_counter_counts_networks_and_resets_each_second() -> None:
 def test_failure_limit_is_per_source_and_second() -> None:
     clock = Clock()
     limit = FailureLimit(3, clock)
-    kinds = [fails_with(limit, "192.0.2.1") for _ in range(5)]
+    kinds = [catch_failure(limit, "192.0.2.1") for _ in range(5)]
     assert kinds == [KeyNeeded] * 3 + [TooManyFailures] * 2
-    assert fails_with(limit, "192.0.2.2") is KeyNeeded
+    assert catch_failure(limit, "192.0.2.2") is KeyNeeded
     with limit.limit_failures("192.0.2.1"):
         pass
     clock.now += 1
-    assert fails_with(limit, "192.0.2.1") is KeyNeeded
+    assert catch_failure(limit, "192.0.2.1") is KeyNeeded
 
 
 def test_anonymous_lines_are_bounded_and_counted() -> None:
@@ -82,7 +82,7 @@ def subscribing(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes
         yield running
 
 
-def flood(service: RunningService, method: str, path: str, **headers: str) -> list[httpx.Response]:
+def send_until_limited(service: RunningService, method: str, path: str, **headers: str) -> list[httpx.Response]:
     """Make failing calls from one address as fast as possible, until the response is 429."""
 
     def send(_number: int) -> httpx.Response:
@@ -99,7 +99,7 @@ def flood(service: RunningService, method: str, path: str, **headers: str) -> li
 def test_failed_authentications_above_the_limit_get_429_and_valid_ones_pass(subscribing: RunningService) -> None:
     headers = {"x-forwarded-for": "198.51.100.1"}
     path = f"/webmessages/{new_id()}"
-    responses = flood(subscribing, "GET", path, **headers)
+    responses = send_until_limited(subscribing, "GET", path, **headers)
     good = [subscribing.client.get(path, headers={"apikey": MESSAGES_KEY, **headers}) for _ in range(10)]
     assert {response.status_code for response in responses} == {401, 429}
     assert {response.status_code for response in good} == {404}
@@ -115,7 +115,7 @@ def test_failed_authentications_above_the_limit_get_429_and_valid_ones_pass(subs
 def test_error_lists_have_the_code_of_the_missing_credential(
     subscribing: RunningService, method: str, path: str, code: int
 ) -> None:
-    responses = flood(subscribing, method, path, **{"x-forwarded-for": f"198.51.100.{len(path)}"})
+    responses = send_until_limited(subscribing, method, path, **{"x-forwarded-for": f"198.51.100.{len(path)}"})
     refused = next(response for response in responses if response.status_code == 429)
     (error,) = errors(refused, 429)
     assert (error["errorCode"], refused.headers["retry-after"]) == (code, "1")

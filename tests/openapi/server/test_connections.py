@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from budkavle.settings import Settings
 from conftest import MESSAGES_KEY, RunningService, running_server, running_service
-from tests.budkavle.services import served
+from tests.budkavle.services import running_program
 from tests.certificates import Authority
 from tests.factories import case_body
 from tests.handlers.messages import post_message
@@ -55,7 +55,7 @@ def serve(migrated_sqlite: bytes, tmp_path: Path) -> Iterator[Serve]:
         )
 
 
-def closed(service: RunningService, reason: str) -> float:
+def count_closed(service: RunningService, reason: str) -> float:
     text = service.client.get("/metrics").text
     (count,) = re.findall(rf'^budkavle_closed_connections_total{{reason="{reason}"}} (\S+)$', text, re.MULTILINE)
     return float(count)
@@ -73,13 +73,13 @@ def send_slowly(connection: RawConnection, data: bytes) -> bool:
 @pytest.mark.parametrize("start", [b"G", b"GET /health/live HTTP/1.1\r\nHost: x\r\n", HEAD[:-1]])
 def test_unfinished_head_gets_408(serve: Serve, start: bytes) -> None:
     service = serve(head_timeout=SHORT)
-    before = closed(service, "head")
+    before = count_closed(service, "head")
     with RawConnection(service.port) as connection:
         connection.send(start)
         response = connection.read_response()
         assert (response.status, response.headers["content-type"]) == (408, "application/problem+json")
         assert connection.is_ended()
-    assert closed(service, "head") == before + 1
+    assert count_closed(service, "head") == before + 1
 
 
 def test_slow_head_gets_408(serve: Serve) -> None:
@@ -101,13 +101,13 @@ def test_second_head_of_a_connection_is_limited_too(serve: Serve) -> None:
 @pytest.mark.parametrize("received", [b"", BODY[:-1]])
 def test_unfinished_body_gets_408(serve: Serve, received: bytes) -> None:
     service = serve(body_timeout=SHORT)
-    before = closed(service, "body")
+    before = count_closed(service, "body")
     with RawConnection(service.port) as connection:
         connection.send(HEAD + received)
         response = connection.read_response()
         assert (response.status, response.headers["content-type"]) == (408, "application/problem+json")
         assert connection.is_ended()
-    assert closed(service, "body") == before + 1
+    assert count_closed(service, "body") == before + 1
     assert service.client.get("/webmessages/external-references/slow/body").json() == []
 
 
@@ -138,13 +138,13 @@ def test_body_that_continues_after_its_response_is_limited_too(serve: Serve) -> 
 @pytest.mark.parametrize("first", [b"", LIVE, b"\r\n"])
 def test_idle_connection_is_closed_silently(serve: Serve, first: bytes) -> None:
     service = serve(idle_timeout=SHORT)
-    before = closed(service, "idle")
+    before = count_closed(service, "idle")
     with RawConnection(service.port) as connection:
         connection.send(first)
         if first == LIVE:
             assert connection.read_response().status == 200
         assert connection.is_ended()
-    assert closed(service, "idle") > before
+    assert count_closed(service, "idle") > before
 
 
 def test_unread_response_closes_the_connection(serve: Serve) -> None:
@@ -153,12 +153,12 @@ def test_unread_response_closes_the_connection(serve: Serve) -> None:
     files: list[Any] = [("message", (None, BODY, "application/json"))]
     files += [("attachments", (f"{number}.bin", data)) for number in range(3)]
     location = service.client.post("/webmessages", files=files).headers["location"]
-    before = closed(service, "reader")
+    before = count_closed(service, "reader")
     with RawConnection(service.port) as connection:
         connection.send(
             b"GET %s HTTP/1.1\r\nHost: x\r\napikey: %s\r\n\r\n" % (location.encode(), MESSAGES_KEY.encode())
         )
-        while closed(service, "reader") == before:
+        while count_closed(service, "reader") == before:
             pass
         # Bytes in flight arrive, and no others: the kernel may report the end as a reset.
         read = 0
@@ -189,7 +189,7 @@ def test_running_request_is_never_interrupted(serve: Serve) -> None:
 
 def test_longest_idle_connection_is_closed_for_a_new_one(serve: Serve) -> None:
     service = serve(max_connections=16)
-    before = closed(service, "limit")
+    before = count_closed(service, "limit")
     with ExitStack() as stack:
         opened: list[RawConnection] = []
         starts = [b"", LIVE[:5], HEAD, HEAD + BODY[:5]]
@@ -204,7 +204,7 @@ def test_longest_idle_connection_is_closed_for_a_new_one(serve: Serve) -> None:
         # The last connection can still complete its request.
         opened[-1].send(BODY[5:])
         assert opened[-1].read_response().status == 201
-    assert closed(service, "limit") >= before + 40
+    assert count_closed(service, "limit") >= before + 40
 
 
 def test_connection_that_made_a_request_is_closed_after_one_that_made_none(serve: Serve) -> None:
@@ -285,7 +285,7 @@ def test_lack_of_file_descriptors_is_logged_and_recovers(
     """Unfinished TLS handshakes, which are not connections yet, also use descriptors."""
     file = authority.issue("127.0.0.1").file
     tls = {"tls_cert": file, "tls_key": file} if is_tls else {}
-    with served(sqlite_url, **tls) as service:
+    with running_program(sqlite_url, **tls) as service:
         pid = service.process.pid
         descriptors = Path(f"/proc/{pid}/fd")
         used = len(list(descriptors.iterdir()))

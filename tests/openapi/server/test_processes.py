@@ -26,7 +26,7 @@ def service(tmp_path: Path, migrated_sqlite: bytes, monkeypatch: pytest.MonkeyPa
         yield process, process.wait_for(LINE)
 
 
-def members(process: Process) -> list[psutil.Process]:
+def list_members(process: Process) -> list[psutil.Process]:
     return [each for each in psutil.Process(process.pid).children() if each.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -34,7 +34,7 @@ def wait_for_members(process: Process, url: str, but: set[int]) -> list[psutil.P
     """Call the service until all processes run, none of them one of `but`."""
     ends = time.monotonic() + SECONDS
     while time.monotonic() < ends:
-        found = members(process)
+        found = list_members(process)
         if len(found) == COUNT and not but & {each.pid for each in found}:
             return found
         is_ready(url)
@@ -54,7 +54,7 @@ def wait_for_log(process: Process, text: str) -> None:
         assert time.monotonic() < ends, f"nothing logged {text}"
 
 
-def served(url: str) -> int:
+def count_served(url: str) -> int:
     """Return the number of calls to `/health/live` that any process reports for all."""
     text = httpx.get(f"{url}/metrics", trust_env=False, timeout=SECONDS).text
     found = re.search(r'^budkavle_requests_total\{operation="get_health_live",status="200"\} (\d+)', text, re.MULTILINE)
@@ -63,10 +63,10 @@ def served(url: str) -> int:
 
 def test_processes_share_the_port_and_their_metrics(service: tuple[Process, str]) -> None:
     process, url = service
-    assert len(members(process)) == COUNT
+    assert len(list_members(process)) == COUNT
     for _ in range(30):
         assert httpx.get(f"{url}/health/live", trust_env=False, timeout=SECONDS).status_code == 200
-    assert [served(url) for _ in range(10)] == [30] * 10
+    assert [count_served(url) for _ in range(10)] == [30] * 10
     process.send(signal.SIGTERM)
     assert process.wait() == 0
 
@@ -75,12 +75,12 @@ def test_process_that_is_killed_is_started_again(service: tuple[Process, str], t
     process, url = service
     for _ in range(20):
         httpx.get(f"{url}/health/live", trust_env=False, timeout=SECONDS)
-    killed = members(process)[0]
+    killed = list_members(process)[0]
     killed.kill()
     wait_for_members(process, url, {killed.pid})
     assert [is_ready(url) for _ in range(20)] == [True] * 20
     # The counts of the process that ended are kept, in the same files.
-    assert served(url) == 20
+    assert count_served(url) == 20
     names = [file.stem for file in tmp_path.glob("budkavle-metrics-*/*")]
     assert {int(name.rpartition("_")[2]) for name in names} <= set(range(COUNT + 1))
     process.send(signal.SIGTERM)
@@ -90,7 +90,7 @@ def test_process_that_is_killed_is_started_again(service: tuple[Process, str], t
 
 def test_process_is_started_again_once_descriptors_are_free(service: tuple[Process, str]) -> None:
     process, url = service
-    supervisor, killed = psutil.Process(process.pid), members(process)[0]
+    supervisor, killed = psutil.Process(process.pid), list_members(process)[0]
     limits = supervisor.rlimit(resource.RLIMIT_NOFILE)
     supervisor.rlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
     killed.kill()
@@ -120,7 +120,7 @@ def test_reload_during_the_start_is_ignored(tmp_path: Path, migrated_sqlite: byt
     (tmp_path / "test.db").write_bytes(migrated_sqlite)
     arguments = budkavle("serve", "--port", "0", "--processes", str(COUNT))
     with running(*arguments, database_url=f"sqlite:///{tmp_path}/test.db", drain_seconds=0) as process:
-        while len(members(process)) < COUNT:
+        while len(list_members(process)) < COUNT:
             assert process.is_running
         process.send(signal.SIGHUP)
         assert is_ready(process.wait_for(LINE))
@@ -142,7 +142,7 @@ def test_signal_during_the_start_leaves_no_folder(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_all_processes(service: tuple[Process, str], number: signal.Signals) -> None:
     process, url = service
-    found = members(process)
+    found = list_members(process)
     process.send(number)
     assert process.wait() == 0
     assert psutil.wait_procs(found, timeout=SECONDS)[1] == []
@@ -151,7 +151,7 @@ def test_signal_ends_all_processes(service: tuple[Process, str], number: signal.
 
 def test_processes_end_with_a_supervisor_that_is_killed(service: tuple[Process, str], tmp_path: Path) -> None:
     process, url = service
-    found = members(process)
+    found = list_members(process)
     process.send(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert psutil.wait_procs(found, timeout=SECONDS)[1] == []
@@ -165,7 +165,7 @@ def test_running_request_is_completed(service: tuple[Process, str]) -> None:
         assert client.get("/health/live").status_code == 200
         process.send(signal.SIGHUP)
         assert client.get("/health/live").status_code == 200
-        assert len(members(process)) == COUNT
+        assert len(list_members(process)) == COUNT
 
 
 def test_processes_that_cannot_start_end_the_program(tmp_path: Path) -> None:

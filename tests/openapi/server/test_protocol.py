@@ -79,7 +79,7 @@ def test_pipelined_requests_are_answered_in_order(service: RunningService) -> No
         assert connection.read_response().status == 404
 
 
-def ask(service: RunningService, data: bytes, status: int) -> None:
+def assert_refused(service: RunningService, data: bytes, status: int) -> None:
     """Send bytes that get one problem as the response, after which the connection is closed."""
     with RawConnection(service.port) as connection:
         connection.send(data)
@@ -92,7 +92,7 @@ def ask(service: RunningService, data: bytes, status: int) -> None:
 @pytest.mark.parametrize("version", [b"2.0", b"3.0", b"2"])
 def test_request_of_another_http_version_is_rejected(service: RunningService, version: bytes) -> None:
     status = 505 if version == b"2.0" else 400
-    ask(service, b"GET /health/live HTTP/%s\r\nHost: x\r\n\r\n" % version, status)
+    assert_refused(service, b"GET /health/live HTTP/%s\r\nHost: x\r\n\r\n" % version, status)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_request_of_another_http_version_is_rejected(service: RunningService, ve
 )
 def test_request_without_exactly_one_valid_host_is_rejected(service: RunningService, hosts: list[bytes]) -> None:
     lines = b"".join(b"Host: %s\r\n" % host for host in hosts)
-    ask(service, b"GET /health/live HTTP/1.1\r\n%s\r\n" % lines, 400)
+    assert_refused(service, b"GET /health/live HTTP/1.1\r\n%s\r\n" % lines, 400)
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,10 @@ def test_request_of_http_1_0_needs_no_host(service: RunningService) -> None:
 
 @pytest.mark.parametrize("filler", [b"X: " + b"x" * 130_000, b"\r\n".join([b"X: " + b"x" * 1000] * 130)])
 def test_head_in_one_packet_is_limited_too(service: RunningService, filler: bytes) -> None:
-    ask(service, b"GET /health/live HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n" % filler, 431)
+    assert_refused(service, b"GET /health/live HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n" % filler, 431)
 
 
-def posting(message: str = "x") -> bytes:
+def build_post(message: str = "x") -> bytes:
     body = json.dumps({"message": message, "externalReferences": [{"key": "half", "value": "closed"}]}).encode()
     head = b"POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: %s\r\nContent-Type: application/json\r\n"
     return head % MESSAGES_KEY.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
@@ -141,7 +141,7 @@ def posting(message: str = "x") -> bytes:
 
 def test_client_that_half_closes_gets_its_responses(service: RunningService) -> None:
     with RawConnection(service.port) as connection:
-        connection.send(posting() + b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" + posting())
+        connection.send(build_post() + b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" + build_post())
         connection.end_sending()
         assert [connection.read_response().status for _ in range(3)] == [201, 404, 201]
         assert connection.is_ended()
@@ -163,7 +163,7 @@ def test_client_that_half_closes_after_a_bad_request_gets_the_previous_response(
     service: RunningService, rest: bytes
 ) -> None:
     with RawConnection(service.port) as connection:
-        connection.send(posting() + rest)
+        connection.send(build_post() + rest)
         connection.end_sending()
         assert connection.read_response().status == 201
         assert connection.is_ended()
@@ -171,7 +171,7 @@ def test_client_that_half_closes_after_a_bad_request_gets_the_previous_response(
 
 def test_response_before_a_bad_request_is_the_last_one(service: RunningService) -> None:
     with RawConnection(service.port) as connection:
-        connection.send(posting() + BAD_REQUESTS["malformed behind one that waits"])
+        connection.send(build_post() + BAD_REQUESTS["malformed behind one that waits"])
         assert connection.read_response().status == 201
         assert connection.is_ended()
 
@@ -179,21 +179,21 @@ def test_response_before_a_bad_request_is_the_last_one(service: RunningService) 
 @pytest.mark.parametrize("cut", [1, 20, -1])
 def test_truncated_request_is_rejected(service: RunningService, cut: int) -> None:
     with RawConnection(service.port) as connection:
-        connection.send(posting("cut")[:cut])
+        connection.send(build_post("cut")[:cut])
         connection.end_sending()
         assert connection.read_response().status == 400
         assert connection.is_ended()
 
 
 def test_client_that_stops_a_refused_body_is_not_malformed(service: RunningService) -> None:
-    before = malformed(service, "cut_off")
+    before = count_malformed(service, "cut_off")
     head = f"POST /webmessages HTTP/1.1\r\nHost: x\r\nContent-Length: {10**9}\r\napikey: {MESSAGES_KEY}\r\n"
     with RawConnection(service.port) as connection:
         connection.send(head.encode() + b"Content-Type: application/json\r\n\r\n{")
         assert connection.read_response().status == 413
         connection.end_sending()
         assert connection.is_ended()
-    assert malformed(service, "cut_off") == before
+    assert count_malformed(service, "cut_off") == before
 
 
 def test_connection_without_a_request_is_closed_silently(service: RunningService) -> None:
@@ -202,16 +202,16 @@ def test_connection_without_a_request_is_closed_silently(service: RunningService
         assert connection.is_ended()
 
 
-def malformed(service: RunningService, reason: str) -> float:
+def count_malformed(service: RunningService, reason: str) -> float:
     text = service.client.get("/metrics").text
     (count,) = re.findall(rf'^budkavle_malformed_requests_total{{reason="{reason}"}} (\S+)$', text, re.MULTILINE)
     return float(count)
 
 
 def test_malformed_requests_are_counted_by_reason(service: RunningService) -> None:
-    before = malformed(service, "host"), malformed(service, "version")
-    ask(service, b"GET /health/live HTTP/1.1\r\n\r\n", 400)
-    assert (malformed(service, "host"), malformed(service, "version")) == (before[0] + 1, before[1])
+    before = count_malformed(service, "host"), count_malformed(service, "version")
+    assert_refused(service, b"GET /health/live HTTP/1.1\r\n\r\n", 400)
+    assert (count_malformed(service, "host"), count_malformed(service, "version")) == (before[0] + 1, before[1])
 
 
 class Sent(asyncio.Transport):

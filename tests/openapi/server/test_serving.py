@@ -12,7 +12,7 @@ import pytest
 
 from openapi.server.serving import CannotListen, FullCollections, address_of, listen
 from tests.budkavle.conftest import Invoke
-from tests.budkavle.services import KEY, put_key, served
+from tests.budkavle.services import KEY, put_key, running_program
 from tests.factories import case_body, message_body
 from tests.held_open_e import HeldOpenE
 from tests.processes import SECONDS, budkavle, python, run_program, running
@@ -34,7 +34,7 @@ def test_serve_completes_running_requests_and_refuses_new_ones(
     sqlite_url: str, held: HeldOpenE, invoke: Invoke
 ) -> None:
     put_key(sqlite_url)
-    with served(sqlite_url, open_e_external_url=held.url) as service, ThreadPoolExecutor(1) as caller:
+    with running_program(sqlite_url, open_e_external_url=held.url) as service, ThreadPoolExecutor(1) as caller:
         response = caller.submit(service.client.post, "/webmessages", json=case_body())
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
@@ -52,7 +52,7 @@ def test_serve_limits_the_time_of_running_requests_at_shutdown(
 ) -> None:
     put_key(sqlite_url)
     settings = {"open_e_external_url": held.url, "open_e_read_timeout": 3600, "shutdown_timeout": 1}
-    with served(sqlite_url, **settings) as service, ThreadPoolExecutor(1) as caller:
+    with running_program(sqlite_url, **settings) as service, ThreadPoolExecutor(1) as caller:
         call = caller.submit(service.client.post, "/webmessages", json=case_body())
         held.wait_for_calls(1)
         service.process.send(signal.SIGTERM)
@@ -64,7 +64,7 @@ def test_serve_limits_the_time_of_running_requests_at_shutdown(
 
 
 def test_serve_ends_at_once_without_running_requests(sqlite_url: str) -> None:
-    with served(sqlite_url, shutdown_timeout=3600) as service:
+    with running_program(sqlite_url, shutdown_timeout=3600) as service:
         assert service.client.get("/health/live").status_code == 200
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
@@ -119,7 +119,7 @@ def test_listen_refuses_an_address_of_another_machine(host: str) -> None:
 
 def test_serve_is_not_ready_while_it_drains_and_still_responds(sqlite_url: str) -> None:
     put_key(sqlite_url)
-    with served(sqlite_url, drain_seconds=3600, shutdown_timeout=1) as service:
+    with running_program(sqlite_url, drain_seconds=3600, shutdown_timeout=1) as service:
         assert service.client.get("/health/ready").status_code == 200
         service.process.send(signal.SIGTERM)
         while service.client.get("/health/ready").status_code == 200:
@@ -135,13 +135,13 @@ def test_serve_is_not_ready_while_it_drains_and_still_responds(sqlite_url: str) 
 
 
 def test_serve_ends_after_the_drain(sqlite_url: str) -> None:
-    with served(sqlite_url, drain_seconds=0.5) as service:
+    with running_program(sqlite_url, drain_seconds=0.5) as service:
         service.process.send(signal.SIGTERM)
         assert service.process.wait() == 0
 
 
 def test_serve_without_a_drain_closes_its_socket_at_once(sqlite_url: str) -> None:
-    with served(sqlite_url) as service:
+    with running_program(sqlite_url) as service:
         service.process.send(signal.SIGTERM)
         wait_until_refused(service.port)
         assert service.process.wait() == 0
@@ -149,7 +149,7 @@ def test_serve_without_a_drain_closes_its_socket_at_once(sqlite_url: str) -> Non
 
 def test_stop_does_not_wait_for_unfinished_bodies_and_logs_no_traceback(sqlite_url: str) -> None:
     put_key(sqlite_url)
-    with served(sqlite_url, body_timeout=0.5, shutdown_timeout=3600) as service, ExitStack() as stack:
+    with running_program(sqlite_url, body_timeout=0.5, shutdown_timeout=3600) as service, ExitStack() as stack:
         head = f"POST /webmessages HTTP/1.1\r\nHost: x\r\napikey: {KEY}\r\nContent-Length: 300000\r\n\r\n{{".encode()
         for _ in range(20):
             connection = stack.enter_context(RawConnection(service.port))
@@ -169,7 +169,7 @@ def test_cancelled_requests_log_no_traceback(sqlite_url: str, held: HeldOpenE) -
         "shutdown_timeout": 1,
         "record_timeout": 1,
     }
-    with served(sqlite_url, **settings) as service, ThreadPoolExecutor(10) as callers:
+    with running_program(sqlite_url, **settings) as service, ThreadPoolExecutor(10) as callers:
         calls = [callers.submit(service.client.post, "/webmessages", json=case_body()) for _ in range(10)]
         held.wait_for_calls(10)
         service.process.send(signal.SIGTERM)
@@ -196,7 +196,7 @@ def test_peers_of_a_dual_stack_socket_are_logged_by_their_own_address(sqlite_url
 
 
 def test_sighup_does_not_end_a_process(sqlite_url: str) -> None:
-    with served(sqlite_url) as service:
+    with running_program(sqlite_url) as service:
         service.process.send(signal.SIGHUP)
         assert service.client.get("/health/live").status_code == 200
         service.process.send(signal.SIGTERM)

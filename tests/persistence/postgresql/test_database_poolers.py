@@ -175,7 +175,7 @@ async def test_many_callers_share_few_server_connections(url: str, mode: str) ->
         await watcher.close()
 
 
-def _rest(connection: sa.Connection) -> None:
+def _sleep(connection: sa.Connection) -> None:
     connection.execute(sa.text("select pg_sleep(0.1)"))
 
 
@@ -186,7 +186,7 @@ async def test_idle_connections_are_released_to_the_pooler(url: str) -> None:
         for options in ({}, {"pooler": "session"}):
             async with opened(bouncer.url(**options), waits) as database:
                 await database.check_version()
-                await asyncio.gather(*(database.read(short_read(_rest)) for _ in range(6)))
+                await asyncio.gather(*(database.read(short_read(_sleep)) for _ in range(6)))
                 marked = asyncio.create_task(database.mark(mark(_settings)))
                 while not marked.done():
                     # One connection is enough for one caller.
@@ -280,7 +280,7 @@ async def test_pooler_without_a_free_connection_is_reported(url: str) -> None:
         assert "raise its default_pool_size" in caught.value.explanation
 
 
-def _say_right(connection: sa.Connection) -> str:
+def _select_right(connection: sa.Connection) -> str:
     return str(connection.execute(sa.text("select 'right'")).scalar_one())
 
 
@@ -297,7 +297,7 @@ async def test_wrong_mode_is_reported_and_returns_no_wrong_results(url: str) -> 
                     await client.execute(f"prepare __asyncpg_stmt_{number:x}__ as select 'wrong'")
             for _ in range(4 * SERVERS):
                 with suppress(StorageFailed):
-                    responses.add(await database.read(short_read(_say_right)))
+                    responses.add(await database.read(short_read(_select_right)))
         assert responses <= {"right"}
         async with opened(bouncer.url(pooler="session")) as database:
             with pytest.raises(StorageFailed) as caught:

@@ -19,7 +19,7 @@ from persistence.waits import Waits
 from persistence.work import long_read, long_write, mark, short_read, short_write
 from tests.factories import web_message
 from tests.persistence.kinds import run_as
-from tests.persistence.postgresql.test_database_waits import CALLS, PATIENT, call_all, name_of, through
+from tests.persistence.postgresql.test_database_waits import CALLS, PATIENT, call_all, name_of, proxied_url
 from tests.postgresql import PostgresqlServer
 from tests.tcp_proxy import tcp_proxy
 
@@ -154,7 +154,7 @@ async def test_errors_contain_the_cause_and_the_remedy(
     await execute("create role poor login")
     await execute("create role limited login connection limit 0")
     with tcp_proxy(postgresql_server.socket) as proxy:
-        good = through(proxy, url)
+        good = proxied_url(proxy, url)
         place = f"127.0.0.1:{proxy.port}"
         cases = {
             good.replace(f"/{name}", "/none"): "there is no database none: create it",

@@ -56,7 +56,7 @@ Call = Callable[[Database], Awaitable[object]]
 Opening = Callable[[str, Waits], Database]
 
 
-def _one(connection: sa.Connection) -> int:
+def _select_one(connection: sa.Connection) -> int:
     return int(connection.execute(sa.text("select 1")).scalar_one())
 
 
@@ -66,7 +66,7 @@ def _mark(connection: sa.Connection) -> None:
 
 CALLS: dict[str, Call] = {
     **{
-        declare.__name__: partial(run_as, declare, function=_one)
+        declare.__name__: partial(run_as, declare, function=_select_one)
         for declare in (short_read, large_read, long_read, short_write, large_write, long_write)
     },
     "batched_write": lambda database: stored.store(database, web_message()),
@@ -99,14 +99,14 @@ def proxy(postgresql_server: PostgresqlServer) -> Iterator[TcpProxy]:
 @pytest.fixture
 async def behind(proxy: TcpProxy, url: str, opening: Opening) -> Database:
     """Return a database whose connections go through the proxy."""
-    return opening(through(proxy, url), SHORT)
+    return opening(proxied_url(proxy, url), SHORT)
 
 
 def name_of(url: str) -> str:
     return url.split("?", maxsplit=1)[0].rpartition("/")[2]
 
 
-def through(proxy: TcpProxy, url: str) -> str:
+def proxied_url(proxy: TcpProxy, url: str) -> str:
     return f"postgresql://postgres@127.0.0.1:{proxy.port}/{name_of(url)}?sslmode=disable"
 
 
@@ -162,7 +162,7 @@ async def test_call_on_a_silent_connection_fails_soon_and_the_next_works(
     """Concurrent calls, each on its own connection: all wait for their limits."""
     with ExitStack() as stack:
         proxies = {name: stack.enter_context(tcp_proxy(postgresql_server.socket)) for name in names}
-        databases = {name: opening(through(proxy, url), SHORT) for name, proxy in proxies.items()}
+        databases = {name: opening(proxied_url(proxy, url), SHORT) for name, proxy in proxies.items()}
         for name in names:
             await call_all(databases[name])
             proxies[name].freeze()
@@ -192,7 +192,7 @@ async def test_silent_server_fails_each_call_and_recovers(behind: Database, prox
 
 
 async def test_writes_that_reach_no_server_have_no_effect(proxy: TcpProxy, url: str, opening: Opening) -> None:
-    behind = opening(through(proxy, url), SHORT)
+    behind = opening(proxied_url(proxy, url), SHORT)
     proxy.freeze(is_deaf=True)
     messages = [web_message() for _ in range(3)]
     async with asyncio.timeout(SECONDS):
@@ -203,7 +203,7 @@ async def test_writes_that_reach_no_server_have_no_effect(proxy: TcpProxy, url: 
 
 async def test_long_idle_connection_is_checked_first(proxy: TcpProxy, url: str, opening: Opening) -> None:
     checked = Waits(idle_check=0, health_timeout=1)
-    database = opening(through(proxy, url), checked)
+    database = opening(proxied_url(proxy, url), checked)
     await call_all(database)
     proxy.freeze()
     async with asyncio.timeout(SECONDS):
@@ -226,7 +226,7 @@ async def test_silent_connection_is_logged_with_its_cause(behind: Database, prox
     with capture_logs() as logged:
         for _ in range(2):
             with pytest.raises(StorageFailed) as caught:
-                await behind.read(short_read(_one))
+                await behind.read(short_read(_select_one))
             assert caught.value.reason == "TimeoutError"
             assert "no answer in time" in caught.value.explanation
     # The second call reaches a server that accepts no new connection.
@@ -238,7 +238,7 @@ async def test_silent_connection_is_logged_with_its_cause(behind: Database, prox
 
 
 async def test_no_call_fails_while_the_server_restarts(proxy: TcpProxy, url: str, opening: Opening) -> None:
-    database = opening(through(proxy, url), PATIENT)
+    database = opening(proxied_url(proxy, url), PATIENT)
     calls = [call for name, call in CALLS.items() if name != "check_health"]
     await call_all(database)
     proxy.refuse()
@@ -259,7 +259,7 @@ async def _run(call: Call, database: Database) -> None:
 async def test_call_to_a_server_that_is_down_for_long_fails_at_once(
     proxy: TcpProxy, url: str, opening: Opening
 ) -> None:
-    database = opening(through(proxy, url), Waits(pool_timeout=0.2))
+    database = opening(proxied_url(proxy, url), Waits(pool_timeout=0.2))
     proxy.refuse()
     for _ in range(2):
         with pytest.raises(StorageFailed) as caught:
@@ -289,7 +289,7 @@ async def test_batched_writes_whose_response_is_lost_are_not_repeated(
     proxy: TcpProxy, url: str, opening: Opening
 ) -> None:
     """The server has stored them: separate writes would violate the primary key."""
-    behind = opening(through(proxy, url), PATIENT)
+    behind = opening(proxied_url(proxy, url), PATIENT)
     # The connection prepares the statement, which would also wait for the lock.
     await asyncio.gather(*(stored.store(behind, web_message()) for _ in range(3)))
     administrator = await asyncpg.connect(url)
@@ -323,7 +323,7 @@ async def test_slow_statement_is_cancelled_by_the_server(
     with pytest.raises(StorageFailed) as caught:
         await run_as(declare, database, _sleep)
     assert caught.value.reason.endswith("57014")
-    assert await database.read(short_read(_one)) == 1
+    assert await database.read(short_read(_select_one)) == 1
 
 
 async def test_call_without_a_connection_fails(url: str, opening: Opening) -> None:
@@ -332,11 +332,11 @@ async def test_call_without_a_connection_fails(url: str, opening: Opening) -> No
     # It uses the only connection of the pool at once.
     await asyncio.sleep(0)
     with pytest.raises(StorageFailed) as caught:
-        await database.read(short_read(_one))
+        await database.read(short_read(_select_one))
     assert "BUDKAVLE_DATABASE_POOL_TIMEOUT" in caught.value.explanation
     sleeping.cancel()
     await asyncio.wait([sleeping])
-    assert await database.read(short_read(_one)) == 1
+    assert await database.read(short_read(_select_one)) == 1
 
 
 async def test_caller_that_waits_too_long_for_its_turn_fails(url: str, opening: Opening) -> None:

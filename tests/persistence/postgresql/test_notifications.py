@@ -9,7 +9,7 @@ import pytest
 from persistence.postgresql import notifications
 from persistence.postgresql.database import PostgresqlDatabase
 from tests.persistence.postgresql.test_database_server import opened
-from tests.persistence.postgresql.test_database_waits import PATIENT, SHORT, name_of, terminate, through
+from tests.persistence.postgresql.test_database_waits import PATIENT, SHORT, name_of, proxied_url, terminate
 from tests.postgresql import PostgresqlServer
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 from tests.waiting import LIMIT_SECONDS, until
@@ -43,7 +43,10 @@ async def test_watch_deliveries_listens_again_after_its_connection_ended(
 
 
 async def test_watch_deliveries_notices_a_silent_server(proxy: TcpProxy, url: str) -> None:
-    async with opened(through(proxy, url), CHECKING) as database, database.watch_deliveries(lambda: None) as is_watched:
+    async with (
+        opened(proxied_url(proxy, url), CHECKING) as database,
+        database.watch_deliveries(lambda: None) as is_watched,
+    ):
         await until(is_watched)
         proxy.freeze(is_deaf=True)
         await until(lambda: not is_watched())

@@ -30,7 +30,7 @@ end $$
 WATCHED = ("subscriptions", "deliveries", "events", "audit_entries", "chains", "systems", "message_types")
 
 
-async def watch(database: Database) -> None:
+async def count_written_rows(database: Database) -> None:
     """Record every row that is written from now on."""
 
     @short_write
@@ -45,7 +45,7 @@ async def watch(database: Database) -> None:
     await database.write(create)
 
 
-async def written(database: Database) -> dict[str, int]:
+async def take_row_counts(database: Database) -> dict[str, int]:
     """Return the rows written since the last call, by table and verb."""
 
     @short_write
