@@ -11,7 +11,7 @@ def docs_dir() -> Path:
     return packaged if packaged.is_dir() else _HERE.parent / "docs"
 
 
-def see(*names: str) -> str:
+def list_documentation(*names: str) -> str:
     """Return the last lines of a command's help: the paths of files of the documentation on this machine."""
     # `\b` keeps the lines as they are.
     return "\n".join(["\b", "See:", *(f"  {docs_dir() / name}" for name in names)])

@@ -24,7 +24,7 @@ class ServerTls:
     def __init__(self, settings: Settings, check_seconds: float = CHECK_SECONDS) -> None:
         self._settings = settings
         self._check_seconds = check_seconds
-        self._files = _signature(settings)
+        self._files = _read_signature(settings)
         self._reported: object = None
         self._stopped = asyncio.Event()
         self.context = self._current = server_context(settings)
@@ -36,7 +36,7 @@ class ServerTls:
         """Read the files again. Report unusable files and keep the previous ones in use."""
         if self.context is None:
             return
-        files = _signature(self._settings)
+        files = _read_signature(self._settings)
         try:
             self._current = server_context(self._settings)
         except SettingsUnusable as exc:
@@ -53,7 +53,7 @@ class ServerTls:
             try:
                 await asyncio.wait_for(self._stopped.wait(), self._check_seconds)
             except TimeoutError:
-                if _signature(self._settings) != self._files:
+                if _read_signature(self._settings) != self._files:
                     self.reload()
 
     def stop(self) -> None:
@@ -65,13 +65,13 @@ class ServerTls:
             connection.context = self._current
 
 
-def _signature(settings: Settings) -> tuple[object, ...]:
+def _read_signature(settings: Settings) -> tuple[object, ...]:
     """Return a value that changes with the content of the files."""
     paths = (settings.tls_cert, settings.tls_key, settings.client_ca)
-    return tuple(_signature_of(path) for path in paths if path is not None)
+    return tuple(_read_file_signature(path) for path in paths if path is not None)
 
 
-def _signature_of(path: Path) -> tuple[int, ...]:
+def _read_file_signature(path: Path) -> tuple[int, ...]:
     try:
         found = path.stat()
     except OSError:
@@ -91,7 +91,7 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
     missing = [name for name in ("tls_cert", "tls_key") if given[name] is None]
     if missing:
         names = [f"BUDKAVLE_{name.upper()}" for name in given if given[name] or name in missing]
-        raise SettingsUnusable(f"unusable settings: {_last_and(names)} belong together")
+        raise SettingsUnusable(f"unusable settings: {_join_names(names)} belong together")
     # Use Python's defaults for servers, even if the system's configuration permits older versions.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -100,12 +100,12 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
         context.load_cert_chain(str(settings.tls_cert), str(settings.tls_key), password="")
     except (OSError, ValueError) as exc:
         names = ["BUDKAVLE_TLS_CERT", "BUDKAVLE_TLS_KEY"]
-        raise SettingsUnusable(f"unusable settings: {_last_and(names)}: {_reason(exc)}") from None
+        raise SettingsUnusable(f"unusable settings: {_join_names(names)}: {_describe_error(exc)}") from None
     if settings.client_ca is not None:
         try:
             context.load_verify_locations(str(settings.client_ca))
         except (OSError, ValueError) as exc:
-            raise SettingsUnusable(f"unusable settings: BUDKAVLE_CLIENT_CA: {_reason(exc)}") from None
+            raise SettingsUnusable(f"unusable settings: BUDKAVLE_CLIENT_CA: {_describe_error(exc)}") from None
         context.verify_mode = ssl.CERT_OPTIONAL
         # A resumed session would not present its certificate again, even after its CA was removed.
         context.options |= ssl.OP_NO_TICKET
@@ -113,11 +113,11 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def _last_and(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _describe_error(error: OSError | ValueError) -> str:
     if isinstance(error, ssl.SSLError):
         return _REASONS.get(error.reason or "", "no PEM that can be read, or one with a password")
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no PEM that can be read"

@@ -86,7 +86,7 @@ class RawConnection:
         Data other than HTTP/1 (a TLS alert, an HTTP/2 frame) is no response; the result is None.
         """
         try:
-            status_line = self._line()
+            status_line = self._read_line()
         except (ConnectionError, ssl.SSLError):
             status_line = b""
         if not status_line.startswith(b"HTTP/1."):
@@ -105,37 +105,37 @@ class RawConnection:
 
     def _read_rest(self, status: int, *, to_head: bool) -> RawResponse:
         headers: dict[str, str] = {}
-        while line := self._line().rstrip(b"\r\n"):
+        while line := self._read_line().rstrip(b"\r\n"):
             name, _, value = line.partition(b":")
             key = name.decode("ascii").lower()
             text = value.strip().decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        return RawResponse(status, headers, b"" if to_head else self._body(status, headers), self._is_direct)
+        return RawResponse(status, headers, b"" if to_head else self._read_body(status, headers), self._is_direct)
 
-    def _body(self, status: int, headers: dict[str, str]) -> bytes:
+    def _read_body(self, status: int, headers: dict[str, str]) -> bytes:
         if status < 200 or status in {204, 304}:
             return b""
         if headers.get("transfer-encoding", "").lower() == "chunked":
-            return b"".join(self._chunks())
+            return b"".join(self._read_chunks())
         if "content-length" in headers:
-            return self._bytes(int(headers["content-length"]))
-        return self._bytes(None)
+            return self._read_bytes(int(headers["content-length"]))
+        return self._read_bytes(None)
 
-    def _chunks(self) -> Iterable[bytes]:
-        while size := int(self._line(), 16):
-            yield self._bytes(size)
-            self._line()
-        self._line()
+    def _read_chunks(self) -> Iterable[bytes]:
+        while size := int(self._read_line(), 16):
+            yield self._read_bytes(size)
+            self._read_line()
+        self._read_line()
 
-    def _line(self) -> bytes:
-        return self._counted(self._reader.readline(self._left + 1))
+    def _read_line(self) -> bytes:
+        return self._count(self._reader.readline(self._left + 1))
 
-    def _bytes(self, size: int | None) -> bytes:
+    def _read_bytes(self, size: int | None) -> bytes:
         """Read `size` bytes, or all bytes until the connection ends if it is None."""
         most = self._left + 1
-        return self._counted(self._reader.read(most if size is None else min(size, most)))
+        return self._count(self._reader.read(most if size is None else min(size, most)))
 
-    def _counted(self, received: bytes) -> bytes:
+    def _count(self, received: bytes) -> bytes:
         """Count received bytes: an endless response must not exhaust the memory."""
         self._left -= len(received)
         assert self._left >= 0, f"the answers on a connection are longer than {MAX_BYTES} bytes"

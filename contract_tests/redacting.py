@@ -50,13 +50,13 @@ class Redactor:
             (_lower(word), name)
             for secret, name in secrets.items()
             if secret is not None and len(secret) >= _SHORTEST_SECRET
-            for word in _notations(secret)
+            for word in _list_notations(secret)
         ]
 
     def text(self, text: str) -> str:
         """Return the text without secrets in any supported encoding."""
         # Prefer the longest match, and for equal length a whole secret over a part of another one.
-        found = sorted(self._found(text), key=lambda span: (span[0], -span[1], span[2]))
+        found = sorted(self._find_secrets(text), key=lambda span: (span[0], -span[1], span[2]))
         pieces, end = [], 0
         for first, last, _, name in found:
             if last <= end:
@@ -79,12 +79,12 @@ class Redactor:
             if path.is_file() and not path.is_symlink() and path.name not in kept:
                 self.file(path)
 
-    def _found(self, text: str) -> Iterator[tuple[int, int, bool, str]]:
+    def _find_secrets(self, text: str) -> Iterator[tuple[int, int, bool, str]]:
         """Yield the start and end of secrets in the text, whether only a part was found, and their names."""
         views: list[_View] = []
         seen = text
         for _ in range(_LEVELS):
-            for begin, end, is_part, name in self._parts(_lower(seen)):
+            for begin, end, is_part, name in self._split_secret(_lower(seen)):
                 first, last = begin, end
                 for view in reversed(views):
                     first, last = view.before(first), view.before(last - 1, is_end=True)
@@ -95,13 +95,13 @@ class Redactor:
             views.append(view)
             seen = view.text
 
-    def _parts(self, text: str) -> Iterator[tuple[int, int, bool, str]]:
+    def _split_secret(self, text: str) -> Iterator[tuple[int, int, bool, str]]:
         for word, name in self._words:
             size, step = _window(len(word))
             for at in range(0, len(word) - size + 1, step):
                 place = text.find(word[at : at + size])
                 while place >= 0:
-                    first, last = _extended(text, place, word, at, size)
+                    first, last = _extend_match(text, place, word, at, size)
                     yield first, last, last - first < len(word), name
                     place = text.find(word[at : at + size], last)
 
@@ -115,7 +115,7 @@ class _View:
         self._length = len(text)
         end = size = 0
         for found in _ENCODED.finditer(text):
-            plain = _decoded(found)
+            plain = _decode(found)
             pieces += [text[end : found.start()], plain]
             size += found.start() - end
             self._add(size, found.start(), is_code=True)
@@ -137,7 +137,7 @@ class _View:
         return self._originals[at] + place - self._starts[at] + is_end
 
 
-def _decoded(found: re.Match[str]) -> str:
+def _decode(found: re.Match[str]) -> str:
     digits = found[1] or found[2] or found[3]
     if digits is not None:
         return chr(int(digits, 16))
@@ -148,7 +148,7 @@ def _decoded(found: re.Match[str]) -> str:
     return found[5] or ""
 
 
-def _notations(secret: str) -> Iterator[str]:
+def _list_notations(secret: str) -> Iterator[str]:
     """Yield the secret itself, in hexadecimal, and in base64 at each offset within three bytes."""
     data = secret.encode()
     yield secret
@@ -171,7 +171,7 @@ def _window(length: int) -> tuple[int, int]:
     return (size, 1) if size <= _LONGEST_WINDOW else (_LONGEST_WINDOW, _LONGEST_WINDOW)
 
 
-def _extended(text: str, place: int, word: str, at: int, size: int) -> tuple[int, int]:
+def _extend_match(text: str, place: int, word: str, at: int, size: int) -> tuple[int, int]:
     """Return the start and end of the longest part of a word around a match."""
     first, last, start, end = place, place + size, at, at + size
     while start > 0 and first > 0 and text[first - 1] == word[start - 1]:

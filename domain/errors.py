@@ -40,10 +40,10 @@ class Invalid(BudkavleError):
 
     def __init__(self, violations: Iterable[Violation]) -> None:
         super().__init__()
-        self.violations = tuple(_in_order(violations))
+        self.violations = tuple(_sort_violations(violations))
 
 
-def _in_order(violations: Iterable[Violation]) -> Iterator[Violation]:
+def _sort_violations(violations: Iterable[Violation]) -> Iterator[Violation]:
     """Yield each distinct violation in sort order, entry by entry: one long sort would hold the GIL."""
     by_index: dict[int | None, list[Violation]] = {}
     for violation in dict.fromkeys(violations):

@@ -182,8 +182,8 @@ def plan_sync(
         if before is not None and _is_same(entry, before):
             unchanged += 1
         else:
-            errors += _broken_rules(entry, offer, today, midnight)
-            after = _subscription(entry, identity)
+            errors += _check_rules(entry, offer, today, midnight)
+            after = _build_subscription(entry, identity)
             if after is not None and before is None:
                 created.append(after)
             elif after is not None and before is not None:
@@ -211,13 +211,13 @@ def _is_same(entry: Entry, before: Subscription) -> bool:
     )
 
 
-def _subscription(entry: Entry, identity: Identity | None) -> Subscription | None:
+def _build_subscription(entry: Entry, identity: Identity | None) -> Subscription | None:
     if identity is None or entry.webhook_url is None or entry.start is None or not entry.is_clean:
         return None
     return Subscription(identity, entry.webhook_url, entry.start, entry.end)
 
 
-def _broken_rules(entry: Entry, offer: Offer, today: date, midnight: datetime) -> list[SyncError]:
+def _check_rules(entry: Entry, offer: Offer, today: date, midnight: datetime) -> list[SyncError]:
     """Return the violations of a new or changed entry. `midnight` is the beginning of today."""
     errors = []
     if entry.start is not None and entry.end is not None and entry.start > entry.end:

@@ -102,10 +102,10 @@ async def collect(database: Database, queue: QueueWatch, now: datetime) -> bytes
     in_doubt = await count_in_doubt(database, now)
     figures = None if in_doubt is None else await queue.get_figures(now)
     state = _DatabaseState(in_doubt, figures, now, asyncio.get_running_loop().time())
-    return prometheus_client.generate_latest(state) + prometheus_client.generate_latest(_registry())
+    return prometheus_client.generate_latest(state) + prometheus_client.generate_latest(_create_registry())
 
 
-def _registry() -> prometheus_client.CollectorRegistry:
+def _create_registry() -> prometheus_client.CollectorRegistry:
     """Return the metrics of this process, or of all that share a folder (`openapi.server.processes`)."""
     if not Path(os.environ.get(METRICS_VARIABLE, "/dev/null")).is_dir():
         # The folder is removed if the supervisor was killed, and the last processes finish their requests.
@@ -138,9 +138,9 @@ class _DatabaseState(Collector):
                 messages.add_metric([str(state)], number)
             yield messages
         if self._figures is not None:
-            yield from self._of_queue(self._figures)
+            yield from self._build_queue_metrics(self._figures)
 
-    def _of_queue(self, figures: QueueFigures) -> Iterable[Metric]:
+    def _build_queue_metrics(self, figures: QueueFigures) -> Iterable[Metric]:
         age = GaugeMetricFamily("budkavle_queue_age_seconds", "Seconds since the figures of the queue were counted.")
         age.add_metric([], max(0.0, self._clock - figures.counted))
         deliveries = GaugeMetricFamily(

@@ -72,7 +72,7 @@ class PublicationOutcomes:
         Storing then continues in the background, also if the caller is cancelled. Raises errors other than failures of
         the database; in that case storing is abandoned.
         """
-        outcome = replace(outcome, message=_without_attachments(outcome.message))
+        outcome = replace(outcome, message=_remove_attachments(outcome.message))
         loop = asyncio.get_running_loop()
         pending = _Pending(outcome, time.monotonic(), loop.create_future())
         # Retrieve the exception here too: a cancelled caller does not, and it is already logged.
@@ -87,7 +87,7 @@ class PublicationOutcomes:
 
     def revoke(self, message: WebMessage) -> None:
         """Delete a message in the background that may have been stored and whose call to Open-E was not made."""
-        self._begin(self._revoke(Outcome(_without_attachments(message), None)))
+        self._begin(self._revoke(Outcome(_remove_attachments(message), None)))
 
     async def close(self) -> None:
         """Wait for pending outcomes up to the timeout, then abandon and log them."""
@@ -98,7 +98,7 @@ class PublicationOutcomes:
         if self._tasks:
             await asyncio.wait(self._tasks)
         for pending in self._pending.values():
-            log.error("publication_record_abandoned", **_fields(pending))
+            log.error("publication_record_abandoned", **_build_log_fields(pending))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -144,16 +144,16 @@ class PublicationOutcomes:
         except StorageFailed as exc:
             if not pending.is_delayed:
                 pending.is_delayed = True
-                log.warning("publication_record_delayed", reason=exc.reason, **_fields(pending))
+                log.warning("publication_record_delayed", reason=exc.reason, **_build_log_fields(pending))
             return exc
         except Exception as exc:
-            log.exception("publication_record_failed", **_fields(pending))
+            log.exception("publication_record_failed", **_build_log_fields(pending))
             self._end(pending)
             pending.recorded.set_exception(exc)
             return None
         if pending.is_delayed:
             seconds = round(time.monotonic() - pending.began, 3)
-            log.warning("publication_recorded", seconds=seconds, **_fields(pending))
+            log.warning("publication_recorded", seconds=seconds, **_build_log_fields(pending))
         self._end(pending)
         pending.recorded.set_result(None)
         return None
@@ -176,12 +176,12 @@ class PublicationOutcomes:
                 assert_never(unreachable)
 
 
-def _without_attachments(message: WebMessage) -> WebMessage:
+def _remove_attachments(message: WebMessage) -> WebMessage:
     """Return a message without attachments, which are stored already and can be large."""
     return replace(message, attachments=())
 
 
-def _fields(pending: _Pending) -> dict[str, object]:
+def _build_log_fields(pending: _Pending) -> dict[str, object]:
     outcome = pending.outcome
     return {
         "message_id": outcome.message.id,

@@ -102,7 +102,7 @@ class RefusalTally:
     async def flush(self) -> None:
         """Write the counts and restart counting. Raises `StorageFailed`; the counts are then kept."""
         counts, self._counts = self._counts, {}
-        entries = [self._entry(key, count) for key, count in counts.items() if count.calls]
+        entries = [self._build_entry(key, count) for key, count in counts.items() if count.calls]
         try:
             if entries:
                 await audit.record_all(self._database, NO_SYSTEM, entries)
@@ -147,7 +147,7 @@ class RefusalTally:
             calls = sum(count.calls for count in self._counts.values())
             log.error("refusals_not_recorded", calls=calls, reason=exc.reason)  # noqa: TRY400  # The reason suffices.
 
-    def _entry(self, key: _Key, count: _Count) -> AuditEntry:
+    def _build_entry(self, key: _Key, count: _Count) -> AuditEntry:
         operations = dict(sorted(count.operations.items()))
         detail: dict[str, Any] = {
             "reason": key.reason or NOT_CHECKED,

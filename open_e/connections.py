@@ -122,7 +122,7 @@ class _WatchedConnection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         call = _current_call.get()
         try:
-            addresses = _addresses(self._dns_host, self.port, call.connect_seconds_left())
+            addresses = _resolve_host(self._dns_host, self.port, call.connect_seconds_left())
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
@@ -171,7 +171,7 @@ class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
     """A watched connection over TLS. Methods of `_WatchedConnection` precede those of urllib3."""
 
 
-def _addresses(host: str, port: int, seconds: float) -> _Addresses:
+def _resolve_host(host: str, port: int, seconds: float) -> _Addresses:
     """Return the addresses of a host. On a timeout the look-up thread is abandoned: resolvers have no deadline."""
     host = host.strip("[]")
     with suppress(OSError, UnicodeError):

@@ -94,7 +94,7 @@ def _describe_root_cause(error: BaseException) -> str:
     return redact_for_log(f"{type(error).__name__}: {error}")
 
 
-def _cause(error: Exception) -> object:
+def _find_cause(error: Exception) -> object:
     """Return the error of urllib3, which requests wraps twice, or the error itself."""
     wrapped = error.args[0] if error.args else error
     return getattr(wrapped, "reason", wrapped)
@@ -109,11 +109,11 @@ def _is_timeout(error: Exception) -> bool:
 
 
 def _is_no_connection(error: Exception) -> bool:
-    return isinstance(_cause(error), NewConnectionError)
+    return isinstance(_find_cause(error), NewConnectionError)
 
 
 def _describe_reason(error: Exception) -> str:
-    cause = _cause(error)
+    cause = _find_cause(error)
     if isinstance(cause, NameResolutionError):
         return "its host name is unknown"
     if isinstance(cause, NewConnectionError):

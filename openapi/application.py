@@ -119,9 +119,9 @@ class _Handlers(RoutedMiddleware):  # type: ignore[misc]  # Connexion has no typ
     api_cls = _HandlerApi
 
     def __init__(self, routes: list[BaseRoute]) -> None:
-        super().__init__(Router(routes, redirect_slashes=False, default=_not_found))
+        super().__init__(Router(routes, redirect_slashes=False, default=_respond_not_found))
 
 
-async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+async def _respond_not_found(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
         await problem_replies.render_not_found()(scope, receive, send)

@@ -41,11 +41,11 @@ class ErrorMiddleware:
         except Exception as error:
             if scope["type"] != "http" or scope[STATUS]:
                 raise
-            response = await _response_to(error, scope)
+            response = await _build_response(error, scope)
             await response(scope, receive, send)
 
 
-async def _response_to(error: Exception, scope: Scope) -> Response:
+async def _build_response(error: Exception, scope: Scope) -> Response:
     """Convert any error to a response. Only internal errors log a traceback."""
     fields = scope["budkavle.log"]
     form: ErrorForm = scope.get(FORM, PROBLEMS)

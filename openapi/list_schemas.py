@@ -25,14 +25,14 @@ class ListSchema:
     """The schema of an object with a list of more than `MAX_FAULTS` entries. All values and entries are flat."""
 
     def __init__(self, schema: dict[str, Any], components: dict[str, Any], describe: DescribeFault) -> None:
-        outer = _resolved(schema, components)
-        self._list = _long_list(outer, components) or ""
+        outer = _resolve(schema, components)
+        self._list = _find_long_list(outer, components) or ""
         self._max_items: int = outer["properties"][self._list]["maxItems"]
         items = outer["properties"][self._list]["items"]
         without_items = {**outer["properties"][self._list], "items": {}}
         properties = {**outer["properties"], self._list: without_items}
         self._outer_names = frozenset(properties)
-        self._names = frozenset(_resolved(items, components)["properties"])
+        self._names = frozenset(_resolve(items, components)["properties"])
         self._outer = compiled({**outer, "properties": properties}, components)
         self._items = compiled(items, components)
         self._describe = describe
@@ -45,7 +45,7 @@ class ListSchema:
     def violations(self, value: Any) -> list[Violation]:
         """Return all faults of a value. For a list that is too long, check only the allowed number of entries."""
         entries = value.get(self._list) if isinstance(value, dict) else None
-        shallow = _flat(value, self._outer_names)
+        shallow = _flatten(value, self._outer_names)
         if isinstance(entries, list):
             # One excess entry is enough to report the excess.
             shallow[self._list] = [None] * min(len(entries), self._max_items + 1)
@@ -53,7 +53,7 @@ class ListSchema:
             self._describe(fault, "") for error in self._outer.iter_errors(shallow) for fault in faults_of(error)
         ]
         for index, entry in enumerate(islice(entries if isinstance(entries, list) else (), self._max_items)):
-            flat = _flat(entry, self._names)
+            flat = _flatten(entry, self._names)
             if not self._items.is_valid(flat):
                 for error in self._items.iter_errors(flat):
                     for fault in faults_of(error):
@@ -64,34 +64,34 @@ class ListSchema:
 
 def schema_of_body(schema: dict[str, Any], components: dict[str, Any], describe: DescribeFault) -> Schema | ListSchema:
     """Return the schema of a body, compiled for validation as a whole or by entry."""
-    has_long_list = _long_list(_resolved(schema, components), components) is not None
+    has_long_list = _find_long_list(_resolve(schema, components), components) is not None
     return ListSchema(schema, components, describe) if has_long_list else Schema(schema, components, describe)
 
 
-def _long_list(schema: dict[str, Any], components: dict[str, Any]) -> str | None:
-    properties = {name: _resolved(inner, components) for name, inner in schema.get("properties", {}).items()}
+def _find_long_list(schema: dict[str, Any], components: dict[str, Any]) -> str | None:
+    properties = {name: _resolve(inner, components) for name, inner in schema.get("properties", {}).items()}
     return next((name for name, inner in properties.items() if inner.get("maxItems", 0) > MAX_FAULTS), None)
 
 
-def _resolved(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+def _resolve(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
     while "$ref" in schema:
         schema = components["schemas"][schema["$ref"].rsplit("/", 1)[1]]
     return schema
 
 
-def _flat(value: Any, names: frozenset[str]) -> Any:
+def _flatten(value: Any, names: frozenset[str]) -> Any:
     """Return an object reduced to what the validator needs: no nested values, and few unknown properties."""
     if not isinstance(value, dict):
-        return _scalar(value)
+        return _flatten_scalar(value)
     if len(value) > len(names) + MAX_UNKNOWN:
         unknown = islice((name for name in value if name not in names), MAX_UNKNOWN)
         kept = {name: value[name] for name in chain(names & value.keys(), unknown)}
     else:
         kept = value
-    return {name[:MAX_TEXT]: _scalar(inner) for name, inner in kept.items()}
+    return {name[:MAX_TEXT]: _flatten_scalar(inner) for name, inner in kept.items()}
 
 
-def _scalar(value: Any) -> Any:
+def _flatten_scalar(value: Any) -> Any:
     if isinstance(value, str):
         return value[:MAX_TEXT] if len(value) > MAX_TEXT else value
     if isinstance(value, dict):

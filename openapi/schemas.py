@@ -38,27 +38,27 @@ class Schema:
 
     def violations(self, value: Any, prefix: str = "") -> list[Violation]:
         """Return all faults of a value. `prefix` is put before each field."""
-        value = _without_overlong_texts(value)
+        value = _truncate_texts(value)
         if self._validator.is_valid(value):
             return []
-        faults = (fault for error in self._validator.iter_errors(_shortened(value)) for fault in faults_of(error))
+        faults = (fault for error in self._validator.iter_errors(_shorten_lists(value)) for fault in faults_of(error))
         found = [self._describe(fault, prefix) for fault in islice(faults, MAX_FAULTS)]
         return [violation for violation in found if violation is not None]
 
 
 def compiled(schema: dict[str, Any], components: dict[str, Any]) -> jsonschema_rs.Draft4Validator:
     """Return a validator for a schema whose references point to `components`."""
-    return jsonschema_rs.Draft4Validator(_to_json_schema({**schema, "components": components}), validate_formats=False)
+    return jsonschema_rs.Draft4Validator(_convert_schema({**schema, "components": components}), validate_formats=False)
 
 
-def _without_overlong_texts(value: Any) -> Any:
+def _truncate_texts(value: Any) -> Any:
     """Return an object with its own texts truncated to one character over the maximum, because patterns read all."""
     if not isinstance(value, dict) or not any(isinstance(v, str) and len(v) > MAX_TEXT for v in value.values()):
         return value
     return {name: inner[: MAX_TEXT + 1] if isinstance(inner, str) else inner for name, inner in value.items()}
 
 
-def _shortened(value: Any) -> Any:
+def _shorten_lists(value: Any) -> Any:
     """Return an invalid object with lists truncated above any allowed size: the validator finds all faults at once."""
     if not isinstance(value, dict):
         return value
@@ -80,13 +80,13 @@ def faults_of(error: jsonschema_rs.ValidationError) -> Iterator[Fault]:
         yield Fault(path, keyword, rule, error.instance)
 
 
-def _to_json_schema(schema: Any) -> Any:
+def _convert_schema(schema: Any) -> Any:
     """Return an OpenAPI 3.0 schema as JSON Schema draft 4: `nullable` becomes a type."""
     if isinstance(schema, list):
-        return [_to_json_schema(item) for item in schema]
+        return [_convert_schema(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    converted = {key: _to_json_schema(value) for key, value in schema.items()}
+    converted = {key: _convert_schema(value) for key, value in schema.items()}
     if converted.get("nullable") is True and isinstance(converted.get("type"), str):
         converted["type"] = [converted["type"], "null"]
     return converted

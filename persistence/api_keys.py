@@ -48,12 +48,15 @@ def _insert(connection: sa.Connection, key: ApiKey) -> None:
 @short_read
 def _find(connection: sa.Connection, key_hash: str) -> ApiKey | None:
     row = connection.execute(_FIND, {"key_hash": key_hash}).mappings().first()
-    return None if row is None else _key(row)
+    return None if row is None else _to_api_key(row)
 
 
 @short_read
 def _list(connection: sa.Connection) -> list[ApiKey]:
-    return [_key(row) for row in connection.execute(table.select().order_by(table.c.name, table.c.created)).mappings()]
+    return [
+        _to_api_key(row)
+        for row in connection.execute(table.select().order_by(table.c.name, table.c.created)).mappings()
+    ]
 
 
 @short_write
@@ -62,7 +65,7 @@ def _revoke(connection: sa.Connection, name: str, now: datetime) -> bool:
     return connection.execute(statement).rowcount > 0
 
 
-def _key(row: sa.RowMapping) -> ApiKey:
+def _to_api_key(row: sa.RowMapping) -> ApiKey:
     return ApiKey(
         key_hash=row["key_hash"],
         name=row["name"],

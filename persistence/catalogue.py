@@ -96,7 +96,7 @@ async def apply(database: Database, call: Apply) -> Applied:
 
 def build_rejection_entry(call: Apply, parts: Sequence[PartInUse]) -> AuditEntry:
     """Return the audit entry for a call that was rejected because these parts are in use."""
-    return _entry(call, CATALOGUE, "call", "refused", {"errors": len(parts)})
+    return _build_entry(call, CATALOGUE, "call", "refused", {"errors": len(parts)})
 
 
 async def read(database: Database) -> Catalogue:
@@ -119,7 +119,7 @@ def _apply(connection: sa.Connection, call: Apply) -> Applied:
     if changes and not call.is_dry_run:
         _write(connection, call.wanted, changes)
     applied = Applied(changes, pruned)
-    audit.append(connection, CATALOGUE, head, _entries(call, applied))
+    audit.append(connection, CATALOGUE, head, _build_entries(call, applied))
     return applied
 
 
@@ -152,11 +152,11 @@ def _prune(connection: sa.Connection, call: Apply, system_id: str, needed: Itera
         delete = subscriptions.delete().where(subscriptions.c.id == sa.bindparam("deleted_id"))
         connection.execute(delete, [{"deleted_id": row.id} for row in rows])
         detail = {"deleted": [_to_array(row) for row in rows], "droppedMessages": pruned.dropped_messages}
-        audit.append(connection, system_id, head, [_entry(call, system_id, "change", "changed", detail)])
+        audit.append(connection, system_id, head, [_build_entry(call, system_id, "change", "changed", detail)])
     return pruned
 
 
-def _entries(call: Apply, applied: Applied) -> list[AuditEntry]:
+def _build_entries(call: Apply, applied: Applied) -> list[AuditEntry]:
     """Return the audit entry of the call, followed by one with all its changes if there are any."""
     changes = applied.changes
     outcome = "dry run" if call.is_dry_run else "changed" if changes else "unchanged"
@@ -167,7 +167,7 @@ def _entries(call: Apply, applied: Applied) -> list[AuditEntry]:
         "prunedSubscriptions": sum(pruned.subscriptions for pruned in applied.pruned),
         "droppedMessages": sum(pruned.dropped_messages for pruned in applied.pruned),
     }
-    entries = [_entry(call, CATALOGUE, "call", outcome, counts)]
+    entries = [_build_entry(call, CATALOGUE, "call", outcome, counts)]
     if changes and not call.is_dry_run:
         described = [
             {
@@ -178,11 +178,11 @@ def _entries(call: Apply, applied: Applied) -> list[AuditEntry]:
             }
             for change in changes
         ]
-        entries.append(_entry(call, CATALOGUE, "change", outcome, {"changes": described}))
+        entries.append(_build_entry(call, CATALOGUE, "change", outcome, {"changes": described}))
     return entries
 
 
-def _entry(call: Apply, chain: str, kind: str, outcome: str, detail: dict[str, Any]) -> AuditEntry:
+def _build_entry(call: Apply, chain: str, kind: str, outcome: str, detail: dict[str, Any]) -> AuditEntry:
     return AuditEntry(
         chain=chain,
         kind=kind,
@@ -244,7 +244,7 @@ def _write(connection: sa.Connection, wanted: Catalogue, changes: Iterable[Chang
     if deleted[WEB_MESSAGE_EVENT]:
         connection.execute(web_message_events.delete())
     # The event refers to a message type: update it after the new type is inserted and before the old one is deleted.
-    _upsert(connection, message_types, [_type_row(wanted.message_types[key]) for (key,) in put[MESSAGE_TYPE]])
+    _upsert(connection, message_types, [_build_type_row(wanted.message_types[key]) for (key,) in put[MESSAGE_TYPE]])
     if wanted.web_message_event is not None and put[WEB_MESSAGE_EVENT]:
         _upsert(connection, web_message_events, [{"number": 1, **asdict(wanted.web_message_event)}])
     _delete(connection, allowed_subscriptions, deleted[ALLOWED])
@@ -252,7 +252,7 @@ def _write(connection: sa.Connection, wanted: Catalogue, changes: Iterable[Chang
     _delete(connection, systems, deleted[SYSTEM])
     _upsert(connection, allowed_subscriptions, [Allowed(*key)._asdict() for key in put[ALLOWED]])
     changed = [wanted.systems[key] for (key,) in put[SYSTEM]]
-    _upsert(connection, systems, [_system_row(system) for system in changed])
+    _upsert(connection, systems, [_build_system_row(system) for system in changed])
     # Certificates are looked up in each call, so a certificate that is deleted here loses access immediately.
     revoke = certificates.delete().where(certificates.c.system_id == sa.bindparam("key"))
     if changed:
@@ -288,7 +288,7 @@ def _delete(connection: sa.Connection, table: sa.Table, keys: list[tuple[str | i
         )
 
 
-def _system_row(system: System) -> dict[str, Any]:
+def _build_system_row(system: System) -> dict[str, Any]:
     client = system.client_certificate
     return {
         "id": system.id,
@@ -301,7 +301,7 @@ def _system_row(system: System) -> dict[str, Any]:
     }
 
 
-def _type_row(message_type: MessageType) -> dict[str, Any]:
+def _build_type_row(message_type: MessageType) -> dict[str, Any]:
     return {
         "entity_type": message_type.entity_type,
         "name": message_type.name,

@@ -61,12 +61,12 @@ async def is_known_type(database: Database, entity_type: int, now: datetime) -> 
 
 def accept(connection: sa.Connection, publication: Publication) -> PublishResult:
     """Run `publish` within the transaction of the caller, on SQLite."""
-    parameters = _parameters(publication)
+    parameters = _build_parameters(publication)
     accepted = _ACCEPT.execute(connection, **parameters)
     if accepted:
         _FAN_OUT.execute(connection, **parameters)
         return PublishResult(publication.event.id, accepted[0][0], is_new=True)
-    return _repeat(parameters, _KNOWN.execute(connection, id=publication.event.id))
+    return _resolve_repetition(parameters, _KNOWN.execute(connection, id=publication.event.id))
 
 
 _accept = short_write(accept)
@@ -76,7 +76,7 @@ _accept_for_many = bulk_write(accept)
 @batched_write
 def _accept_all(connection: sa.Connection, items: Sequence[Publication]) -> list[PublishResult | BudkavleError]:
     """Run `publish` for all items, on PostgreSQL. Of several items with the same id only one can be new."""
-    parameters = [_parameters(publication) for publication in items]
+    parameters = [_build_parameters(publication) for publication in items]
     rows = [
         {**row, "place": place, "created": row["created"].isoformat(), "today": row["today"].isoformat()}
         for place, row in enumerate(parameters)
@@ -92,13 +92,13 @@ def _accept_all(connection: sa.Connection, items: Sequence[Publication]) -> list
             results.append(PublishResult(id_, accepted[place], is_new=True))
         else:
             try:
-                results.append(_repeat(row, [known[id_]] if id_ in known else []))
+                results.append(_resolve_repetition(row, [known[id_]] if id_ in known else []))
             except BudkavleError as exc:
                 results.append(exc)
     return results
 
 
-def _repeat(parameters: Mapping[str, Any], known: Sequence[Sequence[Any]]) -> PublishResult:
+def _resolve_repetition(parameters: Mapping[str, Any], known: Sequence[Sequence[Any]]) -> PublishResult:
     """Return the result of an event that was not accepted, given content and result of the one with the same id."""
     if not known:
         raise UnknownType
@@ -125,7 +125,7 @@ def _is_known_type(connection: sa.Connection, parameters: Mapping[str, Any]) -> 
     return connection.execute(_IS_TYPE, parameters).first() is not None
 
 
-def _parameters(publication: Publication) -> dict[str, Any]:
+def _build_parameters(publication: Publication) -> dict[str, Any]:
     event = publication.event
     return {
         "id": event.id,
@@ -157,7 +157,7 @@ _TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
 }
 
 
-def _statement(text: str) -> sa.TextClause:
+def _build_statement(text: str) -> sa.TextClause:
     return sa.text(text).bindparams(
         *(sa.bindparam(name, type_=type_) for name, type_ in _TYPES.items() if re.search(rf":{name}\b", text))
     )
@@ -194,19 +194,19 @@ NEW_ID_ON_SQLITE = (
 
 # There is only one writer at a time, so the following fan-out has exactly the counted subscriptions.
 _ACCEPT = PreparedStatement(
-    _statement(
+    _build_statement(
         _INSERT_EVENT.format(count=f"(select count(*) from subscriptions s where {_MATCHES})")
         + "returning subscriptions"
     )
 )
 _FAN_OUT = PreparedStatement(
-    _statement(
+    _build_statement(
         INSERT_DELIVERIES.format(new_id=NEW_ID_ON_SQLITE, event_id=":id", of=":")
         + f"from subscriptions s where {_MATCHES}"
     )
 )
-_SOME_MATCHES = PreparedStatement(_statement(f"select 1 from subscriptions s where {_MATCHES} limit {WIDE + 1}"))
-_KNOWN = PreparedStatement(_statement("select content, subscriptions from events where id = :id"))
+_SOME_MATCHES = PreparedStatement(_build_statement(f"select 1 from subscriptions s where {_MATCHES} limit {WIDE + 1}"))
+_KNOWN = PreparedStatement(_build_statement("select content, subscriptions from events where id = :id"))
 
 # Lock the subscriptions, so that a sync that deletes one runs either before or after this transaction. After a
 # deletion there is no delivery to insert and no foreign key to violate. All transactions lock subscriptions in the
@@ -245,4 +245,4 @@ _KNOWN_OF = PreparedStatement(
         sa.bindparam("ids", type_=sa.ARRAY(sa.Uuid(as_uuid=False)))
     )
 )
-_IS_TYPE = _statement(_IS_TYPE_TEXT)
+_IS_TYPE = _build_statement(_IS_TYPE_TEXT)

@@ -18,8 +18,8 @@ def upgrade(connection: sa.Connection) -> None:
 
     Raises `DatabaseUnusable` for a database of a later version than this program.
     """
-    found = _revision(connection)
-    if found == _head():
+    found = _read_revision(connection)
+    if found == _find_latest():
         return
     _refuse_later(found)
     import alembic.command
@@ -35,7 +35,7 @@ def upgrade(connection: sa.Connection) -> None:
 @large_read
 def check(connection: sa.Connection) -> None:
     """Raise `DatabaseUnusable` unless the tables are those of this version."""
-    found, wanted = _revision(connection), _head()
+    found, wanted = _read_revision(connection), _find_latest()
     if found == wanted:
         return
     _refuse_later(found)
@@ -45,13 +45,14 @@ def check(connection: sa.Connection) -> None:
 
 
 def _refuse_later(found: str | None) -> None:
-    if found is not None and found not in _known():
+    if found is not None and found not in _list_versions():
         raise DatabaseUnusable(
-            f"the database is at version {found}, which is later than {_head()} of this program: upgrade the program"
+            f"the database is at version {found}, which is later than {_find_latest()} of this program: "
+            "upgrade the program"
         )
 
 
-def _revision(connection: sa.Connection) -> str | None:
+def _read_revision(connection: sa.Connection) -> str | None:
     """Return the version that Alembic stored, or None for a database without tables of this program."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
@@ -59,10 +60,10 @@ def _revision(connection: sa.Connection) -> str | None:
     return found
 
 
-def _head() -> str:
-    return max(_known())
+def _find_latest() -> str:
+    return max(_list_versions())
 
 
-def _known() -> set[str]:
+def _list_versions() -> set[str]:
     """Return the versions of the migrations, with which the names of their files begin."""
     return {path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py")}

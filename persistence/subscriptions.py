@@ -109,14 +109,14 @@ def _sync(connection: sa.Connection, call: SyncCall) -> SyncResult:
         # The operator may have deleted the system or revoked its certificate while the call waited.
         raise Forbidden(RefusalReason.SYSTEM_NOT_AUTHORISED)
     current = _read_set(connection, call.system_id)
-    offer = _read_offer(connection, _types(call.wanted))
+    offer = _read_offer(connection, _collect_types(call.wanted))
     plan = plan_sync(current.subscriptions, call.wanted, offer, call.now)
     if plan.errors or call.is_refused_anyway:
         raise SyncRefused(plan.errors)
-    changes = _changes(plan)
+    changes = _describe_changes(plan)
     dropped = _apply(connection, call, current, plan, changes)
     result = SyncResult(len(plan.created), len(plan.updated), len(plan.deleted), plan.unchanged, dropped)
-    audit.append(connection, call.system_id, head, _entries(call, result, changes if plan.is_change else None))
+    audit.append(connection, call.system_id, head, _build_entries(call, result, changes if plan.is_change else None))
     return result
 
 
@@ -138,11 +138,11 @@ def _apply(
 
 @long_read
 def _list_broken_rules(connection: sa.Connection, wanted: Sequence[Entry], now: datetime) -> tuple[SyncError, ...]:
-    offer = _read_offer(connection, _types(wanted))
+    offer = _read_offer(connection, _collect_types(wanted))
     return plan_sync({}, wanted, offer, now).errors
 
 
-def _types(wanted: Sequence[Entry]) -> set[int]:
+def _collect_types(wanted: Sequence[Entry]) -> set[int]:
     types = {entry.entity_type for entry in wanted if entry.entity_type is not None}
     return {entity_type for entity_type in types if 0 <= entity_type <= LARGEST_TYPE}
 
@@ -151,7 +151,7 @@ def _caller_parameters(call: SyncCall) -> dict[str, str]:
     return {"fingerprint": call.caller.removeprefix("sha256:"), "system_id": call.system_id}
 
 
-def _changes(plan: SyncPlan) -> dict[str, list[Any]]:
+def _describe_changes(plan: SyncPlan) -> dict[str, list[Any]]:
     """Return the changes as the audit log stores them."""
     return {
         "created": [_to_array(after) for after in plan.created],
@@ -160,7 +160,7 @@ def _changes(plan: SyncPlan) -> dict[str, list[Any]]:
     }
 
 
-def _entries(call: SyncCall, result: SyncResult, changes: dict[str, list[Any]] | None) -> list[AuditEntry]:
+def _build_entries(call: SyncCall, result: SyncResult, changes: dict[str, list[Any]] | None) -> list[AuditEntry]:
     """Return the audit entry of the call, followed by one with all its changes if there are any."""
     outcome = "dry run" if call.is_dry_run else "changed" if changes else "unchanged"
     counts = {
@@ -170,13 +170,13 @@ def _entries(call: SyncCall, result: SyncResult, changes: dict[str, list[Any]] |
         "unchanged": result.unchanged,
         "droppedMessages": result.dropped_messages,
     }
-    entries = [_entry(call, "call", outcome, counts)]
+    entries = [_build_entry(call, "call", outcome, counts)]
     if changes and not call.is_dry_run:
-        entries.append(_entry(call, "change", outcome, changes))
+        entries.append(_build_entry(call, "change", outcome, changes))
     return entries
 
 
-def _entry(call: SyncCall, kind: str, outcome: str, detail: dict[str, Any]) -> AuditEntry:
+def _build_entry(call: SyncCall, kind: str, outcome: str, detail: dict[str, Any]) -> AuditEntry:
     return AuditEntry(
         chain=call.system_id,
         kind=kind,

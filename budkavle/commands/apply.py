@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from budkavle.commands.console import with_database
-from budkavle.documentation import see
+from budkavle.documentation import list_documentation
 from domain.catalogue import ALLOWED
 from domain.errors import BudkavleError
 
@@ -26,14 +26,14 @@ class StillNeeded(BudkavleError):
 
     def __init__(self, parts: Sequence[PartInUse]) -> None:
         lines = [
-            f"{_named(part.item)}: {_count(part.subscriptions, 'subscription')} of {', '.join(part.systems)}"
+            f"{_describe_item(part.item)}: {_count(part.subscriptions, 'subscription')} of {', '.join(part.systems)}"
             for part in parts
         ]
         advice = "subscriptions need removed entries; nothing was applied (--prune also removes the subscriptions)"
         super().__init__("\n".join([advice, *lines]))
 
 
-@click.command(epilog=see("how-to/catalogue.md", "catalogue.example.yaml"))
+@click.command(epilog=list_documentation("how-to/catalogue.md", "catalogue.example.yaml"))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Print the difference and change nothing.")
 @click.option(
@@ -89,8 +89,8 @@ async def apply_catalogue(
 def diff(applied: Applied) -> Iterator[str]:
     """Yield the changes for people in a stable order, with values as JSON on one line."""
     for change in applied.changes:
-        yield f"{_sign(change)} {_named(change.item)}"
-        yield from (f"    {line}" for line in _fields(change))
+        yield f"{_sign(change)} {_describe_item(change.item)}"
+        yield from (f"    {line}" for line in _describe_fields(change))
     for pruned in applied.pruned:
         messages = _count(pruned.dropped_messages, "message")
         yield f"- {_count(pruned.subscriptions, 'subscription')} of {pruned.system_id}, with {messages} not delivered"
@@ -105,14 +105,14 @@ def _sign(change: Change) -> str:
     return "+" if change.before is None else "-" if change.after is None else "~"
 
 
-def _named(item: Item) -> str:
+def _describe_item(item: Item) -> str:
     if item.section == ALLOWED:
         org_type, entity_type = item.key
         return f"{item.section} orgType {org_type}, entityType {entity_type}"
     return " ".join([item.section, *map(str, item.key)])
 
 
-def _fields(change: Change) -> Iterator[str]:
+def _describe_fields(change: Change) -> Iterator[str]:
     before, after = change.before, change.after
     if before is None or after is None:
         values: Mapping[str, Any] = before or after or {}
@@ -121,10 +121,10 @@ def _fields(change: Change) -> Iterator[str]:
         return
     for name in after:
         if before[name] != after[name]:
-            yield from _difference(name, before[name], after[name])
+            yield from _describe_difference(name, before[name], after[name])
 
 
-def _difference(name: str, before: Any, after: Any) -> Iterator[str]:
+def _describe_difference(name: str, before: Any, after: Any) -> Iterator[str]:
     if isinstance(before, list) and sorted(before) != sorted(after):
         yield from (f"{name}: - {_json(value)}" for value in before if value not in after)
         yield from (f"{name}: + {_json(value)}" for value in after if value not in before)

@@ -11,7 +11,7 @@ import click
 
 from budkavle.commands.console import print_line, with_database, write_moment
 from budkavle.commands.option_types import Moment
-from budkavle.documentation import see
+from budkavle.documentation import list_documentation
 from domain.audit import CATALOGUE, NO_SYSTEM, ChainedEntry
 from domain.errors import BudkavleError
 
@@ -47,7 +47,7 @@ class _Hash(click.ParamType[str]):
         return text
 
 
-@click.group(epilog=see("how-to/audit.md"))
+@click.group(epilog=list_documentation("how-to/audit.md"))
 def audit() -> None:
     """List and verify the audit log: calls, callers and outcomes."""
 

@@ -12,7 +12,7 @@ import click
 
 from budkavle.commands.console import command_settings, print_line, with_database
 from budkavle.commands.option_types import ProcessCount
-from budkavle.documentation import see
+from budkavle.documentation import list_documentation
 from domain.errors import BudkavleError, StorageFailed
 
 # Connexion imports a test client of Starlette that this program does not use.
@@ -83,7 +83,7 @@ def _check_environment() -> None:
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=see("reference/settings.md", "how-to/deploy.md"),
+    epilog=list_documentation("reference/settings.md", "how-to/deploy.md"),
 )
 @click.version_option(package_name="budkavle")
 def main() -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from budkavle.documentation import see
+from budkavle.documentation import list_documentation
 from budkavle.specs import spec_dir
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class CannotCheck(click.ClickException):
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command("contract-check", epilog=see("how-to/contract-check.md", "reference/contract-check.md"))
+@click.command("contract-check", epilog=list_documentation("how-to/contract-check.md", "reference/contract-check.md"))
 @click.argument("base_url")
 @click.option("--spec", type=click.Choice(["web-messages", "subscriptions", "all"]), default="all", show_default=True)
 @click.option("--api-key", envvar="BUDKAVLE_CHECK_API_KEY", show_envvar=True, help="The key for web messages.")
@@ -97,7 +97,7 @@ def contract_check(  # Each argument is an option of the command.
     of a mock Open-E, since generated requests may name any case. Exit code: 0 if the server keeps the contract, 1 if it
     breaks it, 2 if the check could not run to its end or not clean up.
     """
-    url = _checked(base_url, allow_host)
+    url = _check_url(base_url, allow_host)
     if importlib.util.find_spec("schemathesis") is None or importlib.util.find_spec("pytest") is None:
         raise CannotCheck("this command needs more packages: pip install 'budkavle[contract]'")
     if client_key is not None and client_cert is None:
@@ -197,7 +197,7 @@ def _place_of(exc: Exception) -> str:
     return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
-def _checked(base_url: str, allow_host: str | None) -> str:
+def _check_url(base_url: str, allow_host: str | None) -> str:
     """Return the address without a final slash. Raises UsageError unless the host is allowed."""
     try:
         parts = urlsplit(base_url)

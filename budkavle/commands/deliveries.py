@@ -10,7 +10,7 @@ import click
 from budkavle.commands.console import print_line, with_database, write_moment
 from budkavle.commands.deliveries_selection import Action, Selection, run_action, select
 from budkavle.commands.option_types import Id, Moment
-from budkavle.documentation import see
+from budkavle.documentation import list_documentation
 from domain.deliveries import DeliveryState, Obstacle, Reason
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _ALL = click.option("--all", "is_all", is_flag=True, help="All deliveries.")
 _IDS = click.argument("ids", type=Id(), nargs=-1)
 
 
-@click.group(epilog=see("how-to/deliveries.md"))
+@click.group(epilog=list_documentation("how-to/deliveries.md"))
 def deliveries() -> None:
     """List, show, replay and drop undelivered deliveries."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from budkavle.commands.console import command_settings, with_database
-from budkavle.documentation import see
+from budkavle.documentation import list_documentation
 from domain.web_messages import UNSETTLED_STATES, MessageState
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ GRACE_SECONDS = 60
 """Seconds after the end of its timeout at which a message counts as left over from a crash."""
 
 
-@click.group(epilog=see("how-to/in-doubt-messages.md"))
+@click.group(epilog=list_documentation("how-to/in-doubt-messages.md"))
 def messages() -> None:
     """List web messages whose publication is not settled."""
 

@@ -78,7 +78,7 @@ def receive(
             keep_bytes=keep_bytes,
         )
     except SoapFault as fault:
-        return _refused(fault, charset, findings)
+        return _build_fault_response(fault, charset, findings)
     findings.operation = operation.local_name.removesuffix("Request")
     findings.case = int_of(child(operation.element, "flowInstanceID"))
     findings.files = list_files(operation)
@@ -101,13 +101,13 @@ def execute(sent: ParsedRequest, request: Request, orders: Orders) -> MockRespon
             return fault_response
         reply = change()
     except SoapFault as fault:
-        return _refused(fault, sent.charset, findings)
+        return _build_fault_response(fault, sent.charset, findings)
     findings.message_id = reply.number
     body = write_reply(f"{name}Response", reply.content, sent.charset)
     return fault_effects.apply_after_work(order, MockResponse(200, {"Content-Type": content_type(sent.charset)}, body))
 
 
-def _refused(fault: SoapFault, charset: str | None, findings: Findings) -> MockResponse:
+def _build_fault_response(fault: SoapFault, charset: str | None, findings: Findings) -> MockResponse:
     findings.refusal = fault_effects.explain_order(500) if findings.fault else fault.refusal
     return MockResponse(500, {"Content-Type": content_type(charset)}, write_fault(fault, charset))
 

@@ -55,21 +55,21 @@ class MultipartReader:
         if not self._splitter.is_ended:
             fault = "the final boundary is missing" if self._parts else "no boundary was found"
             refuse(f"must be a complete multipart form; {fault}", "form")
-        message = self._message()
+        message = self._decode_message()
         if message is None:
             self.is_files_only = True
             return {FILE_PART: self._files}
         if FILE_PART in message:
-            self._fault(FILE_PART, "must be parts of the form, not in the JSON")
+            self._add_violation(FILE_PART, "must be parts of the form, not in the JSON")
         return {**message, FILE_PART: self._files}
 
-    def _message(self) -> dict[str, Any] | None:
+    def _decode_message(self) -> dict[str, Any] | None:
         """Return the JSON part, or None with a violation if it is missing or cannot be parsed."""
         if self._json is None:
-            self._fault(JSON_PART, "must be the first part, of type application/json")
+            self._add_violation(JSON_PART, "must be the first part, of type application/json")
             return None
         if self._is_json_encoded:
-            self._fault(JSON_PART, _ENCODED)
+            self._add_violation(JSON_PART, _ENCODED)
             return None
         try:
             message = _decode_part(self._json)
@@ -78,7 +78,7 @@ class MultipartReader:
             return None
         if isinstance(message, dict):
             return message
-        self._fault("body", "must be an object")
+        self._add_violation("body", "must be an object")
         return None
 
     def begin_part(self, headers: dict[bytes, bytes]) -> None:
@@ -87,31 +87,33 @@ class MultipartReader:
         if self._parts > MAX_PARTS:
             refuse(f"must have at most {MAX_PARTS} parts", "form")
         disposition, options = parse_options_header(headers.get(b"content-disposition"))
-        name = _text(options.get(b"name", b"")) if disposition == b"form-data" else None
+        name = _decode_text(options.get(b"name", b"")) if disposition == b"form-data" else None
         is_encoded = headers.get(b"content-transfer-encoding", b"binary").lower() not in _PLAIN_ENCODINGS
         if name == JSON_PART and self._parts == 1:
             self._part = self._begin_json(headers, is_encoded=is_encoded)
         elif name == FILE_PART:
             if is_encoded:
-                self._fault(f"{FILE_PART}[{len(self._files)}]", _ENCODED)
-            self._part = self._begin_file(_file_name(headers[b"content-disposition"], options))
+                self._add_violation(f"{FILE_PART}[{len(self._files)}]", _ENCODED)
+            self._part = self._begin_file(_decode_file_name(headers[b"content-disposition"], options))
         else:
             self._part = None
             is_misplaced = name == JSON_PART
-            self._fault(name or "body", "must be the first part, and only once" if is_misplaced else _UNKNOWN_PART)
+            self._add_violation(
+                name or "body", "must be the first part, and only once" if is_misplaced else _UNKNOWN_PART
+            )
 
     def _begin_json(self, headers: dict[bytes, bytes], *, is_encoded: bool) -> bytearray:
         media_type, _ = parse_options_header(headers.get(b"content-type", b"application/json"))
         if media_type.lower() != b"application/json":
-            self._fault(JSON_PART, "must be of type application/json")
+            self._add_violation(JSON_PART, "must be of type application/json")
         self._is_json_encoded = is_encoded
         self._json = bytearray()
         return self._json
 
     def _begin_file(self, raw_name: bytes) -> ContentReader | None:
-        file_name = _text(raw_name)
+        file_name = _decode_text(raw_name)
         if file_name is None:
-            self._fault(f"{FILE_PART}[{len(self._files)}].fileName", "must be UTF-8")
+            self._add_violation(f"{FILE_PART}[{len(self._files)}].fileName", "must be UTF-8")
         token = str(len(self._files))
         # Report an invalid name only once: replace it by a valid one for the schema.
         self._files.append({"fileName": "-" if file_name is None else file_name, "base64Data": token})
@@ -132,7 +134,7 @@ class MultipartReader:
             self.contents[self._files[-1]["base64Data"]] = self._part.finish()
         self._part = None
 
-    def _fault(self, field: str, message: str) -> None:
+    def _add_violation(self, field: str, message: str) -> None:
         self.violations.append(Violation(field, message))
 
 
@@ -221,7 +223,7 @@ class _PartSplitter:
                 refuse(f"must have at most {MAX_HEADER_BYTES} bytes of headers in each part", "form")
             if last_line_end < 0:
                 return False
-        headers = _headers(bytes(self._buffer[:end]))
+        headers = _parse_headers(bytes(self._buffer[:end]))
         # Keep the empty line: a boundary may follow it directly.
         del self._buffer[:end]
         self._skipped = 2
@@ -242,7 +244,7 @@ _FOLD = re.compile(rb"\r\n[ \t]+")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\0]*?)[ \t]*")
 
 
-def _headers(block: bytes) -> dict[bytes, bytes]:
+def _parse_headers(block: bytes) -> dict[bytes, bytes]:
     """Return the headers of a part, by their lower-case names."""
     headers: dict[bytes, bytes] = {}
     for line in _FOLD.sub(b" ", block).split(b"\r\n")[:-1]:
@@ -256,7 +258,7 @@ def _headers(block: bytes) -> dict[bytes, bytes]:
     return headers
 
 
-def _file_name(header: bytes, options: dict[bytes, bytes]) -> bytes:
+def _decode_file_name(header: bytes, options: dict[bytes, bytes]) -> bytes:
     """Return the name of a file in UTF-8. `filename*` (RFC 5987), which the library ignores, takes precedence."""
     extended = _EXTENDED_NAME.search(_QUOTED.sub(b'""', header))
     if extended is None:
@@ -265,7 +267,7 @@ def _file_name(header: bytes, options: dict[bytes, bytes]) -> bytes:
     return raw if extended[1].lower() == b"utf-8" else raw.decode("latin-1").encode()
 
 
-def _text(raw: bytes) -> str | None:
+def _decode_text(raw: bytes) -> str | None:
     try:
         return raw.decode()
     except UnicodeDecodeError:

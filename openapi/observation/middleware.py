@@ -88,7 +88,11 @@ class ObservationMiddleware:
         async def observed_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 scope[STATUS] = int(message["status"])
-                message["headers"] = [*message["headers"], *self._headers(raw_path), (header, request_id.encode())]
+                message["headers"] = [
+                    *message["headers"],
+                    *self._build_headers(raw_path),
+                    (header, request_id.encode()),
+                ]
             await send(message)
 
         try:
@@ -106,7 +110,7 @@ class ObservationMiddleware:
     def _observe(self, names: LogNames, scope: Scope, seconds: float) -> None:
         """Count a request, and log it unless the limit of lines about unauthenticated callers is reached."""
         status: int = scope[STATUS]
-        operation, fields = _operation(scope["extensions"]), scope["budkavle.log"]
+        operation, fields = _find_operation_id(scope["extensions"]), scope["budkavle.log"]
         _count(operation, status, seconds)
         is_anonymous = "caller" not in fields and status < HTTPStatus.INTERNAL_SERVER_ERROR
         suppressed = self._anonymous_lines.admit_line(scope[PEER]) if is_anonymous else 0
@@ -116,7 +120,7 @@ class ObservationMiddleware:
             fields["suppressed"] = suppressed
         if status >= HTTPStatus.BAD_REQUEST:
             raw_path = scope.get("raw_path") or scope["path"].encode()
-            fields |= _fields_of_refusal(names, scope, raw_path, fields.pop(VIOLATIONS, ()))
+            fields |= _collect_refusal_fields(names, scope, raw_path, fields.pop(VIOLATIONS, ()))
         self._log.info(
             "request",
             operation=operation,
@@ -127,7 +131,7 @@ class ObservationMiddleware:
             **fields,
         )
 
-    def _headers(self, raw_path: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    def _build_headers(self, raw_path: bytes) -> tuple[tuple[bytes, bytes], ...]:
         """Return the headers of all responses, regardless of the operation."""
         headers = () if self._names is None or _is_docs(raw_path) else _NO_STORE
         if self._is_draining is not None and self._is_draining():
@@ -140,7 +144,7 @@ def _is_docs(raw_path: bytes) -> bool:
     return raw_path.startswith(b"/docs") and raw_path[5:6] in {b"", b"/"}
 
 
-def _fields_of_refusal(
+def _collect_refusal_fields(
     names: LogNames, scope: Scope, raw_path: bytes, violations: Iterable[Violation]
 ) -> dict[str, Any]:
     """Return the log fields that identify the caller of a rejected request, and its faulty fields."""
@@ -148,7 +152,7 @@ def _fields_of_refusal(
     return {**refusal, "fields": names.fields(violations)} if violations else refusal
 
 
-def _operation(extensions: dict[str, Any]) -> str | None:
+def _find_operation_id(extensions: dict[str, Any]) -> str | None:
     operation_id: str | None = extensions.get(ROUTING_CONTEXT, {}).get("operation_id")
     return operation_id and operation_id.rpartition(".")[2]
 

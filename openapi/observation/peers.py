@@ -42,7 +42,7 @@ class TrustedProxies:
         peer = client[0] if client else None
         if not self.contains(peer):
             return peer
-        for host in _forwarded(scope["headers"]):
+        for host in _list_forwarded(scope["headers"]):
             address = parse_address(host)
             if address is None:
                 break
@@ -78,7 +78,7 @@ def source_of(peer: str | None) -> str:
 _HOST_BITS = 64
 
 
-def _forwarded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
+def _list_forwarded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
     """Yield forwarded addresses from the right. An entry in another form yields a text that is not an address."""
     values = {b"x-forwarded-for": b"", b"forwarded": b""}
     for name, value in headers:
@@ -87,16 +87,16 @@ def _forwarded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[str]:
     is_standard = not values[b"x-forwarded-for"]
     text = values[b"forwarded" if is_standard else b"x-forwarded-for"].decode("latin-1")
     for entry in reversed(text.rsplit(",", MAX_HOPS)[-MAX_HOPS:] if text else []):
-        yield _host_of_forwarded(entry) if is_standard else _host_of(entry.strip())
+        yield _parse_forwarded(entry) if is_standard else _parse_host(entry.strip())
 
 
-def _host_of_forwarded(entry: str) -> str:
+def _parse_forwarded(entry: str) -> str:
     # A quoted comma would split an entry, but nodes contain none (RFC 7239, section 6).
     found = _FOR.search(entry)
-    return _host_of(found[1] if found[1] is not None else found[2]) if found else ""
+    return _parse_host(found[1] if found[1] is not None else found[2]) if found else ""
 
 
-def _host_of(node: str) -> str:
+def _parse_host(node: str) -> str:
     """Return the host of `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:80`."""
     if node.startswith("["):
         return node[1:].partition("]")[0]
