@@ -161,5 +161,11 @@ class StorageUncertain(StorageFailed):
     # The connection was lost: the server may have executed the statement.
 
 
+class StorageBlocked(StorageFailed):
+    """The database does not answer."""
+
+    # A lock of other work was not released in time, or deadlocks repeated: the database certainly changed nothing.
+
+
 class StorageRejected(StorageFailed):
     """The database rejected a statement."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Any
 
-from domain.errors import StorageFailed, StorageRejected
+from domain.errors import StorageBlocked, StorageFailed, StorageRejected
 from persistence.work import BatchFunction
 
 MAX_BATCH = 16
@@ -82,7 +82,7 @@ class Batcher:
         # Skip items whose caller was cancelled.
         batch = [(item, future) for item, future in batch if not future.done()]
         outcomes = await self._try(work, batch)
-        is_of_all = isinstance(outcomes, StorageFailed) and not isinstance(outcomes, StorageRejected)
+        is_of_all = isinstance(outcomes, StorageFailed) and not isinstance(outcomes, StorageRejected | StorageBlocked)
         if isinstance(outcomes, Exception) and len(batch) > 1 and not is_of_all:
             # Retry each item alone, so that only the caller of the faulty item receives the error. Do not retry when
             # the database failed: it may have written the batch, and items must not be written twice.

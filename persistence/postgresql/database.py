@@ -23,10 +23,9 @@ from persistence.loop_thread import LoopThread
 from persistence.notifier import Notifier, web_messages_raise_events
 from persistence.postgresql.connections import Connector, PoolerFound, SessionSettings
 from persistence.postgresql.errors import (
-    DEADLOCK,
+    CONFLICTS,
     DRIVER_ERRORS,
     READ_ONLY,
-    SERIALIZATION_FAILURE,
     find_driver_error,
     find_sqlstate,
     postgresql_errors,
@@ -52,7 +51,6 @@ MAX_ATTEMPTS = 6
 CONFLICT_SECONDS = 0.01
 """Shortest pause (seconds) before a retry after a deadlock or a serialization failure. It doubles."""
 
-_CONFLICTS = frozenset({SERIALIZATION_FAILURE, DEADLOCK})
 _MIGRATION_LOCK = 0x6275646B61766C65
 """The key of our advisory lock: the letters of the product's name."""
 
@@ -322,7 +320,7 @@ async def _retry(attempt: Callable[[_Progress], Awaitable[T]], progress: _Progre
         except (sa.exc.SQLAlchemyError, *DRIVER_ERRORS) as exc:
             if not _had_no_effect(exc, progress):
                 raise
-            if find_sqlstate(exc) in _CONFLICTS:
+            if find_sqlstate(exc) in CONFLICTS:
                 # Pause for a random time, so that the same transactions do not conflict again.
                 await asyncio.sleep(CONFLICT_SECONDS * 2**number * random.uniform(0.5, 1))  # noqa: S311  # A pause is no secret.
     progress.begin()
@@ -336,7 +334,7 @@ def _had_no_effect(exc: BaseException, progress: _Progress) -> bool:
         return False
     code = find_sqlstate(exc)
     if (
-        code in _CONFLICTS
+        code in CONFLICTS
         or code == READ_ONLY
         or isinstance(find_driver_error(exc), asyncpg.InvalidCachedStatementError)
     ):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import asyncpg
 import sqlalchemy as sa
 
-from domain.errors import StorageFailed, StorageRejected, StorageUncertain
+from domain.errors import StorageBlocked, StorageFailed, StorageRejected, StorageUncertain
 from persistence.postgresql.url import Server
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -18,6 +18,12 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 SERIALIZATION_FAILURE = "40001"
 DEADLOCK = "40P01"
 READ_ONLY = "25006"
+
+CONFLICTS = frozenset({SERIALIZATION_FAILURE, DEADLOCK})
+"""Other transactions prevented the work. It may succeed if it is repeated."""
+
+_BLOCKED = CONFLICTS | {"55P03"}
+"""Other transactions prevented the work for as long as it may wait."""
 
 ENDED = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "08000", "08001", "08003", "08006", "08P01"})
 """The server or its pooler closed the session or accepts none: idle timeout, shutdown, termination."""
@@ -142,7 +148,7 @@ def postgresql_errors(server: Server, may_have_effect: Callable[[], bool]) -> It
     """Raise `StorageFailed` for all database errors except violated constraints.
 
     The error is `StorageUncertain` if the connection was lost while `may_have_effect` is true: the server may have
-    executed the work.
+    executed the work. It is `StorageBlocked` if locks or conflicts with other transactions prevented the work.
     """
     try:
         yield
@@ -150,10 +156,17 @@ def postgresql_errors(server: Server, may_have_effect: Callable[[], bool]) -> It
         # The function that wrote the statement knows the meaning of its constraints.
         raise
     except (sa.exc.DBAPIError, sa.exc.TimeoutError, *DRIVER_ERRORS) as exc:
-        is_rejected = (find_sqlstate(exc) or "")[:2] in REJECTED
-        is_lost = isinstance(exc, TimeoutError) or getattr(exc, "connection_invalidated", False)
-        kind = StorageRejected if is_rejected else StorageUncertain if is_lost and may_have_effect() else StorageFailed
-        raise kind(describe_kind(exc), explain(exc, server)) from exc
+        raise _choose_kind(exc, may_have_effect)(describe_kind(exc), explain(exc, server)) from exc
+
+
+def _choose_kind(exc: BaseException, may_have_effect: Callable[[], bool]) -> type[StorageFailed]:
+    code = find_sqlstate(exc) or ""
+    if code[:2] in REJECTED:
+        return StorageRejected
+    if code in _BLOCKED:
+        return StorageBlocked
+    is_lost = isinstance(exc, TimeoutError) or getattr(exc, "connection_invalidated", False)
+    return StorageUncertain if is_lost and may_have_effect() else StorageFailed
 
 
 def _find_class(code: str | None) -> str:

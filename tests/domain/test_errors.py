@@ -9,6 +9,7 @@ from domain.errors import (
     Invalid,
     NotFound,
     RefusalReason,
+    StorageBlocked,
     StorageFailed,
     StorageRejected,
     StorageUncertain,
@@ -17,7 +18,7 @@ from domain.errors import (
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BudkavleError)]
 
-OF_STORAGE = (StorageFailed, StorageRejected, StorageUncertain)
+OF_STORAGE = (StorageFailed, StorageBlocked, StorageRejected, StorageUncertain)
 REASON = RefusalReason.UNKNOWN_KEY
 
 

@@ -26,6 +26,7 @@ STATUSES = {
     errors.BackendUnavailable: 500,
     errors.OutcomeUnknown: 500,
     errors.StorageFailed: 503,
+    errors.StorageBlocked: 503,
     errors.StorageRejected: 500,
     errors.StorageUncertain: 503,
     errors.Overloaded: 503,

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.util import await_only
 from structlog.testing import capture_logs
 
-from domain.errors import StorageFailed, StorageUncertain
+from domain.errors import StorageBlocked, StorageFailed, StorageUncertain
 from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
@@ -283,6 +284,24 @@ async def test_wait_for_a_lock_is_limited(url: str, opening: Opening) -> None:
     await transaction.rollback()
     await administrator.close()
     await database.mark(mark(_mark))
+
+
+async def test_batched_writes_do_not_fail_because_one_of_them_is_blocked(url: str, opening: Opening) -> None:
+    database = opening(url, SHORT)
+    sent = datetime.now(UTC)
+    messages = [web_message(created=None) for _ in range(4)]
+    for message in messages:
+        await stored.begin_sending(database, message, sent)
+    administrator = await asyncpg.connect(url)
+    transaction = administrator.transaction()
+    await transaction.start()
+    await administrator.execute("select 1 from web_messages where id = $1 for update", messages[1].id)
+    outcomes = await asyncio.gather(
+        *(stored.mark_published(database, message, 1, sent) for message in messages), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), StorageBlocked, type(None), type(None)]
+    await transaction.rollback()
+    await administrator.close()
 
 
 async def test_batched_writes_whose_response_is_lost_are_not_repeated(
