@@ -41,7 +41,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str | None, str | None]
     ),
     "default another": ({"default": 1}, {"default": 2}, "default was 1, is 2", "default was 1, is 2"),
     "read only": (TEXT, TEXT | {"readOnly": True}, "readOnly true is new", "readOnly true is new"),
-    "read only said": (TEXT, TEXT | {"readOnly": False}, None, None),
+    "readOnly false is explicit": (TEXT, TEXT | {"readOnly": False}, None, None),
     "write only": (TEXT | {"writeOnly": True}, TEXT, "writeOnly true is gone", "writeOnly true is gone"),
     "unique": ({"type": "array"}, {"type": "array", "uniqueItems": True}, "uniqueItems true is new", None),
     "not unique": ({"uniqueItems": True}, {"uniqueItems": False}, None, "uniqueItems was true, is false"),

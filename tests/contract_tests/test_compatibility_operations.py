@@ -94,7 +94,7 @@ CHANGES: dict[str, tuple[str, Any, list[str]]] = {
         ["setThing: security demands less, look: was Key, is Card or Key"],
     ),
     "no key": (f"{PUT} > security", [], ["setThing: security demands less, look: was Key, is open to all"]),
-    "the same key, said again": (f"{PUT} > security", [{"Key": []}], []),
+    "the same key, repeated": (f"{PUT} > security", [{"Key": []}], []),
     "no security at all": (
         "security",
         GONE,

@@ -114,7 +114,7 @@ CODES = {
     "a failure and interrupted": (PYTEST, 2, False),
     "nothing but a warning": ("<testsuites><testcase name='a'/></testsuites>", 1, False),
     "no check": ("<testsuites/>", 5, True),
-    "checks, and said to be none": ("<testsuites><testcase name='a'/></testsuites>", 5, False),
+    "checks, but reported as none": ("<testsuites><testcase name='a'/></testsuites>", 5, False),
     "an error of pytest": ("<testsuites/>", 3, False),
 }
 

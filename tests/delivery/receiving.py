@@ -73,12 +73,12 @@ class Recorder:
 
     def __init__(self, response: bytes = OK) -> None:
         self.requests: list[tuple[str, bytes]] = []
-        self._said = response
+        self._response = response
 
     def __call__(self, connection, _) -> None:
         while True:
             self.requests.append(read_request(connection))
-            connection.sendall(self._said)
+            connection.sendall(self._response)
 
     def headers(self, index: int = -1) -> dict[str, str]:
         lines = self.requests[index][0].split("\r\n")[1:]
@@ -86,14 +86,14 @@ class Recorder:
 
 
 class Addresses(AbstractResolver):
-    """A resolver in which all names have these addresses. `asked` counts look-ups."""
+    """A resolver in which all names have these addresses. `lookups` counts look-ups."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses
-        self.asked = 0
+        self.lookups = 0
 
     async def resolve(self, host, port=0, family=0):
-        self.asked += 1
+        self.lookups += 1
         return [self.entry(host, port, address) for address in self.addresses]
 
     def entry(self, host, port, address):

@@ -220,5 +220,5 @@ def test_name_that_changes_between_check_and_connection_is_not_called(run, peer,
     to = receiver(base_url_of(server, "receiver.example"), allow_private_addresses=False)
     response = run(send_one(to, resolver=names))
     assert (response.status, response.reason) == (None, Reason.ADDRESS)
-    assert names.asked == 1
+    assert names.lookups == 1
     assert server.connections == 0

@@ -43,7 +43,7 @@ class Held:
     """A receiver that holds all calls until it is released."""
 
     def __init__(self) -> None:
-        self.came = threading.Semaphore(0)
+        self.started_calls = threading.Semaphore(0)
         self.number = 0
         self.go = threading.Event()
 
@@ -51,14 +51,14 @@ class Held:
         while True:
             read_request(connection)
             self.number += 1
-            self.came.release()
+            self.started_calls.release()
             self.go.wait(60)
             connection.sendall(OK)
 
     async def until(self, number: int) -> None:
         """Wait until that number of additional calls is held."""
         for _ in range(number):
-            assert await asyncio.to_thread(self.came.acquire, timeout=60)
+            assert await asyncio.to_thread(self.started_calls.acquire, timeout=60)
 
 
 async def test_sync_that_removes_a_subscription_drops_its_deliveries(database: Database, peer: StartPeer) -> None:
@@ -141,7 +141,7 @@ class HeldPath(Held):
             head, _ = read_request(connection)
             if "/dead " in head.partition("\r\n")[0]:
                 self.number += 1
-                self.came.release()
+                self.started_calls.release()
                 self.go.wait(60)
             else:
                 self.arrived.release()

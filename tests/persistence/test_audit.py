@@ -57,8 +57,8 @@ async def chain(database: Database) -> Sequence[tuple[int, str]]:
     return [(id_, item.hash) for id_, item in page]
 
 
-async def find_break(database: Database, kept: str | None = None) -> BrokenChain | None:
-    return (await audit.verify(database, kept))[1]
+async def find_break(database: Database, head: str | None = None) -> BrokenChain | None:
+    return (await audit.verify(database, head))[1]
 
 
 async def test_record_chains_entries_by_hash(database: Database) -> None:

@@ -28,11 +28,11 @@ class Caller:
         ]
         if goes_away:
             self._messages.append({"type": "http.disconnect"})
-        self.asked = 0
+        self.reads = 0
 
     async def receive(self) -> MutableMapping[str, Any]:
-        self.asked += 1
-        return self._messages[self.asked - 1]
+        self.reads += 1
+        return self._messages[self.reads - 1]
 
 
 def received(
@@ -64,14 +64,14 @@ def test_receive_body_refuses_an_announced_body_before_it_is_sent() -> None:
     caller = Caller(b"[1]")
     with pytest.raises(TooLarge, match="at most 2 bytes"):
         received(caller, length=3, limit=2)
-    assert caller.asked == 0
+    assert caller.reads == 0
 
 
 def test_receive_body_stops_at_the_chunk_that_exceeds_the_limit() -> None:
     caller = Caller(b"[1", b"2]", b"more", b"and more")
     with pytest.raises(TooLarge):
         received(caller, limit=3)
-    assert caller.asked == 2
+    assert caller.reads == 2
 
 
 def test_receive_body_does_not_trust_a_length_that_is_too_small() -> None:
@@ -106,7 +106,7 @@ def test_receive_body_refuses_a_large_body_that_is_not_json_while_it_is_sent() -
     caller = Caller(*[b"[" + b"0," * BATCH_BYTES] * 3, b"]")
     with pytest.raises(Invalid):
         received(caller, limit=10**9)
-    assert caller.asked < 4
+    assert caller.reads < 4
 
 
 def test_receive_body_extracts_the_content_of_large_bodies() -> None:

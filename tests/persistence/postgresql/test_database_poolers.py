@@ -219,7 +219,7 @@ async def test_restart_of_the_pooler_fails_only_running_calls(url: str, mode: st
                 await load.wait_for(50)
                 await asyncio.to_thread(bouncer.stop)
                 await asyncio.to_thread(bouncer.start)
-                after = next(load.begun)
+                after = next(load.call_numbers)
                 await load.wait_for(50)
             await load.check_recovery(after)
 

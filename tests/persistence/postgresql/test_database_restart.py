@@ -34,13 +34,13 @@ class Load:
     database: Database
     stored: list[WebMessage] = field(default_factory=list)
     failures: list[tuple[int, StorageFailed]] = field(default_factory=list)
-    """The start of each failed call, as the number of calls begun before it."""
-    begun: Iterator[int] = field(default_factory=itertools.count)
+    """The start of each failed call, as the number of calls started before it."""
+    call_numbers: Iterator[int] = field(default_factory=itertools.count)
     is_ending: bool = False
 
     async def call(self) -> None:
         while not self.is_ending:
-            number, message = next(self.begun), web_message()
+            number, message = next(self.call_numbers), web_message()
             try:
                 await stored.store(self.database, message)
                 self.stored.append(message)
@@ -105,7 +105,7 @@ async def test_restart_under_load_fails_only_running_calls(
     async with load_on(database) as load:
         await load.wait_for(100)
         await asyncio.to_thread(restart, primary)
-        after = next(load.begun)
+        after = next(load.call_numbers)
         await load.wait_for(100)
     await load.check_recovery(after)
     await database.close()
@@ -125,7 +125,7 @@ async def test_restart_behind_a_pooler_fails_only_running_calls(primary: Cluster
                 await other.check_health()
             await other.close()
             await asyncio.to_thread(primary.start)
-            after = next(load.begun)
+            after = next(load.call_numbers)
             await load.wait_for(50)
         await load.check_recovery(after)
         await database.close()
@@ -151,7 +151,7 @@ async def test_two_hosts_survive_a_failover(new_cluster: Callable[[], Cluster]) 
         await load.wait_for(100)
         await asyncio.to_thread(first.kill)
         await asyncio.to_thread(second.promote)
-        after = next(load.begun)
+        after = next(load.call_numbers)
         await load.wait_for(100)
     await load.check_recovery(after)
     await database.close()
