@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from mock_open_e.behaviour import fault_effects, refusals
 from mock_open_e.behaviour.journal import Findings, MockResponse, Refusal, SentFile
+from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.operations import check
 from mock_open_e.behaviour.orders import Orders
 from mock_open_e.behaviour.request import Request
 from mock_open_e.behaviour.scenario import Account
 from mock_open_e.behaviour.soap import mtom
-from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.soap.reading import Operation, child, int_of, read_request, text_of
 from mock_open_e.behaviour.soap.writing import content_type, write_fault, write_reply
 from mock_open_e.behaviour.soap_fault import SoapFault

@@ -10,8 +10,8 @@ from typing import Literal
 from lxml.etree import _Element as Element
 
 from mock_open_e.behaviour import refusals
+from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.request import Change, Reply, Request, family_of, find_case, sender
-from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.soap.reading import child, text_of
 from mock_open_e.behaviour.state import Content, File, Kind, Message
 

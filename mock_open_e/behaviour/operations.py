@@ -7,9 +7,9 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from mock_open_e.behaviour import messages, refusals
+from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.operation_table import SHAPES, request_element
 from mock_open_e.behaviour.request import Change, Reply, Request, family_of, find_case, sender
-from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.soap.reading import child, int_of, text_of
 from mock_open_e.behaviour.soap.writing import xml_text
 from mock_open_e.behaviour.state import Case

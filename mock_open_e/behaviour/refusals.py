@@ -3,6 +3,7 @@
 Texts that are marked as inferred are not from the platform's code.
 """
 
+from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.soap_fault import SoapFault
 
 _NULL_POINTER = "java.lang.NullPointerException: "
@@ -24,7 +25,7 @@ def not_found(case: int | None, received: str = "") -> SoapFault:
         f"The requested flow instance with ID {number} was not found",
         detail="FlowInstanceNotFoundFault",
         received=received or f"the case {number}, which is not known here",
-        accepted="the number of a known case in flowInstanceID (a positive xs:int, in the callback's namespace)",
+        accepted=f"a known case, a positive xs:int, in flowInstanceID of the namespace {CALLBACK_NAMESPACE}",
     )
 
 
@@ -63,7 +64,7 @@ def message_missing() -> SoapFault:
     return SoapFault(
         f"{_NULL_POINTER}Integration message cannot be null",
         received="no message element in the callback's namespace",
-        accepted="a message element that contains the elements added and message",
+        accepted=f"a message element in the namespace {CALLBACK_NAMESPACE}, with the elements added and message",
     )
 
 
@@ -187,5 +188,5 @@ def no_such_operation(name: str) -> SoapFault:
         f"Cannot find dispatch method for {name}",
         code="Client",
         received=f"the element {quote(name)} in the body" if name != "{}" else "an empty body",
-        accepted="an operation that the WSDL (?wsdl) lists, in the callback's namespace",
+        accepted=f"an operation that the WSDL (?wsdl) lists, in the namespace {CALLBACK_NAMESPACE}",
     )

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from lxml.etree import QName, XMLSchema
 from lxml.etree import _Element as Element
 
+from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.operation_table import SHAPES, request_element
 from mock_open_e.behaviour.refusals import quote
 from mock_open_e.behaviour.request import Request
-from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.soap.reading import Operation, child, text_of
 from mock_open_e.behaviour.soap.schema import strict_schema
 from mock_open_e.behaviour.soap_fault import SoapFault

@@ -7,8 +7,8 @@ addresses are the same but the bytes differ.
 from html import escape
 
 from mock_open_e.behaviour.journal import Findings, MockResponse, ReceivedCall, Refusal
+from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.operation_table import FAULTS, SHAPES, request_element
-from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.soap.schema import served_schema
 
 SERVICE_NAMESPACE = "http://callback.integration.flowengine.nordicpeak.com/"

@@ -14,7 +14,7 @@ from lxml import etree
 from lxml.etree import _Element as Element
 
 from mock_open_e.behaviour import refusals
-from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE, SOAP_NAMESPACE
+from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE, SOAP_NAMESPACE
 from mock_open_e.behaviour.soap.writing import codec_of
 from mock_open_e.behaviour.soap_fault import SoapFault
 from mock_open_e.behaviour.state import Content

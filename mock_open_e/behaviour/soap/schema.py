@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from lxml import etree
 
+from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.operation_table import CASE, FAULTS, SHAPES, request_element
-from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 
 _TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -7,7 +7,7 @@ import codecs
 import re
 from xml.sax.saxutils import escape
 
-from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE, SOAP_NAMESPACE
+from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE, SOAP_NAMESPACE
 from mock_open_e.behaviour.soap_fault import SoapFault
 
 _LABEL = re.compile(r"[A-Za-z0-9._:-]{1,40}")

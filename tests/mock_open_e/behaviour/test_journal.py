@@ -51,6 +51,20 @@ def test_rejected_call_is_recorded_with_received_and_accepted_input(body, receiv
     assert len(refusal.accepted) > 10
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        request('<addMessage xmlns="urn:x"/>'),
+        add_message('<flowInstanceID xmlns="">1068</flowInstanceID>'),
+        add_message().replace("<message>", '<message xmlns="">', 1),
+    ],
+)
+def test_refusal_of_a_wrong_namespace_names_the_accepted_one(body):
+    mock = MockOpenE(cases={1068})
+    send(mock, body)
+    assert "http://www.oeplatform.org/version/1.0/schemas/integration/callback" in mock.list_calls()[0].refusal.accepted
+
+
 def test_rejections_by_http_are_explained_too():
     mock = MockOpenE(username="u", password="p")
     send(mock, add_message())

@@ -17,9 +17,9 @@ from zeep.helpers import serialize_object
 from zeep.transports import Transport
 
 from mock_open_e import MockOpenE, mock_open_e
+from mock_open_e.behaviour.namespaces import CALLBACK_NAMESPACE
 from mock_open_e.behaviour.operation_table import SHAPES
 from mock_open_e.behaviour.soap.contract import SERVICE_NAMESPACE
-from mock_open_e.behaviour.soap.namespaces import CALLBACK_NAMESPACE
 from tests.mock_open_e.soap import UTF8, add_message, send
 
 URL = "http://open-e.test/external/api/callback"
