@@ -6,7 +6,10 @@ import click
 
 from budkavle.commands.console import command_settings
 
-MISSING = "The mock Open-E is a distribution of its own: pip install 'mock-open-e[server]'"
+MISSING = (
+    "the mock Open-E is not installed: build its wheel with `make wheel` in a checkout of Budkavle, "
+    "and install it with pip install 'dist/mock_open_e-VERSION-py3-none-any.whl[server]'"
+)
 
 
 @click.command("mock-open-e", context_settings={"ignore_unknown_options": True})

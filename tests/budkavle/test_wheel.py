@@ -296,7 +296,11 @@ def test_service_without_the_mock_lists_the_command_and_reports_the_missing_mock
         ("dev", "--port", "0", "--mock-port", "0", "--receiver-port", "0"),
     ):
         result = run_program(program, *arguments, folder=tmp_path)
-        error = "Error: The mock Open-E is a distribution of its own: pip install 'mock-open-e[server]'\n"
+        # `pip install mock-open-e` would ask an index, which does not have this distribution.
+        error = (
+            "Error: the mock Open-E is not installed: build its wheel with `make wheel` in a checkout of Budkavle, "
+            "and install it with pip install 'dist/mock_open_e-VERSION-py3-none-any.whl[server]'\n"
+        )
         assert (result.returncode, result.stdout, result.stderr) == (1, "", error)
 
 
