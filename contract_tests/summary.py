@@ -37,7 +37,7 @@ def format_screen(verdict: Verdict, check: Check) -> str:
     if left_out:
         parts.append("left out: " + "; ".join(f"{count} checks ({why})" for why, count in sorted(left_out.items())))
     parts += _list_leftovers(verdict)
-    parts.append(f"All of it: {check.report}/")
+    parts.append(f"Complete report: {check.report}/")
     return "\n\n".join(parts) + "\n"
 
 

@@ -62,7 +62,7 @@ Fetch the messages of that case:
 curl -sS {service}/webmessages/external-references/flowInstanceId/1068 -H 'apikey: {KEY}'
 
 {subscription_commands(service, KEY)}
-Check that it keeps the contract (half a minute):
+Check that it keeps the contract (one or two minutes):
 {check_command(service, KEY)}
 
 API pages:          {service}/docs
