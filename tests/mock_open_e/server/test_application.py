@@ -66,14 +66,14 @@ def test_stop_responds_to_waiting_callers(tmp_path: Path) -> None:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Path:
-    """Return a folder with a partner's client, and `budkavle` on the path."""
+    """Return a folder with a partner's client, and `mock-open-e` on the path."""
     if shutil.which("curl") is None or shutil.which("bash") is None:
         pytest.skip("curl or bash is not installed")
     (tmp_path / "my-client").write_text(CLIENT)
     (tmp_path / "my-client").chmod(0o755)
-    program = tmp_path / "bin" / "budkavle"
+    program = tmp_path / "bin" / "mock-open-e"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/bash\nexec {sys.executable} -m budkavle "$@"\n')
+    program.write_text(f'#!/bin/bash\nexec {sys.executable} -m mock_open_e "$@"\n')
     program.chmod(0o755)
     return tmp_path
 
