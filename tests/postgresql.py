@@ -90,9 +90,9 @@ class PostgresqlServer:
     def stop(self) -> None:
         self._server.cleanup()
 
-    def execute(self, statement: str) -> None:
-        """Execute a statement outside of the databases of the tests."""
-        self._fetch(self._server.get_uri(), statement)
+    def execute(self, statement: str) -> Any:
+        """Execute a statement outside of the databases of the tests. Return its first value."""
+        return self._fetch(self._server.get_uri(), statement)
 
     def _fetch(self, url: str, statement: str) -> Any:
         async def fetch() -> Any:

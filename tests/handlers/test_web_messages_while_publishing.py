@@ -173,6 +173,10 @@ def test_disconnected_caller_changes_nothing(database_url: str, held: HeldOpenE)
         assert get_message(service, message["id"])["message"] == "This is a message"
 
 
+TERMINATION_MS = 30_000
+"""Timeout for the end of a session of PostgreSQL."""
+
+
 class Breakage:
     """Makes the database of a running service unavailable, and available again."""
 
@@ -185,9 +189,11 @@ class Breakage:
             self._on_sqlite("alter table web_messages rename to away")
             return
         self._server.execute(f"alter database {self._url.database} with allow_connections false")
-        self._server.execute(
-            f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{self._url.database}'"
-        )
+        # A session that starts while this is done has no name of a database yet.
+        is_left = f"datname = '{self._url.database}' or (datname is null and backend_type = 'client backend')"
+        end_all = f"count(*) filter (where datname is null or pg_terminate_backend(pid, {TERMINATION_MS}))"
+        while self._server.execute(f"select {end_all} from pg_stat_activity where {is_left}"):
+            pass
 
     def end(self) -> None:
         if self._url.drivername == "sqlite":
