@@ -62,21 +62,29 @@ class Batcher:
             is_replaced = True
             self._start(work, waiting)
 
-        while waiting:
-            await _wait_while_growing(waiting)
-            batch = [waiting.popleft() for _ in range(min(len(waiting), MAX_BATCH))]
-            if self._patience is None:
-                await self._run_batch(work, batch)
-                continue
-            # A timer costs much less than a task for each batch and a wait for it.
-            timer = asyncio.get_running_loop().call_later(self._patience, replace)
-            try:
-                await self._run_batch(work, batch)
-            finally:
-                timer.cancel()
-            if is_replaced:
-                return
-        del self._waiting[work]
+        batch: list[_Waiting] = []
+        try:
+            while waiting:
+                await _wait_while_growing(waiting)
+                batch = [waiting.popleft() for _ in range(min(len(waiting), MAX_BATCH))]
+                if self._patience is None:
+                    await self._run_batch(work, batch)
+                    continue
+                # A timer costs much less than a task for each batch and a wait for it.
+                timer = asyncio.get_running_loop().call_later(self._patience, replace)
+                try:
+                    await self._run_batch(work, batch)
+                finally:
+                    timer.cancel()
+                if is_replaced:
+                    return
+        finally:
+            if not is_replaced:
+                del self._waiting[work]
+                batch += waiting
+            # Only an error in our code or a cancellation leaves callers without a result: do not let them wait forever.
+            for _, future in batch:
+                future.cancel()
 
     async def _run_batch(self, work: BatchFunction, batch: list[_Waiting]) -> None:
         # Skip items whose caller was cancelled.

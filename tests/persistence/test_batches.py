@@ -84,6 +84,32 @@ async def test_batch_that_hangs_does_not_delay_later_items() -> None:
     assert await slow == "slow"
 
 
+@pytest.mark.parametrize("patience", [None, 0.01, 60])
+async def test_batch_that_is_cancelled_leaves_no_caller_waiting_and_later_ones_run(patience: float | None) -> None:
+    started, stopped, is_broken = asyncio.Event(), asyncio.Event(), True
+
+    async def run(_work: object, items: list[int]) -> list[int]:
+        if not is_broken:
+            return items
+        started.set()
+        await stopped.wait()
+        raise asyncio.CancelledError
+
+    def work(_connection: sa.Connection, _items: Sequence[int]) -> None:
+        """Serve as a key."""
+
+    batcher = Batcher(run, patience=patience)
+    callers = [asyncio.create_task(batcher.add(work, number)) for number in range(3)]
+    await started.wait()
+    callers.append(asyncio.create_task(batcher.add(work, 3)))
+    asyncio.get_running_loop().call_later(0.05, stopped.set)
+    await asyncio.wait(callers, timeout=10)
+    assert all(caller.cancelled() for caller in callers)
+    is_broken = False
+    async with asyncio.timeout(10):
+        assert await batcher.add(work, 4) == 4
+
+
 async def test_failed_database_fails_the_batch_and_is_not_asked_again() -> None:
     calls: list[list[int]] = []
 
