@@ -20,7 +20,8 @@ class Batcher:
 
     The next batch begins when the previous one has ended and an iteration of the event loop has added no further item:
     it never waits only to fill. It begins after at most `patience` seconds, so that a connection that hangs does not
-    delay later items.
+    delay later items. With `enough` items it begins at once, so that the event loop works on further requests while the
+    database works on this batch.
     """
 
     def __init__(
@@ -28,9 +29,11 @@ class Batcher:
         run: Callable[[BatchFunction, list[Any]], Awaitable[Sequence[Any]]],
         *,
         patience: float | None = None,
+        enough: int = MAX_BATCH,
     ) -> None:
         self._run = run
         self._patience = patience
+        self._enough = enough
         self._waiting: dict[BatchFunction, deque[_Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -65,7 +68,7 @@ class Batcher:
         batch: list[_Waiting] = []
         try:
             while waiting:
-                await _wait_while_growing(waiting)
+                await _wait_while_growing(waiting, self._enough)
                 batch = [waiting.popleft() for _ in range(min(len(waiting), MAX_BATCH))]
                 if self._patience is None:
                     await self._run_batch(work, batch)
@@ -107,13 +110,13 @@ class Batcher:
             return exc
 
 
-async def _wait_while_growing(waiting: deque[_Waiting]) -> None:
-    """Return when an iteration of the event loop has added no item, or a batch is full.
+async def _wait_while_growing(waiting: deque[_Waiting], enough: int) -> None:
+    """Return when an iteration of the event loop has added no item, or there are enough.
 
     The requests that the loop has already received cost less in this batch than in the next one.
     """
     size = 0
-    while size < len(waiting) < MAX_BATCH:
+    while size < len(waiting) < enough:
         size = len(waiting)
         await asyncio.sleep(0)
 

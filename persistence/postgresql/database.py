@@ -45,6 +45,9 @@ MARKS_POOL_SIZE = 2
 BATCH_SECONDS = 0.05
 """Seconds after which the next batch begins although the previous one has not ended."""
 
+ENOUGH = 8
+"""Writes for which a batch begins at once. With 16 callers, a batch of 16 would leave the service idle meanwhile."""
+
 MAX_ATTEMPTS = 6
 """Maximum attempts for work that failed without any effect."""
 
@@ -156,7 +159,7 @@ class PostgresqlDatabase:
         self._modes_lock = threading.Lock()
         self._thread = LoopThread("postgresql-long")
         # Both batchers execute one statement for all items of a batch.
-        self._write_batcher = Batcher(self._write_statement, patience=BATCH_SECONDS)
+        self._write_batcher = Batcher(self._write_statement, patience=BATCH_SECONDS, enough=ENOUGH)
         self._read_batcher = Batcher(self._read_statement, patience=BATCH_SECONDS)
         self._notifier = Notifier(lambda: self.mark(notify), lambda: self.read(web_messages_raise_events))
 

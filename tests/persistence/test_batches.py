@@ -41,7 +41,8 @@ async def test_reads_that_wait_together_are_one_batch_on_postgresql(database: Da
     assert batches == ([1] * (MAX_BATCH + 2) if database.is_inline else [MAX_BATCH, 2])
 
 
-async def test_items_of_successive_turns_of_the_event_loop_are_one_batch() -> None:
+@pytest.mark.parametrize(("enough", "expected"), [(MAX_BATCH, [[0, 1, 2], [5]]), (2, [[0, 1], [2], [5]])])
+async def test_batch_begins_when_nothing_arrives_or_with_enough_items(enough: int, expected: list[list[int]]) -> None:
     batches: list[list[int]] = []
 
     async def run(_work: object, items: list[int]) -> list[int]:
@@ -51,16 +52,16 @@ async def test_items_of_successive_turns_of_the_event_loop_are_one_batch() -> No
     def work(_connection: sa.Connection, _items: Sequence[int]) -> None:
         """Serve as a key."""
 
-    batcher = Batcher(run)
+    batcher = Batcher(run, enough=enough)
 
-    async def add_after(turns: int) -> None:
-        for _ in range(turns):
+    async def add_after(iterations: int) -> None:
+        for _ in range(iterations):
             await asyncio.sleep(0)
-        await batcher.add(work, turns)
+        await batcher.add(work, iterations)
 
-    # Nothing arrives in turns 3 and 4, so the first batch does not wait for item 5.
+    # Nothing arrives in iterations 3 and 4, so the batch before does not wait for item 5.
     await asyncio.gather(*map(add_after, (0, 1, 2, 5)))
-    assert batches == [[0, 1, 2], [5]]
+    assert batches == expected
 
 
 async def test_batch_that_hangs_does_not_delay_later_items() -> None:
