@@ -71,7 +71,7 @@ def test_expect_explains_every_mismatch(url):
     (refused,) = response["refused"]
     assert (refused["number"], refused["flowInstanceID"]) == (3, 8)
     assert refused["received"].startswith("the case 8")
-    assert refused["accepted"].startswith("the number of a known case")
+    assert refused["accepted"].startswith("a known case, a positive xs:int, in flowInstanceID")
 
 
 def test_expect_returns_matching_messages_on_timeout(url):
