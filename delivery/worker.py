@@ -190,6 +190,11 @@ class Worker:
             except StorageFailed:
                 # The next turn reports it.
                 return
+            except Exception:
+                # The worker must survive it, as in a turn. Until it is repaired, the worker polls once a second.
+                log.exception("next_due_query_failed")
+                await self._is_woken_within(IDLE_POLL_SECONDS)
+                return
             until_due = IDLE_POLL_SECONDS if due is None else (due - self._now()).total_seconds()
             if until_due <= 0:
                 return
@@ -360,4 +365,7 @@ class Worker:
                 await self._prune_events(now - self._limits.event_retention)
             except StorageFailed as exc:
                 log.error("housekeeping_failed", reason=exc.reason, detail=exc.explanation or None)  # noqa: TRY400  # A trace adds nothing to the reason.
+            except Exception:
+                # The next run must happen, as the next turn after a failed one.
+                log.exception("housekeeping_run_failed")
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

@@ -1,9 +1,12 @@
 """A worker without deliveries: it asks little of the database, and starts at once when a delivery becomes due."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +25,8 @@ from tests.waiting import LIMIT_SECONDS, until
 
 pytestmark = pytest.mark.anyio
 
-LOOK, QUESTION = "is_listed", "select min("
-"""Parts of the statement that returns due deliveries, and of the one that returns the next due time."""
+LOOK, QUESTION, HOUSEKEEPING = "is_listed", "select min(", "select held.number"
+"""Parts of the statements that return due deliveries and the next due time, and that release blocked deliveries."""
 
 
 @pytest.fixture
@@ -105,7 +108,7 @@ async def test_idle_worker_delivers_when_the_next_delivery_is_due(
     assert len(recorder.requests) == 1
 
 
-async def test_idle_worker_delivers_what_nobody_announces(
+async def test_idle_worker_delivers_without_a_notification(
     database: Database, database_url: str, peer: StartPeer, statements: list[str]
 ) -> None:
     recorder = Recorder()
@@ -151,3 +154,45 @@ async def test_worker_that_does_not_run_wakes_others(database: Database, databas
             wake()
             await woken.wait()
     await other.close()
+
+
+@pytest.fixture
+async def sqlite_path(tmp_path: Path, migrated_sqlite: bytes) -> Path:
+    path = tmp_path / "test.db"
+    path.write_bytes(migrated_sqlite)
+    return path
+
+
+def change(path: Path, statement: str) -> None:
+    """Change a SQLite database, whose columns accept texts that are no times."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+async def test_idle_worker_survives_an_unreadable_due_time(
+    sqlite_path: Path, peer: StartPeer, statements: list[str]
+) -> None:
+    database = open_database(f"sqlite:///{sqlite_path}")
+    recorder = Recorder()
+    await subscribe(database, base_url_of(peer(recorder)))
+    await publish(database, created=datetime.now(UTC) + 3600 * SECOND)
+    change(sqlite_path, "update deliveries set due = 'unreadable'")
+    async with running(database):
+        await until(lambda: any(QUESTION in text for text in statements))
+        await publish(database, created=datetime.now(UTC))
+        await until(lambda: len(recorder.requests) == 1)
+    await database.close()
+
+
+async def test_housekeeping_survives_an_unreadable_time_of_an_event(
+    sqlite_path: Path, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "HOUSEKEEPING_SECONDS", 0.01)
+    database = open_database(f"sqlite:///{sqlite_path}")
+    await subscribe(database, "http://127.0.0.1:9")
+    await publish(database, created=datetime.now(UTC))
+    change(sqlite_path, "update events set created = '1 unreadable'")
+    async with running(database):
+        await until(lambda: sum(HOUSEKEEPING in text for text in statements) >= 3)
+    await database.close()
