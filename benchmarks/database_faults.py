@@ -28,6 +28,8 @@ SESSION, TRANSACTION, FOUND = POOLERS = ("session", "transaction", "found")
 """The pooler mode in the URL. `found`: the URL has no mode, and PgBouncer runs in the mode `transaction`."""
 
 SILENT_SECONDS = 20
+"""Duration of the faults `silence` and `stall`: longer than a short statement may take, so that clients must end it."""
+
 SNAPSHOT_SECONDS = 60
 WAIT_SECONDS = 60
 """Maximum seconds until a standby or a pooler is ready."""

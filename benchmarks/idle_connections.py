@@ -29,7 +29,11 @@ STEP = 500
 """Connections that are opened between two pauses."""
 
 STEP_SECONDS = 0.5
+"""Pause of the opener after `STEP` connections, so that posts compete with idle connections, not with handshakes."""
+
 POST_SECONDS = 1.0
+"""Time from one post to the next, so that most of them meet connections that were already idle."""
+
 CONNECT_SECONDS = 20.0
 
 HEAD = b"POST /webmessages HTTP/1.1\r\nHost: 127.0.0.1\r\napikey: %s\r\nContent-Type: application/json\r\n"
