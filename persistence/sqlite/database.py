@@ -296,6 +296,8 @@ class SqliteDatabase:
             except asyncio.CancelledError:
                 # A cancelled caller does not stop the thread, so keep the lock until the thread is done.
                 await asyncio.wait([future])
+                # The caller is gone: retrieve an error, so that asyncio does not log it as lost.
+                future.cancelled() or future.exception()
                 raise
             self._cannot_write = False
             return result
