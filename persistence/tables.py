@@ -120,6 +120,19 @@ web_message_attachments = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("caller", sa.Text, primary_key=True),
+    sa.Column("operation", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    # No foreign key: the key of a deleted message remains.
+    sa.Column("message_id", _uuid(), nullable=False, index=True),
+    sa.Column("created", UtcDateTime, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
 api_keys = sa.Table(
     "api_keys",
     metadata,

@@ -19,6 +19,7 @@ from domain.web_messages import (
     WebMessage,
 )
 from persistence.database import Database
+from persistence.idempotency_keys import free_keys
 from persistence.prepared import PreparedStatement
 from persistence.tables import IS_UNSETTLED
 from persistence.tables import web_message_attachments as attachments_table
@@ -96,7 +97,7 @@ async def mark_unknown(database: Database, message_id: str) -> None:
 
 
 async def drop_refused(database: Database, message_id: str) -> None:
-    """Delete a message that Open-E has certainly not published."""
+    """Delete a message that Open-E has certainly not published, and free its idempotency key."""
     await database.write(_drop_refused, message_id)
 
 
@@ -468,7 +469,8 @@ def _mark_unknown(connection: sa.Connection, message_id: str) -> None:
 
 @short_write
 def _drop_refused(connection: sa.Connection, message_id: str) -> None:
-    connection.execute(_DROP_REFUSED, {"message_id": message_id})
+    if connection.execute(_DROP_REFUSED, {"message_id": message_id}).rowcount > 0:
+        free_keys(connection, [message_id])
 
 
 @short_write
