@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 from conftest import RunningService
-from persistence.web_messages import PIECE_BYTES
+from persistence.web_message_inserts import PIECE_BYTES
 from tests.handlers.messages import get_message, post_message, read_violations
 
 

@@ -13,7 +13,7 @@ from persistence.opening import open_database
 from persistence.postgresql.database import PostgresqlDatabase
 from persistence.sqlite.database import SqliteDatabase
 from persistence.sqlite.errors import storage_errors
-from persistence.web_messages import LARGE_BYTES
+from persistence.web_message_inserts import LARGE_BYTES
 from persistence.work import batched_write, bulk_write, large_write, long_write, short_read, short_write
 from tests.factories import PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of, counts, execute

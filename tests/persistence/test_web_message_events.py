@@ -14,7 +14,7 @@ from domain.web_messages import ExternalReference, WebMessage
 from persistence import tables
 from persistence import web_messages as stored
 from persistence.database import Database
-from persistence.web_messages import LARGE_BYTES
+from persistence.web_message_inserts import LARGE_BYTES
 from tests.factories import NOW, attachment, web_message
 from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
 from tests.persistence.queues import rows

@@ -19,7 +19,7 @@ from domain.web_messages import (
 )
 from persistence import web_messages as stored
 from persistence.database import Database
-from persistence.web_messages import LARGE_BYTES, PIECE_BYTES
+from persistence.web_message_inserts import LARGE_BYTES, PIECE_BYTES
 from tests.factories import NOW, PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of, counts, execute
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from domain.errors import StorageFailed
 from domain.web_messages import MessageState
-from persistence import deliveries, web_messages, work
+from persistence import deliveries, web_message_inserts, web_messages, work
 from persistence.database import Database
 from persistence.sqlite.database import SqliteDatabase
 from persistence.work import Cost
@@ -17,7 +17,7 @@ from tests.persistence.rows import counts
 
 pytestmark = pytest.mark.anyio
 
-LARGE = web_messages.LARGE_BYTES + 1
+LARGE = web_message_inserts.LARGE_BYTES + 1
 
 
 @pytest.mark.parametrize("declare", [*READS, *WRITES, work.mark])
@@ -59,7 +59,7 @@ async def test_declared_work_is_called_by_other_work_within_its_transaction(data
 
     @work.short_write
     def insert_and_fail(connection: sa.Connection) -> None:
-        web_messages._insert(connection, web_messages.NewMessage(message, MessageState.STORED, None))
+        web_message_inserts._insert(connection, web_message_inserts.NewMessage(message, MessageState.STORED, None))
         assert web_messages._find(connection, message.id) == message
         raise LookupError
 
@@ -70,8 +70,8 @@ async def test_declared_work_is_called_by_other_work_within_its_transaction(data
 
 def test_cost_of_a_message_depends_on_its_bytes() -> None:
     def find_cost(**fields: Any) -> Cost:
-        new = web_messages.NewMessage(web_message(**fields), MessageState.STORED, None)
-        return web_messages._insert_with_files.find_cost(new)
+        new = web_message_inserts.NewMessage(web_message(**fields), MessageState.STORED, None)
+        return web_message_inserts._insert_with_files.find_cost(new)
 
     assert find_cost(message="x" * (LARGE - 1)) is Cost.SHORT
     assert find_cost(message="x" * LARGE) is Cost.LARGE

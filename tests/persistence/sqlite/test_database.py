@@ -17,7 +17,7 @@ from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.sqlite import database as sqlite
-from persistence.web_messages import LARGE_BYTES
+from persistence.web_message_inserts import LARGE_BYTES
 from persistence.work import large_read, large_write, short_read, short_write
 from tests.factories import PARTY_ID, attachment, web_message
 from tests.persistence.rows import content_of

@@ -16,7 +16,7 @@ from persistence import web_messages as stored
 from persistence.database import Database
 from persistence.opening import open_database
 from persistence.sqlite import file as sqlite_file
-from persistence.web_messages import LARGE_BYTES
+from persistence.web_message_inserts import LARGE_BYTES
 from tests.factories import attachment, web_message
 
 pytestmark = pytest.mark.anyio
