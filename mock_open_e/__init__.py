@@ -18,8 +18,7 @@ imitated:
   order of addMessage;
 - notifications, e-mail, the search index, content that a flow hides from owners, cases without owners;
 - accounts that are locked after many wrong passwords, and the redirect to a login form;
-- flow versions in the messageapi, whose number is interpreted as that of a family; the time zone of the server: times
-  are shown and compared as they were sent; other APIs (instanceapi, getflows);
+- flow versions in the messageapi, whose number is interpreted as that of a family; other APIs (instanceapi, getflows);
 - responses with attachments to MTOM requests, and gzip: such requests get a fault, as in Open-E;
 - unlimited sizes: the mock accepts 200,000 elements with a depth of 500, and stores only the newest messages.
 

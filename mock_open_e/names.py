@@ -1,5 +1,6 @@
 """The public names of the mock."""
 
+from mock_open_e.behaviour.conditions import Conditions
 from mock_open_e.behaviour.journal import Entry, MockResponse, Refusal, SentFile
 from mock_open_e.behaviour.mock import MockOpenE
 from mock_open_e.behaviour.orders import FAULT_NAMES, INSTANCES, OPERATION_NAMES, STORING, FaultName, Instance, Order
@@ -15,6 +16,7 @@ __all__ = [
     "STORING",
     "Account",
     "Case",
+    "Conditions",
     "DeclaredCase",
     "Entry",
     "Event",

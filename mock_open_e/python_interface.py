@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 import responses
 
+from mock_open_e.behaviour.conditions import Conditions
 from mock_open_e.behaviour.journal import MockResponse
 from mock_open_e.behaviour.mock import MockOpenE
 from mock_open_e.behaviour.options import check_options
@@ -31,11 +32,12 @@ def mock_open_e(
     passthrough: Collection[str] = (),
     scenario: Scenario | None = None,
     strict: bool | None = None,
+    conditions: Conditions | None = None,
 ) -> Iterator[MockOpenE]:
     """Yield a mock Open-E that responds to `requests` from anywhere in this process, at the two addresses.
 
     The messageapi is next to each callback: the same address with `messageapi/…` as its last segment. Options given in
-    addition to a `scenario` take precedence.
+    addition to a `scenario` take precedence. `conditions` are those of both instances.
 
     Calls of other addresses fail, except those that begin with one of `passthrough`, which use the network. No call
     waits: `Slow` raises requests.ReadTimeout if the caller's read timeout is shorter than its seconds, and responds at
@@ -53,8 +55,11 @@ def mock_open_e(
         passthrough=passthrough,
         scenario=scenario,
         strict=strict,
+        conditions=conditions,
     )
-    mock = MockOpenE(cases=cases, username=username, password=password, scenario=scenario, strict=strict)
+    mock = MockOpenE(
+        cases=cases, username=username, password=password, scenario=scenario, strict=strict, conditions=conditions
+    )
     doors: dict[Instance, str] = {"external": url_external, "internal": url_internal}
     with responses.RequestsMock(assert_all_requests_are_fired=False, passthru_prefixes=tuple(passthrough)) as patched:
         for instance, url in doors.items():

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from mock_open_e.behaviour import fault_effects
+from mock_open_e.behaviour.conditions import Conditions
 from mock_open_e.behaviour.journal import Findings, MockResponse, ReceivedCall, Refusal
 from mock_open_e.behaviour.orders import READING, Orders
 from mock_open_e.behaviour.scenario import User
@@ -37,10 +38,12 @@ class _Period(NamedTuple):
     until: str
 
 
-def respond(call: ReceivedCall, findings: Findings, state: State, files: Files, orders: Orders) -> MockResponse:
+def respond(
+    call: ReceivedCall, findings: Findings, state: State, files: Files, orders: Orders, now: datetime
+) -> MockResponse:
     """Return the response to a call of the messageapi. The caller holds the lock."""
     findings.operation = READING
-    successful = _successful_response(call, findings, state, files)
+    successful = _successful_response(call, findings, state, files, now)
     order = orders.find_due(call.instance, READING, findings.case) if findings.refusal is None else None
     findings.fault = order.fault if order else None
     try:
@@ -53,16 +56,21 @@ def respond(call: ReceivedCall, findings: Findings, state: State, files: Files, 
     return fault_effects.apply_after_work(order, successful)
 
 
-def _successful_response(call: ReceivedCall, findings: Findings, state: State, files: Files) -> MockResponse:
+def _successful_response(
+    call: ReceivedCall, findings: Findings, state: State, files: Files, now: datetime
+) -> MockResponse:
     found = _PATH.fullmatch(call.path)
     if found is None or call.method not in {"GET", "HEAD"}:
         return _missing(findings, f"{call.method} {call.path[:80]!r}", f"GET of {_PATHS}")
     if found["attachment"]:
         return _attachment(int(found["attachment"]), findings, state, files)
-    messages: Iterable[Message] = (each for each in state.messages if each.kind != "internal")
+    conditions = state.conditions
+    messages: Iterable[Message] = (
+        each for each in state.messages if each.kind != "internal" and conditions.is_visible(each.stored, now)
+    )
     if found["message"]:
         wanted = [each for each in messages if each.message_id == int(found["message"])]
-        return _list(wanted)
+        return _list(wanted, conditions)
     key = int(found["key"])
     if found["by"] == "flowinstance":
         findings.case = key
@@ -72,7 +80,7 @@ def _successful_response(call: ReceivedCall, findings: Findings, state: State, f
     dates = _dates(call.query, findings)
     if dates is None:
         return fault_effects.html_page(400, "Bad Request")
-    return _list([each for each in messages if _is_within(each, dates)])
+    return _list([each for each in messages if _is_within(conditions.shown_minute_of(each.added), dates)], conditions)
 
 
 def _family(state: State, message: Message) -> int | None:
@@ -95,14 +103,8 @@ def _dates(query: str, findings: Findings) -> _Period | None:
     return dates
 
 
-def _is_within(message: Message, wanted: _Period) -> bool:
-    minute = _minute(message.added)
+def _is_within(minute: str, wanted: _Period) -> bool:
     return (not wanted.since or wanted.since <= minute) and (not wanted.until or minute <= wanted.until)
-
-
-def _minute(added: str) -> str:
-    """Return a time in the messageapi's format: minutes, in the time zone in which it was sent."""
-    return f"{added[:10]} {added[11:16] if added[10:11] == 'T' else '00:00'}"
 
 
 def _missing(findings: Findings, received: str, accepted: str) -> MockResponse:
@@ -127,14 +129,14 @@ def _attachment(number: int, findings: Findings, state: State, files: Files) -> 
     return _missing(findings, f"the attachmentID {number}, which no message has", "the attachmentID of a message")
 
 
-def _list(messages: list[Message]) -> MockResponse:
+def _list(messages: list[Message], conditions: Conditions) -> MockResponse:
     head = '<?xml version="1.0" encoding="ISO-8859-1" standalone="no"?>'
-    content = "".join(part for message in messages for part in _message(message))
+    content = "".join(part for message in messages for part in _message(message, conditions))
     markup = f"{head}<Messages>{content}</Messages>" if content else f"{head}<Messages />"
     return MockResponse(200, {"Content-Type": _XML}, markup.encode("iso-8859-1", "xmlcharrefreplace"))
 
 
-def _message(message: Message) -> Iterator[str]:
+def _message(message: Message, conditions: Conditions) -> Iterator[str]:
     by_manager = "true" if message.kind == "manager" else "false"
     receipt = "true" if message.read_receipt else "false"
     yield (
@@ -143,17 +145,18 @@ def _message(message: Message) -> Iterator[str]:
         f"<message>{xml_text(message.text)}</message>"
     )
     if message.files:
-        yield f"<attachments>{''.join(map(_file, message.files))}</attachments>"
+        yield f"<attachments>{''.join(_file(file, conditions) for file in message.files)}</attachments>"
     if message.poster is not None:
         yield _poster(message.poster)
-    yield (f"<added>{_minute(message.added)}</added><flowInstanceID>{message.case}</flowInstanceID></ExternalMessage>")
+    added = conditions.shown_minute_of(message.added)
+    yield (f"<added>{added}</added><flowInstanceID>{message.case}</flowInstanceID></ExternalMessage>")
 
 
-def _file(file: File) -> str:
+def _file(file: File, conditions: Conditions) -> str:
     return (
         f"<ExternalMessageAttachment><attachmentID>{file.attachment_id}</attachmentID>"
         f"<filename>{xml_text(file.filename)}</filename><size>{file.size}</size>"
-        f"<added>{file.added:%Y-%m-%d %H:%M}</added><FormatedSize>{_size(file.size)}</FormatedSize>"
+        f"<added>{conditions.shown_minute(file.added)}</added><FormatedSize>{_size(file.size)}</FormatedSize>"
         "</ExternalMessageAttachment>"
     )
 

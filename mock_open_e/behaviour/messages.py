@@ -84,7 +84,7 @@ def _add(request: Request, kind: Kind) -> Change:
                 user_id=user_id,
                 poster=poster,
                 files=tuple(
-                    File(request.state.next_number("attachment"), name, size, content, request.now)
+                    File(request.state.next_number("attachment"), name, size, content, request.server_time)
                     for name, size, content in files
                 ),
                 read_receipt=read_receipt,

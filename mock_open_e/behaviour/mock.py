@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from itertools import count
 
 from mock_open_e.behaviour import callback, messageapi
+from mock_open_e.behaviour.conditions import Conditions
 from mock_open_e.behaviour.journal import Entry, Findings, Journal, MockResponse, ReceivedCall, Refusal
 from mock_open_e.behaviour.options import check_options
 from mock_open_e.behaviour.orders import INSTANCES, FaultName, Instance, Order, Orders
@@ -26,7 +27,8 @@ class MockOpenE:
 
     `cases` are the numbers of existing cases in both instances; None makes every positive number a case. With a
     `username`, every call must authenticate with it and the password by HTTP Basic. A `scenario` contains these options
-    and more; options given in addition take precedence. `clock` returns aware times.
+    and more; options given in addition take precedence. `conditions` are those of both instances. `clock` returns aware
+    times.
     """
 
     def __init__(
@@ -37,12 +39,19 @@ class MockOpenE:
         password: str | None = None,
         scenario: Scenario | None = None,
         strict: bool | None = None,
+        conditions: Conditions | None = None,
         limits: Limits | None = None,
         clock: Callable[[], datetime] = _now,
     ) -> None:
         """Raise TypeError with a line for each option of the wrong type or value."""
         check_options(
-            cases=cases, username=username, password=password, scenario=scenario, strict=strict, limits=limits
+            cases=cases,
+            username=username,
+            password=password,
+            scenario=scenario,
+            strict=strict,
+            conditions=conditions,
+            limits=limits,
         )
         scenario = scenario or Scenario()
         if cases is not None:
@@ -52,6 +61,8 @@ class MockOpenE:
             scenario = replace(scenario, accounts=(Account(username, password or ""),))
         if strict is not None:
             scenario = replace(scenario, strict=strict)
+        if conditions is not None:
+            scenario = replace(scenario, external=conditions, internal=conditions)
         self._scenario = scenario
         self._limits = limits or Limits()
         self._clock = clock
@@ -141,6 +152,18 @@ class MockOpenE:
             self._orders.add(order)
         self._notify_watchers()
 
+    def conditions(self, instance: Instance) -> Conditions:
+        """Return the present conditions of an instance."""
+        with self._lock:
+            return self._states[instance].conditions
+
+    def set_conditions(self, conditions: Conditions, *, instance: Instance | None = None) -> None:
+        """Replace the conditions of an instance, or with None of both. Stored messages are shown accordingly."""
+        with self._lock:
+            for state in self._list_states(instance):
+                state.conditions = conditions
+        self._notify_watchers()
+
     def plant(
         self,
         case: int,
@@ -154,7 +177,8 @@ class MockOpenE:
     ) -> Message:
         """Add a message to a case as if the citizen had written it, to be read through the messageapi.
 
-        `files` are pairs of name and bytes.
+        With the kind `manager` another member of staff has written it, or another client of Open-E. `user_id` is its
+        sender, `added` its time as an xs:dateTime; `files` are pairs of name and bytes.
 
         Raises LookupError for an unknown case and ValueError if `added` is not an xs:dateTime.
         """
@@ -275,7 +299,7 @@ class MockOpenE:
         del account
         with self._lock:
             state = self._states[call.instance]
-            return messageapi.respond(call, findings, state, self._files, self._orders)
+            return messageapi.respond(call, findings, state, self._files, self._orders, self._clock())
 
 
 def _address(headers: Mapping[str, str], path: str) -> str:

@@ -61,7 +61,7 @@ def add_event(request: Request) -> Change:
 
 def _event(request: Request, case: Case, date: str, text: str, user_id: str | None) -> Reply:
     kind = request.operation.local_name
-    event = request.state.add_event(case.number, kind, date or request.now.isoformat(), text, user_id)
+    event = request.state.add_event(case.number, kind, date or request.server_time.isoformat(), text, user_id)
     return Reply(f"<eventID>{event.event_id}</eventID>", event.event_id)
 
 
@@ -147,7 +147,9 @@ def set_managers(request: Request) -> Change:
         if (managers, groups) != (case.managers, case.manager_groups):
             request.state.store_case(replace(case, managers=managers, manager_groups=groups))
             text = ", ".join((*managers, *groups))
-            number = request.state.add_event(case.number, "setManagers", request.now.isoformat(), text, None).event_id
+            number = request.state.add_event(
+                case.number, "setManagers", request.server_time.isoformat(), text, None
+            ).event_id
         return Reply(f"<setManagersReturn>{number}</setManagersReturn>", number)
 
     return change

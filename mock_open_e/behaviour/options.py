@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from mock_open_e.behaviour.conditions import Conditions
 from mock_open_e.behaviour.orders import is_integer
 from mock_open_e.behaviour.scenario import Scenario
 from mock_open_e.behaviour.state import Limits
@@ -64,6 +65,7 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "passthrough": ("a list of URL prefixes, such as ['http://127.0.0.1']", _are_prefixes),
     "scenario": ("a mock_open_e.Scenario", lambda value: isinstance(value, Scenario)),
     "strict": ("True or False", lambda value: isinstance(value, bool)),
+    "conditions": ("a mock_open_e.Conditions", lambda value: isinstance(value, Conditions)),
     "limits": ("a mock_open_e.Limits", lambda value: isinstance(value, Limits)),
 }
 """The description and the check of each option."""

@@ -1,4 +1,4 @@
-"""Add messages to a case as if a citizen had written them, to be read through the messageapi."""
+"""Add messages to a case as if others had written them, to be read through the messageapi."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ def plant(
     """Store a message and return it. Raises LookupError for an unknown case and ValueError for an invalid `added`."""
     if state.find_case(case) is None:
         raise LookupError(f"the {state.instance} instance has no case {case}")
-    added = now.isoformat(timespec="milliseconds") if added is None else added
+    server_time = state.conditions.server_time(now)
+    added = server_time.isoformat(timespec="milliseconds") if added is None else added
     if not is_date_time(added):
         raise ValueError(f"added must be an xs:dateTime, not {added!r}")
     contents = [
@@ -42,7 +43,8 @@ def plant(
             user_id=user_id,
             poster=None if user_id is None else scenario.user(user_id),
             files=tuple(
-                File(state.next_number("attachment"), name, content.size, content, now) for name, content in contents
+                File(state.next_number("attachment"), name, content.size, content, server_time)
+                for name, content in contents
             ),
             origin="planted",
         )

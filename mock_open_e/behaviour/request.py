@@ -41,6 +41,11 @@ class Request:
         """The element of the operation."""
         return self.operation.element
 
+    @property
+    def server_time(self) -> datetime:
+        """The time of the call by the clock of the server."""
+        return self.state.conditions.server_time(self.now)
+
 
 def find_case(request: Request, *, prefix: bool = True, externally: bool = True) -> Case:
     """Return the case of a request, which the caller may write to.

@@ -3,8 +3,9 @@
 A scenario is plain data. `budkavle mock-open-e --scenario FILE` reads one from YAML; Python tests construct one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mock_open_e.behaviour.conditions import Conditions
 from mock_open_e.behaviour.orders import Instance, Order
 
 
@@ -71,7 +72,8 @@ class Scenario:
 
     Without `accounts`, calls need no credentials. Without `users`, every userID belongs to a user. Without `cases`,
     every positive number is a case, created on first use. With `allowed_families`, cases of other families, or of none,
-    are not found. `strict` rejects what Open-E silently ignores.
+    are not found. `strict` rejects what Open-E silently ignores. `external` and `internal` are the conditions of the
+    two instances.
     """
 
     accounts: tuple[Account, ...] = ()
@@ -81,6 +83,8 @@ class Scenario:
     faults: tuple[Order, ...] = ()
     allowed_families: frozenset[int] | None = None
     strict: bool = False
+    external: Conditions = field(default_factory=Conditions)
+    internal: Conditions = field(default_factory=Conditions)
 
     def user(self, username: str) -> User | None:
         """Return the user with that name, or None."""

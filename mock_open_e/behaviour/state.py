@@ -187,6 +187,7 @@ class State:
         self._sequence = sequence
         self._firsts: dict[bytes, int] = {}
         self._next = dict.fromkeys(("message", "internal", "event", "attachment"), FIRST_NUMBERS[instance])
+        self.conditions = scenario.external if instance == "external" else scenario.internal
         self._creates_cases = scenario.cases is None
         self._cases = {
             case.number: Case(instance, case.number, case.family, case.status, case.managers, case.manager_groups)
@@ -195,9 +196,9 @@ class State:
         }
 
     def next_number(self, kind: Literal["message", "internal", "event", "attachment"]) -> int:
-        """Return the next number of a kind, like a database sequence."""
-        number = self._next[kind]
-        self._next[kind] += 1
+        """Return the next number of a kind, like a database sequence. Other senders take some messageIDs before it."""
+        number = self._next[kind] + (self.conditions.taken_ids if kind == "message" else 0)
+        self._next[kind] = number + 1
         return number
 
     def find_case(self, number: int | None) -> Case | None:

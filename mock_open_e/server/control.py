@@ -7,7 +7,8 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from domain.errors import Invalid, NotFound, Violation
-from mock_open_e import Instance, Message
+from mock_open_e import Conditions, Instance, Message
+from mock_open_e.behaviour.conditions import is_time_zone
 from mock_open_e.server import control_json as shapes
 from mock_open_e.server.worlds import World
 from openapi import replies
@@ -88,6 +89,29 @@ async def clear_faults(request: ControlRequest) -> Response:
     request.raise_violations()
     request.services.mock.clear_faults()
     return replies.no_content()
+
+
+async def get_conditions(request: ControlRequest) -> Response:
+    """Return the conditions of an instance."""
+    request.raise_violations()
+    return replies.ok(shapes.conditions(request.services.mock.conditions(request.parameters["instance"])))
+
+
+async def set_conditions(request: ControlRequest) -> Response:
+    """Replace the conditions of an instance. Absent ones get their defaults."""
+    zone = request.body.get("timeZone") if request.is_clean("timeZone") else None
+    if zone is not None and not is_time_zone(zone):
+        request.violations.append(Violation("timeZone", "timeZone must be an IANA time zone that this machine knows"))
+    request.raise_violations()
+    body, instance = request.body, request.parameters["instance"]
+    conditions = Conditions(
+        clock_seconds=body.get("clockSeconds", 0),
+        time_zone=zone,
+        stale_seconds=body.get("staleSeconds", 0),
+        taken_ids=body.get("takenIds", 0),
+    )
+    request.services.mock.set_conditions(conditions, instance=instance)
+    return replies.ok(shapes.conditions(conditions))
 
 
 async def list_cases(request: ControlRequest) -> Response:

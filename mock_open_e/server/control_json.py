@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.message import Message as Headers
 from typing import Any
 
-from mock_open_e import FAULT_NAMES, Case, Entry, Event, Message, MockOpenE, Order
+from mock_open_e import FAULT_NAMES, Case, Conditions, Entry, Event, Message, MockOpenE, Order
 from mock_open_e.server.worlds import World
 
 
@@ -30,6 +30,16 @@ def mismatches(message: Message, wanted: Mapping[str, Any]) -> list[str]:
 def count_by_case(messages: Iterable[Message]) -> Counter[tuple[str, int]]:
     """Return the number of messages per case, by instance and number."""
     return Counter((message.instance, message.case) for message in messages)
+
+
+def conditions(present: Conditions) -> dict[str, Any]:
+    """Return the conditions of an instance."""
+    return {
+        "clockSeconds": present.clock_seconds,
+        "timeZone": present.time_zone,
+        "staleSeconds": present.stale_seconds,
+        "takenIds": present.taken_ids,
+    }
 
 
 def case(found: Case, messages: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from mock_open_e import (
     INSTANCES,
     OPERATION_NAMES,
     Account,
+    Conditions,
     DeclaredCase,
     Family,
     Order,
@@ -19,13 +20,14 @@ from mock_open_e import (
     Status,
     User,
 )
+from mock_open_e.behaviour.conditions import LONGEST_SECONDS, MOST_TAKEN_IDS, is_time_zone
 from openapi.yaml_nodes import Nodes, quoted
 
 MAX_INT = 2147483647
 MAX_SECONDS = 3600
 
-_SECTIONS = ("strict", "credentials", "users", "families", "allowedFamilies", "cases", "faults")
-_SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?", re.ASCII)
+_SECTIONS = ("strict", "credentials", "users", "families", "allowedFamilies", "cases", "faults", "conditions")
+_SECONDS = re.compile(r"-?[0-9]{1,5}(\.[0-9]{1,6})?", re.ASCII)
 
 _Choice = TypeVar("_Choice", bound=str)
 
@@ -70,6 +72,9 @@ class _Reader:
             self._family(node, "allowedFamilies")
             for node in nodes.sequence(sections.get("allowedFamilies"), "allowedFamilies")
         ]
+        conditions = (
+            nodes.mapping(sections["conditions"], "conditions", (), INSTANCES) if "conditions" in sections else {}
+        )
         faults = [self._fault(node) for node in nodes.sequence(sections.get("faults"), "faults")]
         return Scenario(
             accounts=tuple(self._accounts.values()),
@@ -79,6 +84,7 @@ class _Reader:
             faults=tuple(fault for fault in faults if fault is not None),
             allowed_families=frozenset(n for n in allowed if n is not None) if "allowedFamilies" in sections else None,
             strict=nodes.flag(sections.get("strict"), "strict"),
+            **{instance: self._conditions(node) for instance, node in conditions.items()},
         )
 
     def _read_account(self, node: yaml.Node) -> None:
@@ -184,7 +190,7 @@ class _Reader:
         fault = self._one_of(values.get("fault"), "fault", FAULT_NAMES)
         times = nodes.number(values.get("times"), "times", 1, MAX_INT)
         every = nodes.number(values.get("every"), "every", 1, MAX_INT)
-        seconds = self._seconds(values.get("seconds"))
+        seconds = self._seconds(values.get("seconds"), "seconds", 0, MAX_SECONDS, 1.0)
         operation = self._one_of(values.get("operation"), "operation", OPERATION_NAMES)
         case = nodes.number(values.get("case"), "case", 1, MAX_INT)
         instance = self._one_of(values.get("instance"), "instance", INSTANCES)
@@ -196,13 +202,33 @@ class _Reader:
         times = 1 if times is None and "every" not in values else times
         return Order(fault, times, seconds, every or 1, operation, case, instance)
 
-    def _seconds(self, node: yaml.Node | None) -> float:
+    def _conditions(self, node: yaml.Node) -> Conditions:
+        nodes = self._nodes
+        values = nodes.mapping(
+            node, "the conditions of an instance", (), ("clockSeconds", "timeZone", "staleSeconds", "takenIds")
+        )
+        zone = nodes.text(values.get("timeZone"), "timeZone")
+        if zone is not None and not is_time_zone(zone):
+            nodes.fault(
+                values["timeZone"], f"timeZone: {quoted(zone)} is not an IANA time zone that this machine knows"
+            )
+            zone = None
+        return Conditions(
+            self._seconds(values.get("clockSeconds"), "clockSeconds", -LONGEST_SECONDS, LONGEST_SECONDS, 0.0),
+            zone,
+            self._seconds(values.get("staleSeconds"), "staleSeconds", 0, LONGEST_SECONDS, 0.0),
+            nodes.number(values.get("takenIds"), "takenIds", 0, MOST_TAKEN_IDS) or 0,
+        )
+
+    def _seconds(self, node: yaml.Node | None, name: str, lowest: int, highest: int, default: float) -> float:
         if node is None:
-            return 1.0
-        if isinstance(node, yaml.ScalarNode) and _SECONDS.fullmatch(node.value) and float(node.value) <= MAX_SECONDS:
-            return float(node.value)
-        self._nodes.fault(node, f"seconds must be a number from 0 to {MAX_SECONDS}")
-        return 1.0
+            return default
+        if isinstance(node, yaml.ScalarNode) and _SECONDS.fullmatch(node.value):
+            seconds = float(node.value)
+            if lowest <= seconds <= highest:
+                return seconds
+        self._nodes.fault(node, f"{name} must be a number from {lowest} to {highest}")
+        return default
 
     def _one_of(self, node: yaml.Node | None, name: str, choices: Collection[_Choice]) -> _Choice | None:
         text = self._nodes.text(node, name)

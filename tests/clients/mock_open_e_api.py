@@ -9,11 +9,12 @@ from tests.clients.generating import Generated
 
 MESSAGES, CLEAR, EXPECT = "listControlMessages", "clearControlMessages", "expectMessages"
 ORDER, CLEAR_FAULTS = "orderFault", "clearFaults"
+CONDITIONS, SET_CONDITIONS = "getConditions", "setConditions"
 CASES, ONE_CASE, PLANT = "listCases", "getCase", "plantMessage"
 CALLS, CLEAR_CALLS, ONE_CALL, FILE = "listCalls", "clearCalls", "getCall", "getFile"
 OVERVIEW, RESET = "getOverview", "resetWorld"
 ALL = (
-    *(MESSAGES, CLEAR, EXPECT, ORDER, CLEAR_FAULTS, CASES, ONE_CASE, PLANT),
+    *(MESSAGES, CLEAR, EXPECT, ORDER, CLEAR_FAULTS, CONDITIONS, SET_CONDITIONS, CASES, ONE_CASE, PLANT),
     *(CALLS, CLEAR_CALLS, ONE_CALL, FILE, OVERVIEW, RESET),
 )
 DATA = b"Hello\n"
@@ -42,6 +43,11 @@ class MockApi:
         arguments: dict[str, dict[str, Any]] = {
             EXPECT: {"timeout": 0},
             ORDER: {"body": self.models.FaultOrder(self.models.FaultOrderFault.HTTP500)},
+            CONDITIONS: {"instance": self.models.GetConditionsInstance.EXTERNAL},
+            SET_CONDITIONS: {
+                "instance": self.models.SetConditionsInstance.EXTERNAL,
+                "body": self.models.NewConditions(taken_ids=3),
+            },
             ONE_CASE: case,
             PLANT: {**case, "body": self.models.PlantedMessage("When do I hear from you?")},
             ONE_CALL: {"number": 1},

@@ -51,6 +51,8 @@ OUTCOMES: dict[str, tuple[int, int, str]] = {
     "listControlMessages": (200, 400, "unknown parameter 'colour'"),
     "expectMessages": (200, 408, "0 of 1 messages came within 0 seconds"),
     "clearControlMessages": (204, 400, "unknown parameter 'colour'"),
+    "setConditions": (200, 400, "timeZone must be an IANA time zone that this machine knows"),
+    "getConditions": (200, 400, "unknown parameter 'colour'"),
     "orderFault": (201, 400, "times must be a positive integer"),
     "clearFaults": (204, 400, "unknown parameter 'colour'"),
     "listCalls": (200, 400, "limit must be at least 1"),

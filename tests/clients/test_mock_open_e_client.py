@@ -16,6 +16,7 @@ from tests.clients.mock_open_e_api import (
     CLEAR,
     CLEAR_CALLS,
     CLEAR_FAULTS,
+    CONDITIONS,
     DATA,
     EXPECT,
     FILE,
@@ -26,6 +27,7 @@ from tests.clients.mock_open_e_api import (
     OVERVIEW,
     PLANT,
     RESET,
+    SET_CONDITIONS,
     SHA256,
     MockApi,
 )
@@ -105,6 +107,23 @@ def cleared_faults(call: Any, api: MockApi) -> Any:
     api.get(ORDER, body=api.models.FaultOrder(api.models.FaultOrderFault.HTTP500))
     response = call()
     assert post(api.address).status_code == 200
+    return response
+
+
+@RESPONSE_CASES.register(200, CONDITIONS)
+def conditions(call: Any, api: MockApi) -> Any:
+    api.get(SET_CONDITIONS, instance=api.models.SetConditionsInstance.INTERNAL, body=api.models.NewConditions(-90))
+    response = call(instance=api.models.GetConditionsInstance.INTERNAL)
+    assert (response.parsed.clock_seconds, response.parsed.time_zone) == (-90, None)
+    return response
+
+
+@RESPONSE_CASES.register(200, SET_CONDITIONS)
+def new_conditions(call: Any, api: MockApi) -> Any:
+    response = call()
+    assert (response.parsed.taken_ids, response.parsed.stale_seconds) == (3, 0)
+    post(api.address)
+    assert [message.message_id for message in api.get(MESSAGES)] == [4]
     return response
 
 
@@ -206,6 +225,11 @@ def unknown_case(call: Any, api: MockApi) -> Any:
 @RESPONSE_CASES.register(404, ONE_CALL, FILE)
 def unknown_call_or_file(call: Any, api: MockApi) -> Any:
     return call()
+
+
+@RESPONSE_CASES.register(413, SET_CONDITIONS)
+def too_large_conditions(call: Any, api: MockApi) -> Any:
+    return call(body=api.models.NewConditions(time_zone="a" * 65536))
 
 
 @RESPONSE_CASES.register(413, ORDER)

@@ -7,7 +7,7 @@ import pytest
 import requests
 from lxml import etree
 
-from mock_open_e import DeclaredCase, Family, Limits, MockOpenE, Scenario, User, mock_open_e
+from mock_open_e import FAULT_NAMES, STORING, DeclaredCase, Family, Limits, MockOpenE, Scenario, User, mock_open_e
 from tests.mock_open_e.soap import FILE, add_message, request, send, with_file
 
 HEAD = '<?xml version="1.0" encoding="ISO-8859-1" standalone="no"?>'
@@ -136,6 +136,44 @@ def test_faults_apply_to_the_messageapi_only_if_they_name_it(mock):
     mock.fail("Http403", operation="messageapi", case=1068)
     assert read(mock, "getmessages/flowinstance/1069")[0] == 200
     assert read(mock, "getmessages/flowinstance/1068")[0] == 403
+
+
+@pytest.mark.parametrize("fault", FAULT_NAMES)
+def test_each_fault_of_the_messageapi_occurs_at_every_interface(fault, run_mock):
+    """Slow and SlowBytes are the normal response; the others are no list of messages, or one that needs tolerance."""
+    with mock_open_e() as open_e:
+        in_process = responses_with_fault(open_e, fault, "http://open-e.test/external/api", seconds=40)
+    mock = MockOpenE()
+    with run_mock(mock) as url:
+        over_a_port = responses_with_fault(mock, fault, f"{url}/external/api", seconds=0.5)
+    if fault == "Slow":
+        assert in_process == ["ReadTimeout", 200]
+        assert over_a_port == ["ReadTimeout", 200]
+    elif fault in {"Reset", "AcceptedAnswerLost"}:
+        assert in_process == over_a_port == ["ConnectionError", 200]
+    else:
+        statuses = {"Http401": 401, "Http403": 403, "Http404": 404}
+        expected = 200 if fault in STORING or fault == "Http200Fault" else statuses.get(fault, 500)
+        assert in_process == over_a_port == [expected, 200]
+
+
+def responses_with_fault(mock, fault, base, seconds):
+    """Return the statuses or errors of two calls of the messageapi, of which the first has the fault."""
+    mock.plant(1068, "Hej")
+    mock.fail(fault, operation="messageapi", seconds=seconds)
+    found = []
+    for timeout in (0.2 if fault == "Slow" else 30, 30):
+        try:
+            response = requests.get(f"{base}/messageapi/getmessages/flowinstance/1068", timeout=timeout)
+        except (requests.ReadTimeout, requests.ConnectionError) as exc:
+            found.append(type(exc).__name__)
+        else:
+            found.append(response.status_code)
+            is_list = response.text.endswith("</Messages>")
+            has_list = fault in {"Slow", "SlowBytes", "WrongCharset"}
+            assert is_list == (len(found) == 2 or has_list), response.text
+    assert [call.fault for call in mock.list_calls()] == [fault, None]
+    return found
 
 
 @pytest.mark.parametrize("url", ["http://open-e.test/external/api", "http://open-e.test/internal/api"])

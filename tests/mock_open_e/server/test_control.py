@@ -95,6 +95,35 @@ def test_fault_is_ordered_for_some_calls_only(url):
     assert get(url, "overview")["faults"] == []
 
 
+def test_conditions_of_an_instance_are_set_and_returned(url):
+    given = {"clockSeconds": -90.5, "timeZone": "Europe/Stockholm", "staleSeconds": 3600, "takenIds": 7}
+    ideal = {"clockSeconds": 0, "timeZone": None, "staleSeconds": 0, "takenIds": 0}
+    before = get(url, "overview")["revision"]
+    assert send(url, "conditions/external", 200, "PUT", **given) == given
+    assert get(url, "overview")["revision"] != before
+    assert (get(url, "conditions/external"), get(url, "conditions/internal")) == (given, ideal)
+    post(url)
+    assert [message["messageID"] for message in get(url, "messages")] == [8]
+    reading = f"{url}/api/messageapi/getmessages/flowinstance/1068"
+    assert "<Messages />" in requests.get(reading, timeout=5).text
+    assert send(url, "conditions/external", 200, "PUT", takenIds=1) == ideal | {"takenIds": 1}
+    assert "<messageID>8<" in requests.get(reading, timeout=5).text
+    send(url, "reset", 204)
+    assert get(url, "conditions/external") == ideal
+
+
+def test_conditions_refuse_invalid_values_with_every_reason(url):
+    wrong = {"clockSeconds": 86401, "timeZone": "Europe/Stokholm", "staleSeconds": "1", "takenIds": -1, "more": 1}
+    assert sorted(send(url, "conditions/external", 400, "PUT", **wrong)["errors"]) == [
+        "clockSeconds must be at most 86400",
+        "staleSeconds must be a number",
+        "takenIds must be at least 0",
+        "timeZone must be an IANA time zone that this machine knows",
+        "unknown field 'more'",
+    ]
+    assert send(url, "conditions/both", 400, "PUT", takenIds=1)["errors"]
+
+
 def test_case_lists_messages_by_their_declared_time(url):
     post(url, "from staff", files=FILE)
     planted = send(

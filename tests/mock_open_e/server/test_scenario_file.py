@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from domain.errors import BudkavleError
-from mock_open_e import Account, DeclaredCase, MockOpenE, Order, Scenario, Status, User
+from mock_open_e import Account, Conditions, DeclaredCase, MockOpenE, Order, Scenario, Status, User
 from mock_open_e.server.scenario_file import read_scenario
 from openapi.yaml_nodes import FileWrong
 from tests.mock_open_e.soap import UTF8, add_message, send
@@ -45,10 +45,13 @@ def test_read_scenario_reads_the_example():
     assert DeclaredCase(1068, 7, "internal", 10, ("joe01doe",), ("Handläggare",)) in scenario.cases
     assert DeclaredCase(1069, 8, "external") in scenario.cases
     assert len(scenario.cases) == 5
+    assert scenario.external == Conditions(-90, "Europe/Stockholm", 0.5, 3)
+    assert scenario.internal == Conditions()
     assert scenario.faults == (
         Order("Slow", 1, 0.5, case=1069),
         Order("Http500", None, every=100, operation="addMessage"),
         Order("AcceptedAnswerLost", 2, instance="internal", operation="setStatus"),
+        Order("Http403", 3, operation="messageapi"),
     )
 
 
@@ -98,6 +101,10 @@ cases:
 faults:
   - {fault: Nonsense, times: 0, every: 0, seconds: -1, operation: add, case: 5, instance: x}
   - {}
+conditions:
+  external: {clockSeconds: -86401, timeZone: Europe/Stokholm, staleSeconds: soon, takenIds: -1}
+  internal: {clock: 1}
+  other: {}
 more: 1
 """
 
@@ -132,9 +139,15 @@ def test_read_scenario_reports_all_faults_with_their_lines(tmp_path):
         "21: seconds must be a number from 0 to 3600",
         "21: times must be an integer from 1 to 2147483647",
         "22: a fault lacks fault",
+        "24: clockSeconds must be a number from -86400 to 86400",
+        "24: timeZone: 'Europe/Stokholm' is not an IANA time zone that this machine knows",
+        "24: staleSeconds must be a number from 0 to 86400",
+        "24: takenIds must be an integer from 0 to 1000000",
+        "25: the conditions of an instance has no key 'clock'; it has clockSeconds, timeZone, staleSeconds, takenIds",
+        "26: conditions has no key 'other'; it has external, internal",
     ]
     assert [line for line in expected if line not in found] == []
-    assert {line.split(":")[0] for line in found} == {line.split(":")[0] for line in expected} | {"23"}
+    assert {line.split(":")[0] for line in found} == {line.split(":")[0] for line in expected} | {"27"}
     assert any(line.startswith("21: fault must be one of FlowInstanceNotFound, ") for line in found)
     assert any(line.startswith("21: operation must be one of addEvent, ") for line in found)
 

@@ -94,6 +94,20 @@ export function mock(given: Given): Record<keyof operations, () => Promise<Outco
       const good = await client.DELETE("/control/faults");
       return outcome(good, await client.DELETE("/control/faults", wrong));
     },
+    async setConditions() {
+      const path = "/control/conditions/{instance}";
+      const params = { path: { instance: "internal" } } as const;
+      const good = await client.PUT(path, { params, body: { timeZone: "Europe/Stockholm", staleSeconds: 5 } });
+      check(good.data?.timeZone === "Europe/Stockholm" && good.data.takenIds === 0, "the others are the defaults");
+      return outcome(good, await client.PUT(path, { params, body: { timeZone: "Mars" } }));
+    },
+    async getConditions() {
+      const path = "/control/conditions/{instance}";
+      const params = { path: { instance: "internal" } } as const;
+      const good = await client.GET(path, { params });
+      check(good.data?.staleSeconds === 5, "the conditions that were set");
+      return outcome(good, await client.GET(path, { params, ...wrong }));
+    },
     async listCalls() {
       await callback("<Envelope/>");
       const good = await client.GET("/control/journal", { params: { query: { refused: true } } });
