@@ -116,6 +116,7 @@ class _Response(http.client.HTTPResponse):
 
 class _WatchedConnection(HTTPConnection):
     response_class = _Response
+    _has_body = False
     _is_in_head = False
     _head = b""
 
@@ -147,14 +148,18 @@ class _WatchedConnection(HTTPConnection):
             raise ConnectTimeoutError(self, "no connection in time") from failure
         raise NewConnectionError(self, f"no connection: {failure}") from failure
 
+    def request(self, method: str, url: str, body: Any = None, *arguments: Any, **options: Any) -> None:
+        self._has_body = body is not None
+        super().request(method, url, body, *arguments, **options)
+
     def endheaders(self, *arguments: Any, **options: Any) -> None:
-        self._is_in_head = True
+        self._is_in_head = self._has_body
         super().endheaders(*arguments, **options)
         self._is_in_head = False
 
     def send(self, data: Any) -> None:
         if self._is_in_head:
-            # Send the head together with the first piece of the body, which every call has: one packet instead of two.
+            # Send the head together with the first piece of the body: one packet instead of two.
             self._head = data
             return
         if self._head:

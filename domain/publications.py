@@ -1,0 +1,204 @@
+"""Decide which messages in doubt are on their case, from what Open-E shows of it. Pure functions (decision 0026)."""
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from domain.web_messages import OepInstance
+
+MAX_START = timedelta(seconds=10)
+"""Maximum time between `sent` of a message and the beginning of its call. A later call is not made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A case of an Open-E instance."""
+
+    oep_instance: OepInstance
+    flow_instance_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallTimes:
+    """The times after which the outcome of a call is certain. `timeout` is the sum of both timeouts of a call.
+
+    `margin` covers the differences between the clocks of processes.
+    """
+
+    timeout: timedelta
+    margin: timedelta
+
+    @property
+    def longest_call(self) -> timedelta:
+        """The longest time between `sent` of a message and the end of its call."""
+        return MAX_START + self.timeout
+
+    @property
+    def until_absent(self) -> timedelta:
+        """The time after `sent` from which a message that is not on its case can no longer arrive there."""
+        return self.longest_call + self.margin
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Hashes of what a message and its copy on a case have in common.
+
+    `exact` covers the text, with all kinds of line breaks alike, and names and sizes of the files in any order.
+    `reduced` is the same for a copy that lost characters outside Latin-1: a message has it if there is something to
+    lose, a copy if it contains no such character. `sender` is of the user name in lower case, None without one.
+    """
+
+    exact: str
+    reduced: str | None
+    sender: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CaseMessage:
+    """A message on a case, as Open-E shows it. `minute` has no offset: its time zone is that of Open-E or of `sent`."""
+
+    id: int
+    fingerprint: Fingerprint
+    minute: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A message that was sent to a case and whose outcome is not recorded. If `is_in_flight`, its call may run."""
+
+    id: str
+    sent: datetime
+    fingerprint: Fingerprint
+    is_in_flight: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The outcomes of publications of one case.
+
+    `found` has Open-E's id for each message on the case, `absent` the messages that are not there, and `waiting` those
+    that wait for the outcome of an equal call. `undecidable` are found messages for which the case has more copies than
+    were sent: another sender posted the same text in the same minute.
+    """
+
+    found: dict[str, int] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    undecidable: tuple[str, ...] = ()
+
+
+def fingerprint_sent(text: str, files: Iterable[tuple[str, int]], sender: str | None) -> Fingerprint:
+    """Return the fingerprint of a message that was sent. `files` are names with sizes."""
+    names = sorted(files)
+    has_something_to_lose = not all(map(_is_latin, [text, *(name for name, _ in names)]))
+    return _build_fingerprint(text, names, sender, is_reduced=has_something_to_lose)
+
+
+def fingerprint_shown(text: str, files: Iterable[tuple[str, int]], sender: str | None) -> Fingerprint:
+    """Return the fingerprint of a message as Open-E shows it. `files` are names with sizes."""
+    names = sorted(files)
+    may_have_lost = all(map(_is_latin, [text, *(name for name, _ in names)]))
+    return _build_fingerprint(text, names, sender, is_reduced=may_have_lost)
+
+
+def settle(
+    publications: Sequence[Publication], shown: Iterable[CaseMessage], taken: Collection[int], zone: tzinfo
+) -> Settlement:
+    """Return the outcomes of publications of one case, given its messages in Open-E and the ids that are taken.
+
+    Each copy belongs to one message: the oldest message gets the oldest copy. Exact copies are assigned first, then
+    copies that lost characters or the sender. `zone` is the time zone of Open-E, in which it may show times.
+    """
+    ordered = sorted(publications, key=lambda each: (each.sent, each.id))
+    in_flight = [each for each in ordered if each.is_in_flight]
+    found: dict[str, int] = {}
+    waiting: list[str] = []
+    minutes = {each.id: _minutes_of(each, zone) for each in ordered}
+    # A case can have many more messages than those in doubt, so compare only those that can match.
+    hashes = {hash_ for each in ordered for hash_ in (each.fingerprint.exact, each.fingerprint.reduced)}
+    free = sorted(
+        (
+            each
+            for each in shown
+            if each.id not in taken and hashes & {each.fingerprint.exact, each.fingerprint.reduced}
+        ),
+        key=lambda each: (each.minute, each.id),
+    )
+
+    def matches(publication: Publication, copy: CaseMessage, *, exactly: bool) -> bool:
+        return copy.minute in minutes[publication.id] and _is_copy(publication.fingerprint, copy.fingerprint, exactly)
+
+    def waits(publication: Publication) -> bool:
+        return any(
+            minutes[each.id] & minutes[publication.id] and _has_same_text(each.fingerprint, publication.fingerprint)
+            for each in in_flight
+        )
+
+    for exactly in (True, False):
+        for publication in ordered:
+            if publication.is_in_flight or publication.id in found or publication.id in waiting:
+                continue
+            copy = next((each for each in free if matches(publication, each, exactly=exactly)), None)
+            if copy is None:
+                continue
+            if waits(publication):
+                waiting.append(publication.id)
+                continue
+            found[publication.id] = copy.id
+            free.remove(copy)
+    settled = [each for each in ordered if not each.is_in_flight and each.id not in waiting]
+    return Settlement(
+        found=found,
+        absent=tuple(each.id for each in settled if each.id not in found),
+        waiting=tuple(waiting),
+        undecidable=tuple(
+            each.id for each in settled if each.id in found and any(matches(each, copy, exactly=False) for copy in free)
+        ),
+    )
+
+
+_NOT_LATIN = re.compile(r"[^\x00-\xff]")
+_LOST = re.compile(r"[^\x00-\x3e\x40-\xff]+")
+"""Characters that become one question mark in a reduced text: those outside Latin-1, and question marks."""
+_LINE_BREAK = re.compile(r"\r\n?")
+
+
+def _is_latin(text: str) -> bool:
+    return text.isascii() or _NOT_LATIN.search(text) is None
+
+
+def _build_fingerprint(
+    text: str, files: Sequence[tuple[str, int]], sender: str | None, *, is_reduced: bool
+) -> Fingerprint:
+    text = _LINE_BREAK.sub("\n", text)
+    reduced = None
+    if is_reduced:
+        reduced = _hash(_LOST.sub("?", text), sorted((_LOST.sub("?", name), size) for name, size in files))
+    return Fingerprint(_hash(text, files), reduced, None if sender is None else _hash(sender.lower(), ()))
+
+
+def _hash(text: str, files: Sequence[tuple[str, int]]) -> str:
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    digest.update(b"\0" + json.dumps(files).encode())
+    return digest.hexdigest()
+
+
+def _minutes_of(publication: Publication, zone: tzinfo) -> frozenset[datetime]:
+    """Return the minutes at which Open-E may show a message: as it was sent, or in the time zone of Open-E."""
+    utc = publication.sent.astimezone(UTC)
+    return frozenset(each.replace(second=0, microsecond=0, tzinfo=None, fold=0) for each in (utc, utc.astimezone(zone)))
+
+
+def _has_same_text(one: Fingerprint, other: Fingerprint) -> bool:
+    return one.exact == other.exact or (one.reduced is not None and one.reduced == other.reduced)
+
+
+def _is_copy(sent: Fingerprint, shown: Fingerprint, exactly: bool) -> bool:  # noqa: FBT001  # A private predicate.
+    if exactly:
+        return sent.exact == shown.exact and sent.sender == shown.sender
+    # Open-E drops a sender that it does not know.
+    is_sender_possible = sent.sender is None or shown.sender is None or sent.sender == shown.sender
+    return is_sender_possible and _has_same_text(sent, shown)
