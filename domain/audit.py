@@ -9,6 +9,9 @@ from typing import Any
 NO_SYSTEM = "-"
 """The chain of calls that concern no system: rejected callers and look-ups of message types."""
 
+WEB_MESSAGES = "web-messages"
+"""The chain of what happened to messages in doubt."""
+
 CATALOGUE = "catalogue"
 """The chain of changes that operators make."""
 

@@ -133,6 +133,43 @@ idempotency_keys = sa.Table(
     sqlite_with_rowid=False,
 )
 
+settlements = sa.Table(
+    "settlements",
+    metadata,
+    sa.Column("oep_instance", sa.Text, primary_key=True),
+    sa.Column("flow_instance_id", sa.Integer, primary_key=True, autoincrement=False),
+    # The end of a lease, or of a backoff.
+    sa.Column("due", UtcDateTime, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    # Null after a failure.
+    sa.Column("answered", UtcDateTime),
+    sqlite_with_rowid=False,
+)
+
+IS_UNSETTLED_TRACE = "open_e_message_id is null"
+"""The condition of the index of unsettled traces, as text for the planner."""
+
+publication_traces = sa.Table(
+    "publication_traces",
+    metadata,
+    sa.Column("message_id", _uuid(), primary_key=True),
+    sa.Column("oep_instance", sa.Text, nullable=False),
+    sa.Column("flow_instance_id", sa.Integer, nullable=False),
+    sa.Column("sent", UtcDateTime, nullable=False),
+    sa.Column("open_e_message_id", sa.BigInteger),
+    # Hashes of the content, until the trace is settled.
+    sa.Column("fingerprint", sa.JSON(none_as_null=True)),
+    sa.CheckConstraint("(open_e_message_id is null) = (fingerprint is not null)", name="settled"),
+    sa.Index("ix_publication_traces_oep_instance_flow_instance_id", "oep_instance", "flow_instance_id"),
+    sa.Index(
+        "ix_publication_traces_unsettled",
+        "sent",
+        sqlite_where=sa.text(IS_UNSETTLED_TRACE),
+        postgresql_where=sa.text(IS_UNSETTLED_TRACE),
+    ),
+    sqlite_with_rowid=False,
+)
+
 api_keys = sa.Table(
     "api_keys",
     metadata,

@@ -21,6 +21,7 @@ from domain.web_messages import (
 from persistence.database import Database
 from persistence.idempotency_keys import free_keys
 from persistence.prepared import PreparedStatement
+from persistence.publication_decisions import trace_published
 from persistence.tables import IS_UNSETTLED
 from persistence.tables import web_message_attachments as attachments_table
 from persistence.tables import web_message_references as references_table
@@ -212,7 +213,17 @@ _IS_THIS = messages_table.c.id == sa.bindparam("message_id")
 _IS_SENDING = messages_table.c.state == str(MessageState.SENDING)
 _MARK_UNKNOWN = messages_table.update().where(_IS_THIS, _IS_SENDING).values(state=str(MessageState.UNKNOWN))
 _DROP_REFUSED = messages_table.delete().where(_IS_THIS, _IS_SENDING)
-_DELETE = messages_table.delete().where(_IS_THIS, _IS_READABLE)
+_DELETE = (
+    messages_table.delete()
+    .where(_IS_THIS, _IS_READABLE)
+    .returning(
+        messages_table.c.id,
+        messages_table.c.oep_instance,
+        messages_table.c.flow_instance_id,
+        messages_table.c.sent,
+        messages_table.c.open_e_message_id,
+    )
+)
 _SELECT_BY_ID = PreparedStatement(sa.select(*_COLUMNS).where(messages_table.c.id == sa.bindparam("id"), _IS_READABLE))
 _IDS = sa.bindparam("ids", type_=sa.ARRAY(sa.Uuid(as_uuid=False)))
 _SELECT_BY_IDS = PreparedStatement(sa.select(*_COLUMNS).where(messages_table.c.id == sa.any_(_IDS), _IS_READABLE))
@@ -359,7 +370,10 @@ def _drop_refused(connection: sa.Connection, message_id: str) -> None:
 
 @short_write
 def _delete(connection: sa.Connection, message_id: str) -> bool:
-    return connection.execute(_DELETE, {"message_id": message_id}).rowcount > 0
+    deleted = connection.execute(_DELETE, {"message_id": message_id}).first()
+    if deleted is not None:
+        trace_published(connection, deleted)
+    return deleted is not None
 
 
 def _to_message(row: Sequence[Any]) -> WebMessage:

@@ -10,10 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from domain.events import Event, order_key, write_content
-from domain.web_messages import ExternalReference, WebMessage
-from persistence import tables
+from domain.publications import CallTimes, Case, CaseMessage, fingerprint_shown
+from domain.web_messages import ExternalReference, OepInstance, WebMessage
+from persistence import publications, tables
 from persistence import web_messages as stored
 from persistence.database import Database
+from persistence.publications import ReadBack, SettlingRules
 from persistence.web_message_inserts import LARGE_BYTES
 from tests.factories import NOW, attachment, web_message
 from tests.persistence.catalogues import SYSTEM_IDS, entry, prepare, sync
@@ -43,6 +45,21 @@ async def publish(database: Database, message: WebMessage) -> None:
     await stored.mark_published(database, message, 7, LATER)
 
 
+async def settle(database: Database, message: WebMessage) -> None:
+    """Publish a message with a case whose response was lost, once it is found there."""
+    references = (ExternalReference("flowInstanceId", "1068"),)
+    await stored.begin_sending(database, replace(message, created=None, external_references=references), NOW)
+    case = Case(OepInstance.EXTERNAL, 1068)
+    rules = SettlingRules(CallTimes(timedelta(0), timedelta(0)), UTC, timedelta(0))
+    files = [(file.file_name, file.size) for file in message.attachments]
+    shown = CaseMessage(7, fingerprint_shown(message.message, files, None), datetime(2026, 3, 1, 12, 0))  # noqa: DTZ001  # Open-E shows no offset.
+    for _ in range(2):
+        await publications.claim(database, case, LATER, timedelta(0))
+        await publications.settle_case(
+            database, case, ReadBack(LATER, NOW, [shown]), LATER + timedelta(minutes=1), rules
+        )
+
+
 async def store(database: Database, message: WebMessage) -> None:
     await stored.store(database, message)
 
@@ -56,7 +73,7 @@ MESSAGES = {
 }
 
 
-@pytest.mark.parametrize("way", [store, publish])
+@pytest.mark.parametrize("way", [store, publish, settle])
 @pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
 async def test_readable_message_raises_an_event(
     database: Database, message: WebMessage, way: Callable[[Database, WebMessage], Awaitable[None]]
@@ -64,7 +81,7 @@ async def test_readable_message_raises_an_event(
     await subscribe(database)
     await way(database, message)
     (event,) = await rows(database, tables.events)
-    created = NOW if way is store else LATER
+    created = {store: NOW, publish: LATER, settle: LATER + timedelta(minutes=1)}[way]
     expected = Event(event["id"], 202, 1, -1, change=1, created=created, external_id=message.id)
     assert event == {
         "id": event["id"],

@@ -1,0 +1,143 @@
+"""Decisions of callers and operators about messages in doubt, and traces of deleted messages (decision 0026).
+
+A trace keeps what a deleted message must still block: the id that it has in Open-E, so that no other message gets it,
+or hashes of a message in doubt, until it is known whether Open-E has it.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from domain.audit import WEB_MESSAGES, AuditEntry
+from domain.publications import Case, fingerprint_sent
+from domain.web_messages import OepInstance
+from persistence import audit
+from persistence.database import Database
+from persistence.idempotency_keys import free_keys
+from persistence.publications import DELETE_UNSETTLED, IS_IN_DOUBT, Row, describe, files_of, make_readable
+from persistence.tables import IS_UNSETTLED
+from persistence.tables import publication_traces as traces_table
+from persistence.tables import settlements as settlements_table
+from persistence.tables import web_messages as messages_table
+from persistence.work import long_write, short_write
+
+TRACE_AGE = timedelta(days=7)
+"""Age of settled traces that are removed."""
+
+CLAIM_AGE = timedelta(hours=1)
+"""Time after its end at which an unused claim is removed."""
+
+
+async def delete_in_doubt(database: Database, message_id: str, before: datetime, entry: AuditEntry) -> bool:
+    """Delete a message in doubt, except for a trace without content. Return whether there was one.
+
+    `before` is the time before which the call of a message that is still `sending` was sent.
+    """
+    return await database.write(_delete_in_doubt, message_id, before, entry)
+
+
+async def mark_found(
+    database: Database, message_id: str, open_e_message_id: int | None, created: datetime, entry: AuditEntry
+) -> bool:
+    """Make a message in doubt readable, because an operator found it on its case. Return whether it was in doubt."""
+    return await database.write(_mark_found_by_operator, message_id, open_e_message_id, created, entry)
+
+
+async def mark_not_published(database: Database, message_id: str, entry: AuditEntry) -> bool:
+    """Delete a message in doubt that is certainly not on its case, and free its key. Return whether it was in doubt."""
+    return await database.write(_mark_not_published, message_id, entry)
+
+
+async def remove_old(database: Database, now: datetime) -> None:
+    """Remove settled traces after `TRACE_AGE`, unless their case has messages in doubt, and claims that ended."""
+    await database.write(_remove_old, now)
+
+
+def trace_published(connection: sa.Connection, row: Row) -> None:
+    """Keep the id of a published message that is deleted, so that no other message gets it."""
+    if row.open_e_message_id is not None:
+        values = {"message_id": row.id, "oep_instance": row.oep_instance, "flow_instance_id": row.flow_instance_id}
+        values |= {"sent": row.sent, "open_e_message_id": row.open_e_message_id, "fingerprint": None}
+        connection.execute(traces_table.insert(), values)
+
+
+_m, _t, _s = messages_table.c, traces_table.c, settlements_table.c
+_IS_THIS = _m.id == sa.bindparam("message_id")
+_IS_UNSETTLED = sa.text(IS_UNSETTLED)
+_IN_DOUBT_BY_ID = (
+    sa.select(_m.id, _m.oep_instance, _m.flow_instance_id, _m.sent, _m.message, _m.sender_user_id, _m.attachments)
+    .where(_IS_THIS, _IS_UNSETTLED, IS_IN_DOUBT)
+    .with_for_update()
+)
+_OF_TRACE = (_s.oep_instance == _t.oep_instance, _s.flow_instance_id == _t.flow_instance_id)
+_REMOVE_TRACES = traces_table.delete().where(
+    _t.open_e_message_id.is_not(None),
+    _t.sent < sa.bindparam("before"),
+    ~sa.exists().where(*_OF_TRACE).correlate(traces_table),
+)
+_REMOVE_CLAIMS = settlements_table.delete().where(_s.due < sa.bindparam("before"))
+
+
+@long_write
+def _delete_in_doubt(connection: sa.Connection, message_id: str, before: datetime, entry: AuditEntry) -> bool:
+    row = connection.execute(_IN_DOUBT_BY_ID, {"message_id": message_id, "before": before}).first()
+    if row is None:
+        return False
+    fingerprint = fingerprint_sent(row.message, files_of(row), row.sender_user_id)
+    connection.execute(DELETE_UNSETTLED, {"message_id": message_id})
+    values = {"message_id": message_id, "oep_instance": row.oep_instance, "flow_instance_id": row.flow_instance_id}
+    values |= {
+        "sent": row.sent,
+        "open_e_message_id": None,
+        "fingerprint": [fingerprint.exact, fingerprint.reduced, fingerprint.sender],
+    }
+    connection.execute(traces_table.insert(), values)
+    _append(connection, entry, row)
+    return True
+
+
+@short_write
+def _mark_found_by_operator(
+    connection: sa.Connection,
+    message_id: str,
+    open_e_message_id: int | None,
+    created: datetime,
+    entry: AuditEntry,
+) -> bool:
+    row = _lock_unsettled(connection, message_id)
+    if row is None:
+        return False
+    make_readable(connection, row, open_e_message_id, created)
+    _append(connection, entry, row)
+    return True
+
+
+@short_write
+def _mark_not_published(connection: sa.Connection, message_id: str, entry: AuditEntry) -> bool:
+    row = _lock_unsettled(connection, message_id)
+    if row is None:
+        return False
+    connection.execute(DELETE_UNSETTLED, {"message_id": message_id})
+    free_keys(connection, [message_id])
+    _append(connection, entry, row)
+    return True
+
+
+def _lock_unsettled(connection: sa.Connection, message_id: str) -> Row | None:
+    columns = (_m.id, _m.oep_instance, _m.flow_instance_id, _m.sent, _m.external_references)
+    statement = sa.select(*columns).where(_IS_THIS, _IS_UNSETTLED).with_for_update()
+    return connection.execute(statement, {"message_id": message_id}).first()
+
+
+def _append(connection: sa.Connection, entry: AuditEntry, row: Row) -> None:
+    """Append an entry about a message to the audit log."""
+    case = Case(OepInstance(row.oep_instance), row.flow_instance_id)
+    entry = replace(entry, chain=WEB_MESSAGES, detail=describe(row.id, case, row.sent) | entry.detail)
+    audit.append(connection, WEB_MESSAGES, audit.lock_chain(connection, WEB_MESSAGES), [entry])
+
+
+@short_write
+def _remove_old(connection: sa.Connection, now: datetime) -> None:
+    connection.execute(_REMOVE_TRACES, {"before": now - TRACE_AGE})
+    connection.execute(_REMOVE_CLAIMS, {"before": now - CLAIM_AGE})
