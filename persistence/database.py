@@ -56,8 +56,6 @@ class Database(Protocol):
     """Runs declared work (see `persistence.work`) in transactions, in its cheapest way."""
 
     locks: NamedLocks
-    is_inline: bool
-    """Whether short work runs in the event loop. Then a query may be worthwhile that determines the cost of work."""
 
     async def read(self, work: Read[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the result of `work`."""

@@ -22,7 +22,9 @@ class _Compiled:
     """The text of a statement for one database, its parameters in order, and the conversions of both directions."""
 
     text: str
-    parameters: tuple[tuple[str, Convert | None], ...]
+    parameters: tuple[str, ...]
+    converted: tuple[tuple[str, Convert], ...]
+    """The parameters that are converted. One that occurs several times in the text is converted once."""
     columns: tuple[tuple[int, Convert], ...]
     """The places of the columns that are converted."""
     constants: dict[str, Any]
@@ -30,9 +32,10 @@ class _Compiled:
 
     def bind(self, values: dict[str, Any]) -> list[Any]:
         """Return the parameters for the driver."""
-        if self.constants:
-            values = self.constants | values
-        return [values[name] if convert is None else convert(values[name]) for name, convert in self.parameters]
+        values = self.constants | values
+        for name, convert in self.converted:
+            values[name] = convert(values[name])
+        return [values[name] for name in self.parameters]
 
     def convert(self, row: Row) -> Row:
         """Return a row of the driver as values of Python."""
@@ -101,12 +104,14 @@ class _Cursor:
 
 def _compile(statement: Statement, dialect: sa.Dialect) -> _Compiled:
     compiled = statement.compile(dialect=dialect)
-    names = compiled.positiontup or ()
+    names = tuple(compiled.positiontup or ())
+    bound = {name: compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names}
     columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
     converted = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
     return _Compiled(
         str(compiled),
-        tuple((name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in names),
+        names,
+        tuple((name, convert) for name, convert in bound.items() if convert is not None),
         tuple((place, convert) for place, convert in enumerate(converted) if convert is not None),
         {name: compiled.params[name] for name in names if not compiled.binds[name].required},
     )

@@ -6,13 +6,11 @@ of `domain.events` in SQL.
 """
 
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import datetime
 from uuid import uuid4
 
 import sqlalchemy as sa
 
-from domain.errors import UnknownType
 from domain.events import Event
 from persistence import outbox
 from persistence.outbox import INSERT_DELIVERIES, MATCHES, Publication
@@ -32,20 +30,21 @@ def publish_events(connection: sa.Connection, readable: Iterable[tuple[str, date
     if found is None:
         return
     org_type, org_code, entity_type = found
-    for message_id, created in readable:
-        if created is not None:
-            event = Event(
-                id=str(uuid4()),
-                entity_type=entity_type,
-                org_type=org_type,
-                org_code=org_code,
-                change=CREATED,
-                created=created,
-                external_id=message_id,
-            )
-            # Store the message even if the operator has ended the type.
-            with suppress(UnknownType):
-                outbox.accept(connection, Publication(event, PUBLISHER, NO_REQUEST))
+    events = [
+        Event(
+            id=str(uuid4()),
+            entity_type=entity_type,
+            org_type=org_type,
+            org_code=org_code,
+            change=CREATED,
+            created=created,
+            external_id=message_id,
+        )
+        for message_id, created in readable
+        if created is not None
+    ]
+    # The messages are stored even if the operator has ended the type.
+    outbox.accept_on_sqlite(connection, [Publication(event, PUBLISHER, NO_REQUEST) for event in events])
 
 
 def add_events(statement: sa.Insert, written: sa.CTE) -> sa.Insert:

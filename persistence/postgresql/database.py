@@ -148,8 +148,6 @@ class _RunModes:
 class PostgresqlDatabase:
     """A PostgreSQL database."""
 
-    is_inline = False
-
     def __init__(self, url: str, waits: Waits | None = None) -> None:
         waits = waits or Waits()
         self.locks = NamedLocks(waits.long_statement_timeout)

@@ -48,8 +48,6 @@ BATCH = 16
 class SqliteDatabase:
     """A SQLite file. Any number of processes may use it; their writes are serialised."""
 
-    is_inline = True
-
     def __init__(self, path: str) -> None:
         self.locks = NamedLocks()
         self._path = Path(path)

@@ -32,8 +32,6 @@ Work = Callable[["SteppedDatabase"], Awaitable[Any]]
 class SteppedDatabase:
     """Replaces a database: runs work on real connections, step by step as `go` permits."""
 
-    is_inline = False
-
     def __init__(self, url: str) -> None:
         self.locks = NamedLocks()
         self.pid = 0

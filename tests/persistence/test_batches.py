@@ -10,6 +10,7 @@ from domain.errors import NotFound, StorageFailed
 from persistence import web_messages as stored
 from persistence.batches import MAX_BATCH, Batcher
 from persistence.database import Database
+from persistence.sqlite.database import SqliteDatabase
 from persistence.work import batched_read
 from tests.factories import web_message
 from tests.handlers.messages import new_id
@@ -38,7 +39,7 @@ async def test_reads_that_wait_together_are_one_batch_on_postgresql(database: Da
 
     results = await asyncio.gather(*(database.read(double, number) for number in range(MAX_BATCH + 2)))
     assert results == [2 * number for number in range(MAX_BATCH + 2)]
-    assert batches == ([1] * (MAX_BATCH + 2) if database.is_inline else [MAX_BATCH, 2])
+    assert batches == ([1] * (MAX_BATCH + 2) if isinstance(database, SqliteDatabase) else [MAX_BATCH, 2])
 
 
 @pytest.mark.parametrize(("enough", "expected"), [(MAX_BATCH, [[0, 1, 2], [5]]), (2, [[0, 1], [2], [5]])])

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -170,10 +171,10 @@ async def test_events_during_syncs_neither_fail_nor_leave_orphans(database: Data
     assert {row["subscription_id"] for row in await rows(database, tables.deliveries)} <= current
 
 
-async def test_publish_to_many_subscribers_does_not_block_the_event_loop(database: Database) -> None:
-    await prepare(database)
+async def subscribe_systems(database: Database, number: int) -> None:
+    """Create systems with one subscription each."""
     system = {"name": "many", "base_url": "https://many.test", "webhook_secrets": [], "allow_private_addresses": False}
-    ids = [str(uuid.uuid4()) for _ in range(500)]
+    ids = [str(uuid.uuid4()) for _ in range(number)]
     row = {"org_type": 1, "org_code": 101, "entity_type": 202, "webhook_url": "/a", "start_time": START}
 
     @short_write
@@ -182,12 +183,53 @@ async def test_publish_to_many_subscribers_does_not_block_the_event_loop(databas
         connection.execute(tables.subscriptions.insert(), [{"system_id": id_, **row} for id_ in ids])
 
     await database.write(fill)
+
+
+@pytest.mark.parametrize("number", [outbox.WIDE, outbox.WIDE + 1])
+async def test_concurrent_events_with_many_subscribers_get_their_own_results(database: Database, number: int) -> None:
+    await prepare(database)
+    await subscribe_systems(database, number)
+    first, second, third = event(), event(org_code=102), event()
+    events = [first, second, first, replace(first, body={"other": 1}), event(entity_type=99), third]
+    outcomes = await asyncio.gather(
+        *(outbox.publish(database, publication(each)) for each in events), return_exceptions=True
+    )
+    assert outcomes[:3] == [
+        PublishResult(first.id, number, is_new=True),
+        PublishResult(second.id, 0, is_new=True),
+        PublishResult(first.id, number, is_new=False),
+    ]
+    assert isinstance(outcomes[3], Conflict)
+    assert isinstance(outcomes[4], UnknownType)
+    assert outcomes[5] == PublishResult(third.id, number, is_new=True)
+    assert await outbox.publish(database, publication(third)) == PublishResult(third.id, number, is_new=False)
+    found = await rows(database, tables.deliveries)
+    assert Counter(row["event_id"] for row in found) == {first.id: number, third.id: number}
+
+
+async def test_event_that_cannot_be_stored_fails_alone(database: Database) -> None:
+    await prepare(database)
+    await sync(database, [entry()])
+    events = [event(), event(version="\ud800"), event()]
+    outcomes = await asyncio.gather(
+        *(outbox.publish(database, publication(each)) for each in events), return_exceptions=True
+    )
+    assert [outcome for outcome in outcomes if isinstance(outcome, PublishResult)] == [
+        PublishResult(each.id, 1, is_new=True) for each in (events[0], events[2])
+    ]
+    assert isinstance(outcomes[1], Exception)
+    assert {row["event_id"] for row in await rows(database, tables.deliveries)} == {events[0].id, events[2].id}
+
+
+async def test_publish_to_many_subscribers_does_not_block_the_event_loop(database: Database) -> None:
+    await prepare(database)
+    await subscribe_systems(database, 500)
     publishing = asyncio.create_task(outbox.publish(database, publication(event())))
     turns = 0
     while not publishing.done():
         turns += 1
         await asyncio.sleep(0)
-    assert (await publishing).subscriptions == len(ids)
-    assert (await counts(database))["deliveries"] == len(ids)
+    assert (await publishing).subscriptions == 500
+    assert (await counts(database))["deliveries"] == 500
     # Written on the loop, it takes a few turns; written in a thread, the loop turns all the time.
     assert turns > 50

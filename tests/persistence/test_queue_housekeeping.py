@@ -13,6 +13,7 @@ from persistence.database import Database
 from persistence.opening import open_database
 from persistence.queue import claims, housekeeping
 from persistence.queue.housekeeping import FIRST_EVENT
+from persistence.sqlite.database import SqliteDatabase
 from persistence.work import large_queue_write
 from tests.factories import NOW
 from tests.persistence.catalogues import entry, prepare, sync
@@ -97,7 +98,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("name", STATEMENTS)
 async def test_housekeeping_scans_no_table(database: Database, name: str) -> None:
     """Neither with a plan for a long queue, nor with one that was cached while there was none."""
-    expected = READ[name, "sqlite" if database.is_inline else "postgresql"]
+    expected = READ[name, "sqlite" if isinstance(database, SqliteDatabase) else "postgresql"]
     assert await database.write(large_queue_write(_explain), name) == expected
     await publish(database)
     await database.write(large_queue_write(_fill))
