@@ -198,10 +198,14 @@ _IS_TYPE_TEXT = """
 select 1 from message_types t where t.entity_type = :entity_type and (t.end_date is null or t.end_date >= :today)
 """
 _NEW_ID_ON_SQLITE = (
-    "lower(hex(randomblob(6)) || '4' || substr(hex(randomblob(2)), 2) || '8' || substr(hex(randomblob(2)), 2)"
-    " || hex(randomblob(6)))"
+    "lower(printf('%012x', cast((julianday('now') - 2440587.5) * 86400000 as integer))"
+    " || '7' || substr(hex(randomblob(2)), 2) || '8' || substr(hex(randomblob(8)), 2))"
 )
-"""SQL: a random UUID in the format in which SQLAlchemy stores UUIDs."""
+"""SQL: a UUID of version 7 in the format in which SQLAlchemy stores UUIDs.
+
+It begins with the time, so the deliveries of a transaction are in one page of the index of ids. The pages that a commit
+writes cost more than the statement.
+"""
 
 # There is only one writer at a time, so the following fan-out has exactly the counted subscriptions.
 _ACCEPT = PreparedStatement(

@@ -1,6 +1,7 @@
 """The outbox: an event is accepted with all its deliveries, or not at all."""
 
 import asyncio
+import time
 import uuid
 from collections import Counter
 from dataclasses import replace
@@ -15,6 +16,7 @@ from domain.events import order_key
 from persistence import outbox, tables
 from persistence.database import Database
 from persistence.outbox import PublishResult
+from persistence.sqlite.database import SqliteDatabase
 from persistence.work import short_write
 from tests.factories import NOW
 from tests.persistence.catalogues import END, START, SYSTEM, SYSTEM_IDS, entry, prepare, sync
@@ -219,6 +221,20 @@ async def test_event_that_cannot_be_stored_fails_alone(database: Database) -> No
     ]
     assert isinstance(outcomes[1], Exception)
     assert {row["event_id"] for row in await rows(database, tables.deliveries)} == {events[0].id, events[2].id}
+
+
+async def test_ids_of_deliveries_on_sqlite_begin_with_the_time(database: Database) -> None:
+    await prepare(database)
+    await subscribe_systems(database, 3)
+    before = time.time_ns() // 1_000_000
+    await publish(database)
+    after = time.time_ns() // 1_000_000
+    ids = [uuid.UUID(row["id"]) for row in await rows(database, tables.deliveries)]
+    assert len(set(ids)) == 3
+    if isinstance(database, SqliteDatabase):
+        assert {(id_.version, id_.variant) for id_ in ids} == {(7, uuid.RFC_4122)}
+        # SQLite rounds the time to a millisecond.
+        assert all(before - 1 <= id_.int >> 80 <= after + 1 for id_ in ids)
 
 
 async def test_publish_to_many_subscribers_does_not_block_the_event_loop(database: Database) -> None:
