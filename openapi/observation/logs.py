@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import traceback
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
@@ -12,51 +13,68 @@ import structlog
 from domain.log_texts import redact_for_log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from structlog.typing import EventDict, ExcInfo, Processor
 
 
 def set_up_logs(log_format: str, level: str) -> None:
     """Configure one line per log entry: JSON for machines, or aligned text for a console."""
-    shared: list[Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    renderer: list[Processor]
+    processors: list[Processor]
+    factory: Callable[..., Any]
     if log_format == "json":
-        # Tracebacks without local variables, which may contain data of callers.
-        traces = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        renderer = [
-            structlog.processors.ExceptionRenderer(traces),
-            _shorten_errors,
-            structlog.processors.JSONRenderer(_to_json),
-        ]
+        processors, factory = [_render_json], structlog.BytesLoggerFactory(sys.stderr.buffer)
     else:
-        renderer = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_trace)]
+        console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_trace)
+        processors, factory = [_add_level_and_time, console], structlog.WriteLoggerFactory(sys.stderr)
     # Bind loggers for each entry, which takes 2 µs: a cached logger would keep an older configuration.
     structlog.configure(
-        processors=[*shared, *renderer],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=factory,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=())],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(allow=())],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors, _to_text],
         )
     )
     # Libraries may log their arguments, so only their warnings and errors are logged.
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
-def _to_json(entry: "EventDict", **options: Any) -> str:
-    """Return an entry as JSON in ASCII, which survives any encoding of standard error."""
+def _add_level_and_time(_logger: object, level: str, entry: "EventDict") -> "EventDict":
+    entry["level"] = level
+    # orjson formats times in a third of the time that Python takes.
+    entry["timestamp"] = orjson.dumps(datetime.now(UTC), option=orjson.OPT_UTC_Z)[1:-1].decode()
+    return entry
+
+
+def _render_json(logger: object, level: str, entry: "EventDict") -> bytes:
+    """Return an entry as JSON in ASCII, which survives any encoding of standard error.
+
+    It is one processor, because most entries have no exception, and each processor costs all of them.
+    """
+    entry = _add_level_and_time(logger, level, entry)
+    if "exc_info" in entry:
+        entry = _shorten_errors(_render_exception(logger, level, entry))
     try:
-        text = orjson.dumps(entry, **options).decode()
+        text = orjson.dumps(entry, default=repr)
     except orjson.JSONEncodeError:
-        text = ""
+        text = b""
     # The encoder of Python takes four times as long.
-    return text if text.isascii() and text else json.dumps(entry, separators=(",", ":"), **options)
+    return text if text.isascii() and text else json.dumps(entry, separators=(",", ":"), default=repr).encode()
+
+
+# Tracebacks without local variables, which may contain data of callers.
+_render_exception = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
+def _to_text(_logger: object, _level: str, line: Any) -> str:
+    return line.decode() if isinstance(line, bytes) else str(line)
 
 
 def _write_trace(stream: TextIO, exc_info: "ExcInfo") -> None:
@@ -70,7 +88,7 @@ def _first_line(text: str) -> str:
     return redact_for_log(text.split("\n", 1)[0])
 
 
-def _shorten_errors(_logger: object, _name: str, entry: "EventDict") -> "EventDict":
+def _shorten_errors(entry: "EventDict") -> "EventDict":
     """Reduce error messages to their first line, because databases add whole rows in the following lines."""
     for error in entry.get("exception") or ():
         error["exc_value"] = _first_line(error["exc_value"])
