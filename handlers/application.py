@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from connexion.middleware.lifespan import LifespanMiddleware
-from connexion.middleware.security import SecurityMiddleware
 from starlette.types import ASGIApp
 
 from handlers.contracts import CONTRACTS
@@ -26,6 +25,7 @@ from openapi.observation.middleware import ObservationMiddleware
 from openapi.observation.peers import TrustedProxies
 from openapi.observation.source_limits import FailureLimit
 from openapi.routing import RoutingMiddleware
+from openapi.security import SecurityMiddleware
 from openapi.start_limiter import StartLimiter
 from openapi.validation import ValidationMiddleware
 

@@ -5,7 +5,6 @@ import hmac
 import time
 from typing import Any
 
-from connexion.lifecycle import ConnexionRequest
 from connexion.security import AbstractSecurityHandler
 from starlette.types import Scope
 
@@ -16,6 +15,7 @@ from handlers.security.client_certificates import HEADER, read_certificate
 from openapi.observation.peers import PEER
 from openapi.observation.source_limits import FailureLimit
 from openapi.requests import CALL
+from openapi.security import SecuredRequest
 from persistence import api_keys
 from persistence.database import Database
 from persistence.subscriptions import find_systems
@@ -70,17 +70,17 @@ def security_map(keys: ApiKeys, services: Services, failures: FailureLimit) -> d
         def get_fn(self, security_scheme: dict[str, Any], required_scopes: list[str]) -> Any:  # noqa: ARG002  # OpenAPI 3.0 gives apiKey schemes no scopes.
             header = security_scheme["name"].lower().encode()
 
-            async def verify_certificate(request: ConnexionRequest) -> dict[str, Any]:
+            async def verify(request: SecuredRequest) -> dict[str, Any]:
                 scope = request.scope
-                with failures.limit_failures(scope[PEER]):
-                    return await _verify_certificate(services, scope)
-
-            async def verify_key(request: ConnexionRequest) -> dict[str, Any]:
-                scope = request.scope
-                with failures.limit_failures(scope[PEER]):
+                try:
+                    if header == HEADER:
+                        return await _verify_certificate(services, scope)
                     return await _verify(keys, header, security_scheme["x-scope"], scope["headers"])
+                except Unauthenticated as exc:
+                    failures.count(exc, scope[PEER])
+                    raise
 
-            return verify_certificate if header == HEADER else verify_key
+            return verify
 
     return {"apiKey": HeaderHandler}
 

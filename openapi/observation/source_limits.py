@@ -2,8 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from domain.errors import TooManyFailures, Unauthenticated
 from openapi.observation.peers import source_of
@@ -67,18 +66,13 @@ class FailureLimit:
         self._failures_per_second = failures_per_second
         self._counter = SourceCounter(clock)
 
-    @contextmanager
-    def limit_failures(self, peer: str | None) -> Iterator[None]:
-        """Raise `TooManyFailures` instead of `Unauthenticated` above the limit.
+    def count(self, error: Unauthenticated, peer: str | None) -> None:
+        """Count a failed authentication. Raises `TooManyFailures` above the limit.
 
         A caller with valid credentials is not limited, even if other callers at its address are.
         """
-        try:
-            yield
-        except Unauthenticated as exc:
-            if self._counter.add(peer) > self._failures_per_second:
-                raise TooManyFailures(exc.reason) from exc
-            raise
+        if self._counter.add(peer) > self._failures_per_second:
+            raise TooManyFailures(error.reason) from error
 
 
 class AnonymousLines:
