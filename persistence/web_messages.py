@@ -309,12 +309,15 @@ def _mark_published(connection: sa.Connection, items: Sequence[_PublishedMessage
 
 @batched_read
 def _find(connection: sa.Connection, message_ids: Sequence[str]) -> list[WebMessage | None]:
-    if connection.dialect.name == "postgresql":
-        found = _SELECT_BY_IDS.execute(connection, ids=message_ids)
-    else:
-        found = [row for message_id in message_ids for row in _SELECT_BY_ID.execute(connection, id=message_id)]
-    messages = {row[0]: _to_message(row) for row in found}
+    if connection.dialect.name == "sqlite":
+        return [_find_one(connection, message_id) for message_id in message_ids]
+    messages = {row[0]: _to_message(row) for row in _SELECT_BY_IDS.execute(connection, ids=message_ids)}
     return [messages.get(message_id) for message_id in message_ids]
+
+
+def _find_one(connection: sa.Connection, message_id: str) -> WebMessage | None:
+    rows = _SELECT_BY_ID.execute(connection, id=message_id)
+    return _to_message(rows[0]) if rows else None
 
 
 def _cost_of_piece(attachment: Attachment, _piece: int) -> Cost:

@@ -1,32 +1,40 @@
 """Translate errors of SQLite, with their causes and remedies."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import sqlalchemy as sa
 
 from domain.errors import StorageFailed, StorageRejected
 
 
-@contextmanager
-def storage_errors() -> Iterator[None]:
+class storage_errors:  # noqa: N801  # It is used like a function.
     """Raise `StorageFailed` for a database that is unreachable, busy for too long, full, damaged or of another version.
 
     Driver messages may contain data of callers, so the error has only the class of the driver's error and its code.
+    This is a class, because a generator would add a microsecond to each read.
     """
-    try:
-        yield
-    except sa.exc.IntegrityError:
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is not None:
+            _translate(error)
+
+
+def _translate(error: BaseException) -> None:
+    """Raise the error of the domain for an error of the database, and return for any other error."""
+    if isinstance(error, sa.exc.IntegrityError):
         # The function that wrote the row knows the meaning of its constraints.
-        raise
-    except (sa.exc.ProgrammingError, sa.exc.DataError) as exc:
-        raise StorageRejected(_kind(exc)) from exc
-    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as exc:
+        return
+    if isinstance(error, sa.exc.ProgrammingError | sa.exc.DataError):
+        raise StorageRejected(_kind(error)) from error
+    if isinstance(error, sa.exc.DBAPIError | sa.exc.TimeoutError):
         # SQLite reports rejected statements as SQLITE_ERROR without an extended code.
-        is_rejected = getattr(getattr(exc, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR"
-        raise (StorageRejected if is_rejected else StorageFailed)(_kind(exc), _explain(exc)) from exc
-    except OSError as exc:
-        raise StorageFailed(type(exc).__name__, f"the database file cannot be used: {exc.strerror}") from exc
+        is_rejected = getattr(getattr(error, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR"
+        raise (StorageRejected if is_rejected else StorageFailed)(_kind(error), _explain(error)) from error
+    if isinstance(error, OSError):
+        raise StorageFailed(type(error).__name__, f"the database file cannot be used: {error.strerror}") from error
 
 
 _EXPLANATIONS = {
